@@ -1,0 +1,71 @@
+package snapshot
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Node is a cluster node as Kubernetes sees it.
+type Node struct {
+	Name           string
+	UID            string
+	Labels         map[string]string
+	Zone           string // topology.kubernetes.io/zone
+	InternalIPs    []netip.Addr
+	PodCIDRs       []netip.Prefix
+	Ready          bool // condition Ready is True
+	NetworkUnavail bool // condition NetworkUnavailable is True
+	Unschedulable  bool // cordoned
+	Deleting       bool
+	Taints         []string // keys
+}
+
+// Namespace is a namespace's labels, which pools may select.
+type Namespace struct {
+	Name   string
+	Labels map[string]string
+}
+
+// NodeState is what a node's agent says of itself: its links and whether its
+// engine holds what it should. It is read by the other nodes' elections.
+type NodeState struct {
+	Node     string
+	Links    []Link
+	InSync   bool      // the engine holds the last Table it was given
+	Draining bool      // wants to hand over its VIPs
+	Renewed  time.Time // written by the agent; for people. Never compare it with a local clock.
+	// Announces lists the VIPs that this node holds now.
+	Announces []Announced
+}
+
+// Announced is one VIP on one link of a node.
+type Announced struct {
+	Addr netip.Addr
+	Link string
+	MAC  string
+}
+
+// Link is a network link of a node that could carry a VIP: up, with carrier,
+// with ARP, without a master.
+type Link struct {
+	Name     string
+	Index    int
+	MAC      string
+	Prefixes []netip.Prefix // its own addresses with their lengths, VIPs excluded
+}
+
+// Contains tells whether one of the link's own prefixes contains addr.
+func (l Link) Contains(addr netip.Addr) bool {
+	for _, p := range l.Prefixes {
+		if p.Masked().Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// ServiceCIDR is a ServiceCIDR object's prefixes.
+type ServiceCIDR struct {
+	Name     string
+	Prefixes []netip.Prefix
+}

@@ -1,0 +1,93 @@
+package snapshot
+
+import (
+	"net/netip"
+	"time"
+
+	"go4.org/netipx"
+)
+
+// Pool is an AddressPool.
+type Pool struct {
+	Name              string
+	UID               string
+	Generation        int64
+	Created           time.Time
+	Ranges            []netipx.IPRange // as written, in order; parsed
+	Bad               []string         // what of spec.addresses could not be parsed, with the reason; then the pool gives nothing
+	AutoAssign        bool
+	AvoidBuggyIPs     bool
+	Disabled          bool
+	Priority          int // lower first; NoPriority if unset
+	Namespaces        []string
+	NamespaceSelector *Selector // nil: any
+	ServiceSelector   *Selector // nil: any
+	Labels            map[string]string
+
+	Status     PoolStatus // as last written
+	Conditions map[string]Condition
+}
+
+// NoPriority sorts a pool without spec.priority after all others.
+const NoPriority = 1 << 31
+
+// PoolStatus is an AddressPool's counters. They saturate at MaxInt64.
+type PoolStatus struct {
+	ObservedGeneration int64
+	IPv4, IPv6         PoolCount
+}
+
+// PoolCount counts one family of a pool.
+type PoolCount struct{ Total, Assigned, Free int64 }
+
+// Address is an Address object: the record that its holders have this address.
+type Address struct {
+	Addr            netip.Addr
+	UID             string
+	ResourceVersion string
+	Pool            string
+	ShareKey        string
+	Holders         []Holder // sorted by namespace, name
+	Deleting        bool
+	Conflict        string // MAC of a foreign host that answers for it; "" if none
+}
+
+// Holder is one Service that holds an Address.
+type Holder struct {
+	Ref
+	UID   string
+	Ports []HeldPort // sorted
+}
+
+// HeldPort is a protocol and port that a holder occupies on a shared address.
+type HeldPort struct {
+	Protocol Protocol
+	Port     uint16
+}
+
+// Held tells whether the Service with this ref and uid is a holder.
+func (a *Address) Held(ref Ref, uid string) bool {
+	for _, h := range a.Holders {
+		if h.Ref == ref && h.UID == uid {
+			return true
+		}
+	}
+	return false
+}
+
+// Announcement says how, where and by whom the addresses of pools are announced.
+type Announcement struct {
+	Name            string
+	PoolSelector    *Selector
+	ServiceSelector *Selector
+	NodeSelector    *Selector
+	PreferredNodes  []PreferredNodes
+	L2              bool
+	Interfaces      []string // names or patterns; empty: every suitable link
+}
+
+// PreferredNodes adds Weight to every node that Selector matches.
+type PreferredNodes struct {
+	Selector *Selector
+	Weight   int
+}

@@ -1,0 +1,220 @@
+// Package proxy decides what one node's forwarding engine holds: Compile turns
+// a snapshot and the node's frontend addresses into a Table, a sorted value
+// that a Dataplane then makes true in the kernel. Nothing here acts.
+package proxy
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// Kind is what sort of address a Frontend is reached at.
+type Kind uint8
+
+// The kinds of Frontend, in the order in which a Table lists them.
+const (
+	ClusterIP  Kind = iota // a Service's cluster IP
+	VIP                    // an address in status.loadBalancer.ingress
+	ExternalIP             // an address of spec.externalIPs
+	NodePort               // a port on every address in Table.NodePortAddrs
+)
+
+func (k Kind) String() string {
+	return [...]string{"clusterip", "vip", "externalip", "nodeport"}[k]
+}
+
+// Key says which packets belong to a Frontend. No two Frontends of a Table
+// have the same Family, Addr, Protocol and Port.
+type Key struct {
+	Kind     Kind
+	Family   snapshot.Family
+	Addr     netip.Addr // the zero Addr for NodePort
+	Protocol snapshot.Protocol
+	Port     uint16
+}
+
+func (k Key) String() string {
+	if k.Kind == NodePort {
+		return fmt.Sprintf("%s %s %s/%d", k.Kind, k.Family, k.Protocol, k.Port)
+	}
+	return fmt.Sprintf("%s %s %s/%d", k.Kind, k.Addr, k.Protocol, k.Port)
+}
+
+// Compare is the order of Frontends in a Table.
+func (k Key) Compare(o Key) int {
+	return cmp.Or(cmp.Compare(k.Kind, o.Kind), cmp.Compare(k.Family, o.Family), k.Addr.Compare(o.Addr),
+		cmp.Compare(k.Protocol, o.Protocol), cmp.Compare(k.Port, o.Port))
+}
+
+// Verdict is what becomes of a new connection that no endpoint takes.
+type Verdict uint8
+
+// The verdicts. Reject is a reset for TCP and an ICMP error for the rest.
+const (
+	Forward Verdict = iota // there is an endpoint for everybody
+	Reject
+	Drop
+)
+
+func (v Verdict) String() string { return [...]string{"forward", "reject", "drop"}[v] }
+
+// Frontend is one address and port (or node port) with the endpoints behind it.
+//
+// A ClusterIP's packets go to Cluster (which holds this node's endpoints alone
+// under internalTrafficPolicy Local) and are masqueraded only if the source is
+// no local pod and local pods are known (Table.LocalPods). Packets to the other kinds go to Cluster and are always
+// masqueraded; with LocalOnly (externalTrafficPolicy Local) only packets from
+// this node itself are masqueraded to Cluster, packets from its pods go to
+// Cluster as they are, and all others go to Local with their source kept.
+type Frontend struct {
+	Key
+	Service  snapshot.Ref // who it belongs to; not held by the kernel
+	PortName string       // not held by the kernel
+
+	LocalOnly bool
+	Cluster   []netip.AddrPort // sorted, no duplicates
+	Local     []netip.AddrPort // sorted; nil unless LocalOnly
+	Empty     Verdict          // for the packets that have no endpoint; Forward if all have one
+	Affinity  time.Duration    // whole seconds a client stays with its endpoint after its last new connection; 0: no affinity
+	// Sources are the only sources that may open a connection (VIP only,
+	// dropped otherwise, checked before DNAT): sorted, not overlapping. nil: all.
+	Sources []netip.Prefix
+}
+
+// Target is a protocol and an endpoint.
+type Target struct {
+	Protocol snapshot.Protocol
+	Addr     netip.AddrPort
+}
+
+// Compare orders by protocol, then address and port.
+func (t Target) Compare(o Target) int {
+	return cmp.Or(cmp.Compare(t.Protocol, o.Protocol), t.Addr.Compare(o.Addr))
+}
+
+// Table is all that one node's engine holds, both families. Slices are sorted
+// and without duplicates.
+type Table struct {
+	Frontends []*Frontend
+	// NodePortAddrs are this node's addresses on which NodePort frontends answer.
+	NodePortAddrs []netip.Addr
+	// ServiceCIDRs: new connections to an address in them that no ClusterIP has are dropped.
+	ServiceCIDRs []netip.Prefix
+	// LocalPods are the source prefixes of this node's pods. Without any, nothing
+	// counts as a local pod and ClusterIP traffic is not masqueraded.
+	LocalPods []netip.Prefix
+	// Hairpin lists this node's own endpoints: a connection that an endpoint
+	// makes to itself is masqueraded.
+	Hairpin []Target
+}
+
+// Addrs returns the distinct addresses of the frontends of one kind and family,
+// sorted: new connections to their undefined ports are rejected.
+func (t *Table) Addrs(kind Kind, family snapshot.Family) []netip.Addr {
+	var out []netip.Addr
+	for _, f := range t.Frontends {
+		if f.Kind == kind && f.Family == family && (len(out) == 0 || out[len(out)-1] != f.Addr) {
+			out = append(out, f.Addr)
+		}
+	}
+	return out
+}
+
+// Frontend returns the Frontend with key, or nil.
+func (t *Table) Frontend(key Key) *Frontend {
+	i, ok := slices.BinarySearchFunc(t.Frontends, key, func(f *Frontend, k Key) int { return f.Key.Compare(k) })
+	if !ok {
+		return nil
+	}
+	return t.Frontends[i]
+}
+
+// String prints the Table, a line an entry.
+func (t *Table) String() string {
+	var b strings.Builder
+	for _, f := range t.Frontends {
+		b.WriteString(f.String())
+		b.WriteByte('\n')
+	}
+	list(&b, "nodeport-address", t.NodePortAddrs)
+	list(&b, "service-cidr", t.ServiceCIDRs)
+	list(&b, "local-pods", t.LocalPods)
+	return b.String()
+}
+
+func list[T fmt.Stringer](b *strings.Builder, what string, items []T) {
+	for _, it := range items {
+		fmt.Fprintf(b, "%s %s\n", what, it)
+	}
+}
+
+func (f *Frontend) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s -> %s", f.Key, addrs(f.Cluster))
+	if f.LocalOnly {
+		fmt.Fprintf(&b, " local %s", addrs(f.Local))
+	}
+	if f.Empty != Forward {
+		fmt.Fprintf(&b, " else=%s", f.Empty)
+	}
+	if f.Affinity > 0 {
+		fmt.Fprintf(&b, " affinity=%s", f.Affinity)
+	}
+	if f.Sources != nil {
+		fmt.Fprintf(&b, " sources=%v", f.Sources)
+	}
+	if f.Service.Name != "" {
+		fmt.Fprintf(&b, " service=%s", f.Service)
+		if f.PortName != "" {
+			fmt.Fprintf(&b, ":%s", f.PortName)
+		}
+	}
+	return b.String()
+}
+
+func addrs(eps []netip.AddrPort) string {
+	if len(eps) == 0 {
+		return "none"
+	}
+	s := make([]string, len(eps))
+	for i, e := range eps {
+		s[i] = e.String()
+	}
+	return strings.Join(s, ",")
+}
+
+// Dataplane makes Tables true in a kernel. It is used by one goroutine.
+type Dataplane interface {
+	// Probe tells whether this kernel and these privileges suffice. It leaves
+	// nothing behind.
+	Probe(ctx context.Context) error
+	// Sync makes the kernel hold t and nothing else of ours, in one transaction:
+	// after an error the kernel holds what it held before. The first Sync adopts
+	// what an earlier process left and writes only the difference. Syncing an
+	// equal Table again changes nothing, unless somebody else changed the kernel's
+	// copy: then that is repaired.
+	Sync(ctx context.Context, t *Table) (Change, error)
+	// Dump returns the Table that the kernel holds now, without the fields that
+	// it does not hold (Service, PortName); nil if it holds none of ours.
+	Dump(ctx context.Context) (*Table, error)
+	// Cleanup removes every kernel object of ours. It needs no memory of an
+	// earlier Sync and succeeds when there is nothing.
+	Cleanup(ctx context.Context) error
+}
+
+// Change says what a Sync did.
+type Change struct {
+	Added, Deleted int  // elements written and removed
+	Rebuilt        bool // the static part was (re)written
+	Repaired       bool // the kernel's copy differed from what the last Sync left
+}
+
+// Empty tells whether nothing was written.
+func (c Change) Empty() bool { return c.Added == 0 && c.Deleted == 0 && !c.Rebuilt }
