@@ -1,0 +1,157 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// AddressPool is a set of addresses that Services of type LoadBalancer get
+// theirs from. A pool that no Announcement selects is announced over layer 2 on
+// every suitable link.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,shortName=pool,categories=fairlead
+// +kubebuilder:printcolumn:name="Addresses",type=string,JSONPath=`.spec.addresses`
+// +kubebuilder:printcolumn:name="Auto",type=boolean,JSONPath=`.spec.autoAssign`
+// +kubebuilder:printcolumn:name="Free4",type=integer,JSONPath=`.status.ipv4.free`
+// +kubebuilder:printcolumn:name="Free6",type=integer,JSONPath=`.status.ipv6.free`
+// +kubebuilder:printcolumn:name="Assigned4",type=integer,priority=1,JSONPath=`.status.ipv4.assigned`
+// +kubebuilder:printcolumn:name="Assigned6",type=integer,priority=1,JSONPath=`.status.ipv6.assigned`
+// +kubebuilder:printcolumn:name="Priority",type=integer,priority=1,JSONPath=`.spec.priority`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Reason",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type AddressPool struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// +required
+	Spec AddressPoolSpec `json:"spec"`
+	// +optional
+	Status AddressPoolStatus `json:"status,omitzero"`
+}
+
+// AddressPoolSpec is what the owner of the cluster asks for.
+type AddressPoolSpec struct {
+	// Addresses lists what the pool gives, each entry a CIDR (192.0.2.0/25,
+	// 2001:db8::/112) or an inclusive range (192.0.2.200-192.0.2.220). Both
+	// families may be mixed. A single address is a /32 or a /128. Pools must
+	// not overlap: the older one wins whole, the newer one gives nothing and
+	// has the condition Conflicting.
+	//
+	// +required
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MinLength=4
+	// +kubebuilder:validation:items:MaxLength=79
+	// +kubebuilder:validation:items:Pattern=`^[0-9A-Fa-f.:]+(/[0-9]{1,3}|-[0-9A-Fa-f.:]+)$`
+	// +kubebuilder:validation:items:XValidation:rule="!(self.contains('.') && self.contains(':'))",message="both ends of a range must be of one family"
+	// +kubebuilder:validation:items:XValidation:rule="self.contains(':') || self.matches('^(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])([.](25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])){3}(/(3[0-2]|[12]?[0-9])|-(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])([.](25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])){3})$')",message="not an IPv4 CIDR or range: octets are 0 to 255, prefix lengths 0 to 32, without leading zeros"
+	// +kubebuilder:validation:items:XValidation:rule="self.contains('.') || self.matches('^(([0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,7}:|([0-9A-Fa-f]{1,4}:){1,6}:[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,5}(:[0-9A-Fa-f]{1,4}){1,2}|([0-9A-Fa-f]{1,4}:){1,4}(:[0-9A-Fa-f]{1,4}){1,3}|([0-9A-Fa-f]{1,4}:){1,3}(:[0-9A-Fa-f]{1,4}){1,4}|([0-9A-Fa-f]{1,4}:){1,2}(:[0-9A-Fa-f]{1,4}){1,5}|([0-9A-Fa-f]{1,4}:){1,1}(:[0-9A-Fa-f]{1,4}){1,6}|:((:[0-9A-Fa-f]{1,4}){1,7}|:))(/(12[0-8]|1[01][0-9]|[1-9]?[0-9])|-(([0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,7}:|([0-9A-Fa-f]{1,4}:){1,6}:[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,5}(:[0-9A-Fa-f]{1,4}){1,2}|([0-9A-Fa-f]{1,4}:){1,4}(:[0-9A-Fa-f]{1,4}){1,3}|([0-9A-Fa-f]{1,4}:){1,3}(:[0-9A-Fa-f]{1,4}){1,4}|([0-9A-Fa-f]{1,4}:){1,2}(:[0-9A-Fa-f]{1,4}){1,5}|([0-9A-Fa-f]{1,4}:){1,1}(:[0-9A-Fa-f]{1,4}){1,6}|:((:[0-9A-Fa-f]{1,4}){1,7}|:)))$')",message="not an IPv6 CIDR or range: up to eight groups of up to four hex digits, prefix lengths 0 to 128"
+	// +kubebuilder:validation:items:XValidation:rule="!self.matches('^[0-9]{1,3}([.][0-9]{1,3}){3}/(3[0-2]|[12]?[0-9])$') || [self.split('/')[0].split('.')].all(o, (int(o[0]) * 16777216 + int(o[1]) * 65536 + int(o[2]) * 256 + int(o[3])) % [4294967296, 2147483648, 1073741824, 536870912, 268435456, 134217728, 67108864, 33554432, 16777216, 8388608, 4194304, 2097152, 1048576, 524288, 262144, 131072, 65536, 32768, 16384, 8192, 4096, 2048, 1024, 512, 256, 128, 64, 32, 16, 8, 4, 2, 1][int(self.split('/')[1])] == 0)",message="the address has bits set beyond the prefix length: write the first address of the block"
+	// +kubebuilder:validation:items:XValidation:rule="!self.matches('^[0-9]{1,3}([.][0-9]{1,3}){3}-[0-9]{1,3}([.][0-9]{1,3}){3}$') || [self.split('-').map(a, a.split('.')).map(o, int(o[0]) * 16777216 + int(o[1]) * 65536 + int(o[2]) * 256 + int(o[3]))].all(n, n[0] <= n[1])",message="the range ends before it begins"
+	Addresses []string `json:"addresses"`
+
+	// AutoAssign gives the pool's addresses to Services that name no pool and
+	// no address. With false they are given only on request. Default true.
+	//
+	// +optional
+	// +kubebuilder:default=true
+	AutoAssign *bool `json:"autoAssign,omitempty"`
+
+	// AvoidBuggyIPs never gives IPv4 addresses that end in .0 or .255, which
+	// some old equipment takes for a network or a broadcast address. Default
+	// false.
+	//
+	// +optional
+	AvoidBuggyIPs bool `json:"avoidBuggyIPs,omitempty"`
+
+	// Disabled drains the pool: holders keep their addresses, nothing new is
+	// given. Default false.
+	//
+	// +optional
+	Disabled bool `json:"disabled,omitempty"`
+
+	// Priority orders pools for automatic assignment: the lowest number first,
+	// pools without one last, equals by name.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	Priority *int32 `json:"priority,omitempty"`
+
+	// Namespaces restricts the pool to Services in these namespaces. Empty
+	// together with an absent namespaceSelector: all. If both are given, either
+	// is enough.
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1024
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=63
+	Namespaces []string `json:"namespaces,omitempty"`
+
+	// NamespaceSelector restricts the pool to Services in namespaces with
+	// matching labels. Absent or empty: any.
+	//
+	// +optional
+	NamespaceSelector *metav1.LabelSelector `json:"namespaceSelector,omitempty"`
+
+	// ServiceSelector restricts the pool to Services with matching labels.
+	// Absent or empty: any.
+	//
+	// +optional
+	ServiceSelector *metav1.LabelSelector `json:"serviceSelector,omitempty"`
+}
+
+// AddressPoolStatus is what the controller last saw and did.
+type AddressPoolStatus struct {
+	// ObservedGeneration is the metadata.generation that the rest describes.
+	//
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// IPv4 counts the pool's IPv4 addresses.
+	//
+	// +optional
+	IPv4 AddressCount `json:"ipv4,omitzero"`
+
+	// IPv6 counts the pool's IPv6 addresses.
+	//
+	// +optional
+	IPv6 AddressCount `json:"ipv6,omitzero"`
+
+	// Conditions: Ready is True when the pool gives addresses, and otherwise
+	// its reason says why not; Conflicting is True when an older pool has some
+	// of its addresses.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// AddressCount counts addresses of one family. Counts stop at 2^63-1.
+type AddressCount struct {
+	// Total is how many addresses the pool can give, held ones included.
+	//
+	// +optional
+	Total int64 `json:"total"`
+	// Assigned is how many of them are held.
+	//
+	// +optional
+	Assigned int64 `json:"assigned"`
+	// Free is how many are not.
+	//
+	// +optional
+	Free int64 `json:"free"`
+}
+
+// AddressPoolList is a list of AddressPools.
+//
+// +kubebuilder:object:root=true
+type AddressPoolList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+
+	Items []AddressPool `json:"items"`
+}

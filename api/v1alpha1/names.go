@@ -1,0 +1,92 @@
+package v1alpha1
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// LoadBalancerClass is the spec.loadBalancerClass of Services that are always
+// fairlead's.
+const LoadBalancerClass = "fairlead.io/lb"
+
+// Annotations on a Service.
+const (
+	// AnnotationAddresses asks for one address, or for one of each family,
+	// comma-separated: "192.0.2.10" or "192.0.2.10,2001:db8::10".
+	AnnotationAddresses = "fairlead.io/addresses"
+	// AnnotationPool asks for addresses of the AddressPool of this name.
+	AnnotationPool = "fairlead.io/pool"
+	// AnnotationShareKey lets Services with the same key hold one address,
+	// as long as their ports differ.
+	AnnotationShareKey = "fairlead.io/share-key"
+	// AnnotationShareNamespaces lists the other namespaces, comma-separated,
+	// whose Services may share this one's address. Both sides must list each
+	// other.
+	AnnotationShareNamespaces = "fairlead.io/share-namespaces"
+)
+
+// MetalLB's annotations, read as synonyms when fairlead's own is absent.
+const (
+	AnnotationMetalLBAddresses = "metallb.io/loadBalancerIPs"
+	AnnotationMetalLBPool      = "metallb.io/address-pool"
+	AnnotationMetalLBShareKey  = "metallb.io/allow-shared-ip"
+)
+
+// Condition types in a Service's status.
+const (
+	// ConditionAddressAssigned tells whether the Service holds the addresses
+	// that it asks for.
+	ConditionAddressAssigned = "fairlead.io/AddressAssigned"
+	// ConditionAnnounced tells whether some node announces them.
+	ConditionAnnounced = "fairlead.io/Announced"
+)
+
+// Condition types in the status of this package's kinds.
+const (
+	// ConditionReady tells whether the object has the effect that it describes.
+	ConditionReady = "Ready"
+	// ConditionConflicting tells, on an AddressPool, that an older pool already
+	// has some of its addresses, so that it gives none; on an Address, that a
+	// foreign host answers for it.
+	ConditionConflicting = "Conflicting"
+)
+
+// Finalizers on a Service that holds an address.
+const (
+	// FinalizerClassless is Kubernetes' own, for Services without
+	// spec.loadBalancerClass.
+	FinalizerClassless = "service.kubernetes.io/load-balancer-cleanup"
+	// FinalizerClassed is for Services with one: other controllers strip
+	// Kubernetes' own from a Service whose class they do not know.
+	FinalizerClassed = "fairlead.io/load-balancer-cleanup"
+)
+
+// AddressName returns the metadata.name of the Address object of addr: IPv4 as
+// it is (192.0.2.1), IPv6 in full with dashes for colons
+// (2001-0db8-0000-0000-0000-0000-0000-0001). An IPv4-mapped address is named as
+// IPv4 and a zone is ignored, so that one address never has two names. The name
+// of the zero Addr is "".
+func AddressName(addr netip.Addr) string {
+	addr = addr.Unmap().WithZone("")
+	switch {
+	case !addr.IsValid():
+		return ""
+	case addr.Is4():
+		return addr.String()
+	}
+	return strings.ReplaceAll(addr.StringExpanded(), ":", "-")
+}
+
+// ParseAddressName is the inverse of AddressName. Only names that AddressName
+// returns are accepted.
+func ParseAddressName(name string) (netip.Addr, error) {
+	addr, err := netip.ParseAddr(strings.ReplaceAll(name, "-", ":"))
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("address name %q: %w", name, err)
+	}
+	if AddressName(addr) != name {
+		return netip.Addr{}, fmt.Errorf("address name %q: want %q", name, AddressName(addr))
+	}
+	return addr, nil
+}

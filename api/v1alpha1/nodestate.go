@@ -1,0 +1,222 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// NodeState is what the agent of the node of the same name says of itself: its
+// links, whether its engine holds what it should, what it announces and what it
+// decided not to. Agents write their own and nothing else; the controller
+// deletes those of nodes that are gone.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,shortName=nodestate,categories=fairlead
+// +kubebuilder:printcolumn:name="Engine",type=string,JSONPath=`.status.engine.mode`
+// +kubebuilder:printcolumn:name="In-Sync",type=boolean,JSONPath=`.status.engine.inSync`
+// +kubebuilder:printcolumn:name="Announces",type=integer,JSONPath=`.status.announcesCount`
+// +kubebuilder:printcolumn:name="Refused",type=integer,JSONPath=`.status.refusedCount`
+// +kubebuilder:printcolumn:name="Draining",type=boolean,priority=1,JSONPath=`.status.draining`
+// +kubebuilder:printcolumn:name="Services",type=integer,priority=1,JSONPath=`.status.engine.services`
+// +kubebuilder:printcolumn:name="Endpoints",type=integer,priority=1,JSONPath=`.status.engine.endpoints`
+// +kubebuilder:printcolumn:name="Version",type=string,priority=1,JSONPath=`.status.agentVersion`
+// +kubebuilder:printcolumn:name="Renewed",type=date,JSONPath=`.status.renewTime`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type NodeState struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// +optional
+	Spec NodeStateSpec `json:"spec,omitzero"`
+	// +optional
+	Status NodeStateStatus `json:"status,omitzero"`
+}
+
+// NodeStateSpec is empty: nobody asks a NodeState for anything.
+type NodeStateSpec struct{}
+
+// NodeStateStatus is written whole by the node's agent.
+type NodeStateStatus struct {
+	// RenewTime is when the agent last wrote this, by the node's clock. For
+	// people: clocks differ, so no decision compares it with another one.
+	//
+	// +optional
+	RenewTime *metav1.MicroTime `json:"renewTime,omitempty"`
+
+	// AgentVersion is the version of the agent's binary.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	AgentVersion string `json:"agentVersion,omitempty"`
+
+	// Engine is the state of the forwarding engine.
+	//
+	// +optional
+	Engine EngineState `json:"engine,omitzero"`
+
+	// Draining tells that the node hands its addresses over to others.
+	//
+	// +optional
+	Draining bool `json:"draining"`
+
+	// Links that could carry a VIP, sorted by name.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	Links []NodeLink `json:"links,omitempty"`
+
+	// AnnouncesCount is how many addresses the node announces. It may exceed the
+	// length of announces.
+	//
+	// +optional
+	AnnouncesCount int32 `json:"announcesCount"`
+
+	// Announces lists the addresses that the node announces now, sorted by
+	// address, then link.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=address
+	// +listMapKey=link
+	Announces []AnnouncedAddress `json:"announces,omitempty"`
+
+	// RefusedCount is how many addresses the node decided not to announce. It
+	// may exceed the length of refused.
+	//
+	// +optional
+	RefusedCount int32 `json:"refusedCount"`
+
+	// Refused lists addresses that the node decided not to announce though they
+	// are held, with the reason, sorted by address.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=address
+	Refused []RefusedAddress `json:"refused,omitempty"`
+
+	// Conditions of the node as fairlead's agent sees it.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// EngineState is the state of a node's forwarding engine.
+type EngineState struct {
+	// Mode is the engine's name, such as nftables.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Mode string `json:"mode,omitempty"`
+
+	// InSync tells whether the kernel holds everything that the agent last asked
+	// for. A node whose engine is not in sync announces nothing new.
+	//
+	// +optional
+	InSync bool `json:"inSync"`
+
+	// Message says what is missing when it is not in sync.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=4096
+	Message string `json:"message,omitempty"`
+
+	// Services is how many Services the engine serves.
+	//
+	// +optional
+	Services int32 `json:"services"`
+
+	// Endpoints is how many endpoints they have together.
+	//
+	// +optional
+	Endpoints int32 `json:"endpoints"`
+}
+
+// NodeLink is a network link of a node that is up, with carrier and ARP, without
+// a master.
+type NodeLink struct {
+	// Name of the link, such as eth0.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Name string `json:"name"`
+
+	// MAC address of the link, lower case with colons. Hosts that answer with
+	// the MAC of any NodeState are ours and never a conflict.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	MAC string `json:"mac,omitempty"`
+
+	// Prefixes are the link's own addresses with their prefix lengths, VIPs
+	// excluded, such as 192.0.2.5/24.
+	//
+	// +optional
+	// +listType=set
+	Prefixes []string `json:"prefixes,omitempty"`
+}
+
+// AnnouncedAddress is one address on one link.
+type AnnouncedAddress struct {
+	// Address that is announced.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=39
+	Address string `json:"address"`
+
+	// Link that it is announced on; empty for BGP, which is not bound to one.
+	//
+	// +optional
+	// +default=""
+	// +kubebuilder:validation:MaxLength=64
+	Link string `json:"link"`
+
+	// MAC address that it is announced with.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	MAC string `json:"mac,omitempty"`
+
+	// Service is one of its holders, as namespace/name.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=127
+	Service string `json:"service,omitempty"`
+}
+
+// RefusedAddress is an address that the node decided not to announce.
+type RefusedAddress struct {
+	// Address that is not announced.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=39
+	Address string `json:"address"`
+
+	// Reason is a CamelCase word: the same as in conditions, Events and metrics.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern=`^[A-Z][A-Za-z0-9]*$`
+	Reason string `json:"reason"`
+
+	// Message says it in plain words.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=4096
+	Message string `json:"message,omitempty"`
+}
+
+// NodeStateList is a list of NodeStates.
+//
+// +kubebuilder:object:root=true
+type NodeStateList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+
+	Items []NodeState `json:"items"`
+}
