@@ -1,9 +1,6 @@
 package snapshot
 
-import (
-	"net/netip"
-	"time"
-)
+import "net/netip"
 
 // Node is a cluster node as Kubernetes sees it.
 type Node struct {
@@ -31,9 +28,8 @@ type Namespace struct {
 type NodeState struct {
 	Node     string
 	Links    []Link
-	InSync   bool      // the engine holds the last Table it was given
-	Draining bool      // wants to hand over its VIPs
-	Renewed  time.Time // written by the agent; for people. Never compare it with a local clock.
+	InSync   bool // the engine holds the last Table it was given
+	Draining bool // wants to hand over its VIPs
 	// Announces lists the VIPs that this node holds now.
 	Announces []Announced
 }

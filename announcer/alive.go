@@ -1,0 +1,44 @@
+package announcer
+
+import (
+	"maps"
+	"time"
+)
+
+// SilentAfter is how long an agent may be silent before its VIPs are elected
+// anew. It is longer than the kernel's lease on a VIP (l2.Lease), so that an
+// agent that died no longer answers when another one takes over.
+const SilentAfter = 40 * time.Second
+
+// Liveness judges which agents are alive by the renewals of their NodeStates,
+// as seen on this node's own clock. While this node does not see its own
+// renewals (the API server is away), every verdict stays as it was.
+type Liveness struct {
+	verdict map[string]bool
+	since   time.Time // from when on our own renewals came without a gap
+	own     time.Time // our own last renewal that was seen
+}
+
+// Judge returns the verdicts at now. seen holds, for every node, when its last
+// renewal was observed here; self is always alive. A node that was alive before
+// a gap in our own renewals has SilentAfter from their return to show itself.
+func (l *Liveness) Judge(self string, seen map[string]time.Time, now time.Time) map[string]bool {
+	mine := seen[self]
+	if mine.Sub(l.own) > SilentAfter/2 {
+		l.since = mine
+	}
+	l.own = mine
+	next := map[string]bool{}
+	for node, at := range seen {
+		was, known := l.verdict[node]
+		if now.Sub(mine) > SilentAfter/2 && known {
+			next[node] = was
+			continue
+		}
+		grace := (was || !known) && now.Sub(l.since) <= SilentAfter
+		next[node] = grace || now.Sub(at) <= SilentAfter
+	}
+	next[self] = true
+	l.verdict = next
+	return maps.Clone(next)
+}

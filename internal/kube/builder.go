@@ -1,0 +1,212 @@
+package kube
+
+import (
+	"reflect"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// Builder collects API objects and builds Snapshots of them. It keeps the
+// values of objects that did not change, so that successive Snapshots share
+// them. It is not safe for concurrent use.
+type Builder struct {
+	services      map[snapshot.Ref]*corev1.Service
+	slices        map[snapshot.Ref]map[string]*discoveryv1.EndpointSlice
+	built         map[snapshot.Ref]*snapshot.Service
+	dirty         map[snapshot.Ref]bool
+	nodes         kind[snapshot.Node]
+	namespaces    kind[snapshot.Namespace]
+	pools         kind[snapshot.Pool]
+	addresses     kind[snapshot.Address]
+	announcements kind[snapshot.Announcement]
+	nodeStates    kind[snapshot.NodeState]
+	serviceCIDRs  kind[snapshot.ServiceCIDR]
+}
+
+// NewBuilder makes an empty Builder.
+func NewBuilder() *Builder {
+	return &Builder{
+		services: map[snapshot.Ref]*corev1.Service{}, slices: map[snapshot.Ref]map[string]*discoveryv1.EndpointSlice{},
+		built: map[snapshot.Ref]*snapshot.Service{}, dirty: map[snapshot.Ref]bool{},
+		nodes: kind[snapshot.Node]{}, namespaces: kind[snapshot.Namespace]{}, pools: kind[snapshot.Pool]{},
+		addresses: kind[snapshot.Address]{}, announcements: kind[snapshot.Announcement]{}, nodeStates: kind[snapshot.NodeState]{},
+		serviceCIDRs: kind[snapshot.ServiceCIDR]{},
+	}
+}
+
+// Set takes obj in, or its newer version, and tells whether the next Snapshot
+// may differ. A version older than the one that is held is passed over. Kinds
+// that no Snapshot holds are ignored.
+func (b *Builder) Set(obj any) bool {
+	switch o := obj.(type) {
+	case *corev1.Service:
+		ref := refOf(o)
+		if old, ok := b.services[ref]; ok && old.UID == o.UID && older(o, old) {
+			return false
+		}
+		b.services[ref] = o
+		b.dirty[ref] = true
+		return true
+	case *discoveryv1.EndpointSlice:
+		return b.setSlice(o)
+	case *corev1.Node:
+		return b.nodes.set(o, toNode(o))
+	case *corev1.Namespace:
+		return b.namespaces.set(o, toNamespace(o))
+	case *networkingv1.ServiceCIDR:
+		return b.serviceCIDRs.set(o, toServiceCIDR(o))
+	case *v1alpha1.AddressPool:
+		return b.pools.set(o, toPool(o))
+	case *v1alpha1.Announcement:
+		return b.announcements.set(o, toAnnouncement(o))
+	case *v1alpha1.NodeState:
+		return b.nodeStates.set(o, toNodeState(o))
+	case *v1alpha1.Address:
+		if a := toAddress(o); a != nil {
+			return b.addresses.set(o, a)
+		}
+	}
+	return false
+}
+
+// Delete takes obj out and tells whether the next Snapshot may differ.
+func (b *Builder) Delete(obj any) bool {
+	switch o := obj.(type) {
+	case *corev1.Service:
+		delete(b.services, refOf(o))
+		b.dirty[refOf(o)] = true
+	case *discoveryv1.EndpointSlice:
+		ref := owner(o)
+		delete(b.slices[ref], o.Name)
+		if len(b.slices[ref]) == 0 {
+			delete(b.slices, ref)
+		}
+		b.dirty[ref] = true
+	case *corev1.Node:
+		delete(b.nodes, o.Name)
+	case *corev1.Namespace:
+		delete(b.namespaces, o.Name)
+	case *networkingv1.ServiceCIDR:
+		delete(b.serviceCIDRs, o.Name)
+	case *v1alpha1.AddressPool:
+		delete(b.pools, o.Name)
+	case *v1alpha1.Announcement:
+		delete(b.announcements, o.Name)
+	case *v1alpha1.NodeState:
+		delete(b.nodeStates, o.Name)
+	case *v1alpha1.Address:
+		delete(b.addresses, o.Name)
+	default:
+		return false
+	}
+	return true
+}
+
+// Service returns the API object of one Service, or nil. It must not be changed.
+func (b *Builder) Service(ref snapshot.Ref) *corev1.Service { return b.services[ref] }
+
+// Snapshot builds the current Snapshot.
+func (b *Builder) Snapshot() *snapshot.Snapshot {
+	for ref := range b.dirty {
+		b.rebuild(ref)
+	}
+	clear(b.dirty)
+	s := &snapshot.Snapshot{
+		Services: make([]*snapshot.Service, 0, len(b.built)),
+		Nodes:    b.nodes.values(), Namespaces: b.namespaces.values(), Pools: b.pools.values(), Addresses: b.addresses.values(),
+		Announcements: b.announcements.values(), NodeStates: b.nodeStates.values(), ServiceCIDRs: b.serviceCIDRs.values(),
+	}
+	for _, svc := range b.built {
+		s.Services = append(s.Services, svc)
+	}
+	s.Sort()
+	return s
+}
+
+func (b *Builder) rebuild(ref snapshot.Ref) {
+	obj := b.services[ref]
+	if obj == nil {
+		delete(b.built, ref)
+		return
+	}
+	parts := make([]*discoveryv1.EndpointSlice, 0, len(b.slices[ref]))
+	for _, sl := range b.slices[ref] {
+		parts = append(parts, sl)
+	}
+	svc := toService(obj, parts)
+	if old := b.built[ref]; old == nil || !reflect.DeepEqual(old, svc) {
+		b.built[ref] = svc
+	}
+}
+
+func (b *Builder) setSlice(sl *discoveryv1.EndpointSlice) bool {
+	if _, headless := sl.Labels[corev1.IsHeadlessService]; headless {
+		return b.Delete(sl)
+	}
+	ref := owner(sl)
+	if ref.Name == "" {
+		return false
+	}
+	if b.slices[ref] == nil {
+		b.slices[ref] = map[string]*discoveryv1.EndpointSlice{}
+	}
+	if old := b.slices[ref][sl.Name]; old != nil && old.UID == sl.UID && older(sl, old) {
+		return false
+	}
+	b.slices[ref][sl.Name] = sl
+	b.dirty[ref] = true
+	return true
+}
+
+// kind holds the values of one cluster-scoped kind by name.
+type kind[T any] map[string]held[T]
+
+type held[T any] struct {
+	obj   metav1.Object
+	value *T
+}
+
+func (k kind[T]) set(obj metav1.Object, value *T) bool {
+	old, ok := k[obj.GetName()]
+	if ok && old.obj.GetUID() == obj.GetUID() && older(obj, old.obj) {
+		return false
+	}
+	same := ok && reflect.DeepEqual(old.value, value)
+	if same {
+		value = old.value
+	}
+	k[obj.GetName()] = held[T]{obj: obj, value: value}
+	return !same
+}
+
+func (k kind[T]) values() []*T {
+	out := make([]*T, 0, len(k))
+	for _, h := range k {
+		out = append(out, h.value)
+	}
+	return out
+}
+
+// older tells whether a is an earlier version of an object than b. Resource
+// versions of one object can be compared as numbers (KEP-5504).
+func older(a, b metav1.Object) bool {
+	x, errX := strconv.ParseUint(a.GetResourceVersion(), 10, 64)
+	y, errY := strconv.ParseUint(b.GetResourceVersion(), 10, 64)
+	return errX == nil && errY == nil && x < y
+}
+
+func refOf(o metav1.Object) snapshot.Ref {
+	return snapshot.Ref{Namespace: o.GetNamespace(), Name: o.GetName()}
+}
+
+// owner is the Service that a slice belongs to; its Name is "" if none.
+func owner(sl *discoveryv1.EndpointSlice) snapshot.Ref {
+	return snapshot.Ref{Namespace: sl.Namespace, Name: sl.Labels[discoveryv1.LabelServiceName]}
+}

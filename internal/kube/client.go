@@ -1,0 +1,134 @@
+// Package kube is the way in from the Kubernetes API and back out: it turns API
+// objects into the values of internal/snapshot, keeps them current through
+// informers, and holds the typed clients that write.
+package kube
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"sync/atomic"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/gentype"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+)
+
+// Access says how to reach the API server.
+type Access struct {
+	Kubeconfig string   // a file; "" means the pod's own service account
+	Servers    []string // https URLs that are tried in turn instead of the configured one
+	UserAgent  string
+}
+
+// Clients are the typed clients of one process.
+type Clients struct {
+	Kube          kubernetes.Interface
+	Pools         *gentype.ClientWithList[*v1alpha1.AddressPool, *v1alpha1.AddressPoolList]
+	Addresses     *gentype.ClientWithList[*v1alpha1.Address, *v1alpha1.AddressList]
+	Announcements *gentype.ClientWithList[*v1alpha1.Announcement, *v1alpha1.AnnouncementList]
+	NodeStates    *gentype.ClientWithList[*v1alpha1.NodeState, *v1alpha1.NodeStateList]
+}
+
+// Connect makes Clients. It does not talk to the API server yet.
+func Connect(a Access) (*Clients, error) {
+	cfg, err := clientcmd.BuildConfigFromFlags("", a.Kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("API access: %w", err)
+	}
+	cfg.UserAgent = a.UserAgent
+	cfg.QPS, cfg.Burst = 1000, 2000 // the API server's own fairness limits us
+	if len(a.Servers) > 0 {
+		if err := inTurn(cfg, a.Servers); err != nil {
+			return nil, err
+		}
+	}
+	core, err := kubernetes.NewForConfig(protobuf(cfg))
+	if err != nil {
+		return nil, fmt.Errorf("API client: %w", err)
+	}
+	own, err := restClient(cfg)
+	if err != nil {
+		return nil, err
+	}
+	codec := runtime.NewParameterCodec(scheme())
+	return &Clients{
+		Kube: core,
+		Pools: gentype.NewClientWithList("addresspools", own, codec, "",
+			func() *v1alpha1.AddressPool { return &v1alpha1.AddressPool{} }, func() *v1alpha1.AddressPoolList { return &v1alpha1.AddressPoolList{} }),
+		Addresses: gentype.NewClientWithList("addresses", own, codec, "",
+			func() *v1alpha1.Address { return &v1alpha1.Address{} }, func() *v1alpha1.AddressList { return &v1alpha1.AddressList{} }),
+		Announcements: gentype.NewClientWithList("announcements", own, codec, "",
+			func() *v1alpha1.Announcement { return &v1alpha1.Announcement{} }, func() *v1alpha1.AnnouncementList { return &v1alpha1.AnnouncementList{} }),
+		NodeStates: gentype.NewClientWithList("nodestates", own, codec, "",
+			func() *v1alpha1.NodeState { return &v1alpha1.NodeState{} }, func() *v1alpha1.NodeStateList { return &v1alpha1.NodeStateList{} }),
+	}, nil
+}
+
+func protobuf(cfg *rest.Config) *rest.Config {
+	c := rest.CopyConfig(cfg)
+	c.ContentType = runtime.ContentTypeProtobuf
+	c.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	return c
+}
+
+func restClient(cfg *rest.Config) (*rest.RESTClient, error) {
+	c := rest.CopyConfig(cfg)
+	gv := v1alpha1.GroupVersion
+	c.GroupVersion, c.APIPath = &gv, "/apis"
+	c.NegotiatedSerializer = serializer.NewCodecFactory(scheme()).WithoutConversion()
+	client, err := rest.RESTClientFor(c)
+	if err != nil {
+		return nil, fmt.Errorf("API client: %w", err)
+	}
+	return client, nil
+}
+
+func scheme() *runtime.Scheme {
+	s := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(s); err != nil {
+		panic(err) // a mistake in api/v1alpha1, not a condition of this run
+	}
+	return s
+}
+
+// inTurn makes cfg's requests go to one of servers, and to the next one after a
+// request that got no answer.
+func inTurn(cfg *rest.Config, servers []string) error {
+	var hosts []string
+	for _, s := range servers {
+		u, err := url.Parse(s)
+		if err != nil || u.Scheme != "https" || u.Host == "" {
+			return fmt.Errorf("API server %q: want https://HOST:PORT", s)
+		}
+		hosts = append(hosts, u.Host)
+	}
+	cfg.Host = servers[0]
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return &turns{hosts: hosts, next: next}
+	})
+	return nil
+}
+
+type turns struct {
+	hosts []string
+	at    atomic.Uint64
+	next  http.RoundTripper
+}
+
+func (t *turns) RoundTrip(req *http.Request) (*http.Response, error) {
+	at := t.at.Load()
+	req = req.Clone(req.Context())
+	req.URL.Host = t.hosts[at%uint64(len(t.hosts))]
+	req.Host = ""
+	resp, err := t.next.RoundTrip(req)
+	if err != nil && req.Context().Err() == nil {
+		t.at.CompareAndSwap(at, at+1)
+	}
+	return resp, err
+}

@@ -1,0 +1,181 @@
+package kube
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+func toNode(n *corev1.Node) *snapshot.Node {
+	out := &snapshot.Node{
+		Name: n.Name, UID: string(n.UID), Labels: n.Labels, Zone: n.Labels[corev1.LabelTopologyZone],
+		Unschedulable: n.Spec.Unschedulable, Deleting: n.DeletionTimestamp != nil,
+	}
+	for _, a := range n.Status.Addresses {
+		if ip, ok := parseAddr(a.Address); ok && a.Type == corev1.NodeInternalIP {
+			out.InternalIPs = append(out.InternalIPs, ip)
+		}
+	}
+	cidrs := n.Spec.PodCIDRs
+	if len(cidrs) == 0 && n.Spec.PodCIDR != "" {
+		cidrs = []string{n.Spec.PodCIDR}
+	}
+	out.PodCIDRs = prefixes(cidrs)
+	for _, c := range n.Status.Conditions {
+		switch c.Type {
+		case corev1.NodeReady:
+			out.Ready = c.Status == corev1.ConditionTrue
+		case corev1.NodeNetworkUnavailable:
+			out.NetworkUnavail = c.Status == corev1.ConditionTrue
+		}
+	}
+	for _, t := range n.Spec.Taints {
+		out.Taints = append(out.Taints, t.Key)
+	}
+	slices.Sort(out.Taints)
+	return out
+}
+
+func toNamespace(n *corev1.Namespace) *snapshot.Namespace {
+	return &snapshot.Namespace{Name: n.Name, Labels: n.Labels}
+}
+
+func toServiceCIDR(c *networkingv1.ServiceCIDR) *snapshot.ServiceCIDR {
+	return &snapshot.ServiceCIDR{Name: c.Name, Prefixes: prefixes(c.Spec.CIDRs)}
+}
+
+func toAnnouncement(a *v1alpha1.Announcement) *snapshot.Announcement {
+	out := &snapshot.Announcement{
+		Name: a.Name, PoolSelector: toSelector(a.Spec.PoolSelector), ServiceSelector: toSelector(a.Spec.ServiceSelector),
+		NodeSelector: toSelector(a.Spec.NodeSelector), L2: a.Spec.L2 != nil,
+	}
+	if a.Spec.L2 != nil {
+		out.Interfaces = a.Spec.L2.Interfaces
+	}
+	for _, p := range a.Spec.PreferredNodes {
+		out.PreferredNodes = append(out.PreferredNodes, snapshot.PreferredNodes{Selector: toSelector(&p.Selector), Weight: int(p.Weight)})
+	}
+	return out
+}
+
+func toNodeState(n *v1alpha1.NodeState) *snapshot.NodeState {
+	out := &snapshot.NodeState{Node: n.Name, InSync: n.Status.Engine.InSync, Draining: n.Status.Draining}
+	for _, l := range n.Status.Links {
+		out.Links = append(out.Links, snapshot.Link{Name: l.Name, MAC: l.MAC, Prefixes: prefixes(l.Prefixes)})
+	}
+	for _, a := range n.Status.Announces {
+		if ip, ok := parseAddr(a.Address); ok {
+			out.Announces = append(out.Announces, snapshot.Announced{Addr: ip, Link: a.Link, MAC: a.MAC})
+		}
+	}
+	return out
+}
+
+func toAddress(a *v1alpha1.Address) *snapshot.Address {
+	addr, ok := parseAddr(a.Spec.Address)
+	if !ok {
+		return nil
+	}
+	out := &snapshot.Address{
+		Addr: addr, UID: string(a.UID), ResourceVersion: a.ResourceVersion, Pool: a.Spec.Pool, ShareKey: a.Spec.ShareKey,
+		Deleting: a.DeletionTimestamp != nil, Conflict: a.Status.Conflict,
+	}
+	for _, h := range a.Spec.Holders {
+		held := snapshot.Holder{Ref: snapshot.Ref{Namespace: h.Namespace, Name: h.Name}, UID: string(h.UID)}
+		for _, p := range h.Ports {
+			held.Ports = append(held.Ports, snapshot.HeldPort{Protocol: protocol(p.Protocol), Port: uint16(p.Port)})
+		}
+		out.Holders = append(out.Holders, held)
+	}
+	slices.SortFunc(out.Holders, func(a, b snapshot.Holder) int { return a.Ref.Compare(b.Ref) })
+	return out
+}
+
+// FromAddress is the Address object's spec for what is wanted of it.
+func FromAddress(addr netip.Addr, pool, shareKey string, holders []snapshot.Holder) v1alpha1.AddressSpec {
+	spec := v1alpha1.AddressSpec{Address: addr.String(), Pool: pool, ShareKey: shareKey}
+	for _, h := range holders {
+		held := v1alpha1.AddressHolder{Namespace: h.Namespace, Name: h.Name, UID: uidOf(h.UID)}
+		for _, p := range h.Ports {
+			held.Ports = append(held.Ports, v1alpha1.HeldPort{Protocol: corev1.Protocol(strings.ToUpper(p.Protocol.String())), Port: int32(p.Port)})
+		}
+		spec.Holders = append(spec.Holders, held)
+	}
+	return spec
+}
+
+func toSelector(s *metav1.LabelSelector) *snapshot.Selector {
+	if s == nil {
+		return nil
+	}
+	out := &snapshot.Selector{MatchLabels: s.MatchLabels}
+	for _, e := range s.MatchExpressions {
+		out.Expressions = append(out.Expressions, snapshot.Requirement{Key: e.Key, Operator: string(e.Operator), Values: e.Values})
+	}
+	return out
+}
+
+func toConditions(cs []metav1.Condition) map[string]snapshot.Condition {
+	if len(cs) == 0 {
+		return nil
+	}
+	out := make(map[string]snapshot.Condition, len(cs))
+	for _, c := range cs {
+		out[c.Type] = snapshot.Condition{Status: string(c.Status), Reason: c.Reason, Message: c.Message}
+	}
+	return out
+}
+
+func prefixes(texts []string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, t := range texts {
+		if p, err := netip.ParsePrefix(t); err == nil {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// parseAddr reads an address as the API server may hold it: old objects can
+// have leading zeros in IPv4, which mean decimal numbers.
+func parseAddr(text string) (netip.Addr, bool) {
+	if a, err := netip.ParseAddr(text); err == nil {
+		return a.Unmap(), true
+	}
+	parts := strings.Split(text, ".")
+	for i, p := range parts {
+		n, err := strconv.ParseUint(p, 10, 8)
+		if err != nil {
+			return netip.Addr{}, false
+		}
+		parts[i] = strconv.FormatUint(n, 10)
+	}
+	a, err := netip.ParseAddr(strings.Join(parts, "."))
+	return a, err == nil
+}
+
+func protocol(p corev1.Protocol) snapshot.Protocol {
+	switch p {
+	case corev1.ProtocolUDP:
+		return snapshot.UDP
+	case corev1.ProtocolSCTP:
+		return snapshot.SCTP
+	}
+	return snapshot.TCP
+}
+
+func seconds(n *int32, or int32) time.Duration {
+	if n != nil {
+		or = *n
+	}
+	return time.Duration(or) * time.Second
+}

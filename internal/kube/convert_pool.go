@@ -1,0 +1,75 @@
+package kube
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"go4.org/netipx"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+func toPool(p *v1alpha1.AddressPool) *snapshot.Pool {
+	out := &snapshot.Pool{
+		Name: p.Name, UID: string(p.UID), Generation: p.Generation, Created: p.CreationTimestamp.Time, Labels: p.Labels,
+		AutoAssign: p.Spec.AutoAssign == nil || *p.Spec.AutoAssign, AvoidBuggyIPs: p.Spec.AvoidBuggyIPs, Disabled: p.Spec.Disabled,
+		Priority: snapshot.NoPriority, Namespaces: p.Spec.Namespaces,
+		NamespaceSelector: toSelector(p.Spec.NamespaceSelector), ServiceSelector: toSelector(p.Spec.ServiceSelector),
+		Status: snapshot.PoolStatus{
+			ObservedGeneration: p.Status.ObservedGeneration,
+			IPv4:               snapshot.PoolCount(p.Status.IPv4), IPv6: snapshot.PoolCount(p.Status.IPv6),
+		},
+		Conditions: toConditions(p.Status.Conditions),
+	}
+	if p.Spec.Priority != nil {
+		out.Priority = int(*p.Spec.Priority)
+	}
+	for _, text := range p.Spec.Addresses {
+		r, err := parseRange(string(text))
+		if err != nil {
+			out.Bad = append(out.Bad, err.Error())
+			continue
+		}
+		out.Ranges = append(out.Ranges, r)
+	}
+	return out
+}
+
+// parseRange reads "192.0.2.0/25", "192.0.2.1-192.0.2.9" or "192.0.2.1".
+func parseRange(text string) (netipx.IPRange, error) {
+	from, to, isRange := strings.Cut(text, "-")
+	switch {
+	case isRange:
+		return parseFromTo(text, from, to)
+	case strings.Contains(text, "/"):
+		p, err := netip.ParsePrefix(text)
+		if err != nil {
+			return netipx.IPRange{}, fmt.Errorf("%q is no CIDR", text)
+		}
+		if p != p.Masked() {
+			return netipx.IPRange{}, fmt.Errorf("%q has host bits set: write %s", text, p.Masked())
+		}
+		return netipx.RangeOfPrefix(p), nil
+	}
+	a, err := netip.ParseAddr(text)
+	if err != nil {
+		return netipx.IPRange{}, fmt.Errorf("%q is no address, CIDR or range", text)
+	}
+	return netipx.IPRangeFrom(a, a), nil
+}
+
+func parseFromTo(text, from, to string) (netipx.IPRange, error) {
+	a, errA := netip.ParseAddr(strings.TrimSpace(from))
+	b, errB := netip.ParseAddr(strings.TrimSpace(to))
+	switch {
+	case errA != nil || errB != nil:
+		return netipx.IPRange{}, fmt.Errorf("%q is no range of addresses", text)
+	case a.Is4() != b.Is4():
+		return netipx.IPRange{}, fmt.Errorf("%q mixes IPv4 and IPv6", text)
+	case b.Less(a):
+		return netipx.IPRange{}, fmt.Errorf("%q is reversed", text)
+	}
+	return netipx.IPRangeFrom(a, b), nil
+}

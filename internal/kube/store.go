@@ -1,0 +1,202 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// Store keeps a Builder current from the API server.
+type Store struct {
+	clients *Clients
+	changed func()
+
+	mu     sync.Mutex
+	b      *Builder
+	synced bool
+	seen   map[string]time.Time // when a NodeState's last renewal came in
+}
+
+// NewStore makes a Store that calls changed, which must not block, after every
+// change of what Snapshot would return, once everything has been listed.
+func NewStore(clients *Clients, changed func()) *Store {
+	return &Store{clients: clients, changed: changed, b: NewBuilder(), seen: map[string]time.Time{}}
+}
+
+// Run follows the API server until ctx ends. It returns an error only if it
+// could not start.
+func (s *Store) Run(ctx context.Context) error {
+	core := informers.NewSharedInformerFactory(s.clients.Kube, 0)
+	all := []cache.SharedIndexInformer{
+		core.Core().V1().Services().Informer(),
+		core.Discovery().V1().EndpointSlices().Informer(),
+		core.Core().V1().Nodes().Informer(),
+		core.Core().V1().Namespaces().Informer(),
+		informer(s.clients.Pools.List, s.clients.Pools.Watch, &v1alpha1.AddressPool{}),
+		informer(s.clients.Addresses.List, s.clients.Addresses.Watch, &v1alpha1.Address{}),
+		informer(s.clients.Announcements.List, s.clients.Announcements.Watch, &v1alpha1.Announcement{}),
+		informer(s.clients.NodeStates.List, s.clients.NodeStates.Watch, &v1alpha1.NodeState{}),
+	}
+	if s.servesServiceCIDRs(ctx) {
+		all = append(all, core.Networking().V1().ServiceCIDRs().Informer())
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	var registered []cache.InformerSynced
+	for _, inf := range all {
+		if err := inf.SetTransform(stripManagedFields); err != nil {
+			return fmt.Errorf("informer: %w", err)
+		}
+		reg, err := inf.AddEventHandler(s)
+		if err != nil {
+			return fmt.Errorf("informer: %w", err)
+		}
+		registered = append(registered, reg.HasSynced)
+		wg.Go(func() { inf.Run(ctx.Done()) })
+	}
+	if cache.WaitForCacheSync(ctx.Done(), registered...) {
+		s.mu.Lock()
+		s.synced = true
+		s.mu.Unlock()
+		s.changed()
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// servesServiceCIDRs asks the API server, until it answers, for the kind
+// ServiceCIDR, which is there from Kubernetes 1.33 on.
+func (s *Store) servesServiceCIDRs(ctx context.Context) (served bool) {
+	_ = wait.PollUntilContextCancel(ctx, time.Second, true, func(context.Context) (bool, error) {
+		list, err := s.clients.Kube.Discovery().ServerResourcesForGroupVersion(networkingv1.SchemeGroupVersion.String())
+		if err != nil {
+			return false, nil //nolint:nilerr // asked again; the informers report what is wrong
+		}
+		served = slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Kind == "ServiceCIDR" })
+		return true, nil
+	})
+	return served
+}
+
+// Synced tells whether everything has been listed once.
+func (s *Store) Synced() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.synced
+}
+
+// Snapshot returns the current Snapshot, or nil before the first full listing.
+func (s *Store) Snapshot() *snapshot.Snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.synced {
+		return nil
+	}
+	return s.b.Snapshot()
+}
+
+// Service returns the API object of one Service, or nil. It must not be changed.
+func (s *Store) Service(ref snapshot.Ref) *corev1.Service {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Service(ref)
+}
+
+// Written takes in what the API server returned for a write of ours, so that
+// the next Snapshot does not lag behind it.
+func (s *Store) Written(obj runtime.Object) { s.take(s.b.Set, obj) }
+
+// Removed takes out what the API server deleted for us.
+func (s *Store) Removed(obj runtime.Object) { s.take(s.b.Delete, obj) }
+
+// Renewals returns when each node's NodeState was last seen to be renewed, by
+// this process's clock.
+func (s *Store) Renewals() map[string]time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.seen)
+}
+
+// OnAdd is called by the informers.
+func (s *Store) OnAdd(obj any, _ bool) {
+	s.renewed(nil, obj)
+	s.take(s.b.Set, obj)
+}
+
+// OnUpdate is called by the informers.
+func (s *Store) OnUpdate(old, obj any) {
+	s.renewed(old, obj)
+	s.take(s.b.Set, obj)
+}
+
+// OnDelete is called by the informers.
+func (s *Store) OnDelete(obj any) {
+	if unknown, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+		obj = unknown.Obj
+	}
+	if n, ok := obj.(*v1alpha1.NodeState); ok {
+		s.mu.Lock()
+		delete(s.seen, n.Name)
+		s.mu.Unlock()
+	}
+	s.take(s.b.Delete, obj)
+}
+
+func (s *Store) take(op func(any) bool, obj any) {
+	s.mu.Lock()
+	differs := op(obj) && s.synced
+	s.mu.Unlock()
+	if differs {
+		s.changed()
+	}
+}
+
+func (s *Store) renewed(old, obj any) {
+	n, ok := obj.(*v1alpha1.NodeState)
+	if !ok {
+		return
+	}
+	if o, ok := old.(*v1alpha1.NodeState); ok && o.Status.RenewTime.Equal(n.Status.RenewTime) {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen[n.Name] = time.Now()
+}
+
+func informer[L runtime.Object](
+	list func(context.Context, metav1.ListOptions) (L, error),
+	watchFor func(context.Context, metav1.ListOptions) (watch.Interface, error),
+	example runtime.Object,
+) cache.SharedIndexInformer {
+	lw := &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return list(ctx, o) },
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			return watchFor(ctx, o)
+		},
+	}
+	return cache.NewSharedIndexInformer(lw, example, 0, cache.Indexers{})
+}
+
+// stripManagedFields saves memory: nothing here reads them.
+func stripManagedFields(obj any) (any, error) {
+	if o, ok := obj.(metav1.Object); ok {
+		o.SetManagedFields(nil)
+	}
+	return obj, nil
+}

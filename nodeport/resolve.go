@@ -1,0 +1,49 @@
+// Package nodeport decides on which of a node's addresses its node ports
+// answer. It acts on nothing.
+package nodeport
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// Resolve returns the addresses on which node ports answer, sorted. Without
+// cidrs these are the node's primary addresses: the first InternalIP of each
+// family. With cidrs they are all addresses of the node's links (local) and
+// InternalIPs inside one of them. Loopback, link-local and multicast addresses
+// never answer. A nil node has none.
+func Resolve(node *snapshot.Node, local []netip.Addr, cidrs []netip.Prefix) []netip.Addr {
+	if node == nil {
+		return nil
+	}
+	var out []netip.Addr
+	if len(cidrs) == 0 {
+		out = primary(node.InternalIPs)
+	} else {
+		for _, a := range slices.Concat(node.InternalIPs, local) {
+			if slices.ContainsFunc(cidrs, func(p netip.Prefix) bool { return p.Contains(a) }) {
+				out = append(out, a)
+			}
+		}
+	}
+	out = slices.DeleteFunc(out, unfit)
+	slices.SortFunc(out, netip.Addr.Compare)
+	return slices.Compact(out)
+}
+
+func primary(addrs []netip.Addr) []netip.Addr {
+	var out []netip.Addr
+	for _, family := range []snapshot.Family{snapshot.IPv4, snapshot.IPv6} {
+		i := slices.IndexFunc(addrs, func(a netip.Addr) bool { return snapshot.FamilyOf(a) == family })
+		if i >= 0 {
+			out = append(out, addrs[i])
+		}
+	}
+	return out
+}
+
+func unfit(a netip.Addr) bool {
+	return !a.IsValid() || a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsUnspecified()
+}

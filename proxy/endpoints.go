@@ -1,0 +1,101 @@
+package proxy
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// choice is which of one port's endpoints of one family a node uses. The rules
+// are kube-proxy's (pkg/proxy/topology.go, CategorizeEndpoints).
+type choice struct {
+	cluster []netip.AddrPort // for policy Cluster: ready ones by topology, else serving and terminating ones
+	local   []netip.AddrPort // on this node: ready ones, else serving and terminating ones
+	any     bool             // there is a usable endpoint somewhere
+}
+
+// choose decides which endpoints of svc's port a connection on node may go to.
+// zone is the node's zone.
+func choose(svc *snapshot.Service, port snapshot.Port, family snapshot.Family, node, zone string) choice {
+	var ready, draining []*snapshot.Endpoint
+	for i := range svc.Endpoints {
+		ep := &svc.Endpoints[i]
+		if ep.PortName != port.Name || ep.Protocol != port.Protocol || snapshot.FamilyOf(ep.Addr.Addr()) != family || !dialable(ep.Addr.Addr()) {
+			continue
+		}
+		switch {
+		case ep.Ready:
+			ready = append(ready, ep)
+		case ep.Serving && ep.Terminating:
+			draining = append(draining, ep)
+		}
+	}
+	c := choice{any: len(ready)+len(draining) > 0}
+	c.cluster = targets(near(ready, node, zone))
+	if len(ready) == 0 {
+		c.cluster = targets(draining)
+	}
+	c.local = targets(onNode(ready, node))
+	if len(c.local) == 0 {
+		c.local = targets(onNode(draining, node))
+	}
+	return c
+}
+
+// near applies the topology hints: if every endpoint has node hints and one is
+// for this node, those for this node; else the same for zones; else all.
+func near(eps []*snapshot.Endpoint, node, zone string) []*snapshot.Endpoint {
+	if same := hinted(eps, node, func(e *snapshot.Endpoint) []string { return e.NodeHints }); same != nil {
+		return same
+	}
+	if same := hinted(eps, zone, func(e *snapshot.Endpoint) []string { return e.ZoneHints }); same != nil {
+		return same
+	}
+	return eps
+}
+
+func hinted(eps []*snapshot.Endpoint, want string, hints func(*snapshot.Endpoint) []string) []*snapshot.Endpoint {
+	if want == "" {
+		return nil
+	}
+	var out []*snapshot.Endpoint
+	for _, e := range eps {
+		h := hints(e)
+		if len(h) == 0 {
+			return nil
+		}
+		if slices.Contains(h, want) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+func onNode(eps []*snapshot.Endpoint, node string) []*snapshot.Endpoint {
+	var out []*snapshot.Endpoint
+	for _, e := range eps {
+		if e.Node != "" && e.Node == node {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+func targets(eps []*snapshot.Endpoint) []netip.AddrPort {
+	if len(eps) == 0 {
+		return nil
+	}
+	out := make([]netip.AddrPort, len(eps))
+	for i, e := range eps {
+		out[i] = e.Addr
+	}
+	slices.SortFunc(out, netip.AddrPort.Compare)
+	return slices.Compact(out)
+}
+
+// dialable refuses endpoints that would let a Service reach into a node or its
+// link: loopback, link-local and unspecified addresses.
+func dialable(a netip.Addr) bool {
+	return a.IsValid() && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !a.IsUnspecified() && !a.IsMulticast()
+}

@@ -1,0 +1,97 @@
+package proxy
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// Packet is the first packet of a new connection.
+type Packet struct {
+	Protocol snapshot.Protocol
+	Src      netip.Addr
+	Dst      netip.AddrPort
+	FromNode bool // sent by this node itself
+}
+
+// Outcome is what becomes of a Packet.
+type Outcome struct {
+	Verdict    Verdict
+	Endpoints  []netip.AddrPort // where it may go, if Verdict is Forward and a Frontend took it
+	Masquerade bool             // its source is replaced by the node's (hairpin aside)
+	Frontend   *Frontend        // nil: no frontend took it
+	Why        string
+}
+
+func (o Outcome) String() string {
+	s := o.Verdict.String()
+	if o.Frontend != nil && o.Verdict == Forward {
+		s += " to " + addrs(o.Endpoints)
+	}
+	if o.Masquerade {
+		s += " masqueraded"
+	}
+	return fmt.Sprintf("%s (%s)", s, o.Why)
+}
+
+// Trace answers what the engine that holds t does with p: the meaning of a
+// Table, against which a Dataplane's kernel is checked.
+func (t *Table) Trace(p Packet) Outcome {
+	f := t.match(p)
+	if f == nil {
+		return t.undefined(p)
+	}
+	if f.Sources != nil && !slices.ContainsFunc(f.Sources, func(r netip.Prefix) bool { return r.Contains(p.Src) }) {
+		return Outcome{Verdict: Drop, Frontend: f, Why: "source not in loadBalancerSourceRanges"}
+	}
+	eps, masq := t.path(f, p)
+	if len(eps) == 0 {
+		return Outcome{Verdict: f.Empty, Frontend: f, Why: "no endpoint"}
+	}
+	return Outcome{Verdict: Forward, Endpoints: eps, Masquerade: masq, Frontend: f, Why: f.Key.String()}
+}
+
+func (t *Table) match(p Packet) *Frontend {
+	family := snapshot.FamilyOf(p.Dst.Addr())
+	for _, kind := range []Kind{ClusterIP, VIP, ExternalIP} {
+		if f := t.Frontend(Key{kind, family, p.Dst.Addr(), p.Protocol, p.Dst.Port()}); f != nil {
+			return f
+		}
+	}
+	if slices.Contains(t.NodePortAddrs, p.Dst.Addr()) {
+		return t.Frontend(Key{Kind: NodePort, Family: family, Protocol: p.Protocol, Port: p.Dst.Port()})
+	}
+	return nil
+}
+
+// path is the choice between a frontend's two lists, and whether to masquerade.
+func (t *Table) path(f *Frontend, p Packet) (eps []netip.AddrPort, masquerade bool) {
+	pod := !p.FromNode && slices.ContainsFunc(t.LocalPods, func(r netip.Prefix) bool { return r.Contains(p.Src) })
+	known := slices.ContainsFunc(t.LocalPods, func(r netip.Prefix) bool { return r.Addr().Is4() == p.Src.Is4() })
+	switch {
+	case f.Kind == ClusterIP:
+		return f.Cluster, known && !pod
+	case !f.LocalOnly:
+		return f.Cluster, true
+	case pod:
+		return f.Cluster, false
+	case p.FromNode:
+		return f.Cluster, true
+	}
+	return f.Local, false
+}
+
+func (t *Table) undefined(p Packet) Outcome {
+	addr := p.Dst.Addr()
+	for _, kind := range []Kind{ClusterIP, VIP} {
+		if slices.Contains(t.Addrs(kind, snapshot.FamilyOf(addr)), addr) {
+			return Outcome{Verdict: Reject, Why: fmt.Sprintf("undefined port of a %s", kind)}
+		}
+	}
+	if slices.ContainsFunc(t.ServiceCIDRs, func(r netip.Prefix) bool { return r.Contains(addr) }) {
+		return Outcome{Verdict: Drop, Why: "unallocated address of a Service CIDR"}
+	}
+	return Outcome{Verdict: Forward, Why: "not a Service's address"}
+}
