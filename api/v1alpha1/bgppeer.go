@@ -27,6 +27,7 @@ type BGPPeer struct {
 // BGPPeerSpec describes the router and the session.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.ebgpMultihop) || self.peerASN != self.localASN",message="ebgpMultihop needs a peer in another AS"
+// +kubebuilder:validation:XValidation:rule="!has(self.keepaliveTime) || !has(self.holdTime) || duration(self.holdTime) == duration('0s') || duration(self.keepaliveTime) < duration(self.holdTime)",message="keepaliveTime must be shorter than holdTime"
 type BGPPeerSpec struct {
 	// Address of the router, IPv4 or IPv6, without a zone.
 	//
