@@ -1,0 +1,47 @@
+// Command hello is the lab's test server and the client that measures it.
+//
+// As a server it answers every HTTP request, TCP connection and UDP datagram
+// with one line of JSON: which pod answered, on which node, on which port, and
+// which client address it saw. "hello probe" makes many requests and prints
+// what came of them.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	err := error(nil)
+	if len(os.Args) > 1 && os.Args[1] == "probe" {
+		err = probeCommand(ctx, os.Args[2:])
+	} else {
+		err = serveCommand(ctx, os.Args[1:])
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "hello:", err)
+		os.Exit(1)
+	}
+}
+
+func serveCommand(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("hello", flag.ExitOnError)
+	http := flags.String("http", "8080", "ports that answer HTTP, comma-separated; / and POST /ready?ok=false")
+	tcp := flags.String("tcp", "", "ports that answer each TCP connection with one line")
+	udp := flags.String("udp", "", "ports that answer each UDP datagram with one line")
+	drain := flags.Duration("drain", 0, "how long to go on answering after SIGTERM, not ready")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	s, err := newServer(*http, *tcp, *udp)
+	if err != nil {
+		return err
+	}
+	return s.run(ctx, *drain)
+}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// server answers on its listeners until its context ends.
+type server struct {
+	ready   atomic.Bool
+	closers []func() error
+	serve   []func() error
+}
+
+// newServer listens on all ports before it returns.
+func newServer(httpPorts, tcpPorts, udpPorts string) (*server, error) {
+	s := &server{}
+	s.ready.Store(true)
+	for _, group := range []struct {
+		ports  string
+		listen func(port string) error
+	}{{httpPorts, s.listenHTTP}, {tcpPorts, s.listenTCP}, {udpPorts, s.listenUDP}} {
+		for _, port := range split(group.ports) {
+			if err := group.listen(port); err != nil {
+				s.close()
+				return nil, err
+			}
+		}
+	}
+	if len(s.serve) == 0 {
+		return nil, errors.New("no port to serve")
+	}
+	return s, nil
+}
+
+func split(ports string) []string {
+	return strings.FieldsFunc(ports, func(r rune) bool { return r == ',' || r == ' ' })
+}
+
+// run serves until ctx ends, then for drain longer without being ready.
+func (s *server) run(ctx context.Context, drain time.Duration) error {
+	failed := make(chan error, len(s.serve))
+	for _, serve := range s.serve {
+		go func() { failed <- serve() }()
+	}
+	defer s.close()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	s.ready.Store(false)
+	select {
+	case err := <-failed:
+		return err
+	case <-time.After(drain):
+		return nil
+	}
+}
+
+func (s *server) close() {
+	for _, c := range s.closers {
+		c()
+	}
+}
+
+func (s *server) listenHTTP(port string) error {
+	l, err := net.Listen("tcp", ":"+port)
+	if err != nil {
+		return err
+	}
+	h := &http.Server{Handler: s.handler(), ReadHeaderTimeout: 10 * time.Second}
+	s.closers = append(s.closers, h.Close)
+	s.serve = append(s.serve, func() error { return h.Serve(l) })
+	return nil
+}
+
+func (s *server) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /ready", s.tellReady)
+	mux.HandleFunc("POST /ready", s.setReady)
+	mux.HandleFunc("/", hello)
+	return mux
+}
+
+func hello(w http.ResponseWriter, r *http.Request) {
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	remote, err := net.ResolveTCPAddr("tcp", r.RemoteAddr)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(newAnswer(local, remote).line())
+}
+
+func (s *server) tellReady(w http.ResponseWriter, _ *http.Request) {
+	if !s.ready.Load() {
+		http.Error(w, "not ready", http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ready")
+}
+
+func (s *server) setReady(w http.ResponseWriter, r *http.Request) {
+	s.ready.Store(r.URL.Query().Get("ok") != "false")
+	fmt.Fprintln(w, "ready:", s.ready.Load())
+}
+
+func (s *server) listenTCP(port string) error {
+	l, err := net.Listen("tcp", ":"+port)
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, l.Close)
+	s.serve = append(s.serve, func() error { return serveTCP(l) })
+	return nil
+}
+
+func serveTCP(l net.Listener) error {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(10 * time.Second))
+			conn.Write(newAnswer(conn.LocalAddr(), conn.RemoteAddr()).line())
+		}()
+	}
+}
+
+func (s *server) listenUDP(port string) error {
+	c, err := net.ListenPacket("udp", ":"+port)
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, c.Close)
+	s.serve = append(s.serve, func() error { return serveUDP(c) })
+	return nil
+}
+
+func serveUDP(c net.PacketConn) error {
+	buffer := make([]byte, 2048)
+	for {
+		_, from, err := c.ReadFrom(buffer)
+		if err != nil {
+			return err
+		}
+		c.WriteTo(newAnswer(c.LocalAddr(), from).line(), from) // a lost answer is the client's to count
+	}
+}

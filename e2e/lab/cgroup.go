@@ -1,0 +1,178 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const cgroupRoot = "/sys/fs/cgroup"
+
+// hierarchies lists the cgroup mounts: one with cgroups v2 alone, one for each
+// controller with v1 or both.
+func hierarchies() ([]string, error) {
+	if unified(cgroupRoot) {
+		return []string{cgroupRoot}, nil
+	}
+	found, err := filepath.Glob(filepath.Join(cgroupRoot, "*", "cgroup.procs"))
+	if err != nil {
+		return nil, err
+	}
+	var list []string
+	for _, path := range found {
+		dir, err := filepath.EvalSymlinks(filepath.Dir(path))
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(list, dir) {
+			list = append(list, dir)
+		}
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("no cgroups at %s", cgroupRoot)
+	}
+	return list, nil
+}
+
+func unified(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "cgroup.controllers"))
+	return err == nil
+}
+
+// makeCgroups makes a node's cgroup in every hierarchy. Pods go below it, and
+// the node's own programs into its child "system" where that is of use: the
+// freezer, and v2 for programs attached to cgroups. It returns the latter.
+func makeCgroups(name string) ([]string, error) {
+	dirs, err := hierarchies()
+	if err != nil {
+		return nil, err
+	}
+	var join []string
+	for _, dir := range dirs {
+		own := filepath.Join(dir, name)
+		if err := makeCgroup(dir, own); err != nil {
+			return nil, fmt.Errorf("make cgroup %s: %w", own, err)
+		}
+		if !unified(dir) && filepath.Base(dir) != "freezer" {
+			continue
+		}
+		system := filepath.Join(own, "system")
+		if err := os.MkdirAll(system, 0o755); err != nil {
+			return nil, err
+		}
+		join = append(join, system)
+	}
+	return join, nil
+}
+
+// makeCgroup also gives the group what it must not lack: a v1 cpuset starts
+// empty and then no process can enter; v2 controllers must be handed down.
+func makeCgroup(parent, own string) error {
+	if unified(parent) {
+		return makeUnified(parent, own)
+	}
+	if err := os.MkdirAll(own, 0o755); err != nil {
+		return err
+	}
+	for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+		value, err := os.ReadFile(filepath.Join(parent, file))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(own, file), value, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func makeUnified(parent, own string) error {
+	if err := os.MkdirAll(own, 0o755); err != nil {
+		return err
+	}
+	for _, dir := range []string{parent, own} {
+		have, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
+		if err != nil {
+			return err
+		}
+		for _, c := range strings.Fields(string(have)) {
+			if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+c), 0o644); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// freeze stops or thaws every process of a node, its pods included.
+func freeze(name string, frozen bool) error {
+	file, value := filepath.Join(cgroupRoot, name, "cgroup.freeze"), "0"
+	if frozen {
+		value = "1"
+	}
+	if !unified(cgroupRoot) {
+		file, value = filepath.Join(cgroupRoot, "freezer", name, "freezer.state"), "THAWED"
+		if frozen {
+			value = "FROZEN"
+		}
+	}
+	err := os.WriteFile(file, []byte(value), 0o644)
+	if errors.Is(err, os.ErrNotExist) && !frozen {
+		return nil
+	}
+	return err
+}
+
+// removeCgroups removes the lab's cgroups in every hierarchy, deepest first.
+// The kernel lets go of a dead process's group a moment later.
+func removeCgroups(ctx context.Context) error {
+	dirs, err := hierarchies()
+	if err != nil {
+		return err
+	}
+	for _, dir := range dirs {
+		found, err := filepath.Glob(filepath.Join(dir, prefix+"*"))
+		if err != nil {
+			return err
+		}
+		for _, own := range found {
+			err := until(ctx, 30*time.Second, "removal of cgroup "+own, func(context.Context) error { return removeTree(own) })
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func removeTree(root string) error {
+	var dirs []string
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() {
+			dirs = append(dirs, path)
+		}
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, dir := range slices.Backward(dirs) {
+		if err := syscall.Rmdir(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("rmdir %s: %w", dir, err)
+		}
+	}
+	return nil
+}

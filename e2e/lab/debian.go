@@ -1,0 +1,71 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+)
+
+// debianPackages maps a program that the lab runs to the Debian or Ubuntu
+// package that holds it.
+var debianPackages = []struct{ path, name string }{
+	{"containerd", "containerd"},
+	{"runc", "runc"},
+	{"/usr/lib/cni/ptp", "containernetworking-plugins"},
+	{"nft", "nftables"},
+	{"ip", "iproute2"},
+	{"conntrack", "conntrack"},
+	{"ping", "iputils-ping"},
+	{"nsenter", "util-linux"},
+	{"sysctl", "procps"},
+	{"mount", "mount"},
+	{"iptables", "iptables"}, // the kubelet asks for it
+}
+
+// installPackages installs what is missing, by name, and says so.
+func installPackages(ctx context.Context, progress *Progress) error {
+	missing := missingPackages()
+	if len(missing) == 0 {
+		return nil
+	}
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		return fmt.Errorf("missing: %s; install them (no apt-get here to do it)", strings.Join(missing, " "))
+	}
+	step := progress.Begin("installing Debian packages: %s", strings.Join(missing, " "))
+	return step.Done(aptInstall(ctx, step, missing))
+}
+
+func missingPackages() []string {
+	var missing []string
+	for _, p := range debianPackages {
+		if _, err := exec.LookPath(p.path); err != nil {
+			missing = append(missing, p.name)
+		}
+	}
+	return missing
+}
+
+func aptInstall(ctx context.Context, step *Step, names []string) error {
+	step.Waiting("apt-get update")
+	if err := apt(ctx, "update"); err != nil {
+		return err
+	}
+	step.Waiting("apt-get install")
+	if err := apt(ctx, append([]string{"install", "--yes", "--no-install-recommends"}, names...)...); err != nil {
+		return err
+	}
+	if still := missingPackages(); len(still) > 0 {
+		return errors.New("still missing after apt-get install: " + strings.Join(still, " "))
+	}
+	return nil
+}
+
+func apt(ctx context.Context, args ...string) error {
+	cmd := exec.CommandContext(ctx, "apt-get", append([]string{"-q"}, args...)...)
+	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+	_, err := output(cmd)
+	return err
+}

@@ -1,0 +1,67 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+)
+
+// FairleadNamespace is where the chart is installed.
+const FairleadNamespace = "fairlead-system"
+
+const fairleadNamespaceManifest = `apiVersion: v1
+kind: Namespace
+metadata:
+  name: ` + FairleadNamespace + `
+  labels:
+    pod-security.kubernetes.io/enforce: privileged
+`
+
+// InstallFairlead builds the product from this checkout, brings its image to
+// the nodes, installs the chart, and waits until all of it is ready.
+func (l *Lab) InstallFairlead(ctx context.Context) error {
+	step := l.progress.Begin("fairlead: build, image, chart")
+	return step.Done(l.installFairlead(ctx, step))
+}
+
+func (l *Lab) installFairlead(ctx context.Context, step *Step) error {
+	root := filepath.Dir(l.opt.Source)
+	step.Waiting("go build ./cmd/fairlead")
+	args := []string{"build", "-v", "-trimpath", "-ldflags", stripped, "-o", l.binary("fairlead"), "./cmd/fairlead"}
+	if err := goBuild(ctx, step, root, args); err != nil {
+		return err
+	}
+	step.Waiting("the image on every node")
+	if err := WriteImage(l.imageFile(FairleadImage), FairleadImage, l.binary("fairlead"), "fairlead"); err != nil {
+		return err
+	}
+	if err := l.Import(ctx, l.imageFile(FairleadImage)); err != nil {
+		return err
+	}
+	if err := l.apply(ctx, fairleadNamespaceManifest); err != nil {
+		return err
+	}
+	step.Waiting("helm")
+	if _, err := l.Helm(ctx, fairleadChartArgs(root)...); err != nil {
+		return err
+	}
+	return l.waitFairlead(ctx, step)
+}
+
+func fairleadChartArgs(root string) []string {
+	return []string{"upgrade", "--install", "fairlead", filepath.Join(root, "charts", "fairlead"),
+		"--namespace", FairleadNamespace, "--create-namespace",
+		"--set", "image.tag=dev",
+		"--set", "api.host=" + APIHost,
+		"--set", fmt.Sprintf("api.port=%d", APIPort)}
+}
+
+func (l *Lab) waitFairlead(ctx context.Context, step *Step) error {
+	for _, workload := range []string{"daemonset/fairlead-agent", "deployment/fairlead-controller"} {
+		step.Waiting("%s to be ready", workload)
+		if _, err := l.Kubectl(ctx, "-n", FairleadNamespace, "rollout", "status", workload, "--timeout=3m"); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,148 @@
+package lab
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+// References of the images that the lab makes: no registry is asked.
+const (
+	pauseImage   = "fairlead.test/pause:dev"
+	corednsImage = "fairlead.test/coredns:dev"
+
+	// HelloImage holds the test server and the probe as /hello.
+	HelloImage = "ghcr.io/fairlead/hello:dev"
+
+	// FairleadImage holds the product as /fairlead.
+	FairleadImage = "ghcr.io/fairlead/fairlead:dev"
+)
+
+// WriteImage writes a docker-archive with one layer, in which the static
+// program at binary is /NAME and the entry point.
+func WriteImage(path, ref, binary, name string) error {
+	content, err := os.ReadFile(binary)
+	if err != nil {
+		return fmt.Errorf("image %s: %w", ref, err)
+	}
+	archive, err := imageArchive(ref, name, content)
+	if err != nil {
+		return fmt.Errorf("image %s: %w", ref, err)
+	}
+	return os.WriteFile(path, archive, 0o644)
+}
+
+func imageArchive(ref, name string, content []byte) ([]byte, error) {
+	layer, err := tarball(
+		entry{name: "tmp/", mode: 0o1777},
+		entry{name: name, mode: 0o755, content: content})
+	if err != nil {
+		return nil, err
+	}
+	config, err := json.Marshal(object{
+		"architecture": runtime.GOARCH, "os": "linux",
+		"config": object{"Entrypoint": []string{"/" + name}, "Env": []string{"PATH=/"}, "WorkingDir": "/"},
+		"rootfs": object{"type": "layers", "diff_ids": []string{fmt.Sprintf("sha256:%x", sha256.Sum256(layer))}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	manifest, err := json.Marshal([]object{{"Config": "config.json", "RepoTags": []string{ref}, "Layers": []string{"layer.tar"}}})
+	if err != nil {
+		return nil, err
+	}
+	return tarball(
+		entry{name: "layer.tar", mode: 0o644, content: layer},
+		entry{name: "config.json", mode: 0o644, content: config},
+		entry{name: "manifest.json", mode: 0o644, content: manifest})
+}
+
+// entry is a file of a tar, or a directory if its name ends with a slash.
+type entry struct {
+	name    string
+	mode    int64
+	content []byte
+}
+
+func tarball(entries ...entry) ([]byte, error) {
+	var buffer bytes.Buffer
+	w := tar.NewWriter(&buffer)
+	for _, e := range entries {
+		header := &tar.Header{Name: e.name, Mode: e.mode, Size: int64(len(e.content)), Typeflag: tar.TypeReg}
+		if strings.HasSuffix(e.name, "/") {
+			header.Typeflag = tar.TypeDir
+		}
+		if err := w.WriteHeader(header); err != nil {
+			return nil, err
+		}
+		if _, err := w.Write(e.content); err != nil {
+			return nil, err
+		}
+	}
+	err := w.Close()
+	return buffer.Bytes(), err
+}
+
+func (l *Lab) imageFile(ref string) string {
+	return filepath.Join(l.state.file("images"), strings.NewReplacer("/", "_", ":", "_").Replace(ref)+".tar")
+}
+
+// binary is the path of a program that the lab builds from this checkout.
+func (l *Lab) binary(name string) string { return filepath.Join(l.state.file("bin"), name) }
+
+func (l *Lab) buildPause(ctx context.Context) error { return l.buildOwn(ctx, "pause") }
+
+func (l *Lab) buildOwn(ctx context.Context, name string) error {
+	step := l.progress.Begin("building %s", name)
+	args := []string{"build", "-trimpath", "-ldflags", stripped, "-o", l.binary(name), "./cmd/" + name}
+	return step.Done(goBuild(ctx, step, l.opt.Source, args))
+}
+
+// writeImages makes the images that every node has from the start.
+func (l *Lab) writeImages(ctx context.Context) error {
+	if err := l.buildOwn(ctx, "hello"); err != nil {
+		return err
+	}
+	images := []struct{ ref, path, name string }{
+		{pauseImage, l.binary("pause"), "pause"},
+		{corednsImage, l.programs["coredns"], "coredns"},
+		{HelloImage, l.binary("hello"), "hello"},
+	}
+	for _, i := range images {
+		if err := WriteImage(l.imageFile(i.ref), i.ref, i.path, i.name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Import brings an image archive to every node.
+func (l *Lab) Import(ctx context.Context, path string) error {
+	tasks := make([]func(context.Context) error, len(l.nodes))
+	for i, n := range l.nodes {
+		tasks[i] = func(ctx context.Context) error { return l.importInto(ctx, n, path) }
+	}
+	return together(ctx, tasks...)
+}
+
+func (l *Lab) importInto(ctx context.Context, n node, path string) error {
+	archive, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("import: %w", err)
+	}
+	defer archive.Close()
+	cmd, err := l.Command(ctx, n.name, "ctr", "--namespace=k8s.io", "images", "import", "-")
+	if err != nil {
+		return err
+	}
+	cmd.Stdin = archive
+	_, err = output(cmd)
+	return err
+}

@@ -1,0 +1,312 @@
+// Package lab makes a real Kubernetes cluster on one Linux machine, without
+// containers around it: every host is a network namespace, every program the
+// real one. It has a control plane, nodes, a client on their LAN, and another
+// behind a router. All that it makes carries the prefix "fl-" or lies in its
+// state directory, and Down removes that and nothing else.
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Options of a lab. The zero value is three nodes without a proxy.
+type Options struct {
+	Nodes     int       // 3 if zero
+	KubeProxy bool      // start kube-proxy on the nodes: nothing else serves Services until fairlead is installed
+	Source    string    // the e2e directory; found from the working directory if empty
+	State     string    // $FAIRLEAD_LAB_STATE or /var/lib/fairlead-lab if empty
+	Cache     string    // $FAIRLEAD_LAB_CACHE or /var/cache/fairlead-lab if empty
+	Out       io.Writer // progress; os.Stderr if nil
+}
+
+// Lab is a running cluster, or what is left of one.
+type Lab struct {
+	opt      Options
+	state    state
+	lock     *lock
+	nodes    []node
+	programs map[string]string // paths by name
+	progress *Progress
+}
+
+// downLimit bounds a tear-down, which must happen after an interrupt too.
+const downLimit = 2 * time.Minute
+
+func newLab(opt Options) (*Lab, error) {
+	if opt.Nodes == 0 {
+		opt.Nodes = 3
+	}
+	if opt.State == "" {
+		opt.State = string(defaultState())
+	}
+	if opt.Cache == "" {
+		opt.Cache = defaultCache()
+	}
+	if opt.Out == nil {
+		opt.Out = os.Stderr
+	}
+	return &Lab{opt: opt, state: state(opt.State), nodes: nodes(opt.Nodes), progress: NewProgress(opt.Out)}, nil
+}
+
+// findSource walks up from the working directory to the e2e directory.
+func findSource() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for d := dir; ; d = filepath.Dir(d) {
+		for _, candidate := range []string{d, filepath.Join(d, "e2e")} {
+			if _, err := os.Stat(filepath.Join(candidate, "programs", "kubernetes", "go.mod")); err == nil {
+				return candidate, nil
+			}
+		}
+		if d == filepath.Dir(d) {
+			return "", fmt.Errorf("no fairlead checkout at or above %s", dir)
+		}
+	}
+}
+
+// Up brings up a lab, after it has removed what a crashed one left. It fails
+// if a lab is up. On failure it removes what it made; the logs stay.
+func Up(ctx context.Context, opt Options) (*Lab, error) {
+	l, err := newLab(opt)
+	if err != nil {
+		return nil, err
+	}
+	if err := l.claim(ctx); err != nil {
+		l.Close()
+		return nil, err
+	}
+	if err := l.up(ctx); err != nil {
+		err = errors.Join(fmt.Errorf("lab up: %w; logs are in %s", err, l.state.logs()), l.Down(context.WithoutCancel(ctx)))
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// claim takes the lock and clears the ground.
+func (l *Lab) claim(ctx context.Context) error {
+	if os.Geteuid() != 0 {
+		return errors.New("the lab makes network namespaces: run it as root")
+	}
+	if err := l.findSource(); err != nil {
+		return err
+	}
+	var err error
+	if l.lock, err = l.state.acquire(); err != nil {
+		return err
+	}
+	if l.healthy() {
+		return errors.New(`a lab is up already; "lab down" removes it`)
+	}
+	if l.state.exists() {
+		l.progress.Say("removing what an earlier lab left")
+	}
+	return l.remove(ctx)
+}
+
+func (l *Lab) findSource() error {
+	if l.opt.Source != "" {
+		return nil
+	}
+	var err error
+	l.opt.Source, err = findSource()
+	return err
+}
+
+// healthy tells whether a whole lab is up in this state directory.
+func (l *Lab) healthy() bool {
+	was, err := l.state.load()
+	if err != nil || !was.Ready {
+		return false
+	}
+	_, ok := l.running("etcd")
+	return ok
+}
+
+func (l *Lab) up(ctx context.Context) error {
+	if err := l.state.prepare(); err != nil {
+		return err
+	}
+	if err := l.prerequisites(ctx); err != nil {
+		return err
+	}
+	if err := l.writePKI(); err != nil {
+		return err
+	}
+	if err := l.buildTopology(ctx); err != nil {
+		return err
+	}
+	if err := l.boot(ctx); err != nil {
+		return err
+	}
+	return l.save(true)
+}
+
+func (l *Lab) prerequisites(ctx context.Context) error {
+	if err := installPackages(ctx, l.progress); err != nil {
+		return err
+	}
+	if err := l.Build(ctx); err != nil {
+		return err
+	}
+	return l.save(false)
+}
+
+// Build makes the programs of the lab, as far as the cache lacks them.
+func (l *Lab) Build(ctx context.Context) error {
+	if err := l.findSource(); err != nil {
+		return err
+	}
+	programs := []program{etcd, kubernetes, coredns, helm}
+	if l.opt.KubeProxy {
+		programs = append(programs, kubeProxy)
+	}
+	var err error
+	l.programs, err = builder{source: l.opt.Source, cache: l.opt.Cache, progress: l.progress}.build(ctx, programs...)
+	return err
+}
+
+// Build makes the programs of the lab without bringing one up.
+func Build(ctx context.Context, opt Options) error {
+	l, err := newLab(opt)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	return l.Build(ctx)
+}
+
+// boot starts everything at once, each part as soon as it has what it needs.
+func (l *Lab) boot(ctx context.Context) error {
+	if err := l.buildPause(ctx); err != nil {
+		return err
+	}
+	images := make(chan struct{})
+	tasks := []func(context.Context) error{
+		func(ctx context.Context) error { defer close(images); return l.writeImages(ctx) },
+		l.startCluster,
+	}
+	for _, n := range l.nodes {
+		tasks = append(tasks, func(ctx context.Context) error { return l.bootNode(ctx, n, images) })
+	}
+	if err := together(ctx, tasks...); err != nil {
+		return err
+	}
+	return l.startKubelets(ctx)
+}
+
+// startCluster starts the control plane and gives it its first objects.
+func (l *Lab) startCluster(ctx context.Context) error {
+	if err := l.startControlPlane(ctx); err != nil {
+		return err
+	}
+	if err := l.apply(ctx, l.nodeObjects()); err != nil {
+		return err
+	}
+	return l.apply(ctx, dnsManifest)
+}
+
+func (l *Lab) save(ready bool) error {
+	v := saved{Programs: l.programs, Ready: ready}
+	for _, n := range l.nodes {
+		v.Nodes = append(v.Nodes, n.name)
+	}
+	return l.state.save(v)
+}
+
+// Open attaches to the lab that is up.
+func Open() (*Lab, error) { return open(Options{}) }
+
+func open(opt Options) (*Lab, error) {
+	l, err := newLab(opt)
+	if err != nil {
+		return nil, err
+	}
+	was, err := l.state.load()
+	if err != nil || !was.Ready {
+		l.Close()
+		return nil, errors.New("no lab is up")
+	}
+	l.nodes, l.programs = nodes(len(was.Nodes)), was.Programs
+	if err := l.findSource(); err != nil {
+		l.progress.Say("%v: images cannot be built", err)
+	}
+	return l, nil
+}
+
+// Close lets go of the lab without removing it.
+func (l *Lab) Close() {
+	l.lock.release()
+	l.lock = nil
+	l.progress.Close()
+}
+
+// Down removes what the lab made, whole or not, and only that. It may be
+// called again. Logs stay until the next Up.
+func (l *Lab) Down(ctx context.Context) error {
+	if l.lock == nil {
+		var err error
+		if l.lock, err = l.state.acquire(); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, downLimit)
+	defer cancel()
+	step := l.progress.Begin("removing the lab")
+	return step.Done(l.remove(ctx))
+}
+
+// Down removes the lab of the state directory, also after a crash.
+func Down(ctx context.Context, opt Options) error {
+	l, err := newLab(opt)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	return l.Down(ctx)
+}
+
+func (l *Lab) remove(ctx context.Context) error {
+	var errs []error
+	for _, n := range l.nodes {
+		errs = append(errs, freeze(n.cgroup(), false))
+	}
+	names := l.records()
+	stops := make([]func(context.Context) error, len(names))
+	for i, name := range names {
+		stops[i] = func(ctx context.Context) error { return l.stop(ctx, name) }
+	}
+	errs = append(errs, together(ctx, stops...))
+	errs = append(errs, removeTopology(ctx), removeCgroups(ctx))
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("remove lab: %w", err) // the records stay for another try
+	}
+	return l.state.remove()
+}
+
+// Logs is the directory of every program's log.
+func (l *Lab) Logs() string { return l.state.logs() }
+
+// Kubeconfig is a file with which the machine itself reaches the API server
+// as an administrator.
+func (l *Lab) Kubeconfig() string { return l.pki("admin.kubeconfig") }
+
+// Nodes lists the names of the nodes.
+func (l *Lab) Nodes() []string {
+	names := make([]string, len(l.nodes))
+	for i, n := range l.nodes {
+		names[i] = n.name
+	}
+	return names
+}
+
+// Progress prints the steps of the lab, and of who uses it.
+func (l *Lab) Progress() *Progress { return l.progress }

@@ -1,0 +1,249 @@
+package lab
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A node is a set of namespaces that its first process holds: to kill that
+// one is to cut the power. Its mount namespace gives it its own /run, /etc,
+// /var and /opt, so that nodes share the machine's files but never change
+// them. /sys stays the machine's: a fresh one would lack the cgroups.
+
+//go:embed node.sh
+var nodeScript string
+
+// bootNode powers the node on and brings its containerd up with the images.
+func (l *Lab) bootNode(ctx context.Context, n node, images <-chan struct{}) error {
+	if err := l.powerOn(ctx, n); err != nil {
+		return fmt.Errorf("boot %s: %w", n.name, err)
+	}
+	select {
+	case <-images:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	for _, ref := range []string{pauseImage, corednsImage, HelloImage} {
+		if err := l.importInto(ctx, n, l.imageFile(ref)); err != nil {
+			return fmt.Errorf("boot %s: %w", n.name, err)
+		}
+	}
+	return nil
+}
+
+func (l *Lab) powerOn(ctx context.Context, n node) error {
+	if err := l.startInit(ctx, n); err != nil {
+		return err
+	}
+	if err := l.writeNodeFiles(n); err != nil {
+		return err
+	}
+	if err := l.furnish(ctx, n); err != nil {
+		return err
+	}
+	if err := l.startIn(n, "containerd", "containerd", "--config", filepath.Join(l.state.node(n.name), "containerd.toml")); err != nil {
+		return err
+	}
+	return until(ctx, time.Minute, "containerd on "+n.name, func(ctx context.Context) error {
+		_, err := l.Exec(ctx, n.name, "ctr", "version")
+		return err
+	})
+}
+
+// startInit starts the node's first process.
+func (l *Lab) startInit(ctx context.Context, n node) error {
+	cgroups, err := makeCgroups(n.cgroup())
+	if err != nil {
+		return err
+	}
+	err = l.start(process{
+		name:    n.name,
+		enter:   []string{"nsenter", "--net=" + filepath.Join(netnsDir, n.netns())},
+		cgroups: cgroups,
+		args:    []string{l.binary("pause")},
+		clone:   syscall.CLONE_NEWNS | syscall.CLONE_NEWUTS | syscall.CLONE_NEWPID,
+	})
+	if err != nil {
+		return err
+	}
+	return until(ctx, 30*time.Second, "first process of "+n.name, func(context.Context) error {
+		was, ok := l.running(n.name)
+		if !ok {
+			return errors.New("not running")
+		}
+		comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", was.pid))
+		if err == nil && strings.TrimSpace(string(comm)) != "pause" {
+			return errors.New("not in its namespaces yet")
+		}
+		return err
+	})
+}
+
+// furnish gives the node its own directories.
+func (l *Lab) furnish(ctx context.Context, n node) error {
+	_, err := l.Exec(ctx, n.name, "/bin/sh", "-c", nodeScript, n.name, string(l.state), l.state.node(n.name))
+	return err
+}
+
+// startIn starts a program in all namespaces of the node and in its cgroup.
+func (l *Lab) startIn(n node, name string, args ...string) error {
+	enter, err := l.enter(n.name)
+	if err != nil {
+		return err
+	}
+	cgroups, err := makeCgroups(n.cgroup())
+	if err != nil {
+		return err
+	}
+	return l.start(process{name: n.name + "-" + name, enter: enter, cgroups: cgroups, args: args})
+}
+
+func (l *Lab) writeNodeFiles(n node) error {
+	dir := l.state.node(n.name)
+	files := map[string]string{
+		"containerd.toml":   containerdConfig,
+		"lab.conflist":      cniConfig(n),
+		"kubelet.json":      l.kubeletConfig(n),
+		"kube-proxy.json":   l.kubeProxyConfig(n),
+		"resolv.conf":       "",
+		"disk/kubelet/.lab": "",
+	}
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// containerdConfig works without CAP_SYS_RESOURCE, where a pod with a low
+// oom_score_adj could not start otherwise.
+const containerdConfig = `version = 2
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "` + pauseImage + `"
+  restrict_oom_score_adj = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "/etc/cni/net.d"
+`
+
+// cniConfig is point to point links rather than a bridge: every packet of a
+// pod, also to a pod of the same node, is routed and seen by conntrack, with
+// or without br_netfilter.
+func cniConfig(n node) string {
+	return marshal(object{
+		"cniVersion": "0.4.0", "name": "lab",
+		"plugins": []object{{
+			"type": "ptp", "ipMasq": false,
+			"ipam": object{
+				"type":   "host-local",
+				"ranges": [][]object{{{"subnet": n.pods().v4}}, {{"subnet": n.pods().v6}}},
+				"routes": []object{{"dst": "0.0.0.0/0"}, {"dst": "::/0"}},
+			},
+		}, {"type": "portmap", "capabilities": object{"portMappings": true}}},
+	})
+}
+
+type object = map[string]any
+
+// marshal makes JSON, which every reader of YAML reads, of plain values.
+func marshal(v any) string {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		panic(err)
+	}
+	return string(data)
+}
+
+func (l *Lab) kubeletConfig(n node) string {
+	return marshal(object{
+		"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
+		"authentication": object{
+			"anonymous": object{"enabled": false},
+			"webhook":   object{"enabled": true},
+			"x509":      object{"clientCAFile": l.pki("ca.crt")},
+		},
+		"authorization":               object{"mode": "Webhook"},
+		"cgroupDriver":                "cgroupfs",
+		"cgroupRoot":                  "/" + n.cgroup(),
+		"failCgroupV1":                false,
+		"enforceNodeAllocatable":      []string{},
+		"failSwapOn":                  false,
+		"clusterDomain":               "cluster.local",
+		"clusterDNS":                  []string{dnsIPv4},
+		"resolvConf":                  filepath.Join(l.state.node(n.name), "resolv.conf"),
+		"containerRuntimeEndpoint":    "unix:///run/containerd/containerd.sock",
+		"serializeImagePulls":         false,
+		"evictionHard":                object{"memory.available": "50Mi"}, // a full disk is the machine's business
+		"imageGCHighThresholdPercent": 100,                                // there is no registry to pull again from
+		"imageGCLowThresholdPercent":  99,
+	})
+}
+
+func (l *Lab) kubeProxyConfig(n node) string {
+	return marshal(object{
+		"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
+		"mode":             "nftables",
+		"clientConnection": object{"kubeconfig": l.pki("proxy.kubeconfig")},
+		"hostnameOverride": n.name,
+		"clusterCIDR":      podsIPv4 + "," + podsIPv6,
+		"detectLocalMode":  "ClusterCIDR",
+		"conntrack":        object{"maxPerCore": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+	})
+}
+
+// nodeObjects are the Nodes before their kubelets register: the pod ranges
+// are the same on every run.
+func (l *Lab) nodeObjects() string {
+	var items []object
+	for _, n := range l.nodes {
+		items = append(items, object{
+			"apiVersion": "v1", "kind": "Node",
+			"metadata": object{"name": n.name, "labels": object{"kubernetes.io/hostname": n.name}},
+			"spec":     object{"podCIDR": n.pods().v4, "podCIDRs": []string{n.pods().v4, n.pods().v6}},
+		})
+	}
+	return marshal(object{"apiVersion": "v1", "kind": "List", "items": items})
+}
+
+// startKubelets starts what makes Nodes of the nodes and waits until they are
+// Ready.
+func (l *Lab) startKubelets(ctx context.Context) error {
+	step := l.progress.Begin("kubelets: %s", strings.Join(l.Nodes(), ", "))
+	for _, n := range l.nodes {
+		if err := l.startKubelet(n); err != nil {
+			return step.Done(err)
+		}
+	}
+	step.Waiting("nodes to be Ready")
+	return step.Done(l.waitNodes(ctx))
+}
+
+func (l *Lab) startKubelet(n node) error {
+	err := l.startIn(n, "kubelet", l.programs["kubelet"],
+		"--config="+filepath.Join(l.state.node(n.name), "kubelet.json"),
+		"--kubeconfig="+l.pki(n.name+".kubeconfig"),
+		"--node-ip="+n.lan().bare().list(),
+		"--hostname-override="+n.name)
+	if err != nil || !l.opt.KubeProxy {
+		return err
+	}
+	return l.startIn(n, "kube-proxy", l.programs["kube-proxy"], "--config="+filepath.Join(l.state.node(n.name), "kube-proxy.json"))
+}
+
+func (l *Lab) waitNodes(ctx context.Context) error {
+	_, err := l.Kubectl(ctx, "wait", "--for=condition=Ready", "nodes", "--all", "--timeout=3m")
+	return err
+}

@@ -1,0 +1,203 @@
+package lab
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+)
+
+// program is a module below programs/ and the commands that are built from it.
+type program struct {
+	name     string // of the directory
+	module   string // whose version names the cache entry
+	commands []string
+	ldflags  string // %[1]s is the version, %[2]s and %[3]s its major and minor
+}
+
+const stripped = "-s -w"
+
+// The version goes into the Kubernetes programs because charts and clients
+// ask the API server for it.
+const kubernetesFlags = stripped +
+	" -X k8s.io/component-base/version.gitVersion=%[1]s" +
+	" -X k8s.io/component-base/version.gitMajor=%[2]s" +
+	" -X k8s.io/component-base/version.gitMinor=%[3]s" +
+	" -X k8s.io/component-base/version.gitTreeState=clean"
+
+var (
+	etcd       = program{"etcd", "go.etcd.io/etcd/server/v3", []string{"go.etcd.io/etcd/server/v3"}, stripped}
+	kubernetes = program{"kubernetes", "k8s.io/kubernetes", kubernetesCommands("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl"), kubernetesFlags}
+	kubeProxy  = program{"kubernetes", "k8s.io/kubernetes", kubernetesCommands("kube-proxy"), kubernetesFlags}
+	coredns    = program{"coredns", "github.com/coredns/coredns", []string{"github.com/coredns/coredns"}, stripped}
+	helm       = program{"helm", "helm.sh/helm/v4", []string{"helm.sh/helm/v4/cmd/helm"}, stripped}
+)
+
+func kubernetesCommands(names ...string) []string {
+	commands := make([]string, len(names))
+	for i, name := range names {
+		commands[i] = "k8s.io/kubernetes/cmd/" + name
+	}
+	return commands
+}
+
+// binary is the file name of a command: the last element of its import path
+// that is not a major version.
+func binary(command string) string {
+	if strings.HasPrefix(command, etcd.module) {
+		return "etcd"
+	}
+	return filepath.Base(command)
+}
+
+// builder builds programs into a cache.
+type builder struct {
+	source   string // the e2e directory
+	cache    string
+	progress *Progress
+}
+
+// build makes the commands of each program that the cache lacks, and returns
+// the path of every command by its name.
+func (b builder) build(ctx context.Context, programs ...program) (map[string]string, error) {
+	paths := map[string]string{}
+	for _, p := range programs {
+		dir, version, err := b.entry(p)
+		if err != nil {
+			return nil, fmt.Errorf("build %s: %w", p.name, err)
+		}
+		if err := b.fill(ctx, p, dir, version); err != nil {
+			return nil, fmt.Errorf("build %s: %w", p.name, err)
+		}
+		for _, c := range p.commands {
+			paths[binary(c)] = filepath.Join(dir, binary(c))
+		}
+	}
+	return paths, nil
+}
+
+// entry is the directory of p in the cache. A change of its go.mod is a new
+// entry.
+func (b builder) entry(p program) (dir, version string, err error) {
+	mod, err := os.ReadFile(filepath.Join(b.source, "programs", p.name, "go.mod"))
+	if err != nil {
+		return "", "", err
+	}
+	version, err = required(mod, p.module)
+	if err != nil {
+		return "", "", err
+	}
+	key := fmt.Sprintf("%s-%s-%x", p.name, version, sha256.Sum256(mod))
+	return filepath.Join(b.cache, "programs", key[:len(key)-64+12]), version, nil
+}
+
+// required finds the version of a module in a go.mod.
+func required(mod []byte, module string) (string, error) {
+	m := regexp.MustCompile(`(?m)^(?:require)?\s+` + regexp.QuoteMeta(module) + ` (v\S+)`).FindSubmatch(mod)
+	if m == nil {
+		return "", fmt.Errorf("go.mod does not require %s", module)
+	}
+	return string(m[1]), nil
+}
+
+// fill builds into a directory beside the entry and moves each finished file,
+// so that the cache never holds half a program.
+func (b builder) fill(ctx context.Context, p program, dir, version string) error {
+	missing := missingCommands(p, dir)
+	if len(missing) == 0 {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	temp, err := os.MkdirTemp(filepath.Dir(dir), ".building-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(temp)
+	step := b.progress.Begin("building %s %s: %s", p.name, version, strings.Join(binaries(missing), ", "))
+	if err := b.compile(ctx, step, p, version, missing, temp); err != nil {
+		return step.Done(err)
+	}
+	for _, c := range missing {
+		if err := os.Rename(filepath.Join(temp, binary(c)), filepath.Join(dir, binary(c))); err != nil {
+			return step.Done(err)
+		}
+	}
+	return step.Done(nil)
+}
+
+func missingCommands(p program, dir string) []string {
+	var missing []string
+	for _, c := range p.commands {
+		if _, err := os.Stat(filepath.Join(dir, binary(c))); err != nil {
+			missing = append(missing, c)
+		}
+	}
+	return missing
+}
+
+func binaries(commands []string) []string {
+	names := make([]string, len(commands))
+	for i, c := range commands {
+		names[i] = binary(c)
+	}
+	return names
+}
+
+func (b builder) compile(ctx context.Context, step *Step, p program, version string, commands []string, out string) error {
+	target := out + "/"
+	if len(commands) == 1 {
+		target += binary(commands[0])
+	}
+	major, minor := majorMinor(version)
+	flags := p.ldflags
+	if strings.Contains(flags, "%") {
+		flags = fmt.Sprintf(flags, version, major, minor)
+	}
+	args := append([]string{"build", "-v", "-trimpath", "-ldflags", flags, "-o", target}, commands...)
+	return goBuild(ctx, step, filepath.Join(b.source, "programs", p.name), args)
+}
+
+func majorMinor(version string) (major, minor string) {
+	parts := strings.SplitN(strings.TrimPrefix(version, "v"), ".", 3)
+	return parts[0], parts[1]
+}
+
+// goBuild runs the go command in dir, outside of any workspace, and tells step
+// the packages as they are compiled.
+func goBuild(ctx context.Context, step *Step, dir string, args []string) error {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+	pipe, err := cmd.StderrPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("go %s: %w", args[0], err)
+	}
+	said := follow(pipe, step)
+	if err := cmd.Wait(); err != nil {
+		return errors.Join(ctx.Err(), fmt.Errorf("go %s in %s: %w:\n%s", strings.Join(args, " "), dir, err, lastLines(said, 20)))
+	}
+	return nil
+}
+
+// follow reads the output of go build -v to its end and returns it.
+func follow(r io.Reader, step *Step) string {
+	var said strings.Builder
+	lines := bufio.NewScanner(r)
+	for count := 1; lines.Scan(); count++ {
+		fmt.Fprintln(&said, lines.Text())
+		step.Waiting("%d packages so far, now %s", count, lines.Text())
+	}
+	return said.String()
+}
