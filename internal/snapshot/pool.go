@@ -47,6 +47,7 @@ type Address struct {
 	ResourceVersion string
 	Pool            string
 	ShareKey        string
+	Backend         string   // what the holders of a shared address have in common: "" or, with externalTrafficPolicy Local, their pods
 	Holders         []Holder // sorted by namespace, name
 	Deleting        bool
 	Conflict        string // MAC of a foreign host that answers for it; "" if none

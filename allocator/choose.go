@@ -1,0 +1,338 @@
+package allocator
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// wish chooses addresses for c, which holds nothing that it could keep.
+func (d *decision) wish(c *claim) ([]netip.Addr, *snapshot.Refusal) {
+	if len(c.req.addrs) > 0 {
+		return d.explicit(c)
+	}
+	return d.pick(c)
+}
+
+// target chooses what c, which holds something, is to hold: nil with why if it
+// cannot have what it asks for, something with why if it can have a part.
+func (d *decision) target(c *claim) ([]netip.Addr, *snapshot.Refusal) {
+	if len(c.req.addrs) > 0 {
+		return d.explicit(c)
+	}
+	answer := c.answering()
+	if len(answer) == 0 {
+		return d.pick(c)
+	}
+	if len(answer) == len(c.families) {
+		if lost := d.lostFamily(c); lost != 0 {
+			if addrs := d.pickFamilies(c, d.candidates(c), c.families); addrs != nil {
+				return addrs, nil
+			}
+		}
+		return answer, nil
+	}
+	if p := d.slots[answer[0]].pool; p != nil && p.off == "" && p.serves(c.svc, c.ns) {
+		if addrs := d.pickFamilies(c, []*pool{p}, c.families); addrs != nil {
+			return addrs, nil
+		}
+	}
+	if c.prefer {
+		return c.wanted(), nil
+	}
+	addrs, why := d.pick(c)
+	if why != nil {
+		return c.wanted(), why
+	}
+	return addrs, nil
+}
+
+// answering returns those held addresses that answer the request: of a wanted
+// family, and in the requested pool. What fell out of its pool still counts for
+// it, or a pool that shrinks would move its holders.
+func (c *claim) answering() []netip.Addr {
+	return c.heldThat(func(s *slot) bool {
+		switch {
+		case c.req.pool == "":
+			return true
+		case s.pool == nil:
+			return s.record != nil && s.record.Pool == c.req.pool
+		}
+		return s.pool.Name == c.req.pool
+	})
+}
+
+// wanted returns the held addresses of a wanted family.
+func (c *claim) wanted() []netip.Addr {
+	return c.heldThat(func(*slot) bool { return true })
+}
+
+func (c *claim) heldThat(ok func(*slot) bool) []netip.Addr {
+	var out []netip.Addr
+	for _, s := range c.held {
+		if c.wants(snapshot.FamilyOf(s.addr)) && ok(s) {
+			out = append(out, s.addr)
+		}
+	}
+	return out
+}
+
+// lostFamily returns the family in which the pool of a PreferDualStack Service
+// has nothing left, though the Service still holds its old address of it; 0 if
+// there is none. Such a Service tries another dual-stack pool.
+func (d *decision) lostFamily(c *claim) snapshot.Family {
+	if !c.prefer || c.req.pool != "" || len(c.held) != 2 {
+		return 0
+	}
+	in, out := c.held[0], c.held[1]
+	if in.pool == nil {
+		in, out = out, in
+	}
+	f := snapshot.FamilyOf(out.addr)
+	if in.pool == nil || out.pool != nil || len(in.pool.block(f).spans) > 0 {
+		return 0
+	}
+	return f
+}
+
+// explicit checks the addresses that c asks for, all or nothing.
+func (d *decision) explicit(c *claim) ([]netip.Addr, *snapshot.Refusal) {
+	if c.req.pool != "" && d.pools.named(c.req.pool) == nil {
+		return nil, d.notFound(c)
+	}
+	for _, a := range c.req.addrs {
+		if c.holds(a) {
+			continue
+		}
+		if why := d.mayHave(c, a); why != nil {
+			return nil, why
+		}
+		if p := d.pools.of(a); c.req.pool != "" && p.Name != c.req.pool {
+			return nil, refuse(ConflictingRequest, "%s is in pool %s, not in the requested pool %s", a, p.Name, c.req.pool)
+		}
+	}
+	if a := c.req.addrs; len(a) == 2 && d.pools.of(a[0]) != d.pools.of(a[1]) && !(c.holds(a[0]) && c.holds(a[1])) {
+		return nil, refuse(ConflictingRequest, "%s and %s are in different pools", a[0], a[1])
+	}
+	return c.req.addrs, nil
+}
+
+func (d *decision) notFound(c *claim) *snapshot.Refusal {
+	if len(d.pools.all) == 0 {
+		return refuse(NoPool, "there is no AddressPool")
+	}
+	return refuse(PoolNotFound, "there is no AddressPool called %s", c.req.pool)
+}
+
+// mayHave tells why c cannot have addr; nil if it can.
+func (d *decision) mayHave(c *claim, addr netip.Addr) *snapshot.Refusal {
+	p := d.pools.of(addr)
+	switch {
+	case len(d.pools.all) == 0:
+		return refuse(NoPool, "there is no AddressPool")
+	case p == nil && d.pools.containing(addr) != nil:
+		return refuse(OutsidePools, "%s ends in .0 or .255, which pool %s avoids", addr, d.pools.containing(addr).Name)
+	case p == nil:
+		return refuse(OutsidePools, "%s is in no pool", addr)
+	case p.off != "":
+		return refuse(p.off, "%s", p.why())
+	}
+	return d.mayJoin(c, p, addr)
+}
+
+// mayJoin tells why c cannot have addr of p, leaving aside the state of p.
+func (d *decision) mayJoin(c *claim, p *pool, addr netip.Addr) *snapshot.Refusal {
+	if !p.serves(c.svc, c.ns) {
+		return refuse(NotSelected, "pool %s does not select this Service", p.Name)
+	}
+	if s := d.slots[addr]; s != nil {
+		if f := s.fault(c, false); f != fits {
+			return s.refusal(c, f)
+		}
+	}
+	return nil
+}
+
+// candidates returns the pools that may give to c, in order.
+func (d *decision) candidates(c *claim) []*pool {
+	var out []*pool
+	for _, p := range d.pools.order {
+		if d.reject(c, p) == "" {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// reject tells why p may not give to c; "" if it may.
+func (d *decision) reject(c *claim, p *pool) snapshot.Reason {
+	switch {
+	case c.req.pool != "" && c.req.pool != p.Name:
+		return PoolNotFound
+	case p.off != "":
+		return p.off
+	case c.req.pool == "" && !p.AutoAssign:
+		return NoPool
+	case !p.serves(c.svc, c.ns):
+		return NotSelected
+	}
+	return ""
+}
+
+// pick chooses addresses for c from the pools that may give to it.
+func (d *decision) pick(c *claim) ([]netip.Addr, *snapshot.Refusal) {
+	if c.req.pool != "" && d.pools.named(c.req.pool) == nil {
+		return nil, d.notFound(c)
+	}
+	pools := d.candidates(c)
+	if addrs := d.pickFamilies(c, pools, c.families); addrs != nil {
+		return addrs, nil
+	}
+	if c.prefer {
+		for _, f := range c.families {
+			if addrs := d.pickFamilies(c, pools, only[f]); addrs != nil {
+				return addrs, nil
+			}
+		}
+	}
+	return nil, d.whyNot(c)
+}
+
+// pickFamilies chooses one address of each of fams, all from one of pools; nil
+// if no pool has them. With a share key a place beside others of the key goes
+// before a free address, in whichever pool it is.
+func (d *decision) pickFamilies(c *claim, pools []*pool, fams []snapshot.Family) []netip.Addr {
+	if c.key != "" {
+		if addrs := d.pickShared(c, pools, fams); addrs != nil {
+			return addrs
+		}
+	}
+	var buf [2]netip.Addr
+	for _, p := range pools {
+		got := buf[:0]
+		for _, f := range fams {
+			if a, ok := d.pickOne(c, p, f); ok {
+				got = append(got, a)
+			}
+		}
+		if len(got) == len(fams) {
+			return slices.Clone(got)
+		}
+	}
+	return nil
+}
+
+// pickOne chooses an address of family f in p: the one that c holds there
+// already, one to share, or the lowest free one.
+func (d *decision) pickOne(c *claim, p *pool, f snapshot.Family) (netip.Addr, bool) {
+	if s := c.heldOf(f); s != nil && s.pool == p {
+		return s.addr, true
+	}
+	if s := d.joinable(c, f, func(o *pool) bool { return o == p }); s != nil {
+		return s.addr, true
+	}
+	n, ok := p.block(f).free.lowest()
+	if !ok {
+		return netip.Addr{}, false
+	}
+	return n.addr(f), true
+}
+
+// pickShared is pickFamilies with addresses that c would share, all of them.
+func (d *decision) pickShared(c *claim, pools []*pool, fams []snapshot.Family) []netip.Addr {
+	var in *pool
+	var got []netip.Addr
+	for _, f := range fams {
+		s := c.heldOf(f)
+		if s == nil || !slices.Contains(pools, s.pool) || in != nil && s.pool != in {
+			s = d.joinable(c, f, func(p *pool) bool { return slices.Contains(pools, p) && (in == nil || p == in) })
+		}
+		if s == nil {
+			return nil
+		}
+		in, got = s.pool, append(got, s.addr)
+	}
+	return got
+}
+
+// ranks orders the reasons why no pool gave: the first one is said.
+var ranks = []snapshot.Reason{PoolExhausted, WrongFamily, PoolDisabled, PoolConflicting, PoolInvalid, NotSelected, NoPool}
+
+// whyNot says why no pool gave to c.
+func (d *decision) whyNot(c *claim) *snapshot.Refusal {
+	if len(d.pools.all) == 0 {
+		return refuse(NoPool, "there is no AddressPool")
+	}
+	best := len(ranks) - 1
+	var names []string
+	for _, p := range d.pools.order {
+		if c.req.pool != "" && p.Name != c.req.pool {
+			continue
+		}
+		reason := d.reject(c, p)
+		if reason == "" {
+			reason = p.lacks(c)
+		}
+		i := slices.Index(ranks, reason)
+		if i < best {
+			best, names = i, nil
+		}
+		if i == best {
+			names = append(names, p.Name)
+		}
+	}
+	return &snapshot.Refusal{Reason: ranks[best], Message: whyNotText(ranks[best], c, names)}
+}
+
+// lacks tells what is wrong with p, which could serve c but did not.
+func (p *pool) lacks(c *claim) snapshot.Reason {
+	missing := 0
+	for _, f := range c.families {
+		if len(p.block(f).spans) == 0 {
+			missing++
+		}
+	}
+	if missing > 0 && !c.prefer || missing == len(c.families) {
+		return WrongFamily
+	}
+	return PoolExhausted
+}
+
+// namesMax bounds how many pools a message lists.
+const namesMax = 4
+
+func whyNotText(reason snapshot.Reason, c *claim, names []string) string {
+	list := strings.Join(names, ", ")
+	if len(names) > namesMax {
+		list = fmt.Sprintf("%s and %d more", strings.Join(names[:namesMax], ", "), len(names)-namesMax)
+	}
+	switch reason {
+	case PoolExhausted:
+		return fmt.Sprintf("no free %s address in %s", familyText(c), list)
+	case WrongFamily:
+		return fmt.Sprintf("no %s addresses in %s", familyText(c), list)
+	case PoolDisabled:
+		return "disabled: " + list
+	case PoolConflicting:
+		return "overlapping something else, and so giving nothing: " + list
+	case PoolInvalid:
+		return "with addresses that cannot be read, and so giving nothing: " + list
+	case NotSelected:
+		return "not selecting this Service: " + list
+	}
+	return "giving only on request (autoAssign is false): " + list
+}
+
+func familyText(c *claim) string {
+	texts := make([]string, len(c.families))
+	for i, f := range c.families {
+		texts[i] = f.String()
+	}
+	if c.prefer {
+		return strings.Join(texts, " or ")
+	}
+	return strings.Join(texts, " and ")
+}

@@ -1,0 +1,150 @@
+package allocator
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// decision is one run of Decide.
+type decision struct {
+	*ledger
+	snap   *snapshot.Snapshot
+	claims []claim // by name
+	ranked []*claim
+	byRef  map[snapshot.Ref]*claim
+}
+
+// Decide decides which addresses each Service of ours holds. It reads s, which
+// need not be sorted, and never changes it. Applying the Plan and deciding again
+// changes nothing.
+func Decide(s *snapshot.Snapshot, opt Options) *Plan {
+	d := newDecision(sorted(s), opt)
+	d.hold()
+	d.adopt()
+	d.move()
+	d.serve()
+	return d.plan()
+}
+
+func newDecision(s *snapshot.Snapshot, opt Options) *decision {
+	d := &decision{snap: s, ledger: newLedger(newPools(s, opt.Reserved), len(s.Addresses))}
+	d.claims = make([]claim, 0, len(s.Services))
+	for _, svc := range s.Services {
+		if Ours(svc, opt) {
+			d.claims = append(d.claims, newClaim(svc, s.Namespace(svc.Namespace)))
+		}
+	}
+	d.byRef = make(map[snapshot.Ref]*claim, len(d.claims))
+	d.ranked = make([]*claim, 0, len(d.claims))
+	for i := range d.claims {
+		c := &d.claims[i]
+		d.byRef[c.svc.Ref] = c
+		if !c.idle {
+			d.ranked = append(d.ranked, c)
+		}
+	}
+	slices.SortFunc(d.ranked, compareClaims)
+	return d
+}
+
+// sorted returns s itself if it is in order, or a copy that is.
+func sorted(s *snapshot.Snapshot) *snapshot.Snapshot {
+	if slices.IsSortedFunc(s.Services, func(a, b *snapshot.Service) int { return a.Ref.Compare(b.Ref) }) &&
+		slices.IsSortedFunc(s.Addresses, func(a, b *snapshot.Address) int { return a.Addr.Compare(b.Addr) }) &&
+		slices.IsSortedFunc(s.Pools, func(a, b *snapshot.Pool) int { return cmp.Compare(a.Name, b.Name) }) &&
+		slices.IsSortedFunc(s.Nodes, func(a, b *snapshot.Node) int { return cmp.Compare(a.Name, b.Name) }) &&
+		slices.IsSortedFunc(s.Namespaces, func(a, b *snapshot.Namespace) int { return cmp.Compare(a.Name, b.Name) }) &&
+		slices.IsSortedFunc(s.ServiceCIDRs, func(a, b *snapshot.ServiceCIDR) int { return cmp.Compare(a.Name, b.Name) }) {
+		return s
+	}
+	out := &snapshot.Snapshot{
+		Services: slices.Clone(s.Services), Addresses: slices.Clone(s.Addresses), Pools: slices.Clone(s.Pools),
+		Nodes: slices.Clone(s.Nodes), Namespaces: slices.Clone(s.Namespaces), ServiceCIDRs: slices.Clone(s.ServiceCIDRs),
+	}
+	out.Sort()
+	return out
+}
+
+// move gives holders what they now ask for, in the order of their creation,
+// until nobody moves any more: a move may free what another waits for.
+func (d *decision) move() {
+	var asking []*claim
+	for _, c := range d.ranked {
+		if len(c.held) > 0 && !c.content() {
+			asking = append(asking, c)
+		}
+	}
+	for again := true; again; {
+		again = false
+		for _, c := range asking {
+			if d.advance(c) {
+				again = true
+			}
+		}
+	}
+}
+
+// content tells in short that c holds all it can ask for.
+func (c *claim) content() bool {
+	if c.broken != nil || len(c.req.addrs) > 0 || c.req.pool != "" || len(c.held) != len(c.families) {
+		return false
+	}
+	for _, s := range c.held {
+		if s.pool == nil || !c.wants(snapshot.FamilyOf(s.addr)) {
+			return false
+		}
+	}
+	return true
+}
+
+// advance moves c to its target, if it can, and tells whether that released an
+// address. The old address stays until the new one can be held.
+func (d *decision) advance(c *claim) (released bool) {
+	if c.refusal = c.broken; c.broken != nil {
+		return false
+	}
+	target, why := d.target(c)
+	c.refusal = why
+	if target == nil {
+		return false
+	}
+	for _, s := range slices.Clone(c.held) {
+		if !slices.Contains(target, s.addr) {
+			d.drop(c, s)
+			released = true
+		}
+	}
+	d.takeAll(c, target)
+	return released
+}
+
+// takeAll gives c those of addrs that it does not hold.
+func (d *decision) takeAll(c *claim, addrs []netip.Addr) {
+	for _, a := range addrs {
+		if !c.holds(a) {
+			d.take(c, d.slot(a))
+		}
+	}
+}
+
+// serve gives addresses to those that hold none: first who just lost a shared
+// one, then who waits, in the order of their creation.
+func (d *decision) serve() {
+	for _, displaced := range []bool{true, false} {
+		for _, c := range d.ranked {
+			if len(c.held) > 0 || c.displaced != displaced {
+				continue
+			}
+			if c.refusal = c.broken; c.broken != nil {
+				continue
+			}
+			var addrs []netip.Addr
+			if addrs, c.refusal = d.wish(c); c.refusal == nil {
+				d.takeAll(c, addrs)
+			}
+		}
+	}
+}

@@ -1,0 +1,235 @@
+package allocator
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// Options is what the operator chose.
+type Options struct {
+	Class        string         // the loadBalancerClass that is ours
+	DefaultClass bool           // Services without a class are ours too
+	Reserved     []netip.Prefix // no pool may overlap them, besides what the Snapshot shows
+}
+
+// Plan is the decision: the whole of what is to be true, sorted.
+type Plan struct {
+	Services  []Outcome     // one for every Service of ours, by name
+	Addresses []AddressWant // every record that is to exist, by address; others are to be deleted
+	Releases  []Release     // who holds an address by a record and is to lose it, by address
+	Pools     []PoolOutcome // one for every pool, by name
+}
+
+// Outcome is what one Service gets.
+type Outcome struct {
+	Ref     snapshot.Ref
+	UID     string
+	Addrs   []netip.Addr // what it is to hold, primary family first; none if refused
+	Pool    string       // of Addrs[0]; "" if outside all pools or none
+	Kept    bool         // its records name just Addrs: no news
+	Adopted bool         // it had Addrs in its status, and gets the record for it
+
+	Refusal  *snapshot.Refusal  // why it holds nothing, or not what it now asks for; nil if all is well
+	Warnings []snapshot.Refusal // what else its owner should know
+}
+
+// AddressWant is one record as it is to be.
+type AddressWant struct {
+	Addr     netip.Addr
+	Pool     string // that it was given from last; it may have lost the address since, or be gone
+	ShareKey string
+	Backend  string            // what the holders of a shared address have in common; see snapshot.Address
+	Holders  []snapshot.Holder // by name
+}
+
+// Release is one holder that a record loses.
+type Release struct {
+	Addr netip.Addr
+	snapshot.Holder
+}
+
+// PoolOutcome is what is to be written to one pool's status. Free counts what
+// the pool can still give: 0 while it gives nothing.
+type PoolOutcome struct {
+	Name        string
+	Status      snapshot.PoolStatus
+	Ready       snapshot.Condition
+	Conflicting snapshot.Condition
+}
+
+// String prints one line for each Service and each release. The words are keep,
+// adopt, assign, move (it held another), wait (nothing to hold) and refuse.
+func (p *Plan) String() string {
+	var b strings.Builder
+	lost := map[snapshot.Ref]bool{}
+	for _, r := range p.Releases {
+		lost[r.Ref] = true
+	}
+	for i := range p.Services {
+		b.WriteString(p.Services[i].line(lost[p.Services[i].Ref]))
+	}
+	for _, r := range p.Releases {
+		fmt.Fprintf(&b, "release %s %s\n", r.Ref, r.Addr)
+	}
+	return b.String()
+}
+
+func (o *Outcome) line(lost bool) string {
+	var b strings.Builder
+	switch {
+	case len(o.Addrs) == 0 && o.Refusal != nil:
+		fmt.Fprintf(&b, "refuse %s %s", o.Ref, o.Refusal.Reason)
+	case len(o.Addrs) == 0:
+		fmt.Fprintf(&b, "leave %s", o.Ref)
+	default:
+		verb := "assign"
+		switch {
+		case o.Kept:
+			verb = "keep"
+		case o.Adopted:
+			verb = "adopt"
+		case lost:
+			verb = "move"
+		}
+		fmt.Fprintf(&b, "%s %s %s", verb, o.Ref, join(o.Addrs))
+		if o.Pool != "" {
+			b.WriteString(" pool=" + o.Pool)
+		}
+		if o.Refusal != nil {
+			b.WriteString(" refused=" + string(o.Refusal.Reason))
+		}
+	}
+	for _, w := range o.Warnings {
+		b.WriteString(" warning=" + string(w.Reason))
+	}
+	b.WriteString("\n")
+	return b.String()
+}
+
+// String prints the record on one line.
+func (w AddressWant) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s pool=%s", w.Addr, w.Pool)
+	if w.ShareKey != "" {
+		fmt.Fprintf(&b, " key=%s", w.ShareKey)
+	}
+	for _, h := range w.Holders {
+		b.WriteString(" " + h.Ref.String())
+		for i, p := range h.Ports {
+			fmt.Fprintf(&b, "%c%s/%d", ":,"[min(i, 1)], p.Protocol, p.Port)
+		}
+	}
+	return b.String()
+}
+
+// String prints the counters and conditions on one line.
+func (p PoolOutcome) String() string {
+	var b strings.Builder
+	b.WriteString(p.Name)
+	for _, f := range []struct {
+		name string
+		snapshot.PoolCount
+	}{{"ipv4", p.Status.IPv4}, {"ipv6", p.Status.IPv6}} {
+		if f.PoolCount != (snapshot.PoolCount{}) {
+			fmt.Fprintf(&b, " %s=%d/%d/%d", f.name, f.Total, f.Assigned, f.Free)
+		}
+	}
+	b.WriteString(" " + p.Ready.Reason)
+	if p.Conflicting.Status == "True" {
+		b.WriteString(" " + p.Conflicting.Reason)
+	}
+	return b.String()
+}
+
+// plan writes the decision down.
+func (d *decision) plan() *Plan {
+	p := &Plan{Services: make([]Outcome, 0, len(d.claims))}
+	for i := range d.claims {
+		p.Services = append(p.Services, d.outcome(&d.claims[i]))
+	}
+	for _, s := range d.slots {
+		if len(s.claims) > 0 {
+			p.Addresses = append(p.Addresses, s.want())
+		}
+	}
+	slices.SortFunc(p.Addresses, func(a, b AddressWant) int { return a.Addr.Compare(b.Addr) })
+	for _, a := range d.snap.Addresses {
+		for _, h := range a.Holders {
+			if !d.slots[a.Addr].heldBy(h) {
+				p.Releases = append(p.Releases, Release{a.Addr, h})
+			}
+		}
+	}
+	for _, pl := range d.pools.all {
+		p.Pools = append(p.Pools, pl.outcome())
+	}
+	return p
+}
+
+func (s *slot) heldBy(h snapshot.Holder) bool {
+	return slices.ContainsFunc(s.claims, func(c *claim) bool { return c.svc.Ref == h.Ref && c.svc.UID == h.UID })
+}
+
+func (s *slot) want() AddressWant {
+	w := AddressWant{Addr: s.addr, ShareKey: s.key}
+	if s.key != "" {
+		w.Backend = s.backend
+	}
+	switch {
+	case s.pool != nil:
+		w.Pool = s.pool.Name
+	case s.record != nil:
+		w.Pool = s.record.Pool
+	}
+	w.Holders = make([]snapshot.Holder, 0, len(s.claims))
+	for _, c := range s.claims {
+		w.Holders = append(w.Holders, snapshot.Holder{Ref: c.svc.Ref, UID: c.svc.UID, Ports: c.ports})
+	}
+	slices.SortFunc(w.Holders, func(a, b snapshot.Holder) int {
+		return cmp.Or(a.Ref.Compare(b.Ref), cmp.Compare(a.UID, b.UID))
+	})
+	return w
+}
+
+func (d *decision) outcome(c *claim) Outcome {
+	o := Outcome{Ref: c.svc.Ref, UID: c.svc.UID, Addrs: c.addrs(), Refusal: c.refusal, Warnings: c.warnings}
+	if len(o.Addrs) == 0 {
+		o.Kept = len(c.before) == 0
+		return o
+	}
+	o.Kept = len(c.before) == len(o.Addrs) && !slices.ContainsFunc(o.Addrs, func(a netip.Addr) bool { return !slices.Contains(c.before, a) })
+	o.Adopted = c.adopted && !o.Kept && len(c.before) == 0
+	if p := c.heldOf(snapshot.FamilyOf(o.Addrs[0])).pool; p != nil {
+		o.Pool = p.Name
+	}
+	o.Warnings = append(slices.Clip(o.Warnings), d.warnings(c)...)
+	return o
+}
+
+// warnings tells what is wrong with the addresses that c keeps.
+func (d *decision) warnings(c *claim) []snapshot.Refusal {
+	var out []snapshot.Refusal
+	for _, s := range c.held {
+		switch {
+		case s.pool == nil:
+			out = append(out, snapshot.Refusal{Reason: OutsidePools, Message: d.outside(s.addr)})
+		case s.pool.off == PoolInvalid || s.pool.off == PoolConflicting:
+			out = append(out, snapshot.Refusal{Reason: s.pool.off, Message: fmt.Sprintf("%s is kept, but %s", s.addr, s.pool.why())})
+		case !s.pool.serves(c.svc, c.ns):
+			out = append(out, snapshot.Refusal{Reason: NotSelected, Message: fmt.Sprintf("%s is kept, but pool %s no longer selects this Service", s.addr, s.pool.Name)})
+		}
+	}
+	return out
+}
+
+func (d *decision) outside(addr netip.Addr) string {
+	if p := d.pools.containing(addr); p != nil {
+		return fmt.Sprintf("%s is kept, but pool %s avoids addresses that end in .0 or .255", addr, p.Name)
+	}
+	return fmt.Sprintf("%s is kept, but no pool contains it", addr)
+}

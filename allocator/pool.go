@@ -1,0 +1,266 @@
+package allocator
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sort"
+	"strings"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// pool is an AddressPool while one decision is made.
+type pool struct {
+	*snapshot.Pool
+	v4, v6 block
+	off    snapshot.Reason // why it gives nothing to anybody; "" if it gives
+	clash  snapshot.Refusal
+	pinned bool // serves only some namespaces or Services
+}
+
+// block is one family of a pool.
+type block struct {
+	spans    []span // sorted, merged
+	total    num
+	free     freeSet
+	assigned uint64
+}
+
+func newPool(p *snapshot.Pool) *pool {
+	out := &pool{Pool: p, clash: snapshot.Refusal{Reason: NoConflict, Message: "overlaps nothing"}}
+	out.pinned = len(p.Namespaces) > 0 || set(p.NamespaceSelector) || set(p.ServiceSelector)
+	for _, r := range p.Ranges {
+		if !r.IsValid() {
+			continue
+		}
+		b := out.block(snapshot.FamilyOf(r.From()))
+		b.spans = append(b.spans, span{numOf(r.From()), numOf(r.To())})
+	}
+	for _, f := range families {
+		b := out.block(f)
+		b.spans = merge(b.spans)
+		avoid := p.AvoidBuggyIPs && f == snapshot.IPv4
+		for _, s := range b.spans {
+			b.total = b.total.plus(s.size(avoid))
+		}
+		b.free = newFreeSet(b.spans, avoid)
+	}
+	return out
+}
+
+var families = [...]snapshot.Family{snapshot.IPv4, snapshot.IPv6}
+
+// set tells whether sel selects at all: an empty selector is as good as none.
+func set(sel *snapshot.Selector) bool {
+	return sel != nil && (len(sel.MatchLabels) > 0 || len(sel.Expressions) > 0)
+}
+
+func (p *pool) block(f snapshot.Family) *block {
+	if f == snapshot.IPv4 {
+		return &p.v4
+	}
+	return &p.v6
+}
+
+// avoids tells whether p contains addr but may not give it.
+func (p *pool) avoids(addr netip.Addr) bool {
+	return p.AvoidBuggyIPs && addr.Is4() && buggy(numOf(addr))
+}
+
+// serves tells whether svc may have addresses of p. A namespace is let in by
+// the list or by the selector.
+func (p *pool) serves(svc *snapshot.Service, ns *snapshot.Namespace) bool {
+	if !p.pinned {
+		return true
+	}
+	if set(p.ServiceSelector) && !p.ServiceSelector.Matches(svc.Labels) {
+		return false
+	}
+	if len(p.Namespaces) == 0 && !set(p.NamespaceSelector) || slices.Contains(p.Namespaces, svc.Namespace) {
+		return true
+	}
+	var labels map[string]string
+	if ns != nil {
+		labels = ns.Labels
+	}
+	return set(p.NamespaceSelector) && p.NamespaceSelector.Matches(labels)
+}
+
+// pools is all pools of a Snapshot.
+type pools struct {
+	all    []*pool // by name
+	order  []*pool // in which they are asked: priority, pinned first, name
+	byAge  []*pool // older first
+	v4, v6 []part  // of the pools that stand, sorted: no two overlap
+}
+
+// part is one interval of a pool.
+type part struct {
+	span
+	pool *pool
+}
+
+func newPools(s *snapshot.Snapshot, reserved []netip.Prefix) *pools {
+	ps := &pools{}
+	for _, p := range s.Pools {
+		ps.all = append(ps.all, newPool(p))
+	}
+	ps.order, ps.byAge = slices.Clone(ps.all), slices.Clone(ps.all)
+	slices.SortFunc(ps.order, func(a, b *pool) int {
+		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(index(b.pinned), index(a.pinned)), cmp.Compare(a.Name, b.Name))
+	})
+	slices.SortFunc(ps.byAge, func(a, b *pool) int {
+		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Name, b.Name))
+	})
+	ps.findClashes(takenByCluster(s, reserved))
+	return ps
+}
+
+func index(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func (ps *pools) parts(f snapshot.Family) *[]part {
+	if f == snapshot.IPv4 {
+		return &ps.v4
+	}
+	return &ps.v6
+}
+
+// findClashes settles which pools stand: the older one wins whole, the newer is
+// Conflicting whole, and a pool that does not stand takes nobody's place.
+func (ps *pools) findClashes(cluster *taken) {
+	for _, p := range ps.byAge {
+		switch {
+		case len(p.Bad) > 0:
+			p.off = PoolInvalid
+			continue
+		case p.Disabled:
+			p.off = PoolDisabled
+		}
+		why := cluster.clash(p)
+		if why == nil {
+			why = ps.overlap(p)
+		}
+		if why != nil {
+			p.off, p.clash = PoolConflicting, *why
+			continue
+		}
+		for _, f := range families {
+			ps.add(p, f)
+		}
+	}
+}
+
+func (ps *pools) add(p *pool, f snapshot.Family) {
+	parts := ps.parts(f)
+	for _, s := range p.block(f).spans {
+		i := sort.Search(len(*parts), func(i int) bool { return s.to.less((*parts)[i].from) })
+		*parts = slices.Insert(*parts, i, part{s, p})
+	}
+}
+
+// overlap finds the oldest pool that stands and shares an address with p.
+func (ps *pools) overlap(p *pool) *snapshot.Refusal {
+	for _, f := range families {
+		parts := *ps.parts(f)
+		for _, s := range p.block(f).spans {
+			i := sort.Search(len(parts), func(i int) bool { return !parts[i].to.less(s.from) })
+			if i < len(parts) && parts[i].overlaps(s) {
+				return refuse(OverlapsPool, "overlaps the older pool %s at %s", parts[i].pool.Name, larger(parts[i].from, s.from).addr(f))
+			}
+		}
+	}
+	return nil
+}
+
+func larger(a, b num) num {
+	if a.less(b) {
+		return b
+	}
+	return a
+}
+
+// containing returns the pool whose ranges contain addr: one that stands before
+// one that does not; nil if there is none.
+func (ps *pools) containing(addr netip.Addr) *pool {
+	f, n := snapshot.FamilyOf(addr), numOf(addr)
+	parts := *ps.parts(f)
+	i := sort.Search(len(parts), func(i int) bool { return n.less(parts[i].from) }) - 1
+	if i >= 0 && !parts[i].to.less(n) {
+		return parts[i].pool
+	}
+	for _, p := range ps.byAge {
+		if (p.off == PoolInvalid || p.off == PoolConflicting) && within(p.block(f).spans, n) {
+			return p
+		}
+	}
+	return nil
+}
+
+// of is containing, but nil too if the pool avoids addr.
+func (ps *pools) of(addr netip.Addr) *pool {
+	if p := ps.containing(addr); p != nil && !p.avoids(addr) {
+		return p
+	}
+	return nil
+}
+
+func (ps *pools) named(name string) *pool {
+	i := sort.Search(len(ps.all), func(i int) bool { return ps.all[i].Name >= name })
+	if i < len(ps.all) && ps.all[i].Name == name {
+		return ps.all[i]
+	}
+	return nil
+}
+
+// outcome is what is to be written to the pool's status.
+func (p *pool) outcome() PoolOutcome {
+	out := PoolOutcome{Name: p.Name, Ready: p.ready()}
+	out.Status.ObservedGeneration = p.Generation
+	out.Status.IPv4, out.Status.IPv6 = p.v4.count(p.off != ""), p.v6.count(p.off != "")
+	out.Conflicting = snapshot.Condition{Status: "False", Reason: string(p.clash.Reason), Message: p.clash.Message}
+	if p.off == PoolConflicting {
+		out.Conflicting.Status = "True"
+	}
+	return out
+}
+
+// count counts a block; a pool that is off has nothing free.
+func (b *block) count(off bool) snapshot.PoolCount {
+	c := snapshot.PoolCount{Total: b.total.int64(), Assigned: num{0, b.assigned}.int64()}
+	if !off {
+		c.Free = b.total.minus(num{0, b.assigned}).int64()
+	}
+	return c
+}
+
+func (p *pool) ready() snapshot.Condition {
+	no := func(reason snapshot.Reason, message string) snapshot.Condition {
+		return snapshot.Condition{Status: "False", Reason: string(reason), Message: message}
+	}
+	switch {
+	case p.off == PoolInvalid:
+		return no(PoolInvalid, strings.Join(p.Bad, "; "))
+	case p.off == PoolConflicting:
+		return no(PoolConflicting, p.clash.Message)
+	case p.off == PoolDisabled:
+		return no(PoolDisabled, "spec.disabled: holders stay, nobody joins")
+	case p.v4.total == num{} && p.v6.total == num{}:
+		return no(PoolEmpty, "spec.addresses has no address to give")
+	}
+	return snapshot.Condition{Status: "True", Reason: string(PoolReady), Message: "gives addresses"}
+}
+
+// why says in a sentence why p gives nothing.
+func (p *pool) why() string {
+	if p.off == PoolConflicting {
+		return fmt.Sprintf("pool %s %s", p.Name, p.clash.Message)
+	}
+	return fmt.Sprintf("pool %s: %s", p.Name, p.ready().Message)
+}

@@ -1,0 +1,68 @@
+package allocator
+
+import "github.com/fairlead/fairlead/internal/snapshot"
+
+// The reasons that this package gives. They are the whole set: Events,
+// conditions, metric labels and docs/allocator.md use these words and no other.
+const (
+	// NoPool: there is no AddressPool, or none that gives addresses unasked.
+	NoPool snapshot.Reason = "NoPool"
+	// PoolExhausted: the pools that serve the Service have no free address.
+	PoolExhausted snapshot.Reason = "PoolExhausted"
+	// PoolNotFound: the Service asks for a pool that does not exist.
+	PoolNotFound snapshot.Reason = "PoolNotFound"
+	// PoolConflicting: the pool overlaps an older pool or the cluster's own
+	// addresses and gives nothing.
+	PoolConflicting snapshot.Reason = "PoolConflicting"
+	// PoolInvalid: a part of the pool's spec.addresses cannot be read, so it
+	// gives nothing.
+	PoolInvalid snapshot.Reason = "PoolInvalid"
+	// PoolDisabled: the pool is being drained: holders stay, nobody joins.
+	PoolDisabled snapshot.Reason = "PoolDisabled"
+	// NotSelected: the pool's namespaces or selectors leave the Service out.
+	NotSelected snapshot.Reason = "NotSelected"
+	// OutsidePools: the address is in no pool, or its pool avoids it.
+	OutsidePools snapshot.Reason = "OutsidePools"
+	// AddressInUse: another Service holds the address.
+	AddressInUse snapshot.Reason = "AddressInUse"
+	// ShareRefused: the address is shared, but not with this Service.
+	ShareRefused snapshot.Reason = "ShareRefused"
+	// WrongFamily: the addresses do not fit the Service's IP families.
+	WrongFamily snapshot.Reason = "WrongFamily"
+	// InvalidRequest: an annotation or spec.loadBalancerIP cannot be read.
+	InvalidRequest snapshot.Reason = "InvalidRequest"
+	// ConflictingRequest: two parts of the request contradict each other.
+	ConflictingRequest snapshot.Reason = "ConflictingRequest"
+	// NoClusterIP: the Service has no cluster IP yet, so its families are not
+	// known. Not an error.
+	NoClusterIP snapshot.Reason = "NoClusterIP"
+
+	// DuplicateRequest: spec.loadBalancerIP and an annotation ask for the same.
+	DuplicateRequest snapshot.Reason = "DuplicateRequest"
+	// DeprecatedLoadBalancerIP: spec.loadBalancerIP is honoured but deprecated.
+	DeprecatedLoadBalancerIP snapshot.Reason = "DeprecatedLoadBalancerIP"
+	// StatusIgnored: the status names an address that no record gives to the
+	// Service and that it may not have.
+	StatusIgnored snapshot.Reason = "StatusIgnored"
+)
+
+// The reasons of a pool's conditions, besides PoolInvalid, PoolConflicting and
+// PoolDisabled.
+const (
+	// PoolReady: the pool gives addresses.
+	PoolReady snapshot.Reason = "PoolReady"
+	// PoolEmpty: the pool has no address.
+	PoolEmpty snapshot.Reason = "PoolEmpty"
+	// NoConflict: the pool overlaps nothing.
+	NoConflict snapshot.Reason = "NoConflict"
+	// OverlapsPool: the pool overlaps an older pool.
+	OverlapsPool snapshot.Reason = "OverlapsPool"
+	// OverlapsNode: the pool contains the address of a node.
+	OverlapsNode snapshot.Reason = "OverlapsNode"
+	// OverlapsPods: the pool overlaps the pod CIDR of a node.
+	OverlapsPods snapshot.Reason = "OverlapsPods"
+	// OverlapsServices: the pool overlaps a Service CIDR.
+	OverlapsServices snapshot.Reason = "OverlapsServices"
+	// OverlapsReserved: the pool overlaps a prefix that the operator reserved.
+	OverlapsReserved snapshot.Reason = "OverlapsReserved"
+)

@@ -1,0 +1,206 @@
+package allocator
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// The annotations of a Service that this package reads. Those of MetalLB, old
+// and new, are synonyms.
+const (
+	AnnotationAddresses       = "fairlead.io/addresses"
+	AnnotationPool            = "fairlead.io/pool"
+	AnnotationShareKey        = "fairlead.io/share-key"
+	AnnotationShareNamespaces = "fairlead.io/share-namespaces"
+)
+
+var (
+	addressKeys = []string{AnnotationAddresses, "metallb.io/loadBalancerIPs", "metallb.universe.tf/loadBalancerIPs"}
+	poolKeys    = []string{AnnotationPool, "metallb.io/address-pool", "metallb.universe.tf/address-pool"}
+	shareKeys   = []string{AnnotationShareKey, "metallb.io/allow-shared-ip", "metallb.universe.tf/allow-shared-ip"}
+	consentKeys = []string{AnnotationShareNamespaces}
+)
+
+// request is what a Service asks for.
+type request struct {
+	addrs    []netip.Addr // one, or one of each family; none: any
+	pool     string       // "": any that serves it
+	key      string       // share key; "": alone
+	consent  []string     // namespaces with which it shares, besides its own
+	warnings []snapshot.Refusal
+}
+
+// parseRequest reads what svc asks for. The Refusal is InvalidRequest or
+// ConflictingRequest; then nothing of the request may be acted on.
+func parseRequest(svc *snapshot.Service) (request, *snapshot.Refusal) {
+	var r request
+	if len(svc.Annotations) == 0 && svc.LoadBalancerIP == "" {
+		return r, nil
+	}
+	var why *snapshot.Refusal
+	if r.addrs, why = parseOf(svc, addressKeys, parseAddrs, slices.Equal); why != nil {
+		return request{}, why
+	}
+	if why = r.readLoadBalancerIP(svc); why != nil {
+		return request{}, why
+	}
+	if r.pool, why = parseOf(svc, poolKeys, parsePool, equal); why != nil {
+		return request{}, why
+	}
+	if r.key, why = parseOf(svc, shareKeys, parseShareKey, equal); why != nil {
+		return request{}, why
+	}
+	if r.consent, why = parseOf(svc, consentKeys, parseNamespaces, slices.Equal); why != nil {
+		return request{}, why
+	}
+	return r, nil
+}
+
+func equal(a, b string) bool { return a == b }
+
+// readLoadBalancerIP adds the deprecated field to what the annotations ask.
+func (r *request) readLoadBalancerIP(svc *snapshot.Service) *snapshot.Refusal {
+	text := strings.TrimSpace(svc.LoadBalancerIP)
+	if text == "" {
+		return nil
+	}
+	addr, why := parseAddr("spec.loadBalancerIP", text)
+	if why != nil {
+		return why
+	}
+	r.warnings = append(r.warnings, snapshot.Refusal{Reason: DeprecatedLoadBalancerIP,
+		Message: "spec.loadBalancerIP is deprecated in Kubernetes; use the annotation " + AnnotationAddresses})
+	if r.addrs == nil {
+		r.addrs = []netip.Addr{addr}
+		return nil
+	}
+	if !slices.Equal(r.addrs, []netip.Addr{addr}) {
+		return refuse(ConflictingRequest, "spec.loadBalancerIP asks for %s, an annotation for %s", addr, join(r.addrs))
+	}
+	r.warnings = append(r.warnings, snapshot.Refusal{Reason: DuplicateRequest,
+		Message: fmt.Sprintf("spec.loadBalancerIP and an annotation both ask for %s", addr)})
+	return nil
+}
+
+// parseOf reads the annotations that keys name, all synonyms. A blank value
+// counts as absent.
+func parseOf[T any](svc *snapshot.Service, keys []string, parse func(key, text string) (T, *snapshot.Refusal), same func(a, b T) bool) (T, *snapshot.Refusal) {
+	var got, none T
+	from := ""
+	for _, key := range keys {
+		text := strings.TrimSpace(svc.Annotations[key])
+		if text == "" {
+			continue
+		}
+		v, why := parse(key, text)
+		if why != nil {
+			return none, why
+		}
+		if from != "" && !same(got, v) {
+			return none, refuse(ConflictingRequest, "the annotations %s and %s differ", from, key)
+		}
+		if from == "" {
+			got, from = v, key
+		}
+	}
+	return got, nil
+}
+
+// parseAddrs reads one address, or one of each family; sorted.
+func parseAddrs(key, text string) ([]netip.Addr, *snapshot.Refusal) {
+	parts := strings.Split(text, ",")
+	if len(parts) > 2 {
+		return nil, refuse(InvalidRequest, "%s: %s: more than two addresses", key, quote(text))
+	}
+	var addrs []netip.Addr
+	for _, part := range parts {
+		a, why := parseAddr(key, strings.TrimSpace(part))
+		if why != nil {
+			return nil, why
+		}
+		addrs = append(addrs, a)
+	}
+	if len(addrs) == 2 && addrs[0].Is4() == addrs[1].Is4() {
+		return nil, refuse(InvalidRequest, "%s: %s: two addresses of one family", key, quote(text))
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	return addrs, nil
+}
+
+func parseAddr(key, text string) (netip.Addr, *snapshot.Refusal) {
+	a, err := netip.ParseAddr(text)
+	if err != nil || a.Zone() != "" || a.Is4In6() {
+		return netip.Addr{}, refuse(InvalidRequest, "%s: %s is not an IP address", key, quote(text))
+	}
+	return a, nil
+}
+
+func parsePool(key, text string) (string, *snapshot.Refusal) {
+	if !isName(text, 253, ".") {
+		return "", refuse(InvalidRequest, "%s: %s cannot be the name of a pool", key, quote(text))
+	}
+	return text, nil
+}
+
+// shareKeyMax is what the Address kind can store.
+const shareKeyMax = 253
+
+func parseShareKey(key, text string) (string, *snapshot.Refusal) {
+	bad := strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r > '~' })
+	if bad || len(text) > shareKeyMax {
+		return "", refuse(InvalidRequest, "%s: %s is not a share key: up to %d printable ASCII characters", key, quote(text), shareKeyMax)
+	}
+	return text, nil
+}
+
+func parseNamespaces(key, text string) ([]string, *snapshot.Refusal) {
+	names := strings.Split(text, ",")
+	for i, n := range names {
+		names[i] = strings.TrimSpace(n)
+		if !isName(names[i], 63, "") {
+			return nil, refuse(InvalidRequest, "%s: %s cannot be the name of a namespace", key, quote(n))
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// isName tells whether text can be the name of a Kubernetes object: lower case
+// letters, digits, dashes and what also allows, no more than limit.
+func isName(text string, limit int, also string) bool {
+	if text == "" || len(text) > limit {
+		return false
+	}
+	for _, r := range text {
+		if (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && !strings.ContainsRune(also, r) {
+			return false
+		}
+	}
+	return true
+}
+
+// quoteMax bounds how much of a user's text a message repeats.
+const quoteMax = 64
+
+func quote(text string) string {
+	if len(text) > quoteMax {
+		return fmt.Sprintf("%q...", text[:quoteMax])
+	}
+	return fmt.Sprintf("%q", text)
+}
+
+func refuse(reason snapshot.Reason, format string, args ...any) *snapshot.Refusal {
+	return &snapshot.Refusal{Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+func join(addrs []netip.Addr) string {
+	texts := make([]string, len(addrs))
+	for i, a := range addrs {
+		texts[i] = a.String()
+	}
+	return strings.Join(texts, ",")
+}
