@@ -52,9 +52,15 @@ type Links interface {
 type Holder struct {
 	links    Links
 	log      *slog.Logger
-	held     map[Claim]int // link index
+	held     map[Claim]lease
 	adopted  bool
 	takeover chan taken
+}
+
+// lease is what the kernel was told of one claim.
+type lease struct {
+	link    int // index
+	renewed time.Time
 }
 
 // taken asks Run to announce one claim.
@@ -65,7 +71,7 @@ type taken struct {
 
 // New makes a Holder. It starts nothing.
 func New(links Links, log *slog.Logger) *Holder {
-	return &Holder{links: links, log: log, held: map[Claim]int{}, takeover: make(chan taken, 4096)}
+	return &Holder{links: links, log: log, held: map[Claim]lease{}, takeover: make(chan taken, 4096)}
 }
 
 // Sync makes the kernel hold exactly want: what is not wanted is withdrawn
@@ -74,11 +80,8 @@ func New(links Links, log *slog.Logger) *Holder {
 // It returns what is held now, also with an error (all errors joined).
 func (h *Holder) Sync(want []Claim) ([]Claim, error) {
 	var errs []error
-	if !h.adopted {
-		if err := h.adopt(); err != nil {
-			return nil, err
-		}
-		h.adopted = true
+	if _, err := h.Adopt(); err != nil {
+		return nil, err
 	}
 	for c := range h.held {
 		if _, ok := slices.BinarySearchFunc(want, c, Claim.compare); !ok {
@@ -101,16 +104,22 @@ func (h *Holder) Held() []Claim {
 	return out
 }
 
-func (h *Holder) adopt() error {
+// Adopt takes over the leases that an earlier process left, once, and returns
+// what is held.
+func (h *Holder) Adopt() ([]Claim, error) {
+	if h.adopted {
+		return h.Held(), nil
+	}
 	found, err := leases(h.links)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	h.adopted = true
 	for _, f := range found {
-		h.held[f.Claim] = f.link.Attrs().Index
+		h.held[f.Claim] = lease{link: f.link.Attrs().Index}
 		h.log.Info("adopted a held address", "vip", f.Addr, "link", f.Link)
 	}
-	return nil
+	return h.Held(), nil
 }
 
 func (h *Holder) hold(c Claim) error {
@@ -119,25 +128,32 @@ func (h *Holder) hold(c Claim) error {
 		delete(h.held, c)
 		return fmt.Errorf("announce %s on %s: %w", c.Addr, c.Link, err)
 	}
-	if err := h.links.AddrReplace(link, leased(c.Addr, link.Attrs().Index)); err != nil {
+	index, now := link.Attrs().Index, time.Now()
+	was, held := h.held[c]
+	held = held && was.link == index
+	if held && now.Sub(was.renewed) < Renew/2 {
+		return nil
+	}
+	if err := h.links.AddrReplace(link, leased(c.Addr, index)); err != nil {
 		return fmt.Errorf("announce %s on %s: %w", c.Addr, c.Link, err)
 	}
-	index, was := h.held[c]
-	h.held[c] = link.Attrs().Index
-	if !was || index != link.Attrs().Index {
-		h.log.Info("announcing", "vip", c.Addr, "link", c.Link, "mac", link.Attrs().HardwareAddr.String())
-		select {
-		case h.takeover <- taken{c, link}:
-		default: // Run is behind by thousands; the kernel answers all the same
-		}
+	h.held[c] = lease{link: index, renewed: now}
+	if held {
+		return nil
+	}
+	h.log.Info("announcing", "vip", c.Addr, "link", c.Link, "mac", link.Attrs().HardwareAddr.String())
+	select {
+	case h.takeover <- taken{c, link}:
+	default: // Run is behind by thousands; the kernel answers all the same
 	}
 	return nil
 }
 
 func (h *Holder) withdraw(c Claim) error {
-	link, err := h.links.LinkByIndex(h.held[c])
+	index := h.held[c].link
+	link, err := h.links.LinkByIndex(index)
 	if err == nil {
-		err = h.links.AddrDel(link, leased(c.Addr, h.held[c]))
+		err = h.links.AddrDel(link, leased(c.Addr, index))
 	}
 	var gone netlink.LinkNotFoundError
 	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) && !errors.As(err, &gone) {

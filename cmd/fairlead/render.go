@@ -1,0 +1,38 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fairlead/fairlead/allocator"
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/render"
+)
+
+func renderCommand() *cobra.Command {
+	var files []string
+	var node string
+	opt := allocator.Options{}
+	cmd := &cobra.Command{
+		Use: "render -f FILE...", Args: cobra.NoArgs,
+		Short: "Print what fairlead would make of manifests, without a cluster",
+		Long: `render reads AddressPools, Services, EndpointSlices, Nodes and the rest from files
+and prints which Service gets which address and why another gets none, what a
+node's engine would hold, and who would announce what. What a cluster would add
+(cluster IPs, node ports, pods) has stand-ins, which are named at the top.`,
+		Example: "  fairlead render -f examples/",
+	}
+	f := cmd.Flags()
+	f.StringArrayVarP(&files, "filename", "f", nil, "file or folder of manifests; may be given more than once")
+	f.StringVar(&node, "node", "", "node whose table is printed; empty: the first one")
+	f.StringVar(&opt.Class, "class", v1alpha1.LoadBalancerClass, "spec.loadBalancerClass of the Services that are ours")
+	f.BoolVar(&opt.DefaultClass, "default-class", true, "Services without a loadBalancerClass are ours too")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if len(files) == 0 {
+			return errors.New("give at least one file or folder with -f")
+		}
+		return render.Render(cmd.OutOrStdout(), files, node, opt)
+	}
+	return cmd
+}

@@ -1,0 +1,240 @@
+// Package agent is what runs on every node: it programs the engine, holds the
+// VIPs that the node was elected for, and says so in the node's NodeState.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/announcer/l2"
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/link"
+	"github.com/fairlead/fairlead/internal/reconcile"
+	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/nodeport"
+	"github.com/fairlead/fairlead/proxy"
+)
+
+// Config is what an Agent is made of.
+type Config struct {
+	Node      string
+	Version   string
+	Clients   *kube.Clients
+	Dataplane proxy.Dataplane
+	Engine    string // the Dataplane's name
+	Log       *slog.Logger
+	Metrics   prometheus.Registerer
+	// NodePortAddresses are the CIDRs in which node ports answer; none means the
+	// node's primary addresses.
+	NodePortAddresses []netip.Prefix
+	Options           proxy.Options
+}
+
+// Agent is one node's agent. New starts nothing.
+type Agent struct {
+	Config
+	store    *kube.Store
+	loop     *reconcile.Loop
+	report   *reconcile.Loop
+	holder   *l2.Holder
+	compiler proxy.Compiler
+	liveness announcer.Liveness
+	metrics  *metrics
+	health   Health
+	reported reported // the report loop's alone
+
+	mu    sync.Mutex
+	links link.State
+	state state // what the last step left
+}
+
+// state is what the agent says of itself.
+type state struct {
+	inSync    bool
+	message   string
+	ready     map[netip.Addr]bool // VIPs that the engine holds
+	announce  announcer.Plan
+	held      []l2.Claim
+	services  int
+	endpoints int
+}
+
+// New makes an Agent.
+func New(cfg Config) (*Agent, error) {
+	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("netlink: %w", err)
+	}
+	a := &Agent{Config: cfg, loop: reconcile.New("agent", cfg.Log), report: reconcile.New("nodestate", cfg.Log), metrics: newMetrics(cfg.Metrics)}
+	a.report.Resync, a.report.Coalesce = renewEvery, 200*time.Millisecond
+	a.holder = l2.New(handle, cfg.Log)
+	a.store = kube.NewStore(cfg.Clients, a.changed)
+	a.health.timeout = 2 * time.Minute
+	return a, nil
+}
+
+// Health returns the answers for probes.
+func (a *Agent) Health() *Health { return &a.health }
+
+// changed is called after every change of the cluster or of a link.
+func (a *Agent) changed() {
+	a.health.queued(time.Now())
+	a.loop.Wake()
+}
+
+// Run works until ctx ends, and then leaves everything in the kernel as it is:
+// a stop is a restart. VIPs expire by themselves if none follows.
+func (a *Agent) Run(ctx context.Context) error {
+	if err := a.Dataplane.Probe(ctx); err != nil {
+		return fmt.Errorf("this node cannot forward: %w", err)
+	}
+	if err := a.readLinks(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	var failed error
+	wg.Go(func() {
+		if failed = a.store.Run(ctx); failed != nil {
+			cancel()
+		}
+	})
+	wg.Go(func() { a.holder.Run(ctx) })
+	wg.Go(func() { a.watchLinks(ctx) })
+	wg.Go(func() { a.report.Run(ctx, a.writeState) })
+	a.loop.Resync = l2.Renew
+	a.loop.Run(ctx, a.step)
+	wg.Wait()
+	return failed
+}
+
+func (a *Agent) readLinks() error {
+	st, err := link.Read()
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.links = st
+	return nil
+}
+
+// watchLinks keeps a.links current.
+func (a *Agent) watchLinks(ctx context.Context) {
+	again := reconcile.New("links", a.Log)
+	again.Resync = time.Minute
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			if err := link.Watch(ctx, again.Wake); err != nil {
+				a.Log.Warn("link events were lost; reading anew", "error", err)
+			}
+			again.Wake()
+		}
+	})
+	again.Run(ctx, func(context.Context) error {
+		if err := a.readLinks(); err != nil {
+			return err
+		}
+		a.loop.Wake()
+		a.report.Wake()
+		return nil
+	})
+}
+
+// step brings kernel and network up to the current Snapshot: withdraw what is
+// not to be announced any more, program, then announce.
+func (a *Agent) step(ctx context.Context) error {
+	s := a.store.Snapshot()
+	if s == nil {
+		return a.renew() // what an earlier process announced goes on
+	}
+	began := time.Now()
+	a.mu.Lock()
+	links, was := a.links, a.state
+	a.mu.Unlock()
+
+	table := a.compiler.Compile(s, a.Node, nodeport.Resolve(s.Node(a.Node), links.Addrs, a.NodePortAddresses), a.Options)
+	in := announcer.Input{
+		Snapshot: s, Node: a.Node, Ready: was.ready, Alive: a.liveness.Judge(a.Node, a.store.Renewals(), began),
+		Self: snapshot.NodeState{Node: a.Node, InSync: true, Links: links.Links},
+	}
+	if was.ready != nil {
+		next := announcer.Decide(in)
+		if _, err := a.holder.Sync(l2.Claims(was.announce.Keep(next))); err != nil {
+			a.Log.Error("withdraw", "error", err)
+		}
+	}
+	now, err := a.program(ctx, table)
+	in.Ready, in.Self.InSync = now.ready, now.inSync
+	now.announce = announcer.Decide(in)
+	held, errHold := a.holder.Sync(l2.Claims(now.announce))
+	now.held = held
+	a.finish(now, began, err)
+	return errors.Join(err, errHold)
+}
+
+// program gives the engine its Table. When that fails the kernel holds what it
+// held before, and so do we.
+func (a *Agent) program(ctx context.Context, table *proxy.Table) (state, error) {
+	change, err := a.Dataplane.Sync(ctx, table)
+	a.metrics.synced(change, err)
+	if err != nil {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		now := a.state
+		now.inSync, now.message = false, err.Error()
+		return now, fmt.Errorf("program: %w", err)
+	}
+	if change.Repaired {
+		a.Log.Warn("the engine's kernel state was changed by somebody else; repaired", "added", change.Added, "deleted", change.Deleted, "rebuilt", change.Rebuilt)
+	}
+	now := state{inSync: true, ready: map[netip.Addr]bool{}}
+	services := map[snapshot.Ref]bool{}
+	for _, f := range table.Frontends {
+		services[f.Service] = true
+		switch f.Kind {
+		case proxy.VIP:
+			now.ready[f.Addr] = true
+		case proxy.ClusterIP:
+			now.endpoints += len(f.Cluster)
+		}
+	}
+	now.services = len(services)
+	return now, nil
+}
+
+// finish keeps the new state and tells those who wait for it.
+func (a *Agent) finish(now state, began time.Time, err error) {
+	a.mu.Lock()
+	a.state = now
+	a.mu.Unlock()
+	if err == nil {
+		a.health.synced(began)
+	}
+	a.metrics.took(time.Since(began), now)
+	a.report.Wake()
+}
+
+// renew keeps the leases of what an earlier process announced, until the first
+// Snapshot says what is to be announced.
+func (a *Agent) renew() error {
+	held, err := a.holder.Adopt()
+	if err != nil {
+		return err
+	}
+	_, err = a.holder.Sync(held)
+	return err
+}

@@ -1,0 +1,97 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead/fairlead/announcer/l2"
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/link"
+)
+
+// renewEvery is how often the NodeState is written when nothing changes: the
+// other agents' sign that this one is alive.
+const renewEvery = 10 * time.Second
+
+// listed is how many addresses a NodeState lists; it counts all of them.
+const listed = 1000
+
+// reported is what the NodeState said last.
+type reported struct {
+	status v1alpha1.NodeStateStatus
+	at     time.Time
+}
+
+// writeState writes the NodeState if it changed or is due for renewal. It says
+// nothing before the first step: an agent that has not looked yet knows nothing.
+func (a *Agent) writeState(ctx context.Context) error {
+	if !a.store.Synced() {
+		return nil
+	}
+	a.mu.Lock()
+	status := describe(a.state, a.links, a.Engine, a.Version)
+	a.mu.Unlock()
+	if time.Since(a.reported.at) < renewEvery-time.Second && reflect.DeepEqual(status, a.reported.status) {
+		return nil
+	}
+	obj, err := a.Clients.NodeStates.Get(ctx, a.Node, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		obj, err = a.Clients.NodeStates.Create(ctx, &v1alpha1.NodeState{ObjectMeta: metav1.ObjectMeta{Name: a.Node}}, metav1.CreateOptions{})
+	}
+	if err != nil {
+		return fmt.Errorf("node state: %w", err)
+	}
+	obj.Status = status
+	obj.Status.RenewTime = &metav1.MicroTime{Time: time.Now()}
+	if _, err := a.Clients.NodeStates.UpdateStatus(ctx, obj, metav1.UpdateOptions{}); err != nil {
+		return fmt.Errorf("node state: %w", err)
+	}
+	a.reported = reported{status: status, at: time.Now()}
+	return nil
+}
+
+// describe is the NodeState of a state, but for the time.
+func describe(st state, links link.State, engine, version string) v1alpha1.NodeStateStatus {
+	out := v1alpha1.NodeStateStatus{
+		AgentVersion: version,
+		Engine: v1alpha1.EngineState{
+			Mode: engine, InSync: st.inSync, Message: cut(st.message, 4096), Services: int32(st.services), Endpoints: int32(st.endpoints),
+		},
+	}
+	macs := map[string]string{}
+	for _, l := range links.Links {
+		macs[l.Name] = l.MAC
+		nl := v1alpha1.NodeLink{Name: l.Name, MAC: l.MAC}
+		for _, p := range l.Prefixes {
+			nl.Prefixes = append(nl.Prefixes, p.String())
+		}
+		out.Links = append(out.Links, nl)
+	}
+	out.AnnouncesCount = int32(len(st.held))
+	for _, c := range st.held[:min(len(st.held), listed)] {
+		out.Announces = append(out.Announces, v1alpha1.AnnouncedAddress{
+			Address: c.Addr.String(), Link: c.Link, MAC: macs[c.Link], Service: serviceOf(st, c),
+		})
+	}
+	out.RefusedCount = int32(len(st.announce.Refused))
+	for _, r := range st.announce.Refused[:min(len(st.announce.Refused), listed)] {
+		out.Refused = append(out.Refused, v1alpha1.RefusedAddress{Address: r.Addr.String(), Reason: string(r.Reason), Message: r.Message})
+	}
+	return out
+}
+
+func serviceOf(st state, c l2.Claim) string {
+	for _, v := range st.announce.Announce {
+		if v.Addr == c.Addr && len(v.Services) > 0 {
+			return v.Services[0].String()
+		}
+	}
+	return ""
+}
+
+func cut(s string, limit int) string { return s[:min(len(s), limit)] }

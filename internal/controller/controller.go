@@ -1,0 +1,126 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/scheme"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/client-go/tools/record"
+
+	"github.com/fairlead/fairlead/allocator"
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/reconcile"
+)
+
+// Lease is the name of the Lease that the leader holds.
+const Lease = "fairlead-controller"
+
+// Config is what a Controller is made of.
+type Config struct {
+	Clients  *kube.Clients
+	Options  allocator.Options
+	Log      *slog.Logger
+	Metrics  prometheus.Registerer
+	Identity string // of this replica, unique
+	// Namespace of the Lease; "" acts without an election, for a single replica.
+	Namespace string
+}
+
+// Controller is one replica. New starts nothing.
+type Controller struct {
+	Config
+	Store    *kube.Store
+	Recorder record.EventRecorder
+	loop     *reconcile.Loop
+	metrics  *metrics
+	acting   sync.Mutex // a lost Lease's last step ends before the next one's first
+}
+
+// New makes a Controller.
+func New(cfg Config) *Controller {
+	c := &Controller{Config: cfg, loop: reconcile.New("controller", cfg.Log), metrics: newMetrics(cfg.Metrics)}
+	c.loop.Coalesce, c.loop.Resync = 20*time.Millisecond, time.Minute
+	c.Store = kube.NewStore(cfg.Clients, c.loop.Wake)
+	return c
+}
+
+// Ready tells whether this replica could act if it led.
+func (c *Controller) Ready() bool { return c.Store.Synced() }
+
+// Run follows the cluster and, while it leads, acts, until ctx ends. Losing the
+// Lease stops the acting only.
+func (c *Controller) Run(ctx context.Context) error {
+	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
+	defer broadcaster.Shutdown()
+	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: c.Clients.Kube.CoreV1().Events("")})
+	c.Recorder = broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "fairlead-controller"})
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stopped := make(chan error, 1)
+	go func() { stopped <- c.Store.Run(ctx) }()
+	for ctx.Err() == nil {
+		if err := c.lead(ctx); err != nil {
+			cancel()
+			<-stopped
+			return err
+		}
+	}
+	return <-stopped
+}
+
+// lead waits for the Lease and acts until it is lost or ctx ends.
+func (c *Controller) lead(ctx context.Context) error {
+	if c.Namespace == "" {
+		c.act(ctx)
+		return nil
+	}
+	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+		Lock: &resourcelock.LeaseLock{
+			LeaseMeta:  metav1.ObjectMeta{Namespace: c.Namespace, Name: Lease},
+			Client:     c.Clients.Kube.CoordinationV1(),
+			LockConfig: resourcelock.ResourceLockConfig{Identity: c.Identity},
+		},
+		LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 2 * time.Second,
+		ReleaseOnCancel: true, Name: Lease,
+		Callbacks: leaderelection.LeaderCallbacks{
+			OnStartedLeading: c.act,
+			OnStoppedLeading: func() { c.Log.Info("not leading any more") },
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("leader election: %w", err)
+	}
+	elector.Run(ctx)
+	return nil
+}
+
+func (c *Controller) act(ctx context.Context) {
+	c.acting.Lock()
+	defer c.acting.Unlock()
+	c.Log.Info("leading", "identity", c.Identity)
+	c.metrics.leading.Set(1)
+	defer c.metrics.leading.Set(0)
+	c.loop.Run(ctx, c.step)
+}
+
+func (c *Controller) step(ctx context.Context) error {
+	s := c.Store.Snapshot()
+	if s == nil {
+		return nil // nothing is acted on before the first full listing
+	}
+	start := time.Now()
+	plan := allocator.Decide(s, c.Options)
+	c.metrics.decide.Observe(time.Since(start).Seconds())
+	c.metrics.plan(plan)
+	return c.apply(ctx, s, plan)
+}

@@ -1,0 +1,70 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead/fairlead/allocator"
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// pools writes the counters and conditions of the pools where they changed.
+func (p *pass) pools(ctx context.Context) []error {
+	var errs []error
+	for _, o := range p.plan.Pools {
+		pool := p.snap.Pool(o.Name)
+		if pool == nil || samePool(pool, o) {
+			continue
+		}
+		if err := p.writePool(ctx, o); err != nil && !apierrors.IsNotFound(err) {
+			errs = append(errs, fmt.Errorf("pool %s: %w", o.Name, err))
+		}
+	}
+	return errs
+}
+
+func samePool(have *snapshot.Pool, want allocator.PoolOutcome) bool {
+	return have.Status == want.Status && have.Conditions[v1alpha1.ConditionReady] == want.Ready &&
+		have.Conditions[v1alpha1.ConditionConflicting] == want.Conflicting
+}
+
+func (p *pass) writePool(ctx context.Context, o allocator.PoolOutcome) error {
+	obj, err := p.Clients.Pools.Get(ctx, o.Name, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	obj.Status.ObservedGeneration = o.Status.ObservedGeneration
+	obj.Status.IPv4 = v1alpha1.AddressCount(o.Status.IPv4)
+	obj.Status.IPv6 = v1alpha1.AddressCount(o.Status.IPv6)
+	for kind, c := range map[string]snapshot.Condition{v1alpha1.ConditionReady: o.Ready, v1alpha1.ConditionConflicting: o.Conflicting} {
+		meta.SetStatusCondition(&obj.Status.Conditions, metav1.Condition{
+			Type: kind, Status: metav1.ConditionStatus(c.Status), Reason: c.Reason, Message: c.Message, ObservedGeneration: o.Status.ObservedGeneration,
+		})
+	}
+	got, err := p.Clients.Pools.UpdateStatus(ctx, obj, metav1.UpdateOptions{})
+	if err != nil {
+		return err
+	}
+	p.Store.Written(got)
+	return nil
+}
+
+// forgetNodes deletes the NodeStates of nodes that are gone.
+func (p *pass) forgetNodes(ctx context.Context) []error {
+	var errs []error
+	for _, st := range p.snap.NodeStates {
+		if p.snap.Node(st.Node) != nil {
+			continue
+		}
+		err := p.Clients.NodeStates.Delete(ctx, st.Node, metav1.DeleteOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			errs = append(errs, fmt.Errorf("node state %s: %w", st.Node, err))
+		}
+	}
+	return errs
+}

@@ -1,0 +1,100 @@
+package controller
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead/fairlead/allocator"
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// news is one Event that a status change brings.
+type news struct{ kind, reason, message string }
+
+// wantStatus returns old with the status that o asks for, whether that is a
+// change, and the Events that tell of it.
+func wantStatus(old *corev1.Service, o allocator.Outcome, announced snapshot.Condition) (svc *corev1.Service, changed bool, events []news) {
+	svc = old.DeepCopy()
+	svc.Status.LoadBalancer.Ingress = ingress(o, old)
+	set(svc, v1alpha1.ConditionAddressAssigned, assigned(o))
+	if len(o.Addrs) > 0 {
+		set(svc, v1alpha1.ConditionAnnounced, announced)
+	} else {
+		meta.RemoveStatusCondition(&svc.Status.Conditions, v1alpha1.ConditionAnnounced)
+	}
+	if equality.Semantic.DeepEqual(old.Status, svc.Status) {
+		return old, false, nil
+	}
+	return svc, true, tell(old, svc, o)
+}
+
+// clearedStatus returns old without any trace of ours in its status.
+func clearedStatus(old *corev1.Service) (svc *corev1.Service, changed bool) {
+	svc = old.DeepCopy()
+	svc.Status.LoadBalancer = corev1.LoadBalancerStatus{}
+	meta.RemoveStatusCondition(&svc.Status.Conditions, v1alpha1.ConditionAddressAssigned)
+	meta.RemoveStatusCondition(&svc.Status.Conditions, v1alpha1.ConditionAnnounced)
+	return svc, !equality.Semantic.DeepEqual(old.Status, svc.Status)
+}
+
+// ingress is what the status is to name: the outcome's addresses and nothing
+// else; the ports' statuses of an entry that stays are kept.
+func ingress(o allocator.Outcome, old *corev1.Service) []corev1.LoadBalancerIngress {
+	mode := corev1.LoadBalancerIPModeVIP
+	var out []corev1.LoadBalancerIngress
+	for _, a := range o.Addrs {
+		entry := corev1.LoadBalancerIngress{IP: a.String(), IPMode: &mode}
+		for _, was := range old.Status.LoadBalancer.Ingress {
+			if was.IP == entry.IP {
+				entry.Ports = was.Ports
+			}
+		}
+		out = append(out, entry)
+	}
+	return out
+}
+
+func set(svc *corev1.Service, kind string, c snapshot.Condition) {
+	meta.SetStatusCondition(&svc.Status.Conditions, metav1.Condition{
+		Type: kind, Status: metav1.ConditionStatus(c.Status), Reason: c.Reason, Message: c.Message, ObservedGeneration: svc.Generation,
+	})
+}
+
+// tell lists the Events of a status change. Waiting because there is no pool at
+// all, or no cluster IP yet, is normal; every other refusal is a Warning, once.
+func tell(old, now *corev1.Service, o allocator.Outcome) []news {
+	var out []news
+	if !slices.Equal(ips(old), ips(now)) {
+		switch {
+		case len(ips(now)) > 0:
+			out = append(out, news{corev1.EventTypeNormal, "EnsuredLoadBalancer", "Ensured load balancer: " + assigned(o).Message})
+			for _, w := range o.Warnings {
+				out = append(out, news{corev1.EventTypeWarning, string(w.Reason), w.Message})
+			}
+		default:
+			out = append(out, news{corev1.EventTypeNormal, "DeletedLoadBalancer", "Deleted load balancer"})
+		}
+	}
+	was := meta.FindStatusCondition(old.Status.Conditions, v1alpha1.ConditionAddressAssigned)
+	if r := o.Refusal; r != nil && (was == nil || was.Reason != string(r.Reason) || was.Message != assigned(o).Message) {
+		kind := corev1.EventTypeWarning
+		if r.Reason == allocator.NoPool || r.Reason == allocator.NoClusterIP {
+			kind = corev1.EventTypeNormal
+		}
+		out = append(out, news{kind, string(r.Reason), r.Message})
+	}
+	return out
+}
+
+func ips(s *corev1.Service) []string {
+	var out []string
+	for _, in := range s.Status.LoadBalancer.Ingress {
+		out = append(out, in.IP)
+	}
+	return out
+}

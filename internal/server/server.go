@@ -1,0 +1,42 @@
+// Package server serves a process's probes and metrics over HTTP.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Listen opens address now, so that a taken port is an error at the start, and
+// returns what serves mux there until ctx ends. An empty address serves nothing.
+func Listen(address string, mux http.Handler) (serve func(context.Context) error, err error) {
+	if address == "" {
+		return func(context.Context) error { return nil }, nil
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("%w (is kube-proxy or another fairlead running here?)", err)
+	}
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	return func(ctx context.Context) error {
+		stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
+		defer stop()
+		if err := srv.Serve(l); err != nil && !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve %s: %w", address, err)
+		}
+		return nil
+	}, nil
+}
+
+// Metrics is a mux with /metrics of reg.
+func Metrics(reg prometheus.Gatherer) *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+	return mux
+}
