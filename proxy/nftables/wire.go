@@ -1,0 +1,441 @@
+package nftables
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// maxElements is how many elements one message carries: the list is one
+// attribute with a 16-bit length, and a longer one loses its tail silently.
+const maxElements = 500
+
+// request is one message that was appended to a batch, for errors.
+type request struct {
+	what  string
+	elems []element
+	offs  []uint32 // where each element starts, from the start of the message
+}
+
+// batch is one nfnetlink transaction, built in place.
+type batch struct {
+	table    string // the name of the table
+	buf      []byte
+	seq      uint32
+	last     int // where the last message starts
+	requests map[uint32]*request
+	err      error
+	sets     uint32 // ids of anonymous sets
+}
+
+// newBatch starts a transaction that the kernel refuses (ERESTART) unless the
+// ruleset is still at generation; 0 is any.
+func newBatch(firstSeq, generation uint32) *batch {
+	b := &batch{table: tableName, seq: firstSeq, requests: map[uint32]*request{}}
+	end := b.message(unix.NFNL_MSG_BATCH_BEGIN, 0, 0, "begin")
+	b.u32(unix.NFNL_BATCH_GENID, generation)
+	end()
+	b.resID(0)
+	return b
+}
+
+// nlmsghdr 16 bytes, nfgenmsg 4 bytes.
+const headerLen = 20
+
+// message starts a message; the returned func ends it.
+func (b *batch) message(typ uint16, flags uint16, family byte, what string) func() {
+	start := len(b.buf)
+	b.last = start
+	h := make([]byte, headerLen)
+	binary.NativeEndian.PutUint16(h[4:], typ)
+	binary.NativeEndian.PutUint16(h[6:], unix.NLM_F_REQUEST|flags)
+	binary.NativeEndian.PutUint32(h[8:], b.seq)
+	h[16] = family
+	b.buf = append(b.buf, h...)
+	b.requests[b.seq] = &request{what: what}
+	b.seq++
+	return func() { binary.NativeEndian.PutUint32(b.buf[start:], uint32(len(b.buf)-start)) }
+}
+
+// resID sets the subsystem in the nfgenmsg of the message that starts at start,
+// which begins and ends of batches need.
+func (b *batch) resID(start int) {
+	binary.BigEndian.PutUint16(b.buf[start+18:], unix.NFNL_SUBSYS_NFTABLES)
+}
+
+// finish ends the batch and returns the sequence number of the last request,
+// which the kernel is asked to acknowledge.
+func (b *batch) finish() uint32 {
+	flags := binary.NativeEndian.Uint16(b.buf[b.last+6:])
+	binary.NativeEndian.PutUint16(b.buf[b.last+6:], flags|unix.NLM_F_ACK)
+	seq, start := b.seq-1, len(b.buf)
+	b.message(unix.NFNL_MSG_BATCH_END, 0, 0, "end")()
+	b.resID(start)
+	return seq
+}
+
+func (b *batch) attr(typ uint16, data []byte) {
+	b.buf = binary.NativeEndian.AppendUint16(b.buf, uint16(4+len(data)))
+	b.buf = binary.NativeEndian.AppendUint16(b.buf, typ)
+	b.buf = append(b.buf, data...)
+	b.pad()
+}
+
+func (b *batch) str(typ uint16, s string) {
+	b.buf = binary.NativeEndian.AppendUint16(b.buf, uint16(4+len(s)+1))
+	b.buf = binary.NativeEndian.AppendUint16(b.buf, typ)
+	b.buf = append(append(b.buf, s...), 0)
+	b.pad()
+}
+
+func (b *batch) bytes(typ uint16, s string) {
+	b.buf = binary.NativeEndian.AppendUint16(b.buf, uint16(4+len(s)))
+	b.buf = binary.NativeEndian.AppendUint16(b.buf, typ)
+	b.buf = append(b.buf, s...)
+	b.pad()
+}
+
+func (b *batch) u32(typ uint16, v uint32) {
+	b.buf = binary.NativeEndian.AppendUint16(b.buf, 8)
+	b.buf = binary.NativeEndian.AppendUint16(b.buf, typ)
+	b.buf = binary.BigEndian.AppendUint32(b.buf, v)
+}
+
+func (b *batch) pad() {
+	for len(b.buf)%4 != 0 {
+		b.buf = append(b.buf, 0)
+	}
+}
+
+// nest starts an attribute that holds attributes; close ends it.
+func (b *batch) nest(typ uint16) int {
+	b.buf = append(b.buf, 0, 0)
+	b.buf = binary.NativeEndian.AppendUint16(b.buf, typ|unix.NLA_F_NESTED)
+	return len(b.buf) - 4
+}
+
+func (b *batch) close(start int) {
+	n := len(b.buf) - start
+	if n > 0xffff && b.err == nil {
+		b.err = fmt.Errorf("an attribute of %d bytes does not fit its 16-bit length", n)
+	}
+	binary.NativeEndian.PutUint16(b.buf[start:], uint16(n))
+}
+
+func nft(msg uint16) uint16 { return unix.NFNL_SUBSYS_NFTABLES<<8 | msg }
+
+const create = unix.NLM_F_CREATE | unix.NLM_F_EXCL
+
+func (b *batch) addTable(f *family, comment string) {
+	end := b.message(nft(unix.NFT_MSG_NEWTABLE), create, f.nf, "add table")
+	b.str(unix.NFTA_TABLE_NAME, b.table)
+	b.u32(unix.NFTA_TABLE_FLAGS, 0)
+	b.bytes(tableUserdata, commentData(comment))
+	end()
+}
+
+// tableUserdata is NFTA_TABLE_USERDATA, since Linux 5.10.
+const tableUserdata = 6
+
+func (b *batch) deleteTable(f *family) {
+	end := b.message(nft(unix.NFT_MSG_DELTABLE), 0, f.nf, "delete table")
+	b.str(unix.NFTA_TABLE_NAME, b.table)
+	end()
+}
+
+// commentData is a comment as nft keeps it in user data (type 0), which is the
+// same for tables, rules and elements.
+func commentData(s string) string { return string([]byte{0, byte(len(s) + 1)}) + s + "\x00" }
+
+// parseComment finds a comment in user data.
+func parseComment(data []byte) string { return strings.TrimRight(string(userdata(data, 0)), "\x00") }
+
+// userdata returns the value of the first entry of a type, or nil.
+func userdata(data []byte, typ byte) []byte {
+	for len(data) >= 2 {
+		n := int(data[1])
+		if len(data) < 2+n {
+			return nil
+		}
+		if data[0] == typ {
+			return data[2 : 2+n]
+		}
+		data = data[2+n:]
+	}
+	return nil
+}
+
+// What x/sys/unix lacks: NFT_SET_CONCAT and two verdicts.
+const (
+	setConcat = 0x80
+	nfDrop    = 0
+	nfAccept  = 1
+)
+
+func (s setSpec) flags() uint32 {
+	var flags uint32
+	if s.isMap() {
+		flags |= unix.NFT_SET_MAP
+	}
+	if s.interval {
+		flags |= unix.NFT_SET_INTERVAL
+		if len(s.key) > 1 {
+			flags |= setConcat
+		}
+	}
+	if s.dynamic {
+		flags |= unix.NFT_SET_EVAL | unix.NFT_SET_TIMEOUT
+	}
+	return flags
+}
+
+// typeOf is nft's number of a type or a concatenation of types, and the length
+// in bytes.
+func typeOf(fields []field) (typ, length uint32) {
+	if len(fields) == 1 {
+		return fields[0].typ, uint32(fields[0].len)
+	}
+	for _, f := range fields {
+		typ = typ<<6 | f.typ
+		length += uint32(f.padded())
+	}
+	return typ, length
+}
+
+// byteOrder is the byte order of a key as nft remembers it in a set's user
+// data: without it nft guesses wrong when it lists. 0 is "it varies".
+func byteOrder(fields []field) byte {
+	if len(fields) == 1 {
+		return 2 // big endian
+	}
+	return 0
+}
+
+func (b *batch) addSet(f *family, s setSpec) {
+	end := b.message(nft(unix.NFT_MSG_NEWSET), create, f.nf, "add "+s.name)
+	keyType, keyLen := typeOf(s.key)
+	b.str(unix.NFTA_SET_TABLE, b.table)
+	b.str(unix.NFTA_SET_NAME, s.name)
+	b.sets++
+	b.u32(unix.NFTA_SET_ID, b.sets)
+	b.u32(unix.NFTA_SET_FLAGS, s.flags())
+	b.u32(unix.NFTA_SET_KEY_TYPE, keyType)
+	b.u32(unix.NFTA_SET_KEY_LEN, keyLen)
+	udata := []byte{0, 4, byteOrder(s.key), 0, 0, 0}
+	switch {
+	case s.verdict:
+		b.u32(unix.NFTA_SET_DATA_TYPE, unix.NFT_DATA_VERDICT)
+		b.u32(unix.NFTA_SET_DATA_LEN, 0)
+		udata = append(udata, 1, 4, 0, 0, 0, 0)
+	case s.data != nil:
+		dataType, dataLen := typeOf(s.data)
+		b.u32(unix.NFTA_SET_DATA_TYPE, dataType)
+		b.u32(unix.NFTA_SET_DATA_LEN, dataLen)
+		udata = append(udata, 1, 4, byteOrder(s.data), 0, 0, 0)
+	}
+	if s.flags()&setConcat != 0 {
+		desc := b.nest(unix.NFTA_SET_DESC)
+		concat := b.nest(2) // NFTA_SET_DESC_CONCAT
+		for _, k := range s.key {
+			one := b.nest(unix.NFTA_LIST_ELEM)
+			b.u32(1, uint32(k.len)) // NFTA_SET_FIELD_LEN
+			b.close(one)
+		}
+		b.close(concat)
+		b.close(desc)
+	}
+	b.attr(unix.NFTA_SET_USERDATA, udata)
+	end()
+}
+
+func (b *batch) deleteSet(f *family, name string) {
+	end := b.message(nft(unix.NFT_MSG_DELSET), 0, f.nf, "delete "+name)
+	b.str(unix.NFTA_SET_TABLE, b.table)
+	b.str(unix.NFTA_SET_NAME, name)
+	end()
+}
+
+func (b *batch) addChain(f *family, c chain) {
+	end := b.message(nft(unix.NFT_MSG_NEWCHAIN), create, f.nf, "add chain "+c.name)
+	b.str(unix.NFTA_CHAIN_TABLE, b.table)
+	b.str(unix.NFTA_CHAIN_NAME, c.name)
+	if c.hook != nil {
+		b.str(unix.NFTA_CHAIN_TYPE, c.hook.kind)
+		n := b.nest(unix.NFTA_CHAIN_HOOK)
+		b.u32(unix.NFTA_HOOK_HOOKNUM, c.hook.num)
+		b.u32(unix.NFTA_HOOK_PRIORITY, uint32(c.hook.priority))
+		b.close(n)
+		b.u32(unix.NFTA_CHAIN_POLICY, nfAccept)
+	}
+	end()
+}
+
+// deleteChains deletes chains and their rules, which may refer to each other.
+func (b *batch) deleteChains(f *family, names []string) {
+	for _, msg := range []uint16{unix.NFT_MSG_DELRULE, unix.NFT_MSG_DELCHAIN} {
+		nameAttr := uint16(unix.NFTA_RULE_CHAIN)
+		if msg == unix.NFT_MSG_DELCHAIN {
+			nameAttr = unix.NFTA_CHAIN_NAME
+		}
+		for _, name := range names {
+			end := b.message(nft(msg), 0, f.nf, "delete chain "+name)
+			b.str(unix.NFTA_CHAIN_TABLE, b.table) // NFTA_RULE_TABLE is the same number
+			b.str(nameAttr, name)
+			end()
+		}
+	}
+}
+
+func (b *batch) addRule(f *family, chain string, r rule) {
+	if r.spread != nil {
+		b.addSpread(f, r.spread)
+	}
+	end := b.message(nft(unix.NFT_MSG_NEWRULE), unix.NLM_F_CREATE|unix.NLM_F_APPEND, f.nf,
+		fmt.Sprintf("add rule %s %s", chain, r.text))
+	b.str(unix.NFTA_RULE_TABLE, b.table)
+	b.str(unix.NFTA_RULE_CHAIN, chain)
+	list := b.nest(unix.NFTA_RULE_EXPRESSIONS)
+	for _, e := range r.exprs {
+		if l, ok := e.(*expr.Lookup); ok && l.SetName == spreadSet {
+			named := *l
+			named.SetID = b.sets
+			e = &named
+		}
+		data, err := expr.Marshal(f.nf, e)
+		if err != nil {
+			b.err = fmt.Errorf("rule %q: %w", r.text, err)
+		}
+		b.attr(unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED, data)
+	}
+	b.close(list)
+	b.attr(unix.NFTA_RULE_USERDATA, r.userdata())
+	end()
+}
+
+// addSpread adds the anonymous map {0: goto a, ...} of a numgen. Its key is in
+// host byte order and says so, or a listing would not load back.
+func (b *batch) addSpread(f *family, chains []string) {
+	end := b.message(nft(unix.NFT_MSG_NEWSET), create, f.nf, "add anonymous map")
+	b.str(unix.NFTA_SET_TABLE, b.table)
+	b.str(unix.NFTA_SET_NAME, spreadSet)
+	b.sets++
+	b.u32(unix.NFTA_SET_ID, b.sets)
+	b.u32(unix.NFTA_SET_FLAGS, unix.NFT_SET_ANONYMOUS|unix.NFT_SET_CONSTANT|unix.NFT_SET_MAP)
+	b.u32(unix.NFTA_SET_KEY_TYPE, 4) // integer
+	b.u32(unix.NFTA_SET_KEY_LEN, 4)
+	b.u32(unix.NFTA_SET_DATA_TYPE, unix.NFT_DATA_VERDICT)
+	b.u32(unix.NFTA_SET_DATA_LEN, 0)
+	desc := b.nest(unix.NFTA_SET_DESC)
+	b.u32(unix.NFTA_SET_DESC_SIZE, uint32(len(chains)))
+	b.close(desc)
+	b.attr(unix.NFTA_SET_USERDATA, []byte{0, 4, 1, 0, 0, 0, 1, 4, 0, 0, 0, 0})
+	end()
+	elems := make([]element, len(chains))
+	for i, c := range chains {
+		elems[i] = element{key: string(host(uint32(i))), data: "goto " + c}
+	}
+	b.elements(f, unix.NFT_MSG_NEWSETELEM, setSpec{name: spreadSet, verdict: true}, elems)
+}
+
+// elements adds or deletes elements of one set, any number of them.
+func (b *batch) elements(f *family, msg uint16, s setSpec, elems []element) {
+	for chunk := range slices.Chunk(elems, maxElements) {
+		verb, flags := "delete from ", uint16(0)
+		if msg == unix.NFT_MSG_NEWSETELEM {
+			verb, flags = "add to ", create
+		}
+		start := len(b.buf)
+		end := b.message(nft(msg), flags, f.nf, verb+s.name)
+		req := b.requests[b.seq-1]
+		req.elems, req.offs = chunk, make([]uint32, len(chunk))
+		b.str(unix.NFTA_SET_ELEM_LIST_TABLE, b.table)
+		b.str(unix.NFTA_SET_ELEM_LIST_SET, s.name)
+		if s.name == spreadSet {
+			b.u32(unix.NFTA_SET_ELEM_LIST_SET_ID, b.sets)
+		}
+		list := b.nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+		for i, e := range chunk {
+			req.offs[i] = uint32(len(b.buf) - start)
+			b.element(s, e)
+		}
+		b.close(list)
+		end()
+	}
+}
+
+func (b *batch) element(s setSpec, e element) {
+	n := b.nest(unix.NFTA_LIST_ELEM)
+	b.value(unix.NFTA_SET_ELEM_KEY, e.key)
+	if s.interval && !s.ranges() {
+		b.value(setElemKeyEnd, e.end)
+	}
+	switch {
+	case s.verdict:
+		d := b.nest(unix.NFTA_SET_ELEM_DATA)
+		b.verdict(e.data)
+		b.close(d)
+	case s.data != nil:
+		b.value(unix.NFTA_SET_ELEM_DATA, e.data)
+	}
+	if e.comment != "" {
+		b.bytes(unix.NFTA_SET_ELEM_USERDATA, commentData(e.comment))
+	}
+	b.close(n)
+	if after, ok := next(e.end); s.ranges() && ok {
+		n := b.nest(unix.NFTA_LIST_ELEM)
+		b.u32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
+		b.value(unix.NFTA_SET_ELEM_KEY, after)
+		b.close(n)
+	}
+}
+
+// setElemKeyEnd is NFTA_SET_ELEM_KEY_END, since Linux 5.6.
+const setElemKeyEnd = 10
+
+func (b *batch) value(typ uint16, data string) {
+	n := b.nest(typ)
+	b.bytes(unix.NFTA_DATA_VALUE, data)
+	b.close(n)
+}
+
+func (b *batch) verdict(text string) {
+	code := int32(nfDrop)
+	target, ok := strings.CutPrefix(text, "goto ")
+	if ok {
+		code = unix.NFT_GOTO
+	}
+	n := b.nest(unix.NFTA_DATA_VERDICT)
+	b.u32(unix.NFTA_VERDICT_CODE, uint32(code))
+	if ok {
+		b.str(unix.NFTA_VERDICT_CHAIN, target)
+	}
+	b.close(n)
+}
+
+// next is the key after key; false if there is none.
+func next(key string) (string, bool) {
+	b := []byte(key)
+	for i := len(b) - 1; i >= 0; i-- {
+		b[i]++
+		if b[i] != 0 {
+			return string(b), true
+		}
+	}
+	return "", false
+}
+
+// before is the key before key, which is not zero.
+func before(key string) string {
+	b := []byte(key)
+	for i := len(b) - 1; i >= 0; i-- {
+		b[i]--
+		if b[i] != 0xff {
+			break
+		}
+	}
+	return string(b)
+}
