@@ -25,7 +25,7 @@ func (l *Lab) InstallFairlead(ctx context.Context) error {
 }
 
 func (l *Lab) installFairlead(ctx context.Context, step *Step) error {
-	root := filepath.Dir(l.opt.Source)
+	root := l.Root()
 	step.Waiting("go build ./cmd/fairlead")
 	args := []string{"build", "-v", "-trimpath", "-ldflags", stripped, "-o", l.binary("fairlead"), "./cmd/fairlead"}
 	if err := goBuild(ctx, step, root, args); err != nil {
@@ -42,10 +42,26 @@ func (l *Lab) installFairlead(ctx context.Context, step *Step) error {
 		return err
 	}
 	step.Waiting("helm")
+	present, err := l.hasFairlead(ctx)
+	if err != nil {
+		return err
+	}
 	if _, err := l.Helm(ctx, fairleadChartArgs(root)...); err != nil {
 		return err
 	}
+	if present { // the tag is the same, the image may not be
+		if _, err := l.Kubectl(ctx, append([]string{"-n", FairleadNamespace, "rollout", "restart"}, fairleadWorkloads...)...); err != nil {
+			return err
+		}
+	}
 	return l.waitFairlead(ctx, step)
+}
+
+var fairleadWorkloads = []string{"daemonset/fairlead-agent", "deployment/fairlead-controller"}
+
+func (l *Lab) hasFairlead(ctx context.Context) (bool, error) {
+	out, err := l.Kubectl(ctx, "-n", FairleadNamespace, "get", fairleadWorkloads[0], "--ignore-not-found", "-o", "name")
+	return len(out) > 0, err
 }
 
 func fairleadChartArgs(root string) []string {
@@ -57,7 +73,7 @@ func fairleadChartArgs(root string) []string {
 }
 
 func (l *Lab) waitFairlead(ctx context.Context, step *Step) error {
-	for _, workload := range []string{"daemonset/fairlead-agent", "deployment/fairlead-controller"} {
+	for _, workload := range fairleadWorkloads {
 		step.Waiting("%s to be ready", workload)
 		if _, err := l.Kubectl(ctx, "-n", FairleadNamespace, "rollout", "status", workload, "--timeout=3m"); err != nil {
 			return err

@@ -1,7 +1,7 @@
 // Package lab makes a real Kubernetes cluster on one Linux machine, without
 // containers around it: every host is a network namespace, every program the
 // real one. It has a control plane, nodes, a client on their LAN, and another
-// behind a router. All that it makes carries the prefix "fl-" or lies in its
+// behind a router. All that it makes carries the prefix "fllab-" or lies in its
 // state directory, and Down removes that and nothing else.
 package lab
 
@@ -100,7 +100,7 @@ func (l *Lab) claim(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if l.lock, err = l.state.acquire(); err != nil {
+	if l.lock, err = acquire(); err != nil {
 		return err
 	}
 	if l.healthy() {
@@ -108,8 +108,18 @@ func (l *Lab) claim(ctx context.Context) error {
 	}
 	if l.state.exists() {
 		l.progress.Say("removing what an earlier lab left")
+		return l.remove(ctx)
 	}
-	return l.remove(ctx)
+	return refuseOtherLab(l.state)
+}
+
+// refuseOtherLab protects a lab that was made with another state directory.
+func refuseOtherLab(s state) error {
+	found, err := filepath.Glob(filepath.Join(netnsDir, prefix+"*"))
+	if err == nil && len(found) > 0 {
+		err = fmt.Errorf(`there is a lab that %s knows nothing of (%s); "lab down" removes it`, s, found[0])
+	}
+	return err
 }
 
 func (l *Lab) findSource() error {
@@ -254,7 +264,7 @@ func (l *Lab) Close() {
 func (l *Lab) Down(ctx context.Context) error {
 	if l.lock == nil {
 		var err error
-		if l.lock, err = l.state.acquire(); err != nil {
+		if l.lock, err = acquire(); err != nil {
 			return err
 		}
 	}
@@ -310,3 +320,15 @@ func (l *Lab) Nodes() []string {
 
 // Progress prints the steps of the lab, and of who uses it.
 func (l *Lab) Progress() *Progress { return l.progress }
+
+// Root is the top of the checkout.
+func (l *Lab) Root() string { return filepath.Dir(l.opt.Source) }
+
+// NodeAddress is the IPv4 address of a node on the LAN, empty for no node.
+func (l *Lab) NodeAddress(name string) string {
+	n, err := l.node(name)
+	if err != nil {
+		return ""
+	}
+	return n.lan().bare().v4
+}

@@ -7,20 +7,20 @@ import (
 	"syscall"
 )
 
-// lock lets one command at a time make or remove the lab. It is a lock of the
-// kernel on an open file: a crash releases it.
+// lock lets one command at a time make or remove a lab on this machine,
+// whatever its state directory: the names of the namespaces are the same. It
+// is a lock of the kernel on an open file, so a crash releases it.
 type lock struct{ file *os.File }
 
-func (s state) acquire() (*lock, error) {
-	if err := os.MkdirAll(string(s), 0o755); err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(s.lock(), os.O_CREATE|os.O_RDWR, 0o644)
+const lockFile = "/run/fairlead-lab.lock"
+
+func acquire() (*lock, error) {
+	f, err := os.OpenFile(lockFile, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
 		return nil, err
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		holder, _ := os.ReadFile(s.lock())
+		holder, _ := os.ReadFile(lockFile)
 		f.Close()
 		return nil, fmt.Errorf("another lab command is at work (pid %s)", strings.TrimSpace(string(holder)))
 	}

@@ -37,7 +37,7 @@ const (
 
 // prefix begins the name of everything that the lab makes outside its state
 // directory: network namespaces, cgroups, the machine's own link to the LAN.
-const prefix = "fl-"
+const prefix = "fllab-"
 
 const (
 	lanNamespace = prefix + "lan"

@@ -243,7 +243,11 @@ func (l *Lab) startKubelet(n node) error {
 	return l.startIn(n, "kube-proxy", l.programs["kube-proxy"], "--config="+filepath.Join(l.state.node(n.name), "kube-proxy.json"))
 }
 
+// waitNodes waits until a user can run a pod.
 func (l *Lab) waitNodes(ctx context.Context) error {
-	_, err := l.Kubectl(ctx, "wait", "--for=condition=Ready", "nodes", "--all", "--timeout=3m")
+	if _, err := l.Kubectl(ctx, "wait", "--for=condition=Ready", "nodes", "--all", "--timeout=3m"); err != nil {
+		return err
+	}
+	_, err := l.Kubectl(ctx, "wait", "--for=create", "serviceaccount/default", "--timeout=1m")
 	return err
 }

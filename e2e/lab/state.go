@@ -20,7 +20,7 @@ const (
 // logs stay until the next lab comes up.
 type state string
 
-func defaultState() state { return state(fromEnv(StateEnv, "/var/lib/fairlead-lab")) }
+func defaultState() state  { return state(fromEnv(StateEnv, "/var/lib/fairlead-lab")) }
 func defaultCache() string { return fromEnv(CacheEnv, "/var/cache/fairlead-lab") }
 
 func fromEnv(name, fallback string) string {
@@ -30,7 +30,6 @@ func fromEnv(name, fallback string) string {
 	return fallback
 }
 
-func (s state) lock() string              { return filepath.Join(string(s), "lock") }
 func (s state) logs() string              { return filepath.Join(string(s), "logs") }
 func (s state) log(name string) string    { return filepath.Join(s.logs(), name+".log") }
 func (s state) run() string               { return filepath.Join(string(s), "run") }

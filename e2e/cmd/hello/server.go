@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/fairlead/fairlead/e2e/probe"
 )
 
 // server answers on its listeners until its context ends.
@@ -97,7 +99,7 @@ func hello(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.Write(newAnswer(local, remote).line())
+	w.Write(probe.NewAnswer(local, remote).Line())
 }
 
 func (s *server) tellReady(w http.ResponseWriter, _ *http.Request) {
@@ -132,7 +134,7 @@ func serveTCP(l net.Listener) error {
 		go func() {
 			defer conn.Close()
 			conn.SetDeadline(time.Now().Add(10 * time.Second))
-			conn.Write(newAnswer(conn.LocalAddr(), conn.RemoteAddr()).line())
+			conn.Write(probe.NewAnswer(conn.LocalAddr(), conn.RemoteAddr()).Line())
 		}()
 	}
 }
@@ -154,6 +156,6 @@ func serveUDP(c net.PacketConn) error {
 		if err != nil {
 			return err
 		}
-		c.WriteTo(newAnswer(c.LocalAddr(), from).line(), from) // a lost answer is the client's to count
+		c.WriteTo(probe.NewAnswer(c.LocalAddr(), from).Line(), from) // a lost answer is the client's to count
 	}
 }

@@ -18,7 +18,7 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(upCommand(), downCommand(), statusCommand(), buildCommand(), kubectlCommand(), helmCommand(), execCommand())
+	root.AddCommand(upCommand(), downCommand(), statusCommand(), buildCommand(), kubectlCommand(), helmCommand(), execCommand(), demoCommand())
 	return root
 }
 
@@ -166,4 +166,3 @@ With another kubectl: export KUBECONFIG=%s
 Logs: %s
 `, lab.APIHost, l.Kubeconfig(), l.Logs())
 }
-

@@ -1,4 +1,4 @@
-package main
+package probe
 
 import (
 	"encoding/json"
@@ -6,20 +6,22 @@ import (
 	"os"
 )
 
-// answer is what the server says about itself and the client.
-type answer struct {
+// Answer is what the test server says about itself and the client.
+type Answer struct {
 	Pod    string `json:"pod"`            // host name
 	Node   string `json:"node,omitempty"` // $NODE_NAME
 	Client string `json:"client"`         // address that the server saw, without its port
 	Port   string `json:"port"`           // that the server answered on
 }
 
-func newAnswer(local, remote net.Addr) answer {
+// NewAnswer is the answer of this process to remote, on its address local.
+func NewAnswer(local, remote net.Addr) Answer {
 	pod, _ := os.Hostname()
-	return answer{Pod: pod, Node: os.Getenv("NODE_NAME"), Client: hostOf(remote), Port: portOf(local)}
+	return Answer{Pod: pod, Node: os.Getenv("NODE_NAME"), Client: hostOf(remote), Port: portOf(local)}
 }
 
-func (a answer) line() []byte {
+// Line is the answer as one line of JSON.
+func (a Answer) Line() []byte {
 	data, _ := json.Marshal(a) // four strings
 	return append(data, '\n')
 }

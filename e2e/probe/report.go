@@ -1,4 +1,4 @@
-package main
+package probe
 
 import (
 	"maps"
@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// report sums up a probe. The times are of the requests that were answered.
-type report struct {
+// Report sums up a probe. The times are of the requests that were answered.
+type Report struct {
 	Target   string         `json:"target"`
 	Requests int            `json:"requests"`
 	Failures int            `json:"failures"`
@@ -20,19 +20,20 @@ type report struct {
 	P99      float64        `json:"p99_ms"`
 }
 
-func summarise(all []outcome) report {
-	r := report{Requests: len(all), Reasons: map[string]int{}, Pods: map[string]int{}}
+// Summarise counts the outcomes.
+func Summarise(target string, all []Outcome) Report {
+	r := Report{Target: target, Requests: len(all), Reasons: map[string]int{}, Pods: map[string]int{}}
 	clients := map[string]bool{}
 	var took []time.Duration
 	for _, o := range all {
-		if o.err != nil {
+		if o.Err != nil {
 			r.Failures++
-			r.Reasons[reason(o.err)]++
+			r.Reasons[reason(o.Err)]++
 			continue
 		}
-		r.Pods[o.answer.Pod]++
-		clients[o.answer.Client] = true
-		took = append(took, o.took)
+		r.Pods[o.Answer.Pod]++
+		clients[o.Answer.Client] = true
+		took = append(took, o.Took)
 	}
 	r.Distinct = len(r.Pods)
 	r.Clients = slices.Sorted(maps.Keys(clients))

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fairlead/fairlead/e2e/demo"
+	"github.com/fairlead/fairlead/e2e/lab"
+)
+
+func demoCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "demo",
+		Short: "Bring the cluster up, install fairlead, measure every path, tear down ($KEEP=1: do not)",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return runDemo(c.Context(), os.Getenv("KEEP") == "1")
+		},
+	}
+}
+
+func runDemo(ctx context.Context, keep bool) error {
+	l, err := lab.Up(ctx, lab.Options{})
+	if err != nil {
+		return fmt.Errorf("demo: failed: %w", err)
+	}
+	defer l.Close()
+	result, err := show(ctx, l)
+	switch {
+	case ctx.Err() != nil:
+		err = errors.New("demo: interrupted")
+	case err != nil:
+		err = fmt.Errorf("demo: failed: %w\nlogs: %s, state at the failure: %s", err, l.Logs(), l.Collect(ctx))
+	}
+	if keep && ctx.Err() == nil {
+		printReach(l)
+	} else if down := l.Down(context.WithoutCancel(ctx)); down != nil {
+		err = errors.Join(err, fmt.Errorf("demo: failed: tear-down: %w", down))
+	}
+	if err == nil {
+		fmt.Println(result.Summary())
+	}
+	return err
+}
+
+func show(ctx context.Context, l *lab.Lab) (demo.Result, error) {
+	if err := l.InstallFairlead(ctx); err != nil {
+		return demo.Result{}, err
+	}
+	return demo.Run(ctx, l, l.Root(), os.Stdout)
+}

@@ -1,0 +1,69 @@
+// Package demo does with a lab what a user does first: a pool, six web
+// servers, a Service of type LoadBalancer; and measures every way to reach
+// them.
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/fairlead/fairlead/e2e/lab"
+)
+
+// Result is what the demo found.
+type Result struct {
+	ExternalIP string
+	Announcer  Announcer
+	Rows       []Row
+}
+
+// Run applies the examples below root, waits for the address, measures every
+// path to it, and prints the table to out. The error says what is not as it
+// should be; the Result is as far as it got.
+func Run(ctx context.Context, l *lab.Lab, root string, out io.Writer) (Result, error) {
+	var r Result
+	s, err := Deploy(ctx, l, root)
+	if err != nil {
+		return r, err
+	}
+	r.ExternalIP = s.ExternalIP
+	step := l.Progress().Begin("measuring %d paths", len(Paths(l, s)))
+	r.Rows, err = Measure(ctx, l, s, step)
+	if step.Done(err) != nil {
+		return r, err
+	}
+	r.Announcer, err = FindAnnouncer(ctx, l, s.ExternalIP)
+	print(out, r)
+	return r, errors.Join(err, r.objections())
+}
+
+// Summary is the last line of a demo that went well.
+func (r Result) Summary() string {
+	good := 0
+	for _, row := range r.Rows {
+		if row.Objection() == nil {
+			good++
+		}
+	}
+	return fmt.Sprintf("demo: ok EXTERNAL-IP=%s announced-by=%s paths=%d/%d pods=%d/%d",
+		r.ExternalIP, r.Announcer.Node, good, len(r.Rows), r.pods(), Replicas)
+}
+
+// pods is the least number of pods that a path reached.
+func (r Result) pods() int {
+	least := Replicas
+	for _, row := range r.Rows {
+		least = min(least, row.Report.Distinct)
+	}
+	return least
+}
+
+func (r Result) objections() error {
+	var errs []error
+	for _, row := range r.Rows {
+		errs = append(errs, row.Objection())
+	}
+	return errors.Join(errs...)
+}
