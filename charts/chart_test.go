@@ -1,0 +1,488 @@
+// Package charts_test renders the chart with the pinned helm and checks what
+// comes out: against golden files, against Kubernetes' own types, and against
+// what the chart promises (narrow roles, hardened pods). Accept changes with
+//
+//	go test ./charts -update
+package charts_test
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	clientscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/yaml"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+)
+
+var update = flag.Bool("update", false, "write golden files and the README's table")
+
+const chart = "fairlead" // the tests run in charts/
+
+// helmPath builds the pinned helm, or finds it in Go's build cache.
+var helmPath = sync.OnceValues(func() (string, error) {
+	if err := readInputs(); err != nil {
+		return "", err
+	}
+	cmd := exec.Command("go", "tool", "-n", "-modfile=internal/tools/go.mod", "helm")
+	cmd.Dir = ".."
+	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", &helmError{"build helm", stderr.String(), err}
+	}
+	return strings.TrimSpace(string(out)), nil
+})
+
+// readInputs opens what helm will read. Go caches a test's result until a file
+// that the test itself opened changes, and knows nothing of helm's.
+func readInputs() error {
+	if _, err := os.ReadFile("../internal/tools/go.mod"); err != nil {
+		return err
+	}
+	for _, dir := range []string{chart, "testdata"} {
+		err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				_, err = os.ReadFile(path)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type helmError struct {
+	doing, stderr string
+	err           error
+}
+
+func (e *helmError) Error() string { return e.doing + ": " + e.err.Error() + "\n" + e.stderr }
+
+// helm runs helm without any cluster and without the caller's configuration.
+func helm(t testing.TB, args ...string) (string, error) {
+	t.Helper()
+	path, err := helmPath()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(path, args...)
+	home := t.TempDir()
+	cmd.Env = append(os.Environ(), "KUBECONFIG=/dev/null", "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return stdout.String(), &helmError{"helm " + strings.Join(args, " "), stderr.String(), err}
+	}
+	return stdout.String(), nil
+}
+
+func mustHelm(t testing.TB, args ...string) string {
+	t.Helper()
+	out, err := helm(t, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// valueSets returns the names of testdata/NAME.values.yaml.
+func valueSets(t testing.TB) []string {
+	t.Helper()
+	files, err := filepath.Glob("testdata/*.values.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no value sets: %v", err)
+	}
+	for i, f := range files {
+		files[i] = strings.TrimSuffix(filepath.Base(f), ".values.yaml")
+	}
+	return files
+}
+
+func valuesFile(set string) string { return filepath.Join("testdata", set+".values.yaml") }
+
+// render returns the CRDs of a value set, and all other manifests, in order.
+func render(t testing.TB, set string) (crds, others []string) {
+	t.Helper()
+	out := mustHelm(t, "template", "fairlead", chart, "--namespace", "fairlead-system", "--values", valuesFile(set))
+	for _, doc := range regexp.MustCompile(`(?m)^---\n`).Split(out, -1) {
+		switch doc = strings.TrimSpace(doc) + "\n"; {
+		case doc == "\n":
+		case strings.HasPrefix(doc, "# Source: fairlead/templates/crds.yaml\n"):
+			crds = append(crds, doc)
+		default:
+			others = append(others, doc)
+		}
+	}
+	return crds, others
+}
+
+func TestLint(t *testing.T) {
+	for _, set := range valueSets(t) {
+		t.Run(set, func(t *testing.T) {
+			t.Parallel()
+			mustHelm(t, "lint", "--strict", chart, "--values", valuesFile(set))
+		})
+	}
+}
+
+func TestGolden(t *testing.T) {
+	for _, set := range valueSets(t) {
+		t.Run(set, func(t *testing.T) {
+			t.Parallel()
+			_, docs := render(t, set)
+			golden(t, set+".golden.yaml", "---\n"+strings.Join(docs, "---\n"))
+		})
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs (accept it with -update): %s", path, firstDifference(got, string(want)))
+	}
+}
+
+func firstDifference(got, want string) string {
+	g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
+	for i := range min(len(g), len(w)) {
+		if g[i] != w[i] {
+			return "got " + g[i] + "\nwant " + w[i]
+		}
+	}
+	return "one is longer than the other"
+}
+
+// TestCRDs: the template adds labels and the keep policy, and nothing else.
+func TestCRDs(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(chart, "files/crds/*.yaml"))
+	if err != nil || len(files) != 5 {
+		t.Fatalf("%d CRDs in the chart, want 5: %v", len(files), err)
+	}
+	for set, want := range map[string]struct {
+		count int
+		keep  string
+	}{"default": {5, "keep"}, "small": {5, ""}, "guest": {0, ""}} {
+		docs, _ := render(t, set)
+		if len(docs) != want.count {
+			t.Errorf("%s: %d CRDs, want %d", set, len(docs), want.count)
+			continue
+		}
+		for _, doc := range docs {
+			var got, source apiextensionsv1.CustomResourceDefinition
+			unmarshal(t, doc, &got)
+			if keep := got.Annotations["helm.sh/resource-policy"]; keep != want.keep {
+				t.Errorf("%s: policy of %s is %q, want %q", set, got.Name, keep, want.keep)
+			}
+			if got.Labels["app.kubernetes.io/managed-by"] != "Helm" {
+				t.Errorf("%s: labels of %s: %v", set, got.Name, got.Labels)
+			}
+			data, err := os.ReadFile(filepath.Join(chart, "files/crds/fairlead.io_"+got.Spec.Names.Plural+".yaml"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			unmarshal(t, string(data), &source)
+			delete(got.Annotations, "helm.sh/resource-policy")
+			got.Labels = nil
+			if !equality.Semantic.DeepEqual(got, source) {
+				t.Errorf("%s: %s is not what was generated", set, got.Name)
+			}
+		}
+	}
+}
+
+func unmarshal(t testing.TB, doc string, into any) {
+	t.Helper()
+	if err := yaml.UnmarshalStrict([]byte(doc), into); err != nil {
+		t.Fatalf("%v in:\n%s", err, doc)
+	}
+}
+
+// decode reads manifests as the API server does, refusing fields that
+// Kubernetes does not know.
+func decode(t testing.TB, docs []string) []runtime.Object {
+	t.Helper()
+	decoder := serializer.NewCodecFactory(clientscheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
+	var objects []runtime.Object
+	for _, doc := range docs {
+		obj, _, err := decoder.Decode([]byte(doc), nil, nil)
+		if err != nil {
+			t.Fatalf("%v in:\n%s", err, doc)
+		}
+		objects = append(objects, obj)
+	}
+	return objects
+}
+
+// pick returns the objects of type T.
+func pick[T runtime.Object](objects []runtime.Object) (found []T) {
+	for _, o := range objects {
+		if o, ok := o.(T); ok {
+			found = append(found, o)
+		}
+	}
+	return found
+}
+
+func TestObjects(t *testing.T) {
+	for _, set := range valueSets(t) {
+		t.Run(set, func(t *testing.T) {
+			t.Parallel()
+			_, docs := render(t, set)
+			objects := decode(t, docs)
+			checkNames(t, objects)
+			checkRoles(t, objects)
+			checkSelectors(t, objects)
+			checkPods(t, objects)
+		})
+	}
+}
+
+func checkNames(t *testing.T, objects []runtime.Object) {
+	t.Helper()
+	seen := map[string]bool{}
+	for _, o := range objects {
+		m, err := meta.Accessor(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := o.GetObjectKind().GroupVersionKind().Kind + "/" + m.GetName()
+		if seen[id] {
+			t.Errorf("%s is rendered twice", id)
+		}
+		seen[id] = true
+		if m.GetLabels()["app.kubernetes.io/name"] != "fairlead" {
+			t.Errorf("%s has labels %v", id, m.GetLabels())
+		}
+		switch o.(type) {
+		case *rbacv1.ClusterRole, *rbacv1.ClusterRoleBinding, *corev1.Namespace:
+		default:
+			if m.GetNamespace() != "fairlead-system" {
+				t.Errorf("%s is in namespace %q", id, m.GetNamespace())
+			}
+		}
+	}
+}
+
+// checkRoles: nothing by wildcard, no Secret, nothing that gives more rights;
+// the agent writes NodeStates alone.
+func checkRoles(t *testing.T, objects []runtime.Object) {
+	t.Helper()
+	forbidden := []string{"*", "secrets", "pods", "pods/exec", "configmaps", "roles", "clusterroles", "serviceaccounts", "serviceaccounts/token", "escalate", "bind", "impersonate", "deletecollection"}
+	for _, role := range pick[*rbacv1.ClusterRole](objects) {
+		for _, rule := range role.Rules {
+			for _, word := range slices.Concat(rule.APIGroups, rule.Resources, rule.Verbs) {
+				if slices.Contains(forbidden, word) {
+					t.Errorf("%s may do %v on %v", role.Name, rule.Verbs, rule.Resources)
+				}
+			}
+			writes := slices.ContainsFunc(rule.Verbs, func(v string) bool { return !slices.Contains([]string{"get", "list", "watch"}, v) })
+			if writes && strings.HasSuffix(role.Name, "-agent") {
+				for _, r := range rule.Resources {
+					if r != "nodestates" && r != "nodestates/status" {
+						t.Errorf("%s may %v %s", role.Name, rule.Verbs, r)
+					}
+				}
+			}
+		}
+	}
+	if n := len(pick[*rbacv1.ClusterRole](objects)); n != 2 {
+		t.Errorf("%d ClusterRoles, want 2", n)
+	}
+	accounts := map[string]bool{}
+	for _, a := range pick[*corev1.ServiceAccount](objects) {
+		accounts[a.Name] = true
+	}
+	for _, b := range pick[*rbacv1.ClusterRoleBinding](objects) {
+		if len(b.Subjects) != 1 || !accounts[b.Subjects[0].Name] || b.RoleRef.Name != b.Subjects[0].Name {
+			t.Errorf("%s binds %v to %v", b.Name, b.RoleRef, b.Subjects)
+		}
+	}
+}
+
+func checkSelectors(t *testing.T, objects []runtime.Object) {
+	t.Helper()
+	controller, agent := pick[*appsv1.Deployment](objects)[0], pick[*appsv1.DaemonSet](objects)[0]
+	pods := []labels.Set{controller.Spec.Template.Labels, agent.Spec.Template.Labels}
+	matches := func(name string, s *metav1.LabelSelector) {
+		selector, err := metav1.LabelSelectorAsSelector(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, component := range []string{"-controller", "-agent"} {
+			if got, want := selector.Matches(pods[i]), strings.Contains(name, component); got != want {
+				t.Errorf("%s selects the pods of %s: %v", name, component, got)
+			}
+		}
+	}
+	matches(controller.Name, controller.Spec.Selector)
+	matches(agent.Name, agent.Spec.Selector)
+	for _, s := range pick[*corev1.Service](objects) {
+		matches(s.Name, &metav1.LabelSelector{MatchLabels: s.Spec.Selector})
+	}
+	for _, p := range pick[*policyv1.PodDisruptionBudget](objects) {
+		matches(p.Name, p.Spec.Selector)
+	}
+	if want := *controller.Spec.Replicas > 1; want != (len(pick[*policyv1.PodDisruptionBudget](objects)) == 1) {
+		t.Errorf("a PodDisruptionBudget with %d replicas: %v", *controller.Spec.Replicas, !want)
+	}
+}
+
+// checkPods: what both pods must hold to, whatever the values.
+func checkPods(t *testing.T, objects []runtime.Object) {
+	t.Helper()
+	controller, agent := pick[*appsv1.Deployment](objects)[0].Spec.Template.Spec, pick[*appsv1.DaemonSet](objects)[0].Spec.Template.Spec
+	for _, pod := range []corev1.PodSpec{controller, agent} {
+		c := pod.Containers[0]
+		s := c.SecurityContext
+		if len(pod.Containers) != 1 || len(pod.InitContainers) != 0 {
+			t.Errorf("%s has other containers", c.Name)
+		}
+		if !*s.ReadOnlyRootFilesystem || *s.AllowPrivilegeEscalation || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) {
+			t.Errorf("%s is not hardened: %v", c.Name, s)
+		}
+		if pod.SecurityContext.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+			t.Errorf("%s has seccomp profile %v", c.Name, pod.SecurityContext.SeccompProfile)
+		}
+		if pod.HostPID || pod.HostIPC || *pod.EnableServiceLinks {
+			t.Errorf("%s sees more than it needs", c.Name)
+		}
+		if !slices.Equal(c.Command, []string{"/fairlead"}) || c.Args[0] != c.Name {
+			t.Errorf("%s runs %v %v", c.Name, c.Command, c.Args)
+		}
+		if c.ReadinessProbe == nil || c.LivenessProbe == nil {
+			t.Errorf("%s lacks a probe", c.Name)
+		}
+	}
+	if !*controller.SecurityContext.RunAsNonRoot || controller.HostNetwork || len(controller.Volumes) != 0 || len(controller.Containers[0].SecurityContext.Capabilities.Add) != 0 {
+		t.Errorf("the controller has rights that it does not need")
+	}
+	if got := agent.Containers[0].SecurityContext.Capabilities.Add; !slices.Equal(got, []corev1.Capability{"NET_ADMIN", "NET_RAW"}) {
+		t.Errorf("the agent's capabilities are %v", got)
+	}
+	if *agent.SecurityContext.RunAsUser != 0 {
+		t.Error("the agent is not UID 0: its capabilities are void")
+	}
+	if !agent.HostNetwork || agent.DNSPolicy != corev1.DNSDefault || agent.Containers[0].StartupProbe == nil {
+		t.Error("the agent is not in the node's network with the node's resolver and a startup probe")
+	}
+}
+
+// TestSchema: a misspelt or impossible value is refused, with its name.
+func TestSchema(t *testing.T) {
+	for _, tt := range []struct{ set, want string }{
+		{"agnt.stateDir=/x", "agnt"},
+		{"agent.statedir=/x", "statedir"},
+		{"image.tag=a b", "tag"},
+		{"image.digest=sha256:12", "digest"},
+		{"image.pullPolicy=Sometimes", "pullPolicy"},
+		{"api.port=0", "port"},
+		{"api.host=https://192.0.2.1", "host"},
+		{"api.servers[0]=192.0.2.1:6443", "servers"},
+		{"logLevel=chatty", "logLevel"},
+		{"loadBalancerClass=", "loadBalancerClass"},
+		{"defaultClass=maybe", "defaultClass"},
+		{"agent.healthAddress=127.0.0.1", "healthAddress"},
+		{"agent.stateDir=relative", "stateDir"},
+		{"agent.updateStrategy.rollingUpdate.maxSurge=1", "maxSurge"},
+		{"controller.replicas=-1", "replicas"},
+		{"controller.tolerations[0].operater=Exists", "operater"},
+		{"imagePullSecrets[0]=pull", "imagePullSecrets"},
+	} {
+		t.Run(tt.set, func(t *testing.T) {
+			t.Parallel()
+			_, err := helm(t, "template", "fairlead", chart, "--set", tt.set)
+			if err == nil {
+				t.Fatalf("%s is taken", tt.set)
+			}
+			if !strings.Contains(err.Error(), "values don't meet the specifications of the schema") || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("%s is refused with: %v", tt.set, err)
+			}
+		})
+	}
+}
+
+func TestNames(t *testing.T) {
+	for release, want := range map[string]string{"fairlead": "fairlead-controller", "my-fairlead": "my-fairlead-controller", "lb": "lb-fairlead-controller"} {
+		out := mustHelm(t, "template", release, chart, "--show-only", "templates/controller.yaml")
+		if !strings.Contains(out, "\n  name: "+want+"\n") {
+			t.Errorf("release %s has no Deployment %s", release, want)
+		}
+	}
+}
+
+func TestOldKubernetes(t *testing.T) {
+	if _, err := helm(t, "template", "fairlead", chart, "--kube-version", "1.26.15"); err == nil {
+		t.Error("Kubernetes 1.26 is taken")
+	}
+	mustHelm(t, "template", "fairlead", chart, "--kube-version", "1.27.0-gke.1")
+}
+
+// TestNotes: the notes end with a pool that the API takes, and warn of what
+// would not work.
+func TestNotes(t *testing.T) {
+	const warning = "Neither api.host nor api.servers"
+	notes := func(set string) string {
+		_, after, found := strings.Cut(mustHelm(t, "install", "fairlead", chart, "--namespace", "fairlead-system", "--dry-run=client", "--values", valuesFile(set)), "\nNOTES:\n")
+		if !found {
+			t.Fatalf("%s has no notes", set)
+		}
+		return after
+	}
+	got := notes("default")
+	for _, want := range []string{
+		warning,
+		"kubectl label namespace fairlead-system pod-security.kubernetes.io/enforce=privileged",
+		"rollout status deployment/fairlead-controller daemonset/fairlead-agent",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the notes lack %q:\n%s", want, got)
+		}
+	}
+	_, manifest, _ := strings.Cut(got, "<<EOF\n")
+	manifest, _, _ = strings.Cut(manifest, "     EOF\n")
+	var pool v1alpha1.AddressPool
+	unmarshal(t, manifest, &pool)
+	if pool.Kind != "AddressPool" || len(pool.Spec.Addresses) == 0 {
+		t.Errorf("the notes' pool is %+v", pool)
+	}
+	if strings.Contains(notes("standalone"), warning) {
+		t.Error("the notes warn though api.host is set")
+	}
+	if got := notes("guest"); strings.Contains(got, "kubectl label") || !strings.Contains(got, "example.com/second") {
+		t.Errorf("the guest's notes:\n%s", got)
+	}
+}
