@@ -1,0 +1,211 @@
+package l2
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"go.uber.org/goleak"
+
+	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/internal/nstest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var (
+	vip4 = netip.MustParseAddr("198.18.0.200")
+	vip6 = netip.MustParseAddr("fd98:18::200")
+	on4  = Claim{vip4, "eth0"}
+	on6  = Claim{vip6, "eth0"}
+)
+
+// lan is a node and a client on one link.
+type lan struct {
+	node, client nstest.Space
+	links        *netlink.Handle
+	mac          string
+}
+
+func newLAN(t *testing.T) lan {
+	l := lan{node: nstest.New(t, "node"), client: nstest.New(t, "client")}
+	mac, _ := nstest.Wire(t, l.node, l.client, "198.18.0.1/24", "198.18.0.2/24")
+	l.mac = mac.String()
+	l.node.Run(t, "ip", "addr", "add", "fd98:18::1/64", "dev", "eth0", "nodad")
+	l.client.Run(t, "ip", "addr", "add", "fd98:18::2/64", "dev", "eth0", "nodad")
+	l.links = l.node.Netlink(t)
+	return l
+}
+
+func (l lan) holder() *Holder { return New(l.links, slog.New(slog.DiscardHandler)) }
+
+func (l lan) sync(t *testing.T, h *Holder, want ...Claim) {
+	t.Helper()
+	got, err := h.Sync(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got) != len(want) {
+		t.Fatalf("holds %v, want %v", got, want)
+	}
+}
+
+func TestHeldVIPIsAnsweredAndWithdrawn(t *testing.T) {
+	l := newLAN(t)
+	h := l.holder()
+	l.sync(t, h, on4, on6)
+	for _, vip := range []netip.Addr{vip4, vip6} {
+		l.client.Run(t, "ping", "-c", "1", "-W", "10", vip.String())
+		if neigh := l.client.Run(t, "ip", "neigh", "show", vip.String()); !strings.Contains(neigh, l.mac) {
+			t.Errorf("the client sees %s at %q, want %s", vip, neigh, l.mac)
+		}
+	}
+	l.sync(t, h)
+	for _, vip := range []netip.Addr{vip4, vip6} {
+		l.client.Run(t, "ip", "neigh", "flush", "all")
+		if out, err := l.client.Try("ping", "-c", "1", "-W", "1", vip.String()); err == nil {
+			t.Errorf("%s is answered after it was withdrawn:\n%s", vip, out)
+		}
+	}
+}
+
+// The kernel takes the address away by itself when nobody renews it, never
+// chooses it as a source, and makes no route of it.
+func TestHeldVIPIsALease(t *testing.T) {
+	l := newLAN(t)
+	l.sync(t, l.holder(), on4, on6)
+	addrs, err := l.links.AddrList(nil, netlink.FAMILY_ALL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, a := range addrs {
+		ip, _ := netip.AddrFromSlice(a.IP)
+		if ip != vip4 && ip != vip6 {
+			if IsLease(a) {
+				t.Errorf("the node's own %s looks like a lease", ip)
+			}
+			continue
+		}
+		seen++
+		if !IsLease(a) || a.ValidLft <= 0 || a.ValidLft > 30 || a.PreferedLft != 0 {
+			t.Errorf("%s is held as %+v", ip, a)
+		}
+	}
+	if seen != 2 {
+		t.Errorf("%d VIPs are on the link, want 2", seen)
+	}
+	for _, to := range []string{"198.18.0.2", "fd98:18::2"} {
+		if out := l.node.Run(t, "ip", "route", "get", to); strings.Contains(out, "200") {
+			t.Errorf("the VIP is chosen as the source: %s", out)
+		}
+	}
+	if out := l.node.Run(t, "ip", "route"); strings.Contains(out, vip4.String()) {
+		t.Errorf("a route was made: %s", out)
+	}
+}
+
+func TestNextProcessAdoptsLeases(t *testing.T) {
+	l := newLAN(t)
+	l.sync(t, l.holder(), on4, on6)
+	next := l.holder()
+	got, err := next.Adopt()
+	if err != nil || len(got) != 2 {
+		t.Fatalf("adopted %v, %v; want both", got, err)
+	}
+	l.sync(t, next, on4)
+	if out := l.node.Run(t, "ip", "addr"); strings.Contains(out, vip6.String()) || !strings.Contains(out, vip4.String()) {
+		t.Errorf("after adopting, only %s was wanted:\n%s", vip4, out)
+	}
+}
+
+func TestCleanupTakesLeasesOnly(t *testing.T) {
+	l := newLAN(t)
+	l.node.Run(t, "ip", "addr", "add", "198.18.0.77/32", "dev", "eth0", "noprefixroute")
+	l.sync(t, l.holder(), on4, on6)
+	n, err := Cleanup(l.links)
+	if err != nil || n != 2 {
+		t.Fatalf("Cleanup() = %d, %v; want 2", n, err)
+	}
+	out := l.node.Run(t, "ip", "addr")
+	for _, own := range []string{"198.18.0.1/24", "198.18.0.77/32", "fd98:18::1/64"} {
+		if !strings.Contains(out, own) {
+			t.Errorf("%s was taken too:\n%s", own, out)
+		}
+	}
+	if n, err := Cleanup(l.links); n != 0 || err != nil {
+		t.Errorf("a second Cleanup() = %d, %v", n, err)
+	}
+}
+
+// A VIP that somebody took from the link comes back with the next renewal, and
+// one whose link is gone is an error that does not hold up the others.
+func TestSyncRepairsAndGoesOn(t *testing.T) {
+	l := newLAN(t)
+	h := l.holder()
+	l.sync(t, h, on4)
+	l.node.Run(t, "ip", "addr", "del", "198.18.0.200/32", "dev", "eth0")
+	h.held[on4] = lease{link: h.held[on4].link} // its renewal is due
+	got, err := h.Sync([]Claim{on4, {vip6, "gone0"}})
+	if err == nil || !strings.Contains(err.Error(), "gone0") {
+		t.Errorf("a missing link gives %v", err)
+	}
+	if len(got) != 1 || got[0] != on4 {
+		t.Errorf("holds %v, want %v", got, on4)
+	}
+	if out := l.node.Run(t, "ip", "addr"); !strings.Contains(out, vip4.String()) {
+		t.Errorf("the VIP did not come back:\n%s", out)
+	}
+}
+
+// A client that believes another MAC learns the new one at once.
+func TestGratuitousMovesNeighbours(t *testing.T) {
+	l := newLAN(t)
+	for _, vip := range []netip.Addr{vip4, vip6} {
+		l.client.Run(t, "ip", "neigh", "replace", vip.String(), "lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "stale")
+		link, err := l.links.LinkByName("eth0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.node.Do(t, func() error { return Gratuitous(link, vip) })
+		nstest.Eventually(t, vip.String()+" moves in the client's neighbour table", func() bool {
+			return strings.Contains(l.client.Run(t, "ip", "neigh", "show", vip.String()), l.mac)
+		})
+	}
+}
+
+// Taking a VIP over is announced four times; renewing it is not.
+func TestRunAnnouncesTakeOvers(t *testing.T) {
+	l := newLAN(t)
+	h := l.holder()
+	l.sync(t, h, on4)
+	h.held[on4] = lease{link: h.held[on4].link}
+	l.sync(t, h, on4)
+	if n := len(h.takeover); n != 1 {
+		t.Fatalf("%d take-overs, want 1", n)
+	}
+	l.client.Run(t, "ip", "neigh", "replace", vip4.String(), "lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "stale")
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		l.node.Do(t, func() error { h.Run(ctx); return nil })
+	}()
+	nstest.Eventually(t, "the client learns the MAC", func() bool {
+		return strings.Contains(l.client.Run(t, "ip", "neigh", "show", vip4.String()), l.mac)
+	})
+	cancel()
+	<-done
+}
+
+func TestClaims(t *testing.T) {
+	p := announcer.Plan{Announce: []announcer.VIP{{Addr: vip6, Links: []string{"eth1", "eth0"}}, {Addr: vip4, Links: []string{"eth0"}}}}
+	got := Claims(p)
+	want := []Claim{on4, on6, {vip6, "eth1"}}
+	if len(got) != 3 || got[0] != want[0] || got[1] != want[1] || got[2] != want[2] {
+		t.Errorf("Claims() = %v, want %v", got, want)
+	}
+}

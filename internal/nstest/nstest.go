@@ -1,0 +1,142 @@
+// Package nstest makes network namespaces for kernel tests.
+package nstest
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// NeedRoot skips a kernel test where it cannot run. REQUIRE_ROOT=1 makes that a
+// failure.
+func NeedRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("REQUIRE_ROOT") == "1" {
+		t.Fatal("REQUIRE_ROOT=1, and this is not root")
+	}
+	t.Skip("needs root: network namespaces")
+}
+
+// Space is a network namespace that goes away with the test.
+type Space struct {
+	Handle netns.NsHandle
+	Name   string
+}
+
+var made atomic.Int64
+
+// New makes an empty network namespace with loopback up.
+func New(t testing.TB, name string) Space {
+	t.Helper()
+	NeedRoot(t)
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	here, err := netns.Get()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer here.Close()
+	full := fmt.Sprintf("flt%d-%d-%s", os.Getpid(), made.Add(1), name)
+	h, err := netns.NewNamed(full)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := netns.Set(here); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = h.Close()
+		_ = netns.DeleteNamed(full)
+	})
+	s := Space{h, full}
+	s.Run(t, "ip", "link", "set", "lo", "up")
+	return s
+}
+
+// Do runs f on a thread that is inside the namespace.
+func (s Space) Do(t testing.TB, f func() error) {
+	t.Helper()
+	errs := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		if err := netns.Set(s.Handle); err != nil {
+			errs <- err
+			return
+		}
+		errs <- f()
+	}()
+	if err := <-errs; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Run runs a program inside the namespace and returns what it printed.
+func (s Space) Run(t testing.TB, args ...string) string {
+	t.Helper()
+	out, err := s.Try(args...)
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+// Try is Run for a program that may fail.
+func (s Space) Try(args ...string) (string, error) {
+	cmd := exec.Command("ip", append([]string{"netns", "exec", s.Name}, args...)...)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// Netlink opens a route netlink handle of the namespace.
+func (s Space) Netlink(t testing.TB) *netlink.Handle {
+	t.Helper()
+	h, err := netlink.NewHandleAt(s.Handle, unix.NETLINK_ROUTE)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.Close)
+	return h
+}
+
+// Wire joins two namespaces by a veth pair called eth0 on both sides, up, with
+// one address each ("198.18.0.1/24"), and returns their MAC addresses.
+func Wire(t testing.TB, a, b Space, addrA, addrB string) (macA, macB net.HardwareAddr) {
+	t.Helper()
+	a.Run(t, "ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", b.Name)
+	mac := func(s Space, addr string) net.HardwareAddr {
+		s.Run(t, "sysctl", "-qw", "net.ipv6.conf.eth0.accept_dad=0")
+		s.Run(t, "ip", "addr", "add", addr, "dev", "eth0")
+		s.Run(t, "ip", "link", "set", "eth0", "up")
+		l, err := s.Netlink(t).LinkByName("eth0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l.Attrs().HardwareAddr
+	}
+	return mac(a, addrA), mac(b, addrB)
+}
+
+// Eventually waits until ok, a minute at most, and fails with what otherwise.
+func Eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within a minute: %s", what)
+		}
+		time.Sleep(20 * time.Millisecond) // between two looks at the kernel
+	}
+}
