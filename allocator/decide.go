@@ -26,6 +26,7 @@ func Decide(s *snapshot.Snapshot, opt Options) *Plan {
 	d.adopt()
 	d.move()
 	d.serve()
+	d.blame()
 	return d.plan()
 }
 
@@ -144,6 +145,26 @@ func (d *decision) serve() {
 			var addrs []netip.Addr
 			if addrs, c.refusal = d.wish(c); c.refusal == nil {
 				d.takeAll(c, addrs)
+			}
+		}
+	}
+}
+
+// blame words the refusals about addresses in use again, now that it is settled
+// who holds them: the next decision finds the same words. Who could not share
+// and found no address of its own is told both.
+func (d *decision) blame() {
+	for _, c := range d.ranked {
+		switch {
+		case c.refusal == nil:
+		case c.refusal.Reason == AddressInUse || c.refusal.Reason == ShareRefused:
+			if _, why := d.explicit(c); why != nil {
+				c.refusal = why
+			}
+		case c.refusal.Reason == PoolExhausted && d.shared[c.key] != nil:
+			if s := d.shared[c.key].least(c); s != nil {
+				why := s.refusal(c, s.fault(c, false))
+				c.refusal = refuse(PoolExhausted, "%s; not shared: %s", c.refusal.Message, why.Message)
 			}
 		}
 	}

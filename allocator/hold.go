@@ -84,7 +84,7 @@ func (d *decision) best(c *claim, f snapshot.Family) netip.Addr {
 		if snapshot.FamilyOf(a) != f {
 			continue
 		}
-		r := 1 + 4*index(slices.Contains(c.req.addrs, a)) + index(slices.ContainsFunc(c.svc.Ingress, func(i snapshot.Ingress) bool { return i.IP == a }))
+		r := 1 + 4*index(slices.Contains(c.req.addrs, a)) + index(slices.ContainsFunc(c.svc.Ingress, func(i snapshot.Ingress) bool { return i.IP.Unmap() == a }))
 		if p := d.pools.of(a); p != nil && p.Name == c.req.pool {
 			r += 2
 		}
@@ -110,15 +110,16 @@ func (d *decision) adoptOne(c *claim) {
 	var found []netip.Addr
 	var why *snapshot.Refusal
 	for _, in := range c.svc.Ingress {
-		f := snapshot.FamilyOf(in.IP)
-		if !in.IP.IsValid() || !c.wants(f) || c.heldOf(f) != nil || slices.ContainsFunc(found, func(a netip.Addr) bool { return snapshot.FamilyOf(a) == f }) {
+		ip := in.IP.Unmap()
+		f := snapshot.FamilyOf(ip)
+		if !ip.IsValid() || !c.wants(f) || c.heldOf(f) != nil || slices.ContainsFunc(found, func(a netip.Addr) bool { return snapshot.FamilyOf(a) == f }) {
 			continue
 		}
-		if no := d.adoptable(c, in.IP, found); no != nil {
+		if no := d.adoptable(c, ip, found); no != nil {
 			why = cmp.Or(why, no)
 			continue
 		}
-		found = append(found, in.IP)
+		found = append(found, ip)
 	}
 	if len(c.held) == 0 && len(found) < len(c.families) && !c.prefer {
 		found = nil

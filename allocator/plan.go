@@ -165,6 +165,9 @@ func (d *decision) plan() *Plan {
 			}
 		}
 	}
+	slices.SortFunc(p.Releases, func(a, b Release) int {
+		return cmp.Or(a.Addr.Compare(b.Addr), a.Ref.Compare(b.Ref), cmp.Compare(a.UID, b.UID))
+	})
 	for _, pl := range d.pools.all {
 		p.Pools = append(p.Pools, pl.outcome())
 	}

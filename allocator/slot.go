@@ -124,6 +124,8 @@ type ledger struct {
 type sharers struct {
 	slots []*slot
 	skip  map[string]int
+	// sorted by address, which spoils the order and so comes last
+	sorted bool
 }
 
 func newLedger(ps *pools, size int) *ledger {
@@ -239,4 +241,21 @@ func (c *claim) look(f snapshot.Family) string {
 		b.WriteString("\n" + p.Protocol.String() + strconv.Itoa(int(p.Port)))
 	}
 	return b.String()
+}
+
+// least returns the lowest address that others hold with the key of c and that
+// c may not share; nil if there is none.
+func (sh *sharers) least(c *claim) *slot {
+	if !sh.sorted {
+		sh.sorted = true
+		slices.SortFunc(sh.slots, func(a, b *slot) int { return a.addr.Compare(b.addr) })
+	}
+	for _, s := range sh.slots {
+		if len(s.claims) > 0 && s.key == c.key && c.wants(snapshot.FamilyOf(s.addr)) && !slices.Contains(s.claims, c) {
+			if s.fault(c, false) != fits {
+				return s
+			}
+		}
+	}
+	return nil
 }

@@ -1,0 +1,208 @@
+package allocator_test
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/fairlead/fairlead/allocator"
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// violations checks a Plan against what must hold of every Plan, in the dumbest
+// way: by looking at everything.
+func violations(s *snapshot.Snapshot, opt allocator.Options, p *allocator.Plan) []string {
+	var out []string
+	bad := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	for i := range p.Services {
+		for j := range p.Services[:i] {
+			for _, a := range p.Services[i].Addrs {
+				if slices.Contains(p.Services[j].Addrs, a) && !mayShare(s, p, p.Services[i].Ref, p.Services[j].Ref) {
+					bad("%s is held by %s and %s", a, p.Services[i].Ref, p.Services[j].Ref)
+				}
+			}
+		}
+	}
+	for _, o := range p.Services {
+		out = append(out, outcomeViolations(s, opt, p, o)...)
+	}
+	for _, pool := range p.Pools {
+		for _, c := range []snapshot.PoolCount{pool.Status.IPv4, pool.Status.IPv6} {
+			if c.Total < 0 || c.Assigned < 0 || c.Free < 0 || c.Free > c.Total {
+				bad("pool %s counts %+v", pool.Name, c)
+			}
+		}
+	}
+	again := allocator.Decide(applied(s, p), opt)
+	for i, o := range again.Services {
+		if !o.Kept {
+			bad("deciding again moves %s: %v, then %v", o.Ref, p.Services[i].Addrs, o.Addrs)
+		}
+		if a, b := reason(p.Services[i].Refusal), reason(o.Refusal); a != b {
+			bad("deciding again gives %s another reason: %s, then %s", o.Ref, a, b)
+		}
+	}
+	if len(again.Releases) > 0 {
+		bad("deciding again releases %v", again.Releases)
+	}
+	if a, b := lines(p.Addresses), lines(again.Addresses); a != b {
+		bad("deciding again writes other records:\n%s-- then --\n%s", a, b)
+	}
+	if a, b := lines(p.Pools), lines(again.Pools); a != b {
+		bad("deciding again writes other counters:\n%s-- then --\n%s", a, b)
+	}
+	return out
+}
+
+func reason(r *snapshot.Refusal) string {
+	if r == nil {
+		return ""
+	}
+	return r.String()
+}
+
+func outcomeViolations(s *snapshot.Snapshot, opt allocator.Options, p *allocator.Plan, o allocator.Outcome) []string {
+	var out []string
+	bad := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	svc := find(s, o.Ref)
+	if !allocator.Ours(svc, opt) {
+		bad("%s is not ours", o.Ref)
+	}
+	if len(o.Addrs) == 0 && o.Refusal == nil && !svc.Deleting {
+		bad("%s holds nothing without a reason", o.Ref)
+	}
+	for _, a := range o.Addrs {
+		if svc.Deleting || len(svc.ClusterIPs) == 0 {
+			bad("%s holds %s", o.Ref, a)
+		}
+		rec := record(s, a)
+		if rec != nil && rec.Held(o.Ref, o.UID) {
+			continue
+		}
+		if !gives(s, a, svc) {
+			bad("%s gets %s, which no pool gives it", o.Ref, a)
+		}
+		if rec == nil {
+			continue
+		}
+		for _, h := range rec.Holders {
+			loser := find(s, h.Ref)
+			if loser != nil && loser.UID == h.UID && allocator.Ours(loser, opt) && !loser.Deleting && len(loser.ClusterIPs) > 0 && !holds(p, h.Ref, a) && len(holding(p, h.Ref)) == 0 && len(rec.Holders) == 1 {
+				bad("%s loses %s to %s", h.Ref, a, o.Ref)
+			}
+		}
+	}
+	return out
+}
+
+// gives tells whether some pool may give a to svc. Conflicts between pools are
+// left to the stories.
+func gives(s *snapshot.Snapshot, a netip.Addr, svc *snapshot.Service) bool {
+	for _, p := range s.Pools {
+		for _, r := range p.Ranges {
+			last := a.AsSlice()[len(a.AsSlice())-1]
+			if r.Contains(a) && len(p.Bad) == 0 && (!p.Disabled || len(svc.Ingress) > 0) &&
+				!(p.AvoidBuggyIPs && a.Is4() && (last == 0 || last == 255)) &&
+				(len(p.Namespaces) == 0 || slices.Contains(p.Namespaces, svc.Namespace) || p.NamespaceSelector != nil) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func mayShare(s *snapshot.Snapshot, p *allocator.Plan, a, b snapshot.Ref) bool {
+	x, y := find(s, a), find(s, b)
+	for _, xp := range x.Ports {
+		for _, yp := range y.Ports {
+			if xp.Protocol == yp.Protocol && xp.Port == yp.Port {
+				return false
+			}
+		}
+	}
+	if x.ExternalTrafficPolicy != y.ExternalTrafficPolicy {
+		return false
+	}
+	if x.ExternalTrafficPolicy == snapshot.PolicyLocal && fmt.Sprint(x.Selector) != fmt.Sprint(y.Selector) {
+		return false
+	}
+	if refused(p, a, allocator.InvalidRequest) || refused(p, b, allocator.InvalidRequest) ||
+		refused(p, a, allocator.WrongFamily) || refused(p, b, allocator.WrongFamily) ||
+		refused(p, a, allocator.ConflictingRequest) || refused(p, b, allocator.ConflictingRequest) {
+		return true
+	}
+	key := func(v *snapshot.Service) string {
+		for _, k := range []string{"fairlead.io/share-key", "metallb.io/allow-shared-ip", "metallb.universe.tf/allow-shared-ip"} {
+			if v.Annotations[k] != "" {
+				return v.Annotations[k]
+			}
+		}
+		return ""
+	}
+	return key(x) != "" && key(x) == key(y)
+}
+
+func refused(p *allocator.Plan, ref snapshot.Ref, reason snapshot.Reason) bool {
+	return slices.ContainsFunc(p.Services, func(o allocator.Outcome) bool {
+		return o.Ref == ref && o.Refusal != nil && o.Refusal.Reason == reason
+	})
+}
+
+func holding(p *allocator.Plan, ref snapshot.Ref) []netip.Addr {
+	for _, o := range p.Services {
+		if o.Ref == ref {
+			return o.Addrs
+		}
+	}
+	return nil
+}
+
+func holds(p *allocator.Plan, ref snapshot.Ref, a netip.Addr) bool {
+	return slices.Contains(holding(p, ref), a)
+}
+
+func find(s *snapshot.Snapshot, ref snapshot.Ref) *snapshot.Service {
+	for _, v := range s.Services {
+		if v.Ref == ref {
+			return v
+		}
+	}
+	return nil
+}
+
+func record(s *snapshot.Snapshot, a netip.Addr) *snapshot.Address {
+	for _, r := range s.Addresses {
+		if r.Addr == a {
+			return r
+		}
+	}
+	return nil
+}
+
+// applied is s with the Plan made true: records and statuses.
+func applied(s *snapshot.Snapshot, p *allocator.Plan) *snapshot.Snapshot {
+	out := *s
+	out.Addresses, out.Services = nil, nil
+	for _, a := range p.Addresses {
+		out.Addresses = append(out.Addresses, &snapshot.Address{Addr: a.Addr, Pool: a.Pool, ShareKey: a.ShareKey, Backend: a.Backend, Holders: a.Holders})
+	}
+	for _, a := range s.Addresses {
+		if a.Deleting && record(&out, a.Addr) == nil {
+			out.Addresses = append(out.Addresses, a)
+		}
+	}
+	for _, v := range s.Services {
+		c := *v
+		for _, o := range p.Services {
+			if o.Ref != v.Ref {
+				continue
+			}
+			c.Ingress = nil
+			for _, a := range o.Addrs {
+				c.Ingress = append(c.Ingress, snapshot.Ingress{IP: a})
+			}
+		}
+		out.Services = append(out.Services, &c)
+	}
+	return &out
+}

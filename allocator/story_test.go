@@ -1,0 +1,152 @@
+package allocator_test
+
+import (
+	"flag"
+	"fmt"
+	"math/rand"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/fairlead/fairlead/allocator"
+	"github.com/fairlead/fairlead/allocator/story"
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+var update = flag.Bool("update", false, "write what came out into the stories")
+
+// TestStories tells every file in testdata to Decide. Between two wanted Plans
+// the first is applied; after each, deciding again must change nothing, and the
+// order of the input must not matter.
+func TestStories(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no stories", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := story.Parse(data)
+			tell(t, s)
+			if *update {
+				if err := os.WriteFile(file, s.Format(), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func tell(t *testing.T, s *story.Story) {
+	w := story.NewWorld()
+	var plan *allocator.Plan
+	for i, sec := range s.Sections {
+		var got string
+		switch sec.Name {
+		case "cluster", "then":
+			if plan != nil {
+				w.Apply(plan)
+			}
+			for line := range strings.Lines(sec.Text) {
+				if err := w.Do(line); err != nil {
+					t.Fatal(err)
+				}
+			}
+			continue
+		case "want":
+			plan = decideTwice(t, w)
+			got = plan.String()
+		case "addresses":
+			got = lines(plan.Addresses)
+		case "pools":
+			got = lines(plan.Pools)
+		case "messages":
+			got = messages(plan)
+		default:
+			t.Fatalf("no section %q", sec.Name)
+		}
+		if got != sec.Text && !*update {
+			t.Errorf("section %d:\n-- %s --\n%s-- got --\n%s", i+1, sec.Name, sec.Text, got)
+		}
+		sec.Text = got
+	}
+}
+
+// decideTwice decides and checks what must hold of every decision.
+func decideTwice(t *testing.T, w *story.World) *allocator.Plan {
+	t.Helper()
+	snap := w.Snapshot()
+	before := fmt.Sprintf("%+v", deep(snap))
+	plan := allocator.Decide(snap, w.Opt)
+	if after := fmt.Sprintf("%+v", deep(snap)); after != before {
+		t.Errorf("Decide changed its input:\n%s\n%s", before, after)
+	}
+	if other := allocator.Decide(shuffled(snap, 1), w.Opt); !reflect.DeepEqual(plan, other) {
+		t.Errorf("the order of the input matters:\n%s-- shuffled --\n%s", plan, other)
+	}
+	for _, why := range violations(snap, w.Opt, plan) {
+		t.Error(why)
+	}
+	return plan
+}
+
+// deep is a Snapshot with its pointers followed, for printing.
+func deep(s *snapshot.Snapshot) []any {
+	var out []any
+	for _, p := range s.Pools {
+		out = append(out, *p)
+	}
+	for _, a := range s.Addresses {
+		out = append(out, *a)
+	}
+	for _, v := range s.Services {
+		out = append(out, *v)
+	}
+	return out
+}
+
+// shuffled is the same Snapshot out of order.
+func shuffled(s *snapshot.Snapshot, seed int64) *snapshot.Snapshot {
+	r := rand.New(rand.NewSource(seed))
+	out := &snapshot.Snapshot{Services: mixed(r, s.Services), Pools: mixed(r, s.Pools), Nodes: mixed(r, s.Nodes),
+		Namespaces: mixed(r, s.Namespaces), ServiceCIDRs: mixed(r, s.ServiceCIDRs)}
+	for _, a := range mixed(r, s.Addresses) {
+		c := *a
+		c.Holders = mixed(r, a.Holders)
+		out.Addresses = append(out.Addresses, &c)
+	}
+	return out
+}
+
+func mixed[T any](r *rand.Rand, in []T) []T {
+	out := slices.Clone(in)
+	r.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
+	return out
+}
+
+func lines[T fmt.Stringer](items []T) string {
+	var b strings.Builder
+	for _, it := range items {
+		b.WriteString(it.String() + "\n")
+	}
+	return b.String()
+}
+
+func messages(p *allocator.Plan) string {
+	var b strings.Builder
+	for _, o := range p.Services {
+		if o.Refusal != nil {
+			fmt.Fprintf(&b, "%s %s\n", o.Ref, o.Refusal)
+		}
+		for _, w := range o.Warnings {
+			fmt.Fprintf(&b, "%s warning %s\n", o.Ref, w)
+		}
+	}
+	return b.String()
+}
