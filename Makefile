@@ -1,0 +1,45 @@
+# fairlead: make help lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+STAGE   := internal/tools/stage.sh
+LAB     := go run ./e2e/cmd/lab
+# Programs that build and tests need, with the Debian packages that hold them.
+NEEDS   := gcc:gcc nft:nftables ip:iproute2 ping:iputils-ping conntrack:conntrack sysctl:procps git:git
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: ## Build bin/fairlead, a static binary
+	CGO_ENABLED=0 GOWORK=off go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/fairlead ./cmd/fairlead
+
+.PHONY: demo
+demo: ## Show the main job on a real cluster on this machine (root; KEEP=1 leaves it up)
+	@$(LAB) demo
+
+.PHONY: demo-down
+demo-down: ## Remove the cluster that make demo KEEP=1 left
+	@$(LAB) down
+
+.PHONY: test
+test: packages ## Run everything: unit, stories, kernel, chart and end-to-end tests (root)
+	@began=$$(date +%s); \
+	$(STAGE) "unit, story and kernel tests" env REQUIRE_ROOT=1 go test -race ./... && \
+	$(STAGE) "lab unit tests" env -C e2e go test -race ./... && \
+	$(STAGE) "end-to-end stories" env -C e2e FAIRLEAD_E2E=1 go test -count=1 -v -timeout=45m ./stories/... && \
+	echo "== all: ok, $$(($$(date +%s) - began)) s"
+
+.PHONY: unit
+unit: ## Run the tests that need neither root nor a cluster
+	go test -race ./...
+
+.PHONY: e2e
+e2e: packages ## Run the end-to-end stories in the lab (root); RUN=Name picks some
+	@env -C e2e FAIRLEAD_E2E=1 go test -count=1 -v -timeout=45m ./stories/... -run '$(RUN)'
+
+.PHONY: packages
+packages: ## Install the Debian packages that build and tests need, if missing
+	@internal/tools/packages.sh $(NEEDS)

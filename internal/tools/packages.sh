@@ -1,0 +1,18 @@
+#!/bin/sh
+# Installs the Debian packages that are missing. Arguments: PROGRAM:PACKAGE...,
+# a package is missing when its program is.
+set -eu
+missing=
+for pair in "$@"; do
+	command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
+done
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+	echo "missing programs; as root on Debian or Ubuntu: apt-get install$missing" >&2
+	exit 1
+fi
+echo "installing Debian packages:$missing"
+export DEBIAN_FRONTEND=noninteractive
+apt-get -qq update
+# shellcheck disable=SC2086 # a list of names
+apt-get -qq install --yes --no-install-recommends $missing >/dev/null
