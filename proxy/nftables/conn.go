@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 	"time"
 
@@ -254,10 +255,7 @@ func (b *batch) blame(m message, err error) error {
 	for i := len(req.offs) - 1; i >= 0 && off > 0; i-- {
 		if req.offs[i] <= off {
 			e := req.elems[i]
-			what += fmt.Sprintf(" element %x", e.key)
-			if e.data != "" {
-				what += fmt.Sprintf(" : %q", e.data)
-			}
+			what += " element " + hexWords(e.key)
 			break
 		}
 	}
@@ -265,6 +263,15 @@ func (b *batch) blame(m message, err error) error {
 		return fmt.Errorf("%s: %w: %s", what, explain(err), text)
 	}
 	return fmt.Errorf("%s: %w", what, explain(err))
+}
+
+// hexWords prints a key in registers of 4 bytes, as nft --debug=netlink does.
+func hexWords(key string) string {
+	var words []string
+	for ; len(key) > 4; key = key[4:] {
+		words = append(words, fmt.Sprintf("%x", key[:4]))
+	}
+	return strings.Join(append(words, fmt.Sprintf("%x", key)), " ")
 }
 
 // extack returns the message and the offset of the attribute that the kernel

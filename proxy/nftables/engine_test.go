@@ -1,8 +1,14 @@
 package nftables
 
 import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
+
+	"go.uber.org/goleak"
 
 	"github.com/fairlead/fairlead/proxy"
 )
@@ -32,15 +38,15 @@ func TestParseInvertsRender(t *testing.T) {
 }
 
 func TestRepairsWhatOthersBreak(t *testing.T) {
-	for _, breakage := range []string{
-		"delete table ip fairlead",
-		"delete table ip6 fairlead",
-		"flush map ip fairlead ep-1",
-		"flush chain ip6 fairlead refuse",
-		"add rule ip fairlead services accept",
-		"add element ip fairlead vips { 192.0.2.77 }",
-		"add chain ip fairlead foreign; add rule ip fairlead foreign goto lb-2",
-		"add chain ip fairlead lb-3-sticky-5",
+	for breakage, rebuilt := range map[string]bool{
+		"delete table ip fairlead":                                              true,
+		"delete table ip6 fairlead":                                             true,
+		"flush chain ip6 fairlead refuse":                                       true,
+		"add rule ip fairlead services accept":                                  true,
+		"add chain ip fairlead foreign; add rule ip fairlead foreign goto lb-2": true,
+		"flush map ip fairlead ep-1":                                            false,
+		"add element ip fairlead vips { 192.0.2.77 }":                           false,
+		"add chain ip fairlead lb-3-sticky-5":                                   true,
 	} {
 		t.Run(breakage, func(t *testing.T) {
 			s := newSpace(t, "drift")
@@ -49,7 +55,7 @@ func TestRepairsWhatOthersBreak(t *testing.T) {
 			sync(t, e, table)
 			want := s.run(t, "", "nft", "list", "ruleset")
 			s.run(t, breakage+"\n", "nft", "-f", "-")
-			if c := sync(t, e, table); !c.Repaired || c.Empty() {
+			if c := sync(t, e, table); !c.Repaired || c.Empty() || c.Rebuilt != rebuilt {
 				t.Errorf("got %+v", c)
 			}
 			got := s.run(t, "", "nft", "-s", "list", "ruleset")
@@ -70,4 +76,47 @@ func sync(t testing.TB, d proxy.Dataplane, table *proxy.Table) proxy.Change {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// The kernel refuses a whole transaction and says where; what it held stays.
+func TestRefusedTransactionNamesTheElement(t *testing.T) {
+	s := newSpace(t, "refused")
+	e := s.engine(t)
+	table := everything()
+	sync(t, e, table)
+	broken := *table
+	twice := *table.Frontends[0]
+	twice.Cluster = eps("198.18.9.9:99")
+	broken.Frontends = append([]*proxy.Frontend{&twice}, table.Frontends...)
+	_, err := e.Sync(t.Context(), &broken)
+	if err == nil || !strings.Contains(err.Error(), "file exists") || !strings.Contains(err.Error(), "0a600001 06000000 01bb0000") {
+		t.Errorf("got %v", err)
+	}
+	if c := sync(t, e, table); !c.Empty() || c.Repaired {
+		t.Errorf("after the error: %+v", c)
+	}
+}
+
+func TestProbeNamesThePrivilege(t *testing.T) {
+	needRoot(t)
+	binary, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("setpriv", "--bounding-set", "-net_admin", "--inh-caps", "-net_admin", binary)
+	cmd.Env = append(os.Environ(), "PROBE_WITHOUT_PRIVILEGE=1")
+	out, _ := cmd.CombinedOutput()
+	if !strings.Contains(string(out), "NET_ADMIN") {
+		t.Errorf("the error does not name the capability:\n%s", out)
+	}
+}
+
+// TestMain is, in the process that TestProbeNamesThePrivilege starts, only a
+// Probe; else it runs the tests and looks for goroutines left behind.
+func TestMain(m *testing.M) {
+	if os.Getenv("PROBE_WITHOUT_PRIVILEGE") == "1" {
+		fmt.Println(New(Options{}).Probe(context.Background()))
+		return
+	}
+	goleak.VerifyTestMain(m)
 }

@@ -189,6 +189,9 @@ func (c *conn) readSets(ctx context.Context, f *family, h *held) error {
 					s.dataLen = number(v)
 				}
 			}
+			if s.dataType == unix.NFT_DATA_VERDICT {
+				s.dataLen = 0 // the kernel tells the size of its own struct
+			}
 			if s.flags&unix.NFT_SET_ANONYMOUS == 0 {
 				h.sets[name] = s
 			}

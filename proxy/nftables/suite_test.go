@@ -1,0 +1,21 @@
+package nftables
+
+import (
+	"testing"
+
+	"github.com/fairlead/fairlead/proxy"
+	"github.com/fairlead/fairlead/proxy/dataplanetest"
+)
+
+func TestDataplane(t *testing.T) {
+	needRoot(t)
+	spaces := map[*testing.T]space{}
+	dataplanetest.Run(t, func(t *testing.T) proxy.Dataplane {
+		s, ok := spaces[t]
+		if !ok {
+			s = newSpace(t, "suite")
+			spaces[t] = s
+		}
+		return s.engine(t)
+	})
+}
