@@ -33,9 +33,9 @@ type AddressPool struct {
 type AddressPoolSpec struct {
 	// Addresses lists what the pool gives, each entry a CIDR (192.0.2.0/25,
 	// 2001:db8::/112) or an inclusive range (192.0.2.200-192.0.2.220). Both
-	// families may be mixed. A single address is a /32 or a /128. Pools must
-	// not overlap: the older one wins whole, the newer one gives nothing and
-	// has the condition Conflicting.
+	// families may be mixed. A single address is a /32 or a /128. A pool must
+	// not overlap an older pool nor the cluster's own nodes, pods and Services:
+	// otherwise it gives nothing at all and has the condition Conflicting.
 	//
 	// +required
 	// +listType=set
@@ -73,7 +73,8 @@ type AddressPoolSpec struct {
 	Disabled bool `json:"disabled,omitempty"`
 
 	// Priority orders pools for automatic assignment: the lowest number first,
-	// pools without one last, equals by name.
+	// pools without one last. Of equals, those that are restricted by namespace
+	// or selector come first, then the name decides.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
@@ -121,8 +122,8 @@ type AddressPoolStatus struct {
 	IPv6 AddressCount `json:"ipv6,omitzero"`
 
 	// Conditions: Ready is True when the pool gives addresses, and otherwise
-	// its reason says why not; Conflicting is True when an older pool has some
-	// of its addresses.
+	// its reason says why not; Conflicting is True when something else has some
+	// of its addresses, and its message says what.
 	//
 	// +optional
 	// +listType=map

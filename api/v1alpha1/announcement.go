@@ -33,7 +33,8 @@ type AnnouncementSpec struct {
 	// +optional
 	PoolSelector *metav1.LabelSelector `json:"poolSelector,omitempty"`
 
-	// ServiceSelector selects Services by their labels. Absent or empty: all.
+	// ServiceSelector selects Services by their labels. Absent or empty: all. Of
+	// an address that several Services share, it must select each.
 	//
 	// +optional
 	ServiceSelector *metav1.LabelSelector `json:"serviceSelector,omitempty"`

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -346,6 +347,39 @@ func TestPoolAddressesLikeGo(t *testing.T) {
 	}
 	if good < 100 {
 		t.Errorf("only %d of the addresses were good", good)
+	}
+}
+
+// TestDocs: every example in docs/api.md is taken as it is written there.
+func TestDocs(t *testing.T) {
+	data, err := os.ReadFile("../../docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	crds := loadCRDs(t)
+	seen := map[string]bool{}
+	for _, block := range regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(data), -1) {
+		for doc := range strings.SplitSeq(block[1], "---\n") {
+			var head struct {
+				Kind     string
+				Metadata struct{ Name string }
+			}
+			if err := yaml.Unmarshal([]byte(doc), &head); err != nil {
+				t.Fatal(err)
+			}
+			crd := crds[head.Kind]
+			if crd == nil {
+				t.Errorf("no kind %q in:\n%s", head.Kind, doc)
+				continue
+			}
+			seen[head.Kind] = true
+			if got := newAdmitter(t, crd).admit(object(t, head.Kind, head.Metadata.Name, doc), nil); len(got) > 0 {
+				t.Errorf("%v in:\n%s", got.ToAggregate(), doc)
+			}
+		}
+	}
+	if len(seen) != len(crds) {
+		t.Errorf("docs/api.md shows %v only", slices.Sorted(maps.Keys(seen)))
 	}
 }
 

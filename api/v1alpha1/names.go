@@ -46,9 +46,9 @@ const (
 const (
 	// ConditionReady tells whether the object has the effect that it describes.
 	ConditionReady = "Ready"
-	// ConditionConflicting tells, on an AddressPool, that an older pool already
-	// has some of its addresses, so that it gives none; on an Address, that a
-	// foreign host answers for it.
+	// ConditionConflicting tells, on an AddressPool, that an older pool or the
+	// cluster itself already has some of its addresses, so that it gives none;
+	// on an Address, that a foreign host answers for it.
 	ConditionConflicting = "Conflicting"
 )
 
