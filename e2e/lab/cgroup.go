@@ -133,15 +133,16 @@ func freeze(name string, frozen bool) error {
 	return err
 }
 
-// removeCgroups removes the lab's cgroups in every hierarchy, deepest first.
-// The kernel lets go of a dead process's group a moment later.
-func removeCgroups(ctx context.Context) error {
+// removeCgroups removes the cgroups with this name, which may be a pattern, in
+// every hierarchy, deepest first. The kernel lets go of a dead process's group
+// a moment later.
+func removeCgroups(ctx context.Context, pattern string) error {
 	dirs, err := hierarchies()
 	if err != nil {
 		return err
 	}
 	for _, dir := range dirs {
-		found, err := filepath.Glob(filepath.Join(dir, prefix+"*"))
+		found, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			return err
 		}

@@ -20,15 +20,18 @@ metadata:
 // InstallFairlead builds the product from this checkout, brings its image to
 // the nodes, installs the chart, and waits until all of it is ready.
 func (l *Lab) InstallFairlead(ctx context.Context) error {
-	step := l.progress.Begin("fairlead: build, image, chart")
+	step := l.progress.Begin("fairlead: image, chart")
 	return step.Done(l.installFairlead(ctx, step))
 }
 
-func (l *Lab) installFairlead(ctx context.Context, step *Step) error {
-	root := l.Root()
-	step.Waiting("go build ./cmd/fairlead")
+func (l *Lab) buildFairlead(ctx context.Context) error {
+	step := l.progress.Begin("building fairlead")
 	args := []string{"build", "-v", "-trimpath", "-ldflags", stripped, "-o", l.binary("fairlead"), "./cmd/fairlead"}
-	if err := goBuild(ctx, step, root, args); err != nil {
+	return step.Done(goBuild(ctx, step, l.Root(), args))
+}
+
+func (l *Lab) installFairlead(ctx context.Context, step *Step) error {
+	if err := l.buildFairlead(ctx); err != nil {
 		return err
 	}
 	step.Waiting("the image on every node")
@@ -46,7 +49,7 @@ func (l *Lab) installFairlead(ctx context.Context, step *Step) error {
 	if err != nil {
 		return err
 	}
-	if _, err := l.Helm(ctx, fairleadChartArgs(root)...); err != nil {
+	if _, err := l.Helm(ctx, fairleadChartArgs(l.Root())...); err != nil {
 		return err
 	}
 	if present { // the tag is the same, the image may not be

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"syscall"
+	"time"
 )
 
 func (l *Lab) node(name string) (node, error) {
@@ -34,8 +35,16 @@ func (l *Lab) StopNode(ctx context.Context, name string) error {
 	if err := l.stop(ctx, name); err != nil {
 		return err
 	}
-	_, err = run(ctx, "ip", "netns", "del", n.netns())
-	return err
+	// The kernel takes its time to clear a namespace; the link must be gone
+	// when the node starts again.
+	if err := ipBatch(ctx, lanNamespace, "link del "+name); err != nil {
+		return err
+	}
+	if _, err = run(ctx, "ip", "netns", "del", n.netns()); err != nil {
+		return err
+	}
+	// The next kubelet would spend seconds on each group of a dead pod.
+	return removeCgroups(ctx, n.cgroup())
 }
 
 // StartNode powers a stopped node on again, with the disk that it had, and
@@ -51,7 +60,28 @@ func (l *Lab) StartNode(ctx context.Context, name string) error {
 	if err := l.powerOn(ctx, n); err != nil {
 		return err
 	}
+	began := time.Now()
 	if err := l.startKubelet(n); err != nil {
+		return err
+	}
+	return l.waitReturn(ctx, name, began)
+}
+
+// waitReturn waits until the kubelet has renewed its Lease since began and the
+// Node is Ready: the API server calls a node Ready for some time after it died.
+func (l *Lab) waitReturn(ctx context.Context, name string, began time.Time) error {
+	err := until(ctx, 2*time.Minute, "kubelet of "+name, func(ctx context.Context) error {
+		out, err := l.Kubectl(ctx, "get", "lease", name, "--namespace=kube-node-lease", "--output=jsonpath={.spec.renewTime}")
+		if err != nil {
+			return err
+		}
+		renewed, err := time.Parse(time.RFC3339Nano, string(out))
+		if err == nil && renewed.Before(began) {
+			return fmt.Errorf("last heard of at %s", out)
+		}
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	_, err = l.Kubectl(ctx, "wait", "--for=condition=Ready", "node/"+name, "--timeout=3m")

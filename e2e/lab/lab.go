@@ -18,6 +18,7 @@ import (
 // Options of a lab. The zero value is three nodes without a proxy.
 type Options struct {
 	Nodes     int       // 3 if zero
+	Fairlead  bool      // build fairlead with the programs, so that InstallFairlead is quick and a broken build is said early
 	KubeProxy bool      // start kube-proxy on the nodes: nothing else serves Services until fairlead is installed
 	Source    string    // the e2e directory; found from the working directory if empty
 	State     string    // $FAIRLEAD_LAB_STATE or /var/lib/fairlead-lab if empty
@@ -84,6 +85,9 @@ func Up(ctx context.Context, opt Options) (*Lab, error) {
 		return nil, err
 	}
 	if err := l.up(ctx); err != nil {
+		if _, ok := l.running(apiServer); ok && ctx.Err() == nil {
+			l.Collect(ctx)
+		}
 		err = errors.Join(fmt.Errorf("lab up: %w; logs are in %s", err, l.state.logs()), l.Down(context.WithoutCancel(ctx)))
 		l.Close()
 		return nil, err
@@ -166,6 +170,11 @@ func (l *Lab) prerequisites(ctx context.Context) error {
 	}
 	if err := l.Build(ctx); err != nil {
 		return err
+	}
+	if l.opt.Fairlead {
+		if err := l.buildFairlead(ctx); err != nil {
+			return err
+		}
 	}
 	return l.save(false)
 }
@@ -295,7 +304,7 @@ func (l *Lab) remove(ctx context.Context) error {
 		stops[i] = func(ctx context.Context) error { return l.stop(ctx, name) }
 	}
 	errs = append(errs, together(ctx, stops...))
-	errs = append(errs, removeTopology(ctx), removeCgroups(ctx))
+	errs = append(errs, removeTopology(ctx), removeCgroups(ctx, prefix+"*"))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("remove lab: %w", err) // the records stay for another try
 	}

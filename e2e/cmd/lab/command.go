@@ -18,13 +18,12 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(upCommand(), downCommand(), statusCommand(), buildCommand(), kubectlCommand(), helmCommand(), execCommand(), demoCommand())
+	root.AddCommand(upCommand(), downCommand(), statusCommand(), buildCommand(), kubectlCommand(), helmCommand(), execCommand(), nodeCommand(), apiCommand(), demoCommand())
 	return root
 }
 
 func upCommand() *cobra.Command {
 	var opt lab.Options
-	var fairlead bool
 	c := &cobra.Command{
 		Use:   "up",
 		Short: "Bring the cluster up",
@@ -35,7 +34,7 @@ func upCommand() *cobra.Command {
 				return err
 			}
 			defer l.Close()
-			if fairlead {
+			if opt.Fairlead {
 				if err := l.InstallFairlead(c.Context()); err != nil {
 					return err
 				}
@@ -46,7 +45,7 @@ func upCommand() *cobra.Command {
 	}
 	c.Flags().IntVar(&opt.Nodes, "nodes", 3, "number of nodes")
 	c.Flags().BoolVar(&opt.KubeProxy, "kube-proxy", false, "start kube-proxy (nftables mode) on the nodes")
-	c.Flags().BoolVar(&fairlead, "fairlead", false, "install fairlead of this checkout by its chart")
+	c.Flags().BoolVar(&opt.Fairlead, "fairlead", false, "install fairlead of this checkout by its chart")
 	return c
 }
 

@@ -24,7 +24,7 @@ func demoCommand() *cobra.Command {
 }
 
 func runDemo(ctx context.Context, keep bool) error {
-	l, err := lab.Up(ctx, lab.Options{})
+	l, err := lab.Up(ctx, lab.Options{Fairlead: true})
 	if err != nil {
 		return fmt.Errorf("demo: failed: %w", err)
 	}
