@@ -322,7 +322,7 @@ func TestPoolAddressesLikeGo(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	pieces := []string{"0", "1", "9", "10", "25", "255", "256", "01", "ab", "ffff", "fffff", "", ":", "g"}
 	good := 0
-	for range 20000 {
+	for range 4000 {
 		separator, bits := ":", "/128"
 		if random.IntN(4) == 0 {
 			separator, bits = ".", "/32"
@@ -345,7 +345,7 @@ func TestPoolAddressesLikeGo(t *testing.T) {
 			good++
 		}
 	}
-	if good < 100 {
+	if good < 50 {
 		t.Errorf("only %d of the addresses were good", good)
 	}
 }
