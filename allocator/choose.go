@@ -98,24 +98,35 @@ func (d *decision) lostFamily(c *claim) snapshot.Family {
 	return f
 }
 
-// explicit checks the addresses that c asks for, all or nothing.
+// explicit checks the addresses that c asks for, all or nothing. What is wrong
+// whoever holds what is said before who is in the way.
 func (d *decision) explicit(c *claim) ([]netip.Addr, *snapshot.Refusal) {
 	if c.req.pool != "" && d.pools.named(c.req.pool) == nil {
 		return nil, d.notFound(c)
 	}
+	all := true
 	for _, a := range c.req.addrs {
 		if c.holds(a) {
 			continue
 		}
-		if why := d.mayHave(c, a); why != nil {
+		all = false
+		if why := d.mayGive(c, a); why != nil {
 			return nil, why
 		}
 		if p := d.pools.of(a); c.req.pool != "" && p.Name != c.req.pool {
 			return nil, refuse(ConflictingRequest, "%s is in pool %s, not in the requested pool %s", a, p.Name, c.req.pool)
 		}
 	}
-	if a := c.req.addrs; len(a) == 2 && d.pools.of(a[0]) != d.pools.of(a[1]) && !(c.holds(a[0]) && c.holds(a[1])) {
+	if a := c.req.addrs; len(a) == 2 && d.pools.of(a[0]) != d.pools.of(a[1]) && !all {
 		return nil, refuse(ConflictingRequest, "%s and %s are in different pools", a[0], a[1])
+	}
+	for _, a := range c.req.addrs {
+		if c.holds(a) {
+			continue
+		}
+		if why := d.mayJoin(c, a); why != nil {
+			return nil, why
+		}
 	}
 	return c.req.addrs, nil
 }
@@ -127,8 +138,8 @@ func (d *decision) notFound(c *claim) *snapshot.Refusal {
 	return refuse(PoolNotFound, "there is no AddressPool called %s", c.req.pool)
 }
 
-// mayHave tells why c cannot have addr; nil if it can.
-func (d *decision) mayHave(c *claim, addr netip.Addr) *snapshot.Refusal {
+// mayGive tells why no pool gives addr to c, whoever holds it; nil if one does.
+func (d *decision) mayGive(c *claim, addr netip.Addr) *snapshot.Refusal {
 	p := d.pools.of(addr)
 	switch {
 	case len(d.pools.all) == 0:
@@ -139,15 +150,14 @@ func (d *decision) mayHave(c *claim, addr netip.Addr) *snapshot.Refusal {
 		return refuse(OutsidePools, "%s is in no pool", addr)
 	case p.off != "":
 		return refuse(p.off, "%s", p.why())
-	}
-	return d.mayJoin(c, p, addr)
-}
-
-// mayJoin tells why c cannot have addr of p, leaving aside the state of p.
-func (d *decision) mayJoin(c *claim, p *pool, addr netip.Addr) *snapshot.Refusal {
-	if !p.serves(c.svc, c.ns) {
+	case !p.serves(c.svc, c.ns):
 		return refuse(NotSelected, "pool %s does not select this Service", p.Name)
 	}
+	return nil
+}
+
+// mayJoin tells why c cannot have addr beside its holders; nil if it can.
+func (d *decision) mayJoin(c *claim, addr netip.Addr) *snapshot.Refusal {
 	if s := d.slots[addr]; s != nil {
 		if f := s.fault(c, false); f != fits {
 			return s.refusal(c, f)

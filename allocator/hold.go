@@ -139,11 +139,10 @@ func (d *decision) adoptOne(c *claim) {
 // disabled pool keeps holders, so it lets them be adopted too.
 func (d *decision) adoptable(c *claim, addr netip.Addr, found []netip.Addr) *snapshot.Refusal {
 	p := d.pools.of(addr)
-	if p == nil || p.off != PoolDisabled {
-		if why := d.mayHave(c, addr); why != nil {
-			return why
-		}
-	} else if why := d.mayJoin(c, p, addr); why != nil {
+	if why := d.mayGive(c, addr); why != nil && !(why.Reason == PoolDisabled && p.serves(c.svc, c.ns)) {
+		return why
+	}
+	if why := d.mayJoin(c, addr); why != nil {
 		return why
 	}
 	for _, s := range c.held {

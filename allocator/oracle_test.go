@@ -25,6 +25,8 @@ func violations(s *snapshot.Snapshot, opt allocator.Options, p *allocator.Plan) 
 	}
 	for _, o := range p.Services {
 		out = append(out, outcomeViolations(s, opt, p, o)...)
+		out = append(out, loss(s, p, o)...)
+		out = append(out, missed(s, p, o)...)
 	}
 	for _, pool := range p.Pools {
 		for _, c := range []snapshot.PoolCount{pool.Status.IPv4, pool.Status.IPv6} {
@@ -82,17 +84,76 @@ func outcomeViolations(s *snapshot.Snapshot, opt allocator.Options, p *allocator
 		if !gives(s, a, svc) {
 			bad("%s gets %s, which no pool gives it", o.Ref, a)
 		}
-		if rec == nil {
+	}
+	return out
+}
+
+// loss checks that a Service that held an address alone still holds one, and
+// the same one if it asks for nothing in particular.
+func loss(s *snapshot.Snapshot, p *allocator.Plan, o allocator.Outcome) []string {
+	svc := find(s, o.Ref)
+	var had []netip.Addr
+	for _, a := range s.Addresses {
+		if !a.Held(o.Ref, o.UID) {
 			continue
 		}
-		for _, h := range rec.Holders {
-			loser := find(s, h.Ref)
-			if loser != nil && loser.UID == h.UID && allocator.Ours(loser, opt) && !loser.Deleting && len(loser.ClusterIPs) > 0 && !holds(p, h.Ref, a) && len(holding(p, h.Ref)) == 0 && len(rec.Holders) == 1 {
-				bad("%s loses %s to %s", h.Ref, a, o.Ref)
+		if len(a.Holders) > 1 {
+			return nil
+		}
+		had = append(had, a.Addr)
+	}
+	if len(had) == 0 || svc.Deleting || len(svc.ClusterIPs) == 0 {
+		return nil
+	}
+	if len(o.Addrs) == 0 {
+		return []string{fmt.Sprintf("%s lost %v and holds nothing", o.Ref, had)}
+	}
+	plain := len(svc.Annotations) == 0 && svc.LoadBalancerIP == "" && svc.FamilyPolicy == snapshot.SingleStack
+	if plain && len(had) == 1 && snapshot.FamilyOf(had[0]) == svc.Families[0] && !slices.Equal(had, o.Addrs) {
+		return []string{fmt.Sprintf("%s was moved from %v to %v", o.Ref, had, o.Addrs)}
+	}
+	return nil
+}
+
+// missed checks that there is no pool with a free address of each family for a
+// Service that was told that there is none, by trying every address.
+func missed(s *snapshot.Snapshot, p *allocator.Plan, o allocator.Outcome) []string {
+	if o.Refusal == nil || o.Refusal.Reason != allocator.PoolExhausted || len(o.Addrs) > 0 {
+		return nil
+	}
+	svc := find(s, o.Ref)
+	asked := svc.Annotations[allocator.AnnotationPool]
+	for i, pool := range s.Pools {
+		if p.Pools[i].Ready.Status != "True" || asked != "" && asked != pool.Name || asked == "" && !pool.AutoAssign {
+			continue
+		}
+		if pool.NamespaceSelector != nil || pool.ServiceSelector != nil || len(pool.Namespaces) > 0 && !slices.Contains(pool.Namespaces, svc.Namespace) {
+			continue
+		}
+		free := 0
+		for _, f := range svc.Families {
+			free += anyFree(s, p, pool, f)
+		}
+		if free == len(svc.Families) || free > 0 && svc.FamilyPolicy == snapshot.PreferDualStack {
+			return []string{fmt.Sprintf("%s waits although pool %s has free addresses", o.Ref, pool.Name)}
+		}
+	}
+	return nil
+}
+
+// anyFree returns 1 if pool has a free address of family f that it may give.
+func anyFree(s *snapshot.Snapshot, p *allocator.Plan, pool *snapshot.Pool, f snapshot.Family) int {
+	for _, r := range pool.Ranges {
+		for a := r.From(); snapshot.FamilyOf(a) == f && r.Contains(a); a = a.Next() {
+			last := a.AsSlice()[len(a.AsSlice())-1]
+			held := slices.ContainsFunc(p.Addresses, func(w allocator.AddressWant) bool { return w.Addr == a })
+			rec := record(s, a)
+			if !held && (rec == nil || !rec.Deleting) && !(pool.AvoidBuggyIPs && a.Is4() && (last == 0 || last == 255)) {
+				return 1
 			}
 		}
 	}
-	return out
+	return 0
 }
 
 // gives tells whether some pool may give a to svc. Conflicts between pools are
