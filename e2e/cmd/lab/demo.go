@@ -25,6 +25,9 @@ func demoCommand() *cobra.Command {
 
 func runDemo(ctx context.Context, keep bool) error {
 	l, err := lab.Up(ctx, lab.Options{Fairlead: true})
+	if err != nil && ctx.Err() != nil {
+		return errors.New("demo: interrupted")
+	}
 	if err != nil {
 		return fmt.Errorf("demo: failed: %w", err)
 	}

@@ -1,0 +1,68 @@
+package demo
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/fairlead/fairlead/e2e/probe"
+)
+
+func row(name string, failures, distinct int) Row {
+	return Row{Path: Path{Name: name}, Report: probe.Report{Requests: requests, Failures: failures, Distinct: distinct}}
+}
+
+func TestSummary(t *testing.T) {
+	r := Result{ExternalIP: "192.0.2.1", Announcer: Announcer{Node: "node2"}, Rows: []Row{row("a", 0, 6), row("b", 0, 6)}}
+	want := "demo: ok EXTERNAL-IP=192.0.2.1 announced-by=node2 paths=2/2 pods=6/6"
+	if got := r.Summary(); got != want {
+		t.Errorf("summary = %q, want %q", got, want)
+	}
+	if err := r.objections(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestObjections(t *testing.T) {
+	r := Result{Rows: []Row{row("good", 0, 6), row("lossy", 1, 6), row("lopsided", 0, 5)}}
+	err := r.objections()
+	if err == nil || strings.Contains(err.Error(), "good") {
+		t.Fatalf("objections = %v", err)
+	}
+	for _, want := range []string{"lossy", "1 of 200 requests failed", "lopsided", "5 of 6 pods"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in %v", want, err)
+		}
+	}
+}
+
+func TestNeighbour(t *testing.T) {
+	got, err := neighbour([]byte(`[{"dst":"198.18.0.200","dev":"eth0","lladdr":"02:00:00:00:00:01","state":["STALE"]}]`))
+	if got != "02:00:00:00:00:01" || err != nil {
+		t.Errorf("neighbour = %q, %v", got, err)
+	}
+	for _, bad := range []string{"", "[]", `[{"dst":"198.18.0.200","dev":"eth0","state":["FAILED"]}]`} {
+		if got, err := neighbour([]byte(bad)); err == nil {
+			t.Errorf("neighbour(%q) = %q", bad, got)
+		}
+	}
+}
+
+func TestLinkWith(t *testing.T) {
+	links := []byte(`[{"ifname":"lo","address":"00:00:00:00:00:00"},{"ifname":"eth0","address":"02:00:00:00:00:0A"}]`)
+	if got := linkWith(links, "02:00:00:00:00:0a"); got != "eth0" {
+		t.Errorf("link = %q", got)
+	}
+	if got := linkWith(links, "02:00:00:00:00:0b"); got != "" {
+		t.Errorf("link = %q", got)
+	}
+}
+
+func TestParseService(t *testing.T) {
+	s, err := parseService([]byte(`{"spec":{"clusterIP":"198.19.0.7","ports":[{"nodePort":30001}]},"status":{"loadBalancer":{"ingress":[{"ip":"198.18.0.200"}]}}}`))
+	if err != nil || s != (Service{ExternalIP: "198.18.0.200", ClusterIP: "198.19.0.7", NodePort: 30001}) {
+		t.Errorf("service = %+v, %v", s, err)
+	}
+	if _, err := parseService([]byte(`{"spec":{"ports":[{"nodePort":30001}]}}`)); err == nil {
+		t.Error("no objection to a Service without an address")
+	}
+}

@@ -1,0 +1,75 @@
+// Package stories tells what a user sees of fairlead, on the shipped binary in
+// a real cluster. With FAIRLEAD_E2E=1 its tests run in the lab that is up, or
+// bring one up and remove it; without, they are skipped.
+package stories
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"testing"
+
+	"github.com/fairlead/fairlead/e2e/lab"
+)
+
+var shared *lab.Lab
+
+func TestMain(m *testing.M) {
+	if os.Getenv("FAIRLEAD_E2E") != "1" {
+		os.Exit(m.Run())
+	}
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code, err := inLab(ctx, m)
+	cancel()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "stories:", err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
+
+// inLab runs the tests in a lab with fairlead. A lab that was up before stays
+// up.
+func inLab(ctx context.Context, m *testing.M) (code int, err error) {
+	var ours bool
+	if shared, err = lab.Open(); err != nil {
+		ours = true
+		if shared, err = lab.Up(ctx, lab.Options{Fairlead: true}); err != nil {
+			return 1, err
+		}
+	}
+	defer shared.Close()
+	if ours {
+		defer func() {
+			if down := shared.Down(context.WithoutCancel(ctx)); down != nil {
+				err = down
+			}
+		}()
+	}
+	if err := shared.InstallFairlead(ctx); err != nil {
+		return 1, fmt.Errorf("%w; state at the failure: %s", err, shared.Collect(ctx))
+	}
+	// A test that waits cannot see the signal: the lab goes, and it fails.
+	done := make(chan int, 1)
+	go func() { done <- m.Run() }()
+	select {
+	case code = <-done:
+	case <-ctx.Done():
+		return 1, ctx.Err()
+	}
+	if code != 0 {
+		fmt.Fprintln(os.Stderr, "stories: state at the end:", shared.Collect(ctx))
+	}
+	return code, nil
+}
+
+// cluster is the lab that the stories share; without one the test is skipped.
+func cluster(t *testing.T) *lab.Lab {
+	t.Helper()
+	if shared == nil {
+		t.Skip("FAIRLEAD_E2E is not 1")
+	}
+	return shared
+}
