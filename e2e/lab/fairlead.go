@@ -27,12 +27,16 @@ func (l *Lab) InstallFairlead(ctx context.Context) error {
 func (l *Lab) buildFairlead(ctx context.Context) error {
 	step := l.progress.Begin("building fairlead")
 	args := []string{"build", "-v", "-trimpath", "-ldflags", stripped, "-o", l.binary("fairlead"), "./cmd/fairlead"}
-	return step.Done(goBuild(ctx, step, l.Root(), args))
+	err := goBuild(ctx, step, l.Root(), args)
+	l.built = err == nil
+	return step.Done(err)
 }
 
 func (l *Lab) installFairlead(ctx context.Context, step *Step) error {
-	if err := l.buildFairlead(ctx); err != nil {
-		return err
+	if !l.built {
+		if err := l.buildFairlead(ctx); err != nil {
+			return err
+		}
 	}
 	step.Waiting("the image on every node")
 	if err := WriteImage(l.imageFile(FairleadImage), FairleadImage, l.binary("fairlead"), "fairlead"); err != nil {

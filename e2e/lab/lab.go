@@ -34,6 +34,7 @@ type Lab struct {
 	nodes    []node
 	programs map[string]string // paths by name
 	progress *Progress
+	built    bool // fairlead, by this very Lab
 }
 
 // downLimit bounds a tear-down, which must happen after an interrupt too.
