@@ -43,3 +43,14 @@ e2e: packages ## Run the end-to-end stories in the lab (root); RUN=Name picks so
 .PHONY: packages
 packages: ## Install the Debian packages that build and tests need, if missing
 	@internal/tools/packages.sh $(NEEDS)
+
+.PHONY: generate
+generate: ## Write deepcopy methods and CRDs from the Go types
+	@internal/tools/generate.sh
+
+.PHONY: verify
+verify: packages ## Check that generated files are current, modules tidy, code formatted and lint-clean
+	@$(STAGE) "generated files" internal/tools/unchanged.sh internal/tools/generate.sh && \
+	$(STAGE) "module files" internal/tools/unchanged.sh internal/tools/tidy.sh && \
+	$(STAGE) "shell scripts" internal/tools/shell.sh && \
+	$(STAGE) "lint" internal/tools/lint.sh

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -71,8 +72,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if err := c.lead(ctx); err != nil {
 			cancel()
-			<-stopped
-			return err
+			return errors.Join(err, <-stopped)
 		}
 	}
 	return <-stopped

@@ -54,7 +54,7 @@ func (c *Controller) apply(ctx context.Context, s *snapshot.Snapshot, plan *allo
 	p.failed = failed
 	more, _ := p.services(ctx, second)
 	errs = append(errs, more...)
-	errs = append(errs, p.leftovers(ctx)...)
+	errs = append(errs, p.leftovers()...)
 	for _, svc := range toClean(s, c.Options) {
 		errs = append(errs, p.clean(ctx, svc))
 	}
@@ -132,7 +132,7 @@ func (p *pass) hold(ctx context.Context, svc *snapshot.Service, obj *corev1.Serv
 
 // leftovers writes the records that no Service asked for: deletions, and
 // holders that went away from a shared address.
-func (p *pass) leftovers(ctx context.Context) []error {
+func (p *pass) leftovers() []error {
 	var mu sync.Mutex
 	var errs []error
 	rest := make([]netip.Addr, 0, len(p.once))

@@ -3,7 +3,6 @@ package kube
 import (
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -21,7 +20,7 @@ func toNode(n *corev1.Node) *snapshot.Node {
 		Unschedulable: n.Spec.Unschedulable, Deleting: n.DeletionTimestamp != nil,
 	}
 	for _, a := range n.Status.Addresses {
-		if ip, ok := parseAddr(a.Address); ok && a.Type == corev1.NodeInternalIP {
+		if ip, ok := snapshot.ParseAddr(a.Address); ok && a.Type == corev1.NodeInternalIP {
 			out.InternalIPs = append(out.InternalIPs, ip)
 		}
 	}
@@ -73,7 +72,7 @@ func toNodeState(n *v1alpha1.NodeState) *snapshot.NodeState {
 		out.Links = append(out.Links, snapshot.Link{Name: l.Name, MAC: l.MAC, Prefixes: prefixes(l.Prefixes)})
 	}
 	for _, a := range n.Status.Announces {
-		if ip, ok := parseAddr(a.Address); ok {
+		if ip, ok := snapshot.ParseAddr(a.Address); ok {
 			out.Announces = append(out.Announces, snapshot.Announced{Addr: ip, Link: a.Link, MAC: a.MAC})
 		}
 	}
@@ -81,7 +80,7 @@ func toNodeState(n *v1alpha1.NodeState) *snapshot.NodeState {
 }
 
 func toAddress(a *v1alpha1.Address) *snapshot.Address {
-	addr, ok := parseAddr(a.Spec.Address)
+	addr, ok := snapshot.ParseAddr(a.Spec.Address)
 	if !ok {
 		return nil
 	}
@@ -135,32 +134,15 @@ func toConditions(cs []metav1.Condition) map[string]snapshot.Condition {
 	return out
 }
 
+// prefixes reads CIDRs and passes over what is none; host bits are kept.
 func prefixes(texts []string) []netip.Prefix {
 	var out []netip.Prefix
 	for _, t := range texts {
-		if p, err := netip.ParsePrefix(t); err == nil {
+		if p, ok := snapshot.ParsePrefix(t); ok {
 			out = append(out, p)
 		}
 	}
 	return out
-}
-
-// parseAddr reads an address as the API server may hold it: old objects can
-// have leading zeros in IPv4, which mean decimal numbers.
-func parseAddr(text string) (netip.Addr, bool) {
-	if a, err := netip.ParseAddr(text); err == nil {
-		return a.Unmap(), true
-	}
-	parts := strings.Split(text, ".")
-	for i, p := range parts {
-		n, err := strconv.ParseUint(p, 10, 8)
-		if err != nil {
-			return netip.Addr{}, false
-		}
-		parts[i] = strconv.FormatUint(n, 10)
-	}
-	a, err := netip.ParseAddr(strings.Join(parts, "."))
-	return a, err == nil
 }
 
 func protocol(p corev1.Protocol) snapshot.Protocol {

@@ -27,7 +27,7 @@ func toPool(p *v1alpha1.AddressPool) *snapshot.Pool {
 		out.Priority = int(*p.Spec.Priority)
 	}
 	for _, text := range p.Spec.Addresses {
-		r, err := parseRange(string(text))
+		r, err := parseRange(text)
 		if err != nil {
 			out.Bad = append(out.Bad, err.Error())
 			continue

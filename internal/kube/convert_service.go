@@ -61,12 +61,12 @@ func addresses(out *snapshot.Service, s *corev1.Service) {
 		ips = []string{s.Spec.ClusterIP}
 	}
 	for _, text := range ips {
-		if ip, ok := parseAddr(text); ok {
+		if ip, ok := snapshot.ParseAddr(text); ok {
 			out.ClusterIPs = append(out.ClusterIPs, ip)
 		}
 	}
 	for _, text := range s.Spec.ExternalIPs {
-		if ip, ok := parseAddr(text); ok {
+		if ip, ok := snapshot.ParseAddr(text); ok {
 			out.ExternalIPs = append(out.ExternalIPs, ip)
 		}
 	}
@@ -78,7 +78,7 @@ func addresses(out *snapshot.Service, s *corev1.Service) {
 		}
 	}
 	for _, in := range s.Status.LoadBalancer.Ingress {
-		ip, _ := parseAddr(in.IP)
+		ip, _ := snapshot.ParseAddr(in.IP)
 		out.Ingress = append(out.Ingress, snapshot.Ingress{
 			IP: ip, Hostname: in.Hostname, Proxy: in.IPMode != nil && *in.IPMode == corev1.LoadBalancerIPModeProxy,
 		})
@@ -95,7 +95,7 @@ func toEndpoints(all []*discoveryv1.EndpointSlice) []snapshot.Endpoint {
 			if len(ep.Addresses) == 0 {
 				continue
 			}
-			ip, ok := parseAddr(ep.Addresses[0])
+			ip, ok := snapshot.ParseAddr(ep.Addresses[0])
 			if !ok {
 				continue
 			}

@@ -48,7 +48,7 @@ func New(t testing.TB, name string) Space {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer here.Close()
+	defer func() { _ = here.Close() }()
 	full := fmt.Sprintf("flt%d-%d-%s", os.Getpid(), made.Add(1), name)
 	h, err := netns.NewNamed(full)
 	if err != nil {
