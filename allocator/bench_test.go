@@ -64,7 +64,7 @@ func BenchmarkDecide10k(b *testing.B) {
 	for _, c := range []struct {
 		name string
 		snap *snapshot.Snapshot
-	}{{"held", full(10000)}, {"full16", tenThousand()}, {"new", unassigned(10000)}} {
+	}{{"held", full(10000)}, {"full16", tenThousand()}, {"new", unassigned(10000)}, {"chain", chain(10000)}} {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
@@ -81,6 +81,16 @@ func unassigned(n int) *snapshot.Snapshot {
 		s.Services = append(s.Services, service(i))
 	}
 	s.Sort()
+	return s
+}
+
+// chain returns n Services each of which asks for what the next one holds: the
+// last must move first.
+func chain(n int) *snapshot.Snapshot {
+	s := full(n)
+	for _, a := range s.Addresses {
+		s.Service(a.Holders[0].Ref).Annotations = map[string]string{AnnotationAddresses: a.Addr.Next().String()}
+	}
 	return s
 }
 

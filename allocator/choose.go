@@ -35,7 +35,7 @@ func (d *decision) target(c *claim) ([]netip.Addr, *snapshot.Refusal) {
 		}
 		return answer, nil
 	}
-	if p := d.slots[answer[0]].pool; p != nil && p.off == "" && p.serves(c.svc, c.ns) {
+	if p := d.find(answer[0]).pool; p != nil && p.off == "" && p.serves(c.svc, c.ns) {
 		if addrs := d.pickFamilies(c, []*pool{p}, c.families); addrs != nil {
 			return addrs, nil
 		}
@@ -158,7 +158,7 @@ func (d *decision) mayGive(c *claim, addr netip.Addr) *snapshot.Refusal {
 
 // mayJoin tells why c cannot have addr beside its holders; nil if it can.
 func (d *decision) mayJoin(c *claim, addr netip.Addr) *snapshot.Refusal {
-	if s := d.slots[addr]; s != nil {
+	if s := d.find(addr); s != nil {
 		if f := s.fault(c, false); f != fits {
 			return s.refusal(c, f)
 		}

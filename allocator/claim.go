@@ -29,6 +29,10 @@ type claim struct {
 	displaced bool // lost a shared address
 	refusal   *snapshot.Refusal
 	warnings  []snapshot.Refusal
+
+	sec, nsec, pos int64 // creation time, and place by name: the rank
+	beforeBuf      [2]netip.Addr
+	heldBuf        [2]*slot
 }
 
 // Ours tells whether svc is a Service that this allocator decides about: type
@@ -43,20 +47,22 @@ func Ours(svc *snapshot.Service, opt Options) bool {
 	return svc.Class == opt.Class
 }
 
-func newClaim(svc *snapshot.Service, ns *snapshot.Namespace) claim {
-	c := claim{svc: svc, ns: ns}
+// fill makes c the claim of svc, whose ports it notes in ports, a shared buffer.
+func (c *claim) fill(svc *snapshot.Service, ns *snapshot.Namespace, ports *[]snapshot.HeldPort) {
+	c.svc, c.ns = svc, ns
+	c.sec, c.nsec = svc.Created.Unix(), int64(svc.Created.Nanosecond())
 	switch {
 	case svc.Deleting:
 		c.idle = true
-		return c
+		return
 	case len(svc.ClusterIPs) == 0:
 		c.idle = true
 		c.refusal = refuse(NoClusterIP, "the Service has no cluster IP yet")
-		return c
+		return
 	}
 	c.req, c.broken = parseRequest(svc)
 	c.warnings = c.req.warnings
-	c.key, c.backend, c.ports = c.req.key, backendOf(svc), portsOf(svc)
+	c.key, c.backend, c.ports = c.req.key, backendOf(svc), portsOf(svc, ports)
 	why := c.wantFamilies()
 	if c.broken == nil {
 		c.broken = why
@@ -64,7 +70,6 @@ func newClaim(svc *snapshot.Service, ns *snapshot.Namespace) claim {
 	if c.broken == nil {
 		c.broken = c.fitFamilies()
 	}
-	return c
 }
 
 // wantFamilies reads spec.ipFamilyPolicy, spec.ipFamilies and spec.clusterIPs.
@@ -125,14 +130,13 @@ func backendOf(svc *snapshot.Service) string {
 	return "local:" + strings.Join(keys, ",")
 }
 
-func portsOf(svc *snapshot.Service) []snapshot.HeldPort {
-	if len(svc.Ports) == 0 {
-		return nil
+// portsOf returns the ports of svc, sorted, at the end of buf.
+func portsOf(svc *snapshot.Service, buf *[]snapshot.HeldPort) []snapshot.HeldPort {
+	start := len(*buf)
+	for _, p := range svc.Ports {
+		*buf = append(*buf, snapshot.HeldPort{Protocol: p.Protocol, Port: p.Port})
 	}
-	ports := make([]snapshot.HeldPort, len(svc.Ports))
-	for i, p := range svc.Ports {
-		ports[i] = snapshot.HeldPort{Protocol: p.Protocol, Port: p.Port}
-	}
+	ports := (*buf)[start:len(*buf):len(*buf)]
 	slices.SortFunc(ports, comparePorts)
 	return slices.Compact(ports)
 }
@@ -143,7 +147,7 @@ func comparePorts(a, b snapshot.HeldPort) int {
 
 // compareClaims orders claims of one rank: creation time, then name.
 func compareClaims(a, b *claim) int {
-	return cmp.Or(a.svc.Created.Compare(b.svc.Created), a.svc.Ref.Compare(b.svc.Ref))
+	return cmp.Or(cmp.Compare(a.sec, b.sec), cmp.Compare(a.nsec, b.nsec), cmp.Compare(a.pos, b.pos))
 }
 
 // consents tells whether c shares with Services of the namespace.
@@ -167,15 +171,16 @@ func (c *claim) holds(addr netip.Addr) bool {
 	return slices.ContainsFunc(c.held, func(s *slot) bool { return s.addr == addr })
 }
 
-// addrs returns what c holds, primary family first.
-func (c *claim) addrs() []netip.Addr {
+// addrs returns what c holds, primary family first, at the end of buf.
+func (c *claim) addrs(buf *[]netip.Addr) []netip.Addr {
 	if len(c.held) == 0 {
 		return nil
 	}
-	out := make([]netip.Addr, 0, len(c.held))
+	start := len(*buf)
 	for _, s := range c.held {
-		out = append(out, s.addr)
+		*buf = append(*buf, s.addr)
 	}
+	out := (*buf)[start:len(*buf):len(*buf)]
 	if len(out) == 2 && len(c.families) > 0 && snapshot.FamilyOf(out[0]) != c.families[0] {
 		out[0], out[1] = out[1], out[0]
 	}

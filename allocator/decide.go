@@ -31,18 +31,26 @@ func Decide(s *snapshot.Snapshot, opt Options) *Plan {
 }
 
 func newDecision(s *snapshot.Snapshot, opt Options) *decision {
-	d := &decision{snap: s, ledger: newLedger(newPools(s, opt.Reserved), len(s.Addresses))}
-	d.claims = make([]claim, 0, len(s.Services))
+	d := &decision{snap: s, ledger: newLedger(newPools(s, opt.Reserved), s.Addresses)}
+	n, nports := 0, 0
 	for _, svc := range s.Services {
 		if Ours(svc, opt) {
-			d.claims = append(d.claims, newClaim(svc, s.Namespace(svc.Namespace)))
+			n, nports = n+1, nports+len(svc.Ports)
 		}
 	}
-	d.byRef = make(map[snapshot.Ref]*claim, len(d.claims))
-	d.ranked = make([]*claim, 0, len(d.claims))
-	for i := range d.claims {
-		c := &d.claims[i]
-		d.byRef[c.svc.Ref] = c
+	d.claims, d.ranked = make([]claim, n), make([]*claim, 0, n)
+	ports := make([]snapshot.HeldPort, 0, nports)
+	d.byRef = make(map[snapshot.Ref]*claim, n)
+	n = 0
+	for _, svc := range s.Services {
+		if !Ours(svc, opt) {
+			continue
+		}
+		c := &d.claims[n]
+		c.pos = int64(n)
+		n++
+		c.fill(svc, s.Namespace(svc.Namespace), &ports)
+		d.byRef[svc.Ref] = c
 		if !c.idle {
 			d.ranked = append(d.ranked, c)
 		}
@@ -72,20 +80,56 @@ func sorted(s *snapshot.Snapshot) *snapshot.Snapshot {
 // move gives holders what they now ask for, in the order of their creation,
 // until nobody moves any more: a move may free what another waits for.
 func (d *decision) move() {
-	var asking []*claim
+	var asking []*claim // for anything but certain addresses
+	waiting := map[netip.Addr][]*claim{}
+	var round []*claim
 	for _, c := range d.ranked {
-		if len(c.held) > 0 && !c.content() {
+		if len(c.held) == 0 || c.content() {
+			continue
+		}
+		round = append(round, c)
+		if len(c.req.addrs) == 0 {
 			asking = append(asking, c)
 		}
+		for _, a := range c.req.addrs {
+			waiting[a] = append(waiting[a], c)
+		}
 	}
-	for again := true; again; {
-		again = false
+	for len(round) > 0 {
+		d.released = d.released[:0]
+		for _, c := range round {
+			d.advance(c)
+		}
+		round = d.stirred(round[:0], asking, waiting)
+	}
+}
+
+// stirred returns in their order who may now have what was refused before,
+// because of what was released.
+func (d *decision) stirred(round, asking []*claim, waiting map[netip.Addr][]*claim) []*claim {
+	for _, s := range d.released {
+		round = append(round, waiting[s.addr]...)
 		for _, c := range asking {
-			if d.advance(c) {
-				again = true
+			if s.stirs(c) {
+				round = append(round, c)
 			}
 		}
 	}
+	slices.SortFunc(round, compareClaims)
+	return slices.Compact(round)
+}
+
+// stirs tells whether the release of s can help c, which asks for any address.
+func (s *slot) stirs(c *claim) bool {
+	f := snapshot.FamilyOf(s.addr)
+	if c.key != "" && s.key == c.key {
+		return true
+	}
+	if s.pool == nil || !c.wants(f) {
+		return false
+	}
+	_, ok := s.pool.block(f).free.lowest()
+	return ok
 }
 
 // content tells in short that c holds all it can ask for.
@@ -101,25 +145,23 @@ func (c *claim) content() bool {
 	return true
 }
 
-// advance moves c to its target, if it can, and tells whether that released an
-// address. The old address stays until the new one can be held.
-func (d *decision) advance(c *claim) (released bool) {
+// advance moves c to its target, if it can. The old address stays until the new
+// one can be held.
+func (d *decision) advance(c *claim) {
 	if c.refusal = c.broken; c.broken != nil {
-		return false
+		return
 	}
 	target, why := d.target(c)
 	c.refusal = why
 	if target == nil {
-		return false
+		return
 	}
 	for _, s := range slices.Clone(c.held) {
 		if !slices.Contains(target, s.addr) {
 			d.drop(c, s)
-			released = true
 		}
 	}
 	d.takeAll(c, target)
-	return released
 }
 
 // takeAll gives c those of addrs that it does not hold.

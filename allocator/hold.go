@@ -12,34 +12,44 @@ import (
 // hold lets the holders of the records keep their addresses. Who edited itself
 // out of a shared address loses it; the others stay.
 func (d *decision) hold() {
-	live := make([][]*claim, len(d.snap.Addresses))
-	for i, a := range d.snap.Addresses {
-		s := d.slot(a.Addr)
-		s.record = a
-		for _, h := range a.Holders {
-			c := d.byRef[h.Ref]
-			if c == nil || c.svc.UID != h.UID {
-				continue
-			}
-			c.before = append(c.before, a.Addr)
-			if c.idle {
-				continue
-			}
-			if c.broken != nil && c.key == "" {
-				c.key = a.ShareKey
-			}
-			live[i] = append(live[i], c)
-			c.double = c.double || len(c.before) > 2 || len(c.before) == 2 && c.before[0].Is4() == c.before[1].Is4()
-		}
+	live := make([]*claim, 0, len(d.claims)) // the holders that are left, record by record
+	ends := make([]int, len(d.recorded))
+	for i := range d.recorded {
+		live = d.living(d.recorded[i].record, live)
+		ends[i] = len(live)
 	}
-	for i, a := range d.snap.Addresses {
-		d.admit(d.slots[a.Addr], live[i])
-	}
-	for i, a := range d.snap.Addresses {
-		if s := d.slots[a.Addr]; a.Deleting && len(s.claims) == 0 && len(live[i]) == 0 {
+	start := 0
+	for i := range d.recorded {
+		s := &d.recorded[i]
+		d.admit(s, live[start:ends[i]])
+		if s.record.Deleting && start == ends[i] {
 			d.block(s)
 		}
+		start = ends[i]
 	}
+}
+
+// living appends the holders of a that may still hold something.
+func (d *decision) living(a *snapshot.Address, to []*claim) []*claim {
+	for _, h := range a.Holders {
+		c := d.byRef[h.Ref]
+		if c == nil || c.svc.UID != h.UID {
+			continue
+		}
+		if c.before == nil {
+			c.before = c.beforeBuf[:0]
+		}
+		c.before = append(c.before, a.Addr)
+		if c.idle {
+			continue
+		}
+		if c.broken != nil && c.key == "" {
+			c.key = a.ShareKey
+		}
+		c.double = c.double || len(c.before) > 2 || len(c.before) == 2 && c.before[0].Is4() == c.before[1].Is4()
+		to = append(to, c)
+	}
+	return to
 }
 
 // admit gives s to those of live that may keep it.

@@ -148,20 +148,24 @@ func (p PoolOutcome) String() string {
 
 // plan writes the decision down.
 func (d *decision) plan() *Plan {
-	p := &Plan{Services: make([]Outcome, 0, len(d.claims))}
+	held := d.held()
+	p := &Plan{Services: make([]Outcome, 0, len(d.claims)), Addresses: make([]AddressWant, 0, len(held))}
+	n := 0
+	for _, s := range held {
+		n += len(s.claims)
+	}
+	addrs, holders := make([]netip.Addr, 0, n), make([]snapshot.Holder, 0, n)
 	for i := range d.claims {
-		p.Services = append(p.Services, d.outcome(&d.claims[i]))
+		p.Services = append(p.Services, d.outcome(&d.claims[i], &addrs))
 	}
-	for _, s := range d.slots {
-		if len(s.claims) > 0 {
-			p.Addresses = append(p.Addresses, s.want())
-		}
+	for _, s := range held {
+		p.Addresses = append(p.Addresses, s.want(&holders))
 	}
-	slices.SortFunc(p.Addresses, func(a, b AddressWant) int { return a.Addr.Compare(b.Addr) })
-	for _, a := range d.snap.Addresses {
-		for _, h := range a.Holders {
-			if !d.slots[a.Addr].heldBy(h) {
-				p.Releases = append(p.Releases, Release{a.Addr, h})
+	for i := range d.recorded {
+		s := &d.recorded[i]
+		for _, h := range s.record.Holders {
+			if !s.heldBy(h) {
+				p.Releases = append(p.Releases, Release{s.addr, h})
 			}
 		}
 	}
@@ -178,7 +182,8 @@ func (s *slot) heldBy(h snapshot.Holder) bool {
 	return slices.ContainsFunc(s.claims, func(c *claim) bool { return c.svc.Ref == h.Ref && c.svc.UID == h.UID })
 }
 
-func (s *slot) want() AddressWant {
+// want returns the record of s, with its holders at the end of buf.
+func (s *slot) want(buf *[]snapshot.Holder) AddressWant {
 	w := AddressWant{Addr: s.addr, ShareKey: s.key}
 	if s.key != "" {
 		w.Backend = s.backend
@@ -189,18 +194,19 @@ func (s *slot) want() AddressWant {
 	case s.record != nil:
 		w.Pool = s.record.Pool
 	}
-	w.Holders = make([]snapshot.Holder, 0, len(s.claims))
+	start := len(*buf)
 	for _, c := range s.claims {
-		w.Holders = append(w.Holders, snapshot.Holder{Ref: c.svc.Ref, UID: c.svc.UID, Ports: c.ports})
+		*buf = append(*buf, snapshot.Holder{Ref: c.svc.Ref, UID: c.svc.UID, Ports: c.ports})
 	}
+	w.Holders = (*buf)[start:len(*buf):len(*buf)]
 	slices.SortFunc(w.Holders, func(a, b snapshot.Holder) int {
 		return cmp.Or(a.Ref.Compare(b.Ref), cmp.Compare(a.UID, b.UID))
 	})
 	return w
 }
 
-func (d *decision) outcome(c *claim) Outcome {
-	o := Outcome{Ref: c.svc.Ref, UID: c.svc.UID, Addrs: c.addrs(), Refusal: c.refusal, Warnings: c.warnings}
+func (d *decision) outcome(c *claim, buf *[]netip.Addr) Outcome {
+	o := Outcome{Ref: c.svc.Ref, UID: c.svc.UID, Addrs: c.addrs(buf), Refusal: c.refusal, Warnings: c.warnings}
 	if len(o.Addrs) == 0 {
 		o.Kept = len(c.before) == 0
 		return o
@@ -210,7 +216,9 @@ func (d *decision) outcome(c *claim) Outcome {
 	if p := c.heldOf(snapshot.FamilyOf(o.Addrs[0])).pool; p != nil {
 		o.Pool = p.Name
 	}
-	o.Warnings = append(slices.Clip(o.Warnings), d.warnings(c)...)
+	if more := d.warnings(c); more != nil {
+		o.Warnings = append(slices.Clip(o.Warnings), more...)
+	}
 	return o
 }
 

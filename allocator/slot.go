@@ -3,6 +3,7 @@ package allocator
 import (
 	"net/netip"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -21,6 +22,8 @@ type slot struct {
 	key, backend string
 	ports        map[snapshot.HeldPort]struct{} // with a key only
 	listed       bool                           // in the ledger's list of key
+
+	one [1]*claim // where claims begins: most addresses have one holder
 }
 
 // holdersMax is how many holders the Address kind can store.
@@ -114,9 +117,11 @@ func (s *slot) first() snapshot.Ref {
 // ledger is who holds what while one decision is made. All changes go through
 // take and drop, which keep the pools' free sets true.
 type ledger struct {
-	slots  map[netip.Addr]*slot
-	pools  *pools
-	shared map[string]*sharers
+	recorded []slot // one for each record, by address
+	fresh    map[netip.Addr]*slot
+	pools    *pools
+	shared   map[string]*sharers
+	released []*slot // by drop, since somebody last emptied the list
 }
 
 // sharers lists the slots of one share key in the order in which they got it.
@@ -128,18 +133,54 @@ type sharers struct {
 	sorted bool
 }
 
-func newLedger(ps *pools, size int) *ledger {
-	return &ledger{slots: make(map[netip.Addr]*slot, size), pools: ps, shared: map[string]*sharers{}}
+func newLedger(ps *pools, records []*snapshot.Address) *ledger {
+	l := &ledger{recorded: make([]slot, len(records)), fresh: map[netip.Addr]*slot{}, pools: ps, shared: map[string]*sharers{}}
+	for i, a := range records {
+		l.recorded[i] = slot{addr: a.Addr, record: a, pool: ps.of(a.Addr)}
+	}
+	return l
+}
+
+// find returns the slot of addr, or nil.
+func (l *ledger) find(addr netip.Addr) *slot {
+	if s := l.fresh[addr]; s != nil {
+		return s
+	}
+	i := sort.Search(len(l.recorded), func(i int) bool { return !l.recorded[i].addr.Less(addr) })
+	if i < len(l.recorded) && l.recorded[i].addr == addr {
+		return &l.recorded[i]
+	}
+	return nil
 }
 
 // slot returns the slot of addr and makes it if need be.
 func (l *ledger) slot(addr netip.Addr) *slot {
-	s := l.slots[addr]
+	s := l.find(addr)
 	if s == nil {
 		s = &slot{addr: addr, pool: l.pools.of(addr)}
-		l.slots[addr] = s
+		l.fresh[addr] = s
 	}
 	return s
+}
+
+// held returns all slots that somebody holds, by address.
+func (l *ledger) held() []*slot {
+	out := make([]*slot, 0, len(l.recorded)+len(l.fresh))
+	for i := range l.recorded {
+		if s := &l.recorded[i]; len(s.claims) > 0 {
+			out = append(out, s)
+		}
+	}
+	sorted := len(out)
+	for _, s := range l.fresh {
+		if len(s.claims) > 0 {
+			out = append(out, s)
+		}
+	}
+	if len(out) > sorted {
+		slices.SortFunc(out, func(a, b *slot) int { return a.addr.Compare(b.addr) })
+	}
+	return out
 }
 
 // block keeps s from everybody.
@@ -152,6 +193,7 @@ func (l *ledger) block(s *slot) {
 
 func (l *ledger) take(c *claim, s *slot) {
 	if len(s.claims) == 0 {
+		s.claims = s.one[:0]
 		s.key, s.backend, s.ports = c.key, c.backend, nil
 		if s.pool != nil {
 			b := s.pool.block(snapshot.FamilyOf(s.addr))
@@ -161,6 +203,9 @@ func (l *ledger) take(c *claim, s *slot) {
 	}
 	if c.key != "" {
 		l.list(c, s)
+	}
+	if c.held == nil {
+		c.held = c.heldBuf[:0]
 	}
 	s.claims = append(s.claims, c)
 	c.held = append(c.held, s)
@@ -189,6 +234,7 @@ func (l *ledger) list(c *claim, s *slot) {
 func (l *ledger) drop(c *claim, s *slot) {
 	s.claims = slices.DeleteFunc(s.claims, func(o *claim) bool { return o == c })
 	c.held = slices.DeleteFunc(c.held, func(o *slot) bool { return o == s })
+	l.released = append(l.released, s)
 	if sh := l.shared[s.key]; sh != nil {
 		clear(sh.skip)
 	}
