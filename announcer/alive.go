@@ -19,6 +19,9 @@ type Liveness struct {
 	own     time.Time // our own last renewal that was seen
 }
 
+// Resume starts from the verdicts of an earlier process.
+func (l *Liveness) Resume(verdict map[string]bool) { l.verdict = maps.Clone(verdict) }
+
 // Judge returns the verdicts at now. seen holds, for every node, when its last
 // renewal was observed here; self is always alive. A node that was alive before
 // a gap in our own renewals has SilentAfter from their return to show itself.
@@ -29,12 +32,14 @@ func (l *Liveness) Judge(self string, seen map[string]time.Time, now time.Time) 
 	}
 	l.own = mine
 	next := map[string]bool{}
+	if blind := now.Sub(mine) > SilentAfter/2; blind {
+		maps.Copy(next, l.verdict)
+	}
 	for node, at := range seen {
-		was, known := l.verdict[node]
-		if now.Sub(mine) > SilentAfter/2 && known {
-			next[node] = was
+		if _, kept := next[node]; kept {
 			continue
 		}
+		was, known := l.verdict[node]
 		grace := (was || !known) && now.Sub(l.since) <= SilentAfter
 		next[node] = grace || now.Sub(at) <= SilentAfter
 	}

@@ -18,7 +18,7 @@ import (
 
 func agentCommand() *cobra.Command {
 	cfg := agent.Config{Version: version, Engine: "nftables"}
-	var health, metrics, stateDir string
+	var health, metrics string
 	var nodePorts, serviceCIDRs []string
 	cmd := &cobra.Command{
 		Use: "agent", Args: cobra.NoArgs,
@@ -30,7 +30,7 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 	access, logger := accessFlags(cmd), logFlag(cmd)
 	f := cmd.Flags()
 	f.StringVar(&cfg.Node, "node-name", os.Getenv("NODE_NAME"), "name of this node in Kubernetes")
-	f.StringVar(&stateDir, "state-dir", "/var/lib/fairlead", "where the agent keeps what must survive it")
+	f.StringVar(&cfg.StateDir, "state-dir", "/var/lib/fairlead", "folder where the agent keeps its last snapshot, to start from when no API server answers; empty: nowhere")
 	f.StringSliceVar(&nodePorts, "nodeport-addresses", nil, "CIDRs of the node's addresses on which node ports answer; none: its primary address of each family")
 	f.StringSliceVar(&serviceCIDRs, "service-cidrs", nil, "CIDRs of Services beside those of the ServiceCIDR objects; unused addresses in them are dropped")
 	f.BoolVar(&cfg.Options.ExternalIPs, "external-ips", false, "serve spec.externalIPs; whoever may create Services can then take any address (CVE-2020-8554)")

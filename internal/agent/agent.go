@@ -29,6 +29,7 @@ import (
 type Config struct {
 	Node      string
 	Version   string
+	StateDir  string // where the last Snapshot is kept; "": nowhere
 	Clients   *kube.Clients
 	Dataplane proxy.Dataplane
 	Engine    string // the Dataplane's name
@@ -43,15 +44,19 @@ type Config struct {
 // Agent is one node's agent. New starts nothing.
 type Agent struct {
 	Config
-	store    *kube.Store
-	loop     *reconcile.Loop
-	report   *reconcile.Loop
-	holder   *l2.Holder
-	compiler proxy.Compiler
-	liveness announcer.Liveness
-	metrics  *metrics
-	health   Health
-	reported reported // the report loop's alone
+	store     *kube.Store
+	loop      *reconcile.Loop
+	report    *reconcile.Loop
+	keep      *reconcile.Loop
+	holder    *l2.Holder
+	compiler  proxy.Compiler
+	liveness  announcer.Liveness
+	metrics   *metrics
+	health    Health
+	saved     *saved    // what the last agent kept, until the cluster has been listed
+	started   time.Time // of Run
+	fromSaved bool      // saved is being acted on
+	reported  reported  // the report loop's alone
 
 	mu    sync.Mutex
 	links link.State
@@ -63,6 +68,7 @@ type state struct {
 	inSync    bool
 	message   string
 	ready     map[netip.Addr]bool // VIPs that the engine holds
+	alive     map[string]bool
 	announce  announcer.Plan
 	held      []l2.Claim
 	services  int
@@ -77,6 +83,8 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a := &Agent{Config: cfg, loop: reconcile.New("agent", cfg.Log), report: reconcile.New("nodestate", cfg.Log), metrics: newMetrics(cfg.Metrics)}
 	a.report.Resync, a.report.Coalesce = renewEvery, 200*time.Millisecond
+	a.keep = reconcile.New("snapshot", cfg.Log)
+	a.keep.Resync, a.keep.Coalesce = 0, saveEvery
 	a.holder = l2.New(handle, cfg.Log)
 	a.store = kube.NewStore(cfg.Clients, a.changed)
 	a.health.timeout = 2 * time.Minute
@@ -90,6 +98,7 @@ func (a *Agent) Health() *Health { return &a.health }
 func (a *Agent) changed() {
 	a.health.queued(time.Now())
 	a.loop.Wake()
+	a.keep.Wake()
 }
 
 // Run works until ctx ends, and then leaves everything in the kernel as it is:
@@ -101,6 +110,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.readLinks(); err != nil {
 		return err
 	}
+	a.started = time.Now()
+	a.recall()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -113,6 +124,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	wg.Go(func() { a.holder.Run(ctx) })
 	wg.Go(func() { a.watchLinks(ctx) })
 	wg.Go(func() { a.report.Run(ctx, a.writeState) })
+	wg.Go(func() { a.keep.Run(ctx, a.save) })
 	a.loop.Resync = l2.Renew
 	a.loop.Run(ctx, a.step)
 	wg.Wait()
@@ -157,11 +169,11 @@ func (a *Agent) watchLinks(ctx context.Context) {
 // step brings kernel and network up to the current Snapshot: withdraw what is
 // not to be announced any more, program, then announce.
 func (a *Agent) step(ctx context.Context) error {
-	s := a.store.Snapshot()
+	began := time.Now()
+	s := a.snapshot(began)
 	if s == nil {
 		return a.renew() // what an earlier process announced goes on
 	}
-	began := time.Now()
 	a.mu.Lock()
 	links, was := a.links, a.state
 	a.mu.Unlock()
@@ -179,7 +191,7 @@ func (a *Agent) step(ctx context.Context) error {
 	}
 	now, err := a.program(ctx, table)
 	in.Ready, in.Self.InSync = now.ready, now.inSync
-	now.announce = announcer.Decide(in)
+	now.alive, now.announce = in.Alive, announcer.Decide(in)
 	held, errHold := a.holder.Sync(l2.Claims(now.announce))
 	now.held = held
 	a.finish(now, began, err)
