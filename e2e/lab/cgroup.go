@@ -96,6 +96,9 @@ func makeCgroup(parent, own string) error {
 	return nil
 }
 
+// podControllers are what a kubelet limits pods by.
+var podControllers = []string{"cpu", "cpuset", "hugetlb", "io", "memory", "pids"}
+
 func makeUnified(parent, own string) error {
 	if err := os.MkdirAll(own, 0o755); err != nil {
 		return err
@@ -106,6 +109,9 @@ func makeUnified(parent, own string) error {
 			return err
 		}
 		for _, c := range strings.Fields(string(have)) {
+			if !slices.Contains(podControllers, c) {
+				continue
+			}
 			if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+c), 0o644); err != nil {
 				return err
 			}

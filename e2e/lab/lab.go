@@ -235,7 +235,7 @@ func (l *Lab) startCluster(ctx context.Context) error {
 }
 
 func (l *Lab) save(ready bool) error {
-	v := saved{Programs: l.programs, Ready: ready}
+	v := saved{Programs: l.programs, KubeProxy: l.opt.KubeProxy, Ready: ready}
 	for _, n := range l.nodes {
 		v.Nodes = append(v.Nodes, n.name)
 	}
@@ -251,11 +251,11 @@ func open(opt Options) (*Lab, error) {
 		return nil, err
 	}
 	was, err := l.state.load()
-	if err != nil || !was.Ready {
+	if err != nil || !l.healthy() {
 		l.Close()
 		return nil, errors.New("no lab is up")
 	}
-	l.nodes, l.programs = nodes(len(was.Nodes)), was.Programs
+	l.nodes, l.programs, l.opt.KubeProxy = nodes(len(was.Nodes)), was.Programs, was.KubeProxy
 	if err := l.findSource(); err != nil {
 		l.progress.Say("%v: images cannot be built", err)
 	}

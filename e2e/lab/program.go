@@ -176,7 +176,8 @@ func majorMinor(version string) (major, minor string) {
 func goBuild(ctx context.Context, step *Step, dir string, args []string) error {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+	// Root may not be trusted to ask git about another user's checkout.
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS="+os.Getenv("GOFLAGS")+" -buildvcs=false")
 	pipe, err := cmd.StderrPipe()
 	if err != nil {
 		return err

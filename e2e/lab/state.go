@@ -66,9 +66,10 @@ func (s state) sameBoot() bool {
 
 // saved is what another run of the lab command needs to attach.
 type saved struct {
-	Nodes    []string          `json:"nodes"`
-	Programs map[string]string `json:"programs"`
-	Ready    bool              `json:"ready"`
+	Nodes     []string          `json:"nodes"`
+	Programs  map[string]string `json:"programs"`
+	KubeProxy bool              `json:"kubeProxy"`
+	Ready     bool              `json:"ready"`
 }
 
 func (s state) save(v saved) error {

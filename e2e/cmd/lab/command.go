@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -26,10 +27,10 @@ func upCommand() *cobra.Command {
 	var opt lab.Options
 	c := &cobra.Command{
 		Use:   "up",
-		Short: "Bring the cluster up",
+		Short: "Bring the cluster up; with --fairlead also bring the one that is up to this checkout",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			l, err := lab.Up(c.Context(), opt)
+			l, err := upOrOpen(c.Context(), opt)
 			if err != nil {
 				return err
 			}
@@ -47,6 +48,15 @@ func upCommand() *cobra.Command {
 	c.Flags().BoolVar(&opt.KubeProxy, "kube-proxy", false, "start kube-proxy (nftables mode) on the nodes")
 	c.Flags().BoolVar(&opt.Fairlead, "fairlead", false, "install fairlead of this checkout by its chart")
 	return c
+}
+
+// upOrOpen takes the lab that is up as it is, or brings one up.
+func upOrOpen(ctx context.Context, opt lab.Options) (*lab.Lab, error) {
+	if l, err := lab.Open(); err == nil {
+		l.Progress().Say("a lab is up already")
+		return l, nil
+	}
+	return lab.Up(ctx, opt)
 }
 
 func downCommand() *cobra.Command {
