@@ -2,29 +2,56 @@ package nftables
 
 import (
 	"context"
+
+	"github.com/fairlead/fairlead/proxy"
 )
 
-// after does what follows a Sync that succeeded: forget clients and flows that
-// the new Table makes wrong. What fails here is logged and tried again after
-// the next Sync, because the Table itself is in force.
-func (e *Engine) after(ctx context.Context, s *step) {
-	e.stale = append(e.stale, staleClients(s.changes)...)
-	if len(e.stale) == 0 {
-		return
-	}
-	if err := e.purge(ctx); err != nil {
-		e.opt.Log.Warn("Could not forget clients of removed endpoints, will try again", "err", err)
-		e.Close()
-		return
-	}
-	e.stale = nil
+// leftover is what a Sync makes wrong outside of the tables: clients that an
+// affinity set remembers for an endpoint that moved, and UDP flows to endpoints
+// that went. What could not be cleaned stays here until the next Sync.
+type leftover struct {
+	clients []stale
+	flows   bool               // some flow may be stale
+	gone    map[proxy.Key]bool // Frontends that went, with their flows
 }
 
-func (e *Engine) purge(ctx context.Context) error {
+// after cleans up behind a Sync that succeeded. A failure is no failure of the
+// Sync, because the Table is in force: it is logged and tried again next time.
+func (e *Engine) after(ctx context.Context, s *step) {
+	left := &e.left
+	if left.gone == nil {
+		left.gone = map[proxy.Key]bool{}
+	}
+	left.clients = append(left.clients, staleClients(s.changes)...)
+	left.flows = udpChanges(s.changes, left.gone) || left.flows
+	if len(left.clients) > 0 {
+		if err := e.forgetClients(ctx); err != nil {
+			e.opt.Log.Warn("Could not forget the clients of removed endpoints, will try again", "err", err)
+			e.Close()
+		} else {
+			left.clients = nil
+		}
+	}
+	if !left.flows {
+		return
+	}
+	n, err := deleteFlows(e.opt.Netns, func(f flow) bool { return staleFlow(f, s.now.table, left.gone) })
+	if err != nil {
+		e.opt.Log.Warn("Could not end UDP flows to removed endpoints, will try again", "err", err)
+		return
+	}
+	left.flows, left.gone = false, nil
+	if n > 0 {
+		e.opt.Log.Debug("Ended UDP flows to removed endpoints", "flows", n)
+	}
+}
+
+// forgetClients purges left.clients.
+func (e *Engine) forgetClients(ctx context.Context) error {
 	if err := e.connect(); err != nil {
 		return err
 	}
-	wrote, err := e.conn.purge(ctx, e.stale, e.state.specs)
+	wrote, err := e.conn.purge(ctx, e.left.clients, e.state.specs)
 	if err != nil || !wrote {
 		return err
 	}

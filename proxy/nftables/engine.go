@@ -33,8 +33,7 @@ type Engine struct {
 	layouts []layout
 	conn    *conn
 	state   *state // as of the last successful Sync; nil before
-	// leftovers are clean-ups after a Sync that failed and are tried again.
-	stale []stale
+	left    leftover
 }
 
 var _ proxy.Dataplane = (*Engine)(nil)

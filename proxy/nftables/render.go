@@ -111,7 +111,7 @@ func (p *placed) elements(out []element) []element {
 	}
 	out = slotElements(out, variant{np, false}, key, p.cluster)
 	out = slotElements(out, variant{np, true}, key, p.local)
-	if p.Kind == proxy.VIP && p.Sources != nil {
+	if (p.Kind == proxy.VIP || p.Kind == proxy.ExternalIP) && p.Sources != nil {
 		out = append(out, element{set: setSourceVIPs, key: key})
 		for _, r := range ranges(p.Sources, p.Family) {
 			out = append(out, element{set: setSourceAllow, key: key + bytesOf(r.From()), end: key + bytesOf(r.To())})

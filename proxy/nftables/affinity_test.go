@@ -1,0 +1,177 @@
+package nftables
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/fairlead/fairlead/proxy"
+)
+
+// sticky gives f an affinity.
+func sticky(f *proxy.Frontend, d time.Duration) *proxy.Frontend {
+	f.Affinity = d
+	return f
+}
+
+func TestAffinity(t *testing.T) {
+	l := newLab(t)
+	each(t, func(t *testing.T, a addressing, network string) {
+		for _, kind := range []proxy.Kind{proxy.ClusterIP, proxy.VIP, proxy.NodePort} {
+			for _, local := range []bool{false, true} {
+				if kind == proxy.ClusterIP && local {
+					continue
+				}
+				t.Run(fmt.Sprint(kind, local), func(t *testing.T) { testSticks(t, l, a, network, kind, local) })
+			}
+		}
+	})
+}
+
+func testSticks(t *testing.T, l *lab, a addressing, network string, kind proxy.Kind, local bool) {
+	make := func(endpoints ...netip.Addr) *proxy.Frontend {
+		f := sticky(a.front(kind, network, endpoints...), time.Hour)
+		if local {
+			f = a.localOnly(f, endpoints...)
+		}
+		return f
+	}
+	f := make(a.podA, a.podB, a.remote)
+	to := a.address(f)
+	sync(t, l.engine, a.table(f))
+	first := l.client.ask(network, to)
+	stays := func(when string) {
+		t.Helper()
+		for range 12 {
+			if got := l.client.ask(network, to); got != first {
+				t.Fatalf("%s: got %q after %q", when, got, first)
+			}
+		}
+	}
+	stays("at once")
+	// The other endpoints come and go; a restart does not forget either.
+	keep := map[byte]netip.Addr{'A': a.podA, 'B': a.podB}[first[3]]
+	if !keep.IsValid() {
+		keep = a.remote
+	}
+	sync(t, l.engine, a.table(make(keep)))
+	stays("the only endpoint")
+	sync(t, l.node.engine(t), a.table(make(a.podA, a.podB, a.remote)))
+	stays("others came back")
+	// Its own goes: the client moves and stays there.
+	var rest []netip.Addr
+	for _, e := range []netip.Addr{a.podA, a.podB, a.remote} {
+		if e != keep {
+			rest = append(rest, e)
+		}
+	}
+	sync(t, l.engine, a.table(make(rest...)))
+	before := first
+	if first = l.client.ask(network, to); first == before {
+		t.Fatalf("still %q", first)
+	}
+	stays("after its endpoint went")
+	// Without affinity all are reached.
+	none := make(rest...)
+	none.Affinity = 0
+	sync(t, l.engine, a.table(none))
+	for range 100 {
+		if l.client.ask(network, to) != first {
+			return
+		}
+	}
+	t.Error("the affinity stayed")
+}
+
+// An affinity ends when the client was silent for its timeout, and not before:
+// each new connection starts the time again.
+func TestAffinityExpires(t *testing.T) {
+	const timeout = 2 * time.Second
+	l := newLab(t)
+	for _, family := range bothFamilies {
+		t.Run(family.String(), func(t *testing.T) {
+			a := addressesOf(family)
+			f := sticky(a.front(proxy.VIP, "tcp", a.podA, a.podB, a.remote), timeout)
+			sync(t, l.engine, a.table(f))
+			start := time.Now()
+			first := l.client.ask("tcp", a.address(f))
+			last := start
+			for time.Since(start) < timeout+timeout/2 { // longer than one timeout, by refreshing
+				before := time.Now()
+				got := l.client.ask("tcp", a.address(f))
+				if before.Sub(last) > timeout*3/4 {
+					t.Skip("this machine stalls for longer than the timeout")
+				}
+				if got != first {
+					t.Fatalf("after %v: got %q, had %q", time.Since(start), got, first)
+				}
+				last = before
+				<-time.After(timeout / 8)
+			}
+			if n := affinityElements(t, l); n != 1 {
+				t.Fatalf("%d clients remembered, want 1", n)
+			}
+			deadline := time.Now().Add(10 * timeout)
+			for affinityElements(t, l) != 0 {
+				if time.Now().After(deadline) {
+					t.Fatal("the client was never forgotten")
+				}
+				<-time.After(50 * time.Millisecond)
+			}
+			if quiet := time.Since(last); quiet < timeout-timeout/8 {
+				t.Errorf("forgotten after %v, want %v", quiet, timeout)
+			}
+		})
+	}
+}
+
+// affinityElements counts the clients that are remembered.
+func affinityElements(t *testing.T, l *lab) int {
+	t.Helper()
+	if err := l.engine.connect(); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, f := range families {
+		for name, s := range l.engine.state.specs[f] {
+			if !s.dynamic {
+				continue
+			}
+			h := &held{}
+			if err := l.engine.conn.readElements(t.Context(), f, h, name, heldSet{}); err != nil {
+				t.Fatal(err)
+			}
+			n += len(h.elements)
+		}
+	}
+	return n
+}
+
+// A client that moved off a slot is forgotten there, or the next endpoint in
+// that slot would inherit it.
+func TestAffinityPurge(t *testing.T) {
+	l := newLab(t)
+	each(t, func(t *testing.T, a addressing, network string) {
+		f := sticky(a.front(proxy.VIP, network, a.podA), time.Hour)
+		np := sticky(a.front(proxy.NodePort, network, a.podA), time.Hour)
+		sync(t, l.engine, a.table(f, np))
+		l.client.ask(network, a.address(f))
+		l.client.ask(network, a.address(np))
+		if n := affinityElements(t, l); n != 2 {
+			t.Fatalf("%d clients remembered, want 2", n)
+		}
+		sync(t, l.engine, a.table(sticky(a.front(proxy.VIP, network, a.podB), time.Hour), np))
+		if n := affinityElements(t, l); n != 1 {
+			t.Errorf("%d clients remembered after the endpoint went, want 1", n)
+		}
+		if c := sync(t, l.engine, a.table(sticky(a.front(proxy.VIP, network, a.podB), time.Hour), np)); !c.Empty() || c.Repaired {
+			t.Errorf("our own purge was taken for a foreign change: %+v", c)
+		}
+		sync(t, l.engine, a.table(np))
+		sync(t, l.engine, a.table())
+		if n := affinityElements(t, l); n != 0 {
+			t.Errorf("%d clients remembered without a Service", n)
+		}
+	})
+}
