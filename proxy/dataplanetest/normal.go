@@ -34,7 +34,7 @@ func normalFrontend(f *proxy.Frontend) *proxy.Frontend {
 	if len(n.Cluster)+len(n.Local) > 0 {
 		n.Affinity = f.Affinity.Truncate(time.Second)
 	}
-	if f.Kind == proxy.VIP && f.Sources != nil {
+	if (f.Kind == proxy.VIP || f.Kind == proxy.ExternalIP) && f.Sources != nil {
 		n.Sources = append([]netip.Prefix{}, merge(f.Sources)...)
 	}
 	return n

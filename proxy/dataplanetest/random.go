@@ -65,7 +65,7 @@ func randomFrontend(r *rand.Rand) *proxy.Frontend {
 	if r.IntN(3) == 0 {
 		f.Affinity = time.Duration(1+r.IntN(3)) * time.Hour
 	}
-	if f.Kind == proxy.VIP && r.IntN(3) == 0 {
+	if (f.Kind == proxy.VIP || f.Kind == proxy.ExternalIP) && r.IntN(3) == 0 {
 		f.Sources = randomSources(r, f.Family)
 	}
 	return f
