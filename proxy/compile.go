@@ -1,8 +1,11 @@
 package proxy
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
+
+	"go4.org/netipx"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
@@ -28,10 +31,9 @@ type Compiler struct {
 
 // inputs are all that one Service's frontends depend on.
 type inputs struct {
-	svc  *snapshot.Service
-	vips []netip.Addr
-	node place
-	opt  bool // ExternalIPs
+	svc   *snapshot.Service
+	addrs captured
+	node  place
 }
 
 // place is what matters of the node.
@@ -49,20 +51,18 @@ type compiled struct {
 // Compile is like the function Compile.
 func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []netip.Addr, opt Options) *Table {
 	here := place{name: name}
-	t := &Table{NodePortAddrs: slices.Clone(nodePortAddrs), ServiceCIDRs: serviceCIDRs(s, opt)}
-	slices.SortFunc(t.NodePortAddrs, netip.Addr.Compare)
+	t := &Table{NodePortAddrs: sorted(slices.Clone(nodePortAddrs)), ServiceCIDRs: serviceCIDRs(s, opt)}
 	if n := s.Node(name); n != nil {
 		here.zone, here.addrs = n.Zone, n.InternalIPs
-		t.LocalPods = slices.Clone(n.PodCIDRs)
-		slices.SortFunc(t.LocalPods, netip.Prefix.Compare)
+		t.LocalPods = merged(n.PodCIDRs)
 	}
-	vips := capturedVIPs(s)
+	addrs := capture(s, opt)
 	next := make(map[snapshot.Ref]compiled, len(s.Services))
 	for _, svc := range s.Services {
 		if !served(svc) {
 			continue
 		}
-		in := inputs{svc: svc, vips: vips[svc.Ref], node: here, opt: opt.ExternalIPs}
+		in := inputs{svc: svc, addrs: addrs[svc.Ref], node: here}
 		done, ok := c.memo[svc.Ref]
 		if !ok || !done.in.equal(in) {
 			done = compileService(in)
@@ -72,7 +72,9 @@ func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []ne
 		t.Hairpin = append(t.Hairpin, done.hairpin...)
 	}
 	c.memo = next
-	slices.SortFunc(t.Frontends, func(a, b *Frontend) int { return a.Key.Compare(b.Key) })
+	slices.SortFunc(t.Frontends, func(a, b *Frontend) int {
+		return cmp.Or(a.Key.Compare(b.Key), a.Service.Compare(b.Service), cmp.Compare(a.PortName, b.PortName))
+	})
 	t.Frontends = withoutClashes(t.Frontends)
 	slices.SortFunc(t.Hairpin, Target.Compare)
 	t.Hairpin = slices.Compact(t.Hairpin)
@@ -80,8 +82,8 @@ func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []ne
 }
 
 func (a inputs) equal(b inputs) bool {
-	return a.svc == b.svc && a.opt == b.opt && a.node.name == b.node.name && a.node.zone == b.node.zone &&
-		slices.Equal(a.node.addrs, b.node.addrs) && slices.Equal(a.vips, b.vips)
+	return a.svc == b.svc && a.node.name == b.node.name && a.node.zone == b.node.zone &&
+		slices.Equal(a.node.addrs, b.node.addrs) && a.addrs.equal(b.addrs)
 }
 
 // The labels of Services that somebody else serves.
@@ -133,7 +135,7 @@ func clusterIP(svc *snapshot.Service, port snapshot.Port, ip netip.Addr, c choic
 }
 
 // external makes the frontends that are reached from outside: the node port,
-// the VIPs and, with the option, the external IPs.
+// the VIPs, other providers' addresses and the external IPs.
 func external(in inputs, port snapshot.Port, family snapshot.Family, c choice) []*Frontend {
 	svc := in.svc
 	base := Frontend{Service: svc.Ref, PortName: port.Name, Affinity: svc.Affinity, Cluster: c.cluster}
@@ -156,22 +158,26 @@ func external(in inputs, port snapshot.Port, family snapshot.Family, c choice) [
 	if port.NodePort != 0 && (svc.Type == snapshot.NodePort || svc.Type == snapshot.LoadBalancer) {
 		add(NodePort, netip.Addr{}, port.NodePort)
 	}
-	for _, vip := range in.vips {
-		if snapshot.FamilyOf(vip) == family {
-			add(VIP, vip, port.Port).Sources = withNode(sources(svc.SourceRanges, family), vip, in.node.addrs)
-		}
+	allowed := sources(svc.SourceRanges, family)
+	for _, vip := range of(family, in.addrs.vips) {
+		add(VIP, vip, port.Port).Sources = withNode(allowed, vip, in.node.addrs)
 	}
-	for _, ip := range svc.ExternalIPs {
-		if in.opt && snapshot.FamilyOf(ip) == family {
-			add(ExternalIP, ip, port.Port)
-		}
+	for _, ip := range of(family, in.addrs.foreign) {
+		add(ExternalIP, ip, port.Port).Sources = withNode(allowed, ip, in.node.addrs)
+	}
+	for _, ip := range of(family, in.addrs.external) {
+		add(ExternalIP, ip, port.Port)
 	}
 	return out
 }
 
+func of(family snapshot.Family, ips []netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(ips), func(ip netip.Addr) bool { return snapshot.FamilyOf(ip) != family })
+}
+
 // withoutClashes keeps the first of the frontends that the same packets would
-// match (a VIP that is also a cluster IP, two external IPs): the order of Keys
-// is the order of precedence.
+// match (a VIP that is also a cluster IP, two external IPs): the order of Keys,
+// then of the Services' names, is the order of precedence.
 func withoutClashes(fs []*Frontend) []*Frontend {
 	type match struct {
 		family snapshot.Family
@@ -189,10 +195,23 @@ func withoutClashes(fs []*Frontend) []*Frontend {
 }
 
 func serviceCIDRs(s *snapshot.Snapshot, opt Options) []netip.Prefix {
-	out := slices.Clone(opt.ServiceCIDRs)
+	all := slices.Clone(opt.ServiceCIDRs)
 	for _, c := range s.ServiceCIDRs {
-		out = append(out, c.Prefixes...)
+		all = append(all, c.Prefixes...)
 	}
-	slices.SortFunc(out, netip.Prefix.Compare)
-	return slices.Compact(out)
+	return merged(all)
+}
+
+// merged returns the fewest prefixes that hold the same addresses, sorted; nil
+// for none.
+func merged(prefixes []netip.Prefix) []netip.Prefix {
+	var b netipx.IPSetBuilder
+	for _, p := range prefixes {
+		b.AddPrefix(p.Masked())
+	}
+	set, err := b.IPSet()
+	if err != nil {
+		return nil // only for invalid prefixes, which hold no address
+	}
+	return set.Prefixes()
 }

@@ -5,44 +5,42 @@ import (
 	"slices"
 	"strings"
 
-	"go4.org/netipx"
-
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
 // sources turns loadBalancerSourceRanges into the prefixes of one family that
 // may connect, merged. nil means everybody: no range at all, or a range of
-// length 0. Ranges of the other family only leave an empty, non-nil list:
-// nobody. Text that is no range is passed over, as kube-proxy does.
+// length 0. Text that is no range is passed over, as are ranges of the other
+// family. If nothing is left, the list is empty but not nil: nobody. (kube-proxy
+// lets everybody in then.)
 func sources(ranges []string, family snapshot.Family) []netip.Prefix {
 	if len(ranges) == 0 {
 		return nil
 	}
-	var b netipx.IPSetBuilder
+	var in []netip.Prefix
 	for _, r := range ranges {
-		p, err := netip.ParsePrefix(strings.TrimSpace(r))
-		if err != nil || snapshot.FamilyOf(p.Addr()) != family {
+		p, ok := snapshot.ParsePrefix(strings.TrimSpace(r))
+		if !ok || snapshot.FamilyOf(p.Addr()) != family {
 			continue
 		}
 		if p.Bits() == 0 {
 			return nil
 		}
-		b.AddPrefix(p.Masked())
+		in = append(in, p)
 	}
-	set, _ := b.IPSet()
-	return slices.Concat([]netip.Prefix{}, set.Prefixes())
+	return append([]netip.Prefix{}, merged(in)...)
 }
 
 // withNode adds the VIP itself as an allowed source if one of the node's
 // addresses is allowed: a node's own connection to a VIP that it holds may
 // carry the VIP as its source.
 func withNode(allowed []netip.Prefix, vip netip.Addr, nodeAddrs []netip.Addr) []netip.Prefix {
-	for _, p := range allowed {
-		if slices.ContainsFunc(nodeAddrs, p.Contains) && !p.Contains(vip) {
-			out := append(slices.Clone(allowed), netip.PrefixFrom(vip, vip.BitLen()))
-			slices.SortFunc(out, netip.Prefix.Compare)
-			return out
-		}
+	if !slices.ContainsFunc(nodeAddrs, func(a netip.Addr) bool { return contains(allowed, a) }) {
+		return allowed
 	}
-	return allowed
+	return merged(append(slices.Clone(allowed), netip.PrefixFrom(vip, vip.BitLen())))
+}
+
+func contains(prefixes []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
 }

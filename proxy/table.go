@@ -21,8 +21,8 @@ type Kind uint8
 // The kinds of Frontend, in the order in which a Table lists them.
 const (
 	ClusterIP  Kind = iota // a Service's cluster IP
-	VIP                    // an address in status.loadBalancer.ingress
-	ExternalIP             // an address of spec.externalIPs
+	VIP                    // an address of ours that a record gives to the Service
+	ExternalIP             // an address that is not ours: another provider's, from the status, or of spec.externalIPs
 	NodePort               // a port on every address in Table.NodePortAddrs
 )
 
@@ -69,10 +69,11 @@ func (v Verdict) String() string { return [...]string{"forward", "reject", "drop
 //
 // A ClusterIP's packets go to Cluster (which holds this node's endpoints alone
 // under internalTrafficPolicy Local) and are masqueraded only if the source is
-// no local pod and local pods are known (Table.LocalPods). Packets to the other kinds go to Cluster and are always
-// masqueraded; with LocalOnly (externalTrafficPolicy Local) only packets from
-// this node itself are masqueraded to Cluster, packets from its pods go to
-// Cluster as they are, and all others go to Local with their source kept.
+// no local pod and local pods are known (Table.LocalPods). Packets to the other
+// kinds go to Cluster and are always masqueraded; with LocalOnly
+// (externalTrafficPolicy Local) only packets from this node itself are
+// masqueraded to Cluster, packets from its pods go to Cluster as they are, and
+// all others go to Local with their source kept.
 type Frontend struct {
 	Key
 	Service  snapshot.Ref // who it belongs to; not held by the kernel
@@ -83,8 +84,9 @@ type Frontend struct {
 	Local     []netip.AddrPort // sorted; nil unless LocalOnly
 	Empty     Verdict          // for the packets that have no endpoint; Forward if all have one
 	Affinity  time.Duration    // whole seconds a client stays with its endpoint after its last new connection; 0: no affinity
-	// Sources are the only sources that may open a connection (VIP only,
-	// dropped otherwise, checked before DNAT): sorted, not overlapping. nil: all.
+	// Sources are the only sources that may open a connection (VIP and
+	// ExternalIP only; dropped otherwise, checked before DNAT): sorted, not
+	// overlapping. nil: all.
 	Sources []netip.Prefix
 }
 
@@ -93,6 +95,8 @@ type Target struct {
 	Protocol snapshot.Protocol
 	Addr     netip.AddrPort
 }
+
+func (t Target) String() string { return fmt.Sprintf("%s %s", t.Protocol, t.Addr) }
 
 // Compare orders by protocol, then address and port.
 func (t Target) Compare(o Target) int {
@@ -116,7 +120,8 @@ type Table struct {
 }
 
 // Addrs returns the distinct addresses of the frontends of one kind and family,
-// sorted: new connections to their undefined ports are rejected.
+// sorted. New connections to undefined ports of a ClusterIP or VIP are rejected;
+// an ExternalIP is not ours, and what is no frontend of it passes.
 func (t *Table) Addrs(kind Kind, family snapshot.Family) []netip.Addr {
 	var out []netip.Addr
 	for _, f := range t.Frontends {
@@ -136,6 +141,22 @@ func (t *Table) Frontend(key Key) *Frontend {
 	return t.Frontends[i]
 }
 
+// NoLocal counts the Services with policy Local that have endpoints, but none
+// on this node, so that some connections are dropped here.
+func (t *Table) NoLocal() (internal, external int) {
+	in, ext := map[snapshot.Ref]bool{}, map[snapshot.Ref]bool{}
+	for _, f := range t.Frontends {
+		switch {
+		case f.Empty != Drop:
+		case f.Kind == ClusterIP:
+			in[f.Service] = true
+		default:
+			ext[f.Service] = true
+		}
+	}
+	return len(in), len(ext)
+}
+
 // String prints the Table, a line an entry.
 func (t *Table) String() string {
 	var b strings.Builder
@@ -146,6 +167,7 @@ func (t *Table) String() string {
 	list(&b, "nodeport-address", t.NodePortAddrs)
 	list(&b, "service-cidr", t.ServiceCIDRs)
 	list(&b, "local-pods", t.LocalPods)
+	list(&b, "hairpin", t.Hairpin)
 	return b.String()
 }
 

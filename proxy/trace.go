@@ -20,7 +20,8 @@ type Packet struct {
 type Outcome struct {
 	Verdict    Verdict
 	Endpoints  []netip.AddrPort // where it may go, if Verdict is Forward and a Frontend took it
-	Masquerade bool             // its source is replaced by the node's (hairpin aside)
+	Masquerade bool             // its source is replaced by the node's
+	Hairpin    bool             // its source is one of Endpoints: if that is chosen, it is masqueraded in any case
 	Frontend   *Frontend        // nil: no frontend took it
 	Why        string
 }
@@ -30,8 +31,11 @@ func (o Outcome) String() string {
 	if o.Frontend != nil && o.Verdict == Forward {
 		s += " to " + addrs(o.Endpoints)
 	}
-	if o.Masquerade {
+	switch {
+	case o.Masquerade:
 		s += " masqueraded"
+	case o.Hairpin:
+		s += " masqueraded to itself"
 	}
 	return fmt.Sprintf("%s (%s)", s, o.Why)
 }
@@ -43,14 +47,21 @@ func (t *Table) Trace(p Packet) Outcome {
 	if f == nil {
 		return t.undefined(p)
 	}
-	if f.Sources != nil && !slices.ContainsFunc(f.Sources, func(r netip.Prefix) bool { return r.Contains(p.Src) }) {
+	if f.Sources != nil && !contains(f.Sources, p.Src) {
 		return Outcome{Verdict: Drop, Frontend: f, Why: "source not in loadBalancerSourceRanges"}
 	}
 	eps, masq := t.path(f, p)
 	if len(eps) == 0 {
 		return Outcome{Verdict: f.Empty, Frontend: f, Why: "no endpoint"}
 	}
-	return Outcome{Verdict: Forward, Endpoints: eps, Masquerade: masq, Frontend: f, Why: f.Key.String()}
+	return Outcome{Verdict: Forward, Endpoints: eps, Masquerade: masq, Hairpin: t.hairpin(p, eps), Frontend: f, Why: f.Key.String()}
+}
+
+// hairpin tells whether one of eps, on this node, may connect to itself.
+func (t *Table) hairpin(p Packet, eps []netip.AddrPort) bool {
+	return slices.ContainsFunc(eps, func(ep netip.AddrPort) bool {
+		return ep.Addr() == p.Src && slices.Contains(t.Hairpin, Target{p.Protocol, ep})
+	})
 }
 
 func (t *Table) match(p Packet) *Frontend {
@@ -68,7 +79,7 @@ func (t *Table) match(p Packet) *Frontend {
 
 // path is the choice between a frontend's two lists, and whether to masquerade.
 func (t *Table) path(f *Frontend, p Packet) (eps []netip.AddrPort, masquerade bool) {
-	pod := !p.FromNode && slices.ContainsFunc(t.LocalPods, func(r netip.Prefix) bool { return r.Contains(p.Src) })
+	pod := !p.FromNode && contains(t.LocalPods, p.Src)
 	known := slices.ContainsFunc(t.LocalPods, func(r netip.Prefix) bool { return r.Addr().Is4() == p.Src.Is4() })
 	switch {
 	case f.Kind == ClusterIP:
@@ -90,7 +101,7 @@ func (t *Table) undefined(p Packet) Outcome {
 			return Outcome{Verdict: Reject, Why: fmt.Sprintf("undefined port of a %s", kind)}
 		}
 	}
-	if slices.ContainsFunc(t.ServiceCIDRs, func(r netip.Prefix) bool { return r.Contains(addr) }) {
+	if contains(t.ServiceCIDRs, addr) {
 		return Outcome{Verdict: Drop, Why: "unallocated address of a Service CIDR"}
 	}
 	return Outcome{Verdict: Forward, Why: "not a Service's address"}

@@ -7,37 +7,67 @@ import (
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// capturedVIPs decides which addresses each Service of type LoadBalancer may
-// capture: those whose Address record names it by UID, and those in its status
-// that are in none of our pools and have no record (other providers').
-// A status alone never captures an address of ours: whoever may patch
-// services/status could otherwise hijack any of them (CVE-2020-8554).
-func capturedVIPs(s *snapshot.Snapshot) map[snapshot.Ref][]netip.Addr {
-	out := make(map[snapshot.Ref][]netip.Addr)
+// captured are the addresses of one Service that its node catches, beside its
+// cluster IPs: sorted, without duplicates, no address in two of the lists.
+type captured struct {
+	vips     []netip.Addr // of ours: an Address record gives them to it
+	foreign  []netip.Addr // other providers', from its status
+	external []netip.Addr // spec.externalIPs, with the option
+}
+
+func (c captured) equal(o captured) bool {
+	return slices.Equal(c.vips, o.vips) && slices.Equal(c.foreign, o.foreign) && slices.Equal(c.external, o.external)
+}
+
+// capture decides which addresses each Service may capture. Of ours (recorded,
+// or in a pool) those whose Address record names it by UID, and no others: if a
+// status or spec.externalIPs were enough, whoever may patch services/status or
+// create Services could hijack any of them (CVE-2020-8554).
+func capture(s *snapshot.Snapshot, opt Options) map[snapshot.Ref]captured {
+	out := make(map[snapshot.Ref]captured)
 	for _, a := range s.Addresses {
 		if a.Deleting {
 			continue
 		}
 		for _, h := range a.Holders {
 			if svc := s.Service(h.Ref); svc != nil && svc.UID == h.UID && svc.Type == snapshot.LoadBalancer {
-				out[h.Ref] = append(out[h.Ref], a.Addr)
+				c := out[h.Ref]
+				c.vips = append(c.vips, a.Addr)
+				out[h.Ref] = c
 			}
 		}
 	}
 	for _, svc := range s.Services {
-		if svc.Type != snapshot.LoadBalancer {
-			continue
+		c := out[svc.Ref]
+		c.vips = sorted(c.vips)
+		c.foreign = sorted(foreign(s, svc))
+		if opt.ExternalIPs {
+			c.external = sorted(slices.DeleteFunc(slices.Clone(svc.ExternalIPs), func(ip netip.Addr) bool {
+				return ours(s, ip) || slices.Contains(c.foreign, ip)
+			}))
 		}
-		for _, in := range svc.Ingress {
-			if in.IP.IsValid() && !in.Proxy && !ours(s, in.IP) {
-				out[svc.Ref] = append(out[svc.Ref], in.IP)
-			}
-		}
-	}
-	for _, ips := range out {
-		slices.SortFunc(ips, netip.Addr.Compare)
+		out[svc.Ref] = c
 	}
 	return out
+}
+
+// foreign returns the addresses that another provider put in svc's status.
+func foreign(s *snapshot.Snapshot, svc *snapshot.Service) []netip.Addr {
+	var out []netip.Addr
+	if svc.Type != snapshot.LoadBalancer {
+		return nil
+	}
+	for _, in := range svc.Ingress {
+		if in.IP.IsValid() && !in.Proxy && !ours(s, in.IP) {
+			out = append(out, in.IP)
+		}
+	}
+	return out
+}
+
+func sorted(ips []netip.Addr) []netip.Addr {
+	slices.SortFunc(ips, netip.Addr.Compare)
+	return slices.Compact(ips)
 }
 
 // ours tells whether addr is recorded or in a pool.
