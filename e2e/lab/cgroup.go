@@ -120,23 +120,31 @@ func makeUnified(parent, own string) error {
 	return nil
 }
 
-// freeze stops or thaws every process of a node, its pods included.
-func freeze(name string, frozen bool) error {
-	file, value := filepath.Join(cgroupRoot, name, "cgroup.freeze"), "0"
-	if frozen {
-		value = "1"
+// freezer is the hierarchy whose groups can be frozen, the file that does it,
+// and what to write to it.
+func freezer() (dir, file, frozen, thawed string) {
+	if unified(cgroupRoot) {
+		return cgroupRoot, "cgroup.freeze", "1", "0"
 	}
-	if !unified(cgroupRoot) {
-		file, value = filepath.Join(cgroupRoot, "freezer", name, "freezer.state"), "THAWED"
-		if frozen {
-			value = "FROZEN"
-		}
+	return filepath.Join(cgroupRoot, "freezer"), "freezer.state", "FROZEN", "THAWED"
+}
+
+// freeze stops every process of the group where it stands, those of groups
+// below it included.
+func freeze(name string) error {
+	dir, file, frozen, _ := freezer()
+	return os.WriteFile(filepath.Join(dir, name, file), []byte(frozen), 0o644)
+}
+
+// thaw ends freeze for the groups with this name, which may be a pattern.
+func thaw(pattern string) error {
+	dir, file, _, thawed := freezer()
+	found, err := filepath.Glob(filepath.Join(dir, pattern, file))
+	errs := []error{err}
+	for _, path := range found {
+		errs = append(errs, os.WriteFile(path, []byte(thawed), 0o644))
 	}
-	err := os.WriteFile(file, []byte(value), 0o644)
-	if errors.Is(err, os.ErrNotExist) && !frozen {
-		return nil
-	}
-	return err
+	return errors.Join(errs...)
 }
 
 // removeCgroups removes the cgroups with this name, which may be a pattern, in

@@ -29,7 +29,7 @@ func (l *Lab) StopNode(ctx context.Context, name string) error {
 	if err := l.signal(name, syscall.SIGKILL); err != nil {
 		return err
 	}
-	if err := freeze(n.cgroup(), false); err != nil { // a frozen process dies when it thaws
+	if err := thaw(n.cgroup()); err != nil { // a frozen process dies when it thaws
 		return err
 	}
 	if err := l.stop(ctx, name); err != nil {
@@ -90,18 +90,18 @@ func (l *Lab) waitReturn(ctx context.Context, name string, began time.Time) erro
 
 // FreezeNode stops every process of a node where it stands; its kernel goes on
 // to answer and to forward. ThawNode lets them continue.
-func (l *Lab) FreezeNode(name string) error { return l.setFrozen(name, true) }
+func (l *Lab) FreezeNode(name string) error { return l.onCgroup(name, freeze) }
 
 // ThawNode ends FreezeNode.
-func (l *Lab) ThawNode(name string) error { return l.setFrozen(name, false) }
+func (l *Lab) ThawNode(name string) error { return l.onCgroup(name, thaw) }
 
-func (l *Lab) setFrozen(name string, frozen bool) error {
+func (l *Lab) onCgroup(name string, act func(string) error) error {
 	n, err := l.node(name)
 	if err != nil {
 		return err
 	}
-	if err := freeze(n.cgroup(), frozen); err != nil {
-		return fmt.Errorf("freeze %s: %w", name, err)
+	if err := act(n.cgroup()); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
 }

@@ -295,10 +295,7 @@ func Down(ctx context.Context, opt Options) error {
 }
 
 func (l *Lab) remove(ctx context.Context) error {
-	var errs []error
-	for _, n := range l.nodes {
-		errs = append(errs, freeze(n.cgroup(), false))
-	}
+	errs := []error{thaw(prefix + "*")} // a frozen process cannot die
 	names := l.records()
 	stops := make([]func(context.Context) error, len(names))
 	for i, name := range names {

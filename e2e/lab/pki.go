@@ -117,27 +117,9 @@ func (l *Lab) writePKI() error {
 	if err != nil {
 		return err
 	}
-	server, err := ca.server()
+	files, err := ca.files()
 	if err != nil {
 		return err
-	}
-	kubeletClient, err := ca.issue(certificate("kube-apiserver-kubelet-client", "system:masters"))
-	if err != nil {
-		return err
-	}
-	accounts, err := ca.issue(certificate("service-accounts"))
-	if err != nil {
-		return err
-	}
-	caKey, err := encodeKey(ca.key)
-	if err != nil {
-		return err
-	}
-	files := map[string][]byte{
-		"ca.crt": ca.pem, "ca.key": caKey,
-		"apiserver.crt": server.cert, "apiserver.key": server.key,
-		"kubelet-client.crt": kubeletClient.cert, "kubelet-client.key": kubeletClient.key,
-		"service-accounts.key": accounts.key, "service-accounts.crt": accounts.cert,
 	}
 	for name, who := range l.clients() {
 		id, err := ca.issue(certificate(who[0], who[1:]...))
@@ -152,6 +134,32 @@ func (l *Lab) writePKI() error {
 		}
 	}
 	return nil
+}
+
+// files are the authority itself and the identities of the control plane.
+func (a *authority) files() (map[string][]byte, error) {
+	key, err := encodeKey(a.key)
+	if err != nil {
+		return nil, err
+	}
+	server, err := a.server()
+	if err != nil {
+		return nil, err
+	}
+	kubeletClient, err := a.issue(certificate("kube-apiserver-kubelet-client", "system:masters"))
+	if err != nil {
+		return nil, err
+	}
+	accounts, err := a.issue(certificate("service-accounts"))
+	if err != nil {
+		return nil, err
+	}
+	return map[string][]byte{
+		"ca.crt": a.pem, "ca.key": key,
+		"apiserver.crt": server.cert, "apiserver.key": server.key,
+		"kubelet-client.crt": kubeletClient.cert, "kubelet-client.key": kubeletClient.key,
+		"service-accounts.crt": accounts.cert, "service-accounts.key": accounts.key,
+	}, nil
 }
 
 func (l *Lab) pki(name string) string { return filepath.Join(l.state.file("pki"), name) }
