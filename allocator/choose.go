@@ -17,8 +17,8 @@ func (d *decision) wish(c *claim) ([]netip.Addr, *snapshot.Refusal) {
 	return d.pick(c)
 }
 
-// target chooses what c, which holds something, is to hold: nil with why if it
-// cannot have what it asks for, something with why if it can have a part.
+// target chooses what c, which holds something, is to hold: nil if that is what
+// it holds now, with why if it cannot have what it asks for.
 func (d *decision) target(c *claim) ([]netip.Addr, *snapshot.Refusal) {
 	if len(c.req.addrs) > 0 {
 		return d.explicit(c)
@@ -41,39 +41,26 @@ func (d *decision) target(c *claim) ([]netip.Addr, *snapshot.Refusal) {
 		}
 	}
 	if c.prefer {
-		return c.wanted(), nil
+		return nil, nil
 	}
-	addrs, why := d.pick(c)
-	if why != nil {
-		return c.wanted(), why
-	}
-	return addrs, nil
+	return d.pick(c)
 }
 
 // answering returns those held addresses that answer the request: of a wanted
 // family, and in the requested pool. What fell out of its pool still counts for
 // it, or a pool that shrinks would move its holders.
 func (c *claim) answering() []netip.Addr {
-	return c.heldThat(func(s *slot) bool {
-		switch {
-		case c.req.pool == "":
-			return true
-		case s.pool == nil:
-			return s.record != nil && s.record.Pool == c.req.pool
-		}
-		return s.pool.Name == c.req.pool
-	})
-}
-
-// wanted returns the held addresses of a wanted family.
-func (c *claim) wanted() []netip.Addr {
-	return c.heldThat(func(*slot) bool { return true })
-}
-
-func (c *claim) heldThat(ok func(*slot) bool) []netip.Addr {
 	var out []netip.Addr
 	for _, s := range c.held {
-		if c.wants(snapshot.FamilyOf(s.addr)) && ok(s) {
+		in := c.req.pool == ""
+		switch {
+		case in:
+		case s.pool != nil:
+			in = s.pool.Name == c.req.pool
+		case s.record != nil:
+			in = s.record.Pool == c.req.pool
+		}
+		if in && c.wants(snapshot.FamilyOf(s.addr)) {
 			out = append(out, s.addr)
 		}
 	}

@@ -79,3 +79,19 @@ func FuzzRequest(f *testing.F) {
 		}
 	})
 }
+
+// TestHoldersMax: the next sharer after the last that a record can store gets
+// another address.
+func TestHoldersMax(t *testing.T) {
+	s := full(0)
+	for i := range holdersMax + 1 {
+		v := service(i)
+		v.Namespace, v.Annotations = "z", map[string]string{AnnotationShareKey: "K"}
+		v.Ports = []snapshot.Port{{Protocol: snapshot.TCP, Port: uint16(1 + i)}}
+		s.Services = append(s.Services, v)
+	}
+	p := Decide(s, ours)
+	if len(p.Addresses) != 2 || len(p.Addresses[0].Holders) != holdersMax || len(p.Addresses[1].Holders) != 1 {
+		t.Errorf("got %d addresses", len(p.Addresses))
+	}
+}
