@@ -163,7 +163,7 @@ func (c *conn) readTable(ctx context.Context, f *family) (*held, error) {
 			err = c.readElements(ctx, f, h, name, s)
 		}
 	}
-	slices.SortFunc(h.elements, element.compare)
+	h.elements = sortElements(h.elements)
 	return h, err
 }
 

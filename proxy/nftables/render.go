@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -201,9 +202,29 @@ func (f *family) render(t *proxy.Table, fronts []*placed) []element {
 			out = p.elements(out)
 		}
 	}
-	out = f.nodeElements(f.frontendAddrs(out, t), t)
-	slices.SortFunc(out, element.compare)
-	return slices.Compact(out)
+	return slices.Compact(sortElements(f.nodeElements(f.frontendAddrs(out, t), t)))
+}
+
+// sortElements sorts by set, key and end. The elements of one set are sorted
+// by themselves: that compares no names, and they often are in order already.
+func sortElements(elems []element) []element {
+	sets := map[string][]element{}
+	for _, e := range elems {
+		sets[e.set] = append(sets[e.set], e)
+	}
+	out := elems[:0]
+	for _, name := range slices.Sorted(maps.Keys(sets)) {
+		set := sets[name]
+		if !slices.IsSortedFunc(set, byKey) {
+			slices.SortFunc(set, byKey)
+		}
+		out = append(out, set...)
+	}
+	return out
+}
+
+func byKey(a, b element) int {
+	return cmp.Or(strings.Compare(a.key, b.key), strings.Compare(a.end, b.end))
 }
 
 // text prints an element as nft would.
