@@ -93,15 +93,15 @@ func (d *decision) explicit(c *claim) ([]netip.Addr, *snapshot.Refusal) {
 	}
 	all := true
 	for _, a := range c.req.addrs {
+		if p := d.pools.of(a); p != nil && c.req.pool != "" && p.Name != c.req.pool {
+			return nil, refuse(ConflictingRequest, "%s is in pool %s, not in the requested pool %s", a, p.Name, c.req.pool)
+		}
 		if c.holds(a) {
 			continue
 		}
 		all = false
 		if why := d.mayGive(c, a); why != nil {
 			return nil, why
-		}
-		if p := d.pools.of(a); c.req.pool != "" && p.Name != c.req.pool {
-			return nil, refuse(ConflictingRequest, "%s is in pool %s, not in the requested pool %s", a, p.Name, c.req.pool)
 		}
 	}
 	if a := c.req.addrs; len(a) == 2 && d.pools.of(a[0]) != d.pools.of(a[1]) && !all {
