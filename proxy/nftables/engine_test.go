@@ -3,10 +3,13 @@ package nftables
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -119,4 +122,72 @@ func TestMain(m *testing.M) {
 		return
 	}
 	goleak.VerifyTestMain(m)
+}
+
+// Another layout, here one with another mark, is replaced as a whole.
+func TestReplacesAnotherLayout(t *testing.T) {
+	s := newSpace(t, "layout")
+	table := everything()
+	old := New(Options{Netns: int(s.NsHandle), Mark: 0x1000})
+	t.Cleanup(old.Close)
+	sync(t, old, table)
+	e := s.engine(t)
+	if c := sync(t, e, table); !c.Rebuilt || c.Repaired {
+		t.Errorf("got %+v", c)
+	}
+	listing := s.run(t, "", "nft", "list", "ruleset")
+	if strings.Contains(listing, "0x00001000") || !strings.Contains(listing, "0x00002000") {
+		t.Error("the old rules are still there")
+	}
+	if c := sync(t, s.engine(t), table); !c.Empty() {
+		t.Errorf("again: %+v", c)
+	}
+}
+
+// Chains come with a new number of endpoints or a new timeout; those of a
+// timeout go with the last Frontend that has it.
+func TestChainsComeAndGo(t *testing.T) {
+	s := newSpace(t, "chains")
+	e := s.engine(t)
+	a := addressesOf(ip4.id)
+	chains := func() string {
+		var names []string
+		for line := range strings.Lines(s.run(t, "", "nft", "list", "table", "ip", tableName)) {
+			if name, ok := strings.CutPrefix(strings.TrimSpace(line), "chain lb-"); ok {
+				names = append(names, strings.TrimSuffix(name, " {"))
+			}
+		}
+		slices.Sort(names)
+		return strings.Join(names, " ")
+	}
+	many := a.front(proxy.ClusterIP, "tcp")
+	for i := range 40 {
+		many.Cluster = append(many.Cluster, netip.AddrPortFrom(numbered(ip4.id, 99, i), 80))
+	}
+	many.Empty = proxy.Forward
+	sync(t, e, a.table())
+	for _, step := range []struct {
+		front *proxy.Frontend
+		want  string
+	}{
+		{a.front(proxy.ClusterIP, "tcp", a.podA), "1"},
+		{a.front(proxy.ClusterIP, "tcp", a.podA, a.podB), "1 2"},
+		{sticky(a.front(proxy.ClusterIP, "tcp", a.podA), time.Minute), "1 1-sticky-60 2"},
+		{sticky(a.front(proxy.ClusterIP, "tcp", a.podA, a.podB), time.Minute), "1 1-sticky-60 2 2-sticky-60"},
+		{sticky(a.front(proxy.ClusterIP, "tcp", a.podA, a.podB), time.Hour), "1 2 2-sticky-3600"},
+		{a.front(proxy.ClusterIP, "tcp", a.podA), "1 2"},
+		{many, "1 2 40"},
+		{a.front(proxy.ClusterIP, "tcp"), "1 2 40"},
+	} {
+		table := a.table(step.front)
+		if c := sync(t, e, table); c.Rebuilt {
+			t.Errorf("%s: rebuilt", step.front)
+		}
+		if got := chains(); got != step.want {
+			t.Errorf("%s: chains %q, want %q", step.front, got, step.want)
+		}
+		if c := sync(t, s.engine(t), table); !c.Empty() {
+			t.Errorf("%s: a fresh engine had to write %+v", step.front, c)
+		}
+	}
 }

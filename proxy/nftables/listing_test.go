@@ -120,3 +120,51 @@ func sorted(listing string) string {
 	slices.Sort(words)
 	return strings.Join(words, "\n")
 }
+
+// Rules and elements print as nft prints them, so that logs, tests and nft
+// speak of the same thing; and the bytecode is the one that nft reads so.
+func TestTextIsWhatNftLists(t *testing.T) {
+	s := newSpace(t, "text")
+	e := s.engine(t)
+	table := everything()
+	sync(t, e, table)
+	for _, l := range e.layouts {
+		listing := s.run(t, "", "nft", "list", "table", l.name, tableName)
+		listed := map[string][]string{}
+		name := ""
+		for line := range strings.Lines(listing) {
+			line = strings.TrimSpace(line)
+			words := strings.Fields(line)
+			switch {
+			case len(words) == 3 && words[2] == "{":
+				name = words[0] + " " + words[1]
+			case strings.HasPrefix(line, "type ") || line == "" || line == "}":
+			case strings.HasPrefix(name, "chain "):
+				listed[name] = append(listed[name], line)
+			default:
+				listed[name] = append(listed[name], strings.Trim(strings.TrimPrefix(line, "elements = {"), " ,}"))
+			}
+		}
+		o := l.objects(e.state.shapes[l.family])
+		for _, c := range o.chains {
+			var want []string
+			for _, r := range c.rules {
+				want = append(want, r.text)
+			}
+			if got := listed["chain "+c.name]; !slices.Equal(got, want) {
+				t.Errorf("chain %s: nft lists %q, want %q", c.name, got, want)
+			}
+		}
+		spec := specs(o)
+		for _, el := range l.render(table, e.state.fronts) {
+			name := "set " + el.set
+			if spec[el.set].isMap() {
+				name = "map " + el.set
+			}
+			want := el.text(spec[el.set])
+			if !strings.Contains(strings.Join(listed[name], ", "), want) && !spec[el.set].interval {
+				t.Errorf("%s: nft lists %q, without %q", name, listed[name], want)
+			}
+		}
+	}
+}

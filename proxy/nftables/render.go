@@ -208,17 +208,27 @@ func (f *family) render(t *proxy.Table, fronts []*placed) []element {
 // sortElements sorts by set, key and end. The elements of one set are sorted
 // by themselves: that compares no names, and they often are in order already.
 func sortElements(elems []element) []element {
-	sets := map[string][]element{}
+	next := map[string]int{} // where the next element of a set goes
 	for _, e := range elems {
-		sets[e.set] = append(sets[e.set], e)
+		next[e.set]++
 	}
-	out := elems[:0]
-	for _, name := range slices.Sorted(maps.Keys(sets)) {
-		set := sets[name]
+	at := 0
+	names := slices.Sorted(maps.Keys(next))
+	for _, name := range names {
+		at, next[name] = at+next[name], at
+	}
+	out := make([]element, len(elems))
+	for _, e := range elems {
+		out[next[e.set]] = e
+		next[e.set]++
+	}
+	at = 0
+	for _, name := range names {
+		set := out[at:next[name]]
+		at = next[name]
 		if !slices.IsSortedFunc(set, byKey) {
 			slices.SortFunc(set, byKey)
 		}
-		out = append(out, set...)
 	}
 	return out
 }

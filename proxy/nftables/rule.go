@@ -118,8 +118,23 @@ func update(set string, timeout time.Duration, fields ...selector) part {
 	return func(f *family, r *rule) string {
 		text := r.load(f, fields)
 		r.add(&expr.Dynset{SrcRegKey: reg0, SetName: set, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: timeout})
-		return fmt.Sprintf("update @%s { %s timeout %ds }", set, text, int(timeout.Seconds()))
+		return fmt.Sprintf("update @%s { %s timeout %s }", set, text, nftDuration(timeout))
 	}
+}
+
+// nftDuration prints whole seconds as nft does: 1d2h3m4s without zeros.
+func nftDuration(d time.Duration) string {
+	var b strings.Builder
+	for _, unit := range []struct {
+		name string
+		of   time.Duration
+	}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}} {
+		if n := d / unit.of; n > 0 {
+			fmt.Fprintf(&b, "%d%s", n, unit.name)
+			d -= n * unit.of
+		}
+	}
+	return b.String()
 }
 
 func spread(chains []string) part {
