@@ -210,8 +210,8 @@ func merged(prefixes []netip.Prefix) []netip.Prefix {
 		b.AddPrefix(p.Masked())
 	}
 	set, err := b.IPSet()
-	if err != nil {
-		return nil // only for invalid prefixes, which hold no address
+	if err != nil || len(set.Ranges()) == 0 {
+		return nil // an error is about invalid prefixes, which hold no address
 	}
 	return set.Prefixes()
 }

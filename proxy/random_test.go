@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"reflect"
 	"testing"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -41,7 +40,6 @@ func TestMemoryDoesNotShow(t *testing.T) {
 type cluster struct {
 	r     *rand.Rand
 	world *storytest.World
-	last  *snapshot.Snapshot
 }
 
 // next changes something and returns the cluster as it is then.
@@ -56,14 +54,6 @@ func (c *cluster) next(t *testing.T) *snapshot.Snapshot {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.last != nil {
-		for i, svc := range s.Services {
-			if old := c.last.Service(svc.Ref); old != nil && reflect.DeepEqual(old, svc) {
-				s.Services[i] = old
-			}
-		}
-	}
-	c.last = s
 	return s
 }
 

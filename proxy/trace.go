@@ -13,7 +13,7 @@ type Packet struct {
 	Protocol snapshot.Protocol
 	Src      netip.Addr
 	Dst      netip.AddrPort
-	FromNode bool // sent by this node itself
+	FromNode bool // sent by this node itself; from an address among its pods' it counts as a pod's
 }
 
 // Outcome is what becomes of a Packet.
@@ -79,7 +79,7 @@ func (t *Table) match(p Packet) *Frontend {
 
 // path is the choice between a frontend's two lists, and whether to masquerade.
 func (t *Table) path(f *Frontend, p Packet) (eps []netip.AddrPort, masquerade bool) {
-	pod := !p.FromNode && contains(t.LocalPods, p.Src)
+	pod := contains(t.LocalPods, p.Src)
 	known := slices.ContainsFunc(t.LocalPods, func(r netip.Prefix) bool { return r.Addr().Is4() == p.Src.Is4() })
 	switch {
 	case f.Kind == ClusterIP:

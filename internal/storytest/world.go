@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -29,6 +30,7 @@ import (
 // An agent's dead and lacks are not in any Snapshot: Dead and Lacks tell them.
 // A Service's UID is its NAME unless said otherwise.
 type World struct {
+	last   []*snapshot.Service // of the last Snapshot
 	things map[thing]map[string]string
 }
 
@@ -122,7 +124,8 @@ func (w *World) remove(ws []string) error {
 	return nil
 }
 
-// Snapshot returns what a decision sees, sorted, all of it made anew.
+// Snapshot returns what a decision sees, sorted. A Service that did not change
+// since the last one keeps its pointer.
 func (w *World) Snapshot() (*snapshot.Snapshot, error) {
 	s := &snapshot.Snapshot{}
 	for _, id := range slices.SortedFunc(maps.Keys(w.things), thing.compare) {
@@ -133,6 +136,14 @@ func (w *World) Snapshot() (*snapshot.Snapshot, error) {
 		}
 	}
 	s.Sort()
+	for i, svc := range s.Services {
+		for _, old := range w.last {
+			if reflect.DeepEqual(old, svc) {
+				s.Services[i] = old
+			}
+		}
+	}
+	w.last = s.Services
 	return s, nil
 }
 
