@@ -55,9 +55,7 @@ func (d *decision) living(a *snapshot.Address, to []*claim) []*claim {
 // admit gives s to those of live that may keep it.
 func (d *decision) admit(s *slot, live []*claim) {
 	if len(live) > 1 {
-		slices.SortFunc(live, func(a, b *claim) int {
-			return cmp.Or(cmp.Compare(index(a.edited(s.record)), index(b.edited(s.record))), compareClaims(a, b))
-		})
+		d.rankHolders(s.record, live)
 	}
 	for _, c := range live {
 		if c.double && d.best(c, snapshot.FamilyOf(s.addr)) != s.addr {
@@ -69,6 +67,20 @@ func (d *decision) admit(s *slot, live []*claim) {
 		}
 		d.take(c, s)
 	}
+}
+
+// rankHolders sorts the holders of a shared address: who is as the record says,
+// then who can share with more of the others, then by age.
+func (d *decision) rankHolders(a *snapshot.Address, live []*claim) {
+	type group struct{ key, backend string }
+	peers := map[group]int{}
+	for _, c := range live {
+		peers[group{c.key, c.backend}]++
+	}
+	slices.SortFunc(live, func(x, y *claim) int {
+		return cmp.Or(cmp.Compare(index(x.edited(a)), index(y.edited(a))),
+			cmp.Compare(peers[group{y.key, y.backend}], peers[group{x.key, x.backend}]), compareClaims(x, y))
+	})
 }
 
 // edited tells whether c is no longer the holder that the record describes.
