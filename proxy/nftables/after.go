@@ -58,6 +58,7 @@ func (e *Engine) forgetClients(ctx context.Context) error {
 	gen, err := e.conn.generation(ctx)
 	if gen == e.state.generation+1 {
 		e.state.generation = gen // that was our own transaction
+		e.ours(gen)
 	}
 	return err
 }

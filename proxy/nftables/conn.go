@@ -29,14 +29,16 @@ type conn struct {
 	buf []byte
 }
 
-func dial(netns int) (*conn, error) {
+// dial opens a socket in a network namespace, 0 for our own, with buffers of
+// so many bytes.
+func dial(netns, buffer int) (*conn, error) {
 	nl, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: netns})
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket: %w", err)
 	}
 	c := &conn{nl: nl, seq: 1, buf: make([]byte, 64<<10)}
 	if c.raw, err = nl.SyscallConn(); err == nil {
-		err = c.setOptions()
+		err = c.setOptions(buffer)
 	}
 	if err != nil {
 		nl.Close()
@@ -45,11 +47,11 @@ func dial(netns int) (*conn, error) {
 	return c, nil
 }
 
-func (c *conn) setOptions() error {
+func (c *conn) setOptions(buffer int) error {
 	var err error
 	ctrl := c.raw.Control(func(fd uintptr) {
 		for _, opt := range []int{unix.SO_RCVBUFFORCE, unix.SO_SNDBUFFORCE} {
-			if e := unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, opt, socketBuffer); e != nil {
+			if e := unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, opt, buffer); e != nil {
 				err = fmt.Errorf("set the netlink socket's buffers: %w", explain(e))
 			}
 		}
@@ -111,6 +113,7 @@ type message struct {
 	typ, flags uint16
 	seq        uint32
 	family     byte
+	resID      uint16 // of an event: the low bits of the generation
 	data       []byte // after the nfgenmsg, or after the header for errors
 }
 
@@ -126,7 +129,7 @@ func messages(b []byte, yield func(message) error) error {
 			seq: binary.NativeEndian.Uint32(b[8:]), data: b[unix.NLMSG_HDRLEN:n],
 		}
 		if m.typ >= unix.NLMSG_MIN_TYPE && len(m.data) >= 4 {
-			m.family, m.data = m.data[0], m.data[4:]
+			m.family, m.resID, m.data = m.data[0], binary.BigEndian.Uint16(m.data[2:]), m.data[4:]
 		}
 		if err := yield(m); err != nil {
 			return err

@@ -32,8 +32,10 @@ type Engine struct {
 	opt     Options
 	layouts []layout
 	conn    *conn
+	watch   *watch // nil if it is not known to have seen everything since state
 	state   *state // as of the last successful Sync; nil before
 	left    leftover
+	reads   int // how often a Sync read everything back
 }
 
 var _ proxy.Dataplane = (*Engine)(nil)
@@ -60,6 +62,7 @@ func (e *Engine) Close() {
 		e.conn.close()
 		e.conn = nil
 	}
+	e.unwatch()
 }
 
 // connect makes sure that there is a socket.
@@ -68,7 +71,7 @@ func (e *Engine) connect() error {
 		return nil
 	}
 	var err error
-	e.conn, err = dial(e.opt.Netns)
+	e.conn, err = dial(e.opt.Netns, socketBuffer)
 	return err
 }
 
@@ -103,7 +106,7 @@ func (e *Engine) sync(ctx context.Context, t *proxy.Table) (proxy.Change, error)
 		return proxy.Change{}, err
 	}
 	s := &step{engine: e, old: e.state, now: &state{table: t, generation: gen}}
-	if e.state != nil && e.state.generation == gen {
+	if e.unchanged(gen) {
 		s.incremental()
 	} else if err := s.full(ctx); err != nil {
 		return proxy.Change{}, err
@@ -113,6 +116,9 @@ func (e *Engine) sync(ctx context.Context, t *proxy.Table) (proxy.Change, error)
 	}
 	e.state = s.now
 	e.after(ctx, s)
+	if err := e.watchFrom(ctx, e.state.generation); err != nil {
+		e.opt.Log.Debug("Could not watch the ruleset: a change by others costs a full read", "err", err)
+	}
 	return s.change, nil
 }
 
@@ -136,6 +142,8 @@ func (s *step) incremental() {
 
 // full plans from what the kernel holds.
 func (s *step) full(ctx context.Context) error {
+	s.engine.reads++
+	s.engine.unwatch()
 	kernel, gen, err := s.engine.conn.read(ctx)
 	if err != nil {
 		return err
@@ -187,12 +195,16 @@ func (s *step) commit(ctx context.Context) error {
 	if err := ctx.Err(); err != nil || empty {
 		return err
 	}
+	if s.change.Added+s.change.Deleted > manyElements || s.change.Rebuilt {
+		s.engine.unwatch()
+	}
 	if err := c.commit(b); err != nil {
 		return err
 	}
 	if s.now.generation++; s.now.generation == 0 {
 		s.now.generation++
 	}
+	s.engine.ours(s.now.generation)
 	return nil
 }
 
