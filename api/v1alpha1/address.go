@@ -59,6 +59,13 @@ type AddressSpec struct {
 	// +kubebuilder:validation:MaxLength=253
 	ShareKey string `json:"shareKey,omitempty"`
 
+	// Backend says what all holders have in common beside the key: the selector
+	// of Services with externalTrafficPolicy Local. Empty: nothing.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=16384
+	Backend string `json:"backend,omitempty"`
+
 	// Holders lists the Services that have this address, sorted by namespace
 	// and name.
 	//

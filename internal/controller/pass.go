@@ -159,11 +159,9 @@ func (p *pass) writeRecord(ctx context.Context, w recordWrite) error {
 		return p.deleteRecord(ctx, name, w.have)
 	}
 	obj := &v1alpha1.Address{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	pool := w.want.Pool
-	if pool == "" && w.have != nil {
-		pool = w.have.Pool // outside every pool: the one that it came from
-	}
-	obj.Spec = kube.FromAddress(w.want.Addr, pool, w.want.ShareKey, w.want.Holders)
+	obj.Spec = kube.FromAddress(snapshot.Address{
+		Addr: w.want.Addr, Pool: w.want.Pool, ShareKey: w.want.ShareKey, Backend: w.want.Backend, Holders: w.want.Holders,
+	})
 	var got *v1alpha1.Address
 	var err error
 	if w.have == nil {

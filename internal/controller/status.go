@@ -20,7 +20,11 @@ type news struct{ kind, reason, message string }
 // change, and the Events that tell of it.
 func wantStatus(old *corev1.Service, o allocator.Outcome, announced snapshot.Condition) (svc *corev1.Service, changed bool, events []news) {
 	svc = old.DeepCopy()
-	svc.Status.LoadBalancer.Ingress = ingress(o, old)
+	if waiting := len(o.Addrs) == 0 && o.Refusal != nil && o.Refusal.Reason == allocator.NoPool; !waiting {
+		// Without any pool, what an earlier controller wrote stays: the first pool
+		// that has the address lets its Service keep it.
+		svc.Status.LoadBalancer.Ingress = ingress(o, old)
+	}
 	set(svc, v1alpha1.ConditionAddressAssigned, assigned(o))
 	if len(o.Addrs) > 0 {
 		set(svc, v1alpha1.ConditionAnnounced, announced)

@@ -53,7 +53,7 @@ func recordWrites(plan *allocator.Plan, s *snapshot.Snapshot) map[netip.Addr]rec
 }
 
 func sameRecord(want allocator.AddressWant, have *snapshot.Address) bool {
-	return want.Pool == have.Pool && want.ShareKey == have.ShareKey &&
+	return want.Pool == have.Pool && want.ShareKey == have.ShareKey && want.Backend == have.Backend &&
 		slices.EqualFunc(want.Holders, have.Holders, func(a, b snapshot.Holder) bool {
 			return a.Ref == b.Ref && a.UID == b.UID && slices.Equal(a.Ports, b.Ports)
 		})

@@ -164,4 +164,9 @@ func TestWantStatus(t *testing.T) {
 	if _, _, events = wantStatus(fresh, nopool, loud); !slices.Equal(reasons(events), []string{"Normal NoPool"}) {
 		t.Errorf("no pool is normal: %v", events)
 	}
+	taken := fresh.DeepCopy()
+	taken.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.7"}}
+	if got, _, _ := wantStatus(taken, nopool, loud); len(got.Status.LoadBalancer.Ingress) != 1 {
+		t.Error("an address from an earlier controller is dropped before the first pool is there")
+	}
 }

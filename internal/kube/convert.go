@@ -85,7 +85,7 @@ func toAddress(a *v1alpha1.Address) *snapshot.Address {
 		return nil
 	}
 	out := &snapshot.Address{
-		Addr: addr, UID: string(a.UID), ResourceVersion: a.ResourceVersion, Pool: a.Spec.Pool, ShareKey: a.Spec.ShareKey,
+		Addr: addr, UID: string(a.UID), ResourceVersion: a.ResourceVersion, Pool: a.Spec.Pool, ShareKey: a.Spec.ShareKey, Backend: a.Spec.Backend,
 		Deleting: a.DeletionTimestamp != nil, Conflict: a.Status.Conflict,
 	}
 	for _, h := range a.Spec.Holders {
@@ -99,10 +99,10 @@ func toAddress(a *v1alpha1.Address) *snapshot.Address {
 	return out
 }
 
-// FromAddress is the Address object's spec for what is wanted of it.
-func FromAddress(addr netip.Addr, pool, shareKey string, holders []snapshot.Holder) v1alpha1.AddressSpec {
-	spec := v1alpha1.AddressSpec{Address: addr.String(), Pool: pool, ShareKey: shareKey}
-	for _, h := range holders {
+// FromAddress is the spec of the Address object of a record.
+func FromAddress(a snapshot.Address) v1alpha1.AddressSpec {
+	spec := v1alpha1.AddressSpec{Address: a.Addr.String(), Pool: a.Pool, ShareKey: a.ShareKey, Backend: a.Backend}
+	for _, h := range a.Holders {
 		held := v1alpha1.AddressHolder{Namespace: h.Namespace, Name: h.Name, UID: uidOf(h.UID)}
 		for _, p := range h.Ports {
 			held.Ports = append(held.Ports, v1alpha1.HeldPort{Protocol: corev1.Protocol(strings.ToUpper(p.Protocol.String())), Port: int32(p.Port)})
