@@ -90,8 +90,8 @@ func (p *Plan) refuse(addr netip.Addr, owner string, reason snapshot.Reason, for
 func (p Plan) Keep(next Plan) Plan {
 	var out Plan
 	for _, v := range p.Announce {
-		i := slices.IndexFunc(next.Announce, func(n VIP) bool { return n.Addr == v.Addr })
-		if i < 0 {
+		i, ok := slices.BinarySearchFunc(next.Announce, v.Addr, func(n VIP, a netip.Addr) int { return n.Addr.Compare(a) })
+		if !ok {
 			continue
 		}
 		both := slices.DeleteFunc(slices.Clone(v.Links), func(l string) bool { return !slices.Contains(next.Announce[i].Links, l) })
@@ -198,9 +198,9 @@ func usable(svc *snapshot.Service, vip netip.Addr, node string) bool {
 }
 
 // linksFor returns the names of node's links on which a is announced, sorted.
-// Without any layer-2 Announcement that selects the pool it is every link whose
-// own prefix contains the address; with some it is the union of their links,
-// where a link that is named exactly need not contain it.
+// Without any Announcement that selects the pool it is every link whose own
+// prefix contains the address; with some it is the union of the links of those
+// for layer 2, where a link that is named exactly need not contain it.
 func linksFor(in Input, node string, a *snapshot.Address, svcs []*snapshot.Service) []string {
 	st := in.state(node)
 	if st == nil {

@@ -90,7 +90,7 @@ func (w *World) do(ws []string) error {
 		return errors.New("want a kind and a name")
 	}
 	id, rest, given := thing{kind: at, name: ws[1]}, ws[2:], map[string]string{}
-	if name := kinds[at].second; name != "" && len(rest) > 0 {
+	if name := kinds[at].second; name != "" && len(rest) > 0 && !strings.Contains(rest[0], "=") {
 		given[name], rest = rest[0], rest[1:]
 	}
 	for _, word := range rest {
