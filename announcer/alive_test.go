@@ -108,3 +108,37 @@ func TestJudgeReturnsACopy(t *testing.T) {
 		t.Error("the caller's change of its copy was remembered")
 	}
 }
+
+// TestResume: a process that starts anew lists every NodeState at once, also
+// those of the dead. Who was dead stays so until he renews; the others have the
+// time to.
+func TestResume(t *testing.T) {
+	l, start := &Liveness{}, time.Unix(1_000_000, 0)
+	at := func(s int) time.Time { return start.Add(time.Duration(s) * time.Second) }
+	l.Resume(map[string]bool{"a": true, "b": false, "c": true})
+	seen := map[string]time.Time{"me": at(0), "a": at(0), "b": at(0), "c": at(0), "new": at(0)}
+	for _, step := range []struct {
+		second int
+		renew  string
+		want   string
+	}{{0, "", "a c me new"}, {5, "", "a c me new"}, {10, "a", "a c me new"}, {30, "a", "a c me new"}, {41, "a", "a me"}, {45, "b", "a b me"}, {50, "", "a b me"}} {
+		for n := range strings.FieldsSeq("me " + step.renew) {
+			seen[n] = at(step.second)
+		}
+		if got := names(l.Judge("me", seen, at(step.second))); got != step.want {
+			t.Errorf("at %d s %q are alive, want %q", step.second, got, step.want)
+		}
+	}
+}
+
+// TestResumeWithoutServer: the verdicts of the earlier process stay as long as
+// the API server is away.
+func TestResumeWithoutServer(t *testing.T) {
+	l, start := &Liveness{}, time.Unix(1_000_000, 0)
+	l.Resume(map[string]bool{"a": true, "b": false})
+	for _, d := range []time.Duration{0, time.Minute, time.Hour} {
+		if got := names(l.Judge("me", nil, start.Add(d))); got != "a me" {
+			t.Errorf("after %s %q are alive", d, got)
+		}
+	}
+}

@@ -31,6 +31,7 @@ func TestResolve(t *testing.T) {
 		{name: "all addresses, but for loopback and link-local ones", internal: "198.51.100.1", links: links, cidr: "0.0.0.0/0 ::/0",
 			want: "198.51.100.1 198.51.100.101 203.0.113.5 2001:db8::1 2001:db8::101"},
 		{name: "loopback is never served", internal: "198.51.100.1", links: links, cidr: "127.0.0.0/8 ::1/128"},
+		{name: "sorted, each once", internal: "198.51.100.101", links: links, cidr: "198.51.100.0/24", want: "198.51.100.1 198.51.100.101"},
 		{name: "an InternalIP that no link has", internal: "192.0.2.1", links: links, cidr: "192.0.2.0/24", want: "192.0.2.1"},
 		{name: "CIDRs that match nothing", internal: "198.51.100.1", links: links, cidr: "192.0.2.0/24"},
 	}
