@@ -36,7 +36,7 @@ var (
 	etcd       = program{"etcd", "go.etcd.io/etcd/server/v3", []string{"go.etcd.io/etcd/server/v3"}, stripped}
 	kubernetes = program{"kubernetes", "k8s.io/kubernetes", kubernetesCommands("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl"), kubernetesFlags}
 	kubeProxy  = program{"kubernetes", "k8s.io/kubernetes", kubernetesCommands("kube-proxy"), kubernetesFlags}
-	coredns    = program{"coredns", "github.com/coredns/coredns", []string{"github.com/coredns/coredns"}, stripped}
+	coredns    = program{"coredns", "github.com/coredns/coredns", []string{"github.com/fairlead/fairlead/e2e/programs/coredns"}, stripped}
 	helm       = program{"helm", "helm.sh/helm/v4", []string{"helm.sh/helm/v4/cmd/helm"}, stripped}
 )
 
@@ -83,10 +83,11 @@ func (b builder) build(ctx context.Context, programs ...program) (map[string]str
 	return paths, nil
 }
 
-// entry is the directory of p in the cache. A change of its go.mod is a new
+// entry is the directory of p in the cache. Any change of its module is a new
 // entry.
 func (b builder) entry(p program) (dir, version string, err error) {
-	mod, err := os.ReadFile(filepath.Join(b.source, "programs", p.name, "go.mod"))
+	source := filepath.Join(b.source, "programs", p.name)
+	mod, err := os.ReadFile(filepath.Join(source, "go.mod"))
 	if err != nil {
 		return "", "", err
 	}
@@ -94,8 +95,29 @@ func (b builder) entry(p program) (dir, version string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	key := fmt.Sprintf("%s-%s-%x", p.name, version, sha256.Sum256(mod))
-	return filepath.Join(b.cache, "programs", key[:len(key)-64+12]), version, nil
+	key, err := hashFiles(source)
+	if err != nil {
+		return "", "", err
+	}
+	return filepath.Join(b.cache, "programs", fmt.Sprintf("%s-%s-%.12s", p.name, version, key)), version, nil
+}
+
+// hashFiles is a hash, in hex, of the names and contents of a directory's
+// files.
+func hashFiles(dir string) (string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return "", err
+	}
+	hash := sha256.New()
+	for _, e := range entries {
+		content, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(hash, "%s %x\n", e.Name(), sha256.Sum256(content))
+	}
+	return fmt.Sprintf("%x", hash.Sum(nil)), nil
 }
 
 // required finds the version of a module in a go.mod.
