@@ -3,6 +3,7 @@ package nftables
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -174,4 +175,23 @@ func TestAffinityPurge(t *testing.T) {
 			t.Errorf("%d clients remembered without a Service", n)
 		}
 	})
+}
+
+// A set that is full remembers nobody new, but everybody is served.
+func TestFullAffinitySetStillForwards(t *testing.T) {
+	l := newLab(t)
+	a := addressesOf(ip4.id)
+	f := sticky(a.front(proxy.VIP, "tcp", a.podA), time.Hour)
+	sync(t, l.engine, a.table(f))
+	small := strings.ReplaceAll(l.node.run(t, "", "nft", "list", "table", "ip", tableName), "size 65535", "size 1")
+	l.node.run(t, "delete table ip fairlead\n"+small, "nft", "-f", "-")
+	for _, src := range []netip.Addr{a.client, a.client2, a.client, a.client2} {
+		got := l.client.outcome("tcp", a.address(f), netip.AddrPortFrom(src, 0), patient)
+		if got != "podA "+a.nodeOnA.String() {
+			t.Errorf("from %s: %q", src, got)
+		}
+	}
+	if n := affinityElements(t, l); n != 1 {
+		t.Errorf("%d clients remembered, want 1", n)
+	}
 }

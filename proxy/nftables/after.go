@@ -11,19 +11,18 @@ import (
 // that went. What could not be cleaned stays here until the next Sync.
 type leftover struct {
 	clients []stale
-	flows   bool               // some flow may be stale
-	gone    map[proxy.Key]bool // Frontends that went, with their flows
+	flows   map[proxy.Key]bool // Frontends, also former ones, with flows that may be stale
 }
 
 // after cleans up behind a Sync that succeeded. A failure is no failure of the
 // Sync, because the Table is in force: it is logged and tried again next time.
 func (e *Engine) after(ctx context.Context, s *step) {
 	left := &e.left
-	if left.gone == nil {
-		left.gone = map[proxy.Key]bool{}
+	if left.flows == nil {
+		left.flows = map[proxy.Key]bool{}
 	}
 	left.clients = append(left.clients, staleClients(s.changes)...)
-	left.flows = udpChanges(s.changes, left.gone) || left.flows
+	udpChanges(s.changes, left.flows)
 	if len(left.clients) > 0 {
 		if err := e.forgetClients(ctx); err != nil {
 			e.opt.Log.Warn("Could not forget the clients of removed endpoints, will try again", "err", err)
@@ -32,18 +31,26 @@ func (e *Engine) after(ctx context.Context, s *step) {
 			left.clients = nil
 		}
 	}
-	if !left.flows {
-		return
+	if len(left.flows) > 0 {
+		if err := e.endFlows(ctx); err != nil {
+			e.opt.Log.Warn("Could not end UDP flows to removed endpoints, will try again", "err", err)
+			e.Close()
+		} else {
+			left.flows = nil
+		}
 	}
-	n, err := deleteFlows(e.opt.Netns, func(f flow) bool { return staleFlow(f, s.now.table, left.gone) })
-	if err != nil {
-		e.opt.Log.Warn("Could not end UDP flows to removed endpoints, will try again", "err", err)
-		return
+}
+
+// endFlows ends the stale flows to left.flows.
+func (e *Engine) endFlows(ctx context.Context) error {
+	if err := e.connect(); err != nil {
+		return err
 	}
-	left.flows, left.gone = false, nil
+	n, err := e.conn.endFlows(ctx, e.state.table, e.left.flows)
 	if n > 0 {
 		e.opt.Log.Debug("Ended UDP flows to removed endpoints", "flows", n)
 	}
+	return err
 }
 
 // forgetClients purges left.clients.

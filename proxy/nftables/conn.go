@@ -144,13 +144,13 @@ var errInterrupted = errors.New("the ruleset changed while it was read")
 
 // get sends one request and passes every reply to yield. With dump it reads
 // until the end of the dump.
-func (c *conn) get(ctx context.Context, msg uint16, family byte, dump bool, attrs func(*batch), yield func(message) error) error {
+func (c *conn) get(ctx context.Context, typ uint16, family byte, dump bool, attrs func(*batch), yield func(message) error) error {
 	b := &batch{table: tableName, seq: c.seq, requests: map[uint32]*request{}}
 	flags := uint16(0)
 	if dump {
 		flags = unix.NLM_F_DUMP
 	}
-	end := b.message(nft(msg), flags, family, "get")
+	end := b.message(typ, flags, family, "get")
 	attrs(b)
 	end()
 	seq := c.seq

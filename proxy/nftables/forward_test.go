@@ -231,3 +231,46 @@ func TestRemovedEndpointGetsNoNewConnection(t *testing.T) {
 		}
 	})
 }
+
+// While endpoints, their number and the affinity change all the time, every new
+// connection is answered by some endpoint.
+func TestNoConnectionFailsWhileTheTableChanges(t *testing.T) {
+	l := newLab(t)
+	each(t, func(t *testing.T, a addressing, network string) {
+		tables := []*proxy.Table{
+			a.table(a.front(proxy.VIP, network, a.podA, a.podB, a.remote)),
+			a.table(a.front(proxy.VIP, network, a.podA)),
+			a.table(sticky(a.front(proxy.VIP, network, a.podA, a.podB), time.Hour)),
+			a.table(a.front(proxy.VIP, network, a.podB, a.remote)),
+			a.table(sticky(a.front(proxy.VIP, network, a.remote), time.Minute)),
+		}
+		sync(t, l.engine, tables[0])
+		stop, asked := make(chan struct{}), make(chan int)
+		go func() {
+			n := 0
+			for ; ; n++ {
+				select {
+				case <-stop:
+					asked <- n
+					return
+				default:
+				}
+				// A UDP datagram that is dropped on its way is asked again, as a TCP SYN is.
+				got := "nothing"
+				for tries := 0; got == "nothing" && tries < 3; tries++ {
+					got = l.client.outcome(network, netip.AddrPortFrom(a.vip, 80), netip.AddrPort{}, patient)
+				}
+				if got == "nothing" || got == "refused" {
+					t.Errorf("connection %d: %s", n, got)
+				}
+			}
+		}()
+		for i := range 400 {
+			sync(t, l.engine, tables[i%len(tables)])
+		}
+		close(stop)
+		if n := <-asked; n < 50 {
+			t.Logf("only %d connections in that time", n)
+		}
+	})
+}

@@ -98,7 +98,7 @@ func (c chain) held() heldChain {
 // namespace, ours or not, increases.
 func (c *conn) generation(ctx context.Context) (uint32, error) {
 	var gen uint32
-	err := c.get(ctx, unix.NFT_MSG_GETGEN, unix.AF_UNSPEC, false, func(*batch) {}, func(m message) error {
+	err := c.get(ctx, nft(unix.NFT_MSG_GETGEN), unix.AF_UNSPEC, false, func(*batch) {}, func(m message) error {
 		gen = number(attribute(m.data, unix.NFTA_GEN_ID))
 		return nil
 	})
@@ -139,7 +139,7 @@ func (c *conn) read(ctx context.Context) (map[*family]*held, uint32, error) {
 
 func (c *conn) readTable(ctx context.Context, f *family) (*held, error) {
 	h := &held{sets: map[string]heldSet{}, chains: map[string]heldChain{}}
-	err := c.get(ctx, unix.NFT_MSG_GETTABLE, f.nf, false,
+	err := c.get(ctx, nft(unix.NFT_MSG_GETTABLE), f.nf, false,
 		func(b *batch) { b.str(unix.NFTA_TABLE_NAME, b.table) },
 		func(m message) error {
 			h.exists = true
@@ -168,7 +168,7 @@ func (c *conn) readTable(ctx context.Context, f *family) (*held, error) {
 }
 
 func (c *conn) readSets(ctx context.Context, f *family, h *held) error {
-	return c.get(ctx, unix.NFT_MSG_GETSET, f.nf, true,
+	return c.get(ctx, nft(unix.NFT_MSG_GETSET), f.nf, true,
 		func(b *batch) { b.str(unix.NFTA_SET_TABLE, tableName) },
 		func(m message) error {
 			var name string
@@ -200,7 +200,7 @@ func (c *conn) readSets(ctx context.Context, f *family, h *held) error {
 }
 
 func (c *conn) readChains(ctx context.Context, f *family, h *held) error {
-	return c.get(ctx, unix.NFT_MSG_GETCHAIN, f.nf, true, func(*batch) {}, func(m message) error {
+	return c.get(ctx, nft(unix.NFT_MSG_GETCHAIN), f.nf, true, func(*batch) {}, func(m message) error {
 		if cstring(attribute(m.data, unix.NFTA_CHAIN_TABLE)) != tableName {
 			return nil
 		}
@@ -218,7 +218,7 @@ func (c *conn) readChains(ctx context.Context, f *family, h *held) error {
 }
 
 func (c *conn) readRules(ctx context.Context, f *family, h *held) error {
-	return c.get(ctx, unix.NFT_MSG_GETRULE, f.nf, true,
+	return c.get(ctx, nft(unix.NFT_MSG_GETRULE), f.nf, true,
 		func(b *batch) { b.str(unix.NFTA_RULE_TABLE, tableName) },
 		func(m message) error {
 			if cstring(attribute(m.data, unix.NFTA_RULE_TABLE)) != tableName {
@@ -240,7 +240,7 @@ func (c *conn) readElements(ctx context.Context, f *family, h *held, name string
 	first := len(h.elements)
 	ranges := s.flags&unix.NFT_SET_INTERVAL != 0 && s.flags&setConcat == 0
 	var ends []bool
-	err := c.get(ctx, unix.NFT_MSG_GETSETELEM, f.nf, true,
+	err := c.get(ctx, nft(unix.NFT_MSG_GETSETELEM), f.nf, true,
 		func(b *batch) {
 			b.str(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)
 			b.str(unix.NFTA_SET_ELEM_LIST_SET, name)
