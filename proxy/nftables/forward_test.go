@@ -265,7 +265,7 @@ func TestNoConnectionFailsWhileTheTableChanges(t *testing.T) {
 				}
 			}
 		}()
-		for i := range 400 {
+		for i := range 150 {
 			sync(t, l.engine, tables[i%len(tables)])
 		}
 		close(stop)
