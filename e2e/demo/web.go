@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/fairlead/fairlead/e2e/lab"
@@ -48,7 +49,7 @@ func deploy(ctx context.Context, l *lab.Lab, root string, step *lab.Step) (Servi
 	}
 	step.Waiting("EXTERNAL-IP")
 	if _, err := l.Kubectl(ctx, "wait", "--for=jsonpath={.status.loadBalancer.ingress[0].ip}", "service/web", "--timeout=1m"); err != nil {
-		return s, fmt.Errorf("the Service got no EXTERNAL-IP: %w", err)
+		return s, fmt.Errorf("the Service got no EXTERNAL-IP; its conditions: %s: %w", conditions(ctx, l), err)
 	}
 	s, err := readService(ctx, l)
 	if err != nil {
@@ -56,6 +57,15 @@ func deploy(ctx context.Context, l *lab.Lab, root string, step *lab.Step) (Servi
 	}
 	step.Waiting("%s to answer with all pods", s.ExternalIP)
 	return s, settle(ctx, l, s)
+}
+
+// conditions is what fairlead says of the Service, on one line.
+func conditions(ctx context.Context, l *lab.Lab) string {
+	out, err := l.Kubectl(ctx, "get", "service", "web", "--output=jsonpath={range .status.conditions[*]}{.type}={.status} ({.reason}: {.message}) {end}")
+	if err != nil || len(out) == 0 {
+		return "none"
+	}
+	return strings.TrimSpace(string(out))
 }
 
 func startVisitor(ctx context.Context, l *lab.Lab) error {
