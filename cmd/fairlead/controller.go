@@ -38,11 +38,12 @@ Events. Several replicas may run; the one that holds the Lease acts.`,
 		if err != nil {
 			return err
 		}
+		reg := registry()
+		access.Written = controller.CountWrites(reg)
 		clients, err := kube.Connect(*access)
 		if err != nil {
 			return err
 		}
-		reg := registry()
 		c := controller.New(controller.Config{Clients: clients, Options: opt, Log: log, Metrics: reg, Identity: identity, Namespace: namespace})
 		serveHealth, err := server.Listen(health, controllerHealth(c))
 		if err != nil {

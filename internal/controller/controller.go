@@ -1,3 +1,6 @@
+// Package controller makes the allocator's Plan true in the API: Address
+// records, finalizers, Service status and conditions, pool counters, Events.
+// One of its replicas, the leader, acts.
 package controller
 
 import (
@@ -15,11 +18,12 @@ import (
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
-	"k8s.io/client-go/tools/record"
+	toolsrecord "k8s.io/client-go/tools/record"
 
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/reconcile"
+	"github.com/fairlead/fairlead/internal/record"
 )
 
 // Lease is the name of the Lease that the leader holds.
@@ -40,9 +44,10 @@ type Config struct {
 type Controller struct {
 	Config
 	Store    *kube.Store
-	Recorder record.EventRecorder
+	Recorder toolsrecord.EventRecorder
 	loop     *reconcile.Loop
 	metrics  *metrics
+	writer   *record.Writer
 	acting   sync.Mutex // a lost Lease's last step ends before the next one's first
 }
 
@@ -51,6 +56,7 @@ func New(cfg Config) *Controller {
 	c := &Controller{Config: cfg, loop: reconcile.New("controller", cfg.Log), metrics: newMetrics(cfg.Metrics)}
 	c.loop.Coalesce, c.loop.Resync = 20*time.Millisecond, time.Minute
 	c.Store = kube.NewStore(cfg.Clients, c.loop.Wake)
+	c.writer = &record.Writer{Clients: cfg.Clients, Store: c.Store, Log: cfg.Log}
 	return c
 }
 
@@ -60,7 +66,7 @@ func (c *Controller) Ready() bool { return c.Store.Synced() }
 // Run follows the cluster and, while it leads, acts, until ctx ends. Losing the
 // Lease stops the acting only.
 func (c *Controller) Run(ctx context.Context) error {
-	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
+	broadcaster := toolsrecord.NewBroadcaster(toolsrecord.WithContext(ctx))
 	defer broadcaster.Shutdown()
 	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: c.Clients.Kube.CoreV1().Events("")})
 	c.Recorder = broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "fairlead-controller"})

@@ -1,7 +1,10 @@
 package controller
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -12,6 +15,8 @@ type metrics struct {
 	decide   prometheus.Histogram
 	services *prometheus.GaugeVec
 	pools    *prometheus.GaugeVec
+	refusals *prometheus.CounterVec
+	waited   prometheus.Histogram
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -29,9 +34,17 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		pools: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "fairlead_pool_addresses", Help: "Addresses of a pool by family and state (total, assigned, free).",
 		}, []string{"pool", "ip_family", "state"}),
+		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "fairlead_controller_refusals_total", Help: "Warnings told to the owners of Services, by reason; one that lasts counts once.",
+		}, []string{"reason"}),
+		waited: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "fairlead_controller_assignment_duration_seconds",
+			Help:    "Time from the creation of a Service, which Kubernetes notes in whole seconds, to its first address in the status.",
+			Buckets: []float64{1, 2, 3, 5, 10, 15, 30, 60, 300, 3600},
+		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.leading, m.decide, m.services, m.pools)
+		reg.MustRegister(m.leading, m.decide, m.services, m.pools, m.refusals, m.waited)
 	}
 	return m
 }
@@ -59,4 +72,28 @@ func (m *metrics) count(pool string, family snapshot.Family, c snapshot.PoolCoun
 	m.pools.WithLabelValues(pool, family.String(), "total").Set(float64(c.Total))
 	m.pools.WithLabelValues(pool, family.String(), "assigned").Set(float64(c.Assigned))
 	m.pools.WithLabelValues(pool, family.String(), "free").Set(float64(c.Free))
+}
+
+// written takes note of a status that was written.
+func (m *metrics) written(old, now *corev1.Service) {
+	if len(old.Status.LoadBalancer.Ingress) == 0 && len(now.Status.LoadBalancer.Ingress) > 0 {
+		m.waited.Observe(time.Since(now.CreationTimestamp.Time).Seconds())
+	}
+}
+
+// told takes note of an Event. Only Warnings have the allocator's reasons.
+func (m *metrics) told(e news) {
+	if e.kind == corev1.EventTypeWarning {
+		m.refusals.WithLabelValues(e.reason).Inc()
+	}
+}
+
+// CountWrites registers the counter of API writes and returns what adds to it:
+// see kube.Access.
+func CountWrites(reg prometheus.Registerer) func(verb, resource string) {
+	writes := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "fairlead_controller_api_writes_total", Help: "Writes that the API server answered, by verb and resource.",
+	}, []string{"verb", "resource"})
+	reg.MustRegister(writes)
+	return func(verb, resource string) { writes.WithLabelValues(verb, resource).Inc() }
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -16,7 +17,7 @@ import (
 
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/record"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -30,49 +31,38 @@ type pass struct {
 	*Controller
 	snap   *snapshot.Snapshot
 	plan   *allocator.Plan
-	writes map[netip.Addr]recordWrite
+	writes map[netip.Addr]record.Write
 	once   map[netip.Addr]func() error // each record is written once, by the first Service that needs it
 	by     map[netip.Addr][]string     // who announces
-	failed map[snapshot.Ref]bool       // Services whose part of the first round failed
+	failed map[snapshot.Ref]bool       // Services whose part of an earlier round failed
 }
 
 func (c *Controller) apply(ctx context.Context, s *snapshot.Snapshot, plan *allocator.Plan) error {
-	p := &pass{Controller: c, snap: s, plan: plan, writes: recordWrites(plan, s), by: announcers(s)}
+	p := &pass{
+		Controller: c, snap: s, plan: plan, writes: record.Writes(plan, s), by: record.Announcers(s), failed: map[snapshot.Ref]bool{},
+	}
 	p.once = make(map[netip.Addr]func() error, len(p.writes))
 	for addr, w := range p.writes {
-		p.once[addr] = sync.OnceValue(func() error { return p.writeRecord(ctx, w) })
+		p.once[addr] = sync.OnceValue(func() error { return c.writer.Record(ctx, w) })
 	}
-	var first, second []allocator.Outcome
-	for _, o := range plan.Services {
-		if p.takes(o) {
-			second = append(second, o)
-		} else {
-			first = append(first, o)
-		}
+	var errs []error
+	for _, round := range record.Rounds(plan, p.writes) {
+		errs = append(errs, p.services(ctx, round)...)
 	}
-	errs, failed := p.services(ctx, first)
-	p.failed = failed
-	more, _ := p.services(ctx, second)
-	errs = append(errs, more...)
 	errs = append(errs, p.leftovers()...)
 	for _, svc := range toClean(s, c.Options) {
 		errs = append(errs, p.clean(ctx, svc))
 	}
-	errs = append(errs, p.pools(ctx)...)
-	errs = append(errs, p.forgetNodes(ctx)...)
+	errs = append(errs, c.writer.Pools(ctx, s, plan)...)
+	errs = append(errs, c.writer.ForgetNodes(ctx, s)...)
 	return errors.Join(errs...)
 }
 
-// takes tells whether o's records are taken from other holders.
-func (p *pass) takes(o allocator.Outcome) bool {
-	return slices.ContainsFunc(o.Addrs, func(a netip.Addr) bool { return len(p.writes[a].losers) > 0 })
-}
-
-// services makes outcomes true, some at a time.
-func (p *pass) services(ctx context.Context, outcomes []allocator.Outcome) (errs []error, failed map[snapshot.Ref]bool) {
-	failed = map[snapshot.Ref]bool{}
+// services makes the outcomes of one round true, some at a time.
+func (p *pass) services(ctx context.Context, round []allocator.Outcome) (errs []error) {
+	failed := map[snapshot.Ref]bool{}
 	var mu sync.Mutex
-	each(outcomes, func(o allocator.Outcome) {
+	each(round, func(o allocator.Outcome) {
 		if err := p.service(ctx, o); err != nil {
 			mu.Lock()
 			defer mu.Unlock()
@@ -80,7 +70,8 @@ func (p *pass) services(ctx context.Context, outcomes []allocator.Outcome) (errs
 			failed[o.Ref] = true
 		}
 	})
-	return errs, failed
+	maps.Copy(p.failed, failed)
+	return errs
 }
 
 func (p *pass) service(ctx context.Context, o allocator.Outcome) error {
@@ -95,11 +86,14 @@ func (p *pass) service(ctx context.Context, o allocator.Outcome) error {
 		}
 		return err
 	}
-	want, changed, events := wantStatus(p.Store.Service(o.Ref), o, announced(p.by, o.Addrs))
+	if obj = p.Store.Service(o.Ref); obj == nil {
+		return nil
+	}
+	want, changed, events := wantStatus(obj, o, record.Announced(p.by, o.Addrs))
 	if !changed {
 		return nil
 	}
-	return p.writeStatus(ctx, want, events)
+	return p.writeStatus(ctx, obj, want, events)
 }
 
 // hold makes sure of the finalizer and the records.
@@ -116,7 +110,7 @@ func (p *pass) hold(ctx context.Context, svc *snapshot.Service, obj *corev1.Serv
 		}
 	}
 	for _, addr := range o.Addrs {
-		for _, l := range p.writes[addr].losers {
+		for _, l := range p.writes[addr].Losers {
 			if p.failed[l.Ref] {
 				return fmt.Errorf("address %s: %s does not hold its new address yet", addr, l.Ref)
 			}
@@ -137,7 +131,7 @@ func (p *pass) leftovers() []error {
 	var errs []error
 	rest := make([]netip.Addr, 0, len(p.once))
 	for addr, w := range p.writes {
-		blocked := slices.ContainsFunc(w.losers, func(l snapshot.Holder) bool { return p.failed[l.Ref] })
+		blocked := slices.ContainsFunc(w.Losers, func(l snapshot.Holder) bool { return p.failed[l.Ref] })
 		if !blocked {
 			rest = append(rest, addr)
 		}
@@ -153,45 +147,7 @@ func (p *pass) leftovers() []error {
 	return errs
 }
 
-func (p *pass) writeRecord(ctx context.Context, w recordWrite) error {
-	name := v1alpha1.AddressName(w.addr())
-	if w.want == nil {
-		return p.deleteRecord(ctx, name, w.have)
-	}
-	obj := &v1alpha1.Address{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	obj.Spec = kube.FromAddress(snapshot.Address{
-		Addr: w.want.Addr, Pool: w.want.Pool, ShareKey: w.want.ShareKey, Backend: w.want.Backend, Holders: w.want.Holders,
-	})
-	var got *v1alpha1.Address
-	var err error
-	if w.have == nil {
-		got, err = p.Clients.Addresses.Create(ctx, obj, metav1.CreateOptions{})
-	} else {
-		obj.UID, obj.ResourceVersion = types.UID(w.have.UID), w.have.ResourceVersion
-		got, err = p.Clients.Addresses.Update(ctx, obj, metav1.UpdateOptions{})
-	}
-	if err != nil {
-		return fmt.Errorf("record of %s: %w", w.want.Addr, err)
-	}
-	p.Store.Written(got)
-	p.Log.Info("address recorded", "address", w.want.Addr, "holders", w.want.Holders)
-	return nil
-}
-
-func (p *pass) deleteRecord(ctx context.Context, name string, have *snapshot.Address) error {
-	uid := types.UID(have.UID)
-	err := p.Clients.Addresses.Delete(ctx, name, metav1.DeleteOptions{
-		Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &have.ResourceVersion},
-	})
-	if err != nil && !apierrors.IsNotFound(err) {
-		return fmt.Errorf("free %s: %w", have.Addr, err)
-	}
-	p.Store.Removed(&v1alpha1.Address{ObjectMeta: metav1.ObjectMeta{Name: name}})
-	p.Log.Info("address freed", "address", have.Addr)
-	return nil
-}
-
-func (p *pass) writeStatus(ctx context.Context, want *corev1.Service, events []news) error {
+func (p *pass) writeStatus(ctx context.Context, old, want *corev1.Service, events []news) error {
 	got, err := p.Clients.Kube.CoreV1().Services(want.Namespace).UpdateStatus(ctx, want, metav1.UpdateOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil
@@ -200,7 +156,9 @@ func (p *pass) writeStatus(ctx context.Context, want *corev1.Service, events []n
 		return fmt.Errorf("write status: %w", err)
 	}
 	p.Store.Written(got)
+	p.metrics.written(old, got)
 	for _, e := range events {
+		p.metrics.told(e)
 		p.Recorder.Event(got, e.kind, e.reason, e.message)
 	}
 	return nil
@@ -232,8 +190,7 @@ func (p *pass) clean(ctx context.Context, svc *snapshot.Service) error {
 		return nil
 	}
 	for addr, w := range p.writes {
-		lost := slices.ContainsFunc(w.losers, func(l snapshot.Holder) bool { return l.UID == svc.UID })
-		if !lost {
+		if !w.Takes(svc.UID) {
 			continue
 		}
 		if err := p.once[addr](); err != nil {
@@ -241,7 +198,7 @@ func (p *pass) clean(ctx context.Context, svc *snapshot.Service) error {
 		}
 	}
 	if want, changed := clearedStatus(obj); changed && !svc.Deleting {
-		if err := p.writeStatus(ctx, want, []news{{corev1.EventTypeNormal, "DeletedLoadBalancer", "Deleted load balancer"}}); err != nil {
+		if err := p.writeStatus(ctx, obj, want, []news{{corev1.EventTypeNormal, "DeletedLoadBalancer", "Deleted load balancer"}}); err != nil {
 			return fmt.Errorf("service %s: %w", svc.Ref, err)
 		}
 		obj = p.Store.Service(svc.Ref)

@@ -6,10 +6,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/record"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -23,14 +23,9 @@ func wantStatus(old *corev1.Service, o allocator.Outcome, announced snapshot.Con
 	if waiting := len(o.Addrs) == 0 && o.Refusal != nil && o.Refusal.Reason == allocator.NoPool; !waiting {
 		// Without any pool, what an earlier controller wrote stays: the first pool
 		// that has the address lets its Service keep it.
-		svc.Status.LoadBalancer.Ingress = ingress(o, old)
+		svc.Status.LoadBalancer.Ingress = record.Ingress(o, old)
 	}
-	set(svc, v1alpha1.ConditionAddressAssigned, assigned(o))
-	if len(o.Addrs) > 0 {
-		set(svc, v1alpha1.ConditionAnnounced, announced)
-	} else {
-		meta.RemoveStatusCondition(&svc.Status.Conditions, v1alpha1.ConditionAnnounced)
-	}
+	record.SetConditions(svc, o, announced)
 	if equality.Semantic.DeepEqual(old.Status, svc.Status) {
 		return old, false, nil
 	}
@@ -41,32 +36,8 @@ func wantStatus(old *corev1.Service, o allocator.Outcome, announced snapshot.Con
 func clearedStatus(old *corev1.Service) (svc *corev1.Service, changed bool) {
 	svc = old.DeepCopy()
 	svc.Status.LoadBalancer = corev1.LoadBalancerStatus{}
-	meta.RemoveStatusCondition(&svc.Status.Conditions, v1alpha1.ConditionAddressAssigned)
-	meta.RemoveStatusCondition(&svc.Status.Conditions, v1alpha1.ConditionAnnounced)
+	record.ClearConditions(svc)
 	return svc, !equality.Semantic.DeepEqual(old.Status, svc.Status)
-}
-
-// ingress is what the status is to name: the outcome's addresses and nothing
-// else; the ports' statuses of an entry that stays are kept.
-func ingress(o allocator.Outcome, old *corev1.Service) []corev1.LoadBalancerIngress {
-	mode := corev1.LoadBalancerIPModeVIP
-	var out []corev1.LoadBalancerIngress
-	for _, a := range o.Addrs {
-		entry := corev1.LoadBalancerIngress{IP: a.String(), IPMode: &mode}
-		for _, was := range old.Status.LoadBalancer.Ingress {
-			if was.IP == entry.IP {
-				entry.Ports = was.Ports
-			}
-		}
-		out = append(out, entry)
-	}
-	return out
-}
-
-func set(svc *corev1.Service, kind string, c snapshot.Condition) {
-	meta.SetStatusCondition(&svc.Status.Conditions, metav1.Condition{
-		Type: kind, Status: metav1.ConditionStatus(c.Status), Reason: c.Reason, Message: c.Message, ObservedGeneration: svc.Generation,
-	})
 }
 
 // tell lists the Events of a status change. Waiting because there is no pool at
@@ -76,7 +47,7 @@ func tell(old, now *corev1.Service, o allocator.Outcome) []news {
 	if !slices.Equal(ips(old), ips(now)) {
 		switch {
 		case len(ips(now)) > 0:
-			out = append(out, news{corev1.EventTypeNormal, "EnsuredLoadBalancer", "Ensured load balancer: " + assigned(o).Message})
+			out = append(out, news{corev1.EventTypeNormal, "EnsuredLoadBalancer", "Ensured load balancer: " + record.Assigned(o).Message})
 			for _, w := range o.Warnings {
 				out = append(out, news{corev1.EventTypeWarning, string(w.Reason), w.Message})
 			}
@@ -85,7 +56,7 @@ func tell(old, now *corev1.Service, o allocator.Outcome) []news {
 		}
 	}
 	was := meta.FindStatusCondition(old.Status.Conditions, v1alpha1.ConditionAddressAssigned)
-	if r := o.Refusal; r != nil && (was == nil || was.Reason != string(r.Reason) || was.Message != assigned(o).Message) {
+	if r := o.Refusal; r != nil && (was == nil || was.Reason != string(r.Reason) || was.Message != record.Assigned(o).Message) {
 		kind := corev1.EventTypeWarning
 		if r.Reason == allocator.NoPool || r.Reason == allocator.NoClusterIP {
 			kind = corev1.EventTypeNormal

@@ -4,13 +4,16 @@
 package kube
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
 	"sync/atomic"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/gentype"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -24,15 +27,29 @@ type Access struct {
 	Kubeconfig string   // a file; "" means the pod's own service account
 	Servers    []string // https URLs that are tried in turn instead of the configured one
 	UserAgent  string
+	// Written, if given, is told every write that the API server answered: the
+	// verb as RBAC spells it and the resource, such as "services/status".
+	Written func(verb, resource string)
+}
+
+// Objects is the client of one cluster-scoped kind.
+type Objects[T, L any] interface {
+	Get(context.Context, string, metav1.GetOptions) (T, error)
+	List(context.Context, metav1.ListOptions) (L, error)
+	Watch(context.Context, metav1.ListOptions) (watch.Interface, error)
+	Create(context.Context, T, metav1.CreateOptions) (T, error)
+	Update(context.Context, T, metav1.UpdateOptions) (T, error)
+	UpdateStatus(context.Context, T, metav1.UpdateOptions) (T, error)
+	Delete(context.Context, string, metav1.DeleteOptions) error
 }
 
 // Clients are the typed clients of one process.
 type Clients struct {
 	Kube          kubernetes.Interface
-	Pools         *gentype.ClientWithList[*v1alpha1.AddressPool, *v1alpha1.AddressPoolList]
-	Addresses     *gentype.ClientWithList[*v1alpha1.Address, *v1alpha1.AddressList]
-	Announcements *gentype.ClientWithList[*v1alpha1.Announcement, *v1alpha1.AnnouncementList]
-	NodeStates    *gentype.ClientWithList[*v1alpha1.NodeState, *v1alpha1.NodeStateList]
+	Pools         Objects[*v1alpha1.AddressPool, *v1alpha1.AddressPoolList]
+	Addresses     Objects[*v1alpha1.Address, *v1alpha1.AddressList]
+	Announcements Objects[*v1alpha1.Announcement, *v1alpha1.AnnouncementList]
+	NodeStates    Objects[*v1alpha1.NodeState, *v1alpha1.NodeStateList]
 }
 
 // Connect makes Clients. It does not talk to the API server yet.
@@ -42,12 +59,22 @@ func Connect(a Access) (*Clients, error) {
 		return nil, fmt.Errorf("API access: %w", err)
 	}
 	cfg.UserAgent = a.UserAgent
-	cfg.QPS, cfg.Burst = 1000, 2000 // the API server's own fairness limits us
 	if len(a.Servers) > 0 {
 		if err := inTurn(cfg, a.Servers); err != nil {
 			return nil, err
 		}
 	}
+	if a.Written != nil {
+		cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return &writes{next: next, tell: a.Written} })
+	}
+	return FromConfig(cfg)
+}
+
+// FromConfig makes Clients for an API server that is already known. It leaves
+// cfg as it is.
+func FromConfig(cfg *rest.Config) (*Clients, error) {
+	cfg = rest.CopyConfig(cfg)
+	cfg.QPS, cfg.Burst = 1000, 2000 // the API server's own fairness limits us
 	core, err := kubernetes.NewForConfig(protobuf(cfg))
 	if err != nil {
 		return nil, fmt.Errorf("API client: %w", err)

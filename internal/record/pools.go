@@ -1,4 +1,4 @@
-package controller
+package record
 
 import (
 	"context"
@@ -13,15 +13,15 @@ import (
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// pools writes the counters and conditions of the pools where they changed.
-func (p *pass) pools(ctx context.Context) []error {
+// Pools writes the counters and conditions of the pools where they changed.
+func (r *Writer) Pools(ctx context.Context, s *snapshot.Snapshot, plan *allocator.Plan) []error {
 	var errs []error
-	for _, o := range p.plan.Pools {
-		pool := p.snap.Pool(o.Name)
+	for _, o := range plan.Pools {
+		pool := s.Pool(o.Name)
 		if pool == nil || samePool(pool, o) {
 			continue
 		}
-		if err := p.writePool(ctx, o); err != nil && !apierrors.IsNotFound(err) {
+		if err := r.pool(ctx, o); err != nil && !apierrors.IsNotFound(err) {
 			errs = append(errs, fmt.Errorf("pool %s: %w", o.Name, err))
 		}
 	}
@@ -33,8 +33,8 @@ func samePool(have *snapshot.Pool, want allocator.PoolOutcome) bool {
 		have.Conditions[v1alpha1.ConditionConflicting] == want.Conflicting
 }
 
-func (p *pass) writePool(ctx context.Context, o allocator.PoolOutcome) error {
-	obj, err := p.Clients.Pools.Get(ctx, o.Name, metav1.GetOptions{})
+func (r *Writer) pool(ctx context.Context, o allocator.PoolOutcome) error {
+	obj, err := r.Clients.Pools.Get(ctx, o.Name, metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
@@ -46,22 +46,22 @@ func (p *pass) writePool(ctx context.Context, o allocator.PoolOutcome) error {
 			Type: kind, Status: metav1.ConditionStatus(c.Status), Reason: c.Reason, Message: c.Message, ObservedGeneration: o.Status.ObservedGeneration,
 		})
 	}
-	got, err := p.Clients.Pools.UpdateStatus(ctx, obj, metav1.UpdateOptions{})
+	got, err := r.Clients.Pools.UpdateStatus(ctx, obj, metav1.UpdateOptions{})
 	if err != nil {
 		return err
 	}
-	p.Store.Written(got)
+	r.Store.Written(got)
 	return nil
 }
 
-// forgetNodes deletes the NodeStates of nodes that are gone.
-func (p *pass) forgetNodes(ctx context.Context) []error {
+// ForgetNodes deletes the NodeStates of nodes that are gone.
+func (r *Writer) ForgetNodes(ctx context.Context, s *snapshot.Snapshot) []error {
 	var errs []error
-	for _, st := range p.snap.NodeStates {
-		if p.snap.Node(st.Node) != nil {
+	for _, st := range s.NodeStates {
+		if s.Node(st.Node) != nil {
 			continue
 		}
-		err := p.Clients.NodeStates.Delete(ctx, st.Node, metav1.DeleteOptions{})
+		err := r.Clients.NodeStates.Delete(ctx, st.Node, metav1.DeleteOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
 			errs = append(errs, fmt.Errorf("node state %s: %w", st.Node, err))
 		}

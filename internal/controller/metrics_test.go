@@ -1,0 +1,59 @@
+package controller
+
+import (
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead/fairlead/allocator"
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// TestMetrics fills every metric once and holds their names and help texts to
+// Prometheus' conventions.
+func TestMetrics(t *testing.T) {
+	reg := prometheus.NewPedanticRegistry()
+	m := newMetrics(reg)
+	CountWrites(reg)("update", "services/status")
+	m.decide.Observe(0.001)
+	m.plan(&allocator.Plan{
+		Services: []allocator.Outcome{{Ref: web}, {Refusal: &snapshot.Refusal{Reason: allocator.PoolExhausted}}},
+		Pools:    []allocator.PoolOutcome{{Name: "lan", Status: snapshot.PoolStatus{IPv4: snapshot.PoolCount{Total: 4, Assigned: 1, Free: 3}}}},
+	})
+	m.told(news{corev1.EventTypeWarning, string(allocator.PoolExhausted), "no free address"})
+	m.told(news{corev1.EventTypeNormal, "EnsuredLoadBalancer", "well"})
+	made := &corev1.Service{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(time.Now().Add(-4 * time.Second))}}
+	served := made.DeepCopy()
+	served.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}
+	m.written(made, served)
+	m.written(served, served)
+
+	problems, err := testutil.GatherAndLint(reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+	if n := testutil.ToFloat64(m.refusals.WithLabelValues("PoolExhausted")); n != 1 || testutil.CollectAndCount(m.refusals) != 1 {
+		t.Errorf("%v refusals for an exhausted pool, %d reasons", n, testutil.CollectAndCount(m.refusals))
+	}
+	if n := testutil.CollectAndCount(m.pools); n != 3 {
+		t.Errorf("%d series for a pool of one family, want total, assigned and free", n)
+	}
+	families, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "fairlead_controller_assignment_duration_seconds" {
+			if h := f.GetMetric()[0].GetHistogram(); h.GetSampleCount() != 1 || h.GetSampleSum() < 4 || h.GetSampleSum() > 60 {
+				t.Errorf("one Service got an address after 4 s; noted: %v", h)
+			}
+		}
+	}
+}

@@ -1,0 +1,91 @@
+package record
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead/fairlead/allocator"
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// Announcers lists, for every address, who announces it according to the
+// NodeStates, in the order of their names.
+func Announcers(s *snapshot.Snapshot) map[netip.Addr][]string {
+	out := map[netip.Addr][]string{}
+	for _, n := range s.NodeStates {
+		for _, a := range n.Announces {
+			out[a.Addr] = append(out[a.Addr], fmt.Sprintf("%s by %s on %s (%s)", a.Addr, n.Node, a.Link, a.MAC))
+		}
+	}
+	return out
+}
+
+// Announced is the condition fairlead.io/Announced of a Service that holds addrs.
+func Announced(by map[netip.Addr][]string, addrs []netip.Addr) snapshot.Condition {
+	var loud, silent []string
+	for _, addr := range addrs {
+		loud = append(loud, by[addr]...)
+		if len(by[addr]) == 0 {
+			silent = append(silent, addr.String())
+		}
+	}
+	if len(silent) > 0 {
+		return snapshot.Condition{Status: "False", Reason: "NotAnnounced", Message: "no node announces " + strings.Join(silent, ", ")}
+	}
+	return snapshot.Condition{Status: "True", Reason: "Announced", Message: strings.Join(loud, "; ")}
+}
+
+// Assigned is the condition fairlead.io/AddressAssigned of an outcome.
+func Assigned(o allocator.Outcome) snapshot.Condition {
+	texts := make([]string, len(o.Addrs))
+	for i, a := range o.Addrs {
+		texts[i] = a.String()
+	}
+	held := strings.Join(texts, ", ")
+	switch {
+	case len(o.Addrs) == 0 && o.Refusal != nil:
+		return snapshot.Condition{Status: "False", Reason: string(o.Refusal.Reason), Message: o.Refusal.Message}
+	case o.Refusal != nil:
+		return snapshot.Condition{Status: "True", Reason: string(o.Refusal.Reason), Message: "keeps " + held + ": " + o.Refusal.Message}
+	case outside(o) != nil:
+		return snapshot.Condition{Status: "True", Reason: string(allocator.OutsidePools), Message: outside(o).Message}
+	}
+	return snapshot.Condition{Status: "True", Reason: "Assigned", Message: held + " from pool " + o.Pool}
+}
+
+func outside(o allocator.Outcome) *snapshot.Refusal {
+	for i := range o.Warnings {
+		if o.Warnings[i].Reason == allocator.OutsidePools {
+			return &o.Warnings[i]
+		}
+	}
+	return nil
+}
+
+// SetConditions makes svc's conditions those of o.
+func SetConditions(svc *corev1.Service, o allocator.Outcome, announced snapshot.Condition) {
+	set(svc, v1alpha1.ConditionAddressAssigned, Assigned(o))
+	if len(o.Addrs) > 0 {
+		set(svc, v1alpha1.ConditionAnnounced, announced)
+	} else {
+		meta.RemoveStatusCondition(&svc.Status.Conditions, v1alpha1.ConditionAnnounced)
+	}
+}
+
+// ClearConditions takes our conditions from svc.
+func ClearConditions(svc *corev1.Service) {
+	meta.RemoveStatusCondition(&svc.Status.Conditions, v1alpha1.ConditionAddressAssigned)
+	meta.RemoveStatusCondition(&svc.Status.Conditions, v1alpha1.ConditionAnnounced)
+}
+
+func set(svc *corev1.Service, kind string, c snapshot.Condition) {
+	meta.SetStatusCondition(&svc.Status.Conditions, metav1.Condition{
+		Type: kind, Status: metav1.ConditionStatus(c.Status), Reason: c.Reason, Message: c.Message, ObservedGeneration: svc.Generation,
+	})
+}

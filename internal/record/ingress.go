@@ -1,0 +1,32 @@
+package record
+
+import (
+	"net/netip"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/fairlead/fairlead/allocator"
+)
+
+// Ingress is what a Service's status is to name: the outcome's addresses and
+// nothing else; the ports' statuses of an entry that stays are kept.
+func Ingress(o allocator.Outcome, old *corev1.Service) []corev1.LoadBalancerIngress {
+	mode := corev1.LoadBalancerIPModeVIP
+	var out []corev1.LoadBalancerIngress
+	for _, a := range o.Addrs {
+		entry := corev1.LoadBalancerIngress{IP: a.String(), IPMode: &mode}
+		for _, was := range old.Status.LoadBalancer.Ingress {
+			if was.IP == entry.IP {
+				entry.Ports = was.Ports
+			}
+		}
+		out = append(out, entry)
+	}
+	return out
+}
+
+// Names tells whether svc's status names addr.
+func Names(svc *corev1.Service, addr netip.Addr) bool {
+	return slices.ContainsFunc(svc.Status.LoadBalancer.Ingress, func(in corev1.LoadBalancerIngress) bool { return in.IP == addr.String() })
+}
