@@ -18,7 +18,8 @@ import (
 // them. It is not safe for concurrent use.
 type Builder struct {
 	services      map[snapshot.Ref]*corev1.Service
-	slices        map[snapshot.Ref]map[string]*discoveryv1.EndpointSlice
+	slices        map[snapshot.Ref]map[string]*discoveryv1.EndpointSlice // by Service, then name
+	owners        map[snapshot.Ref]snapshot.Ref                          // the Service of every slice that is held
 	built         map[snapshot.Ref]*snapshot.Service
 	dirty         map[snapshot.Ref]bool
 	nodes         kind[snapshot.Node]
@@ -33,7 +34,8 @@ type Builder struct {
 // NewBuilder makes an empty Builder.
 func NewBuilder() *Builder {
 	return &Builder{
-		services: map[snapshot.Ref]*corev1.Service{}, slices: map[snapshot.Ref]map[string]*discoveryv1.EndpointSlice{},
+		services: map[snapshot.Ref]*corev1.Service{},
+		slices:   map[snapshot.Ref]map[string]*discoveryv1.EndpointSlice{}, owners: map[snapshot.Ref]snapshot.Ref{},
 		built: map[snapshot.Ref]*snapshot.Service{}, dirty: map[snapshot.Ref]bool{},
 		nodes: kind[snapshot.Node]{}, namespaces: kind[snapshot.Namespace]{}, pools: kind[snapshot.Pool]{},
 		addresses: kind[snapshot.Address]{}, announcements: kind[snapshot.Announcement]{}, nodeStates: kind[snapshot.NodeState]{},
@@ -76,37 +78,41 @@ func (b *Builder) Set(obj any) bool {
 	return false
 }
 
-// Delete takes obj out and tells whether the next Snapshot may differ.
+// Delete takes obj out and tells whether the next Snapshot may differ. It leaves
+// another object of the same name, which was made after it, alone.
 func (b *Builder) Delete(obj any) bool {
 	switch o := obj.(type) {
 	case *corev1.Service:
+		old, ok := b.services[refOf(o)]
+		if !ok || old.UID != o.UID {
+			return false
+		}
 		delete(b.services, refOf(o))
 		b.dirty[refOf(o)] = true
+		return true
 	case *discoveryv1.EndpointSlice:
-		ref := owner(o)
-		delete(b.slices[ref], o.Name)
-		if len(b.slices[ref]) == 0 {
-			delete(b.slices, ref)
+		old := b.slice(o)
+		if old == nil || old.UID != o.UID {
+			return false
 		}
-		b.dirty[ref] = true
+		b.dropSlice(refOf(o))
+		return true
 	case *corev1.Node:
-		delete(b.nodes, o.Name)
+		return b.nodes.remove(o)
 	case *corev1.Namespace:
-		delete(b.namespaces, o.Name)
+		return b.namespaces.remove(o)
 	case *networkingv1.ServiceCIDR:
-		delete(b.serviceCIDRs, o.Name)
+		return b.serviceCIDRs.remove(o)
 	case *v1alpha1.AddressPool:
-		delete(b.pools, o.Name)
+		return b.pools.remove(o)
 	case *v1alpha1.Announcement:
-		delete(b.announcements, o.Name)
+		return b.announcements.remove(o)
 	case *v1alpha1.NodeState:
-		delete(b.nodeStates, o.Name)
+		return b.nodeStates.remove(o)
 	case *v1alpha1.Address:
-		delete(b.addresses, o.Name)
-	default:
-		return false
+		return b.addresses.remove(o)
 	}
-	return true
+	return false
 }
 
 // Service returns the API object of one Service, or nil. It must not be changed.
@@ -146,23 +152,41 @@ func (b *Builder) rebuild(ref snapshot.Ref) {
 	}
 }
 
+// setSlice takes a slice in, or out of its Service's endpoints if its labels say
+// that it is of none (any more) or of a headless one.
 func (b *Builder) setSlice(sl *discoveryv1.EndpointSlice) bool {
-	if _, headless := sl.Labels[corev1.IsHeadlessService]; headless {
-		return b.Delete(sl)
+	old := b.slice(sl)
+	if old != nil && old.UID == sl.UID && older(sl, old) {
+		return false
+	}
+	if old != nil {
+		b.dropSlice(refOf(sl))
 	}
 	ref := owner(sl)
-	if ref.Name == "" {
-		return false
+	if _, headless := sl.Labels[corev1.IsHeadlessService]; headless || ref.Name == "" {
+		return old != nil
 	}
 	if b.slices[ref] == nil {
 		b.slices[ref] = map[string]*discoveryv1.EndpointSlice{}
 	}
-	if old := b.slices[ref][sl.Name]; old != nil && old.UID == sl.UID && older(sl, old) {
-		return false
-	}
-	b.slices[ref][sl.Name] = sl
+	b.slices[ref][sl.Name], b.owners[refOf(sl)] = sl, ref
 	b.dirty[ref] = true
 	return true
+}
+
+// slice returns the version of sl that is held, or nil.
+func (b *Builder) slice(sl *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
+	return b.slices[b.owners[refOf(sl)]][sl.Name]
+}
+
+func (b *Builder) dropSlice(name snapshot.Ref) {
+	ref := b.owners[name]
+	delete(b.owners, name)
+	delete(b.slices[ref], name.Name)
+	if len(b.slices[ref]) == 0 {
+		delete(b.slices, ref)
+	}
+	b.dirty[ref] = true
 }
 
 // kind holds the values of one cluster-scoped kind by name.
@@ -184,6 +208,15 @@ func (k kind[T]) set(obj metav1.Object, value *T) bool {
 	}
 	k[obj.GetName()] = held[T]{obj: obj, value: value}
 	return !same
+}
+
+func (k kind[T]) remove(obj metav1.Object) bool {
+	old, ok := k[obj.GetName()]
+	if !ok || old.obj.GetUID() != obj.GetUID() {
+		return false
+	}
+	delete(k, obj.GetName())
+	return true
 }
 
 func (k kind[T]) values() []*T {

@@ -44,18 +44,23 @@ func parseRange(text string) (netipx.IPRange, error) {
 	case isRange:
 		return parseFromTo(text, from, to)
 	case strings.Contains(text, "/"):
-		p, err := netip.ParsePrefix(text)
-		if err != nil {
+		p, err := netip.ParsePrefix(strings.TrimSpace(text))
+		switch {
+		case err != nil:
 			return netipx.IPRange{}, fmt.Errorf("%q is no CIDR", text)
-		}
-		if p != p.Masked() {
+		case p.Addr().Is4In6():
+			return netipx.IPRange{}, mapped(text)
+		case p != p.Masked():
 			return netipx.IPRange{}, fmt.Errorf("%q has host bits set: write %s", text, p.Masked())
 		}
 		return netipx.RangeOfPrefix(p), nil
 	}
-	a, err := netip.ParseAddr(text)
-	if err != nil {
+	a, err := netip.ParseAddr(strings.TrimSpace(text))
+	switch {
+	case err != nil || a.Zone() != "":
 		return netipx.IPRange{}, fmt.Errorf("%q is no address, CIDR or range", text)
+	case a.Is4In6():
+		return netipx.IPRange{}, mapped(text)
 	}
 	return netipx.IPRangeFrom(a, a), nil
 }
@@ -64,12 +69,19 @@ func parseFromTo(text, from, to string) (netipx.IPRange, error) {
 	a, errA := netip.ParseAddr(strings.TrimSpace(from))
 	b, errB := netip.ParseAddr(strings.TrimSpace(to))
 	switch {
-	case errA != nil || errB != nil:
+	case errA != nil || errB != nil || a.Zone() != "" || b.Zone() != "":
 		return netipx.IPRange{}, fmt.Errorf("%q is no range of addresses", text)
+	case a.Is4In6() || b.Is4In6():
+		return netipx.IPRange{}, mapped(text)
 	case a.Is4() != b.Is4():
 		return netipx.IPRange{}, fmt.Errorf("%q mixes IPv4 and IPv6", text)
 	case b.Less(a):
 		return netipx.IPRange{}, fmt.Errorf("%q is reversed", text)
 	}
 	return netipx.IPRangeFrom(a, b), nil
+}
+
+// mapped refuses IPv4 in IPv6's clothes, which no packet carries.
+func mapped(text string) error {
+	return fmt.Errorf("%q is IPv4 written as IPv6: write it as IPv4", text)
 }

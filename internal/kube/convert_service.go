@@ -85,9 +85,10 @@ func addresses(out *snapshot.Service, s *corev1.Service) {
 	}
 }
 
-// toEndpoints makes the union of all slices of one Service. Ports without a
-// number are passed over; of two entries with the same address and port the one
-// that is not terminating counts.
+// toEndpoints makes the union of all slices of one Service. Ports without a name
+// or a number are passed over; of two entries with the same address and port the
+// one counts that is not terminating, is ready, serves and has a node, in this
+// order.
 func toEndpoints(all []*discoveryv1.EndpointSlice) []snapshot.Endpoint {
 	var out []snapshot.Endpoint
 	for _, sl := range all {
@@ -100,7 +101,7 @@ func toEndpoints(all []*discoveryv1.EndpointSlice) []snapshot.Endpoint {
 				continue
 			}
 			for _, p := range sl.Ports {
-				if p.Name == nil || p.Port == nil || *p.Port == 0 {
+				if p.Name == nil || p.Port == nil || *p.Port < 1 || *p.Port > 65535 {
 					continue
 				}
 				out = append(out, toEndpoint(ip, p, ep))
@@ -145,13 +146,22 @@ func isTrue(b *bool, or bool) bool {
 	return *b
 }
 
+// compareEndpoints is a total order, so that it does not matter in which order
+// the slices come.
 func compareEndpoints(a, b snapshot.Endpoint) int {
-	terminating := func(e snapshot.Endpoint) int {
-		if e.Terminating {
-			return 1
-		}
-		return 0
-	}
 	return cmp.Or(cmp.Compare(a.PortName, b.PortName), cmp.Compare(a.Protocol, b.Protocol), a.Addr.Compare(b.Addr),
-		terminating(a)-terminating(b), cmp.Compare(a.Node, b.Node))
+		last(a.Terminating, b.Terminating), last(!a.Ready, !b.Ready), last(!a.Serving, !b.Serving), last(a.Node == "", b.Node == ""),
+		cmp.Compare(a.Node, b.Node), cmp.Compare(a.Zone, b.Zone),
+		slices.Compare(a.ZoneHints, b.ZoneHints), slices.Compare(a.NodeHints, b.NodeHints))
+}
+
+// last sorts those of which something is true behind the others.
+func last(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
 }

@@ -1,0 +1,100 @@
+package kube
+
+import (
+	"fmt"
+	"reflect"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+func TestToNode(t *testing.T) {
+	n := toNode(&corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: "a", Labels: map[string]string{corev1.LabelTopologyZone: "east"}, DeletionTimestamp: &metav1.Time{}},
+		Spec:       corev1.NodeSpec{PodCIDRs: []string{"10.001.1.0/24", "fd00:1::/64", "nonsense"}, PodCIDR: "10.9.9.0/24", Unschedulable: true, Taints: []corev1.Taint{{Key: "z"}, {Key: "b"}}},
+		Status: corev1.NodeStatus{
+			Addresses: []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: "a"}, {Type: corev1.NodeExternalIP, Address: "203.0.113.1"},
+				{Type: corev1.NodeInternalIP, Address: "198.51.100.9"}, {Type: corev1.NodeInternalIP, Address: "198.51.100.1"}},
+			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}, {Type: corev1.NodeNetworkUnavailable, Status: corev1.ConditionUnknown}},
+		},
+	})
+	if got, want := fmt.Sprintln(n.InternalIPs, n.PodCIDRs, n.Taints, n.Zone), "[198.51.100.9 198.51.100.1] [10.1.1.0/24 fd00:1::/64] [b z] east\n"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if !n.Ready || n.NetworkUnavail || !n.Unschedulable || !n.Deleting {
+		t.Errorf("got %+v", n)
+	}
+	silent := toNode(&corev1.Node{Spec: corev1.NodeSpec{PodCIDR: "10.9.9.0/24"}, Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionUnknown}}}})
+	if silent.Ready || fmt.Sprint(silent.PodCIDRs) != "[10.9.9.0/24]" {
+		t.Errorf("got %+v", silent)
+	}
+}
+
+func TestToSelector(t *testing.T) {
+	labels := map[string]string{"app": "web", "tier": "front"}
+	in := func(op metav1.LabelSelectorOperator, key string, values ...string) *metav1.LabelSelector {
+		return &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: key, Operator: op, Values: values}}}
+	}
+	tests := []struct {
+		name     string
+		selector *metav1.LabelSelector
+		want     bool
+	}{
+		{"none", nil, true},
+		{"empty", &metav1.LabelSelector{}, true},
+		{"labels", &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web", "tier": "front"}}, true},
+		{"another value", &metav1.LabelSelector{MatchLabels: map[string]string{"app": "db"}}, false},
+		{"a missing label", &metav1.LabelSelector{MatchLabels: map[string]string{"zone": ""}}, false},
+		{"in", in(metav1.LabelSelectorOpIn, "app", "db", "web"), true},
+		{"in others", in(metav1.LabelSelectorOpIn, "app", "db"), false},
+		{"in, missing", in(metav1.LabelSelectorOpIn, "zone", ""), false},
+		{"not in", in(metav1.LabelSelectorOpNotIn, "app", "db"), true},
+		{"not in itself", in(metav1.LabelSelectorOpNotIn, "app", "web"), false},
+		{"not in, missing", in(metav1.LabelSelectorOpNotIn, "zone", "x"), true},
+		{"exists", in(metav1.LabelSelectorOpExists, "app"), true},
+		{"exists, missing", in(metav1.LabelSelectorOpExists, "zone"), false},
+		{"does not exist", in(metav1.LabelSelectorOpDoesNotExist, "zone"), true},
+		{"does not exist, there", in(metav1.LabelSelectorOpDoesNotExist, "app"), false},
+		{"an operator that is none", in("Near", "app", "web"), false},
+		{"labels and expressions", &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"},
+			MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "tier", Operator: metav1.LabelSelectorOpDoesNotExist}}}, false},
+	}
+	for _, tt := range tests {
+		if got := toSelector(tt.selector).Matches(labels); got != tt.want {
+			t.Errorf("%s: got %t", tt.name, got)
+		}
+	}
+}
+
+// TestAddressThereAndBack: what is written of a record is read as it was.
+func TestAddressThereAndBack(t *testing.T) {
+	want := &snapshot.Address{Pool: "lan", ShareKey: "k", Backend: "b", UID: "u", ResourceVersion: "7", Conflict: "02:00:00:00:00:01", Holders: []snapshot.Holder{
+		{Ref: snapshot.Ref{Namespace: "a", Name: "z"}, UID: "1", Ports: []snapshot.HeldPort{{Protocol: snapshot.TCP, Port: 80}, {Protocol: snapshot.UDP, Port: 53}}},
+		{Ref: snapshot.Ref{Namespace: "b", Name: "a"}, UID: "2", Ports: []snapshot.HeldPort{{Protocol: snapshot.SCTP, Port: 9}}},
+	}}
+	want.Addr, _ = snapshot.ParseAddr("2001:db8::10")
+	spec := FromAddress(*want)
+	spec.Holders[0], spec.Holders[1] = spec.Holders[1], spec.Holders[0]
+	got := toAddress(&v1alpha1.Address{ObjectMeta: metav1.ObjectMeta{UID: "u", ResourceVersion: "7"}, Spec: spec, Status: v1alpha1.AddressStatus{Conflict: want.Conflict}})
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if bad := toAddress(&v1alpha1.Address{Spec: v1alpha1.AddressSpec{Address: "nonsense"}}); bad != nil {
+		t.Errorf("nonsense was read as %+v", bad)
+	}
+}
+
+func TestToNodeState(t *testing.T) {
+	n := toNodeState(&v1alpha1.NodeState{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Status: v1alpha1.NodeStateStatus{
+		Engine: v1alpha1.EngineState{InSync: true}, Draining: true, Links: []v1alpha1.NodeLink{{Name: "eth0", Prefixes: []string{"192.0.2.5/24"}}},
+		Announces: []v1alpha1.AnnouncedAddress{{Address: "192.0.2.10", Link: "eth0"}, {Address: "nonsense"}},
+	}})
+	// The host bits stay: they are the node's own address.
+	if got := fmt.Sprintln(n.Node, n.InSync, n.Draining, n.Links[0].Prefixes, len(n.Announces)); got != "a true true [192.0.2.5/24] 1\n" {
+		t.Errorf("got %s", got)
+	}
+}
