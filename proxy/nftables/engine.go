@@ -181,8 +181,6 @@ func (e *Engine) drifted(kernel map[*family]*held, last *state) bool {
 // commit writes the plans in one transaction, or nothing if there is nothing.
 func (s *step) commit(ctx context.Context) error {
 	s.now.shapes, s.now.specs = map[*family]shape{}, map[*family]map[string]setSpec{}
-	c := s.engine.conn
-	b := newBatch(c.seq, s.now.generation)
 	empty := true
 	for _, p := range s.plans {
 		s.now.shapes[p.family], s.now.specs[p.family] = p.shape, p.specs
@@ -190,7 +188,6 @@ func (s *step) commit(ctx context.Context) error {
 		s.change.Deleted += len(p.delta.del)
 		s.change.Rebuilt = s.change.Rebuilt || p.create || p.replace || p.rebuilt() && p.delta.empty()
 		empty = empty && p.empty()
-		p.write(b)
 	}
 	if err := ctx.Err(); err != nil || empty {
 		return err
@@ -198,14 +195,35 @@ func (s *step) commit(ctx context.Context) error {
 	if s.change.Added+s.change.Deleted > manyElements || s.change.Rebuilt {
 		s.engine.unwatch()
 	}
+	grown, err := s.transact((*plan).grow)
+	if err == nil {
+		_, err = s.transact((*plan).write)
+	}
+	if err != nil && grown {
+		s.engine.state = nil // there are chains that it does not know of
+	}
+	return err
+}
+
+// transact commits what write appends to a batch for each plan, if anything.
+func (s *step) transact(write func(*plan, *batch) bool) (bool, error) {
+	c := s.engine.conn
+	b := newBatch(c.seq, s.now.generation)
+	wrote := false
+	for _, p := range s.plans {
+		wrote = write(p, b) || wrote
+	}
+	if !wrote {
+		return false, nil
+	}
 	if err := c.commit(b); err != nil {
-		return err
+		return false, err
 	}
 	if s.now.generation++; s.now.generation == 0 {
 		s.now.generation++
 	}
 	s.engine.ours(s.now.generation)
-	return nil
+	return true, nil
 }
 
 // Dump implements proxy.Dataplane.

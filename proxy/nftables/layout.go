@@ -162,7 +162,7 @@ func (l layout) natChains() []chain {
 		}},
 		{chainCluster, nil, []rule{
 			l.rule(notIn(setKeepSource, saddr), setMark(l.mark)),
-			l.rule(vmap(variant{}.frontends(), daddr, proto, dport)),
+			l.toFrontends(variant{}), l.toFrontends(variant{}),
 		}},
 		{"prerouting", hookDNATIn, []rule{l.rule(jump(chainServices))}},
 		{"output", hookDNATOut, []rule{l.rule(jump(chainServices))}},
@@ -185,15 +185,22 @@ func (l layout) externalChains(v variant) []chain {
 	return []chain{
 		{extCluster, nil, []rule{
 			l.rule(setMark(l.mark)),
-			l.rule(vmap(v.frontends(), v.selectors()...)),
+			l.toFrontends(v), l.toFrontends(v),
 		}},
 		{extLocal, nil, []rule{
 			l.rule(in(setLocalPods, saddr), vmap(v.frontends(), v.selectors()...)),
+			l.rule(in(setLocalPods, saddr), vmap(v.frontends(), v.selectors()...)),
 			l.rule(sourceIsOurs(), goTo(extCluster)),
-			l.rule(vmap(variant{v.nodePort, true}.frontends(), v.selectors()...)),
+			l.toFrontends(variant{v.nodePort, true}), l.toFrontends(variant{v.nodePort, true}),
 		}},
 	}
 }
+
+// toFrontends looks the Frontend up. Its users have the rule twice: a packet
+// that looks while a transaction replaces the element sees the old generation
+// of the map, from which the old element is gone already. The second look sees
+// the new one; without it the packet would be refused as for an undefined port.
+func (l layout) toFrontends(v variant) rule { return l.rule(vmap(v.frontends(), v.selectors()...)) }
 
 func (l layout) filterChains() []chain {
 	return []chain{
@@ -218,13 +225,15 @@ func (l layout) masqueradeChains() []chain {
 	}}}
 }
 
-// slotChain sends to slot i. A packet whose Frontend loses that slot while it
-// is on its way goes to slot 0; and nowhere rather than on without NAT, because
-// its conntrack entry would then keep every retry from being translated.
+// slotChain sends to slot i, looking twice as toFrontends does. A packet whose
+// Frontend loses that slot while it is on its way goes to slot 0; and nowhere
+// rather than on without NAT, because its conntrack entry would then keep every
+// retry from being translated.
 func (l layout) slotChain(v variant, i int) chain {
-	c := chain{name: v.slot(i), rules: []rule{l.rule(dnat(v.ep(i), v.selectors()...))}}
+	own, first := l.rule(dnat(v.ep(i), v.selectors()...)), l.rule(dnat(v.ep(0), v.selectors()...))
+	c := chain{name: v.slot(i), rules: []rule{own, own}}
 	if i > 0 {
-		c.rules = append(c.rules, l.rule(dnat(v.ep(0), v.selectors()...)))
+		c.rules = append(c.rules, first)
 	}
 	c.rules = append(c.rules, l.rule(drop()))
 	return c

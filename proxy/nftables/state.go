@@ -61,6 +61,7 @@ type plan struct {
 	addSets   []setSpec
 	addChains []chain
 	specs     map[string]setSpec // of the sets in delta
+	grown     bool               // addSets and addChains were written already
 	delta     delta
 	shape     shape // afterwards
 }

@@ -6,20 +6,25 @@ import (
 
 // write appends a plan to a batch: objects before what refers to them, and
 // elements are deleted before they are added, because a changed one is both.
-func (p *plan) write(b *batch) {
+// It tells whether there was anything.
+func (p *plan) write(b *batch) bool {
+	before := len(b.requests)
 	if p.replace {
 		b.deleteTable(p.family)
 	}
 	if p.replace || p.create {
 		b.addTable(p.family, p.comment)
 	}
-	b.addObjects(p.family, objects{p.addSets, p.addChains})
+	if !p.grown {
+		b.addObjects(p.family, objects{p.addSets, p.addChains})
+	}
 	p.writeElements(b, unix.NFT_MSG_DELSETELEM, p.delta.del)
 	p.writeElements(b, unix.NFT_MSG_NEWSETELEM, p.delta.add)
 	b.deleteChains(p.family, p.delChains)
 	for _, name := range p.delSets {
 		b.deleteSet(p.family, name)
 	}
+	return len(b.requests) > before
 }
 
 func (b *batch) addObjects(f *family, o objects) {
@@ -50,4 +55,17 @@ func (p *plan) writeElements(b *batch, msg uint16, elems []element) {
 		b.elements(p.family, msg, spec, elems[:n])
 		elems = elems[n:]
 	}
+}
+
+// grow appends the objects that a table that exists lacks, and tells whether
+// there are any. They go into a transaction of their own: a packet that is in
+// the rules of one generation and follows an element of the next into a new
+// chain finds it empty.
+func (p *plan) grow(b *batch) bool {
+	if p.create || p.replace || len(p.addSets)+len(p.addChains) == 0 {
+		return false
+	}
+	b.addObjects(p.family, objects{p.addSets, p.addChains})
+	p.grown = true
+	return true
 }
