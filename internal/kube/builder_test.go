@@ -142,6 +142,12 @@ func TestBuilderService(t *testing.T) {
 	if b.Delete(other) || b.Snapshot().Service(web) == nil {
 		t.Error("the end of another object of that name deleted it")
 	}
+	again := newService("db", "3", "10.96.0.7")
+	again.UID = "again"
+	set(t, b, again, true) // its versions are another count for all we know
+	if got := fmt.Sprint(b.Snapshot().Service(db).ClusterIPs); got != "[10.96.0.7]" {
+		t.Errorf("db, made again, has %s", got)
+	}
 	if !b.Delete(newService("web", "8", "")) || b.Snapshot().Service(web) != nil || b.Service(web) != nil {
 		t.Error("a deleted Service is still there")
 	}
@@ -164,6 +170,11 @@ func TestBuilderSlices(t *testing.T) {
 	b.Set(newSlice("web-2", "", 80, at("10.1.1.7")))
 	if got := endpointsOf(b, web); got != " tcp 10.1.1.6:80 RSt,  tcp 10.1.1.7:80 RSt" {
 		t.Errorf("got %q", got)
+	}
+	earlier := newSlice("web-2", "", 80)
+	earlier.UID = "earlier"
+	if b.Delete(earlier) {
+		t.Error("the end of another slice of that name deleted it")
 	}
 	b.Delete(newSlice("web-2", "", 80))
 	b.Delete(sl("7", "10.1.1.6"))
