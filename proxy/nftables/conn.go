@@ -291,7 +291,9 @@ func extack(m message) (string, uint32) {
 		case unix.NLMSGERR_ATTR_MSG:
 			text = cstring(v)
 		case unix.NLMSGERR_ATTR_OFFS:
-			off = binary.NativeEndian.Uint32(v)
+			if len(v) == 4 {
+				off = binary.NativeEndian.Uint32(v)
+			}
 		}
 	}
 	return text, off

@@ -254,7 +254,7 @@ func parseHeld(kernel map[*family]*held) *state {
 	s := &state{}
 	var tables []*proxy.Table
 	for _, f := range families {
-		t, fronts := f.parse(kernel[f].elements)
+		t, fronts := f.parse(kernel[f].sound(f))
 		tables = append(tables, t)
 		s.fronts = append(s.fronts, fronts...)
 	}

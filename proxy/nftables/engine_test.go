@@ -191,3 +191,30 @@ func TestChainsComeAndGo(t *testing.T) {
 		}
 	}
 }
+
+// Somebody else's table of our name, with other types in sets of our names, is
+// neither misread nor kept.
+func TestForeignTableOfOurName(t *testing.T) {
+	s := newSpace(t, "foreign")
+	s.run(t, `table ip fairlead {
+		chain x { accept; }
+		map frontends { type inet_service : verdict; elements = { 80 : goto x }; }
+		map external { type ipv4_addr : verdict; elements = { 192.0.2.1 : drop }; }
+		map ep-0 { type inet_service : inet_service; elements = { 80 : 81 }; }
+		set hairpin { type ipv4_addr; elements = { 192.0.2.1 }; }
+		set lbsr-allow { type inet_service; flags interval; elements = { 1-5 }; }
+		chain lb-99999999 { accept; }
+	}
+	table ip6 fairlead {
+	}`, "nft", "-f", "-")
+	e := s.engine(t)
+	if got, err := e.Dump(t.Context()); err != nil || len(got.Frontends)+len(got.Hairpin) > 0 {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if c := sync(t, e, everything()); !c.Rebuilt {
+		t.Errorf("%+v", c)
+	}
+	if c := sync(t, s.engine(t), everything()); !c.Empty() {
+		t.Errorf("%+v", c)
+	}
+}

@@ -60,6 +60,19 @@ type held struct {
 	elements []element // sorted; without those of dynamic sets
 }
 
+// sound returns the elements of those sets that have the types that ours have:
+// an older layout, or somebody else's table of our name, may have others.
+func (h *held) sound(f *family) []element {
+	spec := specs(layout{family: f}.objects(h.shape()))
+	var out []element
+	for _, e := range h.elements {
+		if s, ok := spec[e.set]; ok && h.sets[e.set] == s.held() {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
 // heldSet is a set's properties as numbers, to compare with a setSpec.
 type heldSet struct {
 	flags, keyType, keyLen, dataType, dataLen uint32

@@ -31,20 +31,21 @@ func (f *family) needs(fronts []*placed) shape {
 	return s
 }
 
-// shape is the shape that a table in the kernel has.
+// shape is the shape that a table in the kernel has. A chain that needs slots
+// which are not there is none of ours.
 func (h *held) shape() shape {
 	s := newShape()
-	for name := range h.chains {
-		if b, ok := parseBalance(name); ok {
-			s.grow(b)
-		}
-	}
 	for _, v := range variants {
 		for {
 			if _, ok := h.sets[v.ep(s.slots[v.index()])]; !ok {
 				break
 			}
 			s.slots[v.index()]++
+		}
+	}
+	for name := range h.chains {
+		if b, ok := parseBalance(name); ok && b.n <= s.slots[b.index()] {
+			s.balances[b] = true
 		}
 	}
 	return s
