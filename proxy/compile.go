@@ -59,7 +59,7 @@ func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []ne
 	addrs := capture(s, opt)
 	next := make(map[snapshot.Ref]compiled, len(s.Services))
 	for _, svc := range s.Services {
-		if !served(svc) {
+		if !svc.Served() {
 			continue
 		}
 		in := inputs{svc: svc, addrs: addrs[svc.Ref], node: here}
@@ -84,22 +84,6 @@ func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []ne
 func (a inputs) equal(b inputs) bool {
 	return a.svc == b.svc && a.node.name == b.node.name && a.node.zone == b.node.zone &&
 		slices.Equal(a.node.addrs, b.node.addrs) && a.addrs.equal(b.addrs)
-}
-
-// The labels of Services that somebody else serves.
-const (
-	proxyNameLabel = "service.kubernetes.io/service-proxy-name"
-	headlessLabel  = "service.kubernetes.io/headless"
-)
-
-// served tells whether the engine has anything to do for svc.
-func served(svc *snapshot.Service) bool {
-	if svc.Type == snapshot.ExternalName || svc.Headless || len(svc.ClusterIPs) == 0 {
-		return false
-	}
-	_, foreign := svc.Labels[proxyNameLabel]
-	_, headless := svc.Labels[headlessLabel]
-	return !foreign && !headless
 }
 
 func compileService(in inputs) compiled {

@@ -1,0 +1,18 @@
+package snapshot
+
+// The labels of Services that somebody else serves.
+const (
+	proxyNameLabel = "service.kubernetes.io/service-proxy-name"
+	headlessLabel  = "service.kubernetes.io/headless"
+)
+
+// Served tells whether s has anything for a Service proxy to do, and whether
+// that proxy is the cluster's default one.
+func (s *Service) Served() bool {
+	if s.Type == ExternalName || s.Headless || len(s.ClusterIPs) == 0 {
+		return false
+	}
+	_, foreign := s.Labels[proxyNameLabel]
+	_, headless := s.Labels[headlessLabel]
+	return !foreign && !headless
+}
