@@ -9,8 +9,8 @@ import (
 	"github.com/fairlead/fairlead/e2e/lab"
 )
 
-// Announcer is the node that answers ARP for an address.
-type Announcer struct{ Node, Link, MAC string }
+// Announcer is the node that answers ARP or NDP for an address.
+type Announcer struct{ IP, Node, Link, MAC string }
 
 // FindAnnouncer reads the LAN client's neighbour table and looks for the node
 // with the link that it names.
@@ -29,10 +29,10 @@ func FindAnnouncer(ctx context.Context, l *lab.Lab, ip string) (Announcer, error
 			return Announcer{}, err
 		}
 		if link := linkWith(out, mac); link != "" {
-			return Announcer{Node: name, Link: link, MAC: mac}, nil
+			return Announcer{IP: ip, Node: name, Link: link, MAC: mac}, nil
 		}
 	}
-	return Announcer{MAC: mac}, fmt.Errorf("%s is at %s, which is no node's link", ip, mac)
+	return Announcer{IP: ip, MAC: mac}, fmt.Errorf("%s is at %s, which is no node's link", ip, mac)
 }
 
 // neighbour reads the link address out of "ip -json neigh".

@@ -1,6 +1,6 @@
 // Package demo does with a lab what a user does first: a pool, six web
 // servers, a Service of type LoadBalancer; and measures every way to reach
-// them.
+// them, by IPv4 and by IPv6.
 package demo
 
 import (
@@ -14,13 +14,13 @@ import (
 
 // Result is what the demo found.
 type Result struct {
-	ExternalIP string
-	Announcer  Announcer
+	Service    Service
+	Announcers []Announcer // of Service.ExternalIPs, in their order
 	Rows       []Row
 }
 
-// Run applies the examples below root, waits for the address, measures every
-// path to it, and prints the table to out. The error says what is not as it
+// Run applies the examples below root, waits for the addresses, measures every
+// path to them, and prints the table to out. The error says what is not as it
 // should be; the Result is as far as it got.
 func Run(ctx context.Context, l *lab.Lab, root string, out io.Writer) (Result, error) {
 	var r Result
@@ -28,13 +28,16 @@ func Run(ctx context.Context, l *lab.Lab, root string, out io.Writer) (Result, e
 	if err != nil {
 		return r, err
 	}
-	r.ExternalIP = s.ExternalIP
+	r.Service = s
 	step := l.Progress().Begin("measuring %d paths", len(Paths(l, s)))
 	r.Rows, err = Measure(ctx, l, s, step)
 	if step.Done(err) != nil {
 		return r, err
 	}
-	r.Announcer, err = FindAnnouncer(ctx, l, s.ExternalIP)
+	for _, ip := range s.ExternalIPs {
+		a, lost := FindAnnouncer(ctx, l, ip)
+		r.Announcers, err = append(r.Announcers, a), errors.Join(err, lost)
+	}
 	print(out, r)
 	return r, errors.Join(err, r.objections())
 }
@@ -48,7 +51,7 @@ func (r Result) Summary() string {
 		}
 	}
 	return fmt.Sprintf("demo: ok EXTERNAL-IP=%s announced-by=%s paths=%d/%d pods=%d/%d",
-		r.ExternalIP, r.Announcer.Node, good, len(r.Rows), r.pods(), Replicas)
+		r.Service.ExternalIPs[0], r.Announcers[0].Node, good, len(r.Rows), r.pods(), Replicas)
 }
 
 // pods is the least number of pods that a path reached.

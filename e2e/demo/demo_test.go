@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
@@ -12,7 +13,7 @@ func row(name string, failures, distinct int) Row {
 }
 
 func TestSummary(t *testing.T) {
-	r := Result{ExternalIP: "192.0.2.1", Announcer: Announcer{Node: "node2"}, Rows: []Row{row("a", 0, 6), row("b", 0, 6)}}
+	r := Result{Service: Service{ExternalIPs: []string{"192.0.2.1", "2001:db8::1"}}, Announcers: []Announcer{{Node: "node2"}, {Node: "node3"}}, Rows: []Row{row("a", 0, 6), row("b", 0, 6)}}
 	want := "demo: ok EXTERNAL-IP=192.0.2.1 announced-by=node2 paths=2/2 pods=6/6"
 	if got := r.Summary(); got != want {
 		t.Errorf("summary = %q, want %q", got, want)
@@ -58,11 +59,12 @@ func TestLinkWith(t *testing.T) {
 }
 
 func TestParseService(t *testing.T) {
-	s, err := parseService([]byte(`{"spec":{"clusterIP":"198.19.0.7","ports":[{"nodePort":30001}]},"status":{"loadBalancer":{"ingress":[{"ip":"198.18.0.200"}]}}}`))
-	if err != nil || s != (Service{ExternalIP: "198.18.0.200", ClusterIP: "198.19.0.7", NodePort: 30001}) {
+	s, err := parseService([]byte(`{"spec":{"clusterIPs":["198.19.0.7","fd98:19::7"],"ports":[{"nodePort":30001}]},"status":{"loadBalancer":{"ingress":[{"ip":"fd98:18::200"},{"ip":"198.18.0.200"}]}}}`))
+	want := Service{ExternalIPs: []string{"198.18.0.200", "fd98:18::200"}, ClusterIPs: []string{"198.19.0.7", "fd98:19::7"}, NodePort: 30001}
+	if err != nil || !reflect.DeepEqual(s, want) {
 		t.Errorf("service = %+v, %v", s, err)
 	}
-	if _, err := parseService([]byte(`{"spec":{"ports":[{"nodePort":30001}]}}`)); err == nil {
+	if _, err := parseService([]byte(`{"spec":{"clusterIPs":["198.19.0.7"],"ports":[{"nodePort":30001}]}}`)); err == nil {
 		t.Error("no objection to a Service without an address")
 	}
 }

@@ -3,6 +3,10 @@ package demo
 import (
 	"context"
 	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/fairlead/fairlead/e2e/lab"
 	"github.com/fairlead/fairlead/e2e/probe"
@@ -13,6 +17,7 @@ type Path struct {
 	Name   string
 	Host   string // in which the requests start; a pod if empty
 	Target string
+	Family string // "4" or "6", of a name that has both
 }
 
 // Row is a Path and what a probe of it found.
@@ -25,18 +30,53 @@ type Row struct {
 // the chance of 1 in 10^15.
 const requests = 200
 
-// Paths lists every way that a user has to reach the Service.
+// Paths lists every way that a user has to reach the Service, by each of its
+// families.
 func Paths(l *lab.Lab, s Service) []Path {
-	paths := []Path{
-		{"EXTERNAL-IP from the LAN client", lab.Client, "http://" + s.ExternalIP + "/"},
-		{"EXTERNAL-IP from behind the router", lab.Ext, "http://" + s.ExternalIP + "/"},
+	var paths []Path
+	for _, ip := range s.ExternalIPs {
+		paths = append(paths,
+			Path{Name: "EXTERNAL-IP from the LAN client", Host: lab.Client, Target: url(ip, 80)},
+			Path{Name: "EXTERNAL-IP from behind the router", Host: lab.Ext, Target: url(ip, 80)})
 	}
 	for _, name := range l.Nodes() {
-		paths = append(paths, Path{"NodePort on " + name + " from the LAN client", lab.Client, fmt.Sprintf("http://%s:%d/", l.NodeAddress(name), s.NodePort)})
+		for _, ip := range s.sameFamilies(l.NodeAddress(name), l.NodeAddress6(name)) {
+			paths = append(paths, Path{Name: "NodePort on " + name + " from the LAN client", Host: lab.Client, Target: url(ip, s.NodePort)})
+		}
 	}
-	return append(paths,
-		Path{"ClusterIP from a pod", "", "http://" + s.ClusterIP + "/"},
-		Path{"Service name (CoreDNS) from a pod", "", "http://web.default.svc.cluster.local/"})
+	for _, ip := range s.ClusterIPs {
+		paths = append(paths, Path{Name: "ClusterIP from a pod", Target: url(ip, 80)})
+	}
+	for _, ip := range s.ClusterIPs {
+		paths = append(paths, Path{Name: "Service name (CoreDNS) from a pod, IPv" + family(ip), Target: "http://web.default.svc.cluster.local/", Family: family(ip)})
+	}
+	return paths
+}
+
+// url leaves out the port that nobody writes.
+func url(ip string, port int) string {
+	if port != 80 {
+		return "http://" + net.JoinHostPort(ip, strconv.Itoa(port)) + "/"
+	}
+	if family(ip) == "6" {
+		return "http://[" + ip + "]/"
+	}
+	return "http://" + ip + "/"
+}
+
+// family is "4" or "6".
+func family(ip string) string {
+	if strings.Contains(ip, ":") {
+		return "6"
+	}
+	return "4"
+}
+
+// sameFamilies leaves out the addresses of a family that the Service lacks.
+func (s Service) sameFamilies(ips ...string) []string {
+	return slices.DeleteFunc(ips, func(ip string) bool {
+		return !slices.ContainsFunc(s.ClusterIPs, func(own string) bool { return family(own) == family(ip) })
+	})
 }
 
 // Measure probes all paths, one after another.
@@ -55,11 +95,11 @@ func Measure(ctx context.Context, l *lab.Lab, s Service, step *lab.Step) ([]Row,
 
 // Probe makes the requests of a path.
 func (p Path) Probe(ctx context.Context, l *lab.Lab) (probe.Report, error) {
-	count := fmt.Sprintf("-n=%d", requests)
+	args := []string{fmt.Sprintf("-n=%d", requests), "-family=" + p.Family}
 	if p.Host == "" {
-		return l.ProbeFromPod(ctx, visitor, p.Target, count)
+		return l.ProbeFromPod(ctx, visitor, p.Target, args...)
 	}
-	return l.Probe(ctx, p.Host, p.Target, count)
+	return l.Probe(ctx, p.Host, p.Target, args...)
 }
 
 // Objection says why the path is not all right, or nil.

@@ -6,7 +6,7 @@ import (
 	"text/tabwriter"
 )
 
-// print shows the result as a table, and who announces the address.
+// print shows the result as a table, and who announces each address.
 func print(out io.Writer, r Result) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "\nPATH\tTARGET\tREQUESTS\tFAILURES\tPODS\tP50 MS\tP99 MS")
@@ -16,7 +16,18 @@ func print(out io.Writer, r Result) {
 			row.Path.Name, row.Path.Target, p.Requests, p.Failures, p.Distinct, Replicas, p.P50, p.P99)
 	}
 	w.Flush()
-	if a := r.Announcer; a.Node != "" {
-		fmt.Fprintf(out, "\n%s is announced by %s: the LAN client sees it at %s, which is %s of %s.\n\n", r.ExternalIP, a.Node, a.MAC, a.Link, a.Node)
+	fmt.Fprintln(out)
+	for _, a := range r.Announcers {
+		if a.Node != "" {
+			fmt.Fprintf(out, "%s is announced by %s: by %s the LAN client sees it at %s, which is %s of %s.\n", a.IP, a.Node, protocol(a.IP), a.MAC, a.Link, a.Node)
+		}
 	}
+	fmt.Fprintln(out)
+}
+
+func protocol(ip string) string {
+	if family(ip) == "6" {
+		return "NDP"
+	}
+	return "ARP"
 }

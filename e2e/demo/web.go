@@ -1,11 +1,13 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,15 +23,15 @@ const visitor = "visitor"
 
 // Service is what the cluster made of examples/web.yaml.
 type Service struct {
-	ExternalIP string
-	ClusterIP  string
-	NodePort   int
+	ExternalIPs []string // IPv4 first
+	ClusterIPs  []string // IPv4 first
+	NodePort    int
 }
 
-// Deploy applies the examples below root and waits until their address
-// answers with every pod.
+// Deploy applies the examples below root and waits until their addresses
+// answer with every pod.
 func Deploy(ctx context.Context, l *lab.Lab, root string) (Service, error) {
-	step := l.Progress().Begin("examples: pool, 6 web servers, Service of type LoadBalancer")
+	step := l.Progress().Begin("examples: pool, 6 web servers, dual-stack Service of type LoadBalancer")
 	s, err := deploy(ctx, l, root, step)
 	return s, step.Done(err)
 }
@@ -55,8 +57,16 @@ func deploy(ctx context.Context, l *lab.Lab, root string, step *lab.Step) (Servi
 	if err != nil {
 		return s, err
 	}
-	step.Waiting("%s to answer with all pods", s.ExternalIP)
-	return s, settle(ctx, l, s)
+	if len(s.ClusterIPs) != 2 || len(s.ExternalIPs) != 2 {
+		return s, fmt.Errorf("the Service has not both families: %+v; its conditions: %s", s, conditions(ctx, l))
+	}
+	for _, ip := range s.ExternalIPs {
+		step.Waiting("%s to answer with all pods", ip)
+		if err := settle(ctx, l, ip); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
 }
 
 // conditions is what fairlead says of the Service, on one line.
@@ -102,8 +112,8 @@ func readService(ctx context.Context, l *lab.Lab) (Service, error) {
 func parseService(data []byte) (Service, error) {
 	var object struct {
 		Spec struct {
-			ClusterIP string
-			Ports     []struct{ NodePort int }
+			ClusterIPs []string
+			Ports      []struct{ NodePort int }
 		}
 		Status struct {
 			LoadBalancer struct{ Ingress []struct{ IP string } }
@@ -115,21 +125,24 @@ func parseService(data []byte) (Service, error) {
 	if len(object.Spec.Ports) == 0 || len(object.Status.LoadBalancer.Ingress) == 0 {
 		return Service{}, errors.New("service web: no port or no EXTERNAL-IP")
 	}
-	return Service{
-		ExternalIP: object.Status.LoadBalancer.Ingress[0].IP,
-		ClusterIP:  object.Spec.ClusterIP,
-		NodePort:   object.Spec.Ports[0].NodePort,
-	}, nil
+	s := Service{ClusterIPs: object.Spec.ClusterIPs, NodePort: object.Spec.Ports[0].NodePort}
+	for _, in := range object.Status.LoadBalancer.Ingress {
+		s.ExternalIPs = append(s.ExternalIPs, in.IP)
+	}
+	for _, ips := range [][]string{s.ClusterIPs, s.ExternalIPs} {
+		slices.SortStableFunc(ips, func(a, b string) int { return cmp.Compare(family(a), family(b)) })
+	}
+	return s, nil
 }
 
-// settle waits until the address answers with all pods. An announcement and
+// settle waits until ip answers with all pods. An announcement and
 // the last endpoint take a moment to arrive everywhere; what is measured
 // afterwards has no such excuse.
-func settle(ctx context.Context, l *lab.Lab, s Service) error {
+func settle(ctx context.Context, l *lab.Lab, ip string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
-		r, err := l.Probe(ctx, lab.Client, "http://"+s.ExternalIP+"/", "-n=60", "-c=20", "-timeout=500ms")
+		r, err := l.Probe(ctx, lab.Client, url(ip, 80), "-n=60", "-c=20", "-timeout=500ms")
 		if err != nil {
 			return err
 		}
@@ -137,7 +150,7 @@ func settle(ctx context.Context, l *lab.Lab, s Service) error {
 			return nil
 		}
 		if ctx.Err() != nil {
-			return fmt.Errorf("%s does not answer with all pods: %s", s.ExternalIP, describe(r))
+			return fmt.Errorf("%s does not answer with all pods: %s", ip, describe(r))
 		}
 	}
 }

@@ -204,6 +204,26 @@ func Build(ctx context.Context, opt Options) error {
 	return l.Build(ctx)
 }
 
+// Checkout finds the top of the checkout that the working directory is in.
+func Checkout() (string, error) {
+	source, err := findSource()
+	return filepath.Dir(source), err
+}
+
+// ControlPlanePrograms makes etcd, the API server and what else is built with it,
+// as far as the cache lacks them, and returns their paths by name.
+func ControlPlanePrograms(ctx context.Context, opt Options) (map[string]string, error) {
+	l, err := newLab(opt)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	if err := l.findSource(); err != nil {
+		return nil, err
+	}
+	return builder{source: l.opt.Source, cache: l.opt.Cache, progress: l.progress}.build(ctx, etcd, kubernetes)
+}
+
 // boot starts everything at once, each part as soon as it has what it needs.
 func (l *Lab) boot(ctx context.Context) error {
 	if err := l.buildPause(ctx); err != nil {
@@ -332,10 +352,15 @@ func (l *Lab) Progress() *Progress { return l.progress }
 func (l *Lab) Root() string { return filepath.Dir(l.opt.Source) }
 
 // NodeAddress is the IPv4 address of a node on the LAN, empty for no node.
-func (l *Lab) NodeAddress(name string) string {
+func (l *Lab) NodeAddress(name string) string { return l.nodeLAN(name).v4 }
+
+// NodeAddress6 is the IPv6 address of a node on the LAN, empty for no node.
+func (l *Lab) NodeAddress6(name string) string { return l.nodeLAN(name).v6 }
+
+func (l *Lab) nodeLAN(name string) address {
 	n, err := l.node(name)
 	if err != nil {
-		return ""
+		return address{}
 	}
-	return n.lan().bare().v4
+	return n.lan().bare()
 }

@@ -9,11 +9,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -21,7 +23,9 @@ import (
 // Probe is what to ask, and how.
 type Probe struct {
 	Target   *url.URL      // http, tcp or udp
-	Requests int           // each over a new connection
+	Family   string        // "4" or "6" alone, of a name that has both; any if empty
+	Keep     bool          // http: each worker makes all its requests over one connection, and fails when it is lost
+	Requests int           // each over a new connection unless Keep; 0: until the context ends
 	Workers  int           // requests at the same time
 	Interval time.Duration // between the starts of one worker's requests
 	Timeout  time.Duration // of one request, with its name lookup
@@ -31,31 +35,27 @@ type Probe struct {
 type Outcome struct {
 	Answer Answer
 	Err    error
+	At     time.Time // when it began
 	Took   time.Duration
 }
 
-// Run returns an outcome for every request that was made before ctx ended.
+// Run returns an outcome for every request that was begun before ctx ended.
 func (p Probe) Run(ctx context.Context) []Outcome {
-	turns := make(chan struct{}, p.Requests)
-	for range p.Requests {
-		turns <- struct{}{}
-	}
-	close(turns)
+	var turns atomic.Int64
+	more := func() bool { return ctx.Err() == nil && (p.Requests == 0 || turns.Add(1) <= int64(p.Requests)) }
 	var mu sync.Mutex
 	var all []Outcome
 	var wg sync.WaitGroup
-	for range min(p.Workers, p.Requests) {
+	for range p.Workers {
 		wg.Go(func() {
-			for range turns {
-				if ctx.Err() != nil {
-					return
-				}
-				begin := time.Now()
-				o := p.once(ctx)
+			transport := p.transport()
+			defer transport.CloseIdleConnections()
+			for more() {
+				o := p.once(context.WithoutCancel(ctx), transport)
 				mu.Lock()
 				all = append(all, o)
 				mu.Unlock()
-				pause(ctx, p.Interval-time.Since(begin))
+				pause(ctx, p.Interval-time.Since(o.At))
 			}
 		})
 	}
@@ -73,26 +73,45 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (p Probe) once(ctx context.Context) Outcome {
+func (p Probe) once(ctx context.Context, transport *http.Transport) Outcome {
 	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
 	defer cancel()
 	begin := time.Now()
-	a, err := p.ask(ctx)
-	return Outcome{Answer: a, Err: err, Took: time.Since(begin)}
+	a, err := p.ask(ctx, transport)
+	return Outcome{Answer: a, Err: err, At: begin, Took: time.Since(begin)}
 }
 
-func (p Probe) ask(ctx context.Context) (Answer, error) {
+func (p Probe) ask(ctx context.Context, transport *http.Transport) (Answer, error) {
 	switch p.Target.Scheme {
 	case "http":
-		return askHTTP(ctx, p.Target.String())
+		return askHTTP(ctx, transport, p.Target.String())
 	case "tcp", "udp":
-		return askLine(ctx, p.Target.Scheme, p.Target.Host)
+		return askLine(ctx, p.Target.Scheme+p.Family, p.Target.Host)
 	}
 	return Answer{}, fmt.Errorf("unknown scheme %q", p.Target.Scheme)
 }
 
-func askHTTP(ctx context.Context, target string) (Answer, error) {
-	transport := &http.Transport{DisableKeepAlives: true}
+// errLost is the failure of a connection that was to be kept.
+var errLost = errors.New("the connection was lost")
+
+// transport is one worker's. With Keep it connects once.
+func (p Probe) transport() *http.Transport {
+	connected := false
+	return &http.Transport{
+		DisableKeepAlives: !p.Keep,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			if p.Keep && connected {
+				return nil, errLost
+			}
+			var dialer net.Dialer
+			conn, err := dialer.DialContext(ctx, network+p.Family, address)
+			connected = err == nil
+			return conn, err
+		},
+	}
+}
+
+func askHTTP(ctx context.Context, transport *http.Transport, target string) (Answer, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
 		return Answer{}, err
@@ -105,8 +124,12 @@ func askHTTP(ctx context.Context, target string) (Answer, error) {
 	if response.StatusCode != http.StatusOK {
 		return Answer{}, fmt.Errorf("status %d", response.StatusCode)
 	}
+	body, err := io.ReadAll(response.Body) // to its end, or the connection is not kept
+	if err != nil {
+		return Answer{}, err
+	}
 	var a Answer
-	if err := json.NewDecoder(response.Body).Decode(&a); err != nil {
+	if err := json.Unmarshal(body, &a); err != nil {
 		return a, fmt.Errorf("bad answer: %w", err)
 	}
 	return a, nil
@@ -122,7 +145,7 @@ func askLine(ctx context.Context, network, address string) (Answer, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		conn.SetDeadline(deadline)
 	}
-	if network == "udp" {
+	if strings.HasPrefix(network, "udp") {
 		if _, err := conn.Write([]byte("hello\n")); err != nil {
 			return Answer{}, err
 		}
@@ -144,6 +167,8 @@ func reason(err error) string {
 	var dns *net.DNSError
 	var timeout net.Error
 	switch {
+	case errors.Is(err, errLost):
+		return errLost.Error()
 	case errors.As(err, &dns):
 		return "name not resolved"
 	case errors.Is(err, syscall.ECONNREFUSED):

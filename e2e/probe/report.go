@@ -16,14 +16,17 @@ type Report struct {
 	Pods     map[string]int `json:"pods"`              // answers by pod
 	Distinct int            `json:"distinct"`          // pods that answered
 	Clients  []string       `json:"clients"`           // client addresses that the pods saw
+	Nodes    []string       `json:"nodes"`             // nodes of the pods that answered
+	Ports    []string       `json:"ports"`             // ports that the pods answered on
 	P50      float64        `json:"p50_ms"`
 	P99      float64        `json:"p99_ms"`
+	Gap      float64        `json:"gap_ms"` // longest time without an answer
 }
 
 // Summarise counts the outcomes.
 func Summarise(target string, all []Outcome) Report {
 	r := Report{Target: target, Requests: len(all), Reasons: map[string]int{}, Pods: map[string]int{}}
-	clients := map[string]bool{}
+	clients, nodes, ports := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	var took []time.Duration
 	for _, o := range all {
 		if o.Err != nil {
@@ -32,14 +35,42 @@ func Summarise(target string, all []Outcome) Report {
 			continue
 		}
 		r.Pods[o.Answer.Pod]++
-		clients[o.Answer.Client] = true
+		clients[o.Answer.Client], nodes[o.Answer.Node], ports[o.Answer.Port] = true, true, true
 		took = append(took, o.Took)
 	}
 	r.Distinct = len(r.Pods)
-	r.Clients = slices.Sorted(maps.Keys(clients))
+	r.Clients, r.Nodes, r.Ports = sorted(clients), sorted(nodes), sorted(ports)
+	r.Gap = milliseconds(gap(all))
 	slices.Sort(took)
 	r.P50, r.P99 = milliseconds(percentile(took, 50)), milliseconds(percentile(took, 99))
 	return r
+}
+
+func sorted(set map[string]bool) []string { return slices.Sorted(maps.Keys(set)) }
+
+// gap is the longest time between the ends of two answered requests that follow
+// each other, the begin and the end of all counting as answers.
+func gap(all []Outcome) time.Duration {
+	var answered []time.Time
+	var first, last time.Time
+	for _, o := range all {
+		end := o.At.Add(o.Took)
+		if o.Err == nil {
+			answered = append(answered, end)
+		}
+		if first.IsZero() || o.At.Before(first) {
+			first = o.At
+		}
+		if end.After(last) {
+			last = end
+		}
+	}
+	slices.SortFunc(answered, time.Time.Compare)
+	longest := time.Duration(0)
+	for _, at := range append(answered, last) {
+		longest, first = max(longest, at.Sub(first)), at
+	}
+	return longest
 }
 
 // percentile is the smallest value that at least p percent of the sorted

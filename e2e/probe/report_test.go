@@ -33,6 +33,30 @@ func TestSummarise(t *testing.T) {
 	}
 }
 
+func TestGap(t *testing.T) {
+	begin := time.Now()
+	at := func(ms int, err error) Outcome {
+		return Outcome{At: begin.Add(time.Duration(ms) * time.Millisecond), Took: time.Millisecond, Err: err}
+	}
+	lost := errors.New("lost")
+	for _, test := range []struct {
+		name string
+		all  []Outcome
+		want float64
+	}{
+		{"nothing", nil, 0},
+		{"all answered", []Outcome{at(0, nil), at(10, nil), at(20, nil)}, 10},
+		{"one lost", []Outcome{at(20, nil), at(10, lost), at(0, nil)}, 20},
+		{"the first lost", []Outcome{at(0, lost), at(10, nil), at(15, nil)}, 11},
+		{"the last lost", []Outcome{at(0, nil), at(10, lost), at(30, lost)}, 30},
+		{"all lost", []Outcome{at(0, lost), at(10, lost)}, 11},
+	} {
+		if got := Summarise("x", test.all).Gap; got != test.want {
+			t.Errorf("%s: gap = %v ms, want %v", test.name, got, test.want)
+		}
+	}
+}
+
 func TestPercentile(t *testing.T) {
 	var hundred []time.Duration
 	for i := range 100 {

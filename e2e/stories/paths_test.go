@@ -6,8 +6,8 @@ import (
 	"github.com/fairlead/fairlead/e2e/demo"
 )
 
-// A Service of type LoadBalancer gets an address, one node announces it, and
-// every way to it reaches all its pods without a failure.
+// A Service of type LoadBalancer gets an address of each family, one node
+// announces each, and every way to them reaches all its pods without a failure.
 func TestEveryPathReachesEveryPod(t *testing.T) {
 	l := cluster(t)
 	s, err := demo.Deploy(t.Context(), l, l.Root())
@@ -26,9 +26,11 @@ func TestEveryPathReachesEveryPod(t *testing.T) {
 			t.Logf("p50 %.2f ms, p99 %.2f ms, clients seen: %v", report.P50, report.P99, report.Clients)
 		})
 	}
-	announcer, err := demo.FindAnnouncer(t.Context(), l, s.ExternalIP)
-	if err != nil {
-		t.Fatal(err)
+	for _, ip := range s.ExternalIPs {
+		a, err := demo.FindAnnouncer(t.Context(), l, ip)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s is announced by %s (%s)", ip, a.Node, a.MAC)
 	}
-	t.Logf("%s is announced by %s (%s)", s.ExternalIP, announcer.Node, announcer.MAC)
 }

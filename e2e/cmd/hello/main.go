@@ -3,7 +3,7 @@
 // As a server it answers every HTTP request, TCP connection and UDP datagram
 // with one line of JSON: which pod answered, on which node, on which port, and
 // which client address it saw. "hello probe" makes many requests and prints
-// what came of them.
+// what came of them, "hello get" prints a page, "hello lookup" what a name is.
 package main
 
 import (
@@ -18,16 +18,20 @@ import (
 func main() {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	err := error(nil)
-	if len(os.Args) > 1 && os.Args[1] == "probe" {
-		err = probeCommand(ctx, os.Args[2:])
-	} else {
-		err = serveCommand(ctx, os.Args[1:])
-	}
-	if err != nil {
+	if err := run(ctx, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "hello:", err)
 		os.Exit(1)
 	}
+}
+
+func run(ctx context.Context, args []string) error {
+	commands := map[string]func(context.Context, []string) error{"probe": probeCommand, "get": getCommand, "lookup": lookupCommand}
+	if len(args) > 0 {
+		if command, ok := commands[args[0]]; ok {
+			return command(ctx, args[1:])
+		}
+	}
+	return serveCommand(ctx, args)
 }
 
 func serveCommand(ctx context.Context, args []string) error {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"io"
 	"net/url"
 	"os"
 	"time"
@@ -15,19 +16,29 @@ import (
 func probeCommand(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("hello probe", flag.ExitOnError)
 	p := probe.Probe{}
-	flags.IntVar(&p.Requests, "n", 200, "requests, each over a new connection")
+	flags.IntVar(&p.Requests, "n", 200, "requests, each over a new connection; 0: until standard input ends")
 	flags.IntVar(&p.Workers, "c", 2, "requests at the same time")
 	flags.DurationVar(&p.Interval, "i", 0, "time between the starts of one worker's requests")
+	flags.StringVar(&p.Family, "family", "", "4 or 6: only addresses of this family")
+	flags.BoolVar(&p.Keep, "keep", false, "http: make all requests of a worker over one connection")
 	flags.DurationVar(&p.Timeout, "timeout", 2*time.Second, "limit of one request")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if flags.NArg() != 1 || p.Requests < 1 || p.Workers < 1 {
-		return errors.New("usage: hello probe [-n N] [-c N] [-i DURATION] [-timeout DURATION] http://HOST:PORT/|tcp://HOST:PORT|udp://HOST:PORT")
+	if flags.NArg() != 1 || p.Requests < 0 || p.Workers < 1 {
+		return errors.New("usage: hello probe [-n N] [-c N] [-i DURATION] [-timeout DURATION] [-family 4|6] [-keep] http://HOST:PORT/|tcp://HOST:PORT|udp://HOST:PORT")
 	}
 	var err error
 	if p.Target, err = url.Parse(flags.Arg(0)); err != nil {
 		return err
+	}
+	if p.Requests == 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		go func() {
+			io.Copy(io.Discard, os.Stdin)
+			cancel()
+		}()
 	}
 	return json.NewEncoder(os.Stdout).Encode(probe.Summarise(p.Target.String(), p.Run(ctx)))
 }
