@@ -2,13 +2,7 @@ module github.com/fairlead/fairlead/e2e
 
 go 1.26.0
 
-require (
-	github.com/fairlead/fairlead v0.0.0
-	github.com/spf13/cobra v1.10.2
-	k8s.io/api v0.36.3
-	k8s.io/apimachinery v0.36.3
-	k8s.io/client-go v0.36.3
-)
+require github.com/spf13/cobra v1.10.2
 
 replace github.com/fairlead/fairlead => ../
 

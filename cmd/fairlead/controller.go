@@ -12,6 +12,7 @@ import (
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/controller"
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/record"
 	"github.com/fairlead/fairlead/internal/server"
 )
 
@@ -39,7 +40,7 @@ Events. Several replicas may run; the one that holds the Lease acts.`,
 			return err
 		}
 		reg := registry()
-		access.Written = controller.CountWrites(reg)
+		access.Written = record.CountWrites(reg)
 		clients, err := kube.Connect(*access)
 		if err != nil {
 			return err

@@ -47,13 +47,14 @@ type Controller struct {
 	Recorder toolsrecord.EventRecorder
 	loop     *reconcile.Loop
 	metrics  *metrics
+	decided  *record.Metrics
 	writer   *record.Writer
 	acting   sync.Mutex // a lost Lease's last step ends before the next one's first
 }
 
 // New makes a Controller.
 func New(cfg Config) *Controller {
-	c := &Controller{Config: cfg, loop: reconcile.New("controller", cfg.Log), metrics: newMetrics(cfg.Metrics)}
+	c := &Controller{Config: cfg, loop: reconcile.New("controller", cfg.Log), metrics: newMetrics(cfg.Metrics), decided: record.NewMetrics(cfg.Metrics)}
 	c.loop.Coalesce, c.loop.Resync = 20*time.Millisecond, time.Minute
 	c.Store = kube.NewStore(cfg.Clients, c.loop.Wake)
 	c.writer = &record.Writer{Clients: cfg.Clients, Store: c.Store, Log: cfg.Log}
@@ -124,9 +125,5 @@ func (c *Controller) step(ctx context.Context) error {
 	if s == nil {
 		return nil // nothing is acted on before the first full listing
 	}
-	start := time.Now()
-	plan := allocator.Decide(s, c.Options)
-	c.metrics.decide.Observe(time.Since(start).Seconds())
-	c.metrics.plan(plan)
-	return c.apply(ctx, s, plan)
+	return c.apply(ctx, s, c.decided.Decide(s, c.Options))
 }

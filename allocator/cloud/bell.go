@@ -1,0 +1,28 @@
+package cloud
+
+import "sync"
+
+// bell wakes everybody who waits for the next ring. The zero bell is ready.
+type bell struct {
+	mu sync.Mutex
+	ch chan struct{}
+}
+
+// next is closed at the next ring.
+func (b *bell) next() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ch == nil {
+		b.ch = make(chan struct{})
+	}
+	return b.ch
+}
+
+func (b *bell) ring() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ch != nil {
+		close(b.ch)
+		b.ch = nil
+	}
+}

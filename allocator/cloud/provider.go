@@ -1,0 +1,107 @@
+package cloud
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	cloudprovider "k8s.io/cloud-provider"
+
+	"github.com/fairlead/fairlead/allocator"
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/reconcile"
+	"github.com/fairlead/fairlead/internal/record"
+)
+
+// Name is the provider's name, and what --cloud-provider has to be.
+const Name = "fairlead"
+
+// retry is after what time the service controller asks again for a Service that
+// got no address. A fixed time, because its own backoff grows to five minutes.
+const retry = 5 * time.Second
+
+// Config is what a Provider is made of.
+type Config struct {
+	Clients *kube.Clients
+	Log     *slog.Logger
+	Metrics prometheus.Registerer // may be nil
+}
+
+// Provider is the cloud provider. New starts nothing.
+type Provider struct {
+	Config
+	options allocator.Options
+	store   *kube.Store
+	writer  *record.Writer
+	metrics *record.Metrics
+	loop    *reconcile.Loop
+	changed bell
+}
+
+var _ cloudprovider.Interface = (*Provider)(nil)
+
+// New makes a Provider. It serves Services without a loadBalancerClass: the
+// service controller asks for no others.
+func New(cfg Config) *Provider {
+	p := &Provider{
+		Config: cfg, options: allocator.Options{DefaultClass: true},
+		metrics: record.NewMetrics(cfg.Metrics), loop: reconcile.New("keeper", cfg.Log),
+	}
+	p.loop.Coalesce, p.loop.Resync = 20*time.Millisecond, time.Minute
+	p.store = kube.NewStore(cfg.Clients, func() { p.changed.ring(); p.loop.Wake() })
+	p.writer = &record.Writer{Clients: cfg.Clients, Store: p.store, Log: cfg.Log}
+	return p
+}
+
+// Initialize follows the cluster until stop is closed. It returns when
+// everything has been listed once: nobody is refused because of what has not
+// been seen yet.
+func (p *Provider) Initialize(_ cloudprovider.ControllerClientBuilder, stop <-chan struct{}) {
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		<-stop
+		cancel()
+	}()
+	go func() {
+		if err := p.store.Run(ctx); err != nil {
+			p.Log.Error("the cluster cannot be followed", "error", err)
+		}
+	}()
+	for !p.store.Synced() {
+		heard := p.changed.next()
+		if p.store.Synced() {
+			break
+		}
+		select {
+		case <-heard:
+		case <-stop:
+			return
+		}
+	}
+	go p.loop.Run(ctx, p.keep)
+}
+
+// LoadBalancer returns what the service controller calls.
+func (p *Provider) LoadBalancer() (cloudprovider.LoadBalancer, bool) { return balancer{p}, true }
+
+// Instances are not ours: fairlead does not know machines.
+func (p *Provider) Instances() (cloudprovider.Instances, bool) { return nil, false }
+
+// InstancesV2 are not ours.
+func (p *Provider) InstancesV2() (cloudprovider.InstancesV2, bool) { return nil, false }
+
+// Zones are not ours.
+func (p *Provider) Zones() (cloudprovider.Zones, bool) { return nil, false }
+
+// Clusters are not ours.
+func (p *Provider) Clusters() (cloudprovider.Clusters, bool) { return nil, false }
+
+// Routes are not ours.
+func (p *Provider) Routes() (cloudprovider.Routes, bool) { return nil, false }
+
+// ProviderName is Name.
+func (p *Provider) ProviderName() string { return Name }
+
+// HasClusterID says yes: nothing outside the cluster carries its name.
+func (p *Provider) HasClusterID() bool { return true }

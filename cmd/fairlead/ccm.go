@@ -1,0 +1,73 @@
+package main
+
+import (
+	"log/slog"
+	"os"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	cloudprovider "k8s.io/cloud-provider"
+	"k8s.io/cloud-provider/app"
+	"k8s.io/cloud-provider/app/config"
+	"k8s.io/cloud-provider/names"
+	"k8s.io/cloud-provider/options"
+	cliflag "k8s.io/component-base/cli/flag"
+	"k8s.io/component-base/metrics/legacyregistry"
+	_ "k8s.io/component-base/metrics/prometheus/clientgo" // client-go's metrics
+	"k8s.io/klog/v2"
+
+	"github.com/fairlead/fairlead/allocator/cloud"
+	"github.com/fairlead/fairlead/internal/kube"
+)
+
+// ccmLease is the name of the Lease; the framework's own would be that of the
+// cluster's real cloud controller manager.
+const ccmLease = "fairlead-ccm"
+
+// ccmCommand is Kubernetes' cloud controller manager with our provider and the
+// service controller alone: the others would ask for machines that fairlead does
+// not know, and delete Nodes.
+func ccmCommand() *cobra.Command {
+	opt, err := options.NewCloudControllerManagerOptions()
+	if err != nil {
+		panic(err) // a mistake in the framework's own defaults
+	}
+	opt.KubeCloudShared.CloudProvider.Name = cloud.Name
+	opt.Generic.LeaderElection.ResourceName = ccmLease
+	opt.Generic.ClientConnection.QPS, opt.Generic.ClientConnection.Burst = 200, 400
+	opt.ServiceController.ConcurrentServiceSyncs = 8
+	opt.Authentication.SkipInClusterLookup = true // or it reads a ConfigMap of kube-system
+
+	stop := make(chan struct{})
+	controllers := map[string]app.ControllerInitFuncConstructor{names.ServiceLBController: {
+		InitContext: app.ControllerInitContext{ClientName: "fairlead-ccm"},
+		Constructor: app.StartServiceControllerWrapper,
+	}}
+	cmd := app.NewCloudControllerManagerCommand(opt, ccmProvider, controllers, nil, cliflag.NamedFlagSets{}, stop)
+	cmd.Use, cmd.Short = "ccm", "Assign addresses to Services as a cloud controller manager"
+	cmd.Long = `ccm is an alternative to "fairlead controller" for clusters that are built around
+a cloud controller manager: Kubernetes' own service controller, and fairlead as its
+cloud provider. It takes the flags of that framework. Services with a
+loadBalancerClass are not served; what else it cannot do is in docs/allocator.md.
+It exits when it loses its Lease.`
+	// The framework registers --version for every command of the process.
+	pflag.CommandLine = pflag.NewFlagSet(os.Args[0], pflag.ExitOnError)
+	cmd.PreRun = func(cmd *cobra.Command, _ []string) {
+		go func() {
+			<-cmd.Context().Done()
+			close(stop)
+		}()
+	}
+	return cmd
+}
+
+func ccmProvider(cfg *config.CompletedConfig) cloudprovider.Interface {
+	log := slog.New(logr.ToSlogHandler(klog.Background()))
+	clients, err := kube.FromConfig(cfg.Kubeconfig)
+	if err != nil {
+		log.Error("fairlead ccm", "error", err)
+		os.Exit(1)
+	}
+	return cloud.New(cloud.Config{Clients: clients, Log: log, Metrics: legacyregistry.Registerer()})
+}
