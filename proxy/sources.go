@@ -9,24 +9,32 @@ import (
 )
 
 // sources turns loadBalancerSourceRanges into the prefixes of one family that
-// may connect, merged. nil means everybody: no range at all, or a range of
-// length 0. Text that is no range is passed over, as are ranges of the other
-// family. If nothing is left, the list is empty but not nil: nobody. (kube-proxy
-// lets everybody in then.)
+// may connect, merged. nil means everybody: no range at all, ranges of the other
+// family alone, or a range of length 0. Text that is no range lets nobody in,
+// but where it stands alone it does not open the Service either: then the list
+// is empty and not nil.
 func sources(ranges []string, family snapshot.Family) []netip.Prefix {
 	if len(ranges) == 0 {
 		return nil
 	}
 	var in []netip.Prefix
+	foreign := 0
 	for _, r := range ranges {
 		p, ok := snapshot.ParsePrefix(strings.TrimSpace(r))
-		if !ok || snapshot.FamilyOf(p.Addr()) != family {
+		if !ok {
+			continue
+		}
+		if snapshot.FamilyOf(p.Addr()) != family {
+			foreign++
 			continue
 		}
 		if p.Bits() == 0 {
 			return nil
 		}
 		in = append(in, p)
+	}
+	if foreign == len(ranges) {
+		return nil
 	}
 	return append([]netip.Prefix{}, merged(in)...)
 }

@@ -51,9 +51,13 @@ func FuzzSources(f *testing.F) {
 
 // everybody tells whether ranges restrict nobody of family.
 func everybody(ranges []string, family snapshot.Family) bool {
-	return len(ranges) == 0 || slices.ContainsFunc(ranges, func(r string) bool {
+	open := slices.ContainsFunc(ranges, func(r string) bool {
 		p, ok := snapshot.ParsePrefix(strings.TrimSpace(r))
 		return ok && p.Bits() == 0 && snapshot.FamilyOf(p.Addr()) == family
+	})
+	return open || !slices.ContainsFunc(ranges, func(r string) bool {
+		p, ok := snapshot.ParsePrefix(strings.TrimSpace(r))
+		return !ok || snapshot.FamilyOf(p.Addr()) == family
 	})
 }
 
