@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -204,14 +205,21 @@ const (
 	brief   = 300 * time.Millisecond
 )
 
+// ports are the source ports of UDP clients, each used once: the kernel would
+// take a port that comes again for the flow that it remembers.
+var ports atomic.Uint32
+
 // dial opens a connection from inside the namespace; src may be zero.
 func (s space) dial(network string, to netip.AddrPort, src netip.AddrPort, timeout time.Duration) (net.Conn, error) {
 	d := net.Dialer{Timeout: timeout}
-	if src.IsValid() {
-		d.LocalAddr = net.TCPAddrFromAddrPort(src)
-		if network == "udp" {
-			d.LocalAddr = net.UDPAddrFromAddrPort(src)
+	switch {
+	case network == "udp":
+		if src.Port() == 0 {
+			src = netip.AddrPortFrom(src.Addr(), uint16(10000+ports.Add(1)%50000))
 		}
+		d.LocalAddr = net.UDPAddrFromAddrPort(src)
+	case src.IsValid():
+		d.LocalAddr = net.TCPAddrFromAddrPort(src)
 	}
 	var c net.Conn
 	err := s.try(func() (err error) {

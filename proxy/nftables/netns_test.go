@@ -44,7 +44,7 @@ func newSpace(t testing.TB, name string) space {
 	}
 	defer here.Close()
 	spaces++
-	full := fmt.Sprintf("fl%d-%d-%s", os.Getpid(), spaces, name)
+	full := fmt.Sprintf("nftest-%d-%d-%s", os.Getpid(), spaces, name)
 	h, err := netns.NewNamed(full)
 	if err != nil {
 		t.Fatal(err)
