@@ -32,6 +32,16 @@ type NodeState struct {
 	Draining bool // wants to hand over its VIPs
 	// Announces lists the VIPs that this node holds now.
 	Announces []Announced
+	// Problems lists what of single Services this node could not do, sorted.
+	Problems []Problem
+}
+
+// Problem is something about one Service that a node could not do, or that its
+// owner should know.
+type Problem struct {
+	Service Ref
+	Reason  Reason
+	Message string
 }
 
 // Announced is one VIP on one link of a node.

@@ -1,0 +1,90 @@
+package nodeport
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// ToBeDeleted is the taint of a node that the cluster autoscaler is about to
+// take away: load balancers are to leave it.
+const ToBeDeleted = "ToBeDeletedByClusterAutoscaler"
+
+// Check is a healthCheckNodePort that this node answers, for one family.
+type Check struct {
+	Service snapshot.Ref
+	Family  snapshot.Family
+	Port    uint16
+	Local   int // distinct addresses of this family with a ready endpoint on this node
+}
+
+// Checks returns the health checks of the node called node, sorted: one for each
+// family of every Service of type LoadBalancer with externalTrafficPolicy Local.
+// Endpoints that terminate do not count, though they are still sent traffic:
+// that is what makes an outside load balancer leave in time.
+func Checks(s *snapshot.Snapshot, node string) []Check {
+	var out []Check
+	for _, svc := range s.Services {
+		if svc.HealthCheckNodePort == 0 || svc.Type != snapshot.LoadBalancer || svc.ExternalTrafficPolicy != snapshot.PolicyLocal || !svc.Served() {
+			continue
+		}
+		for _, ip := range svc.ClusterIPs {
+			family := snapshot.FamilyOf(ip)
+			out = append(out, Check{Service: svc.Ref, Family: family, Port: svc.HealthCheckNodePort, Local: local(svc, family, node)})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Check) int { return cmp.Or(a.Service.Compare(b.Service), cmp.Compare(a.Family, b.Family)) })
+	return out
+}
+
+// local counts addresses and not ports: a pod with two ports is one endpoint.
+func local(svc *snapshot.Service, family snapshot.Family, node string) int {
+	seen := map[netip.Addr]bool{}
+	for _, ep := range svc.Endpoints {
+		ip := ep.Addr.Addr()
+		if ep.Ready && ep.Node != "" && ep.Node == node && snapshot.FamilyOf(ip) == family && !unfit(ip) {
+			seen[ip] = true
+		}
+	}
+	return len(seen)
+}
+
+// Eligible tells whether load balancers may send to node, as /healthz says it:
+// not when it is gone, being deleted or about to be taken away. Other taints and
+// conditions do not count.
+func Eligible(node *snapshot.Node) bool {
+	return node != nil && !node.Deleting && !slices.Contains(node.Taints, ToBeDeleted)
+}
+
+// Listener is a socket that answers a Check.
+type Listener struct {
+	Service snapshot.Ref
+	Addr    netip.AddrPort // of the unspecified address: every address of its family
+	Local   int
+}
+
+// Listeners returns the sockets that answer checks, sorted like them: on the
+// addresses on which node ports answer (addrs, as Resolve returned them), or on
+// every address of a family whose cidrs match them all.
+func Listeners(checks []Check, addrs []netip.Addr, cidrs []netip.Prefix) []Listener {
+	var out []Listener
+	for _, c := range checks {
+		for _, a := range listenOn(c.Family, addrs, cidrs) {
+			out = append(out, Listener{Service: c.Service, Addr: netip.AddrPortFrom(a, c.Port), Local: c.Local})
+		}
+	}
+	return out
+}
+
+func listenOn(family snapshot.Family, addrs []netip.Addr, cidrs []netip.Prefix) []netip.Addr {
+	all := netip.IPv6Unspecified()
+	if family == snapshot.IPv4 {
+		all = netip.IPv4Unspecified()
+	}
+	if slices.Contains(cidrs, netip.PrefixFrom(all, 0)) {
+		return []netip.Addr{all}
+	}
+	return slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return snapshot.FamilyOf(a) != family })
+}
