@@ -19,7 +19,7 @@ func (s *Server) writeCredentials(port int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(key)
+	der, err := x509.MarshalECPrivateKey(key)
 	if err != nil {
 		return "", err
 	}
@@ -37,7 +37,7 @@ func (s *Server) writeCredentials(port int) (string, error) {
 		return "", err
 	}
 	for name, data := range map[string][]byte{
-		"accounts.key":     pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}),
+		"accounts.key":     pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}),
 		"tokens.csv":       []byte(token + `,admin,admin,"system:masters"` + "\n"),
 		"admin.kubeconfig": config,
 	} {

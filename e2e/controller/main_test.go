@@ -1,0 +1,39 @@
+// Package controller_test tells what the controller does to a real API server.
+// With FAIRLEAD_E2E=1 it starts one, without nodes; without, it is skipped.
+package controller_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/fairlead/fairlead/e2e/apiserver"
+)
+
+var server *apiserver.Server
+
+func TestMain(m *testing.M) {
+	if os.Getenv("FAIRLEAD_E2E") != "1" {
+		os.Exit(m.Run())
+	}
+	code, err := withServer(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "controller:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func withServer(m *testing.M) (int, error) {
+	dir, err := os.MkdirTemp("", "fairlead-apiserver-")
+	if err != nil {
+		return 1, err
+	}
+	if server, err = apiserver.Start(context.Background(), dir, os.Stderr); err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(dir)
+	defer server.Stop()
+	return m.Run(), nil
+}
