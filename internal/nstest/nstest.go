@@ -49,7 +49,7 @@ func New(t testing.TB, name string) Space {
 		t.Fatal(err)
 	}
 	defer func() { _ = here.Close() }()
-	full := fmt.Sprintf("flt%d-%d-%s", os.Getpid(), made.Add(1), name)
+	full := fmt.Sprintf("nstest-%d-%d-%s", os.Getpid(), made.Add(1), name)
 	h, err := netns.NewNamed(full)
 	if err != nil {
 		t.Fatal(err)
@@ -66,27 +66,43 @@ func New(t testing.TB, name string) Space {
 	return s
 }
 
-// Do runs f on a thread that is inside the namespace.
+// Do runs f inside the namespace, on this goroutine.
 func (s Space) Do(t testing.TB, f func() error) {
 	t.Helper()
-	errs := make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		if err := netns.Set(s.Handle); err != nil {
-			errs <- err
-			return
-		}
-		errs <- f()
-	}()
-	if err := <-errs; err != nil {
+	if err := s.In(f); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// In is Do for an f that may fail. Goroutines that f starts are outside.
+func (s Space) In(f func() error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	here, err := netns.Get()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = here.Close() }()
+	if err := netns.Set(s.Handle); err != nil {
+		return err
+	}
+	err = f()
+	if back := netns.Set(here); back != nil {
+		panic(back) // this thread is of no use to anyone
+	}
+	return err
 }
 
 // Run runs a program inside the namespace and returns what it printed.
 func (s Space) Run(t testing.TB, args ...string) string {
 	t.Helper()
-	out, err := s.Try(args...)
+	return s.Pipe(t, "", args...)
+}
+
+// Pipe is Run with standard input.
+func (s Space) Pipe(t testing.TB, stdin string, args ...string) string {
+	t.Helper()
+	out, err := s.exec(stdin, args)
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
 	}
@@ -94,8 +110,11 @@ func (s Space) Run(t testing.TB, args ...string) string {
 }
 
 // Try is Run for a program that may fail.
-func (s Space) Try(args ...string) (string, error) {
+func (s Space) Try(args ...string) (string, error) { return s.exec("", args) }
+
+func (s Space) exec(stdin string, args []string) (string, error) {
 	cmd := exec.Command("ip", append([]string{"netns", "exec", s.Name}, args...)...)
+	cmd.Stdin = strings.NewReader(stdin)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

@@ -183,8 +183,8 @@ func TestFullAffinitySetStillForwards(t *testing.T) {
 	a := addressesOf(ip4.id)
 	f := sticky(a.front(proxy.VIP, "tcp", a.podA), time.Hour)
 	sync(t, l.engine, a.table(f))
-	small := strings.ReplaceAll(l.node.run(t, "", "nft", "list", "table", "ip", tableName), "size 65535", "size 1")
-	l.node.run(t, "delete table ip fairlead\n"+small, "nft", "-f", "-")
+	small := strings.ReplaceAll(l.node.Pipe(t, "", "nft", "list", "table", "ip", tableName), "size 65535", "size 1")
+	l.node.Pipe(t, "delete table ip fairlead\n"+small, "nft", "-f", "-")
 	for _, src := range []netip.Addr{a.client, a.client2, a.client, a.client2} {
 		got := l.client.outcome("tcp", a.address(f), netip.AddrPortFrom(src, 0), patient)
 		if got != "podA "+a.nodeOnA.String() {

@@ -100,7 +100,7 @@ func benchChange(b *testing.B, e *Engine, text space, table *proxy.Table) (noop,
 // knftables runs one transaction inside the namespace.
 func (s space) knftables(b *testing.B, fill func(knftables.Interface, *knftables.Transaction)) {
 	b.Helper()
-	s.do(b, func() error {
+	s.Do(b, func() error {
 		nft, err := knftables.New(knftables.IPv4Family, tableName)
 		if err != nil {
 			return err

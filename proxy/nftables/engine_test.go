@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/fairlead/fairlead/internal/nstest"
 	"github.com/fairlead/fairlead/proxy"
 )
 
@@ -21,7 +22,7 @@ func TestProbeLeavesNothing(t *testing.T) {
 	if err := s.engine(t).Probe(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if out := s.run(t, "", "nft", "list", "ruleset"); strings.TrimSpace(out) != "" {
+	if out := s.Pipe(t, "", "nft", "list", "ruleset"); strings.TrimSpace(out) != "" {
 		t.Errorf("left behind:\n%s", out)
 	}
 }
@@ -56,12 +57,12 @@ func TestRepairsWhatOthersBreak(t *testing.T) {
 			e := s.engine(t)
 			table := everything()
 			sync(t, e, table)
-			want := s.run(t, "", "nft", "list", "ruleset")
-			s.run(t, breakage+"\n", "nft", "-f", "-")
+			want := s.Pipe(t, "", "nft", "list", "ruleset")
+			s.Pipe(t, breakage+"\n", "nft", "-f", "-")
 			if c := sync(t, e, table); !c.Repaired || c.Empty() || c.Rebuilt != rebuilt {
 				t.Errorf("got %+v", c)
 			}
-			got := s.run(t, "", "nft", "-s", "list", "ruleset")
+			got := s.Pipe(t, "", "nft", "-s", "list", "ruleset")
 			if sorted(got) != sorted(want) {
 				t.Errorf("not repaired: %s", firstDifference(want, got))
 			}
@@ -101,7 +102,7 @@ func TestRefusedTransactionNamesTheElement(t *testing.T) {
 }
 
 func TestProbeNamesThePrivilege(t *testing.T) {
-	needRoot(t)
+	nstest.NeedRoot(t)
 	binary, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -128,14 +129,14 @@ func TestMain(m *testing.M) {
 func TestReplacesAnotherLayout(t *testing.T) {
 	s := newSpace(t, "layout")
 	table := everything()
-	old := New(Options{Netns: int(s.NsHandle), Mark: 0x1000})
+	old := New(Options{Netns: int(s.Handle), Mark: 0x1000})
 	t.Cleanup(old.Close)
 	sync(t, old, table)
 	e := s.engine(t)
 	if c := sync(t, e, table); !c.Rebuilt || c.Repaired {
 		t.Errorf("got %+v", c)
 	}
-	listing := s.run(t, "", "nft", "list", "ruleset")
+	listing := s.Pipe(t, "", "nft", "list", "ruleset")
 	if strings.Contains(listing, "0x00001000") || !strings.Contains(listing, "0x00002000") {
 		t.Error("the old rules are still there")
 	}
@@ -152,7 +153,7 @@ func TestChainsComeAndGo(t *testing.T) {
 	a := addressesOf(ip4.id)
 	chains := func() string {
 		var names []string
-		for line := range strings.Lines(s.run(t, "", "nft", "list", "table", "ip", tableName)) {
+		for line := range strings.Lines(s.Pipe(t, "", "nft", "list", "table", "ip", tableName)) {
 			if name, ok := strings.CutPrefix(strings.TrimSpace(line), "chain lb-"); ok {
 				names = append(names, strings.TrimSuffix(name, " {"))
 			}
@@ -196,7 +197,7 @@ func TestChainsComeAndGo(t *testing.T) {
 // neither misread nor kept.
 func TestForeignTableOfOurName(t *testing.T) {
 	s := newSpace(t, "foreign")
-	s.run(t, `table ip fairlead {
+	s.Pipe(t, `table ip fairlead {
 		chain x { accept; }
 		map frontends { type inet_service : verdict; elements = { 80 : goto x }; }
 		map external { type ipv4_addr : verdict; elements = { 192.0.2.1 : drop }; }

@@ -166,7 +166,7 @@ func TestPingVIP(t *testing.T) {
 		sync(t, l.engine, a.table(a.front(proxy.VIP, "tcp", a.podA)))
 		for name, from := range map[string]space{"client": l.client, "podA": l.podA, "node": l.node} {
 			t.Run(fmt.Sprint(f, name), func(t *testing.T) {
-				from.run(t, "", "ping", "-c", "1", "-W", "5", a.vip.String())
+				from.Pipe(t, "", "ping", "-c", "1", "-W", "5", a.vip.String())
 			})
 		}
 	}
@@ -198,7 +198,7 @@ func TestEstablishedSurvives(t *testing.T) {
 			l.client.wants(t, "tcp", a.address(f), "podB "+a.nodeOnB.String())
 			sync(t, l.engine, a.table())
 			still("Service deleted")
-			l.node.run(t, "delete table "+familyName(a)+" fairlead\n", "nft", "-f", "-")
+			l.node.Pipe(t, "delete table "+familyName(a)+" fairlead\n", "nft", "-f", "-")
 			if ch := sync(t, l.engine, a.table(f)); !ch.Rebuilt {
 				t.Errorf("%+v", ch)
 			}

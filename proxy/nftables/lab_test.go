@@ -86,7 +86,7 @@ func newLab(t testing.TB) *lab {
 
 // prepare sets the namespace's sysctls and its loopback.
 func (s space) prepare(t testing.TB) {
-	s.do(t, func() error {
+	s.Do(t, func() error {
 		for name, value := range map[string]string{
 			"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1",
 			"ipv6/conf/default/accept_dad": "0", "ipv6/conf/all/accept_dad": "0",
@@ -114,12 +114,12 @@ func (l *lab) wire(t testing.TB, s space, name string, nodeAddr netip.Addr, addr
 			t.Fatalf("wire %s: %v", name, err)
 		}
 	}
-	l.node.do(t, func() error {
+	l.node.Do(t, func() error {
 		if _, err := netlink.LinkByName(name); err == nil {
 			return nil
 		}
 		return netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: name}, PeerName: "eth0",
-			PeerNamespace: netlink.NsFd(int(s.NsHandle))})
+			PeerNamespace: netlink.NsFd(int(s.Handle))})
 	})
 	setUp := func(name string, gateway netip.Addr, own []netip.Addr, routes []netip.Addr) func() error {
 		return func() error {
@@ -142,8 +142,8 @@ func (l *lab) wire(t testing.TB, s space, name string, nodeAddr netip.Addr, addr
 	if name == "client" {
 		upstream = addrs[0] // stands for the router: a node has a default route
 	}
-	l.node.do(t, setUp(name, upstream, []netip.Addr{nodeAddr}, addrs))
-	s.do(t, setUp("eth0", nodeAddr, addrs, []netip.Addr{nodeAddr}))
+	l.node.Do(t, setUp(name, upstream, []netip.Addr{nodeAddr}, addrs))
+	s.Do(t, setUp("eth0", nodeAddr, addrs, []netip.Addr{nodeAddr}))
 }
 
 func host128(a netip.Addr) *net.IPNet {
@@ -156,7 +156,7 @@ func serve(t testing.TB, s space, name string) {
 	t.Helper()
 	var l net.Listener
 	var u net.PacketConn
-	s.do(t, func() (err error) {
+	s.Do(t, func() (err error) {
 		if l, err = net.Listen("tcp", ":8080"); err != nil {
 			return err
 		}
@@ -222,7 +222,7 @@ func (s space) dial(network string, to netip.AddrPort, src netip.AddrPort, timeo
 		d.LocalAddr = net.TCPAddrFromAddrPort(src)
 	}
 	var c net.Conn
-	err := s.try(func() (err error) {
+	err := s.In(func() (err error) {
 		c, err = d.Dial(network, to.String())
 		return err
 	})

@@ -88,13 +88,13 @@ func TestListingLoadsBack(t *testing.T) {
 		if _, err := e.Sync(t.Context(), table); err != nil {
 			t.Fatal(name, err)
 		}
-		listing := s.run(t, "", "nft", "list", "ruleset")
+		listing := s.Pipe(t, "", "nft", "list", "ruleset")
 		if dir := os.Getenv("SAVE_LISTING"); dir != "" {
 			os.WriteFile(dir+"/"+name+".nft", []byte(listing), 0o644)
 		}
 		other := newSpace(t, "load")
-		other.run(t, listing, "nft", "-f", "-")
-		again := other.run(t, "", "nft", "list", "ruleset")
+		other.Pipe(t, listing, "nft", "-f", "-")
+		again := other.Pipe(t, "", "nft", "list", "ruleset")
 		if listing != again {
 			t.Errorf("%s: the listing differs after loading it: %s", name, firstDifference(listing, again))
 		}
@@ -129,7 +129,7 @@ func TestTextIsWhatNftLists(t *testing.T) {
 	table := everything()
 	sync(t, e, table)
 	for _, l := range e.layouts {
-		listing := s.run(t, "", "nft", "list", "table", l.name, tableName)
+		listing := s.Pipe(t, "", "nft", "list", "table", l.name, tableName)
 		listed := map[string][]string{}
 		name := ""
 		for line := range strings.Lines(listing) {

@@ -86,7 +86,7 @@ func count(t *testing.T, s space, family snapshot.Family, set string) int {
 	var listing struct {
 		Nftables []map[string]struct{ Elem []any }
 	}
-	out := s.run(t, "", "nft", "-j", "list", kind, name, tableName, set)
+	out := s.Pipe(t, "", "nft", "-j", "list", kind, name, tableName, set)
 	if err := json.Unmarshal([]byte(out), &listing); err != nil {
 		t.Fatal(fmt.Errorf("%w in %.100s", err, out))
 	}

@@ -3,12 +3,13 @@ package nftables
 import (
 	"testing"
 
+	"github.com/fairlead/fairlead/internal/nstest"
 	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/dataplanetest"
 )
 
 func TestDataplane(t *testing.T) {
-	needRoot(t)
+	nstest.NeedRoot(t)
 	spaces := map[*testing.T]space{}
 	dataplanetest.Run(t, func(t *testing.T) proxy.Dataplane {
 		s, ok := spaces[t]

@@ -13,11 +13,11 @@ func TestForeignChangesAreCheap(t *testing.T) {
 	changed := everything()
 	changed.Frontends[0].Cluster = eps("198.18.1.9:6443")
 	for i := range 5 {
-		s.run(t, "add table ip other; add set ip other s { type ipv4_addr; }; add element ip other s { 192.0.2.1 }; delete table ip other", "nft", "-f", "-")
+		s.Pipe(t, "add table ip other; add set ip other s { type ipv4_addr; }; add element ip other s { 192.0.2.1 }; delete table ip other", "nft", "-f", "-")
 		if c := sync(t, e, table); !c.Empty() || c.Repaired {
 			t.Fatalf("%d: %+v", i, c)
 		}
-		s.run(t, "add table inet fairlead; delete table inet fairlead", "nft", "-f", "-") // not our family
+		s.Pipe(t, "add table inet fairlead; delete table inet fairlead", "nft", "-f", "-") // not our family
 		if c := sync(t, e, changed); c.Empty() || c.Repaired {
 			t.Fatalf("%d: %+v", i, c)
 		}
@@ -26,8 +26,8 @@ func TestForeignChangesAreCheap(t *testing.T) {
 	if e.reads != reads {
 		t.Errorf("%d full reads", e.reads-reads)
 	}
-	s.run(t, "add table ip other; delete element ip fairlead cluster-ips { 10.96.0.1 }", "nft", "-f", "-")
-	s.run(t, "delete table ip other", "nft", "-f", "-")
+	s.Pipe(t, "add table ip other; delete element ip fairlead cluster-ips { 10.96.0.1 }", "nft", "-f", "-")
+	s.Pipe(t, "delete table ip other", "nft", "-f", "-")
 	if c := sync(t, e, changed); !c.Repaired || c.Rebuilt || c.Added != 2 {
 		t.Errorf("%+v", c)
 	}
@@ -40,8 +40,8 @@ func TestForeignChangesAreCheap(t *testing.T) {
 	for range 3000 {
 		flood = append(flood, "add table ip other\nadd chain ip other c\ndelete table ip other\n"...)
 	}
-	s.run(t, string(flood), "nft", "-f", "-")
-	s.run(t, "delete element ip fairlead cluster-ips { 10.96.0.1 }", "nft", "-f", "-")
+	s.Pipe(t, string(flood), "nft", "-f", "-")
+	s.Pipe(t, "delete element ip fairlead cluster-ips { 10.96.0.1 }", "nft", "-f", "-")
 	if c := sync(t, e, changed); !c.Repaired {
 		t.Errorf("%+v", c)
 	}
