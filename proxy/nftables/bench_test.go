@@ -44,7 +44,7 @@ func BenchmarkAgainstKnftables(b *testing.B) {
 	sync(b, e, table)
 	noop, change, count, kchange := benchChange(b, e, klast, table)
 	ms := func(d []time.Duration) float64 { return float64(median(d).Microseconds()) / 1000 }
-	fmt.Printf("bench-proxy: services=%d endpoints=%d load_10k_ms=%.1f knftables_load_10k_ms=%.1f load_ratio=%.1f "+
+	fmt.Printf("bench-codec: services=%d endpoints=%d load_10k_ms=%.1f knftables_load_10k_ms=%.1f load_ratio=%.1f "+
 		"change_ms=%.3f knftables_change_ms=%.1f change_ratio=%.0f count_change_ms=%.3f adopt_10k_ms=%.1f noop_ms=%.3f\n",
 		benchServices, 2*benchServices, ms(loads), ms(kloads), ms(kloads)/ms(loads),
 		ms(change), ms(kchange), ms(kchange)/ms(change), ms(count), ms(adopts), ms(noop))
