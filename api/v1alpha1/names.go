@@ -40,6 +40,9 @@ const (
 	ConditionAddressAssigned = "fairlead.io/AddressAssigned"
 	// ConditionAnnounced tells whether some node announces them.
 	ConditionAnnounced = "fairlead.io/Announced"
+	// ConditionNodePorts is False while some node has a problem with the
+	// Service's node ports or health check port; else the Service has none.
+	ConditionNodePorts = "fairlead.io/NodePorts"
 )
 
 // Condition types in the status of this package's kinds.
@@ -50,6 +53,9 @@ const (
 	// cluster itself already has some of its addresses, so that it gives none;
 	// on an Address, that a foreign host answers for it.
 	ConditionConflicting = "Conflicting"
+	// ConditionSysctls tells, on a NodeState, whether the node's kernel settings
+	// are those that forwarding and announcing need.
+	ConditionSysctls = "Sysctls"
 )
 
 // Finalizers on a Service that holds an address.

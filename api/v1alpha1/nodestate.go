@@ -93,6 +93,21 @@ type NodeStateStatus struct {
 	// +listMapKey=address
 	Refused []RefusedAddress `json:"refused,omitempty"`
 
+	// ProblemsCount is how many problems the node has with single Services. It
+	// may exceed the length of problems.
+	//
+	// +optional
+	ProblemsCount int32 `json:"problemsCount"`
+
+	// Problems lists what the node could not do for single Services, or what
+	// their owners should know, sorted by Service. The controller tells it in the
+	// Services' condition fairlead.io/NodePorts.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=256
+	Problems []ServiceProblem `json:"problems,omitempty"`
+
 	// Conditions of the node as fairlead's agent sees it.
 	//
 	// +optional
@@ -208,6 +223,30 @@ type RefusedAddress struct {
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=4096
+	Message string `json:"message,omitempty"`
+}
+
+// ServiceProblem is something about one Service on this node.
+type ServiceProblem struct {
+	// Service as namespace/name.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=3
+	// +kubebuilder:validation:MaxLength=127
+	Service string `json:"service"`
+
+	// Reason is a CamelCase word: the same as in conditions, Events and metrics.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern=`^[A-Z][A-Za-z0-9]*$`
+	Reason string `json:"reason"`
+
+	// Message says it in plain words.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
 }
 

@@ -54,6 +54,7 @@ func (c *Controller) apply(ctx context.Context, s *snapshot.Snapshot, plan *allo
 		errs = append(errs, p.clean(ctx, svc))
 	}
 	errs = append(errs, c.writer.Pools(ctx, s, plan)...)
+	errs = append(errs, c.nodePorts(ctx, s)...)
 	errs = append(errs, c.writer.ForgetNodes(ctx, s)...)
 	return errors.Join(errs...)
 }
@@ -79,6 +80,9 @@ func (p *pass) service(ctx context.Context, o allocator.Outcome) error {
 	obj := p.Store.Service(o.Ref)
 	if svc == nil || obj == nil || string(obj.UID) != o.UID {
 		return nil // gone or made anew since; the next pass sees it
+	}
+	if svc.Deleting {
+		return nil // see clean
 	}
 	if err := p.hold(ctx, svc, obj, o); err != nil {
 		if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) {
@@ -189,6 +193,10 @@ func (p *pass) clean(ctx context.Context, svc *snapshot.Service) error {
 	if obj == nil || string(obj.UID) != svc.UID {
 		return nil
 	}
+	bare, changed := clearedStatus(obj)
+	if changed {
+		p.Recorder.Event(obj, corev1.EventTypeNormal, "DeletingLoadBalancer", "Deleting load balancer")
+	}
 	for addr, w := range p.writes {
 		if !w.Takes(svc.UID) {
 			continue
@@ -197,23 +205,32 @@ func (p *pass) clean(ctx context.Context, svc *snapshot.Service) error {
 			return fmt.Errorf("service %s: %w", svc.Ref, err)
 		}
 	}
-	if want, changed := clearedStatus(obj); changed && !svc.Deleting {
-		if err := p.writeStatus(ctx, obj, want, []news{{corev1.EventTypeNormal, "DeletedLoadBalancer", "Deleted load balancer"}}); err != nil {
-			return fmt.Errorf("service %s: %w", svc.Ref, err)
+	if err := p.unmark(ctx, obj, bare, changed && !svc.Deleting); err != nil {
+		return fmt.Errorf("service %s: %w", svc.Ref, err)
+	}
+	if changed {
+		p.Recorder.Event(obj, corev1.EventTypeNormal, "DeletedLoadBalancer", "Deleted load balancer")
+	}
+	return nil
+}
+
+// unmark takes the status, if it is to be cleared, and then the finalizer from
+// a Service that no record names. The status of one that is being deleted goes
+// with it.
+func (p *pass) unmark(ctx context.Context, obj, bare *corev1.Service, clear bool) error {
+	if clear {
+		if err := p.writeStatus(ctx, obj, bare, nil); err != nil {
+			return err
 		}
-		obj = p.Store.Service(svc.Ref)
+		obj = p.Store.Service(snapshot.Ref{Namespace: obj.Namespace, Name: obj.Name})
 	}
 	ours := func(f string) bool {
-		return f == v1alpha1.FinalizerClassed || f == v1alpha1.FinalizerClassless && svc.Class == ""
+		return f == v1alpha1.FinalizerClassed || f == v1alpha1.FinalizerClassless && bare.Spec.LoadBalancerClass == nil
 	}
 	if obj == nil || !slices.ContainsFunc(obj.Finalizers, ours) {
 		return nil
 	}
-	rest := slices.DeleteFunc(slices.Clone(obj.Finalizers), ours)
-	if err := p.patchFinalizers(ctx, obj, rest); err != nil {
-		return fmt.Errorf("service %s: %w", svc.Ref, err)
-	}
-	return nil
+	return p.patchFinalizers(ctx, obj, slices.DeleteFunc(slices.Clone(obj.Finalizers), ours))
 }
 
 // each calls f for every item, at most writers at a time, and waits.

@@ -76,6 +76,12 @@ func toNodeState(n *v1alpha1.NodeState) *snapshot.NodeState {
 			out.Announces = append(out.Announces, snapshot.Announced{Addr: ip, Link: a.Link, MAC: a.MAC})
 		}
 	}
+	for _, p := range n.Status.Problems {
+		namespace, name, _ := strings.Cut(p.Service, "/")
+		out.Problems = append(out.Problems, snapshot.Problem{
+			Service: snapshot.Ref{Namespace: namespace, Name: name}, Reason: snapshot.Reason(p.Reason), Message: p.Message,
+		})
+	}
 	return out
 }
 
