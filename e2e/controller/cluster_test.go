@@ -307,3 +307,7 @@ func (c *cluster) pooled(name, want string) {
 		return nil
 	})
 }
+
+func newMark() *corev1.ConfigMap {
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{GenerateName: "mark-"}}
+}

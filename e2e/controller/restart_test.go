@@ -57,14 +57,11 @@ func TestRecordsWithoutService(t *testing.T) {
 	c := newCluster(t)
 	c.pool("lan", "192.0.2.0/30")
 	s := c.service("web")
-	for i, uid := range []string{"no-such-uid", "an-earlier-web"} {
-		addr := fmt.Sprintf("192.0.2.%d", i)
-		name := []string{"gone", "web"}[i]
+	for addr, name := range map[string]string{"192.0.2.0": "gone", "192.0.2.1": "web"} {
 		_, err := c.Addresses.Create(t.Context(), &v1alpha1.Address{ObjectMeta: metav1.ObjectMeta{Name: addr}, Spec: v1alpha1.AddressSpec{
-			Address: addr, Pool: "lan", Holders: []v1alpha1.AddressHolder{{Namespace: "default", Name: name, UID: "uid-" + "x"}},
+			Address: addr, Pool: "lan", Holders: []v1alpha1.AddressHolder{{Namespace: "default", Name: name, UID: "uid-of-an-earlier-one"}},
 		}}, metav1.CreateOptions{})
 		c.must(err)
-		_ = uid
 	}
 	r := c.start(options)
 	r.settled()
@@ -83,8 +80,7 @@ func TestStatusWithoutRecord(t *testing.T) {
 	c := newCluster(t)
 	c.pool("lan", "192.0.2.0/29")
 	for name, addr := range map[string]string{"free": "192.0.2.5", "outside": "203.0.113.9", "twice": "192.0.2.5"} {
-		s := c.service(name)
-		_ = s
+		c.service(name)
 		c.editStatus(name, func(st *corev1.ServiceStatus) {
 			st.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: addr}}
 		})

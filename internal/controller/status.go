@@ -47,7 +47,11 @@ func tell(old, now *corev1.Service, o allocator.Outcome) []news {
 	if !slices.Equal(ips(old), ips(now)) {
 		switch {
 		case len(ips(now)) > 0:
-			out = append(out, news{corev1.EventTypeNormal, "EnsuredLoadBalancer", "Ensured load balancer: " + record.Assigned(o).Message})
+			done := news{corev1.EventTypeNormal, "EnsuredLoadBalancer", "Ensured load balancer: " + record.Assigned(o).Message}
+			if len(ips(old)) > 0 {
+				done.reason, done.message = "UpdatedLoadBalancer", "Updated load balancer: "+record.Assigned(o).Message
+			}
+			out = append(out, done)
 			for _, w := range o.Warnings {
 				out = append(out, news{corev1.EventTypeWarning, string(w.Reason), w.Message})
 			}
