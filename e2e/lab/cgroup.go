@@ -161,7 +161,7 @@ func removeCgroups(ctx context.Context, pattern string) error {
 			return err
 		}
 		for _, own := range found {
-			err := until(ctx, 30*time.Second, "removal of cgroup "+own, func(context.Context) error { return removeTree(own) })
+			err := Until(ctx, 30*time.Second, "removal of cgroup "+own, func(context.Context) error { return removeTree(own) })
 			if err != nil {
 				return err
 			}

@@ -109,7 +109,7 @@ func (l *Lab) waitAPI(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return until(ctx, 2*time.Minute, "kube-apiserver", func(ctx context.Context) error {
+	return Until(ctx, 2*time.Minute, "kube-apiserver", func(ctx context.Context) error {
 		if _, ok := l.running(apiServer); !ok {
 			return fmt.Errorf("it is not running, see %s", l.state.log(apiServer))
 		}

@@ -1,8 +1,10 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 )
 
@@ -39,7 +41,12 @@ func (l *Lab) installFairlead(ctx context.Context, step *Step) error {
 		}
 	}
 	step.Waiting("the image on every node")
+	before, _ := os.ReadFile(l.imageFile(FairleadImage)) // none at first
 	if err := WriteImage(l.imageFile(FairleadImage), FairleadImage, l.binary("fairlead"), "fairlead"); err != nil {
+		return err
+	}
+	now, err := os.ReadFile(l.imageFile(FairleadImage))
+	if err != nil {
 		return err
 	}
 	if err := l.Import(ctx, l.imageFile(FairleadImage)); err != nil {
@@ -56,7 +63,7 @@ func (l *Lab) installFairlead(ctx context.Context, step *Step) error {
 	if _, err := l.Helm(ctx, fairleadChartArgs(l.Root())...); err != nil {
 		return err
 	}
-	if present { // the tag is the same, the image may not be
+	if present && !bytes.Equal(before, now) { // the tag is the same
 		if _, err := l.Kubectl(ctx, append([]string{"-n", FairleadNamespace, "rollout", "restart"}, fairleadWorkloads...)...); err != nil {
 			return err
 		}

@@ -50,6 +50,15 @@ func (l *Lab) StopNode(ctx context.Context, name string) error {
 // StartNode powers a stopped node on again, with the disk that it had, and
 // waits until it is Ready.
 func (l *Lab) StartNode(ctx context.Context, name string) error {
+	began := time.Now()
+	if err := l.PowerOnNode(ctx, name); err != nil {
+		return err
+	}
+	return l.WaitNode(ctx, name, began)
+}
+
+// PowerOnNode is StartNode without the wait, for when no API server answers.
+func (l *Lab) PowerOnNode(ctx context.Context, name string) error {
 	n, err := l.node(name)
 	if err != nil {
 		return err
@@ -60,17 +69,13 @@ func (l *Lab) StartNode(ctx context.Context, name string) error {
 	if err := l.powerOn(ctx, n); err != nil {
 		return err
 	}
-	began := time.Now()
-	if err := l.startKubelet(n); err != nil {
-		return err
-	}
-	return l.waitReturn(ctx, name, began)
+	return l.startKubelet(n)
 }
 
-// waitReturn waits until the kubelet has renewed its Lease since began and the
+// WaitNode waits until the kubelet has renewed its Lease since began and the
 // Node is Ready: the API server calls a node Ready for some time after it died.
-func (l *Lab) waitReturn(ctx context.Context, name string, began time.Time) error {
-	err := until(ctx, 2*time.Minute, "kubelet of "+name, func(ctx context.Context) error {
+func (l *Lab) WaitNode(ctx context.Context, name string, began time.Time) error {
+	err := Until(ctx, 2*time.Minute, "kubelet of "+name, func(ctx context.Context) error {
 		out, err := l.Kubectl(ctx, "get", "lease", name, "--namespace=kube-node-lease", "--output=jsonpath={.spec.renewTime}")
 		if err != nil {
 			return err
@@ -104,6 +109,34 @@ func (l *Lab) onCgroup(name string, act func(string) error) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
+}
+
+// StartFairlead starts a program of fairlead, of the image that is installed,
+// on a node without a container around it; StopFairlead kills it. Its log is
+// NODE-fairlead.log.
+func (l *Lab) StartFairlead(name string, args ...string) error {
+	n, err := l.node(name)
+	if err != nil {
+		return err
+	}
+	return l.startIn(n, "fairlead", append([]string{l.binary("fairlead")}, args...)...)
+}
+
+// StopFairlead ends StartFairlead.
+func (l *Lab) StopFairlead(ctx context.Context, name string) error {
+	return l.stop(ctx, name+"-fairlead")
+}
+
+// APIServerRuns tells whether StopAPIServer's work is undone.
+func (l *Lab) APIServerRuns() bool {
+	_, ok := l.running(apiServer)
+	return ok
+}
+
+// NodeRuns tells whether the node has power.
+func (l *Lab) NodeRuns(name string) bool {
+	_, ok := l.running(name)
+	return ok
 }
 
 // StopAPIServer kills the API server.

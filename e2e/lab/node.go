@@ -52,7 +52,7 @@ func (l *Lab) powerOn(ctx context.Context, n node) error {
 	if err := l.startIn(n, "containerd", "containerd", "--config", filepath.Join(l.state.node(n.name), "containerd.toml")); err != nil {
 		return err
 	}
-	return until(ctx, time.Minute, "containerd on "+n.name, func(ctx context.Context) error {
+	return Until(ctx, time.Minute, "containerd on "+n.name, func(ctx context.Context) error {
 		_, err := l.Exec(ctx, n.name, "ctr", "version")
 		return err
 	})
@@ -74,7 +74,7 @@ func (l *Lab) startInit(ctx context.Context, n node) error {
 	if err != nil {
 		return err
 	}
-	return until(ctx, 30*time.Second, "first process of "+n.name, func(context.Context) error {
+	return Until(ctx, 30*time.Second, "first process of "+n.name, func(context.Context) error {
 		was, ok := l.running(n.name)
 		if !ok {
 			return errors.New("not running")

@@ -32,3 +32,6 @@ func readReport(out []byte, err error) (probe.Report, error) {
 	}
 	return r, nil
 }
+
+// Hello is the path, on every host, of the program in HelloImage.
+func (l *Lab) Hello() string { return l.binary("hello") }

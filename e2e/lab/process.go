@@ -155,7 +155,7 @@ func (l *Lab) stop(ctx context.Context, name string) error {
 	if err := l.signal(name, syscall.SIGKILL); err != nil {
 		return err
 	}
-	err := until(ctx, 30*time.Second, "end of "+name, func(context.Context) error {
+	err := Until(ctx, 30*time.Second, "end of "+name, func(context.Context) error {
 		if _, ok := l.running(name); ok {
 			return errors.New("still running")
 		}

@@ -33,7 +33,7 @@ func TestProcessIsFoundAndStopped(t *testing.T) {
 	if err := l.start(process{name: "sleeper", args: []string{"sleep", "600"}}); err != nil {
 		t.Fatal(err)
 	}
-	err := until(t.Context(), waitLimit, "record", func(context.Context) error {
+	err := Until(t.Context(), waitLimit, "record", func(context.Context) error {
 		if _, ok := l.running("sleeper"); !ok {
 			return os.ErrNotExist
 		}

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// until asks check again and again until it has no objection. The error after
+// Until asks check again and again until it has no objection. The error after
 // limit names what was waited for and the last objection.
-func until(ctx context.Context, limit time.Duration, what string, check func(context.Context) error) error {
+func Until(ctx context.Context, limit time.Duration, what string, check func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("waited %s", limit))
 	defer cancel()
 	ticker := time.NewTicker(100 * time.Millisecond)

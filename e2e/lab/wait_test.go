@@ -14,7 +14,7 @@ const waitLimit = 30 * time.Second
 func TestUntilTellsWhatWasMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		missing := errors.New("no address yet")
-		err := until(t.Context(), time.Second, "address", func(context.Context) error { return missing })
+		err := Until(t.Context(), time.Second, "address", func(context.Context) error { return missing })
 		if !errors.Is(err, missing) || !strings.Contains(err.Error(), "wait for address: waited 1s") {
 			t.Errorf("error = %v", err)
 		}
@@ -24,7 +24,7 @@ func TestUntilTellsWhatWasMissing(t *testing.T) {
 func TestUntilReturnsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
-		if err := until(t.Context(), time.Second, "nothing", func(context.Context) error { return nil }); err != nil {
+		if err := Until(t.Context(), time.Second, "nothing", func(context.Context) error { return nil }); err != nil {
 			t.Error(err)
 		}
 		if took := time.Since(begin); took != 0 {

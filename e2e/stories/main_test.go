@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -51,6 +52,11 @@ func inLab(ctx context.Context, m *testing.M) (code int, err error) {
 	if err := shared.InstallFairlead(ctx); err != nil {
 		return 1, fmt.Errorf("%w; state at the failure: %s", err, shared.Collect(ctx))
 	}
+	forget, err := prepare(ctx, shared)
+	if err != nil {
+		return 1, err
+	}
+	defer forget()
 	// A test that waits cannot see the signal: the lab goes, and it fails.
 	done := make(chan int, 1)
 	go func() { done <- m.Run() }()
@@ -63,6 +69,31 @@ func inLab(ctx context.Context, m *testing.M) (code int, err error) {
 		fmt.Fprintln(os.Stderr, "stories: state at the end:", shared.Collect(ctx))
 	}
 	return code, nil
+}
+
+// prepare gives all stories the pool of the examples, and takes away the rest
+// of a demo that was left up: its pods would be among those of the stories.
+func prepare(ctx context.Context, l *lab.Lab) (forget func(), err error) {
+	examples := filepath.Join(l.Root(), "examples")
+	out, err := l.Kubectl(ctx, "delete", "-f", filepath.Join(examples, "web.yaml"), "--ignore-not-found", "--cascade=foreground")
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s", err, out)
+	}
+	there, err := l.Kubectl(ctx, "get", "addresspool", "lan", "--ignore-not-found", "-o", "name")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := l.Kubectl(ctx, "apply", "-f", filepath.Join(examples, "pool.yaml")); err != nil {
+		return nil, err
+	}
+	if len(there) > 0 {
+		return func() {}, nil
+	}
+	return func() {
+		if _, err := l.Kubectl(context.WithoutCancel(ctx), "delete", "-f", filepath.Join(examples, "pool.yaml")); err != nil {
+			fmt.Fprintln(os.Stderr, "stories:", err)
+		}
+	}, nil
 }
 
 // cluster is the lab that the stories share; without one the test is skipped.

@@ -1,0 +1,101 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// Pod is a pod with its first container. Once found, it is reached through its
+// node, also while no API server answers.
+type Pod struct {
+	Namespace, Name, Node string
+	IPs                   []string // IPv4 first, as the cluster has it
+	Ready                 bool
+	Container             string // id of the container that runs, or ran last
+}
+
+// Pods lists the pods that match a label selector, by name, without those that
+// are being deleted.
+func (l *Lab) Pods(ctx context.Context, namespace, selector string) ([]Pod, error) {
+	out, err := l.Kubectl(ctx, "get", "pods", "-n", namespace, "-l", selector, "-o", "json")
+	if err != nil {
+		return nil, err
+	}
+	return parsePods(out)
+}
+
+func parsePods(data []byte) ([]Pod, error) {
+	var list struct {
+		Items []struct {
+			Metadata struct {
+				Namespace, Name   string
+				DeletionTimestamp *time.Time
+			}
+			Spec   struct{ NodeName string }
+			Status struct {
+				PodIPs            []struct{ IP string }
+				ContainerStatuses []struct {
+					ContainerID string
+					Ready       bool
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal(data, &list); err != nil {
+		return nil, fmt.Errorf("pods: %w", err)
+	}
+	var pods []Pod
+	for _, item := range list.Items {
+		if item.Metadata.DeletionTimestamp != nil {
+			continue
+		}
+		p := Pod{Namespace: item.Metadata.Namespace, Name: item.Metadata.Name, Node: item.Spec.NodeName}
+		for _, ip := range item.Status.PodIPs {
+			p.IPs = append(p.IPs, ip.IP)
+		}
+		if s := item.Status.ContainerStatuses; len(s) > 0 {
+			p.Container, p.Ready = strings.TrimPrefix(s[0].ContainerID, "containerd://"), s[0].Ready
+		}
+		pods = append(pods, p)
+	}
+	return pods, nil
+}
+
+// PodCommand is a command that will run in the pod's container.
+func (l *Lab) PodCommand(ctx context.Context, p Pod, args ...string) (*exec.Cmd, error) {
+	out, err := l.Exec(ctx, p.Node, "ctr", "--namespace=k8s.io", "tasks", "ls")
+	if err != nil {
+		return nil, err
+	}
+	pid, err := taskPID(string(out), p.Container)
+	if err != nil {
+		return nil, fmt.Errorf("pod %s: %w", p.Name, err)
+	}
+	enter := []string{"nsenter", "--target=" + pid, "--mount", "--uts", "--net", "--pid", "--"}
+	return l.Command(ctx, p.Node, append(enter, args...)...)
+}
+
+// taskPID finds the process of a container in "ctr tasks ls", by the pids of
+// the node.
+func taskPID(list, container string) (string, error) {
+	for line := range strings.Lines(list) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == container && f[2] == "RUNNING" {
+			return f[1], nil
+		}
+	}
+	return "", fmt.Errorf("container %q does not run", container)
+}
+
+// KillPod kills the pod's container with SIGKILL; its kubelet starts another.
+func (l *Lab) KillPod(ctx context.Context, p Pod) error {
+	if p.Container == "" {
+		return errors.New("kill: the pod has no container")
+	}
+	_, err := l.Exec(ctx, p.Node, "ctr", "--namespace=k8s.io", "tasks", "kill", "--signal=SIGKILL", p.Container)
+	return err
+}

@@ -1,0 +1,33 @@
+package lab
+
+import (
+	"reflect"
+	"testing"
+)
+
+func TestParsePods(t *testing.T) {
+	got, err := parsePods([]byte(`{"items":[
+		{"metadata":{"namespace":"default","name":"a"},"spec":{"nodeName":"node1"},
+		 "status":{"podIPs":[{"ip":"192.0.2.1"},{"ip":"2001:db8::1"}],"containerStatuses":[{"containerID":"containerd://abc","ready":true}]}},
+		{"metadata":{"namespace":"default","name":"gone","deletionTimestamp":"2026-01-01T00:00:00Z"}},
+		{"metadata":{"namespace":"default","name":"new"}}]}`))
+	want := []Pod{
+		{Namespace: "default", Name: "a", Node: "node1", IPs: []string{"192.0.2.1", "2001:db8::1"}, Ready: true, Container: "abc"},
+		{Namespace: "default", Name: "new"},
+	}
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("pods = %+v, %v", got, err)
+	}
+}
+
+func TestTaskPID(t *testing.T) {
+	list := "TASK   PID   STATUS\nabc    218   RUNNING\ndef    0     STOPPED\n"
+	if got, err := taskPID(list, "abc"); got != "218" || err != nil {
+		t.Errorf("pid = %q, %v", got, err)
+	}
+	for _, container := range []string{"", "def", "xyz"} {
+		if got, err := taskPID(list, container); err == nil {
+			t.Errorf("pid of %q = %q", container, got)
+		}
+	}
+}
