@@ -108,6 +108,7 @@ func restClient(cfg *rest.Config) (*rest.RESTClient, error) {
 	c := rest.CopyConfig(cfg)
 	gv := v1alpha1.GroupVersion
 	c.GroupVersion, c.APIPath = &gv, "/apis"
+	c.ContentType, c.AcceptContentTypes = runtime.ContentTypeJSON, runtime.ContentTypeJSON // own kinds have no protobuf
 	c.NegotiatedSerializer = serializer.NewCodecFactory(scheme()).WithoutConversion()
 	client, err := rest.RESTClientFor(c)
 	if err != nil {

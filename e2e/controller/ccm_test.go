@@ -1,0 +1,193 @@
+package controller_test
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/e2e/lab"
+)
+
+// binary is the shipped program, built once.
+var binary = sync.OnceValues(func() (string, error) {
+	root, err := lab.Checkout()
+	if err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp("", "fairlead-binary-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "fairlead")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path, "./cmd/fairlead")
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return path, nil
+})
+
+// ccm is a running "fairlead ccm".
+type ccm struct {
+	c    *cluster
+	cmd  *exec.Cmd
+	port int
+}
+
+// startCCM runs the shipped binary until stop or the end of the test.
+func (c *cluster) startCCM() *ccm {
+	c.Helper()
+	path, err := binary()
+	c.must(err)
+	m := &ccm{c: c, port: freePort(c)}
+	m.cmd = exec.Command(path, "ccm", "--kubeconfig="+server.Kubeconfig, fmt.Sprintf("--secure-port=%d", m.port), "--bind-address=127.0.0.1",
+		"--leader-elect-resource-namespace=default", "--authorization-always-allow-paths=/healthz,/metrics", "-v=2")
+	log, err := os.Create(filepath.Join(c.ArtifactDir(), "ccm.log"))
+	c.must(err)
+	m.cmd.Stdout, m.cmd.Stderr = log, log
+	c.must(m.cmd.Start())
+	c.Cleanup(func() {
+		m.stop()
+		log.Close()
+		if c.Failed() {
+			text, _ := os.ReadFile(log.Name())
+			c.Logf("%s", text[max(0, len(text)-6000):])
+		}
+	})
+	return m
+}
+
+func (m *ccm) stop() {
+	if m.cmd.ProcessState != nil {
+		return
+	}
+	_ = m.cmd.Process.Signal(syscall.SIGTERM)
+	killer := time.AfterFunc(20*time.Second, func() { _ = m.cmd.Process.Kill() })
+	defer killer.Stop()
+	if err := m.cmd.Wait(); err != nil {
+		m.c.Errorf("ccm: %v", err)
+	}
+}
+
+func freePort(c *cluster) int {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	c.must(err)
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// page reads one of the framework's own endpoints.
+func (m *ccm) page(path string) (string, error) {
+	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(m.c.Context(), http.MethodGet, fmt.Sprintf("https://127.0.0.1:%d%s", m.port, path), nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if resp.StatusCode != http.StatusOK {
+		err = errors.Join(err, errors.New(resp.Status))
+	}
+	return string(body), err
+}
+
+// TestCCM: Kubernetes' own service controller over our provider gives, moves and
+// frees addresses, refuses with a reason, and does not touch what has a class.
+func TestCCM(t *testing.T) {
+	c := newCluster(t)
+	c.forgetLease()
+	c.pool("lan", "192.0.2.0/31")
+	m := c.startCCM()
+	c.service("web")
+	c.holds("web", "192.0.2.0")
+	c.condition("web", "True Assigned")
+	c.pooled("lan", "2/1/1 PoolReady")
+	if s := c.get("web"); !slices.Equal(s.Finalizers, []string{v1alpha1.FinalizerClassless}) || *s.Status.LoadBalancer.Ingress[0].IPMode != corev1.LoadBalancerIPModeVIP {
+		t.Errorf("finalizers %q, status %+v", s.Finalizers, s.Status.LoadBalancer)
+	}
+	c.service("classed", classed(v1alpha1.LoadBalancerClass))
+	c.service("other", note(v1alpha1.AnnotationAddresses, "192.0.2.1"))
+	c.holds("other", "192.0.2.1")
+	c.service("waits")
+	c.condition("waits", "False PoolExhausted")
+	c.eventually("Event of waits", func() error {
+		if e := c.events("waits"); !slices.Contains(e, "Warning SyncLoadBalancerFailed") {
+			return fmt.Errorf("%q", e)
+		}
+		return nil
+	})
+	c.edit("web", note(v1alpha1.AnnotationAddresses, "192.0.2.1"))
+	c.condition("web", "True AddressInUse")
+	c.holds("web", "192.0.2.0")
+
+	c.edit("other", func(s *corev1.Service) { s.Spec.Type, s.Spec.AllocateLoadBalancerNodePorts = corev1.ServiceTypeClusterIP, nil })
+	c.holds("other", "")
+	c.holds("web", "192.0.2.1")
+	c.holds("waits", "192.0.2.0")
+	c.delete("web")
+	c.gone("web")
+	c.delete("waits")
+	c.gone("waits")
+	c.eventually("the records' end", func() error {
+		if n := len(c.records()); n != 0 {
+			return fmt.Errorf("%d records", n)
+		}
+		return nil
+	})
+	if s := c.get("classed"); len(s.Finalizers) > 0 || len(s.Status.Conditions) > 0 || len(c.events("classed")) > 0 {
+		t.Errorf("a Service with a class was touched: %v", s)
+	}
+	m.endpoints()
+}
+
+// endpoints checks what the framework serves and the Lease that it holds.
+func (m *ccm) endpoints() {
+	if body, err := m.page("/healthz"); err != nil || body != "ok" {
+		m.c.Errorf("/healthz: %q, %v", body, err)
+	}
+	body, err := m.page("/metrics")
+	m.c.must(err)
+	for _, want := range []string{`fairlead_pool_addresses{ip_family="IPv4",pool="lan",state="total"} 2`, "fairlead_controller_decide_duration_seconds_count", "workqueue_adds_total"} {
+		if !strings.Contains(body, want) {
+			m.c.Errorf("/metrics lacks %s", want)
+		}
+	}
+	leases, err := m.c.Kube.CoordinationV1().Leases("").List(m.c.Context(), metav1.ListOptions{})
+	m.c.must(err)
+	for _, l := range leases.Items {
+		if l.Name == "cloud-controller-manager" {
+			m.c.Error("the Lease of the cluster's real cloud controller manager is taken")
+		}
+	}
+	if _, err := m.c.Kube.CoordinationV1().Leases("default").Get(m.c.Context(), "fairlead-ccm", metav1.GetOptions{}); err != nil {
+		m.c.Error(err)
+	}
+}
+
+// forgetLease lets the next one lead at once: the framework does not give its
+// Lease back.
+func (c *cluster) forgetLease() {
+	_ = c.Kube.CoordinationV1().Leases("default").Delete(context.Background(), "fairlead-ccm", metav1.DeleteOptions{})
+}
