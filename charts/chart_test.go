@@ -419,6 +419,7 @@ func TestSchema(t *testing.T) {
 		{"agent.stateDir=relative", "stateDir"},
 		{"agent.updateStrategy.rollingUpdate.maxSurge=1", "maxSurge"},
 		{"controller.replicas=-1", "replicas"},
+		{"controller.mode=cloud", "mode"},
 		{"controller.tolerations[0].operater=Exists", "operater"},
 		{"imagePullSecrets[0]=pull", "imagePullSecrets"},
 	} {
@@ -441,6 +442,14 @@ func TestNames(t *testing.T) {
 		if !strings.Contains(out, "\n  name: "+want+"\n") {
 			t.Errorf("release %s has no Deployment %s", release, want)
 		}
+	}
+}
+
+// TestCCM: what a cloud controller manager cannot serve is refused at once.
+func TestCCM(t *testing.T) {
+	_, err := helm(t, "template", "fairlead", chart, "--set", "controller.mode=ccm,defaultClass=false")
+	if err == nil || !strings.Contains(err.Error(), "needs defaultClass") {
+		t.Errorf("mode ccm without the default class: %v", err)
 	}
 }
 
