@@ -97,7 +97,7 @@ func Measure(ctx context.Context, l *lab.Lab, s Service, step *lab.Step) ([]Row,
 func (p Path) Probe(ctx context.Context, l *lab.Lab) (probe.Report, error) {
 	args := []string{fmt.Sprintf("-n=%d", requests), "-family=" + p.Family}
 	if p.Host == "" {
-		return l.ProbeFromPod(ctx, visitor, p.Target, args...)
+		return l.ProbeFromPod(ctx, Visitor, p.Target, args...)
 	}
 	return l.Probe(ctx, p.Host, p.Target, args...)
 }

@@ -18,8 +18,8 @@ import (
 // Replicas is how many pods examples/web.yaml asks for.
 const Replicas = 6
 
-// visitor is a pod that calls the Service from inside the cluster.
-const visitor = "visitor"
+// Visitor is a pod that calls the Service from inside the cluster.
+const Visitor = "visitor"
 
 // Service is what the cluster made of examples/web.yaml.
 type Service struct {
@@ -79,11 +79,11 @@ func conditions(ctx context.Context, l *lab.Lab) string {
 }
 
 func startVisitor(ctx context.Context, l *lab.Lab) error {
-	there, err := l.Kubectl(ctx, "get", "pod", visitor, "--ignore-not-found", "-o", "name")
+	there, err := l.Kubectl(ctx, "get", "pod", Visitor, "--ignore-not-found", "-o", "name")
 	if err != nil || len(there) > 0 {
 		return err
 	}
-	_, err = l.Kubectl(ctx, "run", visitor, "--image="+lab.HelloImage, "--image-pull-policy=IfNotPresent")
+	_, err = l.Kubectl(ctx, "run", Visitor, "--image="+lab.HelloImage, "--image-pull-policy=IfNotPresent")
 	return err
 }
 
@@ -91,7 +91,7 @@ func waitPods(ctx context.Context, l *lab.Lab, step *lab.Step) error {
 	for _, args := range [][]string{
 		{"rollout", "status", "deployment/web", "--timeout=3m"},
 		{"rollout", "status", "deployment/coredns", "--namespace=kube-system", "--timeout=3m"},
-		{"wait", "--for=condition=Ready", "pod/" + visitor, "--timeout=3m"},
+		{"wait", "--for=condition=Ready", "pod/" + Visitor, "--timeout=3m"},
 	} {
 		step.Waiting("kubectl %s %s", args[0], args[2])
 		if _, err := l.Kubectl(ctx, args...); err != nil {

@@ -1,19 +1,20 @@
 package stories
 
 import (
+	"net"
+	"strings"
 	"testing"
 
 	"github.com/fairlead/fairlead/e2e/demo"
+	"github.com/fairlead/fairlead/e2e/lab"
+	"github.com/fairlead/fairlead/e2e/probe"
 )
 
 // A Service of type LoadBalancer gets an address of each family, one node
 // announces each, and every way to them reaches all its pods without a failure.
 func TestEveryPathReachesEveryPod(t *testing.T) {
 	l := cluster(t)
-	s, err := demo.Deploy(t.Context(), l, l.Root())
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := web(t)
 	for _, p := range demo.Paths(l, s) {
 		t.Run(p.Name, func(t *testing.T) {
 			report, err := p.Probe(t.Context(), l)
@@ -27,10 +28,130 @@ func TestEveryPathReachesEveryPod(t *testing.T) {
 		})
 	}
 	for _, ip := range s.ExternalIPs {
-		a, err := demo.FindAnnouncer(t.Context(), l, ip)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Logf("%s is announced by %s (%s)", ip, a.Node, a.MAC)
+		t.Logf("%s is announced by %s", ip, announcer(t, ip))
 	}
+}
+
+// announcer is the node that the LAN client sees an address at.
+func announcer(t *testing.T, ip string) string {
+	t.Helper()
+	a, err := demo.FindAnnouncer(t.Context(), cluster(t), ip)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.Node
+}
+
+const ipv6Only = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: six}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: six}}
+  template:
+    metadata: {labels: {app: six}}
+    spec:
+      containers:
+      - {name: hello, image: "ghcr.io/fairlead/hello:dev", imagePullPolicy: IfNotPresent}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: six}
+spec:
+  type: LoadBalancer
+  ipFamilies: [IPv6]
+  ipFamilyPolicy: SingleStack
+  selector: {app: six}
+  ports: [{port: 80, targetPort: 8080}]
+`
+
+// A Service that wants IPv6 alone has one address, of IPv6, and every way to it
+// works; nothing of it is there by IPv4.
+func TestIPv6OnlyServiceIsReachedOnEveryPath(t *testing.T) {
+	l := cluster(t)
+	apply(t, ipv6Only)
+	from := pods(t, "default", "app=six", 3)[0]
+	vip := externalIP(t, "six")
+	all := kubectl(t, "get", "service", "six", "-o", "jsonpath={.status.loadBalancer.ingress[*].ip}")
+	if strings.Contains(vip, ".") || all != vip {
+		t.Fatalf("the addresses are %q", all)
+	}
+	clusterIP := kubectl(t, "get", "service", "six", "-o", "jsonpath={.spec.clusterIP}")
+	port := kubectl(t, "get", "service", "six", "-o", "jsonpath={.spec.ports[0].nodePort}")
+	for _, host := range []string{lab.Client, lab.Ext} {
+		answersTo(t, host, "http://["+vip+"]/", 3)
+		wantAll(t, hostAsks(t, host, "http://["+vip+"]/", "-n=60"), 3)
+		for _, node := range l.Nodes() {
+			wantAll(t, hostAsks(t, host, "http://"+net.JoinHostPort(l.NodeAddress6(node), port)+"/", "-n=60"), 3)
+			r := hostAsks(t, host, "http://"+net.JoinHostPort(l.NodeAddress(node), port)+"/", "-n=4", "-timeout=1s")
+			if r.Failures != r.Requests {
+				t.Errorf("%s answers on its IPv4 node port: %+v", node, r)
+			}
+		}
+	}
+	wantAll(t, podAsks(t, from, "http://["+clusterIP+"]/", "-n=60"), 3)
+	wantAll(t, podAsks(t, from, "http://["+vip+"]/", "-n=60"), 3)
+	wantAll(t, podAsks(t, from, name("six")+"/", "-n=60"), 3)
+	t.Logf("%s is announced by %s", vip, announcer(t, vip))
+}
+
+const datagrams = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: datagrams}
+spec:
+  replicas: 3
+  selector: {matchLabels: {app: datagrams}}
+  template:
+    metadata: {labels: {app: datagrams}}
+    spec:
+      containers:
+      - {name: hello, image: "ghcr.io/fairlead/hello:dev", imagePullPolicy: IfNotPresent, args: ["--udp=5353"]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: datagrams}
+spec:
+  type: LoadBalancer
+  ipFamilyPolicy: RequireDualStack
+  selector: {app: datagrams}
+  ports: [{protocol: UDP, port: 53, targetPort: 5353}]
+`
+
+// UDP has the same ways in, by both families.
+func TestUDPServiceIsReachedOnEveryPath(t *testing.T) {
+	l := cluster(t)
+	apply(t, datagrams)
+	from := pods(t, "default", "app=datagrams", 3)[0]
+	externalIP(t, "datagrams")
+	vips := strings.Fields(kubectl(t, "get", "service", "datagrams", "-o", "jsonpath={.status.loadBalancer.ingress[*].ip}"))
+	clusterIPs := strings.Fields(kubectl(t, "get", "service", "datagrams", "-o", "jsonpath={.spec.clusterIPs[0]} {.spec.clusterIPs[1]}"))
+	port := kubectl(t, "get", "service", "datagrams", "-o", "jsonpath={.spec.ports[0].nodePort}")
+	if len(vips) != 2 || len(clusterIPs) != 2 {
+		t.Fatalf("addresses %v and %v, want two of each", vips, clusterIPs)
+	}
+	for _, host := range []string{lab.Client, lab.Ext} {
+		for _, ip := range vips {
+			answersTo(t, host, "udp://"+net.JoinHostPort(ip, "53"), 3)
+			wantDatagrams(t, hostAsks(t, host, "udp://"+net.JoinHostPort(ip, "53"), "-n=60"))
+		}
+		for _, node := range l.Nodes() {
+			for _, ip := range []string{l.NodeAddress(node), l.NodeAddress6(node)} {
+				wantDatagrams(t, hostAsks(t, host, "udp://"+net.JoinHostPort(ip, port), "-n=60"))
+			}
+		}
+	}
+	for _, ip := range clusterIPs {
+		wantDatagrams(t, podAsks(t, from, "udp://"+net.JoinHostPort(ip, "53"), "-n=60"))
+	}
+	for _, family := range []string{"4", "6"} {
+		wantDatagrams(t, podAsks(t, from, "udp://datagrams.default.svc.cluster.local:53", "-n=60", "-family="+family))
+	}
+}
+
+func wantDatagrams(t *testing.T, r probe.Report) {
+	t.Helper()
+	wantAll(t, r, 3)
+	wantPort(t, r, "5353")
 }

@@ -1,0 +1,29 @@
+package stories
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+
+	"github.com/fairlead/fairlead/e2e/demo"
+)
+
+// web deploys the examples for the length of a story: six web servers behind
+// an address of each family.
+func web(t *testing.T) demo.Service {
+	t.Helper()
+	l := cluster(t)
+	undo(t, func(ctx context.Context) error {
+		_, err := l.Kubectl(ctx, "delete", "-f", filepath.Join(l.Root(), "examples", "web.yaml"), "--ignore-not-found", "--cascade=foreground")
+		if err != nil {
+			return err
+		}
+		_, err = l.Kubectl(ctx, "delete", "pod", demo.Visitor, "--ignore-not-found", "--grace-period=1")
+		return err
+	})
+	s, err := demo.Deploy(t.Context(), l, l.Root())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
