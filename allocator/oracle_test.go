@@ -209,19 +209,6 @@ func refused(p *allocator.Plan, ref snapshot.Ref, reason snapshot.Reason) bool {
 	})
 }
 
-func holding(p *allocator.Plan, ref snapshot.Ref) []netip.Addr {
-	for _, o := range p.Services {
-		if o.Ref == ref {
-			return o.Addrs
-		}
-	}
-	return nil
-}
-
-func holds(p *allocator.Plan, ref snapshot.Ref, a netip.Addr) bool {
-	return slices.Contains(holding(p, ref), a)
-}
-
 func find(s *snapshot.Snapshot, ref snapshot.Ref) *snapshot.Service {
 	for _, v := range s.Services {
 		if v.Ref == ref {

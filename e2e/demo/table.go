@@ -15,7 +15,7 @@ func print(out io.Writer, r Result) {
 		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d/%d\t%.2f\t%.2f\n",
 			row.Path.Name, row.Path.Target, p.Requests, p.Failures, p.Distinct, Replicas, p.P50, p.P99)
 	}
-	w.Flush()
+	_ = w.Flush()
 	fmt.Fprintln(out)
 	for _, a := range r.Announcers {
 		if a.Node != "" {

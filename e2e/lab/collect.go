@@ -48,5 +48,5 @@ func writeCollected(dir, name string, out []byte, err error) {
 	if err != nil {
 		out = append(out, "\n"+err.Error()+"\n"...)
 	}
-	os.WriteFile(filepath.Join(dir, name+".txt"), out, 0o644) // best effort: there is a first failure to report
+	_ = os.WriteFile(filepath.Join(dir, name+".txt"), out, 0o644) // best effort: there is a first failure to report
 }

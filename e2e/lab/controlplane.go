@@ -24,30 +24,30 @@ func (l *Lab) bootControlPlane(ctx context.Context, step *Step) error {
 	if err := os.MkdirAll(l.state.file("etcd"), 0o700); err != nil {
 		return err
 	}
-	if err := l.startOn(ControlPlane, "etcd", l.etcdArgs()); err != nil {
+	if err := l.startProgram("etcd", l.etcdArgs()); err != nil {
 		return err
 	}
 	// The API server tries etcd until it answers.
-	if err := l.startOn(ControlPlane, apiServer, l.apiServerArgs()); err != nil {
+	if err := l.startProgram(apiServer, l.apiServerArgs()); err != nil {
 		return err
 	}
 	step.Waiting("kube-apiserver to be ready")
 	if err := l.waitAPI(ctx); err != nil {
 		return err
 	}
-	if err := l.startOn(ControlPlane, "kube-controller-manager", l.controllerManagerArgs()); err != nil {
+	if err := l.startProgram("kube-controller-manager", l.controllerManagerArgs()); err != nil {
 		return err
 	}
-	return l.startOn(ControlPlane, "kube-scheduler", []string{
+	return l.startProgram("kube-scheduler", []string{
 		"--kubeconfig=" + l.pki("scheduler.kubeconfig"),
 		"--leader-elect=false",
 		"--bind-address=127.0.0.1",
 	})
 }
 
-// startOn starts one of the built programs in a host's network namespace.
-func (l *Lab) startOn(host, name string, args []string) error {
-	enter, err := l.enter(host)
+// startProgram starts one of the built programs on the control plane.
+func (l *Lab) startProgram(name string, args []string) error {
+	enter, err := l.enter(ControlPlane)
 	if err != nil {
 		return err
 	}

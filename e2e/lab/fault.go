@@ -144,7 +144,7 @@ func (l *Lab) StopAPIServer(ctx context.Context) error { return l.stop(ctx, apiS
 
 // StartAPIServer starts it again and waits until it is ready.
 func (l *Lab) StartAPIServer(ctx context.Context) error {
-	if err := l.startOn(ControlPlane, apiServer, l.apiServerArgs()); err != nil {
+	if err := l.startProgram(apiServer, l.apiServerArgs()); err != nil {
 		return err
 	}
 	return l.waitAPI(ctx)

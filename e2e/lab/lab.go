@@ -40,7 +40,7 @@ type Lab struct {
 // downLimit bounds a tear-down, which must happen after an interrupt too.
 const downLimit = 2 * time.Minute
 
-func newLab(opt Options) (*Lab, error) {
+func newLab(opt Options) *Lab {
 	if opt.Nodes == 0 {
 		opt.Nodes = 3
 	}
@@ -53,7 +53,7 @@ func newLab(opt Options) (*Lab, error) {
 	if opt.Out == nil {
 		opt.Out = os.Stderr
 	}
-	return &Lab{opt: opt, state: state(opt.State), nodes: nodes(opt.Nodes), progress: NewProgress(opt.Out)}, nil
+	return &Lab{opt: opt, state: state(opt.State), nodes: nodes(opt.Nodes), progress: NewProgress(opt.Out)}
 }
 
 // findSource walks up from the working directory to the e2e directory.
@@ -77,10 +77,7 @@ func findSource() (string, error) {
 // Up brings up a lab, after it has removed what a crashed one left. It fails
 // if a lab is up. On failure it removes what it made; the logs stay.
 func Up(ctx context.Context, opt Options) (*Lab, error) {
-	l, err := newLab(opt)
-	if err != nil {
-		return nil, err
-	}
+	l := newLab(opt)
 	if err := l.claim(ctx); err != nil {
 		l.Close()
 		return nil, err
@@ -196,10 +193,7 @@ func (l *Lab) Build(ctx context.Context) error {
 
 // Build makes the programs of the lab without bringing one up.
 func Build(ctx context.Context, opt Options) error {
-	l, err := newLab(opt)
-	if err != nil {
-		return err
-	}
+	l := newLab(opt)
 	defer l.Close()
 	return l.Build(ctx)
 }
@@ -213,10 +207,7 @@ func Checkout() (string, error) {
 // ControlPlanePrograms makes etcd, the API server and what else is built with it,
 // as far as the cache lacks them, and returns their paths by name.
 func ControlPlanePrograms(ctx context.Context, opt Options) (map[string]string, error) {
-	l, err := newLab(opt)
-	if err != nil {
-		return nil, err
-	}
+	l := newLab(opt)
 	defer l.Close()
 	if err := l.findSource(); err != nil {
 		return nil, err
@@ -266,10 +257,7 @@ func (l *Lab) save(ready bool) error {
 func Open() (*Lab, error) { return open(Options{}) }
 
 func open(opt Options) (*Lab, error) {
-	l, err := newLab(opt)
-	if err != nil {
-		return nil, err
-	}
+	l := newLab(opt)
 	was, err := l.state.load()
 	if err != nil || !l.healthy() {
 		l.Close()
@@ -306,10 +294,7 @@ func (l *Lab) Down(ctx context.Context) error {
 
 // Down removes the lab of the state directory, also after a crash.
 func Down(ctx context.Context, opt Options) error {
-	l, err := newLab(opt)
-	if err != nil {
-		return err
-	}
+	l := newLab(opt)
 	defer l.Close()
 	return l.Down(ctx)
 }

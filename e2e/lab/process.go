@@ -55,7 +55,7 @@ func (l *Lab) start(p process) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", p.name, err)
 	}
-	go cmd.Wait() // reaps it if it ends before the lab command does
+	go func() { _ = cmd.Wait() }() // reaps it if it ends before the lab command does
 	return nil
 }
 
@@ -119,7 +119,7 @@ func signalRecord(was record, sig syscall.Signal) error {
 	if err != nil {
 		return err
 	}
-	defer p.Release()
+	defer func() { _ = p.Release() }()
 	if !alive(was) {
 		return nil
 	}

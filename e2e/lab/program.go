@@ -143,7 +143,7 @@ func (b builder) fill(ctx context.Context, p program, dir, version string) error
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(temp)
+	defer func() { _ = os.RemoveAll(temp) }()
 	step := b.progress.Begin("building %s %s: %s", p.name, version, strings.Join(binaries(missing), ", "))
 	if err := b.compile(ctx, step, p, version, missing, temp); err != nil {
 		return step.Done(err)

@@ -141,9 +141,9 @@ func askLine(ctx context.Context, network, address string) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if deadline, ok := ctx.Deadline(); ok {
-		conn.SetDeadline(deadline)
+		_ = conn.SetDeadline(deadline)
 	}
 	if strings.HasPrefix(network, "udp") {
 		if _, err := conn.Write([]byte("hello\n")); err != nil {

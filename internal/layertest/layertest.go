@@ -3,6 +3,7 @@
 package layertest
 
 import (
+	"errors"
 	"os/exec"
 	"slices"
 	"strings"
@@ -52,7 +53,7 @@ func impure(deps []string) []string {
 }
 
 func stderr(err error) string {
-	if e, ok := err.(*exec.ExitError); ok {
+	if e := (*exec.ExitError)(nil); errors.As(err, &e) {
 		return string(e.Stderr)
 	}
 	return ""

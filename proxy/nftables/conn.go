@@ -41,8 +41,7 @@ func dial(netns, buffer int) (*conn, error) {
 		err = c.setOptions(buffer)
 	}
 	if err != nil {
-		nl.Close()
-		return nil, err
+		return nil, errors.Join(err, nl.Close())
 	}
 	return c, nil
 }
@@ -62,7 +61,7 @@ func (c *conn) setOptions(buffer int) error {
 	return errors.Join(err, ctrl)
 }
 
-func (c *conn) close() { c.nl.Close() }
+func (c *conn) close() { _ = c.nl.Close() }
 
 // explain says what a bare error number means here.
 func explain(err error) error {
@@ -77,7 +76,7 @@ func (c *conn) send(b []byte) error {
 	var err error
 	werr := c.raw.Write(func(fd uintptr) bool {
 		err = unix.Sendto(int(fd), b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
-		return err != unix.EAGAIN
+		return !errors.Is(err, unix.EAGAIN)
 	})
 	if err == nil {
 		err = werr

@@ -115,14 +115,6 @@ func (s *shape) grow(b balance) {
 	}
 }
 
-func (s shape) clone() shape {
-	out := shape{slots: s.slots, balances: make(map[balance]bool, len(s.balances))}
-	for b := range s.balances {
-		out.balances[b] = true
-	}
-	return out
-}
-
 // merge adds what other has and need not be pruned: chains without affinity
 // stay for the next Service with that many endpoints, chains with a timeout
 // only while some Frontend has that timeout.

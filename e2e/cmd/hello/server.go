@@ -99,7 +99,7 @@ func hello(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	w.Write(probe.NewAnswer(local, remote).Line())
+	_, _ = w.Write(probe.NewAnswer(local, remote).Line())
 }
 
 func (s *server) tellReady(w http.ResponseWriter, _ *http.Request) {
@@ -132,9 +132,9 @@ func serveTCP(l net.Listener) error {
 			return err
 		}
 		go func() {
-			defer conn.Close()
-			conn.SetDeadline(time.Now().Add(10 * time.Second))
-			conn.Write(probe.NewAnswer(conn.LocalAddr(), conn.RemoteAddr()).Line())
+			defer func() { _ = conn.Close() }()
+			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+			_, _ = conn.Write(probe.NewAnswer(conn.LocalAddr(), conn.RemoteAddr()).Line())
 		}()
 	}
 }
@@ -156,6 +156,6 @@ func serveUDP(c net.PacketConn) error {
 		if err != nil {
 			return err
 		}
-		c.WriteTo(probe.NewAnswer(c.LocalAddr(), from).Line(), from) // a lost answer is the client's to count
+		_, _ = c.WriteTo(probe.NewAnswer(c.LocalAddr(), from).Line(), from) // a lost answer is the client's to count
 	}
 }
