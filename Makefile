@@ -40,6 +40,14 @@ unit: ## Run the tests that need neither root nor a cluster
 e2e: packages ## Run the end-to-end stories in the lab (root); RUN=Name picks some
 	@env -C e2e FAIRLEAD_E2E=1 go test -count=1 -v -timeout=45m ./stories/... -run '$(RUN)'
 
+.PHONY: bench-allocator
+bench-allocator: ## Time a decision over 10,000 Services on a full /16
+	@BENCH_ALLOCATOR=1 go test ./allocator -run BenchAllocator -count=1 -v | grep -E '^ *(bench-allocator:|--- FAIL|FAIL)|_test.go'
+
+.PHONY: bench-assign
+bench-assign: packages ## Time 1,000 Services created at once until all have an address, in the lab (root)
+	@go run ./e2e/cmd/bench assign
+
 .PHONY: packages
 packages: ## Install the Debian packages that build and tests need, if missing
 	@internal/tools/packages.sh $(NEEDS)
