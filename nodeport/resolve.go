@@ -3,6 +3,7 @@
 package nodeport
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -31,6 +32,37 @@ func Resolve(node *snapshot.Node, local []netip.Addr, cidrs []netip.Prefix) []ne
 	out = slices.DeleteFunc(out, unfit)
 	slices.SortFunc(out, netip.Addr.Compare)
 	return slices.Compact(out)
+}
+
+// Primary is the word for a node's primary addresses among CIDRs.
+const Primary = "primary"
+
+// ParseAddresses reads the CIDRs for Resolve. No text, or the word primary,
+// which stands alone, gives none.
+func ParseAddresses(texts []string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, t := range texts {
+		if t == Primary {
+			if len(texts) > 1 {
+				return nil, fmt.Errorf("%q stands alone, without CIDRs", Primary)
+			}
+			return nil, nil
+		}
+		p, err := netip.ParsePrefix(t)
+		if err != nil {
+			return nil, fmt.Errorf("%q is neither a CIDR nor %q", t, Primary)
+		}
+		out = append(out, p.Masked())
+	}
+	return out, nil
+}
+
+// Unserved returns those of cidrs that hold no address on which node ports may
+// answer, such as loopback.
+func Unserved(cidrs []netip.Prefix) []netip.Prefix {
+	return slices.DeleteFunc(slices.Clone(cidrs), func(p netip.Prefix) bool {
+		return !unfit(p.Addr()) || p.Addr().IsUnspecified() && !p.IsSingleIP()
+	})
 }
 
 func primary(addrs []netip.Addr) []netip.Addr {

@@ -3,22 +3,21 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"net/netip"
 	"os"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/fairlead/fairlead/internal/agent"
 	"github.com/fairlead/fairlead/internal/kube"
-	"github.com/fairlead/fairlead/internal/server"
+	"github.com/fairlead/fairlead/nodeport"
 	"github.com/fairlead/fairlead/proxy/nftables"
 )
 
 func agentCommand() *cobra.Command {
 	cfg := agent.Config{Version: version, Engine: "nftables"}
-	var health, metrics string
+	var at agent.Addresses
+	var mode string
 	var nodePorts, serviceCIDRs []string
 	cmd := &cobra.Command{
 		Use: "agent", Args: cobra.NoArgs,
@@ -31,11 +30,15 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 	f := cmd.Flags()
 	f.StringVar(&cfg.Node, "node-name", os.Getenv("NODE_NAME"), "name of this node in Kubernetes")
 	f.StringVar(&cfg.StateDir, "state-dir", "/var/lib/fairlead", "folder where the agent keeps its last snapshot, to start from when no API server answers; empty: nowhere")
-	f.StringSliceVar(&nodePorts, "nodeport-addresses", nil, "CIDRs of the node's addresses on which node ports answer; none: its primary address of each family")
+	f.StringVar(&mode, "proxy", "auto", "who forwards Services: full (fairlead), off (another proxy; fairlead announces alone), or auto (kube-proxy or Cilium if the cluster has them, else fairlead)")
+	f.BoolVar(&cfg.Force, "proxy-force", false, "forward beside another proxy, while it is being removed; its ports are taken over when they become free")
+	f.StringVar(&cfg.OtherHealth, "other-proxy-health", "http://127.0.0.1:10256/healthz", "where the proxy that forwards instead says whether it is in order")
+	f.StringSliceVar(&nodePorts, "nodeport-addresses", nil, "CIDRs of the node's addresses on which node ports answer; none, or primary: its primary address of each family")
 	f.StringSliceVar(&serviceCIDRs, "service-cidrs", nil, "CIDRs of Services beside those of the ServiceCIDR objects; unused addresses in them are dropped")
 	f.BoolVar(&cfg.Options.ExternalIPs, "external-ips", false, "serve spec.externalIPs; whoever may create Services can then take any address (CVE-2020-8554)")
-	f.StringVar(&health, "health-address", "0.0.0.0:10256", "where /healthz, /livez and /readyz are served; empty: nowhere")
-	f.StringVar(&metrics, "metrics-address", "127.0.0.1:10249", "where /metrics and /proxyMode are served; empty: nowhere")
+	f.StringVar(&at.Probe, "probe-address", "127.0.0.1:9812", "where /livez, /readyz and /metrics are served, whoever forwards; empty: nowhere")
+	f.StringVar(&at.Health, "health-address", "0.0.0.0:10256", "where /healthz and /livez are served as kube-proxy does; left free if another proxy forwards; empty: nowhere")
+	f.StringVar(&at.Metrics, "metrics-address", "127.0.0.1:10249", "where /metrics and /proxyMode are served; left free if another proxy forwards; empty: nowhere")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		log, err := logger()
 		if err != nil {
@@ -44,8 +47,14 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 		if cfg.Node == "" {
 			return errors.New("--node-name: give the node's name in Kubernetes (or set NODE_NAME)")
 		}
-		if cfg.NodePortAddresses, err = parsePrefixes("nodeport-addresses", nodePorts); err != nil {
-			return err
+		if cfg.Mode, err = agent.ParseMode(mode); err != nil {
+			return fmt.Errorf("--proxy: %w", err)
+		}
+		if cfg.NodePortAddresses, err = nodeport.ParseAddresses(nodePorts); err != nil {
+			return fmt.Errorf("--nodeport-addresses: %w", err)
+		}
+		for _, p := range nodeport.Unserved(cfg.NodePortAddresses) {
+			log.Error("--nodeport-addresses names addresses on which node ports are never served", "cidr", p)
 		}
 		if cfg.Options.ServiceCIDRs, err = parsePrefixes("service-cidrs", serviceCIDRs); err != nil {
 			return err
@@ -59,24 +68,8 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 		if err != nil {
 			return err
 		}
-		probes := http.NewServeMux()
-		a.Health().Register(probes)
-		serveHealth, err := server.Listen(health, probes)
-		if err != nil {
-			return err
-		}
-		mux := server.Metrics(reg)
-		mux.HandleFunc("/proxyMode", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, cfg.Engine) })
-		serveMetrics, err := server.Listen(metrics, mux)
-		if err != nil {
-			return err
-		}
 		log.Info("fairlead agent", "version", version, "node", cfg.Node)
-		g, ctx := errgroup.WithContext(cmd.Context())
-		g.Go(func() error { return serveHealth(ctx) })
-		g.Go(func() error { return serveMetrics(ctx) })
-		g.Go(func() error { return a.Run(ctx) })
-		return g.Wait()
+		return a.Serve(cmd.Context(), at, reg)
 	}
 	return cmd
 }

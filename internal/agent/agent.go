@@ -22,6 +22,8 @@ import (
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/nodeport"
+	"github.com/fairlead/fairlead/nodeport/health"
+	"github.com/fairlead/fairlead/nodeport/socket"
 	"github.com/fairlead/fairlead/proxy"
 )
 
@@ -39,6 +41,10 @@ type Config struct {
 	// node's primary addresses.
 	NodePortAddresses []netip.Prefix
 	Options           proxy.Options
+	Mode              Mode
+	Force             bool   // forward beside another proxy
+	OtherHealth       string // URL of the other proxy's /healthz
+	SysctlDir         string // /proc/sys
 }
 
 // Agent is one node's agent. New starts nothing.
@@ -52,7 +58,10 @@ type Agent struct {
 	compiler  proxy.Compiler
 	liveness  announcer.Liveness
 	metrics   *metrics
-	health    Health
+	health    health.Proxy
+	ports     *ports
+	proxy     Proxy     // who forwards
+	beside    beside    // of the proxy that forwards instead of us
 	saved     *saved    // what the last agent kept, until the cluster has been listed
 	started   time.Time // of Run
 	fromSaved bool      // saved is being acted on
@@ -87,16 +96,17 @@ func New(cfg Config) (*Agent, error) {
 	a.keep.Resync, a.keep.Coalesce = 0, saveEvery
 	a.holder = l2.New(handle, cfg.Log)
 	a.store = kube.NewStore(cfg.Clients, a.changed)
-	a.health.timeout = 2 * time.Minute
+	a.ports = &ports{
+		node: cfg.Node, cidrs: cfg.NodePortAddresses, sockets: socket.Read, changed: a.report.Wake, log: cfg.Log,
+		loop: reconcile.New("node ports", cfg.Log), servers: health.NewServers(&a.health, cfg.Log),
+	}
+	a.beside.client.Timeout = time.Second
 	return a, nil
 }
 
-// Health returns the answers for probes.
-func (a *Agent) Health() *Health { return &a.health }
-
 // changed is called after every change of the cluster or of a link.
 func (a *Agent) changed() {
-	a.health.queued(time.Now())
+	a.health.Queued(time.Now())
 	a.loop.Wake()
 	a.keep.Wake()
 }
@@ -105,13 +115,15 @@ func (a *Agent) changed() {
 // a stop is a restart. VIPs expire by themselves if none follows.
 func (a *Agent) Run(ctx context.Context) error {
 	if err := a.Dataplane.Probe(ctx); err != nil {
-		return fmt.Errorf("this node cannot forward: %w", err)
+		if a.proxy == Fairlead {
+			return fmt.Errorf("this node cannot forward: %w", err)
+		}
+		a.beside.cleaned = true // nor can it hold anything of ours
 	}
 	if err := a.readLinks(); err != nil {
 		return err
 	}
 	a.started = time.Now()
-	a.recall()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -125,6 +137,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	wg.Go(func() { a.watchLinks(ctx) })
 	wg.Go(func() { a.report.Run(ctx, a.writeState) })
 	wg.Go(func() { a.keep.Run(ctx, a.save) })
+	wg.Go(func() { a.ports.Run(ctx) })
 	a.loop.Resync = l2.Renew
 	a.loop.Run(ctx, a.step)
 	wg.Wait()
@@ -178,7 +191,8 @@ func (a *Agent) step(ctx context.Context) error {
 	links, was := a.links, a.state
 	a.mu.Unlock()
 
-	table := a.compiler.Compile(s, a.Node, nodeport.Resolve(s.Node(a.Node), links.Addrs, a.NodePortAddresses), a.Options)
+	a.health.SetEligible(nodeport.Eligible(s.Node(a.Node)))
+	addrs := nodeport.Resolve(s.Node(a.Node), links.Addrs, a.NodePortAddresses)
 	in := announcer.Input{
 		Snapshot: s, Node: a.Node, Ready: was.ready, Alive: a.liveness.Judge(a.Node, a.store.Renewals(), began),
 		Self: snapshot.NodeState{Node: a.Node, InSync: true, Links: links.Links},
@@ -189,13 +203,26 @@ func (a *Agent) step(ctx context.Context) error {
 			a.Log.Error("withdraw", "error", err)
 		}
 	}
-	now, err := a.program(ctx, table)
+	now, err := a.forward(ctx, s, addrs)
 	in.Ready, in.Self.InSync = now.ready, now.inSync
 	now.alive, now.announce = in.Alive, announcer.Decide(in)
 	held, errHold := a.holder.Sync(l2.Claims(now.announce))
 	now.held = held
 	a.finish(now, began, err)
 	return errors.Join(err, errHold)
+}
+
+// forward sees to it that Services are forwarded, by the engine or by whoever
+// does it instead.
+func (a *Agent) forward(ctx context.Context, s *snapshot.Snapshot, addrs []netip.Addr) (state, error) {
+	if a.proxy != Fairlead {
+		return a.leave(ctx, s)
+	}
+	now, err := a.program(ctx, a.compiler.Compile(s, a.Node, addrs, a.Options))
+	if err == nil {
+		a.ports.Follow(s, addrs)
+	}
+	return now, err
 }
 
 // program gives the engine its Table. When that fails the kernel holds what it
@@ -234,7 +261,9 @@ func (a *Agent) finish(now state, began time.Time, err error) {
 	a.state = now
 	a.mu.Unlock()
 	if err == nil {
-		a.health.synced(began)
+		at := time.Now()
+		a.health.Synced(snapshot.IPv4, began, at)
+		a.health.Synced(snapshot.IPv6, began, at)
 	}
 	a.metrics.took(time.Since(began), now)
 	a.report.Wake()

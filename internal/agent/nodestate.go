@@ -12,6 +12,7 @@ import (
 	"github.com/fairlead/fairlead/announcer/l2"
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/link"
+	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
 // renewEvery is how often the NodeState is written when nothing changes: the
@@ -34,8 +35,9 @@ func (a *Agent) writeState(ctx context.Context) error {
 		return nil
 	}
 	a.mu.Lock()
-	status := describe(a.state, a.links, a.Engine, a.Version)
+	status := describe(a.state, a.links, a.mode(), a.Version)
 	a.mu.Unlock()
+	status.ProblemsCount, status.Problems = problems(a.ports.Problems())
 	if time.Since(a.reported.at) < renewEvery-time.Second && reflect.DeepEqual(status, a.reported.status) {
 		return nil
 	}
@@ -83,6 +85,24 @@ func describe(st state, links link.State, engine, version string) v1alpha1.NodeS
 		out.Refused = append(out.Refused, v1alpha1.RefusedAddress{Address: r.Addr.String(), Reason: string(r.Reason), Message: r.Message})
 	}
 	return out
+}
+
+// mode is the name of what forwards.
+func (a *Agent) mode() string {
+	if a.proxy == Fairlead {
+		return a.Engine
+	}
+	return string(a.proxy)
+}
+
+// mostProblems is how many problems a NodeState lists.
+const mostProblems = 256
+
+func problems(found []snapshot.Problem) (count int32, out []v1alpha1.ServiceProblem) {
+	for _, p := range found[:min(len(found), mostProblems)] {
+		out = append(out, v1alpha1.ServiceProblem{Service: p.Service.String(), Reason: string(p.Reason), Message: cut(p.Message, 1024)})
+	}
+	return int32(len(found)), out
 }
 
 func serviceOf(st state, c l2.Claim) string {

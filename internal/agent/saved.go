@@ -24,7 +24,16 @@ type saved struct {
 	Node     string
 	Written  time.Time
 	Alive    map[string]bool // the last verdicts about the other agents
+	Proxy    Proxy           // who forwarded
 	Snapshot *snapshot.Snapshot
+}
+
+// proxy returns who forwarded; "" if nothing is known of it.
+func (s *saved) proxy() Proxy {
+	if s == nil {
+		return ""
+	}
+	return s.Proxy
 }
 
 // saveEvery is the shortest time between two writes of the file.
@@ -75,7 +84,7 @@ func (a *Agent) save(context.Context) error {
 	a.mu.Lock()
 	alive := a.state.alive
 	a.mu.Unlock()
-	return save(a.StateDir, saved{Node: a.Node, Written: time.Now(), Alive: alive, Snapshot: s})
+	return save(a.StateDir, saved{Node: a.Node, Written: time.Now(), Alive: alive, Proxy: a.proxy, Snapshot: s})
 }
 
 func savedPath(dir string) string { return filepath.Join(dir, "snapshot.json") }

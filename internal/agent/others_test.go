@@ -1,0 +1,191 @@
+package agent
+
+import (
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/proxy"
+	"github.com/fairlead/fairlead/proxy/dataplanetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func kubeProxy(wanted int32) *appsv1.DaemonSet {
+	return &appsv1.DaemonSet{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "kube-proxy", Generation: 1},
+		Status:     appsv1.DaemonSetStatus{ObservedGeneration: 1, DesiredNumberScheduled: wanted},
+	}
+}
+
+func ciliumSays(value string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "kube-system", Name: "cilium-config"},
+		Data:       map[string]string{"kube-proxy-replacement": value},
+	}
+}
+
+func TestReadOthers(t *testing.T) {
+	fresh := kubeProxy(0)
+	fresh.Generation = 2
+	elsewhere := kubeProxy(3)
+	elsewhere.Namespace = "default"
+	tests := []struct {
+		name    string
+		objects []runtime.Object
+		want    Others
+	}{
+		{"nothing", nil, Others{}},
+		{"kube-proxy", []runtime.Object{kubeProxy(3)}, Others{KubeProxy: true}},
+		{"kube-proxy on no node", []runtime.Object{kubeProxy(0)}, Others{}},
+		{"kube-proxy that was just changed", []runtime.Object{fresh}, Others{KubeProxy: true}},
+		{"kube-proxy of another namespace", []runtime.Object{elsewhere}, Others{}},
+		{"Cilium as a replacement", []runtime.Object{ciliumSays("true")}, Others{Cilium: true}},
+		{"an old Cilium as a replacement", []runtime.Object{ciliumSays("strict")}, Others{Cilium: true}},
+		{"Cilium as a network alone", []runtime.Object{ciliumSays("false")}, Others{}},
+		{"both", []runtime.Object{kubeProxy(1), ciliumSays("true")}, Others{KubeProxy: true, Cilium: true}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := readOthers(t.Context(), fake.NewClientset(tt.objects...))
+			if err != nil || got != tt.want {
+				t.Errorf("got %+v, %v; want %+v", got, err, tt.want)
+			}
+		})
+	}
+}
+
+// newAgent is an Agent with a client that knows objects, and nothing in the
+// kernel.
+func newAgent(t *testing.T, mode Mode, objects ...runtime.Object) (*Agent, *fake.Clientset) {
+	t.Helper()
+	client := fake.NewClientset(objects...)
+	a, err := New(Config{
+		Node: "a", Clients: &kube.Clients{Kube: client}, Dataplane: dataplanetest.NewFake(), Engine: "fake",
+		Log: slog.New(slog.DiscardHandler), Mode: mode,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a, client
+}
+
+func failing(client *fake.Clientset, err error) {
+	client.PrependReactor("get", "daemonsets", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, err })
+}
+
+// While the API server does not answer, auto waits unless it is known who
+// forwarded before; the other modes go on.
+func TestDecideWithoutAPI(t *testing.T) {
+	away := apierrors.NewServiceUnavailable("away")
+	forbidden := apierrors.NewForbidden(schema.GroupResource{Resource: "daemonsets"}, "kube-proxy", nil)
+	tests := []struct {
+		name  string
+		mode  Mode
+		saved *saved
+		err   error
+		want  Proxy // "": fails
+	}{
+		{"auto knows", Auto, &saved{Proxy: KubeProxy}, away, KubeProxy},
+		{"auto may not ask", Auto, nil, forbidden, ""},
+		{"full", Full, nil, away, Fairlead},
+		{"full may not ask", Full, nil, forbidden, Fairlead},
+		{"off", Off, nil, away, Another},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			a, client := newAgent(t, tt.mode)
+			a.saved = tt.saved
+			failing(client, tt.err)
+			synctest.Test(t, func(t *testing.T) {
+				got, err := a.decide(t.Context())
+				if got != tt.want || (err != nil) != (tt.want == "") {
+					t.Errorf("got %q, %v", got, err)
+				}
+			})
+		})
+	}
+	t.Run("auto knows nothing", func(t *testing.T) {
+		a, client := newAgent(t, Auto)
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			client.PrependReactor("get", "daemonsets", func(clienttesting.Action) (bool, runtime.Object, error) {
+				return time.Since(began) < time.Hour, nil, away
+			})
+			if got, err := a.decide(t.Context()); got != Fairlead || time.Since(began) < time.Hour {
+				t.Errorf("got %q, %v after %s", got, err, time.Since(began))
+			}
+		})
+	})
+}
+
+// When kube-proxy goes from a cluster, or comes, the agent starts anew.
+func TestWatchOthers(t *testing.T) {
+	a, client := newAgent(t, Auto, kubeProxy(3))
+	a.proxy = KubeProxy
+	synctest.Test(t, func(t *testing.T) {
+		done := make(chan error)
+		go func() { done <- a.watchOthers(t.Context()) }()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if err := client.AppsV1().DaemonSets("kube-system").Delete(t.Context(), "kube-proxy", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		err := <-done
+		if err == nil || !strings.Contains(err.Error(), "by kube-proxy and are now to be forwarded by fairlead") {
+			t.Errorf("got %v", err)
+		}
+		if took := time.Since(began); took > lookEvery*3/2 {
+			t.Errorf("noticed after %s", took)
+		}
+	})
+}
+
+// Where another proxy forwards, VIPs are ready while it is healthy, and what an
+// earlier agent left goes once, and not before.
+func TestLeave(t *testing.T) {
+	a, _ := newAgent(t, Off)
+	kernel := a.Dataplane.(*dataplanetest.Fake).Kernel
+	kernel.Set(&proxy.Table{NodePortAddrs: []netip.Addr{netip.MustParseAddr("198.51.100.1")}})
+	code := http.StatusServiceUnavailable
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }))
+	defer srv.Close()
+	defer a.beside.client.CloseIdleConnections()
+	a.proxy, a.OtherHealth = KubeProxy, srv.URL
+	vip := netip.MustParseAddr("198.51.100.10")
+	s := &snapshot.Snapshot{Addresses: []*snapshot.Address{{Addr: vip}}}
+
+	now, err := a.forward(t.Context(), s, nil)
+	if err != nil || now.inSync || now.ready[vip] || kernel.Table() == nil {
+		t.Errorf("beside an unhealthy proxy: %+v, %v; in the kernel: %v", now, err, kernel.Table())
+	}
+	code, a.beside.asked = http.StatusOK, time.Time{}
+	now, err = a.forward(t.Context(), s, nil)
+	if err != nil || !now.inSync || !now.ready[vip] || kernel.Table() != nil {
+		t.Errorf("beside a healthy one: %+v, %v; in the kernel: %v", now, err, kernel.Table())
+	}
+	if kernel.Syncs() != 0 {
+		t.Error("something was programmed")
+	}
+	if got := a.mode(); got != "kube-proxy" {
+		t.Errorf("engine mode %q", got)
+	}
+}

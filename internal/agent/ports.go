@@ -1,0 +1,98 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/reconcile"
+	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/nodeport"
+	"github.com/fairlead/fairlead/nodeport/health"
+)
+
+// claimsEvery is how often an agent looks for processes that listen on node
+// ports.
+const claimsEvery = 10 * time.Second
+
+// ports keeps health check ports open and looks for processes that listen on
+// node ports. Its loop is apart from that of the engine, so that neither waits
+// for the other.
+type ports struct {
+	node    string
+	cidrs   []netip.Prefix
+	sockets func() ([]nodeport.Socket, error)
+	changed func() // is called when Problems would return something else
+	log     *slog.Logger
+	loop    *reconcile.Loop
+	servers *health.Servers
+
+	looked time.Time          // when claims were looked for; the loop's alone
+	claims []snapshot.Problem // the loop's alone
+
+	mu       sync.Mutex
+	snap     *snapshot.Snapshot
+	addrs    []netip.Addr
+	problems []snapshot.Problem
+}
+
+// Follow makes s, in which node ports answer on addrs, what the ports act on.
+func (p *ports) Follow(s *snapshot.Snapshot, addrs []netip.Addr) {
+	p.mu.Lock()
+	p.snap, p.addrs = s, addrs
+	p.mu.Unlock()
+	p.loop.Wake()
+}
+
+// Problems returns what the last step found, sorted.
+func (p *ports) Problems() []snapshot.Problem {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.problems
+}
+
+// Run works until ctx ends, and then closes every port.
+func (p *ports) Run(ctx context.Context) {
+	defer p.servers.Close()
+	p.loop.Run(ctx, p.step)
+}
+
+func (p *ports) step(ctx context.Context) error {
+	p.mu.Lock()
+	s, addrs := p.snap, p.addrs
+	p.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	found := p.servers.Sync(ctx, nodeport.Listeners(nodeport.Checks(s, p.node), addrs, p.cidrs))
+	err := p.look(s, addrs)
+	found = nodeport.SortProblems(slices.Concat(found, p.claims))
+	p.mu.Lock()
+	same := slices.Equal(found, p.problems)
+	p.problems = found
+	p.mu.Unlock()
+	if !same {
+		for _, f := range found {
+			p.log.Warn("a problem with a Service's node ports", "service", f.Service, "reason", f.Reason, "message", f.Message)
+		}
+		p.changed()
+	}
+	return err
+}
+
+// look brings p.claims up to date, now and then. Without an answer of the kernel
+// they stay what they were.
+func (p *ports) look(s *snapshot.Snapshot, addrs []netip.Addr) error {
+	if time.Since(p.looked) < claimsEvery {
+		return nil
+	}
+	sockets, err := p.sockets()
+	if err != nil {
+		return err
+	}
+	p.looked, p.claims = time.Now(), nodeport.Claims(s, addrs, sockets)
+	return nil
+}

@@ -1,0 +1,111 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/fairlead/fairlead/internal/reconcile"
+	"github.com/fairlead/fairlead/internal/server"
+	"github.com/fairlead/fairlead/nodeport/health"
+)
+
+// Addresses say where an agent answers; an empty one is not opened.
+type Addresses struct {
+	Probe   string // /livez, /readyz and /metrics, for the kubelet, whoever forwards
+	Health  string // kube-proxy's /healthz and /livez
+	Metrics string // /metrics and kube-proxy's /proxyMode
+}
+
+// The ports that belong to whoever forwards.
+const (
+	healthPort  = "10256"
+	metricsPort = "10249"
+)
+
+// Serve decides who forwards, answers on the addresses, and runs the agent until
+// ctx ends or something fails for good.
+func (a *Agent) Serve(ctx context.Context, at Addresses, reg prometheus.Gatherer) error {
+	mux := server.Metrics(reg)
+	probes := health.NewProbes(&a.health, a.Metrics)
+	mux.HandleFunc("/livez", probes.Livez)
+	mux.HandleFunc("/readyz", a.readyz)
+	serve, err := server.Listen(at.Probe, mux)
+	if err != nil {
+		return err
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return serve(ctx) })
+	g.Go(func() error { return a.forwardOrLeave(ctx, g, at, probes, reg) })
+	return g.Wait()
+}
+
+// forwardOrLeave decides, opens the ports that the decision allows, and runs.
+func (a *Agent) forwardOrLeave(ctx context.Context, g *errgroup.Group, at Addresses, probes *health.Probes, reg prometheus.Gatherer) (err error) {
+	a.recall()
+	if a.proxy, err = a.decide(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	a.Log.Info("who forwards Services", "mode", a.Mode, "proxy", a.proxy)
+	forSomebody := http.NewServeMux()
+	forSomebody.HandleFunc("/healthz", probes.Healthz)
+	forSomebody.HandleFunc("/livez", probes.Livez)
+	forSomebody.HandleFunc("/readyz", a.readyz)
+	if err := a.open(ctx, g, at.Health, healthPort, forSomebody); err != nil {
+		return err
+	}
+	metrics := server.Metrics(reg)
+	metrics.HandleFunc("/proxyMode", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, a.Engine) })
+	if err := a.open(ctx, g, at.Metrics, metricsPort, metrics); err != nil {
+		return err
+	}
+	g.Go(func() error { return a.watchOthers(ctx) })
+	return a.Run(ctx)
+}
+
+// open serves mux at address, but not on the port that belongs to another proxy
+// if one forwards. Beside a proxy that is being removed it waits for the port.
+func (a *Agent) open(ctx context.Context, g *errgroup.Group, address, reserved string, mux http.Handler) error {
+	_, port, _ := net.SplitHostPort(address)
+	if a.proxy != Fairlead && port == reserved {
+		return nil
+	}
+	serve, err := server.Listen(address, mux)
+	switch {
+	case err == nil:
+		g.Go(func() error { return serve(ctx) })
+	case !a.Force:
+		return fmt.Errorf("%w; give --proxy=off if another proxy forwards Services here", err)
+	default:
+		a.Log.Warn("waiting for a port", "error", err)
+		loop := reconcile.New("port "+port, a.Log)
+		g.Go(func() error {
+			loop.Run(ctx, func(ctx context.Context) error {
+				serve, err := server.Listen(address, mux)
+				if err != nil {
+					return err
+				}
+				return serve(ctx)
+			})
+			return nil
+		})
+	}
+	return nil
+}
+
+// readyz tells whether the node does what it is to do: the engine was in sync
+// at least once, or the proxy that forwards instead has been asked.
+func (a *Agent) readyz(w http.ResponseWriter, _ *http.Request) {
+	if !a.health.Started() {
+		http.Error(w, "the engine has not been programmed yet", http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = w.Write([]byte("ok\n"))
+}
