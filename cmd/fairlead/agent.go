@@ -36,6 +36,7 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 	f.StringSliceVar(&nodePorts, "nodeport-addresses", nil, "CIDRs of the node's addresses on which node ports answer; none, or primary: its primary address of each family")
 	f.StringSliceVar(&serviceCIDRs, "service-cidrs", nil, "CIDRs of Services beside those of the ServiceCIDR objects; unused addresses in them are dropped")
 	f.BoolVar(&cfg.Options.ExternalIPs, "external-ips", false, "serve spec.externalIPs; whoever may create Services can then take any address (CVE-2020-8554)")
+	f.StringVar(&cfg.SysctlDir, "sysctl-dir", "/proc/sys", "where the node's kernel settings are; those that are needed are set if that can be written to, and reported if not")
 	f.StringVar(&at.Probe, "probe-address", "127.0.0.1:9812", "where /livez, /readyz and /metrics are served, whoever forwards; empty: nowhere")
 	f.StringVar(&at.Health, "health-address", "0.0.0.0:10256", "where /healthz and /livez are served as kube-proxy does; left free if another proxy forwards; empty: nowhere")
 	f.StringVar(&at.Metrics, "metrics-address", "127.0.0.1:10249", "where /metrics and /proxyMode are served; left free if another proxy forwards; empty: nowhere")

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -60,12 +61,14 @@ type Agent struct {
 	metrics   *metrics
 	health    health.Proxy
 	ports     *ports
-	proxy     Proxy     // who forwards
-	beside    beside    // of the proxy that forwards instead of us
-	saved     *saved    // what the last agent kept, until the cluster has been listed
-	started   time.Time // of Run
-	fromSaved bool      // saved is being acted on
-	reported  reported  // the report loop's alone
+	proxy     Proxy  // who forwards
+	beside    beside // of the proxy that forwards instead of us
+	sysctls   sysctls
+	settings  *reconcile.Loop // of sysctls
+	saved     *saved          // what the last agent kept, until the cluster has been listed
+	started   time.Time       // of Run
+	fromSaved bool            // saved is being acted on
+	reported  reported        // the report loop's alone
 
 	mu    sync.Mutex
 	links link.State
@@ -101,6 +104,8 @@ func New(cfg Config) (*Agent, error) {
 		loop: reconcile.New("node ports", cfg.Log), servers: health.NewServers(&a.health, cfg.Log),
 	}
 	a.beside.client.Timeout = time.Second
+	a.settings = reconcile.New("sysctls", cfg.Log)
+	a.settings.Resync = 10 * time.Second
 	return a, nil
 }
 
@@ -138,6 +143,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	wg.Go(func() { a.report.Run(ctx, a.writeState) })
 	wg.Go(func() { a.keep.Run(ctx, a.save) })
 	wg.Go(func() { a.ports.Run(ctx) })
+	wg.Go(func() { a.settings.Run(ctx, a.setSysctls) })
 	a.loop.Resync = l2.Renew
 	a.loop.Run(ctx, a.step)
 	wg.Wait()
@@ -258,8 +264,12 @@ func (a *Agent) program(ctx context.Context, table *proxy.Table) (state, error) 
 // finish keeps the new state and tells those who wait for it.
 func (a *Agent) finish(now state, began time.Time, err error) {
 	a.mu.Lock()
+	same := slices.Equal(a.state.held, now.held)
 	a.state = now
 	a.mu.Unlock()
+	if !same || !a.sysctls.looked() {
+		a.settings.Wake()
+	}
 	if err == nil {
 		at := time.Now()
 		a.health.Synced(snapshot.IPv4, began, at)

@@ -17,6 +17,7 @@ type metrics struct {
 	announced prometheus.Gauge
 	services  prometheus.Gauge
 	endpoints prometheus.Gauge
+	sysctl    *prometheus.GaugeVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -40,9 +41,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		announced: gauge("fairlead_announced_addresses", "Addresses that this node announces by ARP or NDP, once a link."),
 		services:  gauge("fairlead_engine_services", "Services that the engine serves."),
 		endpoints: gauge("fairlead_engine_endpoints", "Endpoints of all ports of those Services."),
+		sysctl: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "fairlead_sysctl_wrong", Help: "1 for each kernel setting that is not as it is needed and could not be set, by name.",
+		}, []string{"name"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.sync, m.failures, m.repairs, m.elements, m.last, m.announced, m.services, m.endpoints)
+		reg.MustRegister(m.sync, m.failures, m.repairs, m.elements, m.last, m.announced, m.services, m.endpoints, m.sysctl)
 	}
 	return m
 }

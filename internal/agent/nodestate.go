@@ -38,6 +38,7 @@ func (a *Agent) writeState(ctx context.Context) error {
 	status := describe(a.state, a.links, a.mode(), a.Version)
 	a.mu.Unlock()
 	status.ProblemsCount, status.Problems = problems(a.ports.Problems())
+	status.Conditions = a.sysctls.condition()
 	if time.Since(a.reported.at) < renewEvery-time.Second && reflect.DeepEqual(status, a.reported.status) {
 		return nil
 	}

@@ -1,0 +1,130 @@
+package agent
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/link"
+	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/internal/sysctl"
+)
+
+// sysctls is what an agent last found of its node's kernel settings.
+type sysctls struct {
+	mu    sync.Mutex
+	known bool
+	wrong []string
+	since metav1.Time // when it became right, or wrong
+}
+
+// looked tells whether there was a first look.
+func (s *sysctls) looked() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known
+}
+
+// condition is what the NodeState says; nil before the first look.
+func (s *sysctls) condition() []metav1.Condition {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.known {
+		return nil
+	}
+	c := metav1.Condition{
+		Type: v1alpha1.ConditionSysctls, Status: metav1.ConditionTrue, Reason: "AsNeeded",
+		Message: "every kernel setting is as forwarding and announcing need it", LastTransitionTime: s.since,
+	}
+	if len(s.wrong) > 0 {
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, "Wrong", cut(strings.Join(s.wrong, "; "), 4096)
+	}
+	return []metav1.Condition{c}
+}
+
+// found keeps what was found at now and tells whether it is news.
+func (s *sysctls) found(wrong []string, now time.Time) (news bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.known && slices.Equal(s.wrong, wrong) {
+		return false
+	}
+	if !s.known || (len(s.wrong) == 0) != (len(wrong) == 0) {
+		s.since = metav1.NewTime(now.Truncate(time.Second)) // as the API server keeps it
+	}
+	s.known, s.wrong = true, wrong
+	return true
+}
+
+// setSysctls sets the kernel settings that the node needs, as far as it may, and
+// takes note of the rest.
+func (a *Agent) setSysctls(context.Context) error {
+	s := a.store.Snapshot()
+	if s == nil {
+		return nil
+	}
+	a.mu.Lock()
+	links, held := a.links, a.state.held
+	a.mu.Unlock()
+	need := sysctl.Node{
+		Forwards: a.proxy == Fairlead, Addrs: links.Addrs, Bridged: bridged(s.Node(a.Node), links), Learns: learns(),
+	}
+	for _, c := range held {
+		if c.Addr.Is4() {
+			need.Announce = append(need.Announce, c.Link)
+		}
+	}
+	set, wrong := sysctl.Dir(a.SysctlDir).Apply(sysctl.Needed(need))
+	for _, c := range set {
+		a.Log.Info("set a kernel setting", "name", c.Name, "to", c.Want, "was", c.Had, "why", c.Why)
+	}
+	a.metrics.sysctl.Reset()
+	var texts []string
+	for _, w := range wrong {
+		a.metrics.sysctl.WithLabelValues(w.Name).Set(1)
+		texts = append(texts, w.String())
+	}
+	if a.sysctls.found(texts, time.Now()) {
+		for _, text := range texts {
+			a.Log.Warn("a kernel setting is wrong and cannot be set", "setting", text)
+		}
+		a.report.Wake()
+	}
+	return nil
+}
+
+// bridged tells whether one of the links is a bridge with an address of the
+// node's pods, as CNIs make that attach pods to a bridge.
+func bridged(node *snapshot.Node, links link.State) bool {
+	if node == nil {
+		return false
+	}
+	for _, l := range links.Links {
+		ofPods := slices.ContainsFunc(l.Prefixes, func(p netip.Prefix) bool {
+			return slices.ContainsFunc(node.PodCIDRs, func(c netip.Prefix) bool { return c.Contains(p.Addr()) })
+		})
+		if _, err := os.Stat(filepath.Join("/sys/class/net", l.Name, "bridge")); ofPods && err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// routerAdvertisement is the protocol of routes that the kernel learned from
+// router advertisements (RTPROT_RA).
+const routerAdvertisement = 9
+
+// learns tells whether the node has such routes. If it cannot be told, it has.
+func learns() bool {
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V6, &netlink.Route{Protocol: routerAdvertisement}, netlink.RT_FILTER_PROTOCOL)
+	return err != nil || len(routes) > 0
+}

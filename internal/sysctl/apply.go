@@ -1,0 +1,97 @@
+package sysctl
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Wrong is a setting that is not as it is needed and could not be set.
+type Wrong struct {
+	Setting
+	Have string // "" if it cannot be read
+	Err  error  // why it could not be set
+}
+
+func (w Wrong) String() string {
+	have := w.Have
+	if have == "" {
+		have = "unknown"
+	}
+	return fmt.Sprintf("%s is %s and must be %s: %s (%v)", w.Name, have, w.Want, w.Why, w.Err)
+}
+
+// Set is a setting that was changed.
+type Set struct {
+	Setting
+	Had string
+}
+
+// Dir is where the kernel shows its settings: /proc/sys.
+type Dir string
+
+// Apply reads each setting and sets what differs. Nothing is written that is
+// right already. It returns what it changed, and what is wrong still.
+func (d Dir) Apply(settings []Setting) (set []Set, wrong []Wrong) {
+	for _, s := range settings {
+		had, err := d.apply(s)
+		switch {
+		case err != nil:
+			wrong = append(wrong, Wrong{Setting: s, Have: had, Err: err})
+		case had != s.Want:
+			set = append(set, Set{Setting: s, Had: had})
+		}
+	}
+	return set, wrong
+}
+
+// apply returns what the setting was before.
+func (d Dir) apply(s Setting) (had string, err error) {
+	file := d.file(s.Name)
+	if had, err = read(file); err != nil || had == s.Want {
+		return had, err
+	}
+	if s.Leave != "" {
+		return had, errors.New(s.Leave)
+	}
+	if err := os.WriteFile(file, []byte(s.Want), 0o644); err != nil { //nolint:gosec // the file is the kernel's
+		return had, short(err)
+	}
+	now, err := read(file)
+	if err == nil && now != s.Want {
+		err = errors.New("the kernel did not take the value")
+	}
+	return had, err
+}
+
+func read(file string) (string, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", short(err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+// file is the path of a setting: its name with dots and slashes swapped.
+func (d Dir) file(name string) string {
+	return filepath.Join(string(d), strings.Map(func(r rune) rune {
+		switch r {
+		case '.':
+			return '/'
+		case '/':
+			return '.'
+		}
+		return r
+	}, name))
+}
+
+// short drops the path, which the setting's name says already.
+func short(err error) error {
+	var path *os.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}

@@ -1,0 +1,114 @@
+package sysctl_test
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/fairlead/fairlead/internal/nstest"
+	"github.com/fairlead/fairlead/internal/sysctl"
+)
+
+func addrs(text string) (out []netip.Addr) {
+	for _, w := range strings.Fields(text) {
+		out = append(out, netip.MustParseAddr(w))
+	}
+	return out
+}
+
+func TestNeeded(t *testing.T) {
+	const (
+		v4, v6  = "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"
+		bridge4 = "net.bridge.bridge-nf-call-iptables=1"
+		bridge6 = "net.bridge.bridge-nf-call-ip6tables=1"
+	)
+	tests := []struct {
+		name string
+		in   sysctl.Node
+		want string
+	}{
+		{"both families", sysctl.Node{Forwards: true, Addrs: addrs("192.0.2.1 2001:db8::1")}, v4 + " " + v6},
+		{"IPv4", sysctl.Node{Forwards: true, Addrs: addrs("192.0.2.1 ::1 fe80::1")}, v4},
+		{"IPv6", sysctl.Node{Forwards: true, Addrs: addrs("127.0.0.1 2001:db8::1")}, v6},
+		{"bridged pods", sysctl.Node{Forwards: true, Bridged: true, Addrs: addrs("192.0.2.1 2001:db8::1")}, bridge6 + " " + bridge4 + " " + v4 + " " + v6},
+		{"another proxy", sysctl.Node{Bridged: true, Addrs: addrs("192.0.2.1")}, ""},
+		{"announcing", sysctl.Node{Addrs: addrs("192.0.2.1"), Announce: []string{"eth1.100", "eth0"}},
+			"net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.eth0.send_redirects=0 net.ipv4.conf.eth1/100.send_redirects=0"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []string
+			for _, s := range sysctl.Needed(tt.in) {
+				got = append(got, s.Name+"="+s.Want)
+			}
+			if text := strings.Join(got, " "); text != tt.want {
+				t.Errorf("got %s\nwant %s", text, tt.want)
+			}
+		})
+	}
+}
+
+func file(t *testing.T, dir, name, value string, mode os.FileMode) {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(value+"\n"), mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What differs is set, what is right is left, what is not there is told.
+func TestApply(t *testing.T) {
+	dir := t.TempDir()
+	file(t, dir, "net/ipv4/ip_forward", "0", 0o644)
+	file(t, dir, "net/ipv4/conf/eth0.100/send_redirects", "0", 0o644)
+	set, wrong := sysctl.Dir(dir).Apply([]sysctl.Setting{
+		{Name: "net.ipv4.ip_forward", Want: "1"}, {Name: "net.ipv4.conf.eth0/100.send_redirects", Want: "0"},
+		{Name: "net.bridge.bridge-nf-call-iptables", Want: "1", Why: "because"},
+	})
+	if len(set) != 1 || set[0].Name != "net.ipv4.ip_forward" || set[0].Had != "0" {
+		t.Errorf("set %+v", set)
+	}
+	want := "net.bridge.bridge-nf-call-iptables is unknown and must be 1: because (no such file or directory)"
+	if len(wrong) != 1 || wrong[0].String() != want {
+		t.Errorf("wrong %v\nwant %s", wrong, want)
+	}
+	if b, _ := os.ReadFile(filepath.Join(dir, "net/ipv4/ip_forward")); string(b) != "1" {
+		t.Errorf("ip_forward is %q", b)
+	}
+}
+
+// A setting that would cost the node its routes is told and not set.
+func TestLeave(t *testing.T) {
+	dir := t.TempDir()
+	file(t, dir, "net/ipv6/conf/all/forwarding", "0", 0o644)
+	for _, learns := range []bool{true, false} {
+		set, wrong := sysctl.Dir(dir).Apply(sysctl.Needed(sysctl.Node{Forwards: true, Addrs: addrs("2001:db8::1"), Learns: learns}))
+		if (len(wrong) == 1) != learns || (len(set) == 1) == learns {
+			t.Errorf("learns=%v: set %v, wrong %v", learns, set, wrong)
+		}
+	}
+}
+
+// The kernel takes the values, in a namespace of its own.
+func TestKernelTakesThem(t *testing.T) {
+	node := nstest.New(t, "node")
+	node.Run(t, "ip", "link", "add", "eth0.100", "type", "veth", "peer", "name", "p")
+	need := sysctl.Needed(sysctl.Node{Forwards: true, Addrs: addrs("192.0.2.1 2001:db8::1"), Announce: []string{"eth0.100"}})
+	node.Do(t, func() error {
+		if set, wrong := sysctl.Dir("/proc/sys").Apply(need); len(set) == 0 || len(wrong) != 0 {
+			t.Errorf("set %v, wrong %v", set, wrong)
+		}
+		if set, wrong := sysctl.Dir("/proc/sys").Apply(need); len(set) != 0 || len(wrong) != 0 {
+			t.Errorf("again: set %v, wrong %v", set, wrong)
+		}
+		return nil
+	})
+	if got := node.Run(t, "sysctl", "-n", "net.ipv4.ip_forward", "net.ipv4.conf.eth0/100.send_redirects"); got != "1\n0\n" {
+		t.Errorf("got %q", got)
+	}
+}
