@@ -30,7 +30,7 @@ and "fairlead agent"; the other commands are for people.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddCommand(controllerCommand(), ccmCommand(), agentCommand(), renderCommand(), cleanupCommand(), versionCommand())
+	cmd.AddCommand(controllerCommand(), ccmCommand(), agentCommand(), renderCommand(), importCommand(), cleanupCommand(), versionCommand())
 	return cmd
 }
 
