@@ -32,7 +32,10 @@ func toNode(n *corev1.Node) *snapshot.Node {
 	for _, c := range n.Status.Conditions {
 		switch c.Type {
 		case corev1.NodeReady:
-			out.Ready = c.Status == corev1.ConditionTrue
+			// Unknown is only that the control plane has not heard of the kubelet,
+			// after an outage often of any. Whether the node lives is told by its
+			// agent's renewals.
+			out.Ready = c.Status != corev1.ConditionFalse
 		case corev1.NodeNetworkUnavailable:
 			out.NetworkUnavail = c.Status == corev1.ConditionTrue
 		}

@@ -29,8 +29,13 @@ func TestToNode(t *testing.T) {
 		t.Errorf("got %+v", n)
 	}
 	silent := toNode(&corev1.Node{Spec: corev1.NodeSpec{PodCIDR: "10.9.9.0/24"}, Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionUnknown}}}})
-	if silent.Ready || fmt.Sprint(silent.PodCIDRs) != "[10.9.9.0/24]" {
+	if !silent.Ready || fmt.Sprint(silent.PodCIDRs) != "[10.9.9.0/24]" {
 		t.Errorf("got %+v", silent)
+	}
+	for _, conditions := range [][]corev1.NodeCondition{nil, {{Type: corev1.NodeReady, Status: corev1.ConditionFalse}}} {
+		if n := toNode(&corev1.Node{Status: corev1.NodeStatus{Conditions: conditions}}); n.Ready {
+			t.Errorf("ready with the conditions %v", conditions)
+		}
 	}
 }
 

@@ -10,7 +10,7 @@ type Node struct {
 	Zone           string // topology.kubernetes.io/zone
 	InternalIPs    []netip.Addr
 	PodCIDRs       []netip.Prefix
-	Ready          bool // condition Ready is True
+	Ready          bool // condition Ready is there and not False
 	NetworkUnavail bool // condition NetworkUnavailable is True
 	Unschedulable  bool // cordoned
 	Deleting       bool
