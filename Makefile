@@ -40,6 +40,10 @@ unit: ## Run the tests that need neither root nor a cluster
 e2e: packages ## Run the end-to-end stories in the lab (root); RUN=Name picks some
 	@env -C e2e FAIRLEAD_E2E=1 go test -count=1 -v -timeout=45m ./stories/... -run '$(RUN)'
 
+.PHONY: coverage-spec
+coverage-spec: ## Count the numbered behaviours of a Service proxy that a test names
+	@GOWORK=off go run -C internal/tools ./speccover $(CURDIR)
+
 .PHONY: bench-allocator
 bench-allocator: ## Time a decision over 10,000 Services on a full /16
 	@BENCH_ALLOCATOR=1 go test ./allocator -run BenchAllocator -count=1 -v | grep -E '^ *(bench-allocator:|--- FAIL|FAIL)|_test.go'

@@ -9,7 +9,7 @@ import (
 	"github.com/fairlead/fairlead/nodeport"
 )
 
-// spec 97: a process of the node that listens on a node port is found, if its
+// A process of the node that listens on a node port is found, if its
 // address, family and protocol are those that the Service answers on.
 func TestClaims(t *testing.T) {
 	const both = "198.51.100.1 2001:db8::1"

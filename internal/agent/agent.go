@@ -243,6 +243,7 @@ func (a *Agent) program(ctx context.Context, table *proxy.Table) (state, error) 
 		now.inSync, now.message = false, err.Error()
 		return now, fmt.Errorf("program: %w", err)
 	}
+	a.metrics.programmed(table, time.Now())
 	if change.Repaired {
 		a.Log.Warn("the engine's kernel state was changed by somebody else; repaired", "added", change.Added, "deleted", change.Deleted, "rebuilt", change.Rebuilt)
 	}

@@ -18,6 +18,10 @@ type metrics struct {
 	services  prometheus.Gauge
 	endpoints prometheus.Gauge
 	sysctl    *prometheus.GaugeVec
+	noLocal   *prometheus.GaugeVec
+	latency   prometheus.Histogram
+
+	waiting []time.Time // triggers of changes that the kernel does not hold yet; the agent's loop alone
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -44,9 +48,17 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		sysctl: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "fairlead_sysctl_wrong", Help: "1 for each kernel setting that is not as it is needed and could not be set, by name.",
 		}, []string{"name"}),
+		noLocal: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "fairlead_engine_no_local_endpoints", Help: "Services with a traffic policy Local that have endpoints, but none on this node, by policy (internal, external).",
+		}, []string{"traffic_policy"}),
+		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "fairlead_network_programming_duration_seconds",
+			Help:    "Time from the change of a pod or Service, as the cluster noted it, to the kernel holding it. The clocks of two machines are compared.",
+			Buckets: []float64{0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300},
+		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.sync, m.failures, m.repairs, m.elements, m.last, m.announced, m.services, m.endpoints, m.sysctl)
+		reg.MustRegister(m.sync, m.failures, m.repairs, m.elements, m.last, m.announced, m.services, m.endpoints, m.sysctl, m.noLocal, m.latency)
 	}
 	return m
 }
@@ -62,6 +74,29 @@ func (m *metrics) synced(c proxy.Change, err error) {
 	m.elements.WithLabelValues("add").Add(float64(c.Added))
 	m.elements.WithLabelValues("delete").Add(float64(c.Deleted))
 	m.last.SetToCurrentTime()
+}
+
+// triggered takes note of changes that are to be programmed. Those from before
+// the start of the agent say nothing of it.
+func (m *metrics) triggered(at []time.Time, started time.Time) {
+	for _, t := range at {
+		if t.After(started) {
+			m.waiting = append(m.waiting, t)
+		}
+	}
+	const most = 1000 // while nothing can be programmed
+	m.waiting = m.waiting[max(0, len(m.waiting)-most):]
+}
+
+// programmed says that at now the kernel holds table and all changes so far.
+func (m *metrics) programmed(table *proxy.Table, now time.Time) {
+	for _, t := range m.waiting {
+		m.latency.Observe(max(0, now.Sub(t).Seconds()))
+	}
+	m.waiting = nil
+	internal, external := table.NoLocal()
+	m.noLocal.WithLabelValues("internal").Set(float64(internal))
+	m.noLocal.WithLabelValues("external").Set(float64(external))
 }
 
 func (m *metrics) took(d time.Duration, now state) {

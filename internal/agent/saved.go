@@ -59,10 +59,11 @@ func (a *Agent) recall() {
 // snapshot returns what to act on at now: the cluster as it is, or, when no API
 // server has answered yet and patience is over, as it was saved; else nil.
 func (a *Agent) snapshot(now time.Time) *snapshot.Snapshot {
-	s := a.store.Snapshot()
+	s, triggers := a.store.Latest()
 	switch {
 	case s != nil:
 		a.saved = nil
+		a.metrics.triggered(triggers, a.started)
 		return s
 	case a.saved == nil || now.Sub(a.started) < patience:
 		return nil

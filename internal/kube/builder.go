@@ -3,6 +3,7 @@ package kube
 import (
 	"reflect"
 	"strconv"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -22,6 +23,8 @@ type Builder struct {
 	owners        map[snapshot.Ref]snapshot.Ref                          // the Service of every slice that is held
 	built         map[snapshot.Ref]*snapshot.Service
 	dirty         map[snapshot.Ref]bool
+	pending       map[snapshot.Ref][]time.Time // triggers of slices that no Service was rebuilt of yet
+	triggers      []time.Time                  // of Services whose value changed; not asked for yet
 	nodes         kind[snapshot.Node]
 	namespaces    kind[snapshot.Namespace]
 	pools         kind[snapshot.Pool]
@@ -36,7 +39,7 @@ func NewBuilder() *Builder {
 	return &Builder{
 		services: map[snapshot.Ref]*corev1.Service{},
 		slices:   map[snapshot.Ref]map[string]*discoveryv1.EndpointSlice{}, owners: map[snapshot.Ref]snapshot.Ref{},
-		built: map[snapshot.Ref]*snapshot.Service{}, dirty: map[snapshot.Ref]bool{},
+		built: map[snapshot.Ref]*snapshot.Service{}, dirty: map[snapshot.Ref]bool{}, pending: map[snapshot.Ref][]time.Time{},
 		nodes: kind[snapshot.Node]{}, namespaces: kind[snapshot.Namespace]{}, pools: kind[snapshot.Pool]{},
 		addresses: kind[snapshot.Address]{}, announcements: kind[snapshot.Announcement]{}, nodeStates: kind[snapshot.NodeState]{},
 		serviceCIDRs: kind[snapshot.ServiceCIDR]{},
@@ -124,6 +127,7 @@ func (b *Builder) Snapshot() *snapshot.Snapshot {
 		b.rebuild(ref)
 	}
 	clear(b.dirty)
+	clear(b.pending)
 	s := &snapshot.Snapshot{
 		Services: make([]*snapshot.Service, 0, len(b.built)),
 		Nodes:    b.nodes.values(), Namespaces: b.namespaces.values(), Pools: b.pools.values(), Addresses: b.addresses.values(),
@@ -149,6 +153,8 @@ func (b *Builder) rebuild(ref snapshot.Ref) {
 	svc := toService(obj, parts)
 	if old := b.built[ref]; old == nil || !reflect.DeepEqual(old, svc) {
 		b.built[ref] = svc
+		b.triggers = append(b.triggers, b.pending[ref]...)
+		b.triggers = b.triggers[max(0, len(b.triggers)-mostTriggers):]
 	}
 }
 
@@ -171,6 +177,9 @@ func (b *Builder) setSlice(sl *discoveryv1.EndpointSlice) bool {
 	}
 	b.slices[ref][sl.Name], b.owners[refOf(sl)] = sl, ref
 	b.dirty[ref] = true
+	if at := trigger(sl); !at.IsZero() {
+		b.pending[ref] = append(b.pending[ref], at)
+	}
 	return true
 }
 

@@ -199,7 +199,7 @@ func TestBuilderSliceBeforeService(t *testing.T) {
 	}
 }
 
-// TestBuilderSliceLabels: the headless label takes a slice out and costs no
+// spec 87: TestBuilderSliceLabels: the headless label takes a slice out and costs no
 // sync when it was not in; a slice that moves to another Service leaves the first.
 func TestBuilderSliceLabels(t *testing.T) {
 	b := NewBuilder()

@@ -110,6 +110,17 @@ func (s *Store) Snapshot() *snapshot.Snapshot {
 	return s.b.Snapshot()
 }
 
+// Latest is Snapshot, with the Triggers of the changes that it is the first to
+// hold.
+func (s *Store) Latest() (*snapshot.Snapshot, []time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.synced {
+		return nil, nil
+	}
+	return s.b.Snapshot(), s.b.Triggers()
+}
+
 // Service returns the API object of one Service, or nil. It must not be changed.
 func (s *Store) Service(ref snapshot.Ref) *corev1.Service {
 	s.mu.Lock()

@@ -1,0 +1,32 @@
+package kube
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+)
+
+// mostTriggers is how many triggers a Builder keeps for whoever asks; the oldest
+// go first.
+const mostTriggers = 1000
+
+// Triggers returns when the pods or Services changed that made the values of
+// Snapshots since the last call differ in their endpoints, and forgets it. The
+// times are beside the values and not in them: a slice that is only written anew
+// leaves its Service the value that it was.
+func (b *Builder) Triggers() []time.Time {
+	out := b.triggers
+	b.triggers = nil
+	return out
+}
+
+// trigger reads the time that the endpoint slice controller notes; zero if there
+// is none.
+func trigger(sl *discoveryv1.EndpointSlice) time.Time {
+	at, err := time.Parse(time.RFC3339Nano, sl.Annotations[corev1.EndpointsLastChangeTriggerTime])
+	if err != nil {
+		return time.Time{}
+	}
+	return at
+}
