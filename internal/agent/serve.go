@@ -54,20 +54,25 @@ func (a *Agent) forwardOrLeave(ctx context.Context, g *errgroup.Group, at Addres
 		return err
 	}
 	a.Log.Info("who forwards Services", "mode", a.Mode, "proxy", a.proxy)
-	forSomebody := http.NewServeMux()
-	forSomebody.HandleFunc("/healthz", probes.Healthz)
-	forSomebody.HandleFunc("/livez", probes.Livez)
-	forSomebody.HandleFunc("/readyz", a.readyz)
-	if err := a.open(ctx, g, at.Health, healthPort, forSomebody); err != nil {
-		return err
-	}
-	metrics := server.Metrics(reg)
-	metrics.HandleFunc("/proxyMode", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, a.Engine) })
-	if err := a.open(ctx, g, at.Metrics, metricsPort, metrics); err != nil {
+	if err := a.openPorts(ctx, g, at, probes, reg); err != nil {
 		return err
 	}
 	g.Go(func() error { return a.watchOthers(ctx) })
 	return a.Run(ctx)
+}
+
+// openPorts opens the ports that are kube-proxy's by default.
+func (a *Agent) openPorts(ctx context.Context, g *errgroup.Group, at Addresses, probes *health.Probes, reg prometheus.Gatherer) error {
+	answers := http.NewServeMux()
+	answers.HandleFunc("/healthz", probes.Healthz)
+	answers.HandleFunc("/livez", probes.Livez)
+	answers.HandleFunc("/readyz", a.readyz)
+	if err := a.open(ctx, g, at.Health, healthPort, answers); err != nil {
+		return err
+	}
+	metrics := server.Metrics(reg)
+	metrics.HandleFunc("/proxyMode", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, a.Engine) })
+	return a.open(ctx, g, at.Metrics, metricsPort, metrics)
 }
 
 // open serves mux at address, but not on the port that belongs to another proxy
