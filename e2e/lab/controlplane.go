@@ -35,10 +35,19 @@ func (l *Lab) bootControlPlane(ctx context.Context, step *Step) error {
 	if err := l.waitAPI(ctx); err != nil {
 		return err
 	}
-	if err := l.startProgram("kube-controller-manager", l.controllerManagerArgs()); err != nil {
+	return l.startControllers()
+}
+
+const (
+	controllerManager = "kube-controller-manager"
+	scheduler         = "kube-scheduler"
+)
+
+func (l *Lab) startControllers() error {
+	if err := l.startProgram(controllerManager, l.controllerManagerArgs()); err != nil {
 		return err
 	}
-	return l.startProgram("kube-scheduler", []string{
+	return l.startProgram(scheduler, []string{
 		"--kubeconfig=" + l.pki("scheduler.kubeconfig"),
 		"--leader-elect=false",
 		"--bind-address=127.0.0.1",

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"syscall"
@@ -139,13 +140,23 @@ func (l *Lab) NodeRuns(name string) bool {
 	return ok
 }
 
-// StopAPIServer kills the API server.
-func (l *Lab) StopAPIServer(ctx context.Context) error { return l.stop(ctx, apiServer) }
+// StopAPIServer kills the API server, and with it what would end by itself when
+// it cannot renew its Lease.
+func (l *Lab) StopAPIServer(ctx context.Context) error {
+	var errs []error
+	for _, name := range []string{apiServer, controllerManager, scheduler} {
+		errs = append(errs, l.stop(ctx, name))
+	}
+	return errors.Join(errs...)
+}
 
-// StartAPIServer starts it again and waits until it is ready.
+// StartAPIServer starts them again and waits until the API server is ready.
 func (l *Lab) StartAPIServer(ctx context.Context) error {
 	if err := l.startProgram(apiServer, l.apiServerArgs()); err != nil {
 		return err
 	}
-	return l.waitAPI(ctx)
+	if err := l.waitAPI(ctx); err != nil {
+		return err
+	}
+	return l.startControllers()
 }

@@ -256,6 +256,31 @@ func (l *Lab) save(ready bool) error {
 // Open attaches to the lab that is up.
 func Open() (*Lab, error) { return open(Options{}) }
 
+// OpenAlone is Open for whoever must not be disturbed: it waits until nobody
+// else makes, removes or measures the lab, and keeps them away until Close.
+func OpenAlone(ctx context.Context) (*Lab, error) {
+	l, err := Open()
+	if err != nil {
+		return nil, err
+	}
+	waiting := false
+	err = Until(ctx, 30*time.Minute, "the others that use the lab", func(context.Context) error {
+		if l.lock, err = acquire(); err != nil && !waiting {
+			waiting = true
+			l.progress.Say("waiting: %v", err)
+		}
+		return err
+	})
+	if err == nil && !l.healthy() {
+		err = errors.New("no lab is up any more")
+	}
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
 func open(opt Options) (*Lab, error) {
 	l := newLab(opt)
 	was, err := l.state.load()

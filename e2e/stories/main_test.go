@@ -35,7 +35,7 @@ func TestMain(m *testing.M) {
 // up.
 func inLab(ctx context.Context, m *testing.M) (code int, err error) {
 	var ours bool
-	if shared, err = lab.Open(); err != nil {
+	if shared, err = lab.OpenAlone(ctx); err != nil {
 		ours = true
 		if shared, err = lab.Up(ctx, lab.Options{Fairlead: true}); err != nil {
 			return 1, err

@@ -59,7 +59,7 @@ func assignCommand() *cobra.Command {
 // inLab calls measure with an administrator's clients in the lab that is up, as
 // it is, or in one with fairlead that is removed afterwards.
 func inLab(ctx context.Context, measure func(context.Context, *kube.Clients) error) (err error) {
-	l, err := lab.Open()
+	l, err := lab.OpenAlone(ctx)
 	if err != nil {
 		if l, err = lab.Up(ctx, lab.Options{Fairlead: true}); err != nil {
 			return err

@@ -52,7 +52,7 @@ func upCommand() *cobra.Command {
 
 // upOrOpen takes the lab that is up as it is, or brings one up.
 func upOrOpen(ctx context.Context, opt lab.Options) (*lab.Lab, error) {
-	if l, err := lab.Open(); err == nil {
+	if l, err := lab.OpenAlone(ctx); err == nil {
 		l.Progress().Say("a lab is up already")
 		return l, nil
 	}
