@@ -70,14 +70,16 @@ func (a *Agent) decide(ctx context.Context) (Proxy, error) {
 	var last error
 	err := wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
 		others, last = readOthers(ctx, a.Clients.Kube)
+		known := a.Mode != Auto || a.saved.proxy() != ""
 		switch {
 		case last == nil:
 			return true, nil
-		case a.Mode == Auto && (apierrors.IsForbidden(last) || apierrors.IsUnauthorized(last)):
+		case time.Since(began) < patience:
+			return false, nil // an API server that starts forbids what it does not know yet
+		case !known && apierrors.IsForbidden(last):
 			return false, fmt.Errorf("--proxy=auto needs to know: %w", last)
 		}
-		waited := time.Since(began) >= patience
-		return waited && (a.Mode != Auto || a.saved.proxy() != ""), nil
+		return known, nil
 	})
 	if err != nil {
 		return "", err
@@ -98,7 +100,7 @@ func (a *Agent) watchOthers(ctx context.Context) (changed error) {
 	defer cancel()
 	loop := reconcile.New("other proxies", a.Log)
 	loop.Resync = lookEvery + rand.N(lookEvery/2)
-	loop.MaxRetry = lookEvery
+	loop.MinRetry, loop.MaxRetry = lookEvery/8, lookEvery
 	loop.Run(ctx, func(ctx context.Context) error {
 		others, err := readOthers(ctx, a.Clients.Kube)
 		if err != nil {
