@@ -47,10 +47,11 @@ func (a *Agent) Serve(ctx context.Context, at Addresses, reg prometheus.Gatherer
 // forwardOrLeave decides, opens the ports that the decision allows, and runs.
 func (a *Agent) forwardOrLeave(ctx context.Context, g *errgroup.Group, at Addresses, probes *health.Probes, reg prometheus.Gatherer) (err error) {
 	a.recall()
-	if a.proxy, err = a.decide(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
+	a.proxy, err = a.decide(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return nil // told to stop before it was decided
+	case err != nil:
 		return err
 	}
 	a.Log.Info("who forwards Services", "mode", a.Mode, "proxy", a.proxy)

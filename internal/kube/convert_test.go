@@ -97,7 +97,12 @@ func TestToNodeState(t *testing.T) {
 	n := toNodeState(&v1alpha1.NodeState{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Status: v1alpha1.NodeStateStatus{
 		Engine: v1alpha1.EngineState{InSync: true}, Draining: true, Links: []v1alpha1.NodeLink{{Name: "eth0", Prefixes: []string{"192.0.2.5/24"}}},
 		Announces: []v1alpha1.AnnouncedAddress{{Address: "192.0.2.10", Link: "eth0"}, {Address: "nonsense"}},
+		Problems: []v1alpha1.ServiceProblem{{Service: "shop/web", Reason: "NodePortClaimed", Message: "taken"}},
 	}})
+	want := snapshot.Problem{Service: snapshot.Ref{Namespace: "shop", Name: "web"}, Reason: "NodePortClaimed", Message: "taken"}
+	if len(n.Problems) != 1 || n.Problems[0] != want {
+		t.Errorf("problems %+v", n.Problems)
+	}
 	// The host bits stay: they are the node's own address.
 	if got := fmt.Sprintln(n.Node, n.InSync, n.Draining, n.Links[0].Prefixes, len(n.Announces)); got != "a true true [192.0.2.5/24] 1\n" {
 		t.Errorf("got %s", got)
