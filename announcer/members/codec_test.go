@@ -1,0 +1,89 @@
+package members
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+var full = announcer.Report{
+	Node: "worker-1", Boot: "5a3c", Version: 300, InSync: true, Settled: true, Isolated: true,
+	Links: []snapshot.Link{
+		{Name: "eth0", MAC: "02:00:00:00:00:0a", Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.5/24"), netip.MustParsePrefix("2001:db8::5/64")}},
+		{Name: "tun0"},
+	},
+}
+
+func TestCodec(t *testing.T) {
+	for _, r := range []announcer.Report{full, {Node: "n"}, {Node: "n", Draining: true, Restarting: true, Seasoned: true}} {
+		got, err := decode(encode(r))
+		if err != nil || !reflect.DeepEqual(got, r) {
+			t.Errorf("got %+v, %v, want %+v", got, err, r)
+		}
+		later, err := decode(append(encode(r), "a field of a later release"...))
+		if err != nil || !reflect.DeepEqual(later, r) {
+			t.Errorf("with a later field: %+v, %v", later, err)
+		}
+	}
+	all := []announcer.Remembered{{Report: full, Addr: netip.MustParseAddrPort("[2001:db8::5]:7947"), Silent: 1500 * time.Millisecond}, {Report: announcer.Report{Node: "n"}}}
+	if got, err := decodeAll(encodeAll(all)); err != nil || !reflect.DeepEqual(got, all) {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	whole := encode(announcer.Report{Node: "n", Links: full.Links[:1]})
+	for name, b := range map[string][]byte{
+		"nothing":            nil,
+		"another format":     {2, 0, 0, 1, 'n', 0, 0},
+		"no node":            encode(announcer.Report{}),
+		"cut":                whole[:len(whole)-1],
+		"a long name":        encode(announcer.Report{Node: strings.Repeat("n", maxName+1)}),
+		"too many links":     encode(announcer.Report{Node: "n", Links: make([]snapshot.Link, maxLinks+1)}),
+		"a far version":      encode(announcer.Report{Node: "n", Version: 1 << 60}),
+		"a prefix too long":  {1, 0, 1, 1, 'n', 0, 1, 1, 'e', 0, 1, 33, 4, 192, 0, 2, 1},
+		"an odd address":     {1, 0, 1, 1, 'n', 0, 1, 1, 'e', 0, 1, 24, 3, 192, 0, 2},
+		"endless bytes":      make([]byte, maxReport+1),
+		"an endless uvarint": bytes.Repeat([]byte{1, 0xff}, 20),
+	} {
+		if r, err := decode(b); err == nil {
+			t.Errorf("%s was read as %+v", name, r)
+		}
+	}
+}
+
+// FuzzDecode: whatever comes, no panic; what was read is written and read alike.
+func FuzzDecode(f *testing.F) {
+	f.Add(encode(full))
+	f.Add(encode(announcer.Report{Node: "n"}))
+	f.Add([]byte{format, 0xff, 0xff, 0xff, 0xff})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := decode(b)
+		if err != nil {
+			return
+		}
+		again, err := decode(encode(r))
+		if err != nil || fmt.Sprint(again) != fmt.Sprint(r) {
+			t.Errorf("%+v became %+v, %v", r, again, err)
+		}
+	})
+}
+
+func FuzzDecodeAll(f *testing.F) {
+	f.Add(encodeAll([]announcer.Remembered{{Report: full, Silent: time.Second}, {Report: announcer.Report{Node: "n"}}}))
+	f.Add([]byte{format, 2, 0, 0, 1, 9})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		all, _ := decodeAll(b)
+		again, err := decodeAll(encodeAll(all))
+		if err != nil || fmt.Sprint(again) != fmt.Sprint(all) {
+			t.Errorf("%+v became %+v, %v", all, again, err)
+		}
+	})
+}

@@ -1,0 +1,196 @@
+package members
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+
+	"github.com/fairlead/fairlead/announcer"
+)
+
+// delegate is what memberlist calls. Nothing here blocks or calls back.
+type delegate struct{ m *Members }
+
+// NodeMeta is empty: its 512 bytes are too few for a report.
+func (d *delegate) NodeMeta(int) []byte { return nil }
+
+// GetBroadcasts hands out what is to be spread.
+func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
+	return d.m.queue.GetBroadcasts(overhead, limit)
+}
+
+// NotifyMsg takes in a message of another agent.
+func (d *delegate) NotifyMsg(b []byte) {
+	m := d.m
+	switch {
+	case len(b) == 1 && b[0] == msgQuestion:
+		m.mu.Lock()
+		m.again, m.dirty = true, true
+		m.mu.Unlock()
+		m.poke()
+	case len(b) > maxReport:
+		m.metrics.refused.WithLabelValues(refusedSize).Inc()
+	case len(b) > 0 && b[0] == msgReport:
+		r, err := decode(b[1:])
+		if err != nil {
+			m.refuse(err)
+			return
+		}
+		if m.take(announcer.Remembered{Report: r}) && len(b) <= spread {
+			m.queue.QueueBroadcast(broadcast{node: r.Node, b: append([]byte(nil), b...)})
+		}
+	default:
+		m.refuse(errors.New("unknown kind of message"))
+	}
+}
+
+// LocalState is given to an agent that joins, and to some other one now and then.
+func (d *delegate) LocalState(bool) []byte {
+	m := d.m
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return encodeAll(append(m.roster.Reports(time.Now()), announcer.Remembered{Report: m.self}))
+}
+
+// MergeRemoteState takes in what another agent gave.
+func (d *delegate) MergeRemoteState(b []byte, _ bool) {
+	all, err := decodeAll(b)
+	if err != nil {
+		d.m.refuse(err)
+	}
+	for _, r := range all {
+		d.m.take(r)
+	}
+	d.m.mu.Lock()
+	d.m.met, d.m.dirty = true, true
+	d.m.mu.Unlock()
+	d.m.poke()
+}
+
+// NotifyMerge lets everybody in who has a key.
+func (d *delegate) NotifyMerge([]*memberlist.Node) error { return nil }
+
+// NotifyJoin is called when a member begins to speak.
+func (d *delegate) NotifyJoin(n *memberlist.Node) {
+	m, now := d.m, time.Now()
+	if n.Name == m.cfg.Node {
+		return
+	}
+	m.mu.Lock()
+	returned := m.roster.Heard(n.Name, addrOf(n), now)
+	m.heard[n.Name], m.dirty = now, true
+	if returned {
+		// Each may hold the other for gone: both say anew how they are.
+		peer := *n
+		m.ask, m.again = append(m.ask, &peer), true
+	}
+	m.mu.Unlock()
+	m.cfg.Log.Info("agent speaks", "node", n.Name, "address", addrOf(n), "returned", returned)
+	m.poke()
+}
+
+// NotifyLeave is called when a member is silent or said good-bye.
+func (d *delegate) NotifyLeave(n *memberlist.Node) {
+	m := d.m
+	if n.Name == m.cfg.Node {
+		return
+	}
+	m.mu.Lock()
+	m.roster.Lost(n.Name, time.Now())
+	m.dirty = true
+	m.mu.Unlock()
+	m.poke()
+}
+
+// NotifyUpdate is about NodeMeta.
+func (d *delegate) NotifyUpdate(*memberlist.Node) {}
+
+// NotifyConflict is called when an agent speaks from one address in the name of
+// an agent that speaks from another.
+func (d *delegate) NotifyConflict(known, other *memberlist.Node) {
+	m := d.m
+	m.metrics.clashes.Inc()
+	text := fmt.Sprintf("%s is used by two agents, at %s and %s", known.Name, addrOf(known), addrOf(other))
+	m.mu.Lock()
+	was := m.clashes[known.Name]
+	m.clashes[known.Name] = clash{text, time.Now()}
+	m.dirty = true
+	m.mu.Unlock()
+	if was.text != text {
+		m.cfg.Log.Error("two nodes with one name; the second is not listened to", "clash", text)
+	}
+}
+
+// NotifyPingComplete notes a sign of life.
+func (d *delegate) NotifyPingComplete(n *memberlist.Node, _ time.Duration, _ []byte) {
+	d.m.mu.Lock()
+	defer d.m.mu.Unlock()
+	d.m.heard[n.Name] = time.Now()
+}
+
+// AckPayload is empty.
+func (d *delegate) AckPayload() []byte { return nil }
+
+// take takes in a report and tells whether it is news.
+func (m *Members) take(r announcer.Remembered) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r.Report.Node == m.cfg.Node {
+		m.takeOwn(r)
+		return false
+	}
+	news := m.roster.Recall(r, time.Now())
+	if news {
+		m.dirty = true
+		m.poke()
+	}
+	return news
+}
+
+// takeOwn takes in what others remember of this node. If an earlier agent said
+// it, this one has to speak with a higher version to be heard. m.mu is held.
+func (m *Members) takeOwn(r announcer.Remembered) {
+	own := m.self
+	own.Version = r.Report.Version
+	if r.Report.Version < m.self.Version || r.Report.Version == m.self.Version && bytes.Equal(encode(own), encode(r.Report)) {
+		return
+	}
+	if m.former == nil && r.Report.Version > m.self.Version && r.Report.Boot == m.cfg.Boot && r.Report.Settled && r.Silent < announcer.HoldFor {
+		m.former, m.until = &r.Report, time.Now().Add(announcer.HoldFor-r.Silent)
+	}
+	m.floor, m.dirty = max(m.floor, r.Report.Version), true
+	m.poke()
+}
+
+func (m *Members) refuse(err error) {
+	m.metrics.refused.WithLabelValues(refusedGarbage).Inc()
+	m.cfg.Log.Debug("a message was refused", "error", err)
+}
+
+// broadcast is a report on its way. A newer one of the same node replaces it.
+type broadcast struct {
+	node string
+	b    []byte
+}
+
+func (b broadcast) Invalidates(other memberlist.Broadcast) bool {
+	o, ok := other.(broadcast)
+	return ok && o.node == b.node
+}
+func (b broadcast) Name() string    { return b.node }
+func (b broadcast) Message() []byte { return b.b }
+func (b broadcast) Finished()       {}
+
+func addrOf(n *memberlist.Node) netip.AddrPort {
+	ip, _ := netip.AddrFromSlice(n.Addr)
+	return netip.AddrPortFrom(ip.Unmap(), n.Port)
+}
+
+func shuffle(s []string) {
+	rand.Shuffle(len(s), func(i, j int) { s[i], s[j] = s[j], s[i] })
+}

@@ -1,0 +1,478 @@
+// Package members tells which nodes are alive. The agents gossip with each other
+// (hashicorp/memberlist, encrypted), notice within half a second when one falls
+// silent, and ask its kernel before they call the node gone. What an election
+// needs to know of a node travels with the gossip; the API server plays no part.
+// The judgement itself is announcer.Roster.
+package members
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/memberlist"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/announcer"
+)
+
+// Port is where agents speak with each other, UDP and TCP, unless configured
+// otherwise. 7946, memberlist's own, is taken on nodes with MetalLB or Swarm.
+const Port = 7947
+
+// Config is what a Members is made of.
+type Config struct {
+	Node    string
+	Boot    string         // this kernel's boot id: BootID
+	Bind    netip.AddrPort // an address of this node, which the others reach
+	Keys    [][]byte       // 16, 24 or 32 bytes each; the first encrypts, all decrypt
+	Seeds   func() []netip.AddrPort
+	Changed func() // called when View prints differently; must not block
+	Prober  Prober // nil: the node's kernel is asked
+	Log     *slog.Logger
+	Metrics prometheus.Registerer
+
+	transport memberlist.Transport // nil: UDP and TCP at Bind
+	tuning    tuning               // zero: the package's own
+}
+
+// Members is one node's part in the gossip. New starts nothing.
+type Members struct {
+	cfg     Config
+	keys    *memberlist.Keyring
+	metrics *metrics
+	wake    chan struct{}
+	list    *memberlist.Memberlist // Run's
+	queue   memberlist.TransmitLimitedQueue
+	count   atomic.Int32   // members in view
+	work    sync.WaitGroup // what the loop started
+
+	mu       sync.Mutex
+	roster   announcer.Roster
+	self     announcer.Report
+	settling announcer.Settling
+	former   *announcer.Report    // what others remember of this node's earlier agent
+	until    time.Time            // until when that counts
+	floor    uint64               // a version in which another agent spoke for this node
+	raised   time.Time            // when the version was last raised above that
+	heard    map[string]time.Time // last sign of life
+	clashes  map[string]clash
+	ask      []*memberlist.Node // who is to say his report again
+	again    bool               // somebody asked for this node's
+	met      bool
+	dirty    bool // the view may differ
+	viewed   time.Time
+	view     announcer.View
+	printed  string
+}
+
+// clash is two agents that use one name.
+type clash struct {
+	text string
+	at   time.Time
+}
+
+// tuning is how fast a member notices, see docs/announcer.md.
+type tuning struct {
+	interval, timeout time.Duration
+	suspicion, most   int
+	gossip            time.Duration
+	pushPull          time.Duration
+	seeds             time.Duration
+}
+
+var standard = tuning{
+	interval: 100 * time.Millisecond, timeout: 60 * time.Millisecond, suspicion: 2, most: 3,
+	gossip: 40 * time.Millisecond, pushPull: 10 * time.Second, seeds: 2 * time.Second,
+}
+
+const (
+	tick = 100 * time.Millisecond
+	// lookAgain is how often all is judged anew if nothing happens: holding,
+	// settling and the like end by themselves.
+	lookAgain = 500 * time.Millisecond
+	raise     = 200 * time.Millisecond // pause between two raised versions
+	// datagram keeps gossip in one packet, on every network that carries IPv6.
+	datagram = 1232
+	// spread is the longest report that is gossiped; a longer one goes to every
+	// member by TCP.
+	spread   = 1000
+	clashFor = time.Minute
+	joinMost = 3 // seeds asked at one time
+)
+
+// The first byte of a message between agents.
+const (
+	msgReport   = 'r' // a report follows
+	msgQuestion = 'q' // say your report again
+)
+
+// BootID returns this kernel's boot id.
+func BootID() (string, error) {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("boot id: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+// New makes a Members. It fails if the keys are none.
+func New(cfg Config) (*Members, error) {
+	m := &Members{
+		cfg: cfg, keys: &memberlist.Keyring{}, metrics: newMetrics(cfg.Metrics), wake: make(chan struct{}, 1),
+		self: announcer.Report{Node: cfg.Node, Boot: cfg.Boot, Version: 1}, heard: map[string]time.Time{}, clashes: map[string]clash{},
+	}
+	if m.cfg.tuning == (tuning{}) {
+		m.cfg.tuning = standard
+	}
+	if m.cfg.Prober == nil {
+		m.cfg.Prober = kernelProber{}
+	}
+	m.queue.RetransmitMult, m.queue.NumNodes = 4, func() int { return int(m.count.Load()) }
+	if err := m.SetKeys(cfg.Keys); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// SetKeys changes the keys while the gossip goes on. To rotate: add the new key
+// behind the old one everywhere, then put it first everywhere, then take the old
+// one away.
+func (m *Members) SetKeys(keys [][]byte) error {
+	if len(keys) == 0 {
+		return errors.New("members: no key; agents do not gossip in the clear")
+	}
+	for _, k := range keys {
+		if err := memberlist.ValidateKey(k); err != nil {
+			return fmt.Errorf("members: %w", err)
+		}
+	}
+	for _, k := range keys {
+		if err := m.keys.AddKey(k); err != nil {
+			return fmt.Errorf("members: %w", err)
+		}
+	}
+	if err := m.keys.UseKey(keys[0]); err != nil {
+		return fmt.Errorf("members: %w", err)
+	}
+	for _, k := range slices.Clone(m.keys.GetKeys()) {
+		if !slices.ContainsFunc(keys, func(want []byte) bool { return slices.Equal(k, want) }) {
+			if err := m.keys.RemoveKey(slices.Clone(k)); err != nil {
+				return fmt.Errorf("members: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// Say tells the others how this node is: InSync, Draining and Links are taken,
+// the rest is added here.
+func (m *Members) Say(r announcer.Report) {
+	m.mu.Lock()
+	m.self.InSync, m.self.Draining, m.self.Links = r.InSync, r.Draining, slices.Clone(r.Links)
+	m.dirty = true
+	m.mu.Unlock()
+	m.poke()
+}
+
+// View returns what this node holds of all now. It must not be changed.
+func (m *Members) View() announcer.View {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.view
+}
+
+func (m *Members) poke() {
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run takes part in the gossip until ctx ends. Then it says that it restarts and
+// leaves; the others let the node keep its VIPs for announcer.HoldFor.
+func (m *Members) Run(ctx context.Context) error {
+	list, err := memberlist.Create(m.configuration())
+	if err != nil {
+		return fmt.Errorf("members: listen on %s: %w", m.cfg.Bind, err)
+	}
+	m.list = list
+	work, cancel := context.WithCancel(ctx)
+	defer cancel()
+	m.work.Go(func() { m.join(work) })
+	m.loop(work)
+	m.goodbye()
+	m.work.Wait()
+	if err := list.Shutdown(); err != nil {
+		return fmt.Errorf("members: %w", err)
+	}
+	return nil
+}
+
+func (m *Members) configuration() *memberlist.Config {
+	t, c := m.cfg.tuning, memberlist.DefaultLANConfig()
+	c.Name, c.Label, c.Keyring, c.Transport = m.cfg.Node, "fairlead", m.keys, m.cfg.transport
+	c.BindAddr, c.BindPort = m.cfg.Bind.Addr().String(), int(m.cfg.Bind.Port())
+	c.AdvertiseAddr, c.AdvertisePort = c.BindAddr, c.BindPort
+	c.ProbeInterval, c.ProbeTimeout = t.interval, t.timeout
+	c.SuspicionMult, c.SuspicionMaxTimeoutMult = t.suspicion, t.most
+	c.GossipInterval, c.GossipNodes, c.PushPullInterval = t.gossip, 3, t.pushPull
+	c.TCPTimeout, c.UDPBufferSize, c.EnableCompression = time.Second, datagram, false
+	c.DeadNodeReclaimTime, c.MsgpackUseNewTimeFormat = time.Second, true
+	d := &delegate{m}
+	c.Delegate, c.Events, c.Conflict, c.Ping, c.Merge = d, d, d, d, d
+	c.Logger = logger(m.cfg.Log, m.metrics)
+	return c
+}
+
+// loop keeps the view current until ctx ends.
+func (m *Members) loop(ctx context.Context) {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	last := bootTime()
+	for {
+		now := bootTime()
+		m.step(ctx, now-last-tick)
+		last = now
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-m.wake:
+		}
+	}
+}
+
+// bootTime is a clock that goes on while the machine is suspended, which
+// time.Now's does not.
+func bootTime() time.Duration {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0
+	}
+	return time.Duration(ts.Nano())
+}
+
+// step judges all anew, tells the others if this node's own report changed, has
+// silent kernels asked, and calls Changed if the view did.
+func (m *Members) step(ctx context.Context, stood time.Duration) {
+	now := time.Now()
+	m.mu.Lock()
+	due, ask := m.roster.Due(now), m.ask
+	m.ask = nil
+	var say, changed bool
+	if m.dirty || stood >= announcer.FrozenAfter || now.Sub(m.viewed) >= lookAgain {
+		say, changed = m.look(now, stood)
+	}
+	self := m.self
+	m.mu.Unlock()
+
+	if say {
+		m.tell(self)
+	}
+	for _, n := range ask {
+		if err := m.list.SendBestEffort(n, []byte{msgQuestion}); err != nil {
+			m.cfg.Log.Debug("question was not sent", "node", n.Name, "error", err)
+		}
+	}
+	for _, d := range due {
+		m.work.Go(func() { m.check(ctx, d) })
+	}
+	if changed {
+		m.cfg.Changed()
+	}
+}
+
+// look decides this node's own standing and judges the others. It tells whether
+// there is a new report of this node to tell, and whether the view differs.
+// m.mu is held.
+func (m *Members) look(now time.Time, stood time.Duration) (say, changed bool) {
+	seeds := m.cfg.Seeds()
+	m.dirty, m.viewed = false, now
+	m.settle(now, stood, len(seeds) == 0)
+	same := m.told()
+	same.Version = m.self.Version
+	say = m.again || !bytes.Equal(encode(same), encode(m.self))
+	if m.floor >= m.self.Version {
+		if now.Sub(m.raised) < raise {
+			m.dirty = true // two agents of one name would outbid each other without end
+		} else {
+			m.self.Version, m.raised, say = m.floor, now, true
+		}
+	}
+	if say {
+		m.again = false
+		m.self.Version++
+	}
+	m.roster.Forget(seeds, now)
+	return say, m.judge(now)
+}
+
+// settle decides this node's own standing. m.mu is held.
+func (m *Members) settle(now time.Time, stood time.Duration, alone bool) {
+	if m.settling.Settled || now.After(m.until) {
+		m.former = nil
+	}
+	a := announcer.Around{
+		Now: now, InSync: m.self.InSync, Stood: stood, Guarded: m.view.Guarded, Met: m.met || alone, Restarted: m.former,
+	}
+	for _, o := range m.roster.View(m.self, m.cfg.Bind, now).Members {
+		if o.Node == m.cfg.Node || !o.Candidate {
+			continue
+		}
+		if o.Report.Seasoned {
+			a.Others++
+		}
+		if o.Verdict == announcer.Alive && !o.Report.Isolated {
+			a.InTouch++
+		}
+	}
+	m.settling = m.settling.Next(a)
+	m.self.Settled, m.self.Seasoned, m.self.Isolated = m.settling.Settled, m.settling.Seasoned, m.settling.Isolated
+}
+
+// told is the report of this node in the last view.
+func (m *Members) told() announcer.Report {
+	if mem := m.view.Member(m.cfg.Node); mem != nil {
+		return *mem.Report
+	}
+	return announcer.Report{}
+}
+
+// judge renews the view and tells whether it prints differently. m.mu is held.
+func (m *Members) judge(now time.Time) bool {
+	v := m.roster.View(m.self, m.cfg.Bind, now)
+	for name, c := range m.clashes {
+		if now.Sub(c.at) > clashFor {
+			delete(m.clashes, name)
+			continue
+		}
+		v.Clashes = append(v.Clashes, c.text)
+	}
+	slices.Sort(v.Clashes)
+	m.view = v
+	m.metrics.viewed(v)
+	m.count.Store(int32(len(v.Members)))
+	text := v.String()
+	if text == m.printed {
+		return false
+	}
+	m.printed = text
+	return true
+}
+
+// check has one silent kernel asked.
+func (m *Members) check(ctx context.Context, ask announcer.Ask) {
+	answer := m.cfg.Prober.Ask(ctx, ask.Addr)
+	if ctx.Err() != nil {
+		return
+	}
+	now := time.Now()
+	m.mu.Lock()
+	was := m.roster.Answered(ask, answer, now)
+	heard, known := m.heard[ask.Node]
+	m.dirty = true
+	m.mu.Unlock()
+	if was != answer {
+		m.cfg.Log.Warn("agent is silent", "node", ask.Node, "address", ask.Addr, "kernel", answer)
+	}
+	if was == announcer.Unasked && was != answer && known {
+		m.metrics.detection.Observe(now.Sub(heard).Seconds())
+	}
+	m.poke()
+}
+
+// tell spreads a report of this node.
+func (m *Members) tell(r announcer.Report) {
+	b := append([]byte{msgReport}, encode(r)...)
+	if len(b) > maxReport {
+		m.cfg.Log.Error("this node's report is too long to be told: too many links or addresses", "bytes", len(b))
+		return
+	}
+	if len(b) <= spread {
+		m.queue.QueueBroadcast(broadcast{node: r.Node, b: b})
+		return
+	}
+	others := m.others()
+	m.work.Go(func() {
+		for _, n := range others {
+			if err := m.list.SendReliable(n, b); err != nil {
+				m.cfg.Log.Debug("report was not sent; the next exchange will", "node", n.Name, "error", err)
+			}
+		}
+	})
+}
+
+func (m *Members) others() []*memberlist.Node {
+	return slices.DeleteFunc(m.list.Members(), func(n *memberlist.Node) bool { return n.Name == m.cfg.Node })
+}
+
+// goodbye says that this agent restarts, to everybody at once and twice, and
+// leaves.
+func (m *Members) goodbye() {
+	m.mu.Lock()
+	m.self.Restarting = true
+	m.self.Version++
+	b := append([]byte{msgReport}, encode(m.self)...)
+	m.mu.Unlock()
+	for range 2 {
+		for _, n := range m.others() {
+			if err := m.list.SendBestEffort(n, b); err != nil {
+				m.cfg.Log.Debug("good-bye was not sent", "node", n.Name, "error", err)
+			}
+		}
+	}
+	if err := m.list.Leave(300 * time.Millisecond); err != nil {
+		m.cfg.Log.Debug("leaving", "error", err)
+	}
+}
+
+// join asks seeds that are no members to let this node in: at once, and every
+// few seconds, so that a cluster that fell apart finds itself again.
+func (m *Members) join(ctx context.Context) {
+	for ctx.Err() == nil {
+		missing, pause := m.missing(), m.cfg.tuning.seeds
+		if len(missing) > 0 && m.list.NumMembers() == 1 {
+			pause /= 4
+		}
+		var asked sync.WaitGroup
+		for _, seed := range missing[:min(len(missing), joinMost)] {
+			asked.Go(func() {
+				if _, err := m.list.Join([]string{seed}); err != nil {
+					m.cfg.Log.Debug("join", "error", err)
+				}
+			})
+		}
+		asked.Wait()
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+// missing returns the seeds that do not speak, in another order each time.
+func (m *Members) missing() []string {
+	present := map[netip.AddrPort]bool{m.cfg.Bind: true}
+	for _, n := range m.list.Members() {
+		present[addrOf(n)] = true
+	}
+	var out []string
+	for _, s := range m.cfg.Seeds() {
+		if !present[s] {
+			out = append(out, s.String())
+		}
+	}
+	shuffle(out)
+	return out
+}

@@ -1,0 +1,56 @@
+package members
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/fairlead/fairlead/announcer"
+)
+
+type metrics struct {
+	members   *prometheus.GaugeVec
+	detection prometheus.Histogram
+	refused   *prometheus.CounterVec
+	clashes   prometheus.Counter
+}
+
+// The reasons for which a message is refused.
+const (
+	refusedKey     = "key"     // encrypted with none of our keys, or not at all
+	refusedGarbage = "garbage" // cannot be read
+	refusedSize    = "size"    // too long
+)
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	m := &metrics{
+		members: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "fairlead_members", Help: "Nodes by this node's verdict on them, itself included.",
+		}, []string{"verdict"}),
+		detection: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "fairlead_member_detection_seconds", Help: "Time from a node's last sign of life to the verdict that it is gone.",
+			Buckets: []float64{0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.5, 2, 5},
+		}),
+		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "fairlead_member_messages_refused_total", Help: "Messages between agents that were not taken, by reason (key, garbage, size).",
+		}, []string{"reason"}),
+		clashes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "fairlead_member_clashes_total", Help: "Messages of an agent that uses the name of another.",
+		}),
+	}
+	for _, r := range []string{refusedKey, refusedGarbage, refusedSize} {
+		m.refused.WithLabelValues(r)
+	}
+	if reg != nil {
+		reg.MustRegister(m.members, m.detection, m.refused, m.clashes)
+	}
+	return m
+}
+
+func (m *metrics) viewed(v announcer.View) {
+	count := map[announcer.Verdict]int{}
+	for _, mem := range v.Members {
+		count[mem.Verdict]++
+	}
+	for _, verdict := range announcer.Verdicts {
+		m.members.WithLabelValues(verdict.String()).Set(float64(count[verdict]))
+	}
+}

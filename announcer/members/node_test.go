@@ -1,0 +1,5 @@
+package members
+
+const runNode = "FAIRLEAD_MEMBERS_NODE"
+
+func nodeMain() {}

@@ -1,0 +1,424 @@
+package announcer
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// Verdict is what one node holds of another.
+type Verdict uint8
+
+// The three verdicts.
+const (
+	Alive     Verdict = iota // its agent speaks, or fell silent just now and is being checked
+	AgentGone                // its agent is silent, its kernel answers or the agent said that it restarts
+	NodeGone                 // neither agent nor kernel answers
+)
+
+// Verdicts lists all of them.
+var Verdicts = []Verdict{Alive, AgentGone, NodeGone}
+
+func (v Verdict) String() string { return [...]string{"alive", "agent-gone", "node-gone"}[v] }
+
+// The times by which a Roster judges.
+const (
+	// HoldFor is how long a node whose agent is gone keeps its VIPs. It is the
+	// kernel's lease on them (l2.Lease), which began before the silence.
+	HoldFor = 30 * time.Second
+	// Together is the time within which nodes vanish at once.
+	Together = 5 * time.Second
+	// BackAfter is how long the kernel of a lost node has to answer again before
+	// only its agent counts as gone.
+	BackAfter = 10 * time.Second
+	// ForgetAfter is how long a silent node is remembered that the cluster does
+	// not have any more.
+	ForgetAfter = 10 * time.Minute
+	// askAgain and askLate are the times between two checks of a silent node's
+	// kernel, while it keeps its VIPs and later.
+	askAgain, askLate = 500 * time.Millisecond, 2 * time.Second
+)
+
+// maxPeers bounds what a Roster remembers.
+const maxPeers = 4096
+
+// Report is what an agent says of its node to the others: all that an election
+// needs to know of it.
+type Report struct {
+	Node       string
+	Boot       string // the kernel's boot id
+	Version    uint64 // the higher one of two reports of a node is the newer
+	InSync     bool   // the engine holds the last Table it was given
+	Draining   bool   // wants to hand over its VIPs
+	Restarting bool   // the agent stops now, and is to come back
+	Settled    bool   // may be elected: see Settling
+	Seasoned   bool   // has been settled for SettleAfter
+	Isolated   bool   // has lost sight of more than half of the nodes, now or just now
+	Links      []snapshot.Link
+}
+
+// NodeState is the Report as an election reads it.
+func (r Report) NodeState() snapshot.NodeState {
+	return snapshot.NodeState{Node: r.Node, InSync: r.InSync, Draining: r.Draining, Links: r.Links}
+}
+
+// flags prints what is set.
+func (r Report) flags() string {
+	var out []string
+	for _, f := range []struct {
+		name string
+		set  bool
+	}{{"in-sync", r.InSync}, {"draining", r.Draining}, {"restarting", r.Restarting}, {"settled", r.Settled}, {"seasoned", r.Seasoned}, {"isolated", r.Isolated}} {
+		if f.set {
+			out = append(out, f.name)
+		}
+	}
+	return strings.Join(out, ",")
+}
+
+// Member is one node in a View.
+type Member struct {
+	Node       string
+	Addr       netip.AddrPort // where its agent speaks
+	Verdict    Verdict
+	Since      time.Time // since when its agent speaks or is silent, by this node's clock
+	Candidate  bool      // may be elected, as far as its health goes
+	Quarantine bool      // its endpoints take no traffic
+	Report     *Report   // its last; nil if none came yet
+}
+
+// View is what one node holds of all, itself included, sorted by name.
+type View struct {
+	Node    string
+	Members []Member
+	// Guarded says that more than half of the nodes vanished at once: rather the
+	// network broke, or this node is cut off. The election goes on with those
+	// that are left (each side of a partition has its owner), but nothing that
+	// vanished then is quarantined.
+	Guarded bool
+	// Returns counts the nodes that were gone and spoke again. When it grows,
+	// owners say again what they hold: both sides of a partition had one.
+	Returns uint64
+	// Clashes lists nodes whose name is used by two agents, with both addresses.
+	Clashes []string
+}
+
+// Member returns one node, nil if it is not known.
+func (v View) Member(node string) *Member {
+	i, ok := slices.BinarySearchFunc(v.Members, node, func(m Member, n string) int { return strings.Compare(m.Node, n) })
+	if !ok {
+		return nil
+	}
+	return &v.Members[i]
+}
+
+// Candidates returns the nodes that may be elected as far as their health goes:
+// Input.Alive.
+func (v View) Candidates() map[string]bool {
+	out := map[string]bool{}
+	for _, m := range v.Members {
+		out[m.Node] = m.Candidate
+	}
+	return out
+}
+
+// Quarantined returns the nodes whose endpoints are to take no traffic, sorted.
+func (v View) Quarantined() []string {
+	var out []string
+	for _, m := range v.Members {
+		if m.Quarantine {
+			out = append(out, m.Node)
+		}
+	}
+	return out
+}
+
+// String prints everything that a decision may depend on, a line a node.
+func (v View) String() string {
+	var b strings.Builder
+	for _, m := range v.Members {
+		fmt.Fprintf(&b, "%s %s %s", m.Node, m.Addr, m.Verdict)
+		if m.Candidate {
+			b.WriteString(" candidate")
+		}
+		if m.Quarantine {
+			b.WriteString(" quarantine")
+		}
+		if r := m.Report; r != nil {
+			fmt.Fprintf(&b, " says %s", r.flags())
+			for _, l := range r.Links {
+				fmt.Fprintf(&b, " %s=%s%v", l.Name, l.MAC, l.Prefixes)
+			}
+		}
+		b.WriteByte('\n')
+	}
+	if v.Guarded {
+		b.WriteString("guarded: more than half of the nodes vanished at once\n")
+	}
+	for _, c := range v.Clashes {
+		fmt.Fprintf(&b, "clash: %s\n", c)
+	}
+	fmt.Fprintf(&b, "returns %d\n", v.Returns)
+	return b.String()
+}
+
+// Answer is what the check of a silent node's kernel found.
+type Answer uint8
+
+// The answers.
+const (
+	Unasked  Answer = iota
+	Answered        // the kernel answered
+	Mute            // it did not
+	Unknown         // it could not be asked: never taken for gone
+)
+
+func (a Answer) String() string {
+	return [...]string{"not asked yet", "answers", "does not answer", "cannot be asked"}[a]
+}
+
+// Roster keeps what is known of the other nodes and judges them. It has no
+// clock: every method that depends on the time is given it, by this node's own
+// clock and no other's.
+type Roster struct {
+	peers   map[string]*peer
+	returns uint64
+}
+
+type peer struct {
+	addr    netip.AddrPort
+	since   time.Time // of its speech or silence; zero: never spoke
+	speaks  bool
+	asking  bool
+	asked   time.Time // last
+	answer  Answer
+	answers time.Time // since when answer has been the same
+	lost    bool      // its kernel did not answer in this silence
+	stale   bool      // report is from before the last silence
+	report  *Report
+}
+
+func (r *Roster) peer(node string) *peer {
+	if r.peers == nil {
+		r.peers = map[string]*peer{}
+	}
+	p := r.peers[node]
+	if p == nil && len(r.peers) < maxPeers {
+		p = &peer{}
+		r.peers[node] = p
+	}
+	return p
+}
+
+// Heard takes in that node's agent speaks, at addr. It tells whether it was
+// silent before: then it has to say anew how it is before it counts.
+func (r *Roster) Heard(node string, addr netip.AddrPort, at time.Time) (returned bool) {
+	p := r.peer(node)
+	if p == nil {
+		return false
+	}
+	p.addr = addr
+	if p.speaks {
+		return false
+	}
+	returned = !p.since.IsZero()
+	if p.lost {
+		r.returns++
+	}
+	// The time of the silence stays known until the node reports: a restart
+	// keeps what it held.
+	if !returned {
+		p.since = at
+	}
+	p.speaks, p.asking, p.answer = true, false, Unasked
+	return returned
+}
+
+// Lost takes in that node's agent is silent.
+func (r *Roster) Lost(node string, at time.Time) {
+	p := r.peers[node]
+	if p == nil || !p.speaks {
+		return
+	}
+	if !p.stale { // else it fell silent again before it reported: one silence
+		p.since, p.lost = at, false
+	}
+	p.speaks, p.stale = false, true
+}
+
+// Said takes in a report and tells whether it is news.
+func (r *Roster) Said(rep Report, at time.Time) bool {
+	p := r.peer(rep.Node)
+	if p == nil || p.report != nil && rep.Version <= p.report.Version {
+		return false
+	}
+	p.report = &rep
+	if p.speaks && p.stale {
+		p.stale, p.lost, p.since = false, false, at
+	}
+	return true
+}
+
+// Ask is a silent node whose kernel is to be checked. It is given back with the
+// Answer.
+type Ask struct {
+	Node  string
+	Addr  netip.AddrPort
+	since time.Time
+}
+
+// Due returns whom to check now, sorted by name. They are not due again before
+// they are answered for.
+func (r *Roster) Due(at time.Time) []Ask {
+	var out []Ask
+	for node, p := range r.peers {
+		if p.speaks || p.asking || p.since.IsZero() {
+			continue
+		}
+		pause := askAgain
+		if at.Sub(p.since) > HoldFor {
+			pause = askLate
+		}
+		if p.answer != Unasked && at.Sub(p.asked) < pause {
+			continue
+		}
+		p.asking, p.asked = true, at
+		out = append(out, Ask{node, p.addr, p.since})
+	}
+	slices.SortFunc(out, func(a, b Ask) int { return strings.Compare(a.Node, b.Node) })
+	return out
+}
+
+// Answered takes in what a check found, and returns what the one before found.
+// An answer that comes too late, of an earlier silence, is its own former.
+func (r *Roster) Answered(ask Ask, answer Answer, at time.Time) (was Answer) {
+	p := r.peers[ask.Node]
+	if p == nil || p.speaks || !p.since.Equal(ask.since) {
+		return answer
+	}
+	was, p.asking = p.answer, false
+	if was != answer {
+		p.answer, p.answers = answer, at
+	}
+	p.lost = p.lost || answer == Mute
+	return was
+}
+
+// Forget drops who has been silent for ForgetAfter and is at none of the
+// cluster's addresses. No addresses at all means that they are not known now.
+func (r *Roster) Forget(cluster []netip.AddrPort, at time.Time) {
+	for node, p := range r.peers {
+		if len(cluster) > 0 && !p.speaks && !p.since.IsZero() && at.Sub(p.since) > ForgetAfter && !slices.Contains(cluster, p.addr) {
+			delete(r.peers, node)
+		}
+	}
+}
+
+// Remembered is a node's last report, and for how long its agent has been
+// silent: 0 if it speaks. It is what one agent tells another that knows nothing
+// yet; an age means the same by every clock.
+type Remembered struct {
+	Report Report
+	Addr   netip.AddrPort
+	Silent time.Duration
+}
+
+// Reports returns what is remembered of every other node, sorted by name.
+func (r *Roster) Reports(at time.Time) []Remembered {
+	var out []Remembered
+	for _, p := range r.peers {
+		if p.report == nil || p.since.IsZero() {
+			continue
+		}
+		m := Remembered{Report: *p.report, Addr: p.addr}
+		if p.stale {
+			m.Silent = max(at.Sub(p.since), time.Millisecond)
+		}
+		out = append(out, m)
+	}
+	slices.SortFunc(out, func(a, b Remembered) int { return strings.Compare(a.Report.Node, b.Report.Node) })
+	return out
+}
+
+// Recall takes in what another agent remembers. A silent node of which this one
+// never heard is checked and judged like one that fell silent before its eyes:
+// an agent that restarts does not forget who is gone.
+func (r *Roster) Recall(m Remembered, at time.Time) bool {
+	news := r.Said(m.Report, at)
+	p := r.peers[m.Report.Node]
+	if p != nil && p.since.IsZero() && m.Silent > 0 && m.Addr.IsValid() {
+		p.addr, p.since, p.stale = m.Addr, at.Add(-m.Silent), true
+	}
+	return news
+}
+
+// View judges all at the time at. self is this node's own report and own where
+// it speaks.
+func (r *Roster) View(self Report, own netip.AddrPort, at time.Time) View {
+	v := View{Node: self.Node, Returns: r.returns, Members: []Member{{Node: self.Node, Addr: own, Candidate: self.Settled, Report: &self}}}
+	guarded := r.guarded(at)
+	for node, p := range r.peers {
+		if p.since.IsZero() || node == self.Node {
+			continue
+		}
+		m := Member{Node: node, Addr: p.addr, Since: p.since, Verdict: p.verdict(at), Candidate: p.candidate(at), Report: p.report}
+		m.Quarantine = m.Verdict == NodeGone && !guarded[node]
+		v.Members = append(v.Members, m)
+	}
+	v.Guarded = len(guarded) > 0
+	slices.SortFunc(v.Members, func(a, b Member) int { return strings.Compare(a.Node, b.Node) })
+	return v
+}
+
+func (p *peer) verdict(at time.Time) Verdict {
+	switch {
+	case p.speaks:
+		return Alive
+	case p.answer == Unasked && !p.restarting():
+		return Alive // being checked
+	case p.answer == Mute, p.lost && (p.answer != Answered || at.Sub(p.answers) < BackAfter):
+		return NodeGone
+	}
+	return AgentGone
+}
+
+func (p *peer) restarting() bool { return p.report != nil && p.report.Restarting }
+
+func (p *peer) candidate(at time.Time) bool {
+	if p.report == nil || !p.report.Settled {
+		return false
+	}
+	return p.speaks && !p.stale || !p.lost && at.Sub(p.since) < HoldFor
+}
+
+// guarded returns the nodes that vanished at once with more than half of all.
+// Those that are being checked count: with them it is clear a moment earlier.
+func (r *Roster) guarded(at time.Time) map[string]bool {
+	alive, vanished := 1, map[string]time.Time{}
+	for node, p := range r.peers {
+		switch {
+		case p.since.IsZero():
+		case p.speaks:
+			alive++
+		case p.verdict(at) != AgentGone:
+			vanished[node] = p.since
+		}
+	}
+	out := map[string]bool{}
+	for node, since := range vanished {
+		n := 0
+		for _, other := range vanished {
+			if d := since.Sub(other); d <= Together && d >= -Together {
+				n++
+			}
+		}
+		if 2*n > alive+n {
+			out[node] = true
+		}
+	}
+	return out
+}
