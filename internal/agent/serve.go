@@ -48,10 +48,12 @@ func (a *Agent) Serve(ctx context.Context, at Addresses, reg prometheus.Gatherer
 func (a *Agent) forwardOrLeave(ctx context.Context, g *errgroup.Group, at Addresses, probes *health.Probes, reg prometheus.Gatherer) (err error) {
 	a.recall()
 	a.proxy, err = a.decide(ctx)
-	switch {
-	case ctx.Err() != nil:
+	select {
+	case <-ctx.Done():
 		return nil // told to stop before it was decided
-	case err != nil:
+	default:
+	}
+	if err != nil {
 		return err
 	}
 	a.Log.Info("who forwards Services", "mode", a.Mode, "proxy", a.proxy)

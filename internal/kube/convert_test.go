@@ -97,7 +97,7 @@ func TestToNodeState(t *testing.T) {
 	n := toNodeState(&v1alpha1.NodeState{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Status: v1alpha1.NodeStateStatus{
 		Engine: v1alpha1.EngineState{InSync: true}, Draining: true, Links: []v1alpha1.NodeLink{{Name: "eth0", Prefixes: []string{"192.0.2.5/24"}}},
 		Announces: []v1alpha1.AnnouncedAddress{{Address: "192.0.2.10", Link: "eth0"}, {Address: "nonsense"}},
-		Problems: []v1alpha1.ServiceProblem{{Service: "shop/web", Reason: "NodePortClaimed", Message: "taken"}},
+		Problems:  []v1alpha1.ServiceProblem{{Service: "shop/web", Reason: "NodePortClaimed", Message: "taken"}},
 	}})
 	want := snapshot.Problem{Service: snapshot.Ref{Namespace: "shop", Name: "web"}, Reason: "NodePortClaimed", Message: "taken"}
 	if len(n.Problems) != 1 || n.Problems[0] != want {
