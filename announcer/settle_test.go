@@ -1,0 +1,88 @@
+package announcer
+
+import (
+	"testing"
+	"time"
+)
+
+// TestSettling asks a node each second whether it is settled, under what holds
+// from some second on.
+func TestSettling(t *testing.T) {
+	type from map[int]func(*Around)
+	others := func(seasoned, inTouch int) func(*Around) {
+		return func(a *Around) { a.Met, a.Others, a.InTouch = true, seasoned, inTouch }
+	}
+	guarded := func(on bool) func(*Around) { return func(a *Around) { a.Guarded = on } }
+	inSync := func(on bool) func(*Around) { return func(a *Around) { a.InSync = on } }
+	tests := []struct {
+		name    string
+		from    from
+		settled map[int]bool
+	}{
+		{"it joins others: after 60 s", from{0: others(2, 2)}, map[int]bool{0: false, 59: false, 60: true, 500: true}},
+		{"all start together: at once", from{0: others(0, 2)}, map[int]bool{0: true}},
+		{"alone: after 3 s in which nobody was met", from{}, map[int]bool{0: false, 2: false, 3: true}},
+		{"alone by configuration: at once", from{0: func(a *Around) { a.Met = true }}, map[int]bool{0: true}},
+		{"not before the engine is in sync", from{0: func(a *Around) { a.Met, a.InSync = true, false }, 9: inSync(true)}, map[int]bool{8: false, 9: true}},
+		{"60 s from then on", from{0: func(a *Around) { others(2, 2)(a); a.InSync = false }, 9: inSync(true)}, map[int]bool{60: false, 68: false, 69: true}},
+		{"the engine fails: 60 s anew", from{0: others(0, 2), 1: others(2, 2), 100: inSync(false), 101: inSync(true)}, map[int]bool{99: true, 100: false, 101: false, 160: false, 161: true}},
+		{"a restart: at once", from{0: func(a *Around) { others(2, 2)(a); a.Restarted = &Report{Settled: true} }}, map[int]bool{0: true}},
+		{"it stood still: 60 s anew", from{0: others(0, 2), 1: others(2, 2), 100: func(a *Around) { a.Stood = 30 * time.Second }, 101: func(a *Around) { a.Stood = 0 }}, map[int]bool{99: true, 100: false, 159: false, 160: true}},
+		{"a short stall is none", from{0: others(0, 2), 1: others(2, 2), 100: func(a *Around) { a.Stood = FrozenAfter - 1 }}, map[int]bool{100: true}},
+		{"it stood still, and nobody else is there: at once", from{0: others(0, 0), 100: func(a *Around) { a.Stood = time.Minute }}, map[int]bool{100: true}},
+		{"cut off it goes on; back with the majority it waits", from{
+			0: others(0, 2), 1: others(2, 2),
+			100: func(a *Around) { others(0, 0)(a); a.Guarded = true },
+			200: func(a *Around) { others(2, 2)(a); a.Guarded = false },
+		}, map[int]bool{150: true, 199: true, 200: false, 259: false, 260: true}},
+		{"all were cut off from all: they go on", from{
+			0: others(0, 2), 1: others(2, 2), 100: func(a *Around) { others(0, 0)(a); a.Guarded = true },
+			200: func(a *Around) { others(2, 0)(a); a.Guarded = false }, 211: others(2, 2),
+		}, map[int]bool{150: true, 200: true, 211: true, 300: true}},
+		{"the guard alone changes nothing", from{0: others(0, 2), 50: guarded(true), 51: guarded(false), 52: others(0, 0)}, map[int]bool{50: true, 52: true}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var s Settling
+			a := Around{InSync: true}
+			for i := range 600 {
+				if change := tt.from[i]; change != nil {
+					change(&a)
+				}
+				a.Now = second(float64(i))
+				s = s.Next(a)
+				if want, asked := tt.settled[i]; asked && s.Settled != want {
+					t.Errorf("at %d s settled is %t", i, s.Settled)
+				}
+			}
+		})
+	}
+}
+
+// TestSeasoned: a minute after settling; a restart does not begin anew.
+func TestSeasoned(t *testing.T) {
+	var s Settling
+	for i := range 62 {
+		s = s.Next(Around{Now: second(float64(i)), InSync: true, Met: true})
+		if s.Seasoned != (i >= 60) {
+			t.Errorf("at %d s seasoned is %t", i, s.Seasoned)
+		}
+	}
+	for _, before := range []bool{true, false} {
+		s := Settling{}.Next(Around{Now: second(0), InSync: true, Met: true, Others: 1, Restarted: &Report{Settled: true, Seasoned: before}})
+		if !s.Settled || s.Seasoned != before {
+			t.Errorf("after a restart: %+v", s)
+		}
+	}
+}
+
+// TestIsolated: who was cut off says so for a while.
+func TestIsolated(t *testing.T) {
+	var s Settling
+	for i := range 40 {
+		s = s.Next(Around{Now: second(float64(i)), InSync: true, Met: true, Guarded: i >= 10 && i < 20})
+		if want := i >= 10 && i < 29; s.Isolated != want {
+			t.Errorf("at %d s isolated is %t", i, s.Isolated)
+		}
+	}
+}

@@ -1,0 +1,252 @@
+package announcer
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+var epoch = time.Unix(1_000_000, 0)
+
+func second(s float64) time.Time { return epoch.Add(time.Duration(s * float64(time.Second))) }
+
+// TestRoster tells node "me" what it hears, a line each: the second, what, of
+// whom. "view" wants what it then holds of the others: a capital for each that
+// may be elected, and A alive, G agent gone, N node gone, Q quarantined too.
+func TestRoster(t *testing.T) {
+	three := "0 heard a\n0 heard b\n0 said a\n0 said b\n"
+	five := three + "0 heard c\n0 heard d\n0 said c\n0 said d\n"
+	tests := []struct{ name, script string }{
+		{"who speaks and has reported is a candidate", "0 heard a\n1 view a:a\n1 said a\n1 view a:A"},
+		{"a report before the first word counts from then on", "0 said a\n0 view\n1 heard a\n1 view a:A"},
+		{"an unsettled node is none", "0 heard a\n0 unsettled a\n1 view a:a\n2 said a\n2 view a:A"},
+		{"silent and not checked yet: nothing is known", three + "10 lost a\n10.1 view a:A b:A"},
+		{"a lost node", three + "10 lost a\n10.15 mute a\n10.15 view a:Q b:A"},
+		{"an agent that is gone keeps its VIPs for 30 s", three + "10 lost a\n10 answered a\n39 view a:G b:A\n41 view a:g b:A"},
+		{"a check that could not be made is no loss", three + "10 lost a\n10 unknown a\n39 view a:G b:A\n41 view a:g b:A"},
+		{"an agent is gone, then its node", three + "10 lost a\n10 answered a\n15 mute a\n15 view a:Q b:A"},
+		{"restarting: gone without a check, back with what it was", three + "10 restarting a\n10.1 view a:A b:A\n10.2 lost a\n10.2 view a:G b:A\n15 heard a\n15 view a:A b:A\n15 said a\n15 view a:A b:A"},
+		{"restarting for too long", three + "10 restarting a\n10 lost a\n41 view a:g b:A"},
+		{"restarting, but the power goes", three + "10 restarting a\n10 lost a\n12 mute a\n12 view a:Q b:A"},
+		{"a lost node that returns has to report anew", three + "10 lost a\n10.2 mute a\n20 heard a\n20 view a:a b:A\n20 said a\n20 view a:A b:A"},
+		{"a report of before that comes late is not it", three + "10 lost a\n10.2 mute a\n15 said a\n20 heard a\n20 view a:a b:A"},
+		{"an agent that is back but does not report: its 30 s are its own", three + "10 lost a\n10.2 answered a\n20 heard a\n39 view a:A b:A\n41 view a:a b:A"},
+		{"silent twice without a report is one silence", three + "10 lost a\n10.2 mute a\n20 heard a\n21 lost a\n21 answered a\n22 view a:Q b:A"},
+		{"a kernel that answers again is trusted after 10 s; its VIPs are others'", three + "10 lost a\n10.2 mute a\n20 answered a\n29 view a:Q b:A\n31 view a:g b:A\n32 mute a\n32 view a:Q b:A"},
+		{"a check that comes too late", three + "10 lost a\n10.1 ask a\n10.2 heard a\n10.2 said a\n10.3 mute a\n10.3 view a:A b:A"},
+		{"two of three at once: rather we are cut off", three + "10 lost a\n10.1 lost b\n10.2 mute a\n10.2 view a:n b:A guarded\n10.3 mute b\n10.3 view a:n b:n guarded"},
+		{"two of three one after the other", three + "10 lost a\n10.2 mute a\n100 lost b\n100.2 mute b\n101 view a:Q b:Q"},
+		{"cut off, and one is back: the other is lost", three + "10 lost a\n10 lost b\n10.2 mute a\n10.2 mute b\n60 heard a\n60 said a\n60 view a:A b:Q"},
+		{"one of two is not more than half", "0 heard a\n0 said a\n10 lost a\n10.2 mute a\n11 view a:Q"},
+		{"two of five", five + "10 lost a\n10 lost b\n10.2 mute a\n10.2 mute b\n11 view a:Q b:Q c:A d:A"},
+		{"three of five", five + "10 lost a\n10 lost b\n11 lost c\n12 mute a\n12 mute b\n12 mute c\n13 view a:n b:n c:n d:A guarded"},
+		{"all agents are killed, the kernels answer: nobody vanished", five + "10 lost a\n10 lost b\n10 lost c\n10 lost d\n10 answered a\n10 answered b\n10 answered c\n10 answered d\n11 view a:G b:G c:G d:G"},
+		{"told by another of who is gone", "0 heard a\n0 said a\n0 recall b\n0 view a:A b:A\n0.2 mute b\n1 view a:A b:Q"},
+		{"told by another of an agent that is gone for 20 s", "0 heard a\n0 said a\n0 recall b\n0.2 answered b\n9 view a:A b:G\n11 view a:A b:g"},
+		{"told of one that speaks to us", three + "1 recall b\n1 view a:A b:A"},
+		{"forgotten: silent for long, and no node of the cluster", three + "10 lost a\n10.2 mute a\n500 forget b\n500 view a:Q b:A\n700 forget a b\n700 view a:Q b:A\n700 forget\n700 view a:Q b:A\n701 forget b\n701 view b:A"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) { play(t, tt.script) })
+	}
+}
+
+func play(t *testing.T, script string) {
+	var r Roster
+	versions, asks := map[string]uint64{}, map[string]Ask{}
+	for line := range strings.Lines(script) {
+		line = strings.TrimSpace(line)
+		var s float64
+		var what string
+		if _, err := fmt.Sscan(line, &s, &what); err != nil {
+			t.Fatal(line, err)
+		}
+		at, rest := second(s), strings.Fields(line)[2:]
+		who := strings.Join(rest, " ")
+		for _, a := range r.Due(at) {
+			asks[a.Node] = a
+		}
+		rep := Report{Node: who, InSync: true, Settled: true}
+		switch what {
+		case "heard":
+			r.Heard(who, addrOf(who), at)
+		case "lost":
+			r.Lost(who, at)
+		case "said", "unsettled", "restarting", "recall":
+			versions[who]++
+			rep.Version, rep.Settled, rep.Restarting = versions[who], what != "unsettled", what == "restarting"
+			if what == "recall" {
+				r.Recall(Remembered{Report: rep, Addr: addrOf(who), Silent: 20 * time.Second}, at)
+			} else if !r.Said(rep, at) || r.Said(rep, at) {
+				t.Error("a report is news once")
+			}
+		case "mute":
+			r.Answered(asks[who], Mute, at)
+		case "answered":
+			r.Answered(asks[who], Answered, at)
+		case "unknown":
+			r.Answered(asks[who], Unknown, at)
+		case "ask":
+		case "forget":
+			var cluster []netip.AddrPort
+			for _, n := range rest {
+				cluster = append(cluster, addrOf(n))
+			}
+			r.Forget(cluster, at)
+		case "view":
+			if got := short(r.View(Report{Node: "me"}, addrOf("me"), at)); got != who {
+				t.Errorf("at %v s: %q, want %q", s, got, who)
+			}
+		default:
+			t.Fatal(line)
+		}
+	}
+}
+
+func addrOf(node string) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, node[0]}), 7947)
+}
+
+func short(v View) string {
+	var out []string
+	for _, m := range v.Members {
+		if m.Node == v.Node {
+			continue
+		}
+		c := [...]string{"a", "g", "n"}[m.Verdict]
+		if m.Quarantine {
+			c = "q"
+		}
+		if m.Candidate || m.Quarantine {
+			c = strings.ToUpper(c)
+		}
+		out = append(out, m.Node+":"+c)
+	}
+	if v.Guarded {
+		out = append(out, "guarded")
+	}
+	return strings.Join(out, " ")
+}
+
+// TestDue: each silent kernel is asked at once, one question at a time, and
+// again now and then.
+func TestDue(t *testing.T) {
+	var r Roster
+	asked := func(s float64) (out []Ask) { return r.Due(second(s)) }
+	r.Heard("b", addrOf("b"), second(0))
+	r.Heard("a", addrOf("a"), second(0))
+	if len(asked(1)) > 0 {
+		t.Error("who speaks is asked")
+	}
+	r.Lost("a", second(10))
+	r.Lost("b", second(10))
+	first := asked(10)
+	if len(first) != 2 || first[0].Node != "a" || first[0].Addr != addrOf("a") {
+		t.Fatal(first)
+	}
+	if len(asked(11)) > 0 {
+		t.Error("asked again before the answer")
+	}
+	if was := r.Answered(first[0], Answered, second(11)); was != Unasked {
+		t.Error(was)
+	}
+	if next := asked(11.4); len(next) != 1 || next[0].Node != "a" {
+		t.Error("not asked again:", next)
+	} else if was := r.Answered(next[0], Mute, second(11.5)); was != Answered {
+		t.Error(was)
+	}
+	if len(asked(11.6)) > 0 {
+		t.Error("asked too soon")
+	}
+	late := asked(60)
+	if len(late) != 1 {
+		t.Fatal(late)
+	}
+	r.Answered(late[0], Mute, second(60))
+	if len(asked(61)) > 0 || len(asked(62.1)) != 1 {
+		t.Error("a node long gone is asked every 2 s")
+	}
+}
+
+// TestReturns counts who was lost and spoke again; a restart is none.
+func TestReturns(t *testing.T) {
+	var r Roster
+	at := func(s float64, answer Answer) {
+		r.Lost("a", second(s))
+		r.Answered(r.Due(second(s))[0], answer, second(s))
+		r.Heard("a", addrOf("a"), second(s+1))
+		r.Said(Report{Node: "a", Version: uint64(s)}, second(s+1))
+	}
+	r.Heard("a", addrOf("a"), second(0))
+	at(10, Mute)
+	at(20, Answered)
+	at(30, Mute)
+	if n := r.View(Report{Node: "me"}, addrOf("me"), second(40)).Returns; n != 2 {
+		t.Errorf("%d returns", n)
+	}
+}
+
+// TestReports: what one roster tells another makes the same view there, whatever
+// the other's clock says.
+func TestReports(t *testing.T) {
+	var r, other Roster
+	for i, n := range []string{"a", "b", "c"} {
+		r.Heard(n, addrOf(n), second(0))
+		r.Said(Report{Node: n, Version: uint64(i + 1), Settled: true}, second(0))
+	}
+	r.Lost("c", second(10))
+	skewed := second(-40_000_000)
+	for _, m := range r.Reports(second(22)) {
+		other.Recall(m, skewed)
+	}
+	other.Heard("a", addrOf("a"), skewed)
+	other.Heard("b", addrOf("b"), skewed)
+	ask := other.Due(skewed)
+	if len(ask) != 1 || ask[0].Node != "c" {
+		t.Fatal(ask)
+	}
+	other.Answered(ask[0], Answered, skewed)
+	for after, want := range map[time.Duration]string{17 * time.Second: "a:A b:A c:G", 19 * time.Second: "a:A b:A c:g"} {
+		if got := short(other.View(Report{Node: "me"}, addrOf("me"), skewed.Add(after))); got != want {
+			t.Errorf("after %s %q, want %q", after, got, want)
+		}
+	}
+}
+
+func TestViewPrints(t *testing.T) {
+	var r Roster
+	r.Heard("a", addrOf("a"), second(0))
+	r.Said(Report{Node: "a", Version: 7, InSync: true, Settled: true, Seasoned: true}, second(0))
+	r.Heard("b", addrOf("b"), second(0))
+	r.Lost("b", second(1))
+	r.Answered(r.Due(second(1))[0], Mute, second(1))
+	v := r.View(Report{Node: "me", Draining: true}, addrOf("me"), second(2))
+	v.Clashes = []string{"x is used twice"}
+	want := `a 192.0.2.97:7947 alive candidate says in-sync,settled,seasoned
+b 192.0.2.98:7947 node-gone quarantine
+me 192.0.2.109:7947 alive says draining
+clash: x is used twice
+returns 0
+`
+	if got := v.String(); got != want {
+		t.Errorf("got\n%s", got)
+	}
+	if !v.Candidates()["a"] || v.Candidates()["b"] || !slices.Equal(v.Quarantined(), []string{"b"}) || v.Member("nobody") != nil {
+		t.Error("the view's questions")
+	}
+}
+
+// TestPeersAreBounded: names that agents invent do not fill the memory.
+func TestPeersAreBounded(t *testing.T) {
+	var r Roster
+	for i := range maxPeers + 10 {
+		r.Said(Report{Node: fmt.Sprint(i)}, second(0))
+		r.Heard(fmt.Sprint(i), addrOf("a"), second(0))
+	}
+	if len(r.peers) != maxPeers {
+		t.Errorf("%d peers", len(r.peers))
+	}
+}
