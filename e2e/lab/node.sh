@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Gives a node its own /proc, /run, /etc, /var and /opt. Runs inside the
 # namespaces of the node: $0 is its name, $1 the state directory of the lab,
 # $2 the directory of the node in it.
