@@ -86,11 +86,15 @@ func (b balancer) hold(ctx context.Context, s *snapshot.Snapshot, plan *allocato
 	return nil
 }
 
-// attached returns one of holders whose Service still names addr in its status,
-// or nil.
+// attached returns one of holders whose Service is served here and still names
+// addr in its status, or nil.
 func (p *Provider) attached(addr netip.Addr, holders []snapshot.Holder) *snapshot.Holder {
 	for i, h := range holders {
-		if obj := p.store.Service(h.Ref); obj != nil && string(obj.UID) == h.UID && record.Names(obj, addr) {
+		obj := p.store.Service(h.Ref)
+		if obj == nil || string(obj.UID) != h.UID || !record.Names(obj, addr) {
+			continue
+		}
+		if obj.Spec.Type == corev1.ServiceTypeLoadBalancer && obj.Spec.LoadBalancerClass == nil && obj.DeletionTimestamp == nil {
 			return &holders[i]
 		}
 	}

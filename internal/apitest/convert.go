@@ -1,0 +1,130 @@
+package apitest
+
+import (
+	"net/netip"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// service is the object of a Service, as far as the allocator reads it. What
+// fairlead itself writes into it comes from old, its version so far.
+func service(s *snapshot.Service, old *corev1.Service) *corev1.Service {
+	policy := corev1.IPFamilyPolicy(s.FamilyPolicy)
+	out := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: s.Namespace, Name: s.Name, UID: types.UID(s.UID), CreationTimestamp: metav1.NewTime(s.Created),
+			Labels: s.Labels, Annotations: s.Annotations,
+		},
+		Spec: corev1.ServiceSpec{
+			Type: corev1.ServiceType(s.Type), LoadBalancerIP: s.LoadBalancerIP, Selector: s.Selector, IPFamilyPolicy: &policy,
+			ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicy(s.ExternalTrafficPolicy), ClusterIPs: texts(s.ClusterIPs),
+		},
+	}
+	if s.Class != "" {
+		out.Spec.LoadBalancerClass = &s.Class
+	}
+	if s.Headless {
+		out.Spec.ClusterIP, out.Spec.ClusterIPs = corev1.ClusterIPNone, nil
+	}
+	if s.Deleting {
+		out.DeletionTimestamp = &metav1.Time{Time: s.Created}
+	}
+	for _, f := range s.Families {
+		out.Spec.IPFamilies = append(out.Spec.IPFamilies, corev1.IPFamily(f.String()))
+	}
+	for _, p := range s.Ports {
+		out.Spec.Ports = append(out.Spec.Ports, corev1.ServicePort{Name: p.Name, Port: int32(p.Port), Protocol: corev1.Protocol(strings.ToUpper(p.Protocol.String()))})
+	}
+	if old != nil && old.UID == out.UID {
+		out.Finalizers, out.Status = old.Finalizers, *old.Status.DeepCopy()
+	}
+	out.Status.LoadBalancer = corev1.LoadBalancerStatus{}
+	mode := corev1.LoadBalancerIPModeVIP
+	for _, in := range s.Ingress {
+		entry := corev1.LoadBalancerIngress{Hostname: in.Hostname}
+		if in.IP.IsValid() {
+			entry.IP, entry.IPMode = in.IP.String(), &mode
+		}
+		out.Status.LoadBalancer.Ingress = append(out.Status.LoadBalancer.Ingress, entry)
+	}
+	return out
+}
+
+func pool(p *snapshot.Pool, old *v1alpha1.AddressPool) *v1alpha1.AddressPool {
+	auto := p.AutoAssign
+	out := &v1alpha1.AddressPool{
+		ObjectMeta: metav1.ObjectMeta{Name: p.Name, UID: types.UID(p.UID), Generation: p.Generation, CreationTimestamp: metav1.NewTime(p.Created)},
+		Spec: v1alpha1.AddressPoolSpec{
+			AutoAssign: &auto, AvoidBuggyIPs: p.AvoidBuggyIPs, Disabled: p.Disabled, Namespaces: p.Namespaces,
+			NamespaceSelector: selector(p.NamespaceSelector), ServiceSelector: selector(p.ServiceSelector), Addresses: p.Bad,
+		},
+	}
+	for _, r := range p.Ranges {
+		out.Spec.Addresses = append(out.Spec.Addresses, r.From().String()+"-"+r.To().String())
+	}
+	if p.Priority != snapshot.NoPriority {
+		n := int32(p.Priority)
+		out.Spec.Priority = &n
+	}
+	if old != nil {
+		out.Status = old.Status
+	}
+	return out
+}
+
+func address(a *snapshot.Address, old *v1alpha1.Address) *v1alpha1.Address {
+	out := &v1alpha1.Address{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.AddressName(a.Addr)}, Spec: kube.FromAddress(*a)}
+	if old != nil {
+		out.UID = old.UID
+	}
+	if a.Deleting {
+		out.DeletionTimestamp = &metav1.Time{}
+	}
+	return out
+}
+
+func node(n *snapshot.Node) *corev1.Node {
+	out := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name}}
+	for _, a := range n.InternalIPs {
+		out.Status.Addresses = append(out.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: a.String()})
+	}
+	out.Spec.PodCIDRs = prefixes(n.PodCIDRs)
+	return out
+}
+
+func namespace(n *snapshot.Namespace) *corev1.Namespace {
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: n.Name, Labels: n.Labels}}
+}
+
+func serviceCIDR(c *snapshot.ServiceCIDR) *networkingv1.ServiceCIDR {
+	return &networkingv1.ServiceCIDR{ObjectMeta: metav1.ObjectMeta{Name: c.Name}, Spec: networkingv1.ServiceCIDRSpec{CIDRs: prefixes(c.Prefixes)}}
+}
+
+func selector(s *snapshot.Selector) *metav1.LabelSelector {
+	if s == nil {
+		return nil
+	}
+	return &metav1.LabelSelector{MatchLabels: s.MatchLabels}
+}
+
+func texts(addrs []netip.Addr) (out []string) {
+	for _, a := range addrs {
+		out = append(out, a.String())
+	}
+	return out
+}
+
+func prefixes(list []netip.Prefix) (out []string) {
+	for _, p := range list {
+		out = append(out, p.String())
+	}
+	return out
+}
