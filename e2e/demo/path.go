@@ -36,16 +36,16 @@ func Paths(l *lab.Lab, s Service) []Path {
 	var paths []Path
 	for _, ip := range s.ExternalIPs {
 		paths = append(paths,
-			Path{Name: "EXTERNAL-IP from the LAN client", Host: lab.Client, Target: url(ip, 80)},
-			Path{Name: "EXTERNAL-IP from behind the router", Host: lab.Ext, Target: url(ip, 80)})
+			Path{Name: "EXTERNAL-IP from the LAN client", Host: lab.Client, Target: URL(ip, 80)},
+			Path{Name: "EXTERNAL-IP from behind the router", Host: lab.Ext, Target: URL(ip, 80)})
 	}
 	for _, name := range l.Nodes() {
 		for _, ip := range s.sameFamilies(l.NodeAddress(name), l.NodeAddress6(name)) {
-			paths = append(paths, Path{Name: "NodePort on " + name + " from the LAN client", Host: lab.Client, Target: url(ip, s.NodePort)})
+			paths = append(paths, Path{Name: "NodePort on " + name + " from the LAN client", Host: lab.Client, Target: URL(ip, s.NodePort)})
 		}
 	}
 	for _, ip := range s.ClusterIPs {
-		paths = append(paths, Path{Name: "ClusterIP from a pod", Target: url(ip, 80)})
+		paths = append(paths, Path{Name: "ClusterIP from a pod", Target: URL(ip, 80)})
 	}
 	for _, ip := range s.ClusterIPs {
 		paths = append(paths, Path{Name: "Service name (CoreDNS) from a pod, IPv" + family(ip), Target: "http://web.default.svc.cluster.local/", Family: family(ip)})
@@ -53,8 +53,8 @@ func Paths(l *lab.Lab, s Service) []Path {
 	return paths
 }
 
-// url leaves out the port that nobody writes.
-func url(ip string, port int) string {
+// URL is of a server at ip; it leaves out the port that nobody writes.
+func URL(ip string, port int) string {
 	if port != 80 {
 		return "http://" + net.JoinHostPort(ip, strconv.Itoa(port)) + "/"
 	}

@@ -142,7 +142,7 @@ func settle(ctx context.Context, l *lab.Lab, ip string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
-		r, err := l.Probe(ctx, lab.Client, url(ip, 80), "-n=60", "-c=20", "-timeout=500ms")
+		r, err := l.Probe(ctx, lab.Client, URL(ip, 80), "-n=60", "-c=20", "-timeout=500ms")
 		if err != nil {
 			return err
 		}

@@ -123,6 +123,18 @@ func (l *Lab) writeImages(ctx context.Context) error {
 	return nil
 }
 
+// UpdateHello brings the test server of this checkout to the nodes of a lab that
+// was up already. Pods that run keep the one that they have.
+func (l *Lab) UpdateHello(ctx context.Context) error {
+	if err := l.buildOwn(ctx, "hello"); err != nil {
+		return err
+	}
+	if err := WriteImage(l.imageFile(HelloImage), HelloImage, l.binary("hello"), "hello"); err != nil {
+		return err
+	}
+	return l.Import(ctx, l.imageFile(HelloImage))
+}
+
 // Import brings an image archive to every node.
 func (l *Lab) Import(ctx context.Context, path string) error {
 	tasks := make([]func(context.Context) error, len(l.nodes))

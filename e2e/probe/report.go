@@ -21,6 +21,9 @@ type Report struct {
 	P50      float64        `json:"p50_ms"`
 	P99      float64        `json:"p99_ms"`
 	Gap      float64        `json:"gap_ms"` // longest time without an answer
+
+	FirstFailure time.Time `json:"first_failure,omitzero"` // when the first request that failed began
+	LastFailure  time.Time `json:"last_failure,omitzero"`  // and the last
 }
 
 // Summarise counts the outcomes.
@@ -32,6 +35,12 @@ func Summarise(target string, all []Outcome) Report {
 		if o.Err != nil {
 			r.Failures++
 			r.Reasons[reason(o.Err)]++
+			if r.FirstFailure.IsZero() || o.At.Before(r.FirstFailure) {
+				r.FirstFailure = o.At
+			}
+			if o.At.After(r.LastFailure) {
+				r.LastFailure = o.At
+			}
 			continue
 		}
 		r.Pods[o.Answer.Pod]++

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/fairlead/fairlead/e2e/demo"
 	"github.com/fairlead/fairlead/e2e/lab"
 )
 
@@ -49,6 +50,11 @@ func inLab(ctx context.Context, m *testing.M) (code int, err error) {
 			}
 		}()
 	}
+	if !ours {
+		if err := shared.UpdateHello(ctx); err != nil {
+			return 1, err
+		}
+	}
 	if err := shared.InstallFairlead(ctx); err != nil {
 		return 1, fmt.Errorf("%w; state at the failure: %s", err, shared.Collect(ctx))
 	}
@@ -76,6 +82,9 @@ func inLab(ctx context.Context, m *testing.M) (code int, err error) {
 func prepare(ctx context.Context, l *lab.Lab) (forget func(), err error) {
 	examples := filepath.Join(l.Root(), "examples")
 	out, err := l.Kubectl(ctx, "delete", "-f", filepath.Join(examples, "web.yaml"), "--ignore-not-found", "--cascade=foreground")
+	if err == nil {
+		out, err = l.Kubectl(ctx, "delete", "pod", demo.Visitor, "--ignore-not-found", "--grace-period=1")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", err, out)
 	}

@@ -25,5 +25,22 @@ func web(t *testing.T) demo.Service {
 	if err != nil {
 		t.Fatal(err)
 	}
+	settle(t, s)
 	return s
+}
+
+// settle waits until every path reaches all six. CoreDNS remembers a name for
+// 30 s: that of an earlier story's Service too.
+func settle(t *testing.T, s demo.Service) {
+	t.Helper()
+	l := cluster(t)
+	for _, p := range demo.Paths(l, s) {
+		eventually(t, settled, p.Name, func(ctx context.Context) error {
+			r, err := p.Probe(ctx, l)
+			if err == nil {
+				err = objection(r, demo.Replicas)
+			}
+			return err
+		})
+	}
 }

@@ -1,0 +1,261 @@
+package stories
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fairlead/fairlead/e2e/demo"
+	"github.com/fairlead/fairlead/e2e/lab"
+)
+
+// agentOf is the agent's pod on a node.
+func agentOf(t *testing.T, node string) lab.Pod {
+	t.Helper()
+	for _, p := range pods(t, lab.FairleadNamespace, "app.kubernetes.io/component=agent", len(cluster(t).Nodes())) {
+		if p.Node == node {
+			return p
+		}
+	}
+	t.Fatalf("no agent on %s", node)
+	return lab.Pod{}
+}
+
+// metric reads a number from the agent of a node; errNoMetric if there is none.
+func metric(ctx context.Context, node, name string) (float64, error) {
+	page, err := get(ctx, shared, node, "http://127.0.0.1:10249/metrics")
+	if err != nil {
+		return 0, err
+	}
+	lines := bufio.NewScanner(strings.NewReader(page))
+	for lines.Scan() {
+		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
+			return strconv.ParseFloat(value, 64)
+		}
+	}
+	return 0, fmt.Errorf("%s: %w", name, errNoMetric)
+}
+
+var errNoMetric = errors.New("no such metric")
+
+func metricNow(t *testing.T, node, name string) float64 {
+	t.Helper()
+	v, err := metric(t.Context(), node, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+const startTime = "process_start_time_seconds"
+
+// nextAgent waits until another process than the one that started at before has
+// programmed the node.
+func nextAgent(t *testing.T, node string, before float64) {
+	t.Helper()
+	eventually(t, 2*time.Minute, "the next agent of "+node, func(ctx context.Context) error {
+		began, err := metric(ctx, node, startTime)
+		if err == nil && began == before {
+			err = errors.New("the old one is there")
+		}
+		if err != nil {
+			return err
+		}
+		_, err = get(ctx, shared, node, "http://127.0.0.1:10256/readyz")
+		return err
+	})
+}
+
+// kernel is all that a node's kernel holds of fairlead's forwarding.
+func kernel(t *testing.T, node string) string {
+	t.Helper()
+	return ruleset(t, node, "ip") + ruleset(t, node, "ip6")
+}
+
+// An agent dies, or is replaced: connections go on and new ones are made, and
+// the next agent finds everything right and changes nothing.
+func TestAgentKilledConnectionsGoOnAndTheNextChangesNothing(t *testing.T) {
+	l := cluster(t)
+	s := web(t)
+	node := announcer(t, s.ExternalIPs[0])
+	for _, fault := range []struct {
+		name string
+		kill func(*testing.T, lab.Pod)
+	}{
+		{"SIGKILL", func(t *testing.T, p lab.Pod) {
+			if err := l.KillPod(t.Context(), p); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"pod deleted", func(t *testing.T, p lab.Pod) {
+			kubectl(t, "delete", "pod", p.Name, "-n", p.Namespace)
+		}},
+		{"pod deleted without grace", func(t *testing.T, p lab.Pod) {
+			kubectl(t, "delete", "pod", p.Name, "-n", p.Namespace, "--grace-period=0", "--force")
+		}},
+	} {
+		t.Run(fault.name, func(t *testing.T) {
+			p, before, began := agentOf(t, node), kernel(t, node), metricNow(t, node, startTime)
+			w := watch(t, s)
+			fault.kill(t, p)
+			nextAgent(t, node, began)
+			wantEqual(t, before, kernel(t, node))
+			for _, operation := range []string{"add", "delete"} {
+				if n := metricNow(t, node, fmt.Sprintf("fairlead_engine_elements_total{operation=%q}", operation)); n != 0 {
+					t.Errorf("the next agent's first look ended in %v x %s", n, operation)
+				}
+			}
+			agentOf(t, node) // ready
+			for _, ip := range s.ExternalIPs[:1] {
+				if now := announcer(t, ip); now != node {
+					t.Errorf("%s went from %s to %s", ip, node, now)
+				}
+			}
+			w.wantUnharmed(t)
+		})
+	}
+}
+
+// wantEqual fails the story unless the kernel holds what it held before.
+func wantEqual(t *testing.T, before, after string) {
+	t.Helper()
+	if before == after {
+		t.Logf("the kernel holds the same %d lines", strings.Count(after, "\n"))
+		return
+	}
+	lines := func(s string) []string { return strings.Split(s, "\n") }
+	only := func(a, b []string) []string {
+		return slices.DeleteFunc(a, func(line string) bool { return slices.Contains(b, line) })
+	}
+	t.Errorf("the kernel holds something else; only before:\n%s\nonly after:\n%s",
+		strings.Join(only(lines(before), lines(after)), "\n"), strings.Join(only(lines(after), lines(before)), "\n"))
+}
+
+// endpoints lists which frontend of a ruleset has which endpoint. A ruleset that
+// was made anew may have them in other slots.
+func endpoints(rules string) string {
+	found := regexp.MustCompile(`([0-9a-f.:]+ \. )?(tcp|udp) \. \d+ : [0-9a-f.:]+ \. \d+`).FindAllString(rules, -1)
+	slices.Sort(found)
+	return strings.Join(slices.Compact(found), "\n")
+}
+
+// Somebody deletes the engine's tables: they are back within the resync period,
+// and it is said.
+func TestTableDeletedByHandIsRepairedAndSaid(t *testing.T) {
+	l := cluster(t)
+	s := web(t)
+	node := announcer(t, s.ExternalIPs[0])
+	for _, family := range []string{"ip", "ip6"} {
+		t.Run(family, func(t *testing.T) {
+			before, repairs := kernel(t, node), metricNow(t, node, "fairlead_engine_repairs_total")
+			lines := strings.Count(agentLog(t, node), repaired)
+			if _, err := l.Exec(t.Context(), node, "nft", "delete", "table", family, "fairlead"); err != nil {
+				t.Fatal(err)
+			}
+			began := time.Now()
+			eventually(t, resync+5*time.Second, "the repair", func(ctx context.Context) error {
+				now, err := metric(ctx, node, "fairlead_engine_repairs_total")
+				if err == nil && now != repairs+1 {
+					err = fmt.Errorf("%v repairs, %v before", now, repairs)
+				}
+				return err
+			})
+			t.Logf("repaired after %s", time.Since(began).Round(100*time.Millisecond))
+			wantEqual(t, endpoints(before), endpoints(kernel(t, node)))
+			if now := strings.Count(agentLog(t, node), repaired); now != lines+1 {
+				t.Errorf("the log says %d times %q, %d before", now, repaired, lines)
+			}
+			settle(t, s)
+		})
+	}
+}
+
+// resync is how often an agent compares the kernel with what it should hold.
+const resync = 5 * time.Second
+
+const repaired = "changed by somebody else; repaired"
+
+// agentLog is what all agents of a node have said, read on the node.
+func agentLog(t *testing.T, node string) string {
+	t.Helper()
+	out, err := cluster(t).Exec(t.Context(), node, "sh", "-c", "cat /var/log/pods/"+lab.FairleadNamespace+"_fairlead-agent-*/agent/*.log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+const fromSaved = "forwarding and announcing from the snapshot that was saved"
+
+// An agent that starts while no API server answers works from what the last one
+// saved: nothing is lost, and what is destroyed meanwhile is made anew.
+func TestAgentRestartedWithoutAPIServerWorksFromItsSavedSnapshot(t *testing.T) {
+	l := cluster(t)
+	s := web(t)
+	node := announcer(t, s.ExternalIPs[0])
+	savedHasAll(t, node, s)
+	p, before, began := agentOf(t, node), kernel(t, node), metricNow(t, node, startTime)
+	said := strings.Count(agentLog(t, node), fromSaved)
+	w := watch(t, s)
+	stopAPI(t)
+	if err := l.KillPod(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	nextAgent(t, node, began)
+	if now := strings.Count(agentLog(t, node), fromSaved); now != said+1 {
+		t.Errorf("the log says %d times %q, %d before", now, fromSaved, said)
+	}
+	wantEqual(t, before, kernel(t, node))
+	// The kernel's lease of an address is 30 s: it is being renewed.
+	eventually(t, 40*time.Second, "a renewed lease", func(ctx context.Context) error {
+		out, err := l.Exec(ctx, node, "ip", "-o", "addr", "show", "to", s.ExternalIPs[0])
+		if err == nil && !strings.Contains(string(out), s.ExternalIPs[0]) {
+			err = errors.New("no lease")
+		}
+		return err
+	})
+	w.wantUnharmed(t)
+	for _, family := range []string{"ip", "ip6"} {
+		if _, err := l.Exec(t.Context(), node, "nft", "delete", "table", family, "fairlead"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := l.Exec(t.Context(), node, "ip", "addr", "del", s.ExternalIPs[0]+"/32", "dev", "eth0"); err != nil {
+		t.Fatal(err)
+	}
+	for _, ip := range s.ExternalIPs {
+		answersTo(t, lab.Client, demo.URL(ip, 80), 6)
+	}
+	wantEqual(t, endpoints(before), endpoints(kernel(t, node)))
+	startAPI(t)
+	wantChangesApply(t)
+}
+
+// savedHasAll waits until the node's saved snapshot has the examples with all
+// their pods.
+func savedHasAll(t *testing.T, node string, s demo.Service) {
+	t.Helper()
+	want := s.ExternalIPs
+	for _, p := range pods(t, "default", "app=web", 6) {
+		want = append(want, p.IPs...)
+	}
+	eventually(t, settled, "the snapshot that "+node+" saves", func(ctx context.Context) error {
+		out, err := shared.Exec(ctx, node, "cat", "/var/lib/fairlead/snapshot.json")
+		if err != nil {
+			return err
+		}
+		for _, ip := range want {
+			if !strings.Contains(string(out), ip) {
+				return fmt.Errorf("%s is not in it", ip)
+			}
+		}
+		return nil
+	})
+}
