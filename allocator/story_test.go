@@ -4,8 +4,6 @@ import (
 	"flag"
 	"fmt"
 	"math/rand"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -14,6 +12,7 @@ import (
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/allocator/story"
 	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/internal/storytest"
 )
 
 var update = flag.Bool("update", false, "write what came out into the stories")
@@ -22,28 +21,10 @@ var update = flag.Bool("update", false, "write what came out into the stories")
 // the first is applied; after each, deciding again must change nothing, and the
 // order of the input must not matter.
 func TestStories(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no stories", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
-			data, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s := story.Parse(data)
-			tell(t, s)
-			if *update {
-				if err := os.WriteFile(file, s.Format(), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-		})
-	}
+	storytest.Each(t, *update, tell)
 }
 
-func tell(t *testing.T, s *story.Story) {
+func tell(t *testing.T, s *storytest.Story) {
 	w := story.NewWorld()
 	var plan *allocator.Plan
 	for i, sec := range s.Sections {

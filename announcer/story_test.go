@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -25,28 +23,12 @@ var head = regexp.MustCompile(`^# (spec [0-9, ]+|beyond): \S`)
 // "cluster" or "then" section changes the cluster; "want" is who announces
 // what, and why nobody does.
 func TestStories(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no stories", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
-			data, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s := storytest.Parse(data)
-			if !head.MatchString(s.Comment) {
-				t.Fatal("a story begins with `# spec N, M: what it shows` or `# beyond: what it shows`")
-			}
-			tell(t, s)
-			if *update {
-				if err := os.WriteFile(file, s.Format(), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-		})
-	}
+	storytest.Each(t, *update, func(t *testing.T, s *storytest.Story) {
+		if !head.MatchString(s.Comment) {
+			t.Fatal("a story begins with `# spec N, M: what it shows` or `# beyond: what it shows`")
+		}
+		tell(t, s)
+	})
 }
 
 func tell(t *testing.T, s *storytest.Story) {

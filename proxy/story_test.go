@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -35,27 +33,11 @@ var rules = []int{
 // what Table.NoLocal counts. NODE may be followed by nodeports=CIDRS,
 // service-cidrs=CIDRS and external-ips.
 func TestStories(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no stories", err)
-	}
 	told := map[int]bool{}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
-			data, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			s := storytest.Parse(data)
-			numbers(t, s.Comment, told)
-			(&teller{world: storytest.NewWorld(), compilers: map[string]*proxy.Compiler{}}).tell(t, s)
-			if *update {
-				if err := os.WriteFile(file, s.Format(), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-		})
-	}
+	storytest.Each(t, *update, func(t *testing.T, s *storytest.Story) {
+		numbers(t, s.Comment, told)
+		(&teller{world: storytest.NewWorld(), compilers: map[string]*proxy.Compiler{}}).tell(t, s)
+	})
 	for _, n := range rules {
 		if !told[n] {
 			t.Errorf("no story shows rule %d", n)

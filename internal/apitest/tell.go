@@ -14,6 +14,7 @@ import (
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/record"
 	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/internal/storytest"
 )
 
 // Tell tells one of the allocator's stories. Whenever it wants a Plan, act is
@@ -23,7 +24,7 @@ import (
 func (a *API) Tell(t *testing.T, data []byte, act func(allocator.Options) error) {
 	t.Helper()
 	w := story.NewWorld()
-	for i, sec := range story.Parse(data).Sections {
+	for i, sec := range storytest.Parse(data).Sections {
 		switch sec.Name {
 		case "cluster", "then":
 			for line := range strings.Lines(sec.Text) {

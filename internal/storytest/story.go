@@ -6,7 +6,10 @@ package storytest
 import (
 	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
+	"testing"
 )
 
 // Story is one file: a comment that says what it shows, and sections.
@@ -50,4 +53,28 @@ func (s *Story) Format() []byte {
 		fmt.Fprintf(&b, "-- %s --\n%s", sec.Name, sec.Text)
 	}
 	return b.Bytes()
+}
+
+// Each tells every story in the test's testdata folder, each as a subtest. With
+// update what tell made of the Story is written back.
+func Each(t *testing.T, update bool, tell func(*testing.T, *Story)) {
+	files, err := filepath.Glob("testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatal("no stories", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			data, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := Parse(data)
+			tell(t, s)
+			if update {
+				if err := os.WriteFile(file, s.Format(), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+		})
+	}
 }
