@@ -89,6 +89,7 @@ type Member struct {
 	Candidate  bool      // may be elected, as far as its health goes
 	Quarantine bool      // its endpoints take no traffic
 	Report     *Report   // its last; nil if none came yet
+	Stale      bool      // it has not reported since it was silent last
 }
 
 // View is what one node holds of all, itself included, sorted by name.
@@ -365,7 +366,7 @@ func (r *Roster) View(self Report, own netip.AddrPort, at time.Time) View {
 		if p.since.IsZero() || node == self.Node {
 			continue
 		}
-		m := Member{Node: node, Addr: p.addr, Since: p.since, Verdict: p.verdict(at), Candidate: p.candidate(at), Report: p.report}
+		m := Member{Node: node, Addr: p.addr, Since: p.since, Verdict: p.verdict(at), Candidate: p.candidate(at), Report: p.report, Stale: p.stale}
 		m.Quarantine = m.Verdict == NodeGone && !guarded[node]
 		v.Members = append(v.Members, m)
 	}

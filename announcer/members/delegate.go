@@ -28,9 +28,16 @@ func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
 func (d *delegate) NotifyMsg(b []byte) {
 	m := d.m
 	switch {
-	case len(b) == 1 && b[0] == msgQuestion:
+	case len(b) == 1 && b[0] == msgAgain:
 		m.mu.Lock()
 		m.again, m.dirty = true, true
+		m.mu.Unlock()
+		m.poke()
+	case len(b) > 1 && len(b) <= 1+maxName && b[0] == msgQuestion:
+		m.mu.Lock()
+		if len(m.curious) < maxReports {
+			m.curious[string(b[1:])] = true
+		}
 		m.mu.Unlock()
 		m.poke()
 	case len(b) > maxReport:
@@ -86,8 +93,7 @@ func (d *delegate) NotifyJoin(n *memberlist.Node) {
 	m.heard[n.Name], m.dirty = now, true
 	if returned {
 		// Each may hold the other for gone: both say anew how they are.
-		peer := *n
-		m.ask, m.again = append(m.ask, &peer), true
+		m.ask[n.Name], m.again = msgAgain, true
 	}
 	m.mu.Unlock()
 	m.cfg.Log.Info("agent speaks", "node", n.Name, "address", addrOf(n), "returned", returned)

@@ -67,8 +67,10 @@ type Members struct {
 	raised   time.Time            // when the version was last raised above that
 	heard    map[string]time.Time // last sign of life
 	clashes  map[string]clash
-	ask      []*memberlist.Node // who is to say his report again
-	again    bool               // somebody asked for this node's
+	ask      map[string]byte // who is to be asked for his report, and how
+	asked    time.Time       // when those were last asked who owe one
+	curious  map[string]bool // who asked for this node's
+	again    bool            // somebody asked for a newer one
 	met      bool
 	dirty    bool // the view may differ
 	viewed   time.Time
@@ -101,6 +103,7 @@ const (
 	// lookAgain is how often all is judged anew if nothing happens: holding,
 	// settling and the like end by themselves.
 	lookAgain = 500 * time.Millisecond
+	gather    = 10 * time.Millisecond
 	raise     = 200 * time.Millisecond // pause between two raised versions
 	// datagram keeps gossip in one packet, on every network that carries IPv6.
 	datagram = 1232
@@ -108,13 +111,14 @@ const (
 	// member by TCP.
 	spread   = 1000
 	clashFor = time.Minute
-	joinMost = 3 // seeds asked at one time
+	joinMost = 3 // seeds asked at one time by one who knows nobody
 )
 
 // The first byte of a message between agents.
 const (
 	msgReport   = 'r' // a report follows
-	msgQuestion = 'q' // say your report again
+	msgAgain    = 'a' // say your report anew, with a higher version
+	msgQuestion = 'q' // a name follows: tell that node your report
 )
 
 // BootID returns this kernel's boot id.
@@ -130,7 +134,7 @@ func BootID() (string, error) {
 func New(cfg Config) (*Members, error) {
 	m := &Members{
 		cfg: cfg, keys: &memberlist.Keyring{}, metrics: newMetrics(cfg.Metrics), wake: make(chan struct{}, 1),
-		self: announcer.Report{Node: cfg.Node, Boot: cfg.Boot, Version: 1}, heard: map[string]time.Time{}, clashes: map[string]clash{},
+		self: announcer.Report{Node: cfg.Node, Boot: cfg.Boot, Version: 1}, heard: map[string]time.Time{}, clashes: map[string]clash{}, ask: map[string]byte{}, curious: map[string]bool{},
 	}
 	if m.cfg.tuning == (tuning{}) {
 		m.cfg.tuning = standard
@@ -249,6 +253,11 @@ func (m *Members) loop(ctx context.Context) {
 			return
 		case <-ticker.C:
 		case <-m.wake:
+			// More follows soon when many speak at once.
+			select {
+			case <-ctx.Done():
+			case <-time.After(gather):
+			}
 		}
 	}
 }
@@ -268,28 +277,68 @@ func bootTime() time.Duration {
 func (m *Members) step(ctx context.Context, stood time.Duration) {
 	now := time.Now()
 	m.mu.Lock()
-	due, ask := m.roster.Due(now), m.ask
-	m.ask = nil
+	due := m.roster.Due(now)
 	var say, changed bool
 	if m.dirty || stood >= announcer.FrozenAfter || now.Sub(m.viewed) >= lookAgain {
 		say, changed = m.look(now, stood)
 	}
-	self := m.self
+	self, ask, curious := m.self, m.ask, m.curious
+	m.ask, m.curious = map[string]byte{}, map[string]bool{}
 	m.mu.Unlock()
 
 	if say {
 		m.tell(self)
 	}
-	for _, n := range ask {
-		if err := m.list.SendBestEffort(n, []byte{msgQuestion}); err != nil {
-			m.cfg.Log.Debug("question was not sent", "node", n.Name, "error", err)
-		}
-	}
+	m.speak(self, ask, curious)
 	for _, d := range due {
 		m.work.Go(func() { m.check(ctx, d) })
 	}
 	if changed {
 		m.cfg.Changed()
+	}
+}
+
+// speak asks those who owe a report, and tells this node's to those who asked.
+func (m *Members) speak(self announcer.Report, ask map[string]byte, curious map[string]bool) {
+	if len(ask)+len(curious) == 0 {
+		return
+	}
+	for _, n := range m.others() {
+		var b []byte
+		switch {
+		case curious[n.Name]:
+			b = append([]byte{msgReport}, encode(self)...)
+		case ask[n.Name] == msgQuestion:
+			b = append([]byte{msgQuestion}, self.Node...)
+		case ask[n.Name] == msgAgain:
+			b = []byte{msgAgain}
+		default:
+			continue
+		}
+		if len(b) > spread {
+			continue // the next exchange brings it
+		}
+		if err := m.list.SendBestEffort(n, b); err != nil {
+			m.cfg.Log.Debug("message was not sent", "node", n.Name, "error", err)
+		}
+	}
+}
+
+// owed notes whom to ask: members without a report, or with one from before they
+// were silent. Gossip may lose one. m.mu is held.
+func (m *Members) owed(v announcer.View, now time.Time) {
+	if now.Sub(m.asked) < lookAgain {
+		return
+	}
+	m.asked = now
+	for _, mem := range v.Members {
+		switch {
+		case mem.Node == m.cfg.Node || mem.Verdict != announcer.Alive:
+		case mem.Report == nil:
+			m.ask[mem.Node] = msgQuestion
+		case mem.Stale:
+			m.ask[mem.Node] = msgAgain
+		}
 	}
 }
 
@@ -299,7 +348,9 @@ func (m *Members) step(ctx context.Context, stood time.Duration) {
 func (m *Members) look(now time.Time, stood time.Duration) (say, changed bool) {
 	seeds := m.cfg.Seeds()
 	m.dirty, m.viewed = false, now
-	m.settle(now, stood, len(seeds) == 0)
+	m.roster.Forget(seeds, now)
+	v := m.roster.View(m.self, m.cfg.Bind, now)
+	m.settle(v, now, stood, len(seeds) == 0)
 	same := m.told()
 	same.Version = m.self.Version
 	say = m.again || !bytes.Equal(encode(same), encode(m.self))
@@ -314,19 +365,22 @@ func (m *Members) look(now time.Time, stood time.Duration) (say, changed bool) {
 		m.again = false
 		m.self.Version++
 	}
-	m.roster.Forget(seeds, now)
-	return say, m.judge(now)
+	m.owed(v, now)
+	self := m.self
+	mine := v.Member(m.cfg.Node)
+	mine.Report, mine.Candidate = &self, self.Settled
+	return say, m.judge(v, now)
 }
 
-// settle decides this node's own standing. m.mu is held.
-func (m *Members) settle(now time.Time, stood time.Duration, alone bool) {
+// settle decides this node's own standing among those of v. m.mu is held.
+func (m *Members) settle(v announcer.View, now time.Time, stood time.Duration, alone bool) {
 	if m.settling.Settled || now.After(m.until) {
 		m.former = nil
 	}
 	a := announcer.Around{
-		Now: now, InSync: m.self.InSync, Stood: stood, Guarded: m.view.Guarded, Met: m.met || alone, Restarted: m.former,
+		Now: now, InSync: m.self.InSync, Stood: stood, Guarded: v.Guarded, Met: m.met || alone, Restarted: m.former,
 	}
-	for _, o := range m.roster.View(m.self, m.cfg.Bind, now).Members {
+	for _, o := range v.Members {
 		if o.Node == m.cfg.Node || !o.Candidate {
 			continue
 		}
@@ -349,9 +403,8 @@ func (m *Members) told() announcer.Report {
 	return announcer.Report{}
 }
 
-// judge renews the view and tells whether it prints differently. m.mu is held.
-func (m *Members) judge(now time.Time) bool {
-	v := m.roster.View(m.self, m.cfg.Bind, now)
+// judge makes v the view and tells whether it prints differently. m.mu is held.
+func (m *Members) judge(v announcer.View, now time.Time) bool {
 	for name, c := range m.clashes {
 		if now.Sub(c.at) > clashFor {
 			delete(m.clashes, name)
@@ -441,12 +494,12 @@ func (m *Members) goodbye() {
 // few seconds, so that a cluster that fell apart finds itself again.
 func (m *Members) join(ctx context.Context) {
 	for ctx.Err() == nil {
-		missing, pause := m.missing(), m.cfg.tuning.seeds
-		if len(missing) > 0 && m.list.NumMembers() == 1 {
-			pause /= 4
+		missing, pause, most := m.missing(), m.cfg.tuning.seeds, 1
+		if m.list.NumMembers() == 1 {
+			pause, most = pause/4, joinMost
 		}
 		var asked sync.WaitGroup
-		for _, seed := range missing[:min(len(missing), joinMost)] {
+		for _, seed := range missing[:min(len(missing), most)] {
 			asked.Go(func() {
 				if _, err := m.list.Join([]string{seed}); err != nil {
 					m.cfg.Log.Debug("join", "error", err)
