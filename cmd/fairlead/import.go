@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -31,7 +30,7 @@ to no cluster. docs/migrate-metallb.md tells the whole way.`,
 	cmd.Flags().StringVarP(&file, "filename", "f", "", "file with the manifests; -: standard input")
 	_ = cmd.MarkFlagRequired("filename")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		var in io.Reader = cmd.InOrStdin()
+		in := cmd.InOrStdin()
 		if file != "-" {
 			f, err := os.Open(file)
 			if err != nil {

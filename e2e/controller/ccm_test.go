@@ -142,7 +142,9 @@ func TestCCM(t *testing.T) {
 	c.condition("web", "True AddressInUse")
 	c.holds("web", "192.0.2.0")
 
-	c.edit("other", func(s *corev1.Service) { s.Spec.Type, s.Spec.AllocateLoadBalancerNodePorts = corev1.ServiceTypeClusterIP, nil })
+	c.edit("other", func(s *corev1.Service) {
+		s.Spec.Type, s.Spec.AllocateLoadBalancerNodePorts = corev1.ServiceTypeClusterIP, nil
+	})
 	c.holds("other", "")
 	c.holds("web", "192.0.2.1")
 	c.holds("waits", "192.0.2.0")

@@ -46,7 +46,7 @@ func New() *API {
 	a.cidrs = kindOf(a, "servicecidrs", &networkingv1.ServiceCIDR{}, func() any { return nil })
 	a.pools = kindOf(a, "addresspools", &v1alpha1.AddressPool{}, func() *v1alpha1.AddressPoolList { return &v1alpha1.AddressPoolList{} })
 	a.addresses = kindOf(a, "addresses", &v1alpha1.Address{}, func() *v1alpha1.AddressList { return &v1alpha1.AddressList{} })
-	core := fake.NewSimpleClientset() //nolint:staticcheck // the other one needs the types' schemas, and nothing is applied
+	core := fake.NewSimpleClientset()
 	core.Resources = []*metav1.APIResourceList{{GroupVersion: networkingv1.SchemeGroupVersion.String()}}
 	core.PrependWatchReactor("*", func(clienttesting.Action) (bool, watch.Interface, error) { return true, watch.NewFake(), nil })
 	core.PrependReactor("update", "services", a.updateService)
