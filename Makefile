@@ -44,6 +44,10 @@ e2e: packages ## Run the end-to-end stories in the lab (root); RUN=Name picks so
 coverage-spec: ## Count the numbered behaviours of a Service proxy that a test names
 	@GOWORK=off go run -C internal/tools ./speccover $(CURDIR)
 
+.PHONY: test-controller
+test-controller: ## Run the controller's tests on a real API server without nodes (no root)
+	@env -C e2e FAIRLEAD_E2E=1 go test -race -count=1 -timeout=15m ./controller
+
 .PHONY: bench-allocator
 bench-allocator: ## Time a decision over 10,000 Services on a full /16
 	@BENCH_ALLOCATOR=1 go test ./allocator -run BenchAllocator -count=1 -v | grep -E '^ *(bench-allocator:|--- FAIL|FAIL)|_test.go'
