@@ -3,6 +3,7 @@ package announcer
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -248,5 +249,26 @@ func TestPeersAreBounded(t *testing.T) {
 	}
 	if len(r.peers) != maxPeers {
 		t.Errorf("%d peers", len(r.peers))
+	}
+}
+
+// TestGossipDocs: docs/announcer.md tells the verdicts and the times.
+func TestGossipDocs(t *testing.T) {
+	data, err := os.ReadFile("../docs/announcer.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		fmt.Sprintf("addresses for **%.0f s**", HoldFor.Seconds()), fmt.Sprintf("after **%.0f s** of health", SettleAfter.Seconds()),
+		fmt.Sprintf("for **%.0f s** before its node", BackAfter.Seconds()), fmt.Sprintf("vanish within %.0f s", Together.Seconds()),
+	}
+	for _, v := range Verdicts {
+		want = append(want, "| `"+v.String()+"` |")
+	}
+	text := strings.Join(strings.Fields(string(data)), " ")
+	for _, w := range want {
+		if !strings.Contains(text, w) {
+			t.Errorf("docs/announcer.md does not say %s", w)
+		}
 	}
 }

@@ -111,6 +111,11 @@ func (p *port) DialTimeout(addr string, timeout time.Duration) (net.Conn, error)
 		}
 		return nil, errors.New("no answer")
 	}
+	select {
+	case <-to.down:
+		return nil, errors.New("refused")
+	default:
+	}
 	here, there := net.Pipe()
 	for _, end := range []net.Conn{here, there} {
 		_ = end.SetDeadline(time.Now().Add(timeout)) // a pipe has no buffer: nobody may wait for ever

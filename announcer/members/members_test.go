@@ -26,7 +26,17 @@ func TestMain(m *testing.M) {
 		nodeMain()
 		return
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(patient{m})
+}
+
+// patient lets exchanges end that were under way when the last member stopped:
+// memberlist gives each a second to connect and another to answer.
+type patient struct{ *testing.M }
+
+func (p patient) Run() int {
+	code := p.M.Run()
+	time.Sleep(2 * time.Second)
+	return code
 }
 
 var (
