@@ -353,16 +353,15 @@ func (m *Members) look(now time.Time, stood time.Duration) (say, changed bool) {
 	m.settle(v, now, stood, len(seeds) == 0)
 	same := m.told()
 	same.Version = m.self.Version
-	say = m.again || !bytes.Equal(encode(same), encode(m.self))
-	if m.floor >= m.self.Version {
+	say = !bytes.Equal(encode(same), encode(m.self))
+	if m.again || m.floor >= m.self.Version {
 		if now.Sub(m.raised) < raise {
-			m.dirty = true // two agents of one name would outbid each other without end
+			m.dirty = true // many ask at once, or two agents of one name outbid each other
 		} else {
-			m.self.Version, m.raised, say = m.floor, now, true
+			m.self.Version, m.raised, m.again, say = max(m.floor, m.self.Version), now, false, true
 		}
 	}
 	if say {
-		m.again = false
 		m.self.Version++
 	}
 	m.owed(v, now)
