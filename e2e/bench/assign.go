@@ -24,6 +24,7 @@ type Assign struct {
 	Writers  int    // by how many writers
 	Pool     string // CIDR that they get their addresses from; nothing else may have it
 	Within   time.Duration
+	Writes   func(context.Context) (float64, error) // of the controllers so far; nil: by the metrics of their pods
 }
 
 // Assigned is what came of it. Waits are counted from the moment that the API
@@ -48,24 +49,24 @@ const (
 // Run measures once, and removes what it made.
 func (a Assign) Run(ctx context.Context) (out Assigned, err error) {
 	defer func() { err = errors.Join(err, a.remove(context.WithoutCancel(ctx))) }()
+	if a.Writes == nil {
+		a.Writes = func(ctx context.Context) (float64, error) { return controllerWrites(ctx, a.Clients.Kube, fairleads) }
+	}
 	if err := a.prepare(ctx); err != nil {
 		return out, err
 	}
-	before, err := controllerWrites(ctx, a.Clients.Kube, fairleads)
+	before, err := a.Writes(ctx)
 	if err != nil {
 		return out, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, a.Within)
 	defer cancel()
-	seen, err := a.watch(ctx)
-	if err != nil {
-		return out, err
-	}
+	seen := a.watch(ctx)
 	created, err := a.create(ctx)
 	if err != nil {
 		return out, err
 	}
-	served, err := seen(a.Services)
+	served, err := seen()
 	if err != nil {
 		return out, err
 	}
@@ -96,8 +97,8 @@ func (a Assign) prepare(ctx context.Context) error {
 }
 
 // create makes all Services and tells when each was acknowledged.
-func (a Assign) create(ctx context.Context) (map[string]time.Time, error) {
-	created := make(map[string]time.Time, a.Services)
+func (a Assign) create(ctx context.Context) (sightings, error) {
+	created := make(sightings, a.Services)
 	var mu sync.Mutex
 	var errs []error
 	var wg sync.WaitGroup
@@ -127,7 +128,7 @@ func service(i int) *corev1.Service {
 }
 
 // reckon makes the result of when each Service was acknowledged and served.
-func (a Assign) reckon(created, served map[string]time.Time) Assigned {
+func (a Assign) reckon(created, served sightings) Assigned {
 	out := Assigned{Services: a.Services}
 	var last time.Time
 	for _, t := range created {

@@ -60,7 +60,7 @@ func (a Assign) quiet(ctx context.Context) (float64, error) {
 	defer ticker.Stop()
 	last := -1.0
 	for {
-		n, err := controllerWrites(ctx, a.Clients.Kube, fairleads)
+		n, err := a.Writes(ctx)
 		if err != nil || n == last {
 			return n, err
 		}
