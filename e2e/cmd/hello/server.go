@@ -68,7 +68,7 @@ func (s *server) run(ctx context.Context, drain time.Duration) error {
 
 func (s *server) close() {
 	for _, c := range s.closers {
-		c()
+		_ = c()
 	}
 }
 
