@@ -2,6 +2,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
@@ -25,6 +25,8 @@ type Assign struct {
 	Pool     string // CIDR that they get their addresses from; nothing else may have it
 	Within   time.Duration
 	Writes   func(context.Context) (float64, error) // of the controllers so far; nil: by the metrics of their pods
+
+	namespace string // of this run
 }
 
 // Assigned is what came of it. Waits are counted from the moment that the API
@@ -77,11 +79,12 @@ func (a Assign) Run(ctx context.Context) (out Assigned, err error) {
 }
 
 // prepare makes the pool and the namespace, and waits until the pool is ready.
-func (a Assign) prepare(ctx context.Context) error {
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	if _, err := a.Clients.Kube.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{}); err != nil && !apierrors.IsAlreadyExists(err) {
+func (a *Assign) prepare(ctx context.Context) error {
+	ns, err := a.Clients.Kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: name + "-"}}, metav1.CreateOptions{})
+	if err != nil {
 		return err
 	}
+	a.namespace = ns.Name
 	no := false
 	pool := &v1alpha1.AddressPool{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.AddressPoolSpec{Addresses: []string{a.Pool}, AutoAssign: &no}}
 	if _, err := a.Clients.Pools.Create(ctx, pool, metav1.CreateOptions{}); err != nil {
@@ -100,22 +103,22 @@ func (a Assign) prepare(ctx context.Context) error {
 func (a Assign) create(ctx context.Context) (sightings, error) {
 	created := make(sightings, a.Services)
 	var mu sync.Mutex
-	var errs []error
+	var first error
 	var wg sync.WaitGroup
 	for w := range a.Writers {
 		wg.Go(func() {
 			for i := w; i < a.Services; i += a.Writers {
 				svc := service(i)
-				_, err := a.Clients.Kube.CoreV1().Services(name).Create(ctx, svc, metav1.CreateOptions{})
+				_, err := a.Clients.Kube.CoreV1().Services(a.namespace).Create(ctx, svc, metav1.CreateOptions{})
 				mu.Lock()
 				created[svc.Name] = time.Now()
-				errs = append(errs, err)
+				first = cmp.Or(first, err)
 				mu.Unlock()
 			}
 		})
 	}
 	wg.Wait()
-	return created, errors.Join(errs...)
+	return created, first
 }
 
 func service(i int) *corev1.Service {
@@ -148,8 +151,11 @@ func (a Assign) reckon(created, served sightings) Assigned {
 
 // remove deletes what prepare and create made.
 func (a Assign) remove(ctx context.Context) error {
-	services := a.Clients.Kube.CoreV1().Services(name)
-	if err := a.Clients.Kube.CoreV1().RESTClient().Delete().Namespace(name).Resource("services").Do(ctx).Error(); err != nil {
+	services := a.Clients.Kube.CoreV1().Services(a.namespace)
+	if a.namespace == "" {
+		return nil
+	}
+	if err := a.Clients.Kube.CoreV1().RESTClient().Delete().Namespace(a.namespace).Resource("services").Do(ctx).Error(); err != nil {
 		return err
 	}
 	err := poll(ctx, 2*time.Minute, "end of the Services", func() error {
@@ -160,7 +166,7 @@ func (a Assign) remove(ctx context.Context) error {
 		return err
 	})
 	return errors.Join(err, a.Clients.Pools.Delete(ctx, name, metav1.DeleteOptions{}),
-		a.Clients.Kube.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{}))
+		a.Clients.Kube.CoreV1().Namespaces().Delete(ctx, a.namespace, metav1.DeleteOptions{}))
 }
 
 // poll asks check until it has no objection.

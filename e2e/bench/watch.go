@@ -40,7 +40,7 @@ func (a Assign) watch(ctx context.Context) func() (sightings, error) {
 // follow lists and watches until all Services were seen or the API server hangs
 // up, as it does on who reads slowly while it is busy.
 func (a Assign) follow(ctx context.Context, seen sightings) error {
-	services := a.Clients.Kube.CoreV1().Services(name)
+	services := a.Clients.Kube.CoreV1().Services(a.namespace)
 	list, err := services.List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return err
