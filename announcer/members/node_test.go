@@ -101,7 +101,7 @@ func (p *process) follow(out io.Reader) {
 func (p *process) says(t *testing.T, want string) time.Duration {
 	t.Helper()
 	began, last := time.Now(), ""
-	for time.Since(began) < 20*time.Second {
+	for time.Since(began) < patience {
 		p.mu.Lock()
 		last = p.view
 		p.mu.Unlock()

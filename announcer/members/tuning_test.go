@@ -3,7 +3,6 @@ package members
 import (
 	"flag"
 	"fmt"
-	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -36,6 +35,9 @@ func burn() (stop func()) {
 // TestNoFalseAlarm: all cores are busy for some seconds. Nobody is called gone;
 // how often an agent was doubted is printed.
 func TestNoFalseAlarm(t *testing.T) {
+	if !*measure {
+		t.Skip("depends on the machine's speed: run with -measure")
+	}
 	c := newCluster(t, "a", "b", "c")
 	c.together(t)
 	stop := burn()
@@ -58,7 +60,7 @@ func TestNoFalseAlarm(t *testing.T) {
 		}
 	}
 	t.Logf("4 s with all cores busy: no node called gone, an agent %d times", doubts)
-	if doubts > 0 && os.Getenv("CI") == "" {
+	if doubts > 0 {
 		t.Errorf("an agent was called gone %d times", doubts)
 	}
 }
