@@ -56,6 +56,8 @@ spec:
 // it answers.
 func wantChangesApply(t *testing.T) {
 	t.Helper()
+	began := time.Now()
 	apply(t, later)
 	answersTo(t, lab.Client, "http://"+externalIP(t, "later")+"/", 6)
+	t.Logf("a new Service answers after %s", time.Since(began).Round(time.Second))
 }

@@ -30,7 +30,7 @@ func web(t *testing.T) demo.Service {
 }
 
 // settle waits until every path reaches all six. CoreDNS remembers a name for
-// 30 s: that of an earlier story's Service too.
+// some seconds: that of an earlier story's Service too.
 func settle(t *testing.T, s demo.Service) {
 	t.Helper()
 	l := cluster(t)
