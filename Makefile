@@ -29,6 +29,7 @@ test: packages ## Run everything: unit, stories, kernel, chart and end-to-end te
 	@began=$$(date +%s); \
 	$(STAGE) "unit, story and kernel tests" env REQUIRE_ROOT=1 go test -race ./... && \
 	$(STAGE) "lab unit tests" env -C e2e go test -race ./... && \
+	$(STAGE) "controller on a real API server" $(MAKE) --no-print-directory test-controller && \
 	$(STAGE) "end-to-end stories" env -C e2e FAIRLEAD_E2E=1 go test -count=1 -v -timeout=45m ./stories/... && \
 	echo "== all: ok, $$(($$(date +%s) - began)) s"
 
