@@ -50,7 +50,7 @@ func deploy(ctx context.Context, l *lab.Lab, root string, step *lab.Step) (Servi
 		return s, err
 	}
 	step.Waiting("EXTERNAL-IP")
-	if _, err := l.Kubectl(ctx, "wait", "--for=jsonpath={.status.loadBalancer.ingress[0].ip}", "service/web", "--timeout=1m"); err != nil {
+	if _, err := l.Kubectl(ctx, "wait", "--for=jsonpath={.status.loadBalancer.ingress[0].ip}", "service/web", "--timeout=3m"); err != nil {
 		return s, fmt.Errorf("the Service got no EXTERNAL-IP; its conditions: %s: %w", conditions(ctx, l), err)
 	}
 	s, err := readService(ctx, l)
@@ -138,15 +138,22 @@ func parseService(data []byte) (Service, error) {
 // settle waits until ip answers with all pods. An announcement and
 // the last endpoint take a moment to arrive everywhere; what is measured
 // afterwards has no such excuse.
+//
+// Pods that came last may still be on their way into the nodes' kernels when the
+// first round is answered: it counts when several in a row are.
 func settle(ctx context.Context, l *lab.Lab, ip string) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
-	for {
-		r, err := l.Probe(ctx, lab.Client, URL(ip, 80), "-n=60", "-c=20", "-timeout=500ms")
+	for good := 0; ; {
+		r, err := l.Probe(ctx, lab.Client, URL(ip, 80), "-n=60", "-c=4", "-i=20ms", "-timeout=500ms")
 		if err != nil {
 			return err
 		}
-		if r.Failures == 0 && r.Distinct == Replicas {
+		good++
+		if r.Failures > 0 || r.Distinct < Replicas {
+			good = 0
+		}
+		if good == 5 {
 			return nil
 		}
 		if ctx.Err() != nil {

@@ -60,7 +60,7 @@ const startTime = "process_start_time_seconds"
 // programmed the node.
 func nextAgent(t *testing.T, node string, before float64) {
 	t.Helper()
-	eventually(t, 2*time.Minute, "the next agent of "+node, func(ctx context.Context) error {
+	eventually(t, 5*time.Minute, "the next agent of "+node, func(ctx context.Context) error {
 		began, err := metric(ctx, node, startTime)
 		if err == nil && began == before {
 			err = errors.New("the old one is there")

@@ -16,7 +16,7 @@ import (
 )
 
 // takeOver bounds how long the others take to miss a node and to replace it.
-const takeOver = 3 * time.Minute
+const takeOver = 5 * time.Minute
 
 func powerOff(t *testing.T, node string) {
 	t.Helper()
@@ -120,7 +120,7 @@ func TestNodeRestartedWithoutAPIServerForwardsWhatItsAgentSaved(t *testing.T) {
 	if err := l.PowerOnNode(t.Context(), node); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, time.Minute, "kubelet of "+node, func(ctx context.Context) error {
+	eventually(t, 5*time.Minute, "kubelet of "+node, func(ctx context.Context) error {
 		_, err := get(ctx, l, node, "http://127.0.0.1:10248/healthz")
 		return err
 	})

@@ -14,7 +14,7 @@ import (
 )
 
 // settled is how long a change may take to arrive everywhere.
-const settled = time.Minute
+const settled = 5 * time.Minute
 
 // hostAsks probes from a host of the lab.
 func hostAsks(t *testing.T, host, target string, args ...string) probe.Report {
@@ -123,7 +123,7 @@ func pods(t *testing.T, namespace, selector string, count int) []lab.Pod {
 // externalIP waits for the address of a Service.
 func externalIP(t *testing.T, service string) string {
 	t.Helper()
-	return kubectl(t, "wait", "service/"+service, "--for=jsonpath={.status.loadBalancer.ingress[0].ip}", "--timeout=1m",
+	return kubectl(t, "wait", "service/"+service, "--for=jsonpath={.status.loadBalancer.ingress[0].ip}", "--timeout=5m",
 		"--output=jsonpath={.status.loadBalancer.ingress[0].ip}")
 }
 
