@@ -75,6 +75,7 @@ func Connect(a Access) (*Clients, error) {
 func FromConfig(cfg *rest.Config) (*Clients, error) {
 	cfg = rest.CopyConfig(cfg)
 	cfg.QPS, cfg.Burst = 1000, 2000 // the API server's own fairness limits us
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return &patient{next: next, pause: askAgain} })
 	core, err := kubernetes.NewForConfig(protobuf(cfg))
 	if err != nil {
 		return nil, fmt.Errorf("API client: %w", err)
