@@ -2,6 +2,7 @@ package stories
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,7 +16,14 @@ func apply(t *testing.T, manifests string) {
 	t.Helper()
 	l := cluster(t)
 	undo(t, func(ctx context.Context) error {
-		_, err := kubectlInput(ctx, l, manifests, "delete", "-f", "-", "--ignore-not-found", "--cascade=foreground", "--timeout=2m")
+		cascade := "--cascade=background"
+		if strings.Contains(manifests, "kind: Deployment") {
+			cascade = "--cascade=foreground" // until its pods are gone
+		}
+		out, err := kubectlInput(ctx, l, manifests, "delete", "-f", "-", "--ignore-not-found", cascade, "--timeout=2m")
+		if err != nil {
+			err = fmt.Errorf("%w: %s", err, out)
+		}
 		return err
 	})
 	if out, err := kubectlInput(t.Context(), l, manifests, "apply", "-f", "-"); err != nil {
