@@ -163,9 +163,5 @@ func settle(ctx context.Context, l *lab.Lab, ip string) error {
 }
 
 func describe(r probe.Report) string {
-	text := fmt.Sprintf("%d of %d requests failed %v, %d of %d pods answered", r.Failures, r.Requests, r.Reasons, r.Distinct, Replicas)
-	if r.Failures > 0 {
-		text += fmt.Sprintf("; failures from %s to %s", r.FirstFailure.Format(time.StampMicro), r.LastFailure.Format(time.StampMicro))
-	}
-	return text
+	return fmt.Sprintf("%d of %d requests failed %v, %d of %d pods answered", r.Failures, r.Requests, r.Reasons, r.Distinct, Replicas)
 }

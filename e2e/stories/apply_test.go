@@ -2,7 +2,6 @@ package stories
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,14 +15,7 @@ func apply(t *testing.T, manifests string) {
 	t.Helper()
 	l := cluster(t)
 	undo(t, func(ctx context.Context) error {
-		cascade := "--cascade=background"
-		if strings.Contains(manifests, "kind: Deployment") {
-			cascade = "--cascade=foreground" // until its pods are gone
-		}
-		out, err := kubectlInput(ctx, l, manifests, "delete", "-f", "-", "--ignore-not-found", cascade, "--timeout=2m")
-		if err != nil {
-			err = fmt.Errorf("%w: %s", err, out)
-		}
+		_, err := kubectlInput(ctx, l, manifests, "delete", "-f", "-", "--ignore-not-found", "--cascade=foreground", "--timeout=2m")
 		return err
 	})
 	if out, err := kubectlInput(t.Context(), l, manifests, "apply", "-f", "-"); err != nil {

@@ -2,6 +2,7 @@ package stories
 
 import (
 	"context"
+	"path/filepath"
 	"testing"
 
 	"github.com/fairlead/fairlead/e2e/demo"
@@ -13,19 +14,12 @@ func web(t *testing.T) demo.Service {
 	t.Helper()
 	l := cluster(t)
 	undo(t, func(ctx context.Context) error {
-		// By name and label: the garbage collector takes its time after an outage.
-		for _, args := range [][]string{
-			{"service/web"},
-			{"deployment/web", "--cascade=orphan"},
-			{"replicaset", "--selector=app=web", "--cascade=orphan"},
-			{"pod", "--selector=app=web"},
-			{"pod/" + demo.Visitor, "--grace-period=1"},
-		} {
-			if _, err := l.Kubectl(ctx, append([]string{"delete", "--ignore-not-found"}, args...)...); err != nil {
-				return err
-			}
+		_, err := l.Kubectl(ctx, "delete", "-f", filepath.Join(l.Root(), "examples", "web.yaml"), "--ignore-not-found", "--cascade=foreground")
+		if err != nil {
+			return err
 		}
-		return nil
+		_, err = l.Kubectl(ctx, "delete", "pod", demo.Visitor, "--ignore-not-found", "--grace-period=1")
+		return err
 	})
 	s, err := demo.Deploy(t.Context(), l, l.Root())
 	if err != nil {
