@@ -186,3 +186,14 @@ func (c *claim) addrs(buf *[]netip.Addr) []netip.Addr {
 	}
 	return out
 }
+
+// heldIn returns what c holds in p.
+func (c *claim) heldIn(p *pool) []netip.Addr {
+	var out []netip.Addr
+	for _, s := range c.held {
+		if s.pool == p {
+			out = append(out, s.addr)
+		}
+	}
+	return out
+}

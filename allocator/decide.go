@@ -20,14 +20,16 @@ type decision struct {
 // Decide decides which addresses each Service of ours holds. It reads s, which
 // need not be sorted, and never changes it. Applying the Plan and deciding again
 // changes nothing.
-func Decide(s *snapshot.Snapshot, opt Options) *Plan {
+func Decide(s *snapshot.Snapshot, opt Options) *Plan { return decide(s, opt).plan() }
+
+func decide(s *snapshot.Snapshot, opt Options) *decision {
 	d := newDecision(sorted(s), opt)
 	d.hold()
 	d.adopt()
 	d.move()
 	d.serve()
 	d.blame()
-	return d.plan()
+	return d
 }
 
 func newDecision(s *snapshot.Snapshot, opt Options) *decision {

@@ -264,3 +264,8 @@ func (p *pool) why() string {
 	}
 	return fmt.Sprintf("pool %s: %s", p.Name, p.ready().Message)
 }
+
+// contains tells whether addr is in one of p's ranges.
+func (p *pool) contains(addr netip.Addr) bool {
+	return within(p.block(snapshot.FamilyOf(addr)).spans, numOf(addr))
+}

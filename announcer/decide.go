@@ -161,19 +161,67 @@ func elect(in Input, a *snapshot.Address, svcs []*snapshot.Service) (string, *sn
 
 // candidate tells whether n could forward and announce a for svcs.
 func candidate(in Input, n *snapshot.Node, a *snapshot.Address, svcs []*snapshot.Service) bool {
+	return unfit(in, n, a, svcs) == ""
+}
+
+// unfit tells why n cannot be elected for a, in words that follow the node's
+// name; "" if it can.
+func unfit(in Input, n *snapshot.Node, a *snapshot.Address, svcs []*snapshot.Service) string {
 	st := in.state(n.Name)
-	if st == nil || !st.InSync || st.Draining || !in.Alive[n.Name] {
-		return false
-	}
-	if !n.Ready || n.NetworkUnavail || n.Deleting || excluded(n.Labels) {
-		return false
+	switch {
+	case st == nil:
+		return "has no agent: there is no NodeState of its name"
+	case !in.Alive[n.Name]:
+		return "is not heard of: its agent is silent"
+	case !st.InSync:
+		return "has an engine that does not hold everything it should"
+	case st.Draining:
+		return "is draining"
+	case !n.Ready:
+		return "is NotReady"
+	case n.NetworkUnavail:
+		return "has no network (condition NetworkUnavailable)"
+	case n.Deleting:
+		return "is being deleted"
+	case excluded(n.Labels):
+		return "has the label " + ExcludeLabel
 	}
 	for _, svc := range svcs {
 		if svc.ExternalTrafficPolicy == snapshot.PolicyLocal && !usable(svc, a.Addr, n.Name) {
-			return false
+			return fmt.Sprintf("has no ready endpoint of %s, whose externalTrafficPolicy is Local", svc.Ref)
 		}
 	}
-	return len(linksFor(in, n.Name, a, svcs)) > 0
+	if len(linksFor(in, n.Name, a, svcs)) == 0 {
+		return "has no link that the address may be announced on"
+	}
+	return ""
+}
+
+// Judged is what the election makes of one node.
+type Judged struct {
+	Node   string
+	Unfit  string   // why it cannot be elected, in words that follow its name; "" if it can
+	Links  []string // on which it would announce
+	Weight int      // the sum of the preferences for it
+}
+
+// Judge tells of every node whether it can be elected for addr, by name; nil if
+// no Service holds addr.
+func Judge(in Input, addr netip.Addr) []Judged {
+	for _, a := range in.Snapshot.Addresses {
+		svcs := holders(in.Snapshot, a)
+		if a.Addr != addr || a.Deleting || len(svcs) == 0 {
+			continue
+		}
+		var out []Judged
+		for _, n := range in.Snapshot.Nodes {
+			out = append(out, Judged{
+				Node: n.Name, Unfit: unfit(in, n, a, svcs), Links: linksFor(in, n.Name, a, svcs), Weight: preference(in, a, svcs, n.Name),
+			})
+		}
+		return out
+	}
+	return nil
 }
 
 func (in Input) state(node string) *snapshot.NodeState {

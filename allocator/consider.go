@@ -1,0 +1,70 @@
+package allocator
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// Considered is what a decision makes of one pool for one Service.
+type Considered struct {
+	Pool    string
+	Reason  snapshot.Reason // why it gives nothing to the Service; "" if it gives, or could
+	Gives   bool            // the Service holds an address of it
+	Message string          // in words that follow the pool's name
+}
+
+// Consider tells of every pool, in the order in which they are asked, whether
+// the Service may have an address of it. nil if the Service is none of ours.
+func Consider(s *snapshot.Snapshot, opt Options, ref snapshot.Ref) []Considered {
+	d := decide(s, opt)
+	c := d.byRef[ref]
+	if c == nil || c.idle {
+		return nil
+	}
+	out := make([]Considered, 0, len(d.pools.order))
+	for _, p := range d.pools.order {
+		out = append(out, d.consider(c, p))
+	}
+	return out
+}
+
+func (d *decision) consider(c *claim, p *pool) Considered {
+	out := Considered{Pool: p.Name, Reason: d.reject(c, p)}
+	if out.Gives = slices.ContainsFunc(c.held, func(s *slot) bool { return s.pool == p }); out.Gives {
+		out.Reason, out.Message = "", "gives "+join(c.heldIn(p))
+		return out
+	}
+	if out.Reason == "" && len(c.req.addrs) > 0 {
+		if !slices.ContainsFunc(c.req.addrs, p.contains) {
+			out.Reason, out.Message = OutsidePools, "does not contain the requested "+join(c.req.addrs)
+			return out
+		}
+	} else if out.Reason == "" && d.pickFamilies(c, []*pool{p}, c.families) == nil {
+		out.Reason = p.lacks(c)
+	}
+	out.Message = p.says(out.Reason, c)
+	return out
+}
+
+// says puts the verdict on p into words that follow its name.
+func (p *pool) says(reason snapshot.Reason, c *claim) string {
+	switch reason {
+	case "":
+		return "could give one"
+	case PoolNotFound:
+		return "is not the requested pool " + c.req.pool
+	case NoPool:
+		return "gives only on request (autoAssign is false)"
+	case NotSelected:
+		return "does not select this Service or its namespace"
+	case WrongFamily:
+		return fmt.Sprintf("has no %s addresses", familyText(c))
+	case PoolExhausted:
+		return fmt.Sprintf("has no free %s address", familyText(c))
+	case PoolConflicting:
+		return p.clash.Message
+	}
+	return "gives nothing: " + p.ready().Message
+}
