@@ -215,6 +215,18 @@ func ControlPlanePrograms(ctx context.Context, opt Options) (map[string]string, 
 	return builder{source: l.opt.Source, cache: l.opt.Cache, progress: l.progress}.build(ctx, etcd, kubernetes)
 }
 
+// KubeProxyProgram makes kube-proxy, unless the cache has it, and returns its
+// path.
+func KubeProxyProgram(ctx context.Context, opt Options) (string, error) {
+	l := newLab(opt)
+	defer l.Close()
+	if err := l.findSource(); err != nil {
+		return "", err
+	}
+	paths, err := builder{source: l.opt.Source, cache: l.opt.Cache, progress: l.progress}.build(ctx, kubeProxy)
+	return paths["kube-proxy"], err
+}
+
 // boot starts everything at once, each part as soon as it has what it needs.
 func (l *Lab) boot(ctx context.Context) error {
 	if err := l.buildPause(ctx); err != nil {
