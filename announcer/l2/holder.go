@@ -142,11 +142,28 @@ func (h *Holder) hold(c Claim) error {
 		return nil
 	}
 	h.log.Info("announcing", "vip", c.Addr, "link", c.Link, "mac", link.Attrs().HardwareAddr.String())
+	h.announce(taken{c, link})
+	return nil
+}
+
+// Again announces everything that is held anew, as at a take-over: after a
+// partition of the network has healed, hosts may believe the node that has lost
+// the address since.
+func (h *Holder) Again() {
+	for c, l := range h.held {
+		link, err := h.links.LinkByIndex(l.link)
+		if err != nil {
+			continue // gone, and the claim with the next Sync
+		}
+		h.announce(taken{c, link})
+	}
+}
+
+func (h *Holder) announce(t taken) {
 	select {
-	case h.takeover <- taken{c, link}:
+	case h.takeover <- t:
 	default: // Run is behind by thousands; the kernel answers all the same
 	}
-	return nil
 }
 
 func (h *Holder) withdraw(c Claim) error {

@@ -201,6 +201,19 @@ func TestRunAnnouncesTakeOvers(t *testing.T) {
 	<-done
 }
 
+// After a partition healed, the owner says again what it holds.
+func TestAgainAnnouncesWhatIsHeld(t *testing.T) {
+	l := newLAN(t)
+	h := l.holder()
+	l.sync(t, h, on4, on6)
+	<-h.takeover
+	<-h.takeover
+	h.Again()
+	if n := len(h.takeover); n != 2 {
+		t.Errorf("%d announcements are due, want 2", n)
+	}
+}
+
 func TestClaims(t *testing.T) {
 	p := announcer.Plan{Announce: []announcer.VIP{{Addr: vip6, Links: []string{"eth1", "eth0"}}, {Addr: vip4, Links: []string{"eth0"}}}}
 	got := Claims(p)
