@@ -15,6 +15,9 @@ type Options struct {
 	ExternalIPs bool // serve spec.externalIPs (CVE-2020-8554: off by default)
 	// Cluster-wide prefixes of Services, beside those of the ServiceCIDR objects.
 	ServiceCIDRs []netip.Prefix
+	// Gone lists nodes that are lost, though the cluster does not know it yet:
+	// their endpoints take no connection as long as the port has others. Sorted.
+	Gone []string
 }
 
 // Compile decides the whole Table of the node called name, whose node ports
@@ -40,6 +43,7 @@ type inputs struct {
 type place struct {
 	name, zone string
 	addrs      []netip.Addr
+	gone       []string // Options.Gone
 }
 
 type compiled struct {
@@ -50,7 +54,7 @@ type compiled struct {
 
 // Compile is like the function Compile.
 func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []netip.Addr, opt Options) *Table {
-	here := place{name: name}
+	here := place{name: name, gone: opt.Gone}
 	t := &Table{NodePortAddrs: sorted(slices.Clone(nodePortAddrs)), ServiceCIDRs: serviceCIDRs(s, opt)}
 	if n := s.Node(name); n != nil {
 		here.zone, here.addrs = n.Zone, n.InternalIPs
@@ -83,14 +87,14 @@ func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []ne
 
 func (a inputs) equal(b inputs) bool {
 	return a.svc == b.svc && a.node.name == b.node.name && a.node.zone == b.node.zone &&
-		slices.Equal(a.node.addrs, b.node.addrs) && a.addrs.equal(b.addrs)
+		slices.Equal(a.node.addrs, b.node.addrs) && slices.Equal(a.node.gone, b.node.gone) && a.addrs.equal(b.addrs)
 }
 
 func compileService(in inputs) compiled {
 	out := compiled{in: in}
 	for _, port := range in.svc.Ports {
 		for _, ip := range in.svc.ClusterIPs {
-			c := choose(in.svc, port, snapshot.FamilyOf(ip), in.node.name, in.node.zone)
+			c := choose(in.svc, port, snapshot.FamilyOf(ip), in.node)
 			out.frontends = append(out.frontends, clusterIP(in.svc, port, ip, c))
 			out.frontends = append(out.frontends, external(in, port, snapshot.FamilyOf(ip), c)...)
 			for _, ep := range c.local {

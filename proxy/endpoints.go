@@ -15,9 +15,8 @@ type choice struct {
 	any     bool             // there is a usable endpoint somewhere
 }
 
-// choose decides which endpoints of svc's port a connection on node may go to.
-// zone is the node's zone.
-func choose(svc *snapshot.Service, port snapshot.Port, family snapshot.Family, node, zone string) choice {
+// choose decides which endpoints of svc's port a connection here may go to.
+func choose(svc *snapshot.Service, port snapshot.Port, family snapshot.Family, here place) choice {
 	var ready, draining []*snapshot.Endpoint
 	for i := range svc.Endpoints {
 		ep := &svc.Endpoints[i]
@@ -32,13 +31,16 @@ func choose(svc *snapshot.Service, port snapshot.Port, family snapshot.Family, n
 		}
 	}
 	c := choice{any: len(ready)+len(draining) > 0}
-	c.cluster = targets(near(ready, node, zone))
+	if left, leaving := elsewhere(ready, here.gone), elsewhere(draining, here.gone); len(left)+len(leaving) > 0 {
+		ready, draining = left, leaving // else the last ones are as good as any
+	}
+	c.cluster = targets(near(ready, here.name, here.zone))
 	if len(ready) == 0 {
 		c.cluster = targets(draining)
 	}
-	c.local = targets(onNode(ready, node))
+	c.local = targets(onNode(ready, here.name))
 	if len(c.local) == 0 {
-		c.local = targets(onNode(draining, node))
+		c.local = targets(onNode(draining, here.name))
 	}
 	return c
 }
@@ -80,6 +82,14 @@ func onNode(eps []*snapshot.Endpoint, node string) []*snapshot.Endpoint {
 		}
 	}
 	return out
+}
+
+// elsewhere returns the endpoints that are on none of nodes.
+func elsewhere(eps []*snapshot.Endpoint, nodes []string) []*snapshot.Endpoint {
+	if len(nodes) == 0 {
+		return eps
+	}
+	return slices.DeleteFunc(slices.Clone(eps), func(e *snapshot.Endpoint) bool { return slices.Contains(nodes, e.Node) })
 }
 
 func targets(eps []*snapshot.Endpoint) []netip.AddrPort {

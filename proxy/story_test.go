@@ -31,7 +31,7 @@ var rules = []int{
 // "cluster" or "then" section changes the cluster. "on NODE" asks what becomes
 // of packets there; "table of NODE" wants the whole Table, and "counts on NODE"
 // what Table.NoLocal counts. NODE may be followed by nodeports=CIDRS,
-// service-cidrs=CIDRS and external-ips.
+// service-cidrs=CIDRS, gone=NODES and external-ips.
 func TestStories(t *testing.T) {
 	told := map[int]bool{}
 	storytest.Each(t, *update, func(t *testing.T, s *storytest.Story) {
@@ -110,6 +110,8 @@ func (te *teller) compile(t *testing.T, text string) *proxy.Table {
 			opt.ExternalIPs = true
 		case "nodeports":
 			cidrs = prefixes(t, value)
+		case "gone":
+			opt.Gone = strings.Split(value, ",")
 		case "service-cidrs":
 			opt.ServiceCIDRs = prefixes(t, value)
 		default:
