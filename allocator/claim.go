@@ -27,6 +27,7 @@ type claim struct {
 	held      []*slot
 	adopted   bool // took an address from its status
 	displaced bool // lost a shared address
+	queued    bool // in the queue of those that may move
 	refusal   *snapshot.Refusal
 	warnings  []snapshot.Refusal
 

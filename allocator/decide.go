@@ -79,46 +79,22 @@ func sorted(s *snapshot.Snapshot) *snapshot.Snapshot {
 	return out
 }
 
-// move gives holders what they now ask for, in the order of their creation,
-// until nobody moves any more: a move may free what another waits for.
+// move gives holders what they now ask for, the oldest first, until nobody moves
+// any more: what one leaves, the oldest who waits for it gets.
 func (d *decision) move() {
-	var asking []*claim // for anything but certain addresses
-	waiting := map[netip.Addr][]*claim{}
-	var round []*claim
+	q := &queue{waiting: map[netip.Addr][]*claim{}}
 	for _, c := range d.ranked {
-		if len(c.held) == 0 || c.content() {
-			continue
-		}
-		round = append(round, c)
-		if len(c.req.addrs) == 0 {
-			asking = append(asking, c)
-		}
-		for _, a := range c.req.addrs {
-			waiting[a] = append(waiting[a], c)
+		if len(c.held) > 0 && !c.content() {
+			q.join(c)
 		}
 	}
-	for len(round) > 0 {
+	for c := q.next(); c != nil; c = q.next() {
 		d.released = d.released[:0]
-		for _, c := range round {
-			d.advance(c)
-		}
-		round = d.stirred(round[:0], asking, waiting)
-	}
-}
-
-// stirred returns in their order who may now have what was refused before,
-// because of what was released.
-func (d *decision) stirred(round, asking []*claim, waiting map[netip.Addr][]*claim) []*claim {
-	for _, s := range d.released {
-		round = append(round, waiting[s.addr]...)
-		for _, c := range asking {
-			if s.stirs(c) {
-				round = append(round, c)
-			}
+		d.advance(c)
+		for _, s := range d.released {
+			q.stir(s)
 		}
 	}
-	slices.SortFunc(round, compareClaims)
-	return slices.Compact(round)
 }
 
 // stirs tells whether the release of s can help c, which asks for any address.

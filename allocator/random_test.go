@@ -1,187 +1,182 @@
 package allocator_test
 
 import (
-	"cmp"
-	"flag"
 	"fmt"
-	"math/rand"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+
+	"go4.org/netipx"
+	"pgregory.net/rapid"
 
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/allocator/story"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-var rounds = flag.Int("rounds", 400, "how many random stories to tell")
-
-// TestRandomStories makes up stories and checks every step against the oracle.
-// A failure prints the story as one that can be put into testdata.
+// TestRandomStories tells random histories of a cluster and checks each moment
+// against the oracle. A history that breaks a rule is made as short as it can
+// be, and printed as a story that can be put into testdata.
 func TestRandomStories(t *testing.T) {
-	for seed := range int64(*rounds) {
-		if !t.Run(fmt.Sprint(seed), func(t *testing.T) { randomStory(t, rand.New(rand.NewSource(seed))) }) {
-			return
-		}
-	}
+	rapid.Check(t, func(t *rapid.T) {
+		m := &model{world: story.NewWorld(), title: "cluster", seen: map[snapshot.Ref]allocator.Outcome{}}
+		m.do(t, "pool p 192.0.2.0/31")
+		t.Repeat(map[string]func(*rapid.T){
+			"edit":    func(t *rapid.T) { m.do(t, serviceLine.Draw(t, "line")) },
+			"burst":   m.burst,
+			"delete":  m.delete,
+			"pool":    func(t *rapid.T) { m.do(t, poolLine.Draw(t, "line")) },
+			"damage":  m.damage,
+			"act":     func(*rapid.T) { m.act(m.plan) },
+			"crash":   m.crash,
+			"restart": func(t *rapid.T) { m.do(t, "restart") },
+			"":        m.check,
+		})
+	})
 }
 
-func randomStory(t *testing.T, r *rand.Rand) {
-	w := story.NewWorld()
-	var script strings.Builder
-	for step := range 15 {
-		name := "then"
-		if step == 0 {
-			name = "cluster"
-		}
-		fmt.Fprintf(&script, "-- %s --\n", name)
-		for range 1 + r.Intn(6) {
-			line := randomLine(r)
-			if err := w.Do(line); err != nil && !strings.Contains(err.Error(), "no such") {
-				t.Fatal(err)
-			}
-			script.WriteString(line + "\n")
-		}
-		snap := w.Snapshot()
-		plan := allocator.Decide(snap, w.Opt)
-		fmt.Fprintf(&script, "-- want --\n%s", plan)
-		why := violations(snap, w.Opt, plan)
-		if other := allocator.Decide(shuffled(snap, 7), w.Opt); other.String() != plan.String() {
-			why = append(why, "the order of the input matters:\n"+other.String())
-		}
-		if len(why) > 0 {
-			t.Fatalf("%s\n%s", script.String(), strings.Join(why, "\n"))
-		}
-		if r.Intn(4) > 0 { // a controller that was away sees two steps at once
-			w.Apply(plan)
-		}
-	}
+// model is a cluster, the story of how it came about, and what every Service
+// had when the controller last acted.
+type model struct {
+	world  *story.World
+	title  string // of the section that the next line begins
+	script strings.Builder
+	plan   *allocator.Plan // for the cluster as it is
+	seen   map[snapshot.Ref]allocator.Outcome
 }
 
-func pick(r *rand.Rand, of ...string) string { return of[r.Intn(len(of))] }
-
-// randomLine returns a command about few names and few addresses, so that they
-// often meet.
-func randomLine(r *rand.Rand) string {
-	service := pick(r, "x", "y") + "/" + pick(r, "a", "b", "c", "d", "e", "f", "g")
-	switch n := r.Intn(20); {
-	case n < 3:
-		return "pool " + pick(r, "p", "q", "r") + " " +
-			pick(r, "192.0.2.0/31", "192.0.2.0/30", "192.0.2.2-192.0.2.5", "198.51.100.254-198.51.101.1", "192.0.2.0/30,2001:db8::/127", "2001:db8::/126,198.51.100.0/31") +
-			pick(r, "", "", "", " auto=false", " avoidBuggyIPs", " disabled", " namespaces=x", " priority=1", " bad=x")
-	case n == 3:
-		return "delete pool " + pick(r, "p", "q", "r")
-	case n < 6:
-		return "delete service " + service
-	case n == 6:
-		return "delete address " + pick(r, "192.0.2.1", "192.0.2.2", "2001:db8::1")
-	case n == 7:
-		return pick(r, "node n 192.0.2.3", "delete node n", "address 192.0.2.1 deleting", "recreate "+service)
-	}
-	return "service " + service + pick(r, "", "", " ports=tcp/80", " ports=tcp/81", " ports=tcp/80,udp/80") +
-		pick(r, "", "", "", ` addresses=""`, " addresses=192.0.2.1", " addresses=192.0.2.2", " addresses=192.0.2.1,2001:db8::1", " addresses=nonsense") +
-		pick(r, "", "", "", ` pool=""`, " pool=p", " pool=q") +
-		pick(r, "", "", ` key=""`, " key=K", " key=L", " key=K share=x,y", ` key=K share=""`, " key=\"\x01\"") +
-		pick(r, "", "", "", " policy=Prefer", " policy=Require", " policy=Single families=4", " policy=Single families=6", ` families=""`) +
-		pick(r, "", "", "", "", " local selector=app=web", ` local=""`, " selector=app=db") +
-		pick(r, "", "", "", "", " status=192.0.2.2", " status=203.0.113.1,2001:db8::", " status=lb.example.org") +
-		pick(r, "", "", "", "", "", " type=NodePort", " type=LoadBalancer", ` deleting=""`, " deleting", " class=example.org/lb", ` class=""`)
-}
-
-// TestAgainstDumbAllocator compares Decide with an allocator that walks through
-// every address, for clusters simple enough for it.
-func TestAgainstDumbAllocator(t *testing.T) {
-	for seed := range int64(300) {
-		r := rand.New(rand.NewSource(seed))
-		w := story.NewWorld()
-		for i, p := range []string{"pool p 192.0.2.0/29", "pool q 192.0.2.16/30 priority=3", "pool r 192.0.2.255-192.0.3.2 avoidBuggyIPs"} {
-			if i == 0 || r.Intn(2) == 0 {
-				must(t, w.Do(p))
-			}
-		}
-		for step := range 6 {
-			for range 8 {
-				name := fmt.Sprintf("z/s%d", r.Intn(14))
-				must(t, w.Do("service "+name+pick(r, "", "", ` addresses=""`, fmt.Sprintf(" addresses=192.0.2.%d", r.Intn(22)))))
-			}
-			snap := w.Snapshot()
-			plan := allocator.Decide(snap, w.Opt)
-			want := dumb(snap)
-			for _, o := range plan.Services {
-				if got := cmp.Or(netip.Addr{}, append(o.Addrs, netip.Addr{})[0]); got != want[o.Ref] {
-					t.Fatalf("seed %d step %d: %s gets %s, the dumb allocator says %s\n%s", seed, step, o.Ref, got, want[o.Ref], plan)
-				}
-			}
-			w.Apply(plan)
-		}
-	}
-}
-
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
+// do runs a command and writes it down. Who is named in it may change places.
+func (m *model) do(t *rapid.T, line string) {
+	if err := m.world.Do(line); err != nil {
 		t.Fatal(err)
 	}
+	if m.title != "" {
+		fmt.Fprintf(&m.script, "-- %s --\n", m.title)
+		m.title = ""
+	}
+	m.script.WriteString(line + "\n")
+	for ref := range m.seen {
+		if strings.Contains(line+" ", " "+ref.String()+" ") {
+			delete(m.seen, ref)
+		}
+	}
 }
 
-// dumb allocates single IPv4 addresses without sharing.
-func dumb(s *snapshot.Snapshot) map[snapshot.Ref]netip.Addr {
-	held, holder := map[snapshot.Ref]netip.Addr{}, map[netip.Addr]snapshot.Ref{}
-	for _, a := range s.Addresses {
-		held[a.Holders[0].Ref], holder[a.Addr] = a.Addr, a.Holders[0].Ref
+// burst makes several Services before the controller sees any of them.
+func (m *model) burst(t *rapid.T) {
+	for range rapid.IntRange(2, 6).Draw(t, "n") {
+		m.do(t, serviceLine.Draw(t, "line"))
 	}
-	pools := slices.Clone(s.Pools)
-	slices.SortStableFunc(pools, func(a, b *snapshot.Pool) int { return cmp.Compare(a.Priority, b.Priority) })
-	free := func(a netip.Addr) bool {
-		_, taken := holder[a]
-		for _, p := range pools {
-			b := a.As4()[3]
-			if !taken && len(p.Ranges) == 1 && p.Ranges[0].Contains(a) && !(p.AvoidBuggyIPs && (b == 0 || b == 255)) {
+}
+
+// delete removes a Service, or makes it again.
+func (m *model) delete(t *rapid.T) {
+	if len(m.plan.Services) == 0 {
+		t.Skip()
+	}
+	ref := m.plan.Services[rapid.IntRange(0, len(m.plan.Services)-1).Draw(t, "which")].Ref
+	m.do(t, word(t, "delete service ", "recreate ")+ref.String())
+}
+
+// damage takes a record away, or lets the cluster grow into a pool. Who held
+// the record may lose the address.
+func (m *model) damage(t *rapid.T) {
+	line := word(t, "delete address 192.0.2.1", "delete address 192.0.2.2", "delete address 2001:db8::1",
+		"address 192.0.2.1 deleting", "node n 192.0.2.3", "delete node n")
+	for ref, o := range m.seen {
+		for _, a := range o.Addrs {
+			if strings.Contains(line, "address "+a.String()) {
+				delete(m.seen, ref)
+			}
+		}
+	}
+	m.do(t, line)
+}
+
+// act does all that the Plan says.
+func (m *model) act(p *allocator.Plan) {
+	m.world.Apply(p)
+	fmt.Fprintf(&m.script, "-- want --\n%s", m.plan)
+	m.title = "then"
+	clear(m.seen)
+	for _, o := range m.plan.Services {
+		m.seen[o.Ref] = o
+	}
+}
+
+// crash writes the records and no status.
+func (m *model) crash(t *rapid.T) {
+	m.act(&allocator.Plan{Addresses: m.plan.Addresses})
+	m.do(t, "# the controller died before it wrote a status")
+}
+
+// check decides for the cluster as it is.
+func (m *model) check(t *rapid.T) {
+	snap := m.world.Snapshot()
+	m.plan = allocator.Decide(snap, m.world.Opt)
+	why := append(violations(snap, m.world.Opt, m.plan), m.moved(snap)...)
+	if other := allocator.Decide(shuffled(snap, 7), m.world.Opt); other.String() != m.plan.String() {
+		why = append(why, "the order of the input matters:\n"+other.String())
+	}
+	if len(why) > 0 {
+		t.Fatalf("\n%s-- want --\n%s%s", &m.script, m.plan, strings.Join(why, "\n"))
+	}
+}
+
+// moved finds Services that have other addresses than before although nobody
+// touched them and they could want nothing else.
+func (m *model) moved(s *snapshot.Snapshot) []string {
+	var out []string
+	for _, o := range m.plan.Services {
+		before, ok := m.seen[o.Ref]
+		if ok && before.Refusal == nil && !slices.Equal(before.Addrs, o.Addrs) && !wantsOther(s, before) {
+			out = append(out, fmt.Sprintf("%s was moved from %v to %v without a cause", o.Ref, before.Addrs, o.Addrs))
+		}
+	}
+	return out
+}
+
+// wantsOther tells whether a Service may be moved by what becomes of pools:
+// PreferDualStack always wants both families, and who names a pool wants to be
+// in it.
+func wantsOther(s *snapshot.Snapshot, o allocator.Outcome) bool {
+	svc := find(s, o.Ref)
+	if svc.FamilyPolicy == snapshot.PreferDualStack {
+		return true
+	}
+	asked := svc.Annotations[allocator.AnnotationPool]
+	for _, p := range s.Pools {
+		for _, a := range o.Addrs {
+			if p.Name == asked && !slices.ContainsFunc(p.Ranges, func(r netipx.IPRange) bool { return r.Contains(a) }) {
 				return true
 			}
 		}
-		return false
 	}
-	take := func(ref snapshot.Ref, a netip.Addr) {
-		delete(holder, held[ref])
-		held[ref], holder[a] = a, ref
-	}
-	services := slices.Clone(s.Services)
-	slices.SortFunc(services, func(a, b *snapshot.Service) int { return a.Created.Compare(b.Created) })
-	for again := true; again; {
-		again = false
-		for _, v := range services {
-			want, err := netip.ParseAddr(v.Annotations[allocator.AnnotationAddresses])
-			if has := held[v.Ref]; err == nil && has.IsValid() && want != has && free(want) {
-				take(v.Ref, want)
-				again = true
-			}
-		}
-	}
-	for _, v := range services {
-		if held[v.Ref].IsValid() {
-			continue
-		}
-		if text := v.Annotations[allocator.AnnotationAddresses]; text != "" {
-			if want := netip.MustParseAddr(text); free(want) {
-				take(v.Ref, want)
-			}
-			continue
-		}
-		walk(pools, free, func(a netip.Addr) { take(v.Ref, a) })
-	}
-	return held
+	return false
 }
 
-// walk tells found of the first free address.
-func walk(pools []*snapshot.Pool, free func(netip.Addr) bool, found func(netip.Addr)) {
-	for _, p := range pools {
-		for a := p.Ranges[0].From(); p.Ranges[0].Contains(a); a = a.Next() {
-			if free(a) {
-				found(a)
-				return
-			}
-		}
+func word(t *rapid.T, of ...string) string { return rapid.SampledFrom(of).Draw(t, "word") }
+
+// poolLine is about few pools and few addresses, so that they often meet.
+var poolLine = rapid.Custom(func(t *rapid.T) string {
+	name := word(t, "p", "q", "r")
+	if rapid.IntRange(0, 3).Draw(t, "delete") == 3 {
+		return "delete pool " + name
 	}
-}
+	return "pool " + name + " " +
+		word(t, "192.0.2.0/31", "192.0.2.0/30", "192.0.2.2-192.0.2.5", "198.51.100.254-198.51.101.1", "192.0.2.0/30,2001:db8::/127", "2001:db8::/126,198.51.100.0/31") +
+		word(t, "", "", "", " auto=false", " avoidBuggyIPs", " disabled", " namespaces=x", " priority=1", " bad=x")
+})
+
+// serviceLine makes or edits one of few Services.
+var serviceLine = rapid.Custom(func(t *rapid.T) string {
+	return "service " + word(t, "x", "y") + "/" + word(t, "a", "b", "c", "d", "e", "f", "g") +
+		word(t, "", "", " ports=tcp/80", " ports=tcp/81", " ports=tcp/80,udp/80") +
+		word(t, "", "", "", ` addresses=""`, " addresses=192.0.2.1", " addresses=192.0.2.2", " addresses=192.0.2.1,2001:db8::1", " addresses=nonsense") +
+		word(t, "", "", "", ` pool=""`, " pool=p", " pool=q") +
+		word(t, "", "", ` key=""`, " key=K", " key=L", " key=K share=x,y", ` key=K share=""`, " key=\"\x01\"") +
+		word(t, "", "", "", " policy=Prefer", " policy=Require", " policy=Single families=4", " policy=Single families=6", ` families=""`) +
+		word(t, "", "", "", "", " local selector=app=web", ` local=""`, " selector=app=db") +
+		word(t, "", "", "", "", " status=192.0.2.2", " status=203.0.113.1,2001:db8::", " status=lb.example.org") +
+		word(t, "", "", "", "", "", " type=NodePort", " type=LoadBalancer", ` deleting=""`, " deleting", " class=example.org/lb", ` class=""`)
+})

@@ -9,6 +9,7 @@ import (
 	cloudprovider "k8s.io/cloud-provider"
 
 	"github.com/fairlead/fairlead/allocator"
+	"github.com/fairlead/fairlead/internal/keyring"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/record"
@@ -26,6 +27,8 @@ type Config struct {
 	Clients *kube.Clients
 	Log     *slog.Logger
 	Metrics prometheus.Registerer // may be nil
+	// Namespace of the agents' keys; "" makes none.
+	Namespace string
 }
 
 // Provider is the cloud provider. New starts nothing.
@@ -80,6 +83,11 @@ func (p *Provider) Initialize(_ cloudprovider.ControllerClientBuilder, stop <-ch
 		}
 	}
 	go p.loop.Run(ctx, p.keep)
+	if p.Namespace != "" {
+		keys := reconcile.New("agents' keys", p.Log)
+		keys.Resync = keyring.KeepEvery
+		go keys.Run(ctx, keyring.Keeper{Client: p.Clients.Kube, Namespace: p.Namespace, Log: p.Log}.Keep)
+	}
 }
 
 // LoadBalancer returns what the service controller calls.
