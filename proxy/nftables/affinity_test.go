@@ -16,6 +16,7 @@ func sticky(f *proxy.Frontend, d time.Duration) *proxy.Frontend {
 	return f
 }
 
+// spec 77, 78, 80: a client stays with its endpoint, over TCP and UDP alike.
 func TestAffinity(t *testing.T) {
 	l := newLab(t)
 	each(t, func(t *testing.T, a addressing, network string) {
@@ -85,8 +86,9 @@ func testSticks(t *testing.T, l *lab, a addressing, network string, kind proxy.K
 	t.Error("the affinity stayed")
 }
 
-// An affinity ends when the client was silent for its timeout, and not before:
-// each new connection starts the time again.
+// spec 79: an affinity ends when the client was silent for its timeout, and not
+// before: each new connection starts the time again. Afterwards the other
+// endpoints are reached as well.
 func TestAffinityExpires(t *testing.T) {
 	const timeout = 2 * time.Second
 	l := newLab(t)
@@ -113,18 +115,71 @@ func TestAffinityExpires(t *testing.T) {
 			if n := affinityElements(t, l); n != 1 {
 				t.Fatalf("%d clients remembered, want 1", n)
 			}
-			deadline := time.Now().Add(10 * timeout)
-			for affinityElements(t, l) != 0 {
-				if time.Now().After(deadline) {
-					t.Fatal("the client was never forgotten")
-				}
-				<-time.After(50 * time.Millisecond)
-			}
+			forgotten(t, l, timeout)
 			if quiet := time.Since(last); quiet < timeout-timeout/8 {
 				t.Errorf("forgotten after %v, want %v", quiet, timeout)
 			}
+			sync(t, l.engine, a.table(sticky(a.front(proxy.VIP, "tcp", a.podA, a.podB, a.remote), time.Second)))
+			for range 20 { // one in three reaches the same endpoint again
+				if l.client.ask("tcp", a.address(f)) != first {
+					return
+				}
+				forgotten(t, l, time.Second)
+			}
+			t.Errorf("only %q is reached after the timeout", first)
 		})
 	}
+}
+
+// forgotten waits until no client is remembered any more, which takes timeout.
+func forgotten(t *testing.T, l *lab, timeout time.Duration) {
+	t.Helper()
+	deadline := time.Now().Add(10 * timeout)
+	for affinityElements(t, l) != 0 {
+		if time.Now().After(deadline) {
+			t.Fatal("the client was never forgotten")
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+}
+
+// spec 79: the kernel is given the timeout that the Service has.
+func TestAffinityTimeoutInTheKernel(t *testing.T) {
+	s := newSpace(t, "timeout")
+	a := addressesOf(ip4.id)
+	for seconds, text := range map[int]string{1: "timeout 1s ", 125: "timeout 2m5s ", 10800: "timeout 3h ", 86400: "timeout 1d "} {
+		f := sticky(a.front(proxy.ClusterIP, "tcp", a.podA, a.podB), time.Duration(seconds)*time.Second)
+		sync(t, s.engine(t), a.table(f))
+		if out := s.Run(t, "nft", "list", "chain", "ip", tableName, variant{}.stick(0, seconds)); !strings.Contains(out, text) {
+			t.Errorf("%d seconds: no %q in\n%s", seconds, text, out)
+		}
+	}
+}
+
+// spec 80: each client has an endpoint of its own, and keeps it when another
+// client, or the same one over another protocol, gets another.
+func TestAffinityIsPerClient(t *testing.T) {
+	l := newLab(t)
+	each(t, func(t *testing.T, a addressing, network string) {
+		f := sticky(a.front(proxy.ClusterIP, network, a.podA, a.podB, a.remote), time.Hour)
+		sync(t, l.engine, a.table(f))
+		ask := func(src netip.Addr) string {
+			return l.client.outcome(network, a.address(f), netip.AddrPortFrom(src, 0), patient)
+		}
+		first, second := ask(a.client), ask(a.client2)
+		for range 12 {
+			if got := ask(a.client); got != first {
+				t.Fatalf("got %q after %q", got, first)
+			}
+			if got := ask(a.client2); got != second {
+				t.Fatalf("another client got %q after %q", got, second)
+			}
+		}
+		if n := affinityElements(t, l); n != 2 {
+			t.Errorf("%d clients remembered, want 2", n)
+		}
+		sync(t, l.engine, a.table())
+	})
 }
 
 // affinityElements counts the clients that are remembered.

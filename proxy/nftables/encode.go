@@ -159,19 +159,25 @@ func (b *batch) addChain(f *family, c chain) {
 	end()
 }
 
-// deleteChains deletes chains and their rules, which may refer to each other.
+// deleteRules deletes the rules of chains; "" stands for all chains.
+func (b *batch) deleteRules(f *family, chains []string) {
+	for _, name := range chains {
+		end := b.message(nft(unix.NFT_MSG_DELRULE), 0, f.nf, "delete the rules of "+name)
+		b.str(unix.NFTA_RULE_TABLE, b.table)
+		if name != "" {
+			b.str(unix.NFTA_RULE_CHAIN, name)
+		}
+		end()
+	}
+}
+
+// deleteChains deletes chains without rules.
 func (b *batch) deleteChains(f *family, names []string) {
-	for _, msg := range []uint16{unix.NFT_MSG_DELRULE, unix.NFT_MSG_DELCHAIN} {
-		nameAttr := uint16(unix.NFTA_RULE_CHAIN)
-		if msg == unix.NFT_MSG_DELCHAIN {
-			nameAttr = unix.NFTA_CHAIN_NAME
-		}
-		for _, name := range names {
-			end := b.message(nft(msg), 0, f.nf, "delete chain "+name)
-			b.str(unix.NFTA_CHAIN_TABLE, b.table) // NFTA_RULE_TABLE is the same number
-			b.str(nameAttr, name)
-			end()
-		}
+	for _, name := range names {
+		end := b.message(nft(unix.NFT_MSG_DELCHAIN), 0, f.nf, "delete chain "+name)
+		b.str(unix.NFTA_CHAIN_TABLE, b.table)
+		b.str(unix.NFTA_CHAIN_NAME, name)
+		end()
 	}
 }
 

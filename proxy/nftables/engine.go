@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -35,7 +36,8 @@ type Engine struct {
 	watch   *watch // nil if it is not known to have seen everything since state
 	state   *state // as of the last successful Sync; nil before
 	left    leftover
-	reads   int // how often a Sync read everything back
+	replace bool // the next Sync replaces a table that it would else swap
+	reads   int  // how often a Sync read everything back
 }
 
 var _ proxy.Dataplane = (*Engine)(nil)
@@ -79,6 +81,10 @@ func (e *Engine) connect() error {
 // changed the ruleset between our look and our write.
 const restarts = 10
 
+// errReplace says that a table's static part could not be swapped, and that the
+// table as a whole is to be replaced.
+var errReplace = errors.New("swap the static part")
+
 // Sync implements proxy.Dataplane. t must not be changed afterwards: the
 // Engine remembers it, and takes a Frontend that is the same pointer as last
 // time to be unchanged.
@@ -90,7 +96,7 @@ func (e *Engine) Sync(ctx context.Context, t *proxy.Table) (proxy.Change, error)
 			return c, nil
 		}
 		e.Close()
-		if !errors.Is(err, unix.ERESTART) {
+		if !errors.Is(err, unix.ERESTART) && !errors.Is(err, errReplace) {
 			break
 		}
 	}
@@ -112,8 +118,13 @@ func (e *Engine) sync(ctx context.Context, t *proxy.Table) (proxy.Change, error)
 		return proxy.Change{}, err
 	}
 	if err := s.commit(ctx); err != nil {
+		if s.swaps() && !e.replace && ctx.Err() == nil && !errors.Is(err, unix.ERESTART) {
+			e.replace = true // somebody else's objects may be in the way
+			return proxy.Change{}, fmt.Errorf("%w: %w", errReplace, err)
+		}
 		return proxy.Change{}, err
 	}
+	e.replace = false
 	e.state = s.now
 	e.after(ctx, s)
 	if err := e.watchFrom(ctx, e.state.generation); err != nil {
@@ -158,7 +169,7 @@ func (s *step) full(ctx context.Context) error {
 		s.old = found
 	}
 	for _, l := range s.engine.layouts {
-		s.plans = append(s.plans, l.planFull(kernel[l.family], s.now.table, s.now.fronts))
+		s.plans = append(s.plans, l.planFull(kernel[l.family], s.now.table, s.now.fronts, s.engine.replace))
 	}
 	return nil
 }
@@ -168,7 +179,7 @@ func (e *Engine) drifted(kernel map[*family]*held, last *state) bool {
 	for _, l := range e.layouts {
 		h := kernel[l.family]
 		p := &plan{family: l.family, specs: last.specs[l.family]}
-		if !h.exists || h.comment != l.comment() || !p.adopt(h, l.objects(last.shapes[l.family])) || p.rebuilt() {
+		if !h.exists || !h.ours() || !p.adopt(h, l.objects(last.shapes[l.family])) || p.rebuilt() {
 			return true
 		}
 		if !diffElements(h.elements, l.render(last.table, last.fronts)).empty() {
@@ -186,7 +197,7 @@ func (s *step) commit(ctx context.Context) error {
 		s.now.shapes[p.family], s.now.specs[p.family] = p.shape, p.specs
 		s.change.Added += len(p.delta.add)
 		s.change.Deleted += len(p.delta.del)
-		s.change.Rebuilt = s.change.Rebuilt || p.create || p.replace || p.rebuilt() && p.delta.empty()
+		s.change.Rebuilt = s.change.Rebuilt || p.create || p.replace || p.swap || p.rebuilt() && p.delta.empty()
 		empty = empty && p.empty()
 	}
 	if err := ctx.Err(); err != nil || empty {
@@ -203,6 +214,11 @@ func (s *step) commit(ctx context.Context) error {
 		s.engine.state = nil // there are chains that it does not know of
 	}
 	return err
+}
+
+// swaps tells whether a static part is swapped.
+func (s *step) swaps() bool {
+	return slices.ContainsFunc(s.plans, func(p *plan) bool { return p.swap })
 }
 
 // transact commits what write appends to a batch for each plan, if anything.

@@ -45,6 +45,7 @@ func TestRepairsWhatOthersBreak(t *testing.T) {
 	for breakage, rebuilt := range map[string]bool{
 		"delete table ip fairlead":                                              true,
 		"delete table ip6 fairlead":                                             true,
+		"add table ip fairlead { flags dormant; }":                              true,
 		"flush chain ip6 fairlead refuse":                                       true,
 		"add rule ip fairlead services accept":                                  true,
 		"add chain ip fairlead foreign; add rule ip fairlead foreign goto lb-2": true,
@@ -125,7 +126,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// Another layout, here one with another mark, is replaced as a whole.
+// Another layout, here one with another mark, is replaced.
 func TestReplacesAnotherLayout(t *testing.T) {
 	s := newSpace(t, "layout")
 	table := everything()

@@ -28,7 +28,8 @@ import (
 //	                                   \---- 198.18.2.2 remote
 //
 // and the same in fd98::/16. The pods answer on port 8080 over TCP and UDP with
-// their name and the address that they see.
+// their name and the address that they see, filled up to the length of what was
+// asked. On port 8081 they put "new-" before their name.
 type lab struct {
 	client, node, podA, podB, remote space
 	engine                           *Engine
@@ -77,9 +78,10 @@ func newLab(t testing.TB) *lab {
 		l.wire(t, l.podB, "podB", a.nodeOnB, a.podB)
 		l.wire(t, l.remote, "remote", a.nodeOnRemote, a.remote)
 	}
-	serve(t, l.podA, "podA")
-	serve(t, l.podB, "podB")
-	serve(t, l.remote, "remote")
+	for name, s := range map[string]space{"podA": l.podA, "podB": l.podB, "remote": l.remote} {
+		serve(t, s, ":8080", name)
+		serve(t, s, ":8081", "new-"+name)
+	}
 	l.engine = l.node.engine(t)
 	return l
 }
@@ -150,23 +152,23 @@ func host128(a netip.Addr) *net.IPNet {
 	return &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}
 }
 
-// serve answers every line (TCP) and datagram (UDP) on port 8080 with name and
-// the peer's address.
-func serve(t testing.TB, s space, name string) {
+// serve answers every line (TCP) and datagram (UDP) on a port with name and the
+// peer's address, as long as the question at least.
+func serve(t testing.TB, s space, on, name string) {
 	t.Helper()
 	var l net.Listener
 	var u net.PacketConn
 	s.Do(t, func() (err error) {
-		if l, err = net.Listen("tcp", ":8080"); err != nil {
+		if l, err = net.Listen("tcp", on); err != nil {
 			return err
 		}
-		u, err = net.ListenPacket("udp", ":8080")
+		u, err = net.ListenPacket("udp", on)
 		return err
 	})
 	t.Cleanup(func() { l.Close(); u.Close() })
-	answer := func(peer net.Addr) []byte {
-		a := netip.MustParseAddrPort(peer.String()).Addr().Unmap()
-		return []byte(name + " " + a.String() + "\n")
+	answer := func(peer net.Addr, length int) []byte {
+		text := name + " " + netip.MustParseAddrPort(peer.String()).Addr().Unmap().String()
+		return []byte(text + strings.Repeat(" ", max(0, length-len(text)-1)) + "\n")
 	}
 	go func() {
 		for {
@@ -178,22 +180,23 @@ func serve(t testing.TB, s space, name string) {
 				defer c.Close()
 				r := bufio.NewReader(c)
 				for {
-					if _, err := r.ReadString('\n'); err != nil {
+					line, err := r.ReadString('\n')
+					if err != nil {
 						return
 					}
-					c.Write(answer(c.RemoteAddr()))
+					c.Write(answer(c.RemoteAddr(), len(line)))
 				}
 			}()
 		}
 	}()
 	go func() {
-		b := make([]byte, 1500)
+		b := make([]byte, 1<<16)
 		for {
-			_, peer, err := u.ReadFrom(b)
+			n, peer, err := u.ReadFrom(b)
 			if err != nil {
 				return
 			}
-			u.WriteTo(answer(peer), peer)
+			u.WriteTo(answer(peer, n), peer)
 		}
 	}()
 }
@@ -231,13 +234,17 @@ func (s space) dial(network string, to netip.AddrPort, src netip.AddrPort, timeo
 
 // say sends a line on an open connection and returns the answer.
 func say(c net.Conn, timeout time.Duration) (string, error) {
+	line, err := sayLine(c, "hello\n", timeout)
+	return strings.TrimSpace(line), err
+}
+
+// sayLine is say for a line of any length, with the answer as it came.
+func sayLine(c net.Conn, line string, timeout time.Duration) (string, error) {
 	c.SetDeadline(time.Now().Add(timeout))
-	if _, err := io.WriteString(c, "hello\n"); err != nil {
+	if _, err := io.WriteString(c, line); err != nil {
 		return "", err
 	}
-	b := make([]byte, 200)
-	n, err := c.Read(b)
-	return strings.TrimSpace(string(b[:n])), err
+	return bufio.NewReaderSize(c, 1<<16).ReadString('\n')
 }
 
 // outcome opens a connection, asks once and tells what came of it: "podA
@@ -318,8 +325,11 @@ func (a addressing) table(frontends ...*proxy.Frontend) *proxy.Table {
 // front makes a Frontend on port 80 (30080 for a node port).
 func (a addressing) front(kind proxy.Kind, network string, endpoints ...netip.Addr) *proxy.Frontend {
 	f := &proxy.Frontend{Key: proxy.Key{Kind: kind, Family: a.family, Protocol: snapshot.TCP, Port: 80}}
-	if network == "udp" {
+	switch network {
+	case "udp":
 		f.Protocol = snapshot.UDP
+	case "sctp":
+		f.Protocol = snapshot.SCTP
 	}
 	switch kind {
 	case proxy.ClusterIP:

@@ -1,17 +1,24 @@
 package nftables
 
 import (
-	"crypto/sha256"
-	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// layoutVersion names this shape of the tables in their comment. The hash that
-// follows it there covers every set and rule; the number is for people.
-const layoutVersion = 1
+// layoutVersion numbers the static part: the sets, maps, chains and rules, but
+// not what the sets and maps hold. Whoever changes that part raises it. A table
+// tells its version by the name of an empty chain, "layout-2", because the
+// kernel never changes the comment of a table that exists.
+const layoutVersion = 2
+
+// tableComment tells our tables from other tables of our name.
+const tableComment = "fairlead: Services of Kubernetes"
+
+// versionChain is the name of the chain that says which layout a table has.
+func versionChain() string { return "layout-" + strconv.Itoa(layoutVersion) }
 
 // layout makes every object of a table.
 type layout struct {
@@ -44,25 +51,6 @@ func (l layout) objects(s shape) objects {
 		}
 	}
 	return o
-}
-
-// comment is the table's comment: the version, and a hash over one of each
-// kind of object.
-func (l layout) comment() string {
-	s := shape{slots: [4]int{1, 1, 1, 1}, balances: map[balance]bool{}}
-	for _, v := range variants {
-		s.balances[balance{v, 1, 0}] = true
-		s.balances[balance{v, 1, 1}] = true
-	}
-	h := sha256.New()
-	o := l.objects(s)
-	for _, set := range o.sets {
-		fmt.Fprintln(h, set)
-	}
-	for _, c := range o.chains {
-		fmt.Fprintln(h, c)
-	}
-	return fmt.Sprintf("fairlead layout %d %x", layoutVersion, h.Sum(nil)[:8])
 }
 
 func (l layout) frontendKey(v variant) []field {
@@ -139,7 +127,7 @@ var (
 )
 
 func (l layout) fixedChains() []chain {
-	return slices.Concat(l.sourceChains(), l.natChains(), l.externalChains(variant{}),
+	return slices.Concat([]chain{{name: versionChain()}}, l.sourceChains(), l.natChains(), l.externalChains(variant{}),
 		l.externalChains(variant{nodePort: true}), l.filterChains(), l.masqueradeChains())
 }
 
@@ -156,7 +144,9 @@ func (l layout) natChains() []chain {
 	return []chain{
 		{chainServices, nil, []rule{
 			l.rule(vmap(mapExternal, daddr, proto, dport)),
+			l.rule(vmap(mapExternal, daddr, proto, dport)),
 			l.rule(in(setClusterIPs, daddr), goTo(chainCluster)),
+			l.rule(in(setNodePortIPs, daddr), vmap("np-"+mapExternal, proto, dport)),
 			l.rule(in(setNodePortIPs, daddr), vmap("np-"+mapExternal, proto, dport)),
 			l.rule(in(setVIPs, daddr), echoRequest(), redirect()),
 		}},
@@ -213,9 +203,16 @@ func (l layout) filterChains() []chain {
 			l.rule(in(setNodePortIPs, daddr), vmap("np-"+mapNoEndpoints, proto, dport)),
 		}},
 		{"filter-input", hookInput, []rule{l.rule(ctNew(), jump(chainNoService))}},
-		{"filter-forward", hookForward, []rule{l.rule(ctNew(), jump(chainNoService))}},
-		{"filter-output", hookOutput, []rule{l.rule(ctNew(), jump(chainNoService))}},
+		{"filter-forward", hookForward, []rule{l.rule(ctNew(), jump(chainNoService)), l.untranslated()}},
+		{"filter-output", hookOutput, []rule{l.rule(ctNew(), jump(chainNoService)), l.untranslated()}},
 	}
+}
+
+// untranslated drops what an endpoint of this node sends outside of its
+// connection's window: connection tracking does not translate it back, and a
+// client that sees the endpoint's own address answers with a reset.
+func (l layout) untranslated() rule {
+	return l.rule(ctInvalid(), in(setHairpin, saddr, saddr, proto, sport), drop())
 }
 
 func (l layout) masqueradeChains() []chain {
@@ -239,6 +236,9 @@ func (l layout) slotChain(v variant, i int) chain {
 	return c
 }
 
+// balanceChain spreads over slots. A packet that is in it while a transaction
+// replaces its rules can find the map of the old ones empty; it is dropped and
+// sent again.
 func (l layout) balanceChain(b balance) chain {
 	c := chain{name: b.String()}
 	targets := make([]string, b.n)
@@ -249,7 +249,7 @@ func (l layout) balanceChain(b balance) chain {
 			c.rules = append(c.rules, l.rule(in(b.affinity(i), b.client()...), goTo(targets[i])))
 		}
 	}
-	c.rules = append(c.rules, l.rule(spread(targets)))
+	c.rules = append(c.rules, l.rule(spread(targets)), l.rule(drop()))
 	return c
 }
 

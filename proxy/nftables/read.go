@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -55,10 +56,15 @@ func number(b []byte) uint32 {
 type held struct {
 	exists   bool
 	comment  string
+	flags    uint32 // such as "dormant", which takes a table out of force
 	sets     map[string]heldSet
 	chains   map[string]heldChain
 	elements []element // sorted; without those of dynamic sets
 }
+
+// ours tells whether an agent made the table, of this or another version, and
+// whether it is in force.
+func (h *held) ours() bool { return strings.HasPrefix(h.comment, "fairlead") && h.flags == 0 }
 
 // sound returns the elements of those sets that have the types that ours have:
 // an older layout, or somebody else's table of our name, may have others.
@@ -157,6 +163,7 @@ func (c *conn) readTable(ctx context.Context, f *family) (*held, error) {
 		func(m message) error {
 			h.exists = true
 			h.comment = parseComment(attribute(m.data, tableUserdata))
+			h.flags = number(attribute(m.data, unix.NFTA_TABLE_FLAGS))
 			return nil
 		})
 	if errors.Is(err, unix.ENOENT) {

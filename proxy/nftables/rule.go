@@ -49,10 +49,11 @@ const (
 	daddr
 	proto
 	dport
+	sport
 )
 
 func (s selector) text(f *family) string {
-	return [...]string{f.name + " saddr", f.name + " daddr", "meta l4proto", "th dport"}[s]
+	return [...]string{f.name + " saddr", f.name + " daddr", "meta l4proto", "th dport", "th sport"}[s]
 }
 
 // load puts the fields into consecutive registers.
@@ -69,6 +70,8 @@ func (r *rule) load(f *family, fields []selector) string {
 			p.Offset = f.daddr
 		case dport:
 			p.Base, p.Offset, p.Len = expr.PayloadBaseTransportHeader, 2, 2
+		case sport:
+			p.Base, p.Offset, p.Len = expr.PayloadBaseTransportHeader, 0, 2
 		case proto:
 			r.add(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg})
 			reg++
@@ -172,11 +175,13 @@ func compare(op expr.CmpOp, data []byte) *expr.Cmp {
 	return &expr.Cmp{Op: op, Register: reg0, Data: data}
 }
 
-func ctNew() part {
+func ctNew() part     { return ctState(expr.CtStateBitNEW, "new") }
+func ctInvalid() part { return ctState(expr.CtStateBitINVALID, "invalid") }
+
+func ctState(bit uint32, name string) part {
 	return func(_ *family, r *rule) string {
-		r.add(&expr.Ct{Key: expr.CtKeySTATE, Register: reg0}, masked(expr.CtStateBitNEW, 0),
-			compare(expr.CmpOpNeq, host(0)))
-		return "ct state new"
+		r.add(&expr.Ct{Key: expr.CtKeySTATE, Register: reg0}, masked(bit, 0), compare(expr.CmpOpNeq, host(0)))
+		return "ct state " + name
 	}
 }
 

@@ -54,9 +54,10 @@ func (h *held) shape() shape {
 // plan is what to write to one family's table.
 type plan struct {
 	*family
-	replace   bool // delete the table first, if it exists
-	create    bool // the table
-	comment   string
+	replace   bool    // delete the table first, if it exists
+	create    bool    // the table
+	swap      bool    // all rules, and of sets and chains those that differ
+	rules     []chain // those that get their rules anew when swapped
 	delSets   []string
 	delChains []string
 	addSets   []setSpec
@@ -72,29 +73,79 @@ func (p *plan) empty() bool {
 }
 
 func (p *plan) rebuilt() bool {
-	return p.replace || p.create || len(p.delSets)+len(p.delChains)+len(p.addSets)+len(p.addChains) > 0
+	return p.replace || p.create || p.swap || len(p.delSets)+len(p.delChains)+len(p.addSets)+len(p.addChains) > 0
 }
 
 // planFull compares what the kernel holds with what it shall hold, element by
-// element and rule by rule.
-func (l layout) planFull(h *held, t *proxy.Table, fronts []*placed) *plan {
-	p := &plan{family: l.family, comment: l.comment(), shape: l.needs(fronts)}
-	p.shape.merge(h.shape())
+// element and rule by rule. A table of ours with other rules, of another version
+// for example, gets ours in place of them and keeps what its maps hold; with
+// replace, and if it is not ours at all, it is made anew.
+func (l layout) planFull(h *held, t *proxy.Table, fronts []*placed, replace bool) *plan {
+	p := &plan{family: l.family, shape: l.needs(fronts)}
+	p.create = !h.exists
+	elems := l.render(t, fronts)
+	if !p.create {
+		p.shape.merge(h.shape())
+	}
 	want := l.objects(p.shape)
 	p.specs = specs(want)
-	elems := l.render(t, fronts)
-	p.create = !h.exists
-	p.replace = h.exists && (h.comment != p.comment || !p.adopt(h, want))
-	if p.replace || p.create {
+	adopted := !p.create && h.ours() && p.adopt(h, want)
+	p.replace = h.exists && !adopted && (replace || !h.ours())
+	switch {
+	case p.create || p.replace:
 		p.shape = l.needs(fronts)
 		want = l.objects(p.shape)
 		p.delSets, p.delChains = nil, nil
 		p.addSets, p.addChains, p.specs = want.sets, want.chains, specs(want)
 		p.delta = delta{add: elems}
 		return p
+	case !adopted:
+		p.swapFor(h, want)
 	}
-	p.delta = diffElements(h.elements, elems)
+	p.delta = diffElements(p.kept(h), elems)
 	return p
+}
+
+// swapFor plans want in place of the objects that the kernel holds. Sets and
+// maps of the same type stay, with what they hold.
+func (p *plan) swapFor(h *held, want objects) {
+	p.swap, p.rules = true, want.chains
+	p.addSets, p.addChains, p.delSets, p.delChains = nil, nil, nil, nil
+	for _, s := range want.sets {
+		if got, ok := h.sets[s.name]; !ok || got != s.held() {
+			p.addSets = append(p.addSets, s)
+		}
+	}
+	for name, got := range h.sets {
+		if s, ok := p.specs[name]; !ok || got != s.held() {
+			p.delSets = append(p.delSets, name)
+		}
+	}
+	hooks := map[string]hook{}
+	for _, c := range want.chains {
+		hooks[c.name] = c.held().hook
+		if got, ok := h.chains[c.name]; !ok || got.hook != c.held().hook {
+			p.addChains = append(p.addChains, chain{name: c.name, hook: c.hook})
+		}
+	}
+	for name, got := range h.chains {
+		if hk, ok := hooks[name]; !ok || got.hook != hk {
+			p.delChains = append(p.delChains, name)
+		}
+	}
+	slices.Sort(p.delSets)
+	slices.Sort(p.delChains)
+}
+
+// kept are the elements that h holds in sets that stay.
+func (p *plan) kept(h *held) []element {
+	if !p.swap {
+		return h.elements
+	}
+	return slices.DeleteFunc(slices.Clone(h.elements), func(e element) bool {
+		s, ok := p.specs[e.set]
+		return !ok || h.sets[e.set] != s.held()
+	})
 }
 
 func specs(o objects) map[string]setSpec {

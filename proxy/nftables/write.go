@@ -9,22 +9,40 @@ import (
 // It tells whether there was anything.
 func (p *plan) write(b *batch) bool {
 	before := len(b.requests)
+	if p.swap {
+		p.writeSwap(b)
+		return true
+	}
 	if p.replace {
 		b.deleteTable(p.family)
 	}
 	if p.replace || p.create {
-		b.addTable(p.family, p.comment)
+		b.addTable(p.family, tableComment)
 	}
 	if !p.grown {
 		b.addObjects(p.family, objects{p.addSets, p.addChains})
 	}
 	p.writeElements(b, unix.NFT_MSG_DELSETELEM, p.delta.del)
 	p.writeElements(b, unix.NFT_MSG_NEWSETELEM, p.delta.add)
+	b.deleteRules(p.family, p.delChains)
 	b.deleteChains(p.family, p.delChains)
 	for _, name := range p.delSets {
 		b.deleteSet(p.family, name)
 	}
 	return len(b.requests) > before
+}
+
+// writeSwap takes out all rules first, so that nothing refers to what goes.
+func (p *plan) writeSwap(b *batch) {
+	b.deleteRules(p.family, []string{""})
+	p.writeElements(b, unix.NFT_MSG_DELSETELEM, p.delta.del)
+	for _, name := range p.delSets {
+		b.deleteSet(p.family, name)
+	}
+	b.deleteChains(p.family, p.delChains)
+	b.addObjects(p.family, objects{p.addSets, p.addChains})
+	b.addRules(p.family, p.rules)
+	p.writeElements(b, unix.NFT_MSG_NEWSETELEM, p.delta.add)
 }
 
 func (b *batch) addObjects(f *family, o objects) {
@@ -34,7 +52,11 @@ func (b *batch) addObjects(f *family, o objects) {
 	for _, c := range o.chains {
 		b.addChain(f, c)
 	}
-	for _, c := range o.chains {
+	b.addRules(f, o.chains)
+}
+
+func (b *batch) addRules(f *family, chains []chain) {
+	for _, c := range chains {
 		for _, r := range c.rules {
 			b.addRule(f, c.name, r)
 		}
@@ -62,7 +84,7 @@ func (p *plan) writeElements(b *batch, msg uint16, elems []element) {
 // the rules of one generation and follows an element of the next into a new
 // chain finds it empty.
 func (p *plan) grow(b *batch) bool {
-	if p.create || p.replace || len(p.addSets)+len(p.addChains) == 0 {
+	if p.create || p.replace || p.swap || len(p.addSets)+len(p.addChains) == 0 {
 		return false
 	}
 	b.addObjects(p.family, objects{p.addSets, p.addChains})
