@@ -2,12 +2,12 @@ package l2
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -48,50 +48,124 @@ type Links interface {
 }
 
 // Holder holds claims on the node's links. Its methods are called by one
-// goroutine; the announcements that follow a take-over are sent by Run.
+// goroutine, but for Findings; Run speaks and listens on the links.
 type Holder struct {
-	links    Links
-	log      *slog.Logger
-	held     map[Claim]lease
-	adopted  bool
-	takeover chan taken
+	// Changed, if given before Run, is called when there are other Findings, or
+	// when a claim may be held that had to wait. It must not call the Holder.
+	Changed func()
+	Metrics *Metrics // New makes some that nobody sees
+
+	links   Links
+	log     *slog.Logger
+	lease   time.Duration
+	held    map[Claim]lease
+	adopted bool
+	poke    chan struct{} // wakes Run
+
+	mu       sync.Mutex
+	detector *detector
+	bursts   map[Claim]*burst
+	ports    map[string]netlink.Link // by name, as the last Sync saw them
 }
 
 // lease is what the kernel was told of one claim.
 type lease struct {
 	link    int // index
+	mac     string
 	renewed time.Time
-}
-
-// taken asks Run to announce one claim.
-type taken struct {
-	Claim
-	link netlink.Link
 }
 
 // New makes a Holder. It starts nothing.
 func New(links Links, log *slog.Logger) *Holder {
-	return &Holder{links: links, log: log, held: map[Claim]lease{}, takeover: make(chan taken, 4096)}
+	return &Holder{
+		links: links, log: log, Metrics: NewMetrics(nil), lease: Lease, held: map[Claim]lease{}, poke: make(chan struct{}, 1),
+		detector: newDetector(), bursts: map[Claim]*burst{}, ports: map[string]netlink.Link{},
+	}
 }
 
-// Sync makes the kernel hold exactly want: what is not wanted is withdrawn
-// first; what is held already is renewed; what is new is taken over and then
-// announced. Leases that an earlier process left are adopted at the first call.
-// It returns what is held now, also with an error (all errors joined).
+// Know takes in what the cluster knows. Without it every claim is held at once.
+func (h *Holder) Know(k Known) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.detector.know(k)
+}
+
+// Findings returns what is to be told of addresses on the network, sorted.
+func (h *Holder) Findings() []Finding {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.detector.findings()
+}
+
+// Sync makes the kernel hold want, but for the addresses that are still being
+// probed or that a foreign host has: what is not wanted is withdrawn first; what
+// is held already is renewed; what is new is taken over and then announced.
+// Leases that an earlier process left are adopted at the first call. It returns
+// what is held now, also with an error (all errors joined).
 func (h *Holder) Sync(want []Claim) ([]Claim, error) {
-	var errs []error
 	if _, err := h.Adopt(); err != nil {
 		return nil, err
 	}
+	h.look(want)
+	h.mu.Lock()
+	want = h.detector.want(want, h.holds(), time.Now())
+	h.mu.Unlock()
+	wanted := map[Claim]bool{}
+	for _, c := range want {
+		wanted[c] = true
+	}
+	var errs []error
 	for c := range h.held {
-		if _, ok := slices.BinarySearchFunc(want, c, Claim.compare); !ok {
+		if !wanted[c] {
 			errs = append(errs, h.withdraw(c))
 		}
 	}
 	for _, c := range want {
 		errs = append(errs, h.hold(c))
 	}
+	h.wake()
 	return h.Held(), errors.Join(errs...)
+}
+
+// look finds the links, and follows those that have another name now.
+func (h *Holder) look(want []Claim) {
+	ports := map[string]netlink.Link{}
+	find := func(link netlink.Link, err error) string {
+		if err != nil {
+			return ""
+		}
+		ports[link.Attrs().Name] = link
+		return link.Attrs().Name
+	}
+	names := map[int]string{}
+	for c, l := range h.held {
+		name, known := names[l.link]
+		if !known {
+			name = find(h.links.LinkByIndex(l.link))
+			names[l.link] = name
+		}
+		if name != "" && name != c.Link {
+			delete(h.held, c)
+			h.held[Claim{c.Addr, name}] = l
+		}
+	}
+	for _, c := range want {
+		if _, known := ports[c.Link]; !known {
+			find(h.links.LinkByName(c.Link))
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ports = ports
+}
+
+// holds returns which addresses are held.
+func (h *Holder) holds() func(netip.Addr) bool {
+	held := map[netip.Addr]bool{}
+	for c := range h.held {
+		held[c.Addr] = true
+	}
+	return func(a netip.Addr) bool { return held[a] }
 }
 
 // Held returns the claims that the kernel was last told to hold, sorted.
@@ -110,39 +184,42 @@ func (h *Holder) Adopt() ([]Claim, error) {
 	if h.adopted {
 		return h.Held(), nil
 	}
-	found, err := leases(h.links)
+	all, err := leases(h.links)
 	if err != nil {
 		return nil, err
 	}
 	h.adopted = true
-	for _, f := range found {
-		h.held[f.Claim] = lease{link: f.link.Attrs().Index}
+	for _, f := range all {
+		h.held[f.Claim] = lease{link: f.link.Attrs().Index, mac: f.link.Attrs().HardwareAddr.String()}
 		h.log.Info("adopted a held address", "vip", f.Addr, "link", f.Link)
 	}
 	return h.Held(), nil
 }
 
 func (h *Holder) hold(c Claim) error {
-	link, err := h.links.LinkByName(c.Link)
-	if err != nil {
+	link := h.ports[c.Link]
+	if link == nil {
 		delete(h.held, c)
-		return fmt.Errorf("announce %s on %s: %w", c.Addr, c.Link, err)
+		return fmt.Errorf("announce %s on %s: there is no such link", c.Addr, c.Link)
 	}
-	index, now := link.Attrs().Index, time.Now()
+	at, now := link.Attrs(), time.Now()
 	was, held := h.held[c]
-	held = held && was.link == index
-	if held && now.Sub(was.renewed) < Renew/2 {
+	held = held && was.link == at.Index
+	same := held && was.mac == at.HardwareAddr.String()
+	if same {
+		h.confirm(c)
+	}
+	if same && now.Sub(was.renewed) < Renew/2 {
 		return nil
 	}
-	if err := h.links.AddrReplace(link, leased(c.Addr, index)); err != nil {
+	if err := h.links.AddrReplace(link, leased(c.Addr, at.Index, h.lease)); err != nil {
 		return fmt.Errorf("announce %s on %s: %w", c.Addr, c.Link, err)
 	}
-	h.held[c] = lease{link: index, renewed: now}
-	if held {
-		return nil
+	h.held[c] = lease{link: at.Index, mac: at.HardwareAddr.String(), renewed: now}
+	if !same {
+		h.log.Info("announcing", "vip", c.Addr, "link", c.Link, "mac", at.HardwareAddr.String())
+		h.announce(c)
 	}
-	h.log.Info("announcing", "vip", c.Addr, "link", c.Link, "mac", link.Attrs().HardwareAddr.String())
-	h.announce(taken{c, link})
 	return nil
 }
 
@@ -150,44 +227,41 @@ func (h *Holder) hold(c Claim) error {
 // partition of the network has healed, hosts may believe the node that has lost
 // the address since.
 func (h *Holder) Again() {
-	for c, l := range h.held {
-		link, err := h.links.LinkByIndex(l.link)
-		if err != nil {
-			continue // gone, and the claim with the next Sync
-		}
-		h.announce(taken{c, link})
+	for c := range h.held {
+		h.announce(c)
 	}
-}
-
-func (h *Holder) announce(t taken) {
-	select {
-	case h.takeover <- t:
-	default: // Run is behind by thousands; the kernel answers all the same
-	}
+	h.wake()
 }
 
 func (h *Holder) withdraw(c Claim) error {
 	index := h.held[c].link
 	link, err := h.links.LinkByIndex(index)
 	if err == nil {
-		err = h.links.AddrDel(link, leased(c.Addr, index))
+		err = h.links.AddrDel(link, leased(c.Addr, index, h.lease))
 	}
 	var gone netlink.LinkNotFoundError
 	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) && !errors.As(err, &gone) {
 		return fmt.Errorf("withdraw %s from %s: %w", c.Addr, c.Link, err)
 	}
 	delete(h.held, c)
+	h.silence(c)
 	h.log.Info("withdrawn", "vip", c.Addr, "link", c.Link)
 	return nil
 }
 
+// found is a claim on a link that is there.
+type found struct {
+	Claim
+	link netlink.Link
+}
+
 // leases finds every address of ours on the links of this network namespace.
-func leases(links Links) ([]taken, error) {
+func leases(links Links) ([]found, error) {
 	addrs, err := links.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
-	var out []taken
+	var out []found
 	for _, a := range addrs {
 		if !IsLease(a) {
 			continue
@@ -197,7 +271,7 @@ func leases(links Links) ([]taken, error) {
 			continue // gone in between, and its addresses with it
 		}
 		ip, _ := netip.AddrFromSlice(a.IP)
-		out = append(out, taken{Claim{ip.Unmap(), link.Attrs().Name}, link})
+		out = append(out, found{Claim{ip.Unmap(), link.Attrs().Name}, link})
 	}
 	return out, nil
 }
@@ -205,52 +279,15 @@ func leases(links Links) ([]taken, error) {
 // Cleanup removes every address of ours, whoever put it there, and returns how
 // many there were.
 func Cleanup(links Links) (int, error) {
-	found, err := leases(links)
+	all, err := leases(links)
 	if err != nil {
 		return 0, err
 	}
 	var errs []error
-	for _, f := range found {
-		if err := links.AddrDel(f.link, leased(f.Addr, f.link.Attrs().Index)); err != nil {
+	for _, f := range all {
+		if err := links.AddrDel(f.link, leased(f.Addr, f.link.Attrs().Index, Lease)); err != nil {
 			errs = append(errs, fmt.Errorf("withdraw %s from %s: %w", f.Addr, f.Link, err))
 		}
 	}
-	return len(found), errors.Join(errs...)
-}
-
-// Run announces what Sync takes over, until ctx ends: at once, and three more
-// times over two seconds.
-func (h *Holder) Run(ctx context.Context) {
-	again := time.NewTicker(500 * time.Millisecond)
-	defer again.Stop()
-	left := map[Claim]*burst{}
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case t := <-h.takeover:
-			left[t.Claim] = &burst{link: t.link, times: 4}
-			h.say(left, t.Claim)
-		case <-again.C:
-			for c := range left {
-				h.say(left, c)
-			}
-		}
-	}
-}
-
-// burst is the announcements of one claim that are still to be sent.
-type burst struct {
-	link  netlink.Link
-	times int
-}
-
-func (h *Holder) say(left map[Claim]*burst, c Claim) {
-	b := left[c]
-	if err := Gratuitous(b.link, c.Addr); err != nil {
-		h.log.Warn("gratuitous announcement failed", "vip", c.Addr, "link", c.Link, "error", err)
-	}
-	if b.times--; b.times <= 0 {
-		delete(left, c)
-	}
+	return len(all), errors.Join(errs...)
 }

@@ -162,43 +162,34 @@ func TestSyncRepairsAndGoesOn(t *testing.T) {
 }
 
 // A client that believes another MAC learns the new one at once.
-func TestGratuitousMovesNeighbours(t *testing.T) {
+func TestTakeOverMovesNeighbours(t *testing.T) {
 	l := newLAN(t)
+	h := l.holder()
+	l.run(t, h)
 	for _, vip := range []netip.Addr{vip4, vip6} {
 		l.client.Run(t, "ip", "neigh", "replace", vip.String(), "lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "stale")
-		link, err := l.links.LinkByName("eth0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		l.node.Do(t, func() error { return Gratuitous(link, vip) })
+	}
+	l.sync(t, h, on4, on6)
+	for _, vip := range []netip.Addr{vip4, vip6} {
 		nstest.Eventually(t, vip.String()+" moves in the client's neighbour table", func() bool {
 			return strings.Contains(l.client.Run(t, "ip", "neigh", "show", vip.String()), l.mac)
 		})
 	}
 }
 
-// Taking a VIP over is announced four times; renewing it is not.
-func TestRunAnnouncesTakeOvers(t *testing.T) {
-	l := newLAN(t)
-	h := l.holder()
-	l.sync(t, h, on4)
-	h.held[on4] = lease{link: h.held[on4].link}
-	l.sync(t, h, on4)
-	if n := len(h.takeover); n != 1 {
-		t.Fatalf("%d take-overs, want 1", n)
-	}
-	l.client.Run(t, "ip", "neigh", "replace", vip4.String(), "lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "stale")
+// run runs h until the test ends.
+func (l lan) run(t *testing.T, h *Holder) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		l.node.Do(t, func() error { h.Run(ctx); return nil })
 	}()
-	nstest.Eventually(t, "the client learns the MAC", func() bool {
-		return strings.Contains(l.client.Run(t, "ip", "neigh", "show", vip4.String()), l.mac)
+	t.Cleanup(func() {
+		cancel()
+		<-done
 	})
-	cancel()
-	<-done
 }
 
 // After a partition healed, the owner says again what it holds.
@@ -206,10 +197,9 @@ func TestAgainAnnouncesWhatIsHeld(t *testing.T) {
 	l := newLAN(t)
 	h := l.holder()
 	l.sync(t, h, on4, on6)
-	<-h.takeover
-	<-h.takeover
+	clear(h.bursts)
 	h.Again()
-	if n := len(h.takeover); n != 2 {
+	if n := len(h.bursts); n != 2 {
 		t.Errorf("%d announcements are due, want 2", n)
 	}
 }

@@ -22,8 +22,8 @@ const Renew = 5 * time.Second
 
 // leased returns vip as it is put on a link: a host address, deprecated (never
 // chosen as a source), without a prefix route, without duplicate address
-// detection, gone after Lease.
-func leased(vip netip.Addr, link int) *netlink.Addr {
+// detection, gone after lifetime.
+func leased(vip netip.Addr, link int, lifetime time.Duration) *netlink.Addr {
 	flags := unix.IFA_F_NOPREFIXROUTE
 	if vip.Is6() {
 		flags |= unix.IFA_F_NODAD
@@ -33,7 +33,7 @@ func leased(vip netip.Addr, link int) *netlink.Addr {
 		IPNet:     &net.IPNet{IP: vip.AsSlice(), Mask: net.CIDRMask(bits, bits)},
 		LinkIndex: link,
 		Flags:     flags,
-		ValidLft:  int(Lease / time.Second),
+		ValidLft:  int(lifetime / time.Second),
 	}
 }
 

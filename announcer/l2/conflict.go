@@ -1,0 +1,278 @@
+package l2
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// The times of address conflict detection.
+const (
+	// Probes are sent for an address, ProbeEvery apart; it is free if nobody has
+	// claimed it ProbeEvery after the last.
+	Probes     = 3
+	ProbeEvery = 200 * time.Millisecond
+	// ProbeAgain is how long an address in conflict is left alone.
+	ProbeAgain = 45 * time.Second
+	// DefendEvery is the shortest time between two defences of an address: RFC
+	// 5227 section 2.4, DEFEND_INTERVAL.
+	DefendEvery = 10 * time.Second
+	// CalmAfter is how long nobody else has to claim an announced address for the
+	// dispute to be over.
+	CalmAfter = 60 * time.Second
+)
+
+// Record is what the cluster knows of an address.
+type Record struct {
+	UID      string // of this assignment
+	Probed   bool
+	Conflict string // MAC
+}
+
+// Known is what a Holder has to know beside the claims.
+type Known struct {
+	Records map[netip.Addr]Record
+	Ours    map[string]bool // the MACs of the cluster's nodes
+	// Disputed are the addresses that are recorded to be in conflict, on the links
+	// on which this node would announce them: it is to ask again.
+	Disputed []Claim
+}
+
+// Finding is what this node learnt of an address and its record does not say, or
+// what goes on.
+type Finding struct {
+	Addr     netip.Addr
+	UID      string    // of the record for which it was found
+	ProbedAt time.Time // zero: not probed by this node
+	Conflict string    // MAC of the host that has the address; it is not announced
+	Claimant string    // MAC of a host that claims it while it is announced
+}
+
+// phase is how far an address is.
+type phase uint8
+
+const (
+	probing phase = iota
+	free          // to be announced
+	taken         // by a foreign host
+)
+
+// contest is the state of one address.
+type contest struct {
+	uid      string
+	phase    phase
+	links    []string
+	held     bool      // the kernel answers for it here
+	sent     int       // probes
+	due      time.Time // of the next probe, the verdict or the next round; zero: none
+	probedAt time.Time // end of the last round
+	conflict string    // MAC
+
+	defended  time.Time
+	contested time.Time // last foreign claim while held
+	claimant  string    // who claimed after a defence
+}
+
+// detector is address conflict detection (RFC 5227; RFC 4862 section 5.4 for
+// IPv6) for all addresses of a node, without clock and sockets.
+type detector struct {
+	known Known
+	of    map[netip.Addr]*contest
+	news  bool // findings or what may be announced changed
+
+	conflicts, defences int // so far
+}
+
+func newDetector() *detector { return &detector{of: map[netip.Addr]*contest{}} }
+
+// know takes in what the cluster knows. A conflict with a host that turns out to
+// be ours is none.
+func (d *detector) know(k Known) {
+	d.known = k
+	for _, c := range d.of {
+		if k.Ours[c.conflict] {
+			c.conflict, c.phase, c.due, d.news = "", free, time.Time{}, true
+		}
+		if k.Ours[c.claimant] {
+			c.claimant, d.news = "", true
+		}
+	}
+}
+
+// want takes in what is to be announced and returns what may be: not what is
+// still being probed, nor what somebody else has. An address that is held
+// already, or is recorded as probed, is not held up.
+func (d *detector) want(claims []Claim, held func(netip.Addr) bool, now time.Time) []Claim {
+	links := byAddr(claims)
+	disputed := byAddr(d.known.Disputed)
+	for addr := range d.of {
+		if links[addr] == nil && disputed[addr] == nil {
+			delete(d.of, addr)
+		}
+	}
+	for addr, on := range disputed {
+		c := d.contest(addr, false, now)
+		if c.phase == free && (c.held || c.probedAt.IsZero()) {
+			c.phase, c.conflict, c.due = taken, d.known.Records[addr].Conflict, now
+		}
+		c.links, c.held = on, false
+	}
+	for addr, on := range links {
+		c := d.contest(addr, held(addr), now)
+		c.links, c.held = on, c.phase == free || held(addr)
+	}
+	return slices.DeleteFunc(slices.Clone(claims), func(c Claim) bool { return !d.of[c.Addr].held })
+}
+
+func byAddr(claims []Claim) map[netip.Addr][]string {
+	out := map[netip.Addr][]string{}
+	for _, c := range claims {
+		out[c.Addr] = append(out[c.Addr], c.Link)
+	}
+	return out
+}
+
+// contest returns the state of addr in its present assignment.
+func (d *detector) contest(addr netip.Addr, held bool, now time.Time) *contest {
+	record, known := d.known.Records[addr]
+	c := d.of[addr]
+	if c == nil || known && c.uid != record.UID && c.uid != "" {
+		c = &contest{phase: free}
+		d.of[addr] = c
+	}
+	if known && c.uid == "" {
+		c.uid = record.UID
+		if !record.Probed {
+			c.phase, c.due = probing, now
+		}
+	}
+	settled := known && record.Probed && record.Conflict == "" && c.phase == probing // by another node
+	if settled || held && c.phase == taken {
+		c.phase, c.due, c.conflict = free, time.Time{}, ""
+	}
+	return c
+}
+
+// action is one thing to send on one link.
+type action struct {
+	Claim
+	defend bool // else: probe
+}
+
+// tick does what is due at now, and returns what to send, at most a number of
+// addresses' at a time.
+func (d *detector) tick(now time.Time, most int) (out []action) {
+	for addr, c := range d.of {
+		if !c.contested.IsZero() && now.Sub(c.contested) >= CalmAfter {
+			d.news = d.news || c.claimant != ""
+			c.contested, c.claimant = time.Time{}, ""
+		}
+		if c.due.IsZero() || now.Before(c.due) || most <= 0 {
+			continue
+		}
+		if c.phase == taken {
+			c.phase, c.sent = probing, 0
+		}
+		if c.sent == Probes {
+			c.phase, c.due, c.sent, c.conflict, c.probedAt, d.news = free, time.Time{}, 0, "", now, true
+			continue
+		}
+		for _, l := range c.links {
+			out = append(out, action{Claim: Claim{addr, l}})
+		}
+		c.sent, c.due = c.sent+1, now.Add(ProbeEvery)
+		most--
+	}
+	slices.SortFunc(out, func(a, b action) int { return a.Claim.compare(b.Claim) })
+	return out
+}
+
+// heard takes in what was heard on a link, and returns how to answer it.
+func (d *detector) heard(link string, w word, now time.Time) []action {
+	c := d.of[w.addr]
+	if c == nil || d.known.Ours[w.mac] || !slices.Contains(c.links, link) {
+		return nil
+	}
+	switch {
+	case c.held && !w.probe: // the kernel answers probes
+		return d.defend(c, w, now)
+	case c.phase == probing && !c.held:
+		if c.conflict == "" {
+			d.conflicts++
+		}
+		c.phase, c.due, c.conflict, c.probedAt, d.news = taken, now.Add(ProbeAgain), w.mac, now, true
+	}
+	return nil
+}
+
+// defend answers a foreign claim to an address that is announced here: RFC 5227
+// section 2.4 (c), because an address that a Service holds has nowhere to go.
+func (d *detector) defend(c *contest, w word, now time.Time) (out []action) {
+	if c.contested.IsZero() {
+		d.conflicts++
+	}
+	c.contested = now
+	if !c.defended.IsZero() && now.Sub(c.defended) < CalmAfter && c.claimant == "" {
+		c.claimant, d.news = w.mac, true
+	}
+	if !c.defended.IsZero() && now.Sub(c.defended) < DefendEvery {
+		return nil
+	}
+	c.defended = now
+	d.defences++
+	for _, l := range c.links {
+		out = append(out, action{Claim: Claim{w.addr, l}, defend: true})
+	}
+	return out
+}
+
+// frozen forgets probes under way: nothing was heard while this process stood
+// still.
+func (d *detector) frozen(now time.Time) {
+	for _, c := range d.of {
+		if c.phase == probing {
+			c.sent, c.due = 0, now
+		}
+	}
+}
+
+// watched lists what is to be heard of on each link.
+func (d *detector) watched() map[string][]netip.Addr {
+	out := map[string][]netip.Addr{}
+	for addr, c := range d.of {
+		if c.phase != taken {
+			for _, l := range c.links {
+				out[l] = append(out[l], addr)
+			}
+		}
+	}
+	return out
+}
+
+// busy tells whether a probe is under way.
+func (d *detector) busy() bool {
+	for _, c := range d.of {
+		if c.phase == probing {
+			return true
+		}
+	}
+	return false
+}
+
+// findings returns, sorted, what is to be told: probes and conflicts that the
+// record does not say yet, and claims by others.
+func (d *detector) findings() []Finding {
+	var out []Finding
+	for addr, c := range d.of {
+		record := d.known.Records[addr]
+		f := Finding{Addr: addr, UID: c.uid, Claimant: c.claimant}
+		if unsaid := !c.probedAt.IsZero() && (!record.Probed || record.Conflict != c.conflict); unsaid && c.uid == record.UID {
+			f.ProbedAt, f.Conflict = c.probedAt, c.conflict
+		}
+		if c.uid != "" && (f.Claimant != "" || !f.ProbedAt.IsZero()) {
+			out = append(out, f)
+		}
+	}
+	slices.SortFunc(out, func(a, b Finding) int { return a.Addr.Compare(b.Addr) })
+	return out
+}

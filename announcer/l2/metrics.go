@@ -1,0 +1,37 @@
+package l2
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// Metrics count what is said and heard on the links.
+type Metrics struct {
+	sent      *prometheus.CounterVec
+	conflicts prometheus.Counter
+	defences  prometheus.Counter
+	frames    *prometheus.CounterVec
+	disputed  prometheus.Gauge
+}
+
+// NewMetrics makes Metrics and registers them; with a nil reg nobody sees them.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		sent: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "fairlead_l2_frames_sent_total", Help: "Frames sent on links, by protocol (arp, ndp) and kind (announcement, probe).",
+		}, []string{"protocol", "kind"}),
+		conflicts: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "fairlead_l2_conflicts_total", Help: "Times that a foreign host was found to have or claim an address of ours.",
+		}),
+		defences: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "fairlead_l2_defences_total", Help: "Times that an announced address was said anew because a foreign host claimed it.",
+		}),
+		frames: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "fairlead_l2_frames_received_total", Help: "Frames that the kernel's filter let through, by what they are (claim: of an address that is watched; other; late: from before this process woke up).",
+		}, []string{"kind"}),
+		disputed: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "fairlead_l2_conflicting_addresses", Help: "Addresses of this node that a foreign host has or claims now.",
+		}),
+	}
+	if reg != nil {
+		reg.MustRegister(m.sent, m.conflicts, m.defences, m.frames, m.disputed)
+	}
+	return m
+}

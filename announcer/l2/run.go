@@ -1,0 +1,244 @@
+package l2
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+const (
+	// burstTimes and burstEvery: at once, and three more times over two seconds.
+	burstTimes = 4
+	burstEvery = 2 * time.Second / 3
+	// busyEvery and idleEvery are how often Run looks at the links, with
+	// something under way and without.
+	busyEvery, idleEvery = 50 * time.Millisecond, 250 * time.Millisecond
+	// frozenAfter is how long Run has to stand still to notice.
+	frozenAfter = time.Second
+	// mostAddresses is how many addresses are probed or announced at a look.
+	mostAddresses = 500
+)
+
+// burst is the announcements of one claim that are still to be sent.
+type burst struct {
+	times int
+	due   time.Time
+	stale bool // since this process stood still, Sync has not confirmed the claim
+}
+
+func (h *Holder) announce(c Claim) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.bursts[c] = &burst{times: burstTimes, due: time.Now()}
+}
+
+func (h *Holder) confirm(c Claim) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if b := h.bursts[c]; b != nil {
+		b.stale = false
+	}
+}
+
+func (h *Holder) silence(c Claim) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.bursts, c)
+}
+
+func (h *Holder) wake() {
+	select {
+	case h.poke <- struct{}{}:
+	default:
+	}
+}
+
+// Run speaks and listens on the links until ctx ends: it announces what Sync
+// takes over, probes what is to be probed, and defends what is held. It has to
+// be called in the network namespace of the links.
+func (h *Holder) Run(ctx context.Context) {
+	r := &runner{Holder: h, stations: map[string]*station{}, failed: map[string]string{}, last: time.Now()}
+	defer r.close()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.poke:
+		case <-timer.C:
+		}
+		timer.Reset(r.look(time.Now()))
+	}
+}
+
+// runner is what Run keeps.
+type runner struct {
+	*Holder
+	stations map[string]*station
+	failed   map[string]string // what was last logged, by link
+	last     time.Time
+	counted  struct{ conflicts, defences int }
+}
+
+// look does what is due on the links, and returns when to look again.
+func (r *runner) look(now time.Time) time.Duration {
+	frozen := now.Sub(r.last) >= frozenAfter
+	r.last = now
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if frozen {
+		r.log.Warn("this process stood still: what was heard meanwhile is dropped")
+		r.detector.frozen(now)
+		for _, b := range r.bursts {
+			b.stale = true
+		}
+	}
+	r.tune()
+	acts := r.listen(frozen, now)
+	r.act(append(acts, r.detector.tick(now, mostAddresses)...))
+	r.say(now)
+	r.count()
+	if r.detector.news && r.Changed != nil {
+		r.Changed()
+	}
+	r.detector.news = false
+	if len(r.bursts) > 0 || r.detector.busy() {
+		return busyEvery
+	}
+	return idleEvery
+}
+
+// tune has a station on each link on which there is something to hear.
+func (r *runner) tune() {
+	watched := r.detector.watched()
+	for name, s := range r.stations {
+		if len(watched[name]) == 0 || r.ports[name] == nil {
+			s.close()
+			delete(r.stations, name)
+		}
+	}
+	for name, addrs := range watched {
+		link := r.ports[name]
+		if link == nil {
+			continue // the next Sync says so
+		}
+		if r.stations[name] == nil {
+			r.stations[name] = &station{}
+		}
+		slices.SortFunc(addrs, netip.Addr.Compare)
+		r.tell(name, r.stations[name].tune(link, addrs))
+	}
+}
+
+// tell logs an error of a link, once as long as it stays the same.
+func (r *runner) tell(link string, err error) {
+	if err == nil {
+		delete(r.failed, link)
+		return
+	}
+	if r.failed[link] != err.Error() {
+		r.failed[link] = err.Error()
+		r.log.Warn("cannot speak or listen on a link", "link", link, "error", err)
+	}
+}
+
+// listen takes in what came, or drops all of it.
+func (r *runner) listen(drop bool, now time.Time) (acts []action) {
+	for name, s := range r.stations {
+		most := mostFrames
+		if drop {
+			most = 1 << 20 // all that the sockets hold
+		}
+		_, err := s.listen(most, func(frame []byte) {
+			w, ok := parse(frame)
+			switch {
+			case drop:
+				r.Metrics.frames.WithLabelValues("late").Inc()
+			case !ok || r.detector.of[w.addr] == nil:
+				r.Metrics.frames.WithLabelValues("other").Inc()
+			default:
+				r.Metrics.frames.WithLabelValues("claim").Inc()
+				acts = append(acts, r.detector.heard(name, w, now)...)
+			}
+		})
+		if err != nil { // the link went down, or away
+			s.close()
+			delete(r.stations, name)
+		}
+	}
+	return acts
+}
+
+func (r *runner) act(acts []action) {
+	for _, a := range acts {
+		s := r.stations[a.Link]
+		if s == nil {
+			continue
+		}
+		if a.defend {
+			r.log.Warn("a foreign host claims an announced address: announcing again", "vip", a.Addr, "link", a.Link)
+			r.send(s, a.Claim, "announcement", gratuitousFrames)
+		} else {
+			r.send(s, a.Claim, "probe", probeFrames)
+		}
+	}
+}
+
+// say sends the announcements that are due.
+func (r *runner) say(now time.Time) {
+	most := mostAddresses
+	for c, b := range r.bursts {
+		s := r.stations[c.Link]
+		if b.stale || s == nil || now.Before(b.due) || most == 0 {
+			continue
+		}
+		most--
+		r.send(s, c, "announcement", gratuitousFrames)
+		b.times, b.due = b.times-1, now.Add(burstEvery)
+		if b.times == 0 {
+			delete(r.bursts, c)
+		}
+	}
+}
+
+func (r *runner) count() {
+	d := r.detector
+	r.Metrics.conflicts.Add(float64(d.conflicts - r.counted.conflicts))
+	r.Metrics.defences.Add(float64(d.defences - r.counted.defences))
+	r.counted.conflicts, r.counted.defences = d.conflicts, d.defences
+	disputed := 0
+	for _, c := range d.of {
+		if c.conflict != "" || c.claimant != "" {
+			disputed++
+		}
+	}
+	r.Metrics.disputed.Set(float64(disputed))
+}
+
+func (r *runner) close() {
+	for _, s := range r.stations {
+		s.close()
+	}
+}
+
+// send sends the frames that make builds for a claim.
+func (r *runner) send(s *station, c Claim, kind string, build func(net.HardwareAddr, netip.Addr) ([][]byte, error)) {
+	frames, err := build(s.mac, c.Addr)
+	if err == nil {
+		err = s.send(c.Addr, frames)
+	}
+	r.tell(c.Link, err)
+	if err == nil {
+		r.Metrics.sent.WithLabelValues(protocol(c.Addr), kind).Add(float64(len(frames)))
+	}
+}
+
+func protocol(a netip.Addr) string {
+	if a.Is4() {
+		return "arp"
+	}
+	return "ndp"
+}

@@ -1,0 +1,175 @@
+package l2
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/mdlayher/ndp"
+	"github.com/mdlayher/packet"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// mostFrames is how many frames of one socket are read at a time: whoever claims
+// our addresses a thousand times a second is heard often enough.
+const mostFrames = 256
+
+// station is this process on one link: a socket for ARP and one for NDP, each
+// open while there is something to be heard or said.
+type station struct {
+	index    int
+	mac      net.HardwareAddr
+	arp, ndp *ear
+}
+
+// ear is a socket that hears what its filter lets through.
+type ear struct {
+	conn   *packet.Conn
+	v6     bool
+	addrs  []netip.Addr // sorted
+	groups map[string]net.HardwareAddr
+}
+
+// tune makes the station hear of addrs, sorted, alone.
+func (s *station) tune(link netlink.Link, addrs []netip.Addr) error {
+	at := link.Attrs()
+	if s.index != at.Index {
+		s.close()
+		s.index = at.Index
+	}
+	s.mac = at.HardwareAddr
+	split, _ := slices.BinarySearchFunc(addrs, netip.IPv6Unspecified(), netip.Addr.Compare)
+	ifi := &net.Interface{Index: at.Index, Name: at.Name, MTU: at.MTU, HardwareAddr: at.HardwareAddr, Flags: at.Flags}
+	return errors.Join(tune(&s.arp, ifi, false, addrs[:split]), tune(&s.ndp, ifi, true, addrs[split:]))
+}
+
+func (s *station) close() {
+	for _, e := range []**ear{&s.arp, &s.ndp} {
+		if *e != nil {
+			_ = (*e).conn.Close()
+			*e = nil
+		}
+	}
+}
+
+func tune(at **ear, ifi *net.Interface, v6 bool, addrs []netip.Addr) error {
+	e := *at
+	if e == nil && len(addrs) == 0 || e != nil && slices.Equal(e.addrs, addrs) {
+		return nil
+	}
+	if len(addrs) == 0 {
+		*at = nil
+		return e.conn.Close()
+	}
+	program, err := filter(v6, addrs)
+	if err != nil {
+		return err
+	}
+	if e == nil {
+		kind := etherARP
+		if v6 {
+			kind = etherIPv6
+		}
+		conn, err := packet.Listen(ifi, packet.Raw, kind, &packet.Config{Filter: program})
+		if err != nil {
+			return fmt.Errorf("open packet socket on %s: %w", ifi.Name, err)
+		}
+		e = &ear{conn: conn, v6: v6, groups: map[string]net.HardwareAddr{}}
+		*at = e
+	} else if err := e.conn.SetBPF(program); err != nil {
+		return fmt.Errorf("socket filter on %s: %w", ifi.Name, err)
+	}
+	e.addrs = slices.Clone(addrs)
+	if v6 {
+		return e.join()
+	}
+	return nil
+}
+
+// join has the link take in frames to the addresses' solicited-node groups. The
+// kernel does that too for an address that it has; one that is probed is none yet.
+func (e *ear) join() (err error) {
+	want := map[string]net.HardwareAddr{}
+	for _, a := range e.addrs {
+		if group, bad := ndp.SolicitedNodeMulticast(a); bad == nil {
+			mac := groupMAC(group)
+			want[string(mac)] = mac
+		}
+	}
+	for k, mac := range e.groups {
+		if want[k] == nil {
+			err = errors.Join(err, e.conn.LeaveGroup(mac))
+			delete(e.groups, k)
+		}
+	}
+	for k, mac := range want {
+		if e.groups[k] == nil {
+			err = errors.Join(err, e.conn.JoinGroup(mac))
+			e.groups[k] = mac
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("solicited-node groups: %w", err)
+	}
+	return nil
+}
+
+// send sends whole frames that are about vip.
+func (s *station) send(vip netip.Addr, frames [][]byte) error {
+	e := s.arp
+	if vip.Is6() {
+		e = s.ndp
+	}
+	if e == nil {
+		return fmt.Errorf("no socket on link %d", s.index)
+	}
+	for _, f := range frames {
+		if _, err := e.conn.WriteTo(f, &packet.Addr{HardwareAddr: f[:6]}); err != nil {
+			return fmt.Errorf("send on link %d: %w", s.index, err)
+		}
+	}
+	return nil
+}
+
+// listen gives f what has come in and returns the number of frames. It does not
+// wait for more.
+func (s *station) listen(most int, f func(frame []byte)) (n int, err error) {
+	for _, e := range []*ear{s.arp, s.ndp} {
+		if e == nil {
+			continue
+		}
+		got, bad := e.read(most, f)
+		n, err = n+got, errors.Join(err, bad)
+	}
+	return n, err
+}
+
+func (e *ear) read(most int, f func(frame []byte)) (n int, err error) {
+	raw, err := e.conn.SyscallConn()
+	if err != nil {
+		return 0, fmt.Errorf("read packet socket: %w", err)
+	}
+	var failed error
+	buf := make([]byte, longestFrame)
+	err = raw.Read(func(fd uintptr) bool {
+		for n < most {
+			size, _, bad := unix.Recvfrom(int(fd), buf, unix.MSG_DONTWAIT)
+			if bad != nil {
+				if !errors.Is(bad, unix.EAGAIN) && !errors.Is(bad, unix.EINTR) {
+					failed = bad
+				}
+				break
+			}
+			n++
+			f(buf[:size])
+		}
+		return true // nothing waits here
+	})
+	if err = errors.Join(err, failed); err != nil {
+		return n, fmt.Errorf("read packet socket: %w", err)
+	}
+	return n, nil
+}
