@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
 
+	"github.com/fairlead/fairlead/internal/cli"
 	"github.com/fairlead/fairlead/internal/kube"
 )
 
@@ -30,6 +32,10 @@ and "fairlead agent"; the other commands are for people.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
+	if plugin := "kubectl-fairlead"; filepath.Base(os.Args[0]) == plugin {
+		cmd.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl fairlead"}
+	}
+	cmd.AddCommand(cli.Commands(version)...)
 	cmd.AddCommand(controllerCommand(), ccmCommand(), agentCommand(), renderCommand(), importCommand(), cleanupCommand(), versionCommand())
 	return cmd
 }

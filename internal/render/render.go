@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
@@ -95,6 +96,21 @@ func announcements(s *snapshot.Snapshot) string {
 		}
 	}
 	return b.String()
+}
+
+// Objects reads the manifests in paths, as Render does, and completes them with
+// what Kubernetes would add to Services, but without stand-ins for nodes.
+func Objects(paths []string) ([]runtime.Object, error) {
+	objects, err := read(paths)
+	if err != nil {
+		return nil, err
+	}
+	st := newStandIns(objects)
+	known := len(st.nodes)
+	return slices.DeleteFunc(st.objects(), func(o runtime.Object) bool {
+		_, node := o.(*corev1.Node)
+		return node && known == 0
+	}), nil
 }
 
 // read decodes every document of every file. Kinds that nobody here knows are

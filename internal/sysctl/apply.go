@@ -49,7 +49,7 @@ func (d Dir) Apply(settings []Setting) (set []Set, wrong []Wrong) {
 
 // apply returns what the setting was before.
 func (d Dir) apply(s Setting) (had string, err error) {
-	file := d.file(s.Name)
+	file := d.File(s.Name)
 	if had, err = read(file); err != nil || had == s.Want {
 		return had, err
 	}
@@ -74,8 +74,8 @@ func read(file string) (string, error) {
 	return strings.TrimSpace(string(b)), nil
 }
 
-// file is the path of a setting: its name with dots and slashes swapped.
-func (d Dir) file(name string) string {
+// File is the path of a setting: its name with dots and slashes swapped.
+func (d Dir) File(name string) string {
 	return filepath.Join(string(d), strings.Map(func(r rune) rune {
 		switch r {
 		case '.':

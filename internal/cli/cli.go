@@ -1,0 +1,175 @@
+// Package cli is the commands for people: what they read, how it is printed and
+// what they exit with. What they say is decided elsewhere.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"github.com/fairlead/fairlead/internal/survey"
+)
+
+// Exit is how a command ends: 1 if it found something wrong, 2 if it could not
+// look.
+type Exit struct {
+	Code int
+	Err  error // nil if everything has been printed
+}
+
+func (e *Exit) Error() string {
+	if e.Err == nil {
+		return "problems were found"
+	}
+	return e.Err.Error()
+}
+
+func (e *Exit) Unwrap() error { return e.Err }
+
+// blind is the Exit of a command that could not look.
+func blind(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &Exit{Code: 2, Err: err}
+}
+
+// wrong is the Exit of a command that found something wrong.
+func wrong(found bool) error {
+	if found {
+		return &Exit{Code: 1}
+	}
+	return nil
+}
+
+// Client is how the commands reach the API server.
+type Client struct {
+	Dynamic dynamic.Interface
+	Kube    kubernetes.Interface
+	Now     func() time.Time // by the API server's clock
+}
+
+// Env is what the commands share.
+type Env struct {
+	Out, Err io.Writer
+	Version  string
+	// Connect makes the Client. It is called when a command needs it.
+	Connect func() (*Client, error)
+	// Colour tells whether Out shows colours.
+	Colour bool
+}
+
+// Commands returns the commands for people, with the flags of kubectl for the
+// cluster to talk to.
+func Commands(version string) []*cobra.Command {
+	flags := genericclioptions.NewConfigFlags(true)
+	env := &Env{Out: os.Stdout, Err: os.Stderr, Version: version, Colour: colours(os.Stdout)}
+	env.Connect = func() (*Client, error) { return connect(flags, version) }
+	cmds := env.Commands()
+	for _, c := range cmds {
+		flags.AddFlags(c.Flags())
+	}
+	return cmds
+}
+
+// Commands returns the commands without the flags for the cluster.
+func (e *Env) Commands() []*cobra.Command {
+	return []*cobra.Command{e.status(), e.explain(), e.trace(), e.doctor(), e.collect()}
+}
+
+// colours tells whether f is a terminal whose user wants colours
+// (https://no-color.org).
+func colours(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}
+
+func connect(flags *genericclioptions.ConfigFlags, version string) (*Client, error) {
+	cfg, err := flags.ToRESTConfig()
+	if err != nil {
+		return nil, fmt.Errorf("which cluster? %w", err)
+	}
+	cfg.UserAgent = "fairlead-cli/" + version
+	cfg.QPS, cfg.Burst = 50, 100
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 30 * time.Second
+	}
+	at := &clock{}
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return &timed{next: next, clock: at} })
+	return clients(cfg, at.now)
+}
+
+func clients(cfg *rest.Config, now func() time.Time) (*Client, error) {
+	d, errD := dynamic.NewForConfig(cfg)
+	k, errK := kubernetes.NewForConfig(cfg)
+	if err := errors.Join(errD, errK); err != nil {
+		return nil, fmt.Errorf("API client: %w", err)
+	}
+	return &Client{Dynamic: d, Kube: k, Now: now}, nil
+}
+
+// clock is the API server's, as far as its answers tell: a laptop's may be
+// minutes off.
+type clock struct {
+	mu     sync.Mutex
+	offset time.Duration
+}
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Add(c.offset)
+}
+
+type timed struct {
+	next  http.RoundTripper
+	clock *clock
+}
+
+// fine is the offset below which two clocks count as one: the header has whole
+// seconds.
+const fine = 2 * time.Second
+
+func (t *timed) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := t.next.RoundTrip(req)
+	if err != nil {
+		return resp, err
+	}
+	if at, bad := http.ParseTime(resp.Header.Get("Date")); bad == nil {
+		if offset := time.Until(at); offset.Abs() > fine {
+			t.clock.mu.Lock()
+			t.clock.offset = offset
+			t.clock.mu.Unlock()
+		}
+	}
+	return resp, nil
+}
+
+// read surveys the cluster.
+func (e *Env) read(ctx context.Context) (*survey.Objects, *Client, error) {
+	c, err := e.Connect()
+	if err != nil {
+		return nil, nil, err
+	}
+	o, err := survey.Read(ctx, c.Dynamic)
+	if no := (*url.Error)(nil); errors.As(err, &no) {
+		return nil, nil, fmt.Errorf("the API server does not answer; is it the right one (--kubeconfig, --context, KUBECONFIG)? %w", err)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	o.Now = c.Now()
+	return o, c, nil
+}

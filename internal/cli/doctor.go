@@ -1,0 +1,184 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/fairlead/fairlead/internal/cluster"
+	"github.com/fairlead/fairlead/internal/doctor"
+	"github.com/fairlead/fairlead/internal/host"
+	"github.com/fairlead/fairlead/internal/render"
+	"github.com/fairlead/fairlead/internal/survey"
+)
+
+// examine is what doctor is asked for.
+type examine struct {
+	files  []string
+	here   bool
+	name   string
+	sysctl string
+}
+
+func (e *Env) doctor() *cobra.Command {
+	var x examine
+	cmd := &cobra.Command{
+		Use: "doctor [-f FILE...] [--node]", Args: cobra.NoArgs,
+		Short: "Find what is wrong with the cluster, with manifests or with this node",
+		Long: `doctor looks for what keeps Services from being reached, or may do so after the
+next fault. Without a flag it asks the cluster through the API server. With -f it
+reads manifests, before they are applied, and needs no cluster. With --node it looks
+at the machine that it runs on: its kernel, settings, links and ports; run it there
+as root. Every finding has a code that docs/troubleshooting.md explains. It exits
+with 0 if there is no problem, 1 if there is one, and 2 if it could not look.`,
+		Example: `  fairlead doctor
+  fairlead doctor -f manifests/
+  fairlead doctor --node`,
+	}
+	f := cmd.Flags()
+	f.StringArrayVarP(&x.files, "filename", "f", nil, "file or folder of manifests to look at instead of the cluster; may be given more than once")
+	f.BoolVar(&x.here, "node", false, "look at this machine instead of the cluster")
+	f.StringVar(&x.name, "node-name", os.Getenv("NODE_NAME"), "with --node: this node's name in Kubernetes; empty: its host name")
+	f.StringVar(&x.sysctl, "sysctl-dir", "/proc/sys", "with --node: where the kernel's settings are")
+	cmd.MarkFlagsMutuallyExclusive("filename", "node")
+	out := e.outputFlag(cmd, true)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		findings, err := e.examine(cmd.Context(), x)
+		if err != nil {
+			return blind(err)
+		}
+		value := struct {
+			Findings []doctor.Finding `json:"findings"`
+		}{append([]doctor.Finding{}, findings...)}
+		err = out.print(e.Out, "Diagnosis", value, findings, func() {
+			s := e.screen()
+			s.findings(findings)
+			s.line("%s", doctor.Summary(findings))
+		})
+		if err != nil {
+			return blind(err)
+		}
+		return wrong(doctor.Bad(findings))
+	}
+	return cmd
+}
+
+func (e *Env) examine(ctx context.Context, x examine) ([]doctor.Finding, error) {
+	switch {
+	case len(x.files) > 0:
+		return examineFiles(x.files)
+	case x.here:
+		return e.examineHost(ctx, x)
+	}
+	o, c, err := e.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := o.State()
+	if err := permissions(ctx, c.Kube, s); err != nil {
+		s.Gaps = append(s.Gaps, cluster.Gap{What: "the rights of fairlead's ServiceAccounts", Why: err.Error()})
+	}
+	return doctor.Cluster(s), nil
+}
+
+// examineFiles looks at manifests as if they were a cluster's only objects.
+func examineFiles(paths []string) ([]doctor.Finding, error) {
+	objects, err := render.Objects(paths)
+	if err != nil {
+		return nil, err
+	}
+	o := &survey.Objects{All: objects, FromFiles: true}
+	return doctor.Cluster(o.State()), nil
+}
+
+// examineHost looks at this machine. A cluster, if one can be reached, tells
+// which other nodes it should reach.
+func (e *Env) examineHost(ctx context.Context, x examine) ([]doctor.Finding, error) {
+	if x.name == "" {
+		name, err := os.Hostname()
+		if err != nil {
+			return nil, fmt.Errorf("this node's name: %w", err)
+		}
+		x.name = name
+	}
+	var s *cluster.State
+	if o, _, err := e.read(ctx); err == nil {
+		s = o.State()
+	} else {
+		fmt.Fprintf(e.Err, "the other nodes are not looked at: %v\n", err)
+	}
+	h, err := host.Read(ctx, host.Options{Node: x.name, Sysctls: x.sysctl, Cluster: s})
+	if err != nil {
+		return nil, err
+	}
+	return doctor.Node(h), nil
+}
+
+// needed is what fairlead's accounts must be allowed, the parts without which
+// nothing works.
+var needed = []struct{ component, verb, group, resource, subresource string }{
+	{"agent", "list", "", "services", ""},
+	{"agent", "watch", "discovery.k8s.io", "endpointslices", ""},
+	{"agent", "list", "", "nodes", ""},
+	{"agent", "list", "fairlead.io", "addresses", ""},
+	{"agent", "create", "fairlead.io", "nodestates", ""},
+	{"agent", "update", "fairlead.io", "nodestates", "status"},
+	{"controller", "patch", "", "services", ""},
+	{"controller", "update", "", "services", "status"},
+	{"controller", "create", "fairlead.io", "addresses", ""},
+	{"controller", "delete", "fairlead.io", "addresses", ""},
+	{"controller", "update", "fairlead.io", "addresspools", "status"},
+	{"controller", "create", "", "events", ""},
+}
+
+// permissions asks the API server what the accounts of fairlead's pods may do.
+func permissions(ctx context.Context, client kubernetes.Interface, s *cluster.State) error {
+	accounts, err := accountsOf(ctx, client, s)
+	if err != nil {
+		return err
+	}
+	for _, n := range needed {
+		account := accounts[n.component]
+		if account == "" {
+			continue
+		}
+		review, err := client.AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{
+			Spec: authorizationv1.SubjectAccessReviewSpec{
+				User:   "system:serviceaccount:" + s.Namespace + ":" + account,
+				Groups: []string{"system:serviceaccounts", "system:serviceaccounts:" + s.Namespace, "system:authenticated"},
+				ResourceAttributes: &authorizationv1.ResourceAttributes{
+					Verb: n.verb, Group: n.group, Resource: n.resource, Subresource: n.subresource,
+				},
+			},
+		}, metav1.CreateOptions{})
+		if err != nil {
+			return err
+		}
+		if !review.Status.Allowed {
+			what := n.resource
+			if n.subresource != "" {
+				what += "/" + n.subresource
+			}
+			s.Permissions = append(s.Permissions, cluster.Permission{Account: account, Verb: n.verb, Resource: what})
+		}
+	}
+	return nil
+}
+
+// accountsOf returns the ServiceAccount of each component's pods.
+func accountsOf(ctx context.Context, client kubernetes.Interface, s *cluster.State) (map[string]string, error) {
+	pods, err := client.CoreV1().Pods(s.Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=fairlead"})
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]string{}
+	for _, p := range pods.Items {
+		out[p.Labels["app.kubernetes.io/component"]] = p.Spec.ServiceAccountName
+	}
+	return out, nil
+}

@@ -1,0 +1,185 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+
+	"github.com/fairlead/fairlead/internal/doctor"
+	"github.com/fairlead/fairlead/internal/explain"
+)
+
+// apiVersion is that of what -o json and the like print. It is no kind of the
+// API server.
+const apiVersion = "cli.fairlead.io/v1alpha1"
+
+// output is the flag -o: for people if it is not given.
+type output struct {
+	flags *genericclioptions.PrintFlags
+	names bool // name and wide are formats too
+}
+
+func (e *Env) outputFlag(cmd *cobra.Command, names bool) *output {
+	o := &output{flags: genericclioptions.NewPrintFlags(""), names: names}
+	o.flags.NamePrintFlags = nil
+	o.flags.AddFlags(cmd)
+	if f := cmd.Flags().Lookup("output"); f != nil && names {
+		f.Usage = strings.Replace(f.Usage, "json, yaml", "wide, name, json, yaml", 1)
+	}
+	return o
+}
+
+func (o *output) format() string {
+	if o.flags.OutputFormat == nil {
+		return ""
+	}
+	return *o.flags.OutputFormat
+}
+
+func (o *output) wide() bool { return o.format() == "wide" }
+
+// print writes value, a kind of report, as the flag says: text for people.
+func (o *output) print(w io.Writer, kind string, value any, findings []doctor.Finding, text func()) error {
+	switch f := o.format(); {
+	case f == "", o.wide() && o.names:
+		text()
+		return nil
+	case f == "name" && o.names:
+		return printNames(w, findings)
+	}
+	printer, err := o.flags.ToPrinter()
+	if err != nil {
+		return err
+	}
+	data, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	obj := map[string]any{}
+	if err := json.Unmarshal(data, &obj); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	obj["apiVersion"], obj["kind"] = apiVersion, kind
+	return printer.PrintObj(&unstructured.Unstructured{Object: obj}, w)
+}
+
+// printNames prints what the findings are about, each once, as kubectl takes it.
+func printNames(w io.Writer, findings []doctor.Finding) error {
+	told := map[string]bool{}
+	for _, f := range findings {
+		if name := f.Object.String(); name != "" && !told[name] {
+			told[name] = true
+			if _, err := fmt.Fprintln(w, name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// screen is text for people.
+type screen struct {
+	io.Writer
+	colour bool
+}
+
+func (e *Env) screen() screen { return screen{e.Out, e.Colour} }
+
+// The colours of a terminal (ECMA-48).
+const (
+	red, green, yellow, bold, faint = "31", "32", "33", "1", "2"
+)
+
+func (s screen) paint(how, text string) string {
+	if !s.colour {
+		return text
+	}
+	return "\x1b[" + how + "m" + text + "\x1b[0m"
+}
+
+func (s screen) mark(m explain.Mark) string {
+	switch m {
+	case explain.OK:
+		return s.paint(green, "✔")
+	case explain.Failed:
+		return s.paint(red, "✖")
+	}
+	return s.paint(faint, "·")
+}
+
+func (s screen) good(ok bool) string {
+	if ok {
+		return s.mark(explain.OK)
+	}
+	return s.mark(explain.Failed)
+}
+
+func (s screen) line(format string, args ...any) { fmt.Fprintf(s, format+"\n", args...) }
+
+// row is one line of a table; its mark has no part in the widths.
+type row struct {
+	mark  string
+	cells []string
+}
+
+// table prints rows below a head, columns two spaces apart.
+func (s screen) table(head []string, rows []row) {
+	widths := make([]int, len(head))
+	for _, r := range append([]row{{cells: head}}, rows...) {
+		for i, c := range r.cells {
+			widths[i] = max(widths[i], utf8.RuneCountInString(c))
+		}
+	}
+	s.line("  %s", s.paint(faint, join(head, widths)))
+	for _, r := range rows {
+		s.line("%s %s", r.mark, join(r.cells, widths))
+	}
+}
+
+func join(cells []string, widths []int) string {
+	var b strings.Builder
+	for i, c := range cells {
+		b.WriteString(c)
+		if i < len(cells)-1 {
+			b.WriteString(strings.Repeat(" ", widths[i]-utf8.RuneCountInString(c)+2))
+		}
+	}
+	return strings.TrimRight(b.String(), " ")
+}
+
+// steps prints a trace.
+func (s screen) steps(t *explain.Trace) {
+	s.line("%s\n", s.paint(bold, t.Title))
+	width := 0
+	for _, st := range t.Steps {
+		width = max(width, len(st.Name))
+	}
+	for _, st := range t.Steps {
+		s.line("%s %-*s  %s", s.mark(st.Mark), width, st.Name, st.Text)
+		inner := 0
+		for _, d := range st.Details {
+			inner = max(inner, len(d.Name))
+		}
+		for _, d := range st.Details {
+			s.line("  %*s  %s %-*s  %s", width, "", s.mark(d.Mark), inner, d.Name, d.Text)
+		}
+	}
+	s.line("\n%s\nNext: %s", s.paint(bold, t.Verdict), t.Next)
+}
+
+// findings prints what is wrong, and the next steps.
+func (s screen) findings(fs []doctor.Finding) {
+	for _, f := range fs {
+		mark := s.paint(red, "✖")
+		if f.Severity == doctor.Warning {
+			mark = s.paint(yellow, "!")
+		}
+		s.line("%s %s %s: %s\n         Next: %s", mark, s.paint(bold, string(f.Code)), f.Title, f.Message, f.Next)
+	}
+}
