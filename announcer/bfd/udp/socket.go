@@ -1,0 +1,223 @@
+package udp
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/announcer/bfd"
+)
+
+// port is one of the sockets that packets come in by.
+type port struct {
+	number int
+	six    bool
+}
+
+// The ports (RFC 5881 section 4, RFC 5883 section 5), and those that packets
+// are sent from.
+const (
+	singleHop   = 3784
+	multiHop    = 4784
+	firstSource = 49152
+	sources     = 16384
+	ttl         = 255
+	// rcvbuf holds what comes in while the node is too busy to read: thousands
+	// of packets.
+	rcvbuf = 1 << 20
+)
+
+func portOf(p Peer) port {
+	if p.Multihop {
+		return port{multiHop, p.Addr.Is6()}
+	}
+	return port{singleHop, p.Addr.Is6()}
+}
+
+// urgent asks for a place before ordinary threads. A node that refuses leaves
+// the thread an ordinary one.
+func (s *Speaker) urgent() {
+	attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Flags: unix.SCHED_FLAG_RESET_ON_FORK, Priority: 1}
+	if unix.SchedSetAttr(0, &attr, 0) == nil {
+		return
+	}
+	if err := unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -20); err != nil {
+		s.log.Debug("BFD runs at ordinary priority", "error", err)
+	}
+}
+
+// listen opens the socket for p unless it is open.
+func (s *Speaker) listen(p port) error {
+	if _, open := s.thread.sockets[p]; open {
+		return nil
+	}
+	fd, err := socket(p.six)
+	if err != nil {
+		return err
+	}
+	set := []error{
+		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, rcvbuf),
+		unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVTTL, 1),
+	}
+	var any unix.Sockaddr = &unix.SockaddrInet4{Port: p.number}
+	if p.six {
+		set[1] = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT, 1)
+		any = &unix.SockaddrInet6{Port: p.number}
+	}
+	if err := errors.Join(append(set, unix.Bind(fd, any))...); err != nil {
+		_ = unix.Close(fd)
+		return fmt.Errorf("port %d: %w", p.number, err)
+	}
+	s.thread.sockets[p] = fd
+	return nil
+}
+
+func (s *Speaker) closeSockets() {
+	for p, fd := range s.thread.sockets {
+		_ = unix.Close(fd)
+		delete(s.thread.sockets, p)
+	}
+}
+
+func socket(six bool) (int, error) {
+	family := unix.AF_INET
+	if six {
+		family = unix.AF_INET6
+	}
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return -1, fmt.Errorf("socket: %w", err)
+	}
+	if six {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
+			_ = unix.Close(fd)
+			return -1, fmt.Errorf("socket: %w", err)
+		}
+	}
+	return fd, nil
+}
+
+// dial opens the socket that a session sends by: from a port of the range that
+// RFC 5881 section 4 asks for, with TTL 255 (section 5).
+func dial(p Peer) (int, error) {
+	fd, err := socket(p.Addr.Is6())
+	if err != nil {
+		return -1, err
+	}
+	if p.Addr.Is6() {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, ttl)
+	} else {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_TTL, ttl)
+	}
+	if err == nil {
+		err = bindSource(fd, p)
+	}
+	if err == nil {
+		err = unix.Connect(fd, sockaddr(p.Addr, portOf(p).number))
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return -1, fmt.Errorf("socket to %s: %w", p.Addr, err)
+	}
+	return fd, nil
+}
+
+func bindSource(fd int, p Peer) error {
+	source := p.Source
+	switch {
+	case source.IsValid():
+	case p.Addr.Is6():
+		source = netip.IPv6Unspecified()
+	default:
+		source = netip.IPv4Unspecified()
+	}
+	var err error
+	for range 100 {
+		err = unix.Bind(fd, sockaddr(source, firstSource+rand.IntN(sources)))
+		if !errors.Is(err, unix.EADDRINUSE) {
+			break
+		}
+	}
+	return err
+}
+
+func sockaddr(a netip.Addr, number int) unix.Sockaddr {
+	if a.Is6() {
+		return &unix.SockaddrInet6{Addr: a.As16(), Port: number}
+	}
+	return &unix.SockaddrInet4{Addr: a.As4(), Port: number}
+}
+
+// send sends what it can: a packet that the kernel refuses is one that is lost.
+func (p *path) send(packets []bfd.Packet) {
+	for _, x := range packets {
+		if _, err := unix.Write(p.fd, x.Encode()); errors.Is(err, unix.ECONNREFUSED) {
+			_, _ = unix.Write(p.fd, x.Encode()) // the error was that of the packet before
+		}
+	}
+}
+
+// wait returns when a packet has come, a session is due, or Sync has spoken.
+func (s *Speaker) wait() {
+	fds := []unix.PollFd{{Fd: int32(s.wake), Events: unix.POLLIN}}
+	for _, fd := range s.thread.sockets {
+		fds = append(fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN})
+	}
+	ts := unix.NsecToTimespec(int64(s.pause(time.Now())))
+	_, _ = unix.Ppoll(fds, &ts, nil) // interrupted: the loop looks again anyway
+	var b [8]byte
+	_, _ = unix.Read(s.wake, b[:])
+}
+
+// drained bounds what is read before the timers are looked at: a flood must not
+// keep the sessions from speaking.
+const drained = 4096
+
+func (s *Speaker) drain() {
+	for p, fd := range s.thread.sockets {
+		for range drained {
+			if !s.read(p, fd) {
+				break
+			}
+		}
+	}
+}
+
+// read takes one packet in, and tells whether there was one. Over one hop it
+// must come with the TTL that it was sent with (RFC 5881 section 5).
+func (s *Speaker) read(p port, fd int) bool {
+	n, oobn, _, from, err := unix.Recvmsg(fd, s.thread.buf, s.thread.oob, 0)
+	if err != nil {
+		return errors.Is(err, unix.EINTR)
+	}
+	if p.number == singleHop && hops(s.thread.oob[:oobn]) != ttl {
+		return true
+	}
+	switch a := from.(type) {
+	case *unix.SockaddrInet4:
+		s.took(s.thread.buf[:n], netip.AddrFrom4(a.Addr), p.number == multiHop, time.Now())
+	case *unix.SockaddrInet6:
+		s.took(s.thread.buf[:n], netip.AddrFrom16(a.Addr), p.number == multiHop, time.Now())
+	}
+	return true
+}
+
+// hops is the TTL or hop limit that a packet came with; 0 if unknown.
+func hops(oob []byte) int {
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return 0
+	}
+	for _, m := range messages {
+		v4 := m.Header.Level == unix.IPPROTO_IP && m.Header.Type == unix.IP_TTL
+		v6 := m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == unix.IPV6_HOPLIMIT
+		if (v4 || v6) && len(m.Data) >= 4 {
+			return int(m.Data[0]) // both are ints below 256
+		}
+	}
+	return 0
+}
