@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -200,7 +201,12 @@ func mayShare(s *snapshot.Snapshot, p *allocator.Plan, a, b snapshot.Ref) bool {
 		}
 		return ""
 	}
-	return key(x) != "" && key(x) == key(y)
+	return key(x) != "" && key(x) == key(y) && consents(x, y) && consents(y, x)
+}
+
+// consents tells whether x lets a Service of y's namespace beside it.
+func consents(x, y *snapshot.Service) bool {
+	return x.Namespace == y.Namespace || slices.Contains(strings.Split(x.Annotations[allocator.AnnotationShareNamespaces], ","), y.Namespace)
 }
 
 func refused(p *allocator.Plan, ref snapshot.Ref, reason snapshot.Reason) bool {
