@@ -29,8 +29,11 @@ type Input struct {
 	Snapshot *snapshot.Snapshot
 	Node     string              // who decides
 	Self     snapshot.NodeState  // this node as it is now, fresher than the Snapshot's
-	Alive    map[string]bool     // the nodes whose agents are alive
+	Alive    map[string]bool     // the nodes that may be elected as far as their health goes
 	Ready    map[netip.Addr]bool // the VIPs that this node's engine holds now
+	// Others is what other agents say of their nodes, fresher than the Snapshot's
+	// NodeStates, which count for the rest.
+	Others map[string]snapshot.NodeState
 }
 
 // VIP is one address that this node announces.
@@ -140,14 +143,9 @@ func elect(in Input, a *snapshot.Address, svcs []*snapshot.Service) (string, *sn
 	if !slices.ContainsFunc(svcs, func(s *snapshot.Service) bool { return usable(s, a.Addr, "") }) {
 		return "", &snapshot.Refusal{Reason: NoEndpoint, Message: "no ready endpoint in the cluster"}
 	}
-	var names []string
-	for _, n := range in.Snapshot.Nodes {
-		if candidate(in, n, a, svcs) {
-			names = append(names, n.Name)
-		}
-	}
+	names, reasons := candidates(in, a, svcs)
 	if len(names) == 0 {
-		return "", &snapshot.Refusal{Reason: NoCandidate, Message: "no node is ready, in sync and on a link that holds the address's subnet"}
+		return "", &snapshot.Refusal{Reason: NoCandidate, Message: noCandidate(reasons)}
 	}
 	weight := func(name string) int { return preference(in, a, svcs, name) }
 	best := slices.MaxFunc(names, func(x, y string) int {
@@ -159,9 +157,38 @@ func elect(in Input, a *snapshot.Address, svcs []*snapshot.Service) (string, *sn
 	return best, nil
 }
 
-// candidate tells whether n could forward and announce a for svcs.
-func candidate(in Input, n *snapshot.Node, a *snapshot.Address, svcs []*snapshot.Service) bool {
-	return unfit(in, n, a, svcs) == ""
+// candidates returns the names of the nodes that could forward and announce a for
+// svcs, and of each other node why it could not. Nodes that drain are left out
+// as long as there are others.
+func candidates(in Input, a *snapshot.Address, svcs []*snapshot.Service) (names, reasons []string) {
+	var draining []string
+	for _, n := range in.Snapshot.Nodes {
+		switch why := unfit(in, n, a, svcs); {
+		case why != "":
+			reasons = append(reasons, n.Name+" "+why)
+		case in.state(n.Name).Draining:
+			draining = append(draining, n.Name)
+		default:
+			names = append(names, n.Name)
+		}
+	}
+	if len(names) == 0 {
+		return draining, reasons
+	}
+	return names, reasons
+}
+
+// toldReasons is how many nodes a refusal speaks of.
+const toldReasons = 8
+
+func noCandidate(reasons []string) string {
+	switch n := len(reasons); {
+	case n == 0:
+		return "the cluster has no nodes"
+	case n > toldReasons:
+		return fmt.Sprintf("%s; and %d nodes more", strings.Join(reasons[:toldReasons], "; "), n-toldReasons)
+	}
+	return strings.Join(reasons, "; ")
 }
 
 // unfit tells why n cannot be elected for a, in words that follow the node's
@@ -170,13 +197,11 @@ func unfit(in Input, n *snapshot.Node, a *snapshot.Address, svcs []*snapshot.Ser
 	st := in.state(n.Name)
 	switch {
 	case st == nil:
-		return "has no agent: there is no NodeState of its name"
+		return "has no agent that was ever heard of"
 	case !in.Alive[n.Name]:
-		return "is not heard of: its agent is silent"
+		return "has an agent that is silent, or has not been healthy for long enough"
 	case !st.InSync:
 		return "has an engine that does not hold everything it should"
-	case st.Draining:
-		return "is draining"
 	case !n.Ready:
 		return "is NotReady"
 	case n.NetworkUnavail:
@@ -213,10 +238,15 @@ func Judge(in Input, addr netip.Addr) []Judged {
 		if a.Addr != addr || a.Deleting || len(svcs) == 0 {
 			continue
 		}
+		names, _ := candidates(in, a, svcs)
 		var out []Judged
 		for _, n := range in.Snapshot.Nodes {
+			why := unfit(in, n, a, svcs)
+			if why == "" && !slices.Contains(names, n.Name) {
+				why = "is draining"
+			}
 			out = append(out, Judged{
-				Node: n.Name, Unfit: unfit(in, n, a, svcs), Links: linksFor(in, n.Name, a, svcs), Weight: preference(in, a, svcs, n.Name),
+				Node: n.Name, Unfit: why, Links: linksFor(in, n.Name, a, svcs), Weight: preference(in, a, svcs, n.Name),
 			})
 		}
 		return out
@@ -227,6 +257,9 @@ func Judge(in Input, addr netip.Addr) []Judged {
 func (in Input) state(node string) *snapshot.NodeState {
 	if node == in.Node {
 		return &in.Self
+	}
+	if st, ok := in.Others[node]; ok {
+		return &st
 	}
 	return in.Snapshot.NodeState(node)
 }

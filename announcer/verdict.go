@@ -27,9 +27,10 @@ func (v Verdict) String() string { return [...]string{"alive", "agent-gone", "no
 
 // The times by which a Roster judges.
 const (
-	// HoldFor is how long a node whose agent is gone keeps its VIPs. It is the
-	// kernel's lease on them (l2.Lease), which began before the silence.
-	HoldFor = 30 * time.Second
+	// HoldFor is how long a node whose agent is gone keeps its VIPs. It is
+	// shorter than what is left of the kernel's lease on them (l2.Lease, less
+	// l2.Renew), so that the next owner speaks before the last one falls silent.
+	HoldFor = 20 * time.Second
 	// Together is the time within which nodes vanish at once.
 	Together = 5 * time.Second
 	// BackAfter is how long the kernel of a lost node has to answer again before

@@ -26,15 +26,15 @@ func TestRoster(t *testing.T) {
 		{"an unsettled node is none", "0 heard a\n0 unsettled a\n1 view a:a\n2 said a\n2 view a:A"},
 		{"silent and not checked yet: nothing is known", three + "10 lost a\n10.1 view a:A b:A"},
 		{"a lost node", three + "10 lost a\n10.15 mute a\n10.15 view a:Q b:A"},
-		{"an agent that is gone keeps its VIPs for 30 s", three + "10 lost a\n10 answered a\n39 view a:G b:A\n41 view a:g b:A"},
-		{"a check that could not be made is no loss", three + "10 lost a\n10 unknown a\n39 view a:G b:A\n41 view a:g b:A"},
+		{"an agent that is gone keeps its VIPs for 20 s", three + "10 lost a\n10 answered a\n29 view a:G b:A\n31 view a:g b:A"},
+		{"a check that could not be made is no loss", three + "10 lost a\n10 unknown a\n29 view a:G b:A\n31 view a:g b:A"},
 		{"an agent is gone, then its node", three + "10 lost a\n10 answered a\n15 mute a\n15 view a:Q b:A"},
 		{"restarting: gone without a check, back with what it was", three + "10 restarting a\n10.1 view a:A b:A\n10.2 lost a\n10.2 view a:G b:A\n15 heard a\n15 view a:A b:A\n15 said a\n15 view a:A b:A"},
-		{"restarting for too long", three + "10 restarting a\n10 lost a\n41 view a:g b:A"},
+		{"restarting for too long", three + "10 restarting a\n10 lost a\n31 view a:g b:A"},
 		{"restarting, but the power goes", three + "10 restarting a\n10 lost a\n12 mute a\n12 view a:Q b:A"},
 		{"a lost node that returns has to report anew", three + "10 lost a\n10.2 mute a\n20 heard a\n20 view a:a b:A\n20 said a\n20 view a:A b:A"},
 		{"a report of before that comes late is not it", three + "10 lost a\n10.2 mute a\n15 said a\n20 heard a\n20 view a:a b:A"},
-		{"an agent that is back but does not report: its 30 s are its own", three + "10 lost a\n10.2 answered a\n20 heard a\n39 view a:A b:A\n41 view a:a b:A"},
+		{"an agent that is back but does not report: its 20 s are its own", three + "10 lost a\n10.2 answered a\n20 heard a\n29 view a:A b:A\n31 view a:a b:A"},
 		{"silent twice without a report is one silence", three + "10 lost a\n10.2 mute a\n20 heard a\n21 lost a\n21 answered a\n22 view a:Q b:A"},
 		{"a kernel that answers again is trusted after 10 s; its VIPs are others'", three + "10 lost a\n10.2 mute a\n20 answered a\n29 view a:Q b:A\n31 view a:g b:A\n32 mute a\n32 view a:Q b:A"},
 		{"a check that comes too late", three + "10 lost a\n10.1 ask a\n10.2 heard a\n10.2 said a\n10.3 mute a\n10.3 view a:A b:A"},
@@ -46,7 +46,7 @@ func TestRoster(t *testing.T) {
 		{"three of five", five + "10 lost a\n10 lost b\n11 lost c\n12 mute a\n12 mute b\n12 mute c\n13 view a:n b:n c:n d:A guarded"},
 		{"all agents are killed, the kernels answer: nobody vanished", five + "10 lost a\n10 lost b\n10 lost c\n10 lost d\n10 answered a\n10 answered b\n10 answered c\n10 answered d\n11 view a:G b:G c:G d:G"},
 		{"told by another of who is gone", "0 heard a\n0 said a\n0 recall b\n0 view a:A b:A\n0.2 mute b\n1 view a:A b:Q"},
-		{"told by another of an agent that is gone for 20 s", "0 heard a\n0 said a\n0 recall b\n0.2 answered b\n9 view a:A b:G\n11 view a:A b:g"},
+		{"told by another of an agent that is gone for 10 s", "0 heard a\n0 said a\n0 recall b\n0.2 answered b\n9 view a:A b:G\n11 view a:A b:g"},
 		{"told of one that speaks to us", three + "1 recall b\n1 view a:A b:A"},
 		{"forgotten: silent for long, and no node of the cluster", three + "10 lost a\n10.2 mute a\n500 forget b\n500 view a:Q b:A\n700 forget a b\n700 view a:Q b:A\n700 forget\n700 view a:Q b:A\n701 forget b\n701 view b:A"},
 	}
@@ -80,7 +80,7 @@ func play(t *testing.T, script string) {
 			versions[who]++
 			rep.Version, rep.Settled, rep.Restarting = versions[who], what != "unsettled", what == "restarting"
 			if what == "recall" {
-				r.Recall(Remembered{Report: rep, Addr: addrOf(who), Silent: 20 * time.Second}, at)
+				r.Recall(Remembered{Report: rep, Addr: addrOf(who), Silent: 10 * time.Second}, at)
 			} else if !r.Said(rep, at) || r.Said(rep, at) {
 				t.Error("a report is news once")
 			}
@@ -210,7 +210,7 @@ func TestReports(t *testing.T) {
 		t.Fatal(ask)
 	}
 	other.Answered(ask[0], Answered, skewed)
-	for after, want := range map[time.Duration]string{17 * time.Second: "a:A b:A c:G", 19 * time.Second: "a:A b:A c:g"} {
+	for after, want := range map[time.Duration]string{7 * time.Second: "a:A b:A c:G", 9 * time.Second: "a:A b:A c:g"} {
 		if got := short(other.View(Report{Node: "me"}, addrOf("me"), skewed.Add(after))); got != want {
 			t.Errorf("after %s %q, want %q", after, got, want)
 		}

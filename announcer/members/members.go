@@ -74,6 +74,7 @@ type Members struct {
 	met      bool
 	dirty    bool // the view may differ
 	viewed   time.Time
+	looked   time.Duration // bootTime of the last look; 0: none
 	view     announcer.View
 	printed  string
 }
@@ -194,6 +195,14 @@ func (m *Members) View() announcer.View {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.view
+}
+
+// Fresh tells whether View is of now. It is not before Run, and not when the
+// process stood still: others may have decided something else meanwhile.
+func (m *Members) Fresh() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.looked != 0 && bootTime()-m.looked < announcer.FrozenAfter+lookAgain
 }
 
 func (m *Members) poke() {
@@ -347,7 +356,7 @@ func (m *Members) owed(v announcer.View, now time.Time) {
 // m.mu is held.
 func (m *Members) look(now time.Time, stood time.Duration) (say, changed bool) {
 	seeds := m.cfg.Seeds()
-	m.dirty, m.viewed = false, now
+	m.dirty, m.viewed, m.looked = false, now, bootTime()
 	m.roster.Forget(seeds, now)
 	v := m.roster.View(m.self, m.cfg.Bind, now)
 	m.settle(v, now, stood, len(seeds) == 0)

@@ -1,6 +1,8 @@
 package members
 
 import (
+	"errors"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/fairlead/fairlead/announcer"
@@ -39,10 +41,25 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	for _, r := range []string{refusedKey, refusedGarbage, refusedSize} {
 		m.refused.WithLabelValues(r)
 	}
-	if reg != nil {
-		reg.MustRegister(m.members, m.detection, m.refused, m.clashes)
-	}
+	m.members, m.detection = registered(reg, m.members), registered(reg, m.detection)
+	m.refused, m.clashes = registered(reg, m.refused), registered(reg, m.clashes)
 	return m
+}
+
+// registered returns c, or what was registered in its place before: a process
+// may have one Members after another.
+func registered[T prometheus.Collector](reg prometheus.Registerer, c T) T {
+	if reg == nil {
+		return c
+	}
+	var before prometheus.AlreadyRegisteredError
+	switch err := reg.Register(c); {
+	case errors.As(err, &before):
+		return before.ExistingCollector.(T)
+	case err != nil:
+		panic(err) // a mistake here, not a condition of this run
+	}
+	return c
 }
 
 func (m *metrics) viewed(v announcer.View) {

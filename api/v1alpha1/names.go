@@ -56,6 +56,10 @@ const (
 	// ConditionSysctls tells, on a NodeState, whether the node's kernel settings
 	// are those that forwarding and announcing need.
 	ConditionSysctls = "Sysctls"
+	// ConditionMembers tells, on a NodeState, whether the node's agent can trust
+	// what it hears of the others; False with the reason Guarded when more than
+	// half of them vanished at once.
+	ConditionMembers = "Members"
 )
 
 // Finalizers on a Service that holds an address.

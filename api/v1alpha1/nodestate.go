@@ -79,6 +79,15 @@ type NodeStateStatus struct {
 	// +listMapKey=link
 	Announces []AnnouncedAddress `json:"announces,omitempty"`
 
+	// Silent lists the nodes whose agents this one does not hear, with its verdict
+	// on them, sorted by name. The API server has no part in that.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=node
+	// +kubebuilder:validation:MaxItems=4096
+	Silent []SilentNode `json:"silent,omitempty"`
+
 	// RefusedCount is how many addresses the node decided not to announce. It
 	// may exceed the length of refused.
 	//
@@ -92,6 +101,16 @@ type NodeStateStatus struct {
 	// +listType=map
 	// +listMapKey=address
 	Refused []RefusedAddress `json:"refused,omitempty"`
+
+	// Findings lists what the node learnt of addresses on the network by probes and
+	// by listening, sorted by address: what their Address objects do not say yet,
+	// and claims that go on. The controller copies it there.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=address
+	// +kubebuilder:validation:MaxItems=1000
+	Findings []AddressFinding `json:"findings,omitempty"`
 
 	// ProblemsCount is how many problems the node has with single Services. It
 	// may exceed the length of problems.
@@ -200,6 +219,35 @@ type AnnouncedAddress struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=127
 	Service string `json:"service,omitempty"`
+
+	// Leaving tells that the node hands the address over: it holds it until the
+	// next owner, which announces it already, has had the time to say so.
+	//
+	// +optional
+	Leaving bool `json:"leaving,omitempty"`
+}
+
+// SilentNode is a node whose agent is not heard.
+type SilentNode struct {
+	// Node is its name.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Node string `json:"node"`
+
+	// Verdict is agent-gone if the node's kernel answers (it keeps its addresses
+	// for a while), node-gone if it does not.
+	//
+	// +required
+	// +kubebuilder:validation:Enum=agent-gone;node-gone
+	Verdict string `json:"verdict"`
+
+	// Quarantined tells that the node's endpoints take no connection here as long
+	// as there are others.
+	//
+	// +optional
+	Quarantined bool `json:"quarantined,omitempty"`
 }
 
 // RefusedAddress is an address that the node decided not to announce.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/fairlead/fairlead/announcer/members"
 	"github.com/fairlead/fairlead/internal/agent"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/nodeport"
@@ -29,7 +31,9 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 	access, logger := accessFlags(cmd), logFlag(cmd)
 	f := cmd.Flags()
 	f.StringVar(&cfg.Node, "node-name", os.Getenv("NODE_NAME"), "name of this node in Kubernetes")
-	f.StringVar(&cfg.StateDir, "state-dir", "/var/lib/fairlead", "folder where the agent keeps its last snapshot, to start from when no API server answers; empty: nowhere")
+	f.StringVar(&cfg.Namespace, "namespace", cmp.Or(os.Getenv("POD_NAMESPACE"), "fairlead-system"), "namespace of the Secret with the agents' keys")
+	f.Uint16Var(&cfg.MembersPort, "members-port", members.Port, "where the agents speak with each other, encrypted, TCP and UDP; the same on every node")
+	f.StringVar(&cfg.StateDir, "state-dir", "/var/lib/fairlead", "folder where the agent keeps its last snapshot and keys, to start from when no API server answers; empty: nowhere")
 	f.StringVar(&mode, "proxy", "auto", "who forwards Services: full (fairlead), off (another proxy; fairlead announces alone), or auto (kube-proxy or Cilium if the cluster has them, else fairlead)")
 	f.BoolVar(&cfg.Force, "proxy-force", false, "forward beside another proxy, while it is being removed; its ports are taken over when they become free")
 	f.StringVar(&cfg.OtherHealth, "other-proxy-health", "http://127.0.0.1:10256/healthz", "where the proxy that forwards instead says whether it is in order")

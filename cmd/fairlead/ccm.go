@@ -69,5 +69,7 @@ func ccmProvider(cfg *config.CompletedConfig) cloudprovider.Interface {
 		log.Error("fairlead ccm", "error", err)
 		os.Exit(1)
 	}
-	return cloud.New(cloud.Config{Clients: clients, Log: log, Metrics: legacyregistry.Registerer()})
+	return cloud.New(cloud.Config{
+		Clients: clients, Log: log, Metrics: legacyregistry.Registerer(), Namespace: cfg.ComponentConfig.Generic.LeaderElection.ResourceNamespace,
+	})
 }

@@ -30,7 +30,7 @@ Events. Several replicas may run; the one that holds the Lease acts.`,
 	f := cmd.Flags()
 	f.StringVar(&opt.Class, "class", v1alpha1.LoadBalancerClass, "spec.loadBalancerClass of the Services that are ours")
 	f.BoolVar(&opt.DefaultClass, "default-class", true, "Services without a loadBalancerClass are ours too")
-	f.StringVar(&namespace, "leader-elect-namespace", "", "namespace of the Lease; empty: no election, for a single replica")
+	f.StringVar(&namespace, "leader-elect-namespace", "", "namespace of the Lease and of the agents' keys; empty: no election, for a single replica, and no keys are made")
 	f.StringVar(&identity, "leader-elect-identity", hostname(), "name of this replica in the Lease")
 	f.StringVar(&health, "health-address", ":9811", "where /healthz and /readyz are served; empty: nowhere")
 	f.StringVar(&metrics, "metrics-address", ":9810", "where /metrics is served; empty: nowhere")

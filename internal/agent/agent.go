@@ -31,6 +31,7 @@ import (
 // Config is what an Agent is made of.
 type Config struct {
 	Node      string
+	Namespace string // of the Secret with the agents' keys
 	Version   string
 	StateDir  string // where the last Snapshot is kept; "": nowhere
 	Clients   *kube.Clients
@@ -46,6 +47,7 @@ type Config struct {
 	Force             bool   // forward beside another proxy
 	OtherHealth       string // URL of the other proxy's /healthz
 	SysctlDir         string // /proc/sys
+	MembersPort       uint16 // where agents speak with each other, TCP and UDP
 }
 
 // Agent is one node's agent. New starts nothing.
@@ -57,7 +59,10 @@ type Agent struct {
 	keep      *reconcile.Loop
 	holder    *l2.Holder
 	compiler  proxy.Compiler
-	liveness  announcer.Liveness
+	alive     alive
+	gossip    *gossip // is alive
+	handover  announcer.Handover
+	returns   uint64 // View.Returns at the last step
 	metrics   *metrics
 	health    health.Proxy
 	ports     *ports
@@ -80,8 +85,9 @@ type state struct {
 	inSync    bool
 	message   string
 	ready     map[netip.Addr]bool // VIPs that the engine holds
-	alive     map[string]bool
+	view      announcer.View
 	announce  announcer.Plan
+	leaving   []announcer.VIP // held until their next owners have them
 	held      []l2.Claim
 	services  int
 	endpoints int
@@ -99,6 +105,8 @@ func New(cfg Config) (*Agent, error) {
 	a.keep.Resync, a.keep.Coalesce = 0, saveEvery
 	a.holder = l2.New(handle, cfg.Log)
 	a.store = kube.NewStore(cfg.Clients, a.changed)
+	a.gossip = newGossip(cfg, a.loop.Wake)
+	a.alive = a.gossip
 	a.ports = &ports{
 		node: cfg.Node, cidrs: cfg.NodePortAddresses, sockets: socket.Read, changed: a.report.Wake, log: cfg.Log,
 		loop: reconcile.New("node ports", cfg.Log), servers: health.NewServers(&a.health, cfg.Log),
@@ -138,6 +146,12 @@ func (a *Agent) Run(ctx context.Context) error {
 			cancel()
 		}
 	})
+	wg.Go(func() {
+		if err := a.followKeys(ctx); err != nil {
+			a.Log.Error("the agents' keys cannot be followed", "error", err)
+		}
+	})
+	wg.Go(func() { a.gossip.Run(ctx) })
 	wg.Go(func() { a.holder.Run(ctx) })
 	wg.Go(func() { a.watchLinks(ctx) })
 	wg.Go(func() { a.report.Run(ctx, a.writeState) })
@@ -186,45 +200,53 @@ func (a *Agent) watchLinks(ctx context.Context) {
 }
 
 // step brings kernel and network up to the current Snapshot: withdraw what is
-// not to be announced any more, program, then announce.
+// not to be announced any more, program, then announce. While it is not sure who
+// is alive, it leaves what is announced as it is, and its lease to run out.
 func (a *Agent) step(ctx context.Context) error {
 	began := time.Now()
 	s := a.snapshot(began)
 	if s == nil {
-		return a.renew() // what an earlier process announced goes on
+		return nil
 	}
 	a.mu.Lock()
 	links, was := a.links, a.state
 	a.mu.Unlock()
 
+	a.gossip.Follow(s)
+	view, sure := a.alive.View()
 	a.health.SetEligible(nodeport.Eligible(s.Node(a.Node)))
 	addrs := nodeport.Resolve(s.Node(a.Node), links.Addrs, a.NodePortAddresses)
 	in := announcer.Input{
-		Snapshot: s, Node: a.Node, Ready: was.ready, Alive: a.liveness.Judge(a.Node, a.store.Renewals(), began),
-		Self: snapshot.NodeState{Node: a.Node, InSync: true, Links: links.Links},
+		Snapshot: s, Node: a.Node, Ready: was.ready, Alive: view.Candidates(), Others: reports(view),
+		Self: snapshot.NodeState{Node: a.Node, InSync: true, Draining: drains(s.Node(a.Node)), Links: links.Links},
 	}
-	if was.ready != nil {
-		next := announcer.Decide(in)
-		if _, err := a.holder.Sync(l2.Claims(was.announce.Keep(next))); err != nil {
-			a.Log.Error("withdraw", "error", err)
-		}
+	if sure {
+		a.withdraw(in, view, was)
 	}
-	now, err := a.forward(ctx, s, addrs)
-	in.Ready, in.Self.InSync = now.ready, now.inSync
-	now.alive, now.announce = in.Alive, announcer.Decide(in)
-	held, errHold := a.holder.Sync(l2.Claims(now.announce))
-	now.held = held
+	now, err := a.forward(ctx, s, addrs, view.Quarantined())
+	in.Ready, in.Self.InSync, now.view = now.ready, now.inSync, view
+	if now.ready != nil {
+		a.alive.Say(announcer.Report{InSync: now.inSync, Draining: in.Self.Draining, Links: links.Links})
+	}
+	now.announce, now.leaving, now.held = was.announce, was.leaving, was.held
+	var errHold error
+	if sure {
+		errHold = a.announce(in, was, &now)
+	}
+	a.metrics.lost(s, view)
 	a.finish(now, began, err)
 	return errors.Join(err, errHold)
 }
 
 // forward sees to it that Services are forwarded, by the engine or by whoever
 // does it instead.
-func (a *Agent) forward(ctx context.Context, s *snapshot.Snapshot, addrs []netip.Addr) (state, error) {
+func (a *Agent) forward(ctx context.Context, s *snapshot.Snapshot, addrs []netip.Addr, gone []string) (state, error) {
 	if a.proxy != Fairlead {
 		return a.leave(ctx, s)
 	}
-	now, err := a.program(ctx, a.compiler.Compile(s, a.Node, addrs, a.Options))
+	opt := a.Options
+	opt.Gone = gone
+	now, err := a.program(ctx, a.compiler.Compile(s, a.Node, addrs, opt))
 	if err == nil {
 		a.ports.Follow(s, addrs)
 	}
@@ -278,15 +300,4 @@ func (a *Agent) finish(now state, began time.Time, err error) {
 	}
 	a.metrics.took(time.Since(began), now)
 	a.report.Wake()
-}
-
-// renew keeps the leases of what an earlier process announced, until the first
-// Snapshot says what is to be announced.
-func (a *Agent) renew() error {
-	held, err := a.holder.Adopt()
-	if err != nil {
-		return err
-	}
-	_, err = a.holder.Sync(held)
-	return err
 }

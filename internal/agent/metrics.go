@@ -1,10 +1,14 @@
 package agent
 
 import (
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy"
 )
 
@@ -20,6 +24,9 @@ type metrics struct {
 	sysctl    *prometheus.GaugeVec
 	noLocal   *prometheus.GaugeVec
 	latency   prometheus.Histogram
+	changes   *prometheus.CounterVec
+	gone      prometheus.Gauge
+	guarded   prometheus.Gauge
 
 	waiting []time.Time // triggers of changes that the kernel does not hold yet; the agent's loop alone
 }
@@ -57,7 +64,15 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Buckets: []float64{0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300},
 		}),
 	}
+	m.changes = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "fairlead_ownership_changes_total", Help: "Addresses that this node was elected for, or no longer, by direction (taken, given).",
+	}, []string{"direction"})
+	m.gone = gauge("fairlead_quarantined_endpoints", "Endpoints that take no connection because their nodes are gone.")
+	m.guarded = gauge("fairlead_members_guarded", "1 while more than half of the nodes vanished at once, so that nothing is quarantined.")
+	m.changes.WithLabelValues("taken")
+	m.changes.WithLabelValues("given")
 	if reg != nil {
+		reg.MustRegister(m.changes, m.gone, m.guarded)
 		reg.MustRegister(m.sync, m.failures, m.repairs, m.elements, m.last, m.announced, m.services, m.endpoints, m.sysctl, m.noLocal, m.latency)
 	}
 	return m
@@ -104,4 +119,44 @@ func (m *metrics) took(d time.Duration, now state) {
 	m.announced.Set(float64(len(now.held)))
 	m.services.Set(float64(now.services))
 	m.endpoints.Set(float64(now.endpoints))
+}
+
+// moved counts the addresses that came and went between two plans.
+func (m *metrics) moved(was, now announcer.Plan) {
+	m.changes.WithLabelValues("taken").Add(float64(missing(now, was)))
+	m.changes.WithLabelValues("given").Add(float64(missing(was, now)))
+}
+
+// missing counts what in announces and out does not.
+func missing(in, out announcer.Plan) (n int) {
+	for _, v := range in.Announce {
+		if _, has := slices.BinarySearchFunc(out.Announce, v.Addr, func(o announcer.VIP, a netip.Addr) int { return o.Addr.Compare(a) }); !has {
+			n++
+		}
+	}
+	return n
+}
+
+// lost counts the endpoints on nodes that are gone.
+func (m *metrics) lost(s *snapshot.Snapshot, view announcer.View) {
+	m.gone.Set(float64(on(s, view.Quarantined())))
+	m.guarded.Set(0)
+	if view.Guarded {
+		m.guarded.Set(1)
+	}
+}
+
+// on counts the endpoints on nodes.
+func on(s *snapshot.Snapshot, nodes []string) (n int) {
+	if len(nodes) == 0 {
+		return 0
+	}
+	for _, svc := range s.Services {
+		for _, ep := range svc.Endpoints {
+			if slices.Contains(nodes, ep.Node) {
+				n++
+			}
+		}
+	}
+	return n
 }

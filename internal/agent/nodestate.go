@@ -1,14 +1,17 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"reflect"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/announcer/l2"
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/link"
@@ -35,10 +38,10 @@ func (a *Agent) writeState(ctx context.Context) error {
 		return nil
 	}
 	a.mu.Lock()
-	status := describe(a.state, a.links, a.mode(), a.Version)
+	status, view := describe(a.state, a.links, a.mode(), a.Version), a.state.view
 	a.mu.Unlock()
 	status.ProblemsCount, status.Problems = problems(a.ports.Problems())
-	status.Conditions = a.sysctls.condition()
+	status.Conditions = append(a.sysctls.condition(), a.membersCondition(view, time.Now()))
 	if time.Since(a.reported.at) < renewEvery-time.Second && reflect.DeepEqual(status, a.reported.status) {
 		return nil
 	}
@@ -56,6 +59,20 @@ func (a *Agent) writeState(ctx context.Context) error {
 	}
 	a.reported = reported{status: status, at: time.Now()}
 	return nil
+}
+
+// membersCondition says how it stands with the other agents, since when.
+func (a *Agent) membersCondition(view announcer.View, now time.Time) metav1.Condition {
+	ok, reason, message := aboutMembers(view)
+	c := metav1.Condition{Type: v1alpha1.ConditionMembers, Status: metav1.ConditionTrue, Reason: reason, Message: cut(message, 4096)}
+	if !ok {
+		c.Status = metav1.ConditionFalse
+	}
+	c.LastTransitionTime = metav1.NewTime(now.Truncate(time.Second)) // as the API server keeps it
+	if was := meta.FindStatusCondition(a.reported.status.Conditions, c.Type); was != nil && was.Status == c.Status {
+		c.LastTransitionTime = was.LastTransitionTime
+	}
+	return c
 }
 
 // describe is the NodeState of a state, but for the time.
@@ -78,8 +95,15 @@ func describe(st state, links link.State, engine, version string) v1alpha1.NodeS
 	out.AnnouncesCount = int32(len(st.held))
 	for _, c := range st.held[:min(len(st.held), listed)] {
 		out.Announces = append(out.Announces, v1alpha1.AnnouncedAddress{
-			Address: c.Addr.String(), Link: c.Link, MAC: macs[c.Link], Service: serviceOf(st, c),
+			Address: c.Addr.String(), Link: c.Link, MAC: macs[c.Link],
+			Service: cmp.Or(serviceOf(st.announce.Announce, c), serviceOf(st.leaving, c)), Leaving: serviceOf(st.leaving, c) != "",
 		})
+	}
+	if self := st.view.Member(st.view.Node); self != nil {
+		out.Draining = self.Report.Draining
+	}
+	for _, m := range silent(st.view) {
+		out.Silent = append(out.Silent, v1alpha1.SilentNode{Node: m.Node, Verdict: m.Verdict.String(), Quarantined: m.Quarantine})
 	}
 	out.RefusedCount = int32(len(st.announce.Refused))
 	for _, r := range st.announce.Refused[:min(len(st.announce.Refused), listed)] {
@@ -106,8 +130,9 @@ func problems(found []snapshot.Problem) (count int32, out []v1alpha1.ServiceProb
 	return int32(len(found)), out
 }
 
-func serviceOf(st state, c l2.Claim) string {
-	for _, v := range st.announce.Announce {
+// serviceOf returns the Service for which c is in vips, "" if it is not.
+func serviceOf(vips []announcer.VIP, c l2.Claim) string {
+	for _, v := range vips {
 		if v.Addr == c.Addr && len(v.Services) > 0 {
 			return v.Services[0].String()
 		}

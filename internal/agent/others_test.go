@@ -173,12 +173,12 @@ func TestLeave(t *testing.T) {
 	vip := netip.MustParseAddr("198.51.100.10")
 	s := &snapshot.Snapshot{Addresses: []*snapshot.Address{{Addr: vip}}}
 
-	now, err := a.forward(t.Context(), s, nil)
+	now, err := a.forward(t.Context(), s, nil, nil)
 	if err != nil || now.inSync || now.ready[vip] || kernel.Table() == nil {
 		t.Errorf("beside an unhealthy proxy: %+v, %v; in the kernel: %v", now, err, kernel.Table())
 	}
 	code, a.beside.asked = http.StatusOK, time.Time{}
-	now, err = a.forward(t.Context(), s, nil)
+	now, err = a.forward(t.Context(), s, nil, nil)
 	if err != nil || !now.inSync || !now.ready[vip] || kernel.Table() != nil {
 		t.Errorf("beside a healthy one: %+v, %v; in the kernel: %v", now, err, kernel.Table())
 	}

@@ -23,8 +23,7 @@ type saved struct {
 	Version  int
 	Node     string
 	Written  time.Time
-	Alive    map[string]bool // the last verdicts about the other agents
-	Proxy    Proxy           // who forwarded
+	Proxy    Proxy // who forwarded
 	Snapshot *snapshot.Snapshot
 }
 
@@ -70,7 +69,6 @@ func (a *Agent) snapshot(now time.Time) *snapshot.Snapshot {
 	}
 	if !a.fromSaved {
 		a.fromSaved = true
-		a.liveness.Resume(a.saved.Alive)
 		a.Log.Warn("no API server answers; forwarding and announcing from the snapshot that was saved", "written", a.saved.Written)
 	}
 	return a.saved.Snapshot
@@ -82,10 +80,7 @@ func (a *Agent) save(context.Context) error {
 	if s == nil || a.StateDir == "" {
 		return nil
 	}
-	a.mu.Lock()
-	alive := a.state.alive
-	a.mu.Unlock()
-	return save(a.StateDir, saved{Node: a.Node, Written: time.Now(), Alive: alive, Proxy: a.proxy, Snapshot: s})
+	return save(a.StateDir, saved{Node: a.Node, Written: time.Now(), Proxy: a.proxy, Snapshot: s})
 }
 
 func savedPath(dir string) string { return filepath.Join(dir, "snapshot.json") }

@@ -21,6 +21,7 @@ import (
 	toolsrecord "k8s.io/client-go/tools/record"
 
 	"github.com/fairlead/fairlead/allocator"
+	"github.com/fairlead/fairlead/internal/keyring"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/record"
@@ -36,7 +37,8 @@ type Config struct {
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
 	Identity string // of this replica, unique
-	// Namespace of the Lease; "" acts without an election, for a single replica.
+	// Namespace of the Lease and of the agents' keys; "" acts without an election,
+	// for a single replica, and makes no keys.
 	Namespace string
 }
 
@@ -117,6 +119,15 @@ func (c *Controller) act(ctx context.Context) {
 	c.Log.Info("leading", "identity", c.Identity)
 	c.metrics.leading.Set(1)
 	defer c.metrics.leading.Set(0)
+	var keys sync.WaitGroup
+	defer keys.Wait()
+	if c.Namespace != "" {
+		loop := reconcile.New("agents' keys", c.Log)
+		loop.Resync = keyring.KeepEvery
+		keys.Go(func() {
+			loop.Run(ctx, keyring.Keeper{Client: c.Clients.Kube, Namespace: c.Namespace, Log: c.Log}.Keep)
+		})
+	}
 	c.loop.Run(ctx, c.step)
 }
 

@@ -1,0 +1,111 @@
+package keyring
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+)
+
+const (
+	// Secret is the name of the Secret, in the release's namespace.
+	Secret = "fairlead-members"
+	// Data is the key in the Secret's data that holds the keys, as Parse reads them.
+	Data = "keys"
+	// AnnotationRotate asks for a new key, whatever its value.
+	AnnotationRotate = "fairlead.io/rotate"
+	// AnnotationRotation tells the Step of the rotation that is under way, and
+	// since when.
+	AnnotationRotation = "fairlead.io/rotation"
+)
+
+// KeepEvery is how often Keep is to be called.
+const KeepEvery = 30 * time.Second
+
+// Keeper keeps the Secret.
+type Keeper struct {
+	Client    kubernetes.Interface
+	Namespace string
+	Log       *slog.Logger
+}
+
+// Keep makes sure that the Secret is there, and takes the next step of a rotation
+// when it is due. A Secret that cannot be read is left as it is.
+func (k Keeper) Keep(ctx context.Context) error {
+	secrets := k.Client.CoreV1().Secrets(k.Namespace)
+	have, err := secrets.Get(ctx, Secret, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		_, err = secrets.Create(ctx, &corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Name: Secret, Labels: map[string]string{"app.kubernetes.io/managed-by": "fairlead"}},
+			Data:       map[string][]byte{Data: Keys{generate()}.Format()},
+		}, metav1.CreateOptions{})
+		if err == nil {
+			k.Log.Info("made a key for the agents", "secret", Secret)
+		}
+		if apierrors.IsAlreadyExists(err) {
+			err = nil // another replica was faster
+		}
+	}
+	if err == nil && have.Name != "" {
+		err = k.rotate(ctx, have)
+	}
+	if err != nil {
+		return fmt.Errorf("secret %s: %w", Secret, err)
+	}
+	return nil
+}
+
+func (k Keeper) rotate(ctx context.Context, have *corev1.Secret) error {
+	keys, err := Parse(have.Data[Data])
+	if err != nil {
+		return err
+	}
+	_, asked := have.Annotations[AnnotationRotate]
+	at, since := readStep(have.Annotations[AnnotationRotation])
+	now := time.Now()
+	next, step, due := Next(keys, at, since, now, asked, generate)
+	if !due {
+		return nil
+	}
+	want := have.DeepCopy()
+	want.Data[Data] = next.Format()
+	if want.Annotations == nil {
+		want.Annotations = map[string]string{}
+	}
+	delete(want.Annotations, AnnotationRotate) // a new one asks for another turn
+	delete(want.Annotations, AnnotationRotation)
+	if step != Resting {
+		want.Annotations[AnnotationRotation] = fmt.Sprintf("%s %s", step, now.UTC().Format(time.RFC3339))
+		if at != Resting && asked {
+			want.Annotations[AnnotationRotate] = have.Annotations[AnnotationRotate] // after this one
+		}
+	}
+	if _, err := k.Client.CoreV1().Secrets(k.Namespace).Update(ctx, want, metav1.UpdateOptions{}); err != nil {
+		return err
+	}
+	k.Log.Info("the agents' keys change", "secret", Secret, "step", step, "keys", len(next))
+	return nil
+}
+
+// readStep reads AnnotationRotation; what makes no sense is no rotation.
+func readStep(text string) (Step, time.Time) {
+	step, at, _ := strings.Cut(text, " ")
+	since, err := time.Parse(time.RFC3339, at)
+	if s := Step(step); err == nil && (s == Added || s == Switched) {
+		return s, since
+	}
+	return Resting, time.Time{}
+}
+
+func generate() []byte {
+	key := make([]byte, Size)
+	_, _ = rand.Read(key) // never fails
+	return key
+}
