@@ -50,7 +50,9 @@ type Address struct {
 	Backend         string   // what the holders of a shared address have in common: "" or, with externalTrafficPolicy Local, their pods
 	Holders         []Holder // sorted by namespace, name
 	Deleting        bool
-	Conflict        string // MAC of a foreign host that answers for it; "" if none
+	ProbedAt        time.Time // zero: not in this assignment
+	Conflict        string    // MAC of a foreign host that answers for it; "" if none
+	Conflicting     string    // what its condition of that name says while it is True
 }
 
 // Holder is one Service that holds an Address.
@@ -85,6 +87,7 @@ type Announcement struct {
 	PreferredNodes  []PreferredNodes
 	L2              bool
 	Interfaces      []string // names or patterns; empty: every suitable link
+	BGP             *BGPAnnouncement
 }
 
 // PreferredNodes adds Weight to every node that Selector matches.

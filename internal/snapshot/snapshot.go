@@ -17,6 +17,7 @@ type Snapshot struct {
 	Announcements []*Announcement
 	NodeStates    []*NodeState
 	ServiceCIDRs  []*ServiceCIDR
+	BGPPeers      []*BGPPeer
 }
 
 // Sort puts every slice into its order. Makers of Snapshots call it once.
@@ -29,6 +30,7 @@ func (s *Snapshot) Sort() {
 	byName(s.Announcements, func(a *Announcement) string { return a.Name })
 	byName(s.NodeStates, func(n *NodeState) string { return n.Node })
 	byName(s.ServiceCIDRs, func(c *ServiceCIDR) string { return c.Name })
+	byName(s.BGPPeers, func(p *BGPPeer) string { return p.Name })
 }
 
 // Node returns the Node called name, or nil.

@@ -1,0 +1,48 @@
+package snapshot
+
+import (
+	"net/netip"
+	"time"
+)
+
+// BGPPeer is a BGPPeer object: a router that the selected nodes hold a session
+// with.
+type BGPPeer struct {
+	Name         string
+	Created      time.Time
+	Addr         netip.Addr
+	Port         uint16
+	PeerASN      uint32
+	LocalASN     uint32
+	NodeSelector *Selector
+	Hold         time.Duration // HoldSet and 0: none
+	HoldSet      bool
+	Keepalive    time.Duration // KeepaliveSet tells whether it was given
+	KeepaliveSet bool
+	Connect      time.Duration
+	Secret       SecretKey  // the zero value: no password
+	Source       netip.Addr // invalid: the kernel chooses
+	Multihop     uint8      // TTL; 0: the router is on a link
+	RestartTime  time.Duration
+	Graceful     bool
+	BFD          *BFD
+}
+
+// SecretKey names one key of a Secret in fairlead's own namespace.
+type SecretKey struct{ Name, Key string }
+
+// BFD is how the path to a BGPPeer is watched.
+type BFD struct {
+	MinTx, MinRx time.Duration
+	Multiplier   int
+	Passive      bool
+}
+
+// BGPAnnouncement is an Announcement's way over BGP.
+type BGPAnnouncement struct {
+	Peers            []string // names of BGPPeers; empty: all
+	LocalPref        *uint32
+	Communities      []string // as written
+	LargeCommunities []string
+	Length4, Length6 int // of the prefixes that are announced; 0: 32 and 128
+}
