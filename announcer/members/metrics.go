@@ -9,6 +9,7 @@ import (
 )
 
 type metrics struct {
+	elected   prometheus.Gauge
 	members   *prometheus.GaugeVec
 	detection prometheus.Histogram
 	refused   *prometheus.CounterVec
@@ -24,6 +25,9 @@ const (
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
+		elected: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "fairlead_member_candidates", Help: "Nodes that may be elected as far as their health goes, as this node sees it, itself included.",
+		}),
 		members: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "fairlead_members", Help: "Nodes by this node's verdict on them, itself included.",
 		}, []string{"verdict"}),
@@ -41,6 +45,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	for _, r := range []string{refusedKey, refusedGarbage, refusedSize} {
 		m.refused.WithLabelValues(r)
 	}
+	m.elected = registered(reg, m.elected)
 	m.members, m.detection = registered(reg, m.members), registered(reg, m.detection)
 	m.refused, m.clashes = registered(reg, m.refused), registered(reg, m.clashes)
 	return m
@@ -63,10 +68,14 @@ func registered[T prometheus.Collector](reg prometheus.Registerer, c T) T {
 }
 
 func (m *metrics) viewed(v announcer.View) {
-	count := map[announcer.Verdict]int{}
+	count, elected := map[announcer.Verdict]int{}, 0
 	for _, mem := range v.Members {
 		count[mem.Verdict]++
+		if mem.Candidate {
+			elected++
+		}
 	}
+	m.elected.Set(float64(elected))
 	for _, verdict := range announcer.Verdicts {
 		m.members.WithLabelValues(verdict.String()).Set(float64(count[verdict]))
 	}

@@ -28,6 +28,7 @@ type Probe struct {
 	Requests int           // each over a new connection unless Keep; 0: until the context ends
 	Workers  int           // requests at the same time
 	Interval time.Duration // between the starts of one worker's requests
+	Every    time.Duration // if set, a request begins that often, whatever becomes of the others, instead of Workers and Interval
 	Timeout  time.Duration // of one request, with its name lookup
 }
 
@@ -41,6 +42,9 @@ type Outcome struct {
 
 // Run returns an outcome for every request that was begun before ctx ended.
 func (p Probe) Run(ctx context.Context) []Outcome {
+	if p.Every > 0 {
+		return p.pace(ctx)
+	}
 	var turns atomic.Int64
 	more := func() bool { return ctx.Err() == nil && (p.Requests == 0 || turns.Add(1) <= int64(p.Requests)) }
 	var mu sync.Mutex
@@ -58,6 +62,29 @@ func (p Probe) Run(ctx context.Context) []Outcome {
 				pause(ctx, p.Interval-time.Since(o.At))
 			}
 		})
+	}
+	wg.Wait()
+	return all
+}
+
+// pace begins a request at every tick.
+func (p Probe) pace(ctx context.Context) (all []Outcome) {
+	transport := p.transport()
+	ticker := time.NewTicker(p.Every)
+	defer ticker.Stop()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for n := 0; ctx.Err() == nil && (p.Requests == 0 || n < p.Requests); n++ {
+		wg.Go(func() {
+			o := p.once(context.WithoutCancel(ctx), transport)
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, o)
+		})
+		select {
+		case <-ctx.Done():
+		case <-ticker.C:
+		}
 	}
 	wg.Wait()
 	return all

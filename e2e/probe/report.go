@@ -24,6 +24,25 @@ type Report struct {
 
 	FirstFailure time.Time `json:"first_failure,omitzero"` // when the first request that failed began
 	LastFailure  time.Time `json:"last_failure,omitzero"`  // and the last
+
+	Each []Request `json:"each,omitempty"` // if it was asked for, in the order of their beginnings
+}
+
+// Request is one request, without its answer.
+type Request struct {
+	At   time.Time     `json:"at"`
+	Took time.Duration `json:"took"`
+	OK   bool          `json:"ok"`
+}
+
+// List returns the requests in the order of their beginnings.
+func List(all []Outcome) []Request {
+	out := make([]Request, len(all))
+	for i, o := range all {
+		out[i] = Request{At: o.At, Took: o.Took, OK: o.Err == nil}
+	}
+	slices.SortFunc(out, func(a, b Request) int { return a.At.Compare(b.At) })
+	return out
 }
 
 // Summarise counts the outcomes.

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -92,4 +94,18 @@ func TestReason(t *testing.T) {
 			t.Errorf("reason(%v) = %q, want %q", test.err, got, test.want)
 		}
 	}
+}
+
+// TestPace: requests begin on time though none is answered.
+func TestPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		target, err := url.Parse("none://x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := List(Probe{Target: target, Requests: 5, Every: 20 * time.Millisecond, Timeout: time.Second}.Run(t.Context()))
+		if len(all) != 5 || all[4].At.Sub(all[0].At) != 80*time.Millisecond || all[0].OK {
+			t.Errorf("%+v", all)
+		}
+	})
 }

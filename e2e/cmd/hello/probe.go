@@ -19,6 +19,8 @@ func probeCommand(ctx context.Context, args []string) error {
 	flags.IntVar(&p.Requests, "n", 200, "requests, each over a new connection; 0: until standard input ends")
 	flags.IntVar(&p.Workers, "c", 2, "requests at the same time")
 	flags.DurationVar(&p.Interval, "i", 0, "time between the starts of one worker's requests")
+	flags.DurationVar(&p.Every, "every", 0, "begin a request that often, whatever becomes of the others; instead of -c and -i")
+	each := flags.Bool("each", false, "tell of each request when it began, how long it took and whether it was answered")
 	flags.StringVar(&p.Family, "family", "", "4 or 6: only addresses of this family")
 	flags.BoolVar(&p.Keep, "keep", false, "http: make all requests of a worker over one connection")
 	flags.DurationVar(&p.Timeout, "timeout", 2*time.Second, "limit of one request")
@@ -26,7 +28,7 @@ func probeCommand(ctx context.Context, args []string) error {
 		return err
 	}
 	if flags.NArg() != 1 || p.Requests < 0 || p.Workers < 1 {
-		return errors.New("usage: hello probe [-n N] [-c N] [-i DURATION] [-timeout DURATION] [-family 4|6] [-keep] http://HOST:PORT/|tcp://HOST:PORT|udp://HOST:PORT")
+		return errors.New("usage: hello probe [-n N] [-c N] [-i DURATION] [-every DURATION] [-each] [-timeout DURATION] [-family 4|6] [-keep] http://HOST:PORT/|tcp://HOST:PORT|udp://HOST:PORT")
 	}
 	var err error
 	if p.Target, err = url.Parse(flags.Arg(0)); err != nil {
@@ -40,5 +42,10 @@ func probeCommand(ctx context.Context, args []string) error {
 			cancel()
 		}()
 	}
-	return json.NewEncoder(os.Stdout).Encode(probe.Summarise(p.Target.String(), p.Run(ctx)))
+	all := p.Run(ctx)
+	report := probe.Summarise(p.Target.String(), all)
+	if *each {
+		report.Each = probe.List(all)
+	}
+	return json.NewEncoder(os.Stdout).Encode(report)
 }
