@@ -27,11 +27,11 @@ func (p *Provider) keep(ctx context.Context) error {
 	}
 	plan := p.metrics.Decide(s, p.options)
 	errs := p.free(ctx, s, plan)
-	by := record.Announcers(s)
+	network := record.NetworkOf(s)
 	for _, o := range plan.Services {
 		if o.Kept {
 			errs = append(errs, p.describe(ctx, o.Ref, func(svc *corev1.Service) {
-				record.SetConditions(svc, o, record.Announced(by, o.Addrs))
+				record.SetConditions(svc, o, network.Announced(o.Addrs))
 			}))
 		}
 	}
@@ -41,7 +41,13 @@ func (p *Provider) keep(ctx context.Context) error {
 		}
 	}
 	errs = append(errs, p.writer.Pools(ctx, s, plan)...)
+	errs = append(errs, p.writer.NodePorts(ctx, s, p.events)...)
 	errs = append(errs, p.writer.ForgetNodes(ctx, s)...)
+	more, err := p.writer.Findings(ctx, s)
+	if more {
+		p.loop.Wake()
+	}
+	errs = append(errs, err)
 	return errors.Join(errs...)
 }
 

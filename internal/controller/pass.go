@@ -29,17 +29,17 @@ const writers = 32
 // only after that Service holds its new one.
 type pass struct {
 	*Controller
-	snap   *snapshot.Snapshot
-	plan   *allocator.Plan
-	writes map[netip.Addr]record.Write
-	once   map[netip.Addr]func() error // each record is written once, by the first Service that needs it
-	by     map[netip.Addr][]string     // who announces
-	failed map[snapshot.Ref]bool       // Services whose part of an earlier round failed
+	snap    *snapshot.Snapshot
+	plan    *allocator.Plan
+	writes  map[netip.Addr]record.Write
+	once    map[netip.Addr]func() error // each record is written once, by the first Service that needs it
+	network *record.Network
+	failed  map[snapshot.Ref]bool // Services whose part of an earlier round failed
 }
 
 func (c *Controller) apply(ctx context.Context, s *snapshot.Snapshot, plan *allocator.Plan) error {
 	p := &pass{
-		Controller: c, snap: s, plan: plan, writes: record.Writes(plan, s), by: record.Announcers(s), failed: map[snapshot.Ref]bool{},
+		Controller: c, snap: s, plan: plan, writes: record.Writes(plan, s), network: record.NetworkOf(s), failed: map[snapshot.Ref]bool{},
 	}
 	p.once = make(map[netip.Addr]func() error, len(p.writes))
 	for addr, w := range p.writes {
@@ -54,8 +54,13 @@ func (c *Controller) apply(ctx context.Context, s *snapshot.Snapshot, plan *allo
 		errs = append(errs, p.clean(ctx, svc))
 	}
 	errs = append(errs, c.writer.Pools(ctx, s, plan)...)
-	errs = append(errs, c.nodePorts(ctx, s)...)
+	errs = append(errs, c.writer.NodePorts(ctx, s, c.Recorder)...)
 	errs = append(errs, c.writer.ForgetNodes(ctx, s)...)
+	more, err := c.writer.Findings(ctx, s)
+	if more {
+		c.loop.Wake()
+	}
+	errs = append(errs, err)
 	return errors.Join(errs...)
 }
 
@@ -93,7 +98,7 @@ func (p *pass) service(ctx context.Context, o allocator.Outcome) error {
 	if obj = p.Store.Service(o.Ref); obj == nil {
 		return nil
 	}
-	want, changed, events := wantStatus(obj, o, record.Announced(p.by, o.Addrs))
+	want, changed, events := wantStatus(obj, o, p.network.Announced(o.Addrs))
 	if !changed {
 		return nil
 	}

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/fairlead/fairlead/allocator"
+	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/record"
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -40,9 +41,24 @@ func clearedStatus(old *corev1.Service) (svc *corev1.Service, changed bool) {
 	return svc, !equality.Semantic.DeepEqual(old.Status, svc.Status)
 }
 
-// tell lists the Events of a status change. Waiting because there is no pool at
-// all, or no cluster IP yet, is normal; every other refusal is a Warning, once.
+// tell lists the Events of a status change: those of the assignment, and one of a
+// conflict on the network.
 func tell(old, now *corev1.Service, o allocator.Outcome) []news {
+	out := tellAssignment(old, now, o)
+	c := meta.FindStatusCondition(now.Status.Conditions, v1alpha1.ConditionAnnounced)
+	if c == nil || c.Reason != string(announcer.AddressConflict) {
+		return out
+	}
+	was := meta.FindStatusCondition(old.Status.Conditions, v1alpha1.ConditionAnnounced)
+	if was == nil || was.Reason != c.Reason || was.Status != c.Status {
+		out = append(out, news{corev1.EventTypeWarning, c.Reason, c.Message})
+	}
+	return out
+}
+
+// tellAssignment lists the Events of an assignment. Waiting because there is no pool at
+// all, or no cluster IP yet, is normal; every other refusal is a Warning, once.
+func tellAssignment(old, now *corev1.Service, o allocator.Outcome) []news {
 	var out []news
 	if !slices.Equal(ips(old), ips(now)) {
 		switch {

@@ -45,6 +45,15 @@ func TestWantStatus(t *testing.T) {
 		t.Errorf("the same again: changed=%v events=%v", changed, events)
 	}
 
+	foreign := snapshot.Condition{Status: "False", Reason: "AddressConflict", Message: "no node announces 192.0.2.1: 02:00:00:00:00:99 has it"}
+	taken, changed, events := wantStatus(svc, given, foreign)
+	if !changed || !slices.Equal(reasons(events), []string{"Warning AddressConflict"}) || len(taken.Status.LoadBalancer.Ingress) != 1 {
+		t.Errorf("a conflict: changed=%v events=%v", changed, events)
+	}
+	if _, changed, events = wantStatus(taken, given, foreign); changed || events != nil {
+		t.Errorf("the same conflict again: changed=%v events=%v", changed, events)
+	}
+
 	wiped := svc.DeepCopy()
 	wiped.Status.LoadBalancer = corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "203.0.113.9"}, {Hostname: "x"}}}
 	if got, changed, _ := wantStatus(wiped, given, loud); !changed || len(got.Status.LoadBalancer.Ingress) != 1 || got.Status.LoadBalancer.Ingress[0].IP != "192.0.2.1" {
@@ -74,9 +83,9 @@ func TestWantStatus(t *testing.T) {
 	if _, _, events = wantStatus(fresh, nopool, loud); !slices.Equal(reasons(events), []string{"Normal NoPool"}) {
 		t.Errorf("no pool is normal: %v", events)
 	}
-	taken := fresh.DeepCopy()
-	taken.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.7"}}
-	if got, _, _ := wantStatus(taken, nopool, loud); len(got.Status.LoadBalancer.Ingress) != 1 {
+	old := fresh.DeepCopy()
+	old.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.7"}}
+	if got, _, _ := wantStatus(old, nopool, loud); len(got.Status.LoadBalancer.Ingress) != 1 {
 		t.Error("an address from an earlier controller is dropped before the first pool is there")
 	}
 }

@@ -79,6 +79,11 @@ func toNodeState(n *v1alpha1.NodeState) *snapshot.NodeState {
 			out.Announces = append(out.Announces, snapshot.Announced{Addr: ip, Link: a.Link, MAC: a.MAC})
 		}
 	}
+	for _, f := range n.Status.Findings {
+		if ip, ok := snapshot.ParseAddr(f.Address); ok {
+			out.Findings = append(out.Findings, snapshot.Finding{Addr: ip, UID: string(f.UID), ProbedAt: timeOf(f.ProbedAt), Conflict: f.Conflict, Claimant: f.Claimant})
+		}
+	}
 	for _, p := range n.Status.Problems {
 		namespace, name, _ := strings.Cut(p.Service, "/")
 		out.Problems = append(out.Problems, snapshot.Problem{
@@ -95,7 +100,10 @@ func toAddress(a *v1alpha1.Address) *snapshot.Address {
 	}
 	out := &snapshot.Address{
 		Addr: addr, UID: string(a.UID), ResourceVersion: a.ResourceVersion, Pool: a.Spec.Pool, ShareKey: a.Spec.ShareKey, Backend: a.Spec.Backend,
-		Deleting: a.DeletionTimestamp != nil, Conflict: a.Status.Conflict,
+		Deleting: a.DeletionTimestamp != nil, ProbedAt: timeOf(a.Status.ProbedAt), Conflict: a.Status.Conflict,
+	}
+	if c := toConditions(a.Status.Conditions)[v1alpha1.ConditionConflicting]; c.Status == string(metav1.ConditionTrue) {
+		out.Conflicting = c.Message
 	}
 	for _, h := range a.Spec.Holders {
 		held := snapshot.Holder{Ref: snapshot.Ref{Namespace: h.Namespace, Name: h.Name}, UID: string(h.UID)}
@@ -119,6 +127,14 @@ func FromAddress(a snapshot.Address) v1alpha1.AddressSpec {
 		spec.Holders = append(spec.Holders, held)
 	}
 	return spec
+}
+
+// timeOf returns when t is; the zero time if it is nil.
+func timeOf(t *metav1.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.Time
 }
 
 func toSelector(s *metav1.LabelSelector) *snapshot.Selector {

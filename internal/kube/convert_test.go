@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -77,14 +78,17 @@ func TestToSelector(t *testing.T) {
 
 // TestAddressThereAndBack: what is written of a record is read as it was.
 func TestAddressThereAndBack(t *testing.T) {
-	want := &snapshot.Address{Pool: "lan", ShareKey: "k", Backend: "b", UID: "u", ResourceVersion: "7", Conflict: "02:00:00:00:00:01", Holders: []snapshot.Holder{
+	want := &snapshot.Address{Pool: "lan", ShareKey: "k", Backend: "b", UID: "u", ResourceVersion: "7", Conflict: "02:00:00:00:00:01", ProbedAt: time.Unix(9, 0), Conflicting: "it answers", Holders: []snapshot.Holder{
 		{Ref: snapshot.Ref{Namespace: "a", Name: "z"}, UID: "1", Ports: []snapshot.HeldPort{{Protocol: snapshot.TCP, Port: 80}, {Protocol: snapshot.UDP, Port: 53}}},
 		{Ref: snapshot.Ref{Namespace: "b", Name: "a"}, UID: "2", Ports: []snapshot.HeldPort{{Protocol: snapshot.SCTP, Port: 9}}},
 	}}
 	want.Addr, _ = snapshot.ParseAddr("2001:db8::10")
 	spec := FromAddress(*want)
 	spec.Holders[0], spec.Holders[1] = spec.Holders[1], spec.Holders[0]
-	got := toAddress(&v1alpha1.Address{ObjectMeta: metav1.ObjectMeta{UID: "u", ResourceVersion: "7"}, Spec: spec, Status: v1alpha1.AddressStatus{Conflict: want.Conflict}})
+	got := toAddress(&v1alpha1.Address{ObjectMeta: metav1.ObjectMeta{UID: "u", ResourceVersion: "7"}, Spec: spec, Status: v1alpha1.AddressStatus{
+		ProbedAt: &metav1.Time{Time: want.ProbedAt}, Conflict: want.Conflict,
+		Conditions: []metav1.Condition{{Type: v1alpha1.ConditionConflicting, Status: metav1.ConditionTrue, Message: want.Conflicting}},
+	}})
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
@@ -97,11 +101,15 @@ func TestToNodeState(t *testing.T) {
 	n := toNodeState(&v1alpha1.NodeState{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Status: v1alpha1.NodeStateStatus{
 		Engine: v1alpha1.EngineState{InSync: true}, Draining: true, Links: []v1alpha1.NodeLink{{Name: "eth0", Prefixes: []string{"192.0.2.5/24"}}},
 		Announces: []v1alpha1.AnnouncedAddress{{Address: "192.0.2.10", Link: "eth0"}, {Address: "nonsense"}},
+		Findings:  []v1alpha1.AddressFinding{{Address: "192.0.2.11", UID: "u", ProbedAt: &metav1.Time{Time: time.Unix(9, 0)}, Conflict: "c"}, {Address: "nonsense"}},
 		Problems:  []v1alpha1.ServiceProblem{{Service: "shop/web", Reason: "NodePortClaimed", Message: "taken"}},
 	}})
 	want := snapshot.Problem{Service: snapshot.Ref{Namespace: "shop", Name: "web"}, Reason: "NodePortClaimed", Message: "taken"}
 	if len(n.Problems) != 1 || n.Problems[0] != want {
 		t.Errorf("problems %+v", n.Problems)
+	}
+	if len(n.Findings) != 1 || n.Findings[0].Addr.String() != "192.0.2.11" || n.Findings[0].UID != "u" || n.Findings[0].ProbedAt.Unix() != 9 || n.Findings[0].Conflict != "c" {
+		t.Errorf("findings %+v", n.Findings)
 	}
 	// The host bits stay: they are the node's own address.
 	if got := fmt.Sprintln(n.Node, n.InSync, n.Draining, n.Links[0].Prefixes, len(n.Announces)); got != "a true true [192.0.2.5/24] 1\n" {

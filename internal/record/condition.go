@@ -1,8 +1,6 @@
 package record
 
 import (
-	"fmt"
-	"net/netip"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,33 +11,6 @@ import (
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
-
-// Announcers lists, for every address, who announces it according to the
-// NodeStates, in the order of their names.
-func Announcers(s *snapshot.Snapshot) map[netip.Addr][]string {
-	out := map[netip.Addr][]string{}
-	for _, n := range s.NodeStates {
-		for _, a := range n.Announces {
-			out[a.Addr] = append(out[a.Addr], fmt.Sprintf("%s by %s on %s (%s)", a.Addr, n.Node, a.Link, a.MAC))
-		}
-	}
-	return out
-}
-
-// Announced is the condition fairlead.io/Announced of a Service that holds addrs.
-func Announced(by map[netip.Addr][]string, addrs []netip.Addr) snapshot.Condition {
-	var loud, silent []string
-	for _, addr := range addrs {
-		loud = append(loud, by[addr]...)
-		if len(by[addr]) == 0 {
-			silent = append(silent, addr.String())
-		}
-	}
-	if len(silent) > 0 {
-		return snapshot.Condition{Status: "False", Reason: "NotAnnounced", Message: "no node announces " + strings.Join(silent, ", ")}
-	}
-	return snapshot.Condition{Status: "True", Reason: "Announced", Message: strings.Join(loud, "; ")}
-}
 
 // Assigned is the condition fairlead.io/AddressAssigned of an outcome.
 func Assigned(o allocator.Outcome) snapshot.Condition {

@@ -67,14 +67,14 @@ func TestWrites(t *testing.T) {
 }
 
 func TestAnnounced(t *testing.T) {
-	by := record.Announcers(&snapshot.Snapshot{NodeStates: []*snapshot.NodeState{
+	network := record.NetworkOf(&snapshot.Snapshot{NodeStates: []*snapshot.NodeState{
 		{Node: "n1", Announces: []snapshot.Announced{{Addr: ip1, Link: "eth0", MAC: "02:00:00:00:00:01"}}},
 		{Node: "n2"},
 	}})
-	if c := record.Announced(by, []netip.Addr{ip1}); c.Status != "True" || c.Message != "192.0.2.1 by n1 on eth0 (02:00:00:00:00:01)" {
+	if c := network.Announced([]netip.Addr{ip1}); c.Status != "True" || c.Message != "192.0.2.1 by n1 on eth0 (02:00:00:00:00:01)" {
 		t.Errorf("one announcer: %+v", c)
 	}
-	if c := record.Announced(by, []netip.Addr{ip1, ip2}); c.Status != "False" || c.Reason != "NotAnnounced" || c.Message != "no node announces 192.0.2.2" {
+	if c := network.Announced([]netip.Addr{ip1, ip2}); c.Status != "False" || c.Reason != "NotAnnounced" || c.Message != "no node announces 192.0.2.2" {
 		t.Errorf("half announced: %+v", c)
 	}
 }

@@ -1,6 +1,9 @@
 package snapshot
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // Node is a cluster node as Kubernetes sees it.
 type Node struct {
@@ -32,6 +35,8 @@ type NodeState struct {
 	Draining bool // wants to hand over its VIPs
 	// Announces lists the VIPs that this node holds now.
 	Announces []Announced
+	// Findings lists what it learnt of addresses on the network, sorted.
+	Findings []Finding
 	// Problems lists what of single Services this node could not do, sorted.
 	Problems []Problem
 }
@@ -42,6 +47,15 @@ type Problem struct {
 	Service Ref
 	Reason  Reason
 	Message string
+}
+
+// Finding is what a node learnt of one address on the network.
+type Finding struct {
+	Addr     netip.Addr
+	UID      string    // of the Address for which it was found
+	ProbedAt time.Time // zero: not probed
+	Conflict string    // MAC of the foreign host that answered the probe; "" if none
+	Claimant string    // MAC of a foreign host that claims it while the node announces it
 }
 
 // Announced is one VIP on one link of a node.

@@ -1,0 +1,129 @@
+package record_test
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/apitest"
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/record"
+	"github.com/fairlead/fairlead/internal/snapshot"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const foreign = "02:00:00:00:00:99"
+
+// A Service's condition names the foreign host, whether the address is announced
+// or not.
+func TestAnnouncedInConflict(t *testing.T) {
+	announced := []snapshot.Announced{{Addr: ip1, Link: "eth0", MAC: "02:00:00:00:00:01"}}
+	for _, tc := range []struct {
+		name string
+		in   snapshot.Snapshot
+		want string
+	}{
+		{
+			"a foreign host has it", snapshot.Snapshot{Addresses: []*snapshot.Address{{Addr: ip1, Conflict: foreign}}},
+			"False AddressConflict no node announces 192.0.2.1: " + foreign + " has it, which is no node of this cluster",
+		},
+		{
+			"claimed while it is announced", snapshot.Snapshot{
+				Addresses:  []*snapshot.Address{{Addr: ip1, UID: "u"}},
+				NodeStates: []*snapshot.NodeState{{Node: "n1", Announces: announced, Findings: []snapshot.Finding{{Addr: ip1, UID: "u", Claimant: foreign}}}},
+			},
+			"True AddressConflict 192.0.2.1 by n1 on eth0 (02:00:00:00:00:01); 192.0.2.1 is claimed by " + foreign + " too, which is no node of this cluster",
+		},
+		{
+			"found for another assignment", snapshot.Snapshot{
+				Addresses:  []*snapshot.Address{{Addr: ip1, UID: "u"}},
+				NodeStates: []*snapshot.NodeState{{Node: "n1", Announces: announced, Findings: []snapshot.Finding{{Addr: ip1, UID: "old", Claimant: foreign}}}},
+			},
+			"True Announced 192.0.2.1 by n1 on eth0 (02:00:00:00:00:01)",
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			c := record.NetworkOf(&tc.in).Announced([]netip.Addr{ip1})
+			if got := c.Status + " " + c.Reason + " " + c.Message; got != tc.want {
+				t.Errorf("got  %s\nwant %s", got, tc.want)
+			}
+		})
+	}
+}
+
+// What nodes find is written into the Address's status once: the last probe
+// counts, and none of another assignment.
+func TestFindings(t *testing.T) {
+	api := apitest.New()
+	b := kube.NewBuilder()
+	w := &record.Writer{Clients: api.Clients, Store: kube.NewStore(api.Clients, func() {}), Log: slog.New(slog.DiscardHandler)}
+	api.Store = w.Store
+	obj, err := api.Clients.Addresses.Create(t.Context(), &v1alpha1.Address{
+		ObjectMeta: metav1.ObjectMeta{Name: "192.0.2.1"}, Spec: kube.FromAddress(snapshot.Address{Addr: ip1, Pool: "lan"}),
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(s int64) time.Time { return time.Unix(s, 0) }
+	uid := string(obj.UID)
+	for _, tc := range []struct {
+		name  string
+		found []snapshot.Finding // of one node each
+		want  string
+	}{
+		{"nothing", nil, "probed false"},
+		{"of another assignment", []snapshot.Finding{{Addr: ip1, UID: "other", ProbedAt: at(3), Conflict: foreign}}, "probed false"},
+		{"a conflict", []snapshot.Finding{{Addr: ip1, UID: uid, ProbedAt: at(5), Conflict: foreign}}, "probed true 5 " + foreign + " Conflicting " + foreign + " answers for it, which is no node of this cluster: it is not announced"},
+		{"nobody tells of it any more", nil, "probed true 5 " + foreign + " Conflicting " + foreign + " answers for it, which is no node of this cluster: it is not announced"},
+		{"two nodes", []snapshot.Finding{{Addr: ip1, UID: uid, ProbedAt: at(9)}, {Addr: ip1, UID: uid, ProbedAt: at(7), Conflict: foreign}}, "probed true 9"},
+		{"claimed", []snapshot.Finding{{Addr: ip1, UID: uid, Claimant: foreign}}, "probed true 9 Conflicting " + foreign + " claims it while it is announced, and is no node of this cluster"},
+		{"calm", nil, "probed true 9"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			apply := func() {
+				obj, err = api.Clients.Addresses.Get(t.Context(), "192.0.2.1", metav1.GetOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				b.Set(obj)
+				s := b.Snapshot()
+				for i, f := range tc.found {
+					s.NodeStates = append(s.NodeStates, &snapshot.NodeState{Node: fmt.Sprintf("n%d", i), Findings: []snapshot.Finding{f}})
+				}
+				if more, err := w.Findings(t.Context(), s); more || err != nil {
+					t.Fatal(more, err)
+				}
+			}
+			apply()
+			if got := describe(t, api); got != tc.want {
+				t.Errorf("got  %s\nwant %s", got, tc.want)
+			}
+			if err := api.Quiet(func() error { apply(); return nil }); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func describe(t *testing.T, api *apitest.API) string {
+	t.Helper()
+	obj, err := api.Clients.Addresses.Get(t.Context(), "192.0.2.1", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := fmt.Sprintf("probed %v", obj.Status.ProbedAt != nil)
+	if obj.Status.ProbedAt != nil {
+		out += fmt.Sprintf(" %d", obj.Status.ProbedAt.Unix())
+	}
+	if obj.Status.Conflict != "" {
+		out += " " + obj.Status.Conflict
+	}
+	for _, c := range obj.Status.Conditions {
+		out += " " + c.Type + " " + c.Message
+	}
+	return out
+}
