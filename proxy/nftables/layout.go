@@ -167,6 +167,9 @@ func (v variant) selectors() []selector {
 	return []selector{daddr, proto, dport}
 }
 
+// externalChains are the two ways to a Frontend from outside. Who finds nothing
+// at the end of ext-local is dropped: there are endpoints elsewhere only, or the
+// policy changed from Local to Cluster while the packet was on its way.
 func (l layout) externalChains(v variant) []chain {
 	extCluster, extLocal := chainExtCluster, chainExtLocal
 	if v.nodePort {
@@ -182,6 +185,7 @@ func (l layout) externalChains(v variant) []chain {
 			l.rule(in(setLocalPods, saddr), vmap(v.frontends(), v.selectors()...)),
 			l.rule(sourceIsOurs(), goTo(extCluster)),
 			l.toFrontends(variant{v.nodePort, true}), l.toFrontends(variant{v.nodePort, true}),
+			l.rule(drop()),
 		}},
 	}
 }

@@ -57,13 +57,13 @@ func (p *parser) exists(e element) {
 	case mapExternal, "np-" + mapExternal:
 		pl := p.frontend(e.key, e.set != mapExternal)
 		pl.Kind = proxy.VIP
-		if e.comment == commentExternalIP {
+		if strings.Contains(e.comment, commentExternalIP) {
 			pl.Kind = proxy.ExternalIP
 		}
 		if e.set != mapExternal {
 			pl.Kind = proxy.NodePort
 		}
-		pl.LocalOnly = strings.HasSuffix(e.data, chainExtLocal)
+		pl.LocalOnly = strings.HasSuffix(e.data, chainExtLocal) || strings.Contains(e.comment, commentLocal)
 	case variant{}.frontends(), mapNoEndpoints, "np-" + mapNoEndpoints:
 		pl := p.frontend(e.key, strings.HasPrefix(e.set, "np-"))
 		switch {

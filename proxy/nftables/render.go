@@ -28,10 +28,12 @@ func (e element) compare(o element) int {
 	return cmp.Or(strings.Compare(e.set, o.set), strings.Compare(e.key, o.key), strings.Compare(e.end, o.end))
 }
 
-// commentExternalIP marks a Frontend of kind ExternalIP, commentCopy a slot
-// that holds a copy: neither can be told from the bytes alone.
+// commentExternalIP marks a Frontend of kind ExternalIP, commentLocal one with
+// policy Local that takes the way of Cluster, and commentCopy a slot that holds a
+// copy: none can be told from the bytes alone.
 const (
 	commentExternalIP = "external-ip"
+	commentLocal      = "local"
 	commentCopy       = "copy"
 )
 
@@ -91,14 +93,7 @@ func (p *placed) elements(out []element) []element {
 		prefix = "np-"
 	}
 	if p.Kind != proxy.ClusterIP {
-		e := element{set: prefix + mapExternal, key: key, data: "goto " + prefix + chainExtCluster}
-		if p.LocalOnly {
-			e.data = "goto " + prefix + chainExtLocal
-		}
-		if p.Kind == proxy.ExternalIP {
-			e.comment = commentExternalIP
-		}
-		out = append(out, e)
+		out = append(out, p.way(prefix, key))
 	}
 	if p.Empty != proxy.Forward {
 		verdict := "drop"
@@ -119,6 +114,25 @@ func (p *placed) elements(out []element) []element {
 		}
 	}
 	return out
+}
+
+// way is the element that says which of the two ways from outside p takes. With
+// policy Local and no endpoint at all it is that of Cluster, which ends in a
+// refusal.
+func (p *placed) way(prefix, key string) element {
+	e := element{set: prefix + mapExternal, key: key, data: "goto " + prefix + chainExtCluster}
+	var comment []string
+	if p.Kind == proxy.ExternalIP {
+		comment = append(comment, commentExternalIP)
+	}
+	switch {
+	case p.LocalOnly && p.Empty == proxy.Reject:
+		comment = append(comment, commentLocal)
+	case p.LocalOnly:
+		e.data = "goto " + prefix + chainExtLocal
+	}
+	e.comment = strings.Join(comment, " ")
+	return e
 }
 
 func slotElements(out []element, v variant, key string, slots []slot) []element {
