@@ -82,6 +82,9 @@ func outcomeViolations(s *snapshot.Snapshot, opt allocator.Options, p *allocator
 		if rec != nil && rec.Held(o.Ref, o.UID) {
 			continue
 		}
+		if rec != nil && rec.Deleting {
+			bad("%s gets %s, whose record is being deleted", o.Ref, a)
+		}
 		if !gives(s, a, svc) {
 			bad("%s gets %s, which no pool gives it", o.Ref, a)
 		}

@@ -6,6 +6,10 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes/scheme"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	toolsrecord "k8s.io/client-go/tools/record"
 	cloudprovider "k8s.io/cloud-provider"
 
 	"github.com/fairlead/fairlead/allocator"
@@ -39,6 +43,7 @@ type Provider struct {
 	writer  *record.Writer
 	metrics *record.Metrics
 	loop    *reconcile.Loop
+	events  toolsrecord.EventRecorder
 	changed bell
 }
 
@@ -82,6 +87,9 @@ func (p *Provider) Initialize(_ cloudprovider.ControllerClientBuilder, stop <-ch
 			return
 		}
 	}
+	broadcaster := toolsrecord.NewBroadcaster(toolsrecord.WithContext(ctx))
+	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: p.Clients.Kube.CoreV1().Events("")})
+	p.events = broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "fairlead-ccm"})
 	go p.loop.Run(ctx, p.keep)
 	if p.Namespace != "" {
 		keys := reconcile.New("agents' keys", p.Log)

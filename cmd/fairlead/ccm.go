@@ -1,12 +1,15 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
 	cloudprovider "k8s.io/cloud-provider"
 	"k8s.io/cloud-provider/app"
 	"k8s.io/cloud-provider/app/config"
@@ -39,12 +42,24 @@ func ccmCommand() *cobra.Command {
 	opt.ServiceController.ConcurrentServiceSyncs = 8
 	opt.Authentication.SkipInClusterLookup = true // or it reads a ConfigMap of kube-system
 
+	var servers []string
+	own := cliflag.NamedFlagSets{}
+	own.FlagSet("fairlead").StringSliceVar(&servers, "api-servers", nil, apiServersUsage)
+
 	stop := make(chan struct{})
 	controllers := map[string]app.ControllerInitFuncConstructor{names.ServiceLBController: {
 		InitContext: app.ControllerInitContext{ClientName: "fairlead-ccm"},
 		Constructor: app.StartServiceControllerWrapper,
 	}}
-	cmd := app.NewCloudControllerManagerCommand(opt, ccmProvider, controllers, nil, cliflag.NamedFlagSets{}, stop)
+	provider := func(cfg *config.CompletedConfig) cloudprovider.Interface {
+		p, err := ccmProvider(cfg, servers)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "fairlead ccm:", err)
+			os.Exit(1) // the framework has no other way
+		}
+		return p
+	}
+	cmd := app.NewCloudControllerManagerCommand(opt, provider, controllers, nil, own, stop)
 	cmd.Use, cmd.Short = "ccm", "Assign addresses to Services as a cloud controller manager"
 	cmd.Long = `ccm is an alternative to "fairlead controller" for clusters that are built around
 a cloud controller manager: Kubernetes' own service controller, and fairlead as its
@@ -62,14 +77,34 @@ It exits when it loses its Lease.`
 	return cmd
 }
 
-func ccmProvider(cfg *config.CompletedConfig) cloudprovider.Interface {
-	log := slog.New(logr.ToSlogHandler(klog.Background()))
+func ccmProvider(cfg *config.CompletedConfig, servers []string) (*cloud.Provider, error) {
+	if err := ccmInTurn(cfg, servers); err != nil {
+		return nil, err
+	}
 	clients, err := kube.FromConfig(cfg.Kubeconfig)
 	if err != nil {
-		log.Error("fairlead ccm", "error", err)
-		os.Exit(1)
+		return nil, err
 	}
 	return cloud.New(cloud.Config{
-		Clients: clients, Log: log, Metrics: legacyregistry.Registerer(), Namespace: cfg.ComponentConfig.Generic.LeaderElection.ResourceNamespace,
-	})
+		Clients: clients, Log: slog.New(logr.ToSlogHandler(klog.Background())), Metrics: legacyregistry.Registerer(),
+		Namespace: cfg.ComponentConfig.Generic.LeaderElection.ResourceNamespace,
+	}), nil
+}
+
+// ccmInTurn makes the framework try servers in turn. The clients that it has
+// made by now know of one; nobody uses them yet.
+func ccmInTurn(cfg *config.CompletedConfig, servers []string) error {
+	if len(servers) == 0 {
+		return nil
+	}
+	if err := kube.InTurn(cfg.Kubeconfig, servers); err != nil {
+		return err
+	}
+	client, err := kubernetes.NewForConfig(cfg.Kubeconfig)
+	if err != nil {
+		return fmt.Errorf("API client: %w", err)
+	}
+	cfg.Client, cfg.VersionedClient = client, client
+	cfg.SharedInformers = informers.NewSharedInformerFactory(client, cfg.ComponentConfig.Generic.MinResyncPeriod.Duration)
+	return nil
 }

@@ -60,11 +60,13 @@ func revision() string {
 	return "unknown"
 }
 
+const apiServersUsage = "https URLs of API servers, tried in turn, instead of the one that the credentials name"
+
 // accessFlags are the flags of every command that talks to the API server.
 func accessFlags(cmd *cobra.Command) *kube.Access {
 	a := &kube.Access{UserAgent: "fairlead-" + cmd.Name() + "/" + version}
 	cmd.Flags().StringVar(&a.Kubeconfig, "kubeconfig", "", "file with the API server and credentials; empty: the pod's service account")
-	cmd.Flags().StringSliceVar(&a.Servers, "api-servers", nil, "https URLs of API servers, tried in turn, instead of the one that the credentials name")
+	cmd.Flags().StringSliceVar(&a.Servers, "api-servers", nil, apiServersUsage)
 	return a
 }
 

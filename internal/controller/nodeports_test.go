@@ -37,7 +37,7 @@ func TestNodePortProblems(t *testing.T) {
 		b.Set(got)
 		s := b.Snapshot()
 		s.NodeStates = []*snapshot.NodeState{{Node: "n1", Problems: problems}}
-		if errs := c.nodePorts(t.Context(), s); errs != nil {
+		if errs := c.writer.NodePorts(t.Context(), s, recorder); errs != nil {
 			t.Fatal(errs)
 		}
 		close(recorder.Events)

@@ -60,7 +60,7 @@ func Connect(a Access) (*Clients, error) {
 	}
 	cfg.UserAgent = a.UserAgent
 	if len(a.Servers) > 0 {
-		if err := inTurn(cfg, a.Servers); err != nil {
+		if err := InTurn(cfg, a.Servers); err != nil {
 			return nil, err
 		}
 	}
@@ -126,9 +126,9 @@ func scheme() *runtime.Scheme {
 	return s
 }
 
-// inTurn makes cfg's requests go to one of servers, and to the next one after a
-// request that got no answer.
-func inTurn(cfg *rest.Config, servers []string) error {
+// InTurn makes cfg's requests go to one of servers, https URLs, and to the next
+// one after a request that got no answer.
+func InTurn(cfg *rest.Config, servers []string) error {
 	var hosts []string
 	for _, s := range servers {
 		u, err := url.Parse(s)

@@ -1,10 +1,15 @@
 package record
 
 import (
+	"context"
+	"fmt"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	toolsrecord "k8s.io/client-go/tools/record"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -71,4 +76,45 @@ func SetProblem(svc *corev1.Service, c snapshot.Condition, problem bool) (change
 	}
 	set(svc, v1alpha1.ConditionNodePorts, c)
 	return true
+}
+
+// NodePorts tells Services, whoever gives them addresses, what nodes could not
+// do for their node ports. The condition is the memory, so that no Event
+// repeats when another replica leads.
+func (r *Writer) NodePorts(ctx context.Context, s *snapshot.Snapshot, events toolsrecord.EventRecorder) (errs []error) {
+	problems := Problems(s)
+	for _, svc := range s.Services {
+		problem, has := problems[svc.Ref]
+		_, told := svc.Conditions[v1alpha1.ConditionNodePorts]
+		if !has && !told {
+			continue
+		}
+		if err := r.tellProblem(ctx, svc.Ref, problem, has, events); err != nil {
+			errs = append(errs, fmt.Errorf("service %s: %w", svc.Ref, err))
+		}
+	}
+	return errs
+}
+
+func (r *Writer) tellProblem(ctx context.Context, ref snapshot.Ref, problem snapshot.Condition, has bool, events toolsrecord.EventRecorder) error {
+	obj := r.Store.Service(ref)
+	if obj == nil {
+		return nil
+	}
+	want := obj.DeepCopy()
+	if !SetProblem(want, problem, has) {
+		return nil
+	}
+	got, err := r.Clients.Kube.CoreV1().Services(want.Namespace).UpdateStatus(ctx, want, metav1.UpdateOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("condition %s: %w", v1alpha1.ConditionNodePorts, err)
+	}
+	r.Store.Written(got)
+	if has {
+		events.Event(got, corev1.EventTypeWarning, problem.Reason, problem.Message)
+	}
+	return nil
 }

@@ -60,10 +60,15 @@ two to the ClusterIP of Service kubernetes; what is set here wins.
 {{- end }}
 {{- end -}}
 
-{{/* Flags that the controller and the agent have in common. */}}
-{{- define "fairlead.commonArgs" -}}
+{{/* Of all commands. */}}
+{{- define "fairlead.serversArg" -}}
 {{- with .Values.api.servers }}
 - --api-servers={{ join "," . }}
 {{- end }}
+{{- end -}}
+
+{{/* Flags that the controller and the agent have in common. */}}
+{{- define "fairlead.commonArgs" -}}
+{{- include "fairlead.serversArg" . }}
 - --log-level={{ .Values.logLevel }}
 {{- end -}}
