@@ -1,0 +1,168 @@
+// Package bgp decides which BGP sessions a node holds, which paths it announces
+// over each with which attributes, and why it leaves the others out. It acts on
+// nothing: package speaker does.
+package bgp
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// The reasons for which a peer, an Announcement or an address is left out.
+const (
+	BadTimers         snapshot.Reason = "BadTimers"         // hold and keepalive time do not go together
+	BadPeer           snapshot.Reason = "BadPeer"           // no address, no AS number, or multihop within an AS
+	BadBFD            snapshot.Reason = "BadBFD"            // interval or multiplier out of range
+	SameAddress       snapshot.Reason = "SameAddress"       // an older peer has the address on one of the nodes
+	PasswordMissing   snapshot.Reason = "PasswordMissing"   // the Secret cannot be used
+	BadCommunity      snapshot.Reason = "BadCommunity"      // not of the form that RFC 1997 or 8092 knows
+	BadAggregation    snapshot.Reason = "BadAggregation"    // longer than the family's addresses, or wider than the pool
+	LocalPrefConflict snapshot.Reason = "LocalPrefConflict" // two Announcements differ about one prefix to one peer
+	NoPeer            snapshot.Reason = "NoPeer"            // no peer of this node is chosen
+	NoNextHop         snapshot.Reason = "NoNextHop"         // this node has no address of the family to be reached at
+	NoEndpoint        snapshot.Reason = "NoEndpoint"        // no usable endpoint in the cluster
+	NoLocalEndpoint   snapshot.Reason = "NoLocalEndpoint"   // none on this node, and the policy is Local
+	NodeNotEligible   snapshot.Reason = "NodeNotEligible"   // the node must not attract traffic
+	EngineNotReady    snapshot.Reason = "EngineNotReady"    // the engine does not hold the VIP yet
+)
+
+// Input is all that the decision depends on.
+type Input struct {
+	Snapshot  *snapshot.Snapshot
+	Node      string
+	Self      snapshot.NodeState            // this node as it is now
+	Ready     map[netip.Addr]bool           // the VIPs that this node's engine holds now
+	Passwords map[snapshot.SecretKey]string // what could be read
+}
+
+// Path is one prefix as one peer hears of it.
+type Path struct {
+	Prefix           netip.Prefix
+	NextHop          netip.Addr // invalid: the session's own address
+	LocalPref        uint32     // 0: none
+	Communities      []uint32   // sorted
+	LargeCommunities [][3]uint32
+}
+
+// Peer is a session, and what is announced over it.
+type Peer struct {
+	Name        string
+	Addr        netip.Addr
+	Port        uint16
+	PeerASN     uint32
+	LocalASN    uint32
+	Hold        time.Duration
+	Keepalive   time.Duration
+	Connect     time.Duration
+	Password    string
+	Source      netip.Addr
+	Multihop    uint8
+	RestartTime time.Duration // 0: no graceful restart
+	BFD         *BFD
+	Paths       []Path // sorted by prefix
+}
+
+// BFD is how the path to a peer is watched.
+type BFD struct {
+	MinTx, MinRx time.Duration
+	Multiplier   uint8
+	Passive      bool
+	Multihop     bool
+}
+
+// Refused is what was decided not to be done: about a peer, an Announcement or
+// an address.
+type Refused struct {
+	Kind string // "peer", "announcement" or "address"
+	Name string
+	snapshot.Refusal
+}
+
+// Plan is the decision.
+type Plan struct {
+	RouterID netip.Addr // of this node, the same after every restart
+	Peers    []Peer     // sorted by name
+	Refused  []Refused  // sorted by kind, name and reason
+}
+
+// Keep returns the paths of p that next has too, as next has them: what may go
+// on while the engine is being changed from one to the other. Sessions are
+// next's.
+func (p Plan) Keep(next Plan) Plan {
+	had := map[string]map[netip.Prefix]bool{}
+	for _, peer := range p.Peers {
+		had[peer.Name] = map[netip.Prefix]bool{}
+		for _, path := range peer.Paths {
+			had[peer.Name][path.Prefix] = true
+		}
+	}
+	out := Plan{RouterID: next.RouterID, Refused: next.Refused}
+	for _, peer := range next.Peers {
+		kept := had[peer.Name]
+		peer.Paths = slices.DeleteFunc(slices.Clone(peer.Paths), func(x Path) bool { return !kept[x.Prefix] })
+		out.Peers = append(out.Peers, peer)
+	}
+	return out
+}
+
+// String prints the plan, without passwords.
+func (p Plan) String() string {
+	var b strings.Builder
+	for _, peer := range p.Peers {
+		fmt.Fprintf(&b, "peer %s\n", peer)
+		for _, path := range peer.Paths {
+			fmt.Fprintf(&b, "  %s\n", path)
+		}
+	}
+	for _, r := range p.Refused {
+		fmt.Fprintf(&b, "refuse %s %s %s\n", r.Kind, r.Name, r.Refusal)
+	}
+	return b.String()
+}
+
+func (p Peer) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s AS%d from AS%d hold=%s keepalive=%s", p.Name, netip.AddrPortFrom(p.Addr, p.Port), p.PeerASN, p.LocalASN, p.Hold, p.Keepalive)
+	if p.Password != "" {
+		b.WriteString(" password")
+	}
+	if p.Source.IsValid() {
+		fmt.Fprintf(&b, " source=%s", p.Source)
+	}
+	if p.Multihop > 0 {
+		fmt.Fprintf(&b, " multihop=%d", p.Multihop)
+	}
+	if p.RestartTime > 0 {
+		fmt.Fprintf(&b, " restart=%s", p.RestartTime)
+	}
+	if f := p.BFD; f != nil {
+		fmt.Fprintf(&b, " bfd=%s/%sx%d", f.MinTx, f.MinRx, f.Multiplier)
+		if f.Multihop {
+			b.WriteString(",multihop")
+		}
+	}
+	return b.String()
+}
+
+func (p Path) String() string {
+	var b strings.Builder
+	b.WriteString(p.Prefix.String())
+	if p.NextHop.IsValid() {
+		fmt.Fprintf(&b, " via %s", p.NextHop)
+	}
+	if p.LocalPref > 0 {
+		fmt.Fprintf(&b, " localpref=%d", p.LocalPref)
+	}
+	for _, c := range p.Communities {
+		fmt.Fprintf(&b, " %d:%d", c>>16, c&0xffff)
+	}
+	for _, c := range p.LargeCommunities {
+		fmt.Fprintf(&b, " %d:%d:%d", c[0], c[1], c[2])
+	}
+	return b.String()
+}

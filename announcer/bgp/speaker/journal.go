@@ -1,0 +1,147 @@
+package speaker
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/osrg/gobgp/v3/pkg/log"
+)
+
+// journal remembers, of what gobgp says of a session, why it is down.
+type journal struct {
+	log     *slog.Logger
+	changed func()
+
+	mu     sync.Mutex
+	reason string
+	cutOff time.Time // when the peer had announced too much; zero: it has not
+}
+
+// tell takes in why the session is down. It is logged when it is news.
+func (j *journal) tell(reason string) {
+	j.mu.Lock()
+	news := j.reason != reason
+	j.reason = reason
+	j.mu.Unlock()
+	if news {
+		j.log.Warn("BGP session", "reason", reason)
+		j.changed()
+	}
+}
+
+func (j *journal) last() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.reason
+}
+
+func (j *journal) clear() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.reason = ""
+}
+
+func (j *journal) overrun() {
+	j.tell(fmt.Sprintf("the peer announces more than %d prefixes", maxPrefixes))
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.cutOff = time.Now()
+}
+
+func (j *journal) revived() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.cutOff = time.Time{}
+}
+
+// cutOffFor is how long ago the peer was cut off; 0 if it is not.
+func (j *journal) cutOffFor() time.Duration {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.cutOff.IsZero() {
+		return 0
+	}
+	return time.Since(j.cutOff)
+}
+
+// switchboard is a server's logger: it passes on to the session that has the
+// server now.
+type switchboard struct {
+	mu sync.Mutex
+	to *journal
+}
+
+func (s *switchboard) set(to *journal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.to = to
+}
+
+func (s *switchboard) journal() *journal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.to
+}
+
+// take keeps what says why a session is down.
+func (s *switchboard) take(msg string, fields log.Fields) {
+	j := s.journal()
+	if j == nil {
+		return
+	}
+	switch msg {
+	case "Peer Down":
+		// What led to it was told before, in more words.
+		if j.last() == "" {
+			j.tell(fmt.Sprint(fields["Reason"]))
+		}
+	case "prefix limit reached":
+		j.overrun()
+	case "failed to connect":
+		j.tell(fmt.Sprintf("connect: %v", fields["Error"]))
+	}
+}
+
+// warn takes a warning for the reason, with what it tells.
+func (s *switchboard) warn(msg string, fields log.Fields) {
+	s.take(msg, fields)
+	j := s.journal()
+	if j == nil || msg == "prefix limit reached" {
+		return
+	}
+	var b strings.Builder
+	b.WriteString(msg)
+	for _, key := range []string{"Error", "error", "Err", "Code", "Subcode", "Communicated-Reason"} {
+		if v, ok := fields[key]; ok && fmt.Sprint(v) != "" {
+			fmt.Fprintf(&b, ", %s %v", strings.ToLower(key), v)
+		}
+	}
+	j.tell(b.String())
+}
+
+// Panic is called by gobgp where its own logic failed.
+func (s *switchboard) Panic(msg string, fields log.Fields) { panic(fmt.Sprint(msg, " ", fields)) }
+
+// Fatal is Error: a session must not end the agent.
+func (s *switchboard) Fatal(msg string, fields log.Fields) { s.warn(msg, fields) }
+
+// Error tells why a session is down.
+func (s *switchboard) Error(msg string, fields log.Fields) { s.warn(msg, fields) }
+
+// Warn tells why a session is down.
+func (s *switchboard) Warn(msg string, fields log.Fields) { s.warn(msg, fields) }
+
+// Info is looked through for the end of a session.
+func (s *switchboard) Info(msg string, fields log.Fields) { s.take(msg, fields) }
+
+// Debug is looked through for failed attempts to connect.
+func (s *switchboard) Debug(msg string, fields log.Fields) { s.take(msg, fields) }
+
+// SetLevel does nothing: what is needed is picked.
+func (s *switchboard) SetLevel(log.LogLevel) {}
+
+// GetLevel asks for everything.
+func (s *switchboard) GetLevel() log.LogLevel { return log.DebugLevel }

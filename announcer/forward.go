@@ -1,0 +1,34 @@
+package announcer
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// Holders returns the Services of type LoadBalancer that hold a.
+func Holders(s *snapshot.Snapshot, a *snapshot.Address) []*snapshot.Service { return holders(s, a) }
+
+// Refs names svcs.
+func Refs(svcs []*snapshot.Service) []snapshot.Ref { return refs(svcs) }
+
+// HasEndpoint tells whether one of svcs has an endpoint of vip's family, on any
+// node, that takes new connections.
+func HasEndpoint(svcs []*snapshot.Service, vip netip.Addr) bool {
+	return slices.ContainsFunc(svcs, func(s *snapshot.Service) bool { return usable(s, vip, "") })
+}
+
+// LocalEndpoints tells whether every one of svcs whose externalTrafficPolicy is
+// Local has a usable endpoint of vip's family on node.
+func LocalEndpoints(svcs []*snapshot.Service, vip netip.Addr, node string) bool {
+	return !slices.ContainsFunc(svcs, func(s *snapshot.Service) bool {
+		return s.ExternalTrafficPolicy == snapshot.PolicyLocal && !usable(s, vip, node)
+	})
+}
+
+// MayAnnounce tells whether Kubernetes lets n attract traffic: it is ready, has
+// a network, is not on its way out and not excluded by its labels.
+func MayAnnounce(n *snapshot.Node) bool {
+	return n != nil && n.Ready && !n.NetworkUnavail && !n.Deleting && !excluded(n.Labels)
+}
