@@ -180,6 +180,6 @@ func (s screen) findings(fs []doctor.Finding) {
 		if f.Severity == doctor.Warning {
 			mark = s.paint(yellow, "!")
 		}
-		s.line("%s %s %s: %s\n         Next: %s", mark, s.paint(bold, string(f.Code)), f.Title, f.Message, f.Next)
+		s.line("%s %s  %s\n          Next: %s", mark, s.paint(bold, string(f.Code)), f.Message, f.Next)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/fairlead/fairlead/internal/cluster"
 	"github.com/fairlead/fairlead/internal/doctor"
+	"github.com/fairlead/fairlead/internal/explain"
 	"github.com/fairlead/fairlead/internal/status"
 )
 
@@ -57,11 +58,14 @@ func (s screen) status(r status.Report, wide bool) {
 
 func (s screen) controllers(r status.Report, wide bool) {
 	s.line("%s  in namespace %s", s.paint(bold, "CONTROLLER"), r.Namespace)
-	led := "none leads"
-	if r.Leader != "" {
-		led = fmt.Sprintf("%s leads, renewed its Lease %s ago", r.Leader, r.LeaderSince)
+	switch {
+	case r.LeaderUnread:
+		s.line("%s which one leads could not be read", s.mark(explain.Note))
+	case r.Leader == "":
+		s.line("%s none leads", s.good(false))
+	default:
+		s.line("%s %s leads, renewed its Lease %s ago", s.good(true), r.Leader, r.LeaderSince)
 	}
-	s.line("%s %s", s.good(r.Leader != ""), led)
 	var rows []row
 	for _, p := range r.Pods {
 		if p.Component == "controller" || wide {

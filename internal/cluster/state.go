@@ -67,6 +67,7 @@ type Agent struct {
 	Endpoints  int
 	Announces  []Announced
 	Refused    []Refused
+	Unheard    []Unheard // the other agents that it does not hear
 	Conditions map[string]snapshot.Condition
 }
 
@@ -75,6 +76,15 @@ type Announced struct {
 	Addr netip.Addr
 	Link string
 	MAC  string
+	// Leaving: another node announces it already, and this one hands it over.
+	Leaving bool
+}
+
+// Unheard is one agent's verdict on another that it does not hear.
+type Unheard struct {
+	Node        string
+	Verdict     string // agent-gone or node-gone
+	Quarantined bool   // its endpoints take no connection
 }
 
 // Refused is one address that an agent decided not to announce.
@@ -155,9 +165,27 @@ func (s *State) Silent(a *Agent) bool {
 func (s *State) Election() announcer.Input {
 	in := announcer.Input{Snapshot: s.Snapshot, Alive: map[string]bool{}}
 	for i := range s.Agents {
-		in.Alive[s.Agents[i].Node] = !s.Silent(&s.Agents[i])
+		a := &s.Agents[i]
+		unheard, all := s.Unheard(a.Node)
+		in.Alive[a.Node] = !s.Silent(a) && 2*len(unheard) <= all
 	}
 	return in
+}
+
+// Unheard returns which other agents say that they do not hear node, and how
+// many others there are to ask.
+func (s *State) Unheard(node string) (by []string, all int) {
+	for i := range s.Agents {
+		a := &s.Agents[i]
+		if a.Node == node || s.Silent(a) {
+			continue
+		}
+		all++
+		if slices.ContainsFunc(a.Unheard, func(u Unheard) bool { return u.Node == node }) {
+			by = append(by, a.Node)
+		}
+	}
+	return by, all
 }
 
 // Owners elects for every address that is held: who is to announce it, or why
@@ -195,6 +223,17 @@ func (s *State) Announcers(addr netip.Addr) []Says {
 		}
 	}
 	return out
+}
+
+// Logs is the command that shows the log of a component, of its pod on node if
+// there is one.
+func (s *State) Logs(component, node string) string {
+	for _, p := range s.PodsOf(component) {
+		if p.Node == node {
+			return "kubectl -n " + s.Namespace + " logs " + p.Name
+		}
+	}
+	return "kubectl -n " + s.Namespace + " logs -l app.kubernetes.io/component=" + component
 }
 
 // PodsOf returns the pods of one component.

@@ -153,7 +153,7 @@ func address(s *cluster.State, a *snapshot.Address, owner announcer.Refused) []F
 	}
 	var nodes []string
 	for _, b := range by {
-		if b.Link != "" && !slices.Contains(nodes, b.Node) {
+		if b.Link != "" && !b.Leaving && !slices.Contains(nodes, b.Node) {
 			nodes = append(nodes, b.Node)
 		}
 	}

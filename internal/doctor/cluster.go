@@ -11,13 +11,21 @@ import (
 
 // Cluster finds what is wrong with s.
 func Cluster(s *cluster.State) []Finding {
-	checks := []func(*cluster.State) []Finding{pools, services}
-	if !s.FromFiles {
-		checks = append(checks, processes, agents, versions, rights, gaps, announced, others, peers)
+	if s.FromFiles {
+		return files(s)
 	}
 	var out []Finding
-	for _, check := range checks {
+	for _, check := range []func(*cluster.State) []Finding{pools, services, processes, agents, versions, rights, gaps, announced, others, peers} {
 		out = append(out, check(s)...)
+	}
+	return sorted(out)
+}
+
+// files finds what is wrong with manifests.
+func files(s *cluster.State) []Finding {
+	out := slices.Concat(pools(s), services(s))
+	for i := range out {
+		out[i].Next = "correct it before it is applied; docs/troubleshooting.md tells more of " + string(out[i].Code)
 	}
 	return sorted(out)
 }
@@ -65,21 +73,25 @@ func unread(s *cluster.State, what string) bool {
 // agents are the nodes' own words, or their absence.
 func agents(s *cluster.State) (out []Finding) {
 	for _, n := range s.Nodes {
-		logs := "kubectl -n " + s.Namespace + " get pods -o wide -l app.kubernetes.io/component=agent --field-selector spec.nodeName=" + n.Name
+		pods := "kubectl -n " + s.Namespace + " get pods -o wide -l app.kubernetes.io/component=agent --field-selector spec.nodeName=" + n.Name
 		a := s.Agent(n.Name)
 		if a == nil && n.Labels["kubernetes.io/os"] == "windows" {
 			continue // agents run on Linux alone
 		}
 		switch {
 		case a == nil:
-			out = append(out, find(NoAgent, node(n.Name), logs, "node %s has no NodeState: no agent ever ran there, so nothing forwards Services there", n.Name))
+			out = append(out, find(NoAgent, node(n.Name), pods, "node %s has no NodeState: no agent ever ran there, so nothing forwards Services there", n.Name))
 		case s.Silent(a):
-			out = append(out, find(SilentAgent, node(n.Name), logs, "the agent of node %s renewed its NodeState last %s ago", n.Name, cluster.Ago(s.Now, a.Renewed)))
+			out = append(out, find(SilentAgent, node(n.Name), pods, "the agent of node %s renewed its NodeState last %s ago", n.Name, cluster.Ago(s.Now, a.Renewed)))
 		case !a.InSync:
-			out = append(out, find(OutOfSync, node(n.Name), "read the agent's log and, on the node, run fairlead doctor --node", "the engine of node %s does not hold everything it should: %s", n.Name, cmp.Or(a.Message, "it did not say why")))
+			out = append(out, find(OutOfSync, node(n.Name), s.Logs("agent", n.Name)+"; on the node: fairlead doctor --node", "the engine of node %s does not hold everything it should: %s", n.Name, cmp.Or(a.Message, "it did not say why")))
 		}
 		if a == nil {
 			continue
+		}
+		if by, _ := s.Unheard(n.Name); len(by) > 0 && !s.Silent(a) {
+			out = append(out, find(Unheard, node(n.Name), "open port 7947, TCP and UDP, between the nodes; on the node: fairlead doctor --node",
+				"node %s writes to the API server, but the agents on %s do not hear it: it announces nothing, and others may keep connections from its pods", n.Name, few(by)))
 		}
 		if c := a.Conditions["Sysctls"]; c.Status == "False" {
 			out = append(out, find(KernelSetting, node(n.Name), "set it in /etc/sysctl.d on the node, or let the agent do it (chart value agent.setSysctls: true)", "node %s: %s", n.Name, c.Message))

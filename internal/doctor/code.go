@@ -24,6 +24,7 @@ const (
 	MissingRights   Code = "FL0107"
 	NotRead         Code = "FL0108"
 	PodSecurity     Code = "FL0109"
+	Unheard         Code = "FL0110"
 	NoPool          Code = "FL0201"
 	PoolInvalid     Code = "FL0202"
 	PoolOverlap     Code = "FL0203"
@@ -84,6 +85,7 @@ var Catalog = []Entry{
 	{MissingRights, Problem, "fairlead lacks a permission"},
 	{NotRead, Warning, "Something could not be read"},
 	{PodSecurity, Problem, "The namespace does not admit the agents"},
+	{Unheard, Problem, "Agents do not hear each other"},
 	{NoPool, Problem, "There is no AddressPool"},
 	{PoolInvalid, Problem, "A pool's addresses cannot be read"},
 	{PoolOverlap, Problem, "A pool overlaps something else"},

@@ -41,21 +41,14 @@ func (e *explaining) controller() {
 	case e.unread("leases"):
 		e.note("controller", "whether one leads could not be read")
 	case l.Holder == "":
-		e.fail("controller", "kubectl -n "+e.namespace()+" get pods -l app.kubernetes.io/component=controller",
+		e.fail("controller", "kubectl -n "+e.Namespace+" get pods -l app.kubernetes.io/component=controller",
 			"none leads: nobody acts on the decision")
 	case e.Now.Sub(l.Renewed) > l.Lasts:
-		e.fail("controller", "kubectl -n "+e.namespace()+" get pods -l app.kubernetes.io/component=controller",
+		e.fail("controller", "kubectl -n "+e.Namespace+" get pods -l app.kubernetes.io/component=controller",
 			"%s led, but has not renewed its Lease for %s", l.Holder, cluster.Ago(e.Now, l.Renewed))
 	default:
 		e.ok("controller", "%s leads, renewed its Lease %s ago", l.Holder, cluster.Ago(e.Now, l.Renewed))
 	}
-}
-
-func (e *explaining) namespace() string {
-	if e.Namespace == "" {
-		return "fairlead-system"
-	}
-	return e.Namespace
 }
 
 func (e *explaining) unread(what string) bool {
@@ -143,7 +136,7 @@ func (e *explaining) records() {
 	for _, a := range e.plan.Addrs {
 		i := slices.IndexFunc(e.Addresses, func(r *snapshot.Address) bool { return r.Addr == a })
 		if i < 0 || !e.Addresses[i].Held(e.svc.Ref, e.svc.UID) {
-			e.fail("record", "look at it again in a few seconds; if it stays, read the controller's log: kubectl -n "+e.namespace()+" logs -l app.kubernetes.io/component=controller",
+			e.fail("record", "look at it again in a few seconds; if it stays, read the controller's log: kubectl -n "+e.Namespace+" logs "+e.Leader.Holder,
 				"the Address object of %s does not name this Service yet: the controller has not acted", a)
 			return
 		}

@@ -90,7 +90,7 @@ func (f *following) arrive() error {
 		return fmt.Errorf("the cluster has no nodes")
 	case recorded:
 		f.Node = f.Nodes[0].Name
-		f.fail("node", "find out why: fairlead explain NAMESPACE/SERVICE", "nobody announces %s: no packet from outside arrives. What follows is what %s would do", f.To.Addr(), f.Node)
+		f.fail("node", "find out why: fairlead explain "+f.holder(), "nobody announces %s: no packet from outside arrives. What follows is what %s would do", f.To.Addr(), f.Node)
 	default:
 		f.Node = f.Nodes[0].Name
 		f.note("node", "%s: any other would do the same but for endpoints of its own", f.Node)
@@ -99,6 +99,16 @@ func (f *following) arrive() error {
 		f.note("announcer", "%s announces %s: packets from outside arrive there, not at %s", by[0].Node, f.To.Addr(), asked)
 	}
 	return nil
+}
+
+// holder is a Service that holds the address that is asked for.
+func (f *following) holder() string {
+	for _, a := range f.Addresses {
+		if a.Addr == f.To.Addr() && len(a.Holders) > 0 {
+			return a.Holders[0].Ref.String()
+		}
+	}
+	return "NAMESPACE/SERVICE"
 }
 
 // sender is the node that the packet comes from, "" if it comes from outside.

@@ -68,7 +68,7 @@ func (e *explaining) endpoints() {
 			text = snapshot.FamilyOf(a).String() + ": " + text
 		}
 		if len(c.ready)+len(c.draining) == 0 {
-			e.fail("endpoints", e.noEndpoint(c), "%s: connections are rejected, and no node announces the address", text)
+			e.fail("endpoints", e.noEndpoint(c), "%s: connections are rejected", text)
 			continue
 		}
 		e.add(Step{Name: "endpoints", Mark: OK, Text: text + byNode(c.ready)})
@@ -166,12 +166,20 @@ func (e *explaining) announced(a netip.Addr) {
 	var says []string
 	nodes := map[string]bool{}
 	for _, s := range by {
-		nodes[s.Node] = true
 		on := "by BGP"
 		if s.Link != "" {
-			on = fmt.Sprintf("on %s (%s)", s.Link, s.MAC)
+			on = "on " + s.Link
 		}
-		says = append(says, fmt.Sprintf("%s announces %s %s, said so %s ago", s.Node, a, on, cluster.Ago(e.Now, s.Renewed)))
+		if s.MAC != "" {
+			on += " (" + s.MAC + ")"
+		}
+		verb := "announces"
+		if s.Leaving {
+			verb = "hands over"
+		} else {
+			nodes[s.Node] = true
+		}
+		says = append(says, fmt.Sprintf("%s %s %s %s, said so %s ago", s.Node, verb, a, on, cluster.Ago(e.Now, s.Renewed)))
 	}
 	text := strings.Join(says, "; ")
 	bound := slices.ContainsFunc(by, func(s cluster.Says) bool { return s.Link != "" })
@@ -179,7 +187,10 @@ func (e *explaining) announced(a netip.Addr) {
 		e.fail(name, "look again in a few seconds: while an address moves, two may say so; if it stays, see FL0208 in docs/troubleshooting.md", "%s", text)
 		return
 	}
-	if owner != nil && owner.Owner != "" && bound && !nodes[owner.Owner] {
+	switch {
+	case owner != nil && owner.Reason == announcer.NoEndpoint:
+		text += "; it is to withdraw it, for there is no endpoint"
+	case owner != nil && owner.Owner != "" && bound && !nodes[owner.Owner]:
 		text += "; " + owner.Owner + " is to take it over"
 	}
 	e.ok(name, "%s", text)
@@ -197,7 +208,7 @@ func (e *explaining) silence(a netip.Addr, owner *announcer.Refused) (next, why 
 		}
 		return next, ". " + owner.String()
 	}
-	next = "look at it again in a few seconds; if it stays, read the agent's log: kubectl -n " + e.namespace() + " logs -l app.kubernetes.io/component=agent --field-selector spec.nodeName=" + owner.Owner
+	next = "look at it again in a few seconds; if it stays, read the agent's log: " + e.Logs("agent", owner.Owner)
 	why = ": node " + owner.Owner + " is elected and has not said so yet"
 	if ag := e.Agent(owner.Owner); ag != nil {
 		for _, r := range ag.Refused {
@@ -230,7 +241,7 @@ func (e *explaining) engine() {
 	}
 	step.Text = fmt.Sprintf("in sync on %d of %s", good, cluster.Count(len(e.Nodes), "node"))
 	if good == 0 {
-		step.Mark, step.Next = Failed, "kubectl -n "+e.namespace()+" get pods -l app.kubernetes.io/component=agent -o wide, then fairlead doctor"
+		step.Mark, step.Next = Failed, "kubectl -n "+e.Namespace+" get pods -l app.kubernetes.io/component=agent -o wide, then fairlead doctor"
 	}
 	e.add(step)
 }

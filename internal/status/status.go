@@ -17,15 +17,16 @@ import (
 
 // Report is what the screen shows.
 type Report struct {
-	Namespace   string           `json:"namespace"`
-	Leader      string           `json:"leader,omitempty"`
-	LeaderSince string           `json:"leaderRenewedAgo,omitempty"`
-	Pods        []Pod            `json:"pods,omitempty"`
-	Agents      []Agent          `json:"agents,omitempty"`
-	Pools       []Pool           `json:"pools,omitempty"`
-	VIPs        []VIP            `json:"vips,omitempty"`
-	Peers       []Peer           `json:"peers,omitempty"`
-	Findings    []doctor.Finding `json:"findings,omitempty"`
+	Namespace    string           `json:"namespace"`
+	Leader       string           `json:"leader,omitempty"`
+	LeaderUnread bool             `json:"leaderUnread,omitempty"`
+	LeaderSince  string           `json:"leaderRenewedAgo,omitempty"`
+	Pods         []Pod            `json:"pods,omitempty"`
+	Agents       []Agent          `json:"agents,omitempty"`
+	Pools        []Pool           `json:"pools,omitempty"`
+	VIPs         []VIP            `json:"vips,omitempty"`
+	Peers        []Peer           `json:"peers,omitempty"`
+	Findings     []doctor.Finding `json:"findings,omitempty"`
 }
 
 // Pod is one of fairlead's pods.
@@ -92,6 +93,9 @@ type Peer struct {
 // Of makes the Report of s.
 func Of(s *cluster.State) Report {
 	r := Report{Namespace: s.Namespace, Leader: s.Leader.Holder, Pools: pools(s), VIPs: vips(s), Findings: doctor.Cluster(s)}
+	for _, g := range s.Gaps {
+		r.LeaderUnread = r.LeaderUnread || g.What == "leases"
+	}
 	if r.Leader != "" {
 		r.LeaderSince = cluster.Ago(s.Now, s.Leader.Renewed)
 	}

@@ -102,13 +102,16 @@ func agent(n *v1alpha1.NodeState) cluster.Agent {
 	}
 	for _, a := range st.Announces {
 		if ip, ok := snapshot.ParseAddr(a.Address); ok {
-			out.Announces = append(out.Announces, cluster.Announced{Addr: ip, Link: a.Link, MAC: a.MAC})
+			out.Announces = append(out.Announces, cluster.Announced{Addr: ip, Link: a.Link, MAC: a.MAC, Leaving: a.Leaving})
 		}
 	}
 	for _, r := range st.Refused {
 		if ip, ok := snapshot.ParseAddr(r.Address); ok {
 			out.Refused = append(out.Refused, cluster.Refused{Addr: ip, Refusal: snapshot.Refusal{Reason: snapshot.Reason(r.Reason), Message: r.Message}})
 		}
+	}
+	for _, u := range st.Silent {
+		out.Unheard = append(out.Unheard, cluster.Unheard{Node: u.Node, Verdict: u.Verdict, Quarantined: u.Quarantined})
 	}
 	for _, c := range st.Conditions {
 		out.Conditions[c.Type] = snapshot.Condition{Status: string(c.Status), Reason: c.Reason, Message: c.Message}

@@ -1,0 +1,206 @@
+package cli_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
+	"k8s.io/client-go/kubernetes/fake"
+	clientscheme "k8s.io/client-go/kubernetes/scheme"
+	clienttesting "k8s.io/client-go/testing"
+	"sigs.k8s.io/yaml"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/cli"
+	"github.com/fairlead/fairlead/internal/storytest"
+)
+
+var update = flag.Bool("update", false, "write what came out into the stories and docs/cli.md")
+
+// now is when every story is told.
+var now = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+// TestStories runs commands against a cluster in memory. It is that of
+// testdata/base.yaml, changed by the story's "cluster" section: documents that
+// are merged into the object that they name, or "delete: true". A section
+// "forbidden" lists resources that may not be read, "files" is what -f reads. A
+// section that is named like a command is what it prints and exits with.
+func TestStories(t *testing.T) {
+	storytest.Each(t, *update, func(t *testing.T, s *storytest.Story) {
+		if !strings.HasPrefix(s.Comment, "# ") {
+			t.Fatal("a story begins with what it shows")
+		}
+		w := newWorld(t)
+		for _, sec := range s.Sections {
+			line, command := strings.CutPrefix(sec.Name, "fairlead ")
+			switch {
+			case sec.Name == "cluster":
+				w.change(t, sec.Text)
+			case sec.Name == "forbidden":
+				w.forbidden = strings.Fields(sec.Text)
+			case sec.Name == "files":
+				w.files = t.TempDir()
+				must(t, os.WriteFile(w.files+"/all.yaml", []byte(sec.Text), 0o600))
+			case command:
+				got := w.run(t, line)
+				if got != sec.Text && !*update {
+					t.Errorf("%s: wanted\n%s-- got --\n%s", sec.Name, sec.Text, got)
+				}
+				sec.Text = got
+			default:
+				t.Fatalf("no section %q", sec.Name)
+			}
+		}
+	})
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// world is a cluster in memory.
+type world struct {
+	objects   map[string]map[string]any // by kind, namespace and name
+	forbidden []string
+	files     string
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	data, err := os.ReadFile("testdata/base.yaml")
+	must(t, err)
+	w := &world{objects: map[string]map[string]any{}}
+	w.change(t, string(data))
+	return w
+}
+
+func (w *world) change(t *testing.T, text string) {
+	t.Helper()
+	for _, doc := range strings.Split(text, "---\n") {
+		if strings.TrimSpace(doc) == "" {
+			continue
+		}
+		var obj map[string]any
+		must(t, yaml.Unmarshal([]byte(doc), &obj))
+		u := unstructured.Unstructured{Object: obj}
+		id := strings.Join([]string{u.GetKind(), u.GetNamespace(), u.GetName()}, "/")
+		switch {
+		case obj["delete"] == true:
+			if w.objects[id] == nil {
+				t.Fatalf("there is no %s", id)
+			}
+			delete(w.objects, id)
+		case w.objects[id] == nil:
+			w.objects[id] = obj
+		default:
+			merge(w.objects[id], obj)
+		}
+	}
+}
+
+// merge is a JSON merge patch (RFC 7386).
+func merge(into, patch map[string]any) {
+	for k, v := range patch {
+		inner, isMap := v.(map[string]any)
+		was, hadMap := into[k].(map[string]any)
+		switch {
+		case v == nil:
+			delete(into, k)
+		case isMap && hadMap:
+			merge(was, inner)
+		default:
+			into[k] = v
+		}
+	}
+}
+
+// run runs one command and returns what it prints, and its exit code if it is
+// not 0.
+func (w *world) run(t *testing.T, line string) string {
+	t.Helper()
+	var out bytes.Buffer
+	env := &cli.Env{Out: &out, Err: &out, Version: "0.1.0", Connect: func() (*cli.Client, error) { return w.client(t), nil }}
+	args := strings.Fields(strings.ReplaceAll(line, "FILES", w.files))
+	for _, cmd := range env.Commands() {
+		if cmd.Name() != args[0] {
+			continue
+		}
+		cmd.SetArgs(args[1:])
+		cmd.SetOut(&out)
+		cmd.SetErr(&out)
+		cmd.SilenceErrors, cmd.SilenceUsage = true, true
+		err := cmd.ExecuteContext(t.Context())
+		text := w.named(out.String())
+		var exit *cli.Exit
+		switch {
+		case errors.As(err, &exit) && exit.Err != nil:
+			return fmt.Sprintf("%sfairlead: %s\nexit %d\n", text, w.named(exit.Err.Error()), exit.Code)
+		case errors.As(err, &exit):
+			return fmt.Sprintf("%sexit %d\n", text, exit.Code)
+		case err != nil:
+			return fmt.Sprintf("%sfairlead: %s\nexit 1\n", text, err)
+		}
+		return text
+	}
+	t.Fatalf("no command %q", args[0])
+	return ""
+}
+
+// named puts FILES for the folder of the story's files.
+func (w *world) named(text string) string {
+	if w.files == "" {
+		return text
+	}
+	return strings.ReplaceAll(text, w.files, "FILES")
+}
+
+func (w *world) client(t *testing.T) *cli.Client {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	must(t, errors.Join(clientscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)))
+	var all, typed []runtime.Object
+	for _, id := range slices.Sorted(maps.Keys(w.objects)) {
+		u := &unstructured.Unstructured{Object: w.objects[id]}
+		all = append(all, u.DeepCopy())
+		obj, err := scheme.New(u.GroupVersionKind())
+		must(t, err)
+		must(t, runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(u.Object, obj, true))
+		switch obj.(type) {
+		case *corev1.Pod, *corev1.Event:
+			typed = append(typed, obj)
+		}
+	}
+	d := dynamicfake.NewSimpleDynamicClient(scheme, all...)
+	d.PrependReactor("*", "*", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		gvr := a.GetResource()
+		if slices.Contains(w.forbidden, gvr.Resource) {
+			return true, nil, apierrors.NewForbidden(schema.GroupResource{Group: gvr.Group, Resource: gvr.Resource}, "", errors.New("not yours"))
+		}
+		return false, nil, nil
+	})
+	k := fake.NewClientset(typed...)
+	k.PrependReactor("create", "subjectaccessreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		review := a.(clienttesting.CreateAction).GetObject().(*authorizationv1.SubjectAccessReview).DeepCopy()
+		what := review.Spec.ResourceAttributes
+		review.Status.Allowed = !slices.Contains(w.forbidden, what.Verb+":"+what.Resource)
+		return true, review, nil
+	})
+	return &cli.Client{Dynamic: d, Kube: k, Now: func() time.Time { return now }}
+}
