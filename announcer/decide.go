@@ -54,6 +54,9 @@ type Refused struct {
 type Plan struct {
 	Announce []VIP
 	Refused  []Refused
+	// Disputed are the addresses that this node would announce if no foreign host
+	// answered for them. It is to ask again now and then.
+	Disputed []VIP
 }
 
 // Decide elects one owner for every VIP that has a record: the rendezvous hash
@@ -71,6 +74,11 @@ func Decide(in Input) Plan {
 		}
 		owner, refusal := elect(in, a, svcs)
 		switch {
+		case a.Conflict != "":
+			p.refuse(a.Addr, owner, AddressConflict, "answered for by %s", a.Conflict)
+			if owner == in.Node {
+				p.Disputed = append(p.Disputed, vip(in, a, svcs))
+			}
 		case refusal != nil:
 			p.Refused = append(p.Refused, Refused{Addr: a.Addr, Refusal: *refusal})
 		case owner != in.Node:
@@ -78,10 +86,14 @@ func Decide(in Input) Plan {
 		case !in.Ready[a.Addr]:
 			p.refuse(a.Addr, owner, EngineNotReady, "the engine does not hold it yet")
 		default:
-			p.Announce = append(p.Announce, VIP{Addr: a.Addr, Links: linksFor(in, in.Node, a, svcs), Services: refs(svcs)})
+			p.Announce = append(p.Announce, vip(in, a, svcs))
 		}
 	}
 	return p
+}
+
+func vip(in Input, a *snapshot.Address, svcs []*snapshot.Service) VIP {
+	return VIP{Addr: a.Addr, Links: linksFor(in, in.Node, a, svcs), Services: refs(svcs)}
 }
 
 func (p *Plan) refuse(addr netip.Addr, owner string, reason snapshot.Reason, format string, args ...any) {
@@ -111,6 +123,9 @@ func (p Plan) String() string {
 	for _, v := range p.Announce {
 		fmt.Fprintf(&b, "announce %s on %s for %v\n", v.Addr, strings.Join(v.Links, ","), v.Services)
 	}
+	for _, v := range p.Disputed {
+		fmt.Fprintf(&b, "ask for %s on %s\n", v.Addr, strings.Join(v.Links, ","))
+	}
 	for _, r := range p.Refused {
 		fmt.Fprintf(&b, "silent %s %s\n", r.Addr, r.Refusal)
 	}
@@ -137,9 +152,6 @@ func refs(svcs []*snapshot.Service) []snapshot.Ref {
 
 // elect returns the owner of a, or why it has none.
 func elect(in Input, a *snapshot.Address, svcs []*snapshot.Service) (string, *snapshot.Refusal) {
-	if a.Conflict != "" {
-		return "", &snapshot.Refusal{Reason: AddressConflict, Message: "answered for by " + a.Conflict}
-	}
 	if !slices.ContainsFunc(svcs, func(s *snapshot.Service) bool { return usable(s, a.Addr, "") }) {
 		return "", &snapshot.Refusal{Reason: NoEndpoint, Message: "no ready endpoint in the cluster"}
 	}

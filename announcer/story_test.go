@@ -63,6 +63,9 @@ func decisions(t *testing.T, w *storytest.World) string {
 			lines = append(lines, fmt.Sprintf("%s by %s on %s for %v", v.Addr, st.Node, strings.Join(v.Links, ","), v.Services))
 			agree(t, owners, v.Addr, st.Node)
 		}
+		for _, v := range p.Disputed {
+			lines = append(lines, fmt.Sprintf("%s asked about by %s on %s", v.Addr, st.Node, strings.Join(v.Links, ",")))
+		}
 		for _, r := range p.Refused {
 			agree(t, owners, r.Addr, r.Owner)
 			if r.Reason != announcer.NotOwner {

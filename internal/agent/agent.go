@@ -104,6 +104,11 @@ func New(cfg Config) (*Agent, error) {
 	a.keep = reconcile.New("snapshot", cfg.Log)
 	a.keep.Resync, a.keep.Coalesce = 0, saveEvery
 	a.holder = l2.New(handle, cfg.Log)
+	a.holder.Metrics = l2.NewMetrics(cfg.Metrics)
+	a.holder.Changed = func() {
+		a.loop.Wake()
+		a.report.Wake()
+	}
 	a.store = kube.NewStore(cfg.Clients, a.changed)
 	a.gossip = newGossip(cfg, a.loop.Wake)
 	a.alive = a.gossip

@@ -51,6 +51,7 @@ func (a *Agent) withdraw(in announcer.Input, view announcer.View, was state) {
 // while what it hands over.
 func (a *Agent) announce(in announcer.Input, was state, now *state) (err error) {
 	now.announce = announcer.Decide(in)
+	a.holder.Know(known(in, now.announce))
 	now.leaving = a.linger(in, now.view, was, now.announce)
 	hold := announcer.Plan{Announce: slices.Concat(now.announce.Announce, now.leaving)}
 	now.held, err = a.holder.Sync(l2.Claims(hold))

@@ -40,6 +40,7 @@ func (a *Agent) writeState(ctx context.Context) error {
 	a.mu.Lock()
 	status, view := describe(a.state, a.links, a.mode(), a.Version), a.state.view
 	a.mu.Unlock()
+	status.Findings = findings(a.holder.Findings())
 	status.ProblemsCount, status.Problems = problems(a.ports.Problems())
 	status.Conditions = append(a.sysctls.condition(), a.membersCondition(view, time.Now()))
 	if time.Since(a.reported.at) < renewEvery-time.Second && reflect.DeepEqual(status, a.reported.status) {
