@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 
@@ -26,12 +25,6 @@ func Compile(s *snapshot.Snapshot, name string, nodePortAddrs []netip.Addr, opt 
 	return (&Compiler{}).Compile(s, name, nodePortAddrs, opt)
 }
 
-// Compiler is Compile with a memory: a Service whose inputs are the same as the
-// last time is not compiled again. The result never depends on the memory.
-type Compiler struct {
-	memo map[snapshot.Ref]compiled
-}
-
 // inputs are all that one Service's frontends depend on.
 type inputs struct {
 	svc   *snapshot.Service
@@ -52,42 +45,12 @@ type compiled struct {
 	hairpin   []Target
 }
 
-// Compile is like the function Compile.
-func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []netip.Addr, opt Options) *Table {
-	here := place{name: name, gone: opt.Gone}
-	t := &Table{NodePortAddrs: sorted(slices.Clone(nodePortAddrs)), ServiceCIDRs: serviceCIDRs(s, opt)}
-	if n := s.Node(name); n != nil {
-		here.zone, here.addrs = n.Zone, n.InternalIPs
-		t.LocalPods = merged(n.PodCIDRs)
-	}
-	addrs := capture(s, opt)
-	next := make(map[snapshot.Ref]compiled, len(s.Services))
-	for _, svc := range s.Services {
-		if !svc.Served() {
-			continue
-		}
-		in := inputs{svc: svc, addrs: addrs[svc.Ref], node: here}
-		done, ok := c.memo[svc.Ref]
-		if !ok || !done.in.equal(in) {
-			done = compileService(in)
-		}
-		next[svc.Ref] = done
-		t.Frontends = append(t.Frontends, done.frontends...)
-		t.Hairpin = append(t.Hairpin, done.hairpin...)
-	}
-	c.memo = next
-	slices.SortFunc(t.Frontends, func(a, b *Frontend) int {
-		return cmp.Or(a.Key.Compare(b.Key), a.Service.Compare(b.Service), cmp.Compare(a.PortName, b.PortName))
-	})
-	t.Frontends = withoutClashes(t.Frontends)
-	slices.SortFunc(t.Hairpin, Target.Compare)
-	t.Hairpin = slices.Compact(t.Hairpin)
-	return t
+func (a inputs) equal(b inputs) bool {
+	return a.svc == b.svc && a.node.equal(b.node) && a.addrs.equal(b.addrs)
 }
 
-func (a inputs) equal(b inputs) bool {
-	return a.svc == b.svc && a.node.name == b.node.name && a.node.zone == b.node.zone &&
-		slices.Equal(a.node.addrs, b.node.addrs) && slices.Equal(a.node.gone, b.node.gone) && a.addrs.equal(b.addrs)
+func (a place) equal(b place) bool {
+	return a.name == b.name && a.zone == b.zone && slices.Equal(a.addrs, b.addrs) && slices.Equal(a.gone, b.gone)
 }
 
 func compileService(in inputs) compiled {
@@ -161,25 +124,6 @@ func external(in inputs, port snapshot.Port, family snapshot.Family, c choice) [
 
 func of(family snapshot.Family, ips []netip.Addr) []netip.Addr {
 	return slices.DeleteFunc(slices.Clone(ips), func(ip netip.Addr) bool { return snapshot.FamilyOf(ip) != family })
-}
-
-// withoutClashes keeps the first of the frontends that the same packets would
-// match (a VIP that is also a cluster IP, two external IPs): the order of Keys,
-// then of the Services' names, is the order of precedence.
-func withoutClashes(fs []*Frontend) []*Frontend {
-	type match struct {
-		family snapshot.Family
-		addr   netip.Addr
-		proto  snapshot.Protocol
-		port   uint16
-	}
-	seen := make(map[match]bool, len(fs))
-	return slices.DeleteFunc(fs, func(f *Frontend) bool {
-		m := match{f.Family, f.Addr, f.Protocol, f.Port}
-		was := seen[m]
-		seen[m] = true
-		return was
-	})
 }
 
 func serviceCIDRs(s *snapshot.Snapshot, opt Options) []netip.Prefix {

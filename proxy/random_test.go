@@ -2,9 +2,10 @@ package proxy_test
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"testing"
+
+	"pgregory.net/rapid"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/internal/storytest"
@@ -15,35 +16,38 @@ import (
 // makes them: what did not change keeps its pointer. A Compiler with a memory, a
 // fresh one, and one that sees another order must agree.
 func TestMemoryDoesNotShow(t *testing.T) {
-	for seed := range uint64(40) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			r := rand.New(rand.NewPCG(seed, 1))
-			c := &cluster{r: r, world: storytest.NewWorld()}
-			var memory proxy.Compiler
-			for range 40 {
-				s := c.next(t)
-				node, on := pick(r, "a", "b", "gone"), []netip.Addr{netip.MustParseAddr(pick(r, "198.51.100.1", "198.51.100.2"))}
-				opt := proxy.Options{ExternalIPs: r.IntN(2) == 0}
-				want := proxy.Compile(s, node, on, opt)
-				violations(t, want)
-				same(t, "with a memory", want, memory.Compile(s, node, on, opt))
-				same(t, "from an input in another order", want, proxy.Compile(shuffled(s), node, on, opt))
-				if t.Failed() {
-					return
-				}
+	rapid.Check(t, func(t *rapid.T) {
+		r := drawn{t}
+		c := &cluster{r: r, world: storytest.NewWorld()}
+		var memory proxy.Compiler
+		node, on, opt := "a", []netip.Addr(nil), proxy.Options{}
+		for range rapid.IntRange(1, 40).Draw(t, "steps") {
+			s := c.next(t)
+			if r.IntN(8) == 0 { // seldom: all Services are compiled anew then
+				node, on = pick(r, "a", "b", "gone"), []netip.Addr{netip.MustParseAddr(pick(r, "198.51.100.1", "198.51.100.2"))}
+				opt = proxy.Options{ExternalIPs: r.IntN(2) == 0, Gone: [][]string{nil, {"a"}, {"a", "b"}}[r.IntN(3)]}
 			}
-		})
-	}
+			want := proxy.Compile(s, node, on, opt)
+			violations(t, want)
+			same(t, "with a memory", want, memory.Compile(s, node, on, opt))
+			same(t, "from an input in another order", want, proxy.Compile(shuffled(s), node, on, opt))
+		}
+	})
 }
+
+// drawn draws numbers that shrink.
+type drawn struct{ t *rapid.T }
+
+func (d drawn) IntN(n int) int { return rapid.IntRange(0, n-1).Draw(d.t, "n") }
 
 // cluster changes at random.
 type cluster struct {
-	r     *rand.Rand
+	r     drawn
 	world *storytest.World
 }
 
 // next changes something and returns the cluster as it is then.
-func (c *cluster) next(t *testing.T) *snapshot.Snapshot {
+func (c *cluster) next(t *rapid.T) *snapshot.Snapshot {
 	t.Helper()
 	for range 1 + c.r.IntN(4) {
 		if err := c.world.Do(c.line()); err != nil {
@@ -96,4 +100,4 @@ func (c *cluster) service(name string) string {
 	return name
 }
 
-func pick(r *rand.Rand, of ...string) string { return of[r.IntN(len(of))] }
+func pick(r drawn, of ...string) string { return of[r.IntN(len(of))] }

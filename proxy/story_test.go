@@ -133,7 +133,13 @@ func (te *teller) compile(t *testing.T, text string) *proxy.Table {
 	return table
 }
 
-func same(t *testing.T, how string, want, got *proxy.Table) {
+// check is a test that may be one of many random ones.
+type check interface {
+	Helper()
+	Errorf(format string, args ...any)
+}
+
+func same(t check, how string, want, got *proxy.Table) {
 	t.Helper()
 	if got.String() != want.String() {
 		t.Errorf("compiled %s:\n%s-- want --\n%s", how, got, want)
@@ -195,7 +201,7 @@ func (te *teller) packet(words []string) (p proxy.Packet, err error) {
 }
 
 // violations checks what the documentation of Table promises.
-func violations(t *testing.T, table *proxy.Table) {
+func violations(t check, table *proxy.Table) {
 	t.Helper()
 	type match struct {
 		family   snapshot.Family

@@ -19,36 +19,31 @@ func (c captured) equal(o captured) bool {
 	return slices.Equal(c.vips, o.vips) && slices.Equal(c.foreign, o.foreign) && slices.Equal(c.external, o.external)
 }
 
-// capture decides which addresses each Service may capture. Of ours (recorded,
-// or in a pool) those whose Address record names it by UID, and no others: if a
-// status or spec.externalIPs were enough, whoever may patch services/status or
-// create Services could hijack any of them (CVE-2020-8554).
-func capture(s *snapshot.Snapshot, opt Options) map[snapshot.Ref]captured {
-	out := make(map[snapshot.Ref]captured)
-	for _, a := range s.Addresses {
-		if a.Deleting {
+// capture decides which addresses svc, which is named by the Address records
+// held, may capture. Of ours (recorded, or in a pool) those whose record names it
+// by UID, and no others: if a status or spec.externalIPs were enough, whoever may
+// patch services/status or create Services could hijack any of them
+// (CVE-2020-8554).
+func capture(s *snapshot.Snapshot, svc *snapshot.Service, held []*snapshot.Address, external bool) captured {
+	var c captured
+	for _, a := range held {
+		if a.Deleting || svc.Type != snapshot.LoadBalancer {
 			continue
 		}
 		for _, h := range a.Holders {
-			if svc := s.Service(h.Ref); svc != nil && svc.UID == h.UID && svc.Type == snapshot.LoadBalancer {
-				c := out[h.Ref]
+			if h.Ref == svc.Ref && h.UID == svc.UID {
 				c.vips = append(c.vips, a.Addr)
-				out[h.Ref] = c
 			}
 		}
 	}
-	for _, svc := range s.Services {
-		c := out[svc.Ref]
-		c.vips = sorted(c.vips)
-		c.foreign = sorted(foreign(s, svc))
-		if opt.ExternalIPs {
-			c.external = sorted(slices.DeleteFunc(slices.Clone(svc.ExternalIPs), func(ip netip.Addr) bool {
-				return ours(s, ip) || slices.Contains(c.foreign, ip)
-			}))
-		}
-		out[svc.Ref] = c
+	c.vips = sorted(c.vips)
+	c.foreign = sorted(foreign(s, svc))
+	if external {
+		c.external = sorted(slices.DeleteFunc(slices.Clone(svc.ExternalIPs), func(ip netip.Addr) bool {
+			return ours(s, ip) || slices.Contains(c.foreign, ip)
+		}))
 	}
-	return out
+	return c
 }
 
 // foreign returns the addresses that another provider put in svc's status.

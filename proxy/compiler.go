@@ -1,0 +1,318 @@
+package proxy
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// Compiler is Compile with a memory: its work is that of what changed since the
+// last time, but for a walk over pointers. The result never depends on the
+// memory: a Snapshot that shares no value with the last one is compiled anew.
+type Compiler struct {
+	last *memory // nil at first
+}
+
+// memory is what the last Compile left.
+type memory struct {
+	cluster cluster
+	snap    *snapshot.Snapshot
+	held    map[snapshot.Ref][]*snapshot.Address // by holder
+	done    map[snapshot.Ref]compiled
+	sorted  []*Frontend    // of all Services, also those that clash
+	packets map[match]int  // how many of sorted match them
+	clashes int            // of packets with more than one
+	hairpin map[Target]int // how many Services have it
+	targets []Target       // the keys of hairpin, sorted
+}
+
+// cluster is what the frontends of all Services depend on.
+type cluster struct {
+	node     place
+	pools    []*snapshot.Pool
+	external bool
+}
+
+func (c cluster) equal(o cluster) bool {
+	return c.node.equal(o.node) && slices.Equal(c.pools, o.pools) && c.external == o.external
+}
+
+// match says which packets a Frontend takes: its Key without the Kind.
+type match struct {
+	family snapshot.Family
+	addr   netip.Addr
+	proto  snapshot.Protocol
+	port   uint16
+}
+
+func (f *Frontend) match() match { return match{f.Family, f.Addr, f.Protocol, f.Port} }
+
+// Compile is like the function Compile.
+func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []netip.Addr, opt Options) *Table {
+	here := place{name: name, gone: opt.Gone}
+	t := &Table{NodePortAddrs: sorted(slices.Clone(nodePortAddrs)), ServiceCIDRs: serviceCIDRs(s, opt)}
+	if n := s.Node(name); n != nil {
+		here.zone, here.addrs = n.Zone, n.InternalIPs
+		t.LocalPods = merged(n.PodCIDRs)
+	}
+	now := cluster{here, s.Pools, opt.ExternalIPs}
+	if c.last == nil || !c.last.cluster.equal(now) {
+		c.last = compileAll(s, now, c.last)
+	} else {
+		c.last.update(s)
+	}
+	t.Frontends = c.last.frontends()
+	t.Hairpin = c.last.targets
+	return t
+}
+
+// compileAll compiles every Service, but for those whose inputs are what they
+// were in old, which may be nil.
+func compileAll(s *snapshot.Snapshot, now cluster, old *memory) *memory {
+	m := &memory{
+		cluster: now, snap: s, held: map[snapshot.Ref][]*snapshot.Address{}, done: make(map[snapshot.Ref]compiled, len(s.Services)),
+		packets: make(map[match]int, len(s.Services)), hairpin: map[Target]int{},
+	}
+	for _, a := range s.Addresses {
+		m.hold(a)
+	}
+	for _, svc := range s.Services {
+		if !svc.Served() {
+			continue
+		}
+		in := m.inputs(svc)
+		one, ok := compiled{}, false
+		if old != nil {
+			one, ok = old.done[svc.Ref]
+		}
+		if !ok || !one.in.equal(in) {
+			one = compileService(in)
+		}
+		m.done[svc.Ref] = one
+		m.count(one, 1)
+		m.sorted = append(m.sorted, one.frontends...)
+	}
+	slices.SortFunc(m.sorted, compareFrontends)
+	for t := range m.hairpin {
+		m.targets = append(m.targets, t)
+	}
+	slices.SortFunc(m.targets, Target.Compare)
+	return m
+}
+
+func compareFrontends(a, b *Frontend) int {
+	return cmp.Or(a.Key.Compare(b.Key), a.Service.Compare(b.Service), cmp.Compare(a.PortName, b.PortName))
+}
+
+func (m *memory) inputs(svc *snapshot.Service) inputs {
+	return inputs{svc: svc, addrs: capture(m.snap, svc, m.held[svc.Ref], m.cluster.external), node: m.cluster.node}
+}
+
+// hold notes that a has its holders.
+func (m *memory) hold(a *snapshot.Address) {
+	for _, h := range a.Holders {
+		if !slices.Contains(m.held[h.Ref], a) {
+			m.held[h.Ref] = append(m.held[h.Ref], a)
+		}
+	}
+}
+
+func (m *memory) release(a *snapshot.Address) {
+	for _, h := range a.Holders {
+		left := slices.DeleteFunc(m.held[h.Ref], func(b *snapshot.Address) bool { return a == b })
+		if m.held[h.Ref] = left; len(left) == 0 {
+			delete(m.held, h.Ref)
+		}
+	}
+}
+
+// count adds n to what is known of the frontends and hairpins of one Service.
+func (m *memory) count(one compiled, n int) {
+	for _, f := range one.frontends {
+		k := f.match()
+		was := m.packets[k]
+		if m.packets[k] = was + n; was+n == 0 {
+			delete(m.packets, k)
+		}
+		switch {
+		case was <= 1 && was+n > 1:
+			m.clashes++
+		case was > 1 && was+n <= 1:
+			m.clashes--
+		}
+	}
+	for _, t := range one.hairpin {
+		if m.hairpin[t] += n; m.hairpin[t] == 0 {
+			delete(m.hairpin, t)
+		}
+	}
+}
+
+// update compiles the Services that changed since the last Snapshot, and those
+// whose addresses did.
+func (m *memory) update(s *snapshot.Snapshot) {
+	dirty := m.dirty(s)
+	m.snap = s
+	var gone, come []*Frontend
+	had := map[Target]bool{} // of the targets that are touched: whether they were there
+	touch := func(one compiled) {
+		for _, t := range one.hairpin {
+			if _, ok := had[t]; !ok {
+				had[t] = m.hairpin[t] > 0
+			}
+		}
+	}
+	for ref := range dirty {
+		old := m.done[ref]
+		touch(old)
+		delete(m.done, ref)
+		m.count(old, -1)
+		gone = append(gone, old.frontends...)
+		if svc := s.Service(ref); svc != nil && svc.Served() {
+			now := old
+			if in := m.inputs(svc); old.in.svc == nil || !old.in.equal(in) {
+				now = compileService(in)
+			}
+			touch(now)
+			m.done[ref] = now
+			m.count(now, 1)
+			come = append(come, now.frontends...)
+		}
+	}
+	m.sorted = replaced(m.sorted, gone, come, compareFrontends)
+	var lost, new []Target
+	for t, was := range had {
+		switch is := m.hairpin[t] > 0; {
+		case was && !is:
+			lost = append(lost, t)
+		case is && !was:
+			new = append(new, t)
+		}
+	}
+	m.targets = replaced(m.targets, lost, new, Target.Compare)
+}
+
+// dirty are the Services that changed since the last Snapshot, and those whose
+// addresses may have.
+func (m *memory) dirty(s *snapshot.Snapshot) map[snapshot.Ref]bool {
+	dirty := map[snapshot.Ref]bool{}
+	differences(m.snap.Services, s.Services, compareServices, func(svc *snapshot.Service) { dirty[svc.Ref] = true })
+	changed := map[netip.Addr]bool{}
+	differences(m.snap.Addresses, s.Addresses, compareAddresses, func(a *snapshot.Address) {
+		changed[a.Addr] = true
+		for _, h := range a.Holders {
+			dirty[h.Ref] = true
+		}
+	})
+	if len(changed) > 0 {
+		m.holders(s, changed, dirty)
+	}
+	return dirty
+}
+
+// holders brings held up to date and marks the Services dirty that mention an
+// address of which it changed whether it is ours.
+func (m *memory) holders(s *snapshot.Snapshot, changed map[netip.Addr]bool, dirty map[snapshot.Ref]bool) {
+	for _, a := range m.snap.Addresses {
+		if changed[a.Addr] {
+			m.release(a)
+		}
+	}
+	for _, a := range s.Addresses {
+		if changed[a.Addr] {
+			m.hold(a)
+		}
+	}
+	for _, svc := range s.Services {
+		for _, in := range svc.Ingress {
+			if changed[in.IP] {
+				dirty[svc.Ref] = true
+			}
+		}
+		for _, ip := range svc.ExternalIPs {
+			if changed[ip] {
+				dirty[svc.Ref] = true
+			}
+		}
+	}
+}
+
+func compareServices(a, b *snapshot.Service) int  { return a.Ref.Compare(b.Ref) }
+func compareAddresses(a, b *snapshot.Address) int { return a.Addr.Compare(b.Addr) }
+
+// differences calls found for the values of two sorted lists that are not the
+// same pointer in both.
+func differences[T any](old, now []*T, compare func(a, b *T) int, found func(*T)) {
+	for len(old) > 0 && len(now) > 0 {
+		if old[0] == now[0] {
+			old, now = old[1:], now[1:]
+			continue
+		}
+		c := compare(old[0], now[0])
+		if c <= 0 {
+			found(old[0])
+			old = old[1:]
+		}
+		if c >= 0 {
+			found(now[0])
+			now = now[1:]
+		}
+	}
+	for _, v := range old {
+		found(v)
+	}
+	for _, v := range now {
+		found(v)
+	}
+}
+
+// replaced returns the sorted list all without gone and with come, as a new list
+// if it differs.
+func replaced[T any](all, gone, come []T, compare func(a, b T) int) []T {
+	if len(gone)+len(come) == 0 {
+		return all
+	}
+	slices.SortFunc(gone, compare)
+	slices.SortFunc(come, compare)
+	out := make([]T, 0, len(all)-len(gone)+len(come))
+	for len(gone)+len(come) > 0 {
+		next := len(all)
+		for _, list := range [][]T{gone, come} {
+			if len(list) > 0 {
+				at, _ := slices.BinarySearchFunc(all, list[0], compare)
+				next = min(next, at)
+			}
+		}
+		out, all = append(out, all[:next]...), all[next:]
+		if len(gone) > 0 && len(all) > 0 && compare(all[0], gone[0]) == 0 {
+			all, gone = all[1:], gone[1:]
+		} else {
+			out, come = append(out, come[0]), come[1:]
+		}
+	}
+	if out = append(out, all...); len(out) == 0 {
+		return nil
+	}
+	return out
+}
+
+// frontends returns those that packets reach: of the ones that the same packets
+// would match (a VIP that is also a cluster IP, two external IPs) the first. The
+// order of Keys, then of the Services' names, is the order of precedence.
+func (m *memory) frontends() []*Frontend {
+	if m.clashes == 0 {
+		return m.sorted
+	}
+	seen := make(map[match]bool, m.clashes)
+	return slices.DeleteFunc(slices.Clone(m.sorted), func(f *Frontend) bool {
+		k := f.match()
+		if m.packets[k] == 1 {
+			return false
+		}
+		was := seen[k]
+		seen[k] = true
+		return was
+	})
+}
