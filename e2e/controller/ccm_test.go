@@ -8,13 +8,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -22,68 +17,20 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/e2e/lab"
 )
-
-// binary is the shipped program, built once.
-var binary = sync.OnceValues(func() (string, error) {
-	root, err := lab.Checkout()
-	if err != nil {
-		return "", err
-	}
-	dir, err := os.MkdirTemp("", "fairlead-binary-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "fairlead")
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path, "./cmd/fairlead")
-	cmd.Dir, cmd.Env = root, append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
-	}
-	return path, nil
-})
 
 // ccm is a running "fairlead ccm".
 type ccm struct {
-	c    *cluster
-	cmd  *exec.Cmd
+	*shipped
 	port int
 }
 
 // startCCM runs the shipped binary until stop or the end of the test.
 func (c *cluster) startCCM() *ccm {
 	c.Helper()
-	path, err := binary()
-	c.must(err)
-	m := &ccm{c: c, port: freePort(c)}
-	m.cmd = exec.Command(path, "ccm", "--kubeconfig="+server.Kubeconfig, fmt.Sprintf("--secure-port=%d", m.port), "--bind-address=127.0.0.1",
-		"--leader-elect-resource-namespace=default", "--authorization-always-allow-paths=/healthz,/metrics", "-v=2")
-	log, err := os.Create(filepath.Join(c.ArtifactDir(), "ccm.log"))
-	c.must(err)
-	m.cmd.Stdout, m.cmd.Stderr = log, log
-	c.must(m.cmd.Start())
-	c.Cleanup(func() {
-		m.stop()
-		log.Close()
-		if c.Failed() {
-			text, _ := os.ReadFile(log.Name())
-			c.Logf("%s", text[max(0, len(text)-6000):])
-		}
-	})
-	return m
-}
-
-func (m *ccm) stop() {
-	if m.cmd.ProcessState != nil {
-		return
-	}
-	_ = m.cmd.Process.Signal(syscall.SIGTERM)
-	killer := time.AfterFunc(20*time.Second, func() { _ = m.cmd.Process.Kill() })
-	defer killer.Stop()
-	if err := m.cmd.Wait(); err != nil {
-		m.c.Errorf("ccm: %v", err)
-	}
+	port := freePort(c)
+	return &ccm{port: port, shipped: c.ship("ccm", "--kubeconfig="+server.Kubeconfig, fmt.Sprintf("--secure-port=%d", port), "--bind-address=127.0.0.1",
+		"--leader-elect-resource-namespace=default", "--authorization-always-allow-paths=/healthz,/metrics", "-v=2")}
 }
 
 func freePort(c *cluster) int {

@@ -1,0 +1,171 @@
+package controller_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/e2e/lab"
+)
+
+// release is the namespace that the chart's golden files are rendered for.
+const release = "fairlead-system"
+
+// TestChart: what the chart installs is enough for what it runs. The API server
+// takes the rendered objects; the shipped program, with the arguments of the
+// Deployment and the rights of its ServiceAccount and no others, does all its
+// work, and is refused nothing. The first API server of its list never answers.
+func TestChart(t *testing.T) {
+	for mode, row := range map[string]struct{ golden, lease string }{
+		"controller": {"default", "fairlead-controller"},
+		"ccm":        {"ccm", "fairlead-ccm"},
+	} {
+		t.Run(mode, func(t *testing.T) {
+			c := newCluster(t)
+			c.install(row.golden)
+			p := c.ship(c.arguments()...)
+			c.pool("lan", "192.0.2.0/30")
+			c.service("web")
+			c.holds("web", "192.0.2.0")
+			c.condition("web", "True Assigned")
+			c.pooled("lan", "4/1/3 PoolReady")
+			c.hasEvent("web", "Normal EnsuredLoadBalancer")
+			c.editStatus("web", func(st *corev1.ServiceStatus) { st.LoadBalancer.Ingress = nil })
+			c.edit("web", note(v1alpha1.AnnotationAddresses, "192.0.2.2"))
+			c.holds("web", "192.0.2.2")
+			c.nodeProblem("web")
+			c.hasEvent("web", "Warning NodePortClaimed")
+			c.nodeGone()
+			c.delete("web")
+			c.gone("web")
+			c.eventually("the record's end", func() error {
+				if n := len(c.records()); n != 0 {
+					return fmt.Errorf("%d records", n)
+				}
+				return nil
+			})
+			if _, err := c.Kube.CoordinationV1().Leases(release).Get(t.Context(), row.lease, metav1.GetOptions{}); err != nil {
+				t.Error(err)
+			}
+			p.stop()
+			for line := range strings.Lines(p.said()) {
+				if strings.Contains(strings.ToLower(line), "forbidden") {
+					t.Errorf("lacks a right: %s", line)
+				}
+			}
+		})
+	}
+}
+
+// install creates what the chart renders, until the end of the test.
+func (c *cluster) install(golden string) {
+	c.Helper()
+	root, err := lab.Checkout()
+	c.must(err)
+	file := filepath.Join(root, "charts", "testdata", golden+".golden.yaml")
+	_, err = c.Kube.CoreV1().Namespaces().Create(c.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: release}}, metav1.CreateOptions{})
+	c.mustUnless(apierrors.IsAlreadyExists, err)
+	c.Cleanup(func() {
+		_, err := server.Kubectl(context.Background(), "delete", "--wait=false", "--ignore-not-found", "-f", file)
+		c.must(err)
+	})
+	_, err = server.Kubectl(c.Context(), "create", "-f", file)
+	c.must(err)
+}
+
+// arguments are those of the Deployment's container, but for where to listen
+// and how to reach the API server.
+func (c *cluster) arguments() []string {
+	c.Helper()
+	d, err := c.Kube.AppsV1().Deployments(release).Get(c.Context(), "fairlead-controller", metav1.GetOptions{})
+	c.must(err)
+	kubeconfig, servers := c.identity(d.Spec.Template.Spec.ServiceAccountName)
+	args := slices.DeleteFunc(d.Spec.Template.Spec.Containers[0].Args, func(a string) bool {
+		return strings.HasPrefix(a, "--api-servers=")
+	})
+	for i, a := range args {
+		args[i] = strings.ReplaceAll(a, "$(POD_NAMESPACE)", release)
+		switch name, _, _ := strings.Cut(a, "="); name {
+		case "--secure-port":
+			args[i] = fmt.Sprintf("%s=%d", name, freePort(c))
+			args = append(args, "--bind-address=127.0.0.1")
+		case "--health-address", "--metrics-address":
+			args[i] = fmt.Sprintf("%s=127.0.0.1:%d", name, freePort(c))
+		}
+	}
+	return append(args, "--kubeconfig="+kubeconfig, "--api-servers="+strings.Join(servers, ","))
+}
+
+// identity is a kubeconfig with a ServiceAccount's token and an API server that
+// nobody is, and the list of this one and the real one.
+func (c *cluster) identity(account string) (kubeconfig string, servers []string) {
+	c.Helper()
+	token, err := c.Kube.CoreV1().ServiceAccounts(release).CreateToken(c.Context(), account, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	c.must(err)
+	config, err := clientcmd.LoadFromFile(server.Kubeconfig)
+	c.must(err)
+	at := config.Contexts[config.CurrentContext]
+	config.AuthInfos[at.AuthInfo] = &clientcmdapi.AuthInfo{Token: token.Status.Token}
+	nobody := fmt.Sprintf("https://127.0.0.1:%d", freePort(c))
+	servers = []string{nobody, config.Clusters[at.Cluster].Server}
+	config.Clusters[at.Cluster].Server = nobody
+	kubeconfig = filepath.Join(c.TempDir(), "kubeconfig")
+	c.must(clientcmd.WriteToFile(*config, kubeconfig))
+	return kubeconfig, servers
+}
+
+// nodeProblem makes a node whose agent could not serve a node port of a Service,
+// and waits for the Service's condition.
+func (c *cluster) nodeProblem(service string) {
+	c.Helper()
+	_, err := c.Kube.CoreV1().Nodes().Create(c.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}, metav1.CreateOptions{})
+	c.must(err)
+	st, err := c.NodeStates.Create(c.Context(), &v1alpha1.NodeState{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}, metav1.CreateOptions{})
+	c.must(err)
+	st.Status.Problems = []v1alpha1.ServiceProblem{{Service: "default/" + service, Reason: "NodePortClaimed", Message: "node port 30080/tcp: taken"}}
+	_, err = c.NodeStates.UpdateStatus(c.Context(), st, metav1.UpdateOptions{})
+	c.must(err)
+	c.eventually("condition of "+service, func() error {
+		for _, k := range c.get(service).Status.Conditions {
+			if k.Type == v1alpha1.ConditionNodePorts && k.Reason == "NodePortClaimed" {
+				return nil
+			}
+		}
+		return fmt.Errorf("%+v", c.get(service).Status.Conditions)
+	})
+}
+
+// nodeGone deletes the node, and waits until its NodeState has followed it.
+func (c *cluster) nodeGone() {
+	c.Helper()
+	c.must(c.Kube.CoreV1().Nodes().Delete(c.Context(), "n1", metav1.DeleteOptions{}))
+	c.eventually("end of the NodeState", func() error {
+		_, err := c.NodeStates.Get(c.Context(), "n1", metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return fmt.Errorf("it is still there: %w", err)
+	})
+}
+
+// hasEvent waits for an Event of a Service, as "Type Reason".
+func (c *cluster) hasEvent(name, want string) {
+	c.Helper()
+	c.eventually("Event of "+name, func() error {
+		if e := c.events(name); !slices.Contains(e, want) {
+			return fmt.Errorf("%q, want %s", e, want)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,80 @@
+package controller_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/fairlead/fairlead/e2e/lab"
+)
+
+// binary is the shipped program, built once.
+var binary = sync.OnceValues(func() (string, error) {
+	root, err := lab.Checkout()
+	if err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp("", "fairlead-binary-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "fairlead")
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path, "./cmd/fairlead")
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return path, nil
+})
+
+// shipped is a running command of the shipped program.
+type shipped struct {
+	c   *cluster
+	cmd *exec.Cmd
+	log *os.File
+}
+
+// ship runs the shipped program until stop or the end of the test.
+func (c *cluster) ship(args ...string) *shipped {
+	c.Helper()
+	path, err := binary()
+	c.must(err)
+	log, err := os.Create(filepath.Join(c.ArtifactDir(), args[0]+".log"))
+	c.must(err)
+	p := &shipped{c: c, cmd: exec.Command(path, args...), log: log}
+	p.cmd.Stdout, p.cmd.Stderr = log, log
+	c.must(p.cmd.Start())
+	c.Cleanup(func() {
+		p.stop()
+		log.Close()
+		if text := p.said(); c.Failed() {
+			c.Logf("%s", text[max(0, len(text)-6000):])
+		}
+	})
+	return p
+}
+
+func (p *shipped) stop() {
+	if p.cmd.ProcessState != nil {
+		return
+	}
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	killer := time.AfterFunc(20*time.Second, func() { _ = p.cmd.Process.Kill() })
+	defer killer.Stop()
+	if err := p.cmd.Wait(); err != nil {
+		p.c.Errorf("%s: %v", p.cmd.Args[1], err)
+	}
+}
+
+// said is what it has logged so far.
+func (p *shipped) said() string {
+	text, err := os.ReadFile(p.log.Name())
+	if err != nil {
+		p.c.Error(err)
+	}
+	return string(text)
+}
