@@ -279,7 +279,7 @@ func checkNames(t *testing.T, objects []runtime.Object) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		id := o.GetObjectKind().GroupVersionKind().Kind + "/" + m.GetName()
+		id := o.GetObjectKind().GroupVersionKind().Kind + "/" + m.GetNamespace() + "/" + m.GetName()
 		if seen[id] {
 			t.Errorf("%s is rendered twice", id)
 		}
