@@ -57,6 +57,10 @@ bench-allocator: ## Time a decision over 10,000 Services on a full /16
 bench-assign: packages ## Time 1,000 Services created at once until all have an address, in the lab (root)
 	@go run ./e2e/cmd/bench assign
 
+.PHONY: bench-proxy
+bench-proxy: packages ## Compare forwarding with kube-proxy's, 1 to 10,000 Services; SIZES=100,1000 RUNS=3 LOADS=1 for less (root)
+	@go run ./e2e/cmd/bench proxy $(if $(SIZES),--sizes=$(SIZES)) $(if $(RUNS),--runs=$(RUNS)) $(if $(LOADS),--loads=$(LOADS))
+
 .PHONY: packages
 packages: ## Install the Debian packages that build and tests need, if missing
 	@internal/tools/packages.sh $(NEEDS)

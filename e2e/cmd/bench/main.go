@@ -20,7 +20,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	root := &cobra.Command{Use: "bench", Short: "Measure fairlead in the lab", SilenceErrors: true, SilenceUsage: true}
-	root.AddCommand(assignCommand())
+	root.AddCommand(assignCommand(), proxyCommand(), failoverCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1) //nolint:gocritic // the process ends: there is nothing left to stop
@@ -56,9 +56,20 @@ func assignCommand() *cobra.Command {
 	return cmd
 }
 
-// inLab calls measure with an administrator's clients in the lab that is up, as
-// it is, or in one with fairlead that is removed afterwards.
-func inLab(ctx context.Context, measure func(context.Context, *kube.Clients) error) (err error) {
+// inLab calls measure with an administrator's clients in a lab.
+func inLab(ctx context.Context, measure func(context.Context, *kube.Clients) error) error {
+	return withLab(ctx, func(ctx context.Context, l *lab.Lab) error {
+		clients, err := kube.Connect(kube.Access{Kubeconfig: l.Kubeconfig(), UserAgent: "bench"})
+		if err != nil {
+			return err
+		}
+		return measure(ctx, clients)
+	})
+}
+
+// withLab calls measure in the lab that is up, as it is, or in one with fairlead
+// that is removed afterwards.
+func withLab(ctx context.Context, measure func(context.Context, *lab.Lab) error) (err error) {
 	l, err := lab.OpenAlone(ctx)
 	if err != nil {
 		if l, err = lab.Up(ctx, lab.Options{Fairlead: true}); err != nil {
@@ -74,9 +85,5 @@ func inLab(ctx context.Context, measure func(context.Context, *kube.Clients) err
 		}
 	}
 	defer l.Close()
-	clients, err := kube.Connect(kube.Access{Kubeconfig: l.Kubeconfig(), UserAgent: "bench"})
-	if err != nil {
-		return err
-	}
-	return measure(ctx, clients)
+	return measure(ctx, l)
 }

@@ -1,0 +1,268 @@
+// Package forwarding measures how kube-proxy and fairlead forward the Services of
+// a cluster, one after the other on the same node: a network namespace that the
+// real programs run in, beside one of a client and one of all pods. The API
+// server is a real one without nodes; the endpoints are written by hand.
+package forwarding
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/fairlead/fairlead/e2e/apiserver"
+	"github.com/fairlead/fairlead/e2e/lab"
+)
+
+// Bench is what to measure.
+type Bench struct {
+	Sizes   []int // numbers of Services, growing
+	Loads   int   // how often each is started on an empty node
+	Changes int   // of an endpoint
+	Runs    int   // of connections, alternating
+	Length  time.Duration
+	Out     io.Writer // what it is doing
+
+	logs    string
+	world   *world
+	cluster *cluster
+}
+
+// Result is what came of one number of Services.
+type Result struct {
+	Services            int
+	KubeProxy, Fairlead Measured
+}
+
+// Measured is what came of one contender.
+type Measured struct {
+	loads   []load
+	changes changes
+	memory  int64
+	rates
+}
+
+// rates are runs of connections by where they went; those of one number
+// followed each other.
+type rates struct{ nodePort, vip, pod []rate }
+
+// Run measures everything. Logs are below a folder that is kept when it fails.
+func (b *Bench) Run(ctx context.Context) (results []Result, err error) {
+	if b.logs, err = os.MkdirTemp("", "bench-proxy-"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%w; logs are in %s", err, b.logs)
+		} else {
+			err = os.RemoveAll(b.logs)
+		}
+	}()
+	contenders, stop, err := b.prepare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	for _, n := range b.Sizes {
+		r, err := b.measure(ctx, n, contenders)
+		if err != nil {
+			return results, fmt.Errorf("%d Services: %w", n, err)
+		}
+		results = append(results, r)
+	}
+	return results, nil
+}
+
+// prepare brings up the API server, the namespaces and the programs.
+func (b *Bench) prepare(ctx context.Context) (found [2]contender, stop func(), err error) {
+	program, err := lab.KubeProxyProgram(ctx, lab.Options{Out: b.Out})
+	if err != nil {
+		return found, nil, err
+	}
+	ours, err := buildFairlead(ctx, b.logs)
+	if err != nil {
+		return found, nil, err
+	}
+	api, err := apiserver.Start(ctx, b.logs, b.Out)
+	if err != nil {
+		return found, nil, err
+	}
+	if b.world, err = newWorld(ctx); err != nil {
+		api.Stop()
+		return found, nil, err
+	}
+	stop = func() {
+		if err := b.world.remove(context.WithoutCancel(ctx)); err != nil {
+			fmt.Fprintln(b.Out, "bench-proxy:", err)
+		}
+		api.Stop()
+	}
+	if err := b.connectAPI(ctx, api.Kubeconfig); err != nil {
+		stop()
+		return found, nil, err
+	}
+	theirs, err := kubeProxy(program, api.Kubeconfig, b.logs)
+	if err != nil {
+		stop()
+		return found, nil, err
+	}
+	return [2]contender{theirs, fairlead(ours, api.Kubeconfig, b.logs)}, stop, nil
+}
+
+func (b *Bench) connectAPI(ctx context.Context, kubeconfig string) error {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return err
+	}
+	config.QPS = -1 // as fast as the API server takes it
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	b.cluster = &cluster{client: client}
+	if err := b.world.bringAPI(ctx, config.Host[len("https://"):]); err != nil {
+		return err
+	}
+	return b.cluster.prepare(ctx)
+}
+
+func buildFairlead(ctx context.Context, dir string) (string, error) {
+	root, err := lab.Checkout()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "fairlead")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path, "./cmd/fairlead")
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build fairlead: %w: %s", err, out)
+	}
+	return path, nil
+}
+
+// measure measures one number of Services. What a contender left in the kernel
+// stays, put to sleep, until connections are made through each in turn.
+func (b *Bench) measure(ctx context.Context, n int, contenders [2]contender) (r Result, err error) {
+	r.Services = n
+	began := time.Now()
+	if err := b.cluster.grow(ctx, n); err != nil {
+		return r, err
+	}
+	fmt.Fprintf(b.Out, "%d Services: there after %.1f s\n", n, time.Since(began).Seconds())
+	both := [2]*Measured{&r.KubeProxy, &r.Fairlead}
+	for i, c := range contenders {
+		if *both[i], err = b.drive(ctx, c); err != nil {
+			return r, fmt.Errorf("%s: %w", c.name, err)
+		}
+		if err := c.active(ctx, b.world, false); err != nil {
+			return r, err
+		}
+		fmt.Fprintf(b.Out, "%d Services: %s: %s\n", n, c.name, *both[i])
+	}
+	if err := b.race(ctx, contenders, both); err != nil {
+		return r, err
+	}
+	for _, c := range contenders {
+		err = errors.Join(err, c.clean(ctx, b.world))
+	}
+	return r, err
+}
+
+// drive measures what a contender does itself.
+func (b *Bench) drive(ctx context.Context, c contender) (m Measured, err error) {
+	for i := range b.Loads {
+		l, p, err := b.load(ctx, c)
+		if err != nil {
+			return m, err
+		}
+		m.loads = append(m.loads, l)
+		if i == b.Loads-1 {
+			if m.changes, err = b.changes(ctx, p, b.Changes); err == nil {
+				m.memory, err = p.memory()
+			}
+		}
+		p.stop()
+		if err != nil {
+			return m, err
+		}
+	}
+	return m, nil
+}
+
+// race makes connections through what each contender left in the kernel, in
+// turn, and to a pod itself. Neither runs meanwhile.
+func (b *Bench) race(ctx context.Context, contenders [2]contender, both [2]*Measured) error {
+	for run := range b.Runs {
+		for _, path := range []struct {
+			to    netip.AddrPort
+			rates func(*Measured) *[]rate
+		}{
+			{b.cluster.nodePort(), func(m *Measured) *[]rate { return &m.nodePort }},
+			{vipPort(), func(m *Measured) *[]rate { return &m.vip }},
+			{podPort(), func(m *Measured) *[]rate { return &m.pod }},
+		} {
+			for turn := range contenders {
+				i := (run + turn) % len(contenders) // who is first changes
+				got, err := b.through(ctx, contenders[i], path.to)
+				if err != nil {
+					return err
+				}
+				rates := path.rates(both[i])
+				*rates = append(*rates, got)
+			}
+		}
+	}
+	return nil
+}
+
+// through makes connections through what a contender left in the kernel.
+func (b *Bench) through(ctx context.Context, c contender, to netip.AddrPort) (rate, error) {
+	if err := c.active(ctx, b.world, true); err != nil {
+		return rate{}, err
+	}
+	if err := b.serves(); err != nil {
+		return rate{}, fmt.Errorf("what %s left does not serve: %w", c.name, err)
+	}
+	got, err := b.connect(to, b.Length)
+	return got, errors.Join(err, c.active(ctx, b.world, false))
+}
+
+func (m Measured) String() string {
+	return fmt.Sprintf("load %.3f s (programming %.3f s, CPU %.2f s), change p50 %.1f ms p99 %.1f ms (n=%d, CPU %.1f ms each), %.0f MiB",
+		m.wall().Seconds(), m.program().Seconds(), m.loadCPU().Seconds(), ms(at(m.changes.took, 50)), ms(at(m.changes.took, 99)), len(m.changes.took), ms(m.changes.cpu), float64(m.memory)/(1<<20))
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// median is the middle one of what of makes of all; of an even number the lower.
+func median[T any, V interface{ ~int64 | ~float64 }](all []T, of func(T) V) V {
+	values := make([]V, len(all))
+	for i, v := range all {
+		values[i] = of(v)
+	}
+	slices.Sort(values)
+	return at(values, 50)
+}
+
+func (m Measured) wall() time.Duration {
+	return median(m.loads, func(l load) time.Duration { return l.wall })
+}
+
+func (m Measured) program() time.Duration {
+	return median(m.loads, func(l load) time.Duration { return l.program })
+}
+
+func (m Measured) loadCPU() time.Duration {
+	return median(m.loads, func(l load) time.Duration { return l.cpu })
+}
+
+func perSecond(r rate) float64 { return r.perSecond }

@@ -1,0 +1,112 @@
+package forwarding
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// process is a program that runs in a namespace until stop, or until this
+// process ends.
+type process struct {
+	cmd   *exec.Cmd
+	began time.Time
+	done  chan struct{}
+}
+
+func startProcess(s space, log string, args ...string) (*process, error) {
+	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	defer out.Close()
+	p := &process{cmd: s.command(context.Background(), args...), done: make(chan struct{})}
+	p.cmd.Stdout, p.cmd.Stderr = out, out
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread() // the death signal is of the thread that started it
+		defer close(p.done)
+		p.began = time.Now()
+		err := p.cmd.Start()
+		started <- err
+		if err == nil {
+			_ = p.cmd.Wait()
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start %s: %w", args[0], err)
+	}
+	return p, nil
+}
+
+// stop asks the process to end, and makes it after ten seconds.
+func (p *process) stop() {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.done:
+	case <-time.After(10 * time.Second):
+		_ = p.cmd.Process.Kill()
+		<-p.done
+	}
+}
+
+// ended returns an error if the process has ended.
+func (p *process) ended() error {
+	select {
+	case <-p.done:
+		return fmt.Errorf("%s has ended: %s", p.cmd.Args[3], p.cmd.ProcessState)
+	default:
+		return nil
+	}
+}
+
+// cpu is the processor time of the process and of its children that have ended,
+// in steps of ten milliseconds.
+func (p *process) cpu() (time.Duration, error) {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	return cpuIn(string(line))
+}
+
+// tick is the unit of times in /proc, on every architecture that Go knows.
+const tick = 10 * time.Millisecond
+
+func cpuIn(stat string) (time.Duration, error) {
+	fields := strings.Fields(stat[strings.LastIndex(stat, ")")+1:]) // the name may have spaces and brackets
+	if len(fields) < 15 {
+		return 0, fmt.Errorf("no stat line: %q", stat)
+	}
+	var ticks int64
+	for _, f := range fields[11:15] { // utime, stime, cutime, cstime: proc(5)
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("no stat line: %w", err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * tick, nil
+}
+
+// memory is the resident memory, in bytes.
+func (p *process) memory() (int64, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(status)) {
+		if text, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			kib, err := strconv.ParseInt(strings.Fields(text)[0], 10, 64)
+			return kib << 10, err
+		}
+	}
+	return 0, fmt.Errorf("no VmRSS in %q", status)
+}

@@ -1,0 +1,63 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fairlead/fairlead/e2e/bench"
+	"github.com/fairlead/fairlead/e2e/bench/forwarding"
+	"github.com/fairlead/fairlead/e2e/lab"
+)
+
+func proxyCommand() *cobra.Command {
+	b := &forwarding.Bench{Out: os.Stderr, Length: time.Second}
+	write := true
+	cmd := &cobra.Command{
+		Use: "proxy", Args: cobra.NoArgs,
+		Short: "Compare kube-proxy and fairlead on a node, with many Services",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			began := time.Now()
+			results, err := b.Run(cmd.Context())
+			if err != nil {
+				return err
+			}
+			report := forwarding.NewReport(*b, results)
+			report.Took = time.Since(began)
+			fmt.Fprint(cmd.OutOrStdout(), report.Text())
+			if write {
+				if err := document(report); err != nil {
+					return err
+				}
+			}
+			if missed := report.Missed(); missed != "" {
+				return errors.New("missed: " + missed)
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.IntSliceVar(&b.Sizes, "sizes", []int{1, 100, 1000, 5000, 10000}, "numbers of Services, growing")
+	f.IntVar(&b.Loads, "loads", 3, "how often each is started on an empty node")
+	f.IntVar(&b.Changes, "changes", 20, "how often an endpoint is moved; of a slow one a minute's worth")
+	f.IntVar(&b.Runs, "runs", 7, "how often connections are made through each, in turn")
+	f.BoolVar(&write, "write", true, "write docs/benchmarks.md")
+	return cmd
+}
+
+// document writes the report into the documentation of this checkout.
+func document(r forwarding.Report) error {
+	root, err := lab.Checkout()
+	if err != nil {
+		return err
+	}
+	docs := filepath.Join(root, "docs")
+	if err := os.WriteFile(filepath.Join(docs, forwarding.Picture), r.Chart().SVG(), 0o644); err != nil {
+		return err
+	}
+	return bench.WriteSection(filepath.Join(docs, "benchmarks.md"), "bench-proxy", r.Markdown())
+}
