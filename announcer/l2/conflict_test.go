@@ -1,0 +1,253 @@
+package l2
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+)
+
+const foreign = "02:00:00:00:00:99"
+
+// script tells a detector what happens to one address, a line at a time:
+//
+//	+1.2s                 time passes, and is looked at every 50 ms
+//	want | want held      it is to be announced; it is held already
+//	drop                  it is another node's
+//	disputed              it is recorded in conflict and this node's to ask about
+//	record uid=U [probed] [conflict=M]
+//	ours M                M is a MAC of the cluster
+//	claim M | probe M     heard on eth0
+//	freeze                this process stood still
+//
+// What comes of it is written behind "->".
+type script struct {
+	*detector
+	now  time.Time
+	out  []string
+	addr netip.Addr
+}
+
+func (s *script) do(t *testing.T, line string) {
+	words := strings.Fields(line)
+	k := s.known
+	switch verb := words[0]; {
+	case verb[0] == '+':
+		d, err := time.ParseDuration(verb[1:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for end := s.now.Add(d); s.now.Before(end); {
+			s.now = s.now.Add(50 * time.Millisecond)
+			s.acts(s.tick(s.now, 10))
+		}
+	case verb == "want":
+		held := len(words) > 1
+		got := s.want([]Claim{{s.addr, "eth0"}}, func(netip.Addr) bool { return held }, s.now)
+		s.out = append(s.out, fmt.Sprintf("admitted=%v", len(got) == 1))
+		s.acts(s.tick(s.now, 10))
+	case verb == "drop":
+		s.want(nil, func(netip.Addr) bool { return false }, s.now)
+	case verb == "disputed":
+		k.Disputed = []Claim{{s.addr, "eth0"}}
+		s.know(k)
+		s.want(nil, func(netip.Addr) bool { return false }, s.now)
+		s.acts(s.tick(s.now, 10))
+	case verb == "record":
+		r := Record{}
+		for _, w := range words[1:] {
+			name, value, _ := strings.Cut(w, "=")
+			switch name {
+			case "uid":
+				r.UID = value
+			case "probed":
+				r.Probed = true
+			case "conflict":
+				r.Conflict = value
+			}
+		}
+		k.Records, k.Disputed = map[netip.Addr]Record{s.addr: r}, nil
+		s.know(k)
+	case verb == "ours":
+		k.Ours = map[string]bool{words[1]: true}
+		s.know(k)
+	case verb == "claim" || verb == "probe":
+		s.acts(s.heard("eth0", word{s.addr, words[1], verb == "probe"}, s.now))
+	case verb == "freeze":
+		s.frozen(s.now)
+	default:
+		t.Fatalf("no verb %q", verb)
+	}
+}
+
+func (s *script) acts(as []action) {
+	for _, a := range as {
+		if a.defend {
+			s.out = append(s.out, "defend")
+		} else {
+			s.out = append(s.out, "probe")
+		}
+	}
+}
+
+func (s *script) tell() string {
+	for _, f := range s.findings() {
+		s.out = append(s.out, strings.TrimSpace(fmt.Sprintf("found(uid=%s probed=%v %s %s", f.UID, !f.ProbedAt.IsZero(), f.Conflict, f.Claimant))+")")
+	}
+	out := strings.Join(s.out, " ")
+	s.out = nil
+	return out
+}
+
+func TestConflictDetection(t *testing.T) {
+	for _, tc := range []struct{ name, script string }{
+		{"probed once, then announced", `
+			record uid=u
+			want -> admitted=false probe
+			+550ms -> probe probe
+			want -> admitted=false
+			+50ms -> found(uid=u probed=true)
+			want -> admitted=true found(uid=u probed=true)
+			record uid=u probed
+			+60s ->`},
+		{"never at a take-over", `
+			record uid=u probed
+			want -> admitted=true
+			+60s ->`},
+		{"without a record nothing is held up", `
+			want -> admitted=true`},
+		{"another assignment is probed anew", `
+			record uid=u probed
+			want held -> admitted=true
+			drop ->
+			record uid=v
+			want -> admitted=false probe`},
+		{"what is held goes on while it is probed", `
+			record uid=u
+			want held -> admitted=true probe
+			+1s -> probe probe found(uid=u probed=true)
+			want held -> admitted=true found(uid=u probed=true)`},
+		{"another node has probed meanwhile", `
+			record uid=u
+			want -> admitted=false probe
+			record uid=u probed
+			want -> admitted=true
+			+1s ->`},
+		{"a foreign host answers", `
+			record uid=u
+			want -> admitted=false probe
+			claim 02:00:00:00:00:99 -> found(uid=u probed=true 02:00:00:00:00:99)
+			want -> admitted=false found(uid=u probed=true 02:00:00:00:00:99)
+			record uid=u probed conflict=02:00:00:00:00:99
+			disputed ->
+			+44s ->
+			+2s -> probe probe probe found(uid=u probed=true)
+			record uid=u probed
+			want -> admitted=true`},
+		{"a foreign host wants the address too", `
+			record uid=u
+			want -> admitted=false probe
+			probe 02:00:00:00:00:99 -> found(uid=u probed=true 02:00:00:00:00:99)`},
+		{"a conflict that lasts is asked about again", `
+			record uid=u probed conflict=02:00:00:00:00:99
+			disputed -> probe
+			claim 02:00:00:00:00:99 ->
+			+44s ->
+			+2s -> probe probe probe found(uid=u probed=true)`},
+		{"our own nodes are no conflict", `
+			record uid=u
+			ours 02:00:00:00:00:99
+			want -> admitted=false probe
+			claim 02:00:00:00:00:99 ->
+			+1s -> probe probe found(uid=u probed=true)`},
+		{"a node of ours that was not known", `
+			record uid=u
+			want -> admitted=false probe
+			claim 02:00:00:00:00:99 -> found(uid=u probed=true 02:00:00:00:00:99)
+			ours 02:00:00:00:00:99 -> found(uid=u probed=true)
+			want -> admitted=true found(uid=u probed=true)`},
+		{"the API server is away: the own probe is enough", `
+			record uid=u
+			want -> admitted=false probe
+			+700ms -> probe probe found(uid=u probed=true)
+			want -> admitted=true found(uid=u probed=true)
+			+1h -> found(uid=u probed=true)
+			want held -> admitted=true found(uid=u probed=true)`},
+		{"a claim is defended, and told if it goes on", `
+			record uid=u probed
+			want -> admitted=true
+			claim 02:00:00:00:00:99 -> defend
+			+1s ->
+			claim 02:00:00:00:00:99 -> found(uid=u probed=false  02:00:00:00:00:99)
+			+8s -> found(uid=u probed=false  02:00:00:00:00:99)
+			claim 02:00:00:00:00:99 -> found(uid=u probed=false  02:00:00:00:00:99)
+			+1s -> found(uid=u probed=false  02:00:00:00:00:99)
+			claim 02:00:00:00:00:98 -> defend found(uid=u probed=false  02:00:00:00:00:99)
+			want held -> admitted=true found(uid=u probed=false  02:00:00:00:00:99)
+			+61s ->`},
+		{"a host that yields to the defence is not told of", `
+			record uid=u probed
+			want -> admitted=true
+			claim 02:00:00:00:00:99 -> defend
+			+5m ->
+			claim 02:00:00:00:00:99 -> defend`},
+		{"the kernel answers probes for what is announced", `
+			record uid=u probed
+			want -> admitted=true
+			probe 02:00:00:00:00:99 ->`},
+		{"what is another node's is not defended", `
+			record uid=u probed
+			want -> admitted=true
+			drop ->
+			claim 02:00:00:00:00:99 ->`},
+		{"probes begin anew after a freeze", `
+			record uid=u
+			want -> admitted=false probe
+			+300ms -> probe
+			freeze ->
+			+550ms -> probe probe probe
+			+100ms -> found(uid=u probed=true)`},
+		{"a conflict that came from elsewhere is asked about at once", `
+			record uid=u probed
+			want -> admitted=true
+			record uid=u probed conflict=02:00:00:00:00:99
+			disputed -> probe
+			+1s -> probe probe found(uid=u probed=true)`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := &script{detector: newDetector(), now: time.Unix(1000, 0), addr: vip4}
+			for line := range strings.Lines(strings.TrimSpace(tc.script)) {
+				do, want, _ := strings.Cut(strings.TrimSpace(line), "->")
+				s.do(t, do)
+				if got := s.tell(); got != strings.TrimSpace(want) && strings.Contains(line, "->") {
+					t.Fatalf("%s\ngot  %s\nwant %s", do, got, strings.TrimSpace(want))
+				}
+			}
+		})
+	}
+}
+
+// A thousand addresses are probed at once, so many at a look.
+func TestProbesAreConcurrent(t *testing.T) {
+	d, now := newDetector(), time.Unix(1000, 0)
+	k, claims := Known{Records: map[netip.Addr]Record{}}, []Claim{}
+	for a := netip.MustParseAddr("198.18.4.0"); len(claims) < 1000; a = a.Next() {
+		k.Records[a] = Record{UID: "u"}
+		claims = append(claims, Claim{a, "eth0"})
+	}
+	d.know(k)
+	free := func(netip.Addr) bool { return false }
+	if got := d.want(claims, free, now); len(got) != 0 {
+		t.Fatalf("%d are announced without a probe", len(got))
+	}
+	for range 20 {
+		if n := len(d.tick(now, mostAddresses)); n > mostAddresses {
+			t.Fatalf("%d probes at a look", n)
+		}
+		now = now.Add(busyEvery)
+	}
+	if got := d.want(claims, free, now); len(got) != 1000 {
+		t.Errorf("after a second %d of 1000 are free", len(got))
+	}
+}
