@@ -132,6 +132,13 @@ func (t *Table) Addrs(kind Kind, family snapshot.Family) []netip.Addr {
 	return out
 }
 
+// HasAddr tells whether a frontend of this kind has the address.
+func (t *Table) HasAddr(kind Kind, addr netip.Addr) bool {
+	first := Key{Kind: kind, Family: snapshot.FamilyOf(addr), Addr: addr}
+	i, _ := slices.BinarySearchFunc(t.Frontends, first, func(f *Frontend, k Key) int { return f.Key.Compare(k) })
+	return i < len(t.Frontends) && t.Frontends[i].Kind == kind && t.Frontends[i].Addr == addr
+}
+
 // Frontend returns the Frontend with key, or nil.
 func (t *Table) Frontend(key Key) *Frontend {
 	i, ok := slices.BinarySearchFunc(t.Frontends, key, func(f *Frontend, k Key) int { return f.Key.Compare(k) })

@@ -97,7 +97,7 @@ func (t *Table) path(f *Frontend, p Packet) (eps []netip.AddrPort, masquerade bo
 func (t *Table) undefined(p Packet) Outcome {
 	addr := p.Dst.Addr()
 	for _, kind := range []Kind{ClusterIP, VIP} {
-		if slices.Contains(t.Addrs(kind, snapshot.FamilyOf(addr)), addr) {
+		if t.HasAddr(kind, addr) {
 			return Outcome{Verdict: Reject, Why: fmt.Sprintf("undefined port of a %s", kind)}
 		}
 	}

@@ -1,7 +1,9 @@
 package kube
 
 import (
+	"maps"
 	"reflect"
+	"slices"
 	"strconv"
 	"time"
 
@@ -22,6 +24,7 @@ type Builder struct {
 	slices        map[snapshot.Ref]map[string]*discoveryv1.EndpointSlice // by Service, then name
 	owners        map[snapshot.Ref]snapshot.Ref                          // the Service of every slice that is held
 	built         map[snapshot.Ref]*snapshot.Service
+	sorted        []*snapshot.Service // built, as of the last Snapshot
 	dirty         map[snapshot.Ref]bool
 	pending       map[snapshot.Ref][]time.Time // triggers of slices that no Service was rebuilt of yet
 	triggers      []time.Time                  // of Services whose value changed; not asked for yet
@@ -40,9 +43,9 @@ func NewBuilder() *Builder {
 		services: map[snapshot.Ref]*corev1.Service{},
 		slices:   map[snapshot.Ref]map[string]*discoveryv1.EndpointSlice{}, owners: map[snapshot.Ref]snapshot.Ref{},
 		built: map[snapshot.Ref]*snapshot.Service{}, dirty: map[snapshot.Ref]bool{}, pending: map[snapshot.Ref][]time.Time{},
-		nodes: kind[snapshot.Node]{}, namespaces: kind[snapshot.Namespace]{}, pools: kind[snapshot.Pool]{},
-		addresses: kind[snapshot.Address]{}, announcements: kind[snapshot.Announcement]{}, nodeStates: kind[snapshot.NodeState]{},
-		serviceCIDRs: kind[snapshot.ServiceCIDR]{},
+		nodes: newKind[snapshot.Node](), namespaces: newKind[snapshot.Namespace](), pools: newKind[snapshot.Pool](),
+		addresses: newKind[snapshot.Address](), announcements: newKind[snapshot.Announcement](), nodeStates: newKind[snapshot.NodeState](),
+		serviceCIDRs: newKind[snapshot.ServiceCIDR](),
 	}
 }
 
@@ -121,24 +124,45 @@ func (b *Builder) Delete(obj any) bool {
 // Service returns the API object of one Service, or nil. It must not be changed.
 func (b *Builder) Service(ref snapshot.Ref) *corev1.Service { return b.services[ref] }
 
-// Snapshot builds the current Snapshot.
+// Snapshot builds the current Snapshot. It shares the lists of kinds of which
+// nothing changed with the last one.
 func (b *Builder) Snapshot() *snapshot.Snapshot {
+	b.rebuildDirty()
+	return &snapshot.Snapshot{
+		Services: b.sorted, Nodes: b.nodes.values(), Namespaces: b.namespaces.values(), Pools: b.pools.values(),
+		Addresses:     b.addresses.sortedBy(func(x, y *snapshot.Address) int { return x.Addr.Compare(y.Addr) }),
+		Announcements: b.announcements.values(), NodeStates: b.nodeStates.values(), ServiceCIDRs: b.serviceCIDRs.values(),
+	}
+}
+
+// rebuildDirty brings built and sorted up to date.
+func (b *Builder) rebuildDirty() {
+	if len(b.dirty) == 0 {
+		return
+	}
+	byRef := func(x, y *snapshot.Service) int { return x.Ref.Compare(y.Ref) }
+	left := slices.DeleteFunc(slices.Clone(b.sorted), func(svc *snapshot.Service) bool { return b.dirty[svc.Ref] })
 	for ref := range b.dirty {
 		b.rebuild(ref)
 	}
+	if len(b.dirty) > manyDirty {
+		left = slices.SortedFunc(maps.Values(b.built), byRef)
+	} else {
+		for ref := range b.dirty {
+			if svc := b.built[ref]; svc != nil {
+				at, _ := slices.BinarySearchFunc(left, svc, byRef)
+				left = slices.Insert(left, at, svc)
+			}
+		}
+	}
+	b.sorted = left
 	clear(b.dirty)
 	clear(b.pending)
-	s := &snapshot.Snapshot{
-		Services: make([]*snapshot.Service, 0, len(b.built)),
-		Nodes:    b.nodes.values(), Namespaces: b.namespaces.values(), Pools: b.pools.values(), Addresses: b.addresses.values(),
-		Announcements: b.announcements.values(), NodeStates: b.nodeStates.values(), ServiceCIDRs: b.serviceCIDRs.values(),
-	}
-	for _, svc := range b.built {
-		s.Services = append(s.Services, svc)
-	}
-	s.Sort()
-	return s
 }
+
+// manyDirty is when it is better to sort all Services than to put single ones
+// into their places.
+const manyDirty = 100
 
 func (b *Builder) rebuild(ref snapshot.Ref) {
 	obj := b.services[ref]
@@ -199,41 +223,60 @@ func (b *Builder) dropSlice(name snapshot.Ref) {
 }
 
 // kind holds the values of one cluster-scoped kind by name.
-type kind[T any] map[string]held[T]
+type kind[T any] struct {
+	byName map[string]held[T]
+	list   []*T // the values, sorted; nil if they changed
+}
+
+func newKind[T any]() kind[T] { return kind[T]{byName: map[string]held[T]{}} }
 
 type held[T any] struct {
 	obj   metav1.Object
 	value *T
 }
 
-func (k kind[T]) set(obj metav1.Object, value *T) bool {
-	old, ok := k[obj.GetName()]
+func (k *kind[T]) set(obj metav1.Object, value *T) bool {
+	old, ok := k.byName[obj.GetName()]
 	if ok && old.obj.GetUID() == obj.GetUID() && older(obj, old.obj) {
 		return false
 	}
 	same := ok && reflect.DeepEqual(old.value, value)
 	if same {
 		value = old.value
+	} else {
+		k.list = nil
 	}
-	k[obj.GetName()] = held[T]{obj: obj, value: value}
+	k.byName[obj.GetName()] = held[T]{obj: obj, value: value}
 	return !same
 }
 
-func (k kind[T]) remove(obj metav1.Object) bool {
-	old, ok := k[obj.GetName()]
+func (k *kind[T]) remove(obj metav1.Object) bool {
+	old, ok := k.byName[obj.GetName()]
 	if !ok || old.obj.GetUID() != obj.GetUID() {
 		return false
 	}
-	delete(k, obj.GetName())
+	delete(k.byName, obj.GetName())
+	k.list = nil
 	return true
 }
 
-func (k kind[T]) values() []*T {
-	out := make([]*T, 0, len(k))
-	for _, h := range k {
-		out = append(out, h.value)
+// values returns the values, sorted by name.
+func (k *kind[T]) values() []*T {
+	if k.list == nil {
+		k.list = make([]*T, 0, len(k.byName))
+		for _, name := range slices.Sorted(maps.Keys(k.byName)) {
+			k.list = append(k.list, k.byName[name].value)
+		}
 	}
-	return out
+	return k.list
+}
+
+// sortedBy returns the values in another order, always the same for one kind.
+func (k *kind[T]) sortedBy(compare func(a, b *T) int) []*T {
+	if k.list == nil {
+		slices.SortFunc(k.values(), compare)
+	}
+	return k.list
 }
 
 // older tells whether a is an earlier version of an object than b. Resource

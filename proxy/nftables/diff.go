@@ -43,7 +43,21 @@ type change struct{ old, new *placed }
 // with slots, and what changed. Frontends that are the same pointer are not
 // looked at, so the cost of an unchanged Table is that of comparing pointers.
 func frontendsDiff(old []*placed, want []*proxy.Frontend) ([]*placed, []change) {
+	first := 0
+	for first < len(old) && first < len(want) && old[first].Frontend == want[first] {
+		first++
+	}
+	if first == len(old) && first == len(want) {
+		return old, nil
+	}
 	out := make([]*placed, 0, len(want))
+	out, old, want = append(out, old[:first]...), old[first:], want[first:]
+	same := 0 // at the end
+	for same < len(old) && same < len(want) && old[len(old)-1-same].Frontend == want[len(want)-1-same] {
+		same++
+	}
+	tail := old[len(old)-same:]
+	old, want = old[:len(old)-same], want[:len(want)-same]
 	var changes []change
 	for _, f := range want {
 		for len(old) > 0 && old[0].Frontend != f && old[0].Key.Compare(f.Key) < 0 {
@@ -69,7 +83,7 @@ func frontendsDiff(old []*placed, want []*proxy.Frontend) ([]*placed, []change) 
 	for _, p := range old {
 		changes = append(changes, change{old: p})
 	}
-	return out, changes
+	return append(out, tail...), changes
 }
 
 // sameFrontend compares what the kernel holds.
@@ -113,22 +127,22 @@ func (d *delta) sort() {
 // Tables, given the Frontends that differ.
 func (f *family) tableDiff(old, t *proxy.Table, changes []change) delta {
 	var d delta
-	keys := false
+	var have, want []element
 	for _, c := range changes {
 		if c.any().Family != f.id {
 			continue
 		}
 		c.elements(&d)
-		keys = keys || c.old == nil || c.new == nil
+		if c.old == nil || c.new == nil {
+			have, want = f.addrOfFrontend(have, old, c.any().Key), f.addrOfFrontend(want, t, c.any().Key)
+		}
 	}
-	var have, want []element
-	if keys {
-		have, want = f.frontendAddrs(have, old), f.frontendAddrs(want, t)
-	}
-	if !slices.Equal(old.NodePortAddrs, t.NodePortAddrs) || !slices.Equal(old.ServiceCIDRs, t.ServiceCIDRs) ||
-		!slices.Equal(old.LocalPods, t.LocalPods) || !slices.Equal(old.Hairpin, t.Hairpin) {
+	if !sameList(old.NodePortAddrs, t.NodePortAddrs) || !sameList(old.ServiceCIDRs, t.ServiceCIDRs) ||
+		!sameList(old.LocalPods, t.LocalPods) {
 		have, want = f.nodeElements(have, old), f.nodeElements(want, t)
 	}
+	lost, new := sortedDiff(old.Hairpin, t.Hairpin, proxy.Target.Compare)
+	have, want = f.hairpinElements(have, lost), f.hairpinElements(want, new)
 	slices.SortFunc(have, element.compare)
 	slices.SortFunc(want, element.compare)
 	got := diffElements(slices.Compact(have), slices.Compact(want))
@@ -136,4 +150,27 @@ func (f *family) tableDiff(old, t *proxy.Table, changes []change) delta {
 	d.add = append(d.add, got.add...)
 	d.sort()
 	return d
+}
+
+// sameList is slices.Equal, at once if it is the same list.
+func sameList[T comparable](a, b []T) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b))
+}
+
+// sortedDiff returns what is in one of two sorted lists only.
+func sortedDiff[T comparable](old, now []T, compare func(a, b T) int) (lost, new []T) {
+	if sameList(old, now) {
+		return nil, nil
+	}
+	for len(old) > 0 && len(now) > 0 {
+		switch c := compare(old[0], now[0]); {
+		case c < 0:
+			lost, old = append(lost, old[0]), old[1:]
+		case c > 0:
+			new, now = append(new, now[0]), now[1:]
+		default:
+			old, now = old[1:], now[1:]
+		}
+	}
+	return append(lost, old...), append(new, now...)
 }

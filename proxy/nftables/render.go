@@ -175,6 +175,16 @@ func (f *family) frontendAddrs(out []element, t *proxy.Table) []element {
 	return out
 }
 
+// addrOfFrontend appends what frontendAddrs does for the address of one Frontend,
+// if t has any Frontend with it.
+func (f *family) addrOfFrontend(out []element, t *proxy.Table, key proxy.Key) []element {
+	set, ok := map[proxy.Kind]string{proxy.ClusterIP: setClusterIPs, proxy.VIP: setVIPs}[key.Kind]
+	if !ok || !t.HasAddr(key.Kind, key.Addr) {
+		return out
+	}
+	return append(out, element{set: set, key: bytesOf(key.Addr)})
+}
+
 // nodeElements appends what belongs to the node and to no Frontend.
 func (f *family) nodeElements(out []element, t *proxy.Table) []element {
 	for _, a := range t.NodePortAddrs {
@@ -192,7 +202,12 @@ func (f *family) nodeElements(out []element, t *proxy.Table) []element {
 	for _, r := range keep {
 		out = append(out, element{set: setKeepSource, key: bytesOf(r.From()), end: bytesOf(r.To())})
 	}
-	for _, h := range t.Hairpin {
+	return out
+}
+
+// hairpinElements appends endpoints that may connect to themselves.
+func (f *family) hairpinElements(out []element, targets []proxy.Target) []element {
+	for _, h := range targets {
 		if f.has(h.Addr.Addr()) {
 			b := addrKey(addrKey(nil, h.Addr.Addr()), h.Addr.Addr())
 			out = append(out, element{set: setHairpin, key: string(portKey(protoKey(b, h.Protocol), h.Addr.Port()))})
@@ -216,7 +231,8 @@ func (f *family) render(t *proxy.Table, fronts []*placed) []element {
 			out = p.elements(out)
 		}
 	}
-	return slices.Compact(sortElements(f.nodeElements(f.frontendAddrs(out, t), t)))
+	out = f.nodeElements(f.frontendAddrs(out, t), t)
+	return slices.Compact(sortElements(f.hairpinElements(out, t.Hairpin)))
 }
 
 // sortElements sorts by set, key and end. The elements of one set are sorted
