@@ -106,18 +106,21 @@ func connect(flags *genericclioptions.ConfigFlags, version string) (*Client, err
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 30 * time.Second
 	}
-	at := &clock{}
-	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return &timed{next: next, clock: at} })
-	return clients(cfg, at.now)
+	return ClientOf(cfg)
 }
 
-func clients(cfg *rest.Config, now func() time.Time) (*Client, error) {
+// ClientOf makes a Client for an API server that is already known. It leaves cfg
+// as it is.
+func ClientOf(cfg *rest.Config) (*Client, error) {
+	cfg = rest.CopyConfig(cfg)
+	at := &clock{}
+	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return &timed{next: next, clock: at} })
 	d, errD := dynamic.NewForConfig(cfg)
 	k, errK := kubernetes.NewForConfig(cfg)
 	if err := errors.Join(errD, errK); err != nil {
 		return nil, fmt.Errorf("API client: %w", err)
 	}
-	return &Client{Dynamic: d, Kube: k, Now: now}, nil
+	return &Client{Dynamic: d, Kube: k, Now: at.now}, nil
 }
 
 // clock is the API server's, as far as its answers tell: a laptop's may be
