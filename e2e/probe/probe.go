@@ -24,7 +24,7 @@ import (
 type Probe struct {
 	Target   *url.URL      // http, tcp or udp
 	Family   string        // "4" or "6" alone, of a name that has both; any if empty
-	Keep     bool          // http: each worker makes all its requests over one connection, and fails when it is lost
+	Keep     bool          // http and udp: each worker makes all its requests over one connection or socket, and fails when it is lost; udp not with Every
 	Requests int           // each over a new connection unless Keep; 0: until the context ends
 	Workers  int           // requests at the same time
 	Interval time.Duration // between the starts of one worker's requests
@@ -52,10 +52,10 @@ func (p Probe) Run(ctx context.Context) []Outcome {
 	var wg sync.WaitGroup
 	for range p.Workers {
 		wg.Go(func() {
-			transport := p.transport()
-			defer transport.CloseIdleConnections()
+			w := &worker{Probe: p, transport: p.transport()}
+			defer w.close()
 			for more() {
-				o := p.once(context.WithoutCancel(ctx), transport)
+				o := w.once(context.WithoutCancel(ctx))
 				mu.Lock()
 				all = append(all, o)
 				mu.Unlock()
@@ -76,7 +76,8 @@ func (p Probe) pace(ctx context.Context) (all []Outcome) {
 	var wg sync.WaitGroup
 	for n := 0; ctx.Err() == nil && (p.Requests == 0 || n < p.Requests); n++ {
 		wg.Go(func() {
-			o := p.once(context.WithoutCancel(ctx), transport)
+			w := &worker{Probe: p, transport: transport}
+			o := w.once(context.WithoutCancel(ctx))
 			mu.Lock()
 			defer mu.Unlock()
 			all = append(all, o)
@@ -100,22 +101,36 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-func (p Probe) once(ctx context.Context, transport *http.Transport) Outcome {
-	ctx, cancel := context.WithTimeout(ctx, p.Timeout)
+// worker makes one request after the other.
+type worker struct {
+	Probe
+	transport *http.Transport
+	socket    net.Conn // udp with Keep; nil before the first request
+}
+
+func (w *worker) close() {
+	w.transport.CloseIdleConnections()
+	if w.socket != nil {
+		w.socket.Close()
+	}
+}
+
+func (w *worker) once(ctx context.Context) Outcome {
+	ctx, cancel := context.WithTimeout(ctx, w.Timeout)
 	defer cancel()
 	begin := time.Now()
-	a, err := p.ask(ctx, transport)
+	a, err := w.ask(ctx)
 	return Outcome{Answer: a, Err: err, At: begin, Took: time.Since(begin)}
 }
 
-func (p Probe) ask(ctx context.Context, transport *http.Transport) (Answer, error) {
-	switch p.Target.Scheme {
+func (w *worker) ask(ctx context.Context) (Answer, error) {
+	switch w.Target.Scheme {
 	case "http":
-		return askHTTP(ctx, transport, p.Target.String())
+		return askHTTP(ctx, w.transport, w.Target.String())
 	case "tcp", "udp":
-		return askLine(ctx, p.Target.Scheme+p.Family, p.Target.Host)
+		return w.askLine(ctx)
 	}
-	return Answer{}, fmt.Errorf("unknown scheme %q", p.Target.Scheme)
+	return Answer{}, fmt.Errorf("unknown scheme %q", w.Target.Scheme)
 }
 
 // errLost is the failure of a connection that was to be kept.
@@ -162,17 +177,34 @@ func askHTTP(ctx context.Context, transport *http.Transport, target string) (Ans
 	return a, nil
 }
 
-func askLine(ctx context.Context, network, address string) (Answer, error) {
+// dial opens a connection, or returns the socket that is kept.
+func (w *worker) dial(ctx context.Context) (conn net.Conn, done func(), err error) {
+	keep := w.Keep && w.Target.Scheme == "udp"
+	if keep && w.socket != nil {
+		return w.socket, func() {}, nil
+	}
 	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, network, address)
+	conn, err = dialer.DialContext(ctx, w.Target.Scheme+w.Family, w.Target.Host)
+	if err != nil {
+		return nil, nil, err
+	}
+	if keep {
+		w.socket = conn
+		return conn, func() {}, nil
+	}
+	return conn, func() { _ = conn.Close() }, nil
+}
+
+func (w *worker) askLine(ctx context.Context) (Answer, error) {
+	conn, done, err := w.dial(ctx)
 	if err != nil {
 		return Answer{}, err
 	}
-	defer func() { _ = conn.Close() }()
+	defer done()
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = conn.SetDeadline(deadline)
 	}
-	if strings.HasPrefix(network, "udp") {
+	if w.Target.Scheme == "udp" {
 		if _, err := conn.Write([]byte("hello\n")); err != nil {
 			return Answer{}, err
 		}

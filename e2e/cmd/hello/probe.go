@@ -22,7 +22,7 @@ func probeCommand(ctx context.Context, args []string) error {
 	flags.DurationVar(&p.Every, "every", 0, "begin a request that often, whatever becomes of the others; instead of -c and -i")
 	each := flags.Bool("each", false, "tell of each request when it began, how long it took and whether it was answered")
 	flags.StringVar(&p.Family, "family", "", "4 or 6: only addresses of this family")
-	flags.BoolVar(&p.Keep, "keep", false, "http: make all requests of a worker over one connection")
+	flags.BoolVar(&p.Keep, "keep", false, "http and udp: make all requests of a worker over one connection or socket")
 	flags.DurationVar(&p.Timeout, "timeout", 2*time.Second, "limit of one request")
 	if err := flags.Parse(args); err != nil {
 		return err
