@@ -92,10 +92,13 @@ func taskPID(list, container string) (string, error) {
 }
 
 // KillPod kills the pod's container with SIGKILL; its kubelet starts another.
-func (l *Lab) KillPod(ctx context.Context, p Pod) error {
+func (l *Lab) KillPod(ctx context.Context, p Pod) error { return l.SignalPod(ctx, p, "SIGKILL") }
+
+// SignalPod sends a signal, by its name, to the pod's container.
+func (l *Lab) SignalPod(ctx context.Context, p Pod, signal string) error {
 	if p.Container == "" {
-		return errors.New("kill: the pod has no container")
+		return errors.New("signal: the pod has no container")
 	}
-	_, err := l.Exec(ctx, p.Node, "ctr", "--namespace=k8s.io", "tasks", "kill", "--signal=SIGKILL", p.Container)
+	_, err := l.Exec(ctx, p.Node, "ctr", "--namespace=k8s.io", "tasks", "kill", "--signal="+signal, p.Container)
 	return err
 }

@@ -1,0 +1,102 @@
+package failover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+	"time"
+
+	"github.com/fairlead/fairlead/e2e/demo"
+	"github.com/fairlead/fairlead/e2e/lab"
+	"github.com/fairlead/fairlead/e2e/probe"
+)
+
+// path is one client and one address.
+type path struct {
+	host, target string
+	forget       bool // the host is made to forget who has the address, again and again
+}
+
+// paths are a host that knows where the addresses are and one that has to ask.
+func (b *Bench) paths() (out []path) {
+	for _, host := range []string{lab.Client, lab.ControlPlane} {
+		for _, ip := range b.service.ExternalIPs {
+			out = append(out, path{host: host, target: demo.URL(ip, 80), forget: host == lab.ControlPlane})
+		}
+	}
+	return out
+}
+
+// clients connect until they are stopped.
+type clients struct {
+	probers   []*lab.Prober
+	forgetter *exec.Cmd
+	end       io.Closer
+}
+
+func (b *Bench) connect(ctx context.Context) (*clients, error) {
+	c := &clients{}
+	// Ends with its standard input.
+	forget := fmt.Sprintf("while ! read -t 0.05 x; [ $? -gt 128 ]; do for a in %s; do ip neighbour flush to $a; done; done", strings.Join(b.service.ExternalIPs, " "))
+	var err error
+	if c.forgetter, err = b.Lab.Command(ctx, lab.ControlPlane, "bash", "-c", forget); err != nil {
+		return nil, err
+	}
+	if c.end, err = c.forgetter.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if err := c.forgetter.Start(); err != nil {
+		return nil, err
+	}
+	for _, p := range b.paths() {
+		prober, err := b.Lab.StartProbe(ctx, p.host, p.target, "-every=20ms", "-timeout=300ms", "-each")
+		if err != nil {
+			return nil, errors.Join(err, c.end.Close())
+		}
+		c.probers = append(c.probers, prober)
+	}
+	return c, nil
+}
+
+func (c *clients) stop() ([]probe.Report, error) {
+	var out []probe.Report
+	var errs []error
+	for _, p := range c.probers {
+		r, err := p.Stop()
+		out, errs = append(out, r), append(errs, err)
+	}
+	c.end.Close()
+	_ = c.forgetter.Wait() // its status is that of its last command
+	return out, errors.Join(errs...)
+}
+
+// Result is what all clients saw of one fault.
+type Result struct {
+	Requests, Failed int
+	Gap              time.Duration   // the longest time without an answer on one path
+	Clean            time.Duration   // from the fault to the last request that began and failed
+	requests         []probe.Request // after the fault, all paths
+	at               time.Time
+}
+
+func (r Result) String() string {
+	return fmt.Sprintf("gap_s=%.2f failed=%d requests=%d clean_s=%.2f", r.Gap.Seconds(), r.Failed, r.Requests, r.Clean.Seconds())
+}
+
+func reduce(reports []probe.Report, fault time.Time) Result {
+	out := Result{at: fault}
+	for _, r := range reports {
+		out.Requests, out.Failed = out.Requests+r.Requests, out.Failed+r.Failures
+		out.Gap = max(out.Gap, time.Duration(r.Gap*float64(time.Millisecond)))
+		for _, q := range r.Each {
+			if !q.OK && q.At.After(fault) {
+				out.Clean = max(out.Clean, q.At.Sub(fault))
+			}
+		}
+		out.requests = append(out.requests, r.Each...)
+	}
+	return out
+}

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fairlead/fairlead/e2e/bench"
+	"github.com/fairlead/fairlead/e2e/bench/failover"
+	"github.com/fairlead/fairlead/e2e/lab"
+)
+
+func failoverCommand() *cobra.Command {
+	b := &failover.Bench{Out: os.Stderr, Runs: map[string]int{}}
+	var powerLosses, others int
+	var only []string
+	write := true
+	cmd := &cobra.Command{
+		Use: "failover", Args: cobra.NoArgs,
+		Short: "Let nodes and agents fail, and count what a client sees of it",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			for i, s := range failover.Scenarios {
+				b.Runs[s.Name] = others
+				if i == 0 {
+					b.Runs[s.Name] = powerLosses
+				}
+			}
+			if len(only) > 0 {
+				b.Runs = pick(b.Runs, only)
+			}
+			return withLab(cmd.Context(), func(ctx context.Context, l *lab.Lab) error {
+				b.Lab = l
+				if err := l.UpdateHello(ctx); err != nil {
+					return err
+				}
+				runs, err := b.Run(ctx)
+				return errors.Join(err, tellFailover(cmd, l, failover.Summarise(runs), write))
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&powerLosses, "power-losses", 20, "how often the announcing node loses power")
+	f.IntVar(&others, "runs", 5, "how often of every other fault")
+	f.StringSliceVar(&only, "only", nil, "scenarios, by name; none: all")
+	f.DurationVar(&b.Frozen, "frozen", time.Minute, "for how long an agent is frozen")
+	f.BoolVar(&write, "write", true, "write docs/benchmarks.md")
+	return cmd
+}
+
+func pick(runs map[string]int, only []string) map[string]int {
+	out := map[string]int{}
+	for _, name := range only {
+		out[name] = runs[name]
+	}
+	return out
+}
+
+// tellFailover prints the summaries, writes them into the documentation, and fails
+// if a target was missed.
+func tellFailover(cmd *cobra.Command, l *lab.Lab, sums []failover.Summary, write bool) error {
+	var missed []string
+	for _, s := range sums {
+		fmt.Fprintln(cmd.OutOrStdout(), s)
+		if m := s.Missed(); m != "" {
+			missed = append(missed, m)
+		}
+	}
+	if write && len(sums) > 0 {
+		docs := filepath.Join(l.Root(), "docs")
+		if err := os.WriteFile(filepath.Join(docs, failover.Picture), failover.Chart(sums).SVG(), 0o644); err != nil {
+			return err
+		}
+		if err := bench.WriteSection(filepath.Join(docs, "benchmarks.md"), "bench-failover", failover.Markdown(sums)); err != nil {
+			return err
+		}
+	}
+	if len(missed) > 0 {
+		return errors.New("missed: " + strings.Join(missed, "; "))
+	}
+	return nil
+}
