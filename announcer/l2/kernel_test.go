@@ -1,0 +1,306 @@
+package l2
+
+import (
+	"bytes"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mdlayher/arp"
+	"github.com/mdlayher/ethernet"
+	"github.com/mdlayher/ndp"
+	"github.com/mdlayher/packet"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/internal/nstest"
+)
+
+// tap is a client's link: it sends whole frames and sees what the node sends.
+type tap struct {
+	conn *packet.Conn
+	node net.HardwareAddr
+	mac  net.HardwareAddr
+}
+
+func (l lan) tap(t *testing.T) *tap {
+	t.Helper()
+	link, err := l.client.Netlink(t).LinkByName("eth0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := link.Attrs()
+	out := &tap{mac: at.HardwareAddr}
+	out.node, _ = net.ParseMAC(l.mac)
+	l.client.Do(t, func() (err error) {
+		out.conn, err = packet.Listen(&net.Interface{Index: at.Index, Name: at.Name, HardwareAddr: at.HardwareAddr}, packet.Raw, unix.ETH_P_ALL, nil)
+		return err
+	})
+	t.Cleanup(func() { _ = out.conn.Close() })
+	return out
+}
+
+func (p *tap) send(t *testing.T, frame []byte, err error) {
+	t.Helper()
+	if err == nil {
+		_, err = p.conn.WriteTo(frame, &packet.Addr{HardwareAddr: frame[:6]})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// next waits for a frame of the node that matches; every other one goes by.
+func (p *tap) next(t *testing.T, what string, match func(frame []byte) bool) []byte {
+	t.Helper()
+	if err := p.conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, longestFrame)
+	for {
+		n, _, err := p.conn.ReadFrom(buf)
+		if err != nil {
+			t.Fatalf("waiting for %s: %v", what, err)
+		}
+		if f := buf[:n]; n > etherLen && bytes.Equal(f[6:12], p.node) && match(f) {
+			return bytes.Clone(f)
+		}
+	}
+}
+
+// to returns a frame with another destination.
+func to(mac net.HardwareAddr, frame []byte, err error) ([]byte, error) {
+	if err == nil {
+		copy(frame, mac)
+	}
+	return frame, err
+}
+
+// announcing 48: an ARP request for an announced address is answered with the
+// link's MAC, whether it was broadcast or not; an ARP reply, a request to
+// another MAC and one for another address are not.
+func TestKernelAnswersARP(t *testing.T) {
+	l := newLAN(t)
+	l.sync(t, l.holder(), on4)
+	p := l.tap(t)
+	asker := netip.MustParseAddr("198.18.0.100")
+	ask := func(op arp.Operation, dst net.HardwareAddr, vip netip.Addr) netip.Addr {
+		asker = asker.Next()
+		f, err := arpFrame(op, p.mac, asker, make(net.HardwareAddr, 6), vip)
+		f, err = to(dst, f, err)
+		p.send(t, f, err)
+		return asker
+	}
+	ask(arp.OperationReply, ethernet.Broadcast, vip4)
+	ask(arp.OperationRequest, mac9, vip4)
+	ask(arp.OperationRequest, ethernet.Broadcast, vip4.Next())
+	for _, want := range []netip.Addr{ask(arp.OperationRequest, ethernet.Broadcast, vip4), ask(arp.OperationRequest, p.node, vip4)} {
+		var got arp.Packet
+		p.next(t, "an ARP reply", func(f []byte) bool {
+			return got.UnmarshalBinary(f[etherLen:]) == nil && got.Operation == arp.OperationReply && got.TargetIP.Compare(asker) <= 0
+		})
+		if got.TargetIP != want || got.SenderIP != vip4 || !bytes.Equal(got.SenderHardwareAddr, p.node) {
+			t.Errorf("%s asked, and %s was told that %s is at %s", want, got.TargetIP, got.SenderIP, got.SenderHardwareAddr)
+		}
+	}
+}
+
+// The same of neighbour solicitations, and the node joins the group to which
+// they go.
+func TestKernelAnswersNDP(t *testing.T) {
+	l := newLAN(t)
+	l.sync(t, l.holder(), on6)
+	if out := l.node.Run(t, "ip", "-6", "maddr", "show", "dev", "eth0"); !strings.Contains(out, "ff02::1:ff00:200") {
+		t.Errorf("the solicited-node group is not joined:\n%s", out)
+	}
+	p := l.tap(t)
+	asker := netip.MustParseAddr("fd98:18::100")
+	ask := func(dst net.HardwareAddr, vip netip.Addr, m func(netip.Addr) ndp.Message) netip.Addr {
+		asker = asker.Next()
+		group, _ := ndp.SolicitedNodeMulticast(vip)
+		f, err := ndpFrame(p.mac, asker, group, m(vip))
+		if dst != nil {
+			f, err = to(dst, f, err)
+		}
+		p.send(t, f, err)
+		return asker
+	}
+	solicit := func(vip netip.Addr) ndp.Message {
+		return &ndp.NeighborSolicitation{TargetAddress: vip, Options: []ndp.Option{&ndp.LinkLayerAddress{Direction: ndp.Source, Addr: p.mac}}}
+	}
+	ask(nil, vip6, func(vip netip.Addr) ndp.Message { return &ndp.NeighborAdvertisement{TargetAddress: vip} })
+	ask(mac9, vip6, solicit)
+	ask(nil, vip6.Next(), solicit)
+	for _, want := range []netip.Addr{ask(nil, vip6, solicit), ask(p.node, vip6, solicit)} {
+		f := p.next(t, "an advertisement", func(f []byte) bool {
+			return len(f) > icmpType && f[ip6Next] == protoICMPv6 && f[icmpType] == icmpAdvert
+		})
+		asked, w := netip.AddrFrom16([16]byte(f[etherLen+24:])), word{}
+		if w, _ = parse(f); asked != want || w.addr != vip6 || w.mac != l.mac {
+			t.Errorf("%s asked, and %s was told that %s is at %s", want, asked, w.addr, w.mac)
+		}
+	}
+}
+
+// A take-over is said at once and three more times over two seconds.
+func TestTakeOverIsSaidFourTimes(t *testing.T) {
+	for _, c := range []Claim{on4, on6} {
+		t.Run(c.Addr.String(), func(t *testing.T) {
+			l := newLAN(t)
+			h := l.holder()
+			p := l.tap(t)
+			l.run(t, h)
+			l.sync(t, h, c)
+			began, frames := time.Now(), burstTimes
+			if c.Addr.Is4() {
+				frames *= 2 // a request and a reply each time
+			}
+			for range frames {
+				p.next(t, "an announcement", func(f []byte) bool {
+					w, ok := parse(f)
+					return ok && w == word{addr: c.Addr, mac: l.mac} && f[0]&1 == 1
+				})
+			}
+			if took := time.Since(began); took < 1900*time.Millisecond || took > 20*time.Second {
+				t.Errorf("it was said over %v", took)
+			}
+			nstest.Eventually(t, "no more is due", func() bool {
+				h.mu.Lock()
+				defer h.mu.Unlock()
+				return len(h.bursts) == 0
+			})
+			if n := testutil.ToFloat64(h.Metrics.sent.WithLabelValues(protocol(c.Addr), "announcement")); n != float64(frames) {
+				t.Errorf("%v frames were sent, want %d", n, frames)
+			}
+		})
+	}
+}
+
+// A lease that nobody renews ends by itself.
+func TestLeaseEnds(t *testing.T) {
+	l := newLAN(t)
+	h := l.holder()
+	h.lease = 2 * time.Second
+	l.sync(t, h, on4, on6)
+	nstest.Eventually(t, "the addresses are gone", func() bool {
+		out := l.node.Run(t, "ip", "addr", "show", "dev", "eth0")
+		return !strings.Contains(out, vip4.String()) && !strings.Contains(out, vip6.String())
+	})
+}
+
+// conflicted is a Holder that knows of two addresses that were never probed, and
+// how often it had news.
+func (l lan) conflicted(t *testing.T) *Holder {
+	t.Helper()
+	h := l.holder()
+	h.Know(Known{Records: map[netip.Addr]Record{vip4: {UID: "u"}, vip6: {UID: "u"}}, Ours: map[string]bool{l.mac: true}})
+	l.run(t, h)
+	return h
+}
+
+// An address that a foreign host has is found out before it is announced, and
+// announced once the host is gone.
+func TestProbeFindsForeignHost(t *testing.T) {
+	l := newLAN(t)
+	l.client.Run(t, "ip", "addr", "add", vip4.String()+"/24", "dev", "eth0")
+	l.client.Run(t, "ip", "addr", "add", vip6.String()+"/64", "dev", "eth0", "nodad")
+	h, theirs := l.conflicted(t), l.tap(t).mac.String()
+	nstest.Eventually(t, "both conflicts are found", func() bool {
+		if held, err := h.Sync([]Claim{on4, on6}); err != nil || len(held) > 0 {
+			t.Fatalf("holds %v, %v", held, err)
+		}
+		found := h.Findings()
+		return len(found) == 2 && found[0].Conflict == theirs && found[1].Conflict == theirs
+	})
+	l.client.Run(t, "ip", "addr", "del", vip4.String()+"/24", "dev", "eth0")
+	l.client.Run(t, "ip", "addr", "del", vip6.String()+"/64", "dev", "eth0")
+	h.mu.Lock()
+	for _, c := range h.detector.of {
+		c.due = time.Now() // 45 s are over
+	}
+	h.mu.Unlock()
+	nstest.Eventually(t, "both are announced", func() bool {
+		held, err := h.Sync([]Claim{on4, on6})
+		return err == nil && len(held) == 2
+	})
+	if n := testutil.ToFloat64(h.Metrics.conflicts); n != 2 {
+		t.Errorf("%v conflicts are counted", n)
+	}
+}
+
+// Without a foreign host the probes are seen on the link, and take less than a
+// second.
+func TestProbesThenAnnounces(t *testing.T) {
+	l := newLAN(t)
+	p, h := l.tap(t), l.conflicted(t)
+	began := time.Now()
+	if held, err := h.Sync([]Claim{on4, on6}); err != nil || len(held) > 0 {
+		t.Fatalf("holds %v, %v before it has probed", held, err)
+	}
+	probes := map[netip.Addr]int{}
+	for probes[vip4] < Probes || probes[vip6] < Probes {
+		w, _ := parse(p.next(t, "a probe", func(f []byte) bool { w, ok := parse(f); return ok && w.probe }))
+		probes[w.addr]++
+	}
+	nstest.Eventually(t, "both are announced", func() bool {
+		held, err := h.Sync([]Claim{on4, on6})
+		return err == nil && len(held) == 2
+	})
+	if took := time.Since(began); took < 600*time.Millisecond || took > 10*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// A foreign claim to an announced address is defended at once.
+func TestForeignClaimIsDefended(t *testing.T) {
+	l := newLAN(t)
+	p, h := l.tap(t), l.holder()
+	l.run(t, h)
+	l.sync(t, h, on4, on6)
+	nstest.Eventually(t, "it has been announced", func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return len(h.bursts) == 0
+	})
+	for _, vip := range []netip.Addr{vip4, vip6} {
+		before := testutil.ToFloat64(h.Metrics.sent.WithLabelValues(protocol(vip), "announcement"))
+		frames, err := gratuitousFrames(p.mac, vip)
+		for range 5 {
+			p.send(t, frames[0], err)
+		}
+		nstest.Eventually(t, vip.String()+" is defended", func() bool {
+			return testutil.ToFloat64(h.Metrics.sent.WithLabelValues(protocol(vip), "announcement")) > before
+		})
+		p.next(t, "the defence", func(f []byte) bool { w, ok := parse(f); return ok && w == word{addr: vip, mac: l.mac} })
+	}
+	nstest.Eventually(t, "both are counted once", func() bool { return testutil.ToFloat64(h.Metrics.defences) == 2 })
+}
+
+// What was heard while the process stood still is dropped, and what was to be
+// announced waits until somebody confirms that it is still this node's.
+func TestFreezeDropsWhatWasHeard(t *testing.T) {
+	l := newLAN(t)
+	p, h := l.tap(t), l.holder()
+	l.sync(t, h, on4)
+	r := &runner{Holder: h, stations: map[string]*station{}, failed: map[string]string{}, last: time.Now()}
+	defer r.close()
+	sent := func() float64 { return testutil.ToFloat64(h.Metrics.sent.WithLabelValues("arp", "announcement")) }
+	l.node.Do(t, func() error { r.look(time.Now()); return nil })
+	began := sent()
+	frames, err := gratuitousFrames(p.mac, vip4)
+	p.send(t, frames[0], err)
+	r.look(time.Now().Add(30 * time.Second))
+	if got := sent(); got != began || testutil.ToFloat64(h.Metrics.defences) != 0 {
+		t.Errorf("%v frames were sent right after waking up, %v before", got, began)
+	}
+	if n := testutil.ToFloat64(h.Metrics.frames.WithLabelValues("late")); n != 1 {
+		t.Errorf("%v late frames, want 1", n)
+	}
+	l.sync(t, h, on4)
+	r.look(time.Now().Add(30*time.Second + busyEvery))
+	if got := sent(); got != began+2 {
+		t.Errorf("%v frames were sent once the claim was confirmed, want %v", got, began+2)
+	}
+}
