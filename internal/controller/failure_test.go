@@ -1,0 +1,76 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	toolsrecord "k8s.io/client-go/tools/record"
+
+	"github.com/fairlead/fairlead/allocator"
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/apitest"
+	"github.com/fairlead/fairlead/internal/kube"
+)
+
+// faulty refuses to make records while broken.
+type faulty struct {
+	kube.Objects[*v1alpha1.Address, *v1alpha1.AddressList]
+	broken bool
+}
+
+func (f *faulty) Create(ctx context.Context, a *v1alpha1.Address, opt metav1.CreateOptions) (*v1alpha1.Address, error) {
+	if f.broken {
+		return nil, errors.New("etcd is full")
+	}
+	return f.Objects.Create(ctx, a, opt)
+}
+
+// Item 38: what could not be done is an error, so that it is tried again, and a
+// Warning; the Service gets no status before the record is there. What is
+// decided not to be done is no error and not tried again.
+func TestFailureIsRetried(t *testing.T) {
+	api := apitest.New()
+	records := &faulty{Objects: api.Clients.Addresses, broken: true}
+	api.Clients.Addresses = records
+	c := New(Config{Clients: api.Clients, Log: slog.New(slog.DiscardHandler)})
+	events := toolsrecord.NewFakeRecorder(20)
+	c.Recorder, api.Store = events, c.Store
+	api.Start(t)
+	story := "-- cluster --\npool lan 192.0.2.0/32\nservice a/web\nservice a/waits\n-- want --\n"
+	steps := 0
+	api.Tell(t, []byte(story+"assign a/web 192.0.2.0 pool=lan\nrefuse a/waits PoolExhausted\n"), func(opt allocator.Options) error {
+		c.Options = opt
+		steps++
+		if err := c.step(t.Context()); err == nil {
+			t.Error("a record that could not be written is no error")
+		}
+		if got := c.Store.Service(web).Status.LoadBalancer.Ingress; len(got) > 0 {
+			t.Errorf("the status says %v without a record", got)
+		}
+		records.broken = false
+		if err := c.step(t.Context()); err != nil {
+			return err
+		}
+		return api.Quiet(func() error { return c.step(t.Context()) })
+	})
+	if steps == 0 {
+		t.Fatal("nothing was told")
+	}
+	close(events.Events)
+	told := map[string]int{}
+	for e := range events.Events {
+		told[e]++
+	}
+	for event, n := range map[string]int{
+		corev1.EventTypeWarning + " SyncLoadBalancerFailed Error syncing load balancer: record of 192.0.2.0: etcd is full": 1,
+		corev1.EventTypeNormal + " EnsuredLoadBalancer Ensured load balancer: 192.0.2.0 from pool lan":                     1,
+	} {
+		if told[event] != n {
+			t.Errorf("%q was told %d times, want %d: %v", event, told[event], n, told)
+		}
+	}
+}
