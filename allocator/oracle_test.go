@@ -68,7 +68,7 @@ func outcomeViolations(s *snapshot.Snapshot, opt allocator.Options, p *allocator
 	var out []string
 	bad := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	svc := find(s, o.Ref)
-	if !allocator.Ours(svc, opt) {
+	if svc.Type != snapshot.LoadBalancer || svc.Headless || svc.Class != opt.Class && (svc.Class != "" || !opt.DefaultClass) {
 		bad("%s is not ours", o.Ref)
 	}
 	if len(o.Addrs) == 0 && o.Refusal == nil && !svc.Deleting {

@@ -182,7 +182,7 @@ var poolLine = rapid.Custom(func(t *rapid.T) string {
 var serviceLine = rapid.Custom(func(t *rapid.T) string {
 	return "service " + word(t, "x", "y") + "/" + word(t, "a", "b", "c", "d") +
 		word(t, "", "", " ports=tcp/80", " ports=tcp/81", " ports=tcp/80,udp/80") +
-		word(t, "", "", "", ` addresses=""`, " addresses=192.0.2.1", " addresses=192.0.2.2", " addresses=192.0.2.1,2001:db8::1", " addresses=nonsense") +
+		word(t, "", "", "", ` addresses=""`, " addresses=192.0.2.1", " addresses=192.0.2.2", " addresses=198.51.100.255", " addresses=192.0.2.1,2001:db8::1", " addresses=nonsense") +
 		word(t, "", "", "", ` pool=""`, " pool=p", " pool=q") +
 		word(t, "", ` key=""`, " key=K", " key=L", " key=K share=x,y", ` key=K share=""`, " key=\"\x01\"") +
 		word(t, "", "", "", " policy=Prefer", " policy=Require", " policy=Single families=4", " policy=Single families=6", ` families=""`) +
