@@ -9,8 +9,10 @@ const (
 	// MeetFor is how long an agent that starts waits to meet another one before
 	// it takes itself for the first.
 	MeetFor = 3 * time.Second
-	// FrozenAfter is how long an agent has to stand still to notice that it did.
-	FrozenAfter = time.Second
+	// FrozenAfter is how long an agent has to stand still to begin its time of
+	// health anew. Shorter ones are those of a busy node: the others leave it what
+	// it holds for HoldFor.
+	FrozenAfter = 5 * time.Second
 	// isolatedFor is how long a node tells the others that it was cut off.
 	isolatedFor = 10 * time.Second
 )

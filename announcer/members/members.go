@@ -104,8 +104,10 @@ const (
 	// lookAgain is how often all is judged anew if nothing happens: holding,
 	// settling and the like end by themselves.
 	lookAgain = 500 * time.Millisecond
-	gather    = 10 * time.Millisecond
-	raise     = 200 * time.Millisecond // pause between two raised versions
+	// freshFor is how long a view is good for.
+	freshFor = 3 * lookAgain
+	gather   = 10 * time.Millisecond
+	raise    = 200 * time.Millisecond // pause between two raised versions
 	// datagram keeps gossip in one packet, on every network that carries IPv6.
 	datagram = 1232
 	// spread is the longest report that is gossiped; a longer one goes to every
@@ -202,7 +204,7 @@ func (m *Members) View() announcer.View {
 func (m *Members) Fresh() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.looked != 0 && bootTime()-m.looked < announcer.FrozenAfter+lookAgain
+	return m.looked != 0 && bootTime()-m.looked < freshFor
 }
 
 func (m *Members) poke() {
@@ -399,7 +401,12 @@ func (m *Members) settle(v announcer.View, now time.Time, stood time.Duration, a
 			a.InTouch++
 		}
 	}
+	was := m.settling.Settled
 	m.settling = m.settling.Next(a)
+	if m.settling.Settled != was {
+		m.cfg.Log.Info("this node's health", "electable", !was, "in-sync", a.InSync, "stood-still", stood.Round(time.Millisecond),
+			"guarded", a.Guarded, "seasoned-others", a.Others, "restarted", a.Restarted != nil)
+	}
 	m.self.Settled, m.self.Seasoned, m.self.Isolated = m.settling.Settled, m.settling.Seasoned, m.settling.Isolated
 }
 
