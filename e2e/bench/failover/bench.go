@@ -48,7 +48,7 @@ func (b *Bench) Run(ctx context.Context) ([]Run, error) {
 				return all, fmt.Errorf("%s, run %d: %w", s.Name, i+1, err)
 			}
 			all = append(all, run)
-			fmt.Fprintf(b.Out, "%s %d/%d: node=%s %s %s\n", s.Name, i+1, b.Runs[s.Name], run.Node, run.Result, run.Notes)
+			fmt.Fprintf(b.Out, "%s %d/%d: node=%s %s %s\n", s.Name, i+1, b.Runs[s.Name], run.Node, run.Notes, run.Result)
 		}
 	}
 	return all, nil

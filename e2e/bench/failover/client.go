@@ -80,10 +80,12 @@ type Result struct {
 	Clean            time.Duration   // from the fault to the last request that began and failed
 	requests         []probe.Request // after the fault, all paths
 	at               time.Time
+	where            []string // what failed, a path each
 }
 
 func (r Result) String() string {
-	return fmt.Sprintf("gap_s=%.2f failed=%d requests=%d clean_s=%.2f", r.Gap.Seconds(), r.Failed, r.Requests, r.Clean.Seconds())
+	return fmt.Sprintf("gap_s=%.2f failed=%d requests=%d clean_s=%.2f", r.Gap.Seconds(), r.Failed, r.Requests, r.Clean.Seconds()) +
+		strings.Join(append([]string{""}, r.where...), "\n    ")
 }
 
 func reduce(reports []probe.Report, fault time.Time) Result {
@@ -95,6 +97,10 @@ func reduce(reports []probe.Report, fault time.Time) Result {
 			if !q.OK && q.At.After(fault) {
 				out.Clean = max(out.Clean, q.At.Sub(fault))
 			}
+		}
+		if r.Failures > 0 {
+			out.where = append(out.where, fmt.Sprintf("%s %d x %v from %.2f s to %.2f s", r.Target, r.Failures, r.Reasons,
+				r.FirstFailure.Sub(fault).Seconds(), r.LastFailure.Sub(fault).Seconds()))
 		}
 		out.requests = append(out.requests, r.Each...)
 	}
