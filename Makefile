@@ -61,6 +61,18 @@ bench-assign: packages ## Time 1,000 Services created at once until all have an 
 bench-proxy: packages ## Compare forwarding with kube-proxy's, 1 to 10,000 Services; SIZES=100,1000 RUNS=3 LOADS=1 for less (root)
 	@go run ./e2e/cmd/bench proxy $(if $(SIZES),--sizes=$(SIZES)) $(if $(RUNS),--runs=$(RUNS)) $(if $(LOADS),--loads=$(LOADS))
 
+.PHONY: bench-churn
+bench-churn: packages ## Change 100 endpoints a second for a minute; requests to another Service must not fail (root)
+	@go run ./e2e/cmd/bench churn
+
+.PHONY: test-change-over
+test-change-over: packages ## Change from kube-proxy to fairlead and back under load, the real programs on one node (root)
+	@env -C e2e FAIRLEAD_E2E=1 go test -count=1 -v -timeout=15m ./bench/forwarding -run TestChangeOver
+
+.PHONY: bench-arp-flood
+bench-arp-flood: packages ## Send 100,000 foreign ARP requests a second to an announcing node for 10 s (root)
+	@REQUIRE_ROOT=1 go test ./announcer/l2 -run '^TestFloodOfForeignARP$$' -count=1 -v -args -measure | grep -E '^(bench-|--- FAIL|FAIL)|_test.go'
+
 .PHONY: packages
 packages: ## Install the Debian packages that build and tests need, if missing
 	@internal/tools/packages.sh $(NEEDS)

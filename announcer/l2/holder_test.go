@@ -2,8 +2,10 @@ package l2
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 
@@ -14,7 +16,16 @@ import (
 	"github.com/fairlead/fairlead/internal/nstest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if during := os.Getenv(floodEnv); during != "" {
+		if err := flood(during); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 var (
 	vip4 = netip.MustParseAddr("198.18.0.200")
