@@ -65,31 +65,36 @@ type Plan struct {
 func Decide(in Input) Plan {
 	var p Plan
 	for _, a := range in.Snapshot.Addresses {
-		if a.Deleting {
-			continue
-		}
-		svcs := holders(in.Snapshot, a)
-		if len(svcs) == 0 {
-			continue
-		}
-		owner, refusal := elect(in, a, svcs)
-		switch {
-		case a.Conflict != "":
-			p.refuse(a.Addr, owner, AddressConflict, "answered for by %s", a.Conflict)
-			if owner == in.Node {
-				p.Disputed = append(p.Disputed, vip(in, a, svcs))
-			}
-		case refusal != nil:
-			p.Refused = append(p.Refused, Refused{Addr: a.Addr, Refusal: *refusal})
-		case owner != in.Node:
-			p.refuse(a.Addr, owner, NotOwner, "node %s announces it", owner)
-		case !in.Ready[a.Addr]:
-			p.refuse(a.Addr, owner, EngineNotReady, "the engine does not hold it yet")
-		default:
-			p.Announce = append(p.Announce, vip(in, a, svcs))
-		}
+		p.decide(in, a)
 	}
 	return p
+}
+
+// decide adds what is decided of one address.
+func (p *Plan) decide(in Input, a *snapshot.Address) {
+	if a.Deleting {
+		return
+	}
+	svcs := holders(in.Snapshot, a)
+	if len(svcs) == 0 {
+		return
+	}
+	owner, refusal := elect(in, a, svcs)
+	switch {
+	case a.Conflict != "":
+		p.refuse(a.Addr, owner, AddressConflict, "answered for by %s", a.Conflict)
+		if owner == in.Node {
+			p.Disputed = append(p.Disputed, vip(in, a, svcs))
+		}
+	case refusal != nil:
+		p.Refused = append(p.Refused, Refused{Addr: a.Addr, Refusal: *refusal})
+	case owner != in.Node:
+		p.refuse(a.Addr, owner, NotOwner, "node %s announces it", owner)
+	case !in.Ready[a.Addr]:
+		p.refuse(a.Addr, owner, EngineNotReady, "the engine does not hold it yet")
+	default:
+		p.Announce = append(p.Announce, vip(in, a, svcs))
+	}
 }
 
 func vip(in Input, a *snapshot.Address, svcs []*snapshot.Service) VIP {

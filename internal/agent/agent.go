@@ -59,6 +59,7 @@ type Agent struct {
 	keep      *reconcile.Loop
 	holder    *l2.Holder
 	compiler  proxy.Compiler
+	decider   announcer.Decider
 	alive     alive
 	gossip    *gossip // is alive
 	handover  announcer.Handover

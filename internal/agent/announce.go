@@ -39,7 +39,7 @@ func (a *Agent) withdraw(in announcer.Input, view announcer.View, was state) {
 	if len(was.held) == 0 {
 		return // nothing, or what an earlier process left: announce sees to it
 	}
-	next := announcer.Decide(in)
+	next := a.decider.Decide(in)
 	keep := was.announce.Keep(next)
 	keep.Announce = slices.Concat(keep.Announce, a.linger(in, view, was, next))
 	if _, err := a.holder.Sync(l2.Claims(keep)); err != nil {
@@ -50,7 +50,7 @@ func (a *Agent) withdraw(in announcer.Input, view announcer.View, was state) {
 // announce makes the kernel hold what this node is elected for now, and for a
 // while what it hands over.
 func (a *Agent) announce(in announcer.Input, was state, now *state) (err error) {
-	now.announce = announcer.Decide(in)
+	now.announce = a.decider.Decide(in)
 	a.holder.Know(known(in, now.announce))
 	now.leaving = a.linger(in, now.view, was, now.announce)
 	hold := announcer.Plan{Announce: slices.Concat(now.announce.Announce, now.leaving)}
