@@ -57,21 +57,11 @@ type rates struct{ nodePort, vip, pod []rate }
 
 // Run measures everything. Logs are below a folder that is kept when it fails.
 func (b *Bench) Run(ctx context.Context) (results []Result, err error) {
-	if b.logs, err = os.MkdirTemp("", "bench-proxy-"); err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("%w; logs are in %s", err, b.logs)
-		} else {
-			err = os.RemoveAll(b.logs)
-		}
-	}()
 	contenders, stop, err := b.prepare(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer stop()
+	defer stop(&err)
 	for _, n := range b.Sizes {
 		r, err := b.measure(ctx, n, contenders)
 		if err != nil {
@@ -82,40 +72,50 @@ func (b *Bench) Run(ctx context.Context) (results []Result, err error) {
 	return results, nil
 }
 
-// prepare brings up the API server, the namespaces and the programs.
-func (b *Bench) prepare(ctx context.Context) (found [2]contender, stop func(), err error) {
+// prepare brings up the API server, the namespaces and the programs: kube-proxy
+// and fairlead. Logs are kept if stop finds an error.
+func (b *Bench) prepare(ctx context.Context) (found [2]contender, stop func(*error), err error) {
+	var undo []func() error
+	stop = func(failed *error) {
+		for _, f := range slices.Backward(undo) {
+			*failed = errors.Join(*failed, f())
+		}
+		if *failed != nil {
+			*failed = fmt.Errorf("%w; logs are in %s", *failed, b.logs)
+			return
+		}
+		*failed = os.RemoveAll(b.logs)
+	}
+	defer func() {
+		if err != nil {
+			stop(&err)
+		}
+	}()
+	if b.logs, err = os.MkdirTemp("", "bench-proxy-"); err != nil {
+		return found, stop, err
+	}
 	program, err := lab.KubeProxyProgram(ctx, lab.Options{Out: b.Out})
 	if err != nil {
-		return found, nil, err
+		return found, stop, err
 	}
 	ours, err := buildFairlead(ctx, b.logs)
 	if err != nil {
-		return found, nil, err
+		return found, stop, err
 	}
 	api, err := apiserver.Start(ctx, b.logs, b.Out)
 	if err != nil {
-		return found, nil, err
+		return found, stop, err
 	}
+	undo = append(undo, func() error { api.Stop(); return nil })
 	if b.world, err = newWorld(ctx); err != nil {
-		api.Stop()
-		return found, nil, err
+		return found, stop, err
 	}
-	stop = func() {
-		if err := b.world.remove(context.WithoutCancel(ctx)); err != nil {
-			fmt.Fprintln(b.Out, "bench-proxy:", err)
-		}
-		api.Stop()
-	}
+	undo = append(undo, func() error { return b.world.remove(context.WithoutCancel(ctx)) })
 	if err := b.connectAPI(ctx, api.Kubeconfig); err != nil {
-		stop()
-		return found, nil, err
+		return found, stop, err
 	}
 	theirs, err := kubeProxy(program, api.Kubeconfig, b.logs)
-	if err != nil {
-		stop()
-		return found, nil, err
-	}
-	return [2]contender{theirs, fairlead(ours, api.Kubeconfig, b.logs)}, stop, nil
+	return [2]contender{theirs, fairlead(ours, api.Kubeconfig, b.logs)}, stop, err
 }
 
 func (b *Bench) connectAPI(ctx context.Context, kubeconfig string) error {

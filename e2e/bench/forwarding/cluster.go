@@ -100,6 +100,13 @@ func (c *cluster) move(ctx context.Context) (netip.Addr, error) {
 	return c.place(), err
 }
 
+// replace gives the i-th Service other endpoints, by n.
+func (c *cluster) replace(ctx context.Context, i, n int) error {
+	first := podAddress(20_000 + replicas*(n%4000))
+	_, err := c.slices().Update(ctx, slice(c.services[i].Name, acceptPort, n%100 == 0, first, first.Next()), metav1.UpdateOptions{})
+	return err
+}
+
 // place is where the moving endpoint is: among a thousand addresses that no other
 // Service has.
 func (c *cluster) place() netip.Addr { return podAddress(30_000 + c.moves%1000) }

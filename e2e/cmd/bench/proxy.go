@@ -61,3 +61,24 @@ func document(r forwarding.Report) error {
 	}
 	return bench.WriteSection(filepath.Join(docs, "benchmarks.md"), "bench-proxy", r.Markdown())
 }
+
+func churnCommand() *cobra.Command {
+	c := &forwarding.Churn{Bench: forwarding.Bench{Out: os.Stderr}}
+	cmd := &cobra.Command{
+		Use: "churn", Args: cobra.NoArgs,
+		Short: "Change endpoints all the time, beside a Service whose endpoints do not change",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			got, err := c.Run(cmd.Context())
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), got)
+			return errors.Join(got.Failed...)
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&c.Services, "services", 100, "how many Services' endpoints change")
+	f.IntVar(&c.Rate, "rate", 100, "how many changes are written in a second")
+	f.DurationVar(&c.Length, "length", time.Minute, "for how long")
+	return cmd
+}
