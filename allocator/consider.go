@@ -37,8 +37,8 @@ func (d *decision) consider(c *claim, p *pool) Considered {
 		return out
 	}
 	if out.Reason == "" && len(c.req.addrs) > 0 {
-		if !slices.ContainsFunc(c.req.addrs, p.contains) {
-			out.Reason, out.Message = OutsidePools, "does not contain the requested "+join(c.req.addrs)
+		if why := d.withholds(c, p); why != nil {
+			out.Reason, out.Message = why.Reason, why.Message
 			return out
 		}
 	} else if out.Reason == "" && d.pickFamilies(c, []*pool{p}, c.families) == nil {
@@ -46,6 +46,27 @@ func (d *decision) consider(c *claim, p *pool) Considered {
 	}
 	out.Message = p.says(out.Reason, c)
 	return out
+}
+
+// withholds tells why p does not give c what it asks for; nil if it does, or
+// could.
+func (d *decision) withholds(c *claim, p *pool) *snapshot.Refusal {
+	if !slices.ContainsFunc(c.req.addrs, p.contains) {
+		return refuse(OutsidePools, "does not contain the requested %s", join(c.req.addrs))
+	}
+	for _, a := range c.req.addrs {
+		if !p.contains(a) {
+			continue
+		}
+		why := d.mayGive(c, a)
+		if why == nil {
+			why = d.mayJoin(c, a)
+		}
+		if why != nil {
+			return refuse(why.Reason, "does not give it: %s", why.Message)
+		}
+	}
+	return nil
 }
 
 // says puts the verdict on p into words that follow its name.

@@ -74,6 +74,7 @@ func decideTwice(t *testing.T, w *story.World) *allocator.Plan {
 	for _, why := range violations(snap, w.Opt, plan) {
 		t.Error(why)
 	}
+	consistent(t, snap, w.Opt, plan)
 	return plan
 }
 

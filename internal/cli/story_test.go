@@ -195,7 +195,7 @@ func (w *world) client(t *testing.T) *cli.Client {
 		}
 		return false, nil, nil
 	})
-	k := fake.NewClientset(typed...)
+	k := fake.NewSimpleClientset(typed...)
 	k.PrependReactor("create", "subjectaccessreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
 		review := a.(clienttesting.CreateAction).GetObject().(*authorizationv1.SubjectAccessReview).DeepCopy()
 		what := review.Spec.ResourceAttributes

@@ -236,6 +236,16 @@ func (s *State) Logs(component, node string) string {
 	return "kubectl -n " + s.Namespace + " logs -l app.kubernetes.io/component=" + component
 }
 
+// LookAt is the command that looks at a node from within.
+func (s *State) LookAt(node string) string {
+	for _, p := range s.PodsOf("agent") {
+		if p.Node == node && p.Ready {
+			return "kubectl -n " + s.Namespace + " exec " + p.Name + " -- /fairlead doctor --node"
+		}
+	}
+	return "on the node, as root: fairlead doctor --node"
+}
+
 // PodsOf returns the pods of one component.
 func (s *State) PodsOf(component string) []Pod {
 	return slices.DeleteFunc(slices.Clone(s.Pods), func(p Pod) bool { return p.Component != component })

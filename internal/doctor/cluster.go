@@ -84,13 +84,13 @@ func agents(s *cluster.State) (out []Finding) {
 		case s.Silent(a):
 			out = append(out, find(SilentAgent, node(n.Name), pods, "the agent of node %s renewed its NodeState last %s ago", n.Name, cluster.Ago(s.Now, a.Renewed)))
 		case !a.InSync:
-			out = append(out, find(OutOfSync, node(n.Name), s.Logs("agent", n.Name)+"; on the node: fairlead doctor --node", "the engine of node %s does not hold everything it should: %s", n.Name, cmp.Or(a.Message, "it did not say why")))
+			out = append(out, find(OutOfSync, node(n.Name), s.Logs("agent", n.Name)+"; "+s.LookAt(n.Name), "the engine of node %s does not hold everything it should: %s", n.Name, cmp.Or(a.Message, "it did not say why")))
 		}
 		if a == nil {
 			continue
 		}
 		if by, _ := s.Unheard(n.Name); len(by) > 0 && !s.Silent(a) {
-			out = append(out, find(Unheard, node(n.Name), "open port 7947, TCP and UDP, between the nodes; on the node: fairlead doctor --node",
+			out = append(out, find(Unheard, node(n.Name), "open port 7947, TCP and UDP, between the nodes; "+s.LookAt(n.Name),
 				"node %s writes to the API server, but the agents on %s do not hear it: it announces nothing, and others may keep connections from its pods", n.Name, few(by)))
 		}
 		if c := a.Conditions["Sysctls"]; c.Status == "False" {

@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -36,7 +35,6 @@ type HostLink struct {
 type Taken struct {
 	Port string // 7947/udp
 	For  string // what fairlead does there
-	By   string // the program; "" if it is not known
 }
 
 // Node finds what is wrong with h.
@@ -142,7 +140,7 @@ func kernel(h Host) (out []Finding) {
 
 func sockets(h Host) (out []Finding) {
 	for _, t := range h.Taken {
-		out = append(out, find(PortTaken, node(h.Name), "stop that program, or move it to another port", "port %s, which fairlead uses for %s, is taken by %s", t.Port, t.For, cmp.Or(t.By, "another program")))
+		out = append(out, find(PortTaken, node(h.Name), "stop that program, or move it to another port", "port %s, which fairlead uses for %s, is taken by another program", t.Port, t.For))
 	}
 	for _, b := range h.Blocked {
 		out = append(out, find(PortBlocked, node(h.Name), "let the nodes reach each other there, in their own firewalls and between them", "%s does not answer at all: a firewall drops the packets", b))

@@ -58,7 +58,7 @@ func TestNode(t *testing.T) {
 		{"accept_ra", func(h *doctor.Host) { h.Needs.Learns = true }, "FL0406 net.ipv6.conf.eth0.accept_ra is 1"},
 		{"nftables", func(h *doctor.Host) { h.NFTables = "operation not permitted" }, "FL0407 the kernel does not take fairlead's tables: operation not permitted"},
 		{"packet socket", func(h *doctor.Host) { h.Packet = "operation not permitted" }, "FL0408 no packet socket can be opened"},
-		{"port", func(h *doctor.Host) { h.Taken = []doctor.Taken{{Port: "7947/udp", For: "gossip", By: "serf"}} }, "FL0409 port 7947/udp, which fairlead uses for gossip, is taken by serf"},
+		{"port", func(h *doctor.Host) { h.Taken = []doctor.Taken{{Port: "7947/udp", For: "gossip"}} }, "FL0409 port 7947/udp, which fairlead uses for gossip, is taken by another program"},
 		{"firewall", func(h *doctor.Host) { h.Blocked = []string{"192.0.2.12:7947/tcp of node worker-2"} }, "FL0410 192.0.2.12:7947/tcp of node worker-2 does not answer at all"},
 		{"MTU", func(h *doctor.Host) { h.Links[1].Prefixes = h.Links[0].Prefixes[:1] }, "FL0411 eth0 and eth1.100 are both in 192.0.2.0/24, with MTUs of 1500 and 9000"},
 		{"tracking full", func(h *doctor.Host) { h.Tracked = 800 }, "FL0412 800 of 1000 connections are tracked"},

@@ -14,9 +14,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"time"
 
+	gnft "github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
@@ -59,7 +58,8 @@ func Read(ctx context.Context, opt Options) (doctor.Host, error) {
 	}
 	h.Packet = packetSocket()
 	h.Taken = taken()
-	h.Blocked = blocked(ctx, opt)
+	h.Droppers = droppers()
+	h.Blocked = blocked(opt)
 	return h, nil
 }
 
@@ -162,6 +162,27 @@ func taken() []doctor.Taken {
 	return out
 }
 
+// droppers lists the chains of others that drop forwarded packets by default. A
+// kernel that does not tell has none.
+func droppers() []string {
+	conn, err := gnft.New()
+	if err != nil {
+		return nil
+	}
+	chains, err := conn.ListChains()
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, c := range chains {
+		if c.Hooknum != nil && *c.Hooknum == *gnft.ChainHookForward && c.Policy != nil && *c.Policy == gnft.ChainPolicyDrop && c.Table.Name != "fairlead" {
+			out = append(out, "chain "+c.Name+" of table "+c.Table.Name)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 // busy tells whether nobody else can listen there.
 func busy(network string, port int) bool {
 	addr := fmt.Sprintf(":%d", port)
@@ -179,63 +200,26 @@ func busy(network string, port int) bool {
 	return errors.Is(err, unix.EADDRINUSE)
 }
 
-// runs tells whether another process of this name runs.
+// runs tells whether another process of this name runs in this network
+// namespace.
 func runs(name string) bool {
+	here, err := os.Readlink("/proc/thread-self/ns/net")
+	if err != nil {
+		return false
+	}
 	files, err := filepath.Glob("/proc/[0-9]*/comm")
 	if err != nil {
 		return false
 	}
 	for _, f := range files {
+		dir := filepath.Dir(f)
 		b, err := os.ReadFile(f)
-		if err == nil && strings.TrimSpace(string(b)) == name && filepath.Base(filepath.Dir(f)) != strconv.Itoa(os.Getpid()) {
+		if err != nil || strings.TrimSpace(string(b)) != name || filepath.Base(dir) == strconv.Itoa(os.Getpid()) {
+			continue
+		}
+		if space, err := os.Readlink(filepath.Join(dir, "ns", "net")); err == nil && space == here {
 			return true
 		}
 	}
 	return false
-}
-
-// patience is how long another node has to answer. A port that nobody listens
-// on answers at once, too: with a reset.
-const patience = 2 * time.Second
-
-// blocked asks every other node's agent port, all at once, and lists those that
-// do not answer at all.
-func blocked(ctx context.Context, opt Options) []string {
-	if opt.Cluster == nil {
-		return nil
-	}
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	var out []string
-	slots := make(chan struct{}, 32)
-	for _, n := range opt.Cluster.Nodes {
-		if n.Name == opt.Node || !n.Ready {
-			continue
-		}
-		for _, ip := range n.InternalIPs {
-			wg.Go(func() {
-				slots <- struct{}{}
-				defer func() { <-slots }()
-				to := netip.AddrPortFrom(ip, MemberPort)
-				if !answers(ctx, to) {
-					mu.Lock()
-					defer mu.Unlock()
-					out = append(out, fmt.Sprintf("%s/tcp of node %s", to, n.Name))
-				}
-			})
-		}
-	}
-	wg.Wait()
-	slices.Sort(out)
-	return out
-}
-
-func answers(ctx context.Context, to netip.AddrPort) bool {
-	d := net.Dialer{Timeout: patience}
-	c, err := d.DialContext(ctx, "tcp", to.String())
-	if err == nil {
-		_ = c.Close()
-		return true
-	}
-	return errors.Is(err, unix.ECONNREFUSED)
 }
