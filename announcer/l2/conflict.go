@@ -79,6 +79,7 @@ type detector struct {
 	known Known
 	of    map[netip.Addr]*contest
 	news  bool // findings or what may be announced changed
+	tuned bool // nothing changed of what is to be heard
 
 	conflicts, defences int // so far
 }
@@ -103,6 +104,7 @@ func (d *detector) know(k Known) {
 // still being probed, nor what somebody else has. An address that is held
 // already, or is recorded as probed, is not held up.
 func (d *detector) want(claims []Claim, held func(netip.Addr) bool, now time.Time) []Claim {
+	d.tuned = false
 	links := byAddr(claims)
 	disputed := byAddr(d.known.Disputed)
 	for addr := range d.of {
@@ -171,7 +173,7 @@ func (d *detector) tick(now time.Time, most int) (out []action) {
 			continue
 		}
 		if c.phase == taken {
-			c.phase, c.sent = probing, 0
+			c.phase, c.sent, d.tuned = probing, 0, false
 		}
 		if c.sent == Probes {
 			c.phase, c.due, c.sent, c.conflict, c.probedAt, d.news = free, time.Time{}, 0, "", now, true
@@ -201,6 +203,7 @@ func (d *detector) heard(link string, w word, now time.Time) []action {
 			d.conflicts++
 		}
 		c.phase, c.due, c.conflict, c.probedAt, d.news = taken, now.Add(ProbeAgain), w.mac, now, true
+		d.tuned = false
 	}
 	return nil
 }

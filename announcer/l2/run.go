@@ -96,15 +96,18 @@ func (r *runner) look(now time.Time) time.Duration {
 			b.stale = true
 		}
 	}
+	acts := append(r.listen(frozen, now), r.detector.tick(now, mostAddresses)...)
 	r.tune()
-	acts := r.listen(frozen, now)
-	r.act(append(acts, r.detector.tick(now, mostAddresses)...))
+	r.act(acts)
 	r.say(now)
 	r.count()
-	if r.detector.news && r.Changed != nil {
-		r.Changed()
+	if r.detector.news {
+		r.detector.news = false
+		r.dispute()
+		if r.Changed != nil {
+			r.Changed()
+		}
 	}
-	r.detector.news = false
 	if len(r.bursts) > 0 || r.detector.busy() {
 		return busyEvery
 	}
@@ -113,6 +116,10 @@ func (r *runner) look(now time.Time) time.Duration {
 
 // tune has a station on each link on which there is something to hear.
 func (r *runner) tune() {
+	if r.detector.tuned {
+		return
+	}
+	r.detector.tuned = true
 	watched := r.detector.watched()
 	for name, s := range r.stations {
 		if len(watched[name]) == 0 || r.ports[name] == nil {
@@ -129,7 +136,9 @@ func (r *runner) tune() {
 			r.stations[name] = &station{}
 		}
 		slices.SortFunc(addrs, netip.Addr.Compare)
-		r.tell(name, r.stations[name].tune(link, addrs))
+		err := r.stations[name].tune(link, addrs)
+		r.tell(name, err)
+		r.detector.tuned = r.detector.tuned && err == nil
 	}
 }
 
@@ -167,6 +176,7 @@ func (r *runner) listen(drop bool, now time.Time) (acts []action) {
 		if err != nil { // the link went down, or away
 			s.close()
 			delete(r.stations, name)
+			r.detector.tuned = false
 		}
 	}
 	return acts
@@ -209,8 +219,12 @@ func (r *runner) count() {
 	r.Metrics.conflicts.Add(float64(d.conflicts - r.counted.conflicts))
 	r.Metrics.defences.Add(float64(d.defences - r.counted.defences))
 	r.counted.conflicts, r.counted.defences = d.conflicts, d.defences
+}
+
+// dispute counts the addresses in conflict.
+func (r *runner) dispute() {
 	disputed := 0
-	for _, c := range d.of {
+	for _, c := range r.detector.of {
 		if c.conflict != "" || c.claimant != "" {
 			disputed++
 		}
