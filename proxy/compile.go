@@ -14,6 +14,8 @@ type Options struct {
 	ExternalIPs bool // serve spec.externalIPs (CVE-2020-8554: off by default)
 	// Cluster-wide prefixes of Services, beside those of the ServiceCIDR objects.
 	ServiceCIDRs []netip.Prefix
+	// Local tells the packets of this node's pods.
+	Local Local
 	// Gone lists nodes that are lost, though the cluster does not know it yet:
 	// their endpoints take no connection as long as the port has others. Sorted.
 	Gone []string

@@ -53,10 +53,11 @@ func (f *Frontend) match() match { return match{f.Family, f.Addr, f.Protocol, f.
 func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []netip.Addr, opt Options) *Table {
 	here := place{name: name, gone: opt.Gone}
 	t := &Table{NodePortAddrs: sorted(slices.Clone(nodePortAddrs)), ServiceCIDRs: serviceCIDRs(s, opt)}
-	if n := s.Node(name); n != nil {
-		here.zone, here.addrs = n.Zone, n.InternalIPs
-		t.LocalPods = merged(n.PodCIDRs)
+	node := s.Node(name)
+	if node != nil {
+		here.zone, here.addrs = node.Zone, node.InternalIPs
 	}
+	t.LocalPods, t.LocalLinks = opt.Local.pods(node)
 	now := cluster{here, s.Pools, opt.ExternalIPs}
 	if c.last == nil || !c.last.cluster.equal(now) {
 		c.last = compileAll(s, now, c.last)

@@ -110,6 +110,10 @@ func (te *teller) compile(t *testing.T, text string) *proxy.Table {
 			opt.ExternalIPs = true
 		case "nodeports":
 			cidrs = prefixes(t, value)
+		case "detect-local":
+			if opt.Local, err = proxy.ParseLocal(value); err != nil {
+				t.Fatal(err)
+			}
 		case "gone":
 			opt.Gone = strings.Split(value, ",")
 		case "service-cidrs":
@@ -156,7 +160,8 @@ func prefixes(t *testing.T, text string) []netip.Prefix {
 }
 
 // answers asks each line "WHO [SOURCE] PROTOCOL ADDR:PORT => ANSWER", where WHO
-// is pod, outside or host (this node itself, by default with its own address).
+// is pod, outside or host (this node itself, by default with its own address),
+// and may be followed by the link that it comes in from, as in pod:cali1.
 func (te *teller) answers(t *testing.T, table *proxy.Table, text string) string {
 	t.Helper()
 	var b strings.Builder
@@ -176,9 +181,10 @@ func (te *teller) answers(t *testing.T, table *proxy.Table, text string) string 
 }
 
 func (te *teller) packet(words []string) (p proxy.Packet, err error) {
-	if len(words) < 3 || !slices.Contains([]string{"pod", "outside", "host"}, words[0]) {
+	if who, _, _ := strings.Cut(words[0], ":"); len(words) < 3 || !slices.Contains([]string{"pod", "outside", "host"}, who) {
 		return p, fmt.Errorf("want pod, outside or host, a source, a protocol and a destination")
 	}
+	words[0], p.Link, _ = strings.Cut(words[0], ":")
 	n := len(words)
 	p.Protocol = map[string]snapshot.Protocol{"tcp": snapshot.TCP, "udp": snapshot.UDP, "sctp": snapshot.SCTP}[words[n-2]]
 	if p.Protocol == 0 {

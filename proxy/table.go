@@ -114,6 +114,9 @@ type Table struct {
 	// LocalPods are the source prefixes of this node's pods. Without any, nothing
 	// counts as a local pod and ClusterIP traffic is not masqueraded.
 	LocalPods []netip.Prefix
+	// LocalLinks are names of links: what comes in from them is from a local pod as
+	// well. "cali*" is every link whose name begins so. Sorted.
+	LocalLinks []string
 	// Hairpin lists this node's own endpoints: a connection that an endpoint
 	// makes to itself is masqueraded.
 	Hairpin []Target
@@ -174,6 +177,9 @@ func (t *Table) String() string {
 	list(&b, "nodeport-address", t.NodePortAddrs)
 	list(&b, "service-cidr", t.ServiceCIDRs)
 	list(&b, "local-pods", t.LocalPods)
+	for _, l := range t.LocalLinks {
+		fmt.Fprintf(&b, "local-link %s\n", l)
+	}
 	list(&b, "hairpin", t.Hairpin)
 	return b.String()
 }

@@ -13,7 +13,8 @@ type Packet struct {
 	Protocol snapshot.Protocol
 	Src      netip.Addr
 	Dst      netip.AddrPort
-	FromNode bool // sent by this node itself; from an address among its pods' it counts as a pod's
+	Link     string // that it comes in from; "" if this node sends it, or where it does not matter
+	FromNode bool   // sent by this node itself; from an address among its pods' it counts as a pod's
 }
 
 // Outcome is what becomes of a Packet.
@@ -79,8 +80,7 @@ func (t *Table) match(p Packet) *Frontend {
 
 // path is the choice between a frontend's two lists, and whether to masquerade.
 func (t *Table) path(f *Frontend, p Packet) (eps []netip.AddrPort, masquerade bool) {
-	pod := contains(t.LocalPods, p.Src)
-	known := slices.ContainsFunc(t.LocalPods, func(r netip.Prefix) bool { return r.Addr().Is4() == p.Src.Is4() })
+	pod, known := t.fromPod(p)
 	switch {
 	case f.Kind == ClusterIP:
 		return f.Cluster, known && !pod

@@ -13,13 +13,14 @@ import (
 	"github.com/fairlead/fairlead/internal/agent"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/nodeport"
+	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/nftables"
 )
 
 func agentCommand() *cobra.Command {
 	cfg := agent.Config{Version: version, Engine: "nftables"}
 	var at agent.Addresses
-	var mode string
+	var mode, detectLocal, markBit string
 	var nodePorts, serviceCIDRs []string
 	cmd := &cobra.Command{
 		Use: "agent", Args: cobra.NoArgs,
@@ -40,6 +41,8 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 	f.StringSliceVar(&nodePorts, "nodeport-addresses", nil, "CIDRs of the node's addresses on which node ports answer; none, or primary: its primary address of each family")
 	f.StringSliceVar(&serviceCIDRs, "service-cidrs", nil, "CIDRs of Services beside those of the ServiceCIDR objects; unused addresses in them are dropped")
 	f.BoolVar(&cfg.Options.ExternalIPs, "external-ips", false, "serve spec.externalIPs; whoever may create Services can then take any address (CVE-2020-8554)")
+	f.StringVar(&detectLocal, "detect-local", "node-cidr", "how packets of this node's pods are known: node-cidr (the Node's podCIDRs), cluster-cidr=CIDR,CIDR (sources of all pods), interface-prefix=NAME or bridge=NAME (the link that they come in from)")
+	f.StringVar(&markBit, "mark-bit", fmt.Sprintf("%#x", nftables.DefaultMark), "the one bit of the packet mark that is used, between the engine's own chains; not kube-proxy's 0x4000")
 	f.StringVar(&cfg.SysctlDir, "sysctl-dir", "/proc/sys", "where the node's kernel settings are; those that are needed are set if that can be written to, and reported if not")
 	f.StringVar(&at.Probe, "probe-address", "127.0.0.1:9812", "where /livez, /readyz and /metrics are served, whoever forwards; empty: nowhere")
 	f.StringVar(&at.Health, "health-address", "0.0.0.0:10256", "where /healthz and /livez are served as kube-proxy does; left free if another proxy forwards; empty: nowhere")
@@ -61,6 +64,13 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 		for _, p := range nodeport.Unserved(cfg.NodePortAddresses) {
 			log.Error("--nodeport-addresses names addresses on which node ports are never served", "cidr", p)
 		}
+		if cfg.Options.Local, err = proxy.ParseLocal(detectLocal); err != nil {
+			return fmt.Errorf("--detect-local: %w", err)
+		}
+		mark, err := nftables.ParseMark(markBit)
+		if err != nil {
+			return fmt.Errorf("--mark-bit: %w", err)
+		}
 		if cfg.Options.ServiceCIDRs, err = parsePrefixes("service-cidrs", serviceCIDRs); err != nil {
 			return err
 		}
@@ -68,7 +78,7 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 			return err
 		}
 		reg := registry()
-		cfg.Log, cfg.Metrics, cfg.Dataplane = log, reg, nftables.New(nftables.Options{Log: log})
+		cfg.Log, cfg.Metrics, cfg.Dataplane = log, reg, nftables.New(nftables.Options{Log: log, Mark: mark})
 		a, err := agent.New(cfg)
 		if err != nil {
 			return err

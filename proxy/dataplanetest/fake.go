@@ -121,6 +121,9 @@ func entries(t *proxy.Table) map[any]any {
 	for _, p := range t.LocalPods {
 		out[entry{"pods", p}] = true
 	}
+	for _, l := range t.LocalLinks {
+		out[entry{"links", l}] = true
+	}
 	for _, h := range t.Hairpin {
 		out[entry{"hairpin", h}] = true
 	}

@@ -18,6 +18,7 @@ func Normal(t *proxy.Table) *proxy.Table {
 		NodePortAddrs: clip(t.NodePortAddrs),
 		ServiceCIDRs:  merge(t.ServiceCIDRs),
 		LocalPods:     merge(t.LocalPods),
+		LocalLinks:    clip(t.LocalLinks),
 		Hairpin:       clip(t.Hairpin),
 	}
 	for _, f := range t.Frontends {

@@ -27,6 +27,11 @@ func Random(r *rand.Rand) *proxy.Table {
 	}
 	t.ServiceCIDRs = randomPrefixes(r, "10.96.%d.0/24", "fd98:0:96:%d::/112")
 	t.LocalPods = randomPrefixes(r, "198.18.%d.0/25", "fd98:0:1:%d::/64")
+	for _, name := range []string{"cali*", "cni0", "veth*"} {
+		if r.IntN(4) == 0 {
+			t.LocalLinks = append(t.LocalLinks, name)
+		}
+	}
 	for _, ep := range randomEndpoints(r, snapshot.IPv4, 4) {
 		t.Hairpin = append(t.Hairpin, proxy.Target{Protocol: snapshot.TCP, Addr: ep})
 	}

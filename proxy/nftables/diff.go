@@ -138,7 +138,7 @@ func (f *family) tableDiff(old, t *proxy.Table, changes []change) delta {
 		}
 	}
 	if !sameList(old.NodePortAddrs, t.NodePortAddrs) || !sameList(old.ServiceCIDRs, t.ServiceCIDRs) ||
-		!sameList(old.LocalPods, t.LocalPods) {
+		!sameList(old.LocalPods, t.LocalPods) || !sameList(old.LocalLinks, t.LocalLinks) {
 		have, want = f.nodeElements(have, old), f.nodeElements(want, t)
 	}
 	lost, new := sortedDiff(old.Hairpin, t.Hairpin, proxy.Target.Compare)

@@ -94,7 +94,10 @@ func typeOf(fields []field) (typ, length uint32) {
 // byteOrder is the byte order of a key as nft remembers it in a set's user
 // data: without it nft guesses wrong when it lists. 0 is "it varies".
 func byteOrder(fields []field) byte {
-	if len(fields) == 1 {
+	switch {
+	case len(fields) == 1 && fields[0] == fieldLink:
+		return 1 // the host's
+	case len(fields) == 1:
 		return 2 // big endian
 	}
 	return 0

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/bits"
 	"slices"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 
@@ -15,6 +17,22 @@ import (
 // DefaultMark is the bit that marks a packet for masquerading. kube-proxy has
 // 0x4000, kubelet 0x8000, Calico 0xffff0000, Cilium 0x0f00.
 const DefaultMark = 0x2000
+
+// kubeProxyMark is the bit that kube-proxy uses, and whose rules may still be
+// there while fairlead takes over from it.
+const kubeProxyMark = 0x4000
+
+// ParseMark reads a mark of one bit, as "0x2000" or "8192".
+func ParseMark(text string) (uint32, error) {
+	mark, err := strconv.ParseUint(text, 0, 32)
+	switch {
+	case err != nil || bits.OnesCount64(mark) != 1:
+		return 0, fmt.Errorf("%q is no number with one bit set", text)
+	case mark == kubeProxyMark:
+		return 0, fmt.Errorf("%#x is the bit that kube-proxy uses", mark)
+	}
+	return uint32(mark), nil
+}
 
 // Options are an Engine's parameters; the zero value is usable.
 type Options struct {

@@ -220,3 +220,34 @@ func TestForeignTableOfOurName(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+func TestParseMark(t *testing.T) {
+	for text, want := range map[string]uint32{
+		"0x2000": 0x2000, "8192": 0x2000, "0x80000000": 1 << 31, "0": 0, "0x3": 0, "0x4000": 0, "16384": 0, "": 0, "0x100000000": 0,
+	} {
+		got, err := ParseMark(text)
+		if got != want || (err == nil) != (want != 0) {
+			t.Errorf("%q: %#x, %v", text, got, err)
+		}
+	}
+}
+
+// The engine leaves the other bits of a packet's mark alone, and lets its
+// own not leave the node.
+func TestMarkBit(t *testing.T) {
+	l := newLab(t)
+	a := addressesOf(ip4.id)
+	e := New(Options{Netns: int(l.node.Handle), Mark: 1 << 20})
+	t.Cleanup(e.Close)
+	f := a.front(proxy.VIP, "tcp", a.podA)
+	sync(t, e, a.table(f))
+	l.node.Pipe(t, `table ip marks {
+		chain in { type filter hook prerouting priority -150; meta mark set 0x15; }
+		chain out { type filter hook postrouting priority 200; meta mark 0x15 counter; meta mark != 0x15 counter; }
+	}`, "nft", "-f", "-")
+	l.client.wants(t, "tcp", a.address(f), "podA "+a.nodeOnA.String())
+	listing := l.node.Run(t, "nft", "list", "chain", "ip", "marks", "out")
+	if !strings.Contains(listing, "!= 0x00000015 counter packets 0") || strings.Contains(listing, "mark 0x00000015 counter packets 0") {
+		t.Errorf("the mark that leaves:\n%s", listing)
+	}
+}

@@ -54,6 +54,7 @@ type field struct {
 var (
 	fieldProto   = field{"inet_proto", 12, 1}
 	fieldService = field{"inet_service", 13, 2}
+	fieldLink    = field{"ifname", 41, 16}
 )
 
 // padded is the length of a field in a concatenation: registers have 4 bytes.

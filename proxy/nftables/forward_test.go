@@ -54,6 +54,32 @@ func TestClusterIP(t *testing.T) {
 	})
 }
 
+// Local pods may be known by the links that they are behind, by name or by how
+// the name begins.
+func TestLocalLinks(t *testing.T) {
+	l := newLab(t)
+	each(t, func(t *testing.T, a addressing, network string) {
+		for _, link := range []string{"podA", "pod*"} {
+			f := a.front(proxy.ClusterIP, network, a.remote)
+			vip := a.localOnly(a.front(proxy.VIP, network, a.remote))
+			table := a.table(f, vip)
+			table.LocalPods, table.LocalLinks = nil, []string{link}
+			sync(t, l.engine, table)
+			for _, to := range []netip.AddrPort{a.address(f), a.address(vip)} {
+				l.podA.wants(t, network, to, "remote "+a.podA.String())
+				l.node.wants(t, network, to, "remote "+a.nodeOnRemote.String())
+			}
+			l.client.wants(t, network, a.address(f), "remote "+a.nodeOnRemote.String())
+			l.client.silent(t, network, a.address(vip))
+			if link == "podA" {
+				l.podB.wants(t, network, a.address(f), "remote "+a.nodeOnRemote.String())
+			} else {
+				l.podB.wants(t, network, a.address(vip), "remote "+a.podB.String())
+			}
+		}
+	})
+}
+
 func TestExternalCluster(t *testing.T) {
 	l := newLab(t)
 	each(t, func(t *testing.T, a addressing, network string) {

@@ -78,6 +78,7 @@ func (l layout) fixedSets() []setSpec {
 		{name: setServiceCIDRs, key: addr, interval: true},
 		{name: setLocalPods, key: addr, interval: true},
 		{name: setKeepSource, key: addr, interval: true},
+		{name: setLocalLinks, key: []field{fieldLink}, interval: true},
 		{name: setHairpin, key: []field{l.addr, l.addr, fieldProto, fieldService}},
 		{name: setSourceVIPs, key: vip},
 		{name: setSourceAllow, key: append(slices.Clone(vip), l.addr), interval: true},
@@ -100,6 +101,7 @@ const (
 	setServiceCIDRs = "service-cidrs"
 	setLocalPods    = "local-pods"
 	setKeepSource   = "keep-source"
+	setLocalLinks   = "local-links"
 	setHairpin      = "hairpin"
 	setSourceVIPs   = "lbsr-vips"
 	setSourceAllow  = "lbsr-allow"
@@ -151,7 +153,7 @@ func (l layout) natChains() []chain {
 			l.rule(in(setVIPs, daddr), echoRequest(), redirect()),
 		}},
 		{chainCluster, nil, []rule{
-			l.rule(notIn(setKeepSource, saddr), setMark(l.mark)),
+			l.rule(notIn(setKeepSource, saddr), notIn(setLocalLinks, iif), setMark(l.mark)),
 			l.toFrontends(variant{}), l.toFrontends(variant{}),
 		}},
 		{"prerouting", hookDNATIn, []rule{l.rule(jump(chainServices))}},
@@ -183,6 +185,8 @@ func (l layout) externalChains(v variant) []chain {
 		{extLocal, nil, []rule{
 			l.rule(in(setLocalPods, saddr), vmap(v.frontends(), v.selectors()...)),
 			l.rule(in(setLocalPods, saddr), vmap(v.frontends(), v.selectors()...)),
+			l.rule(in(setLocalLinks, iif), vmap(v.frontends(), v.selectors()...)),
+			l.rule(in(setLocalLinks, iif), vmap(v.frontends(), v.selectors()...)),
 			l.rule(sourceIsOurs(), goTo(extCluster)),
 			l.toFrontends(variant{v.nodePort, true}), l.toFrontends(variant{v.nodePort, true}),
 			l.rule(drop()),

@@ -102,6 +102,8 @@ func (p *parser) fill(e element) {
 		p.table.ServiceCIDRs = append(p.table.ServiceCIDRs, p.prefixes(e.key, e.end)...)
 	case setLocalPods:
 		p.table.LocalPods = append(p.table.LocalPods, p.prefixes(e.key, e.end)...)
+	case setLocalLinks:
+		p.table.LocalLinks = append(p.table.LocalLinks, e.linkName())
 	case setHairpin:
 		rest := e.key[2*p.addrLen:]
 		p.table.Hairpin = append(p.table.Hairpin, proxy.Target{
@@ -167,9 +169,12 @@ func joinTables(ts ...*proxy.Table) *proxy.Table {
 		out.NodePortAddrs = append(out.NodePortAddrs, t.NodePortAddrs...)
 		out.ServiceCIDRs = append(out.ServiceCIDRs, t.ServiceCIDRs...)
 		out.LocalPods = append(out.LocalPods, t.LocalPods...)
+		out.LocalLinks = append(out.LocalLinks, t.LocalLinks...)
 		out.Hairpin = append(out.Hairpin, t.Hairpin...)
 	}
 	slices.SortFunc(out.Frontends, func(a, b *proxy.Frontend) int { return a.Key.Compare(b.Key) })
 	slices.SortFunc(out.Hairpin, proxy.Target.Compare)
+	slices.Sort(out.LocalLinks)
+	out.LocalLinks = slices.Compact(out.LocalLinks)
 	return out
 }

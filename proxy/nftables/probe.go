@@ -48,6 +48,7 @@ func (l layout) probe(b *batch) {
 	spec := specs(o)
 	for _, e := range []element{
 		{set: setLocalPods, key: first, end: first},
+		linkElement("a*"),
 		{set: setSourceAllow, key: front + first, end: front + first},
 		{set: mapExternal, key: front, data: "goto " + chainExtCluster, comment: commentExternalIP},
 		{set: variant{}.frontends(), key: front, data: "goto " + balance{n: 2, sticky: 1}.String()},

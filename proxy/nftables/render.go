@@ -194,8 +194,11 @@ func (f *family) nodeElements(out []element, t *proxy.Table) []element {
 	}
 	out = f.rangeElements(out, setServiceCIDRs, t.ServiceCIDRs)
 	out = f.rangeElements(out, setLocalPods, t.LocalPods)
+	for _, name := range t.LocalLinks {
+		out = append(out, linkElement(name))
+	}
 	keep := ranges(t.LocalPods, f.id)
-	if len(keep) == 0 { // no local pod is known: nothing is masqueraded
+	if len(keep) == 0 && len(t.LocalLinks) == 0 { // no local pod is known: nothing is masqueraded
 		all := netip.PrefixFrom(f.addrOf(string(make([]byte, f.addrLen))), 0)
 		keep = []netipx.IPRange{netipx.RangeOfPrefix(all)}
 	}
@@ -203,6 +206,27 @@ func (f *family) nodeElements(out []element, t *proxy.Table) []element {
 		out = append(out, element{set: setKeepSource, key: bytesOf(r.From()), end: bytesOf(r.To())})
 	}
 	return out
+}
+
+// linkElement is a link's name, filled up with zeros, or a range of all names that
+// begin alike.
+func linkElement(name string) element {
+	prefix, any := strings.CutSuffix(name, "*")
+	fill := func(with string) string { return prefix + strings.Repeat(with, fieldLink.len-len(prefix)) }
+	e := element{set: setLocalLinks, key: fill("\x00")}
+	if e.end = e.key; any {
+		e.end = fill("\xff")
+	}
+	return e
+}
+
+// linkName is the inverse of linkElement.
+func (e element) linkName() string {
+	name := strings.TrimRight(e.key, "\x00")
+	if e.end != e.key {
+		name += "*"
+	}
+	return name
 }
 
 // hairpinElements appends endpoints that may connect to themselves.
@@ -294,6 +318,8 @@ func fieldsText(fields []field, s string) string {
 		switch f {
 		case fieldProto:
 			parts = append(parts, snapshot.Protocol(s[0]).String())
+		case fieldLink:
+			parts = append(parts, strings.TrimRight(s[:f.len], "\x00"))
 		case fieldService:
 			parts = append(parts, fmt.Sprint(binary.BigEndian.Uint16([]byte(s))))
 		default:

@@ -50,10 +50,11 @@ const (
 	proto
 	dport
 	sport
+	iif
 )
 
 func (s selector) text(f *family) string {
-	return [...]string{f.name + " saddr", f.name + " daddr", "meta l4proto", "th dport", "th sport"}[s]
+	return [...]string{f.name + " saddr", f.name + " daddr", "meta l4proto", "th dport", "th sport", "iifname"}[s]
 }
 
 // load puts the fields into consecutive registers.
@@ -72,6 +73,10 @@ func (r *rule) load(f *family, fields []selector) string {
 			p.Base, p.Offset, p.Len = expr.PayloadBaseTransportHeader, 2, 2
 		case sport:
 			p.Base, p.Offset, p.Len = expr.PayloadBaseTransportHeader, 0, 2
+		case iif:
+			r.add(&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: reg})
+			reg += 4
+			continue
 		case proto:
 			r.add(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg})
 			reg++
