@@ -105,23 +105,6 @@ func (p *Plan) refuse(addr netip.Addr, owner string, reason snapshot.Reason, for
 	p.Refused = append(p.Refused, Refused{Addr: addr, Owner: owner, Refusal: snapshot.Refusal{Reason: reason, Message: fmt.Sprintf(format, args...)}})
 }
 
-// Keep returns the VIPs that are in both plans, with the links that are in both:
-// what may go on while the engine is being changed from one to the other.
-func (p Plan) Keep(next Plan) Plan {
-	var out Plan
-	for _, v := range p.Announce {
-		i, ok := slices.BinarySearchFunc(next.Announce, v.Addr, func(n VIP, a netip.Addr) int { return n.Addr.Compare(a) })
-		if !ok {
-			continue
-		}
-		both := slices.DeleteFunc(slices.Clone(v.Links), func(l string) bool { return !slices.Contains(next.Announce[i].Links, l) })
-		if len(both) > 0 {
-			out.Announce = append(out.Announce, VIP{Addr: v.Addr, Links: both, Services: v.Services})
-		}
-	}
-	return out
-}
-
 // String prints the plan, a line an address.
 func (p Plan) String() string {
 	var b strings.Builder

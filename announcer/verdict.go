@@ -34,8 +34,9 @@ const (
 	// Together is the time within which nodes vanish at once.
 	Together = 5 * time.Second
 	// BackAfter is how long the kernel of a lost node has to answer again before
-	// only its agent counts as gone.
-	BackAfter = 10 * time.Second
+	// only its agent counts as gone: after a reboot the kernel answers long before
+	// any pod runs.
+	BackAfter = 60 * time.Second
 	// ForgetAfter is how long a silent node is remembered that the cluster does
 	// not have any more.
 	ForgetAfter = 10 * time.Minute

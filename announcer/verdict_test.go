@@ -36,7 +36,7 @@ func TestRoster(t *testing.T) {
 		{"a report of before that comes late is not it", three + "10 lost a\n10.2 mute a\n15 said a\n20 heard a\n20 view a:a b:A"},
 		{"an agent that is back but does not report: its 20 s are its own", three + "10 lost a\n10.2 answered a\n20 heard a\n29 view a:A b:A\n31 view a:a b:A"},
 		{"silent twice without a report is one silence", three + "10 lost a\n10.2 mute a\n20 heard a\n21 lost a\n21 answered a\n22 view a:Q b:A"},
-		{"a kernel that answers again is trusted after 10 s; its VIPs are others'", three + "10 lost a\n10.2 mute a\n20 answered a\n29 view a:Q b:A\n31 view a:g b:A\n32 mute a\n32 view a:Q b:A"},
+		{"a kernel that answers again is trusted after 60 s; its VIPs are others'", three + "10 lost a\n10.2 mute a\n20 answered a\n79 view a:Q b:A\n81 view a:g b:A\n82 mute a\n82 view a:Q b:A"},
 		{"a check that comes too late", three + "10 lost a\n10.1 ask a\n10.2 heard a\n10.2 said a\n10.3 mute a\n10.3 view a:A b:A"},
 		{"two of three at once: rather we are cut off", three + "10 lost a\n10.1 lost b\n10.2 mute a\n10.2 view a:n b:A guarded\n10.3 mute b\n10.3 view a:n b:n guarded"},
 		{"two of three one after the other", three + "10 lost a\n10.2 mute a\n100 lost b\n100.2 mute b\n101 view a:Q b:Q"},

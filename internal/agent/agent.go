@@ -206,7 +206,8 @@ func (a *Agent) watchLinks(ctx context.Context) {
 }
 
 // step brings kernel and network up to the current Snapshot: withdraw what is
-// not to be announced any more, program, then announce. While it is not sure who
+// not to be announced any more, program, then announce what that makes possible.
+// While it is not sure who
 // is alive, it leaves what is announced as it is, and its lease to run out.
 func (a *Agent) step(ctx context.Context) error {
 	began := time.Now()
@@ -227,7 +228,7 @@ func (a *Agent) step(ctx context.Context) error {
 		Self: snapshot.NodeState{Node: a.Node, InSync: true, Draining: drains(s.Node(a.Node)), Links: links.Links},
 	}
 	if sure {
-		a.withdraw(in, view, was)
+		a.prepare(in, view, was)
 	}
 	now, err := a.forward(ctx, s, addrs, view.Quarantined())
 	in.Ready, in.Self.InSync, now.view = now.ready, now.inSync, view

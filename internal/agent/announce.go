@@ -33,17 +33,18 @@ func reports(v announcer.View) map[string]snapshot.NodeState {
 	return out
 }
 
-// withdraw gives up, before the engine changes, what the next plan does not have
-// and nobody takes over in peace.
-func (a *Agent) withdraw(in announcer.Input, view announcer.View, was state) {
-	if len(was.held) == 0 {
-		return // nothing, or what an earlier process left: announce sees to it
+// prepare gives up, before the engine changes, what the next plan does not have
+// and nobody takes over in peace, and takes over what the engine holds already:
+// that need not wait.
+func (a *Agent) prepare(in announcer.Input, view announcer.View, was state) {
+	if was.ready == nil {
+		return // nothing is known of the engine yet
 	}
-	next := a.decider.Decide(in)
-	keep := was.announce.Keep(next)
-	keep.Announce = slices.Concat(keep.Announce, a.linger(in, view, was, next))
-	if _, err := a.holder.Sync(l2.Claims(keep)); err != nil {
-		a.Log.Error("withdraw", "error", err)
+	in.Self.InSync = was.inSync
+	next := announcer.Decide(in)
+	hold := announcer.Plan{Announce: slices.Concat(next.Announce, a.linger(in, view, was, next))}
+	if _, err := a.holder.Sync(l2.Claims(hold)); err != nil {
+		a.Log.Error("announce", "error", err)
 	}
 }
 

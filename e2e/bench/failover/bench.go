@@ -88,8 +88,8 @@ func (b *Bench) once(ctx context.Context, s Scenario, i int) (run Run, err error
 const before = 2 * time.Second
 
 // ready waits until all is as it should be for the next fault: every path is
-// clean, and beside the node that announces vip, which it returns, another one may
-// be elected.
+// clean, all agents speak, and beside the node that announces vip, which it
+// returns, another one may be elected.
 func (b *Bench) ready(ctx context.Context, vip string) (node string, err error) {
 	err = lab.Until(ctx, 5*time.Minute, "the next candidate", func(ctx context.Context) error {
 		for _, p := range b.paths() {
@@ -106,25 +106,27 @@ func (b *Bench) ready(ctx context.Context, vip string) (node string, err error) 
 			return err
 		}
 		node = at.Node
-		n, err := b.candidates(ctx, node)
-		if err == nil && n < 2 {
-			err = fmt.Errorf("%v nodes may be elected", n)
+		if n, err := b.metric(ctx, node, `fairlead_members{verdict="alive"}`); err != nil || int(n) < len(b.Lab.Nodes()) {
+			return errors.Join(err, fmt.Errorf("%v agents speak", n))
+		}
+		if n, err := b.metric(ctx, node, "fairlead_member_candidates"); err != nil || n < 2 {
+			return errors.Join(err, fmt.Errorf("%v nodes may be elected", n))
 		}
 		return err
 	})
 	return node, err
 }
 
-// candidates is how many nodes may be elected, as a node's agent sees it.
-func (b *Bench) candidates(ctx context.Context, node string) (float64, error) {
+// metric reads a number from a node's agent.
+func (b *Bench) metric(ctx context.Context, node, name string) (float64, error) {
 	page, err := b.Lab.Exec(ctx, node, b.Lab.Hello(), "get", "http://127.0.0.1:10249/metrics")
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(page)) {
-		if value, ok := strings.CutPrefix(strings.TrimSpace(line), "fairlead_member_candidates "); ok {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), name+" "); ok {
 			return strconv.ParseFloat(value, 64)
 		}
 	}
-	return 0, errors.New("no metric fairlead_member_candidates")
+	return 0, fmt.Errorf("no metric %s", name)
 }
