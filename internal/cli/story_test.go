@@ -9,18 +9,22 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
-	clientscheme "k8s.io/client-go/kubernetes/scheme"
 	clienttesting "k8s.io/client-go/testing"
 	"sigs.k8s.io/yaml"
 
@@ -171,10 +175,17 @@ func (w *world) named(text string) string {
 	return strings.ReplaceAll(text, w.files, "FILES")
 }
 
+// kinds are those that the commands read.
+var kinds = sync.OnceValues(func() (*runtime.Scheme, error) {
+	s := runtime.NewScheme()
+	return s, errors.Join(corev1.AddToScheme(s), appsv1.AddToScheme(s), coordinationv1.AddToScheme(s), discoveryv1.AddToScheme(s),
+		networkingv1.AddToScheme(s), v1alpha1.AddToScheme(s))
+})
+
 func (w *world) client(t *testing.T) *cli.Client {
 	t.Helper()
-	scheme := runtime.NewScheme()
-	must(t, errors.Join(clientscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)))
+	scheme, err := kinds()
+	must(t, err)
 	var all, typed []runtime.Object
 	for _, id := range slices.Sorted(maps.Keys(w.objects)) {
 		u := &unstructured.Unstructured{Object: w.objects[id]}
@@ -195,7 +206,7 @@ func (w *world) client(t *testing.T) *cli.Client {
 		}
 		return false, nil, nil
 	})
-	k := fake.NewSimpleClientset(typed...)
+	k := fake.NewSimpleClientset(typed...) //nolint:staticcheck // its successor reads the whole schema for every client
 	k.PrependReactor("create", "subjectaccessreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
 		review := a.(clienttesting.CreateAction).GetObject().(*authorizationv1.SubjectAccessReview).DeepCopy()
 		what := review.Spec.ResourceAttributes
