@@ -105,13 +105,19 @@ func (d *decision) address(a *snapshot.Address) {
 		d.refuse("address", a.Addr.String(), r)
 		return
 	}
-	told := false
+	vip := VIP{Addr: a.Addr, Services: announcer.Refs(svcs)}
+	refused := len(d.plan.Refused)
 	for _, w := range ways {
-		if w.NodeSelector.Matches(d.labels()) && d.tell(w, a, pool) {
-			told = true
+		if w.NodeSelector.Matches(d.labels()) {
+			vip.Peers = append(vip.Peers, d.tell(w, a, pool)...)
 		}
 	}
-	if !told {
+	slices.Sort(vip.Peers)
+	vip.Peers = slices.Compact(vip.Peers)
+	switch {
+	case len(vip.Peers) > 0:
+		d.plan.Announce = append(d.plan.Announce, vip)
+	case len(d.plan.Refused) == refused:
 		d.refuse("address", a.Addr.String(), refusal(NoPeer, "no session of this node is chosen for it"))
 	}
 }
@@ -131,7 +137,7 @@ func (d *decision) unfit(a *snapshot.Address, svcs []*snapshot.Service) *snapsho
 		return refusal(NoEndpoint, "no ready endpoint in the cluster")
 	case !announcer.MayAnnounce(d.Snapshot.Node(d.Node)):
 		return refusal(NodeNotEligible, "the node is not ready, without network, going away or excluded")
-	case d.Self.Draining:
+	case d.Self.Draining && !d.Retreating:
 		return refusal(NodeNotEligible, "the node is drained")
 	case !announcer.LocalEndpoints(svcs, a.Addr, d.Node):
 		return refusal(NoLocalEndpoint, "externalTrafficPolicy is Local, and no ready endpoint is here")
@@ -141,30 +147,34 @@ func (d *decision) unfit(a *snapshot.Address, svcs []*snapshot.Service) *snapsho
 	return nil
 }
 
-// tell adds a to the peers that w names, and tells whether there was one.
-func (d *decision) tell(w *way, a *snapshot.Address, pool *snapshot.Pool) bool {
+// tell adds a to the peers that w names, and returns their names.
+func (d *decision) tell(w *way, a *snapshot.Address, pool *snapshot.Pool) (told []string) {
 	prefix, r := w.prefix(a.Addr, pool)
 	if r != nil {
 		d.refuse("announcement", w.Name, r)
-		return true
+		return nil
 	}
-	told := false
 	for i := range d.plan.Peers {
 		p := &d.plan.Peers[i]
 		if len(w.BGP.Peers) > 0 && !slices.Contains(w.BGP.Peers, p.Name) {
 			continue
 		}
-		told = true
 		hop, r := d.nextHop(p, prefix)
 		if r != nil {
 			d.refuse("address", a.Addr.String(), r)
 			continue
 		}
+		communities := w.communities
+		if d.Retreating {
+			communities = union(communities, []uint32{GracefulShutdown}, cmp.Compare[uint32])
+		}
 		if r := p.add(w, Path{
-			Prefix: prefix, NextHop: hop, LocalPref: w.localPref(p), Communities: w.communities, LargeCommunities: w.large,
+			Prefix: prefix, NextHop: hop, LocalPref: w.localPref(p), Communities: communities, LargeCommunities: w.large,
 		}); r != nil {
 			d.refuse("announcement", w.Name, r)
+			continue
 		}
+		told = append(told, p.Name)
 	}
 	return told
 }

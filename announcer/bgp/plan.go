@@ -38,6 +38,9 @@ type Input struct {
 	Self      snapshot.NodeState            // this node as it is now
 	Ready     map[netip.Addr]bool           // the VIPs that this node's engine holds now
 	Passwords map[snapshot.SecretKey]string // what could be read
+	// Retreating is the first while of a drain: routers are asked to prefer other
+	// ways (RFC 8326) before the paths are withdrawn.
+	Retreating bool
 }
 
 // Path is one prefix as one peer hears of it.
@@ -83,10 +86,18 @@ type Refused struct {
 	snapshot.Refusal
 }
 
+// VIP is one address that this node announces, alone or within an aggregate.
+type VIP struct {
+	Addr     netip.Addr
+	Peers    []string // names, sorted
+	Services []snapshot.Ref
+}
+
 // Plan is the decision.
 type Plan struct {
 	RouterID netip.Addr // of this node, the same after every restart
 	Peers    []Peer     // sorted by name
+	Announce []VIP      // sorted by address
 	Refused  []Refused  // sorted by kind, name and reason
 }
 

@@ -95,8 +95,6 @@ type L2Announcement struct {
 }
 
 // BGPAnnouncement announces routes to BGPPeers.
-//
-// No part of fairlead 0.1 acts on it yet.
 type BGPAnnouncement struct {
 	// Peers names the BGPPeers to announce to. Empty: all.
 	//

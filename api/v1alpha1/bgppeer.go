@@ -4,8 +4,6 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // BGPPeer is a router that the selected nodes hold a BGP session with.
 //
-// No part of fairlead 0.1 acts on it yet.
-//
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Cluster,shortName=bgppeer,categories=fairlead

@@ -127,6 +127,15 @@ type NodeStateStatus struct {
 	// +kubebuilder:validation:MaxItems=256
 	Problems []ServiceProblem `json:"problems,omitempty"`
 
+	// Peers are the node's BGP sessions, and the BGPPeers that it cannot hold one
+	// with, sorted by name.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=256
+	Peers []PeerState `json:"peers,omitempty"`
+
 	// Conditions of the node as fairlead's agent sees it.
 	//
 	// +optional
@@ -134,6 +143,53 @@ type NodeStateStatus struct {
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// PeerState is a node's BGP session with one BGPPeer.
+type PeerState struct {
+	// Name of the BGPPeer.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+
+	// Address of the router.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=39
+	Address string `json:"address,omitempty"`
+
+	// State of the session as RFC 4271 section 8.2.2 names it, or Refused if the
+	// BGPPeer cannot be used as it is.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=32
+	State string `json:"state"`
+
+	// Since is when the session was established or lost.
+	//
+	// +optional
+	Since *metav1.Time `json:"since,omitempty"`
+
+	// LastError says in words why the session is not established.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	LastError string `json:"lastError,omitempty"`
+
+	// Prefixes is how many prefixes are announced over the session.
+	//
+	// +optional
+	Prefixes int32 `json:"prefixes"`
+
+	// BFD is the state of the BFD session, if the BGPPeer asks for one: AdminDown,
+	// Down, Init or Up.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=16
+	BFD string `json:"bfd,omitempty"`
 }
 
 // EngineState is the state of a node's forwarding engine.
@@ -213,6 +269,11 @@ type AnnouncedAddress struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	MAC string `json:"mac,omitempty"`
+
+	// Peers is over how many established BGP sessions it is announced.
+	//
+	// +optional
+	Peers int32 `json:"peers,omitempty"`
 
 	// Service is one of its holders, as namespace/name.
 	//

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/announcer/bgp"
 	"github.com/fairlead/fairlead/announcer/l2"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/link"
@@ -67,6 +68,7 @@ type Agent struct {
 	metrics   *metrics
 	health    health.Proxy
 	ports     *ports
+	routes    *routes
 	proxy     Proxy  // who forwards
 	beside    beside // of the proxy that forwards instead of us
 	sysctls   sysctls
@@ -90,6 +92,7 @@ type state struct {
 	announce  announcer.Plan
 	leaving   []announcer.VIP // held until their next owners have them
 	held      []l2.Claim
+	bgp       bgp.Plan
 	services  int
 	endpoints int
 }
@@ -117,6 +120,7 @@ func New(cfg Config) (*Agent, error) {
 		node: cfg.Node, cidrs: cfg.NodePortAddresses, sockets: socket.Read, changed: a.report.Wake, log: cfg.Log,
 		loop: reconcile.New("node ports", cfg.Log), servers: health.NewServers(&a.health, cfg.Log),
 	}
+	a.routes = newRoutes(cfg, a.loop.Wake, a.report.Wake)
 	a.beside.client.Timeout = time.Second
 	a.settings = reconcile.New("sysctls", cfg.Log)
 	a.settings.Resync = 10 * time.Second
@@ -163,6 +167,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	wg.Go(func() { a.report.Run(ctx, a.writeState) })
 	wg.Go(func() { a.keep.Run(ctx, a.save) })
 	wg.Go(func() { a.ports.Run(ctx) })
+	wg.Go(func() { a.routes.Run(ctx) })
 	wg.Go(func() { a.settings.Run(ctx, a.setSysctls) })
 	a.loop.Resync = l2.Renew
 	a.loop.Run(ctx, a.step)
@@ -230,6 +235,7 @@ func (a *Agent) step(ctx context.Context) error {
 	if sure {
 		a.prepare(in, view, was)
 	}
+	a.routes.withdraw(ctx, in)
 	now, err := a.forward(ctx, s, addrs, view.Quarantined())
 	in.Ready, in.Self.InSync, now.view = now.ready, now.inSync, view
 	if now.ready != nil {
@@ -240,9 +246,11 @@ func (a *Agent) step(ctx context.Context) error {
 	if sure {
 		errHold = a.announce(in, was, &now)
 	}
+	plan, errBGP := a.routes.announce(ctx, in)
+	now.bgp = plan
 	a.metrics.lost(s, view)
 	a.finish(now, began, err)
-	return errors.Join(err, errHold)
+	return errors.Join(err, errHold, errBGP)
 }
 
 // forward sees to it that Services are forwarded, by the engine or by whoever

@@ -38,8 +38,9 @@ func (a *Agent) writeState(ctx context.Context) error {
 		return nil
 	}
 	a.mu.Lock()
-	status, view := describe(a.state, a.links, a.mode(), a.Version), a.state.view
+	status, view, plan := describe(a.state, a.links, a.mode(), a.Version), a.state.view, a.state.bgp
 	a.mu.Unlock()
+	describeBGP(&status, plan, a.routes.speaker.Status())
 	status.Findings = findings(a.holder.Findings())
 	status.ProblemsCount, status.Problems = problems(a.ports.Problems())
 	status.Conditions = append(a.sysctls.condition(), a.membersCondition(view, time.Now()))

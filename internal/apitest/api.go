@@ -56,6 +56,7 @@ func New() *API {
 		Addresses:     &locked[*v1alpha1.Address, *v1alpha1.AddressList]{a.addresses},
 		Announcements: kindOf(a, "announcements", &v1alpha1.Announcement{}, func() *v1alpha1.AnnouncementList { return &v1alpha1.AnnouncementList{} }),
 		NodeStates:    kindOf(a, "nodestates", &v1alpha1.NodeState{}, func() *v1alpha1.NodeStateList { return &v1alpha1.NodeStateList{} }),
+		BGPPeers:      kindOf(a, "bgppeers", &v1alpha1.BGPPeer{}, func() *v1alpha1.BGPPeerList { return &v1alpha1.BGPPeerList{} }),
 	}
 	return a
 }

@@ -35,6 +35,7 @@ type Builder struct {
 	announcements kind[snapshot.Announcement]
 	nodeStates    kind[snapshot.NodeState]
 	serviceCIDRs  kind[snapshot.ServiceCIDR]
+	bgpPeers      kind[snapshot.BGPPeer]
 }
 
 // NewBuilder makes an empty Builder.
@@ -45,7 +46,7 @@ func NewBuilder() *Builder {
 		built: map[snapshot.Ref]*snapshot.Service{}, dirty: map[snapshot.Ref]bool{}, pending: map[snapshot.Ref][]time.Time{},
 		nodes: newKind[snapshot.Node](), namespaces: newKind[snapshot.Namespace](), pools: newKind[snapshot.Pool](),
 		addresses: newKind[snapshot.Address](), announcements: newKind[snapshot.Announcement](), nodeStates: newKind[snapshot.NodeState](),
-		serviceCIDRs: newKind[snapshot.ServiceCIDR](),
+		serviceCIDRs: newKind[snapshot.ServiceCIDR](), bgpPeers: newKind[snapshot.BGPPeer](),
 	}
 }
 
@@ -76,6 +77,8 @@ func (b *Builder) Set(obj any) bool {
 		return b.announcements.set(o, toAnnouncement(o))
 	case *v1alpha1.NodeState:
 		return b.nodeStates.set(o, toNodeState(o))
+	case *v1alpha1.BGPPeer:
+		return b.bgpPeers.set(o, toBGPPeer(o))
 	case *v1alpha1.Address:
 		if a := toAddress(o); a != nil {
 			return b.addresses.set(o, a)
@@ -115,6 +118,8 @@ func (b *Builder) Delete(obj any) bool {
 		return b.announcements.remove(o)
 	case *v1alpha1.NodeState:
 		return b.nodeStates.remove(o)
+	case *v1alpha1.BGPPeer:
+		return b.bgpPeers.remove(o)
 	case *v1alpha1.Address:
 		return b.addresses.remove(o)
 	}
@@ -132,6 +137,7 @@ func (b *Builder) Snapshot() *snapshot.Snapshot {
 		Services: b.sorted, Nodes: b.nodes.values(), Namespaces: b.namespaces.values(), Pools: b.pools.values(),
 		Addresses:     b.addresses.sortedBy(func(x, y *snapshot.Address) int { return x.Addr.Compare(y.Addr) }),
 		Announcements: b.announcements.values(), NodeStates: b.nodeStates.values(), ServiceCIDRs: b.serviceCIDRs.values(),
+		BGPPeers: b.bgpPeers.values(),
 	}
 }
 

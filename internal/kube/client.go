@@ -50,6 +50,7 @@ type Clients struct {
 	Addresses     Objects[*v1alpha1.Address, *v1alpha1.AddressList]
 	Announcements Objects[*v1alpha1.Announcement, *v1alpha1.AnnouncementList]
 	NodeStates    Objects[*v1alpha1.NodeState, *v1alpha1.NodeStateList]
+	BGPPeers      Objects[*v1alpha1.BGPPeer, *v1alpha1.BGPPeerList]
 }
 
 // Connect makes Clients. It does not talk to the API server yet.
@@ -95,6 +96,8 @@ func FromConfig(cfg *rest.Config) (*Clients, error) {
 			func() *v1alpha1.Announcement { return &v1alpha1.Announcement{} }, func() *v1alpha1.AnnouncementList { return &v1alpha1.AnnouncementList{} }),
 		NodeStates: gentype.NewClientWithList("nodestates", own, codec, "",
 			func() *v1alpha1.NodeState { return &v1alpha1.NodeState{} }, func() *v1alpha1.NodeStateList { return &v1alpha1.NodeStateList{} }),
+		BGPPeers: gentype.NewClientWithList("bgppeers", own, codec, "",
+			func() *v1alpha1.BGPPeer { return &v1alpha1.BGPPeer{} }, func() *v1alpha1.BGPPeerList { return &v1alpha1.BGPPeerList{} }),
 	}, nil
 }
 

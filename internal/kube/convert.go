@@ -63,6 +63,9 @@ func toAnnouncement(a *v1alpha1.Announcement) *snapshot.Announcement {
 	if a.Spec.L2 != nil {
 		out.Interfaces = a.Spec.L2.Interfaces
 	}
+	if a.Spec.BGP != nil {
+		out.BGP = toBGP(a.Spec.BGP)
+	}
 	for _, p := range a.Spec.PreferredNodes {
 		out.PreferredNodes = append(out.PreferredNodes, snapshot.PreferredNodes{Selector: toSelector(&p.Selector), Weight: int(p.Weight)})
 	}
@@ -76,7 +79,7 @@ func toNodeState(n *v1alpha1.NodeState) *snapshot.NodeState {
 	}
 	for _, a := range n.Status.Announces {
 		if ip, ok := snapshot.ParseAddr(a.Address); ok {
-			out.Announces = append(out.Announces, snapshot.Announced{Addr: ip, Link: a.Link, MAC: a.MAC})
+			out.Announces = append(out.Announces, snapshot.Announced{Addr: ip, Link: a.Link, MAC: a.MAC, Peers: int(a.Peers)})
 		}
 	}
 	for _, f := range n.Status.Findings {

@@ -51,6 +51,7 @@ func (s *Store) Run(ctx context.Context) error {
 		informer(s.clients.Addresses.List, s.clients.Addresses.Watch, &v1alpha1.Address{}),
 		informer(s.clients.Announcements.List, s.clients.Announcements.Watch, &v1alpha1.Announcement{}),
 		informer(s.clients.NodeStates.List, s.clients.NodeStates.Watch, &v1alpha1.NodeState{}),
+		informer(s.clients.BGPPeers.List, s.clients.BGPPeers.Watch, &v1alpha1.BGPPeer{}),
 	}
 	if s.servesServiceCIDRs(ctx) {
 		all = append(all, core.Networking().V1().ServiceCIDRs().Informer())

@@ -29,10 +29,21 @@ type Network struct {
 // NetworkOf reads the NodeStates, in the order of their names, and the records.
 func NetworkOf(s *snapshot.Snapshot) *Network {
 	n := &Network{by: map[netip.Addr][]string{}, conflict: map[netip.Addr]string{}, claimant: map[netip.Addr]string{}}
+	type count struct{ nodes, peers int }
+	over := map[netip.Addr]count{} // BGP
 	for _, st := range s.NodeStates {
 		for _, a := range st.Announces {
+			if a.Link == "" {
+				if a.Peers > 0 {
+					over[a.Addr] = count{over[a.Addr].nodes + 1, over[a.Addr].peers + a.Peers}
+				}
+				continue
+			}
 			n.by[a.Addr] = append(n.by[a.Addr], fmt.Sprintf("%s by %s on %s (%s)", a.Addr, st.Node, a.Link, a.MAC))
 		}
+	}
+	for addr, c := range over {
+		n.by[addr] = append(n.by[addr], fmt.Sprintf("%s over BGP by %d nodes in %d sessions", addr, c.nodes, c.peers))
 	}
 	for addr, f := range findings(s) {
 		if f.Claimant != "" {

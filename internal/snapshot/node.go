@@ -60,9 +60,10 @@ type Finding struct {
 
 // Announced is one VIP on one link of a node.
 type Announced struct {
-	Addr netip.Addr
-	Link string
-	MAC  string
+	Addr  netip.Addr
+	Link  string // "": over BGP
+	MAC   string
+	Peers int // sessions over which it is announced
 }
 
 // Link is a network link of a node that could carry a VIP: up, with carrier,

@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 
 // order is a line that a speaking process reads; it answers with a report.
 type order struct {
-	Do   string // "sync", "status", "retreat" or "close"
+	Do   string // "sync", "status" or "close"
 	Plan bgp.Plan
 }
 
@@ -70,8 +70,6 @@ func obey(ctx context.Context, s *speaker.Speaker, o order) report {
 	switch o.Do {
 	case "sync":
 		err = s.Sync(ctx, o.Plan)
-	case "retreat":
-		err = s.Retreat(ctx)
 	case "close":
 		err = s.Close(ctx)
 	}

@@ -130,7 +130,9 @@ func TestRetreat(t *testing.T) {
 	p := start(t, nodeSpace)
 	p.sync(peer("four", router4, "198.19.0.1/32"))
 	within(t, "the route is there", func() bool { return strings.Contains(routes(t, routerSpace), "198.19.0.1") })
-	p.do(order{Do: "retreat"})
+	retreating := peer("four", router4, "198.19.0.1/32")
+	retreating.Paths[0].Communities = []uint32{bgp.GracefulShutdown}
+	p.sync(retreating)
 	within(t, "the route has the community", func() bool {
 		return strings.Contains(frr.Show(t, "bgpd", "show bgp ipv4 unicast 198.19.0.1/32"), "graceful-shutdown")
 	})

@@ -215,24 +215,6 @@ func (s *Speaker) drop(ctx context.Context, one *session) error {
 	return err
 }
 
-// Retreat asks the routers to prefer any other way: every path gets the
-// community GRACEFUL_SHUTDOWN (RFC 8326). Close follows when they have had the
-// time to.
-func (s *Speaker) Retreat(ctx context.Context) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var errs []error
-	for _, one := range s.sessions {
-		var paths []bgp.Path
-		for _, p := range one.paths {
-			p.Communities = append(slices.Clone(p.Communities), bgp.GracefulShutdown)
-			paths = append(paths, p)
-		}
-		errs = append(errs, one.announce(ctx, paths))
-	}
-	return errors.Join(errs...)
-}
-
 // Close withdraws everything and closes every session with a NOTIFICATION: for
 // a node that goes away. BFD sessions say Admin Down.
 func (s *Speaker) Close(ctx context.Context) error { return s.Sync(ctx, bgp.Plan{}) }

@@ -1,0 +1,279 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/announcer/bgp"
+	"github.com/fairlead/fairlead/announcer/bgp/speaker"
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/reconcile"
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// retreatFor is how long routers have to find other ways before a drained node
+// withdraws its paths.
+const retreatFor = 5 * time.Second
+
+// passwordsEvery is how often the Secrets of BGPPeers are read.
+const passwordsEvery = 15 * time.Second
+
+// routes announces over BGP. Sync is the agent loop's.
+type routes struct {
+	cfg     Config
+	wake    func() // the agent's loop
+	speaker *speaker.Speaker
+	secrets *reconcile.Loop
+
+	plan     bgp.Plan  // the last that was acted on
+	draining time.Time // since when; zero: not
+
+	mu        sync.Mutex
+	wanted    []snapshot.SecretKey
+	passwords map[snapshot.SecretKey]string
+}
+
+func newRoutes(cfg Config, wake, report func()) *routes {
+	r := &routes{
+		cfg: cfg, wake: wake, speaker: speaker.New(cfg.Log, report), secrets: reconcile.New("BGP passwords", cfg.Log),
+		passwords: map[snapshot.SecretKey]string{},
+	}
+	r.secrets.Resync = passwordsEvery
+	if cfg.Metrics != nil {
+		cfg.Metrics.MustRegister(&bgpMetrics{r.speaker.Status})
+	}
+	return r
+}
+
+// Run reads passwords and watches the paths to the peers until ctx ends. The
+// sessions are left to end with the process, without a NOTIFICATION: a stop is a
+// restart.
+func (r *routes) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	wg.Go(func() { r.secrets.Run(ctx, r.read) })
+	if err := r.speaker.Run(ctx); err != nil {
+		r.cfg.Log.Error("BGP", "error", err)
+	}
+	wg.Wait()
+}
+
+// read reads the passwords that the peers name. One that cannot be asked for now
+// stays as it was.
+func (r *routes) read(ctx context.Context) error {
+	r.mu.Lock()
+	wanted, next := r.wanted, map[snapshot.SecretKey]string{}
+	was := r.passwords
+	r.mu.Unlock()
+	var failed error
+	for _, key := range wanted {
+		secret, err := r.cfg.Clients.Kube.CoreV1().Secrets(r.cfg.Namespace).Get(ctx, key.Name, metav1.GetOptions{})
+		switch {
+		case err == nil:
+			next[key] = string(secret.Data[key.Key])
+		case apierrors.IsNotFound(err), apierrors.IsForbidden(err):
+		default:
+			next[key], failed = was[key], fmt.Errorf("password of a BGP peer: %w", err)
+		}
+	}
+	if !maps.Equal(was, next) {
+		r.mu.Lock()
+		r.passwords = next
+		r.mu.Unlock()
+		r.wake()
+	}
+	return failed
+}
+
+// decide is the plan for in, whose engine holds in.Ready.
+func (r *routes) decide(in announcer.Input, now time.Time) bgp.Plan {
+	switch {
+	case !in.Self.Draining:
+		r.draining = time.Time{}
+	case r.draining.IsZero():
+		r.draining = now
+		time.AfterFunc(retreatFor, r.wake)
+	}
+	ready := in.Ready
+	if !in.Self.InSync {
+		ready = nil
+	}
+	r.mu.Lock()
+	passwords := r.passwords
+	r.mu.Unlock()
+	return bgp.Decide(bgp.Input{
+		Snapshot: in.Snapshot, Node: in.Node, Self: in.Self, Ready: ready, Passwords: passwords,
+		Retreating: in.Self.Draining && now.Sub(r.draining) < retreatFor,
+	})
+}
+
+// withdraw gives up, before the engine changes, what the next plan does not have.
+func (r *routes) withdraw(ctx context.Context, in announcer.Input) {
+	if len(r.plan.Peers) == 0 {
+		return
+	}
+	if err := r.sync(ctx, r.plan.Keep(r.decide(in, time.Now()))); err != nil {
+		r.cfg.Log.Error("withdraw", "error", err)
+	}
+}
+
+// announce makes the routers hear what this node's engine holds now.
+func (r *routes) announce(ctx context.Context, in announcer.Input) (bgp.Plan, error) {
+	r.want(in.Snapshot)
+	err := r.sync(ctx, r.decide(in, time.Now()))
+	return r.plan, err
+}
+
+func (r *routes) sync(ctx context.Context, next bgp.Plan) error {
+	if len(next.Peers) == 0 && len(r.plan.Peers) == 0 {
+		r.plan = next
+		return nil
+	}
+	if err := r.speaker.Sync(ctx, next); err != nil {
+		return fmt.Errorf("BGP: %w", err)
+	}
+	r.plan = next
+	return nil
+}
+
+// want has the passwords read that the peers of s name.
+func (r *routes) want(s *snapshot.Snapshot) {
+	var keys []snapshot.SecretKey
+	for _, p := range s.BGPPeers {
+		if p.Secret != (snapshot.SecretKey{}) && !slices.Contains(keys, p.Secret) {
+			keys = append(keys, p.Secret)
+		}
+	}
+	r.mu.Lock()
+	same := slices.Equal(keys, r.wanted)
+	r.wanted = keys
+	r.mu.Unlock()
+	if !same {
+		r.secrets.Wake()
+	}
+}
+
+// describeBGP adds what is announced over BGP, and the sessions, to out.
+func describeBGP(out *v1alpha1.NodeStateStatus, plan bgp.Plan, sessions []speaker.Status) {
+	up := map[string]bool{}
+	for _, st := range sessions {
+		up[st.Name] = st.Established
+		out.Peers = append(out.Peers, peerState(st))
+	}
+	for _, r := range plan.Refused {
+		if r.Kind == "peer" {
+			out.Peers = append(out.Peers, v1alpha1.PeerState{Name: r.Name, State: "Refused", LastError: cut(r.Refusal.String(), 1024)})
+		}
+	}
+	slices.SortFunc(out.Peers, func(a, b v1alpha1.PeerState) int { return strings.Compare(a.Name, b.Name) })
+	over := map[string]bool{}
+	for _, v := range plan.Announce {
+		peers := 0
+		for _, name := range v.Peers {
+			if up[name] {
+				peers++
+			}
+		}
+		over[v.Addr.String()] = true
+		out.AnnouncesCount++
+		if len(out.Announces) < listed {
+			out.Announces = append(out.Announces, v1alpha1.AnnouncedAddress{Address: v.Addr.String(), Peers: int32(peers), Service: v.Services[0].String()})
+		}
+	}
+	refuseBGP(out, plan, over)
+}
+
+// refuseBGP puts BGP's reasons in the place of layer 2's, which has no say about
+// addresses that are announced over BGP.
+func refuseBGP(out *v1alpha1.NodeStateStatus, plan bgp.Plan, over map[string]bool) {
+	why := map[string]snapshot.Refusal{}
+	for _, r := range plan.Refused {
+		if r.Kind == "address" && !over[r.Name] {
+			why[r.Name] = r.Refusal
+		}
+	}
+	kept := out.Refused[:0]
+	for _, r := range out.Refused {
+		if r.Reason == string(announcer.NoCandidate) && over[r.Address] {
+			out.RefusedCount--
+			continue
+		}
+		if other, ok := why[r.Address]; ok {
+			r.Reason, r.Message = string(other.Reason), other.Message
+		}
+		kept = append(kept, r)
+	}
+	out.Refused = kept
+}
+
+func peerState(st speaker.Status) v1alpha1.PeerState {
+	out := v1alpha1.PeerState{
+		Name: st.Name, Address: st.Addr.String(), State: st.State, Since: &metav1.Time{Time: st.Since.Truncate(time.Second)},
+		LastError: cut(st.LastError, 1024), Prefixes: int32(st.Prefixes),
+	}
+	if st.BFD != nil {
+		out.BFD = st.BFD.State.String()
+	}
+	return out
+}
+
+// bgpMetrics tells of the sessions when it is asked.
+type bgpMetrics struct{ sessions func() []speaker.Status }
+
+func describeMetric(name, help string) *prometheus.Desc {
+	return prometheus.NewDesc("fairlead_bgp_"+name, help, []string{"peer"}, nil)
+}
+
+var (
+	descUp        = describeMetric("session_up", "1 while the session is established.")
+	descSince     = describeMetric("session_since_seconds", "When the session was established or lost.")
+	descFlaps     = describeMetric("session_flaps_total", "How often the session was lost.")
+	descPrefixes  = describeMetric("announced_prefixes", "Prefixes that are announced over the session.")
+	descUpdates   = describeMetric("updates_total", "UPDATE messages sent over the session and those before it.")
+	descBFD       = describeMetric("bfd_up", "1 while the BFD session is up.")
+	descDetection = describeMetric("bfd_detection_seconds", "After how long without a packet the path counts as down.")
+)
+
+// Describe implements prometheus.Collector.
+func (m *bgpMetrics) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{descUp, descSince, descFlaps, descPrefixes, descUpdates, descBFD, descDetection} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *bgpMetrics) Collect(out chan<- prometheus.Metric) {
+	for _, st := range m.sessions() {
+		gauge := func(d *prometheus.Desc, v float64) {
+			out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, st.Name)
+		}
+		counter := func(d *prometheus.Desc, v float64) {
+			out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, st.Name)
+		}
+		gauge(descUp, one(st.Established))
+		gauge(descSince, float64(st.Since.Unix()))
+		gauge(descPrefixes, float64(st.Prefixes))
+		counter(descFlaps, float64(st.Flaps))
+		counter(descUpdates, float64(st.Updates))
+		if st.BFD != nil {
+			gauge(descBFD, one(st.BFD.State.String() == "Up"))
+			gauge(descDetection, st.BFD.Detection.Seconds())
+		}
+	}
+}
+
+func one(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
