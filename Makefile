@@ -73,6 +73,10 @@ test-change-over: packages ## Change from kube-proxy to fairlead and back under 
 bench-arp-flood: packages ## Send 100,000 foreign ARP requests a second to an announcing node for 10 s (root)
 	@REQUIRE_ROOT=1 go test ./announcer/l2 -run '^TestFloodOfForeignARP$$' -count=1 -v -args -measure | grep -E '^(bench-|--- FAIL|FAIL)|_test.go'
 
+.PHONY: bench-failover
+bench-failover: packages ## Let nodes and agents fail in the lab and count what a client sees (root); RUNS="--runs=2" picks
+	@go run ./e2e/cmd/bench failover $(RUNS)
+
 .PHONY: packages
 packages: ## Install the Debian packages that build and tests need, if missing
 	@internal/tools/packages.sh $(NEEDS)
