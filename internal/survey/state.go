@@ -19,6 +19,7 @@ import (
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/nodeport"
+	"github.com/fairlead/fairlead/proxy"
 )
 
 // State makes the value of what was read.
@@ -102,7 +103,7 @@ func agent(n *v1alpha1.NodeState) cluster.Agent {
 	}
 	for _, a := range st.Announces {
 		if ip, ok := snapshot.ParseAddr(a.Address); ok {
-			out.Announces = append(out.Announces, cluster.Announced{Addr: ip, Link: a.Link, MAC: a.MAC, Leaving: a.Leaving})
+			out.Announces = append(out.Announces, cluster.Announced{Addr: ip, Link: a.Link, MAC: a.MAC, Leaving: a.Leaving, Peers: int(a.Peers)})
 		}
 	}
 	for _, r := range st.Refused {
@@ -112,6 +113,11 @@ func agent(n *v1alpha1.NodeState) cluster.Agent {
 	}
 	for _, u := range st.Silent {
 		out.Unheard = append(out.Unheard, cluster.Unheard{Node: u.Node, Verdict: u.Verdict, Quarantined: u.Quarantined})
+	}
+	for _, p := range st.Peers {
+		out.Sessions = append(out.Sessions, cluster.Session{
+			Peer: p.Name, Address: p.Address, State: p.State, Error: p.LastError, Prefixes: int(p.Prefixes), BFD: p.BFD,
+		})
 	}
 	for _, c := range st.Conditions {
 		out.Conditions[c.Type] = snapshot.Condition{Status: string(c.Status), Reason: c.Reason, Message: c.Message}
@@ -165,6 +171,10 @@ func flags(s *cluster.State, p *corev1.Pod) {
 			s.Allocation.DefaultClass = value != "false"
 		case "--external-ips":
 			s.Forwarding.ExternalIPs = value != "false"
+		case "--detect-local":
+			if l, err := proxy.ParseLocal(value); err == nil {
+				s.Forwarding.Local = l
+			}
 		case "--service-cidrs":
 			s.Forwarding.ServiceCIDRs = nil
 			for _, text := range strings.Split(value, ",") {
