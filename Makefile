@@ -74,8 +74,8 @@ bench-arp-flood: packages ## Send 100,000 foreign ARP requests a second to an an
 	@REQUIRE_ROOT=1 go test ./announcer/l2 -run '^TestFloodOfForeignARP$$' -count=1 -v -args -measure | grep -E '^(bench-|--- FAIL|FAIL)|_test.go'
 
 .PHONY: bench-failover
-bench-failover: packages ## Let nodes and agents fail in the lab and count what a client sees (root); RUNS="--runs=2" picks
-	@go run ./e2e/cmd/bench failover $(RUNS)
+bench-failover: packages ## Let nodes and agents fail in the lab and count what a client sees (root); POWER_LOSSES=4 RUNS=2 ONLY=kill,drain for less
+	@go run ./e2e/cmd/bench failover $(if $(POWER_LOSSES),--power-losses=$(POWER_LOSSES)) $(if $(RUNS),--runs=$(RUNS)) $(if $(ONLY),--only=$(ONLY))
 
 .PHONY: packages
 packages: ## Install the Debian packages that build and tests need, if missing
