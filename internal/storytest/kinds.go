@@ -59,6 +59,9 @@ func announcement(s *snapshot.Snapshot, name string, a *attrs) {
 			Selector: &snapshot.Selector{MatchLabels: map[string]string{k: v}}, Weight: each(a, []string{weight}, strconv.Atoi)[0],
 		})
 	}
+	if a.flag("bgp") {
+		out.BGP = wayOverBGP(a)
+	}
 	s.Announcements = append(s.Announcements, out)
 }
 

@@ -21,6 +21,9 @@ import (
 //	pool NAME RANGES [labels=K=V]
 //	address A [holder=NS/NAME[:UID],...] [pool=P] [conflict=MAC] [deleting]
 //	announcement NAME [pool=K=V] [service=K=V] [node=K=V] [prefer=K=V:N+K=V:N] [interfaces=A,B] [bgp]
+//	                  [peers=A,B] [localpref=N] [communities=C,C] [large=C,C] [length=N] [length6=N]
+//	bgppeer NAME ADDR as=PEER/LOCAL [port=N] [node=K=V] [hold=T] [keepalive=T] [secret=S] [source=A] [multihop=TTL] [restart=T]
+//	             [bfd=TX/RXxMULT] [age=T]
 //	servicecidr NAME CIDRS
 //	service NS/NAME [ip=A,B] [ports=[NAME:]PROTO/PORT[/NODEPORT],...] [type=T] [external=Local] [internal=Local]
 //	                [affinity=3h] [ranges=CIDRS] [externalips=A,B] [status=A,B@Proxy] [labels=K=V] [uid=U] [headless]
@@ -61,6 +64,7 @@ var kinds = []kind{
 	{"pool", "ranges", pool},
 	{"address", "", address},
 	{"announcement", "", announcement},
+	{"bgppeer", "addr", bgpPeer},
 	{"servicecidr", "cidrs", serviceCIDR},
 	{"service", "", service},
 	{"endpoint", "addr", endpoint},

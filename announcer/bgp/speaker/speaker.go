@@ -44,16 +44,16 @@ type Speaker struct {
 	bfd     *udp.Speaker
 	downs   chan netip.Addr // whose BFD session broke
 
-	mu         sync.Mutex
-	restarting bool // the first sessions of this process
-	sessions   map[string]*session
-	idle       []*engine
+	mu       sync.Mutex
+	opened   map[string]bool // peers with which this process has begun
+	sessions map[string]*session
+	idle     []*engine
 }
 
 // New makes a Speaker without sessions. changed is called after every change of
 // what Status returns that matters, and must not block.
 func New(log *slog.Logger, changed func()) *Speaker {
-	s := &Speaker{log: log, changed: changed, sessions: map[string]*session{}, downs: make(chan netip.Addr, 64), restarting: true}
+	s := &Speaker{log: log, changed: changed, sessions: map[string]*session{}, downs: make(chan netip.Addr, 64), opened: map[string]bool{}}
 	s.bfd = udp.New(log, s.bfdChanged)
 	return s
 }
@@ -150,9 +150,6 @@ func (s *Speaker) Sync(ctx context.Context, plan bgp.Plan) error {
 			errs = append(errs, fmt.Errorf("peer %s: %w", p.Name, err))
 		}
 	}
-	if len(plan.Peers) > 0 {
-		s.restarting = false
-	}
 	s.bfd.Sync(watched(plan))
 	return errors.Join(errs...)
 }
@@ -182,11 +179,11 @@ func (s *Speaker) hold(ctx context.Context, p bgp.Peer, routerID netip.Addr) err
 		if err := one.announce(ctx, p.Paths); err != nil {
 			return err
 		}
-		if err := one.open(ctx, s.restarting); err != nil {
+		if err := one.open(ctx, !s.opened[p.Name]); err != nil {
 			one.stop()
 			return err
 		}
-		s.sessions[p.Name] = one
+		s.sessions[p.Name], s.opened[p.Name] = one, true
 		return nil
 	}
 	one.peer.BFD = p.BFD
