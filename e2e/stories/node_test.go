@@ -13,6 +13,7 @@ import (
 
 	"github.com/fairlead/fairlead/e2e/demo"
 	"github.com/fairlead/fairlead/e2e/lab"
+	"github.com/fairlead/fairlead/e2e/probe"
 )
 
 // takeOver bounds how long the others take to miss a node and to replace it.
@@ -40,40 +41,101 @@ func powerOnAtTheEnd(t *testing.T, node string) {
 	})
 }
 
-// A node loses power: others take its addresses over, within a bound, and give
-// them back when it returns.
+// A node loses power: others take its addresses over in an instant, connections no
+// longer go to its pods, and the addresses come back when it has been healthy for a
+// minute, without a failure.
 func TestNodeWithoutPowerOthersTakeItsAddressesAndGiveThemBack(t *testing.T) {
 	l := cluster(t)
 	s := web(t)
 	vip := s.ExternalIPs[0]
 	node := announcer(t, vip)
-	all, err := l.StartProbe(t.Context(), lab.Client, demo.URL(vip, 80), "-c=2", "-i=100ms", "-timeout=1s")
-	if err != nil {
-		t.Fatal(err)
-	}
+	settledElsewhere(t, node)
+	lost := everyPath(t, s)
 	powerOnAtTheEnd(t, node)
 	powerOff(t, node)
-	began := time.Now()
+	time.Sleep(3 * time.Second) // that long requests are watched
+	for i, r := range lost() {
+		t.Logf("%s: of %d requests %d failed %v, the longest time without an answer was %.0f ms", r.Target, r.Requests, r.Failures, r.Reasons, r.Gap)
+		if limit := 5000.0; r.Gap > limit { // a noisy machine; make bench-failover holds it to 1 s
+			t.Errorf("path %d: no answer for %.0f ms", i, r.Gap)
+		}
+	}
 	for _, ip := range s.ExternalIPs {
-		eventually(t, takeOver, ip+" at another node", func(ctx context.Context) error {
+		eventually(t, settled, ip+" at another node", func(ctx context.Context) error {
 			return servedBy(ctx, ip, func(at string) bool { return at != node })
 		})
 	}
-	t.Logf("the addresses are at other nodes, and every request is answered, after %s", time.Since(began).Round(time.Second))
-	r, err := all.Stop()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("of %d requests meanwhile %d failed %v, the longest time without an answer was %.0f s", r.Requests, r.Failures, r.Reasons, r.Gap/1000)
-	began = time.Now()
+	quarantined(t, node)
 	if err := l.StartNode(t.Context(), node); err != nil {
 		t.Fatal(err)
 	}
+	for _, ip := range s.ExternalIPs {
+		answersTo(t, lab.Client, demo.URL(ip, 80), 6)
+	}
+	back := everyPath(t, s)
+	began := time.Now()
 	eventually(t, takeOver, vip+" back at "+node, func(ctx context.Context) error {
 		return servedBy(ctx, vip, func(at string) bool { return at == node })
 	})
 	t.Logf("%s is back at %s after %s", vip, node, time.Since(began).Round(time.Second))
+	for _, r := range back() {
+		wantAll(t, r, 6)
+	}
 	settle(t, s)
+}
+
+// settledElsewhere waits until another node than this one may be elected.
+func settledElsewhere(t *testing.T, node string) {
+	t.Helper()
+	eventually(t, settled, "a second candidate", func(ctx context.Context) error {
+		n, err := metric(ctx, node, "fairlead_member_candidates")
+		if err == nil && n < 2 {
+			err = fmt.Errorf("%v nodes may be elected", n)
+		}
+		return err
+	})
+}
+
+// everyPath requests both addresses at a pace until it is called.
+func everyPath(t *testing.T, s demo.Service) func() []probe.Report {
+	t.Helper()
+	var probers []*lab.Prober
+	for _, ip := range s.ExternalIPs {
+		p, err := cluster(t).StartProbe(t.Context(), lab.Client, demo.URL(ip, 80), "-every=20ms", "-timeout=1s")
+		if err != nil {
+			t.Fatal(err)
+		}
+		probers = append(probers, p)
+	}
+	return func() (out []probe.Report) {
+		t.Helper()
+		for _, p := range probers {
+			r, err := p.Stop()
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, r)
+		}
+		return out
+	}
+}
+
+// quarantined waits until every other node says that the endpoints of node take no
+// connection.
+func quarantined(t *testing.T, node string) {
+	t.Helper()
+	for _, other := range cluster(t).Nodes() {
+		if other == node {
+			continue
+		}
+		eventually(t, settled, "quarantine at "+other, func(context.Context) error {
+			got := kubectl(t, "get", "nodestate", other, "-o", "jsonpath={.status.silent}")
+			if !strings.Contains(got, node) || !strings.Contains(got, `"quarantined":true`) {
+				return fmt.Errorf("it says %q", got)
+			}
+			return nil
+		})
+	}
 }
 
 // servedBy objects unless every request to ip is answered and the node that
@@ -93,9 +155,9 @@ func servedBy(ctx context.Context, ip string, right func(node string) bool) erro
 	return err
 }
 
-// A whole node restarts while no API server answers. Kubernetes starts no pod
-// there, the agent's neither. Started by hand, the agent forwards and announces
-// from what was saved before the power went.
+// A whole node restarts while no API server answers. Others take its addresses.
+// Kubernetes starts no pod there, the agent's neither. Started by hand, the agent
+// forwards from what was saved before the power went, and speaks with the others.
 func TestNodeRestartedWithoutAPIServerForwardsWhatItsAgentSaved(t *testing.T) {
 	l := cluster(t)
 	s := web(t)
@@ -131,8 +193,9 @@ func TestNodeRestartedWithoutAPIServerForwardsWhatItsAgentSaved(t *testing.T) {
 	if strings.Contains(string(tasks), "RUNNING") {
 		t.Errorf("a kubelet without API server started pods:\n%s", tasks)
 	}
-	if r := hostAsks(t, lab.Client, demo.URL(vip, 80), "-n=4", "-c=4", "-timeout=1s"); r.Failures != r.Requests {
-		t.Errorf("%s is served though its node runs no agent: %+v", vip, r)
+	answersTo(t, lab.Client, demo.URL(vip, 80), 6)
+	if at := announcer(t, vip); at == node {
+		t.Errorf("%s is at %s, which runs no agent", vip, at)
 	}
 
 	said := timesSaid(t, node)
@@ -144,8 +207,8 @@ func TestNodeRestartedWithoutAPIServerForwardsWhatItsAgentSaved(t *testing.T) {
 		wantAll(t, hostAsks(t, lab.Client, target, "-n=200"), 6)
 		wantAll(t, hostAsks(t, lab.Ext, target, "-n=200"), 6)
 	}
-	if at := announcer(t, vip); at != node {
-		t.Errorf("%s is at %s, want %s", vip, at, node)
+	if n := metricNow(t, other, `fairlead_members{verdict="alive"}`); int(n) != len(l.Nodes()) {
+		t.Errorf("%s hears %v agents", other, n)
 	}
 	if now := timesSaid(t, node); now != said+1 {
 		t.Errorf("the agent's log says %d times %q, %d before", now, fromSaved, said)
