@@ -156,6 +156,14 @@ func bar(u status.PoolUse) string {
 	return "[" + strings.Repeat("#", n) + strings.Repeat(".", barWidth-n) + "]"
 }
 
+// some lists names: the first three, unless all are asked for.
+func some(names []string, all bool) string {
+	if n := len(names) - 3; n > 0 && !all {
+		names = append(names[:3:3], cluster.Count(n, "other"))
+	}
+	return strings.Join(names, ", ")
+}
+
 func (s screen) vips(r status.Report, wide bool) {
 	s.line("\n%s", s.paint(bold, "ADDRESSES"))
 	if len(r.VIPs) == 0 {
@@ -164,17 +172,13 @@ func (s screen) vips(r status.Report, wide bool) {
 	}
 	var rows []row
 	for _, v := range r.VIPs {
-		by := strings.Join(v.Announcers, ", ")
+		by := some(v.Announcers, wide)
 		if by == "" {
 			by = "nobody: " + v.Silent
 		}
-		services := v.Services
-		if len(services) > 3 && !wide {
-			services = append(services[:3:3], cluster.Count(len(v.Services)-3, "other"))
-		}
-		cells := []string{v.Address, strings.Join(services, ", "), by}
+		cells := []string{v.Address, some(v.Services, wide), by}
 		if wide {
-			cells = []string{v.Address, v.Pool, strings.Join(services, ", "), by, v.MAC}
+			cells = []string{v.Address, v.Pool, some(v.Services, wide), by, v.MAC}
 		}
 		rows = append(rows, row{s.good(len(v.Announcers) > 0), cells})
 	}

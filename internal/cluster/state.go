@@ -68,17 +68,32 @@ type Agent struct {
 	Announces  []Announced
 	Refused    []Refused
 	Unheard    []Unheard // the other agents that it does not hear
+	Sessions   []Session // with BGP peers, by name
 	Conditions map[string]snapshot.Condition
 }
 
 // Announced is one address that an agent announces. Link is "" for BGP.
 type Announced struct {
-	Addr netip.Addr
-	Link string
-	MAC  string
+	Addr  netip.Addr
+	Link  string
+	MAC   string
+	Peers int // BGP sessions over which it is announced
 	// Leaving: another node announces it already, and this one hands it over.
 	Leaving bool
 }
+
+// Session is a node's BGP session with one peer.
+type Session struct {
+	Peer     string
+	Address  string
+	State    string // RFC 4271 section 8.2.2, or Refused
+	Error    string // why it is not established
+	Prefixes int
+	BFD      string // "" if it is not asked for
+}
+
+// Established tells whether routes are exchanged.
+func (s Session) Established() bool { return s.State == "Established" }
 
 // Unheard is one agent's verdict on another that it does not hear.
 type Unheard struct {
@@ -244,6 +259,39 @@ func (s *State) LookAt(node string) string {
 		}
 	}
 	return "on the node, as root: fairlead doctor --node"
+}
+
+// ByBGP tells whether an Announcement over BGP selects the pool of addr.
+func (s *State) ByBGP(addr netip.Addr) bool {
+	i := slices.IndexFunc(s.Addresses, func(a *snapshot.Address) bool { return a.Addr == addr })
+	if i < 0 {
+		return false
+	}
+	var labels map[string]string
+	if p := s.Pool(s.Addresses[i].Pool); p != nil {
+		labels = p.Labels
+	}
+	return slices.ContainsFunc(s.Announcements, func(a *snapshot.Announcement) bool { return a.BGP != nil && a.PoolSelector.Matches(labels) })
+}
+
+// SessionsWith returns every node's session with a peer, and how many are
+// established.
+func (s *State) SessionsWith(peer string) (all []Session, established int) {
+	for i := range s.Agents {
+		if s.Silent(&s.Agents[i]) {
+			continue
+		}
+		for _, v := range s.Agents[i].Sessions {
+			if v.Peer != peer {
+				continue
+			}
+			all = append(all, v)
+			if v.Established() {
+				established++
+			}
+		}
+	}
+	return all, established
 }
 
 // PodsOf returns the pods of one component.

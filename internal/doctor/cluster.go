@@ -201,6 +201,18 @@ func beside(s *cluster.State) (out []Finding) {
 }
 
 func peers(s *cluster.State) (out []Finding) {
+	for i := range s.Agents {
+		a := &s.Agents[i]
+		if s.Silent(a) {
+			continue // which was said
+		}
+		for _, v := range a.Sessions {
+			if !v.Established() {
+				out = append(out, find(PeerDown, Object{Resource: "bgppeer.fairlead.io", Name: v.Peer}, "kubectl describe bgppeer "+v.Peer+"; see that the router accepts the session from the node's address",
+					"node %s has no session with BGP peer %s (%s): %s: %s", a.Node, v.Peer, v.Address, v.State, cmp.Or(v.Error, "it did not say why")))
+			}
+		}
+	}
 	for _, p := range s.Peers {
 		if p.Ready.Status == "False" {
 			out = append(out, find(PeerDown, Object{Resource: "bgppeer.fairlead.io", Name: p.Name}, "kubectl describe bgppeer "+p.Name+"; see that the router accepts the session from the nodes' addresses",

@@ -127,7 +127,12 @@ func (e *explaining) nodes(a netip.Addr) {
 		step.Details = append(step.Details, d)
 	}
 	step.Text = fmt.Sprintf("%d of %s may announce it", fit, cluster.Count(len(verdicts), "node"))
-	if fit == 0 {
+	if e.ByBGP(a) {
+		step.Mark, step.Text = Note, step.Text+" by ARP or NDP; an Announcement sends it over BGP"
+		if fit == 0 {
+			step.Details = nil
+		}
+	} else if fit == 0 {
 		step.Mark = Failed
 		step.Next = "see to it that one node may: " + e.unfitRemedy(verdicts)
 	}
@@ -166,7 +171,7 @@ func (e *explaining) announced(a netip.Addr) {
 	var says []string
 	nodes := map[string]bool{}
 	for _, s := range by {
-		on := "by BGP"
+		on := "by BGP to " + cluster.Count(s.Peers, "peer")
 		if s.Link != "" {
 			on = "on " + s.Link
 		}

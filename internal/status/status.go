@@ -3,9 +3,9 @@
 package status
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/fairlead/fairlead/allocator"
@@ -110,11 +110,14 @@ func Of(s *cluster.State) Report {
 		})
 	}
 	for _, p := range s.Peers {
-		state := p.Ready.Reason
-		if p.Ready.Status == "" {
-			state = "not told"
+		state, good := p.Ready.Reason, p.Ready.Status == "True"
+		if all, up := s.SessionsWith(p.Name); len(all) > 0 {
+			state, good = fmt.Sprintf("established on %d of %s", up, cluster.Count(len(all), "node")), up == len(all)
 		}
-		r.Peers = append(r.Peers, Peer{p.Name, p.Address, p.ASN, state, p.Ready.Status == "True"})
+		if state == "" {
+			state = "no node says anything of it"
+		}
+		r.Peers = append(r.Peers, Peer{p.Name, p.Address, p.ASN, state, good})
 	}
 	return r
 }
@@ -142,6 +145,14 @@ func pools(s *cluster.State) (out []Pool) {
 	return out
 }
 
+// over says how an address is announced.
+func over(a cluster.Announced) string {
+	if a.Link == "" {
+		return " by BGP"
+	}
+	return " on " + a.Link
+}
+
 func vips(s *cluster.State) (out []VIP) {
 	silent := map[netip.Addr]announcer.Refused{}
 	for _, r := range s.Owners() {
@@ -153,7 +164,7 @@ func vips(s *cluster.State) (out []VIP) {
 			v.Services = append(v.Services, h.Ref.String())
 		}
 		for _, by := range s.Announcers(a.Addr) {
-			v.Announcers, v.MAC = append(v.Announcers, strings.TrimSuffix(by.Node+" on "+by.Link, " on ")), by.MAC
+			v.Announcers, v.MAC = append(v.Announcers, by.Node+over(by.Announced)), by.MAC
 		}
 		if why, ok := silent[a.Addr]; ok && len(v.Announcers) == 0 {
 			v.Silent = why.String()
