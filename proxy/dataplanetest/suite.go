@@ -181,7 +181,7 @@ func testProbe(t *testing.T, newDataplane func(*testing.T) proxy.Dataplane) {
 func testRandom(t *testing.T, newDataplane func(*testing.T) proxy.Dataplane) {
 	r := rand.New(rand.NewPCG(2, 2))
 	d := newDataplane(t)
-	for i := range 40 {
+	for i := range 25 {
 		table := Random(r)
 		mustSync(t, d, table)
 		holds(t, d, table)
@@ -200,7 +200,7 @@ func testFaults(t *testing.T, newDataplane func(*testing.T) proxy.Dataplane) {
 	d := &Faulty{Dataplane: inner, Rand: r}
 	var last *proxy.Table
 	failed := 0
-	for range 60 {
+	for range 30 {
 		table := Random(r)
 		if _, err := d.Sync(t.Context(), table); err != nil {
 			failed++
