@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/announcer"
@@ -41,16 +42,21 @@ func clearedStatus(old *corev1.Service) (svc *corev1.Service, changed bool) {
 	return svc, !equality.Semantic.DeepEqual(old.Status, svc.Status)
 }
 
-// tell lists the Events of a status change: those of the assignment, and one of a
-// conflict on the network.
+// tell lists the Events of a status change: those of the assignment, and who
+// announces it from now on, or that nobody does any more.
 func tell(old, now *corev1.Service, o allocator.Outcome) []news {
 	out := tellAssignment(old, now, o)
 	c := meta.FindStatusCondition(now.Status.Conditions, v1alpha1.ConditionAnnounced)
-	if c == nil || c.Reason != string(announcer.AddressConflict) {
-		return out
-	}
 	was := meta.FindStatusCondition(old.Status.Conditions, v1alpha1.ConditionAnnounced)
-	if was == nil || was.Reason != c.Reason || was.Status != c.Status {
+	switch {
+	case c == nil, was != nil && was.Status == c.Status && was.Reason == c.Reason && was.Message == c.Message:
+	case c.Reason == string(announcer.AddressConflict):
+		if was == nil || was.Reason != c.Reason || was.Status != c.Status {
+			out = append(out, news{corev1.EventTypeWarning, c.Reason, c.Message})
+		}
+	case c.Status == metav1.ConditionTrue:
+		out = append(out, news{corev1.EventTypeNormal, c.Reason, c.Message})
+	case was != nil && was.Status == metav1.ConditionTrue:
 		out = append(out, news{corev1.EventTypeWarning, c.Reason, c.Message})
 	}
 	return out

@@ -3,6 +3,7 @@ package controller
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -31,7 +32,7 @@ func TestWantStatus(t *testing.T) {
 	}
 
 	svc, changed, events := wantStatus(fresh, given, loud)
-	if !changed || !slices.Equal(reasons(events), []string{"Normal EnsuredLoadBalancer"}) {
+	if !changed || !slices.Equal(reasons(events), []string{"Normal EnsuredLoadBalancer", "Normal Announced"}) {
 		t.Errorf("first address: changed=%v events=%v", changed, events)
 	}
 	in := svc.Status.LoadBalancer.Ingress
@@ -43,6 +44,14 @@ func TestWantStatus(t *testing.T) {
 	}
 	if _, changed, events = wantStatus(svc, given, loud); changed || events != nil {
 		t.Errorf("the same again: changed=%v events=%v", changed, events)
+	}
+
+	moved, changed, events := wantStatus(svc, given, snapshot.Condition{Status: "True", Reason: "Announced", Message: "by n2"})
+	if !changed || !slices.Equal(reasons(events), []string{"Normal Announced"}) || !strings.HasPrefix(events[0].message, "by n2 since ") {
+		t.Errorf("another owner: changed=%v events=%v", changed, events)
+	}
+	if _, _, events = wantStatus(moved, given, snapshot.Condition{Status: "False", Reason: "NotAnnounced", Message: "no node"}); !slices.Equal(reasons(events), []string{"Warning NotAnnounced"}) {
+		t.Errorf("nobody any more: events=%v", events)
 	}
 
 	foreign := snapshot.Condition{Status: "False", Reason: "AddressConflict", Message: "no node announces 192.0.2.1: 02:00:00:00:00:99 has it"}

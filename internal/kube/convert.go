@@ -10,6 +10,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
@@ -79,7 +80,17 @@ func toNodeState(n *v1alpha1.NodeState) *snapshot.NodeState {
 	}
 	for _, a := range n.Status.Announces {
 		if ip, ok := snapshot.ParseAddr(a.Address); ok {
-			out.Announces = append(out.Announces, snapshot.Announced{Addr: ip, Link: a.Link, MAC: a.MAC, Peers: int(a.Peers)})
+			out.Announces = append(out.Announces, snapshot.Announced{Addr: ip, Link: a.Link, MAC: a.MAC, Peers: int(a.Peers), Leaving: a.Leaving})
+		}
+	}
+	for _, m := range n.Status.Silent {
+		if m.Verdict == announcer.NodeGone.String() {
+			out.Gone = append(out.Gone, m.Node)
+		}
+	}
+	for _, r := range n.Status.Refused {
+		if ip, ok := snapshot.ParseAddr(r.Address); ok && r.Reason != string(announcer.NotOwner) {
+			out.Refused = append(out.Refused, snapshot.Unannounced{Addr: ip, Refusal: snapshot.Refusal{Reason: snapshot.Reason(r.Reason), Message: r.Message}})
 		}
 	}
 	for _, f := range n.Status.Findings {

@@ -2,6 +2,7 @@ package record
 
 import (
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -43,10 +44,26 @@ func outside(o allocator.Outcome) *snapshot.Refusal {
 func SetConditions(svc *corev1.Service, o allocator.Outcome, announced snapshot.Condition) {
 	set(svc, v1alpha1.ConditionAddressAssigned, Assigned(o))
 	if len(o.Addrs) > 0 {
+		announced.Message = since(meta.FindStatusCondition(svc.Status.Conditions, v1alpha1.ConditionAnnounced), announced, time.Now())
 		set(svc, v1alpha1.ConditionAnnounced, announced)
 	} else {
 		meta.RemoveStatusCondition(&svc.Status.Conditions, v1alpha1.ConditionAnnounced)
 	}
+}
+
+// since returns c's message with the time since when it has been what it is: the
+// owner of an address changes without a change of the condition's status.
+func since(was *metav1.Condition, c snapshot.Condition, now time.Time) string {
+	const word = " since "
+	if c.Status != string(metav1.ConditionTrue) {
+		return c.Message
+	}
+	if was != nil {
+		if i := strings.LastIndex(was.Message, word); i >= 0 && was.Message[:i] == c.Message {
+			return was.Message
+		}
+	}
+	return c.Message + word + now.UTC().Format(time.RFC3339)
 }
 
 // ClearConditions takes our conditions from svc.

@@ -24,14 +24,21 @@ type Network struct {
 	by       map[netip.Addr][]string // who announces it
 	conflict map[netip.Addr]string   // the foreign host that has it
 	claimant map[netip.Addr]string   // the foreign host that claims it while it is announced
+	refused  map[netip.Addr]string   // why nobody announces it
 }
 
 // NetworkOf reads the NodeStates, in the order of their names, and the records.
 func NetworkOf(s *snapshot.Snapshot) *Network {
-	n := &Network{by: map[netip.Addr][]string{}, conflict: map[netip.Addr]string{}, claimant: map[netip.Addr]string{}}
+	n := &Network{by: map[netip.Addr][]string{}, conflict: map[netip.Addr]string{}, claimant: map[netip.Addr]string{}, refused: map[netip.Addr]string{}}
 	type count struct{ nodes, peers int }
-	over := map[netip.Addr]count{} // BGP
+	over := map[netip.Addr]count{}                    // BGP
+	gone, stale := lost(s), map[netip.Addr][]string{} // of nodes that are lost, or hand over
 	for _, st := range s.NodeStates {
+		for _, r := range st.Refused {
+			if n.refused[r.Addr] == "" {
+				n.refused[r.Addr] = r.Message
+			}
+		}
 		for _, a := range st.Announces {
 			if a.Link == "" {
 				if a.Peers > 0 {
@@ -39,7 +46,16 @@ func NetworkOf(s *snapshot.Snapshot) *Network {
 				}
 				continue
 			}
-			n.by[a.Addr] = append(n.by[a.Addr], fmt.Sprintf("%s by %s on %s (%s)", a.Addr, st.Node, a.Link, a.MAC))
+			to := n.by
+			if a.Leaving || gone[st.Node] {
+				to = stale
+			}
+			to[a.Addr] = append(to[a.Addr], fmt.Sprintf("%s by %s on %s (%s)", a.Addr, st.Node, a.Link, a.MAC))
+		}
+	}
+	for addr, texts := range stale {
+		if len(n.by[addr]) == 0 {
+			n.by[addr] = texts // until others say that they have it
 		}
 	}
 	for addr, c := range over {
@@ -56,6 +72,21 @@ func NetworkOf(s *snapshot.Snapshot) *Network {
 		}
 	}
 	return n
+}
+
+// lost returns the nodes that most of the others hold for lost: what they last
+// said of themselves is history. (A node that is cut off says so of the others.)
+func lost(s *snapshot.Snapshot) map[string]bool {
+	votes, out := map[string]int{}, map[string]bool{}
+	for _, st := range s.NodeStates {
+		for _, node := range st.Gone {
+			votes[node]++
+		}
+	}
+	for node, n := range votes {
+		out[node] = 2*n > len(s.NodeStates)-1
+	}
+	return out
 }
 
 // findings merges what the nodes found of the present assignments: the last
@@ -96,6 +127,8 @@ func (n *Network) Announced(addrs []netip.Addr) snapshot.Condition {
 		case n.conflict[addr] != "":
 			foreign = append(foreign, fmt.Sprintf("no node announces %s: %s has it, which is no node of this cluster", addr, n.conflict[addr]))
 			silent = append(silent, "")
+		case n.refused[addr] != "":
+			silent = append(silent, fmt.Sprintf("%s (%s)", addr, n.refused[addr]))
 		default:
 			silent = append(silent, addr.String())
 		}

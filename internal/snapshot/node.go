@@ -35,6 +35,10 @@ type NodeState struct {
 	Draining bool // wants to hand over its VIPs
 	// Announces lists the VIPs that this node holds now.
 	Announces []Announced
+	// Gone lists the nodes that it holds for lost, sorted.
+	Gone []string
+	// Refused lists the VIPs that no node announces as far as it knows, and why.
+	Refused []Unannounced
 	// Findings lists what it learnt of addresses on the network, sorted.
 	Findings []Finding
 	// Problems lists what of single Services this node could not do, sorted.
@@ -58,12 +62,20 @@ type Finding struct {
 	Claimant string    // MAC of a foreign host that claims it while the node announces it
 }
 
+// Unannounced is one VIP that is not announced, and why.
+type Unannounced struct {
+	Addr netip.Addr
+	Refusal
+}
+
 // Announced is one VIP on one link of a node.
 type Announced struct {
 	Addr  netip.Addr
 	Link  string // "": over BGP
 	MAC   string
 	Peers int // sessions over which it is announced
+	// Leaving tells that it is being handed over.
+	Leaving bool
 }
 
 // Link is a network link of a node that could carry a VIP: up, with carrier,
