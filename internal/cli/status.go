@@ -52,7 +52,7 @@ func (s screen) status(r status.Report, wide bool) {
 		s.table([]string{"NAME", "ADDRESS", "ASN", "STATE"}, rows)
 	}
 	s.line("\n%s", s.paint(bold, "PROBLEMS"))
-	s.findings(r.Findings)
+	s.fewFindings(r.Findings, wide)
 	s.line("%s", doctor.Summary(r.Findings))
 }
 
@@ -171,7 +171,11 @@ func (s screen) vips(r status.Report, wide bool) {
 		return
 	}
 	var rows []row
-	for _, v := range r.VIPs {
+	shown := r.VIPs
+	if len(shown) > mostVIPs && !wide {
+		shown = shown[:mostVIPs]
+	}
+	for _, v := range shown {
 		by := some(v.Announcers, wide)
 		if by == "" {
 			by = "nobody: " + v.Silent
@@ -187,4 +191,33 @@ func (s screen) vips(r status.Report, wide bool) {
 		head = []string{"ADDRESS", "POOL", "SERVICES", "ANNOUNCED BY", "MAC"}
 	}
 	s.table(head, rows)
+	if n := len(r.VIPs) - len(shown); n > 0 {
+		s.line("  and %d more: -o wide shows all", n)
+	}
+}
+
+// What one screen holds without -o wide: addresses, those that nobody announces
+// first, and findings of one code.
+const (
+	mostVIPs   = 20
+	mostOfCode = 5
+)
+
+// fewFindings prints the first findings of each code, and counts the rest.
+func (s screen) fewFindings(all []doctor.Finding, wide bool) {
+	if wide {
+		s.findings(all)
+		return
+	}
+	for len(all) > 0 {
+		n := 1
+		for n < len(all) && all[n].Code == all[0].Code {
+			n++
+		}
+		s.findings(all[:min(n, mostOfCode)])
+		if n > mostOfCode {
+			s.line("          and %d more of %s: fairlead doctor shows all", n-mostOfCode, all[0].Code)
+		}
+		all = all[n:]
+	}
 }
