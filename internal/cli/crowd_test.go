@@ -23,7 +23,7 @@ spec: {address: 192.0.2.%d, pool: lan, holders: [{namespace: shop, name: s%d, ui
 `, i, i, i+1, i+1, i+129, i, i+129, i, i)+"")
 	}
 	out := w.run(t, "status")
-	if n := strings.Count(out, "\n"); n > 50 {
+	if n := strings.Count(out, "\n"); n > 60 {
 		t.Errorf("%d lines:\n%s", n, out)
 	}
 	for _, want := range []string{"more: -o wide shows all", "more of FL0210: fairlead doctor shows all"} {
