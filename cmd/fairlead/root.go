@@ -36,7 +36,7 @@ and "fairlead agent"; the other commands are for people.`,
 		cmd.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: "kubectl fairlead"}
 	}
 	cmd.AddCommand(cli.Commands(version)...)
-	cmd.AddCommand(controllerCommand(), ccmCommand(), agentCommand(), renderCommand(), importCommand(), cleanupCommand(), versionCommand())
+	cmd.AddCommand(controllerCommand(), ccmCommand(), agentCommand(), bgpSessionCommand(), renderCommand(), importCommand(), cleanupCommand(), versionCommand())
 	return cmd
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -45,7 +46,7 @@ type routes struct {
 
 func newRoutes(cfg Config, wake, report func()) *routes {
 	r := &routes{
-		cfg: cfg, wake: wake, speaker: speaker.New(cfg.Log, report), secrets: reconcile.New("BGP passwords", cfg.Log),
+		cfg: cfg, wake: wake, speaker: speaker.New(cfg.Log, report, sessionProcess), secrets: reconcile.New("BGP passwords", cfg.Log),
 		passwords: map[snapshot.SecretKey]string{},
 	}
 	r.secrets.Resync = passwordsEvery
@@ -54,6 +55,12 @@ func newRoutes(cfg Config, wake, report func()) *routes {
 	}
 	return r
 }
+
+// SessionCommand is the name of the command that holds one BGP session.
+const SessionCommand = "bgp-session"
+
+// sessionProcess is this program, as the process of one session.
+func sessionProcess() *exec.Cmd { return exec.Command("/proc/self/exe", SessionCommand) }
 
 // Run reads passwords and watches the paths to the peers until ctx ends. The
 // sessions are left to end with the process, without a NOTIFICATION: a stop is a

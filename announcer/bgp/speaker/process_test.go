@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/announcer/bgp"
+	"github.com/fairlead/fairlead/announcer/bgp/gobgp"
 	"github.com/fairlead/fairlead/announcer/bgp/speaker"
 	"github.com/fairlead/fairlead/internal/nstest"
 	"github.com/fairlead/fairlead/internal/routertest"
@@ -26,7 +27,16 @@ import (
 // start in a namespace and to kill.
 const speaking = "SPEAKER_PROCESS"
 
+// session makes it, as its first argument, the process of one session.
+const session = "session"
+
 func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == session {
+		if err := gobgp.Serve(context.Background(), os.Stdin, os.Stdout, slog.New(slog.NewTextHandler(os.Stderr, nil))); err != nil {
+			os.Exit(1)
+		}
+		return
+	}
 	if os.Getenv(speaking) != "" {
 		speak()
 		return
@@ -49,7 +59,7 @@ type report struct {
 func speak() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	s := speaker.New(slog.New(slog.NewTextHandler(os.Stderr, nil)), func() {})
+	s := speaker.New(slog.New(slog.NewTextHandler(os.Stderr, nil)), func() {}, func() *exec.Cmd { return exec.Command("/proc/self/exe", session) })
 	done := make(chan struct{})
 	go func() { _ = s.Run(ctx); close(done) }()
 	go func() {

@@ -77,9 +77,14 @@ func TestRoutes(t *testing.T) {
 				got := routes(t, routerSpace)
 				return strings.Count(got, "via "+node4) == 2 && strings.Count(got, "via "+node6) == 2
 			})
+			within(t, "what was sent is counted", func() bool {
+				st := p.status()
+				return st[0].Updates >= 2 && st[1].Updates >= 2 && st[0].Prefixes == 2 && st[1].Prefixes == 2
+			})
 			before := p.status()
 			p.sync(peer("four", router4, "198.19.0.1/32"), peer("six", router6, "198.19.0.2/32", "fd98:19::2/128"))
 			within(t, "one route is withdrawn", func() bool { return !strings.Contains(routes(t, routerSpace), "fd98:19::1") })
+			within(t, "the UPDATE is counted", func() bool { return p.status()[0].Updates > before[0].Updates })
 			after := p.status()
 			if sent := after[0].Updates - before[0].Updates; sent != 1 || after[1].Updates != before[1].Updates {
 				t.Errorf("withdrawing one path took %d UPDATEs, and %d to the other peer", sent, after[1].Updates-before[1].Updates)

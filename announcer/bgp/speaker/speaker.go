@@ -1,10 +1,8 @@
-// Package speaker holds the BGP sessions that package bgp decides on, and is
-// the only one that knows gobgp. Every peer has a gobgp server of its own, with
-// a table that holds what this peer is to hear and nothing else: what happens
-// to one session touches no other.
-//
-// Sessions are dialled, never listened for. What a peer announces is ignored,
-// and a peer that announces more than a bounded number of prefixes is cut off.
+// Package speaker holds the BGP sessions that package bgp decides on, each in a
+// process of its own that runs package gobgp: what a router sends can end that
+// process, and then its session is opened anew; no other session, and nothing
+// else that the agent does, notices. The paths to the peers are watched by BFD
+// in this process.
 package speaker
 
 import (
@@ -13,6 +11,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os/exec"
 	"slices"
 	"strings"
 	"sync"
@@ -21,52 +20,49 @@ import (
 	"github.com/fairlead/fairlead/announcer/bfd"
 	"github.com/fairlead/fairlead/announcer/bfd/udp"
 	"github.com/fairlead/fairlead/announcer/bgp"
+	"github.com/fairlead/fairlead/announcer/bgp/gobgp"
 )
 
 // Status is the state of one session.
 type Status struct {
-	Name        string
-	Addr        netip.Addr
-	Established bool
-	State       string    // as RFC 4271 section 8.2.2 spells it
-	Since       time.Time // of Established or its absence
-	LastError   string    // why the last session or attempt ended; "" while established
-	Prefixes    int       // announced; 0 unless Established
-	Updates     uint64    // UPDATE messages sent since the peer is there
-	Flaps       uint64    // how often it was lost
-	BFD         *udp.Status
+	Name string
+	Addr netip.Addr
+	gobgp.Status
+	Crashes uint64 // how often the session's process ended by itself
+	BFD     *udp.Status
 }
 
 // Speaker holds the sessions of one node.
 type Speaker struct {
 	log     *slog.Logger
 	changed func()
+	command func() *exec.Cmd
 	bfd     *udp.Speaker
 	downs   chan netip.Addr // whose BFD session broke
 
 	mu       sync.Mutex
-	opened   map[string]bool // peers with which this process has begun
-	sessions map[string]*session
-	idle     []*engine
+	routerID netip.Addr
+	sessions map[string]*process
 }
 
-// New makes a Speaker without sessions. changed is called after every change of
-// what Status returns that matters, and must not block.
-func New(log *slog.Logger, changed func()) *Speaker {
-	s := &Speaker{log: log, changed: changed, sessions: map[string]*session{}, downs: make(chan netip.Addr, 64), opened: map[string]bool{}}
+// New makes a Speaker without sessions. command makes the process of a session,
+// which has to call gobgp.Serve with its standard input and output; changed is
+// called after every change of what Status returns that matters, and must not
+// block.
+func New(log *slog.Logger, changed func(), command func() *exec.Cmd) *Speaker {
+	s := &Speaker{log: log, changed: changed, command: command, sessions: map[string]*process{}, downs: make(chan netip.Addr, 64)}
 	s.bfd = udp.New(log, s.bfdChanged)
 	return s
 }
 
-// lookEvery is how often a peer that was cut off is looked at again.
-const lookEvery = 10 * time.Second
+// lookEvery is how often the processes are asked how it stands.
+const lookEvery = 500 * time.Millisecond
 
-// Run watches the paths to the peers until ctx ends. It leaves the sessions as
-// they are: those that are to be closed are closed by Close, and those of a
-// process that ends, by the kernel, without a NOTIFICATION.
+// Run watches sessions and paths until ctx ends. Then it ends the sessions'
+// processes without a word to the routers: a stop is a restart, and routers that
+// know graceful restart keep their routes. Close is for the other way out.
 func (s *Speaker) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	defer wg.Wait()
 	wg.Go(func() {
 		if err := s.bfd.Run(ctx); err != nil {
 			s.log.Error("BFD does not run", "error", err)
@@ -77,13 +73,24 @@ func (s *Speaker) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
+			s.abandon()
+			wg.Wait()
 			return nil
 		case addr := <-s.downs:
-			s.cut(ctx, addr)
+			s.cut(addr)
 		case <-tick.C:
-			s.revive(ctx)
+			s.look()
 		}
 	}
+}
+
+func (s *Speaker) abandon() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.sessions {
+		p.kill()
+	}
+	clear(s.sessions)
 }
 
 // bfdChanged is called on the thread that keeps BFD.
@@ -102,37 +109,49 @@ func (s *Speaker) bfdChanged(st udp.Status) {
 }
 
 // cut closes the session to addr at once.
-func (s *Speaker) cut(ctx context.Context, addr netip.Addr) {
+func (s *Speaker) cut(addr netip.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, one := range s.sessions {
-		if one.peer.Addr == addr && one.peer.BFD != nil {
-			one.journal.tell("BFD: the path is down")
-			if err := one.engine.reset(ctx, addr, "BFD down"); err != nil {
-				s.log.Error("close the session", "peer", one.peer.Name, "error", err)
+	for _, p := range s.sessions {
+		if p.peer.Addr == addr && p.peer.BFD != nil {
+			if err := p.do(gobgp.Order{Do: "reset", Why: "BFD: the path is down"}); err != nil {
+				s.log.Error("close the session", "peer", p.peer.Name, "error", err)
 			}
 		}
 	}
+	s.changed()
 }
 
-// revive tries again with peers that announced too much.
-func (s *Speaker) revive(ctx context.Context) {
+// look asks every process how it stands, and starts those anew that ended.
+func (s *Speaker) look() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, one := range s.sessions {
-		if one.journal.cutOffFor() > time.Minute {
-			one.journal.revived()
-			if err := one.engine.enable(ctx, one.peer.Addr); err != nil {
-				s.log.Error("try again", "peer", one.peer.Name, "error", err)
+	news := false
+	for _, p := range s.sessions {
+		was := p.status
+		err := p.do(gobgp.Order{Do: "status"})
+		if err != nil {
+			s.log.Error("a BGP session's process ended; starting it anew", "peer", p.peer.Name, "error", err)
+			if err = p.restart(s.command(), s.routerID); err != nil {
+				s.log.Error("BGP session", "peer", p.peer.Name, "error", err)
 			}
 		}
+		now := p.status
+		if was.Established != now.Established || was.LastError != now.LastError {
+			news = true
+			s.log.Info("BGP session", "peer", p.peer.Name, "established", now.Established, "reason", now.LastError)
+		}
+		news = news || was.State != now.State || was.Prefixes != now.Prefixes
+	}
+	if news {
+		s.changed()
 	}
 }
 
 // Sync brings sessions and paths to what plan says: what goes away is withdrawn
 // first. A session whose settings changed is closed and opened anew; no other
 // is touched. One that cannot be held does not keep the rest from it.
-func (s *Speaker) Sync(ctx context.Context, plan bgp.Plan) error {
+func (s *Speaker) Sync(_ context.Context, plan bgp.Plan) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	wanted := map[string]bgp.Peer{}
@@ -141,12 +160,16 @@ func (s *Speaker) Sync(ctx context.Context, plan bgp.Plan) error {
 	}
 	var errs []error
 	for name, one := range s.sessions {
-		if want, stays := wanted[name]; !stays || !one.same(want) {
-			errs = append(errs, s.drop(ctx, one))
+		if want, stays := wanted[name]; !stays || !one.same(want) || plan.RouterID != s.routerID {
+			if err := one.close(); err != nil {
+				s.log.Warn("a BGP session ended without a word", "peer", name, "error", err)
+			}
+			delete(s.sessions, name)
 		}
 	}
+	s.routerID = plan.RouterID
 	for _, p := range plan.Peers {
-		if err := s.hold(ctx, p, plan.RouterID); err != nil {
+		if err := s.hold(p); err != nil {
 			errs = append(errs, fmt.Errorf("peer %s: %w", p.Name, err))
 		}
 	}
@@ -168,55 +191,25 @@ func watched(plan bgp.Plan) []udp.Peer {
 }
 
 // hold opens the session to p, or changes its paths.
-func (s *Speaker) hold(ctx context.Context, p bgp.Peer, routerID netip.Addr) error {
+func (s *Speaker) hold(p bgp.Peer) error {
 	one := s.sessions[p.Name]
 	if one == nil {
-		e, err := s.engine(ctx, routerID)
-		if err != nil {
-			return err
-		}
-		one = newSession(p, e, s.log, s.changed)
-		if err := one.announce(ctx, p.Paths); err != nil {
-			return err
-		}
-		if err := one.open(ctx, !s.opened[p.Name]); err != nil {
-			one.stop()
-			return err
-		}
-		s.sessions[p.Name], s.opened[p.Name] = one, true
-		return nil
+		one = &process{peer: p}
+		s.sessions[p.Name] = one
+		return one.restart(s.command(), s.routerID)
 	}
-	one.peer.BFD = p.BFD
-	return one.announce(ctx, p.Paths)
-}
-
-// engine returns a gobgp server without peers and paths. They cannot be ended,
-// so those of peers that are gone are used again.
-func (s *Speaker) engine(ctx context.Context, routerID netip.Addr) (*engine, error) {
-	for i, e := range s.idle {
-		if e.routerID == routerID {
-			s.idle = slices.Delete(s.idle, i, i+1)
-			return e, nil
-		}
+	if err := one.announce(p, s.routerID); err != nil {
+		s.log.Error("a BGP session's process ended; starting it anew", "peer", p.Name, "error", err)
+		return one.restart(s.command(), s.routerID)
 	}
-	return newEngine(ctx, routerID)
-}
-
-// drop withdraws a session's paths and closes it.
-func (s *Speaker) drop(ctx context.Context, one *session) error {
-	err := errors.Join(one.announce(ctx, nil), one.close(ctx))
-	delete(s.sessions, one.peer.Name)
-	if err == nil {
-		s.idle = append(s.idle, one.engine)
-	}
-	return err
+	return nil
 }
 
 // Close withdraws everything and closes every session with a NOTIFICATION: for
 // a node that goes away. BFD sessions say Admin Down.
 func (s *Speaker) Close(ctx context.Context) error { return s.Sync(ctx, bgp.Plan{}) }
 
-// Status returns all sessions, sorted by name.
+// Status returns all sessions as they were when last looked at, sorted by name.
 func (s *Speaker) Status() []Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -226,8 +219,8 @@ func (s *Speaker) Status() []Status {
 	}
 	var out []Status
 	for _, one := range s.sessions {
-		st := one.status()
-		if f, ok := paths[one.peer.Addr]; ok && one.peer.BFD != nil {
+		st := Status{Name: one.peer.Name, Addr: one.peer.Addr, Status: one.status, Crashes: one.crashes}
+		if f, ok := paths[st.Addr]; ok && one.peer.BFD != nil {
 			st.BFD = &f
 		}
 		out = append(out, st)

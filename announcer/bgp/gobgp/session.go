@@ -1,4 +1,4 @@
-package speaker
+package gobgp
 
 import (
 	"context"
@@ -20,7 +20,6 @@ type session struct {
 	engine  *engine
 	journal *journal
 	paths   map[netip.Prefix]bgp.Path // that the server has
-	stop    context.CancelFunc        // of the watch
 	changed func()
 
 	mu    sync.Mutex
@@ -30,40 +29,30 @@ type session struct {
 	flaps uint64
 }
 
-func newSession(p bgp.Peer, e *engine, log *slog.Logger, changed func()) *session {
+// newSession makes a session that does not dial yet.
+func newSession(ctx context.Context, p bgp.Peer, routerID netip.Addr, log *slog.Logger, changed func()) (*session, error) {
 	p.Paths = nil
 	s := &session{
-		peer: p, engine: e, paths: map[netip.Prefix]bgp.Path{}, changed: changed, state: "Idle", since: time.Now(), stop: func() {},
+		peer: p, paths: map[netip.Prefix]bgp.Path{}, changed: changed, state: "Idle", since: time.Now(),
 		journal: &journal{log: log.With("peer", p.Name), changed: changed},
 	}
-	e.log.set(s.journal)
-	return s
+	var err error
+	s.engine, err = newEngine(ctx, routerID, &listener{s.journal})
+	return s, err
 }
 
-// same tells whether the session can go on as p. How its path is watched does
-// not matter to it.
-func (s *session) same(p bgp.Peer) bool {
-	a, b := s.peer, p
-	a.Paths, b.Paths, a.BFD, b.BFD = nil, nil, nil, nil
-	return reflect.DeepEqual(a, b)
-}
-
-// open starts to dial. After a start of the process the router is told that
-// this node went on forwarding meanwhile.
-func (s *session) open(ctx context.Context, restarting bool) error {
-	watch, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s.stop = stop
-	if err := s.engine.watch(watch, s.took); err != nil {
+// open starts to dial. The router is told that this node went on forwarding
+// while there was no session.
+func (s *session) open(ctx context.Context) error {
+	if err := s.engine.watch(ctx, s.took); err != nil {
 		return err
 	}
-	return s.engine.addPeer(ctx, s.peer, restarting)
+	return s.engine.addPeer(ctx, s.peer, true)
 }
 
+// close withdraws everything and ends the session.
 func (s *session) close(ctx context.Context) error {
-	s.stop()
-	err := s.engine.deletePeer(ctx, s.peer.Addr)
-	s.engine.log.set(nil)
-	return err
+	return errors.Join(s.announce(ctx, nil), s.engine.stop(ctx))
 }
 
 // states are gobgp's, by RFC 4271's names.
@@ -127,10 +116,7 @@ func (s *session) announce(ctx context.Context, paths []bgp.Path) error {
 func (s *session) status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := Status{
-		Name: s.peer.Name, Addr: s.peer.Addr, Established: s.up, State: s.state, Since: s.since, Flaps: s.flaps,
-		Updates: s.engine.updates(s.peer.Addr),
-	}
+	out := Status{Established: s.up, State: s.state, Since: s.since, Flaps: s.flaps, Updates: s.engine.updates(s.peer.Addr)}
 	if s.up {
 		out.Prefixes = len(s.paths)
 	} else {

@@ -1,4 +1,4 @@
-package speaker
+package gobgp
 
 import (
 	"context"
@@ -23,19 +23,14 @@ const maxPrefixes = 1000
 const deferral = 1
 
 // engine is a gobgp server for one peer.
-type engine struct {
-	bgp      *server.BgpServer
-	log      *switchboard
-	routerID netip.Addr
-}
+type engine struct{ bgp *server.BgpServer }
 
 // serverASN is the AS number of a server, which no peer sees: every peer has
 // its own.
 const serverASN = 4294967294
 
-func newEngine(ctx context.Context, routerID netip.Addr) (*engine, error) {
-	e := &engine{log: &switchboard{}, routerID: routerID}
-	e.bgp = server.NewBgpServer(server.LoggerOption(e.log))
+func newEngine(ctx context.Context, routerID netip.Addr, log *listener) (*engine, error) {
+	e := &engine{bgp: server.NewBgpServer(server.LoggerOption(log))}
 	go e.bgp.Serve() // it has no end
 	global := &api.Global{Asn: serverASN, RouterId: routerID.String(), ListenPort: -1}
 	if err := e.bgp.StartBgp(ctx, &api.StartBgpRequest{Global: global}); err != nil {
@@ -111,8 +106,9 @@ func (e *engine) addPeer(ctx context.Context, p bgp.Peer, restarting bool) error
 // seconds rounds up: a short time must not become none.
 func seconds(d time.Duration) uint64 { return uint64((d + time.Second - 1) / time.Second) }
 
-func (e *engine) deletePeer(ctx context.Context, addr netip.Addr) error {
-	if err := e.bgp.DeletePeer(ctx, &api.DeletePeerRequest{Address: addr.String()}); err != nil {
+// stop closes the session with a NOTIFICATION, and returns when it is closed.
+func (e *engine) stop(ctx context.Context) error {
+	if err := e.bgp.StopBgp(ctx, &api.StopBgpRequest{}); err != nil {
 		return fmt.Errorf("close: %w", err)
 	}
 	return nil

@@ -1,4 +1,4 @@
-package speaker
+package gobgp
 
 import (
 	"fmt"
@@ -67,31 +67,12 @@ func (j *journal) cutOffFor() time.Duration {
 	return time.Since(j.cutOff)
 }
 
-// switchboard is a server's logger: it passes on to the session that has the
-// server now.
-type switchboard struct {
-	mu sync.Mutex
-	to *journal
-}
-
-func (s *switchboard) set(to *journal) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.to = to
-}
-
-func (s *switchboard) journal() *journal {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.to
-}
+// listener is a server's logger: it picks out what the journal keeps.
+type listener struct{ *journal }
 
 // take keeps what says why a session is down.
-func (s *switchboard) take(msg string, fields log.Fields) {
-	j := s.journal()
-	if j == nil {
-		return
-	}
+func (s *listener) take(msg string, fields log.Fields) {
+	j := s.journal
 	switch msg {
 	case "Peer Down":
 		// What led to it was told before, in more words.
@@ -106,10 +87,9 @@ func (s *switchboard) take(msg string, fields log.Fields) {
 }
 
 // warn takes a warning for the reason, with what it tells.
-func (s *switchboard) warn(msg string, fields log.Fields) {
+func (s *listener) warn(msg string, fields log.Fields) {
 	s.take(msg, fields)
-	j := s.journal()
-	if j == nil || msg == "prefix limit reached" {
+	if msg == "prefix limit reached" {
 		return
 	}
 	var b strings.Builder
@@ -119,29 +99,29 @@ func (s *switchboard) warn(msg string, fields log.Fields) {
 			fmt.Fprintf(&b, ", %s %v", strings.ToLower(key), v)
 		}
 	}
-	j.tell(b.String())
+	s.tell(b.String())
 }
 
 // Panic is called by gobgp where its own logic failed.
-func (s *switchboard) Panic(msg string, fields log.Fields) { panic(fmt.Sprint(msg, " ", fields)) }
+func (s *listener) Panic(msg string, fields log.Fields) { panic(fmt.Sprint(msg, " ", fields)) }
 
 // Fatal is Error: a session must not end the agent.
-func (s *switchboard) Fatal(msg string, fields log.Fields) { s.warn(msg, fields) }
+func (s *listener) Fatal(msg string, fields log.Fields) { s.warn(msg, fields) }
 
 // Error tells why a session is down.
-func (s *switchboard) Error(msg string, fields log.Fields) { s.warn(msg, fields) }
+func (s *listener) Error(msg string, fields log.Fields) { s.warn(msg, fields) }
 
 // Warn tells why a session is down.
-func (s *switchboard) Warn(msg string, fields log.Fields) { s.warn(msg, fields) }
+func (s *listener) Warn(msg string, fields log.Fields) { s.warn(msg, fields) }
 
 // Info is looked through for the end of a session.
-func (s *switchboard) Info(msg string, fields log.Fields) { s.take(msg, fields) }
+func (s *listener) Info(msg string, fields log.Fields) { s.take(msg, fields) }
 
 // Debug is looked through for failed attempts to connect.
-func (s *switchboard) Debug(msg string, fields log.Fields) { s.take(msg, fields) }
+func (s *listener) Debug(msg string, fields log.Fields) { s.take(msg, fields) }
 
 // SetLevel does nothing: what is needed is picked.
-func (s *switchboard) SetLevel(log.LogLevel) {}
+func (s *listener) SetLevel(log.LogLevel) {}
 
 // GetLevel asks for everything.
-func (s *switchboard) GetLevel() log.LogLevel { return log.DebugLevel }
+func (s *listener) GetLevel() log.LogLevel { return log.DebugLevel }

@@ -1,0 +1,194 @@
+package speaker_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/nstest"
+	"github.com/fairlead/fairlead/internal/routertest"
+)
+
+// hostile listens where a router should, does what a real one does until the
+// session is up, and then calls act with the connection, for every session.
+func hostile(t *testing.T, ns nstest.Space, act func(net.Conn)) {
+	t.Helper()
+	var l net.Listener
+	ns.Do(t, func() (err error) {
+		l, err = net.Listen("tcp", router4+":179")
+		return err
+	})
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer func() { _ = conn.Close() }()
+				_, _ = conn.Write(open)
+				_, _ = conn.Write(message(4, nil)) // KEEPALIVE
+				act(conn)
+			}()
+		}
+	}()
+}
+
+// message is a BGP message (RFC 4271 section 4.1).
+func message(kind byte, body []byte) []byte {
+	out := make([]byte, 19, 19+len(body))
+	for i := range 16 {
+		out[i] = 0xff
+	}
+	binary.BigEndian.PutUint16(out[16:], uint16(19+len(body)))
+	out[18] = kind
+	return append(out, body...)
+}
+
+// open is an OPEN of AS 64501 with multiprotocol IPv4 and 4-byte AS numbers.
+var open = message(1, []byte{4, 0xfb, 0xf5, 0, 90, 198, 18, 7, 2, 14, 2, 12, 1, 4, 0, 1, 0, 1, 65, 4, 0, 0, 0xfb, 0xf5})
+
+// update is an UPDATE with these attributes and 198.19.9.0/24.
+func update(attrs ...byte) []byte {
+	body := append([]byte{0, 0, byte(len(attrs) >> 8), byte(len(attrs))}, attrs...)
+	return message(2, append(body, 24, 198, 19, 9))
+}
+
+var (
+	origin  = []byte{0x40, 1, 1, 0}
+	asPath  = []byte{0x40, 2, 6, 2, 1, 0, 0, 0xfb, 0xf5}
+	nextHop = []byte{0x40, 3, 4, 198, 18, 7, 2}
+)
+
+func attrs(parts ...[]byte) []byte {
+	var out []byte
+	for _, p := range parts {
+		out = append(out, p...)
+	}
+	return out
+}
+
+// corpus is what broken and evil routers send.
+func corpus() map[string][]byte {
+	out := map[string][]byte{
+		"attribute length overflow":   update(attrs(origin, asPath, []byte{0x40, 3, 200, 1, 2})...),
+		"attributes beyond the body":  message(2, []byte{0, 0, 0xff, 0xff, 0x40}),
+		"withdrawn beyond the body":   message(2, []byte{0xff, 0xff, 0, 0}),
+		"AS4_PATH before AS_PATH":     update(attrs(origin, []byte{0xc0, 17, 6, 2, 1, 0, 0, 0xfb, 0xf5}, nextHop)...),
+		"AS4_PATH alone":              update(0xc0, 17, 6, 2, 1, 0, 0, 0xfb, 0xf5),
+		"unknown well-known":          update(attrs(origin, asPath, nextHop, []byte{0x40, 99, 1, 0})...),
+		"empty confederation segment": update(attrs(origin, []byte{0x40, 2, 2, 3, 0}, nextHop)...),
+		"AS_PATH segment too long":    update(attrs(origin, []byte{0x40, 2, 3, 2, 255, 0}, nextHop)...),
+		"MP_REACH truncated":          update(attrs(origin, asPath, []byte{0x80, 14, 5, 0, 2, 1, 16, 0xfd})...),
+		"MP_REACH empty":              update(attrs(origin, asPath, []byte{0x80, 14, 0})...),
+		"MP_UNREACH truncated":        update(0x80, 15, 2, 0, 2),
+		"prefix longer than 32":       message(2, append([]byte{0, 0, 0, 20}, attrs(origin, asPath, nextHop, []byte{200, 1, 1, 1, 1})...)),
+		"no attributes":               update(),
+		"OPEN again":                  open,
+		"OPEN without a body":         message(1, nil),
+		"NOTIFICATION without a body": message(3, nil),
+		"KEEPALIVE with a body":       message(4, []byte{1, 2, 3}),
+		"ROUTE-REFRESH short":         message(5, []byte{0}),
+		"unknown type":                message(77, []byte{1}),
+		"length below the minimum":    append(message(4, nil)[:16], 0, 1, 4),
+		"length above the maximum":    append(message(4, nil)[:16], 0xff, 0xff, 2),
+		"no marker":                   make([]byte, 19),
+		"half a message":              message(2, make([]byte, 100))[:40],
+		"nothing":                     nil,
+	}
+	for n := range 4 {
+		out[fmt.Sprintf("NEXT_HOP of %d bytes", n)] = update(attrs(origin, asPath, append([]byte{0x40, 3, byte(n)}, make([]byte, n)...))...)
+	}
+	many := append([]byte{0xd0, 8, 0x0f, 0x00}, make([]byte, 0x0f00)...)
+	out["4 KB of communities"] = update(attrs(origin, asPath, nextHop, many)...)
+	return out
+}
+
+// TestHostile: whatever a peer sends once the session is up, the agent's process
+// lives on, and the session with the real router beside it does not notice.
+func TestHostile(t *testing.T) {
+	nodeSpace, routerSpace := wired(t)
+	turn := make(chan []byte)
+	hostile(t, routerSpace, func(conn net.Conn) {
+		select {
+		case b := <-turn:
+			_, _ = conn.Write(b)
+			_ = conn.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+			for buf := make([]byte, 4096); ; {
+				if _, err := conn.Read(buf); err != nil {
+					return
+				}
+			}
+		case <-time.After(time.Minute):
+		}
+	})
+	routertest.StartBIRD(t, routerSpace, birdSix)
+	p := start(t, nodeSpace)
+	bad := func() { p.sync(peer("six", router6, "fd98:19::2/128")) }
+	bad()
+	within(t, "the real session is established", p.established(1))
+	for name, b := range corpus() {
+		p.sync(peer("bad", router4, "198.19.0.1/32"), peer("six", router6, "fd98:19::2/128"))
+		select {
+		case turn <- b:
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%s: no session to say it in: %+v", name, p.status())
+		}
+		for began := time.Now(); time.Since(began) < 50*time.Millisecond; {
+			p.status()
+		}
+		bad() // the bad peer is closed, so that the next turn begins at once
+	}
+	if st := p.status(); len(st) != 1 || !st[0].Established || st[0].Flaps != 0 {
+		t.Errorf("the real session noticed: %+v", st)
+	}
+}
+
+// birdSix is a router that speaks over IPv6 only, and leaves port 179 of IPv4 to
+// the hostile one.
+var birdSix = fmt.Sprintf(`router id %s;
+protocol device {}
+protocol kernel { ipv6 { export all; }; }
+protocol bgp n6 { local %s as %d; neighbor %s as %d; strict bind on; passive on; ipv4 { import all; export none; extended next hop on; }; ipv6 { import all; export none; }; }
+`, router4, router6, routerASN, node6, nodeASN)
+
+// TestFlood: a peer that announces 200,000 routes is cut off with the reason
+// and is not remembered.
+func TestFlood(t *testing.T) {
+	nodeSpace, routerSpace := wired(t)
+	hostile(t, routerSpace, func(conn net.Conn) {
+		for i := range 400 {
+			head := attrs(origin, asPath, nextHop)
+			body := append([]byte{0, 0, 0, byte(len(head))}, head...)
+			for j := range 500 {
+				n := i*500 + j
+				body = append(body, 32, 100, byte(n>>16), byte(n>>8), byte(n))
+			}
+			if _, err := conn.Write(message(2, body)); err != nil {
+				return
+			}
+		}
+		buf := make([]byte, 4096)
+		for {
+			if _, err := conn.Read(buf); err != nil {
+				return
+			}
+		}
+	})
+	p := start(t, nodeSpace)
+	before := p.do(order{Do: "status"}).Heap
+	p.sync(peer("bad", router4, "198.19.0.1/32"))
+	within(t, "cut off with the reason", func() bool {
+		st := p.status()[0]
+		return !st.Established && strings.Contains(st.LastError, "more than")
+	})
+	after := p.do(order{Do: "status"}).Heap
+	t.Logf("heap %d KiB before, %d KiB after", before>>10, after>>10)
+	if after > before+100<<20 {
+		t.Errorf("the flood left %d MiB", (after-before)>>20)
+	}
+}
