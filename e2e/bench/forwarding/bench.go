@@ -210,29 +210,45 @@ func (b *Bench) race(ctx context.Context, contenders [2]contender, both [2]*Meas
 			{vipPort(), func(m *Measured) *[]rate { return &m.vip }},
 			{podPort(), func(m *Measured) *[]rate { return &m.pod }},
 		} {
-			for turn := range contenders {
-				i := (run + turn) % len(contenders) // who is first changes
-				got, err := b.through(ctx, contenders[i], path.to)
-				if err != nil {
-					return err
-				}
+			got, err := b.alternate(ctx, contenders, run, path.to)
+			if err != nil {
+				return err
+			}
+			for i := range both {
 				rates := path.rates(both[i])
-				*rates = append(*rates, got)
+				*rates = append(*rates, got[i].rate())
 			}
 		}
 	}
 	return nil
 }
 
+// turns is how often a run changes from one to the other and back: what else the
+// machine does comes and goes, and is to hit both.
+const turns = 5
+
+// alternate is one run through both.
+func (b *Bench) alternate(ctx context.Context, contenders [2]contender, run int, to netip.AddrPort) (got [2]tally, err error) {
+	for turn := range turns * len(contenders) {
+		i := (run + turn) % len(contenders) // who is first changes
+		part, err := b.through(ctx, contenders[i], to)
+		if err != nil {
+			return got, err
+		}
+		got[i].add(part)
+	}
+	return got, nil
+}
+
 // through makes connections through what a contender left in the kernel.
-func (b *Bench) through(ctx context.Context, c contender, to netip.AddrPort) (rate, error) {
+func (b *Bench) through(ctx context.Context, c contender, to netip.AddrPort) (tally, error) {
 	if err := c.active(ctx, b.world, true); err != nil {
-		return rate{}, err
+		return tally{}, err
 	}
 	if err := b.serves(); err != nil {
-		return rate{}, fmt.Errorf("what %s left does not serve: %w", c.name, err)
+		return tally{}, fmt.Errorf("what %s left does not serve: %w", c.name, err)
 	}
-	got, err := b.connect(to, b.Length)
+	got, err := b.connect(to, b.Length/turns)
 	return got, errors.Join(err, c.active(ctx, b.world, false))
 }
 

@@ -128,37 +128,51 @@ type rate struct {
 // connectors make connections at the same time.
 const connectors = 4
 
+// tally is what came of making connections for a while.
+type tally struct {
+	took   []time.Duration
+	failed int
+	length time.Duration
+}
+
+// rate sums up.
+func (t tally) rate() rate {
+	slices.Sort(t.took)
+	return rate{perSecond: quotient(float64(len(t.took)), t.length.Seconds()), p50: at(t.took, 50), p99: at(t.took, 99), failed: t.failed}
+}
+
+func (t *tally) add(more tally) {
+	t.took, t.failed, t.length = append(t.took, more.took...), t.failed+more.failed, t.length+more.length
+}
+
 // connect makes connections as fast as it goes.
-func (b *Bench) connect(to netip.AddrPort, length time.Duration) (rate, error) {
+func (b *Bench) connect(to netip.AddrPort, length time.Duration) (tally, error) {
 	var mu sync.Mutex
-	var all []time.Duration
-	var out rate
+	var out tally
 	errs := make([]error, connectors)
 	began := time.Now()
 	var wg sync.WaitGroup
 	for i := range connectors {
 		wg.Go(func() {
-			var took []time.Duration
-			failed := 0
+			var mine tally
 			errs[i] = b.world.client.do(func() error {
 				for time.Since(began) < length {
 					start := time.Now()
 					if err := accepts(to, 5*time.Second); err != nil {
-						failed++
+						mine.failed++
 						continue
 					}
-					took = append(took, time.Since(start))
+					mine.took = append(mine.took, time.Since(start))
 				}
 				return nil
 			})
 			mu.Lock()
 			defer mu.Unlock()
-			all, out.failed = append(all, took...), out.failed+failed
+			out.add(mine)
 		})
 	}
 	wg.Wait()
-	slices.Sort(all)
-	out.perSecond, out.p50, out.p99 = float64(len(all))/time.Since(began).Seconds(), at(all, 50), at(all, 99)
+	out.length = time.Since(began)
 	return out, errors.Join(errs...)
 }
 
