@@ -106,7 +106,10 @@ func (h *Holder) Sync(want []Claim) ([]Claim, error) {
 	if _, err := h.Adopt(); err != nil {
 		return nil, err
 	}
-	h.look(want)
+	h.mu.Lock()
+	disputed := h.detector.known.Disputed
+	h.mu.Unlock()
+	h.look(slices.Concat(want, disputed))
 	h.mu.Lock()
 	want = h.detector.want(want, h.holds(), time.Now())
 	h.mu.Unlock()

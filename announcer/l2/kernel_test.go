@@ -214,6 +214,24 @@ func TestProbeFindsForeignHost(t *testing.T) {
 		found := h.Findings()
 		return len(found) == 2 && found[0].Conflict == theirs && found[1].Conflict == theirs
 	})
+	probes := testutil.ToFloat64(h.Metrics.sent.WithLabelValues("arp", "probe"))
+	h.Know(Known{ // it is recorded, and asked again
+		Records:  map[netip.Addr]Record{vip4: {UID: "u", Probed: true, Conflict: theirs}, vip6: {UID: "u", Probed: true, Conflict: theirs}},
+		Ours:     map[string]bool{l.mac: true},
+		Disputed: []Claim{on4, on6},
+	})
+	h.mu.Lock()
+	for _, c := range h.detector.of {
+		c.due = time.Now()
+	}
+	h.mu.Unlock()
+	nstest.Eventually(t, "it is asked again", func() bool {
+		if held, err := h.Sync(nil); err != nil || len(held) > 0 {
+			t.Fatalf("holds %v, %v", held, err)
+		}
+		return testutil.ToFloat64(h.Metrics.sent.WithLabelValues("arp", "probe")) > probes
+	})
+	h.Know(Known{Records: map[netip.Addr]Record{vip4: {UID: "u"}, vip6: {UID: "u"}}, Ours: map[string]bool{l.mac: true}})
 	l.client.Run(t, "ip", "addr", "del", vip4.String()+"/24", "dev", "eth0")
 	l.client.Run(t, "ip", "addr", "del", vip6.String()+"/64", "dev", "eth0")
 	h.mu.Lock()
