@@ -99,3 +99,11 @@ bench-compile: packages ## Time what one changed EndpointSlice costs an agent wi
 .PHONY: bench-codec
 bench-codec: packages ## Compare the engine's netlink codec with knftables, 10,000 Services (root)
 	@go test ./proxy/nftables -run '^$$' -bench '^BenchmarkAgainstKnftables$$' -benchtime 1x
+
+.PHONY: bench-bfd
+bench-bfd: packages ## Count BFD sessions that go down though nothing is wrong, on busy cores (root)
+	@go test ./announcer/bfd/udp -run FalsePositives -count=1 -v -measure=60s | grep -E 'bench-bfd:|FAIL'
+
+.PHONY: bench-bgp
+bench-bgp: packages ## Time 1,000 VIPs announced, one withdrawn, and a node lost, to a real router (root)
+	@go test ./announcer/bgp/speaker -run Measure -count=1 -v -measure | grep -E 'bench-bgp:|FAIL'
