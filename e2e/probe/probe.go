@@ -111,7 +111,7 @@ type worker struct {
 func (w *worker) close() {
 	w.transport.CloseIdleConnections()
 	if w.socket != nil {
-		w.socket.Close()
+		_ = w.socket.Close()
 	}
 }
 

@@ -42,7 +42,7 @@ func (c *cluster) prepare(ctx context.Context) error {
 	if _, err := c.client.CoreV1().Nodes().UpdateStatus(ctx, made, metav1.UpdateOptions{}); err != nil {
 		return err
 	}
-	svc := service(moving, corev1.ServiceTypeClusterIP, namePort)
+	svc := service(moving, corev1.ServiceTypeClusterIP)
 	if c.moving, err = c.client.CoreV1().Services(namespace).Create(ctx, svc, metav1.CreateOptions{}); err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func (c *cluster) create(ctx context.Context, i int) (*corev1.Service, error) {
 		kind = corev1.ServiceTypeNodePort
 	}
 	services, name := c.client.CoreV1().Services(namespace), fmt.Sprintf("s%05d", i)
-	svc, err := services.Create(ctx, service(name, kind, acceptPort), metav1.CreateOptions{})
+	svc, err := services.Create(ctx, service(name, kind), metav1.CreateOptions{})
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +118,7 @@ func (c *cluster) slices() interface {
 	return c.client.DiscoveryV1().EndpointSlices(namespace)
 }
 
-func service(name string, kind corev1.ServiceType, port int32) *corev1.Service {
+func service(name string, kind corev1.ServiceType) *corev1.Service {
 	return &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec:       corev1.ServiceSpec{Type: kind, Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},

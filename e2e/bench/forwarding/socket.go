@@ -52,7 +52,7 @@ func (s *server) run(answer bool) {
 		if answer {
 			sayName(fd)
 		}
-		unix.Close(fd)
+		_ = unix.Close(fd)
 	}
 }
 
@@ -71,7 +71,7 @@ func sayName(fd int) {
 func (s *server) stop() {
 	_ = unix.Shutdown(s.fd, unix.SHUT_RD)
 	s.done.Wait()
-	unix.Close(s.fd)
+	_ = unix.Close(s.fd)
 }
 
 // connect opens a connection, in the namespace that the caller is in, and ends
@@ -81,7 +81,7 @@ func connect(to netip.AddrPort, timeout time.Duration, use func(fd int) error) e
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	limit := unix.NsecToTimeval(timeout.Nanoseconds())
 	err = errors.Join(
 		unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}),

@@ -114,7 +114,7 @@ func (w *world) bringAPI(ctx context.Context, address string) error {
 
 // pass copies between a connection and a new one until one side ends.
 func pass(from net.Conn, address string) {
-	defer from.Close()
+	defer func() { _ = from.Close() }()
 	to, err := net.Dial("tcp4", address) //nolint:noctx // it ends with the other one
 	if err != nil {
 		return
@@ -124,7 +124,7 @@ func pass(from net.Conn, address string) {
 		go func() { _, _ = io.Copy(c[0], c[1]); done <- struct{}{} }()
 	}
 	<-done
-	to.Close()
+	_ = to.Close()
 }
 
 func (w *world) remove(ctx context.Context) error {
