@@ -91,12 +91,14 @@ func (r Result) String() string {
 func reduce(reports []probe.Report, fault time.Time) Result {
 	out := Result{at: fault}
 	for _, r := range reports {
-		out.Requests, out.Failed = out.Requests+r.Requests, out.Failed+r.Failures
+		out.Requests += r.Requests
 		out.Gap = max(out.Gap, time.Duration(r.Gap*float64(time.Millisecond)))
 		for _, q := range r.Each {
-			if !q.OK && q.At.After(fault) {
-				out.Clean = max(out.Clean, q.At.Sub(fault))
+			if q.OK || q.At.Add(q.Took).Before(fault) {
+				continue // what failed before has another reason
 			}
+			out.Failed++
+			out.Clean = max(out.Clean, q.At.Sub(fault))
 		}
 		if r.Failures > 0 {
 			out.where = append(out.where, fmt.Sprintf("%s %d x %v from %.2f s to %.2f s", r.Target, r.Failures, r.Reasons,
