@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,7 +33,8 @@ import (
 // Config is what an Agent is made of.
 type Config struct {
 	Node      string
-	Namespace string // of the Secret with the agents' keys
+	Namespace string // of the Secret with the agents' keys, and of DaemonSet
+	DaemonSet string // the agents'; "": not known, every stop is a restart
 	Version   string
 	StateDir  string // where the last Snapshot is kept; "": nowhere
 	Clients   *kube.Clients
@@ -77,6 +79,8 @@ type Agent struct {
 	started   time.Time       // of Run
 	fromSaved bool            // saved is being acted on
 	reported  reported        // the report loop's alone
+
+	removed atomic.Bool // fairlead is being removed
 
 	mu    sync.Mutex
 	links link.State
@@ -135,7 +139,8 @@ func (a *Agent) changed() {
 }
 
 // Run works until ctx ends, and then leaves everything in the kernel as it is:
-// a stop is a restart. VIPs expire by themselves if none follows.
+// a stop is a restart, unless fairlead is being removed. VIPs expire by
+// themselves if none follows.
 func (a *Agent) Run(ctx context.Context) error {
 	if err := a.Dataplane.Probe(ctx); err != nil {
 		if a.proxy == Fairlead {
@@ -161,6 +166,11 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.Log.Error("the agents' keys cannot be followed", "error", err)
 		}
 	})
+	wg.Go(func() {
+		if err := a.followDaemonSet(ctx); err != nil {
+			a.Log.Error("the agents' DaemonSet cannot be followed", "error", err)
+		}
+	})
 	wg.Go(func() { a.gossip.Run(ctx) })
 	wg.Go(func() { a.holder.Run(ctx) })
 	wg.Go(func() { a.watchLinks(ctx) })
@@ -172,7 +182,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.loop.Resync = l2.Renew
 	a.loop.Run(ctx, a.step)
 	wg.Wait()
-	return failed
+	return errors.Join(failed, a.goodbye())
 }
 
 func (a *Agent) readLinks() error {
@@ -212,8 +222,8 @@ func (a *Agent) watchLinks(ctx context.Context) {
 
 // step brings kernel and network up to the current Snapshot: withdraw what is
 // not to be announced any more, program, then announce what that makes possible.
-// While it is not sure who
-// is alive, it leaves what is announced as it is, and its lease to run out.
+// While it is not sure who is alive, it leaves what is announced as it is, and its
+// lease to run out.
 func (a *Agent) step(ctx context.Context) error {
 	began := time.Now()
 	s := a.snapshot(began)
@@ -230,7 +240,7 @@ func (a *Agent) step(ctx context.Context) error {
 	addrs := nodeport.Resolve(s.Node(a.Node), links.Addrs, a.NodePortAddresses)
 	in := announcer.Input{
 		Snapshot: s, Node: a.Node, Ready: was.ready, Alive: view.Candidates(), Others: reports(view),
-		Self: snapshot.NodeState{Node: a.Node, InSync: true, Draining: drains(s.Node(a.Node)), Links: links.Links},
+		Self: snapshot.NodeState{Node: a.Node, InSync: true, Draining: a.drains(s.Node(a.Node)), Links: links.Links},
 	}
 	if sure {
 		a.prepare(in, view, was)
