@@ -77,6 +77,7 @@ type Agent struct {
 	settings  *reconcile.Loop // of sysctls
 	saved     *saved          // what the last agent kept, until the cluster has been listed
 	started   time.Time       // of Run
+	asked     time.Time       // since when the API server owes an answer
 	fromSaved bool            // saved is being acted on
 	reported  reported        // the report loop's alone
 

@@ -66,15 +66,16 @@ func replaces(config map[string]string) bool {
 // for an answer, and the other modes need none.
 func (a *Agent) decide(ctx context.Context) (Proxy, error) {
 	var others Others
-	began := time.Now()
+	a.asked = time.Now()
 	var last error
 	err := wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
 		others, last = readOthers(ctx, a.Clients.Kube)
 		known := a.Mode != Auto || a.saved.proxy() != ""
 		switch {
 		case last == nil:
+			a.asked = time.Now() // it is there, and is to list the cluster now
 			return true, nil
-		case time.Since(began) < patience:
+		case time.Since(a.asked) < patience:
 			return false, nil // an API server that starts forbids what it does not know yet
 		case !known && apierrors.IsForbidden(last):
 			return false, fmt.Errorf("--proxy=auto needs to know: %w", last)

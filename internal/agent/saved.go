@@ -40,8 +40,10 @@ func (s *saved) proxy() Proxy {
 const saveEvery = 10 * time.Second
 
 // patience is how long a starting agent waits for the API server before it
-// starts from what was saved.
-const patience = 5 * time.Second
+// starts from what was saved: short, for the others take its addresses over after
+// announcer.HoldFor of silence, and the kubelet may have taken half of that to start
+// it.
+const patience = 3 * time.Second
 
 // recall reads what the last agent saved. What cannot be read is said and left.
 func (a *Agent) recall() {
@@ -65,7 +67,7 @@ func (a *Agent) snapshot(now time.Time) *snapshot.Snapshot {
 		a.saved = nil
 		a.metrics.triggered(triggers, a.started)
 		return s
-	case a.saved == nil || now.Sub(a.started) < patience:
+	case a.saved == nil || now.Sub(a.asked) < patience:
 		return nil
 	}
 	if !a.fromSaved {
