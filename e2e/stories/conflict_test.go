@@ -32,6 +32,19 @@ spec:
   ports: [{port: 80, targetPort: 8080}]
 `
 
+// macOf returns the MAC address of a host's eth0. Not from /sys, which shows another
+// network namespace.
+func macOf(t *testing.T, host string) string {
+	t.Helper()
+	out, err := cluster(t).Exec(t.Context(), host, "ip", "-oneline", "link", "show", "eth0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(out), "link/ether ")
+	mac, _, _ := strings.Cut(rest, " ")
+	return mac
+}
+
 // An address that a host outside of the cluster has is not announced, in either
 // family: the Service's condition and an Event name the host. It is announced
 // once the host has let go and the address is assigned anew.
@@ -63,11 +76,7 @@ func TestAddressOfAForeignHostIsNotAnnounced(t *testing.T) {
 		}
 	}
 	has = true
-	out, err := l.Exec(t.Context(), lab.Client, "cat", "/sys/class/net/eth0/address")
-	if err != nil {
-		t.Fatal(err)
-	}
-	mac := strings.TrimSpace(string(out))
+	mac := macOf(t, lab.Client)
 
 	apply(t, contested)
 	if vip := externalIP(t, "contested"); vip != "198.18.0.245" {
