@@ -16,8 +16,11 @@ const (
 	defaultConnect = 10 * time.Second
 	defaultRestart = 120 * time.Second
 	shortestHold   = 3 * time.Second // RFC 4271 section 4.2
-	shortestBFD    = 10 * time.Millisecond
-	longestBFD     = time.Minute
+	// longestHold is what a hold time of 0 asks for: the router's, whatever it is.
+	// gobgp v3.37.0 takes 0 for its default of 90 s.
+	longestHold = 65535 * time.Second
+	shortestBFD = 10 * time.Millisecond
+	longestBFD  = time.Minute
 )
 
 // peers returns the sessions of this node without their paths, sorted by name.
@@ -47,13 +50,16 @@ func (d *decision) labels() map[string]string {
 func (d *decision) peer(p *snapshot.BGPPeer) (Peer, *snapshot.Refusal) {
 	out := Peer{
 		Name: p.Name, Addr: p.Addr, Port: cmp.Or(p.Port, defaultPort), PeerASN: p.PeerASN, LocalASN: p.LocalASN,
-		Connect: cmp.Or(p.Connect, defaultConnect), Source: p.Source, Multihop: p.Multihop,
+		Connect: cmp.Or(p.Connect, defaultConnect), Source: p.Source, Multihop: p.Multihop, TTLSecurity: p.TTLSecurity,
 	}
 	if !p.Addr.IsValid() || p.PeerASN == 0 || p.LocalASN == 0 {
 		return out, refusal(BadPeer, "a peer needs an address and two AS numbers")
 	}
 	if p.Multihop > 0 && p.PeerASN == p.LocalASN {
 		return out, refusal(BadPeer, "ebgpMultihop is for a peer of another AS")
+	}
+	if p.Multihop > 0 && p.TTLSecurity > 0 {
+		return out, refusal(BadPeer, "ebgpMultihop and ttlSecurity exclude each other")
 	}
 	if p.Source.IsValid() && p.Source.Is4() != p.Addr.Is4() {
 		return out, refusal(BadPeer, "sourceAddress is of another family than the peer's")
@@ -104,6 +110,7 @@ func timers(p *snapshot.BGPPeer, out *Peer) *snapshot.Refusal {
 	}
 	switch {
 	case out.Hold == 0 && out.Keepalive == 0:
+		out.Hold, out.Keepalive = longestHold, longestHold/3
 		return nil
 	case out.Hold < shortestHold:
 		return refusal(BadTimers, "a hold time of %s: 0s or at least %s", out.Hold, shortestHold)
@@ -143,7 +150,7 @@ func (d *decision) bfd(p *snapshot.BGPPeer, out *Peer) *snapshot.Refusal {
 	onLink := slices.ContainsFunc(d.Self.Links, func(l snapshot.Link) bool { return l.Contains(p.Addr) })
 	out.BFD = &BFD{
 		MinTx: f.MinTx, MinRx: f.MinRx, Multiplier: uint8(f.Multiplier), Passive: f.Passive,
-		Multihop: p.Multihop > 0 || p.PeerASN == p.LocalASN && !onLink,
+		Multihop: p.Multihop > 0 || p.TTLSecurity > 1 || p.PeerASN == p.LocalASN && !onLink,
 	}
 	return nil
 }

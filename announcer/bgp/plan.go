@@ -65,6 +65,7 @@ type Peer struct {
 	Password    string
 	Source      netip.Addr
 	Multihop    uint8
+	TTLSecurity uint8         // hops that the router may be away; 0: off
 	RestartTime time.Duration // 0: no graceful restart
 	BFD         *BFD
 	Paths       []Path // sorted by prefix
@@ -147,6 +148,9 @@ func (p Peer) String() string {
 	}
 	if p.Multihop > 0 {
 		fmt.Fprintf(&b, " multihop=%d", p.Multihop)
+	}
+	if p.TTLSecurity > 0 {
+		fmt.Fprintf(&b, " ttlsecurity=%d", p.TTLSecurity)
 	}
 	if p.RestartTime > 0 {
 		fmt.Fprintf(&b, " restart=%s", p.RestartTime)

@@ -26,6 +26,7 @@ type BGPPeer struct {
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.ebgpMultihop) || self.peerASN != self.localASN",message="ebgpMultihop needs a peer in another AS"
 // +kubebuilder:validation:XValidation:rule="!has(self.keepaliveTime) || !has(self.holdTime) || duration(self.holdTime) == duration('0s') || duration(self.keepaliveTime) < duration(self.holdTime)",message="keepaliveTime must be shorter than holdTime"
+// +kubebuilder:validation:XValidation:rule="!has(self.ebgpMultihop) || !has(self.ttlSecurity)",message="ebgpMultihop and ttlSecurity exclude each other"
 type BGPPeerSpec struct {
 	// Address of the router, IPv4 or IPv6, without a zone.
 	//
@@ -61,8 +62,8 @@ type BGPPeerSpec struct {
 	// +optional
 	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
 
-	// HoldTime after which a silent peer is given up: 0s for never, or at least
-	// 3s (RFC 4271 section 4.2). Default 90s.
+	// HoldTime after which a silent peer is given up: at least 3s (RFC 4271
+	// section 4.2), or 0s for what the router wants. Default 90s.
 	//
 	// +optional
 	// +kubebuilder:default="90s"
@@ -107,6 +108,15 @@ type BGPPeerSpec struct {
 	// +kubebuilder:validation:Minimum=2
 	// +kubebuilder:validation:Maximum=255
 	EBGPMultihop *int32 `json:"ebgpMultihop,omitempty"`
+
+	// TTLSecurity is how many hops away the router may be, 1 on a link of the
+	// node: packets from farther away are not taken (RFC 5082). The router has to
+	// be told the same. Absent: off.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=254
+	TTLSecurity *int32 `json:"ttlSecurity,omitempty"`
 
 	// GracefulRestart keeps routes while an agent restarts (RFC 4724). Absent:
 	// off.

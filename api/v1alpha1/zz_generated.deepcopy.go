@@ -603,6 +603,11 @@ func (in *BGPPeerSpec) DeepCopyInto(out *BGPPeerSpec) {
 		*out = new(int32)
 		**out = **in
 	}
+	if in.TTLSecurity != nil {
+		in, out := &in.TTLSecurity, &out.TTLSecurity
+		*out = new(int32)
+		**out = **in
+	}
 	if in.GracefulRestart != nil {
 		in, out := &in.GracefulRestart, &out.GracefulRestart
 		*out = new(GracefulRestart)

@@ -27,6 +27,9 @@ func toBGPPeer(p *v1alpha1.BGPPeer) *snapshot.BGPPeer {
 	if p.Spec.EBGPMultihop != nil {
 		out.Multihop = uint8(*p.Spec.EBGPMultihop)
 	}
+	if p.Spec.TTLSecurity != nil {
+		out.TTLSecurity = uint8(*p.Spec.TTLSecurity)
+	}
 	if g := p.Spec.GracefulRestart; g != nil {
 		out.Graceful, out.RestartTime = true, duration(g.RestartTime)
 	}

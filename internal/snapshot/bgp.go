@@ -23,6 +23,7 @@ type BGPPeer struct {
 	Secret       SecretKey  // the zero value: no password
 	Source       netip.Addr // invalid: the kernel chooses
 	Multihop     uint8      // TTL; 0: the router is on a link
+	TTLSecurity  uint8      // hops that the router may be away; 0: off
 	RestartTime  time.Duration
 	Graceful     bool
 	BFD          *BFD

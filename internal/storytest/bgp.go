@@ -12,7 +12,7 @@ import (
 func bgpPeer(s *snapshot.Snapshot, name string, a *attrs) {
 	out := &snapshot.BGPPeer{
 		Name: name, NodeSelector: a.selector("node"), Addr: each(a, []string{a.text("addr")}, netip.ParseAddr)[0],
-		Multihop: uint8(number(a, "multihop")), Port: uint16(number(a, "port")), Created: time.Unix(1e9, 0).Add(-span(a, "age")),
+		Multihop: uint8(number(a, "multihop")), TTLSecurity: uint8(number(a, "ttlsecurity")), Port: uint16(number(a, "port")), Created: time.Unix(1e9, 0).Add(-span(a, "age")),
 	}
 	if text := a.text("as"); text != "" {
 		if _, err := fmt.Sscanf(text, "%d/%d", &out.PeerASN, &out.LocalASN); err != nil {

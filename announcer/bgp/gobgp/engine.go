@@ -84,6 +84,9 @@ func (e *engine) addPeer(ctx context.Context, p bgp.Peer, restarting bool) error
 	if p.Multihop > 0 {
 		conf.EbgpMultihop = &api.EbgpMultihop{Enabled: true, MultihopTtl: uint32(p.Multihop)}
 	}
+	if p.TTLSecurity > 0 { // a packet loses one at every hop but the last
+		conf.TtlSecurity = &api.TtlSecurity{Enabled: true, TtlMin: 256 - uint32(p.TTLSecurity)}
+	}
 	graceful := p.RestartTime > 0
 	if graceful {
 		conf.GracefulRestart = &api.GracefulRestart{
