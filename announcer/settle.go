@@ -38,7 +38,8 @@ type Around struct {
 	Guarded bool          // View.Guarded
 	Met     bool          // another agent was heard, or there is none to meet
 	// Restarted is what others remember of this node, if they remember it
-	// settled, on this boot, and silent for less than HoldFor.
+	// settled, on this boot, silent for less than HoldFor, and its kernel not gone
+	// meanwhile.
 	Restarted *Report
 	// Others counts the seasoned candidates among the other nodes, InTouch the
 	// settled ones that speak and have not been cut off themselves.

@@ -328,6 +328,7 @@ type Remembered struct {
 	Report Report
 	Addr   netip.AddrPort
 	Silent time.Duration
+	Lost   bool // the node's kernel did not answer in this silence
 }
 
 // Reports returns what is remembered of every other node, sorted by name.
@@ -339,7 +340,7 @@ func (r *Roster) Reports(at time.Time) []Remembered {
 		}
 		m := Remembered{Report: *p.report, Addr: p.addr}
 		if p.stale {
-			m.Silent = max(at.Sub(p.since), time.Millisecond)
+			m.Silent, m.Lost = max(at.Sub(p.since), time.Millisecond), p.lost
 		}
 		out = append(out, m)
 	}
@@ -354,7 +355,7 @@ func (r *Roster) Recall(m Remembered, at time.Time) bool {
 	news := r.Said(m.Report, at)
 	p := r.peers[m.Report.Node]
 	if p != nil && p.since.IsZero() && m.Silent > 0 && m.Addr.IsValid() {
-		p.addr, p.since, p.stale = m.Addr, at.Add(-m.Silent), true
+		p.addr, p.since, p.stale, p.lost = m.Addr, at.Add(-m.Silent), true, m.Lost
 	}
 	return news
 }

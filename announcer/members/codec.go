@@ -106,6 +106,10 @@ func encodeAll(all []announcer.Remembered) []byte {
 	for _, m := range all {
 		b = binary.AppendUvarint(b, uint64(m.Silent.Milliseconds()))
 		b = appendText(b, m.Addr.String())
+		b = append(b, 0)
+		if m.Lost {
+			b[len(b)-1] = 1
+		}
 		b = appendText(b, string(encode(m.Report)))
 	}
 	return b
@@ -124,7 +128,7 @@ func decodeAll(b []byte) ([]announcer.Remembered, error) {
 	var out []announcer.Remembered
 	var errs []error
 	for range d.number(maxReports) {
-		silent, addr, text := d.number(1<<40), d.text(64), d.text(maxReport)
+		silent, addr, lost, text := d.number(1<<40), d.text(64), d.byte(), d.text(maxReport)
 		if d.err != nil {
 			break
 		}
@@ -137,7 +141,7 @@ func decodeAll(b []byte) ([]announcer.Remembered, error) {
 		if err != nil {
 			at = netip.AddrPort{} // this node's own has none
 		}
-		out = append(out, announcer.Remembered{Report: r, Addr: at, Silent: time.Duration(silent) * time.Millisecond})
+		out = append(out, announcer.Remembered{Report: r, Addr: at, Silent: time.Duration(silent) * time.Millisecond, Lost: lost != 0})
 	}
 	return out, errors.Join(append(errs, d.err)...)
 }

@@ -32,7 +32,7 @@ func TestCodec(t *testing.T) {
 			t.Errorf("with a later field: %+v, %v", later, err)
 		}
 	}
-	all := []announcer.Remembered{{Report: full, Addr: netip.MustParseAddrPort("[2001:db8::5]:7947"), Silent: 1500 * time.Millisecond}, {Report: announcer.Report{Node: "n"}}}
+	all := []announcer.Remembered{{Report: full, Addr: netip.MustParseAddrPort("[2001:db8::5]:7947"), Silent: 1500 * time.Millisecond, Lost: true}, {Report: announcer.Report{Node: "n"}}}
 	if got, err := decodeAll(encodeAll(all)); err != nil || !reflect.DeepEqual(got, all) {
 		t.Errorf("got %+v, %v", got, err)
 	}

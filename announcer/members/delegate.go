@@ -159,14 +159,15 @@ func (m *Members) take(r announcer.Remembered) bool {
 }
 
 // takeOwn takes in what others remember of this node. If an earlier agent said
-// it, this one has to speak with a higher version to be heard. m.mu is held.
+// it, this one has to speak with a higher version to be heard; if only that agent was
+// gone, and not the node, this one goes on where it stopped. m.mu is held.
 func (m *Members) takeOwn(r announcer.Remembered) {
 	own := m.self
 	own.Version = r.Report.Version
 	if r.Report.Version < m.self.Version || r.Report.Version == m.self.Version && bytes.Equal(encode(own), encode(r.Report)) {
 		return
 	}
-	if m.former == nil && r.Report.Version > m.self.Version && r.Report.Boot == m.cfg.Boot && r.Report.Settled && r.Silent < announcer.HoldFor {
+	if m.former == nil && r.Report.Version > m.self.Version && r.Report.Boot == m.cfg.Boot && r.Report.Settled && !r.Lost && r.Silent < announcer.HoldFor {
 		m.former, m.until = &r.Report, time.Now().Add(announcer.HoldFor-r.Silent)
 	}
 	m.floor, m.dirty = max(m.floor, r.Report.Version), true

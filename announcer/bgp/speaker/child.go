@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -15,47 +14,48 @@ import (
 	"github.com/fairlead/fairlead/announcer/bgp/gobgp"
 )
 
-// process is one session and the process that holds it.
+// process is one session and the process that holds it, one after the other.
 type process struct {
 	peer    bgp.Peer // as last wanted, with its paths
 	status  gobgp.Status
 	crashes uint64
 	past    gobgp.Status // counts of the processes before
 	cmd     *exec.Cmd
-	in      io.WriteCloser
-	out     *os.File
+	in, out *os.File
 }
 
 // answerWithin is how long a process may take to obey.
 const answerWithin = 5 * time.Second
 
-// restart starts the process, anew if there was one.
-func (p *process) restart(cmd *exec.Cmd, routerID netip.Addr) error {
-	if p.cmd != nil {
-		p.crashes++
-		p.kill()
-		p.past = p.status
-		if p.past.Established {
-			p.past.Flaps++
-		}
-	}
+// start starts the process.
+func (p *process) start(cmd *exec.Cmd) error {
 	p.status = gobgp.Status{State: "Idle", Since: time.Now(), LastError: "the session's process is being started", Flaps: p.past.Flaps, Updates: p.past.Updates}
-	in, err := cmd.StdinPipe()
+	read, in, err := os.Pipe()
 	if err != nil {
-		return fmt.Errorf("start: %w", err)
+		return err
 	}
+	defer func() { _ = read.Close() }()
 	out, write, err := os.Pipe()
 	if err != nil {
-		return fmt.Errorf("start: %w", err)
+		_ = in.Close()
+		return err
 	}
 	defer func() { _ = write.Close() }()
-	cmd.Stdout, cmd.Stderr = write, os.Stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = read, write, os.Stderr
 	if err := cmd.Start(); err != nil {
-		_ = out.Close()
-		return fmt.Errorf("start: %w", err)
+		return errors.Join(err, in.Close(), out.Close())
 	}
 	p.cmd, p.in, p.out = cmd, in, out
-	return p.do(p.order(routerID))
+	return nil
+}
+
+// crashed ends what is left of a process that failed.
+func (p *process) crashed() {
+	p.crashes++
+	p.kill()
+	if p.past.Established {
+		p.past.Flaps++
+	}
 }
 
 func (p *process) order(routerID netip.Addr) gobgp.Order {
@@ -70,14 +70,19 @@ func (p *process) same(want bgp.Peer) bool {
 	return reflect.DeepEqual(have, want)
 }
 
-// announce makes want's paths those of the session.
-func (p *process) announce(want bgp.Peer, routerID netip.Addr) error {
-	same := reflect.DeepEqual(p.peer.Paths, want.Paths)
-	p.peer = want
-	if same || p.cmd == nil {
-		return nil
+// tell makes the wished paths those of the session, or asks how it stands.
+func (p *process) tell(w wish) error {
+	same := reflect.DeepEqual(p.peer.Paths, w.peer.Paths)
+	p.peer = w.peer
+	if w.reset != "" {
+		if err := p.do(gobgp.Order{Do: "reset", Why: w.reset}); err != nil {
+			return err
+		}
 	}
-	return p.do(p.order(routerID))
+	if same {
+		return p.do(gobgp.Order{Do: "status"})
+	}
+	return p.do(p.order(w.routerID))
 }
 
 // do gives the process an order and takes in how it stands then.
@@ -85,7 +90,8 @@ func (p *process) do(o gobgp.Order) error {
 	if p.cmd == nil {
 		return errors.New("there is no process")
 	}
-	if err := p.out.SetReadDeadline(time.Now().Add(answerWithin)); err != nil {
+	deadline := time.Now().Add(answerWithin)
+	if err := errors.Join(p.in.SetWriteDeadline(deadline), p.out.SetReadDeadline(deadline)); err != nil {
 		return fmt.Errorf("session's process: %w", err)
 	}
 	if err := json.NewEncoder(p.in).Encode(o); err != nil {
@@ -107,12 +113,15 @@ func (p *process) do(o gobgp.Order) error {
 // close withdraws the paths, ends the session with a NOTIFICATION, and then the
 // process.
 func (p *process) close() error {
+	if p.cmd == nil {
+		return nil
+	}
 	err := p.do(gobgp.Order{Do: "close"})
 	p.kill()
 	return err
 }
 
-// kill ends the process; the kernel closes its session.
+// kill ends the process; the kernel closes its session. What it counted stays.
 func (p *process) kill() {
 	if p.cmd == nil {
 		return
@@ -121,5 +130,5 @@ func (p *process) kill() {
 	_ = p.cmd.Wait()
 	_ = p.in.Close()
 	_ = p.out.Close()
-	p.cmd = nil
+	p.cmd, p.past = nil, p.status
 }

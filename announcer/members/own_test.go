@@ -1,0 +1,41 @@
+package members
+
+import (
+	"log/slog"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/fairlead/fairlead/announcer"
+)
+
+// An agent goes on where the last one stopped only if that was electable and its
+// node was there all the time.
+func TestWhatOthersRememberOfThisNode(t *testing.T) {
+	settled := announcer.Report{Node: "n", Boot: "now", Version: 7, Settled: true}
+	for _, c := range []struct {
+		name string
+		of   announcer.Remembered
+		want bool
+	}{
+		{"its agent restarted", announcer.Remembered{Report: settled, Silent: time.Second}, true},
+		{"its kernel did not answer meanwhile", announcer.Remembered{Report: settled, Silent: time.Second, Lost: true}, false},
+		{"it was silent for too long", announcer.Remembered{Report: settled, Silent: announcer.HoldFor}, false},
+		{"it was not electable", announcer.Remembered{Report: announcer.Report{Node: "n", Boot: "now", Version: 7}, Silent: time.Second}, false},
+		{"the machine booted", announcer.Remembered{Report: announcer.Report{Node: "n", Boot: "then", Version: 7, Settled: true}, Silent: time.Second}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m, err := New(Config{Node: "n", Boot: "now", Bind: netip.MustParseAddrPort("192.0.2.1:7947"), Keys: [][]byte{make([]byte, 32)}, Log: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.take(c.of)
+			if got := m.former != nil; got != c.want {
+				t.Errorf("it goes on: %v", got)
+			}
+			if m.floor != 7 {
+				t.Errorf("it would speak with a version below %d", c.of.Report.Version)
+			}
+		})
+	}
+}
