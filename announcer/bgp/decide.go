@@ -168,7 +168,7 @@ func (d *decision) tell(w *way, a *snapshot.Address, pool *snapshot.Pool) (told 
 		if d.Retreating {
 			communities = union(communities, []uint32{GracefulShutdown}, cmp.Compare[uint32])
 		}
-		if r := p.add(w, Path{
+		if r := p.add(Path{
 			Prefix: prefix, NextHop: hop, LocalPref: w.localPref(p), Communities: communities, LargeCommunities: w.large,
 		}); r != nil {
 			d.refuse("announcement", w.Name, r)
@@ -181,7 +181,7 @@ func (d *decision) tell(w *way, a *snapshot.Address, pool *snapshot.Pool) (told 
 
 // add merges a path with one that the peer has for the prefix: communities are
 // united, local preferences must agree.
-func (p *Peer) add(w *way, path Path) *snapshot.Refusal {
+func (p *Peer) add(path Path) *snapshot.Refusal {
 	i := slices.IndexFunc(p.Paths, func(x Path) bool { return x.Prefix == path.Prefix })
 	if i < 0 {
 		p.Paths = append(p.Paths, path)

@@ -8,8 +8,6 @@ import (
 	"time"
 )
 
-const foreign = "02:00:00:00:00:99"
-
 // script tells a detector what happens to one address, a line at a time:
 //
 //	+1.2s                 time passes, and is looked at every 50 ms

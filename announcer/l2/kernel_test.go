@@ -137,8 +137,8 @@ func TestKernelAnswersNDP(t *testing.T) {
 		f := p.next(t, "an advertisement", func(f []byte) bool {
 			return len(f) > icmpType && f[ip6Next] == protoICMPv6 && f[icmpType] == icmpAdvert
 		})
-		asked, w := netip.AddrFrom16([16]byte(f[etherLen+24:])), word{}
-		if w, _ = parse(f); asked != want || w.addr != vip6 || w.mac != l.mac {
+		asked := netip.AddrFrom16([16]byte(f[etherLen+24:]))
+		if w, _ := parse(f); asked != want || w.addr != vip6 || w.mac != l.mac {
 			t.Errorf("%s asked, and %s was told that %s is at %s", want, asked, w.addr, w.mac)
 		}
 	}

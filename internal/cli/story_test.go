@@ -206,7 +206,7 @@ func (w *world) client(t *testing.T) *cli.Client {
 		}
 		return false, nil, nil
 	})
-	k := fake.NewSimpleClientset(typed...) //nolint:staticcheck // its successor reads the whole schema for every client
+	k := fake.NewSimpleClientset(typed...) // its successor reads the whole schema for every client
 	k.PrependReactor("create", "subjectaccessreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
 		review := a.(clienttesting.CreateAction).GetObject().(*authorizationv1.SubjectAccessReview).DeepCopy()
 		what := review.Spec.ResourceAttributes
