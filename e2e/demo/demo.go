@@ -44,29 +44,29 @@ func Run(ctx context.Context, l *lab.Lab, root string, out io.Writer) (Result, e
 
 // Summary is the last line of a demo that went well.
 func (r Result) Summary() string {
-	good := 0
-	for _, row := range r.Rows {
-		if row.Objection() == nil {
-			good++
-		}
-	}
+	good := len(r.Rows) - len(objections(r.Rows))
 	return fmt.Sprintf("demo: ok EXTERNAL-IP=%s announced-by=%s paths=%d/%d pods=%d/%d",
-		r.Service.ExternalIPs[0], r.Announcers[0].Node, good, len(r.Rows), r.pods(), Replicas)
+		r.Service.ExternalIPs[0], r.Announcers[0].Node, good, len(r.Rows), pods(r.Rows), Replicas)
 }
 
 // pods is the least number of pods that a path reached.
-func (r Result) pods() int {
+func pods(rows []Row) int {
 	least := Replicas
-	for _, row := range r.Rows {
+	for _, row := range rows {
 		least = min(least, row.Report.Distinct)
 	}
 	return least
 }
 
-func (r Result) objections() error {
+func (r Result) objections() error { return errors.Join(objections(r.Rows)...) }
+
+// objections are of the rows that are not all right.
+func objections(rows []Row) []error {
 	var errs []error
-	for _, row := range r.Rows {
-		errs = append(errs, row.Objection())
+	for _, row := range rows {
+		if err := row.Objection(); err != nil {
+			errs = append(errs, err)
+		}
 	}
-	return errors.Join(errs...)
+	return errs
 }

@@ -68,3 +68,41 @@ func TestParseService(t *testing.T) {
 		t.Error("no objection to a Service without an address")
 	}
 }
+
+func TestParseSessions(t *testing.T) {
+	got, err := parseSessions([]byte(`{"ipv4Unicast":{"routerId":"192.0.2.254","peers":{"192.0.2.1":{"state":"Established"}}},"ipv6Unicast":{"peers":{"2001:db8::1":{"state":"Active"}}}}`))
+	if err != nil || len(got) != 2 || got["2001:db8::1"] != "Active" || established(got) != 1 {
+		t.Errorf("sessions = %v, %v", got, err)
+	}
+	if _, err := parseSessions([]byte("% BGP instance not found")); err == nil {
+		t.Error("no objection to a router without BGP")
+	}
+}
+
+func TestParseHops(t *testing.T) {
+	for text, want := range map[string][]string{
+		`[]`: nil,
+		`[{"dst":"192.0.2.1","gateway":"198.51.100.1","protocol":"bgp"}]`:                          {"198.51.100.1"},
+		`[{"dst":"192.0.2.1","nexthops":[{"gateway":"198.51.100.1"},{"gateway":"198.51.100.2"}]}]`: {"198.51.100.1", "198.51.100.2"},
+	} {
+		if got, err := parseHops([]byte(text)); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("hops of %s = %v, %v", text, got, err)
+		}
+	}
+}
+
+func TestRouted(t *testing.T) {
+	route := Route{IP: "192.0.2.1", Nodes: []string{"node1", "node2"}, Connections: map[string]int{"node1": 60, "node2": 40}}
+	r := Routed{
+		Service: Service{ExternalIPs: []string{"192.0.2.1"}}, Sessions: map[string]string{"a": "Established", "b": "Established", "c": "Established", "d": "Established"},
+		Routes: []Route{route}, Rows: []Row{row("a", 0, 6)}, nodes: []string{"node1", "node2"},
+	}
+	if got, want := r.Summary(), "demo: ok EXTERNAL-IP=192.0.2.1 announced-by=node1,node2 sessions=4/4 paths=1/1 pods=6/6"; got != want || r.objections() != nil {
+		t.Errorf("summary = %q, %v, want %q", got, r.objections(), want)
+	}
+	route.Nodes, route.Connections = []string{"node1"}, map[string]int{"node1": 100}
+	r.Routes = []Route{route}
+	if err := r.objections(); err == nil || !strings.Contains(err.Error(), "next hops") || !strings.Contains(err.Error(), "came in by") {
+		t.Errorf("objections = %v", err)
+	}
+}

@@ -31,14 +31,19 @@ type Service struct {
 // Deploy applies the examples below root and waits until their addresses
 // answer with every pod.
 func Deploy(ctx context.Context, l *lab.Lab, root string) (Service, error) {
+	return DeployIn(ctx, l, root, "pool.yaml")
+}
+
+// DeployIn is Deploy with a pool, and how it is announced, of another example.
+func DeployIn(ctx context.Context, l *lab.Lab, root, pool string) (Service, error) {
 	step := l.Progress().Begin("examples: pool, 6 web servers, dual-stack Service of type LoadBalancer")
-	s, err := deploy(ctx, l, root, step)
+	s, err := deploy(ctx, l, root, pool, step)
 	return s, step.Done(err)
 }
 
-func deploy(ctx context.Context, l *lab.Lab, root string, step *lab.Step) (Service, error) {
+func deploy(ctx context.Context, l *lab.Lab, root, pool string, step *lab.Step) (Service, error) {
 	var s Service
-	for _, file := range []string{"pool.yaml", "web.yaml"} {
+	for _, file := range []string{pool, "web.yaml"} {
 		if _, err := l.Kubectl(ctx, "apply", "-f", filepath.Join(root, "examples", file)); err != nil {
 			return s, err
 		}

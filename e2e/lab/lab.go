@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
@@ -385,4 +386,22 @@ func (l *Lab) nodeLAN(name string) address {
 		return address{}
 	}
 	return n.lan().bare()
+}
+
+// NodeOf is the name of the node that an address belongs to, by the LAN or by its
+// pods' range; the address itself if it belongs to none.
+func (l *Lab) NodeOf(ip string) string {
+	addr, err := netip.ParseAddr(ip)
+	if err != nil {
+		return ip
+	}
+	for _, n := range l.nodes {
+		own, pods := n.lan().bare(), n.pods()
+		for _, text := range []string{own.v4 + "/32", own.v6 + "/128", pods.v4, pods.v6} {
+			if p, err := netip.ParsePrefix(text); err == nil && p.Contains(addr) {
+				return n.name
+			}
+		}
+	}
+	return ip
 }

@@ -16,6 +16,7 @@ type Report struct {
 	Pods     map[string]int `json:"pods"`              // answers by pod
 	Distinct int            `json:"distinct"`          // pods that answered
 	Clients  []string       `json:"clients"`           // client addresses that the pods saw
+	Sources  map[string]int `json:"sources"`           // answers by client address
 	Nodes    []string       `json:"nodes"`             // nodes of the pods that answered
 	Ports    []string       `json:"ports"`             // ports that the pods answered on
 	P50      float64        `json:"p50_ms"`
@@ -47,7 +48,7 @@ func List(all []Outcome) []Request {
 
 // Summarise counts the outcomes.
 func Summarise(target string, all []Outcome) Report {
-	r := Report{Target: target, Requests: len(all), Reasons: map[string]int{}, Pods: map[string]int{}}
+	r := Report{Target: target, Requests: len(all), Reasons: map[string]int{}, Pods: map[string]int{}, Sources: map[string]int{}}
 	clients, nodes, ports := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	var took []time.Duration
 	for _, o := range all {
@@ -63,6 +64,7 @@ func Summarise(target string, all []Outcome) Report {
 			continue
 		}
 		r.Pods[o.Answer.Pod]++
+		r.Sources[o.Answer.Client]++
 		clients[o.Answer.Client], nodes[o.Answer.Node], ports[o.Answer.Port] = true, true, true
 		took = append(took, o.Took)
 	}

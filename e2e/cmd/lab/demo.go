@@ -13,17 +13,30 @@ import (
 )
 
 func demoCommand() *cobra.Command {
-	return &cobra.Command{
+	announce := "arp"
+	c := &cobra.Command{
 		Use:   "demo",
 		Short: "Bring the cluster up, install fairlead, measure every path, tear down ($KEEP=1: do not)",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return runDemo(c.Context(), os.Getenv("KEEP") == "1")
+			show, ok := shows[announce]
+			if !ok {
+				return fmt.Errorf("announce by %q: arp or bgp", announce)
+			}
+			return runDemo(c.Context(), show, os.Getenv("KEEP") == "1")
 		},
 	}
+	c.Flags().StringVar(&announce, "announce", announce, "how addresses are announced: arp (and NDP), or bgp")
+	return c
 }
 
-func runDemo(ctx context.Context, keep bool) error {
+// summary is what a demo found, on one line.
+type summary interface{ Summary() string }
+
+// shows are the demos, by how addresses are announced.
+var shows = map[string]func(context.Context, *lab.Lab) (summary, error){"arp": showARP, "bgp": showBGP}
+
+func runDemo(ctx context.Context, show func(context.Context, *lab.Lab) (summary, error), keep bool) error {
 	l, err := lab.Up(ctx, lab.Options{Fairlead: true})
 	if err != nil && ctx.Err() != nil {
 		return errors.New("demo: interrupted")
@@ -50,9 +63,19 @@ func runDemo(ctx context.Context, keep bool) error {
 	return err
 }
 
-func show(ctx context.Context, l *lab.Lab) (demo.Result, error) {
+func showARP(ctx context.Context, l *lab.Lab) (summary, error) {
 	if err := l.InstallFairlead(ctx); err != nil {
-		return demo.Result{}, err
+		return nil, err
 	}
 	return demo.Run(ctx, l, l.Root(), os.Stdout)
+}
+
+func showBGP(ctx context.Context, l *lab.Lab) (summary, error) {
+	if err := l.StartBGP(ctx); err != nil {
+		return nil, err
+	}
+	if err := l.InstallFairlead(ctx); err != nil {
+		return nil, err
+	}
+	return demo.RunBGP(ctx, l, l.Root(), os.Stdout)
 }
