@@ -246,7 +246,7 @@ func (a *Agent) step(ctx context.Context) error {
 	if sure {
 		a.prepare(in, view, was)
 	}
-	a.routes.withdraw(ctx, in)
+	a.routes.withdraw(in)
 	now, err := a.forward(ctx, s, addrs, view.Quarantined())
 	in.Ready, in.Self.InSync, now.view = now.ready, now.inSync, view
 	if now.ready != nil {
@@ -257,11 +257,10 @@ func (a *Agent) step(ctx context.Context) error {
 	if sure {
 		errHold = a.announce(in, was, &now)
 	}
-	plan, errBGP := a.routes.announce(ctx, in)
-	now.bgp = plan
+	now.bgp = a.routes.announce(in)
 	a.metrics.lost(s, view)
 	a.finish(now, began, err)
-	return errors.Join(err, errHold, errBGP)
+	return errors.Join(err, errHold)
 }
 
 // forward sees to it that Services are forwarded, by the engine or by whoever

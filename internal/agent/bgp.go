@@ -124,32 +124,25 @@ func (r *routes) decide(in announcer.Input, now time.Time) bgp.Plan {
 }
 
 // withdraw gives up, before the engine changes, what the next plan does not have.
-func (r *routes) withdraw(ctx context.Context, in announcer.Input) {
+func (r *routes) withdraw(in announcer.Input) {
 	if len(r.plan.Peers) == 0 {
 		return
 	}
-	if err := r.sync(ctx, r.plan.Keep(r.decide(in, time.Now()))); err != nil {
-		r.cfg.Log.Error("withdraw", "error", err)
-	}
+	r.sync(r.plan.Keep(r.decide(in, time.Now())))
 }
 
 // announce makes the routers hear what this node's engine holds now.
-func (r *routes) announce(ctx context.Context, in announcer.Input) (bgp.Plan, error) {
+func (r *routes) announce(in announcer.Input) bgp.Plan {
 	r.want(in.Snapshot)
-	err := r.sync(ctx, r.decide(in, time.Now()))
-	return r.plan, err
+	r.sync(r.decide(in, time.Now()))
+	return r.plan
 }
 
-func (r *routes) sync(ctx context.Context, next bgp.Plan) error {
-	if len(next.Peers) == 0 && len(r.plan.Peers) == 0 {
-		r.plan = next
-		return nil
-	}
-	if err := r.speaker.Sync(ctx, next); err != nil {
-		return fmt.Errorf("BGP: %w", err)
+func (r *routes) sync(next bgp.Plan) {
+	if len(next.Peers) > 0 || len(r.plan.Peers) > 0 {
+		r.speaker.Sync(next)
 	}
 	r.plan = next
-	return nil
 }
 
 // want has the passwords read that the peers of s name.

@@ -116,7 +116,9 @@ func (p *process) close() error {
 	if p.cmd == nil {
 		return nil
 	}
+	counted := p.status
 	err := p.do(gobgp.Order{Do: "close"})
+	p.status = counted
 	p.kill()
 	return err
 }

@@ -185,11 +185,19 @@ func TestFlood(t *testing.T) {
 	p := start(t, nodeSpace)
 	before := p.do(order{Do: "status"}).Heap
 	p.sync(peer("bad", router4, "198.19.0.1/32"))
+	within(t, "the session's process is there", func() bool { return len(p.children()) == 1 })
+	child := p.children()[0]
+	const most = 300 << 20 // the race detector takes its share
 	within(t, "cut off with the reason", func() bool {
 		st := p.status()[0]
 		return !st.Established && strings.Contains(st.LastError, "more than")
 	})
 	after := p.do(order{Do: "status"}).Heap
+	peak := resident(t, child)
+	t.Logf("the session's process had at most %d MiB", peak>>20)
+	if peak == 0 || peak > most {
+		t.Errorf("the session's process had %d MiB", peak>>20)
+	}
 	t.Logf("heap %d KiB before, %d KiB after", before>>10, after>>10)
 	if after > before+100<<20 {
 		t.Errorf("the flood left %d MiB", (after-before)>>20)

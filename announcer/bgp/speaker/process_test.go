@@ -51,7 +51,7 @@ type order struct {
 }
 
 type report struct {
-	Err    string
+	Took   time.Duration
 	Status []speaker.Status
 	Heap   uint64
 }
@@ -69,28 +69,25 @@ func speak() {
 			if in.Decode(&o) != nil {
 				os.Exit(1)
 			}
-			_ = json.NewEncoder(os.Stdout).Encode(obey(ctx, s, o))
+			_ = json.NewEncoder(os.Stdout).Encode(obey(s, o))
 		}
 	}()
 	<-done // as an agent ends: the sessions are left to the kernel
 }
 
-func obey(ctx context.Context, s *speaker.Speaker, o order) report {
-	var err error
+func obey(s *speaker.Speaker, o order) report {
+	began := time.Now()
 	switch o.Do {
 	case "sync":
-		err = s.Sync(ctx, o.Plan)
+		s.Sync(o.Plan)
 	case "close":
-		err = s.Close(ctx)
+		s.Close()
 	}
+	took := time.Since(began)
 	var m runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&m)
-	out := report{Status: s.Status(), Heap: m.HeapAlloc}
-	if err != nil {
-		out.Err = err.Error()
-	}
-	return out
+	return report{Status: s.Status(), Heap: m.HeapAlloc, Took: took}
 }
 
 // process is a Speaker in a process and a namespace of its own.
@@ -150,15 +147,12 @@ func (p *process) do(o order) report {
 	if err := p.out.Decode(&r); err != nil {
 		p.t.Fatalf("the speaker did not answer: %v", err)
 	}
-	if r.Err != "" {
-		p.t.Fatalf("%s: %s", o.Do, r.Err)
-	}
 	return r
 }
 
-func (p *process) sync(peers ...bgp.Peer) {
+func (p *process) sync(peers ...bgp.Peer) report {
 	p.t.Helper()
-	p.do(order{Do: "sync", Plan: plan(peers...)})
+	return p.do(order{Do: "sync", Plan: plan(peers...)})
 }
 
 func (p *process) status() []speaker.Status { p.t.Helper(); return p.do(order{Do: "status"}).Status }

@@ -7,8 +7,6 @@ package speaker
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"os/exec"
@@ -41,8 +39,8 @@ type Speaker struct {
 	downs   chan netip.Addr // whose BFD session broke
 
 	mu       sync.Mutex
-	routerID netip.Addr
-	sessions map[string]*process
+	sessions map[string]*keeper
+	over     bool // Run has ended
 }
 
 // New makes a Speaker without sessions. command makes the process of a session,
@@ -50,13 +48,10 @@ type Speaker struct {
 // called after every change of what Status returns that matters, and must not
 // block.
 func New(log *slog.Logger, changed func(), command func() *exec.Cmd) *Speaker {
-	s := &Speaker{log: log, changed: changed, command: command, sessions: map[string]*process{}, downs: make(chan netip.Addr, 64)}
+	s := &Speaker{log: log, changed: changed, command: command, sessions: map[string]*keeper{}, downs: make(chan netip.Addr, 64)}
 	s.bfd = udp.New(log, s.bfdChanged)
 	return s
 }
-
-// lookEvery is how often the processes are asked how it stands.
-const lookEvery = 500 * time.Millisecond
 
 // Run watches sessions and paths until ctx ends. Then it ends the sessions'
 // processes without a word to the routers: a stop is a restart, and routers that
@@ -68,8 +63,6 @@ func (s *Speaker) Run(ctx context.Context) error {
 			s.log.Error("BFD does not run", "error", err)
 		}
 	})
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -78,8 +71,6 @@ func (s *Speaker) Run(ctx context.Context) error {
 			return nil
 		case addr := <-s.downs:
 			s.cut(addr)
-		case <-tick.C:
-			s.look()
 		}
 	}
 }
@@ -87,8 +78,12 @@ func (s *Speaker) Run(ctx context.Context) error {
 func (s *Speaker) abandon() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, p := range s.sessions {
-		p.kill()
+	s.over = true
+	for _, k := range s.sessions {
+		k.abandon()
+	}
+	for _, k := range s.sessions {
+		<-k.ended
 	}
 	clear(s.sessions)
 }
@@ -112,69 +107,57 @@ func (s *Speaker) bfdChanged(st udp.Status) {
 func (s *Speaker) cut(addr netip.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, p := range s.sessions {
-		if p.peer.Addr == addr && p.peer.BFD != nil {
-			if err := p.do(gobgp.Order{Do: "reset", Why: "BFD: the path is down"}); err != nil {
-				s.log.Error("close the session", "peer", p.peer.Name, "error", err)
-			}
+	for _, k := range s.sessions {
+		if st, watched := k.about(); st.Addr == addr && watched {
+			k.want(func(w *wish) { w.reset = "BFD: the path is down" })
 		}
 	}
-	s.changed()
 }
 
-// look asks every process how it stands, and starts those anew that ended.
-func (s *Speaker) look() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	news := false
-	for _, p := range s.sessions {
-		was := p.status
-		err := p.do(gobgp.Order{Do: "status"})
-		if err != nil {
-			s.log.Error("a BGP session's process ended; starting it anew", "peer", p.peer.Name, "error", err)
-			if err = p.restart(s.command(), s.routerID); err != nil {
-				s.log.Error("BGP session", "peer", p.peer.Name, "error", err)
-			}
-		}
-		now := p.status
-		if was.Established != now.Established || was.LastError != now.LastError {
-			news = true
-			s.log.Info("BGP session", "peer", p.peer.Name, "established", now.Established, "reason", now.LastError)
-		}
-		news = news || was.State != now.State || was.Prefixes != now.Prefixes
-	}
-	if news {
-		s.changed()
-	}
-}
+// obeyWithin is how long Sync waits for sessions to withdraw, and again for the
+// rest. Whoever calls it has more to do than to wait for a process that does not
+// answer.
+const obeyWithin = 100 * time.Millisecond
 
 // Sync brings sessions and paths to what plan says: what goes away is withdrawn
 // first. A session whose settings changed is closed and opened anew; no other
-// is touched. One that cannot be held does not keep the rest from it.
-func (s *Speaker) Sync(_ context.Context, plan bgp.Plan) error {
+// is touched. It returns when all is done, or after a fifth of a second: what is
+// left then goes on, and Status tells of it.
+func (s *Speaker) Sync(plan bgp.Plan) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	wanted := map[string]bgp.Peer{}
-	for _, p := range plan.Peers {
-		wanted[p.Name] = p
+	if s.over {
+		return
 	}
-	var errs []error
-	for name, one := range s.sessions {
-		if want, stays := wanted[name]; !stays || !one.same(want) || plan.RouterID != s.routerID {
-			if err := one.close(); err != nil {
-				s.log.Warn("a BGP session ended without a word", "peer", name, "error", err)
-			}
+	wanted := map[string]bool{}
+	for _, p := range plan.Peers {
+		wanted[p.Name] = true
+	}
+	var tried []<-chan struct{}
+	for name, k := range s.sessions {
+		if !wanted[name] {
+			tried = append(tried, k.want(func(w *wish) { w.end = true }))
 			delete(s.sessions, name)
 		}
 	}
-	s.routerID = plan.RouterID
+	await(tried)
+	tried = nil
 	for _, p := range plan.Peers {
-		if err := s.hold(p); err != nil {
-			errs = append(errs, fmt.Errorf("peer %s: %w", p.Name, err))
-		}
+		tried = append(tried, s.hold(p, plan.RouterID))
 	}
 	s.bfd.Sync(watched(plan))
-	return errors.Join(errs...)
+	await(tried)
+}
+
+func await(tried []<-chan struct{}) {
+	enough := time.After(obeyWithin)
+	for _, one := range tried {
+		select {
+		case <-one:
+		case <-enough:
+			return
+		}
+	}
 }
 
 func watched(plan bgp.Plan) []udp.Peer {
@@ -191,23 +174,19 @@ func watched(plan bgp.Plan) []udp.Peer {
 }
 
 // hold opens the session to p, or changes its paths.
-func (s *Speaker) hold(p bgp.Peer) error {
-	one := s.sessions[p.Name]
-	if one == nil {
-		one = &process{peer: p}
-		s.sessions[p.Name] = one
-		return one.restart(s.command(), s.routerID)
+func (s *Speaker) hold(p bgp.Peer, routerID netip.Addr) <-chan struct{} {
+	k := s.sessions[p.Name]
+	if k == nil {
+		k = newKeeper(p, s.log, s.changed, s.command)
+		s.sessions[p.Name] = k
+		defer func() { go k.run() }()
 	}
-	if err := one.announce(p, s.routerID); err != nil {
-		s.log.Error("a BGP session's process ended; starting it anew", "peer", p.Name, "error", err)
-		return one.restart(s.command(), s.routerID)
-	}
-	return nil
+	return k.want(func(w *wish) { w.peer, w.routerID = p, routerID })
 }
 
 // Close withdraws everything and closes every session with a NOTIFICATION: for
 // a node that goes away. BFD sessions say Admin Down.
-func (s *Speaker) Close(ctx context.Context) error { return s.Sync(ctx, bgp.Plan{}) }
+func (s *Speaker) Close() { s.Sync(bgp.Plan{}) }
 
 // Status returns all sessions as they were when last looked at, sorted by name.
 func (s *Speaker) Status() []Status {
@@ -218,9 +197,9 @@ func (s *Speaker) Status() []Status {
 		paths[st.Addr] = st
 	}
 	var out []Status
-	for _, one := range s.sessions {
-		st := Status{Name: one.peer.Name, Addr: one.peer.Addr, Status: one.status, Crashes: one.crashes}
-		if f, ok := paths[st.Addr]; ok && one.peer.BFD != nil {
+	for _, k := range s.sessions {
+		st, watched := k.about()
+		if f, ok := paths[st.Addr]; ok && watched {
 			st.BFD = &f
 		}
 		out = append(out, st)
