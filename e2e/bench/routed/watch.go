@@ -23,7 +23,7 @@ type watcher struct {
 // watch begins to look at the route to the address. A look is a line: when, and
 // the route. It ends with its standard input.
 func (b *Bench) watch(ctx context.Context) (*watcher, error) {
-	look := fmt.Sprintf("while ! read -t 0.002 x; [ $? -gt 128 ]; do now=$EPOCHREALTIME; echo $now $(ip route show %s); done", b.vip)
+	look := fmt.Sprintf("while read -t 0.002 x; [ $? -gt 128 ]; do now=$EPOCHREALTIME; echo $now $(ip route show %s); done", b.vip)
 	cmd, err := b.Lab.Command(ctx, lab.Router, "bash", "-c", look)
 	if err != nil {
 		return nil, err
