@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	election "github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/e2e/demo"
 	"github.com/fairlead/fairlead/e2e/lab"
 	"github.com/fairlead/fairlead/e2e/probe"
@@ -77,23 +78,36 @@ func TestNodeWithoutPowerOthersTakeItsAddressesAndGiveThemBack(t *testing.T) {
 	eventually(t, takeOver, vip+" back at "+node, func(ctx context.Context) error {
 		return servedBy(ctx, vip, func(at string) bool { return at == node })
 	})
-	t.Logf("%s is back at %s after %s", vip, node, time.Since(began).Round(time.Second))
+	took := time.Since(began).Round(time.Second)
+	t.Logf("%s is back at %s after %s", vip, node, took)
+	if took < election.SettleAfter/2 {
+		t.Errorf("that is no minute of health")
+	}
 	for _, r := range back() {
 		wantAll(t, r, 6)
 	}
 	settle(t, s)
 }
 
-// settledElsewhere waits until another node than this one may be elected.
+// settledElsewhere waits until the other nodes have been healthy for so long that this
+// one, when it comes back, has to be as well.
 func settledElsewhere(t *testing.T, node string) {
 	t.Helper()
-	eventually(t, settled, "a second candidate", func(ctx context.Context) error {
-		n, err := metric(ctx, node, "fairlead_member_candidates")
-		if err == nil && n < 2 {
-			err = fmt.Errorf("%v nodes may be elected", n)
+	for _, other := range cluster(t).Nodes() {
+		if other == node {
+			continue
 		}
-		return err
-	})
+		eventually(t, settled, other+" healthy for a minute", func(ctx context.Context) error {
+			began, err := metric(ctx, other, startTime)
+			if err != nil {
+				return err
+			}
+			if up := time.Since(time.Unix(int64(began), 0)); up < election.SettleAfter+5*time.Second {
+				return fmt.Errorf("its agent has run for %s", up)
+			}
+			return nil
+		})
+	}
 }
 
 // everyPath requests both addresses at a pace until it is called.
