@@ -55,11 +55,15 @@ func New(log *slog.Logger, changed func(), command func() *exec.Cmd) *Speaker {
 
 // Run watches sessions and paths until ctx ends. Then it ends the sessions'
 // processes without a word to the routers: a stop is a restart, and routers that
-// know graceful restart keep their routes. Close is for the other way out.
+// know graceful restart keep their routes. Close is for the other way out. BFD
+// says Admin Down only when the sessions are gone: FRR 8.4 closes one that is
+// still there for that, and then forgets its routes.
 func (s *Speaker) Run(ctx context.Context) error {
+	paths, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := s.bfd.Run(ctx); err != nil {
+		if err := s.bfd.Run(paths); err != nil {
 			s.log.Error("BFD does not run", "error", err)
 		}
 	})
@@ -67,6 +71,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			s.abandon()
+			stop()
 			wg.Wait()
 			return nil
 		case addr := <-s.downs:
