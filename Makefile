@@ -17,7 +17,7 @@ build: ## Build bin/fairlead, a static binary
 	CGO_ENABLED=0 GOWORK=off go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/fairlead ./cmd/fairlead
 
 .PHONY: demo
-demo: $(if $(filter bgp,$(ANNOUNCE)),packages) ## Show the main job on a real cluster on this machine (root; KEEP=1 leaves it up, ANNOUNCE=bgp asks a router)
+demo: $(if $(filter bgp,$(ANNOUNCE)),packages) ## Show the main job on a real cluster on this machine (root; KEEP=1 leaves it up; ANNOUNCE=bgp: through a router)
 	@$(LAB) demo $(if $(ANNOUNCE),--announce=$(ANNOUNCE))
 
 .PHONY: demo-down
