@@ -33,6 +33,10 @@ const (
 	HoldFor = 20 * time.Second
 	// Together is the time within which nodes vanish at once.
 	Together = 5 * time.Second
+	// PodsAfter is how long the endpoints of a lost node take no traffic after its
+	// agent is back: it may have booted, and until its kubelet has started the pods
+	// anew and said so, the cluster shows those that died.
+	PodsAfter = 10 * time.Second
 	// BackAfter is how long the kernel of a lost node has to answer again before
 	// only its agent counts as gone: after a reboot the kernel answers long before
 	// any pod runs.
@@ -201,6 +205,7 @@ type peer struct {
 	answer  Answer
 	answers time.Time // since when answer has been the same
 	lost    bool      // its kernel did not answer in this silence
+	back    time.Time // when it spoke after it had been quarantined; zero: never
 	stale   bool      // report is from before the last silence
 	report  *Report
 }
@@ -231,6 +236,9 @@ func (r *Roster) Heard(node string, addr netip.AddrPort, at time.Time) (returned
 	returned = !p.since.IsZero()
 	if p.lost {
 		r.returns++
+	}
+	if p.verdict(at) == NodeGone && !r.guarded(at)[node] {
+		p.back = at
 	}
 	// The time of the silence stays known until the node reports: a restart
 	// keeps what it held.
@@ -370,7 +378,7 @@ func (r *Roster) View(self Report, own netip.AddrPort, at time.Time) View {
 			continue
 		}
 		m := Member{Node: node, Addr: p.addr, Since: p.since, Verdict: p.verdict(at), Candidate: p.candidate(at), Report: p.report, Stale: p.stale}
-		m.Quarantine = m.Verdict == NodeGone && !guarded[node]
+		m.Quarantine = m.Verdict == NodeGone && !guarded[node] || p.speaks && !p.back.IsZero() && at.Sub(p.back) < PodsAfter
 		v.Members = append(v.Members, m)
 	}
 	v.Guarded = len(guarded) > 0

@@ -16,7 +16,8 @@ func second(s float64) time.Time { return epoch.Add(time.Duration(s * float64(ti
 
 // TestRoster tells node "me" what it hears, a line each: the second, what, of
 // whom. "view" wants what it then holds of the others: a capital for each that
-// may be elected, and A alive, G agent gone, N node gone, Q quarantined too.
+// may be elected, and A alive, G agent gone, N node gone, Q quarantined too, B back
+// and quarantined.
 func TestRoster(t *testing.T) {
 	three := "0 heard a\n0 heard b\n0 said a\n0 said b\n"
 	five := three + "0 heard c\n0 heard d\n0 said c\n0 said d\n"
@@ -32,8 +33,8 @@ func TestRoster(t *testing.T) {
 		{"restarting: gone without a check, back with what it was", three + "10 restarting a\n10.1 view a:A b:A\n10.2 lost a\n10.2 view a:G b:A\n15 heard a\n15 view a:A b:A\n15 said a\n15 view a:A b:A"},
 		{"restarting for too long", three + "10 restarting a\n10 lost a\n31 view a:g b:A"},
 		{"restarting, but the power goes", three + "10 restarting a\n10 lost a\n12 mute a\n12 view a:Q b:A"},
-		{"a lost node that returns has to report anew", three + "10 lost a\n10.2 mute a\n20 heard a\n20 view a:a b:A\n20 said a\n20 view a:A b:A"},
-		{"a report of before that comes late is not it", three + "10 lost a\n10.2 mute a\n15 said a\n20 heard a\n20 view a:a b:A"},
+		{"a lost node that returns has to report anew", three + "10 lost a\n10.2 mute a\n20 heard a\n20 view a:b b:A\n20 said a\n20 view a:B b:A\n29 view a:B b:A\n30 view a:A b:A"},
+		{"a report of before that comes late is not it", three + "10 lost a\n10.2 mute a\n15 said a\n20 heard a\n20 view a:b b:A"},
 		{"an agent that is back but does not report: its 20 s are its own", three + "10 lost a\n10.2 answered a\n20 heard a\n29 view a:A b:A\n31 view a:a b:A"},
 		{"silent twice without a report is one silence", three + "10 lost a\n10.2 mute a\n20 heard a\n21 lost a\n21 answered a\n22 view a:Q b:A"},
 		{"a kernel that answers again is trusted after 60 s; its VIPs are others'", three + "10 lost a\n10.2 mute a\n20 answered a\n79 view a:Q b:A\n81 view a:g b:A\n82 mute a\n82 view a:Q b:A"},
@@ -118,10 +119,13 @@ func short(v View) string {
 			continue
 		}
 		c := [...]string{"a", "g", "n"}[m.Verdict]
-		if m.Quarantine {
-			c = "q"
+		switch {
+		case m.Quarantine && m.Verdict == Alive:
+			c = "b"
+		case m.Quarantine:
+			c = "Q"
 		}
-		if m.Candidate || m.Quarantine {
+		if m.Candidate {
 			c = strings.ToUpper(c)
 		}
 		out = append(out, m.Node+":"+c)

@@ -76,7 +76,11 @@ func objection(r probe.Report, pods int) error {
 	if r.Failures == 0 && r.Distinct == pods {
 		return nil
 	}
-	return fmt.Errorf("%s: %d of %d requests failed %v, %d pods answered, want %d: %v", r.Target, r.Failures, r.Requests, r.Reasons, r.Distinct, pods, r.Pods)
+	when := ""
+	if r.Failures > 0 {
+		when = fmt.Sprintf(" from %s to %s", r.FirstFailure.Format(time.StampMilli), r.LastFailure.Format(time.StampMilli))
+	}
+	return fmt.Errorf("%s: %d of %d requests failed %v%s, %d pods answered, want %d: %v", r.Target, r.Failures, r.Requests, r.Reasons, when, r.Distinct, pods, r.Pods)
 }
 
 // wantAll fails the story unless all requests were answered, by so many pods.
