@@ -218,8 +218,9 @@ type BGPPeerStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Ready is False when the peer cannot be used as written, and
-	// its reason says why.
+	// Conditions: Ready is True when every node that should have a session with
+	// the router has one. Its reason is Established, NotEstablished, NoNode, or
+	// Refused when the peer cannot be used as written.
 	//
 	// +optional
 	// +listType=map

@@ -171,7 +171,7 @@ func describeBGP(out *v1alpha1.NodeStateStatus, plan bgp.Plan, sessions []speake
 	}
 	for _, r := range plan.Refused {
 		if r.Kind == "peer" {
-			out.Peers = append(out.Peers, v1alpha1.PeerState{Name: r.Name, State: "Refused", LastError: cut(r.Refusal.String(), 1024)})
+			out.Peers = append(out.Peers, v1alpha1.PeerState{Name: r.Name, State: snapshot.PeerRefused, LastError: cut(r.Refusal.String(), 1024)})
 		}
 	}
 	slices.SortFunc(out.Peers, func(a, b v1alpha1.PeerState) int { return strings.Compare(a.Name, b.Name) })

@@ -54,6 +54,7 @@ func (c *Controller) apply(ctx context.Context, s *snapshot.Snapshot, plan *allo
 		errs = append(errs, p.clean(ctx, svc))
 	}
 	errs = append(errs, c.writer.Pools(ctx, s, plan)...)
+	errs = append(errs, c.writer.Peers(ctx, s)...)
 	errs = append(errs, c.writer.NodePorts(ctx, s, c.Recorder)...)
 	errs = append(errs, c.writer.ForgetNodes(ctx, s)...)
 	more, err := c.writer.Findings(ctx, s)

@@ -214,7 +214,7 @@ func peers(s *cluster.State) (out []Finding) {
 		}
 	}
 	for _, p := range s.Peers {
-		if p.Ready.Status == "False" {
+		if all, up := s.SessionsWith(p.Name); p.Ready.Status == "False" && len(all) == up {
 			out = append(out, find(PeerDown, Object{Resource: "bgppeer.fairlead.io", Name: p.Name}, "kubectl describe bgppeer "+p.Name+"; see that the router accepts the session from the nodes' addresses",
 				"BGP peer %s (%s, AS %d): %s: %s", p.Name, p.Address, p.ASN, p.Ready.Reason, p.Ready.Message))
 		}

@@ -83,6 +83,13 @@ func toNodeState(n *v1alpha1.NodeState) *snapshot.NodeState {
 			out.Announces = append(out.Announces, snapshot.Announced{Addr: ip, Link: a.Link, MAC: a.MAC, Peers: int(a.Peers), Leaving: a.Leaving})
 		}
 	}
+	for _, p := range n.Status.Peers {
+		one := snapshot.PeerState{Name: p.Name, State: p.State}
+		if p.State == snapshot.PeerRefused {
+			one.Why = p.LastError
+		}
+		out.Peers = append(out.Peers, one)
+	}
 	for _, m := range n.Status.Silent {
 		if m.Verdict == announcer.NodeGone.String() {
 			out.Gone = append(out.Gone, m.Node)

@@ -9,6 +9,8 @@ import (
 // with.
 type BGPPeer struct {
 	Name         string
+	Generation   int64
+	Ready        Condition // as last written
 	Created      time.Time
 	Addr         netip.Addr
 	Port         uint16

@@ -35,6 +35,8 @@ type NodeState struct {
 	Draining bool // wants to hand over its VIPs
 	// Announces lists the VIPs that this node holds now.
 	Announces []Announced
+	// Peers lists how it stands with its BGPPeers, sorted by name.
+	Peers []PeerState
 	// Gone lists the nodes that it holds for lost, sorted.
 	Gone []string
 	// Refused lists the VIPs that no node announces as far as it knows, and why.
@@ -44,6 +46,19 @@ type NodeState struct {
 	// Problems lists what of single Services this node could not do, sorted.
 	Problems []Problem
 }
+
+// PeerState is how it stands with one BGPPeer on one node.
+type PeerState struct {
+	Name  string
+	State string // of the session as RFC 4271 section 8.2.2 names it, or PeerRefused
+	Why   string // it is refused
+}
+
+// The states of a PeerState that matter.
+const (
+	PeerEstablished = "Established"
+	PeerRefused     = "Refused"
+)
 
 // Problem is something about one Service that a node could not do, or that its
 // owner should know.
