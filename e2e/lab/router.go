@@ -33,7 +33,7 @@ func (l *Lab) StartBGP(ctx context.Context) error {
 }
 
 func (l *Lab) startBGP(ctx context.Context) error {
-	if err := giveTo("frr", os.MkdirAll(l.frr(), 0o755), l.frr()); err != nil {
+	if err := giveFRR(os.MkdirAll(l.frr(), 0o755), l.frr()); err != nil {
 		return err
 	}
 	if err := sysctl(ctx, prefix+Router, "net.ipv4.fib_multipath_hash_policy=1", "net.ipv6.fib_multipath_hash_policy=1"); err != nil {
@@ -56,7 +56,7 @@ func (l *Lab) startFRR(ctx context.Context, daemon, conf string) error {
 		return fmt.Errorf("%w: make packages installs it", err)
 	}
 	file := filepath.Join(l.frr(), daemon+".conf")
-	if err := giveTo("frr", os.WriteFile(file, []byte("log stdout informational\n"+conf), 0o600), file); err != nil {
+	if err := giveFRR(os.WriteFile(file, []byte("log stdout informational\n"+conf), 0o600), file); err != nil {
 		return err
 	}
 	enter, err := l.enter(Router)
@@ -76,12 +76,13 @@ func (l *Lab) startFRR(ctx context.Context, daemon, conf string) error {
 	})
 }
 
-// giveTo makes path, which could be made if err is nil, belong to a user.
-func giveTo(name string, err error, path string) error {
+// giveFRR makes path, which could be made if err is nil, belong to the user that
+// FRR turns into.
+func giveFRR(err error, path string) error {
 	if err != nil {
 		return err
 	}
-	u, err := user.Lookup(name)
+	u, err := user.Lookup("frr")
 	if err != nil {
 		return fmt.Errorf("%w: make packages installs what makes it", err)
 	}

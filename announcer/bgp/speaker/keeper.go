@@ -26,15 +26,16 @@ type keeper struct {
 	quit    chan struct{} // closed by abandon
 	ended   chan struct{} // closed at the end of run
 
-	mu       sync.Mutex
-	wanted   wish
-	waiting  []chan struct{} // for the wish to be fulfilled, or to have failed
-	child    *os.Process
-	gone     bool
-	status   gobgp.Status
-	crashes  uint64
-	process  process    // run's
-	routerID netip.Addr // run's: what the process has
+	process  process    // run's alone
+	routerID netip.Addr // run's alone: what the process has
+
+	mu      sync.Mutex
+	wanted  wish
+	waiting []chan struct{} // for the wish to be tried
+	child   *os.Process     // for abandon
+	gone    bool
+	status  gobgp.Status
+	crashes uint64
 }
 
 // wish is what a session is to be.

@@ -187,16 +187,11 @@ func (b *Bench) ready(ctx context.Context, c Case) error {
 	})
 }
 
-// Manifests that the bench has applied.
-func manifests(root string) []string {
-	return []string{filepath.Join(root, "examples", "web.yaml"), filepath.Join(root, "examples", "bgp.yaml")}
-}
-
 // Clean removes what Run applied.
 func (b *Bench) Clean(ctx context.Context) error {
 	var errs []error
-	for _, file := range manifests(b.Lab.Root()) {
-		_, err := b.Lab.Kubectl(ctx, "delete", "-f", file, "--ignore-not-found")
+	for _, file := range []string{"web.yaml", "bgp.yaml"} {
+		_, err := b.Lab.Kubectl(ctx, "delete", "-f", filepath.Join(b.Lab.Root(), "examples", file), "--ignore-not-found")
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
