@@ -125,7 +125,7 @@ func New(cfg Config) (*Agent, error) {
 		node: cfg.Node, cidrs: cfg.NodePortAddresses, sockets: socket.Read, changed: a.report.Wake, log: cfg.Log,
 		loop: reconcile.New("node ports", cfg.Log), servers: health.NewServers(&a.health, cfg.Log),
 	}
-	a.routes = newRoutes(cfg, a.loop.Wake, a.report.Wake)
+	a.routes = newRoutes(cfg, a.loop.Wake, a.report.Wake, a.removed.Load)
 	a.beside.client.Timeout = time.Second
 	a.settings = reconcile.New("sysctls", cfg.Log)
 	a.settings.Resync = 10 * time.Second

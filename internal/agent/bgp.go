@@ -32,7 +32,8 @@ const passwordsEvery = 15 * time.Second
 // routes announces over BGP. Sync is the agent loop's.
 type routes struct {
 	cfg     Config
-	wake    func() // the agent's loop
+	wake    func()      // the agent's loop
+	forGood func() bool // whether a stop is no restart
 	speaker *speaker.Speaker
 	secrets *reconcile.Loop
 
@@ -44,9 +45,9 @@ type routes struct {
 	passwords map[snapshot.SecretKey]string
 }
 
-func newRoutes(cfg Config, wake, report func()) *routes {
+func newRoutes(cfg Config, wake, report func(), forGood func() bool) *routes {
 	r := &routes{
-		cfg: cfg, wake: wake, speaker: speaker.New(cfg.Log, report, sessionProcess), secrets: reconcile.New("BGP passwords", cfg.Log),
+		cfg: cfg, wake: wake, forGood: forGood, speaker: speaker.New(cfg.Log, report, sessionProcess), secrets: reconcile.New("BGP passwords", cfg.Log),
 		passwords: map[snapshot.SecretKey]string{},
 	}
 	r.secrets.Resync = passwordsEvery
@@ -63,12 +64,21 @@ const SessionCommand = "bgp-session"
 func sessionProcess() *exec.Cmd { return exec.Command("/proc/self/exe", SessionCommand) }
 
 // Run reads passwords and watches the paths to the peers until ctx ends. The
-// sessions are left to end with the process, without a NOTIFICATION: a stop is a
-// restart.
+// sessions are left to end with the process, without a NOTIFICATION, since a stop
+// is a restart; or everything is withdrawn if it is none.
 func (r *routes) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { r.secrets.Run(ctx, r.read) })
-	if err := r.speaker.Run(ctx); err != nil {
+	speaking, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	wg.Go(func() {
+		<-ctx.Done()
+		if r.forGood() {
+			r.speaker.Close()
+		}
+		stop()
+	})
+	if err := r.speaker.Run(speaking); err != nil {
 		r.cfg.Log.Error("BGP", "error", err)
 	}
 	wg.Wait()

@@ -40,7 +40,7 @@ type Speaker struct {
 
 	mu       sync.Mutex
 	sessions map[string]*keeper
-	over     bool // Run has ended
+	over     bool // closed, or Run has ended
 }
 
 // New makes a Speaker without sessions. command makes the process of a session,
@@ -128,7 +128,9 @@ const obeyWithin = 100 * time.Millisecond
 // first. A session whose settings changed is closed and opened anew; no other
 // is touched. It returns when all is done, or after a fifth of a second: what is
 // left then goes on, and Status tells of it.
-func (s *Speaker) Sync(plan bgp.Plan) {
+func (s *Speaker) Sync(plan bgp.Plan) { s.sync(plan, obeyWithin) }
+
+func (s *Speaker) sync(plan bgp.Plan, within time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.over {
@@ -145,17 +147,17 @@ func (s *Speaker) Sync(plan bgp.Plan) {
 			delete(s.sessions, name)
 		}
 	}
-	await(tried)
+	await(tried, within)
 	tried = nil
 	for _, p := range plan.Peers {
 		tried = append(tried, s.hold(p, plan.RouterID))
 	}
 	s.bfd.Sync(watched(plan))
-	await(tried)
+	await(tried, within)
 }
 
-func await(tried []<-chan struct{}) {
-	enough := time.After(obeyWithin)
+func await(tried []<-chan struct{}, within time.Duration) {
+	enough := time.After(within)
 	for _, one := range tried {
 		select {
 		case <-one:
@@ -190,8 +192,14 @@ func (s *Speaker) hold(p bgp.Peer, routerID netip.Addr) <-chan struct{} {
 }
 
 // Close withdraws everything and closes every session with a NOTIFICATION: for
-// a node that goes away. BFD sessions say Admin Down.
-func (s *Speaker) Close() { s.Sync(bgp.Plan{}) }
+// a node that goes away. BFD sessions say Admin Down. It waits for that as long
+// as a process may take; Sync does nothing afterwards.
+func (s *Speaker) Close() {
+	s.sync(bgp.Plan{}, answerWithin)
+	s.mu.Lock()
+	s.over = true
+	s.mu.Unlock()
+}
 
 // Status returns all sessions as they were when last looked at, sorted by name.
 func (s *Speaker) Status() []Status {
