@@ -52,13 +52,19 @@ func TestStuckProcess(t *testing.T) {
 	})
 }
 
-// TestNeverReads: a peer that takes nothing from its socket is given up at the
-// hold time; nothing else waits for it.
+// TestNeverReads: a peer that lives and takes nothing from its socket is given up
+// after the hold time; nothing else waits for it.
 func TestNeverReads(t *testing.T) {
 	nodeSpace, routerSpace := wired(t)
-	l := make(chan struct{})
-	hostile(t, routerSpace, router4+":179", func(net.Conn) { <-l })
-	defer close(l)
+	hostile(t, routerSpace, router4+":179", func(conn net.Conn) {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for range tick.C {
+			if _, err := conn.Write(message(4, nil)); err != nil {
+				return
+			}
+		}
+	})
 	routertest.StartBIRD(t, routerSpace, birdSix)
 	p := start(t, nodeSpace)
 	six := peer("six", router6, "fd98:19::2/128")
