@@ -40,7 +40,7 @@ type clients struct {
 func (b *Bench) connect(ctx context.Context) (*clients, error) {
 	c := &clients{}
 	// Ends with its standard input.
-	forget := fmt.Sprintf("while ! read -t 0.05 x; [ $? -gt 128 ]; do for a in %s; do ip neighbour flush to $a nud reachable nud stale nud delay nud probe; done; done", strings.Join(b.service.ExternalIPs, " "))
+	forget := fmt.Sprintf("while read -t 0.05 x; [ $? -gt 128 ]; do for a in %s; do ip neighbour flush to $a nud reachable nud stale nud delay nud probe; done; done", strings.Join(b.service.ExternalIPs, " "))
 	var err error
 	if c.forgetter, err = b.Lab.Command(ctx, lab.ControlPlane, "bash", "-c", forget); err != nil {
 		return nil, err
