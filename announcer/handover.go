@@ -6,49 +6,56 @@ import (
 	"time"
 )
 
-// Linger is how long a node that hands a VIP over goes on to hold it after it
-// knows of the next owner, which meanwhile learns of the same, takes the VIP over
-// and says so. It is shorter than the time over which the next owner repeats
-// that, so that the last word is its own.
-const Linger = time.Second
+// TakeAfter is how long a node that may be elected anew leaves its VIPs to those who
+// have them: they hear of it meanwhile and stop to answer for them. At no time do two
+// nodes answer a host that asks, or its next packet goes to a node that does not know
+// its connection; a host that knew the address before is served by the old node, which
+// goes on to forward; and one that asks while nobody answers is told by the
+// announcement of the new owner, long before it asks again.
+const TakeAfter = 200 * time.Millisecond
 
-// Handover keeps what a node gives away of its own free will until the next owner
-// has it. The zero value keeps nothing yet.
+// Handover is when a node may take over what it is elected for. The zero value is a
+// node that was never electable.
 type Handover struct {
-	ends map[netip.Addr]time.Time // of what is being handed over
+	electable time.Time // since when; zero: it is not
 }
 
-// Linger returns the VIPs of was that next gives to another node and that are to
-// be held for a while yet, and when the first of them ends; at is now. speaks
-// tells whether a node's agent can take something over at once: one that is silent
-// for a moment and keeps what it has, cannot. A node that may not be elected itself
-// gives up everything at once: give it no speaks.
-func (h *Handover) Linger(was []VIP, next Plan, speaks func(node string) bool, at time.Time) (keep []VIP, until time.Time) {
-	ends := map[netip.Addr]time.Time{}
-	for _, v := range was {
-		owner := next.owner(v.Addr)
-		if speaks == nil || owner == "" {
-			continue
-		}
-		if !speaks(owner) {
-			keep = append(keep, v)
-			continue
-		}
-		end, begun := h.ends[v.Addr]
-		if !begun {
-			end = at.Add(Linger)
-		}
-		ends[v.Addr] = end
-		if !at.Before(end) {
-			continue
-		}
-		keep = append(keep, v)
-		if until.IsZero() || end.Before(until) {
-			until = end
+// Elect takes in whether this node may be elected now, at the time at.
+func (h *Handover) Elect(may bool, at time.Time) {
+	switch {
+	case !may:
+		h.electable = time.Time{}
+	case h.electable.IsZero():
+		h.electable = at
+	}
+}
+
+// Take returns the VIPs of elected that are to be held at the time at, and when the
+// others may be: zero if none waits. What is held already does not wait.
+func (h *Handover) Take(elected []VIP, held func(netip.Addr) bool, at time.Time) (take []VIP, until time.Time) {
+	due := h.electable.Add(TakeAfter)
+	for _, v := range elected {
+		if held(v.Addr) || !at.Before(due) {
+			take = append(take, v)
+		} else {
+			until = due
 		}
 	}
-	h.ends = ends
-	return keep, until
+	return take, until
+}
+
+// Linger returns the VIPs of was, held until now, that next gives to a node whose
+// agent is silent for the moment: it keeps what it has, but cannot take anything over.
+// speaks tells of a node whether its agent speaks. Everything else is given up at once.
+// A node that may not be elected itself gives up all: give it no speaks.
+func Linger(was []VIP, next Plan, speaks func(node string) bool) []VIP {
+	var keep []VIP
+	for _, v := range was {
+		if owner := next.owner(v.Addr); speaks != nil && owner != "" && !speaks(owner) {
+			keep = append(keep, v)
+		}
+	}
+	return keep
 }
 
 // owner returns which other node is to announce addr, "" if none is.

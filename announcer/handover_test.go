@@ -8,9 +8,9 @@ import (
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// TestHandover: what goes to an able node is held for Linger, once; everything
+// TestLinger: what goes to a node that cannot take it over now is held on; everything
 // else is given up at once.
-func TestHandover(t *testing.T) {
+func TestLinger(t *testing.T) {
 	vip := netip.MustParseAddr("192.0.2.10")
 	was := []VIP{{Addr: vip, Links: []string{"eth0"}}}
 	refused := func(reason snapshot.Reason, owner string) Plan {
@@ -22,38 +22,53 @@ func TestHandover(t *testing.T) {
 		next   Plan
 		speaks func(string) bool
 		held   bool
-		until  time.Time
 	}{
-		{"another node takes it over", refused(NotOwner, "b"), alive, true, second(5).Add(Linger)},
-		{"the other node's agent is silent for now", refused(NotOwner, "c"), alive, true, time.Time{}},
-		{"this node may not be elected any more", refused(NotOwner, "b"), nil, false, time.Time{}},
-		{"nobody can", refused(NoCandidate, ""), alive, false, time.Time{}},
-		{"a foreign host has it", refused(AddressConflict, ""), alive, false, time.Time{}},
-		{"its Service is gone", Plan{}, alive, false, time.Time{}},
-		{"it stays", Plan{Announce: was}, alive, false, time.Time{}},
+		{"another node takes it over", refused(NotOwner, "b"), alive, false},
+		{"the other node's agent is silent for now", refused(NotOwner, "c"), alive, true},
+		{"this node may not be elected any more", refused(NotOwner, "c"), nil, false},
+		{"nobody can", refused(NoCandidate, ""), alive, false},
+		{"a foreign host has it", refused(AddressConflict, ""), alive, false},
+		{"its Service is gone", Plan{}, alive, false},
+		{"it stays", Plan{Announce: was}, alive, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var h Handover
-			keep, until := h.Linger(was, tt.next, tt.speaks, second(5))
-			if held := len(keep) == 1; held != tt.held || !until.Equal(tt.until) {
-				t.Errorf("held %v until %s", keep, until)
+			if keep := Linger(was, tt.next, tt.speaks); (len(keep) == 1) != tt.held {
+				t.Errorf("held %v", keep)
 			}
 		})
 	}
+}
+
+// TestTake: a node that comes back leaves its VIPs to their owners for TakeAfter; one
+// that has been electable for long, and what is held already, do not wait.
+func TestTake(t *testing.T) {
+	vip := netip.MustParseAddr("192.0.2.10")
+	elected := []VIP{{Addr: vip, Links: []string{"eth0"}}}
+	no := func(netip.Addr) bool { return false }
 	var h Handover
 	for _, tt := range []struct {
-		at   float64
-		held bool
-	}{{10, true}, {10.5, true}, {11, false}, {11.5, false}} {
-		at := second(0).Add(time.Duration(tt.at * float64(time.Second)))
-		if keep, _ := h.Linger(was, refused(NotOwner, "b"), alive, at); (len(keep) == 1) != tt.held {
-			t.Errorf("at %.1f: %v", tt.at, keep)
+		name      string
+		at        float64
+		electable bool
+		held      func(netip.Addr) bool
+		take      bool
+		until     time.Time
+	}{
+		{"it is back", 10, true, no, false, second(10.2)},
+		{"it adopted what its last agent held", 10, true, func(netip.Addr) bool { return true }, true, time.Time{}},
+		{"a moment later", 10.1, true, no, false, second(10.2)},
+		{"the others have had the time", 10.2, true, no, true, time.Time{}},
+		{"much later", 100, true, no, true, time.Time{}},
+		{"it fails", 101, false, no, true, time.Time{}},
+		{"and is back again", 200, true, no, false, second(200.2)},
+	} {
+		h.Elect(tt.electable, second(tt.at))
+		take, until := h.Take(elected, tt.held, second(tt.at))
+		if !tt.electable {
+			continue // nobody elects it
 		}
-	}
-	if keep, _ := h.Linger(was, Plan{Announce: was}, alive, second(12)); len(keep) != 0 {
-		t.Error(keep)
-	}
-	if keep, _ := h.Linger(was, refused(NotOwner, "b"), alive, second(20)); len(keep) != 1 {
-		t.Error("a second hand-over of the same address")
+		if (len(take) == 1) != tt.take || !until.Equal(tt.until) {
+			t.Errorf("%s: takes %v, until %s", tt.name, take, until)
+		}
 	}
 }

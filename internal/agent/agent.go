@@ -95,7 +95,7 @@ type state struct {
 	ready     map[netip.Addr]bool // VIPs that the engine holds
 	view      announcer.View
 	announce  announcer.Plan
-	leaving   []announcer.VIP // held until their next owners have them
+	leaving   []announcer.VIP // held until their next owners can take them
 	held      []l2.Claim
 	bgp       bgp.Plan
 	services  int

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -33,29 +34,30 @@ func reports(v announcer.View) map[string]snapshot.NodeState {
 	return out
 }
 
-// prepare gives up, before the engine changes, what the next plan does not have
-// and nobody takes over in peace, and takes over what the engine holds already:
-// that need not wait.
+// prepare gives up, before the engine changes, what the next plan does not have,
+// and takes over what the engine holds already: that need not wait. Then the others
+// are told, who wait for it.
 func (a *Agent) prepare(in announcer.Input, view announcer.View, was state) {
 	if was.ready == nil {
 		return // nothing is known of the engine yet
 	}
 	in.Self.InSync = was.inSync
 	next := announcer.Decide(in)
-	hold := announcer.Plan{Announce: slices.Concat(next.Announce, a.linger(in, view, was, next))}
-	if _, err := a.holder.Sync(l2.Claims(hold)); err != nil {
+	take, leaving := a.hold(in, view, was, next)
+	if _, err := a.holder.Sync(l2.Claims(announcer.Plan{Announce: slices.Concat(take, leaving)})); err != nil {
 		a.Log.Error("announce", "error", err)
 	}
+	a.alive.Say(announcer.Report{InSync: was.inSync, Draining: in.Self.Draining, Links: in.Self.Links})
 }
 
-// announce makes the kernel hold what this node is elected for now, and for a
-// while what it hands over.
+// announce makes the kernel hold what this node is elected for now, and what it
+// hands over to a node that cannot take it yet.
 func (a *Agent) announce(in announcer.Input, was state, now *state) (err error) {
 	now.announce = a.decider.Decide(in)
 	a.holder.Know(known(in, now.announce))
-	now.leaving = a.linger(in, now.view, was, now.announce)
-	hold := announcer.Plan{Announce: slices.Concat(now.announce.Announce, now.leaving)}
-	now.held, err = a.holder.Sync(l2.Claims(hold))
+	var take []announcer.VIP
+	take, now.leaving = a.hold(in, now.view, was, now.announce)
+	now.held, err = a.holder.Sync(l2.Claims(announcer.Plan{Announce: slices.Concat(take, now.leaving)}))
 	if now.view.Returns > a.returns {
 		a.Log.Info("a node came back that was gone: announcing again", "addresses", len(now.held))
 		a.holder.Again()
@@ -65,21 +67,32 @@ func (a *Agent) announce(in announcer.Input, was state, now *state) (err error) 
 	return err
 }
 
-// linger returns what is to be held until others have it, and has a step done when
-// that ends.
-func (a *Agent) linger(in announcer.Input, view announcer.View, was state, next announcer.Plan) []announcer.VIP {
+// hold returns what to hold of next and of what was held, and has a step done when
+// that changes by itself.
+func (a *Agent) hold(in announcer.Input, view announcer.View, was state, next announcer.Plan) (take, leaving []announcer.VIP) {
+	claims, err := a.holder.Adopt()
+	if err != nil {
+		a.Log.Error("look for what an earlier agent announced", "error", err)
+	}
+	has := map[netip.Addr]bool{}
+	for _, c := range claims {
+		has[c.Addr] = true
+	}
+	held := func(addr netip.Addr) bool { return has[addr] }
+	a.handover.Elect(in.Alive[a.Node], time.Now())
+	take, until := a.handover.Take(next.Announce, held, time.Now())
+	if !until.IsZero() {
+		time.AfterFunc(time.Until(until), a.loop.Wake)
+	}
 	var speaks func(string) bool
 	if in.Alive[a.Node] && in.Self.InSync {
 		speaks = func(node string) bool { return view.Member(node).Verdict == announcer.Alive }
 	}
-	held := slices.Concat(was.announce.Announce, was.leaving)
-	slices.SortFunc(held, func(x, y announcer.VIP) int { return x.Addr.Compare(y.Addr) })
-	held = slices.CompactFunc(held, func(x, y announcer.VIP) bool { return x.Addr == y.Addr })
-	keep, until := a.handover.Linger(held, next, speaks, time.Now())
-	if !until.IsZero() {
-		time.AfterFunc(time.Until(until), a.loop.Wake)
-	}
-	return keep
+	before := slices.Concat(was.announce.Announce, was.leaving)
+	slices.SortFunc(before, func(x, y announcer.VIP) int { return x.Addr.Compare(y.Addr) })
+	before = slices.CompactFunc(before, func(x, y announcer.VIP) bool { return x.Addr == y.Addr })
+	before = slices.DeleteFunc(before, func(v announcer.VIP) bool { return !held(v.Addr) })
+	return take, announcer.Linger(before, next, speaks)
 }
 
 // silent lists the nodes that this one does not hear, with its verdict on them.
