@@ -89,17 +89,27 @@ func (s *listener) take(msg string, fields log.Fields) {
 // warn takes a warning for the reason, with what it tells.
 func (s *listener) warn(msg string, fields log.Fields) {
 	s.take(msg, fields)
-	if msg == "prefix limit reached" {
-		return
+	if msg == "prefix limit reached" || msg == "sent notification" && s.last() != "" {
+		return // why it was sent was told before, in more words
 	}
 	var b strings.Builder
 	b.WriteString(msg)
 	for _, key := range []string{"Error", "error", "Err", "Code", "Subcode", "Communicated-Reason"} {
 		if v, ok := fields[key]; ok && fmt.Sprint(v) != "" {
-			fmt.Fprintf(&b, ", %s %v", strings.ToLower(key), v)
+			fmt.Fprintf(&b, ", %s %v%s", strings.ToLower(key), v, meaning(key, v))
 		}
 	}
 	s.tell(b.String())
+}
+
+// meaning says in words what a NOTIFICATION's error code is (RFC 4271 section 4.5).
+func meaning(key string, v any) string {
+	codes := [...]string{1: "message header", 2: "OPEN message", 3: "UPDATE message", 4: "hold timer expired", 5: "finite state machine", 6: "cease"}
+	code, ok := v.(uint8)
+	if key != "Code" || !ok || code == 0 || int(code) >= len(codes) {
+		return ""
+	}
+	return " (" + codes[code] + ")"
 }
 
 // Panic is called by gobgp where its own logic failed.

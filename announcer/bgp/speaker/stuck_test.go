@@ -1,6 +1,7 @@
 package speaker_test
 
 import (
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -90,6 +91,30 @@ func TestNeverReads(t *testing.T) {
 	}
 	if st := p.status(); len(st) != 1 || !st[0].Established || st[0].Flaps != 0 {
 		t.Errorf("the other session noticed: %+v", st)
+	}
+}
+
+// TestSilentPeer: a peer that is heard no more, without a word of goodbye or a reset,
+// is down when the hold time is over (allocation 39f).
+func TestSilentPeer(t *testing.T) {
+	nodeSpace, routerSpace := wired(t)
+	hostile(t, routerSpace, router4+":179", func(conn net.Conn) {
+		if _, err := conn.Write(message(4, nil)); err == nil {
+			_, _ = io.Copy(io.Discard, conn)
+		}
+	})
+	p := start(t, nodeSpace)
+	silent := peer("silent", router4)
+	silent.Hold, silent.Keepalive = 3*time.Second, time.Second
+	p.sync(silent)
+	within(t, "established", func() bool { return p.status()[0].Established })
+	began := time.Now()
+	within(t, "down", func() bool { return p.status()[0].Flaps > 0 })
+	if took := time.Since(began); took < time.Second {
+		t.Errorf("down after %s: that was not the hold time", took)
+	}
+	if st := p.status()[0]; !strings.Contains(strings.ToLower(st.LastError), "hold") {
+		t.Errorf("the status says %q", st.LastError)
 	}
 }
 
