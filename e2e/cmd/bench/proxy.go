@@ -42,7 +42,7 @@ func proxyCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.IntSliceVar(&b.Sizes, "sizes", []int{1, 100, 1000, 5000, 10000}, "numbers of Services, growing")
-	f.IntVar(&b.Loads, "loads", 3, "how often each is started on an empty node")
+	f.IntVar(&b.Loads, "loads", 5, "how often each is started on an empty node")
 	f.IntVar(&b.Changes, "changes", 20, "how often an endpoint is moved; of a slow one a minute's worth")
 	f.IntVar(&b.Runs, "runs", 7, "how often connections are made through each, in turn")
 	f.BoolVar(&write, "write", true, "write docs/benchmarks.md")
