@@ -3,7 +3,6 @@ package kube
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -29,13 +28,12 @@ type Store struct {
 	mu     sync.Mutex
 	b      *Builder
 	synced bool
-	seen   map[string]time.Time // when a NodeState's last renewal came in
 }
 
 // NewStore makes a Store that calls changed, which must not block, after every
 // change of what Snapshot would return, once everything has been listed.
 func NewStore(clients *Clients, changed func()) *Store {
-	return &Store{clients: clients, changed: changed, b: NewBuilder(), seen: map[string]time.Time{}}
+	return &Store{clients: clients, changed: changed, b: NewBuilder()}
 }
 
 // Run follows the API server until ctx ends. It returns an error only if it
@@ -136,23 +134,13 @@ func (s *Store) Written(obj runtime.Object) { s.take(s.b.Set, obj) }
 // Removed takes out what the API server deleted for us.
 func (s *Store) Removed(obj runtime.Object) { s.take(s.b.Delete, obj) }
 
-// Renewals returns when each node's NodeState was last seen to be renewed, by
-// this process's clock.
-func (s *Store) Renewals() map[string]time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return maps.Clone(s.seen)
-}
-
 // OnAdd is called by the informers.
 func (s *Store) OnAdd(obj any, _ bool) {
-	s.renewed(nil, obj)
 	s.take(s.b.Set, obj)
 }
 
 // OnUpdate is called by the informers.
-func (s *Store) OnUpdate(old, obj any) {
-	s.renewed(old, obj)
+func (s *Store) OnUpdate(_, obj any) {
 	s.take(s.b.Set, obj)
 }
 
@@ -160,11 +148,6 @@ func (s *Store) OnUpdate(old, obj any) {
 func (s *Store) OnDelete(obj any) {
 	if unknown, ok := obj.(cache.DeletedFinalStateUnknown); ok {
 		obj = unknown.Obj
-	}
-	if n, ok := obj.(*v1alpha1.NodeState); ok {
-		s.mu.Lock()
-		delete(s.seen, n.Name)
-		s.mu.Unlock()
 	}
 	s.take(s.b.Delete, obj)
 }
@@ -176,19 +159,6 @@ func (s *Store) take(op func(any) bool, obj any) {
 	if differs {
 		s.changed()
 	}
-}
-
-func (s *Store) renewed(old, obj any) {
-	n, ok := obj.(*v1alpha1.NodeState)
-	if !ok {
-		return
-	}
-	if o, ok := old.(*v1alpha1.NodeState); ok && o.Status.RenewTime.Equal(n.Status.RenewTime) {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.seen[n.Name] = time.Now()
 }
 
 func informer[L runtime.Object](
