@@ -135,6 +135,7 @@ func New(cfg Config) (*Agent, error) {
 // changed is called after every change of the cluster or of a link.
 func (a *Agent) changed() {
 	a.health.Queued(time.Now())
+	a.metrics.queued.SetToCurrentTime()
 	a.loop.Wake()
 	a.keep.Wake()
 }
@@ -289,6 +290,9 @@ func (a *Agent) program(ctx context.Context, table *proxy.Table) (state, error) 
 		now := a.state
 		now.inSync, now.message = false, err.Error()
 		return now, fmt.Errorf("program: %w", err)
+	}
+	if !change.Again.IsZero() {
+		time.AfterFunc(time.Until(change.Again), a.loop.Wake)
 	}
 	a.metrics.programmed(table, time.Now())
 	if change.Repaired {

@@ -5,8 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -14,11 +16,13 @@ import (
 	"github.com/fairlead/fairlead/proxy"
 )
 
-// flow is a UDP connection that the kernel remembers: where the client sends
-// to, and who answers. As long as the client keeps sending, the kernel keeps
-// sending to that one: nothing else ends a UDP flow.
+// flow is a connection that the kernel remembers: where the client sends to, and
+// who answers. As long as the client keeps sending, the kernel keeps sending to
+// that one: nothing else ends a UDP flow, nor a TCP connection that is not answered.
 type flow struct {
+	protocol snapshot.Protocol
 	to, from netip.AddrPort
+	answered bool
 }
 
 // staleFlow tells whether f goes to a Frontend of t but to none of its
@@ -26,7 +30,7 @@ type flow struct {
 func staleFlow(f flow, t *proxy.Table, changed map[proxy.Key]bool) bool {
 	family := snapshot.FamilyOf(f.to.Addr())
 	for _, kind := range []proxy.Kind{proxy.ClusterIP, proxy.VIP, proxy.ExternalIP, proxy.NodePort} {
-		key := proxy.Key{Kind: kind, Family: family, Addr: f.to.Addr(), Protocol: snapshot.UDP, Port: f.to.Port()}
+		key := proxy.Key{Kind: kind, Family: family, Addr: f.to.Addr(), Protocol: f.protocol, Port: f.to.Port()}
 		if kind == proxy.NodePort {
 			if !slices.Contains(t.NodePortAddrs, f.to.Addr()) {
 				return false
@@ -53,11 +57,35 @@ func udpChanges(changes []change, keys map[proxy.Key]bool) {
 		if c.any().Protocol != snapshot.UDP {
 			continue
 		}
-		if c.new == nil || c.old == nil || len(c.old.Cluster) == 0 ||
-			lost(c.old.Cluster, c.new.Cluster) || lost(c.old.Local, c.new.Local) {
+		if c.new == nil || c.old == nil || len(c.old.Cluster) == 0 || c.lost() {
 			keys[c.any().Key] = true
 		}
 	}
+}
+
+// A connection that an endpoint has not answered unansweredFor after it was
+// removed is ended: the client's next attempt goes to another one. That is sooner
+// than the second packet of the ones that were opened last (1 s, RFC 6298), and so
+// late that an endpoint which is merely leaving has answered. Sweeps are at most
+// one in sweepEvery.
+const (
+	unansweredFor = 500 * time.Millisecond
+	sweepEvery    = 250 * time.Millisecond
+)
+
+// tcpChanges adds to due the Frontends that lost an endpoint at now, with when the
+// connections that it has not answered are to end.
+func tcpChanges(changes []change, now time.Time, due map[proxy.Key]time.Time) {
+	for _, c := range changes {
+		if c.any().Protocol == snapshot.TCP && c.new != nil && c.old != nil && c.lost() {
+			due[c.new.Key] = now.Add(unansweredFor + sweepEvery).Truncate(sweepEvery)
+		}
+	}
+}
+
+// lost tells whether a Frontend that remains lost an endpoint.
+func (c change) lost() bool {
+	return lost(c.old.Cluster, c.new.Cluster) || lost(c.old.Local, c.new.Local)
 }
 
 // lost tells whether an endpoint of old is not in now.
@@ -73,9 +101,11 @@ const (
 	ctGet    = unix.NFNL_SUBSYS_CTNETLINK<<8 | 1
 	ctDelete = unix.NFNL_SUBSYS_CTNETLINK<<8 | 2
 
-	ctaTupleOrig, ctaTupleReply, ctaID, ctaZone, ctaFilter = 1, 2, 12, 18, 25
-	ctaTupleIP, ctaTupleProto                              = 1, 2
-	ctaProtoNum, ctaProtoSrcPort, ctaProtoDstPort          = 1, 2, 3
+	ctaTupleOrig, ctaTupleReply, ctaStatus, ctaID, ctaZone, ctaFilter, ctaStatusMask = 1, 2, 3, 12, 18, 25, 26
+
+	seenReply                                     = 1 << 1 // IPS_SEEN_REPLY
+	ctaTupleIP, ctaTupleProto                     = 1, 2
+	ctaProtoNum, ctaProtoSrcPort, ctaProtoDstPort = 1, 2, 3
 
 	filterDst, filterProto, filterDstPort = 1 << 1, 1 << 3, 1 << 5
 )
@@ -87,23 +117,35 @@ const manyKeys = 32
 // endFlows deletes the flows to the Frontends in changed that staleFlow finds
 // with t, and returns how many.
 func (c *conn) endFlows(ctx context.Context, t *proxy.Table, changed map[proxy.Key]bool) (int, error) {
-	keys := []proxy.Key{}
-	for k := range changed {
-		keys = append(keys, k)
-	}
+	keys := slices.SortedFunc(maps.Keys(changed), proxy.Key.Compare)
 	if len(keys) > manyKeys {
-		keys = []proxy.Key{{Family: snapshot.IPv4}, {Family: snapshot.IPv6}}
+		keys = []proxy.Key{{Family: snapshot.IPv4, Protocol: snapshot.UDP}, {Family: snapshot.IPv6, Protocol: snapshot.UDP}}
 	}
-	slices.SortFunc(keys, proxy.Key.Compare)
-	total := 0
+	return c.endThose(ctx, keys, func(f flow) bool { return staleFlow(f, t, changed) })
+}
+
+// endUnanswered deletes the connections to the Frontends in changed that no
+// endpoint has answered, and that t does not have any more.
+func (c *conn) endUnanswered(ctx context.Context, t *proxy.Table, changed map[proxy.Key]bool) (int, error) {
+	var keys []proxy.Key
+	for _, f := range families {
+		if slices.ContainsFunc(slices.Collect(maps.Keys(changed)), func(k proxy.Key) bool { return k.Family == f.id }) {
+			keys = append(keys, proxy.Key{Family: f.id, Protocol: snapshot.TCP})
+		}
+	}
+	return c.endThose(ctx, keys, func(f flow) bool { return !f.answered && staleFlow(f, t, nil) })
+}
+
+// endThose deletes the flows to keys that match says, and returns how many.
+func (c *conn) endThose(ctx context.Context, keys []proxy.Key, match func(flow) bool) (total int, err error) {
 	for _, k := range keys {
 		b := &batch{seq: c.seq, requests: map[uint32]*request{}}
-		if err := c.staleFlows(ctx, k, b, func(f flow) bool { return staleFlow(f, t, changed) }); err != nil {
-			return total, fmt.Errorf("list UDP flows: %w", explain(err))
+		if err := c.staleFlows(ctx, k, b, match); err != nil {
+			return total, fmt.Errorf("list flows: %w", explain(err))
 		}
 		n, err := c.deleteFlows(b)
 		if total += n; err != nil {
-			return total, fmt.Errorf("end UDP flows: %w", explain(err))
+			return total, fmt.Errorf("end flows: %w", explain(err))
 		}
 	}
 	return total, nil
@@ -132,8 +174,9 @@ func (c *conn) staleFlows(ctx context.Context, key proxy.Key, b *batch, match fu
 	return err
 }
 
-// flowFilter asks for the UDP flows to key only. It does not name an IPv6
-// address: Linux 6.18 lists the flows to all other addresses then.
+// flowFilter asks for the flows to key only, of TCP only for those that are not
+// answered. It does not name an IPv6 address: Linux 6.18 lists the flows to all
+// other addresses then.
 func (b *batch) flowFilter(f *family, key proxy.Key) {
 	flags := uint32(filterProto)
 	tuple := b.nest(ctaTupleOrig)
@@ -144,7 +187,7 @@ func (b *batch) flowFilter(f *family, key proxy.Key) {
 		b.close(ip)
 	}
 	proto := b.nest(ctaTupleProto)
-	b.attr(ctaProtoNum, []byte{unix.IPPROTO_UDP})
+	b.attr(ctaProtoNum, []byte{uint8(key.Protocol)})
 	if key.Port != 0 {
 		flags |= filterDstPort
 		b.attr(ctaProtoDstPort, binary.BigEndian.AppendUint16(nil, key.Port))
@@ -155,6 +198,10 @@ func (b *batch) flowFilter(f *family, key proxy.Key) {
 	b.attr(1, host(flags)) // CTA_FILTER_ORIG_FLAGS
 	b.attr(2, host(0))     // CTA_FILTER_REPLY_FLAGS
 	b.close(filter)
+	if key.Protocol == snapshot.TCP {
+		b.attr(ctaStatus, binary.BigEndian.AppendUint32(nil, 0))
+		b.attr(ctaStatusMask, binary.BigEndian.AppendUint32(nil, seenReply))
+	}
 }
 
 // ctaSrc and ctaDst are CTA_IP_V4_SRC or CTA_IP_V6_SRC, and so on.
@@ -167,18 +214,24 @@ func (f *family) ctaSrc() uint16 {
 
 func (f *family) ctaDst() uint16 { return f.ctaSrc() + 1 }
 
-// parseFlow reads a flow; false if it is no UDP flow.
+// parseFlow reads a flow; false if it is neither of UDP nor of TCP.
 func parseFlow(data []byte) (flow, bool) {
 	orig, reply := attribute(data, ctaTupleOrig), attribute(data, ctaTupleReply)
 	to, ok := tupleEnd(orig, (*family).ctaDst, ctaProtoDstPort)
 	from, also := tupleEnd(reply, (*family).ctaSrc, ctaProtoSrcPort)
-	return flow{to, from}, ok && also
+	f := flow{to: to, from: from}
+	if num := attribute(attribute(orig, ctaTupleProto), ctaProtoNum); len(num) == 1 {
+		f.protocol = snapshot.Protocol(num[0])
+	}
+	if status := attribute(data, ctaStatus); len(status) == 4 {
+		f.answered = binary.BigEndian.Uint32(status)&seenReply != 0
+	}
+	return f, ok && also && (f.protocol == snapshot.UDP || f.protocol == snapshot.TCP)
 }
 
 func tupleEnd(tuple []byte, addr func(*family) uint16, port uint16) (netip.AddrPort, bool) {
-	ip, proto := attribute(tuple, ctaTupleIP), attribute(tuple, ctaTupleProto)
-	num, p := attribute(proto, ctaProtoNum), attribute(proto, port)
-	if len(num) != 1 || num[0] != unix.IPPROTO_UDP || len(p) != 2 {
+	ip, p := attribute(tuple, ctaTupleIP), attribute(attribute(tuple, ctaTupleProto), port)
+	if len(p) != 2 {
 		return netip.AddrPort{}, false
 	}
 	for _, f := range families {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy"
@@ -22,18 +23,18 @@ func TestStaleFlow(t *testing.T) {
 		flow  flow
 		stale bool
 	}{
-		{"a current endpoint", flow{at(a.clusterIP, 80), a.ep(a.podA)}, false},
-		{"another endpoint", flow{at(a.clusterIP, 80), a.ep(a.podB)}, true},
-		{"the endpoint on another port", flow{at(a.clusterIP, 80), at(a.podA, 8081)}, true},
-		{"not translated", flow{at(a.clusterIP, 80), at(a.clusterIP, 80)}, true},
-		{"an undefined port", flow{at(a.clusterIP, 81), a.ep(a.podB)}, false},
-		{"a deleted Frontend", flow{at(a.other, 80), a.ep(a.podA)}, true},
-		{"a local endpoint", flow{at(a.vip, 80), a.ep(a.podA)}, false},
-		{"an endpoint of the short circuit", flow{at(a.vip, 80), a.ep(a.remote)}, false},
-		{"a node port", flow{at(a.node, 30080), a.ep(a.podA)}, false},
-		{"a node port's former endpoint", flow{at(a.node, 30080), a.ep(a.podB)}, true},
-		{"that port of another host", flow{at(a.client, 30080), a.ep(a.podB)}, false},
-		{"a pod directly", flow{a.ep(a.podB), a.ep(a.podB)}, false},
+		{"a current endpoint", flow{snapshot.UDP, at(a.clusterIP, 80), a.ep(a.podA), true}, false},
+		{"another endpoint", flow{snapshot.UDP, at(a.clusterIP, 80), a.ep(a.podB), true}, true},
+		{"the endpoint on another port", flow{snapshot.UDP, at(a.clusterIP, 80), at(a.podA, 8081), true}, true},
+		{"not translated", flow{snapshot.UDP, at(a.clusterIP, 80), at(a.clusterIP, 80), true}, true},
+		{"an undefined port", flow{snapshot.UDP, at(a.clusterIP, 81), a.ep(a.podB), true}, false},
+		{"a deleted Frontend", flow{snapshot.UDP, at(a.other, 80), a.ep(a.podA), true}, true},
+		{"a local endpoint", flow{snapshot.UDP, at(a.vip, 80), a.ep(a.podA), true}, false},
+		{"an endpoint of the short circuit", flow{snapshot.UDP, at(a.vip, 80), a.ep(a.remote), true}, false},
+		{"a node port", flow{snapshot.UDP, at(a.node, 30080), a.ep(a.podA), true}, false},
+		{"a node port's former endpoint", flow{snapshot.UDP, at(a.node, 30080), a.ep(a.podB), true}, true},
+		{"that port of another host", flow{snapshot.UDP, at(a.client, 30080), a.ep(a.podB), true}, false},
+		{"a pod directly", flow{snapshot.UDP, a.ep(a.podB), a.ep(a.podB), true}, false},
 	} {
 		if got := staleFlow(c.flow, table, gone); got != c.stale {
 			t.Errorf("%s: got %v", c.what, got)
@@ -234,6 +235,78 @@ func TestOnlyStaleFlowsEnd(t *testing.T) {
 				if got := strings.Contains(listed, fmt.Sprintf(" sport=%d ", port)); got != want {
 					t.Errorf("the flow from port %d is there: %v, want %v\n%s", port, got, want, listed)
 				}
+			}
+		})
+	}
+}
+
+func TestTCPChanges(t *testing.T) {
+	a, now := addressesOf(snapshot.IPv4), time.Date(2020, 1, 1, 0, 0, 0, 1, time.UTC)
+	front := func(network string, endpoints ...netip.Addr) []*proxy.Frontend {
+		return []*proxy.Frontend{a.front(proxy.VIP, network, endpoints...)}
+	}
+	for _, c := range []struct {
+		what     string
+		old, now []*proxy.Frontend
+		want     bool
+	}{
+		{"an endpoint more", front("tcp", a.podA), front("tcp", a.podA, a.podB), false},
+		{"an endpoint less", front("tcp", a.podA, a.podB), front("tcp", a.podA), true},
+		{"scaled to zero", front("tcp", a.podA), front("tcp"), true},
+		{"a new Frontend", nil, front("tcp", a.podA), false},
+		{"a deleted Frontend", front("tcp", a.podA), nil, false},
+		{"UDP", front("udp", a.podA), front("udp", a.podB), false},
+	} {
+		before, _ := frontendsDiff(nil, c.old)
+		_, changes := frontendsDiff(before, c.now)
+		l := leftover{dials: map[proxy.Key]time.Time{}}
+		tcpChanges(changes, now, l.dials)
+		if got := len(l.dials) > 0; got != c.want {
+			t.Errorf("%s: got %v", c.what, got)
+			continue
+		}
+		early, again := l.due(now.Add(unansweredFor))
+		late, _ := l.due(again)
+		if len(early) > 0 || len(late) > 0 != c.want || again.Sub(now) > unansweredFor+sweepEvery {
+			t.Errorf("%s: due %v, and %v at %v", c.what, early, late, again)
+		}
+	}
+}
+
+// A connection to an endpoint that vanishes before it has answered is answered by
+// another; one that was answered stays where it is.
+func TestUnansweredConnectionsMove(t *testing.T) {
+	l := newLab(t)
+	for _, family := range bothFamilies {
+		t.Run(family.String(), func(t *testing.T) {
+			a := addressesOf(family)
+			f := a.front(proxy.VIP, "tcp", a.podA)
+			sync(t, l.engine, a.table(f))
+			old, err := l.client.dial("tcp", a.address(f), netip.AddrPort{}, patient)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer old.Close()
+			l.podA.Run(t, "nft", "add table inet deaf; add chain inet deaf input { type filter hook input priority 0; }; add rule inet deaf input tcp flags & (syn|ack) == syn drop")
+			defer l.podA.Run(t, "nft", "delete table inet deaf")
+			src := netip.AddrPortFrom(a.client, 40050)
+			answer := make(chan string)
+			go func() { answer <- l.client.outcome("tcp", a.address(f), src, patient) }()
+			for !strings.Contains(l.node.Run(t, "conntrack", "-L", "-p", "tcp", "-f", "ip"+strings.TrimPrefix(family.String(), "IP")), "sport=40050 ") {
+			}
+			c := sync(t, l.engine, a.table(a.front(proxy.VIP, "tcp", a.podB)))
+			if c.Again.IsZero() {
+				t.Error("the engine does not want to look again")
+			}
+			for !c.Again.IsZero() {
+				time.Sleep(time.Until(c.Again))
+				c = sync(t, l.engine, a.table(a.front(proxy.VIP, "tcp", a.podB)))
+			}
+			if got, want := <-answer, "podB "+a.nodeOnB.String(); got != want {
+				t.Errorf("the client got %q, want %q", got, want)
+			}
+			if got, err := say(old, patient); got != "podA "+a.nodeOnA.String() {
+				t.Errorf("the connection of before: %q, %v", got, err)
 			}
 		})
 	}
