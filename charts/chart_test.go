@@ -284,7 +284,7 @@ func checkNames(t *testing.T, objects []runtime.Object) {
 			t.Errorf("%s is rendered twice", id)
 		}
 		seen[id] = true
-		if m.GetLabels()["app.kubernetes.io/name"] != "fairlead" {
+		if m.GetLabels()["app.kubernetes.io/part-of"] != "fairlead" {
 			t.Errorf("%s has labels %v", id, m.GetLabels())
 		}
 		switch o.(type) {
@@ -494,6 +494,10 @@ func TestCCM(t *testing.T) {
 	_, err := helm(t, "template", "fairlead", chart, "--set", "controller.mode=ccm,defaultClass=false")
 	if err == nil || !strings.Contains(err.Error(), "needs defaultClass") {
 		t.Errorf("mode ccm without the default class: %v", err)
+	}
+	_, err = helm(t, "template", "fairlead", chart, "--set", "controller.initializeNodes=true")
+	if err == nil || !strings.Contains(err.Error(), "needs controller.mode ccm") {
+		t.Errorf("Nodes initialised by fairlead's own controller: %v", err)
 	}
 }
 

@@ -33,6 +33,8 @@ type Config struct {
 	Metrics prometheus.Registerer // may be nil
 	// Namespace of the agents' keys; "" makes none.
 	Namespace string
+	// Nodes tells that new Nodes are to be initialised.
+	Nodes bool
 }
 
 // Provider is the cloud provider. New starts nothing.
@@ -104,8 +106,9 @@ func (p *Provider) LoadBalancer() (cloudprovider.LoadBalancer, bool) { return ba
 // Instances are not ours: fairlead does not know machines.
 func (p *Provider) Instances() (cloudprovider.Instances, bool) { return nil, false }
 
-// InstancesV2 are not ours.
-func (p *Provider) InstancesV2() (cloudprovider.InstancesV2, bool) { return nil, false }
+// InstancesV2 returns what the cloud node controller asks, if Nodes are to be
+// initialised.
+func (p *Provider) InstancesV2() (cloudprovider.InstancesV2, bool) { return instances{}, p.Nodes }
 
 // Zones are not ours.
 func (p *Provider) Zones() (cloudprovider.Zones, bool) { return nil, false }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -18,6 +19,8 @@ import (
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/component-base/metrics/legacyregistry"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo" // client-go's metrics
+	controllermanager "k8s.io/controller-manager/app"
+	"k8s.io/controller-manager/controller"
 	"k8s.io/klog/v2"
 
 	"github.com/fairlead/fairlead/allocator/cloud"
@@ -28,9 +31,15 @@ import (
 // cluster's real cloud controller manager.
 const ccmLease = "fairlead-ccm"
 
-// ccmCommand is Kubernetes' cloud controller manager with our provider and the
-// service controller alone: the others would ask for machines that fairlead does
-// not know, and delete Nodes.
+// ccmOptions are flags of our own.
+type ccmOptions struct {
+	servers []string
+	nodes   bool // initialise Nodes
+}
+
+// ccmCommand is Kubernetes' cloud controller manager with our provider, the service
+// controller, and on request the node controller. The others are not there: they
+// would ask for machines that fairlead does not know, and delete Nodes.
 func ccmCommand() *cobra.Command {
 	opt, err := options.NewCloudControllerManagerOptions()
 	if err != nil {
@@ -42,24 +51,22 @@ func ccmCommand() *cobra.Command {
 	opt.ServiceController.ConcurrentServiceSyncs = 8
 	opt.Authentication.SkipInClusterLookup = true // or it reads a ConfigMap of kube-system
 
-	var servers []string
+	var o ccmOptions
 	own := cliflag.NamedFlagSets{}
-	own.FlagSet("fairlead").StringSliceVar(&servers, "api-servers", nil, apiServersUsage)
+	own.FlagSet("fairlead").StringSliceVar(&o.servers, "api-servers", nil, apiServersUsage)
+	own.FlagSet("fairlead").BoolVar(&o.nodes, "initialize-nodes", false,
+		"Take the taint node.cloudprovider.kubernetes.io/uninitialized from new Nodes and set their addresses, for kubelets with --cloud-provider=external. Never deletes a Node")
 
 	stop := make(chan struct{})
-	controllers := map[string]app.ControllerInitFuncConstructor{names.ServiceLBController: {
-		InitContext: app.ControllerInitContext{ClientName: "fairlead-ccm"},
-		Constructor: app.StartServiceControllerWrapper,
-	}}
 	provider := func(cfg *config.CompletedConfig) cloudprovider.Interface {
-		p, err := ccmProvider(cfg, servers)
+		p, err := ccmProvider(cfg, o)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "fairlead ccm:", err)
 			os.Exit(1) // the framework has no other way
 		}
 		return p
 	}
-	cmd := app.NewCloudControllerManagerCommand(opt, provider, controllers, nil, own, stop)
+	cmd := app.NewCloudControllerManagerCommand(opt, provider, ccmControllers(&o), nil, own, stop)
 	cmd.Use, cmd.Short = "ccm", "Assign addresses to Services as a cloud controller manager"
 	cmd.Long = `ccm is an alternative to "fairlead controller" for clusters that are built around
 a cloud controller manager: Kubernetes' own service controller, and fairlead as its
@@ -77,8 +84,26 @@ It exits when it loses its Lease.`
 	return cmd
 }
 
-func ccmProvider(cfg *config.CompletedConfig, servers []string) (*cloud.Provider, error) {
-	if err := ccmInTurn(cfg, servers); err != nil {
+// ccmControllers are the controllers that can run. Whether Nodes are initialised is
+// known when o has been read, which is before any of them starts.
+func ccmControllers(o *ccmOptions) map[string]app.ControllerInitFuncConstructor {
+	as := app.ControllerInitContext{ClientName: "fairlead-ccm"}
+	nodes := func(as app.ControllerInitContext, cfg *config.CompletedConfig, provider cloudprovider.Interface) app.InitFunc {
+		if !o.nodes {
+			return func(context.Context, controllermanager.ControllerContext) (controller.Interface, bool, error) {
+				return nil, false, nil
+			}
+		}
+		return app.StartCloudNodeControllerWrapper(as, cfg, provider)
+	}
+	return map[string]app.ControllerInitFuncConstructor{
+		names.ServiceLBController: {InitContext: as, Constructor: app.StartServiceControllerWrapper},
+		names.CloudNodeController: {InitContext: as, Constructor: nodes},
+	}
+}
+
+func ccmProvider(cfg *config.CompletedConfig, o ccmOptions) (*cloud.Provider, error) {
+	if err := ccmInTurn(cfg, o.servers); err != nil {
 		return nil, err
 	}
 	clients, err := kube.FromConfig(cfg.Kubeconfig)
@@ -87,7 +112,7 @@ func ccmProvider(cfg *config.CompletedConfig, servers []string) (*cloud.Provider
 	}
 	return cloud.New(cloud.Config{
 		Clients: clients, Log: slog.New(logr.ToSlogHandler(klog.Background())), Metrics: legacyregistry.Registerer(),
-		Namespace: cfg.ComponentConfig.Generic.LeaderElection.ResourceNamespace,
+		Namespace: cfg.ComponentConfig.Generic.LeaderElection.ResourceNamespace, Nodes: o.nodes,
 	}), nil
 }
 

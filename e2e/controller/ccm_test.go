@@ -26,11 +26,12 @@ type ccm struct {
 }
 
 // startCCM runs the shipped binary until stop or the end of the test.
-func (c *cluster) startCCM() *ccm {
+func (c *cluster) startCCM(more ...string) *ccm {
 	c.Helper()
 	port := freePort(c)
-	return &ccm{port: port, shipped: c.ship("ccm", "--kubeconfig="+server.Kubeconfig, fmt.Sprintf("--secure-port=%d", port), "--bind-address=127.0.0.1",
-		"--leader-elect-resource-namespace=default", "--authorization-always-allow-paths=/healthz,/metrics", "-v=2")}
+	args := append([]string{"ccm", "--kubeconfig=" + server.Kubeconfig, fmt.Sprintf("--secure-port=%d", port), "--bind-address=127.0.0.1",
+		"--leader-elect-resource-namespace=default", "--authorization-always-allow-paths=/healthz,/metrics", "-v=2"}, more...)
+	return &ccm{port: port, shipped: c.ship(args...)}
 }
 
 func freePort(c *cluster) int {
@@ -61,11 +62,13 @@ func (m *ccm) page(path string) (string, error) {
 }
 
 // TestCCM: Kubernetes' own service controller over our provider gives, moves and
-// frees addresses, refuses with a reason, and does not touch what has a class.
+// frees addresses, refuses with a reason, and does not touch what has a class, nor
+// Nodes unless it was told to.
 func TestCCM(t *testing.T) {
 	c := newCluster(t)
 	c.forgetLease()
 	c.pool("lan", "192.0.2.0/31")
+	waiting := c.node("waiting", "192.0.2.77", corev1.Taint{Key: uninitialized, Value: "true", Effect: corev1.TaintEffectNoSchedule})
 	m := c.startCCM()
 	c.service("web")
 	c.holds("web", "192.0.2.0")
@@ -107,6 +110,9 @@ func TestCCM(t *testing.T) {
 	})
 	if s := c.get("classed"); len(s.Finalizers) > 0 || len(s.Status.Conditions) > 0 || len(c.events("classed")) > 0 {
 		t.Errorf("a Service with a class was touched: %v", s)
+	}
+	if n := c.getNode("waiting"); n.ResourceVersion != waiting.ResourceVersion {
+		t.Errorf("a Node was touched: %+v", n)
 	}
 	m.endpoints()
 }

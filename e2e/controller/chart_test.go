@@ -47,6 +47,10 @@ func TestChart(t *testing.T) {
 			c.nodeProblem("web")
 			c.hasEvent("web", "Warning NodePortClaimed")
 			c.nodeGone()
+			if mode == "ccm" {
+				c.node("young", "192.0.2.11", corev1.Taint{Key: uninitialized, Value: "true", Effect: corev1.TaintEffectNoSchedule})
+				c.looks("young", "fairlead://young InternalIP=192.0.2.11,Hostname=young ")
+			}
 			c.delete("web")
 			c.gone("web")
 			c.eventually("the record's end", func() error {
