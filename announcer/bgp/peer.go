@@ -50,7 +50,7 @@ func (d *decision) labels() map[string]string {
 func (d *decision) peer(p *snapshot.BGPPeer) (Peer, *snapshot.Refusal) {
 	out := Peer{
 		Name: p.Name, Addr: p.Addr, Port: cmp.Or(p.Port, defaultPort), PeerASN: p.PeerASN, LocalASN: p.LocalASN,
-		Connect: cmp.Or(p.Connect, defaultConnect), Source: p.Source, Multihop: p.Multihop, TTLSecurity: p.TTLSecurity,
+		Connect: cmp.Or(p.Connect, defaultConnect), Source: p.Source, Passive: p.Passive, Multihop: p.Multihop, TTLSecurity: p.TTLSecurity,
 	}
 	if !p.Addr.IsValid() || p.PeerASN == 0 || p.LocalASN == 0 {
 		return out, refusal(BadPeer, "a peer needs an address and two AS numbers")

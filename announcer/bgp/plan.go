@@ -64,6 +64,7 @@ type Peer struct {
 	Connect     time.Duration
 	Password    string
 	Source      netip.Addr
+	Passive     bool // the router connects, to Port
 	Multihop    uint8
 	TTLSecurity uint8         // hops that the router may be away; 0: off
 	RestartTime time.Duration // 0: no graceful restart
@@ -145,6 +146,9 @@ func (p Peer) String() string {
 	}
 	if p.Source.IsValid() {
 		fmt.Fprintf(&b, " source=%s", p.Source)
+	}
+	if p.Passive {
+		b.WriteString(" passive")
 	}
 	if p.Multihop > 0 {
 		fmt.Fprintf(&b, " multihop=%d", p.Multihop)

@@ -33,7 +33,7 @@ type BGPPeerSpec struct {
 	// +required
 	Address IPAddress `json:"address"`
 
-	// Port of the router. Default 179.
+	// Port of the router or, with passive, that the nodes listen on. Default 179.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=1
@@ -96,10 +96,16 @@ type BGPPeerSpec struct {
 	// +optional
 	PasswordSecretRef *SecretKeyRef `json:"passwordSecretRef,omitempty"`
 
-	// SourceAddress that the nodes connect from. Absent: the kernel chooses.
+	// SourceAddress that the nodes connect from or, with passive, that the router
+	// must connect to. Absent: the kernel chooses, or any.
 	//
 	// +optional
 	SourceAddress IPAddress `json:"sourceAddress,omitempty"`
+
+	// Passive waits for the router to connect. Default: the nodes connect.
+	//
+	// +optional
+	Passive bool `json:"passive,omitempty"`
 
 	// EBGPMultihop is the TTL of packets to a router of another AS that is not
 	// on a link of the node. Absent: the router must be on one.

@@ -26,7 +26,11 @@ func bgpSessionCommand() *cobra.Command {
 		}
 		// It ends with the agent, whose end closes the standard input.
 		signal.Ignore(os.Interrupt, syscall.SIGTERM)
-		if err := gobgp.Serve(cmd.Context(), os.Stdin, os.Stdout, log); err != nil {
+		pipes, err := gobgp.Inherited()
+		if err == nil {
+			err = gobgp.Serve(cmd.Context(), pipes, log)
+		}
+		if err != nil {
 			return fmt.Errorf("BGP session: %w", err)
 		}
 		return nil

@@ -17,7 +17,7 @@ func toBGPPeer(p *v1alpha1.BGPPeer) *snapshot.BGPPeer {
 	out := &snapshot.BGPPeer{
 		Name: p.Name, Generation: p.Generation, Ready: toConditions(p.Status.Conditions)[v1alpha1.ConditionReady], Created: p.CreationTimestamp.Time, Port: uint16(p.Spec.Port), PeerASN: uint32(p.Spec.PeerASN), LocalASN: uint32(p.Spec.LocalASN),
 		NodeSelector: toSelector(p.Spec.NodeSelector), HoldSet: p.Spec.HoldTime != nil, Hold: duration(p.Spec.HoldTime),
-		KeepaliveSet: p.Spec.KeepaliveTime != nil, Keepalive: duration(p.Spec.KeepaliveTime), Connect: duration(p.Spec.ConnectTime),
+		KeepaliveSet: p.Spec.KeepaliveTime != nil, Keepalive: duration(p.Spec.KeepaliveTime), Connect: duration(p.Spec.ConnectTime), Passive: p.Spec.Passive,
 	}
 	out.Addr, _ = snapshot.ParseAddr(string(p.Spec.Address))
 	out.Source, _ = snapshot.ParseAddr(string(p.Spec.SourceAddress))

@@ -24,6 +24,7 @@ type BGPPeer struct {
 	Connect      time.Duration
 	Secret       SecretKey  // the zero value: no password
 	Source       netip.Addr // invalid: the kernel chooses
+	Passive      bool       // the router connects, to Port
 	Multihop     uint8      // TTL; 0: the router is on a link
 	TTLSecurity  uint8      // hops that the router may be away; 0: off
 	RestartTime  time.Duration

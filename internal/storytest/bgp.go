@@ -29,6 +29,7 @@ func bgpPeer(s *snapshot.Snapshot, name string, a *attrs) {
 	}
 	out.RestartTime = span(a, "restart")
 	out.Graceful = out.RestartTime > 0
+	out.Passive = a.flag("passive")
 	if text := a.text("bfd"); text != "" {
 		f := &snapshot.BFD{}
 		var tx, rx int

@@ -2,8 +2,11 @@ package gobgp
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"reflect"
 	"time"
 
 	api "github.com/osrg/gobgp/v3/api"
@@ -25,12 +28,28 @@ const deferral = 1
 // engine is a gobgp server for one peer.
 type engine struct{ bgp *server.BgpServer }
 
+// accept makes b take in the connections that come through conns. gobgp v3.37.0
+// takes in only what its own sockets accept, and every session is a process of its
+// own here: they cannot all listen on one port. So conns is put where those sockets
+// would write. Call it before b.Serve.
+func accept(b *server.BgpServer, conns chan *net.TCPConn) error {
+	field := reflect.ValueOf(b).Elem().FieldByName("acceptCh")
+	if !field.IsValid() || field.Type() != reflect.TypeOf(conns) {
+		return errors.New("this gobgp cannot be handed a connection")
+	}
+	*(*chan *net.TCPConn)(field.Addr().UnsafePointer()) = conns
+	return nil
+}
+
 // serverASN is the AS number of a server, which no peer sees: every peer has
 // its own.
 const serverASN = 4294967294
 
-func newEngine(ctx context.Context, routerID netip.Addr, log *listener) (*engine, error) {
+func newEngine(ctx context.Context, routerID netip.Addr, conns chan *net.TCPConn, log *listener) (*engine, error) {
 	e := &engine{bgp: server.NewBgpServer(server.LoggerOption(log))}
+	if err := accept(e.bgp, conns); err != nil {
+		return nil, err
+	}
 	go e.bgp.Serve() // it has no end
 	global := &api.Global{Asn: serverASN, RouterId: routerID.String(), ListenPort: -1}
 	if err := e.bgp.StartBgp(ctx, &api.StartBgpRequest{Global: global}); err != nil {
@@ -73,7 +92,7 @@ var families = []*api.Family{
 func (e *engine) addPeer(ctx context.Context, p bgp.Peer, restarting bool) error {
 	conf := &api.Peer{
 		Conf:      &api.PeerConf{NeighborAddress: p.Addr.String(), PeerAsn: p.PeerASN, LocalAsn: p.LocalASN, AuthPassword: p.Password},
-		Transport: &api.Transport{RemotePort: uint32(p.Port)},
+		Transport: &api.Transport{RemotePort: uint32(p.Port), PassiveMode: p.Passive},
 		Timers: &api.Timers{Config: &api.TimersConfig{
 			HoldTime: seconds(p.Hold), KeepaliveInterval: seconds(p.Keepalive), ConnectRetry: max(seconds(p.Connect), 1), IdleHoldTimeAfterReset: 1,
 		}},

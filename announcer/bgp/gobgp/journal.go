@@ -12,8 +12,7 @@ import (
 
 // journal remembers, of what gobgp says of a session, why it is down.
 type journal struct {
-	log     *slog.Logger
-	changed func()
+	log *slog.Logger
 
 	mu     sync.Mutex
 	reason string
@@ -28,7 +27,6 @@ func (j *journal) tell(reason string) {
 	j.mu.Unlock()
 	if news {
 		j.log.Warn("BGP session", "reason", reason)
-		j.changed()
 	}
 }
 

@@ -3,8 +3,9 @@
 // process on a message of a type that it does not know (RFC 4271 section 6.1),
 // which any router can send.
 //
-// Sessions are dialled, never listened for. What a peer announces is ignored,
-// and a peer that announces more than a bounded number of prefixes is cut off.
+// It never listens: a session is dialled, or its connections are passed to the
+// process. What a peer announces is ignored, and a peer that announces more than a
+// bounded number of prefixes is cut off.
 package gobgp
 
 import (
@@ -14,7 +15,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/fairlead/fairlead/announcer/bgp"
@@ -45,12 +48,33 @@ type Status struct {
 	Flaps       uint64    // how often the session was lost
 }
 
+// Pipes are what the process speaks with its parent through.
+type Pipes struct {
+	Orders      io.Reader
+	Answers     io.Writer
+	Connections *net.UnixConn // what a passive session is to use comes through it
+}
+
+// Inherited are the pipes of a process that was started to hold a session: the
+// standard input and output, and file descriptor 3.
+func Inherited() (Pipes, error) {
+	conn, err := net.FileConn(os.NewFile(3, "connections"))
+	conns, ok := conn.(*net.UnixConn)
+	if err != nil || !ok {
+		return Pipes{}, fmt.Errorf("file descriptor 3 is no Unix socket: %w", err)
+	}
+	return Pipes{Orders: os.Stdin, Answers: os.Stdout, Connections: conns}, nil
+}
+
 // Serve obeys the Orders that come in until there are no more, or one to close.
 // It ends without a NOTIFICATION unless it was told to close.
-func Serve(ctx context.Context, in io.Reader, out io.Writer, log *slog.Logger) error {
+func Serve(ctx context.Context, p Pipes, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	orders, answers := json.NewDecoder(in), json.NewEncoder(out)
+	conns := make(chan *net.TCPConn)
+	go receive(ctx, p.Connections, conns)
+	orders, answers := json.NewDecoder(p.Orders), json.NewEncoder(p.Answers)
+	open := func(o Order) (*session, error) { return newSession(ctx, o.Peer, o.RouterID, conns, log) }
 	var s *session
 	for {
 		var o Order
@@ -61,7 +85,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, log *slog.Logger) e
 			return fmt.Errorf("read an order: %w", err)
 		}
 		var a Answer
-		err := obey(ctx, &s, o, log)
+		err := obey(ctx, &s, o, open)
 		if err != nil {
 			a.Error = err.Error()
 		}
@@ -77,10 +101,10 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, log *slog.Logger) e
 	}
 }
 
-func obey(ctx context.Context, s **session, o Order, log *slog.Logger) error {
+func obey(ctx context.Context, s **session, o Order, open func(Order) (*session, error)) error {
 	switch {
 	case o.Do == "announce" && *s == nil:
-		one, err := newSession(ctx, o.Peer, o.RouterID, log, func() {})
+		one, err := open(o)
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/netip"
 	"reflect"
 	"sync"
@@ -20,7 +21,6 @@ type session struct {
 	engine  *engine
 	journal *journal
 	paths   map[netip.Prefix]bgp.Path // that the server has
-	changed func()
 
 	mu    sync.Mutex
 	state string
@@ -29,15 +29,16 @@ type session struct {
 	flaps uint64
 }
 
-// newSession makes a session that does not dial yet.
-func newSession(ctx context.Context, p bgp.Peer, routerID netip.Addr, log *slog.Logger, changed func()) (*session, error) {
+// newSession makes a session that does not dial yet. One that is passive takes in
+// what comes through conns.
+func newSession(ctx context.Context, p bgp.Peer, routerID netip.Addr, conns chan *net.TCPConn, log *slog.Logger) (*session, error) {
 	p.Paths = nil
 	s := &session{
-		peer: p, paths: map[netip.Prefix]bgp.Path{}, changed: changed, state: "Idle", since: time.Now(),
-		journal: &journal{log: log.With("peer", p.Name), changed: changed},
+		peer: p, paths: map[netip.Prefix]bgp.Path{}, state: "Idle", since: time.Now(),
+		journal: &journal{log: log.With("peer", p.Name)},
 	}
 	var err error
-	s.engine, err = newEngine(ctx, routerID, &listener{s.journal})
+	s.engine, err = newEngine(ctx, routerID, conns, &listener{s.journal})
 	return s, err
 }
 
@@ -73,14 +74,10 @@ func (s *session) took(state api.PeerState_SessionState) {
 		s.flaps++
 	}
 	s.mu.Unlock()
-	if was == up {
-		return
-	}
-	if up {
+	if !was && up {
 		s.journal.clear()
 		s.journal.log.Info("BGP session established")
 	}
-	s.changed()
 }
 
 // announce makes paths what the peer hears: withdrawals first.

@@ -4,11 +4,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
 	"reflect"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/announcer/bgp"
 	"github.com/fairlead/fairlead/announcer/bgp/gobgp"
@@ -22,6 +25,7 @@ type process struct {
 	past    gobgp.Status // counts of the processes before
 	cmd     *exec.Cmd
 	in, out *os.File
+	conns   *net.UnixConn // to pass a router's connection through
 }
 
 // answerWithin is how long a process may take to obey.
@@ -41,12 +45,33 @@ func (p *process) start(cmd *exec.Cmd) error {
 		return err
 	}
 	defer func() { _ = write.Close() }()
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = read, write, os.Stderr
-	if err := cmd.Start(); err != nil {
+	conns, theirs, err := pair()
+	if err != nil {
 		return errors.Join(err, in.Close(), out.Close())
 	}
-	p.cmd, p.in, p.out = cmd, in, out
+	defer func() { _ = theirs.Close() }()
+	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = read, write, os.Stderr, []*os.File{theirs}
+	if err := cmd.Start(); err != nil {
+		return errors.Join(err, in.Close(), out.Close(), conns.Close())
+	}
+	p.cmd, p.in, p.out, p.conns = cmd, in, out, conns
 	return nil
+}
+
+// pair is a Unix socket and, for a child, its other end.
+func pair() (*net.UnixConn, *os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("socket pair: %w", err)
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "connections"), os.NewFile(uintptr(fds[1]), "connections")
+	defer func() { _ = ours.Close() }() // FileConn has its own
+	conn, err := net.FileConn(ours)
+	conns, ok := conn.(*net.UnixConn)
+	if err != nil || !ok {
+		return nil, nil, errors.Join(err, theirs.Close())
+	}
+	return conns, theirs, nil
 }
 
 // crashed ends what is left of a process that failed.
@@ -132,5 +157,6 @@ func (p *process) kill() {
 	_ = p.cmd.Wait()
 	_ = p.in.Close()
 	_ = p.out.Close()
+	_ = p.conns.Close()
 	p.cmd, p.past = nil, p.status
 }

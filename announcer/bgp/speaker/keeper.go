@@ -1,8 +1,10 @@
 package speaker
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -33,6 +35,7 @@ type keeper struct {
 	wanted  wish
 	waiting []chan struct{} // for the wish to be tried
 	child   *os.Process     // for abandon
+	conns   *net.UnixConn   // for pass
 	gone    bool
 	status  gobgp.Status
 	crashes uint64
@@ -138,7 +141,7 @@ func (k *keeper) start(w wish) error {
 	}
 	err := k.process.start(k.command())
 	if err == nil {
-		k.child = k.process.cmd.Process
+		k.child, k.conns = k.process.cmd.Process, k.process.conns
 	}
 	k.mu.Unlock()
 	if err != nil {
@@ -181,10 +184,27 @@ func (k *keeper) abandon() {
 	close(k.quit)
 }
 
-// about is what there is to know of the session.
-func (k *keeper) about() (Status, bool) {
+// passWithin is how long a process may take to make room for a connection.
+const passWithin = 100 * time.Millisecond
+
+// pass gives the process a connection of the router's.
+func (k *keeper) pass(conn *net.TCPConn) error {
+	k.mu.Lock()
+	to := k.conns
+	k.mu.Unlock()
+	if to == nil {
+		return errors.New("the session has no process")
+	}
+	if err := to.SetWriteDeadline(time.Now().Add(passWithin)); err != nil {
+		return fmt.Errorf("pass a connection: %w", err)
+	}
+	return gobgp.Pass(to, conn)
+}
+
+// about is what there is to know of the session, and what it is to be.
+func (k *keeper) about() (Status, bgp.Peer) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	p := k.wanted.peer
-	return Status{Name: p.Name, Addr: p.Addr, Status: k.status, Crashes: k.crashes}, p.BFD != nil
+	return Status{Name: p.Name, Addr: p.Addr, Status: k.status, Crashes: k.crashes}, p
 }

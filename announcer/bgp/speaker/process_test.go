@@ -32,7 +32,11 @@ const session = "session"
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == session {
-		if err := gobgp.Serve(context.Background(), os.Stdin, os.Stdout, slog.New(slog.NewTextHandler(os.Stderr, nil))); err != nil {
+		pipes, err := gobgp.Inherited()
+		if err == nil {
+			err = gobgp.Serve(context.Background(), pipes, slog.New(slog.NewTextHandler(os.Stderr, nil)))
+		}
+		if err != nil {
 			os.Exit(1)
 		}
 		return

@@ -6,8 +6,11 @@
 package speaker
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os/exec"
 	"slices"
@@ -32,11 +35,12 @@ type Status struct {
 
 // Speaker holds the sessions of one node.
 type Speaker struct {
-	log     *slog.Logger
-	changed func()
-	command func() *exec.Cmd
-	bfd     *udp.Speaker
-	downs   chan netip.Addr // whose BFD session broke
+	log       *slog.Logger
+	changed   func()
+	command   func() *exec.Cmd
+	bfd       *udp.Speaker
+	listeners listeners
+	downs     chan netip.Addr // whose BFD session broke
 
 	mu       sync.Mutex
 	sessions map[string]*keeper
@@ -50,6 +54,7 @@ type Speaker struct {
 func New(log *slog.Logger, changed func(), command func() *exec.Cmd) *Speaker {
 	s := &Speaker{log: log, changed: changed, command: command, sessions: map[string]*keeper{}, downs: make(chan netip.Addr, 64)}
 	s.bfd = udp.New(log, s.bfdChanged)
+	s.listeners = listeners{log: log, took: s.took, open: map[place]*listener{}, failed: map[place]error{}}
 	return s
 }
 
@@ -67,9 +72,16 @@ func (s *Speaker) Run(ctx context.Context) error {
 			s.log.Error("BFD does not run", "error", err)
 		}
 	})
+	again := time.NewTicker(listenEvery)
+	defer again.Stop()
 	for {
 		select {
+		case <-again.C:
+			if s.listeners.retry() {
+				s.changed()
+			}
 		case <-ctx.Done():
+			s.listeners.sync(nil)
 			s.abandon()
 			stop()
 			wg.Wait()
@@ -108,12 +120,34 @@ func (s *Speaker) bfdChanged(st udp.Status) {
 	}
 }
 
+// took passes a connection that a router opened to the session that waits for it.
+// Whoever else connects is turned away.
+func (s *Speaker) took(at place, conn *net.TCPConn) {
+	defer func() { _ = conn.Close() }() // the session's process has its own
+	from := remote(conn)
+	s.mu.Lock()
+	var to *keeper
+	for _, k := range s.sessions {
+		if _, p := k.about(); p.Passive && p.Addr == from && placeOf(p) == at {
+			to = k
+		}
+	}
+	s.mu.Unlock()
+	if to == nil {
+		s.log.Debug("a BGP connection from a stranger", "from", from)
+		return
+	}
+	if err := to.pass(conn); err != nil {
+		s.log.Warn("a router's connection", "from", from, "error", err)
+	}
+}
+
 // cut closes the session to addr at once.
 func (s *Speaker) cut(addr netip.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, k := range s.sessions {
-		if st, watched := k.about(); st.Addr == addr && watched {
+		if _, p := k.about(); p.Addr == addr && p.BFD != nil {
 			k.want(func(w *wish) { w.reset = "BFD: the path is down" })
 		}
 	}
@@ -153,6 +187,7 @@ func (s *Speaker) sync(plan bgp.Plan, within time.Duration) {
 		tried = append(tried, s.hold(p, plan.RouterID))
 	}
 	s.bfd.Sync(watched(plan))
+	s.listeners.sync(plan.Peers)
 	await(tried, within)
 }
 
@@ -211,9 +246,12 @@ func (s *Speaker) Status() []Status {
 	}
 	var out []Status
 	for _, k := range s.sessions {
-		st, watched := k.about()
-		if f, ok := paths[st.Addr]; ok && watched {
+		st, p := k.about()
+		if f, ok := paths[p.Addr]; ok && p.BFD != nil {
 			st.BFD = &f
+		}
+		if p.Passive && !st.Established {
+			st.LastError = cmp.Or(s.listeners.trouble(p), st.LastError, fmt.Sprintf("waits for the router to connect to port %d", p.Port))
 		}
 		out = append(out, st)
 	}
