@@ -1,6 +1,7 @@
 package announcer
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -56,6 +57,30 @@ func Linger(was []VIP, next Plan, speaks func(node string) bool) []VIP {
 		}
 	}
 	return keep
+}
+
+// Left returns the addresses of next that a node whose agent is gone may still hold
+// at the time at: it was elected before that, and the kernel answers for lease after
+// the agent's last renewal, which may have been just before it fell silent.
+func Left(in Input, v View, next []VIP, lease time.Duration, at time.Time) map[netip.Addr]bool {
+	gone := map[string]bool{}
+	before := Input{Snapshot: in.Snapshot, Node: in.Node, Self: in.Self, Alive: maps.Clone(in.Alive), Ready: in.Ready, Others: in.Others}
+	for _, m := range v.Members {
+		silent := m.Verdict == AgentGone || m.Verdict == Alive && m.Stale // it speaks again, but has not looked what it still owns
+		if silent && m.Report != nil && m.Report.Settled && at.Sub(m.Since) < lease+time.Second {
+			gone[m.Node], before.Alive[m.Node] = true, true
+		}
+	}
+	if len(gone) == 0 || len(next) == 0 {
+		return nil
+	}
+	plan, left := Decide(before), map[netip.Addr]bool{}
+	for _, vip := range next {
+		if gone[plan.owner(vip.Addr)] {
+			left[vip.Addr] = true
+		}
+	}
+	return left
 }
 
 // owner returns which other node is to announce addr, "" if none is.

@@ -29,7 +29,7 @@ func (v Verdict) String() string { return [...]string{"alive", "agent-gone", "no
 const (
 	// HoldFor is how long a node whose agent is gone keeps its VIPs. It is
 	// shorter than what is left of the kernel's lease on them (l2.Lease, less
-	// l2.Renew), so that the next owner speaks before the last one falls silent.
+	// l2.Renew), so that the next owner is there when it ends: see Left.
 	HoldFor = 20 * time.Second
 	// Together is the time within which nodes vanish at once.
 	Together = 5 * time.Second

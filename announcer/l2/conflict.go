@@ -20,6 +20,10 @@ const (
 	// CalmAfter is how long nobody else has to claim an announced address for the
 	// dispute to be over.
 	CalmAfter = 60 * time.Second
+	// An address whose last owner's kernel may still answer is asked for AskEvery
+	// apart, and is free when Asks in a row were not answered.
+	Asks     = 2
+	AskEvery = 100 * time.Millisecond
 )
 
 // Record is what the cluster knows of an address.
@@ -55,6 +59,7 @@ const (
 	probing phase = iota
 	free          // to be announced
 	taken         // by a foreign host
+	waiting       // for the kernel of its last owner to fall silent
 )
 
 // contest is the state of one address.
@@ -63,6 +68,7 @@ type contest struct {
 	phase    phase
 	links    []string
 	held     bool      // the kernel answers for it here
+	quiet    bool      // its last owner's kernel does not answer any more
 	sent     int       // probes
 	due      time.Time // of the next probe, the verdict or the next round; zero: none
 	probedAt time.Time // end of the last round
@@ -77,6 +83,7 @@ type contest struct {
 // IPv6) for all addresses of a node, without clock and sockets.
 type detector struct {
 	known Known
+	left  map[netip.Addr]bool // addresses that their last owner's kernel may still answer for
 	of    map[netip.Addr]*contest
 	news  bool // findings or what may be announced changed
 	tuned bool // nothing changed of what is to be heard
@@ -121,9 +128,21 @@ func (d *detector) want(claims []Claim, held func(netip.Addr) bool, now time.Tim
 	}
 	for addr, on := range links {
 		c := d.contest(addr, held(addr), now)
+		c.wait(d.left[addr] && !held(addr), now)
 		c.links, c.held = on, c.phase == free || held(addr)
 	}
 	return slices.DeleteFunc(slices.Clone(claims), func(c Claim) bool { return !d.of[c.Addr].held })
+}
+
+// wait begins to wait for the last owner's kernel to fall silent, or ends it.
+func (c *contest) wait(left bool, now time.Time) {
+	switch {
+	case left && c.phase == free && !c.quiet:
+		c.phase, c.sent, c.due = waiting, 0, now
+	case !left && c.phase == waiting:
+		c.phase, c.due = free, time.Time{}
+	}
+	c.quiet = c.quiet && left
 }
 
 func byAddr(claims []Claim) map[netip.Addr][]string {
@@ -175,6 +194,10 @@ func (d *detector) tick(now time.Time, most int) (out []action) {
 		if c.phase == taken {
 			c.phase, c.sent, d.tuned = probing, 0, false
 		}
+		if c.phase == waiting && c.sent == Asks {
+			c.phase, c.quiet, c.due, c.sent, d.news = free, true, time.Time{}, 0, true
+			continue
+		}
 		if c.sent == Probes {
 			c.phase, c.due, c.sent, c.conflict, c.probedAt, d.news = free, time.Time{}, 0, "", now, true
 			continue
@@ -182,16 +205,28 @@ func (d *detector) tick(now time.Time, most int) (out []action) {
 		for _, l := range c.links {
 			out = append(out, action{Claim: Claim{addr, l}})
 		}
-		c.sent, c.due = c.sent+1, now.Add(ProbeEvery)
+		c.sent, c.due = c.sent+1, now.Add(c.pause())
 		most--
 	}
 	slices.SortFunc(out, func(a, b action) int { return a.Claim.compare(b.Claim) })
 	return out
 }
 
+// pause is the time between two questions for an address.
+func (c *contest) pause() time.Duration {
+	if c.phase == waiting {
+		return AskEvery
+	}
+	return ProbeEvery
+}
+
 // heard takes in what was heard on a link, and returns how to answer it.
 func (d *detector) heard(link string, w word, now time.Time) []action {
 	c := d.of[w.addr]
+	if c != nil && c.phase == waiting && !w.probe && slices.Contains(c.links, link) {
+		c.sent, c.due = 0, now.Add(AskEvery)
+		return nil
+	}
 	if c == nil || d.known.Ours[w.mac] || !slices.Contains(c.links, link) {
 		return nil
 	}
@@ -233,7 +268,7 @@ func (d *detector) defend(c *contest, w word, now time.Time) (out []action) {
 // still.
 func (d *detector) frozen(now time.Time) {
 	for _, c := range d.of {
-		if c.phase == probing {
+		if c.phase == probing || c.phase == waiting {
 			c.sent, c.due = 0, now
 		}
 	}
@@ -255,7 +290,7 @@ func (d *detector) watched() map[string][]netip.Addr {
 // busy tells whether a probe is under way.
 func (d *detector) busy() bool {
 	for _, c := range d.of {
-		if c.phase == probing {
+		if c.phase == probing || c.phase == waiting {
 			return true
 		}
 	}

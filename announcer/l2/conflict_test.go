@@ -18,6 +18,7 @@ import (
 //	ours M                M is a MAC of the cluster
 //	claim M | probe M     heard on eth0
 //	freeze                this process stood still
+//	left | left no        its last owner's agent is gone; or not
 //
 // What comes of it is written behind "->".
 type script struct {
@@ -72,6 +73,8 @@ func (s *script) do(t *testing.T, line string) {
 		s.know(k)
 	case verb == "claim" || verb == "probe":
 		s.acts(s.heard("eth0", word{s.addr, words[1], verb == "probe"}, s.now))
+	case verb == "left":
+		s.left = map[netip.Addr]bool{s.addr: len(words) == 1}
 	case verb == "freeze":
 		s.frozen(s.now)
 	default:
@@ -109,6 +112,50 @@ func TestConflictDetection(t *testing.T) {
 			want -> admitted=true found(uid=u probed=true)
 			record uid=u probed
 			+60s ->`},
+		{"a take-over waits until the last owner's kernel is silent", `
+			record uid=u probed
+			left
+			ours 02:00:00:00:00:11
+			want -> admitted=false probe
+			claim 02:00:00:00:00:11 ->
+			+500ms -> probe probe
+			want -> admitted=true
+			+60s ->`},
+		{"it answers several times", `
+			record uid=u probed
+			left
+			want -> admitted=false probe
+			+50ms ->
+			claim 02:00:00:00:00:11 ->
+			+100ms -> probe
+			claim 02:00:00:00:00:11 ->
+			want -> admitted=false
+			+300ms -> probe probe
+			want -> admitted=true`},
+		{"its agent is back", `
+			record uid=u probed
+			left
+			want -> admitted=false probe
+			left no
+			want -> admitted=true
+			+1s ->`},
+		{"nobody asks for what is held already", `
+			record uid=u probed
+			left
+			want held -> admitted=true
+			+1s ->`},
+		{"a second time", `
+			record uid=u probed
+			left
+			want -> admitted=false probe
+			+200ms -> probe
+			want -> admitted=true
+			drop
+			left no
+			want -> admitted=true
+			drop
+			left
+			want -> admitted=false probe`},
 		{"never at a take-over", `
 			record uid=u probed
 			want -> admitted=true

@@ -90,6 +90,14 @@ func (h *Holder) Know(k Known) {
 	h.detector.know(k)
 }
 
+// Await takes in which addresses a kernel may still answer for that no agent looks
+// after: they are taken over when it does not answer any more.
+func (h *Holder) Await(left map[netip.Addr]bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.detector.left = left
+}
+
 // Findings returns what is to be told of addresses on the network, sorted.
 func (h *Holder) Findings() []Finding {
 	h.mu.Lock()
@@ -98,7 +106,7 @@ func (h *Holder) Findings() []Finding {
 }
 
 // Sync makes the kernel hold want, but for the addresses that are still being
-// probed or that a foreign host has: what is not wanted is withdrawn first; what
+// probed, that a foreign host has, or that another node's kernel answers for: what is not wanted is withdrawn first; what
 // is held already is renewed; what is new is taken over and then announced.
 // Leases that an earlier process left are adopted at the first call. It returns
 // what is held now, also with an error (all errors joined).

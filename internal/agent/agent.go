@@ -129,6 +129,9 @@ func New(cfg Config) (*Agent, error) {
 	a.beside.client.Timeout = time.Second
 	a.settings = reconcile.New("sysctls", cfg.Log)
 	a.settings.Resync = 10 * time.Second
+	if cfg.Metrics != nil {
+		cfg.Metrics.MustRegister(conntrack{cfg.SysctlDir})
+	}
 	return a, nil
 }
 
@@ -255,7 +258,8 @@ func (a *Agent) step(ctx context.Context) error {
 	}
 	now.announce, now.leaving, now.held = was.announce, was.leaving, was.held
 	var errHold error
-	if sure {
+	if fresh, sure := a.alive.View(); sure { // the process may have stood still since
+		now.view = fresh
 		errHold = a.announce(in, was, &now)
 	}
 	now.bgp = a.routes.announce(in)

@@ -53,6 +53,7 @@ func (a *Agent) prepare(in announcer.Input, view announcer.View, was state) {
 // announce makes the kernel hold what this node is elected for now, and what it
 // hands over to a node that cannot take it yet.
 func (a *Agent) announce(in announcer.Input, was state, now *state) (err error) {
+	in.Alive, in.Others = now.view.Candidates(), reports(now.view)
 	now.announce = a.decider.Decide(in)
 	a.holder.Know(known(in, now.announce))
 	var take []announcer.VIP
@@ -79,6 +80,7 @@ func (a *Agent) hold(in announcer.Input, view announcer.View, was state, next an
 		has[c.Addr] = true
 	}
 	held := func(addr netip.Addr) bool { return has[addr] }
+	a.holder.Await(announcer.Left(in, view, next.Announce, l2.Lease, time.Now()))
 	a.handover.Elect(in.Alive[a.Node], time.Now())
 	take, until := a.handover.Take(next.Announce, held, time.Now())
 	if !until.IsZero() {
