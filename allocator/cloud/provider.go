@@ -92,6 +92,7 @@ func (p *Provider) Initialize(_ cloudprovider.ControllerClientBuilder, stop <-ch
 	broadcaster := toolsrecord.NewBroadcaster(toolsrecord.WithContext(ctx))
 	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: p.Clients.Kube.CoreV1().Events("")})
 	p.events = broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "fairlead-ccm"})
+	p.metrics.Lead(true) // this process ends when it loses its Lease
 	go p.loop.Run(ctx, p.keep)
 	if p.Namespace != "" {
 		keys := reconcile.New("agents' keys", p.Log)

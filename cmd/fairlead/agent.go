@@ -12,6 +12,7 @@ import (
 	"github.com/fairlead/fairlead/announcer/members"
 	"github.com/fairlead/fairlead/internal/agent"
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/server"
 	"github.com/fairlead/fairlead/nodeport"
 	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/nftables"
@@ -78,7 +79,7 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 		if cfg.Clients, err = kube.Connect(*access); err != nil {
 			return err
 		}
-		reg := registry()
+		reg := server.Registry(version)
 		cfg.Log, cfg.Metrics, cfg.Dataplane = log, reg, nftables.New(nftables.Options{Log: log, Mark: mark})
 		a, err := agent.New(cfg)
 		if err != nil {

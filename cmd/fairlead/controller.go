@@ -39,7 +39,7 @@ Events. Several replicas may run; the one that holds the Lease acts.`,
 		if err != nil {
 			return err
 		}
-		reg := registry()
+		reg := server.Registry(version)
 		access.Written = record.CountWrites(reg)
 		clients, err := kube.Connect(*access)
 		if err != nil {

@@ -9,8 +9,6 @@ import (
 	"runtime/debug"
 
 	"github.com/go-logr/logr"
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 	"k8s.io/klog/v2"
 
@@ -82,14 +80,4 @@ func logFlag(cmd *cobra.Command) func() (*slog.Logger, error) {
 		klog.SetLogger(logr.FromSlogHandler(log.With("from", "client-go").Handler()))
 		return log, nil
 	}
-}
-
-func registry() *prometheus.Registry {
-	reg := prometheus.NewRegistry()
-	info := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "fairlead_build_info", Help: "1, with the version of the running binary.", ConstLabels: prometheus.Labels{"version": version},
-	})
-	info.Set(1)
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), info)
-	return reg
 }

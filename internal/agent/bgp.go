@@ -245,17 +245,19 @@ func describeMetric(name, help string) *prometheus.Desc {
 
 var (
 	descUp        = describeMetric("session_up", "1 while the session is established.")
-	descSince     = describeMetric("session_since_seconds", "When the session was established or lost.")
+	descSince     = describeMetric("session_since_timestamp_seconds", "When the session was established or lost.")
 	descFlaps     = describeMetric("session_flaps_total", "How often the session was lost.")
 	descPrefixes  = describeMetric("announced_prefixes", "Prefixes that are announced over the session.")
 	descUpdates   = describeMetric("updates_total", "UPDATE messages sent over the session and those before it.")
+	descCrashes   = describeMetric("session_crashes_total", "How often the session's process ended by itself.")
 	descBFD       = describeMetric("bfd_up", "1 while the BFD session is up.")
+	descBFDFlaps  = describeMetric("bfd_flaps_total", "How often the BFD session went down after it had been up.")
 	descDetection = describeMetric("bfd_detection_seconds", "After how long without a packet the path counts as down.")
 )
 
 // Describe implements prometheus.Collector.
 func (m *bgpMetrics) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descUp, descSince, descFlaps, descPrefixes, descUpdates, descBFD, descDetection} {
+	for _, d := range []*prometheus.Desc{descUp, descSince, descFlaps, descPrefixes, descUpdates, descCrashes, descBFD, descBFDFlaps, descDetection} {
 		out <- d
 	}
 }
@@ -274,8 +276,10 @@ func (m *bgpMetrics) Collect(out chan<- prometheus.Metric) {
 		gauge(descPrefixes, float64(st.Prefixes))
 		counter(descFlaps, float64(st.Flaps))
 		counter(descUpdates, float64(st.Updates))
+		counter(descCrashes, float64(st.Crashes))
 		if st.BFD != nil {
 			gauge(descBFD, one(st.BFD.State.String() == "Up"))
+			counter(descBFDFlaps, float64(st.BFD.Flaps))
 			gauge(descDetection, st.BFD.Detection.Seconds())
 		}
 	}

@@ -25,8 +25,14 @@ type metrics struct {
 	noLocal   *prometheus.GaugeVec
 	latency   prometheus.Histogram
 	changes   *prometheus.CounterVec
+	takeovers prometheus.Counter
 	gone      prometheus.Gauge
 	guarded   prometheus.Gauge
+	inSync    prometheus.Gauge
+	queued    prometheus.Gauge
+	saved     prometheus.Gauge
+	silent    *prometheus.GaugeVec
+	refused   *prometheus.GaugeVec
 
 	waiting []time.Time // triggers of changes that the kernel does not hold yet; the agent's loop alone
 }
@@ -69,10 +75,24 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}, []string{"direction"})
 	m.gone = gauge("fairlead_quarantined_endpoints", "Endpoints that take no connection because their nodes are gone.")
 	m.guarded = gauge("fairlead_members_guarded", "1 while more than half of the nodes vanished at once, so that nothing is quarantined.")
-	m.changes.WithLabelValues("taken")
-	m.changes.WithLabelValues("given")
+	m.takeovers = counter("fairlead_takeovers_total", "Addresses that this node took over from another one: by failover, drain or return. Not those that nobody had.")
+	m.inSync = gauge("fairlead_engine_in_sync", "1 while this node forwards as it should, by the engine or by the proxy that forwards instead.")
+	m.queued = gauge("fairlead_engine_sync_queued_timestamp_seconds", "When the last change came that the engine is to hold.")
+	m.saved = gauge("fairlead_snapshot_saved", "1 while the agent acts on the snapshot that it saved, because no API server has answered since it started.")
+	m.silent = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "fairlead_l2_refused_addresses", Help: "Addresses that this node does not announce by ARP or NDP, by reason (NotOwner: another node does).",
+	}, []string{"reason"})
+	m.refused = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "fairlead_bgp_refused", Help: "What this node leaves out of BGP, by kind (peer, announcement, address) and reason.",
+	}, []string{"kind", "reason"})
+	for _, direction := range []string{"taken", "given"} {
+		m.changes.WithLabelValues(direction)
+	}
+	for _, operation := range []string{"add", "delete"} {
+		m.elements.WithLabelValues(operation)
+	}
 	if reg != nil {
-		reg.MustRegister(m.changes, m.gone, m.guarded)
+		reg.MustRegister(m.changes, m.takeovers, m.gone, m.guarded, m.inSync, m.queued, m.saved, m.silent, m.refused, conntrack{"/proc/sys"})
 		reg.MustRegister(m.sync, m.failures, m.repairs, m.elements, m.last, m.announced, m.services, m.endpoints, m.sysctl, m.noLocal, m.latency)
 	}
 	return m
@@ -119,10 +139,26 @@ func (m *metrics) took(d time.Duration, now state) {
 	m.announced.Set(float64(len(now.held)))
 	m.services.Set(float64(now.services))
 	m.endpoints.Set(float64(now.endpoints))
+	m.inSync.Set(one(now.inSync))
+	m.silent.Reset()
+	for _, r := range now.announce.Refused {
+		m.silent.WithLabelValues(string(r.Reason)).Inc()
+	}
+	m.refused.Reset()
+	for _, r := range now.bgp.Refused {
+		m.refused.WithLabelValues(r.Kind, string(r.Refusal.Reason)).Inc()
+	}
 }
 
-// moved counts the addresses that came and went between two plans.
+// moved counts the addresses that came and went between two plans, and those of
+// them that another node had.
 func (m *metrics) moved(was, now announcer.Plan) {
+	for _, v := range now.Announce {
+		i, refused := slices.BinarySearchFunc(was.Refused, v.Addr, func(o announcer.Refused, a netip.Addr) int { return o.Addr.Compare(a) })
+		if refused && was.Refused[i].Reason == announcer.NotOwner {
+			m.takeovers.Inc()
+		}
+	}
 	m.changes.WithLabelValues("taken").Add(float64(missing(now, was)))
 	m.changes.WithLabelValues("given").Add(float64(missing(was, now)))
 }
@@ -140,10 +176,7 @@ func missing(in, out announcer.Plan) (n int) {
 // lost counts the endpoints on nodes that are gone.
 func (m *metrics) lost(s *snapshot.Snapshot, view announcer.View) {
 	m.gone.Set(float64(on(s, view.Quarantined())))
-	m.guarded.Set(0)
-	if view.Guarded {
-		m.guarded.Set(1)
-	}
+	m.guarded.Set(one(view.Guarded))
 }
 
 // on counts the endpoints on nodes.

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy"
 )
@@ -57,5 +58,29 @@ func TestLatency(t *testing.T) {
 		if h := f.Metric[0].Histogram; h.GetSampleCount() != 2 || h.GetSampleSum() != 3 {
 			t.Errorf("%d samples, sum %v; want 2 and 3", h.GetSampleCount(), h.GetSampleSum())
 		}
+	}
+}
+
+// An address that another node had is taken over; one that nobody had is not.
+func TestTakeovers(t *testing.T) {
+	m := newMetrics(nil)
+	plan := func(text string) (p announcer.Plan) {
+		for _, word := range strings.Fields(text) {
+			reason, addr, refused := strings.Cut(word, "=")
+			if !refused {
+				p.Announce = append(p.Announce, announcer.VIP{Addr: netip.MustParseAddr(word)})
+				continue
+			}
+			p.Refused = append(p.Refused, announcer.Refused{Addr: netip.MustParseAddr(addr), Refusal: snapshot.Refusal{Reason: snapshot.Reason(reason)}})
+		}
+		return p
+	}
+	m.moved(plan(""), plan("192.0.2.1 NotOwner=192.0.2.2 NoEndpoint=192.0.2.3"))
+	if n := testutil.ToFloat64(m.takeovers); n != 0 {
+		t.Errorf("%v addresses were taken over at the start", n)
+	}
+	m.moved(plan("192.0.2.1 NotOwner=192.0.2.2 NoEndpoint=192.0.2.3"), plan("192.0.2.1 192.0.2.2 192.0.2.3"))
+	if n := testutil.ToFloat64(m.takeovers); n != 1 {
+		t.Errorf("%v addresses were taken over, want 192.0.2.2 alone", n)
 	}
 }

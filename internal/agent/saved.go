@@ -65,6 +65,7 @@ func (a *Agent) snapshot(now time.Time) *snapshot.Snapshot {
 	switch {
 	case s != nil:
 		a.saved = nil
+		a.metrics.saved.Set(0)
 		a.metrics.triggered(triggers, a.started)
 		return s
 	case a.saved == nil || now.Sub(a.asked) < patience:
@@ -72,6 +73,7 @@ func (a *Agent) snapshot(now time.Time) *snapshot.Snapshot {
 	}
 	if !a.fromSaved {
 		a.fromSaved = true
+		a.metrics.saved.Set(1)
 		a.Log.Warn("no API server answers; forwarding and announcing from the snapshot that was saved", "written", a.saved.Written)
 	}
 	return a.saved.Snapshot

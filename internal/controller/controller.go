@@ -117,8 +117,8 @@ func (c *Controller) act(ctx context.Context) {
 	c.acting.Lock()
 	defer c.acting.Unlock()
 	c.Log.Info("leading", "identity", c.Identity)
-	c.metrics.leading.Set(1)
-	defer c.metrics.leading.Set(0)
+	c.decided.Lead(true)
+	defer c.decided.Lead(false)
 	var keys sync.WaitGroup
 	defer keys.Wait()
 	if c.Namespace != "" {

@@ -8,16 +8,12 @@ import (
 )
 
 type metrics struct {
-	leading  prometheus.Gauge
 	refusals *prometheus.CounterVec
 	waited   prometheus.Histogram
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
-		leading: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "fairlead_controller_leading", Help: "1 while this replica holds the Lease and acts.",
-		}),
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fairlead_controller_refusals_total", Help: "Warnings told to the owners of Services, by reason; one that lasts counts once.",
 		}, []string{"reason"}),
@@ -28,7 +24,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.leading, m.refusals, m.waited)
+		reg.MustRegister(m.refusals, m.waited)
 	}
 	return m
 }

@@ -9,16 +9,22 @@ import (
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// Metrics tell of the last decision.
+// Metrics tell of the last decision, and of what came of it.
 type Metrics struct {
-	decide   prometheus.Histogram
-	services *prometheus.GaugeVec
-	pools    *prometheus.GaugeVec
+	leading   prometheus.Gauge
+	decide    prometheus.Histogram
+	services  *prometheus.GaugeVec
+	pools     *prometheus.GaugeVec
+	addresses *prometheus.GaugeVec
+	refused   *prometheus.GaugeVec
 }
 
 // NewMetrics makes Metrics and registers them; with a nil reg nobody sees them.
 func NewMetrics(reg prometheus.Registerer) *Metrics {
 	m := &Metrics{
+		leading: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "fairlead_controller_leading", Help: "1 while this replica holds the Lease and acts.",
+		}),
 		decide: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "fairlead_controller_decide_duration_seconds", Help: "Time to decide which Service holds which address.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9),
@@ -29,11 +35,30 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		pools: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "fairlead_pool_addresses", Help: "Addresses of a pool by family and state (total, assigned, free).",
 		}, []string{"pool", "ip_family", "state"}),
+		addresses: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "fairlead_controller_addresses", Help: "Addresses that Services hold, by how they stand on the network (" + standings() + ").",
+		}, []string{"state"}),
+		refused: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "fairlead_controller_refused_objects", Help: "Objects that have no effect because of what they say, by kind (AddressPool, BGPPeer) and the reason of their condition.",
+		}, []string{"kind", "reason"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.decide, m.services, m.pools)
+		reg.MustRegister(m.leading, m.decide, m.services, m.pools, m.addresses, m.refused)
 	}
 	return m
+}
+
+// Lead says that this replica acts, or that it does not any more: what it last
+// decided is another's business then.
+func (m *Metrics) Lead(leads bool) {
+	if leads {
+		m.leading.Set(1)
+		return
+	}
+	m.leading.Set(0)
+	for _, v := range []*prometheus.GaugeVec{m.services, m.pools, m.addresses, m.refused} {
+		v.Reset()
+	}
 }
 
 // Decide decides, and takes note of how long it took and what came out.
@@ -42,7 +67,33 @@ func (m *Metrics) Decide(s *snapshot.Snapshot, opt allocator.Options) *allocator
 	plan := allocator.Decide(s, opt)
 	m.decide.Observe(time.Since(start).Seconds())
 	m.note(plan)
+	m.stand(s)
+	m.refuse(s, plan)
 	return plan
+}
+
+// stand counts how the addresses stand.
+func (m *Metrics) stand(s *snapshot.Snapshot) {
+	count := NetworkOf(s).count(s)
+	for _, st := range Standings {
+		m.addresses.WithLabelValues(string(st)).Set(float64(count[st]))
+	}
+}
+
+// refuse counts the objects that have no effect. A pool that is disabled is as it
+// was meant to be.
+func (m *Metrics) refuse(s *snapshot.Snapshot, p *allocator.Plan) {
+	m.refused.Reset()
+	for _, o := range p.Pools {
+		if o.Ready.Status == "False" && o.Ready.Reason != string(allocator.PoolDisabled) {
+			m.refused.WithLabelValues("AddressPool", o.Ready.Reason).Inc()
+		}
+	}
+	for _, peer := range s.BGPPeers {
+		if ready := PeerReady(s, peer.Name); ready.Reason == peerRefused {
+			m.refused.WithLabelValues("BGPPeer", ready.Reason).Inc()
+		}
+	}
 }
 
 func (m *Metrics) note(p *allocator.Plan) {

@@ -25,20 +25,24 @@ type Network struct {
 	conflict map[netip.Addr]string   // the foreign host that has it
 	claimant map[netip.Addr]string   // the foreign host that claims it while it is announced
 	refused  map[netip.Addr]string   // why nobody announces it
+
+	holders map[netip.Addr]int             // nodes that hold it on a link and are not to give it away
+	reason  map[netip.Addr]snapshot.Reason // refused's
 }
 
 // NetworkOf reads the NodeStates, in the order of their names, and the records.
 func NetworkOf(s *snapshot.Snapshot) *Network {
-	n := &Network{by: map[netip.Addr][]string{}, conflict: map[netip.Addr]string{}, claimant: map[netip.Addr]string{}, refused: map[netip.Addr]string{}}
+	n := &Network{by: map[netip.Addr][]string{}, conflict: map[netip.Addr]string{}, claimant: map[netip.Addr]string{}, refused: map[netip.Addr]string{}, holders: map[netip.Addr]int{}, reason: map[netip.Addr]snapshot.Reason{}}
 	type count struct{ nodes, peers int }
 	over := map[netip.Addr]count{}                    // BGP
 	gone, stale := lost(s), map[netip.Addr][]string{} // of nodes that are lost, or hand over
 	for _, st := range s.NodeStates {
 		for _, r := range st.Refused {
 			if n.refused[r.Addr] == "" {
-				n.refused[r.Addr] = r.Message
+				n.refused[r.Addr], n.reason[r.Addr] = r.Message, r.Reason
 			}
 		}
+		last := netip.Addr{} // sorted; once a link
 		for _, a := range st.Announces {
 			if a.Link == "" {
 				if a.Peers > 0 {
@@ -49,6 +53,9 @@ func NetworkOf(s *snapshot.Snapshot) *Network {
 			to := n.by
 			if a.Leaving || gone[st.Node] {
 				to = stale
+			} else if a.Addr != last {
+				n.holders[a.Addr]++
+				last = a.Addr
 			}
 			to[a.Addr] = append(to[a.Addr], fmt.Sprintf("%s by %s on %s (%s)", a.Addr, st.Node, a.Link, a.MAC))
 		}

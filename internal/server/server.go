@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
@@ -32,6 +34,23 @@ func Listen(address string, mux http.Handler) (serve func(context.Context) error
 		}
 		return nil
 	}, nil
+}
+
+// Registry returns a registry that has the metrics of every process of ours:
+// the version, Go's and the process's own.
+func Registry(version string) *prometheus.Registry {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(version))
+	return reg
+}
+
+func buildInfo(version string) prometheus.Gauge {
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "fairlead_build_info", Help: "1, with the version of the running binary and of the Go that built it.",
+		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
+	})
+	info.Set(1)
+	return info
 }
 
 // Metrics is a mux with /metrics of reg.
