@@ -9,19 +9,34 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/announcer/l2"
+	"github.com/fairlead/fairlead/internal/controller"
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/retire"
 	"github.com/fairlead/fairlead/proxy/nftables"
 )
 
 func cleanupCommand() *cobra.Command {
+	var cluster bool
+	var opt retire.Options
 	cmd := &cobra.Command{
 		Use: "cleanup", Args: cobra.NoArgs,
-		Short: "Remove every kernel object of fairlead from this node",
+		Short: "Remove every kernel object of fairlead from this node, or what it left in the API",
 		Long: `cleanup removes fairlead's nftables tables and the addresses that it holds on
 links. Run it on a node whose agent is gone for good; Services stop answering
-there. It succeeds when there is nothing to remove.`,
+there. With --cluster it removes from the API what no chart owns: fairlead's
+finalizers on Services, its Lease, NodeStates and the Secret with the agents' keys;
+pools and the record of held addresses stay. It succeeds when there is nothing to
+remove.`,
 	}
-	logger := logFlag(cmd)
+	access, logger := accessFlags(cmd), logFlag(cmd)
+	f := cmd.Flags()
+	f.BoolVar(&cluster, "cluster", false, "take it out of the API instead of this node, once the controller and the agents are gone")
+	f.StringVar(&opt.Namespace, "namespace", "fairlead-system", "with --cluster: where fairlead was installed")
+	f.StringVar(&opt.Lease, "lease", controller.Lease, "with --cluster: name of the controllers' Lease")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if cluster {
+			return cleanupCluster(cmd, *access, opt)
+		}
 		log, err := logger()
 		if err != nil {
 			return err
@@ -40,4 +55,14 @@ there. It succeeds when there is nothing to remove.`,
 		return nil
 	}
 	return cmd
+}
+
+func cleanupCluster(cmd *cobra.Command, access kube.Access, opt retire.Options) error {
+	clients, err := kube.Connect(access)
+	if err != nil {
+		return err
+	}
+	r, err := retire.Cluster(cmd.Context(), clients, opt)
+	fmt.Fprintf(cmd.OutOrStdout(), "took the finalizers off %d Services and removed %d NodeStates, the Lease and the Secret\n", r.Services, r.NodeStates)
+	return err
 }

@@ -172,7 +172,7 @@ func permissions(ctx context.Context, client kubernetes.Interface, s *cluster.St
 
 // accountsOf returns the ServiceAccount of each component's pods.
 func accountsOf(ctx context.Context, client kubernetes.Interface, s *cluster.State) (map[string]string, error) {
-	pods, err := client.CoreV1().Pods(s.Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=fairlead"})
+	pods, err := client.CoreV1().Pods(s.Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/part-of=fairlead"})
 	if err != nil {
 		return nil, err
 	}

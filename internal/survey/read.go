@@ -22,10 +22,13 @@ import (
 
 // The names by which the chart's pods and their Lease are found.
 const (
-	nameLabel      = "app.kubernetes.io/name=fairlead"
+	partLabel      = "app.kubernetes.io/part-of"
 	componentLabel = "app.kubernetes.io/component"
 	systemSpace    = "kube-system"
 )
+
+// processes selects the pods that are looked at, not those of a test or a hook.
+const processes = partLabel + "=fairlead," + componentLabel + " in (controller,agent)"
 
 // DefaultNamespace is where fairlead is looked for when it has no pods.
 const DefaultNamespace = "fairlead-system"
@@ -66,7 +69,7 @@ var sources = []source{
 	{GroupVersionResource: core("namespaces"), required: true},
 	{GroupVersionResource: schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "servicecidrs"}, absent: true},
 	{GroupVersionResource: own("bgppeers")},
-	{GroupVersionResource: core("pods"), labels: nameLabel},
+	{GroupVersionResource: core("pods"), labels: processes},
 	{GroupVersionResource: schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "daemonsets"}},
 	{GroupVersionResource: schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}},
 }

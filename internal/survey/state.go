@@ -217,7 +217,7 @@ var known = []struct{ name, namespace, prefix string }{
 }
 
 func other(s *cluster.State, kind, namespace, name string, labels map[string]string) {
-	if labels["app.kubernetes.io/name"] == "fairlead" {
+	if labels[partLabel] == "fairlead" {
 		return
 	}
 	for _, k := range known {

@@ -16,9 +16,10 @@ app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{/* Labels of every object. */}}
+{{/* Labels of every object. By part-of, which no value changes, the commands find the pods. */}}
 {{- define "fairlead.labels" -}}
 {{ include "fairlead.selectorLabels" . }}
+app.kubernetes.io/part-of: fairlead
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
@@ -30,6 +31,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{/* Labels of pods: without the chart's version, which would restart them for nothing. */}}
 {{- define "fairlead.podLabels" -}}
 {{ include "fairlead.selectorLabels" . }}
+app.kubernetes.io/part-of: fairlead
 {{- with .Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
@@ -37,6 +39,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- define "fairlead.image" -}}
 {{- with .Values.image -}}
+{{- with .registry }}{{ . }}/{{ end -}}
 {{- if .digest -}}
 {{ .repository }}@{{ .digest }}
 {{- else -}}
