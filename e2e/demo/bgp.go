@@ -31,7 +31,7 @@ type Route struct {
 // Routed is what the demo found behind a router that speaks BGP.
 type Routed struct {
 	Service  Service
-	Sessions map[string]string // states by the neighbour's address
+	Sessions map[string]string // states, by the router's names
 	Routes   []Route           // of Service.ExternalIPs, in their order
 	Rows     []Row
 	nodes    []string
@@ -39,13 +39,13 @@ type Routed struct {
 
 // RunBGP is Run with addresses that the nodes announce to the router by BGP. It
 // prints the router's own tables too.
-func RunBGP(ctx context.Context, l *lab.Lab, root string, out io.Writer) (Routed, error) {
+func RunBGP(ctx context.Context, l *lab.Lab, router lab.Speaker, out io.Writer) (Routed, error) {
 	r := Routed{nodes: l.Nodes()}
 	var err error
-	if r.Service, err = DeployIn(ctx, l, root, "bgp.yaml"); err != nil {
+	if r.Service, err = DeployIn(ctx, l, l.Root(), "bgp.yaml"); err != nil {
 		return r, err
 	}
-	if r.Sessions, err = WaitSessions(ctx, l); err != nil {
+	if r.Sessions, err = WaitSessions(ctx, l, router); err != nil {
 		return r, err
 	}
 	step := l.Progress().Begin("measuring %d paths", len(Paths(l, r.Service)))
@@ -53,13 +53,13 @@ func RunBGP(ctx context.Context, l *lab.Lab, root string, out io.Writer) (Routed
 		return r, err
 	}
 	for _, ip := range r.Service.ExternalIPs {
-		route, err := spread(ctx, l, ip)
+		route, err := Spread(ctx, l, ip)
 		if err != nil {
 			return r, err
 		}
 		r.Routes = append(r.Routes, route)
 	}
-	if err := showRouter(ctx, l, r, out); err != nil {
+	if err := showRouter(ctx, l, router, r, out); err != nil {
 		return r, err
 	}
 	printRows(out, r.Rows)
@@ -68,14 +68,10 @@ func RunBGP(ctx context.Context, l *lab.Lab, root string, out io.Writer) (Routed
 }
 
 // WaitSessions waits until the router has all its sessions.
-func WaitSessions(ctx context.Context, l *lab.Lab) (states map[string]string, err error) {
+func WaitSessions(ctx context.Context, l *lab.Lab, router lab.Speaker) (states map[string]string, err error) {
 	step := l.Progress().Begin("sessions between the router and the nodes")
 	err = lab.Until(ctx, time.Minute, "the router's sessions", func(ctx context.Context) error {
-		text, err := l.RouterShell(ctx, "bgpd", "show bgp summary json")
-		if err != nil {
-			return err
-		}
-		if states, err = parseSessions([]byte(text)); err != nil {
+		if states, err = router.Sessions(ctx); err != nil {
 			return err
 		}
 		if up := established(states); up < 2*len(l.Nodes()) {
@@ -86,35 +82,18 @@ func WaitSessions(ctx context.Context, l *lab.Lab) (states map[string]string, er
 	return states, step.Done(err)
 }
 
-// parseSessions reads the states by neighbour out of "show bgp summary json".
-func parseSessions(data []byte) (map[string]string, error) {
-	var families map[string]struct {
-		Peers map[string]struct{ State string }
-	}
-	if err := json.Unmarshal(data, &families); err != nil {
-		return nil, fmt.Errorf("show bgp summary: %w", err)
-	}
-	states := map[string]string{}
-	for _, f := range families {
-		for name, p := range f.Peers {
-			states[name] = p.State
-		}
-	}
-	return states, nil
-}
-
 func established(states map[string]string) (n int) {
 	for _, s := range states {
-		if s == "Established" {
+		if s == lab.Established {
 			n++
 		}
 	}
 	return n
 }
 
-// spread looks at the router's route to ip and makes connections over it. A pod
+// Spread looks at the router's route to ip and makes 100 connections over it. A pod
 // sees the node that a connection came in by, since that masquerades it.
-func spread(ctx context.Context, l *lab.Lab, ip string) (Route, error) {
+func Spread(ctx context.Context, l *lab.Lab, ip string) (Route, error) {
 	r := Route{IP: ip, Connections: map[string]int{}}
 	var err error
 	if r.Nodes, err = NextHops(ctx, l, ip); err != nil {
@@ -163,9 +142,9 @@ func parseHops(data []byte) ([]string, error) {
 }
 
 // showRouter prints what the router says, in its own words.
-func showRouter(ctx context.Context, l *lab.Lab, r Routed, out io.Writer) error {
-	for _, command := range []string{"show bgp summary", "show bgp ipv4 unicast", "show bgp ipv6 unicast"} {
-		text, err := l.RouterShell(ctx, "bgpd", command)
+func showRouter(ctx context.Context, l *lab.Lab, router lab.Speaker, r Routed, out io.Writer) error {
+	for _, command := range router.Tables() {
+		text, err := router.Shell(ctx, command)
 		if err != nil {
 			return err
 		}
@@ -203,12 +182,19 @@ func (r Routed) Summary() string {
 func (r Routed) objections() error {
 	errs := objections(r.Rows)
 	for _, route := range r.Routes {
-		if !slices.Equal(route.Nodes, r.nodes) {
-			errs = append(errs, fmt.Errorf("%s: the router's next hops are %v, not %v", route.IP, route.Nodes, r.nodes))
-		}
-		if used := slices.Sorted(maps.Keys(route.Connections)); route.Report.Failures > 0 || !slices.Equal(used, r.nodes) {
-			errs = append(errs, fmt.Errorf("%s from behind the router: %d connections failed, the others came in by %v", route.IP, route.Report.Failures, route.Connections))
-		}
+		errs = append(errs, route.Objection(r.nodes))
+	}
+	return errors.Join(errs...)
+}
+
+// Objection says why the route is not shared between all nodes, or nil.
+func (r Route) Objection(nodes []string) error {
+	var errs []error
+	if !slices.Equal(r.Nodes, nodes) {
+		errs = append(errs, fmt.Errorf("%s: the router's next hops are %v, not %v", r.IP, r.Nodes, nodes))
+	}
+	if used := slices.Sorted(maps.Keys(r.Connections)); r.Report.Failures > 0 || !slices.Equal(used, nodes) {
+		errs = append(errs, fmt.Errorf("%s from behind the router: %d connections failed, the others came in by %v", r.IP, r.Report.Failures, r.Connections))
 	}
 	return errors.Join(errs...)
 }

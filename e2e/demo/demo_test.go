@@ -69,16 +69,6 @@ func TestParseService(t *testing.T) {
 	}
 }
 
-func TestParseSessions(t *testing.T) {
-	got, err := parseSessions([]byte(`{"ipv4Unicast":{"routerId":"192.0.2.254","peers":{"192.0.2.1":{"state":"Established"}}},"ipv6Unicast":{"peers":{"2001:db8::1":{"state":"Active"}}}}`))
-	if err != nil || len(got) != 2 || got["2001:db8::1"] != "Active" || established(got) != 1 {
-		t.Errorf("sessions = %v, %v", got, err)
-	}
-	if _, err := parseSessions([]byte("% BGP instance not found")); err == nil {
-		t.Error("no objection to a router without BGP")
-	}
-}
-
 func TestParseHops(t *testing.T) {
 	for text, want := range map[string][]string{
 		`[]`: nil,

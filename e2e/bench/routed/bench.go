@@ -41,6 +41,7 @@ var Cases = []Case{
 // Result is what was seen of one power loss.
 type Result struct {
 	Case
+	Router           string
 	Node             string
 	Went             time.Duration // from the fault until the router's kernel had no route by the node
 	Last             time.Duration // from the fault to the last connection that began and failed
@@ -48,8 +49,8 @@ type Result struct {
 }
 
 func (r Result) String() string {
-	return fmt.Sprintf("bench-bgp: %s loses power, %s: route gone after %.0f ms, last failed connection %.0f ms after it, %d of %d failed",
-		r.Node, r.Name, ms(r.Went), ms(r.Last), r.Failed, r.Requests)
+	return fmt.Sprintf("bench-bgp: %s, %s loses power, %s: route gone after %.0f ms, last failed connection %.0f ms after it, %d of %d failed",
+		strings.ToUpper(r.Router), r.Node, r.Name, ms(r.Went), ms(r.Last), r.Failed, r.Requests)
 }
 
 // Missed says what took too long, or nothing.
@@ -68,16 +69,20 @@ func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond)
 
 // Bench measures in a lab with fairlead.
 type Bench struct {
-	Lab *lab.Lab
-	Out io.Writer
+	Lab    *lab.Lab
+	Router string // "frr" or "bird"
+	Cases  []Case
+	Out    io.Writer
 
+	router lab.Speaker
 	vip    string
 	victim string
 }
 
-// Run measures every case once.
-func (b *Bench) Run(ctx context.Context) ([]Result, error) {
-	if err := b.Lab.StartBGP(ctx); err != nil {
+// Deploy gives the lab its router, and waits until that shares the addresses of the
+// examples, which it returns, between all nodes.
+func (b *Bench) Deploy(ctx context.Context) (ips []string, err error) {
+	if b.router, err = b.Lab.StartBGP(ctx, b.Router); err != nil {
 		return nil, err
 	}
 	s, err := demo.DeployIn(ctx, b.Lab, b.Lab.Root(), "bgp.yaml")
@@ -86,11 +91,16 @@ func (b *Bench) Run(ctx context.Context) ([]Result, error) {
 	}
 	nodes := b.Lab.Nodes()
 	b.vip, b.victim = s.ExternalIPs[0], nodes[len(nodes)-1]
+	_, err = demo.WaitSessions(ctx, b.Lab, b.router)
+	return s.ExternalIPs, err
+}
+
+// Run measures every case once, after Deploy.
+func (b *Bench) Run(ctx context.Context) (all []Result, err error) {
 	if err := b.emptyVictim(ctx); err != nil {
 		return nil, err
 	}
-	var all []Result
-	for _, c := range Cases {
+	for _, c := range b.Cases {
 		r, err := b.once(ctx, c)
 		if err != nil {
 			return all, fmt.Errorf("%s: %w", c.Name, err)
@@ -119,7 +129,7 @@ func (b *Bench) emptyVictim(ctx context.Context) error {
 
 // once cuts the victim's power and undoes it.
 func (b *Bench) once(ctx context.Context, c Case) (r Result, err error) {
-	r = Result{Case: c, Node: b.victim}
+	r = Result{Case: c, Router: b.Router, Node: b.victim}
 	if err := b.ready(ctx, c); err != nil {
 		return r, err
 	}
@@ -168,15 +178,14 @@ func (b *Bench) ready(ctx context.Context, c Case) error {
 		}
 	}
 	return lab.Until(ctx, 3*time.Minute, "all nodes at the router", func(ctx context.Context) error {
-		if _, err := demo.WaitSessions(ctx, b.Lab); err != nil {
+		if _, err := demo.WaitSessions(ctx, b.Lab, b.router); err != nil {
 			return err
 		}
 		hops, err := demo.NextHops(ctx, b.Lab, b.vip)
 		if err != nil || !slices.Equal(hops, b.Lab.Nodes()) {
 			return errors.Join(err, fmt.Errorf("next hops %v", hops))
 		}
-		up, err := b.Lab.RouterShell(ctx, "bfdd", "show bfd peers json")
-		if n := strings.Count(up, `"status":"up"`); err != nil || c.BFD != (n == 2*len(b.Lab.Nodes())) || !c.BFD && n > 0 {
+		if n, err := b.router.Watched(ctx); err != nil || c.BFD != (n == 2*len(b.Lab.Nodes())) || !c.BFD && n > 0 {
 			return errors.Join(err, fmt.Errorf("%d BFD sessions are up", n))
 		}
 		p, err := b.Lab.Probe(ctx, lab.Ext, demo.URL(b.vip, 80), "-n=200", "-timeout=500ms")
@@ -187,9 +196,10 @@ func (b *Bench) ready(ctx context.Context, c Case) error {
 	})
 }
 
-// Clean removes what Run applied.
+// Clean removes what Deploy and Run have applied and started.
 func (b *Bench) Clean(ctx context.Context) error {
-	var errs []error
+	_, err := b.Lab.Kubectl(ctx, "label", "node", "--all", "web-")
+	errs := []error{err, b.Lab.StopBGP(ctx)}
 	for _, file := range []string{"web.yaml", "bgp.yaml"} {
 		_, err := b.Lab.Kubectl(ctx, "delete", "-f", filepath.Join(b.Lab.Root(), "examples", file), "--ignore-not-found")
 		errs = append(errs, err)

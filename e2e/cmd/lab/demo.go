@@ -13,7 +13,7 @@ import (
 )
 
 func demoCommand() *cobra.Command {
-	announce := "arp"
+	announce, router := "arp", "frr"
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "Bring the cluster up, install fairlead, measure every path, tear down ($KEEP=1: do not)",
@@ -23,20 +23,24 @@ func demoCommand() *cobra.Command {
 			if !ok {
 				return fmt.Errorf("announce by %q: arp or bgp", announce)
 			}
-			return runDemo(c.Context(), show, os.Getenv("KEEP") == "1")
+			return runDemo(c.Context(), show(router), os.Getenv("KEEP") == "1")
 		},
 	}
 	c.Flags().StringVar(&announce, "announce", announce, "how addresses are announced: arp (and NDP), or bgp")
+	c.Flags().StringVar(&router, "router", router, "what the router runs that they are announced to by bgp: frr or bird")
 	return c
 }
 
 // summary is what a demo found, on one line.
 type summary interface{ Summary() string }
 
-// shows are the demos, by how addresses are announced.
-var shows = map[string]func(context.Context, *lab.Lab) (summary, error){"arp": showARP, "bgp": showBGP}
+// show is a demo in a lab.
+type show func(context.Context, *lab.Lab) (summary, error)
 
-func runDemo(ctx context.Context, show func(context.Context, *lab.Lab) (summary, error), keep bool) error {
+// shows are the demos, by how addresses are announced.
+var shows = map[string]func(router string) show{"arp": func(string) show { return showARP }, "bgp": showBGP}
+
+func runDemo(ctx context.Context, show show, keep bool) error {
 	l, err := lab.Up(ctx, lab.Options{Fairlead: true})
 	if err != nil && ctx.Err() != nil {
 		return errors.New("demo: interrupted")
@@ -70,12 +74,15 @@ func showARP(ctx context.Context, l *lab.Lab) (summary, error) {
 	return demo.Run(ctx, l, l.Root(), os.Stdout)
 }
 
-func showBGP(ctx context.Context, l *lab.Lab) (summary, error) {
-	if err := l.StartBGP(ctx); err != nil {
-		return nil, err
+func showBGP(router string) show {
+	return func(ctx context.Context, l *lab.Lab) (summary, error) {
+		speaker, err := l.StartBGP(ctx, router)
+		if err != nil {
+			return nil, err
+		}
+		if err := l.InstallFairlead(ctx); err != nil {
+			return nil, err
+		}
+		return demo.RunBGP(ctx, l, speaker, os.Stdout)
 	}
-	if err := l.InstallFairlead(ctx); err != nil {
-		return nil, err
-	}
-	return demo.RunBGP(ctx, l, l.Root(), os.Stdout)
 }
