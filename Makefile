@@ -17,8 +17,8 @@ build: ## Build bin/fairlead, a static binary
 	CGO_ENABLED=0 GOWORK=off go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/fairlead ./cmd/fairlead
 
 .PHONY: demo
-demo: $(if $(filter bgp,$(ANNOUNCE)),packages) ## Show the main job on a real cluster on this machine (root; KEEP=1 leaves it up; ANNOUNCE=bgp: through a router)
-	@$(LAB) demo $(if $(ANNOUNCE),--announce=$(ANNOUNCE))
+demo: $(if $(filter bgp,$(ANNOUNCE)),packages) ## Show the main job on a real cluster on this machine (root; KEEP=1 leaves it up; ANNOUNCE=bgp: through a router, ROUTER=frr or bird)
+	@$(LAB) demo $(if $(ANNOUNCE),--announce=$(ANNOUNCE)) $(if $(ROUTER),--router=$(ROUTER))
 
 .PHONY: demo-down
 demo-down: ## Remove the cluster that make demo KEEP=1 left
@@ -105,6 +105,6 @@ bench-bfd: packages ## Count BFD sessions that go down though nothing is wrong, 
 	@go test ./announcer/bfd/udp -run FalsePositives -count=1 -v -measure=60s | grep -E 'bench-bfd:|FAIL'
 
 .PHONY: bench-bgp
-bench-bgp: packages ## Time 1,000 VIPs announced, one withdrawn, and a node lost, to a real router, and a power loss in the lab (root)
-	@go test ./announcer/bgp/speaker -run Measure -count=1 -v -measure | grep -E 'bench-bgp:|FAIL'
-	@go run ./e2e/cmd/bench bgp
+bench-bgp: packages ## Time 1,000 VIPs announced, one withdrawn, and a node lost, to a real router, and a power loss in the lab (root); ROUTER=frr or bird: one of them there
+	@set -o pipefail; go test ./announcer/bgp/speaker -run Measure -count=1 -v -measure | grep -E 'bench-bgp:|FAIL'
+	@go run ./e2e/cmd/bench bgp $(if $(ROUTER),--router=$(ROUTER))
