@@ -1,10 +1,10 @@
 #!/bin/sh
 # Installs the Debian packages that are missing. Arguments: PROGRAM:PACKAGE...,
-# a package is missing when its program is.
+# a package is missing when its program, or file, is.
 set -eu
 missing=
 for pair in "$@"; do
-	command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
+	command -v "${pair%%:*}" >/dev/null 2>&1 || [ -e "${pair%%:*}" ] || missing="$missing ${pair#*:}"
 done
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null 2>&1; then

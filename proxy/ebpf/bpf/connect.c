@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// At the moment a program connects a socket to a Service, or sends a datagram to
+// it, the address is replaced by that of an endpoint. What is not found in the
+// maps is left as it is: then nftables looks at the packets.
+//
+// Addresses are 16 bytes for both families, IPv4 as ::ffff:a.b.c.d, which is also
+// how an IPv6 socket names an IPv4 address. Ports are in network byte order.
+
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <linux/in.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define CLIENTS 65536	// of each map that forgets the oldest
+
+struct address {
+	__u32 ip[4];
+	__u16 port;
+	__u16 zero;
+};
+
+struct frontend { // ip is all zero, but for ::ffff:, if it is a node port
+	__u32 ip[4];
+	__u16 port;
+	__u8 protocol;
+	__u8 zero;
+};
+
+struct service {
+	__u64 list;	// never used again for another list
+	__u32 count;	// of its endpoints, at least 1
+	__u32 affinity; // seconds; 0: none
+};
+
+struct slot {
+	__u64 list;
+	__u32 number;
+	__u32 zero;
+};
+
+struct member {
+	struct frontend front;
+	struct address endpoint;
+};
+
+struct client {
+	struct frontend front;
+	__u32 zero;
+	__u64 netns; // cookie
+};
+
+struct stay {
+	struct address endpoint;
+	__u32 zero;
+	__u64 since; // ns; of the last new connection
+};
+
+struct socket {
+	__u64 cookie;
+	struct address address;
+	__u32 zero;
+};
+
+struct flow {
+	struct address endpoint;
+	__u32 zero;
+	__u64 list;
+};
+
+struct peer {
+	struct address dialled;
+	struct frontend front;
+};
+
+struct dialled {
+	struct address endpoint;
+	struct address dialled;
+};
+
+struct settings {
+	__u64 generation; // of what the maps hold; the agent's alone
+	__u32 excluded;	  // how many cgroups are in the map of that name
+	__u32 level;	  // of the cgroup that the programs are attached to
+	__u32 connected;  // also UDP sockets that are connected
+	__u32 zero;
+};
+
+#define MAP(NAME, TYPE, KEY, VALUE, MOST, FLAGS)    \
+	struct {                                    \
+		__uint(type, BPF_MAP_TYPE_##TYPE);  \
+		__type(key, KEY);                   \
+		__type(value, VALUE);               \
+		__uint(max_entries, MOST);          \
+		__uint(map_flags, FLAGS);           \
+		__uint(pinning, LIBBPF_PIN_BY_NAME); \
+	} NAME SEC(".maps")
+
+// What the agent writes.
+MAP(config, ARRAY, __u32, struct settings, 1, 0);
+MAP(services, HASH, struct frontend, struct service, 131072, BPF_F_NO_PREALLOC);
+MAP(endpoints, HASH, struct slot, struct address, 524288, BPF_F_NO_PREALLOC);
+MAP(members, HASH, struct member, __u8, 524288, BPF_F_NO_PREALLOC); // of services with affinity or UDP
+MAP(node_ips, HASH, struct address, __u8, 1024, BPF_F_NO_PREALLOC);
+MAP(excluded, HASH, __u64, __u8, 4096, BPF_F_NO_PREALLOC);	    // ids of pods' cgroups
+
+// What the programs write.
+MAP(affinity, LRU_HASH, struct client, struct stay, CLIENTS, 0);
+MAP(flows, LRU_HASH, struct socket, struct flow, CLIENTS, 0); // by what was dialled: where UDP goes
+MAP(peers, LRU_HASH, struct socket, struct peer, CLIENTS, 0); // by the endpoint: what a UDP socket dialled
+MAP(streams, SK_STORAGE, int, struct dialled, 0, BPF_F_NO_PREALLOC);
+
+#define INLINE static __attribute__((always_inline)) inline
+
+INLINE bool same(const struct address *a, const struct address *b)
+{
+	return a->ip[0] == b->ip[0] && a->ip[1] == b->ip[1] && a->ip[2] == b->ip[2] &&
+	       a->ip[3] == b->ip[3] && a->port == b->port;
+}
+
+// left tells whether a socket is left to nftables.
+INLINE bool left(struct bpf_sock_addr *ctx, struct settings *c)
+{
+	__u64 id;
+
+	if (ctx->protocol != IPPROTO_TCP && ctx->protocol != IPPROTO_UDP)
+		return true;
+	if (!c->excluded)
+		return false;
+	// A pod is one level below, or two with a cgroup of its quality of service.
+	id = bpf_get_current_ancestor_cgroup_id(c->level + 1);
+	if (bpf_map_lookup_elem(&excluded, &id))
+		return true;
+	id = bpf_get_current_ancestor_cgroup_id(c->level + 2);
+	return bpf_map_lookup_elem(&excluded, &id);
+}
+
+// find returns the service at an address, and with front its key.
+INLINE struct service *find(const struct address *to, __u8 protocol, struct frontend *front)
+{
+	struct address node = {};
+	struct service *s;
+
+	__builtin_memcpy(front->ip, to->ip, sizeof(front->ip));
+	front->port = to->port;
+	front->protocol = protocol;
+	s = bpf_map_lookup_elem(&services, front);
+	if (s)
+		return s;
+	__builtin_memcpy(node.ip, to->ip, sizeof(node.ip));
+	if (!bpf_map_lookup_elem(&node_ips, &node))
+		return NULL;
+	if (front->ip[0] || front->ip[1] || front->ip[2] != bpf_htonl(0xffff))
+		front->ip[0] = front->ip[1] = front->ip[2] = 0;
+	front->ip[3] = 0;
+	return bpf_map_lookup_elem(&services, front);
+}
+
+INLINE bool is_member(const struct frontend *front, const struct address *endpoint)
+{
+	struct member m = {};
+
+	m.front = *front;
+	m.endpoint = *endpoint;
+	return bpf_map_lookup_elem(&members, &m);
+}
+
+INLINE bool random(const struct service *s, struct address *endpoint)
+{
+	struct slot slot = {.list = s->list};
+	struct address *e;
+
+	if (s->count > 1)
+		slot.number = bpf_get_prandom_u32() % s->count;
+	e = bpf_map_lookup_elem(&endpoints, &slot);
+	if (e)
+		*endpoint = *e;
+	return e;
+}
+
+// by_client is random for a service with affinity.
+INLINE bool by_client(struct bpf_sock_addr *ctx, const struct service *s, const struct frontend *front,
+		      struct address *endpoint)
+{
+	struct client client = {.netns = bpf_get_netns_cookie(ctx)};
+	struct stay stay = {.since = bpf_ktime_get_boot_ns()}, *known;
+
+	client.front = *front;
+	known = bpf_map_lookup_elem(&affinity, &client);
+	if (known && stay.since - known->since < s->affinity * 1000000000ULL) {
+		stay.endpoint = known->endpoint;
+		if (is_member(front, &stay.endpoint)) {
+			*endpoint = stay.endpoint;
+			bpf_map_update_elem(&affinity, &client, &stay, BPF_ANY);
+			return true;
+		}
+	}
+	if (!random(s, endpoint))
+		return false;
+	stay.endpoint = *endpoint;
+	bpf_map_update_elem(&affinity, &client, &stay, BPF_ANY);
+	return true;
+}
+
+// remember keeps what a UDP socket dialled to come to an endpoint.
+INLINE void remember(const struct socket *at, const struct address *endpoint, const struct frontend *front)
+{
+	struct socket by = {.cookie = at->cookie};
+	struct peer peer = {}, *known;
+
+	by.address = *endpoint;
+	known = bpf_map_lookup_elem(&peers, &by);
+	if (known && same(&known->dialled, &at->address))
+		return;
+	peer.dialled = at->address;
+	peer.front = *front;
+	bpf_map_update_elem(&peers, &by, &peer, BPF_ANY);
+}
+
+// follow returns the endpoint that a socket has sent to before, if it is still
+// one of the service's.
+INLINE bool follow(const struct socket *at, const struct service *s, const struct frontend *front,
+		   struct address *endpoint)
+{
+	struct flow *known = bpf_map_lookup_elem(&flows, at);
+
+	if (!known)
+		return false;
+	*endpoint = known->endpoint;
+	if (known->list == s->list)
+		return true;
+	if (!is_member(front, endpoint))
+		return false;
+	known->list = s->list;
+	return true;
+}
+
+enum use { STREAM, CONNECTED, DATAGRAM };
+
+// choose decides which endpoint a socket that dials an address comes to; false
+// if it is left as it is. What was read is right if the service still has the
+// same list at the end: slots are written before their list is in use, and
+// removed when no service has it.
+INLINE bool choose(struct bpf_sock_addr *ctx, enum use use, const struct address *to, struct address *endpoint)
+{
+	struct socket at = {.cookie = bpf_get_socket_cookie(ctx)};
+	struct frontend front = {};
+	struct flow flow = {};
+	struct service *s, now;
+	int tries;
+
+	at.address = *to;
+	for (tries = 0; tries < 4; tries++) {
+		s = find(to, use == STREAM ? IPPROTO_TCP : IPPROTO_UDP, &front);
+		if (!s)
+			return false;
+		now = *s;
+		if (use == DATAGRAM && follow(&at, &now, &front, endpoint)) {
+			remember(&at, endpoint, &front);
+			return true;
+		}
+		if (!(now.affinity ? by_client(ctx, &now, &front, endpoint) : random(&now, endpoint)))
+			continue;
+		if (use != STREAM)
+			remember(&at, endpoint, &front);
+		s = bpf_map_lookup_elem(&services, &front);
+		if (!s || s->list != now.list)
+			continue;
+		if (use == DATAGRAM) {
+			flow.endpoint = *endpoint;
+			flow.list = now.list;
+			bpf_map_update_elem(&flows, &at, &flow, BPF_ANY);
+		}
+		return true;
+	}
+	return false;
+}
+
+INLINE struct settings *configured(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&config, &zero);
+}
+
+INLINE bool connect(struct bpf_sock_addr *ctx, const struct address *to, struct address *endpoint)
+{
+	struct settings *c = configured();
+	struct dialled *d;
+
+	if (!c || left(ctx, c))
+		return false;
+	if (ctx->protocol == IPPROTO_UDP)
+		return c->connected && choose(ctx, CONNECTED, to, endpoint);
+	if (!choose(ctx, STREAM, to, endpoint))
+		return false;
+	if (!ctx->sk)
+		return true;
+	d = bpf_sk_storage_get(&streams, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (d) {
+		d->endpoint = *endpoint;
+		d->dialled = *to;
+	}
+	return true;
+}
+
+INLINE bool sendmsg(struct bpf_sock_addr *ctx, const struct address *to, struct address *endpoint)
+{
+	struct settings *c = configured();
+
+	return c && !left(ctx, c) && choose(ctx, DATAGRAM, to, endpoint);
+}
+
+// recvmsg returns what the socket dialled to come to where the datagram is from.
+INLINE bool recvmsg(struct bpf_sock_addr *ctx, const struct address *from, struct address *dialled)
+{
+	struct socket at = {.cookie = bpf_get_socket_cookie(ctx)};
+	struct peer *p;
+
+	at.address = *from;
+	p = bpf_map_lookup_elem(&peers, &at);
+	if (p)
+		*dialled = p->dialled;
+	return p;
+}
+
+INLINE bool getpeername(struct bpf_sock_addr *ctx, const struct address *peer, struct address *dialled)
+{
+	struct dialled *d;
+
+	if (ctx->protocol != IPPROTO_TCP)
+		return recvmsg(ctx, peer, dialled);
+	if (!ctx->sk)
+		return false;
+	d = bpf_sk_storage_get(&streams, ctx->sk, NULL, 0);
+	if (!d || !same(&d->endpoint, peer))
+		return false;
+	*dialled = d->dialled;
+	return true;
+}
+
+// HOOK defines the programs of both families at one hook.
+#define HOOK(NAME)                                                      \
+	SEC("cgroup/" #NAME "4")                                        \
+	int NAME##4(struct bpf_sock_addr *ctx)                          \
+	{                                                               \
+		struct address now = {}, new = {};                      \
+		now.ip[2] = bpf_htonl(0xffff);                          \
+		now.ip[3] = ctx->user_ip4;                              \
+		now.port = ctx->user_port;                              \
+		if (NAME(ctx, &now, &new)) {                            \
+			ctx->user_ip4 = new.ip[3];                      \
+			ctx->user_port = new.port;                      \
+		}                                                       \
+		return 1;                                               \
+	}                                                               \
+	SEC("cgroup/" #NAME "6")                                        \
+	int NAME##6(struct bpf_sock_addr *ctx)                          \
+	{                                                               \
+		struct address now = {}, new = {};                      \
+		now.ip[0] = ctx->user_ip6[0];                           \
+		now.ip[1] = ctx->user_ip6[1];                           \
+		now.ip[2] = ctx->user_ip6[2];                           \
+		now.ip[3] = ctx->user_ip6[3];                           \
+		now.port = ctx->user_port;                              \
+		if (NAME(ctx, &now, &new)) {                            \
+			ctx->user_ip6[0] = new.ip[0];                   \
+			ctx->user_ip6[1] = new.ip[1];                   \
+			ctx->user_ip6[2] = new.ip[2];                   \
+			ctx->user_ip6[3] = new.ip[3];                   \
+			ctx->user_port = new.port;                      \
+		}                                                       \
+		return 1;                                               \
+	}
+
+HOOK(connect)
+HOOK(sendmsg)
+HOOK(recvmsg)
+HOOK(getpeername)
+
+char _license[] SEC("license") = "Apache-2.0";

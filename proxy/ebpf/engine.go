@@ -1,0 +1,280 @@
+package ebpf
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/cilium/ebpf"
+
+	"github.com/fairlead/fairlead/proxy"
+	"github.com/fairlead/fairlead/proxy/ebpf/content"
+)
+
+// Options are what an Engine is made of.
+type Options struct {
+	Behind proxy.Dataplane // what everything else is left to
+	Cgroup string          // of the pods; "": found below CgroupRoot
+	Log    *slog.Logger    // nil: the default one
+
+	CgroupRoot string // "": /sys/fs/cgroup
+	Pins       string // a folder in a bpf filesystem, made if it is missing; "": /sys/fs/bpf/fairlead
+}
+
+// limit is half of what the maps hold: a change may need old and new at once.
+var limit = content.Limit{Services: 65536, Endpoints: 262144}
+
+// retryAfter is how long the programs stay off after an error.
+const retryAfter = time.Minute
+
+// Engine is a proxy.Dataplane: the one behind it, and the programs before it. An
+// error of the programs takes them away, and is no error of the Engine.
+type Engine struct {
+	opt     Options
+	objects *connectObjects // nil: off
+	state   *content.State  // nil: not known
+	config  connectSettings
+	cgroup  uint64 // that the links are of
+	off     error  // why it is off
+	retry   time.Time
+}
+
+var _ proxy.Dataplane = (*Engine)(nil)
+
+// New makes an Engine. It starts and opens nothing.
+func New(opt Options) *Engine {
+	if opt.Log == nil {
+		opt.Log = slog.Default()
+	}
+	if opt.CgroupRoot == "" {
+		opt.CgroupRoot = "/sys/fs/cgroup"
+	}
+	if opt.Pins == "" {
+		opt.Pins = "/sys/fs/bpf/fairlead"
+	}
+	return &Engine{opt: opt}
+}
+
+// State says what sockets come to.
+type State struct {
+	On     bool
+	Reason string // why it is off
+	Left   int    // Frontends that have endpoints, and are left to the Dataplane behind
+}
+
+// State tells how the last Sync left the programs.
+func (e *Engine) State() State {
+	switch {
+	case e.objects != nil && e.state != nil:
+		return State{On: true, Left: e.state.Left}
+	case e.off != nil:
+		return State{Reason: e.off.Error()}
+	}
+	return State{Reason: "not started yet"}
+}
+
+// Probe implements proxy.Dataplane: it asks the one behind, which suffices.
+func (e *Engine) Probe(ctx context.Context) error { return e.opt.Behind.Probe(ctx) }
+
+// Dump implements proxy.Dataplane: what the one behind holds is what is served.
+func (e *Engine) Dump(ctx context.Context) (*proxy.Table, error) { return e.opt.Behind.Dump(ctx) }
+
+// Close forgets what is open. What is pinned goes on working.
+func (e *Engine) Close() {
+	if e.objects != nil {
+		_ = e.objects.Close()
+	}
+	e.objects, e.state = nil, nil
+}
+
+// Cleanup implements proxy.Dataplane.
+func (e *Engine) Cleanup(ctx context.Context) error {
+	_, err := e.Remove()
+	return errors.Join(err, e.opt.Behind.Cleanup(ctx))
+}
+
+// Remove detaches all programs and removes their maps, and returns how many
+// programs were attached.
+func (e *Engine) Remove() (int, error) {
+	n, err := unpin(e.opt.Pins, linkPin)
+	_, errMaps := unpin(e.opt.Pins, mapPin)
+	if e.Close(); err == nil && errMaps == nil {
+		if gone := os.Remove(e.opt.Pins); gone != nil && !errors.Is(gone, fs.ErrNotExist) {
+			errMaps = gone
+		}
+	}
+	if err = errors.Join(err, errMaps); err != nil {
+		return n, fmt.Errorf("remove the eBPF programs: %w", err)
+	}
+	return n, nil
+}
+
+// Sync implements proxy.Dataplane. t must not be changed afterwards.
+func (e *Engine) Sync(ctx context.Context, t *proxy.Table) (proxy.Change, error) {
+	change, err := e.opt.Behind.Sync(ctx, t)
+	if err != nil {
+		return change, err
+	}
+	if e.off != nil && time.Now().Before(e.retry) {
+		return change, nil
+	}
+	more, err := e.sync(t)
+	if err != nil {
+		e.turnOff(err)
+		return change, nil
+	}
+	change.Added, change.Deleted = change.Added+more.Added, change.Deleted+more.Deleted
+	change.Repaired = change.Repaired || more.Repaired
+	if e.off != nil {
+		e.opt.Log.Info("sockets are connected to endpoints directly again")
+		e.off = nil
+	}
+	return change, nil
+}
+
+// turnOff leaves everything to the Dataplane behind: what is not kept up to date
+// must not be found.
+func (e *Engine) turnOff(why error) {
+	if _, err := unpin(e.opt.Pins, linkPin); err != nil {
+		why = errors.Join(why, fmt.Errorf("detach the eBPF programs: %w", err))
+	}
+	if e.off == nil || e.off.Error() != why.Error() {
+		e.opt.Log.Warn("sockets are not connected to endpoints directly; nftables forwards everything", "reason", why)
+	}
+	e.Close()
+	e.off, e.retry = why, time.Now().Add(retryAfter)
+}
+
+// sync makes the maps hold t, and then attaches the programs if they are not.
+func (e *Engine) sync(t *proxy.Table) (change proxy.Change, err error) {
+	fresh := e.objects == nil
+	if fresh {
+		if err := e.load(); err != nil {
+			return change, err
+		}
+	} else if change.Repaired, err = e.disturbed(); err != nil {
+		return change, err
+	}
+	if e.state == nil {
+		held, err := e.objects.read()
+		if err != nil {
+			return change, err
+		}
+		e.state = content.Adopt(held, t)
+	}
+	now, c := content.Plan(e.state, t, limit)
+	if !c.Empty() {
+		e.state = nil
+		if err := e.begin(); err != nil {
+			return change, err
+		}
+		if err := e.objects.apply(c); err != nil {
+			return change, err
+		}
+	}
+	e.state = now
+	change.Added, change.Deleted = c.Added(), c.Deleted()
+	if fresh || change.Repaired {
+		return change, e.attach()
+	}
+	return change, nil
+}
+
+// load reads or makes the maps, and loads the programs.
+func (e *Engine) load() error {
+	if err := os.Mkdir(e.opt.Pins, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("folder for pins: %w", err)
+	}
+	if err := isBPF(e.opt.Pins); err != nil {
+		return err
+	}
+	o, err := e.open()
+	if errors.Is(err, ebpf.ErrMapIncompatible) {
+		// Another version's maps: it goes on with its own until the links change.
+		if _, err := unpin(e.opt.Pins, mapPin); err != nil {
+			return err
+		}
+		o, err = e.open()
+	}
+	if err != nil {
+		return fmt.Errorf("load the eBPF programs: %w", err)
+	}
+	e.objects, e.state = o, nil
+	return nil
+}
+
+func (e *Engine) open() (*connectObjects, error) {
+	spec, err := loadConnect()
+	if err != nil {
+		return nil, err
+	}
+	for name, m := range spec.Maps {
+		m.Name = mapPin + name // that is also where it is pinned
+	}
+	o := &connectObjects{}
+	return o, spec.LoadAndAssign(o, &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: e.opt.Pins}})
+}
+
+// disturbed tells whether somebody else wrote the maps or took a link away since
+// the last Sync.
+func (e *Engine) disturbed() (bool, error) {
+	var now connectSettings
+	if err := e.objects.Config.Lookup(uint32(0), &now); err != nil {
+		return false, fmt.Errorf("read the settings: %w", err)
+	}
+	if now.Generation != e.config.Generation {
+		e.state = nil
+		return true, nil
+	}
+	return !attached(e.opt.Pins), nil
+}
+
+// begin says to others that the maps are being written.
+func (e *Engine) begin() error {
+	var now connectSettings
+	if err := e.objects.Config.Lookup(uint32(0), &now); err != nil {
+		return fmt.Errorf("read the settings: %w", err)
+	}
+	e.config.Generation = now.Generation + 1
+	return e.configure()
+}
+
+func (e *Engine) configure() error {
+	if err := e.objects.Config.Put(uint32(0), &e.config); err != nil {
+		return fmt.Errorf("write the settings: %w", err)
+	}
+	return nil
+}
+
+// attach attaches all programs to the pods' cgroup.
+func (e *Engine) attach() (err error) {
+	dir := e.opt.Cgroup
+	if dir == "" {
+		if dir, err = FindCgroup(e.opt.CgroupRoot); err != nil {
+			return err
+		}
+	}
+	cgroup, id, level, err := openCgroup(dir)
+	if err != nil {
+		return err
+	}
+	defer cgroup.Close()
+	var was connectSettings
+	if err := e.objects.Config.Lookup(uint32(0), &was); err != nil {
+		return fmt.Errorf("read the settings: %w", err)
+	}
+	e.cgroup, e.config = id, connectSettings{Generation: was.Generation, Level: level, Connected: 1}
+	if err := e.configure(); err != nil {
+		return err
+	}
+	for _, h := range e.objects.hooks() {
+		if err := h.attach(cgroup, id, e.opt.Pins); err != nil {
+			return err
+		}
+	}
+	return nil
+}
