@@ -35,6 +35,7 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 	f.StringVar(&cfg.Node, "node-name", os.Getenv("NODE_NAME"), "name of this node in Kubernetes")
 	f.StringVar(&cfg.Namespace, "namespace", cmp.Or(os.Getenv("POD_NAMESPACE"), "fairlead-system"), "namespace of the Secret with the agents' keys, and of --daemonset")
 	f.StringVar(&cfg.DaemonSet, "daemonset", "", "DaemonSet in --namespace that runs the agents; once it is deleted, a stop withdraws every address at once; empty: every stop is a restart")
+	f.BoolVar(&cfg.CleanOnRemoval, "clean-on-removal", false, "once --daemonset is deleted, a stop takes the rules out of the kernel too, and deletes what is in --state-dir")
 	f.Uint16Var(&cfg.MembersPort, "members-port", members.Port, "where the agents speak with each other, encrypted, TCP and UDP; the same on every node")
 	f.StringVar(&cfg.StateDir, "state-dir", "/var/lib/fairlead", "folder where the agent keeps its last snapshot and keys, to start from when no API server answers; empty: nowhere")
 	f.StringVar(&mode, "proxy", "auto", "who forwards Services: full (fairlead), off (another proxy; fairlead announces alone), or auto (kube-proxy or Cilium if the cluster has them, else fairlead)")

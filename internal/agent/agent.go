@@ -51,6 +51,7 @@ type Config struct {
 	OtherHealth       string // URL of the other proxy's /healthz
 	SysctlDir         string // /proc/sys
 	MembersPort       uint16 // where agents speak with each other, TCP and UDP
+	CleanOnRemoval    bool   // a stop once DaemonSet was deleted takes everything out
 }
 
 // Agent is one node's agent. New starts nothing.
@@ -187,7 +188,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.loop.Resync = l2.Renew
 	a.loop.Run(ctx, a.step)
 	wg.Wait()
-	return errors.Join(failed, a.goodbye())
+	return errors.Join(failed, a.goodbye(ctx))
 }
 
 func (a *Agent) readLinks() error {

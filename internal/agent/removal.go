@@ -2,7 +2,11 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -65,13 +69,38 @@ func (a *Agent) remove(removed bool) {
 // drains tells whether this node is to hand over what it announces.
 func (a *Agent) drains(n *snapshot.Node) bool { return drains(n) || a.removed.Load() }
 
+// cleanFor is how long taking everything out may take: the kubelet kills a pod
+// that does not end in 30 s.
+const cleanFor = 15 * time.Second
+
 // goodbye withdraws every address if this stop is for good. Nobody would come to
-// renew them, and the other agents are on their way out as well.
-func (a *Agent) goodbye() error {
+// renew them, and the other agents are on their way out as well. What forwards, and
+// what was saved for the next agent, goes too if that was asked for.
+func (a *Agent) goodbye(ctx context.Context) error {
 	if !a.removed.Load() {
 		return nil
 	}
 	a.Log.Info("withdrawing every address: fairlead is being removed", "addresses", len(a.holder.Held()))
 	_, err := a.holder.Sync(nil)
-	return err
+	if !a.CleanOnRemoval {
+		return err
+	}
+	a.Log.Info("taking the engine's rules and the saved state out: fairlead is being removed")
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanFor)
+	defer cancel()
+	return errors.Join(err, a.Dataplane.Cleanup(ctx), forget(a.StateDir))
+}
+
+// forget deletes what agents keep in dir, and no other file.
+func forget(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	var errs []error
+	for _, path := range []string{savedPath(dir), keysPath(dir)} {
+		if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"net/netip"
+	"os"
 	"testing"
 	"testing/synctest"
 
@@ -12,6 +14,8 @@ import (
 
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/reconcile"
+	"github.com/fairlead/fairlead/proxy"
+	"github.com/fairlead/fairlead/proxy/dataplanetest"
 )
 
 // A deleted DaemonSet means that fairlead is being removed, unless it is made anew;
@@ -65,4 +69,43 @@ func TestRemoval(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A stop after the removal takes out what forwards and what was saved, if that was
+// asked for, and leaves other files; any other stop takes nothing out.
+func TestGoodbye(t *testing.T) {
+	for _, row := range []struct {
+		name           string
+		removed, clean bool
+		want           bool
+	}{
+		{"a restart", false, true, false},
+		{"removed, and the rules are to stay", true, false, false},
+		{"removed", true, true, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			a, _ := newAgent(t, Full)
+			kernel := a.Dataplane.(*dataplanetest.Fake).Kernel
+			kernel.Set(&proxy.Table{NodePortAddrs: []netip.Addr{netip.MustParseAddr("198.51.100.1")}})
+			a.StateDir, a.CleanOnRemoval = t.TempDir(), row.clean
+			for _, path := range []string{savedPath(a.StateDir), keysPath(a.StateDir), a.StateDir + "/other"} {
+				if err := os.WriteFile(path, nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			a.removed.Store(row.removed)
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel() // as it is at the end of Run
+			if err := a.goodbye(ctx); err != nil {
+				t.Fatal(err)
+			}
+			left, err := os.ReadDir(a.StateDir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if gone := kernel.Table() == nil; gone != row.want || (len(left) == 1) != row.want {
+				t.Errorf("the rules are gone: %v, and %d files are left", gone, len(left))
+			}
+		})
+	}
 }
