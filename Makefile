@@ -82,7 +82,7 @@ packages: ## Install the Debian packages that build and tests need, if missing
 	@internal/tools/packages.sh $(NEEDS)
 
 .PHONY: generate
-generate: ## Write deepcopy methods and CRDs from the Go types
+generate: ## Write deepcopy methods, CRDs and docs/metrics.md from the code
 	@internal/tools/generate.sh
 
 .PHONY: verify

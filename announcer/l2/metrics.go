@@ -8,6 +8,7 @@ type Metrics struct {
 	conflicts prometheus.Counter
 	defences  prometheus.Counter
 	frames    *prometheus.CounterVec
+	dropped   prometheus.Counter
 	disputed  prometheus.Gauge
 }
 
@@ -26,12 +27,22 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		frames: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fairlead_l2_frames_received_total", Help: "Frames that the kernel's filter let through, by what they are (claim: of an address that is watched; other; late: from before this process woke up).",
 		}, []string{"kind"}),
+		dropped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "fairlead_l2_frames_dropped_total", Help: "Frames that the kernel's filter let through and that were lost, because the process did not read them in time.",
+		}),
 		disputed: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "fairlead_l2_conflicting_addresses", Help: "Addresses of this node that a foreign host has or claims now.",
 		}),
 	}
+	for _, kind := range []string{"announcement", "probe"} {
+		m.sent.WithLabelValues("arp", kind)
+		m.sent.WithLabelValues("ndp", kind)
+	}
+	for _, kind := range []string{"claim", "other", "late"} {
+		m.frames.WithLabelValues(kind)
+	}
 	if reg != nil {
-		reg.MustRegister(m.sent, m.conflicts, m.defences, m.frames, m.disputed)
+		reg.MustRegister(m.sent, m.conflicts, m.defences, m.frames, m.dropped, m.disputed)
 	}
 	return m
 }

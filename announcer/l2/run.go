@@ -219,6 +219,9 @@ func (r *runner) count() {
 	r.Metrics.conflicts.Add(float64(d.conflicts - r.counted.conflicts))
 	r.Metrics.defences.Add(float64(d.defences - r.counted.defences))
 	r.counted.conflicts, r.counted.defences = d.conflicts, d.defences
+	for _, s := range r.stations {
+		r.Metrics.dropped.Add(float64(s.dropped()))
+	}
 }
 
 // dispute counts the addresses in conflict.

@@ -147,6 +147,19 @@ func (s *station) listen(most int, f func(frame []byte)) (n int, err error) {
 	return n, err
 }
 
+// dropped returns how many frames the sockets have lost since it was last asked.
+func (s *station) dropped() (n uint32) {
+	for _, e := range []*ear{s.arp, s.ndp} {
+		if e == nil {
+			continue
+		}
+		if stats, err := e.conn.Stats(); err == nil {
+			n += stats.Drops
+		}
+	}
+	return n
+}
+
 func (e *ear) read(most int, f func(frame []byte)) (n int, err error) {
 	raw, err := e.conn.SyscallConn()
 	if err != nil {

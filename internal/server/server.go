@@ -40,8 +40,13 @@ func Listen(address string, mux http.Handler) (serve func(context.Context) error
 // the version, Go's and the process's own.
 func Registry(version string) *prometheus.Registry {
 	reg := prometheus.NewRegistry()
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(version))
+	reg.MustRegister(Collectors(version)...)
 	return reg
+}
+
+// Collectors are what a Registry has from the start.
+func Collectors(version string) []prometheus.Collector {
+	return []prometheus.Collector{collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(version)}
 }
 
 func buildInfo(version string) prometheus.Gauge {

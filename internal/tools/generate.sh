@@ -1,7 +1,7 @@
 #!/bin/sh
-# Writes everything that is generated from the Go types in api/: the deepcopy
-# methods beside them and the CRDs into the chart. Run from anywhere; a second
-# run changes nothing.
+# Writes everything that is generated: from the Go types in api/ the deepcopy
+# methods beside them and the CRDs into the chart, from the code's metrics their
+# page. Run from anywhere; a second run changes nothing.
 set -eu
 cd "$(dirname "$0")/../.."
 export GOWORK=off
@@ -13,3 +13,5 @@ mkdir -p "$crds"
 # A kind that is gone must not leave its CRD behind.
 rm -f "$crds"/fairlead.io_*.yaml
 controller_gen object paths=./api/... crd paths=./api/... output:crd:dir="$crds"
+
+go run ./internal/metricdoc docs/metrics.md
