@@ -49,6 +49,16 @@ coverage-spec: ## Count the numbered behaviours of a Service proxy that a test n
 test-controller: ## Run the controller's tests on a real API server without nodes (no root)
 	@env -C e2e FAIRLEAD_E2E=1 go test -race -count=1 -timeout=15m ./controller
 
+.PHONY: chart-test
+chart-test: ## Lint and render the chart over all value sets, and give what comes out to a real API server (no root)
+	@go test ./charts
+	@env -C e2e FAIRLEAD_E2E=1 go test -count=1 -timeout=15m -v ./controller -run '^(TestRenderedObjects|TestHelm|TestRetire|TestChart|TestRolesForPeople)$$' | grep -E '^ *(---|ok|FAIL|[a-z_]+_test.go)'
+
+.PHONY: docs-test
+docs-test: ## Run or check every command and YAML block of README and docs (no root)
+	@go test ./charts ./cmd/fairlead ./internal/cli -run 'Doc|Readme|Told|Code'
+	@env -C e2e FAIRLEAD_E2E=1 go test -count=1 -timeout=15m -v ./controller -run '^TestDocs' | grep -E '^ *(---|ok|FAIL|[a-z_]+_test.go)'
+
 .PHONY: bench-allocator
 bench-allocator: ## Time a decision over 10,000 Services on a full /16
 	@BENCH_ALLOCATOR=1 go test ./allocator -run BenchAllocator -count=1 -v | grep -E '^ *(bench-allocator:|--- FAIL|FAIL)|_test.go'

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/fairlead/fairlead/announcer/l2"
 	"github.com/fairlead/fairlead/internal/controller"
@@ -57,12 +60,27 @@ remove.`,
 	return cmd
 }
 
+// askFor is how long an API server that does not answer is asked again, or the
+// next one of --api-servers.
+const askFor = time.Minute
+
 func cleanupCluster(cmd *cobra.Command, access kube.Access, opt retire.Options) error {
 	clients, err := kube.Connect(access)
 	if err != nil {
 		return err
 	}
-	r, err := retire.Cluster(cmd.Context(), clients, opt)
-	fmt.Fprintf(cmd.OutOrStdout(), "took the finalizers off %d Services and removed %d NodeStates, the Lease and the Secret\n", r.Services, r.NodeStates)
-	return err
+	var all retire.Report
+	var last error
+	err = wait.PollUntilContextTimeout(cmd.Context(), time.Second, askFor, true, func(ctx context.Context) (bool, error) {
+		var r retire.Report
+		r, last = retire.Cluster(ctx, clients, opt)
+		all.Services += r.Services
+		all.NodeStates += r.NodeStates
+		return last == nil, nil
+	})
+	fmt.Fprintf(cmd.OutOrStdout(), "took the finalizers off %d Services and removed %d NodeStates, the Lease and the Secret\n", all.Services, all.NodeStates)
+	if err != nil {
+		return errors.Join(last, err)
+	}
+	return nil
 }

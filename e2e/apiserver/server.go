@@ -87,12 +87,22 @@ func (s *Server) install(ctx context.Context) error {
 
 // Kubectl runs kubectl as an administrator and returns its standard output.
 func (s *Server) Kubectl(ctx context.Context, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, s.programs["kubectl"], args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+s.Kubeconfig, "HOME="+s.dir)
+	return s.client(ctx, "kubectl", args)
+}
+
+// Helm runs helm as an administrator and returns its standard output.
+func (s *Server) Helm(ctx context.Context, args ...string) (string, error) {
+	return s.client(ctx, "helm", args)
+}
+
+func (s *Server) client(ctx context.Context, program string, args []string) (string, error) {
+	cmd := exec.CommandContext(ctx, s.programs[program], args...)
+	home := s.file("helm")
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+s.Kubeconfig, "HOME="+s.dir, "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)
 	var out, problems strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &problems
 	if err := cmd.Run(); err != nil {
-		return out.String(), fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(problems.String()))
+		return out.String(), fmt.Errorf("%s %s: %w: %s", program, strings.Join(args, " "), err, strings.TrimSpace(problems.String()))
 	}
 	return out.String(), nil
 }

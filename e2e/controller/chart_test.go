@@ -135,8 +135,7 @@ func (c *cluster) nodeProblem(service string) {
 	c.Helper()
 	_, err := c.Kube.CoreV1().Nodes().Create(c.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}, metav1.CreateOptions{})
 	c.must(err)
-	st, err := c.NodeStates.Create(c.Context(), &v1alpha1.NodeState{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}, metav1.CreateOptions{})
-	c.must(err)
+	st := c.nodeState("n1")
 	st.Status.Problems = []v1alpha1.ServiceProblem{{Service: "default/" + service, Reason: "NodePortClaimed", Message: "node port 30080/tcp: taken"}}
 	_, err = c.NodeStates.UpdateStatus(c.Context(), st, metav1.UpdateOptions{})
 	c.must(err)
@@ -148,6 +147,14 @@ func (c *cluster) nodeProblem(service string) {
 		}
 		return fmt.Errorf("%+v", c.get(service).Status.Conditions)
 	})
+}
+
+// nodeState makes the NodeState of a node.
+func (c *cluster) nodeState(node string) *v1alpha1.NodeState {
+	c.Helper()
+	st, err := c.NodeStates.Create(c.Context(), &v1alpha1.NodeState{ObjectMeta: metav1.ObjectMeta{Name: node}}, metav1.CreateOptions{})
+	c.must(err)
+	return st
 }
 
 // nodeGone deletes the node, and waits until its NodeState has followed it.

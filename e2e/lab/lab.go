@@ -213,7 +213,7 @@ func ControlPlanePrograms(ctx context.Context, opt Options) (map[string]string, 
 	if err := l.findSource(); err != nil {
 		return nil, err
 	}
-	return builder{source: l.opt.Source, cache: l.opt.Cache, progress: l.progress}.build(ctx, etcd, kubernetes)
+	return builder{source: l.opt.Source, cache: l.opt.Cache, progress: l.progress}.build(ctx, etcd, kubernetes, helm)
 }
 
 // KubeProxyProgram makes kube-proxy, unless the cache has it, and returns its
