@@ -76,6 +76,11 @@ func (l *Lab) StopBGP(ctx context.Context) error {
 	for _, name := range routerPrograms {
 		errs = append(errs, l.stop(ctx, name))
 	}
-	return errors.Join(append(errs, ipBatch(ctx, prefix+Router,
-		"-4 route flush proto bgp", "-6 route flush proto bgp", "-4 route flush proto bird", "-6 route flush proto bird"))...)
+	for _, family := range []string{"-4", "-6"} {
+		for _, by := range []string{"bgp", "bird"} {
+			_, err := run(ctx, "ip", "-n", prefix+Router, family, "route", "flush", "proto", by)
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
