@@ -130,9 +130,6 @@ func New(cfg Config) (*Agent, error) {
 	a.beside.client.Timeout = time.Second
 	a.settings = reconcile.New("sysctls", cfg.Log)
 	a.settings.Resync = 10 * time.Second
-	if cfg.Metrics != nil {
-		cfg.Metrics.MustRegister(conntrack{cfg.SysctlDir})
-	}
 	return a, nil
 }
 
