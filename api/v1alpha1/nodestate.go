@@ -192,6 +192,27 @@ type PeerState struct {
 	BFD string `json:"bfd,omitempty"`
 }
 
+// AcceleratorState is the state of what stands before a node's forwarding engine.
+type AcceleratorState struct {
+	// Mode is ebpf, or off if the engine forwards everything.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Mode string `json:"mode,omitempty"`
+
+	// Message says why it is off, or what it leaves to the engine.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=4096
+	Message string `json:"message,omitempty"`
+
+	// LeftCount is how many addresses and ports with endpoints it leaves to the
+	// engine.
+	//
+	// +optional
+	LeftCount int32 `json:"leftCount,omitempty"`
+}
+
 // EngineState is the state of a node's forwarding engine.
 type EngineState struct {
 	// Mode is the engine's name, such as nftables.
@@ -211,6 +232,12 @@ type EngineState struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=4096
 	Message string `json:"message,omitempty"`
+
+	// Accelerator is what stands before the engine: it connects the sockets of the
+	// node's own pods to endpoints.
+	//
+	// +optional
+	Accelerator AcceleratorState `json:"accelerator,omitzero"`
 
 	// Services is how many Services the engine serves.
 	//

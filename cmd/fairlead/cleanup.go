@@ -15,17 +15,19 @@ import (
 	"github.com/fairlead/fairlead/internal/controller"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/retire"
+	"github.com/fairlead/fairlead/proxy/ebpf"
 	"github.com/fairlead/fairlead/proxy/nftables"
 )
 
 func cleanupCommand() *cobra.Command {
 	var cluster bool
+	var before ebpf.Options
 	var opt retire.Options
 	cmd := &cobra.Command{
 		Use: "cleanup", Args: cobra.NoArgs,
 		Short: "Remove every kernel object of fairlead from this node, or what it left in the API",
-		Long: `cleanup removes fairlead's nftables tables and the addresses that it holds on
-links. Run it on a node whose agent is gone for good; Services stop answering
+		Long: `cleanup removes fairlead's nftables tables, its eBPF programs and the addresses
+that it holds on links. Run it on a node whose agent is gone for good; Services stop answering
 there. With --cluster it removes from the API what no chart owns: fairlead's
 finalizers on Services, its Lease, NodeStates and the Secret with the agents' keys;
 pools and the record of held addresses stay. It succeeds when there is nothing to
@@ -33,6 +35,7 @@ remove.`,
 	}
 	access, logger := accessFlags(cmd), logFlag(cmd)
 	f := cmd.Flags()
+	bpfDirFlag(f, &before.Pins)
 	f.BoolVar(&cluster, "cluster", false, "take it out of the API instead of this node, once the controller and the agents are gone")
 	f.StringVar(&opt.Namespace, "namespace", "fairlead-system", "with --cluster: where fairlead was installed")
 	f.StringVar(&opt.Lease, "lease", controller.Lease, "with --cluster: name of the controllers' Lease")
@@ -50,11 +53,13 @@ remove.`,
 		}
 		defer handle.Close()
 		n, errLinks := l2.Cleanup(handle)
-		errEngine := nftables.New(nftables.Options{Log: log}).Cleanup(cmd.Context())
-		if err := errors.Join(errLinks, errEngine); err != nil {
+		before.Behind, before.Log = nftables.New(nftables.Options{Log: log}), log
+		engine := ebpf.New(before)
+		programs, errPrograms := engine.Remove()
+		if err := errors.Join(errLinks, errPrograms, before.Behind.Cleanup(cmd.Context())); err != nil {
 			return err
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "removed %d held addresses and the tables ip fairlead, ip6 fairlead\n", n)
+		fmt.Fprintf(cmd.OutOrStdout(), "removed %d held addresses, %d eBPF programs and the tables ip fairlead, ip6 fairlead\n", n, programs)
 		return nil
 	}
 	return cmd

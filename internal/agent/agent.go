@@ -40,8 +40,10 @@ type Config struct {
 	Clients   *kube.Clients
 	Dataplane proxy.Dataplane
 	Engine    string // the Dataplane's name
-	Log       *slog.Logger
-	Metrics   prometheus.Registerer
+	// Accelerator is what of the Dataplane may be off; nil if there is none.
+	Accelerator Accelerator
+	Log         *slog.Logger
+	Metrics     prometheus.Registerer
 	// NodePortAddresses are the CIDRs in which node ports answer; none means the
 	// node's primary addresses.
 	NodePortAddresses []netip.Prefix
@@ -130,6 +132,9 @@ func New(cfg Config) (*Agent, error) {
 	a.beside.client.Timeout = time.Second
 	a.settings = reconcile.New("sysctls", cfg.Log)
 	a.settings.Resync = 10 * time.Second
+	if cfg.Metrics != nil {
+		cfg.Metrics.MustRegister(a.accelerationMetrics()...)
+	}
 	return a, nil
 }
 

@@ -40,6 +40,9 @@ func (a *Agent) writeState(ctx context.Context) error {
 	a.mu.Lock()
 	status, view, plan := describe(a.state, a.links, a.mode(), a.Version), a.state.view, a.state.bgp
 	a.mu.Unlock()
+	if a.proxy == Fairlead {
+		status.Engine.Accelerator = a.accelerator()
+	}
 	describeBGP(&status, plan, a.routes.speaker.Status())
 	status.Findings = findings(a.holder.Findings())
 	status.ProblemsCount, status.Problems = problems(a.ports.Problems())

@@ -60,6 +60,8 @@ type Agent struct {
 	Version    string
 	Renewed    time.Time // by the node's clock
 	Mode       string
+	Before     string // what accelerates it: ebpf; "" if nothing does
+	Slow       string // why nothing does, or what it leaves to the engine
 	InSync     bool
 	Message    string
 	Draining   bool

@@ -41,17 +41,20 @@ type Pod struct {
 
 // Agent is one node's agent.
 type Agent struct {
-	Node       string    `json:"node"`
-	Version    string    `json:"version"`
-	Engine     string    `json:"engine"`
-	InSync     bool      `json:"inSync"`
-	Draining   bool      `json:"draining,omitempty"`
-	Services   int       `json:"services"`
-	Endpoints  int       `json:"endpoints"`
-	Announces  int       `json:"announces"`
-	Renewed    time.Time `json:"renewed"`
-	RenewedAgo string    `json:"renewedAgo"`
-	Silent     bool      `json:"silent,omitempty"`
+	Node    string `json:"node"`
+	Version string `json:"version"`
+	Engine  string `json:"engine"`
+	// Unaccelerated says why the engine forwards all of the traffic of the node's own
+	// pods, or what of it.
+	Unaccelerated string    `json:"unaccelerated,omitempty"`
+	InSync        bool      `json:"inSync"`
+	Draining      bool      `json:"draining,omitempty"`
+	Services      int       `json:"services"`
+	Endpoints     int       `json:"endpoints"`
+	Announces     int       `json:"announces"`
+	Renewed       time.Time `json:"renewed"`
+	RenewedAgo    string    `json:"renewedAgo"`
+	Silent        bool      `json:"silent,omitempty"`
 }
 
 // Pool is one AddressPool.
@@ -105,7 +108,7 @@ func Of(s *cluster.State) Report {
 	for i := range s.Agents {
 		a := &s.Agents[i]
 		r.Agents = append(r.Agents, Agent{
-			Node: a.Node, Version: a.Version, Engine: a.Mode, InSync: a.InSync, Draining: a.Draining, Services: a.Services, Endpoints: a.Endpoints,
+			Node: a.Node, Version: a.Version, Engine: a.Engine(), Unaccelerated: a.Slow, InSync: a.InSync, Draining: a.Draining, Services: a.Services, Endpoints: a.Endpoints,
 			Announces: len(a.Announces), Renewed: a.Renewed, RenewedAgo: cluster.Ago(s.Now, a.Renewed), Silent: s.Silent(a),
 		})
 	}

@@ -98,6 +98,11 @@ func agent(n *v1alpha1.NodeState) cluster.Agent {
 		Node: n.Name, Version: st.AgentVersion, Mode: st.Engine.Mode, InSync: st.Engine.InSync, Message: st.Engine.Message,
 		Draining: st.Draining, Services: int(st.Engine.Services), Endpoints: int(st.Engine.Endpoints), Conditions: map[string]snapshot.Condition{},
 	}
+	if acc := st.Engine.Accelerator; acc.Mode != "off" {
+		out.Before, out.Slow = acc.Mode, acc.Message
+	} else {
+		out.Slow = acc.Message
+	}
 	if st.RenewTime != nil {
 		out.Renewed = st.RenewTime.Time
 	}

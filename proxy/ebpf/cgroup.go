@@ -14,30 +14,40 @@ import (
 // cgroupDepth is how deep below the root kubelets put their pods.
 const cgroupDepth = 3
 
-// FindCgroup returns the cgroup that holds all pods of this node, below root:
-// where cgroup v2 is mounted, or v1 with v2 in its folder "unified". The root of
-// all cgroups is never taken, so that the machine's own programs stay as they are.
-func FindCgroup(root string) (string, error) {
+// DefaultCgroup is where cgroups are mounted.
+const DefaultCgroup = "/sys/fs/cgroup"
+
+// podCgroup returns the cgroup that holds all pods of this node: the one that a
+// kubelet made at or below dir. Without one it is dir, if that was given and is
+// not the root of all cgroups: the machine's own programs stay as they are.
+func podCgroup(dir string) (string, error) {
 	v2 := ""
-	for _, dir := range []string{root, filepath.Join(root, "unified")} {
-		if isCgroup2(dir) {
-			v2 = dir
-			break
+	for _, d := range []string{dir, filepath.Join(dir, "unified")} { // "unified" is where v2 is beside v1
+		if v2 == "" && isCgroup2(d) {
+			v2 = d
 		}
 	}
 	if v2 == "" {
-		return "", fmt.Errorf("no cgroup v2 at %s", root)
+		return "", fmt.Errorf("no cgroup v2 at %s", dir)
 	}
 	found, err := podCgroups(v2)
 	switch {
 	case err != nil:
 		return "", err
-	case len(found) == 0:
-		return "", fmt.Errorf("no cgroup of pods below %s: give --cgroup", v2)
+	case len(found) == 1:
+		return found[0], nil
 	case len(found) > 1:
 		return "", fmt.Errorf("cgroups of several kubelets below %s (%s): give --cgroup", v2, strings.Join(found, ", "))
+	case dir == DefaultCgroup || isRoot(v2):
+		return "", fmt.Errorf("no cgroup of pods below %s: give --cgroup", v2)
 	}
-	return found[0], nil
+	return v2, nil
+}
+
+// isRoot tells whether dir is the root of all cgroups, which has no type.
+func isRoot(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "cgroup.type"))
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // podCgroups returns the folders below dir that a kubelet made for its pods.
@@ -48,12 +58,12 @@ func podCgroups(dir string) (found []string, err error) {
 			return nil // it went meanwhile
 		case err != nil:
 			return err
-		case !e.IsDir() || path == dir:
+		case !e.IsDir():
 			return nil
 		case isPods(e.Name()):
 			found = append(found, path)
 			return filepath.SkipDir
-		case strings.Count(rel, "/")+1 >= cgroupDepth:
+		case rel != "." && strings.Count(rel, "/")+1 >= cgroupDepth:
 			return filepath.SkipDir
 		}
 		return nil
@@ -72,21 +82,29 @@ func isCgroup2(dir string) bool {
 	return unix.Statfs(dir, &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
 }
 
-// openCgroup opens a cgroup, and returns its id and how deep it is.
-func openCgroup(dir string) (f *os.File, id uint64, level uint32, err error) {
-	if !isCgroup2(dir) {
-		return nil, 0, 0, fmt.Errorf("%s is no cgroup v2", dir)
-	}
-	if f, err = os.Open(dir); err != nil {
-		return nil, 0, 0, err
+// place is a cgroup's folder, and the id of the cgroup that was there.
+type place struct {
+	dir string
+	id  uint64
+}
+
+// openCgroup opens a cgroup.
+func openCgroup(dir string) (*os.File, *place, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, nil, err
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		f.Close()
-		return nil, 0, 0, err
+		return nil, nil, err
 	}
-	for up := filepath.Dir(filepath.Clean(dir)); isCgroup2(up); up = filepath.Dir(up) {
-		level++
-	}
-	return f, st.Ino, level, nil
+	return f, &place{dir, st.Ino}, nil
+}
+
+// there tells whether that cgroup is still there. A kubelet that lost its cgroup
+// makes another, and links go with theirs.
+func (p *place) there() bool {
+	var st unix.Stat_t
+	return p != nil && unix.Stat(p.dir, &st) == nil && st.Ino == p.id
 }

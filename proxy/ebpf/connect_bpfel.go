@@ -71,9 +71,7 @@ type connectSettings struct {
 	_          structs.HostLayout
 	Generation uint64
 	Excluded   uint32
-	Level      uint32
 	Connected  uint32
-	Zero       uint32
 }
 
 type connectSlot struct {

@@ -1,12 +1,15 @@
 package ebpf
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -18,12 +21,14 @@ import (
 // Options are what an Engine is made of.
 type Options struct {
 	Behind proxy.Dataplane // what everything else is left to
-	Cgroup string          // of the pods; "": found below CgroupRoot
+	Off    bool            // only remove what an earlier Engine left
+	Cgroup string          // of this node's pods, or one above it; "": DefaultCgroup
+	Pins   string          // a folder in a bpf filesystem, made if it is missing; "": DefaultPins
 	Log    *slog.Logger    // nil: the default one
-
-	CgroupRoot string // "": /sys/fs/cgroup
-	Pins       string // a folder in a bpf filesystem, made if it is missing; "": /sys/fs/bpf/fairlead
 }
+
+// DefaultPins is where programs and maps are kept.
+const DefaultPins = "/sys/fs/bpf/fairlead"
 
 // limit is half of what the maps hold: a change may need old and new at once.
 var limit = content.Limit{Services: 65536, Endpoints: 262144}
@@ -34,13 +39,16 @@ const retryAfter = time.Minute
 // Engine is a proxy.Dataplane: the one behind it, and the programs before it. An
 // error of the programs takes them away, and is no error of the Engine.
 type Engine struct {
-	opt     Options
-	objects *connectObjects // nil: off
-	state   *content.State  // nil: not known
-	config  connectSettings
-	cgroup  uint64 // that the links are of
-	off     error  // why it is off
-	retry   time.Time
+	opt      Options
+	objects  *connectObjects // nil: off
+	state    *content.State  // nil: not known
+	config   connectSettings
+	cgroup   *place // that the links are of; nil before
+	off      error  // why it is off
+	retry    time.Time
+	unclosed error                      // why connected UDP sockets cannot be closed, and so are left alone
+	closing  [2]map[content.Member]bool // UDP endpoints that went in this Sync, and in the last one
+	said     atomic.Pointer[State]
 }
 
 var _ proxy.Dataplane = (*Engine)(nil)
@@ -50,31 +58,35 @@ func New(opt Options) *Engine {
 	if opt.Log == nil {
 		opt.Log = slog.Default()
 	}
-	if opt.CgroupRoot == "" {
-		opt.CgroupRoot = "/sys/fs/cgroup"
-	}
-	if opt.Pins == "" {
-		opt.Pins = "/sys/fs/bpf/fairlead"
-	}
-	return &Engine{opt: opt}
+	opt.Cgroup, opt.Pins = cmp.Or(opt.Cgroup, DefaultCgroup), cmp.Or(opt.Pins, DefaultPins)
+	e := &Engine{opt: opt}
+	e.Close()
+	e.say()
+	return e
 }
 
 // State says what sockets come to.
 type State struct {
 	On     bool
-	Reason string // why it is off
+	Reason string // why it is off; or what it leaves to the Dataplane behind though it is on
 	Left   int    // Frontends that have endpoints, and are left to the Dataplane behind
 }
 
-// State tells how the last Sync left the programs.
-func (e *Engine) State() State {
+// State tells how the last Sync left the programs. It may be called from anywhere.
+func (e *Engine) State() State { return *e.said.Load() }
+
+func (e *Engine) say() {
+	s := &State{Reason: "not started yet"}
 	switch {
-	case e.objects != nil && e.state != nil:
-		return State{On: true, Left: e.state.Left}
 	case e.off != nil:
-		return State{Reason: e.off.Error()}
+		s.Reason = e.off.Error()
+	case e.objects != nil && e.state != nil:
+		*s = State{On: true, Left: e.state.Left}
+		if e.unclosed != nil {
+			s.Reason = "UDP sockets that are connected: " + e.unclosed.Error()
+		}
 	}
-	return State{Reason: "not started yet"}
+	e.said.Store(s)
 }
 
 // Probe implements proxy.Dataplane: it asks the one behind, which suffices.
@@ -88,7 +100,7 @@ func (e *Engine) Close() {
 	if e.objects != nil {
 		_ = e.objects.Close()
 	}
-	e.objects, e.state = nil, nil
+	e.objects, e.state, e.closing = nil, nil, [2]map[content.Member]bool{{}, {}}
 }
 
 // Cleanup implements proxy.Dataplane.
@@ -102,7 +114,9 @@ func (e *Engine) Cleanup(ctx context.Context) error {
 func (e *Engine) Remove() (int, error) {
 	n, err := unpin(e.opt.Pins, linkPin)
 	_, errMaps := unpin(e.opt.Pins, mapPin)
-	if e.Close(); err == nil && errMaps == nil {
+	e.Close()
+	e.say()
+	if err == nil && errMaps == nil {
 		if gone := os.Remove(e.opt.Pins); gone != nil && !errors.Is(gone, fs.ErrNotExist) {
 			errMaps = gone
 		}
@@ -116,24 +130,62 @@ func (e *Engine) Remove() (int, error) {
 // Sync implements proxy.Dataplane. t must not be changed afterwards.
 func (e *Engine) Sync(ctx context.Context, t *proxy.Table) (proxy.Change, error) {
 	change, err := e.opt.Behind.Sync(ctx, t)
-	if err != nil {
+	if e.opt.Off {
+		return change, errors.Join(err, e.stayOff())
+	}
+	if err != nil || e.off != nil && time.Now().Before(e.retry) {
 		return change, err
 	}
-	if e.off != nil && time.Now().Before(e.retry) {
-		return change, nil
-	}
+	defer e.say()
 	more, err := e.sync(t)
 	if err != nil {
 		e.turnOff(err)
 		return change, nil
 	}
-	change.Added, change.Deleted = change.Added+more.Added, change.Deleted+more.Deleted
-	change.Repaired = change.Repaired || more.Repaired
 	if e.off != nil {
 		e.opt.Log.Info("sockets are connected to endpoints directly again")
 		e.off = nil
 	}
+	e.after()
+	change.Added, change.Deleted = change.Added+more.Added, change.Deleted+more.Deleted
+	change.Repaired = change.Repaired || more.Repaired
 	return change, nil
+}
+
+// stayOff removes what an earlier Engine left, which nobody keeps up to date.
+func (e *Engine) stayOff() error {
+	if e.off != nil {
+		return nil
+	}
+	n, err := e.Remove()
+	if err != nil {
+		return err
+	}
+	if n > 0 {
+		e.opt.Log.Info("detached the eBPF programs of an earlier agent", "programs", n)
+	}
+	e.off = errors.New("turned off")
+	e.say()
+	return nil
+}
+
+// after closes the sockets to endpoints that went. A socket that was on its way
+// when its endpoint went may not have been there to be found: the next Sync looks
+// again.
+func (e *Engine) after() {
+	gone := maps.Clone(e.closing[0])
+	maps.Copy(gone, e.closing[1])
+	e.closing = [2]map[content.Member]bool{{}, e.closing[0]}
+	if len(gone) == 0 || e.unclosed != nil {
+		return
+	}
+	n, err := e.objects.closeSockets(gone)
+	if err != nil {
+		e.opt.Log.Warn("could not look for UDP sockets to endpoints that are gone everywhere", "error", err)
+	}
+	if n > 0 {
+		e.opt.Log.Debug("closed UDP sockets to endpoints that are gone", "sockets", n)
+	}
 }
 
 // turnOff leaves everything to the Dataplane behind: what is not kept up to date
@@ -177,6 +229,7 @@ func (e *Engine) sync(t *proxy.Table) (change proxy.Change, err error) {
 		}
 	}
 	e.state = now
+	e.closing[0] = stale(c)
 	change.Added, change.Deleted = c.Added(), c.Deleted()
 	if fresh || change.Repaired {
 		return change, e.attach()
@@ -230,7 +283,7 @@ func (e *Engine) disturbed() (bool, error) {
 		e.state = nil
 		return true, nil
 	}
-	return !attached(e.opt.Pins), nil
+	return !attached(e.opt.Pins) || !e.cgroup.there(), nil
 }
 
 // begin says to others that the maps are being written.
@@ -251,14 +304,12 @@ func (e *Engine) configure() error {
 }
 
 // attach attaches all programs to the pods' cgroup.
-func (e *Engine) attach() (err error) {
-	dir := e.opt.Cgroup
-	if dir == "" {
-		if dir, err = FindCgroup(e.opt.CgroupRoot); err != nil {
-			return err
-		}
+func (e *Engine) attach() error {
+	dir, err := podCgroup(e.opt.Cgroup)
+	if err != nil {
+		return err
 	}
-	cgroup, id, level, err := openCgroup(dir)
+	cgroup, at, err := openCgroup(dir)
 	if err != nil {
 		return err
 	}
@@ -267,12 +318,15 @@ func (e *Engine) attach() (err error) {
 	if err := e.objects.Config.Lookup(uint32(0), &was); err != nil {
 		return fmt.Errorf("read the settings: %w", err)
 	}
-	e.cgroup, e.config = id, connectSettings{Generation: was.Generation, Level: level, Connected: 1}
+	e.cgroup, e.config = at, connectSettings{Generation: was.Generation}
+	if e.unclosed = canClose(); e.unclosed == nil {
+		e.config.Connected = 1
+	}
 	if err := e.configure(); err != nil {
 		return err
 	}
 	for _, h := range e.objects.hooks() {
-		if err := h.attach(cgroup, id, e.opt.Pins); err != nil {
+		if err := h.attach(cgroup, at.id, e.opt.Pins); err != nil {
 			return err
 		}
 	}

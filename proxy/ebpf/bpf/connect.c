@@ -13,7 +13,8 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-#define CLIENTS 65536	// of each map that forgets the oldest
+#define CLIENTS 65536 // of each map that forgets the oldest
+#define DEEPEST 10    // level of a pod's cgroup
 
 struct address {
 	__u32 ip[4];
@@ -82,9 +83,7 @@ struct dialled {
 struct settings {
 	__u64 generation; // of what the maps hold; the agent's alone
 	__u32 excluded;	  // how many cgroups are in the map of that name
-	__u32 level;	  // of the cgroup that the programs are attached to
 	__u32 connected;  // also UDP sockets that are connected
-	__u32 zero;
 };
 
 #define MAP(NAME, TYPE, KEY, VALUE, MOST, FLAGS)    \
@@ -123,17 +122,20 @@ INLINE bool same(const struct address *a, const struct address *b)
 INLINE bool left(struct bpf_sock_addr *ctx, struct settings *c)
 {
 	__u64 id;
+	int level;
 
 	if (ctx->protocol != IPPROTO_TCP && ctx->protocol != IPPROTO_UDP)
 		return true;
 	if (!c->excluded)
 		return false;
-	// A pod is one level below, or two with a cgroup of its quality of service.
-	id = bpf_get_current_ancestor_cgroup_id(c->level + 1);
-	if (bpf_map_lookup_elem(&excluded, &id))
-		return true;
-	id = bpf_get_current_ancestor_cgroup_id(c->level + 2);
-	return bpf_map_lookup_elem(&excluded, &id);
+	for (level = 1; level <= DEEPEST; level++) {
+		id = bpf_get_current_ancestor_cgroup_id(level);
+		if (!id)
+			break;
+		if (bpf_map_lookup_elem(&excluded, &id))
+			return true;
+	}
+	return false;
 }
 
 // find returns the service at an address, and with front its key.

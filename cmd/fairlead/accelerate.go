@@ -1,0 +1,32 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/pflag"
+
+	"github.com/fairlead/fairlead/proxy/ebpf"
+)
+
+// ebpfFlags adds the flags that say where the eBPF programs are.
+func ebpfFlags(f *pflag.FlagSet) *ebpf.Options {
+	o := &ebpf.Options{}
+	f.StringVar(&o.Cgroup, "cgroup", ebpf.DefaultCgroup, "the cgroup (v2) of this node's pods that eBPF programs are attached to, or one above it: then a kubelet's is looked for there")
+	bpfDirFlag(f, &o.Pins)
+	return o
+}
+
+func bpfDirFlag(f *pflag.FlagSet, to *string) {
+	f.StringVar(to, "bpf-dir", ebpf.DefaultPins, "a folder of this node's alone in a bpf filesystem, where eBPF programs outlast a restart")
+}
+
+// accelerateOff reads --accelerate.
+func accelerateOff(text string) (bool, error) {
+	switch text {
+	case "auto", "off":
+		return text == "off", nil
+	}
+	return false, fmt.Errorf("--accelerate: %q is neither auto nor off", text)
+}
