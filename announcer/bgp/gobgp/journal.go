@@ -87,27 +87,47 @@ func (s *listener) take(msg string, fields log.Fields) {
 // warn takes a warning for the reason, with what it tells.
 func (s *listener) warn(msg string, fields log.Fields) {
 	s.take(msg, fields)
-	if msg == "prefix limit reached" || msg == "sent notification" && s.last() != "" {
+	switch {
+	case msg == "prefix limit reached", msg == "sent notification" && s.last() != "":
 		return // why it was sent was told before, in more words
+	case strings.HasPrefix(msg, "No matching path for withdraw"):
+		return // said of paths that never came to a session that is down
 	}
 	var b strings.Builder
 	b.WriteString(msg)
 	for _, key := range []string{"Error", "error", "Err", "Code", "Subcode", "Communicated-Reason"} {
 		if v, ok := fields[key]; ok && fmt.Sprint(v) != "" {
-			fmt.Fprintf(&b, ", %s %v%s", strings.ToLower(key), v, meaning(key, v))
+			fmt.Fprintf(&b, ", %s %v%s", strings.ToLower(key), v, meaning(key, v, fields))
 		}
 	}
 	s.tell(b.String())
 }
 
-// meaning says in words what a NOTIFICATION's error code is (RFC 4271 section 4.5).
-func meaning(key string, v any) string {
-	codes := [...]string{1: "message header", 2: "OPEN message", 3: "UPDATE message", 4: "hold timer expired", 5: "finite state machine", 6: "cease"}
-	code, ok := v.(uint8)
-	if key != "Code" || !ok || code == 0 || int(code) >= len(codes) {
-		return ""
+// The error codes of a NOTIFICATION (RFC 4271 section 4.5), and the subcodes of
+// Cease (RFC 4486, RFC 8538, RFC 9384), which are told of most.
+var (
+	codes  = []string{1: "message header", 2: "OPEN message", 3: "UPDATE message", 4: "hold timer expired", 5: "finite state machine", cease: "cease"}
+	ceases = []string{
+		1: "too many prefixes", 2: "administrative shutdown", 3: "peer removed", 4: "administrative reset", 5: "connection rejected",
+		6: "configuration changed", 7: "collision of connections", 8: "out of resources", 9: "hard reset", 10: "BFD down",
 	}
-	return " (" + codes[code] + ")"
+)
+
+const cease = 6
+
+// meaning says in words what v is, a code or subcode of the NOTIFICATION in fields.
+func meaning(key string, v any, fields log.Fields) string {
+	var words []string
+	switch {
+	case key == "Code":
+		words = codes
+	case key == "Subcode" && fields["Code"] == uint8(cease):
+		words = ceases
+	}
+	if n, ok := v.(uint8); ok && int(n) < len(words) && words[n] != "" {
+		return " (" + words[n] + ")"
+	}
+	return ""
 }
 
 // Panic is called by gobgp where its own logic failed.

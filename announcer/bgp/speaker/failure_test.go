@@ -1,153 +1,142 @@
 package speaker_test
 
 import (
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/fairlead/fairlead/announcer/bgp"
-	"github.com/fairlead/fairlead/internal/nstest"
-	"github.com/fairlead/fairlead/internal/routertest"
 )
 
-// TestRestart: with graceful restart the router keeps the routes while the
-// process is away, and they stay when it is back.
-func TestRestart(t *testing.T) {
-	nodeSpace, routerSpace := wired(t)
-	routertest.StartFRR(t, routerSpace, map[string]string{"bgpd": frrConf("bgp graceful-restart")})
-	four := peer("four", router4, "198.19.0.1/32")
-	four.RestartTime = time.Minute
-	p := start(t, nodeSpace)
-	p.sync(four)
-	there := func() bool { return strings.Contains(routes(t, routerSpace), "198.19.0.1") }
-	within(t, "the route is there", there)
-	p.stop()
-	gone := 0
-	for began := time.Now(); time.Since(began) < 2*time.Second; {
-		if !there() {
-			gone++
-		}
+// two are a session by each family with a path of its own.
+func two(change func(*bgp.Peer)) []bgp.Peer {
+	peers := []bgp.Peer{peer("four", router4, "198.19.0.1/32"), peer("six", router6, "fd98:19::2/128")}
+	for i := range peers {
+		change(&peers[i])
 	}
-	again := start(t, nodeSpace)
-	again.sync(four)
-	within(t, "established again", func() bool {
-		if !there() {
-			gone++
-		}
-		return again.established(1)()
+	return peers
+}
+
+// Both are the routes of two.
+func (w world) both(t *testing.T) func() bool { return w.has(t, "198.19.0.1", "fd98:19::2") }
+
+// watched is two with BFD at these milliseconds times 3.
+func watched(ms int, change func(*bgp.Peer)) []bgp.Peer {
+	interval := time.Duration(ms) * time.Millisecond
+	return two(func(p *bgp.Peer) {
+		p.BFD = &bgp.BFD{MinTx: interval, MinRx: interval, Multiplier: 3}
+		change(p)
 	})
-	for began := time.Now(); time.Since(began) < 3*time.Second; {
-		if !there() {
-			gone++
+}
+
+// up tells whether both sessions are established and watched.
+func (p *process) up() bool {
+	for _, st := range p.status() {
+		if !st.Established || st.BFD == nil || st.BFD.State.String() != "Up" {
+			return false
 		}
 	}
-	if gone > 0 {
-		t.Errorf("the route was away in %d looks", gone)
+	return true
+}
+
+// away is for how long routes were missing until done.
+func away(there, done func() bool) (gone time.Duration) {
+	for last := time.Now(); !done(); {
+		now := time.Now()
+		if !there() {
+			gone += now.Sub(last)
+		}
+		last = now
+	}
+	return gone
+}
+
+func after(d time.Duration) func() bool {
+	end := time.Now().Add(d)
+	return func() bool { return time.Now().After(end) }
+}
+
+// restart stops the speaker of peers for 2 s, and returns for how long routes were
+// missing then, until all is up again, and in the 2 s afterwards.
+func (w world) restart(t *testing.T, p *process, peers []bgp.Peer, up func(*process) func() bool) (stopped, back, later time.Duration) {
+	t.Helper()
+	there := w.both(t)
+	p.stop()
+	stopped = away(there, after(2*time.Second))
+	again := start(t, w.node)
+	again.sync(peers...)
+	back = away(there, up(again))
+	return stopped, back, away(there, after(2*time.Second))
+}
+
+// TestRestart: with graceful restart the router keeps the routes while the process is
+// away, and they stay when it is back; with BFD too, since the process says Admin
+// Down once its sessions are gone.
+func TestRestart(t *testing.T) {
+	graceful := func(p *bgp.Peer) { p.RestartTime = time.Minute }
+	for name, with := range map[string]struct {
+		bfd   int
+		peers []bgp.Peer
+		up    func(*process) func() bool
+	}{
+		"alone": {0, two(graceful), func(p *process) func() bool { return p.established(2) }},
+		"BFD":   {100, watched(100, graceful), func(p *process) func() bool { return p.up }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := plain()
+			c.Graceful, c.BFD = true, with.bfd
+			everyRouter(t, c, func(t *testing.T, w world) {
+				p := start(t, w.node)
+				p.sync(with.peers...)
+				within(t, "all is up", with.up(p))
+				within(t, "the routes are there", w.both(t))
+				stopped, back, later := w.restart(t, p, with.peers, with.up)
+				t.Logf("routes away: %s while stopped for 2 s, %s until all is up again, %s afterwards", stopped, back, later)
+				if stopped+back+later > 0 {
+					t.Error("the routes were away")
+				}
+			})
+		})
 	}
 }
 
 // TestRestartWithout: without it the routes go with the process.
 func TestRestartWithout(t *testing.T) {
-	nodeSpace, routerSpace := wired(t)
-	routertest.StartBIRD(t, routerSpace, birdConf(""))
-	p := start(t, nodeSpace)
-	p.sync(peer("four", router4, "198.19.0.1/32"))
-	there := func() bool { return strings.Contains(routes(t, routerSpace), "198.19.0.1") }
-	within(t, "the route is there", there)
-	p.kill()
-	within(t, "the route is gone", func() bool { return !there() })
+	everyRouter(t, plain(), func(t *testing.T, w world) {
+		p := start(t, w.node)
+		p.sync(two(func(*bgp.Peer) {})...)
+		within(t, "the routes are there", w.both(t))
+		p.kill()
+		within(t, "the routes are gone", func() bool { return routes(t, w.router) == "" })
+	})
 }
 
-// TestBFD: a router that is frozen, and a node that is, lose the session at once
-// though the hold time is long.
+// TestBFD: a router that is no longer heard of, and a node that is frozen, lose the
+// sessions at once though the hold time is long.
 func TestBFD(t *testing.T) {
-	nodeSpace, routerSpace := wired(t)
-	profile := "bfd\n profile node\n  detect-multiplier 3\n  receive-interval 100\n  transmit-interval 100\n exit\nexit\n"
-	frr := routertest.StartFRR(t, routerSpace, map[string]string{
-		"bgpd": frrConf("neighbor "+node4+" bfd", "neighbor "+node4+" bfd profile node"), "bfdd": profile,
-	})
-	four := peer("four", router4, "198.19.0.1/32")
-	four.BFD = &bgp.BFD{MinTx: 100 * time.Millisecond, MinRx: 100 * time.Millisecond, Multiplier: 3}
-	p := start(t, nodeSpace)
-	p.sync(four)
-	within(t, "both are up", func() bool {
-		st := p.status()[0]
-		return st.Established && st.BFD != nil && st.BFD.State.String() == "Up"
-	})
-	_ = frr.Process("bfdd").Signal(syscall.SIGSTOP)
-	within(t, "our session is closed", func() bool {
-		st := p.status()[0]
-		return !st.Established && strings.Contains(st.LastError, "BFD")
-	})
-	_ = frr.Process("bfdd").Signal(syscall.SIGCONT)
-	within(t, "both are up again", func() bool {
-		st := p.status()[0]
-		return st.Established && st.BFD != nil && st.BFD.State.String() == "Up"
-	})
-	within(t, "the route is back", func() bool { return strings.Contains(routes(t, routerSpace), "198.19.0.1") })
-	_ = p.cmd.Process.Signal(syscall.SIGSTOP) // BFD stops with it, the session's process does not
-	defer func() { _ = p.cmd.Process.Signal(syscall.SIGCONT) }()
-	took := within(t, "the frozen node's route is gone", func() bool { return !strings.Contains(routes(t, routerSpace), "198.19.0.1") })
-	if took > 30*time.Second {
-		t.Errorf("that took %s: the hold time is 90s", took)
-	}
-}
-
-// TestRestartWithBFD: with graceful restart and BFD, an agent that stops says
-// Admin Down once its sessions are gone, and the routers keep its routes.
-func TestRestartWithBFD(t *testing.T) {
-	const fast = "bfd\n profile node\n  detect-multiplier 3\n  receive-interval 100\n  transmit-interval 100\n exit\nexit\n"
-	for name, router := range map[string]func(t *testing.T, ns nstest.Space){
-		"FRR": func(t *testing.T, ns nstest.Space) {
-			routertest.StartFRR(t, ns, map[string]string{
-				"bgpd": frrConf("bgp graceful-restart", "neighbor "+node4+" bfd", "neighbor "+node4+" bfd profile node"), "bfdd": fast,
-			})
-		},
-		"BIRD": func(t *testing.T, ns nstest.Space) {
-			routertest.StartBIRD(t, ns, birdConf("graceful restart on; bfd graceful;")+"\nprotocol bfd { interface \"*\" { interval 100 ms; multiplier 3; }; }\n")
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			nodeSpace, routerSpace := wired(t)
-			router(t, routerSpace)
-			four := peer("four", router4, "198.19.0.1/32")
-			four.RestartTime = time.Minute
-			four.BFD = &bgp.BFD{MinTx: 100 * time.Millisecond, MinRx: 100 * time.Millisecond, Multiplier: 3}
-			both := func(p *process) func() bool {
-				return func() bool {
-					st := p.status()[0]
-					return st.Established && st.BFD != nil && st.BFD.State.String() == "Up"
-				}
-			}
-			there := func() bool { return strings.Contains(routes(t, routerSpace), "198.19.0.1") }
-			away := func(until func() bool) (gone time.Duration) {
-				for last := time.Now(); !until(); {
-					now := time.Now()
-					if !there() {
-						gone += now.Sub(last)
-					}
-					last = now
-				}
-				return gone
-			}
-			p := start(t, nodeSpace)
-			p.sync(four)
-			within(t, "both are up", both(p))
-			within(t, "the route is there", there)
-			p.stop()
-			began := time.Now()
-			stopped := away(func() bool { return time.Since(began) > 2*time.Second })
-			again := start(t, nodeSpace)
-			again.sync(four)
-			back := away(both(again))
-			began = time.Now()
-			after := away(func() bool { return time.Since(began) > 2*time.Second })
-			if stopped+back+after > 0 {
-				t.Errorf("the route was away")
-			}
-			t.Logf("route away: %s while stopped for 2 s, %s until both are up again, %s afterwards", stopped, back, after)
+	c := plain()
+	c.BFD = 100
+	everyRouter(t, c, func(t *testing.T, w world) {
+		p := start(t, w.node)
+		p.sync(watched(100, func(*bgp.Peer) {})...)
+		within(t, "all is up", p.up)
+		w.router.Run(t, "nft", "add table inet dead; add chain inet dead out { type filter hook output priority 0; }; add rule inet dead out udp dport 3784 drop")
+		before := p.status() // that they were lost is counted: they open anew though BFD is down
+		took := within(t, "our sessions were closed", func() bool {
+			now := p.status()
+			return now[0].Flaps > before[0].Flaps && now[1].Flaps > before[1].Flaps
 		})
-	}
+		if took > 30*time.Second {
+			t.Errorf("that took %s: the hold time is 90s", took)
+		}
+		w.router.Run(t, "nft", "delete table inet dead")
+		within(t, "all is up again", p.up)
+		within(t, "the routes are back", w.both(t))
+		_ = p.cmd.Process.Signal(syscall.SIGSTOP) // BFD stops with it, the sessions' processes do not
+		defer func() { _ = p.cmd.Process.Signal(syscall.SIGCONT) }()
+		took = within(t, "the frozen node's routes are gone", func() bool { return routes(t, w.router) == "" })
+		if took > 30*time.Second {
+			t.Errorf("that took %s: the hold time is 90s", took)
+		}
+	})
 }

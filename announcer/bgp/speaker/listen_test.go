@@ -14,25 +14,16 @@ import (
 	"github.com/fairlead/fairlead/internal/routertest"
 )
 
-// diallers are routers that connect to the node: by IPv4 with a password, by IPv6
+// dialling is a router that connects to the node: by IPv4 with a password, by IPv6
 // with GTSM.
-var diallers = map[string]func(t *testing.T, ns nstest.Space){
-	"FRR": func(t *testing.T, ns nstest.Space) {
-		conf := strings.ReplaceAll(frrConf(
-			"neighbor "+node4+" password first", "neighbor "+node6+" ttl-security hops 1",
-			"neighbor "+node4+" timers connect 1", "neighbor "+node6+" timers connect 1",
-		), " passive\n", " advertisement-interval 0\n")
-		routertest.StartFRR(t, ns, map[string]string{"bgpd": conf})
-	},
-	"BIRD": func(t *testing.T, ns nstest.Space) {
-		conf := strings.ReplaceAll(birdConf("connect delay time 1; connect retry time 1; error wait time 1, 2;"), "passive on;", "")
-		conf = strings.Replace(conf, "protocol bgp n4 from node { ", `protocol bgp n4 from node { password "first"; `, 1)
-		conf = strings.Replace(conf, "protocol bgp n6 from node { ", "protocol bgp n6 from node { ttl security on; ", 1)
-		routertest.StartBIRD(t, ns, conf)
-	},
+func dialling() routertest.Config {
+	c := plain()
+	c.Neighbors[0].Dial, c.Neighbors[0].Password = true, "first"
+	c.Neighbors[1].Dial, c.Neighbors[1].Hops = true, 1
+	return c
 }
 
-// waiting are the two sessions that diallers open.
+// waiting are the two sessions that it opens.
 func waiting(password string) []bgp.Peer {
 	four, six := peer("four", router4, "198.19.0.1/32", "fd98:19::1/128"), peer("six", router6, "198.19.0.2/32", "fd98:19::2/128")
 	four.Passive, four.Password = true, password
@@ -44,37 +35,32 @@ func waiting(password string) []bgp.Peer {
 // them, each its own, with passwords and GTSM; the paths are those of a session
 // that the node opened.
 func TestPassive(t *testing.T) {
-	for name, router := range diallers {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			nodeSpace, routerSpace := wired(t)
-			p := start(t, nodeSpace)
-			p.sync(waiting("first")...)
-			router(t, routerSpace)
-			within(t, "both sessions are established", p.established(2))
-			there := func() bool {
-				got := routes(t, routerSpace)
-				return strings.Count(got, "via "+node4) == 2 && strings.Count(got, "via "+node6) == 2
-			}
-			within(t, "four routes in the kernel", there)
-			p.sync(waiting("second")...)
-			within(t, "a wrong password was refused", func() bool { return refused(t, nodeSpace) })
-			if st := p.status(); st[0].Established || !st[1].Established || !strings.Contains(st[0].LastError, "waits for the router") {
-				t.Errorf("with a wrong password: %+v", st)
-			}
-			p.sync(waiting("first")...)
-			within(t, "both sessions are established again", p.established(2))
-			within(t, "four routes again", there)
-			if st := p.status()[1]; st.Flaps != 0 {
-				t.Errorf("the other session flapped: %+v", st)
-			}
-			p.kill() // and comes back, as after a crash
-			again := start(t, nodeSpace)
-			again.sync(waiting("first")...)
-			within(t, "both sessions are established after a crash", again.established(2))
-			within(t, "four routes after a crash", there)
-		})
-	}
+	everyRouter(t, dialling(), func(t *testing.T, w world) {
+		p := start(t, w.node)
+		p.sync(waiting("first")...)
+		within(t, "both sessions are established", p.established(2))
+		there := func() bool {
+			got := routes(t, w.router)
+			return strings.Count(got, "via "+node4) == 2 && strings.Count(got, "via "+node6) == 2
+		}
+		within(t, "four routes in the kernel", there)
+		p.sync(waiting("second")...)
+		within(t, "a wrong password was refused", func() bool { return refused(t, w.node) })
+		if st := p.status(); st[0].Established || !st[1].Established || !strings.Contains(st[0].LastError, "waits for the router") {
+			t.Errorf("with a wrong password: %+v", st)
+		}
+		p.sync(waiting("first")...)
+		within(t, "both sessions are established again", p.established(2))
+		within(t, "four routes again", there)
+		if st := p.status()[1]; st.Flaps != 0 {
+			t.Errorf("the other session flapped: %+v", st)
+		}
+		p.kill() // and comes back, as after a crash
+		again := start(t, w.node)
+		again.sync(waiting("first")...)
+		within(t, "both sessions are established after a crash", again.established(2))
+		within(t, "four routes after a crash", there)
+	})
 }
 
 // refused tells whether the kernel has dropped a packet for its password.
@@ -120,7 +106,7 @@ func TestStrangers(t *testing.T) {
 // session says so and waits; one that the node opens does not care.
 func TestPortTaken(t *testing.T) {
 	nodeSpace, routerSpace := wired(t)
-	routertest.StartBIRD(t, routerSpace, birdConf(""))
+	routertest.Routers["BIRD"](t, routerSpace, plain())
 	routertest.StartFRR(t, nodeSpace, map[string]string{"bgpd": fmt.Sprintf("router bgp %d\n bgp router-id %s\nexit\n", nodeASN, node4)})
 	p := start(t, nodeSpace)
 	passive := peer("passive", "198.18.7.77")

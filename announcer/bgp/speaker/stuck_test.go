@@ -31,7 +31,7 @@ func (p *process) children() (pids []int) {
 // neither the caller nor the other session, and is replaced.
 func TestStuckProcess(t *testing.T) {
 	nodeSpace, routerSpace := wired(t)
-	routertest.StartBIRD(t, routerSpace, birdConf(""))
+	routertest.Routers["BIRD"](t, routerSpace, plain())
 	p := start(t, nodeSpace)
 	p.sync(peer("four", router4, "198.19.0.1/32"))
 	within(t, "established", p.established(1))
