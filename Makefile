@@ -6,7 +6,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 STAGE   := internal/tools/stage.sh
 LAB     := go run ./e2e/cmd/lab
 # Programs that build and tests need, with the Debian packages that hold them.
-NEEDS   := gcc:gcc nft:nftables ip:iproute2 ping:iputils-ping conntrack:conntrack sysctl:procps git:git /usr/lib/frr/bgpd:frr bird:bird2
+NEEDS   := gcc:gcc nft:nftables ip:iproute2 ping:iputils-ping conntrack:conntrack sysctl:procps git:git /usr/lib/frr/bgpd:frr bird:bird2 promtool:prometheus
 
 .PHONY: help
 help: ## List the targets

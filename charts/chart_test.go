@@ -18,6 +18,7 @@ import (
 	"sync"
 	"testing"
 
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -253,7 +254,7 @@ func decode(t testing.TB, docs []string) []runtime.Object {
 func scheme(t testing.TB) *runtime.Scheme {
 	t.Helper()
 	s := runtime.NewScheme()
-	if err := errors.Join(clientscheme.AddToScheme(s), v1alpha1.AddToScheme(s)); err != nil {
+	if err := errors.Join(clientscheme.AddToScheme(s), v1alpha1.AddToScheme(s), monitoringv1.AddToScheme(s)); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -461,6 +462,8 @@ func TestSchema(t *testing.T) {
 		{"agnt.stateDir=/x", "agnt"},
 		{"agent.statedir=/x", "statedir"},
 		{"image.tag=a b", "tag"},
+		{"metrics.podMonitor.interval=often", "interval"},
+		{"metrics.dashboards.enable=true", "enable"},
 		{"image.digest=sha256:12", "digest"},
 		{"image.pullPolicy=Sometimes", "pullPolicy"},
 		{"api.port=0", "port"},

@@ -75,3 +75,15 @@ two to the ClusterIP of Service kubernetes; what is set here wins.
 {{- include "fairlead.serversArg" . }}
 - --log-level={{ .Values.logLevel }}
 {{- end -}}
+
+{{/* Annotations of a pod by which scrapers find it. Call with a dict: root, port, scheme. */}}
+{{- define "fairlead.scrapeAnnotations" -}}
+{{- with .root.Values.metrics }}
+{{- if and .scrapeAnnotations (not .serviceMonitor.enabled) (not .podMonitor.enabled) -}}
+prometheus.io/scrape: "true"
+prometheus.io/port: {{ $.port | quote }}
+prometheus.io/path: /metrics
+prometheus.io/scheme: {{ $.scheme }}
+{{- end }}
+{{- end }}
+{{- end -}}
