@@ -308,6 +308,11 @@ type AnnouncedAddress struct {
 	// +kubebuilder:validation:MaxLength=127
 	Service string `json:"service,omitempty"`
 
+	// Since is when the node began to announce it.
+	//
+	// +optional
+	Since *metav1.Time `json:"since,omitempty"`
+
 	// Leaving tells that the node hands the address over: it holds it until the
 	// next owner, which announces it already, has had the time to say so.
 	//

@@ -47,6 +47,7 @@ func (a *Agent) writeState(ctx context.Context) error {
 	status.Findings = findings(a.holder.Findings())
 	status.ProblemsCount, status.Problems = problems(a.ports.Problems())
 	status.Conditions = append(a.sysctls.condition(), a.membersCondition(view, time.Now()))
+	announcedSince(status.Announces, a.reported.status.Announces)
 	if time.Since(a.reported.at) < renewEvery-time.Second && reflect.DeepEqual(status, a.reported.status) {
 		return nil
 	}
@@ -57,6 +58,13 @@ func (a *Agent) writeState(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("node state: %w", err)
 	}
+	announcedSince(status.Announces, obj.Status.Announces)  // the last agent's word counts after a restart
+	now := metav1.NewTime(time.Now().Truncate(time.Second)) // as the API server keeps it
+	for i := range status.Announces {
+		if v := &status.Announces[i]; v.Since == nil {
+			v.Since = &now
+		}
+	}
 	obj.Status = status
 	obj.Status.RenewTime = &metav1.MicroTime{Time: time.Now()}
 	if _, err := a.Clients.NodeStates.UpdateStatus(ctx, obj, metav1.UpdateOptions{}); err != nil {
@@ -64,6 +72,21 @@ func (a *Agent) writeState(ctx context.Context) error {
 	}
 	a.reported = reported{status: status, at: time.Now()}
 	return nil
+}
+
+// announcedSince takes over from earlier since when each address is announced,
+// if that is not known yet.
+func announcedSince(now, earlier []v1alpha1.AnnouncedAddress) {
+	type place struct{ addr, link string }
+	since := make(map[place]*metav1.Time, len(earlier))
+	for _, v := range earlier {
+		since[place{v.Address, v.Link}] = v.Since
+	}
+	for i := range now {
+		if v := &now[i]; v.Since == nil {
+			v.Since = since[place{v.Address, v.Link}]
+		}
+	}
 }
 
 // membersCondition says how it stands with the other agents, since when.

@@ -45,6 +45,7 @@ type Pod struct {
 	Restarts  int
 	Waiting   string // why its container does not run; "" if it does
 	Exited    string // how its container ended last; "" if it never did
+	Health    int    // port on which it answers from outside its node; 0 if none
 }
 
 // Leader is who holds the controllers' Lease.
@@ -80,6 +81,7 @@ type Announced struct {
 	Link  string
 	MAC   string
 	Peers int // BGP sessions over which it is announced
+	Since time.Time
 	// Leaving: another node announces it already, and this one hands it over.
 	Leaving bool
 }

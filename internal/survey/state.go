@@ -108,7 +108,11 @@ func agent(n *v1alpha1.NodeState) cluster.Agent {
 	}
 	for _, a := range st.Announces {
 		if ip, ok := snapshot.ParseAddr(a.Address); ok {
-			out.Announces = append(out.Announces, cluster.Announced{Addr: ip, Link: a.Link, MAC: a.MAC, Leaving: a.Leaving, Peers: int(a.Peers)})
+			v := cluster.Announced{Addr: ip, Link: a.Link, MAC: a.MAC, Leaving: a.Leaving, Peers: int(a.Peers)}
+			if a.Since != nil {
+				v.Since = a.Since.Time
+			}
+			out.Announces = append(out.Announces, v)
 		}
 	}
 	for _, r := range st.Refused {
@@ -142,6 +146,11 @@ func pod(p *corev1.Pod) cluster.Pod {
 	out := cluster.Pod{Component: p.Labels[componentLabel], Name: p.Name, Node: p.Spec.NodeName}
 	if len(p.Spec.Containers) > 0 {
 		out.Image = p.Spec.Containers[0].Image
+		for _, port := range p.Spec.Containers[0].Ports {
+			if port.Name == "health" {
+				out.Health = int(port.ContainerPort)
+			}
+		}
 	}
 	for _, c := range p.Status.Conditions {
 		out.Ready = out.Ready || c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
