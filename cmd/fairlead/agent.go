@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 import (
@@ -47,6 +49,7 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 	f.BoolVar(&cfg.Options.ExternalIPs, "external-ips", false, "serve spec.externalIPs; whoever may create Services can then take any address (CVE-2020-8554)")
 	f.StringVar(&detectLocal, "detect-local", "node-cidr", "how packets of this node's pods are known: node-cidr (the Node's podCIDRs), cluster-cidr=CIDR,CIDR (sources of all pods), interface-prefix=NAME or bridge=NAME (the link that they come in from)")
 	f.StringVar(&markBit, "mark-bit", fmt.Sprintf("%#x", nftables.DefaultMark), "the one bit of the packet mark that is used, between the engine's own chains; not kube-proxy's 0x4000")
+	f.BoolVar(&cfg.CountBytes, "count-bytes", false, "let the kernel count the bytes of connections (net.netfilter.nf_conntrack_acct), for fairlead top")
 	f.StringVar(&cfg.SysctlDir, "sysctl-dir", "/proc/sys", "where the node's kernel settings are; those that are needed are set if that can be written to, and reported if not")
 	f.StringVar(&at.Probe, "probe-address", "127.0.0.1:9812", "where /livez, /readyz and /metrics are served, whoever forwards; empty: nowhere")
 	f.StringVar(&at.Health, "health-address", "0.0.0.0:10256", "where /healthz and /livez are served as kube-proxy does; left free if another proxy forwards; empty: nowhere")

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/fairlead/fairlead/internal/cluster"
 	"github.com/fairlead/fairlead/internal/doctor"
-	"github.com/fairlead/fairlead/internal/host"
 	"github.com/fairlead/fairlead/internal/render"
 	"github.com/fairlead/fairlead/internal/survey"
 )
@@ -94,29 +92,6 @@ func examineFiles(paths []string) ([]doctor.Finding, error) {
 	}
 	o := &survey.Objects{All: objects, FromFiles: true}
 	return doctor.Cluster(o.State()), nil
-}
-
-// examineHost looks at this machine. A cluster, if one can be reached, tells
-// which other nodes it should reach.
-func (e *Env) examineHost(ctx context.Context, x examine) ([]doctor.Finding, error) {
-	if x.name == "" {
-		name, err := os.Hostname()
-		if err != nil {
-			return nil, fmt.Errorf("this node's name: %w", err)
-		}
-		x.name = name
-	}
-	var s *cluster.State
-	if o, _, err := e.read(ctx); err == nil {
-		s = o.State()
-	} else {
-		fmt.Fprintf(e.Err, "the other nodes are not looked at: %v\n", err)
-	}
-	h, err := host.Read(ctx, host.Options{Node: x.name, Sysctls: x.sysctl, Cluster: s})
-	if err != nil {
-		return nil, err
-	}
-	return doctor.Node(h), nil
 }
 
 // needed is what fairlead's accounts must be allowed, the parts without which

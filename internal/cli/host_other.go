@@ -1,0 +1,14 @@
+//go:build !linux
+
+package cli
+
+import (
+	"context"
+	"errors"
+
+	"github.com/fairlead/fairlead/internal/doctor"
+)
+
+func (e *Env) examineHost(context.Context, examine) ([]doctor.Finding, error) {
+	return nil, errors.New("--node looks at the machine that it runs on: run it on a node")
+}
