@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 
+	bpf "github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/internal/nstest"
@@ -25,7 +27,8 @@ import (
 )
 
 // lab is a node with pods on a bridge: 198.18.1.N and fd98:0:1::N, the node is
-// .1. Its pods' cgroup and its pins are its own. Nothing leads out of it.
+// .1. Its pods' cgroup and its pins are its own. Nothing leads out of it,
+// but the Services' addresses have a route, as by a default route.
 type lab struct {
 	node   nstest.Space
 	cgroup string
@@ -101,6 +104,7 @@ func newLab(t testing.TB) *lab {
 link set pods up
 addr add 198.18.1.1/24 dev pods
 addr add fd98:0:1::1/64 dev pods nodad
+route add 198.18.96.0/24 dev pods
 `, "ip", "-batch", "-")
 	l.node.Run(t, "sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
 	for i, name := range []string{"client", "podA", "podB"} {
@@ -238,4 +242,24 @@ func front(addr string, protocol snapshot.Protocol, port uint16, endpoints ...st
 		f.Cluster = append(f.Cluster, netip.AddrPortFrom(netip.MustParseAddr(e), 8080))
 	}
 	return f
+}
+
+// programsAt counts the programs at a hook of a cgroup.
+func programsAt(t testing.TB, cgroup *os.File, at bpf.AttachType) int {
+	t.Helper()
+	r, err := link.QueryPrograms(link.QueryOptions{Target: int(cgroup.Fd()), Attach: at})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(r.Programs)
+}
+
+// pinOther pins a map that this version does not know where it keeps its own.
+func (o Options) pinOther(name string) error {
+	m, err := bpf.NewMap(&bpf.MapSpec{Type: bpf.Hash, KeySize: 4, ValueSize: 4, MaxEntries: 1})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	return m.Pin(filepath.Join(o.Pins, mapPin+name))
 }
