@@ -24,6 +24,7 @@ import (
 	"github.com/fairlead/fairlead/internal/link"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/internal/traffic"
 	"github.com/fairlead/fairlead/nodeport"
 	"github.com/fairlead/fairlead/nodeport/health"
 	"github.com/fairlead/fairlead/nodeport/socket"
@@ -54,6 +55,7 @@ type Config struct {
 	SysctlDir         string // /proc/sys
 	MembersPort       uint16 // where agents speak with each other, TCP and UDP
 	CleanOnRemoval    bool   // a stop once DaemonSet was deleted takes everything out
+	CountBytes        bool   // let the kernel count the bytes of connections
 }
 
 // Agent is one node's agent. New starts nothing.
@@ -78,11 +80,12 @@ type Agent struct {
 	beside    beside // of the proxy that forwards instead of us
 	sysctls   sysctls
 	settings  *reconcile.Loop // of sysctls
-	saved     *saved          // what the last agent kept, until the cluster has been listed
-	started   time.Time       // of Run
-	asked     time.Time       // since when the API server owes an answer
-	fromSaved bool            // saved is being acted on
-	reported  reported        // the report loop's alone
+	traffic   *traffic.Handler
+	saved     *saved    // what the last agent kept, until the cluster has been listed
+	started   time.Time // of Run
+	asked     time.Time // since when the API server owes an answer
+	fromSaved bool      // saved is being acted on
+	reported  reported  // the report loop's alone
 
 	removed atomic.Bool // fairlead is being removed
 
@@ -130,6 +133,7 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a.routes = newRoutes(cfg, a.loop.Wake, a.report.Wake, a.removed.Load)
 	a.beside.client.Timeout = time.Second
+	a.traffic = &traffic.Handler{Node: cfg.Node, VIPs: a.vips, Flows: traffic.Flows, Counts: a.countsBytes}
 	a.settings = reconcile.New("sysctls", cfg.Log)
 	a.settings.Resync = 10 * time.Second
 	if cfg.Metrics != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/server"
+	"github.com/fairlead/fairlead/internal/traffic"
 	"github.com/fairlead/fairlead/nodeport/health"
 )
 
@@ -34,6 +35,7 @@ func (a *Agent) Serve(ctx context.Context, at Addresses, reg prometheus.Gatherer
 	probes := health.NewProbes(&a.health, a.Metrics)
 	mux.HandleFunc("/livez", probes.Livez)
 	mux.HandleFunc("/readyz", a.readyz)
+	mux.Handle(traffic.Path, a.traffic)
 	serve, err := server.Listen(at.Probe, mux)
 	if err != nil {
 		return err
@@ -70,6 +72,7 @@ func (a *Agent) openPorts(ctx context.Context, g *errgroup.Group, at Addresses, 
 	answers.HandleFunc("/healthz", probes.Healthz)
 	answers.HandleFunc("/livez", probes.Livez)
 	answers.HandleFunc("/readyz", a.readyz)
+	answers.Handle(traffic.Path, a.traffic)
 	if err := a.open(ctx, g, at.Health, healthPort, answers); err != nil {
 		return err
 	}

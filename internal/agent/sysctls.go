@@ -84,6 +84,10 @@ func (a *Agent) setSysctls(context.Context) error {
 		}
 	}
 	set, wrong := sysctl.Dir(a.SysctlDir).Apply(sysctl.Needed(need))
+	if a.CountBytes { // a wish: nothing is wrong without it
+		wished, _ := sysctl.Dir(a.SysctlDir).Apply([]sysctl.Setting{{Name: accounting, Want: "1", Why: "the bytes of connections are counted"}})
+		set = append(set, wished...)
+	}
 	for _, c := range set {
 		a.Log.Info("set a kernel setting", "name", c.Name, "to", c.Want, "was", c.Had, "why", c.Why)
 	}
@@ -100,6 +104,26 @@ func (a *Agent) setSysctls(context.Context) error {
 		a.report.Wake()
 	}
 	return nil
+}
+
+// accounting is the setting by which the kernel counts the bytes of connections.
+const accounting = "net.netfilter.nf_conntrack_acct"
+
+// countsBytes tells whether it does.
+func (a *Agent) countsBytes() bool {
+	b, err := os.ReadFile(sysctl.Dir(a.SysctlDir).File(accounting))
+	return err == nil && strings.TrimSpace(string(b)) == "1"
+}
+
+// vips are the addresses that Services hold.
+func (a *Agent) vips() map[netip.Addr]bool {
+	out := map[netip.Addr]bool{}
+	if s := a.store.Snapshot(); s != nil {
+		for _, v := range s.Addresses {
+			out[v.Addr] = true
+		}
+	}
+	return out
 }
 
 // bridged tells whether one of the links is a bridge with an address of the

@@ -1,0 +1,64 @@
+package traffic
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+// Path is where an agent answers with its Report.
+const Path = "/traffic"
+
+// Handler answers with a Report, in JSON. Whoever asks, the kernel's table is read
+// no more than once a second, and for no more than a twentieth of the time.
+type Handler struct {
+	Node string
+	// VIPs are the addresses that Services hold.
+	VIPs func() map[netip.Addr]bool
+	// Flows reads the kernel's table.
+	Flows func() ([]Flow, error)
+	// Counts tells whether the kernel counts bytes.
+	Counts func() bool
+
+	mu    sync.Mutex
+	meter Meter
+	last  Report
+	next  time.Time
+}
+
+// The least time between two reads of the kernel's table, and as how many times
+// the time that a read took.
+const (
+	leastBetween = time.Second
+	timesAsLong  = 20
+)
+
+func (h *Handler) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	r, err := h.report()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(r)
+}
+
+func (h *Handler) report() (Report, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	began := time.Now()
+	if began.Before(h.next) {
+		return h.last, nil
+	}
+	flows, err := h.Flows()
+	if err != nil {
+		return Report{}, err
+	}
+	h.meter.Look(time.Now(), flows, h.VIPs())
+	h.last = h.meter.Report()
+	h.last.Node, h.last.Counts = h.Node, h.Counts()
+	h.next = time.Now().Add(max(leastBetween, timesAsLong*time.Since(began)))
+	return h.last, nil
+}
