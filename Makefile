@@ -102,6 +102,11 @@ verify: packages ## Check that generated files are current, modules tidy, code f
 	$(STAGE) "shell scripts" internal/tools/shell.sh && \
 	$(STAGE) "lint" internal/tools/lint.sh
 
+.PHONY: metrics-test
+metrics-test: packages ## Check metrics, alerts and dashboards, with a Prometheus that reads the lab (root)
+	@$(STAGE) "metrics and their page, alerts, runbooks, dashboards" go test -count=1 ./internal/metricdoc ./charts -run 'Page|Lint|Alerts|Runbooks|Dashboards|Metrics|Monitoring' && \
+	$(STAGE) "Prometheus in the lab" env -C e2e FAIRLEAD_E2E=1 go test -count=1 -v -timeout=20m ./monitoring
+
 .PHONY: bench-compile
 bench-compile: packages ## Time what one changed EndpointSlice costs an agent with 10,000 Services of 10 endpoints (root)
 	@BENCH_COMPILE=1 REQUIRE_ROOT=1 go test ./internal/agent -run BenchCompile -count=1 -v | grep -E '^ *(bench-compile:|--- FAIL|FAIL)|_test.go'
