@@ -68,7 +68,7 @@ func (w *world) switches() {
 func (w *world) fabric(routes map[string]string) *host {
 	w.t.Helper()
 	f := newHost(w.t, "fabric", w.root)
-	w.sysctl(f, "net.ipv4.ip_forward=1", "net.ipv4.fib_multipath_hash_policy=1", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0", "net.ipv4.neigh.default.proxy_delay=0")
+	w.sysctl(f, "net.ipv4.ip_forward=1", "net.ipv4.fib_multipath_hash_policy=1", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0")
 	for _, m := range w.machines {
 		w.attach(f, m.name, m.cards[0].address)
 	}
