@@ -53,6 +53,9 @@ type Holder struct {
 	// Changed, if given before Run, is called when there are other Findings, or
 	// when a claim may be held that had to wait. It must not call the Holder.
 	Changed func()
+	// Sure, if given, is asked right before the kernel is told to answer for an
+	// address: false when this process stood still since that was decided.
+	Sure    func() bool
 	Metrics *Metrics // New makes some that nobody sees
 
 	links   Links
@@ -222,6 +225,9 @@ func (h *Holder) hold(c Claim) error {
 	}
 	if same && now.Sub(was.renewed) < Renew/2 {
 		return nil
+	}
+	if h.Sure != nil && !h.Sure() {
+		return fmt.Errorf("announce %s on %s: this process stood still since that was decided", c.Addr, c.Link)
 	}
 	if err := h.links.AddrReplace(link, leased(c.Addr, at.Index, h.lease)); err != nil {
 		return fmt.Errorf("announce %s on %s: %w", c.Addr, c.Link, err)

@@ -2,6 +2,7 @@ package l2
 
 import (
 	"bytes"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -246,6 +247,44 @@ func TestProbeFindsForeignHost(t *testing.T) {
 	if n := testutil.ToFloat64(h.Metrics.conflicts); n != 2 {
 		t.Errorf("%v conflicts are counted", n)
 	}
+}
+
+// What another node's kernel still answers for, whose agent is gone, is taken over
+// when it does not any more, and no moment before.
+func TestTakeOverWaitsForTheLease(t *testing.T) {
+	l := newLAN(t)
+	frozen, h := New(l.client.Netlink(t), slog.New(slog.DiscardHandler)), l.holder()
+	frozen.lease = 3 * time.Second
+	l.sync(t, frozen, on4, on6)
+	l.run(t, h)
+	h.Await(map[netip.Addr]bool{vip4: true, vip6: true})
+	nstest.Eventually(t, "both are taken over", func() bool {
+		held, err := h.Sync([]Claim{on4, on6})
+		if err != nil {
+			t.Fatal(err)
+		}
+		theirs := l.client.Run(t, "ip", "addr", "show", "dev", "eth0")
+		for _, c := range held {
+			if strings.Contains(theirs, c.Addr.String()+"/") {
+				t.Errorf("%s is held by two", c.Addr)
+			}
+		}
+		return len(held) == 2
+	})
+}
+
+// A process that stood still since it decided leaves the kernel alone.
+func TestStandstillHoldsNothingAnew(t *testing.T) {
+	l := newLAN(t)
+	h := l.holder()
+	h.Sure = func() bool { return false }
+	if held, err := h.Sync([]Claim{on4}); err == nil || len(held) > 0 {
+		t.Errorf("holds %v, %v", held, err)
+	}
+	h.Sure = func() bool { return true }
+	l.sync(t, h, on4)
+	h.Sure = func() bool { return false }
+	l.sync(t, h) // to give up is always right
 }
 
 // Without a foreign host the probes are seen on the link, and take less than a

@@ -72,8 +72,7 @@ type Members struct {
 	curious  map[string]bool // who asked for this node's
 	again    bool            // somebody asked for a newer one
 	met      bool
-	dirty    bool // the view may differ
-	viewed   time.Time
+	dirty    bool          // the view may differ
 	looked   time.Duration // bootTime of the last look; 0: none
 	view     announcer.View
 	printed  string
@@ -254,11 +253,8 @@ func (m *Members) configuration() *memberlist.Config {
 func (m *Members) loop(ctx context.Context) {
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	last := bootTime()
 	for {
-		now := bootTime()
-		m.step(ctx, now-last-tick)
-		last = now
+		m.step(ctx)
 		select {
 		case <-ctx.Done():
 			return
@@ -285,13 +281,13 @@ func bootTime() time.Duration {
 
 // step judges all anew, tells the others if this node's own report changed, has
 // silent kernels asked, and calls Changed if the view did.
-func (m *Members) step(ctx context.Context, stood time.Duration) {
-	now := time.Now()
+func (m *Members) step(ctx context.Context) {
+	now, boot := time.Now(), bootTime()
 	m.mu.Lock()
 	due := m.roster.Due(now)
 	var say, changed bool
-	if m.dirty || stood >= announcer.FrozenAfter || now.Sub(m.viewed) >= lookAgain {
-		say, changed = m.look(now, stood)
+	if m.dirty || m.looked == 0 || boot-m.looked >= lookAgain {
+		say, changed = m.look(now, boot)
 	}
 	self, ask, curious := m.self, m.ask, m.curious
 	m.ask, m.curious = map[string]byte{}, map[string]bool{}
@@ -354,11 +350,17 @@ func (m *Members) owed(v announcer.View, now time.Time) {
 }
 
 // look decides this node's own standing and judges the others. It tells whether
-// there is a new report of this node to tell, and whether the view differs.
+// there is a new report of this node to tell, and whether the view differs. Both
+// times were read before anything else, at once: if the process stands still
+// after that, the view is not Fresh, and the next look finds out.
 // m.mu is held.
-func (m *Members) look(now time.Time, stood time.Duration) (say, changed bool) {
+func (m *Members) look(now time.Time, boot time.Duration) (say, changed bool) {
+	stood := time.Duration(0)
+	if m.looked != 0 {
+		stood = max(0, boot-m.looked-lookAgain)
+	}
 	seeds := m.cfg.Seeds()
-	m.dirty, m.viewed, m.looked = false, now, bootTime()
+	m.dirty, m.looked = false, boot
 	m.roster.Forget(seeds, now)
 	v := m.roster.View(m.self, m.cfg.Bind, now)
 	m.settle(v, now, stood, len(seeds) == 0)

@@ -121,6 +121,13 @@ func (g *gossip) Say(r announcer.Report) {
 	g.running.Say(r)
 }
 
+// Fresh tells whether the last View is still of now.
+func (g *gossip) Fresh() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.running != nil && g.running.Fresh()
+}
+
 // View implements alive.
 func (g *gossip) View() (announcer.View, bool) {
 	g.mu.Lock()

@@ -114,7 +114,7 @@ func freeze(ctx context.Context, f *fault) error {
 		return err
 	}
 	took := f.heldElsewhere(ctx)
-	watch := fmt.Sprintf("for i in $(seq %d); do for a in %s; do ip -o address show to $a; done; sleep 0.05; done",
+	watch := fmt.Sprintf("for i in $(seq %d); do for a in %s; do ip -o address show to $a | sed \"s/^/$(date +%%T.%%N) /\"; done; sleep 0.05; done",
 		int(afterWake/(60*time.Millisecond)), strings.Join(took, " "))
 	watched := make(chan string, 1)
 	go func() {
@@ -127,10 +127,12 @@ func freeze(ctx context.Context, f *fault) error {
 	if err := f.Lab.SignalPod(ctx, p, "SIGCONT"); err != nil { // the kubelet may have killed it by now
 		f.notes = "its kubelet was faster; "
 	}
-	held := strings.Count(<-watched, "\n")
+	seen := <-watched
+	held := strings.Count(seen, "\n")
 	f.notes += fmt.Sprintf("taken over %d of %d, held by two after waking %d times", len(took), len(f.service.ExternalIPs), held)
 	if held > 0 {
-		return fmt.Errorf("%s held an address after it woke that another node has", f.node)
+		said, err := f.Lab.Kubectl(ctx, "-n", lab.FairleadNamespace, "logs", p.Name, "--since=30s")
+		return fmt.Errorf("%s held an address after it woke that another node has:\n%sits agent says:\n%s%w", f.node, seen, said, err)
 	}
 	return nil
 }
