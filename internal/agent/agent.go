@@ -24,7 +24,7 @@ import (
 	"github.com/fairlead/fairlead/internal/link"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
-	"github.com/fairlead/fairlead/internal/traffic"
+	"github.com/fairlead/fairlead/internal/traffic/sample"
 	"github.com/fairlead/fairlead/nodeport"
 	"github.com/fairlead/fairlead/nodeport/health"
 	"github.com/fairlead/fairlead/nodeport/socket"
@@ -80,7 +80,7 @@ type Agent struct {
 	beside    beside // of the proxy that forwards instead of us
 	sysctls   sysctls
 	settings  *reconcile.Loop // of sysctls
-	traffic   *traffic.Handler
+	traffic   *sample.Handler
 	saved     *saved    // what the last agent kept, until the cluster has been listed
 	started   time.Time // of Run
 	asked     time.Time // since when the API server owes an answer
@@ -126,14 +126,14 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a.store = kube.NewStore(cfg.Clients, a.changed)
 	a.gossip = newGossip(cfg, a.loop.Wake)
-	a.alive = a.gossip
+	a.alive, a.holder.Sure = a.gossip, a.gossip.Fresh
 	a.ports = &ports{
 		node: cfg.Node, cidrs: cfg.NodePortAddresses, sockets: socket.Read, changed: a.report.Wake, log: cfg.Log,
 		loop: reconcile.New("node ports", cfg.Log), servers: health.NewServers(&a.health, cfg.Log),
 	}
 	a.routes = newRoutes(cfg, a.loop.Wake, a.report.Wake, a.removed.Load)
 	a.beside.client.Timeout = time.Second
-	a.traffic = &traffic.Handler{Node: cfg.Node, VIPs: a.vips, Flows: traffic.Flows, Counts: a.countsBytes}
+	a.traffic = &sample.Handler{Node: cfg.Node, VIPs: a.vips, Flows: sample.Flows, Counts: a.countsBytes}
 	a.settings = reconcile.New("sysctls", cfg.Log)
 	a.settings.Resync = 10 * time.Second
 	if cfg.Metrics != nil {
