@@ -117,8 +117,12 @@ func (e *Engine) Remove() (int, error) {
 	e.Close()
 	e.say()
 	if err == nil && errMaps == nil {
-		if gone := os.Remove(e.opt.Pins); gone != nil && !errors.Is(gone, fs.ErrNotExist) {
-			errMaps = gone
+		// Where nothing is mounted there is nothing to remove, and a read-only
+		// file system says so before it says that there is no such name.
+		if _, is := os.Lstat(e.opt.Pins); is == nil {
+			errMaps = os.Remove(e.opt.Pins)
+		} else if !errors.Is(is, fs.ErrNotExist) {
+			errMaps = is
 		}
 	}
 	if err = errors.Join(err, errMaps); err != nil {
