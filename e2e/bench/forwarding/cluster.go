@@ -27,6 +27,7 @@ type cluster struct {
 	services []*corev1.Service // without the moving one
 	moving   *corev1.Service
 	moves    int // of its endpoint
+	east     [places]eastService
 }
 
 func (c *cluster) prepare(ctx context.Context) error {

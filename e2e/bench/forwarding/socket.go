@@ -16,6 +16,7 @@ import (
 // server takes connections of all addresses of a namespace.
 type server struct {
 	fd   int
+	quit chan struct{} // closed by stop; nil where shutting the socket down is enough
 	done sync.WaitGroup
 }
 
@@ -69,6 +70,9 @@ func sayName(fd int) {
 }
 
 func (s *server) stop() {
+	if s.quit != nil {
+		close(s.quit)
+	}
 	_ = unix.Shutdown(s.fd, unix.SHUT_RD)
 	s.done.Wait()
 	_ = unix.Close(s.fd)

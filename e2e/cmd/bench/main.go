@@ -20,7 +20,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	root := &cobra.Command{Use: "bench", Short: "Measure fairlead in the lab", SilenceErrors: true, SilenceUsage: true}
-	root.AddCommand(assignCommand(), proxyCommand(), churnCommand(), failoverCommand(), bgpCommand())
+	root.AddCommand(assignCommand(), proxyCommand(), churnCommand(), eastWestCommand(), failoverCommand(), bgpCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1) //nolint:gocritic // the process ends: there is nothing left to stop

@@ -1,0 +1,276 @@
+package forwarding
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The ports of the pods that are reached.
+const (
+	echoPort = 8082 // sends back what it gets
+	sinkPort = 8083 // takes everything
+	dnsPort  = 8053 // UDP, answers each datagram
+)
+
+// eastLoad is a kind of load. It is measured in the namespace that the caller is
+// in.
+type eastLoad struct {
+	name    string
+	port    uint16 // of the Service
+	target  uint16 // of the pod
+	measure func(s space, to netip.AddrPort, length time.Duration) (work, error)
+}
+
+var eastLoads = []eastLoad{
+	{"TCP connections", 80, acceptPort, connections},
+	{"requests on a kept connection", 81, echoPort, requests},
+	{"throughput", 82, sinkPort, throughput},
+	{"UDP requests", 53, dnsPort, lookups},
+}
+
+// metered counts the time that passes, and the processor time that both sides use,
+// which are this process.
+func metered(f func(deadline time.Time) (float64, []time.Duration, error), length time.Duration) (w work, err error) {
+	before, err := cpuTime()
+	if err != nil {
+		return w, err
+	}
+	began := time.Now()
+	w.done, w.took, err = f(began.Add(length))
+	w.length = time.Since(began)
+	after, errAfter := cpuTime()
+	w.cpu = after - before
+	return w, errors.Join(err, errAfter)
+}
+
+func cpuTime() (time.Duration, error) {
+	var u unix.Rusage
+	err := unix.Getrusage(unix.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), err
+}
+
+// clients are at work at the same time where it is about how many there can be.
+const clients = 2
+
+// together runs one client more than once, each on a thread of its own.
+func together(s space, length time.Duration, one func(deadline time.Time, took *[]time.Duration) error) (work, error) {
+	return metered(func(deadline time.Time) (float64, []time.Duration, error) {
+		var wg sync.WaitGroup
+		took, errs := make([][]time.Duration, clients), make([]error, clients)
+		for i := range clients {
+			wg.Go(func() { errs[i] = s.do(func() error { return one(deadline, &took[i]) }) })
+		}
+		wg.Wait()
+		var all []time.Duration
+		for _, t := range took {
+			all = append(all, t...)
+		}
+		return float64(len(all)), all, errors.Join(errs...)
+	}, length)
+}
+
+// connections makes connections one after the other.
+func connections(s space, to netip.AddrPort, length time.Duration) (work, error) {
+	return together(s, length, func(deadline time.Time, took *[]time.Duration) error {
+		for now := time.Now(); now.Before(deadline); {
+			if err := accepts(to, 5*time.Second); err != nil {
+				return err
+			}
+			then := now
+			now = time.Now()
+			*took = append(*took, now.Sub(then))
+		}
+		return nil
+	})
+}
+
+// lookups asks as a resolver does: a socket for each question.
+func lookups(s space, to netip.AddrPort, length time.Duration) (work, error) {
+	return together(s, length, func(deadline time.Time, took *[]time.Duration) error {
+		for now := time.Now(); now.Before(deadline); {
+			if err := lookup(to); err != nil {
+				return err
+			}
+			then := now
+			now = time.Now()
+			*took = append(*took, now.Sub(then))
+		}
+		return nil
+	})
+}
+
+func lookup(to netip.AddrPort) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 5}); err != nil {
+		return err
+	}
+	if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: to.Addr().As4(), Port: int(to.Port())}); err != nil {
+		return err
+	}
+	return ask(fd, make([]byte, 64))
+}
+
+// ask sends b and waits for as much.
+func ask(fd int, b []byte) error {
+	if _, err := unix.Write(fd, b); err != nil {
+		return err
+	}
+	n, err := unix.Read(fd, b)
+	if err == nil && n != len(b) {
+		err = fmt.Errorf("%d bytes of %d", n, len(b))
+	}
+	return err
+}
+
+// requests asks on one connection, one question after the other.
+func requests(_ space, to netip.AddrPort, length time.Duration) (w work, err error) {
+	err = connect(to, 5*time.Second, func(fd int) error {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
+			return err
+		}
+		w, err = metered(func(deadline time.Time) (float64, []time.Duration, error) {
+			var took []time.Duration
+			b := make([]byte, 64)
+			for now := time.Now(); now.Before(deadline); {
+				if err := ask(fd, b); err != nil {
+					return 0, nil, err
+				}
+				then := now
+				now = time.Now()
+				took = append(took, now.Sub(then))
+			}
+			return float64(len(took)), took, nil
+		}, length)
+		return err
+	})
+	return w, err
+}
+
+// throughput sends on one connection as much as it takes.
+func throughput(_ space, to netip.AddrPort, length time.Duration) (w work, err error) {
+	err = connect(to, 5*time.Second, func(fd int) error {
+		w, err = metered(func(deadline time.Time) (sent float64, _ []time.Duration, err error) {
+			b := make([]byte, 256<<10)
+			for time.Now().Before(deadline) {
+				n, err := unix.Write(fd, b)
+				if err != nil {
+					return sent, nil, err
+				}
+				sent += float64(n)
+			}
+			return sent, nil, nil
+		}, length)
+		return err
+	})
+	return w, err
+}
+
+// serveEach takes connections of a port and has each served on a thread.
+func serveEach(s space, port int, serve func(fd int)) (*server, error) {
+	var fd int
+	err := s.do(func() (err error) {
+		if fd, err = unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0); err != nil {
+			return err
+		}
+		return errors.Join(unix.Bind(fd, &unix.SockaddrInet4{Port: port}), unix.Listen(fd, 128))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("serve port %d: %w", port, err)
+	}
+	out := &server{fd: fd}
+	out.done.Go(func() {
+		for {
+			conn, _, err := unix.Accept4(fd, unix.SOCK_CLOEXEC)
+			if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EBADF) {
+				return // stop
+			}
+			if err != nil {
+				continue
+			}
+			out.done.Go(func() {
+				defer func() { _ = unix.Close(conn) }()
+				serve(conn)
+			})
+		}
+	})
+	return out, nil
+}
+
+// echo sends back what it gets.
+func echo(fd int) {
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
+	b := make([]byte, 64)
+	for {
+		n, err := unix.Read(fd, b)
+		if err != nil || n == 0 {
+			return
+		}
+		if _, err := unix.Write(fd, b[:n]); err != nil {
+			return
+		}
+	}
+}
+
+func sink(fd int) {
+	b := make([]byte, 256<<10)
+	for {
+		if n, err := unix.Read(fd, b); err != nil || n == 0 {
+			return
+		}
+	}
+}
+
+// serveDatagrams answers each datagram with itself.
+func serveDatagrams(s space, port int) (*server, error) {
+	var fd int
+	err := s.do(func() (err error) {
+		if fd, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
+			return err
+		}
+		return errors.Join(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Usec: 200_000}),
+			unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1), unix.Bind(fd, &unix.SockaddrInet4{Port: port}))
+	})
+	if err != nil {
+		return nil, fmt.Errorf("serve port %d: %w", port, err)
+	}
+	out := &server{fd: fd, quit: make(chan struct{})}
+	for range 2 {
+		out.done.Go(func() { out.answerDatagrams() })
+	}
+	return out, nil
+}
+
+// answerDatagrams answers from the address that was asked.
+func (s *server) answerDatagrams() {
+	b, control := make([]byte, 512), make([]byte, 128)
+	for {
+		n, nc, _, from, err := unix.Recvmsg(s.fd, b, control, 0)
+		select {
+		case <-s.quit:
+			return
+		default:
+		}
+		if err != nil {
+			continue // nobody asked
+		}
+		_ = unix.Sendmsg(s.fd, b[:n], source(control[:nc]), from, 0) // who asked may be gone
+	}
+}
+
+// source is the control message to answer from where a datagram came to.
+func source(control []byte) []byte {
+	all, err := unix.ParseSocketControlMessage(control)
+	if err != nil || len(all) == 0 || len(all[0].Data) < unix.SizeofInet4Pktinfo {
+		return nil
+	}
+	return unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: [4]byte(all[0].Data[4:8])})
+}

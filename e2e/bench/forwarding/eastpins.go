@@ -1,0 +1,44 @@
+package forwarding
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// benchPins is a bpf filesystem that is mounted nowhere: programs see it by this
+// process.
+type benchPins struct {
+	mount int
+	dir   string
+}
+
+func newBenchPins() (*benchPins, error) {
+	fd, err := unix.Fsopen("bpf", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("bpf filesystem: %w", err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	if err := unix.FsconfigCreate(fd); err != nil {
+		return nil, fmt.Errorf("bpf filesystem: %w", err)
+	}
+	mount, err := unix.Fsmount(fd, unix.FSMOUNT_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("bpf filesystem: %w", err)
+	}
+	return &benchPins{mount, fmt.Sprintf("/proc/%d/fd/%d/fairlead", os.Getpid(), mount)}, nil
+}
+
+// attached fails while not all programs are attached.
+func (p *benchPins) attached() error {
+	const programs = 8
+	found, err := filepath.Glob(filepath.Join(p.dir, "link-*"))
+	if err == nil && len(found) != programs {
+		err = fmt.Errorf("%d programs are attached", len(found))
+	}
+	return err
+}
+
+func (p *benchPins) close() error { return unix.Close(p.mount) }

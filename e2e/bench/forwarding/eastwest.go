@@ -1,0 +1,282 @@
+package forwarding
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+)
+
+// EastWest measures how a pod reaches a pod: itself, and through its ClusterIP by
+// kube-proxy, by fairlead's nftables, and by its eBPF programs before them. What
+// each left in the kernel is used in turn; none of them runs meanwhile.
+type EastWest struct {
+	Bench
+
+	east   *east
+	cgroup *benchCgroup
+	pins   *benchPins
+}
+
+// route is a way to reach a pod.
+type route int
+
+// The routes, from the limit on.
+const (
+	direct route = iota
+	byKubeProxy
+	byNFTables
+	byEBPF
+	routes
+)
+
+func (r route) String() string {
+	return [...]string{"pod itself", "kube-proxy", "fairlead nftables", "fairlead eBPF"}[r]
+}
+
+// place is where the pod is that is reached.
+type place int
+
+const (
+	near place = iota // on the same node
+	far               // on another one
+	places
+)
+
+func (p place) String() string { return [...]string{"same node", "another node"}[p] }
+
+// Crossing is what came of one kind of load between two places.
+type Crossing struct {
+	Services int
+	Place    place
+	Load     string
+	runs     [][routes]work // those of one run took turns
+}
+
+// Run measures everything.
+func (b *EastWest) Run(ctx context.Context) (out []Crossing, err error) {
+	contenders, stop, err := b.prepare(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer stop(&err)
+	undo, err := b.extend(ctx, &contenders[1])
+	defer func() { err = errors.Join(err, undo()) }()
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range b.Sizes {
+		got, err := b.measureEast(ctx, n, contenders)
+		if err != nil {
+			return out, fmt.Errorf("%d Services: %w", n, err)
+		}
+		out = append(out, got...)
+	}
+	return out, nil
+}
+
+// extend adds what is not needed by other benchmarks: two more namespaces of
+// pods, their Services, and a cgroup and a bpf filesystem for fairlead.
+func (b *EastWest) extend(ctx context.Context, ours *contender) (undo func() error, err error) {
+	undo = func() error {
+		var errs []error
+		if b.east != nil {
+			errs = append(errs, b.east.remove(context.WithoutCancel(ctx)))
+		}
+		if b.pins != nil {
+			errs = append(errs, b.pins.close())
+		}
+		if b.cgroup != nil {
+			errs = append(errs, b.cgroup.remove())
+		}
+		return errors.Join(errs...)
+	}
+	if b.cgroup, err = newBenchCgroup(); err != nil {
+		return undo, err
+	}
+	if b.pins, err = newBenchPins(); err != nil {
+		return undo, err
+	}
+	ours.args = append(ours.args, "--accelerate=auto", "--cgroup="+b.cgroup.pods, "--bpf-dir="+b.pins.dir)
+	if b.east, err = newEast(ctx, b.world); err != nil {
+		return undo, err
+	}
+	return undo, b.cluster.eastWest(ctx)
+}
+
+// measureEast has both contenders program one number of Services, and then uses
+// what they left.
+func (b *EastWest) measureEast(ctx context.Context, n int, contenders [2]contender) (out []Crossing, err error) {
+	if err := b.cluster.grow(ctx, n); err != nil {
+		return nil, err
+	}
+	for _, c := range contenders {
+		_, p, err := b.load(ctx, c)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", c.name, err)
+		}
+		if c.state != "" {
+			err = until(ctx, 20*time.Millisecond, "the eBPF programs", b.pins.attached)
+		}
+		p.stop()
+		if err := errors.Join(err, c.active(ctx, b.world, false)); err != nil {
+			return nil, err
+		}
+	}
+	if err := b.alone(); err != nil {
+		return nil, err
+	}
+	for at := range places {
+		for _, l := range eastLoads {
+			c := Crossing{Services: n, Place: at, Load: l.name}
+			for run := range b.Runs {
+				got, err := b.turns(ctx, contenders, l, at, run)
+				if err != nil {
+					return out, fmt.Errorf("%s, %s: %w", l.name, at, err)
+				}
+				c.runs = append(c.runs, got)
+			}
+			fmt.Fprintf(b.Out, "%d Services: %s: %s\n", n, at, c)
+			out = append(out, c)
+		}
+	}
+	for _, c := range contenders {
+		err = errors.Join(err, c.clean(ctx, b.world))
+	}
+	return out, err
+}
+
+// alone makes sure that the eBPF programs do it: no table counts.
+func (b *EastWest) alone() error {
+	for at := range places {
+		err := b.cgroup.inside(func() error {
+			return b.east.client.do(func() error { return accepts(b.cluster.east[at].at(80), time.Second) })
+		})
+		if err != nil {
+			return fmt.Errorf("the eBPF programs alone: %w", err)
+		}
+	}
+	return nil
+}
+
+// turns is one run over all routes, a part of it at a time.
+func (b *EastWest) turns(ctx context.Context, contenders [2]contender, l eastLoad, at place, run int) (got [routes]work, err error) {
+	for turn := range turns * int(routes) {
+		r := route((run + turn) % int(routes)) // who is first changes
+		part, err := b.travel(ctx, contenders, l, at, r)
+		if err != nil {
+			return got, fmt.Errorf("%s: %w", r, err)
+		}
+		got[r].add(part)
+	}
+	return got, nil
+}
+
+// travel puts a load on one route.
+func (b *EastWest) travel(ctx context.Context, contenders [2]contender, l eastLoad, at place, r route) (out work, err error) {
+	to := b.cluster.east[at].at(l.port)
+	where := func(f func() error) error { return f() }
+	var active *contender
+	switch r {
+	case direct:
+		to = netip.AddrPortFrom(eastPods[at], l.target)
+	case byKubeProxy:
+		active = &contenders[0]
+	case byEBPF:
+		where = b.cgroup.inside
+		active = &contenders[1]
+	default:
+		active = &contenders[1]
+	}
+	if active != nil {
+		if err := active.active(ctx, b.world, true); err != nil {
+			return out, err
+		}
+		defer func() { err = errors.Join(err, active.active(ctx, b.world, false)) }()
+	}
+	err = where(func() error {
+		return b.east.client.do(func() error {
+			out, err = l.measure(b.east.client, to, b.Length/turns)
+			return err
+		})
+	})
+	return out, err
+}
+
+func (c Crossing) String() string {
+	text := c.Load
+	for r := range routes {
+		text += fmt.Sprintf(", %s %.4g/s", r, median(c.of(r), func(w work) float64 { return w.rate() }))
+	}
+	return text
+}
+
+// of returns the runs over one route.
+func (c Crossing) of(r route) []work {
+	out := make([]work, len(c.runs))
+	for i := range c.runs {
+		out[i] = c.runs[i][r]
+	}
+	return out
+}
+
+// work is what came of a load.
+type work struct {
+	done   float64 // connections, requests or bytes
+	took   []time.Duration
+	cpu    time.Duration // of both sides
+	length time.Duration
+}
+
+func (w *work) add(more work) {
+	w.done, w.cpu, w.length = w.done+more.done, w.cpu+more.cpu, w.length+more.length
+	w.took = append(w.took, more.took...)
+	slices.Sort(w.took)
+}
+
+func (w work) rate() float64 { return quotient(w.done, w.length.Seconds()) }
+
+func (w work) cpuEach() float64 { return quotient(w.cpu.Seconds(), w.done) }
+
+func (w work) percentile(p int) float64 { return at(w.took, p).Seconds() }
+
+// benchCgroup is a cgroup like a kubelet's with one of a pod in it.
+type benchCgroup struct{ root, pods, pod string }
+
+func newBenchCgroup() (*benchCgroup, error) {
+	base := "/sys/fs/cgroup"
+	if _, err := os.Stat(base + "/unified/cgroup.procs"); err == nil {
+		base += "/unified"
+	}
+	root := fmt.Sprintf("%s/%s%d", base, prefix, os.Getpid())
+	c := &benchCgroup{root, root + "/kubepods", root + "/kubepods/pod"}
+	for _, dir := range []string{c.root, c.pods, c.pod} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return c, err
+		}
+	}
+	return c, c.join(c.root)
+}
+
+func (c *benchCgroup) join(dir string) error {
+	return os.WriteFile(dir+"/cgroup.procs", []byte("0"), 0o644)
+}
+
+// inside runs f as a program of the pod: its sockets are the pod's.
+func (c *benchCgroup) inside(f func() error) error {
+	if err := c.join(c.pod); err != nil {
+		return err
+	}
+	return errors.Join(f(), c.join(c.root))
+}
+
+func (c *benchCgroup) remove() error {
+	err := os.WriteFile(c.root+"/../cgroup.procs", []byte("0"), 0o644)
+	for _, dir := range []string{c.pod, c.pods, c.root} {
+		err = errors.Join(err, until(context.Background(), 20*time.Millisecond, "an empty cgroup", func() error { return os.Remove(dir) }))
+	}
+	return err
+}

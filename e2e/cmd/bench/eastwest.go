@@ -1,0 +1,60 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/fairlead/fairlead/e2e/bench"
+	"github.com/fairlead/fairlead/e2e/bench/forwarding"
+	"github.com/fairlead/fairlead/e2e/lab"
+)
+
+func eastWestCommand() *cobra.Command {
+	b := &forwarding.EastWest{Bench: forwarding.Bench{Out: os.Stderr, Length: time.Second}}
+	write := true
+	cmd := &cobra.Command{
+		Use: "eastwest", Args: cobra.NoArgs,
+		Short: "Compare how a pod reaches a pod: itself, through kube-proxy, and through fairlead without and with eBPF",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			began := time.Now()
+			got, err := b.Run(cmd.Context())
+			if err != nil {
+				return err
+			}
+			report := forwarding.NewEastReport(b, got)
+			report.Took = time.Since(began)
+			fmt.Fprint(cmd.OutOrStdout(), report.Text())
+			if write {
+				if err := documentEastWest(report); err != nil {
+					return err
+				}
+			}
+			if missed := report.Missed(); missed != "" {
+				return errors.New("missed:\n  " + missed)
+			}
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.IntSliceVar(&b.Sizes, "sizes", []int{1, 10000}, "numbers of Services beside the two that are measured, growing")
+	f.IntVar(&b.Runs, "runs", 7, "how often each is measured, in turn")
+	f.BoolVar(&write, "write", true, "write docs/benchmarks.md")
+	return cmd
+}
+
+func documentEastWest(r forwarding.EastReport) error {
+	root, err := lab.Checkout()
+	if err != nil {
+		return err
+	}
+	docs := filepath.Join(root, "docs")
+	if err := os.WriteFile(filepath.Join(docs, forwarding.EastPicture), r.Chart().SVG(), 0o644); err != nil {
+		return err
+	}
+	return bench.WriteSection(filepath.Join(docs, "benchmarks.md"), "bench-eastwest", r.Markdown())
+}
