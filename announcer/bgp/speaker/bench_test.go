@@ -22,63 +22,88 @@ func TestMeasure(t *testing.T) {
 	if !*measure {
 		return // make bench-bgp
 	}
-	for name, launch := range routertest.Routers {
+	for name := range routertest.Routers {
 		for family, format := range map[string]string{"IPv4": "198.19.%d.%d/32", "IPv6": "fd98:19::%x:%x/128"} {
 			t.Run(name+", "+family, func(t *testing.T) {
-				w := world{kind: name}
-				w.node, w.router = wired(t)
-				c := plain()
-				c.BFD = 50
-				w.Router = launch(t, w.router, c)
-				w.measure(t, family, format)
+				m := measured{kind: name, family: family}
+				for i := range vips {
+					m.prefixes = append(m.prefixes, fmt.Sprintf(format, i/250, i%250))
+				}
+				m.announce(t)
+				m.lose(t)
 			})
 		}
 	}
 }
 
-func (w world) measure(t *testing.T, family, format string) {
-	say := func(format string, args ...any) {
-		t.Helper()
-		t.Logf("bench-bgp: %s, %s: %s", w.kind, family, fmt.Sprintf(format, args...))
+// measured is one router by one family.
+type measured struct {
+	kind, family string
+	prefixes     []string
+}
+
+// begin makes a router, and a node that announces all prefixes to it. The router's
+// kernel is looked at with one command, which leaves it its cores.
+func (m measured) begin(t *testing.T, bfd int) (w world, p *process, router bgp.Peer, count func() int) {
+	t.Helper()
+	w.node, w.router = wired(t)
+	c := plain()
+	c.BFD = bfd
+	routertest.Routers[m.kind](t, w.router, c)
+	ends := map[string][2]string{"IPv4": {router4, node4}, "IPv6": {router6, node6}}[m.family]
+	count = func() int {
+		return strings.Count(w.router.Run(t, "ip", "-"+m.family[len("IPv"):], "route", "show", "via", ends[1]), "\n")
 	}
-	held := func(what string, took, limit time.Duration) {
-		if took > limit {
-			t.Errorf("%s took %s, more than %s", what, took, limit)
-		}
+	return w, start(t, w.node), peer("router", ends[0], m.prefixes...), count
+}
+
+func (m measured) say(t *testing.T, format string, args ...any) {
+	t.Helper()
+	t.Logf("bench-bgp: %s, %s: %s", m.kind, m.family, fmt.Sprintf(format, args...))
+}
+
+func held(t *testing.T, what string, took, limit time.Duration) {
+	t.Helper()
+	if took > limit {
+		t.Errorf("%s took %s, more than %s", what, took, limit)
 	}
-	ends := map[string][2]string{"IPv4": {router4, node4}, "IPv6": {router6, node6}}[family]
-	count := func() int { return strings.Count(routes(t, w.router), "via "+ends[1]) }
-	var prefixes []string
-	for i := range vips {
-		prefixes = append(prefixes, fmt.Sprintf(format, i/250, i%250))
-	}
-	all := peer("router", ends[0], prefixes...)
-	all.BFD = &bgp.BFD{MinTx: 50 * time.Millisecond, MinRx: 50 * time.Millisecond, Multiplier: 3}
-	p := start(t, w.node)
+}
+
+// announce has all prefixes announced by a session that begins, and one withdrawn.
+func (m measured) announce(t *testing.T) {
+	_, p, router, count := m.begin(t, 0)
 	began := time.Now()
-	p.sync(all)
+	p.sync(router)
 	within(t, "established", p.established(1))
 	session := time.Since(began)
 	within(t, "routes", func() bool { return count() == vips })
 	cold := time.Since(began)
-	within(t, "counted", func() bool { return p.up() && p.status()[0].Updates > 0 })
-	say("session up %d ms after a cold start; %d VIPs in the router's kernel after %d ms, %d UPDATEs", session.Milliseconds(), vips, cold.Milliseconds(), p.status()[0].Updates)
-	held("the session", session, 3*time.Second)
-	held("1,000 VIPs", cold, 3*time.Second)
+	within(t, "counted", func() bool { return p.status()[0].Updates > 0 })
 	before := p.status()[0].Updates
-	all.Paths = all.Paths[1:]
+	m.say(t, "session up %d ms after a cold start, %d VIPs in the router's kernel after %d ms, by %d UPDATEs", session.Milliseconds(), vips, cold.Milliseconds(), before)
+	held(t, "the session", session, 3*time.Second)
+	held(t, "1,000 VIPs", cold, 3*time.Second)
+	router.Paths = router.Paths[1:]
 	began = time.Now()
-	p.sync(all)
+	p.sync(router)
 	within(t, "one route less", func() bool { return count() == vips-1 })
 	took := time.Since(began)
 	within(t, "counted", func() bool { return p.status()[0].Updates > before })
-	say("one of %d VIPs withdrawn after %d ms, %d UPDATE", vips, took.Milliseconds(), p.status()[0].Updates-before)
-	within(t, "still up", p.up)
-	began = time.Now()
+	m.say(t, "one of %d VIPs withdrawn after %d ms, by %d UPDATE", vips, took.Milliseconds(), p.status()[0].Updates-before)
+}
+
+// lose has the node fall silent.
+func (m measured) lose(t *testing.T) {
+	const interval = 50
+	w, p, router, count := m.begin(t, interval)
+	router.BFD = &bgp.BFD{MinTx: interval * time.Millisecond, MinRx: interval * time.Millisecond, Multiplier: 3}
+	p.sync(router)
+	within(t, "BFD is up, with all routes", func() bool { return count() == vips && p.up() })
+	began := time.Now()
 	w.node.Run(t, "nft", "add table inet dead; add chain inet dead out { type filter hook output priority 0; policy drop; }")
-	within(t, "the first route is gone", func() bool { return count() < vips-1 })
+	within(t, "the first route is gone", func() bool { return count() < vips })
 	first := time.Since(began)
 	within(t, "all routes gone", func() bool { return count() == 0 })
-	say("node silent, the link up, BFD 50 ms x 3: first route gone after %d ms, the last of %d after %d ms", first.Milliseconds(), vips-1, time.Since(began).Milliseconds())
-	held("the first route", first, 300*time.Millisecond)
+	m.say(t, "node silent, the link up, BFD 50 ms x 3: first route gone after %d ms, the last of %d after %d ms", first.Milliseconds(), vips, time.Since(began).Milliseconds())
+	held(t, "the first route", first, 300*time.Millisecond)
 }
