@@ -86,7 +86,7 @@ func Commands(version string) []*cobra.Command {
 
 // Commands returns the commands without the flags for the cluster.
 func (e *Env) Commands() []*cobra.Command {
-	return []*cobra.Command{e.status(), e.explain(), e.trace(), e.doctor(), e.collect(), e.test()}
+	return []*cobra.Command{e.status(), e.explain(), e.trace(), e.doctor(), e.collect(), e.top(), e.test()}
 }
 
 // colours tells whether f is a terminal whose user wants colours

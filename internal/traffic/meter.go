@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// Path is where an agent answers with its Report.
+const Path = "/traffic"
+
 // Flow is one connection of the kernel's table, as its client sees it.
 type Flow struct {
 	Protocol uint8

@@ -1,4 +1,4 @@
-package traffic
+package sample
 
 import (
 	"errors"
@@ -8,12 +8,14 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/internal/traffic"
 )
 
 // Flows reads the kernel's connection table, of both families. On a busy node it
 // changes while it is read; then some are missing.
-func Flows() ([]Flow, error) {
-	var out []Flow
+func Flows() ([]traffic.Flow, error) {
+	var out []traffic.Flow
 	for _, family := range []netlink.InetFamily{unix.AF_INET, unix.AF_INET6} {
 		list, err := netlink.ConntrackTableList(netlink.ConntrackTable, family)
 		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
@@ -23,7 +25,7 @@ func Flows() ([]Flow, error) {
 			from, ok := end(f.Forward.SrcIP, f.Forward.SrcPort)
 			to, also := end(f.Forward.DstIP, f.Forward.DstPort)
 			if ok && also {
-				out = append(out, Flow{Protocol: f.Forward.Protocol, From: from, To: to, Bytes: f.Forward.Bytes + f.Reverse.Bytes})
+				out = append(out, traffic.Flow{Protocol: f.Forward.Protocol, From: from, To: to, Bytes: f.Forward.Bytes + f.Reverse.Bytes})
 			}
 		}
 	}

@@ -1,4 +1,6 @@
-package traffic
+// Package sample looks into the kernel's connection table and answers with what was
+// counted there.
+package sample
 
 import (
 	"encoding/json"
@@ -6,25 +8,24 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/fairlead/fairlead/internal/traffic"
 )
 
-// Path is where an agent answers with its Report.
-const Path = "/traffic"
-
-// Handler answers with a Report, in JSON. Whoever asks, the kernel's table is read
+// Handler answers with a traffic.Report, in JSON. Whoever asks, the kernel's table is read
 // no more than once a second, and for no more than a twentieth of the time.
 type Handler struct {
 	Node string
 	// VIPs are the addresses that Services hold.
 	VIPs func() map[netip.Addr]bool
 	// Flows reads the kernel's table.
-	Flows func() ([]Flow, error)
+	Flows func() ([]traffic.Flow, error)
 	// Counts tells whether the kernel counts bytes.
 	Counts func() bool
 
 	mu    sync.Mutex
-	meter Meter
-	last  Report
+	meter traffic.Meter
+	last  traffic.Report
 	next  time.Time
 }
 
@@ -45,7 +46,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	_ = json.NewEncoder(w).Encode(r)
 }
 
-func (h *Handler) report() (Report, error) {
+func (h *Handler) report() (traffic.Report, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	began := time.Now()
@@ -54,7 +55,7 @@ func (h *Handler) report() (Report, error) {
 	}
 	flows, err := h.Flows()
 	if err != nil {
-		return Report{}, err
+		return traffic.Report{}, err
 	}
 	h.meter.Look(time.Now(), flows, h.VIPs())
 	h.last = h.meter.Report()

@@ -1,4 +1,4 @@
-package traffic
+package sample
 
 import (
 	"encoding/json"
@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/fairlead/fairlead/internal/traffic"
 )
 
 // However often it is asked, the table is read once a second, and less often if
@@ -16,7 +18,7 @@ func TestHandlerReadsSeldom(t *testing.T) {
 		reads, takes := 0, time.Duration(0)
 		h := &Handler{
 			Node: "n1", VIPs: func() map[netip.Addr]bool { return nil }, Counts: func() bool { return true },
-			Flows: func() ([]Flow, error) {
+			Flows: func() ([]traffic.Flow, error) {
 				reads++
 				time.Sleep(takes)
 				return nil, nil
@@ -26,7 +28,7 @@ func TestHandlerReadsSeldom(t *testing.T) {
 			for end := time.Now().Add(long); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 				w := httptest.NewRecorder()
 				h.ServeHTTP(w, nil)
-				var r Report
+				var r traffic.Report
 				if err := json.Unmarshal(w.Body.Bytes(), &r); err != nil || r.Node != "n1" || !r.Counts || r.VIPs == nil {
 					t.Fatalf("%v: %s", err, w.Body)
 				}
