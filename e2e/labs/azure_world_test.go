@@ -37,10 +37,6 @@ func TestAzure(t *testing.T) {
 	}
 }
 
-func vipOf(url string) string {
-	return strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/hostname")
-}
-
 // overARP: the address is where ARP on the overlay says, and moves with its owner's
 // loss, for who is on the overlay and for who comes through the router.
 func overARP(t *testing.T, c *cluster, url string) {

@@ -171,9 +171,8 @@ func (c *cluster) tell() {
 	c.t.Helper()
 	env := []string{"KUBECONFIG=" + c.server.Kubeconfig, "PATH=" + filepath.Dir(c.programs["kubectl"]) + ":" + os.Getenv("PATH")}
 	for range 2 {
-		out, err := c.script("node1", "cluster.sh", env...)
+		_, err := c.script("node1", "cluster.sh", env...)
 		must(c.t, err)
-		c.t.Log("cluster.sh: " + strings.ReplaceAll(strings.TrimSpace(out), "\n", "; "))
 	}
 	port := int32(8080)
 	_, err := c.client.DiscoveryV1().EndpointSlices("default").Create(c.t.Context(), &discoveryv1.EndpointSlice{

@@ -29,9 +29,13 @@ func root(t *testing.T) string {
 // lose none of a hundred, and returns what it printed.
 func (c *cluster) asks(client, url string) string {
 	c.t.Helper()
-	out, err := c.hosts[client].run([]string{"URL=" + url, "PATIENCE=60", "LAB_ENV=/nowhere"}, c.root+"/labs/scripts/client.sh")
+	out, err := c.clientScript(client, url)
 	must(c.t, err)
 	return out
+}
+
+func (c *cluster) clientScript(client, url string) (string, error) {
+	return c.hosts[client].run([]string{"URL=" + url, "PATIENCE=60", "LAB_ENV=/nowhere"}, c.root+"/labs/scripts/client.sh")
 }
 
 // answers is what client.sh counted, by pod.
@@ -46,56 +50,76 @@ func wantAll(t *testing.T, client, out string, pods int) {
 	t.Logf("%s: %s", client, strings.Join(strings.Fields(out), " "))
 }
 
-// survives lets a node lose its power while clients ask, and logs for how long each
-// of them got no answer. All must have one again, from the pods that are left.
+// survives lets a node lose its power while clients ask, and logs for how long after
+// that connections of each of them failed. All must have an answer to each of a
+// hundred requests again, from the pods that are left.
 func (c *cluster) survives(node, url string, clients ...string) {
 	c.t.Helper()
 	ctx, cancel := context.WithCancel(c.t.Context())
 	defer cancel()
-	gaps := map[string]chan time.Duration{}
+	worst := map[string]chan time.Duration{}
 	for _, name := range clients {
 		ch := make(chan time.Duration, 1)
-		gaps[name] = ch
+		worst[name] = ch
 		h := c.hosts[name]
-		go func() { ch <- longest(ctx, h, url) }()
+		go func() { ch <- lastFailure(ctx, h, vipOf(url)+":80") }()
 	}
 	c.hosts[node].powerOff()
 	c.hosts[node].unplug()
 	for _, name := range clients {
-		wantAll(c.t, name, c.asks(name, url), 2)
+		wantAll(c.t, name, c.asksAgain(name, url), 2)
 	}
 	cancel()
 	for _, name := range clients {
-		c.t.Logf("%s lost its power: %s had no answer for %.1f s", node, name, (<-gaps[name]).Seconds())
+		c.t.Logf("%s lost its power: the last connection of %s that failed began %.1f s later", node, name, (<-worst[name]).Seconds())
 	}
 }
 
-// longest opens a connection every 50 ms until ctx ends, and returns the longest
-// time between two that were opened.
-func longest(ctx context.Context, h *host, url string) time.Duration {
-	address := strings.TrimPrefix(url, "http://")
-	address, _, _ = strings.Cut(address, "/")
+// asksAgain asks until no request fails, for a minute.
+func (c *cluster) asksAgain(client, url string) string {
+	c.t.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for {
+		out, err := c.clientScript(client, url)
+		if err == nil {
+			return out
+		}
+		if time.Now().After(deadline) {
+			c.t.Fatal(err)
+		}
+	}
+}
+
+// lastFailure begins a connection every 50 ms until ctx ends, and returns when the
+// last one began that failed, counted from its call.
+func lastFailure(ctx context.Context, h *host, address string) time.Duration {
 	ticker := time.NewTicker(50 * time.Millisecond)
 	defer ticker.Stop()
-	var worst time.Duration
-	last := time.Now()
-	for {
+	began := time.Now()
+	var last time.Duration
+	for ctx.Err() == nil {
+		at := time.Since(began)
 		err := h.do(func() error {
-			conn, err := net.DialTimeout("tcp4", address+":80", 200*time.Millisecond)
+			conn, err := net.DialTimeout("tcp4", address, 500*time.Millisecond)
 			if err == nil {
 				_ = conn.Close()
 			}
 			return err
 		})
-		if err == nil {
-			worst, last = max(worst, time.Since(last)), time.Now()
+		if err != nil {
+			last = at
 		}
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			return max(worst, time.Since(last))
 		}
 	}
+	return last
+}
+
+// vipOf is the address in a URL of client.sh.
+func vipOf(url string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/hostname")
 }
 
 // owner is the node whose link has the MAC that a machine on the LAN has found for an

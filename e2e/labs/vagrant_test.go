@@ -76,7 +76,7 @@ func TestVagrant(t *testing.T) {
 			must(t, err)
 			wantAll(t, "client", out, 3)
 			url := w.machines[len(w.machines)-1].setting["URL"]
-			vip := strings.TrimSuffix(strings.TrimPrefix(url, "http://"), "/hostname")
+			vip := vipOf(url)
 			if announce == "bgp" {
 				c.has("router", `(?s)`+vip+`.*nexthop.*nexthop.*nexthop`, "ip", "route", "show", vip)
 				c.survives("node2", url, "client")
