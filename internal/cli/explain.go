@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead/fairlead/internal/explain"
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -22,7 +24,8 @@ to be reached from outside, says of each whether it is, and ends with the one th
 to do. Its verdicts are those that the controller and the agents act on. It exits
 with 0 if the Service is reached, 1 if something is wrong, and 2 if it could not
 look.`,
-		Example: "  fairlead explain default/web",
+		Example:           "  fairlead explain default/web",
+		ValidArgsFunction: e.completeServices,
 	}
 	out := e.outputFlag(cmd, false)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -44,6 +47,29 @@ look.`,
 		return wrong(t.Failed() != nil)
 	}
 	return cmd
+}
+
+// completeServices lists the Services of type LoadBalancer for a shell's
+// completion.
+func (e *Env) completeServices(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	c, err := e.Connect()
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	list, err := c.Kube.CoreV1().Services("").List(cmd.Context(), metav1.ListOptions{})
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var out []string
+	for _, s := range list.Items {
+		if name := s.Namespace + "/" + s.Name; s.Spec.Type == corev1.ServiceTypeLoadBalancer && strings.HasPrefix(name, begun) {
+			out = append(out, name)
+		}
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
 // ref reads NAMESPACE/NAME, or NAME in the namespace of --namespace.

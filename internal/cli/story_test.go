@@ -2,9 +2,12 @@ package cli_test
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"slices"
@@ -25,12 +28,14 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/rest"
 	clienttesting "k8s.io/client-go/testing"
 	"sigs.k8s.io/yaml"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/cli"
 	"github.com/fairlead/fairlead/internal/storytest"
+	"github.com/fairlead/fairlead/internal/traffic"
 )
 
 var update = flag.Bool("update", false, "write what came out into the stories and docs/cli.md")
@@ -213,5 +218,37 @@ func (w *world) client(t *testing.T) *cli.Client {
 		review.Status.Allowed = !slices.Contains(w.forbidden, what.Verb+":"+what.Resource)
 		return true, review, nil
 	})
+	asked := map[string]int{}
+	k.AddProxyReactor("pods", func(a clienttesting.Action) (bool, rest.ResponseWrapper, error) {
+		name := a.(clienttesting.ProxyGetAction).GetName()
+		if slices.Contains(w.forbidden, "pods/proxy") {
+			return true, answer{err: apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, name, errors.New("not yours"))}, nil
+		}
+		asked[name]++
+		return true, answer{report: counted(asked[name])}, nil
+	})
 	return &cli.Client{Dynamic: d, Kube: k, Now: func() time.Time { return now }}
 }
+
+// counted is what an agent says that is asked for the nth time, a second after the
+// time before: 25 connections and 3 MB more.
+func counted(n int) traffic.Report {
+	return traffic.Report{Since: now, At: now.Add(time.Duration(n) * time.Second), Counts: true, VIPs: []traffic.VIP{
+		{Address: "192.0.2.200", Connections: uint64(25 * n), Bytes: uint64(3_000_000 * n), Open: 40},
+	}}
+}
+
+// answer is an agent's.
+type answer struct {
+	report traffic.Report
+	err    error
+}
+
+func (a answer) DoRaw(context.Context) ([]byte, error) {
+	if a.err != nil {
+		return nil, a.err
+	}
+	return json.Marshal(a.report)
+}
+
+func (a answer) Stream(context.Context) (io.ReadCloser, error) { return nil, errors.ErrUnsupported }

@@ -80,13 +80,23 @@ func Of(s *cluster.State, c Counted, unheard map[string]string) Table {
 		t.Rows = append(t.Rows, row(s, a, rates[a.Addr.String()], twice, len(uncounted) < len(c)))
 	}
 	slices.SortStableFunc(t.Rows, func(a, b Row) int { return cmp.Compare(perSecond(b), perSecond(a)) })
-	for _, node := range sorted(unheard) {
-		t.Notes = append(t.Notes, "node "+node+" is not counted: "+unheard[node])
-	}
+	t.Notes = append(t.Notes, missing(unheard)...)
 	if len(uncounted) > 0 {
 		t.Notes = append(t.Notes, "the kernel does not count bytes on "+strings.Join(uncounted, ", ")+": chart value agent.countBytes, or sysctl net.netfilter.nf_conntrack_acct=1")
 	}
 	return t
+}
+
+// missing says of which nodes nothing is known, by reason.
+func missing(unheard map[string]string) (notes []string) {
+	nodes := map[string][]string{}
+	for _, node := range sorted(unheard) {
+		nodes[unheard[node]] = append(nodes[unheard[node]], node)
+	}
+	for _, why := range sorted(nodes) {
+		notes = append(notes, "not counted on "+strings.Join(nodes[why], ", ")+": "+why)
+	}
+	return notes
 }
 
 func sorted[V any](m map[string]V) []string {

@@ -44,7 +44,7 @@ func TestTable(t *testing.T) {
 	c := top.Counted{}
 	line := func() string {
 		got := top.Of(state(), c, map[string]string{"n9": "no way"})
-		if len(got.Rows) != 2 || got.Rows[0].Address != vip.String() || got.Notes[0] != "node n9 is not counted: no way" {
+		if len(got.Rows) != 2 || got.Rows[0].Address != vip.String() || got.Notes[0] != "not counted on n9: no way" {
 			t.Fatalf("%+v", got)
 		}
 		r := got.Rows[0]
