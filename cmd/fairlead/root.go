@@ -13,8 +13,9 @@ import (
 	"github.com/fairlead/fairlead/internal/cli"
 )
 
-// version is set by the build: -ldflags "-X main.version=…".
-var version = "devel"
+// version and commit are set by the build: -ldflags "-X main.version=…". Without
+// commit it is what the Go command found out.
+var version, commit = "devel", ""
 
 func root() *cobra.Command {
 	cmd := &cobra.Command{
@@ -46,6 +47,9 @@ func versionCommand() *cobra.Command {
 }
 
 func revision() string {
+	if commit != "" {
+		return commit
+	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
 			if s.Key == "vcs.revision" {

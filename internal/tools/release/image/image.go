@@ -1,0 +1,133 @@
+// Package image makes container images of static programs and writes them as
+// archives, without a container engine. The same input gives the same bytes.
+package image
+
+import (
+	"archive/tar"
+	"bytes"
+	"cmp"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// File is a file of an image, or a directory if its name ends with a slash.
+// Names have no leading slash.
+type File struct {
+	Name    string
+	Mode    int64
+	Content []byte
+}
+
+// Spec is what an image is made of.
+type Spec struct {
+	Arch    string            // as Go names it
+	Program string            // name of the file that is the entry point
+	Files   []File            // one layer
+	Labels  map[string]string // none if nil
+	Created time.Time         // of the image and its files; 1970 if zero
+	Quick   bool              // compress little, for an image that stays on this machine
+}
+
+// Build makes an image for Linux with one layer.
+func Build(s Spec) (v1.Image, error) {
+	if s.Created.IsZero() {
+		s.Created = time.Unix(0, 0)
+	}
+	layer, err := s.layer()
+	if err != nil {
+		return nil, err
+	}
+	diff, err := layer.DiffID()
+	if err != nil {
+		return nil, err
+	}
+	base := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	img, err := mutate.Append(base, mutate.Addendum{Layer: layer, History: v1.History{Created: v1.Time{Time: s.Created.UTC()}, CreatedBy: "fairlead"}})
+	if err != nil {
+		return nil, err
+	}
+	return mutate.ConfigFile(img, &v1.ConfigFile{
+		Architecture: s.Arch,
+		OS:           "linux",
+		Created:      v1.Time{Time: s.Created.UTC()},
+		RootFS:       v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{diff}},
+		History:      []v1.History{{Created: v1.Time{Time: s.Created.UTC()}, CreatedBy: "fairlead"}},
+		Config:       v1.Config{Entrypoint: []string{"/" + s.Program}, Env: []string{"PATH=/"}, WorkingDir: "/", Labels: s.Labels},
+	})
+}
+
+func (s Spec) layer() (v1.Layer, error) {
+	plain, err := Tar(s.Files, s.Created)
+	if err != nil {
+		return nil, err
+	}
+	level := gzip.DefaultCompression
+	if s.Quick {
+		level = gzip.BestSpeed
+	}
+	packed, err := pack(plain, level)
+	return layer{static.NewLayer(packed, types.OCILayer), plain}, err
+}
+
+// layer is a compressed layer that knows what it was before.
+type layer struct {
+	v1.Layer
+	plain []byte
+}
+
+func (l layer) DiffID() (v1.Hash, error) {
+	h, _, err := v1.SHA256(bytes.NewReader(l.plain))
+	return h, err
+}
+
+func (l layer) Uncompressed() (io.ReadCloser, error) {
+	return io.NopCloser(bytes.NewReader(l.plain)), nil
+}
+
+// Tar writes files by name, owned by root, as of one time.
+func Tar(files []File, at time.Time) ([]byte, error) {
+	files = slices.Clone(files)
+	slices.SortFunc(files, func(a, b File) int { return cmp.Compare(a.Name, b.Name) })
+	var buffer bytes.Buffer
+	w := tar.NewWriter(&buffer)
+	for _, f := range files {
+		header := &tar.Header{Name: f.Name, Mode: f.Mode, Size: int64(len(f.Content)), Typeflag: tar.TypeReg, ModTime: at.UTC(), Format: tar.FormatPAX}
+		if strings.HasSuffix(f.Name, "/") {
+			header.Typeflag = tar.TypeDir
+		}
+		if err := w.WriteHeader(header); err != nil {
+			return nil, fmt.Errorf("tar %s: %w", f.Name, err)
+		}
+		if _, err := w.Write(f.Content); err != nil {
+			return nil, fmt.Errorf("tar %s: %w", f.Name, err)
+		}
+	}
+	err := w.Close()
+	return buffer.Bytes(), err
+}
+
+// Gzip compresses without a name or a time.
+func Gzip(plain []byte) ([]byte, error) { return pack(plain, gzip.DefaultCompression) }
+
+func pack(plain []byte, level int) ([]byte, error) {
+	var buffer bytes.Buffer
+	w, err := gzip.NewWriterLevel(&buffer, level)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(plain); err != nil {
+		return nil, err
+	}
+	err = w.Close()
+	return buffer.Bytes(), err
+}
