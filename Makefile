@@ -29,6 +29,7 @@ test: packages ## Run everything: unit, stories, kernel, chart and end-to-end te
 	@began=$$(date +%s); \
 	$(STAGE) "unit, story and kernel tests" env REQUIRE_ROOT=1 go test -race ./... && \
 	$(STAGE) "lab unit tests" env -C e2e go test -race ./... && \
+	$(STAGE) "release and licences" env -C internal/tools/release GOWORK=off go test ./... && \
 	$(STAGE) "controller on a real API server" $(MAKE) --no-print-directory test-controller && \
 	$(STAGE) "end-to-end stories" env -C e2e FAIRLEAD_E2E=1 go test -count=1 -v -timeout=45m ./stories/... && \
 	echo "== all: ok, $$(($$(date +%s) - began)) s"
@@ -87,6 +88,18 @@ bench-arp-flood: packages ## Send 100,000 foreign ARP requests a second to an an
 bench-failover: packages ## Let nodes and agents fail in the lab and count what a client sees (root); POWER_LOSSES=4 RUNS=2 ONLY=kill,drain for less
 	@go run ./e2e/cmd/bench failover $(if $(POWER_LOSSES),--power-losses=$(POWER_LOSSES)) $(if $(RUNS),--runs=$(RUNS)) $(if $(ONLY),--only=$(ONLY))
 
+.PHONY: release
+release: packages ## Make every file of a release into dist/: VERSION=v0.1.0
+	@GOWORK=off go run -C internal/tools/release . -root $(CURDIR) -out $(CURDIR)/dist -version $(VERSION)
+
+.PHONY: test-release
+test-release: packages ## Make a release twice, the second time elsewhere from nothing, and compare: VERSION=v0.1.0 (15 min)
+	@internal/tools/release/again.sh $(VERSION)
+
+.PHONY: licences
+licences: packages ## Check the licences of all modules in the programs
+	@GOWORK=off go run -C internal/tools/release . -root $(CURDIR) -licences
+
 .PHONY: packages
 packages: ## Install the Debian packages that build and tests need, if missing
 	@internal/tools/packages.sh $(NEEDS)
@@ -100,6 +113,7 @@ verify: packages ## Check that generated files are current, modules tidy, code f
 	@$(STAGE) "generated files" internal/tools/unchanged.sh internal/tools/generate.sh && \
 	$(STAGE) "module files" internal/tools/unchanged.sh internal/tools/tidy.sh && \
 	$(STAGE) "shell scripts" internal/tools/shell.sh && \
+	$(STAGE) "licences" $(MAKE) --no-print-directory licences && \
 	$(STAGE) "lint" internal/tools/lint.sh
 
 .PHONY: metrics-test
