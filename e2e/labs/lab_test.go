@@ -64,8 +64,8 @@ func (c *cluster) survives(node, url string, clients ...string) {
 		h := c.hosts[name]
 		go func() { ch <- lastFailure(ctx, h, vipOf(url)+":80") }()
 	}
+	c.hosts[node].unplug() // first, or its kernel would say goodbye
 	c.hosts[node].powerOff()
-	c.hosts[node].unplug()
 	for _, name := range clients {
 		wantAll(c.t, name, c.asksAgain(name, url), 2)
 	}
