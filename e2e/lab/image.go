@@ -1,16 +1,15 @@
 package lab
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+
+	"github.com/fairlead/fairlead/internal/tools/release/image"
 )
 
 // References of the images that the lab makes: no registry is asked.
@@ -25,69 +24,25 @@ const (
 	FairleadImage = "ghcr.io/fairlead/fairlead:dev"
 )
 
-// WriteImage writes a docker-archive with one layer, in which the static
-// program at binary is /NAME and the entry point.
+// WriteImage writes an archive of an image in which the static program at binary
+// is /NAME and the entry point, made as a release is.
 func WriteImage(path, ref, binary, name string) error {
 	content, err := os.ReadFile(binary)
 	if err != nil {
 		return fmt.Errorf("image %s: %w", ref, err)
 	}
-	archive, err := imageArchive(ref, name, content)
+	img, err := image.Build(image.Spec{Arch: runtime.GOARCH, Program: name, Quick: true, Files: []image.File{
+		{Name: "tmp/", Mode: 0o1777},
+		{Name: name, Mode: 0o755, Content: content},
+	}})
 	if err != nil {
 		return fmt.Errorf("image %s: %w", ref, err)
 	}
-	return os.WriteFile(path, archive, 0o644)
-}
-
-func imageArchive(ref, name string, content []byte) ([]byte, error) {
-	layer, err := tarball(
-		entry{name: "tmp/", mode: 0o1777},
-		entry{name: name, mode: 0o755, content: content})
-	if err != nil {
-		return nil, err
+	var archive bytes.Buffer
+	if err := image.Archive(&archive, ref, img); err != nil {
+		return err
 	}
-	config, err := json.Marshal(object{
-		"architecture": runtime.GOARCH, "os": "linux",
-		"config": object{"Entrypoint": []string{"/" + name}, "Env": []string{"PATH=/"}, "WorkingDir": "/"},
-		"rootfs": object{"type": "layers", "diff_ids": []string{fmt.Sprintf("sha256:%x", sha256.Sum256(layer))}},
-	})
-	if err != nil {
-		return nil, err
-	}
-	manifest, err := json.Marshal([]object{{"Config": "config.json", "RepoTags": []string{ref}, "Layers": []string{"layer.tar"}}})
-	if err != nil {
-		return nil, err
-	}
-	return tarball(
-		entry{name: "layer.tar", mode: 0o644, content: layer},
-		entry{name: "config.json", mode: 0o644, content: config},
-		entry{name: "manifest.json", mode: 0o644, content: manifest})
-}
-
-// entry is a file of a tar, or a directory if its name ends with a slash.
-type entry struct {
-	name    string
-	mode    int64
-	content []byte
-}
-
-func tarball(entries ...entry) ([]byte, error) {
-	var buffer bytes.Buffer
-	w := tar.NewWriter(&buffer)
-	for _, e := range entries {
-		header := &tar.Header{Name: e.name, Mode: e.mode, Size: int64(len(e.content)), Typeflag: tar.TypeReg}
-		if strings.HasSuffix(e.name, "/") {
-			header.Typeflag = tar.TypeDir
-		}
-		if err := w.WriteHeader(header); err != nil {
-			return nil, err
-		}
-		if _, err := w.Write(e.content); err != nil {
-			return nil, err
-		}
-	}
-	err := w.Close()
-	return buffer.Bytes(), err
+	return os.WriteFile(path, archive.Bytes(), 0o644)
 }
 
 func (l *Lab) imageFile(ref string) string {
