@@ -121,6 +121,14 @@ metrics-test: packages ## Check metrics, alerts and dashboards, with a Prometheu
 	@$(STAGE) "metrics and their page, alerts, runbooks, dashboards" go test -count=1 ./internal/metricdoc ./charts -run 'Page|Lint|Alerts|Runbooks|Dashboards|Metrics|Monitoring' && \
 	$(STAGE) "Prometheus in the lab" env -C e2e FAIRLEAD_E2E=1 go test -count=1 -v -timeout=20m ./monitoring
 
+.PHONY: labs-test
+labs-test: packages ## Check labs/ for Vagrant and Azure, and run what their machines would run; examples/monitoring in the lab (root)
+	@internal/tools/packages.sh ruby:ruby shellcheck:shellcheck curl:curl && \
+	$(STAGE) "the labs' shell scripts" shellcheck labs/scripts/*.sh && \
+	$(STAGE) "the Vagrantfile's syntax" ruby -c labs/vagrant/Vagrantfile && \
+	$(STAGE) "the labs in network namespaces" env -C e2e FAIRLEAD_E2E=1 go test -count=1 -v -timeout=15m ./labs && \
+	$(STAGE) "fairlead.sh and examples/monitoring in the lab" env -C e2e FAIRLEAD_E2E=1 go test -count=1 -v -timeout=15m ./stories -run 'TestLabsInstall|TestMonitoringExample'
+
 .PHONY: bench-compile
 bench-compile: packages ## Time what one changed EndpointSlice costs an agent with 10,000 Services of 10 endpoints (root)
 	@BENCH_COMPILE=1 REQUIRE_ROOT=1 go test ./internal/agent -run BenchCompile -count=1 -v | grep -E '^ *(bench-compile:|--- FAIL|FAIL)|_test.go'
