@@ -60,6 +60,10 @@ docs-test: ## Run or check every command and YAML block of README and docs (no r
 	@go test ./charts ./cmd/fairlead ./internal/cli -run 'Doc|Readme|Told|Code'
 	@env -C e2e FAIRLEAD_E2E=1 go test -count=1 -timeout=15m -v ./controller -run '^TestDocs' | grep -E '^ *(---|ok|FAIL|[a-z_]+_test.go)'
 
+.PHONY: test-versions
+test-versions: ## Run them on the oldest Kubernetes, v1.29 (no root; builds it first, 10 CPU minutes once)
+	@env -C e2e FAIRLEAD_E2E=1 FAIRLEAD_KUBERNETES=1.29 go test -count=1 -timeout=30m ./controller
+
 .PHONY: bench-allocator
 bench-allocator: ## Time a decision over 10,000 Services on a full /16
 	@BENCH_ALLOCATOR=1 go test ./allocator -run BenchAllocator -count=1 -v | grep -E '^ *(bench-allocator:|--- FAIL|FAIL)|_test.go'

@@ -18,6 +18,10 @@ import (
 	"github.com/fairlead/fairlead/e2e/lab"
 )
 
+// VersionEnv names the minor version of Kubernetes, such as 1.29; empty for the
+// lab's own.
+const VersionEnv = "FAIRLEAD_KUBERNETES"
+
 // Server is a running API server with fairlead's kinds.
 type Server struct {
 	Kubeconfig string // of an administrator
@@ -39,7 +43,7 @@ func Start(ctx context.Context, dir string, out io.Writer) (*Server, error) {
 
 func (s *Server) start(ctx context.Context, out io.Writer) error {
 	var err error
-	if s.programs, err = lab.ControlPlanePrograms(ctx, lab.Options{Out: out}); err != nil {
+	if s.programs, err = lab.ControlPlanePrograms(ctx, lab.Options{Out: out, Kubernetes: os.Getenv(VersionEnv)}); err != nil {
 		return err
 	}
 	ports, err := freePorts(3)

@@ -66,6 +66,15 @@ func (l *Lab) HelmCommand(ctx context.Context, args ...string) *exec.Cmd {
 	return l.adminCommand(ctx, "helm", args)
 }
 
+// FairleadCommand is a fairlead with the administrator's identity, run on the
+// machine itself as a user does.
+func (l *Lab) FairleadCommand(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := l.adminCommand(ctx, "", args)
+	cmd.Path, cmd.Args[0] = l.binary("fairlead"), "fairlead"
+	cmd.Err = nil
+	return cmd
+}
+
 // Helm runs helm and returns its standard output.
 func (l *Lab) Helm(ctx context.Context, args ...string) ([]byte, error) {
 	return output(l.HelmCommand(ctx, args...))

@@ -18,13 +18,14 @@ import (
 
 // Options of a lab. The zero value is three nodes without a proxy.
 type Options struct {
-	Nodes     int       // 3 if zero
-	Fairlead  bool      // build fairlead with the programs, so that InstallFairlead is quick and a broken build is said early
-	KubeProxy bool      // start kube-proxy on the nodes: nothing else serves Services until fairlead is installed
-	Source    string    // the e2e directory; found from the working directory if empty
-	State     string    // $FAIRLEAD_LAB_STATE or /var/lib/fairlead-lab if empty
-	Cache     string    // $FAIRLEAD_LAB_CACHE or /var/cache/fairlead-lab if empty
-	Out       io.Writer // progress; os.Stderr if nil
+	Nodes      int       // 3 if zero
+	Fairlead   bool      // build fairlead with the programs, so that InstallFairlead is quick and a broken build is said early
+	KubeProxy  bool      // start kube-proxy on the nodes: nothing else serves Services until fairlead is installed
+	Kubernetes string    // minor version of ControlPlanePrograms, such as 1.29, that programs/ has; its newest if empty
+	Source     string    // the e2e directory; found from the working directory if empty
+	State      string    // $FAIRLEAD_LAB_STATE or /var/lib/fairlead-lab if empty
+	Cache      string    // $FAIRLEAD_LAB_CACHE or /var/cache/fairlead-lab if empty
+	Out        io.Writer // progress; os.Stderr if nil
 }
 
 // Lab is a running cluster, or what is left of one.
@@ -213,7 +214,7 @@ func ControlPlanePrograms(ctx context.Context, opt Options) (map[string]string, 
 	if err := l.findSource(); err != nil {
 		return nil, err
 	}
-	return builder{source: l.opt.Source, cache: l.opt.Cache, progress: l.progress}.build(ctx, etcd, kubernetes, helm)
+	return builder{source: l.opt.Source, cache: l.opt.Cache, progress: l.progress}.build(ctx, controlPlane(l.opt.Kubernetes)...)
 }
 
 // KubeProxyProgram makes kube-proxy, unless the cache has it, and returns its

@@ -20,6 +20,7 @@ type program struct {
 	module   string // whose version names the cache entry
 	commands []string
 	ldflags  string // %[1]s is the version, %[2]s and %[3]s its major and minor
+	tags     string // build tags, empty for none
 }
 
 const stripped = "-s -w"
@@ -33,12 +34,24 @@ const kubernetesFlags = stripped +
 	" -X k8s.io/component-base/version.gitTreeState=clean"
 
 var (
-	etcd       = program{"etcd", "go.etcd.io/etcd/server/v3", []string{"go.etcd.io/etcd/server/v3"}, stripped}
-	kubernetes = program{"kubernetes", "k8s.io/kubernetes", kubernetesCommands("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl"), kubernetesFlags}
-	kubeProxy  = program{"kubernetes", "k8s.io/kubernetes", kubernetesCommands("kube-proxy"), kubernetesFlags}
-	coredns    = program{"coredns", "github.com/coredns/coredns", []string{"github.com/fairlead/fairlead/e2e/programs/coredns"}, stripped}
-	helm       = program{"helm", "helm.sh/helm/v4", []string{"helm.sh/helm/v4/cmd/helm"}, stripped}
+	etcd       = program{"etcd", "go.etcd.io/etcd/server/v3", []string{"go.etcd.io/etcd/server/v3"}, stripped, ""}
+	kubernetes = program{"kubernetes", "k8s.io/kubernetes", kubernetesCommands("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl"), kubernetesFlags, ""}
+	kubeProxy  = program{"kubernetes", "k8s.io/kubernetes", kubernetesCommands("kube-proxy"), kubernetesFlags, ""}
+	kubectl    = program{"kubernetes", "k8s.io/kubernetes", kubernetesCommands("kubectl"), kubernetesFlags, ""}
+	coredns    = program{"coredns", "github.com/coredns/coredns", []string{"github.com/fairlead/fairlead/e2e/programs/coredns"}, stripped, ""}
+	helm       = program{"helm", "helm.sh/helm/v4", []string{"helm.sh/helm/v4/cmd/helm"}, stripped, ""}
 )
+
+// controlPlane is etcd, the API server, and what talks to it. Minor is that of an
+// older Kubernetes, such as 1.29, whose servers are programs/kubernetes-MINOR; empty
+// for the lab's own.
+func controlPlane(minor string) []program {
+	if minor == "" {
+		return []program{etcd, kubernetes, helm}
+	}
+	older := program{"kubernetes-" + minor, "k8s.io/kubernetes", kubernetesCommands("kube-apiserver", "kube-controller-manager"), kubernetesFlags, "providerless"}
+	return []program{etcd, kubectl, older, helm}
+}
 
 func kubernetesCommands(names ...string) []string {
 	commands := make([]string, len(names))
@@ -184,7 +197,7 @@ func (b builder) compile(ctx context.Context, step *Step, p program, version str
 	if strings.Contains(flags, "%") {
 		flags = fmt.Sprintf(flags, version, major, minor)
 	}
-	args := append([]string{"build", "-v", "-trimpath", "-ldflags", flags, "-o", target}, commands...)
+	args := append([]string{"build", "-v", "-trimpath", "-ldflags", flags, "-tags", p.tags, "-o", target}, commands...)
 	return goBuild(ctx, step, filepath.Join(b.source, "programs", p.name), args)
 }
 

@@ -30,7 +30,7 @@ func TestBinary(t *testing.T) {
 
 func TestEveryProgramHasItsModule(t *testing.T) {
 	b := builder{source: "..", cache: t.TempDir()}
-	for _, p := range []program{etcd, kubernetes, kubeProxy, coredns, helm} {
+	for _, p := range append([]program{kubernetes, kubeProxy, coredns}, controlPlane("1.29")...) {
 		if _, version, err := b.entry(p); err != nil || version == "" {
 			t.Errorf("%s: version %q, %v", p.name, version, err)
 		}
