@@ -147,6 +147,9 @@ func (w *watch) until(ctx context.Context, what string, check func(context.Conte
 // targets waits until every agent and both controllers are read.
 func (w *watch) targets(ctx context.Context) {
 	w.until(ctx, "all agents and controllers are read", func(ctx context.Context) error {
+		if err := w.lab.UpdateTargets(ctx); err != nil {
+			return err
+		}
 		found, err := w.prometheus.Query(ctx, "up == 1")
 		if want := len(w.lab.Nodes()) + 2; err == nil && len(found) != want {
 			err = fmt.Errorf("%d of %d are: %v", len(found), want, found)
