@@ -84,6 +84,10 @@ bench-churn: packages ## Change 100 endpoints a second for a minute; requests to
 test-change-over: packages ## Change from kube-proxy to fairlead and back under load, the real programs on one node (root)
 	@env -C e2e FAIRLEAD_E2E=1 go test -count=1 -v -timeout=15m ./bench/forwarding -run TestChangeOver
 
+.PHONY: test-upgrade
+test-upgrade: packages ## Upgrade a cluster from an earlier revision under load, in the lab (root); FROM=COMMIT, without it the newest tag
+	@$(LAB) upgrade $(if $(FROM),--from=$(FROM))
+
 .PHONY: bench-arp-flood
 bench-arp-flood: packages ## Send 100,000 foreign ARP requests a second to an announcing node for 10 s (root)
 	@REQUIRE_ROOT=1 go test ./announcer/l2 -run '^TestFloodOfForeignARP$$' -count=1 -v -args -measure | grep -E '^(bench-|--- FAIL|FAIL)|_test.go'

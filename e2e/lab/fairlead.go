@@ -71,6 +71,34 @@ func (l *Lab) installFairlead(ctx context.Context, step *Step) error {
 	return l.waitFairlead(ctx, step)
 }
 
+// InstallRevision installs fairlead of another checkout, at root, by its own chart
+// and under an image tag of its own: what InstallFairlead does then is an upgrade.
+func (l *Lab) InstallRevision(ctx context.Context, root, tag string) error {
+	step := l.progress.Begin("fairlead of %s: image, chart", root)
+	return step.Done(l.installRevision(ctx, step, root, tag))
+}
+
+func (l *Lab) installRevision(ctx context.Context, step *Step, root, tag string) error {
+	ref, binary := fairleadRepository+":"+tag, l.binary("fairlead-"+tag)
+	if err := goBuild(ctx, step, root, []string{"build", "-v", "-trimpath", "-ldflags", stripped, "-o", binary, "./cmd/fairlead"}); err != nil {
+		return err
+	}
+	if err := WriteImage(l.imageFile(ref), ref, binary, "fairlead"); err != nil {
+		return err
+	}
+	if err := l.Import(ctx, l.imageFile(ref)); err != nil {
+		return err
+	}
+	if err := l.apply(ctx, fairleadNamespaceManifest); err != nil {
+		return err
+	}
+	step.Waiting("helm")
+	if _, err := l.Helm(ctx, append(fairleadChartArgs(root), "--set", "image.tag="+tag)...); err != nil {
+		return err
+	}
+	return l.waitFairlead(ctx, step)
+}
+
 var fairleadWorkloads = []string{"daemonset/fairlead-agent", "deployment/fairlead-controller"}
 
 func (l *Lab) hasFairlead(ctx context.Context) (bool, error) {

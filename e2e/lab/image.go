@@ -21,7 +21,9 @@ const (
 	HelloImage = "ghcr.io/fairlead/hello:dev"
 
 	// FairleadImage holds the product as /fairlead.
-	FairleadImage = "ghcr.io/fairlead/fairlead:dev"
+	FairleadImage = fairleadRepository + ":dev"
+
+	fairleadRepository = "ghcr.io/fairlead/fairlead"
 )
 
 // WriteImage writes an archive of an image in which the static program at binary

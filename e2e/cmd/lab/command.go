@@ -19,7 +19,7 @@ func rootCommand() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(upCommand(), downCommand(), statusCommand(), buildCommand(), kubectlCommand(), helmCommand(), execCommand(), nodeCommand(), apiCommand(), demoCommand())
+	root.AddCommand(upCommand(), downCommand(), statusCommand(), buildCommand(), kubectlCommand(), helmCommand(), execCommand(), nodeCommand(), apiCommand(), demoCommand(), upgradeCommand())
 	return root
 }
 
