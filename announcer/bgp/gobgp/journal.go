@@ -16,6 +16,7 @@ type journal struct {
 
 	mu     sync.Mutex
 	reason string
+	told   bool      // since the last attempt began
 	cutOff time.Time // when the peer had announced too much; zero: it has not
 }
 
@@ -23,7 +24,7 @@ type journal struct {
 func (j *journal) tell(reason string) {
 	j.mu.Lock()
 	news := j.reason != reason
-	j.reason = reason
+	j.reason, j.told = reason, true
 	j.mu.Unlock()
 	if news {
 		j.log.Warn("BGP session", "reason", reason)
@@ -40,6 +41,24 @@ func (j *journal) clear() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.reason = ""
+}
+
+// begins takes in that an attempt does: why the one before failed is still the
+// reason, until this one has ended.
+func (j *journal) begins() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.told = false
+}
+
+// fails takes in that the attempt has ended. What was told of it says more.
+func (j *journal) fails(why string) {
+	j.mu.Lock()
+	told := j.told
+	j.mu.Unlock()
+	if !told {
+		j.tell(why)
+	}
 }
 
 func (j *journal) overrun() {
@@ -81,6 +100,23 @@ func (s *listener) take(msg string, fields log.Fields) {
 		j.overrun()
 	case "failed to connect":
 		j.tell(fmt.Sprintf("connect: %v", fields["Error"]))
+	case "state changed":
+		s.opening(fmt.Sprint(fields["old"]), fmt.Sprint(fields["new"]), fmt.Sprint(fields["reason"]))
+	}
+}
+
+// opening follows an attempt that has come as far as the OPENs.
+func (s *listener) opening(was, is, why string) {
+	switch {
+	case is == "BGP_FSM_OPENSENT":
+		s.begins()
+	case is != "BGP_FSM_IDLE" || was != "BGP_FSM_OPENSENT" && was != "BGP_FSM_OPENCONFIRM":
+	case why == "read-failed", why == "write-failed":
+		s.fails("the router closes the connection before the session is up: does it know this node's address?")
+	case why == "invalid-msg":
+		s.fails("the router refuses the session before its OPEN, or says something else: does it expect these AS numbers?")
+	default:
+		s.fails("the session does not come up: " + why)
 	}
 }
 
@@ -90,8 +126,8 @@ func (s *listener) warn(msg string, fields log.Fields) {
 	switch {
 	case msg == "prefix limit reached", msg == "sent notification" && s.last() != "":
 		return // why it was sent was told before, in more words
-	case strings.HasPrefix(msg, "No matching path for withdraw"):
-		return // said of paths that never came to a session that is down
+	case strings.HasPrefix(msg, "No matching path for withdraw"), msg == "Closed an accepted connection":
+		return // a path that never came to a session that is down; a second connection
 	}
 	var b strings.Builder
 	b.WriteString(msg)

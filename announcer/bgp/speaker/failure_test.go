@@ -1,6 +1,10 @@
 package speaker_test
 
 import (
+	"bytes"
+	"os"
+	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -61,12 +65,50 @@ func after(d time.Duration) func() bool {
 func (w world) restart(t *testing.T, p *process, peers []bgp.Peer, up func(*process) func() bool) (stopped, back, later time.Duration) {
 	t.Helper()
 	there := w.both(t)
+	for _, args := range [][]string{{"-4", "198.19.0.1/32"}, {"-6", "fd98:19::2/128"}} {
+		w.node.Run(t, "ip", args[0], "addr", "add", args[1], "dev", "lo")
+	}
+	lost := w.packets(t, "198.19.0.1", "fd98:19::2")
+	defer func() {
+		for addr, text := range lost() {
+			t.Logf("packets to %s: %s", addr, text)
+			if !strings.Contains(text, " 0% packet loss") {
+				t.Errorf("packets to %s were lost: %s", addr, text)
+			}
+		}
+	}()
 	p.stop()
 	stopped = away(there, after(2*time.Second))
 	again := start(t, w.node)
 	again.sync(peers...)
 	back = away(there, up(again))
 	return stopped, back, away(there, after(2*time.Second))
+}
+
+// packets sends one every 10 ms from the router to each address, until it is called:
+// then it returns what came back.
+func (w world) packets(t *testing.T, addrs ...string) func() map[string]string {
+	t.Helper()
+	pings, said := map[string]*exec.Cmd{}, map[string]*bytes.Buffer{}
+	for _, addr := range addrs {
+		cmd := exec.Command("ip", "netns", "exec", w.router.Name, "ping", "-q", "-n", "-i", "0.01", "-w", "120", addr)
+		said[addr] = &bytes.Buffer{}
+		cmd.Stdout, cmd.Stderr = said[addr], said[addr]
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+		pings[addr] = cmd
+	}
+	return func() map[string]string {
+		out := map[string]string{}
+		for addr, cmd := range pings {
+			_ = cmd.Process.Signal(os.Interrupt)
+			_ = cmd.Wait()
+			out[addr] = strings.TrimSpace(said[addr].String())
+		}
+		return out
+	}
 }
 
 // TestRestart: with graceful restart the router keeps the routes while the process is

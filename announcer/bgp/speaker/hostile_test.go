@@ -18,6 +18,16 @@ import (
 // session is up, and then calls act with the connection, for every session.
 func hostile(t *testing.T, ns nstest.Space, at string, act func(net.Conn)) {
 	t.Helper()
+	lurk(t, ns, at, func(conn net.Conn) {
+		_, _ = conn.Write(open)
+		_, _ = conn.Write(message(4, nil)) // KEEPALIVE
+		act(conn)
+	})
+}
+
+// lurk listens where a router should, and calls act with every connection.
+func lurk(t *testing.T, ns nstest.Space, at string, act func(net.Conn)) {
+	t.Helper()
 	var l net.Listener
 	ns.Do(t, func() (err error) {
 		l, err = net.Listen("tcp", at)
@@ -32,8 +42,6 @@ func hostile(t *testing.T, ns nstest.Space, at string, act func(net.Conn)) {
 			}
 			go func() {
 				defer func() { _ = conn.Close() }()
-				_, _ = conn.Write(open)
-				_, _ = conn.Write(message(4, nil)) // KEEPALIVE
 				act(conn)
 			}()
 		}
@@ -51,8 +59,15 @@ func message(kind byte, body []byte) []byte {
 	return append(out, body...)
 }
 
-// open is an OPEN of AS 64501 with multiprotocol IPv4 and 4-byte AS numbers.
-var open = message(1, []byte{4, 0xfb, 0xf5, 0, 90, 198, 18, 7, 2, 14, 2, 12, 1, 4, 0, 1, 0, 1, 65, 4, 0, 0, 0xfb, 0xf5})
+// capabilities are those of multiprotocol IPv4 and 4-byte AS numbers.
+var capabilities = []byte{2, 12, 1, 4, 0, 1, 0, 1, 65, 4, 0, 0, 0xfb, 0xf5}
+
+// open is an OPEN of AS 64501.
+var open = opening(4, 90, capabilities...)
+
+func opening(version, hold byte, parameters ...byte) []byte {
+	return message(1, append([]byte{version, 0xfb, 0xf5, 0, hold, 198, 18, 7, 2, byte(len(parameters))}, parameters...))
+}
 
 // update is an UPDATE with these attributes and 198.19.9.0/24.
 func update(attrs ...byte) []byte {
@@ -74,7 +89,57 @@ func attrs(parts ...[]byte) []byte {
 	return out
 }
 
-// corpus is what broken and evil routers send.
+// attack is what a broken or evil router does.
+type attack struct {
+	open   []byte // in the place of an OPEN; nil: one
+	then   []byte
+	hangUp bool // drops the connection afterwards
+}
+
+func (a attack) on(conn net.Conn) {
+	first := a.open
+	if first == nil {
+		first = open
+	}
+	_, _ = conn.Write(attrs(first, message(4, nil), a.then)) // with a KEEPALIVE
+	if !a.hangUp {
+		_, _ = io.Copy(io.Discard, conn)
+	}
+}
+
+// attacks are the corpus, on a session that is up and on one that is not yet.
+func attacks() map[string]attack {
+	out := map[string]attack{"dropped in a message": {then: message(2, make([]byte, 100))[:40], hangUp: true}}
+	for name, b := range corpus() {
+		out[name] = attack{then: b}
+	}
+	for name, b := range map[string][]byte{
+		"OPEN of version 3":                  opening(3, 90, capabilities...),
+		"OPEN with a hold time of 1":         opening(4, 1, capabilities...),
+		"OPEN of another AS":                 message(1, []byte{4, 0, 1, 0, 90, 198, 18, 7, 2, 0}),
+		"OPEN with router ID 0":              message(1, []byte{4, 0xfb, 0xf5, 0, 90, 0, 0, 0, 0, 0}),
+		"OPEN cut short":                     message(1, []byte{4, 0xfb, 0xf5, 0}),
+		"OPEN with parameters beyond it":     message(1, []byte{4, 0xfb, 0xf5, 0, 90, 198, 18, 7, 2, 200, 2, 6, 1}),
+		"OPEN with a parameter beyond it":    opening(4, 90, 2, 200, 1, 4),
+		"OPEN with a capability beyond it":   opening(4, 90, 2, 4, 1, 200, 0, 1),
+		"OPEN with an empty capability":      opening(4, 90, 2, 0),
+		"OPEN with an AS number of one byte": opening(4, 90, 2, 3, 65, 1, 1),
+		"OPEN with a short multiprotocol":    opening(4, 90, 2, 3, 1, 1, 0),
+		"OPEN with a short graceful restart": opening(4, 90, 2, 3, 64, 1, 0x80),
+		"OPEN with an odd add-path":          opening(4, 90, 2, 5, 69, 3, 0, 1, 1),
+		"OPEN with a short next hop":         opening(4, 90, 2, 5, 5, 3, 0, 1, 0),
+		"OPEN with a short FQDN":             opening(4, 90, 2, 4, 73, 2, 200, 1),
+		"OPEN with an unknown parameter":     opening(4, 90, 99, 1, 0),
+		"UPDATE before OPEN":                 update(attrs(origin, asPath, nextHop)...),
+		"NOTIFICATION before OPEN":           message(3, []byte{6, 2}),
+		"no OPEN":                            {},
+	} {
+		out[name] = attack{open: b}
+	}
+	return out
+}
+
+// corpus is what they send once the session is up.
 func corpus() map[string][]byte {
 	out := map[string][]byte{
 		"attribute length overflow":   update(attrs(origin, asPath, []byte{0x40, 3, 200, 1, 2})...),
@@ -110,46 +175,61 @@ func corpus() map[string][]byte {
 	return out
 }
 
-// TestHostile: whatever a peer sends once the session is up, the agent's process
-// lives on, and the session with the real router does not notice. Every message
-// has a peer of its own, at an address of its own.
+// TestHostile: whatever a peer sends, before the session is up and then, the agent's
+// process lives on and does not grow, and the session with the real router does not
+// notice. Every attack has a peer of its own, at an address of its own.
 func TestHostile(t *testing.T) {
 	nodeSpace, routerSpace := wired(t)
-	messages := map[string][]byte{}
+	attacks, by := attacks(), map[string]attack{}
 	peers := []bgp.Peer{peer("six", router6, "fd98:19::2/128")}
-	for name, b := range corpus() {
-		addr := fmt.Sprintf("198.18.7.%d", 100+len(messages))
+	for name, a := range attacks {
+		addr := fmt.Sprintf("198.18.7.%d", 100+len(by))
 		routerSpace.Run(t, "ip", "addr", "add", addr+"/24", "dev", "eth0")
-		messages[addr] = b
+		by[addr] = a
 		peers = append(peers, peer(name, addr, "198.19.0.1/32"))
 	}
-	left := maps.Clone(messages)
-	said := make(chan string, 10*len(messages))
-	hostile(t, routerSpace, "0.0.0.0:179", func(conn net.Conn) {
+	left := maps.Clone(by)
+	said := make(chan string, 10*len(by))
+	lurk(t, routerSpace, "0.0.0.0:179", func(conn net.Conn) {
 		addr, _, _ := net.SplitHostPort(conn.LocalAddr().String())
-		_, _ = conn.Write(messages[addr])
 		select {
 		case said <- addr:
 		default:
 		}
-		_, _ = io.Copy(io.Discard, conn)
+		by[addr].on(conn)
 	})
 	routertest.StartBIRD(t, routerSpace, birdSix)
 	p := start(t, nodeSpace)
 	p.sync(peers[0])
 	within(t, "the real session is established", p.established(1))
+	before := p.do(order{Do: "status"}).Heap
 	p.sync(peers...)
-	within(t, "every message has been sent", func() bool {
+	within(t, "every attack was made", func() bool {
 		for len(said) > 0 {
 			delete(left, <-said)
 		}
 		return len(left) == 0
 	})
+	within(t, "every attack was taken in", func() bool {
+		for _, st := range p.status() { // one whose peer says nothing waits for an OPEN
+			told := st.LastError != "" && !strings.Contains(st.LastError, "started")
+			if st.Established || st.Crashes+st.Flaps > 0 || st.State == "OpenSent" || told {
+				delete(attacks, st.Name)
+			}
+		}
+		return len(attacks) == 0
+	})
 	p.sync(peers[0])
 	if st := p.status(); len(st) != 1 || !st[0].Established || st[0].Flaps != 0 || st[0].Crashes != 0 {
 		t.Errorf("the real session noticed: %+v", st)
 	}
+	if heap := p.do(order{Do: "status"}).Heap; heap > before+mostMemory {
+		t.Errorf("the attacks left %d MiB", (heap-before)>>20)
+	}
 }
+
+// mostMemory is what a hostile peer may take, in bytes.
+const mostMemory = 100 << 20
 
 // birdSix is a router that speaks over IPv6 only, and leaves port 179 of IPv4 to
 // the hostile one.
@@ -187,7 +267,6 @@ func TestFlood(t *testing.T) {
 	p.sync(peer("bad", router4, "198.19.0.1/32"))
 	within(t, "the session's process is there", func() bool { return len(p.children()) == 1 })
 	child := p.children()[0]
-	const most = 300 << 20 // the race detector takes its share
 	within(t, "cut off with the reason", func() bool {
 		st := p.status()[0]
 		return !st.Established && strings.Contains(st.LastError, "more than")
@@ -195,11 +274,11 @@ func TestFlood(t *testing.T) {
 	after := p.do(order{Do: "status"}).Heap
 	peak := resident(t, child)
 	t.Logf("the session's process had at most %d MiB", peak>>20)
-	if peak == 0 || peak > most {
+	if peak == 0 || peak > mostMemory { // the race detector's share counts
 		t.Errorf("the session's process had %d MiB", peak>>20)
 	}
 	t.Logf("heap %d KiB before, %d KiB after", before>>10, after>>10)
-	if after > before+100<<20 {
+	if after > before+mostMemory {
 		t.Errorf("the flood left %d MiB", (after-before)>>20)
 	}
 }

@@ -141,3 +141,22 @@ func TestRetreat(t *testing.T) {
 		}
 	})
 }
+
+// TestUnwanted: a router that expects another AS, and one that does not know the
+// node, keep the session down, and the status says what it looks like.
+func TestUnwanted(t *testing.T) {
+	c := plain()
+	c.Neighbors = c.Neighbors[:1]
+	c.Neighbors[0].ASN = nodeASN + 9
+	everyRouter(t, c, func(t *testing.T, w world) {
+		p := start(t, w.node)
+		p.sync(two(func(*bgp.Peer) {})...)
+		within(t, "both say why", func() bool {
+			st := p.status()
+			return strings.Contains(st[0].LastError, "OPEN") && strings.Contains(st[1].LastError, "connect")
+		})
+		for _, st := range p.status() {
+			t.Logf("%s: %s", st.Name, st.LastError)
+		}
+	})
+}
