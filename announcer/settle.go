@@ -27,6 +27,7 @@ type Settling struct {
 	healthy  time.Time
 	settled  time.Time
 	guarded  time.Time // when the guard was last seen
+	woke     time.Time // when it last stood still among others
 	began    time.Time
 }
 
@@ -48,7 +49,8 @@ type Around struct {
 
 // Next is the decision at a.Now. A healthy node settles after SettleAfter; at
 // once if its agent only restarted, or if nobody is seasoned (all start
-// together, or it is alone). It is unsettled by its own failure, by having
+// together, or it is alone; after a standstill it hears for MeetFor how the others
+// are by now). It is unsettled by its own failure, by having
 // stood still, and by coming back to a majority that went on without it.
 func (s Settling) Next(a Around) Settling {
 	if s.began.IsZero() {
@@ -62,6 +64,9 @@ func (s Settling) Next(a Around) Settling {
 	if !a.InSync || a.Stood >= FrozenAfter || rejoined {
 		s.healthy, s.Settled, s.Seasoned = time.Time{}, false, false
 	}
+	if a.Stood >= FrozenAfter && a.InTouch > 0 {
+		s.woke = a.Now
+	}
 	if rejoined {
 		s.guarded, s.Isolated = time.Time{}, false
 	}
@@ -71,7 +76,8 @@ func (s Settling) Next(a Around) Settling {
 	if s.healthy.IsZero() {
 		s.healthy = a.Now
 	}
-	first := a.Others == 0 && (a.Met || a.Now.Sub(s.began) >= MeetFor)
+	heard := s.woke.IsZero() || a.Now.Sub(s.woke) >= MeetFor
+	first := a.Others == 0 && heard && (a.Met || a.Now.Sub(s.began) >= MeetFor)
 	if !s.Settled && (a.Restarted != nil || first || a.Now.Sub(s.healthy) >= SettleAfter) {
 		s.Settled, s.settled = true, a.Now
 		if a.Restarted != nil && a.Restarted.Seasoned {

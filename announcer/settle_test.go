@@ -28,6 +28,10 @@ func TestSettling(t *testing.T) {
 		{"the engine fails: 60 s anew", from{0: others(0, 2), 1: others(2, 2), 100: inSync(false), 101: inSync(true)}, map[int]bool{99: true, 100: false, 101: false, 160: false, 161: true}},
 		{"a restart: at once", from{0: func(a *Around) { others(2, 2)(a); a.Restarted = &Report{Settled: true} }}, map[int]bool{0: true}},
 		{"it stood still: 60 s anew", from{0: others(0, 2), 1: others(2, 2), 100: func(a *Around) { a.Stood = 30 * time.Second }, 101: func(a *Around) { a.Stood = 0 }}, map[int]bool{99: true, 100: false, 159: false, 160: true}},
+		{"it stood still when nobody was seasoned: the others are by now", from{0: others(0, 2), 30: func(a *Around) { a.Stood = 20 * time.Second }, 31: func(a *Around) { a.Stood = 0 }, 32: others(2, 2)},
+			map[int]bool{29: true, 30: false, 33: false, 89: false, 90: true}},
+		{"all stood still: after 3 s in which they hear of each other", from{0: others(0, 2), 1: others(2, 2), 100: func(a *Around) { others(0, 2)(a); a.Stood = time.Hour }, 101: func(a *Around) { a.Stood = 0 }},
+			map[int]bool{99: true, 100: false, 102: false, 103: true}},
 		{"a short stall is none", from{0: others(0, 2), 1: others(2, 2), 100: func(a *Around) { a.Stood = FrozenAfter - 1 }}, map[int]bool{100: true}},
 		{"it stood still, and nobody else is there: at once", from{0: others(0, 0), 100: func(a *Around) { a.Stood = time.Minute }}, map[int]bool{100: true}},
 		{"cut off it goes on; back with the majority it waits", from{

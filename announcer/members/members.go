@@ -378,6 +378,11 @@ func (m *Members) look(now time.Time, boot time.Duration) (say, changed bool) {
 		m.self.Version++
 	}
 	m.owed(v, now)
+	if stood >= announcer.FrozenAfter {
+		for _, mem := range v.Members {
+			m.ask[mem.Node] = msgAgain // what they said meanwhile was not heard
+		}
+	}
 	self := m.self
 	mine := v.Member(m.cfg.Node)
 	mine.Report, mine.Candidate = &self, self.Settled

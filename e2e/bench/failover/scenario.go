@@ -132,7 +132,8 @@ func freeze(ctx context.Context, f *fault) error {
 	f.notes += fmt.Sprintf("taken over %d of %d, held by two after waking %d times", len(took), len(f.service.ExternalIPs), held)
 	if held > 0 {
 		said, err := f.Lab.Kubectl(ctx, "-n", lab.FairleadNamespace, "logs", p.Name, "--since=30s")
-		return fmt.Errorf("%s held an address after it woke that another node has:\n%sits agent says:\n%s%w", f.node, seen, said, err)
+		err = errors.Join(fmt.Errorf("%s held an address after it woke that another node has", f.node), err)
+		return fmt.Errorf("%w:\n%sits agent says:\n%s", err, seen, said)
 	}
 	return nil
 }
