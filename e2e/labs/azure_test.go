@@ -192,7 +192,11 @@ func TestAzureSafety(t *testing.T) {
 	context := tf.evaluate(nil, known(true))
 	for _, name := range slices.Sorted(maps.Keys(value(t, context, "local.underlay").AsValueMap())) {
 		context.Variables["each"] = cty.ObjectVal(map[string]cty.Value{"key": cty.StringVal(name)})
-		v, problems := tf.resources["azurerm_network_interface.machine"].Body.Attributes["ip_forwarding_enabled"].Expr.Value(context)
+		forwards := tf.resources["azurerm_network_interface.machine"].Body.Attributes["ip_forwarding_enabled"]
+		if forwards == nil {
+			t.Fatal("no card says whether it forwards")
+		}
+		v, problems := forwards.Expr.Value(context)
 		tf.ok(problems)
 		if v.True() != (name != "client") {
 			t.Errorf("IP forwarding of %s: %v", name, v.True())

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -95,33 +96,29 @@ func standIns(t *testing.T, manifests string) string {
 	return strings.Join(out, "---\n")
 }
 
-// promtool checks Prometheus' configuration in a ConfigMap.
+// promtool checks Prometheus' configuration, but for how it finds Kubernetes' objects:
+// Debian's is built without that.
 func promtool(t *testing.T, manifests string) {
 	t.Helper()
-	for _, text := range strings.Split(manifests, "\n---\n") {
-		var m struct{ Data map[string]string }
-		if err := yaml.Unmarshal([]byte(text), &m); err != nil {
-			t.Fatal(err)
+	text, config := prometheusConfig(t, manifests)
+	for _, job := range config.ScrapeConfigs {
+		if role := job.Finds[0].Role; role != "pod" && role != "endpointslice" {
+			t.Errorf("job %s: Prometheus knows no role %q", job.Job, role)
 		}
-		config, ok := m.Data["prometheus.yml"]
-		if !ok {
-			continue
-		}
-		file := filepath.Join(t.TempDir(), "prometheus.yml")
-		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if out, err := exec.CommandContext(t.Context(), "promtool", "check", "config", file).CombinedOutput(); err != nil { //nolint:gosec // our own file
-			t.Errorf("%v: %s", err, out)
-		}
-		return
 	}
-	t.Error("no prometheus.yml")
+	text = regexp.MustCompile(`kubernetes_sd_configs: .*`).ReplaceAllString(text, "static_configs: []")
+	file := filepath.Join(t.TempDir(), "prometheus.yml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), "promtool", "check", "config", file).CombinedOutput(); err != nil { //nolint:gosec // our own file
+		t.Errorf("%v: %s", err, out)
+	}
 }
 
 // TestLabsInstall: the script by which labs/ install fairlead installs it on a real
-// cluster, also over itself, here with the values of examples/monitoring; then every
-// pod that asks to be scraped answers.
+// cluster, also over itself, here with the values of examples/monitoring; then the
+// example's Prometheus would find every agent and controller, and they answer.
 func TestLabsInstall(t *testing.T) {
 	l := cluster(t)
 	undo(t, l.InstallFairlead) // as it was
@@ -137,12 +134,20 @@ func TestLabsInstall(t *testing.T) {
 		}
 	}
 	kubectl(t, "-n", lab.FairleadNamespace, "rollout", "status", "daemonset/fairlead-agent", "deployment/fairlead-controller", "--timeout=3m")
-	asked := kubectl(t, "-n", lab.FairleadNamespace, "get", "pods", "-o",
-		`jsonpath={range .items[?(@.metadata.annotations.prometheus\.io/scrape=="true")]}http://{.status.podIP}:{.metadata.annotations.prometheus\.io/port}{.metadata.annotations.prometheus\.io/path}{"\n"}{end}`)
-	urls := strings.Fields(asked)
-	if want := len(l.Nodes()) + 2; len(urls) != want {
-		t.Errorf("%d pods ask to be scraped, want the agents and two controllers, %d: %v", len(urls), want, urls)
+	data, err := os.ReadFile(example(l, "prometheus.yaml"))
+	if err != nil {
+		t.Fatal(err)
 	}
+	_, config := prometheusConfig(t, string(data))
+	var urls []string
+	eventually(t, settled, "targets", func(context.Context) error {
+		urls = config.targets(t, lab.FairleadNamespace)
+		if want := len(l.Nodes()) + 2; len(urls) != want {
+			return fmt.Errorf("Prometheus would scrape %v, want the agents and two controllers, %d", urls, want)
+		}
+		return nil
+	})
+	t.Log(urls)
 	for _, url := range urls {
 		eventually(t, settled, url, func(ctx context.Context) error {
 			page, err := get(ctx, l, lab.Client, url)
