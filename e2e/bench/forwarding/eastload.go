@@ -78,11 +78,15 @@ func together(s space, length time.Duration, one func(deadline time.Time, took *
 func connections(s space, to netip.AddrPort, length time.Duration) (work, error) {
 	return together(s, length, func(deadline time.Time, took *[]time.Duration) error {
 		for now := time.Now(); now.Before(deadline); {
-			if err := accepts(to, 5*time.Second); err != nil {
+			then := now
+			err := accepts(to, 5*time.Second)
+			now = time.Now()
+			if errors.Is(err, unix.EINTR) {
+				continue // the runtime looks after its threads
+			}
+			if err != nil {
 				return err
 			}
-			then := now
-			now = time.Now()
 			*took = append(*took, now.Sub(then))
 		}
 		return nil
@@ -93,11 +97,15 @@ func connections(s space, to netip.AddrPort, length time.Duration) (work, error)
 func lookups(s space, to netip.AddrPort, length time.Duration) (work, error) {
 	return together(s, length, func(deadline time.Time, took *[]time.Duration) error {
 		for now := time.Now(); now.Before(deadline); {
-			if err := lookup(to); err != nil {
+			then := now
+			err := lookup(to)
+			now = time.Now()
+			if errors.Is(err, unix.EINTR) {
+				continue // the runtime looks after its threads
+			}
+			if err != nil {
 				return err
 			}
-			then := now
-			now = time.Now()
 			*took = append(*took, now.Sub(then))
 		}
 		return nil
@@ -121,19 +129,28 @@ func lookup(to netip.AddrPort) error {
 
 // ask sends b and waits for as much.
 func ask(fd int, b []byte) error {
-	if _, err := unix.Write(fd, b); err != nil {
+	if _, err := again(func() (int, error) { return unix.Write(fd, b) }); err != nil {
 		return err
 	}
-	n, err := unix.Read(fd, b)
+	n, err := again(func() (int, error) { return unix.Read(fd, b) })
 	if err == nil && n != len(b) {
 		err = fmt.Errorf("%d bytes of %d", n, len(b))
 	}
 	return err
 }
 
+// again repeats what a signal of the runtime interrupts.
+func again(f func() (int, error)) (n int, err error) {
+	for {
+		if n, err = f(); !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
+}
+
 // requests asks on one connection, one question after the other.
 func requests(_ space, to netip.AddrPort, length time.Duration) (w work, err error) {
-	err = connect(to, 5*time.Second, func(fd int) error {
+	err = connectAgain(to, func(fd int) error {
 		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 			return err
 		}
@@ -155,13 +172,19 @@ func requests(_ space, to netip.AddrPort, length time.Duration) (w work, err err
 	return w, err
 }
 
+// connectAgain is connect, until no signal comes between.
+func connectAgain(to netip.AddrPort, use func(fd int) error) error {
+	_, err := again(func() (int, error) { return 0, connect(to, 5*time.Second, use) })
+	return err
+}
+
 // throughput sends on one connection as much as it takes.
 func throughput(_ space, to netip.AddrPort, length time.Duration) (w work, err error) {
-	err = connect(to, 5*time.Second, func(fd int) error {
+	err = connectAgain(to, func(fd int) error {
 		w, err = metered(func(deadline time.Time) (sent float64, _ []time.Duration, err error) {
 			b := make([]byte, 256<<10)
 			for time.Now().Before(deadline) {
-				n, err := unix.Write(fd, b)
+				n, err := again(func() (int, error) { return unix.Write(fd, b) })
 				if err != nil {
 					return sent, nil, err
 				}
@@ -210,7 +233,7 @@ func echo(fd int) {
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	b := make([]byte, 64)
 	for {
-		n, err := unix.Read(fd, b)
+		n, err := again(func() (int, error) { return unix.Read(fd, b) })
 		if err != nil || n == 0 {
 			return
 		}
@@ -223,7 +246,7 @@ func echo(fd int) {
 func sink(fd int) {
 	b := make([]byte, 256<<10)
 	for {
-		if n, err := unix.Read(fd, b); err != nil || n == 0 {
+		if n, err := again(func() (int, error) { return unix.Read(fd, b) }); err != nil || n == 0 {
 			return
 		}
 	}

@@ -191,6 +191,9 @@ func (b *EastWest) travel(ctx context.Context, contenders [2]contender, l eastLo
 	default:
 		active = &contenders[1]
 	}
+	if err := b.east.from(ctx, r); err != nil {
+		return out, err
+	}
 	if active != nil {
 		if err := active.active(ctx, b.world, true); err != nil {
 			return out, err

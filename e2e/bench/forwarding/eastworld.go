@@ -13,7 +13,7 @@ import (
 
 // More addresses, all in podCIDR but for the links.
 const (
-	eastClient     = "198.18.240.2"
+	eastClients    = "198.18.240.0/28" // the pod that reaches others has one for each route
 	eastClientLink = "198.18.127.5"
 	farPods        = "198.18.241.0/24"
 	farNodeLink    = "198.18.127.9"
@@ -55,16 +55,31 @@ func newEast(ctx context.Context, w *world) (e *east, err error) {
 	return e, nil
 }
 
+// from makes the pod's address that of a route. A connection to the pod itself
+// would be dropped where connection tracking knows one of the same ports through
+// a Service.
+func (e *east) from(ctx context.Context, r route) error {
+	return e.client.ip(ctx, "route replace default via "+eastClientLink+" src "+eastClient(r))
+}
+
+func eastClient(r route) string { return fmt.Sprintf("198.18.240.%d", 2+r) }
+
 func (e *east) wire(ctx context.Context, w *world) error {
+	var addresses []string
+	for r := range routes {
+		addresses = append(addresses, "addr add "+eastClient(r)+"/32 dev eth0")
+	}
 	return errors.Join(
+		w.pods.ip(ctx, "route add "+eastClients+" via "+nodeLink+" table local"), // it has all of podCIDR else
 		e.other.sysctl(ctx, "net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.default.rp_filter=0"),
 		w.node.ip(ctx,
 			"link add east type veth peer name eth0 netns "+e.client.name,
 			"link add far type veth peer name eth0 netns "+e.other.name,
-			"addr add "+eastClientLink+"/32 dev east", "link set east up", "route add "+eastClient+" dev east",
+			"addr add "+eastClientLink+"/32 dev east", "link set east up", "route add "+eastClients+" dev east",
 			"addr add "+farNodeLink+"/30 dev far", "link set far up", "route add "+farPods+" via "+farNode),
-		e.client.ip(ctx, "addr add "+eastClient+"/32 dev eth0", "link set eth0 up",
-			"route add "+eastClientLink+" dev eth0", "route add default via "+eastClientLink),
+		e.client.ip(ctx, "link set eth0 up", "route add "+eastClientLink+" dev eth0"),
+		e.client.ip(ctx, addresses...),
+		e.from(ctx, direct),
 		e.other.ip(ctx, "link add pods type veth peer name eth0 netns "+e.remote.name,
 			"addr add "+farNode+"/30 dev eth0", "link set eth0 up", "route add default via "+farNodeLink,
 			"addr add "+farPodLink+"/30 dev pods", "link set pods up", "route add "+farPods+" via "+farPodOwn),
