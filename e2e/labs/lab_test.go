@@ -100,7 +100,7 @@ func lastFailure(ctx context.Context, h *host, address string) time.Duration {
 	for ctx.Err() == nil {
 		at := time.Since(began)
 		err := h.do(func() error {
-			conn, err := net.DialTimeout("tcp4", address, 500*time.Millisecond)
+			conn, err := net.DialTimeout("tcp4", address, 250*time.Millisecond)
 			if err == nil {
 				_ = conn.Close()
 			}
