@@ -8,7 +8,11 @@ import (
 )
 
 // Accelerator is a Dataplane that stands before another and may be off.
-type Accelerator interface{ State() ebpf.State }
+type Accelerator interface {
+	State() ebpf.State
+	// Exclude names the pods, by UID, that it leaves alone from the next Sync on.
+	Exclude(uids []string)
+}
 
 // accelerator is what the NodeState says of it; the zero value if there is none.
 func (c *Config) accelerator() (out v1alpha1.AcceleratorState) {

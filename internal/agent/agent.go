@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/announcer/bgp"
@@ -87,7 +88,8 @@ type Agent struct {
 	fromSaved bool      // saved is being acted on
 	reported  reported  // the report loop's alone
 
-	removed atomic.Bool // fairlead is being removed
+	removed atomic.Bool                               // fairlead is being removed
+	pods    atomic.Pointer[cache.SharedIndexInformer] // this node's; nil if nobody asks
 
 	mu    sync.Mutex
 	links link.State
@@ -181,6 +183,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	wg.Go(func() {
 		if err := a.followDaemonSet(ctx); err != nil {
 			a.Log.Error("the agents' DaemonSet cannot be followed", "error", err)
+		}
+	})
+	wg.Go(func() {
+		if err := a.followPods(ctx); err != nil {
+			a.Log.Error("this node's pods cannot be followed", "error", err)
 		}
 	})
 	wg.Go(func() { a.gossip.Run(ctx) })
@@ -283,6 +290,7 @@ func (a *Agent) forward(ctx context.Context, s *snapshot.Snapshot, addrs []netip
 	}
 	opt := a.Options
 	opt.Gone = gone
+	a.exclude(s)
 	now, err := a.program(ctx, a.compiler.Compile(s, a.Node, addrs, opt))
 	if err == nil {
 		a.ports.Follow(s, addrs)

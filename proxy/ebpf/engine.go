@@ -49,6 +49,10 @@ type Engine struct {
 	unclosed error                      // why connected UDP sockets cannot be closed, and so are left alone
 	closing  [2]map[content.Member]bool // UDP endpoints that went in this Sync, and in the last one
 	said     atomic.Pointer[State]
+
+	exclude  atomic.Pointer[[]string] // UIDs of pods
+	excluded map[uint64]bool          // ids of their cgroups
+	missing  int                      // how many have none yet
 }
 
 var _ proxy.Dataplane = (*Engine)(nil)
@@ -60,6 +64,7 @@ func New(opt Options) *Engine {
 	}
 	opt.Cgroup, opt.Pins = cmp.Or(opt.Cgroup, DefaultCgroup), cmp.Or(opt.Pins, DefaultPins)
 	e := &Engine{opt: opt}
+	e.Exclude(nil)
 	e.Close()
 	e.say()
 	return e
@@ -67,21 +72,25 @@ func New(opt Options) *Engine {
 
 // State says what sockets come to.
 type State struct {
+	Wanted bool // it is not off because it was told to be
 	On     bool
 	Reason string // why it is off; or what it leaves to the Dataplane behind though it is on
 	Left   int    // Frontends that have endpoints, and are left to the Dataplane behind
+	// Missing is how many pods that are to be excluded are not known yet: another
+	// Sync has to look for them.
+	Missing int
 }
 
 // State tells how the last Sync left the programs. It may be called from anywhere.
 func (e *Engine) State() State { return *e.said.Load() }
 
 func (e *Engine) say() {
-	s := &State{Reason: "not started yet"}
+	s := &State{Wanted: !e.opt.Off, Reason: "not started yet"}
 	switch {
 	case e.off != nil:
 		s.Reason = e.off.Error()
 	case e.objects != nil && e.state != nil:
-		*s = State{On: true, Left: e.state.Left}
+		*s = State{Wanted: true, On: true, Left: e.state.Left, Missing: e.missing}
 		if e.unclosed != nil {
 			s.Reason = "UDP sockets that are connected: " + e.unclosed.Error()
 		}
@@ -236,9 +245,11 @@ func (e *Engine) sync(t *proxy.Table) (change proxy.Change, err error) {
 	e.closing[0] = stale(c)
 	change.Added, change.Deleted = c.Added(), c.Deleted()
 	if fresh || change.Repaired {
-		return change, e.attach()
+		if err := e.attach(); err != nil {
+			return change, err
+		}
 	}
-	return change, nil
+	return change, e.excludePods()
 }
 
 // load reads or makes the maps, and loads the programs.
@@ -322,7 +333,13 @@ func (e *Engine) attach() error {
 	if err := e.objects.Config.Lookup(uint32(0), &was); err != nil {
 		return fmt.Errorf("read the settings: %w", err)
 	}
-	e.cgroup, e.config = at, connectSettings{Generation: was.Generation}
+	if e.excluded, err = e.readExcluded(); err != nil {
+		return err
+	}
+	e.cgroup, e.config = at, connectSettings{Generation: was.Generation, Excluded: uint32(len(e.excluded))} //nolint:gosec // pods of one node
+	if err := e.excludePods(); err != nil {
+		return err
+	}
 	if e.unclosed = canClose(); e.unclosed == nil {
 		e.config.Connected = 1
 	}

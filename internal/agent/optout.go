@@ -1,0 +1,101 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// accelerateLabel on a namespace or a pod, with the value "off", leaves its
+// sockets to the engine. A pod's goes before its namespace's.
+const accelerateLabel = "fairlead.io/accelerate"
+
+// staticPodUID is where the kubelet says by which UID it knows a static pod.
+const staticPodUID = "kubernetes.io/config.hash"
+
+// followPods learns which of this node's pods opted out, where anything
+// accelerates them.
+func (a *Agent) followPods(ctx context.Context) error {
+	if a.Accelerator == nil || !a.Accelerator.State().Wanted {
+		return nil
+	}
+	here := informers.WithTweakListOptions(func(o *metav1.ListOptions) {
+		o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", a.Node).String()
+	})
+	pods := informers.NewSharedInformerFactoryWithOptions(a.Clients.Kube, 0, here).Core().V1().Pods().Informer()
+	if err := pods.SetTransform(lean); err != nil {
+		return fmt.Errorf("informer: %w", err)
+	}
+	wake := func(any) { a.loop.Wake() }
+	if _, err := pods.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: wake, UpdateFunc: func(_, obj any) { wake(obj) }, DeleteFunc: wake,
+	}); err != nil {
+		return fmt.Errorf("informer: %w", err)
+	}
+	a.pods.Store(&pods)
+	pods.Run(ctx.Done())
+	return nil
+}
+
+// lean keeps of a pod what is looked at.
+func lean(obj any) (any, error) {
+	p, ok := obj.(*corev1.Pod)
+	if !ok {
+		return obj, nil
+	}
+	out := &corev1.Pod{Status: corev1.PodStatus{Phase: p.Status.Phase}}
+	out.Name, out.Namespace, out.UID, out.ResourceVersion, out.Labels = p.Name, p.Namespace, p.UID, p.ResourceVersion, p.Labels
+	if static := p.Annotations[staticPodUID]; static != "" {
+		out.Annotations = map[string]string{staticPodUID: static}
+	}
+	return out, nil
+}
+
+// exclude tells the Accelerator which pods opted out, and sees to it that one
+// that is only being made is looked for again.
+func (a *Agent) exclude(s *snapshot.Snapshot) {
+	pods := a.pods.Load()
+	if pods == nil {
+		return
+	}
+	a.Accelerator.Exclude(optedOut((*pods).GetStore().List(), s))
+	if a.Accelerator.State().Missing > 0 {
+		time.AfterFunc(time.Second, a.loop.Wake)
+	}
+}
+
+// optedOut returns the UIDs of the pods that run and opted out, sorted.
+func optedOut(pods []any, s *snapshot.Snapshot) (uids []string) {
+	for _, obj := range pods {
+		p, ok := obj.(*corev1.Pod)
+		if !ok || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+			continue
+		}
+		choice, own := p.Labels[accelerateLabel]
+		if ns := s.Namespace(p.Namespace); !own && ns != nil {
+			choice = ns.Labels[accelerateLabel]
+		}
+		if choice == "off" {
+			uids = append(uids, uidOf(p))
+		}
+	}
+	slices.Sort(uids)
+	return uids
+}
+
+// uidOf is the UID by which the kubelet knows a pod.
+func uidOf(p *corev1.Pod) string {
+	if static := p.Annotations[staticPodUID]; static != "" {
+		return static
+	}
+	return string(p.UID)
+}
