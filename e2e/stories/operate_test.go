@@ -284,8 +284,10 @@ func (o *operator) helm() {
 	if err != nil {
 		o.Fatalf("%v\n%s", err, out)
 	}
-	_, logs, _ := strings.Cut(string(out), "POD LOGS: fairlead-test\n")
-	o.prints("helm test fairlead --namespace fairlead-system --logs", strings.TrimSpace(logs))
+	if !strings.Contains(string(out), "Phase:          Succeeded") {
+		o.Errorf("helm test:\n%s", out)
+	}
+	o.prints("kubectl -n fairlead-system logs fairlead-test", kubectl(o.T, "-n", lab.FairleadNamespace, "logs", "fairlead-test"))
 	notes := o.chart("upgrade", "--reset-then-reuse-values", "--set", "pools[0].name=more", "--set", "pools[0].addresses[0]=198.18.0.190/32")
 	for _, want := range []string{"more  198.18.0.190/32", "lan  198.18.0.200-198.18.0.250"} {
 		if !strings.Contains(notes, want) {

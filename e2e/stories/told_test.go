@@ -72,7 +72,10 @@ var variable = []struct {
 	what *regexp.Regexp
 	as   string
 }{
-	{regexp.MustCompile(`-[0-9a-f]{8,10}-[a-z0-9]{5}\b`), "-HASH"},
+	{regexp.MustCompile(`-[0-9a-z]{8,10}-[a-z0-9]{5}\b`), "-HASH"},
+	{regexp.MustCompile(`(-HASH\s+ready\s+\d+\s+)node\d`), "${1}NODE"},
+	{regexp.MustCompile(`\b198\.19\.\d+\.\d+`), "CLUSTER-IP"},
+	{regexp.MustCompile(`:3\d{4}/TCP`), ":NODEPORT/TCP"},
 	{regexp.MustCompile(`\b(fairlead-agent)-[a-z0-9]{5}\b`), "$1-HASH"},
 	{regexp.MustCompile(`\b\d+(\.\d+)?(ms|s|m|h|d)\b`), "TIME"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d[T ][\d:.]+Z?`), "TIME"},

@@ -142,17 +142,20 @@ func (w *watch) askOne(ctx context.Context, s *cluster.State, p cluster.Pod) (r 
 	return r, nil
 }
 
-// once looks twice and prints.
+// mostLooks is how often once looks: a busy agent looks less often than it is asked.
+const mostLooks = 6
+
+// once looks until every agent has counted for a while, and prints.
 func (w *watch) once(ctx context.Context, every time.Duration, out *output) error {
-	if _, err := w.look(ctx); err != nil {
-		return err
-	}
-	select {
-	case <-time.After(every):
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 	t, err := w.look(ctx)
+	for n := 1; err == nil && (n == 1 || !w.counted.Twice() && n < mostLooks); n++ {
+		select {
+		case <-time.After(every):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		t, err = w.look(ctx)
+	}
 	if err != nil {
 		return err
 	}

@@ -57,6 +57,16 @@ func (c Counted) Add(r traffic.Report) {
 	c[r.Node] = p
 }
 
+// Twice tells whether every node that told anything told twice.
+func (c Counted) Twice() bool {
+	for _, p := range c {
+		if p.Before.At.IsZero() {
+			return false
+		}
+	}
+	return true
+}
+
 // rate is what all nodes together counted of one address.
 type rate struct {
 	connections, bytes float64

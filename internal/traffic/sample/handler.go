@@ -13,7 +13,7 @@ import (
 )
 
 // Handler answers with a traffic.Report, in JSON. Whoever asks, the kernel's table is read
-// no more than once a second, and for no more than a twentieth of the time.
+// no more than once a second, and for no more than a tenth of the time.
 type Handler struct {
 	Node string
 	// VIPs are the addresses that Services hold.
@@ -33,7 +33,7 @@ type Handler struct {
 // the time that a read took.
 const (
 	leastBetween = time.Second
-	timesAsLong  = 20
+	timesAsLong  = 10
 )
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
