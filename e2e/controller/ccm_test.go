@@ -124,7 +124,7 @@ func (m *ccm) endpoints() {
 	}
 	body, err := m.page("/metrics")
 	m.c.must(err)
-	for _, want := range []string{`fairlead_pool_addresses{ip_family="IPv4",pool="lan",state="total"} 2`, "fairlead_controller_decide_duration_seconds_count", "workqueue_adds_total"} {
+	for _, want := range []string{`fairlead_pool_addresses{ip_family="IPv4",pool="lan",state="total"} 2`, "fairlead_controller_decide_duration_seconds_count", "fairlead_controller_leading 1", "workqueue_adds_total"} {
 		if !strings.Contains(body, want) {
 			m.c.Errorf("/metrics lacks %s", want)
 		}
