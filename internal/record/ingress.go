@@ -17,8 +17,14 @@ func Ingress(o allocator.Outcome, old *corev1.Service) []corev1.LoadBalancerIngr
 	for _, a := range o.Addrs {
 		entry := corev1.LoadBalancerIngress{IP: a.String(), IPMode: &mode}
 		for _, was := range old.Status.LoadBalancer.Ingress {
-			if was.IP == entry.IP {
-				entry.Ports = was.Ports
+			if was.IP != entry.IP {
+				continue
+			}
+			entry.Ports = was.Ports
+			if was.IPMode == nil {
+				// An API server before 1.30 drops the mode, and later ones fill it in: to
+				// ask for it would be a write at every look.
+				entry.IPMode = nil
 			}
 		}
 		out = append(out, entry)
