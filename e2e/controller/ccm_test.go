@@ -74,7 +74,7 @@ func TestCCM(t *testing.T) {
 	c.holds("web", "192.0.2.0")
 	c.condition("web", "True Assigned")
 	c.pooled("lan", "2/1/1 PoolReady")
-	if s := c.get("web"); !slices.Equal(s.Finalizers, []string{v1alpha1.FinalizerClassless}) || *s.Status.LoadBalancer.Ingress[0].IPMode != corev1.LoadBalancerIPModeVIP {
+	if s := c.get("web"); !slices.Equal(s.Finalizers, []string{v1alpha1.FinalizerClassless}) || !isVIP(s.Status.LoadBalancer.Ingress[0]) {
 		t.Errorf("finalizers %q, status %+v", s.Finalizers, s.Status.LoadBalancer)
 	}
 	c.service("classed", classed(v1alpha1.LoadBalancerClass))

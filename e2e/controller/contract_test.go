@@ -22,7 +22,7 @@ func TestEvents(t *testing.T) {
 	c.holds("web", "192.0.2.0")
 	r.settled()
 	s := c.get("web")
-	if m := s.Status.LoadBalancer.Ingress[0].IPMode; m == nil || *m != corev1.LoadBalancerIPModeVIP {
+	if m := s.Status.LoadBalancer.Ingress[0].IPMode; !isVIP(s.Status.LoadBalancer.Ingress[0]) {
 		t.Errorf("ipMode %v", m)
 	}
 	c.told("web", "Normal EnsuringLoadBalancer", "Normal EnsuredLoadBalancer")
@@ -73,7 +73,7 @@ func TestStatusRepaired(t *testing.T) {
 		c.editStatus("web", func(st *corev1.ServiceStatus) { st.LoadBalancer.Ingress = edited })
 		c.eventually(what, func() error {
 			in := c.get("web").Status.LoadBalancer.Ingress
-			if len(in) != 1 || in[0].IP != "192.0.2.0" || in[0].Hostname != "" || *in[0].IPMode != corev1.LoadBalancerIPModeVIP {
+			if len(in) != 1 || in[0].IP != "192.0.2.0" || in[0].Hostname != "" || !isVIP(in[0]) {
 				return fmt.Errorf("%+v", in)
 			}
 			return nil
