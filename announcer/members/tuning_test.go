@@ -12,7 +12,18 @@ import (
 	"github.com/fairlead/fairlead/announcer"
 )
 
-var many = flag.Int("members", 0, "simulate this many members in TestMany, 200 say; 0: not at all")
+var (
+	many = flag.Int("members", 0, "simulate this many members in TestMany, 200 say; 0: not at all")
+	slow = flag.Int("slow", 1, "let the members of TestMany take this many times longer for everything: all of them share this machine's cores")
+)
+
+// slowed is t as it would be if a second took n.
+func slowed(t tuning, n int) tuning {
+	for _, d := range []*time.Duration{&t.interval, &t.timeout, &t.gossip, &t.pushPull, &t.seeds} {
+		*d *= time.Duration(n)
+	}
+	return t
+}
 
 // burn keeps all cores busy with twice as many goroutines until it is stopped.
 func burn() (stop func()) {
@@ -74,15 +85,15 @@ func TestMany(t *testing.T) {
 	c := newCluster(t)
 	began := time.Now()
 	for i := range *many {
-		c.start(fmt.Sprintf("n%03d", i), func(cfg *Config) { cfg.tuning = standard })
+		c.start(fmt.Sprintf("n%03d", i), func(cfg *Config) { cfg.tuning = slowed(standard, *slow) })
 		time.Sleep(20 * time.Millisecond) // they share this machine's cores
 	}
 	wait := func(what string, ok func(announcer.View) bool) time.Duration {
 		began := time.Now()
 		for _, n := range c.nodes {
 			for !ok(n.View()) {
-				if time.Since(began) > time.Minute {
-					t.Fatalf("not within a minute: %s; %s holds\n%s", what, n.cfg.Node, n.View())
+				if time.Since(began) > time.Duration(*slow)*time.Minute {
+					t.Fatalf("not within a minute each: %s; %s holds\n%s", what, n.cfg.Node, n.View())
 				}
 				time.Sleep(5 * time.Millisecond)
 			}
@@ -93,7 +104,7 @@ func TestMany(t *testing.T) {
 		return len(v.Members) == *many && !slices.ContainsFunc(v.Members, func(m announcer.Member) bool { return m.Report == nil })
 	})
 	t.Logf("%d members know each other after %s", *many, time.Since(began).Round(time.Millisecond))
-	time.Sleep(3 * time.Second)
+	time.Sleep(time.Duration(*slow) * 3 * time.Second)
 	lost := c.nodes["n007"]
 	c.f.power(lost.addr, false)
 	delete(c.nodes, "n007")
@@ -105,7 +116,7 @@ func TestMany(t *testing.T) {
 		all.Wait()
 	}()
 	took := wait("all notice", func(v announcer.View) bool { return v.Member("n007").Verdict == announcer.NodeGone })
-	t.Logf("power loss known by all after %s", took.Round(time.Millisecond))
+	t.Logf("power loss known by all after %s, at full speed that is %s", took.Round(time.Millisecond), (took / time.Duration(*slow)).Round(time.Millisecond))
 	for _, n := range c.nodes {
 		if gone := n.View().Quarantined(); len(gone) != 1 {
 			t.Fatalf("%s holds %v for gone", n.cfg.Node, gone)
