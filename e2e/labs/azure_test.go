@@ -254,6 +254,9 @@ func azure(t *testing.T, name string) (machines []machine, routes map[string]str
 		if !strings.HasPrefix(text, "#cloud-config\n") {
 			t.Errorf("%s: %.40q is no cloud-config", machineName, text)
 		}
+		if len(text) > 64<<10 {
+			t.Errorf("%s: Azure takes 64 KiB, this is %d", machineName, len(text))
+		}
 		var init cloudInit
 		must(t, yaml.UnmarshalStrict([]byte(text), &init))
 		address := underlay[machineName].AsString()

@@ -1,6 +1,7 @@
 #!/bin/sh
 # The control plane, by kubeadm, without kube-proxy: fairlead takes its place. Pods
-# may run here too. May be run again at any time.
+# may run here too, and it announces addresses as the others do. May be run again at
+# any time.
 set -eu
 env=${LAB_ENV:-/etc/fairlead-lab.env}
 # shellcheck source=/dev/null
@@ -14,3 +15,4 @@ if [ ! -e "$KUBECONFIG" ]; then
 		--service-cidr="${SERVICE_CIDR:-10.96.0.0/16}" --token="$JOIN_TOKEN" --token-ttl=24h --skip-phases=addon/kube-proxy
 fi
 kubectl taint nodes "$NODE" node-role.kubernetes.io/control-plane- 2>/dev/null || true # it has none the second time
+kubectl label nodes "$NODE" node.kubernetes.io/exclude-from-external-load-balancers-

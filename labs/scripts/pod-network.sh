@@ -9,6 +9,11 @@ env=${LAB_ENV:-/etc/fairlead-lab.env}
 : "${NODES:?all nodes, as NAME=ADDRESS=POD_CIDR, separated by spaces}"
 routes=${POD_ROUTES:-nodes} # nodes: by their addresses; fabric: the network itself routes
 
+if ! command -v nft >/dev/null; then
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get -q update
+	apt-get -q install --yes --no-install-recommends nftables
+fi
 sysctl -qw net.ipv4.ip_forward=1
 pods=
 all=
