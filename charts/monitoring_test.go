@@ -29,6 +29,9 @@ const (
 func promtool(t *testing.T, args ...string) string {
 	t.Helper()
 	path, err := exec.LookPath("promtool")
+	if err != nil && os.Geteuid() != 0 && os.Getenv("REQUIRE_ROOT") != "1" {
+		t.Skip("promtool is missing, and only root can install it")
+	}
 	if err != nil {
 		t.Fatal("promtool is missing: make packages installs it")
 	}
