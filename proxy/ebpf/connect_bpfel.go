@@ -70,6 +70,7 @@ type connectService struct {
 type connectSettings struct {
 	_          structs.HostLayout
 	Generation uint64
+	Until      uint64
 	Excluded   uint32
 	Connected  uint32
 }

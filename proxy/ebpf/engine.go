@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/ebpf/content"
@@ -32,6 +33,11 @@ const DefaultPins = "/sys/fs/bpf/fairlead"
 
 // limit is half of what the maps hold: a change may need old and new at once.
 var limit = content.Limit{Services: 65536, Endpoints: 262144}
+
+// Lease is how long the programs work without a Sync. Somebody else may keep the
+// Dataplane behind up to date by then, an older version or one that was told to
+// leave eBPF alone; they stand back from what they know of old.
+const Lease = 30 * time.Second
 
 // retryAfter is how long the programs stay off after an error.
 const retryAfter = time.Minute
@@ -249,7 +255,20 @@ func (e *Engine) sync(t *proxy.Table) (change proxy.Change, err error) {
 			return change, err
 		}
 	}
-	return change, e.excludePods()
+	if err := e.excludePods(); err != nil {
+		return change, err
+	}
+	return change, e.renew()
+}
+
+// renew lets the programs go on.
+func (e *Engine) renew() error {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
+		return fmt.Errorf("time since boot: %w", err)
+	}
+	e.config.Until = uint64(now.Nano() + Lease.Nanoseconds()) //nolint:gosec // after 1970
+	return e.configure()
 }
 
 // load reads or makes the maps, and loads the programs.
@@ -272,6 +291,13 @@ func (e *Engine) load() error {
 		return fmt.Errorf("load the eBPF programs: %w", err)
 	}
 	e.objects, e.state = o, nil
+	return e.readSettings(&e.config)
+}
+
+func (e *Engine) readSettings(to *connectSettings) error {
+	if err := e.objects.Config.Lookup(uint32(0), to); err != nil {
+		return fmt.Errorf("read the settings: %w", err)
+	}
 	return nil
 }
 
@@ -291,8 +317,8 @@ func (e *Engine) open() (*connectObjects, error) {
 // the last Sync.
 func (e *Engine) disturbed() (bool, error) {
 	var now connectSettings
-	if err := e.objects.Config.Lookup(uint32(0), &now); err != nil {
-		return false, fmt.Errorf("read the settings: %w", err)
+	if err := e.readSettings(&now); err != nil {
+		return false, err
 	}
 	if now.Generation != e.config.Generation {
 		e.state = nil
@@ -304,8 +330,8 @@ func (e *Engine) disturbed() (bool, error) {
 // begin says to others that the maps are being written.
 func (e *Engine) begin() error {
 	var now connectSettings
-	if err := e.objects.Config.Lookup(uint32(0), &now); err != nil {
-		return fmt.Errorf("read the settings: %w", err)
+	if err := e.readSettings(&now); err != nil {
+		return err
 	}
 	e.config.Generation = now.Generation + 1
 	return e.configure()
@@ -329,21 +355,18 @@ func (e *Engine) attach() error {
 		return err
 	}
 	defer cgroup.Close()
-	var was connectSettings
-	if err := e.objects.Config.Lookup(uint32(0), &was); err != nil {
-		return fmt.Errorf("read the settings: %w", err)
-	}
 	if e.excluded, err = e.readExcluded(); err != nil {
 		return err
 	}
-	e.cgroup, e.config = at, connectSettings{Generation: was.Generation, Excluded: uint32(len(e.excluded))} //nolint:gosec // pods of one node
+	e.cgroup = at
 	if err := e.excludePods(); err != nil {
 		return err
 	}
+	e.config.Connected = 0
 	if e.unclosed = canClose(); e.unclosed == nil {
 		e.config.Connected = 1
 	}
-	if err := e.configure(); err != nil {
+	if err := e.renew(); err != nil {
 		return err
 	}
 	for _, h := range e.objects.hooks() {

@@ -66,6 +66,25 @@ func TestPinned(t *testing.T) {
 	c.want(t, "podA", "say stays")
 }
 
+// TestLease: without an Engine the programs stand back after a while, and are at
+// work again with the next one.
+func TestLease(t *testing.T) {
+	l, e := alone(t)
+	table := &proxy.Table{Frontends: []*proxy.Frontend{front("198.18.96.1", snapshot.TCP, 80, podA4)}}
+	sync(t, e, table)
+	c := l.program(t, "client")
+	c.want(t, "map[podA:1]", "flood tcp 198.18.96.1:80 1")
+	e.config.Until -= uint64(Lease) // as if so much time had passed
+	if err := e.configure(); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.do(t, "flood tcp 198.18.96.1:80 1"); !fails(got) {
+		t.Errorf("after the lease: %q", got)
+	}
+	sync(t, e, table)
+	c.want(t, "map[podA:1]", "flood tcp 198.18.96.1:80 1")
+}
+
 // TestRepair: what somebody took away comes back with the next Sync.
 func TestRepair(t *testing.T) {
 	l, e := alone(t)

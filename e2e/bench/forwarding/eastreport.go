@@ -117,11 +117,14 @@ func (r eastRow) cells() []string {
 	if len(r.missed()) > 0 {
 		verdict = "missed"
 	}
-	return append(out, fmt.Sprintf("%.3f", r.ratio(byNFTables, direct)), fmt.Sprintf("%.3f", r.ratio(byEBPF, direct)), fmt.Sprintf("%.3f", r.ratio(byEBPF, byKubeProxy)), verdict)
+	for _, pair := range [][2]route{{byNFTables, direct}, {byEBPF, direct}, {byEBPF, bare}, {byEBPF, byKubeProxy}} {
+		out = append(out, fmt.Sprintf("%.3f", r.ratio(pair[0], pair[1])))
+	}
+	return append(out, verdict)
 }
 
-var eastColumns = []string{"Services", "pod on", "figure", "pod itself", "kube-proxy", "fairlead nftables", "fairlead eBPF",
-	"nftables : pod", "eBPF : pod", "eBPF : kube-proxy", ""}
+var eastColumns = []string{"Services", "pod on", "figure", "no proxy", "pod itself", "kube-proxy", "fairlead nftables", "fairlead eBPF",
+	"nftables : pod", "eBPF : pod", "eBPF : no proxy", "eBPF : kube-proxy", ""}
 
 // Text is the report for a terminal.
 func (r EastReport) Text() string {
@@ -177,7 +180,7 @@ func (r EastReport) Markdown() string {
 	fmt.Fprintf(&out, "%s: %s.\n\n![How near each comes to the pod itself](%s)\n\n", time.Now().Format(time.DateOnly), r.how(), EastPicture)
 	line := func(cells []string) { fmt.Fprintf(&out, "| %s |\n", strings.Join(cells, " | ")) }
 	line(eastColumns)
-	line([]string{"--:", "---", "---", "--:", "--:", "--:", "--:", "--:", "--:", "--:", "---"})
+	line([]string{"--:", "---", "---", "--:", "--:", "--:", "--:", "--:", "--:", "--:", "--:", "--:", "---"})
 	for _, row := range r.rows {
 		line(row.cells())
 	}

@@ -24,9 +24,12 @@ type EastWest struct {
 // route is a way to reach a pod.
 type route int
 
-// The routes, from the limit on.
+// The routes. The pod itself is reached twice: on a node that no proxy has touched
+// but for connection tracking, and on one with fairlead's tables in place. The
+// latter is the limit: packets pass those tables whatever they are sent to.
 const (
-	direct route = iota
+	bare route = iota
+	direct
 	byKubeProxy
 	byNFTables
 	byEBPF
@@ -34,7 +37,7 @@ const (
 )
 
 func (r route) String() string {
-	return [...]string{"pod itself", "kube-proxy", "fairlead nftables", "fairlead eBPF"}[r]
+	return [...]string{"no proxy", "pod itself", "kube-proxy", "fairlead nftables", "fairlead eBPF"}[r]
 }
 
 // place is where the pod is that is reached.
@@ -181,8 +184,11 @@ func (b *EastWest) travel(ctx context.Context, contenders [2]contender, l eastLo
 	where := func(f func() error) error { return f() }
 	var active *contender
 	switch r {
+	case bare:
+		to = netip.AddrPortFrom(eastPods[at], l.target)
 	case direct:
 		to = netip.AddrPortFrom(eastPods[at], l.target)
+		active = &contenders[1]
 	case byKubeProxy:
 		active = &contenders[0]
 	case byEBPF:

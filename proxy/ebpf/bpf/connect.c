@@ -82,6 +82,7 @@ struct dialled {
 
 struct settings {
 	__u64 generation; // of what the maps hold; the agent's alone
+	__u64 until;	  // ns since boot; without an agent that renews it all is left to nftables
 	__u32 excluded;	  // how many cgroups are in the map of that name
 	__u32 connected;  // also UDP sockets that are connected
 };
@@ -125,6 +126,8 @@ INLINE bool left(struct bpf_sock_addr *ctx, struct settings *c)
 	int level;
 
 	if (ctx->protocol != IPPROTO_TCP && ctx->protocol != IPPROTO_UDP)
+		return true;
+	if (bpf_ktime_get_boot_ns() > c->until)
 		return true;
 	if (!c->excluded)
 		return false;
