@@ -43,6 +43,16 @@ func (p *process) up() bool {
 	return true
 }
 
+// steady tells whether all sessions are established for so long.
+func (p *process) steady(d time.Duration) bool {
+	for _, st := range p.status() {
+		if !st.Established || time.Since(st.Since) < d {
+			return false
+		}
+	}
+	return true
+}
+
 // away is for how long routes were missing until done.
 func away(there, done func() bool) (gone time.Duration) {
 	for last := time.Now(); !done(); {
@@ -60,13 +70,13 @@ func after(d time.Duration) func() bool {
 	return func() bool { return time.Now().After(end) }
 }
 
-// restart stops the speaker of peers for 2 s, and returns for how long routes were
+// restart ends the speaker of peers for 2 s, and returns for how long routes were
 // missing then, until all is up again, and in the 2 s afterwards.
-func (w world) restart(t *testing.T, p *process, peers []bgp.Peer, up func(*process) func() bool) (stopped, back, later time.Duration) {
+func (w world) restart(t *testing.T, end func(), peers []bgp.Peer, up func(*process) func() bool) (stopped, back, later time.Duration) {
 	t.Helper()
 	there := w.both(t)
-	for _, args := range [][]string{{"-4", "198.19.0.1/32"}, {"-6", "fd98:19::2/128"}} {
-		w.node.Run(t, "ip", args[0], "addr", "add", args[1], "dev", "lo")
+	for _, addr := range []string{"198.19.0.1/32", "fd98:19::2/128"} {
+		w.node.Run(t, "ip", "addr", "add", addr, "dev", "lo", "nodad")
 	}
 	lost := w.packets(t, "198.19.0.1", "fd98:19::2")
 	defer func() {
@@ -77,7 +87,7 @@ func (w world) restart(t *testing.T, p *process, peers []bgp.Peer, up func(*proc
 			}
 		}
 	}()
-	p.stop()
+	end()
 	stopped = away(there, after(2*time.Second))
 	again := start(t, w.node)
 	again.sync(peers...)
@@ -120,19 +130,25 @@ func TestRestart(t *testing.T) {
 		bfd   int
 		peers []bgp.Peer
 		up    func(*process) func() bool
+		end   func(*process)
 	}{
-		"alone": {0, two(graceful), func(p *process) func() bool { return p.established(2) }},
-		"BFD":   {100, watched(100, graceful), func(p *process) func() bool { return p.up }},
+		"alone":       {0, two(graceful), func(p *process) func() bool { return p.established(2) }, (*process).stop},
+		"BFD":         {100, watched(100, graceful), func(p *process) func() bool { return p.up }, (*process).stop},
+		"BFD, killed": {100, watched(100, graceful), func(p *process) func() bool { return p.up }, (*process).kill},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			c := plain()
 			c.Graceful, c.BFD = true, with.bfd
 			everyRouter(t, c, func(t *testing.T, w world) {
 				p := start(t, w.node)
 				p.sync(with.peers...)
 				within(t, "all is up", with.up(p))
+				if with.bfd > 0 { // FRR 8.4 closes the first session with BFD once more
+					within(t, "all has been up for a while", func() bool { return p.up() && p.steady(3*time.Second) })
+				}
 				within(t, "the routes are there", w.both(t))
-				stopped, back, later := w.restart(t, p, with.peers, with.up)
+				stopped, back, later := w.restart(t, func() { with.end(p) }, with.peers, with.up)
 				t.Logf("routes away: %s while stopped for 2 s, %s until all is up again, %s afterwards", stopped, back, later)
 				if stopped+back+later > 0 {
 					t.Error("the routes were away")

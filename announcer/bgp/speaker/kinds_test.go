@@ -16,6 +16,7 @@ func TestKinds(t *testing.T) {
 	prefers := map[string]string{"FRR": "localpref 200", "BIRD": "BGP.local_pref: 200"}
 	for name, own := range map[string]int{"near by IPv4, own AS by IPv6": 1, "near by IPv6, own AS by IPv4": 0} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			near := 1 - own
 			c := plain()
 			c.Neighbors[near].Hops, c.Neighbors[own].ASN = 1, routerASN

@@ -74,6 +74,7 @@ func refused(t *testing.T, ns nstest.Space) bool {
 // TestStrangers: nobody but the routers gets a word out of the port, and it is
 // closed when no peer is passive.
 func TestStrangers(t *testing.T) {
+	t.Parallel()
 	nodeSpace, routerSpace := wired(t)
 	dial := func() (conn net.Conn, err error) {
 		routerSpace.Do(t, func() error {
@@ -105,6 +106,7 @@ func TestStrangers(t *testing.T) {
 // TestPortTaken: while another speaker on the node has the port, the passive
 // session says so and waits; one that the node opens does not care.
 func TestPortTaken(t *testing.T) {
+	t.Parallel()
 	nodeSpace, routerSpace := wired(t)
 	routertest.Routers["BIRD"](t, routerSpace, plain())
 	routertest.StartFRR(t, nodeSpace, map[string]string{"bgpd": fmt.Sprintf("router bgp %d\n bgp router-id %s\nexit\n", nodeASN, node4)})

@@ -30,6 +30,7 @@ func (p *process) children() (pids []int) {
 // TestStuckProcess: a session's process that lives and does not answer holds up
 // neither the caller nor the other session, and is replaced.
 func TestStuckProcess(t *testing.T) {
+	t.Parallel()
 	nodeSpace, routerSpace := wired(t)
 	routertest.Routers["BIRD"](t, routerSpace, plain())
 	p := start(t, nodeSpace)
@@ -56,6 +57,7 @@ func TestStuckProcess(t *testing.T) {
 // TestNeverReads: a peer that lives and takes nothing from its socket is given up
 // after the hold time; nothing else waits for it.
 func TestNeverReads(t *testing.T) {
+	t.Parallel()
 	nodeSpace, routerSpace := wired(t)
 	hostile(t, routerSpace, router4+":179", func(conn net.Conn) {
 		tick := time.NewTicker(time.Second)
@@ -97,6 +99,7 @@ func TestNeverReads(t *testing.T) {
 // TestSilentPeer: a peer that is heard no more, without a word of goodbye or a reset,
 // is down when the hold time is over (allocation 39f).
 func TestSilentPeer(t *testing.T) {
+	t.Parallel()
 	nodeSpace, routerSpace := wired(t)
 	hostile(t, routerSpace, router4+":179", func(conn net.Conn) {
 		if _, err := conn.Write(message(4, nil)); err == nil {
