@@ -33,7 +33,7 @@ func (l *Lab) hosts() []string {
 
 // Command is a command that will run on a host of the lab.
 func (l *Lab) Command(ctx context.Context, host string, args ...string) (*exec.Cmd, error) {
-	enter, err := l.enter(host)
+	enter, err := l.ground().enter(host)
 	if err != nil {
 		return nil, err
 	}

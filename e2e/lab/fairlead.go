@@ -60,7 +60,7 @@ func (l *Lab) installFairlead(ctx context.Context, step *Step) error {
 	if err != nil {
 		return err
 	}
-	if _, err := l.Helm(ctx, fairleadChartArgs(l.Root())...); err != nil {
+	if _, err := l.Helm(ctx, l.fairleadChartArgs(l.Root())...); err != nil {
 		return err
 	}
 	if present && !bytes.Equal(before, now) { // the tag is the same
@@ -93,7 +93,7 @@ func (l *Lab) installRevision(ctx context.Context, step *Step, root, tag string)
 		return err
 	}
 	step.Waiting("helm")
-	if _, err := l.Helm(ctx, append(fairleadChartArgs(root), "--set", "image.tag="+tag)...); err != nil {
+	if _, err := l.Helm(ctx, append(l.fairleadChartArgs(root), "--set", "image.tag="+tag)...); err != nil {
 		return err
 	}
 	return l.waitFairlead(ctx, step)
@@ -106,12 +106,13 @@ func (l *Lab) hasFairlead(ctx context.Context) (bool, error) {
 	return len(out) > 0, err
 }
 
-func fairleadChartArgs(root string) []string {
+func (l *Lab) fairleadChartArgs(root string) []string {
+	host, port := l.ground().api()
 	return []string{"upgrade", "--install", "fairlead", filepath.Join(root, "charts", "fairlead"),
 		"--namespace", FairleadNamespace, "--create-namespace",
 		"--set", "image.tag=dev",
-		"--set", "api.host=" + APIHost,
-		"--set", fmt.Sprintf("api.port=%d", APIPort)}
+		"--set", "api.host=" + host,
+		"--set", fmt.Sprintf("api.port=%d", port)}
 }
 
 func (l *Lab) waitFairlead(ctx context.Context, step *Step) error {

@@ -93,13 +93,7 @@ func (l *Lab) UpdateHello(ctx context.Context) error {
 }
 
 // Import brings an image archive to every node.
-func (l *Lab) Import(ctx context.Context, path string) error {
-	tasks := make([]func(context.Context) error, len(l.nodes))
-	for i, n := range l.nodes {
-		tasks[i] = func(ctx context.Context) error { return l.importInto(ctx, n, path) }
-	}
-	return together(ctx, tasks...)
-}
+func (l *Lab) Import(ctx context.Context, path string) error { return l.ground().load(ctx, path) }
 
 func (l *Lab) importInto(ctx context.Context, n node, path string) error {
 	archive, err := os.Open(path)

@@ -30,13 +30,14 @@ type Options struct {
 
 // Lab is a running cluster, or what is left of one.
 type Lab struct {
-	opt      Options
-	state    state
-	lock     *lock
-	nodes    []node
-	programs map[string]string // paths by name
-	progress *Progress
-	built    bool // fairlead, by this very Lab
+	opt       Options
+	state     state
+	lock      *lock
+	nodes     []node
+	programs  map[string]string // paths by name
+	progress  *Progress
+	built     bool         // fairlead, by this very Lab
+	described *Description // nil for a Lab that Up made
 }
 
 // downLimit bounds a tear-down, which must happen after an interrupt too.
@@ -358,7 +359,7 @@ func (l *Lab) Logs() string { return l.state.logs() }
 
 // Kubeconfig is a file with which the machine itself reaches the API server
 // as an administrator.
-func (l *Lab) Kubeconfig() string { return l.pki("admin.kubeconfig") }
+func (l *Lab) Kubeconfig() string { return l.ground().kubeconfig() }
 
 // Nodes lists the names of the nodes.
 func (l *Lab) Nodes() []string {
@@ -376,18 +377,10 @@ func (l *Lab) Progress() *Progress { return l.progress }
 func (l *Lab) Root() string { return filepath.Dir(l.opt.Source) }
 
 // NodeAddress is the IPv4 address of a node on the LAN, empty for no node.
-func (l *Lab) NodeAddress(name string) string { return l.nodeLAN(name).v4 }
+func (l *Lab) NodeAddress(name string) string { return l.ground().lan(name).v4 }
 
 // NodeAddress6 is the IPv6 address of a node on the LAN, empty for no node.
-func (l *Lab) NodeAddress6(name string) string { return l.nodeLAN(name).v6 }
-
-func (l *Lab) nodeLAN(name string) address {
-	n, err := l.node(name)
-	if err != nil {
-		return address{}
-	}
-	return n.lan().bare()
-}
+func (l *Lab) NodeAddress6(name string) string { return l.ground().lan(name).v6 }
 
 // NodeOf is the name of the node that an address belongs to, by the LAN or by its
 // pods' range; the address itself if it belongs to none.
@@ -397,8 +390,8 @@ func (l *Lab) NodeOf(ip string) string {
 		return ip
 	}
 	for _, n := range l.nodes {
-		own, pods := n.lan().bare(), n.pods()
-		for _, text := range []string{own.v4 + "/32", own.v6 + "/128", pods.v4, pods.v6} {
+		own := l.ground().lan(n.name)
+		for _, text := range append(l.ground().pods(n.name), own.v4+"/32", own.v6+"/128") {
 			if p, err := netip.ParsePrefix(text); err == nil && p.Contains(addr) {
 				return n.name
 			}

@@ -36,11 +36,8 @@ func TestMain(m *testing.M) {
 // up.
 func inLab(ctx context.Context, m *testing.M) (code int, err error) {
 	var ours bool
-	if shared, err = lab.OpenAlone(ctx); err != nil {
-		ours = true
-		if shared, err = lab.Up(ctx, lab.Options{Fairlead: true}); err != nil {
-			return 1, err
-		}
+	if shared, ours, err = take(ctx); err != nil {
+		return 1, err
 	}
 	defer shared.Close()
 	if ours {
@@ -75,6 +72,24 @@ func inLab(ctx context.Context, m *testing.M) (code int, err error) {
 		fmt.Fprintln(os.Stderr, "stories: state at the end:", shared.Collect(ctx))
 	}
 	return code, nil
+}
+
+// take is the cluster that was described, the lab that is up, or a new one, which is
+// ours to remove.
+func take(ctx context.Context) (l *lab.Lab, ours bool, err error) {
+	if file := os.Getenv(lab.DescriptionEnv); file != "" {
+		d, err := lab.ReadDescription(file)
+		if err != nil {
+			return nil, false, err
+		}
+		l, err = lab.Attach(ctx, d)
+		return l, false, err
+	}
+	if l, err = lab.OpenAlone(ctx); err == nil {
+		return l, false, nil
+	}
+	l, err = lab.Up(ctx, lab.Options{Fairlead: true})
+	return l, true, err
 }
 
 // prepare gives all stories the pool of the examples, and takes away the rest
