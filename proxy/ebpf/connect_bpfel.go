@@ -27,10 +27,11 @@ type connectClient struct {
 	Netns uint64
 }
 
-type connectDialled struct {
+type connectDial struct {
 	_        structs.HostLayout
 	Endpoint connectAddress
 	Dialled  connectAddress
+	Front    connectFrontend
 }
 
 type connectFlow struct {
@@ -57,7 +58,6 @@ type connectMember struct {
 type connectPeer struct {
 	_       structs.HostLayout
 	Dialled connectAddress
-	Front   connectFrontend
 }
 
 type connectService struct {
@@ -102,6 +102,7 @@ type connectStay struct {
 const (
 	connectMapAffinity      = "affinity"
 	connectMapConfig        = "config"
+	connectMapDials         = "dials"
 	connectMapEndpoints     = "endpoints"
 	connectMapExcluded      = "excluded"
 	connectMapFlows         = "flows"
@@ -109,7 +110,6 @@ const (
 	connectMapNodeIps       = "node_ips"
 	connectMapPeers         = "peers"
 	connectMapServices      = "services"
-	connectMapStreams       = "streams"
 	connectProgConnect4     = "connect4"
 	connectProgConnect6     = "connect6"
 	connectProgGetpeername4 = "getpeername4"
@@ -118,6 +118,7 @@ const (
 	connectProgRecvmsg6     = "recvmsg6"
 	connectProgSendmsg4     = "sendmsg4"
 	connectProgSendmsg6     = "sendmsg6"
+	connectProgSockRelease  = "sock_release"
 )
 
 // loadConnect returns the embedded CollectionSpec for connect.
@@ -170,6 +171,7 @@ type connectProgramSpecs struct {
 	Recvmsg6     *ebpf.ProgramSpec `ebpf:"recvmsg6"`
 	Sendmsg4     *ebpf.ProgramSpec `ebpf:"sendmsg4"`
 	Sendmsg6     *ebpf.ProgramSpec `ebpf:"sendmsg6"`
+	SockRelease  *ebpf.ProgramSpec `ebpf:"sock_release"`
 }
 
 // connectMapSpecs contains maps before they are loaded into the kernel.
@@ -178,6 +180,7 @@ type connectProgramSpecs struct {
 type connectMapSpecs struct {
 	Affinity  *ebpf.MapSpec `ebpf:"affinity"`
 	Config    *ebpf.MapSpec `ebpf:"config"`
+	Dials     *ebpf.MapSpec `ebpf:"dials"`
 	Endpoints *ebpf.MapSpec `ebpf:"endpoints"`
 	Excluded  *ebpf.MapSpec `ebpf:"excluded"`
 	Flows     *ebpf.MapSpec `ebpf:"flows"`
@@ -185,7 +188,6 @@ type connectMapSpecs struct {
 	NodeIps   *ebpf.MapSpec `ebpf:"node_ips"`
 	Peers     *ebpf.MapSpec `ebpf:"peers"`
 	Services  *ebpf.MapSpec `ebpf:"services"`
-	Streams   *ebpf.MapSpec `ebpf:"streams"`
 }
 
 // connectVariableSpecs contains global variables before they are loaded into the kernel.
@@ -216,6 +218,7 @@ func (o *connectObjects) Close() error {
 type connectMaps struct {
 	Affinity  *ebpf.Map `ebpf:"affinity"`
 	Config    *ebpf.Map `ebpf:"config"`
+	Dials     *ebpf.Map `ebpf:"dials"`
 	Endpoints *ebpf.Map `ebpf:"endpoints"`
 	Excluded  *ebpf.Map `ebpf:"excluded"`
 	Flows     *ebpf.Map `ebpf:"flows"`
@@ -223,13 +226,13 @@ type connectMaps struct {
 	NodeIps   *ebpf.Map `ebpf:"node_ips"`
 	Peers     *ebpf.Map `ebpf:"peers"`
 	Services  *ebpf.Map `ebpf:"services"`
-	Streams   *ebpf.Map `ebpf:"streams"`
 }
 
 func (m *connectMaps) Close() error {
 	return _ConnectClose(
 		m.Affinity,
 		m.Config,
+		m.Dials,
 		m.Endpoints,
 		m.Excluded,
 		m.Flows,
@@ -237,7 +240,6 @@ func (m *connectMaps) Close() error {
 		m.NodeIps,
 		m.Peers,
 		m.Services,
-		m.Streams,
 	)
 }
 
@@ -259,6 +261,7 @@ type connectPrograms struct {
 	Recvmsg6     *ebpf.Program `ebpf:"recvmsg6"`
 	Sendmsg4     *ebpf.Program `ebpf:"sendmsg4"`
 	Sendmsg6     *ebpf.Program `ebpf:"sendmsg6"`
+	SockRelease  *ebpf.Program `ebpf:"sock_release"`
 }
 
 func (p *connectPrograms) Close() error {
@@ -271,6 +274,7 @@ func (p *connectPrograms) Close() error {
 		p.Recvmsg6,
 		p.Sendmsg4,
 		p.Sendmsg6,
+		p.SockRelease,
 	)
 }
 

@@ -210,7 +210,9 @@ func (e *Engine) after() {
 // turnOff leaves everything to the Dataplane behind: what is not kept up to date
 // must not be found.
 func (e *Engine) turnOff(why error) {
-	if _, err := unpin(e.opt.Pins, linkPin); err != nil {
+	_, errLinks := unpin(e.opt.Pins, linkPin)
+	_, errMaps := unpin(e.opt.Pins, mapPin) // nobody notes what sockets are closed meanwhile
+	if err := errors.Join(errLinks, errMaps); err != nil {
 		why = errors.Join(why, fmt.Errorf("detach the eBPF programs: %w", err))
 	}
 	if e.off == nil || e.off.Error() != why.Error() {

@@ -26,10 +26,11 @@ type hook struct {
 	prog *ebpf.Program
 }
 
-// hooks are the programs in the order in which they are attached: who answers
-// for an endpoint before who sends to it.
+// hooks are the programs in the order in which they are attached: who forgets a
+// socket and who answers for an endpoint before who sends to it.
 func (p *connectPrograms) hooks() []hook {
 	return []hook{
+		{"sock_release", ebpf.AttachCgroupInetSockRelease, p.SockRelease},
 		{"recvmsg4", ebpf.AttachCGroupUDP4Recvmsg, p.Recvmsg4},
 		{"recvmsg6", ebpf.AttachCGroupUDP6Recvmsg, p.Recvmsg6},
 		{"getpeername4", ebpf.AttachCgroupInet4GetPeername, p.Getpeername4},

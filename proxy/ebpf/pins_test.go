@@ -150,7 +150,7 @@ func TestCleanup(t *testing.T) {
 	l, e := alone(t)
 	sync(t, e, &proxy.Table{})
 	e.Close()
-	for _, want := range []int{8, 0} {
+	for _, want := range []int{9, 0} {
 		if n, err := l.another(t).Remove(); n != want || err != nil {
 			t.Errorf("removed %d programs, want %d: %v", n, want, err)
 		}

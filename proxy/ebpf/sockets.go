@@ -160,14 +160,15 @@ func (m *connectMaps) closeIn(d diag, gone map[content.Member]bool) (n int, err 
 // dialled returns the Service by which a socket came to an endpoint, nil if it
 // came there by itself.
 func (m *connectMaps) dialled(cookie uint64, endpoint netip.AddrPort) (*content.Member, error) {
-	key := connectSocket{Cookie: cookie, Address: addressOf(endpoint)}
-	var p connectPeer
-	if err := m.Peers.Lookup(&key, &p); errors.Is(err, ebpf.ErrKeyNotExist) {
+	var d connectDial
+	err := m.Dials.Lookup(cookie, &d)
+	if errors.Is(err, ebpf.ErrKeyNotExist) || err == nil && d.Endpoint.addrPort() != endpoint {
 		return nil, nil
-	} else if err != nil {
-		return nil, fmt.Errorf("read %s: %w", m.Peers, err)
 	}
-	return &content.Member{Key: p.Front.key(), Addr: endpoint}, nil
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", m.Dials, err)
+	}
+	return &content.Member{Key: d.Front.key(), Addr: endpoint}, nil
 }
 
 // namespaces returns the paths of all pods' network namespaces.

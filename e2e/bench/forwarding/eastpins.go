@@ -33,7 +33,7 @@ func newBenchPins() (*benchPins, error) {
 
 // attached fails while not all programs are attached.
 func (p *benchPins) attached() error {
-	const programs = 8
+	const programs = 9
 	found, err := filepath.Glob(filepath.Join(p.dir, "link-*"))
 	if err == nil && len(found) != programs {
 		err = fmt.Errorf("%d programs are attached", len(found))

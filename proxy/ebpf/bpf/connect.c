@@ -72,12 +72,12 @@ struct flow {
 
 struct peer {
 	struct address dialled;
-	struct frontend front;
 };
 
-struct dialled {
+struct dial {
 	struct address endpoint;
 	struct address dialled;
+	struct frontend front;
 };
 
 struct settings {
@@ -108,8 +108,8 @@ MAP(excluded, HASH, __u64, __u8, 4096, BPF_F_NO_PREALLOC);	    // ids of pods' c
 // What the programs write.
 MAP(affinity, LRU_HASH, struct client, struct stay, CLIENTS, 0);
 MAP(flows, LRU_HASH, struct socket, struct flow, CLIENTS, 0); // by what was dialled: where UDP goes
-MAP(peers, LRU_HASH, struct socket, struct peer, CLIENTS, 0); // by the endpoint: what a UDP socket dialled
-MAP(streams, SK_STORAGE, int, struct dialled, 0, BPF_F_NO_PREALLOC);
+MAP(peers, LRU_HASH, struct socket, struct peer, CLIENTS, 0); // by the endpoint: what was dialled
+MAP(dials, HASH, __u64, struct dial, 4 * CLIENTS, BPF_F_NO_PREALLOC); // by cookie: sockets that are connected
 
 #define INLINE static __attribute__((always_inline)) inline
 
@@ -208,8 +208,8 @@ INLINE bool by_client(struct bpf_sock_addr *ctx, const struct service *s, const 
 	return true;
 }
 
-// remember keeps what a UDP socket dialled to come to an endpoint.
-INLINE void remember(const struct socket *at, const struct address *endpoint, const struct frontend *front)
+// remember keeps what a socket dialled to come to an endpoint.
+INLINE void remember(const struct socket *at, const struct address *endpoint)
 {
 	struct socket by = {.cookie = at->cookie};
 	struct peer peer = {}, *known;
@@ -219,8 +219,18 @@ INLINE void remember(const struct socket *at, const struct address *endpoint, co
 	if (known && same(&known->dialled, &at->address))
 		return;
 	peer.dialled = at->address;
-	peer.front = *front;
 	bpf_map_update_elem(&peers, &by, &peer, BPF_ANY);
+}
+
+// remember_dial is remember for a socket that is connected, until it is closed.
+INLINE bool remember_dial(const struct socket *at, const struct address *endpoint, const struct frontend *front)
+{
+	struct dial dial = {};
+
+	dial.endpoint = *endpoint;
+	dial.dialled = at->address;
+	dial.front = *front;
+	return !bpf_map_update_elem(&dials, &at->cookie, &dial, BPF_ANY);
 }
 
 // follow returns the endpoint that a socket has sent to before, if it is still
@@ -262,13 +272,15 @@ INLINE bool choose(struct bpf_sock_addr *ctx, enum use use, const struct address
 			return false;
 		now = *s;
 		if (use == DATAGRAM && follow(&at, &now, &front, endpoint)) {
-			remember(&at, endpoint, &front);
+			remember(&at, endpoint);
 			return true;
 		}
 		if (!(now.affinity ? by_client(ctx, &now, &front, endpoint) : random(&now, endpoint)))
 			continue;
-		if (use != STREAM)
-			remember(&at, endpoint, &front);
+		if (use == DATAGRAM)
+			remember(&at, endpoint);
+		else if (!remember_dial(&at, endpoint, &front) && use == CONNECTED)
+			return false; // nobody would find the socket when its endpoint goes
 		s = bpf_map_lookup_elem(&services, &front);
 		if (!s || s->list != now.list)
 			continue;
@@ -292,22 +304,12 @@ INLINE struct settings *configured(void)
 INLINE bool connect(struct bpf_sock_addr *ctx, const struct address *to, struct address *endpoint)
 {
 	struct settings *c = configured();
-	struct dialled *d;
 
 	if (!c || left(ctx, c))
 		return false;
-	if (ctx->protocol == IPPROTO_UDP)
-		return c->connected && choose(ctx, CONNECTED, to, endpoint);
-	if (!choose(ctx, STREAM, to, endpoint))
-		return false;
-	if (!ctx->sk)
-		return true;
-	d = bpf_sk_storage_get(&streams, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
-	if (d) {
-		d->endpoint = *endpoint;
-		d->dialled = *to;
-	}
-	return true;
+	if (ctx->protocol == IPPROTO_TCP)
+		return choose(ctx, STREAM, to, endpoint);
+	return c->connected && choose(ctx, CONNECTED, to, endpoint);
 }
 
 INLINE bool sendmsg(struct bpf_sock_addr *ctx, const struct address *to, struct address *endpoint)
@@ -315,6 +317,17 @@ INLINE bool sendmsg(struct bpf_sock_addr *ctx, const struct address *to, struct 
 	struct settings *c = configured();
 
 	return c && !left(ctx, c) && choose(ctx, DATAGRAM, to, endpoint);
+}
+
+INLINE bool getpeername(struct bpf_sock_addr *ctx, const struct address *peer, struct address *dialled)
+{
+	__u64 cookie = bpf_get_socket_cookie(ctx);
+	struct dial *d = bpf_map_lookup_elem(&dials, &cookie);
+
+	if (!d || !same(&d->endpoint, peer))
+		return false;
+	*dialled = d->dialled;
+	return true;
 }
 
 // recvmsg returns what the socket dialled to come to where the datagram is from.
@@ -325,23 +338,9 @@ INLINE bool recvmsg(struct bpf_sock_addr *ctx, const struct address *from, struc
 
 	at.address = *from;
 	p = bpf_map_lookup_elem(&peers, &at);
-	if (p)
-		*dialled = p->dialled;
-	return p;
-}
-
-INLINE bool getpeername(struct bpf_sock_addr *ctx, const struct address *peer, struct address *dialled)
-{
-	struct dialled *d;
-
-	if (ctx->protocol != IPPROTO_TCP)
-		return recvmsg(ctx, peer, dialled);
-	if (!ctx->sk)
-		return false;
-	d = bpf_sk_storage_get(&streams, ctx->sk, NULL, 0);
-	if (!d || !same(&d->endpoint, peer))
-		return false;
-	*dialled = d->dialled;
+	if (!p)
+		return getpeername(ctx, from, dialled);
+	*dialled = p->dialled;
 	return true;
 }
 
@@ -383,5 +382,15 @@ HOOK(connect)
 HOOK(sendmsg)
 HOOK(recvmsg)
 HOOK(getpeername)
+
+// A socket that is closed is forgotten.
+SEC("cgroup/sock_release")
+int sock_release(struct bpf_sock *sk)
+{
+	__u64 cookie = bpf_get_socket_cookie(sk);
+
+	bpf_map_delete_elem(&dials, &cookie);
+	return 1;
+}
 
 char _license[] SEC("license") = "Apache-2.0";
