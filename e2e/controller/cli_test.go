@@ -2,6 +2,7 @@ package controller_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -134,6 +135,10 @@ func (c *cluster) roles(names ...string) {
 				Subjects: []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: name}},
 			}, metav1.CreateOptions{})
 			c.must(err)
+			c.Cleanup(func() {
+				c.must(bind.ClusterRoleBindings().Delete(context.Background(), role.Name, metav1.DeleteOptions{}))
+				c.must(bind.ClusterRoles().Delete(context.Background(), role.Name, metav1.DeleteOptions{}))
+			})
 		}
 	}
 	c.eventually("the roles", func() error {

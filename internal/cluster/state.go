@@ -116,6 +116,7 @@ type Refused struct {
 type Peer struct {
 	Name    string
 	Address string
+	Port    int // that the nodes connect to; 0 if the router connects
 	ASN     int64
 	Ready   snapshot.Condition // zero if nobody said anything
 }

@@ -143,7 +143,7 @@ func sockets(h Host) (out []Finding) {
 		out = append(out, find(PortTaken, node(h.Name), "stop that program, or move it to another port", "port %s, which fairlead uses for %s, is taken by another program", t.Port, t.For))
 	}
 	for _, b := range h.Blocked {
-		out = append(out, find(PortBlocked, node(h.Name), "let the nodes reach each other there, in their own firewalls and between them", "%s does not answer at all: a firewall drops the packets", b))
+		out = append(out, find(PortBlocked, node(h.Name), "let this node reach it there, in the firewalls of both and between them", "%s does not answer at all: a firewall drops the packets", b))
 	}
 	return out
 }

@@ -29,7 +29,12 @@ func TestRead(t *testing.T) {
 		{Name: "node", Ready: true, InternalIPs: []netip.Addr{netip.MustParseAddr("198.18.0.11")}},
 		{Name: "silent", Ready: true, InternalIPs: []netip.Addr{netip.MustParseAddr("198.18.0.12")}},
 		{Name: "answers", Ready: true, InternalIPs: []netip.Addr{netip.MustParseAddr("198.18.0.11")}},
-	}}}
+	}}, Peers: []cluster.Peer{
+		{Name: "behind-firewall", Address: "198.18.0.12", Port: 179},
+		{Name: "speaks", Address: "198.18.0.12", Port: 180},
+		{Name: "refuses", Address: "198.18.0.11", Port: 179},
+		{Name: "comes-itself", Address: "198.18.0.12"},
+	}, Agents: []cluster.Agent{{Node: "node", Sessions: []cluster.Session{{Peer: "speaks", State: "Established"}}}}}
 	ns.Run(t, "ip", "neigh", "add", "198.18.0.12", "lladdr", "02:00:5e:00:53:12", "dev", "eth0") // or it is unreachable at once
 	ns.Run(t, "ip", "link", "set", "lo", "up")
 	var h doctor.Host
@@ -50,7 +55,8 @@ func TestRead(t *testing.T) {
 	}
 	want := []string{
 		"FL0401 net.ipv4.ip_forward is 0", "FL0402 the reverse path filter of eth0 is strict",
-		"FL0409 port 3784/udp", "FL0410 198.18.0.12:7947/tcp of node silent", "FL0413 chain transit of table other",
+		"FL0409 port 3784/udp",
+		"FL0410 198.18.0.12:179/tcp of BGP peer behind-firewall", "FL0410 198.18.0.12:7947/tcp of node silent", "FL0413 chain transit of table other",
 	}
 	if len(got) != len(want) {
 		t.Fatalf("found\n%s", strings.Join(got, "\n"))

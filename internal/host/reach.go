@@ -3,39 +3,58 @@ package host
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/internal/cluster"
 )
 
 // patience is how long another node has to answer. A port that nobody listens
 // on answers at once, too: with a reset.
 const patience = 2 * time.Second
 
-// blocked asks every other node's agent port, all at once, and lists those that
-// do not answer at all.
+// blocked asks every other node's agent port, and the BGP port of routers that
+// this node has no session with, all at once, and lists those that do not answer at
+// all.
 func blocked(opt Options) []string {
 	if opt.Cluster == nil {
 		return nil
 	}
 	asked := map[int]string{} // by socket
+	defer func() {
+		for fd := range asked {
+			_ = unix.Close(fd)
+		}
+	}()
+	ask := func(to netip.AddrPort, whose string) {
+		if fd, err := begin(to); err == nil { // else not of a family that this node has
+			asked[fd] = fmt.Sprintf("%s/tcp of %s", to, whose)
+		}
+	}
 	for _, n := range opt.Cluster.Nodes {
 		if n.Name == opt.Node || !n.Ready {
 			continue
 		}
 		for _, ip := range n.InternalIPs {
-			to := netip.AddrPortFrom(ip, MemberPort)
-			fd, err := begin(to)
-			if err != nil {
-				continue // not of a family that this node has
-			}
-			defer func() { _ = unix.Close(fd) }()
-			asked[fd] = fmt.Sprintf("%s/tcp of node %s", to, n.Name)
+			ask(netip.AddrPortFrom(ip, MemberPort), "node "+n.Name)
 		}
 	}
-	return unanswered(asked, time.Now().Add(patience))
+	for _, p := range opt.Cluster.Peers {
+		if ip, err := netip.ParseAddr(p.Address); err == nil && p.Port > 0 && !established(opt, p.Name) {
+			ask(netip.AddrPortFrom(ip, uint16(p.Port)), "BGP peer "+p.Name)
+		}
+	}
+	return unanswered(maps.Clone(asked), time.Now().Add(patience))
+}
+
+// established tells whether this node has a session with a peer.
+func established(opt Options, peer string) bool {
+	a := opt.Cluster.Agent(opt.Node)
+	return a != nil && slices.ContainsFunc(a.Sessions, func(s cluster.Session) bool { return s.Peer == peer && s.Established() })
 }
 
 // begin opens a socket that connects in its own time.

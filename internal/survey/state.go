@@ -135,7 +135,10 @@ func agent(n *v1alpha1.NodeState) cluster.Agent {
 }
 
 func peer(p *v1alpha1.BGPPeer) cluster.Peer {
-	out := cluster.Peer{Name: p.Name, Address: string(p.Spec.Address), ASN: p.Spec.PeerASN}
+	out := cluster.Peer{Name: p.Name, Address: string(p.Spec.Address), ASN: p.Spec.PeerASN, Port: int(cmp.Or(p.Spec.Port, 179))}
+	if p.Spec.Passive {
+		out.Port = 0
+	}
 	if c := meta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionReady); c != nil {
 		out.Ready = snapshot.Condition{Status: string(c.Status), Reason: c.Reason, Message: c.Message}
 	}
