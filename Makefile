@@ -76,6 +76,10 @@ bench-assign: packages ## Time 1,000 Services created at once until all have an 
 bench-proxy: packages ## Compare forwarding with kube-proxy's, 1 to 10,000 Services; SIZES=100,1000 RUNS=3 LOADS=1 for less (root)
 	@go run ./e2e/cmd/bench proxy $(if $(SIZES),--sizes=$(SIZES)) $(if $(RUNS),--runs=$(RUNS)) $(if $(LOADS),--loads=$(LOADS))
 
+.PHONY: bench-eastwest
+bench-eastwest: packages ## Compare a pod reaching a pod: itself, by kube-proxy, by fairlead without and with eBPF; SIZES=1 RUNS=3 for less (root)
+	@go run ./e2e/cmd/bench eastwest $(if $(SIZES),--sizes=$(SIZES)) $(if $(RUNS),--runs=$(RUNS))
+
 .PHONY: bench-churn
 bench-churn: packages ## Change 100 endpoints a second for a minute; requests to another Service must not fail (root)
 	@go run ./e2e/cmd/bench churn
@@ -116,9 +120,14 @@ packages: ## Install the Debian packages that build and tests need, if missing
 generate: ## Write deepcopy methods, CRDs and docs/metrics.md from the code
 	@internal/tools/generate.sh
 
+.PHONY: generate-bpf
+generate-bpf: ## Compile the eBPF programs (clang 14; root installs it) and write the Go code that loads them
+	@internal/tools/generate-bpf.sh
+
 .PHONY: verify
 verify: packages ## Check that generated files are current, modules tidy, code formatted and lint-clean
 	@$(STAGE) "generated files" internal/tools/unchanged.sh internal/tools/generate.sh && \
+	$(STAGE) "eBPF objects" internal/tools/unchanged.sh internal/tools/generate-bpf.sh && \
 	$(STAGE) "module files" internal/tools/unchanged.sh internal/tools/tidy.sh && \
 	$(STAGE) "shell scripts" internal/tools/shell.sh && \
 	$(STAGE) "licences" $(MAKE) --no-print-directory licences && \

@@ -3,6 +3,7 @@ module github.com/fairlead/fairlead/e2e
 go 1.26.0
 
 require (
+	github.com/cilium/ebpf v0.22.0
 	github.com/fairlead/fairlead v0.0.0-00010101000000-000000000000
 	github.com/fairlead/fairlead/internal/tools/release v0.0.0-00010101000000-000000000000
 	github.com/google/go-containerregistry v0.22.1

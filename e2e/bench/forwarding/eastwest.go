@@ -129,7 +129,7 @@ func (b *EastWest) measureEast(ctx context.Context, n int, contenders [2]contend
 			return nil, err
 		}
 	}
-	if err := b.alone(); err != nil {
+	if err := errors.Join(b.pins.hold(), b.alone()); err != nil {
 		return nil, err
 	}
 	for at := range places {
