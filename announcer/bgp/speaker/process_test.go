@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -45,6 +46,7 @@ func TestMain(m *testing.M) {
 		speak()
 		return
 	}
+	_ = flag.Set("test.parallel", "4") // the tests wait for routers more than they work
 	os.Exit(m.Run())
 }
 

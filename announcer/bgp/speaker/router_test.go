@@ -27,6 +27,7 @@ type world struct {
 
 // everyRouter tells a story to each kind of router, on a wire of its own.
 func everyRouter(t *testing.T, c routertest.Config, story func(t *testing.T, w world)) {
+	t.Helper()
 	for name, start := range routertest.Routers {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
