@@ -12,7 +12,9 @@ import (
 func here(t *testing.T) *Description {
 	t.Helper()
 	dir := t.TempDir()
-	mark := func(what string) []string { return []string{"sh", "-c", `echo ` + what + ` >>"$0"`, filepath.Join(dir, "done")} }
+	mark := func(what string) []string {
+		return []string{"sh", "-c", `echo ` + what + ` >>"$0"`, filepath.Join(dir, "done")}
+	}
 	return &Description{
 		Kubeconfig: filepath.Join(dir, "kubeconfig"), APIHost: "198.18.0.2", APIPort: 6443, State: dir,
 		Nodes: []string{"one", "two"},

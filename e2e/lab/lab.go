@@ -230,6 +230,17 @@ func KubeProxyProgram(ctx context.Context, opt Options) (string, error) {
 	return paths["kube-proxy"], err
 }
 
+// KindProgram makes kind, unless the cache has it, and returns its path.
+func KindProgram(ctx context.Context, opt Options) (string, error) {
+	l := newLab(opt)
+	defer l.Close()
+	if err := l.findSource(); err != nil {
+		return "", err
+	}
+	paths, err := builder{source: l.opt.Source, cache: l.opt.Cache, progress: l.progress}.build(ctx, kind)
+	return paths["kind"], err
+}
+
 // boot starts everything at once, each part as soon as it has what it needs.
 func (l *Lab) boot(ctx context.Context) error {
 	if err := l.buildPause(ctx); err != nil {

@@ -42,6 +42,9 @@ var (
 	helm       = program{"helm", "helm.sh/helm/v4", []string{"helm.sh/helm/v4/cmd/helm"}, stripped, ""}
 )
 
+// kind makes clusters of containers; only KindProgram builds it.
+var kind = program{"kind", "sigs.k8s.io/kind", []string{"sigs.k8s.io/kind"}, stripped, ""}
+
 // controlPlane is etcd, the API server, and what talks to it. Minor is that of an
 // older Kubernetes, such as 1.29, whose servers are programs/kubernetes-MINOR; empty
 // for the lab's own.

@@ -1,0 +1,30 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/fairlead/fairlead/e2e/kind"
+)
+
+// Where no engine answers, the command says what else there is, and exits with 3.
+func TestWithoutDocker(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "docker"), []byte("#!/bin/sh\necho no daemon >&2; exit 1\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for name, path := range map[string]string{"no docker": t.TempDir(), "no daemon": dir} {
+		t.Setenv("PATH", path+":/bin")
+		err := stories(context.Background(), kind.Options{}, "", false)
+		if exitCode(err) != 3 || !strings.Contains(err.Error(), `"make e2e"`) {
+			t.Errorf("%s: exit code %d, %v", name, exitCode(err), err)
+		}
+	}
+	if exitCode(errors.New("other")) != 1 || exitCode(nil) != 0 {
+		t.Error("exit codes of other ends")
+	}
+}
