@@ -94,7 +94,7 @@ func newPins(t testing.TB) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { unix.Close(mount) })
-	return fmt.Sprintf("/proc/self/fd/%d/fairlead", mount)
+	return fmt.Sprintf("/proc/%d/fd/%d/fairlead", os.Getpid(), mount)
 }
 
 func newLab(t testing.TB) *lab {

@@ -2,6 +2,7 @@ package ebpf
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -9,6 +10,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/proxy"
+	"github.com/fairlead/fairlead/proxy/dataplanetest"
 )
 
 // asClient makes the test program a client that does what its standard input
@@ -20,7 +25,37 @@ func TestMain(m *testing.M) {
 		runClient()
 		return
 	}
+	if args := os.Getenv(asAgent); args != "" {
+		runAgent(args)
+		return
+	}
 	os.Exit(m.Run())
+}
+
+// asAgent makes the test program an agent that changes a Service's endpoints until
+// it is killed: "CGROUP PINS".
+const asAgent = "FAIRLEAD_TEST_AGENT"
+
+// killedTables are what such an agent changes between.
+func killedTables() []*proxy.Table {
+	return []*proxy.Table{
+		{Frontends: []*proxy.Frontend{front("198.18.96.1", snapshot.TCP, 80, podA4), front("198.18.96.1", snapshot.UDP, 53, podA4)}},
+		{Frontends: []*proxy.Frontend{front("198.18.96.1", snapshot.TCP, 80, podA4, podA4), front("198.18.96.2", snapshot.UDP, 53, podA4, podB4)}},
+	}
+}
+
+func runAgent(args string) {
+	cgroup, pins, _ := strings.Cut(args, " ")
+	e := New(Options{Behind: dataplanetest.NewFake(), Cgroup: cgroup, Pins: pins})
+	for i := 0; ; i++ {
+		if _, err := e.Sync(context.Background(), killedTables()[i%2]); err != nil || !e.State().On {
+			fmt.Println(err, e.State())
+			os.Exit(1)
+		}
+		if i == 0 {
+			fmt.Println("in sync")
+		}
+	}
 }
 
 // runClient obeys, a line each:

@@ -1,15 +1,19 @@
 package ebpf
 
 import (
+	"bufio"
 	"errors"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/nstest"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/dataplanetest"
+	"github.com/fairlead/fairlead/proxy/ebpf/content"
 )
 
 // alone is a lab whose Engine has nothing behind it that forwards.
@@ -64,6 +68,56 @@ func TestPinned(t *testing.T) {
 		t.Errorf("while others took over: %s", got)
 	}
 	c.want(t, "podA", "say stays")
+}
+
+// TestKilled: agents are killed in the middle of their work and others started,
+// and no connection fails, though nothing forwards but the programs.
+func TestKilled(t *testing.T) {
+	l := newLab(t)
+	first := l.another(t)
+	sync(t, first, killedTables()[0])
+	first.Close()
+	c := l.program(t, "client")
+	done := make(chan string)
+	go func() { done <- c.do(t, "flood tcp 198.18.96.1:80 4000") }()
+	agents, got := 0, ""
+	for got == "" {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), asAgent+"="+l.cgroup+" "+l.pins)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "in sync\n" {
+			t.Errorf("agent %d: %q %v", agents, line, err)
+		}
+		agents++
+		select {
+		case got = <-done:
+		case <-time.After(20 * time.Millisecond): // of changes
+		}
+		cmd.Process.Kill()
+		cmd.Wait()
+		if t.Failed() {
+			got = <-done
+		}
+	}
+	if got != "map[podA:4000]" || agents < 3 {
+		t.Errorf("%d agents were killed: %s", agents, got)
+	}
+	t.Logf("%d agents were killed", agents)
+	last := l.another(t)
+	sync(t, last, killedTables()[1])
+	held, err := last.objects.read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := content.Adopt(held, killedTables()[1]); len(st.Orphans)+len(st.OrphanMembers) > 0 {
+		t.Errorf("left over: %v %v", st.Orphans, st.OrphanMembers)
+	}
 }
 
 // TestLease: without an Engine the programs stand back after a while, and are at
