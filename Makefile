@@ -134,6 +134,7 @@ verify: packages ## Check that generated files are current, modules tidy, code f
 	$(STAGE) "eBPF objects" internal/tools/unchanged.sh internal/tools/generate-bpf.sh && \
 	$(STAGE) "module files" internal/tools/unchanged.sh internal/tools/tidy.sh && \
 	$(STAGE) "shell scripts" internal/tools/shell.sh && \
+	$(STAGE) "workflows" internal/tools/workflows.sh && \
 	$(STAGE) "licences" $(MAKE) --no-print-directory licences && \
 	$(STAGE) "lint" internal/tools/lint.sh
 
