@@ -12,7 +12,7 @@ import (
 func agentCapabilities(c corev1.Container) []corev1.Capability {
 	want := []corev1.Capability{"NET_ADMIN", "NET_RAW"}
 	if slices.Contains(c.Args, "--accelerate=auto") {
-		want = append(want, "BPF", "PERFMON")
+		want = append(want, "BPF")
 		if slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == "netns" }) {
 			want = append(want, "SYS_ADMIN")
 		}

@@ -179,7 +179,11 @@ func namespaces() (paths []string) {
 			continue // this runtime is not here
 		}
 		for _, e := range found {
-			paths = append(paths, filepath.Join(dir, e.Name()))
+			var st unix.Statfs_t
+			path := filepath.Join(dir, e.Name())
+			if unix.Statfs(path, &st) == nil && st.Type == unix.NSFS_MAGIC { // else it is only being made, or was left over
+				paths = append(paths, path)
+			}
 		}
 	}
 	return paths
