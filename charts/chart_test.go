@@ -515,10 +515,10 @@ func TestCCM(t *testing.T) {
 }
 
 func TestOldKubernetes(t *testing.T) {
-	if _, err := helm(t, "template", "fairlead", chart, "--kube-version", "1.26.15"); err == nil {
-		t.Error("Kubernetes 1.26 is taken")
+	if _, err := helm(t, "template", "fairlead", chart, "--kube-version", "1.28.15"); err == nil {
+		t.Error("Kubernetes 1.28 is taken")
 	}
-	mustHelm(t, "template", "fairlead", chart, "--kube-version", "1.27.0-gke.1")
+	mustHelm(t, "template", "fairlead", chart, "--kube-version", "1.29.0-gke.1")
 }
 
 // TestNotes: the notes end with a pool that the API takes, and warn of what
