@@ -158,7 +158,7 @@ func TestLeft(t *testing.T) {
 			front("198.18.96.1", snapshot.TCP, 80, podA4), front("198.18.96.2", snapshot.TCP, 80),
 			front("198.18.200.1", snapshot.TCP, 80, podA4), front("198.18.200.2", snapshot.TCP, 80, podA4),
 		},
-		NodePortAddrs: []netip.Addr{netip.MustParseAddr("198.18.1.1")},
+		NodePortAddrs: []netip.Addr{netip.MustParseAddr("198.18.1.1"), netip.MustParseAddr("fd98:0:1::1")},
 	}
 	table.Frontends[1].Empty = proxy.Reject
 	for i, pods := range []string{"198.18.1.0/24", "203.0.113.0/24"} {
@@ -167,7 +167,9 @@ func TestLeft(t *testing.T) {
 	}
 	node := front("198.18.1.1", snapshot.TCP, 30080, podB4)
 	node.Kind, node.Addr = proxy.NodePort, netip.Addr{}
-	table.Frontends = append(table.Frontends, node)
+	node6 := front("fd98:0:1::1", snapshot.TCP, 30080, podA6)
+	node6.Kind, node6.Addr = proxy.NodePort, netip.Addr{}
+	table.Frontends = append(table.Frontends, node, node6)
 	sync(t, e, table)
 	if got := e.State().Left; got != 2 {
 		t.Errorf("%d Frontends are left to nftables, want 2", got)
@@ -177,6 +179,7 @@ func TestLeft(t *testing.T) {
 		c.want(t, "map[podA:3]", "flood tcp 198.18.96.1:80 3")
 		c.want(t, "map[podA:3]", "flood tcp 198.18.200.1:80 3")
 		c.want(t, "map[podB:3]", "flood tcp 198.18.1.1:30080 3")
+		c.want(t, "map[podA:3]", "flood tcp [fd98:0:1::1]:30080 3")
 		if got := c.do(t, "flood tcp 198.18.96.2:80 1"); !strings.Contains(got, "refused") {
 			t.Errorf("a Service without endpoints: %q", got)
 		}
@@ -187,6 +190,7 @@ func TestLeft(t *testing.T) {
 	}
 	inside.want(t, "map[podA:3]", "flood tcp 198.18.96.1:80 3")
 	inside.want(t, "map[podB:3]", "flood tcp 198.18.1.1:30080 3")
+	inside.want(t, "map[podA:3]", "flood tcp [fd98:0:1::1]:30080 3")
 	inside.want(t, "map[podA:3]", "flood tcp [::ffff:198.18.96.1]:80 3")
 }
 
