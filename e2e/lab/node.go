@@ -231,8 +231,10 @@ func (l *Lab) startKubelets(ctx context.Context) error {
 	return step.Done(l.waitNodes(ctx))
 }
 
+// startKubelet starts it as systemd does, again when it ends: it gives up if
+// containerd is not ready to answer it yet.
 func (l *Lab) startKubelet(n node) error {
-	err := l.startIn(n, "kubelet", l.programs["kubelet"],
+	err := l.startIn(n, "kubelet", "/bin/sh", "-c", `until "$0" "$@"; do sleep 1; done`, l.programs["kubelet"],
 		"--config="+filepath.Join(l.state.node(n.name), "kubelet.json"),
 		"--kubeconfig="+l.pki(n.name+".kubeconfig"),
 		"--node-ip="+n.lan().bare().list(),

@@ -118,14 +118,19 @@ func deploy(ctx context.Context, t *testing.T, l *lab.Lab) {
 	_, err := demo.Deploy(ctx, l, l.Root())
 	must(t, err)
 	t.Cleanup(func() {
-		ctx := context.Background()
 		for _, file := range []string{"web.yaml", "bgp.yaml", "pool.yaml"} {
-			_, err := l.Kubectl(ctx, "delete", "--ignore-not-found", "-f", filepath.Join(l.Root(), "examples", file))
-			must(t, err)
+			remove(t, l, "-f", filepath.Join(l.Root(), "examples", file))
 		}
-		_, err := l.Kubectl(ctx, "delete", "--ignore-not-found", "pod", demo.Visitor, "--grace-period=1")
-		must(t, err)
+		remove(t, l, "pod", demo.Visitor, "--grace-period=1")
 	})
+}
+
+// remove deletes, and does not wait for a node that may be without power.
+func remove(t *testing.T, l *lab.Lab, args ...string) {
+	t.Helper()
+	if _, err := l.Kubectl(context.Background(), append([]string{"delete", "--ignore-not-found", "--wait=false"}, args...)...); err != nil {
+		t.Error(err)
+	}
 }
 
 // watch asks a Prometheus about a lab.
@@ -186,10 +191,7 @@ func (w *watch) disturb(ctx context.Context) {
 	file := filepath.Join(w.t.TempDir(), "troubles.yaml")
 	must(w.t, os.WriteFile(file, []byte(troubles), 0o600))
 	kubectl(ctx, w.t, w.lab, "apply", "-f", file)
-	w.t.Cleanup(func() {
-		_, err := w.lab.Kubectl(context.Background(), "delete", "--ignore-not-found", "-f", file)
-		must(w.t, err)
-	})
+	w.t.Cleanup(func() { remove(w.t, w.lab, "-f", file) })
 	kubectl(ctx, w.t, w.lab, "scale", "deployment/web", "--replicas=4")
 	nodes := w.lab.Nodes()
 	victim := nodes[len(nodes)-1]
