@@ -43,8 +43,8 @@ e2e: packages ## Run the end-to-end stories in the lab (root); RUN=Name picks so
 	@env -C e2e FAIRLEAD_E2E=1 go test -count=1 -v -timeout=45m ./stories/... -run '$(RUN)'
 
 .PHONY: e2e-kind
-e2e-kind: ## Run them in a cluster of kind instead, which needs Docker; FAMILY=ipv4|ipv6|dual PROXY=1 IMAGE=kindest/node:… RUN=Name
-	@go build -o bin/e2e-kind ./e2e/cmd/kind && bin/e2e-kind $(if $(FAMILY),-family=$(FAMILY)) $(if $(PROXY),-kube-proxy) $(if $(IMAGE),-image=$(IMAGE)) -run='$(RUN)'
+e2e-kind: ## Run them in a cluster of kind instead, which needs Docker; FAMILY=ipv4|ipv6|dual ANNOUNCE=bgp PROXY=1 IMAGE=kindest/node:… RUN=Name
+	@go build -o bin/e2e-kind ./e2e/cmd/kind && bin/e2e-kind $(if $(FAMILY),-family=$(FAMILY)) $(if $(PROXY),-kube-proxy) $(if $(ANNOUNCE),-announce=$(ANNOUNCE)) $(if $(IMAGE),-image=$(IMAGE)) -run='$(RUN)'
 
 .PHONY: coverage-spec
 coverage-spec: ## Count the numbered behaviours of a Service proxy that a test names

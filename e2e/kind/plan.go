@@ -17,7 +17,7 @@ type Files struct{ Kind, Config, Kubeconfig, FRR string }
 // Files of a cluster; Kind is the program.
 func (o Options) Files(kind string) Files {
 	at := func(name string) string { return filepath.Join(o.State, name) }
-	return Files{Kind: kind, Config: at("kind.yaml"), Kubeconfig: at("kubeconfig"), FRR: at("frr")}
+	return Files{Kind: kind, Config: at("kind.yaml"), Kubeconfig: at("kubeconfig"), FRR: at("run/frr")}
 }
 
 func docker(args ...string) Command { return Command{Args: append([]string{"docker"}, args...)} }
@@ -39,7 +39,8 @@ func (o Options) Up(f Files) []Command {
 		o.host("client", lan, "198.18.0.100", "fd98:18::64"),
 		o.host("ext", ext, "198.18.1.100", "fd98:18:1::64"),
 		docker("run", "--detach", "--privileged", "--name="+lan+"-router", "--network="+lan, "--ip=198.18.0.254", "--ip6=fd98:18::fe",
-			"--sysctl=net.ipv4.ip_forward=1", "--sysctl=net.ipv6.conf.all.forwarding=1", "--volume="+f.FRR+":/etc/frr", routerFRR),
+			"--sysctl=net.ipv4.ip_forward=1", "--sysctl=net.ipv6.conf.all.forwarding=1",
+			"--sysctl=net.ipv4.fib_multipath_hash_policy=1", "--sysctl=net.ipv6.fib_multipath_hash_policy=1", "--volume="+f.FRR+":/etc/frr", routerFRR),
 		docker("network", "connect", "--ip=198.18.1.1", "--ip6=fd98:18:1::1", ext, lan+"-router"),
 	}
 	behind := []string{controlPlane, lan + "-client"}
@@ -49,6 +50,8 @@ func (o Options) Up(f Files) []Command {
 	for _, name := range behind {
 		list = append(list, route(name, "198.18.1.0/24", "198.18.0.254"), route(name, "fd98:18:1::/64", "fd98:18::fe"))
 	}
+	// Addresses that BGP announces are on no node's network.
+	list = append(list, route(lan+"-client", "198.18.2.0/24", "198.18.0.254"), route(lan+"-client", "fd98:18:2::/64", "fd98:18::fe"))
 	return append(list, route(lan+"-ext", "default", "198.18.1.1"), route(lan+"-ext", "default", "fd98:18:1::1"))
 }
 

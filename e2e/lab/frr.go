@@ -18,9 +18,17 @@ type frr struct{ l *Lab }
 
 const frrPrograms = "/usr/lib/frr/"
 
-func (f frr) dir() string { return f.l.state.file("frr") }
+func (f frr) dir() string {
+	if f.l.described != nil {
+		return "/var/run/frr"
+	}
+	return f.l.state.file("frr")
+}
 
 func (f frr) start(ctx context.Context) error {
+	if f.l.described != nil {
+		return f.restart(ctx)
+	}
 	if err := giveFRR(os.MkdirAll(f.dir(), 0o755), f.dir()); err != nil {
 		return err
 	}
@@ -31,6 +39,31 @@ func (f frr) start(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// restart gives a described router, which has FRR, its configuration: the directory
+// frr of the cluster's state is its /etc/frr.
+func (f frr) restart(ctx context.Context) error {
+	dir := f.l.state.file("frr")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for name, content := range map[string]string{
+		"daemons":    "bgpd=yes\nbfdd=yes\n",
+		"vtysh.conf": "service integrated-vtysh-config\n",
+		"frr.conf":   "log stdout informational\n" + frrBFD + f.bgp(),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			return err
+		}
+	}
+	if _, err := f.l.Exec(ctx, Router, "/usr/lib/frr/frrinit.sh", "restart"); err != nil {
+		return err
+	}
+	return Until(ctx, time.Minute, "FRR to answer", func(ctx context.Context) error {
+		_, err := f.Shell(ctx, "show version")
+		return err
+	})
 }
 
 // startDaemon starts one of FRR's daemons and waits until it answers.
@@ -131,7 +164,7 @@ exit
 func (f frr) bgp() string {
 	var neighbors, v4, v6 strings.Builder
 	for _, n := range f.l.nodes {
-		a := n.lan().bare()
+		a := f.l.ground().lan(n.name)
 		for _, ip := range []string{a.v4, a.v6} {
 			fmt.Fprintf(&neighbors, " neighbor %s remote-as %d\n neighbor %s passive\n neighbor %s bfd\n neighbor %s bfd profile nodes\n", ip, NodeASN, ip, ip, ip)
 		}

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/fairlead/fairlead/e2e/demo"
 	"github.com/fairlead/fairlead/e2e/kind"
 	"github.com/fairlead/fairlead/e2e/lab"
 )
@@ -33,11 +34,12 @@ func main() {
 	flag.BoolVar(&o.KubeProxy, "kube-proxy", false, "leave kube-proxy in the cluster")
 	flag.StringVar(&o.State, "state", "/var/lib/fairlead-kind", "directory for the cluster's files")
 	run := flag.String("run", "", "stories to run; all if empty")
+	announce := flag.String("announce", "l2", "l2: run the stories; bgp: measure every path to addresses that a router learns by BGP")
 	keep := flag.Bool("keep", false, "leave the cluster up")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := stories(ctx, o, *run, *keep)
+	err := stories(ctx, o, job{*run, *announce}, *keep)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e-kind:", err)
 	}
@@ -63,9 +65,15 @@ func engine(ctx context.Context) error {
 	return nil
 }
 
-func stories(ctx context.Context, o kind.Options, run string, keep bool) error {
+// job is what is done in the cluster.
+type job struct{ stories, announce string }
+
+func stories(ctx context.Context, o kind.Options, j job, keep bool) error {
 	if err := o.Check(); err != nil {
 		return err
+	}
+	if j.announce != "l2" && j.announce != "bgp" {
+		return fmt.Errorf("-announce=%s is neither l2 nor bgp", j.announce)
 	}
 	if err := engine(ctx); err != nil {
 		return err
@@ -85,11 +93,42 @@ func stories(ctx context.Context, o kind.Options, run string, keep bool) error {
 	if err := describe(ctx, o, f, description); err != nil {
 		return err
 	}
+	if j.announce == "bgp" {
+		return routed(ctx, description)
+	}
 	root, err := lab.Checkout()
 	if err != nil {
 		return err
 	}
-	return execute(ctx, kind.Story(description, run), filepath.Join(root, "e2e"))
+	return execute(ctx, kind.Story(description, j.stories), filepath.Join(root, "e2e"))
+}
+
+// routed is the demo of BGP, in the cluster of a description.
+func routed(ctx context.Context, description string) error {
+	d, err := lab.ReadDescription(description)
+	if err != nil {
+		return err
+	}
+	l, err := lab.Attach(ctx, d)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if err := l.UpdateHello(ctx); err != nil {
+		return err
+	}
+	speaker, err := l.StartBGP(ctx, "frr")
+	if err != nil {
+		return err
+	}
+	if err := l.InstallFairlead(ctx); err != nil {
+		return err
+	}
+	r, err := demo.RunBGP(ctx, l, speaker, os.Stdout)
+	if err == nil {
+		fmt.Println(r.Summary())
+	}
+	return err
 }
 
 func up(ctx context.Context, o kind.Options, f kind.Files) error {

@@ -19,7 +19,7 @@ func TestWithoutDocker(t *testing.T) {
 	}
 	for name, path := range map[string]string{"no docker": t.TempDir(), "no daemon": dir} {
 		t.Setenv("PATH", path+":/bin")
-		err := stories(context.Background(), kind.Options{}, "", false)
+		err := stories(context.Background(), kind.Options{}, job{announce: "l2"}, false)
 		if exitCode(err) != 3 || !strings.Contains(err.Error(), `"make e2e"`) {
 			t.Errorf("%s: exit code %d, %v", name, exitCode(err), err)
 		}
