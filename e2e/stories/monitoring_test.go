@@ -125,7 +125,8 @@ func TestLabsInstall(t *testing.T) {
 	for range 2 {
 		cmd := exec.CommandContext(t.Context(), filepath.Join(l.Root(), "labs", "scripts", "fairlead.sh")) //nolint:gosec // our own script
 		bin := filepath.Dir(l.KubectlCommand(t.Context()).Path) + ":" + filepath.Dir(l.HelmCommand(t.Context()).Path)
-		cmd.Env = append(l.HelmCommand(t.Context()).Env, "LAB_ENV=/nowhere", "PATH="+bin+":"+os.Getenv("PATH"), "CONTROL_PLANE="+lab.APIHost,
+		cmd.Env = l.HelmCommand(t.Context()).Env
+		cmd.Env = append(cmd.Env, "LAB_ENV=/nowhere", "PATH="+bin+":"+os.Getenv("PATH"), "CONTROL_PLANE="+lab.APIHost,
 			"CHART="+filepath.Join(l.Root(), "charts", "fairlead"), "IMAGE_TAG=dev", "DETECT_LOCAL=node-cidr", "CHART_VALUES="+example(l, "fairlead-values.yaml"))
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out
