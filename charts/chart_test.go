@@ -131,16 +131,24 @@ func valuesFile(set string) string { return filepath.Join("testdata", set+".valu
 func render(t testing.TB, set string) (crds, others []string) {
 	t.Helper()
 	out := mustHelm(t, "template", "fairlead", chart, "--namespace", "fairlead-system", "--values", valuesFile(set))
-	for _, doc := range regexp.MustCompile(`(?m)^---\n`).Split(out, -1) {
-		switch doc = strings.TrimSpace(doc) + "\n"; {
-		case doc == "\n":
-		case strings.HasPrefix(doc, "# Source: fairlead/templates/crds.yaml\n"):
+	for _, doc := range documents(out) {
+		if strings.HasPrefix(doc, "# Source: fairlead/templates/crds.yaml\n") {
 			crds = append(crds, doc)
-		default:
-			others = append(others, doc)
+			continue
 		}
+		others = append(others, doc)
 	}
 	return crds, others
+}
+
+// documents splits YAML.
+func documents(text string) (out []string) {
+	for _, doc := range regexp.MustCompile(`(?m)^---\n`).Split(text, -1) {
+		if doc = strings.TrimSpace(doc) + "\n"; doc != "\n" {
+			out = append(out, doc)
+		}
+	}
+	return out
 }
 
 func TestLint(t *testing.T) {
@@ -621,15 +629,24 @@ func flagOf(args []string, name string) string {
 	return ""
 }
 
-// TestPools: pools of the values are hooks as long as the API server does not
-// know the kind, and then objects of the release.
+// TestPools: pools of the values are made by a job as long as the API server does
+// not know the kind, and are then objects of the release.
 func TestPools(t *testing.T) {
 	args := []string{"template", "fairlead", chart, "--values", valuesFile("guest"), "--show-only", "templates/pools.yaml"}
-	if first := mustHelm(t, args...); strings.Count(first, "helm.sh/hook:") != 3 {
-		t.Errorf("at the first install:\n%s", first)
-	}
+	first := mustHelm(t, args...)
 	later := mustHelm(t, append(args, "--api-versions", "fairlead.io/v1alpha1/AddressPool")...)
 	if strings.Contains(later, "helm.sh/hook:") || strings.Count(later, "meta.helm.sh/release-name: fairlead\n") != 3 {
 		t.Errorf("later:\n%s", later)
+	}
+	jobs := pick[*batchv1.Job](decode(t, documents(first)))
+	if len(jobs) != 1 {
+		t.Fatalf("at the first install:\n%s", first)
+	}
+	for _, set := range [][]string{documents(flagOf(jobs[0].Spec.Template.Spec.Containers[0].Args, "--manifests")), documents(later)} {
+		objects := decode(t, set)
+		pools, peers := pick[*v1alpha1.AddressPool](objects), pick[*v1alpha1.BGPPeer](objects)
+		if len(objects) != 3 || len(pools) != 1 || pools[0].Name != "lan" || len(pools[0].Spec.Addresses) != 2 || len(peers) != 1 || peers[0].Spec.PeerASN != 64511 {
+			t.Errorf("the values make %v", objects)
+		}
 	}
 }

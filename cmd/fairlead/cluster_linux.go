@@ -14,7 +14,7 @@ import (
 
 // clusterCommands are what the chart runs in a cluster, and what removes it.
 func clusterCommands() []*cobra.Command {
-	return []*cobra.Command{controllerCommand(), ccmCommand(), agentCommand(), bgpSessionCommand(), cleanupCommand()}
+	return []*cobra.Command{controllerCommand(), ccmCommand(), agentCommand(), bgpSessionCommand(), cleanupCommand(), seedCommand()}
 }
 
 const apiServersUsage = "https URLs of API servers, tried in turn, instead of the one that the credentials name"

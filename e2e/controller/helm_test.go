@@ -8,15 +8,19 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/fairlead/fairlead/e2e/apiserver"
 	"github.com/fairlead/fairlead/e2e/lab"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/retire"
+	"github.com/fairlead/fairlead/internal/seed"
 )
 
 // TestRenderedObjects: the API server takes every object that the chart renders,
@@ -106,8 +110,15 @@ func TestHelm(t *testing.T) {
 		}
 		return uid
 	}
-	if notes := helm("192.0.2.0/28", "install", "--create-namespace"); !strings.Contains(notes, "lan  192.0.2.0/28") {
+	job := helm("192.0.2.0/28", "template", "--show-only", "templates/pools.yaml")
+	if notes := helm("192.0.2.0/28", "install", "--create-namespace", "--no-hooks"); !strings.Contains(notes, "lan  192.0.2.0/28") {
 		t.Errorf("the notes do not show the pool:\n%s", notes)
+	}
+	clients, err := kube.Connect(kube.Access{Kubeconfig: s.Kubeconfig, UserAgent: "test"})
+	must("", err)
+	for range 2 { // the second time it is there
+		_, err = seed.Apply(t.Context(), clients, manifests(t, job), time.Minute)
+		must("", err)
 	}
 	first := pool("192.0.2.0/28")
 	helm("192.0.2.0/27", "upgrade")
@@ -127,6 +138,23 @@ func TestHelm(t *testing.T) {
 	if pool("192.0.2.0/26") != first {
 		t.Error("the second install made the pool anew")
 	}
+}
+
+// manifests are what the job that makes pools is given.
+func manifests(t *testing.T, rendered string) []byte {
+	t.Helper()
+	_, rendered, _ = strings.Cut(rendered, "kind: Job\n")
+	var job batchv1.Job
+	if err := yaml.Unmarshal([]byte(rendered), &job); err != nil || len(job.Spec.Template.Spec.Containers) != 1 {
+		t.Fatalf("%v in\n%s", err, rendered)
+	}
+	for _, a := range job.Spec.Template.Spec.Containers[0].Args {
+		if text, ok := strings.CutPrefix(a, "--manifests="); ok {
+			return []byte(text)
+		}
+	}
+	t.Fatalf("no manifests in\n%s", rendered)
+	return nil
 }
 
 // TestRetire: after an uninstall, with the rights of its hook, what the release

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/gentype"
 	"k8s.io/client-go/kubernetes"
@@ -51,6 +52,9 @@ type Clients struct {
 	Announcements Objects[*v1alpha1.Announcement, *v1alpha1.AnnouncementList]
 	NodeStates    Objects[*v1alpha1.NodeState, *v1alpha1.NodeStateList]
 	BGPPeers      Objects[*v1alpha1.BGPPeer, *v1alpha1.BGPPeerList]
+	// Apply applies a manifest of one of fairlead's kinds on the server's side, as
+	// manager.
+	Apply func(ctx context.Context, resource, name, manager string, manifest []byte) error
 }
 
 // Connect makes Clients. It does not talk to the API server yet.
@@ -98,6 +102,9 @@ func FromConfig(cfg *rest.Config) (*Clients, error) {
 			func() *v1alpha1.NodeState { return &v1alpha1.NodeState{} }, func() *v1alpha1.NodeStateList { return &v1alpha1.NodeStateList{} }),
 		BGPPeers: gentype.NewClientWithList("bgppeers", own, codec, "",
 			func() *v1alpha1.BGPPeer { return &v1alpha1.BGPPeer{} }, func() *v1alpha1.BGPPeerList { return &v1alpha1.BGPPeerList{} }),
+		Apply: func(ctx context.Context, resource, name, manager string, manifest []byte) error {
+			return own.Patch(types.ApplyYAMLPatchType).Resource(resource).Name(name).Param("fieldManager", manager).Body(manifest).Do(ctx).Error()
+		},
 	}, nil
 }
 

@@ -71,3 +71,35 @@ containers:
   annotations:
     helm.sh/hook: test
 {{- end }}
+
+{{- define "fairlead.seedMeta" }}
+  labels:
+    {{- include "fairlead.labels" . | nindent 4 }}
+    app.kubernetes.io/component: seed
+  annotations:
+    helm.sh/hook: post-install,post-upgrade
+    helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}
+
+{{/* The objects of the values pools, announcements and peers. */}}
+{{- define "fairlead.pools" }}
+{{- range $kind, $list := dict "AddressPool" .Values.pools "Announcement" .Values.announcements "BGPPeer" .Values.peers }}
+{{- range $list }}
+---
+apiVersion: fairlead.io/v1alpha1
+kind: {{ $kind }}
+metadata:
+  name: {{ .name }}
+  labels:
+    {{- include "fairlead.labels" $ | nindent 4 }}
+  annotations:
+    {{- if $.Values.crds.keep }}
+    helm.sh/resource-policy: keep
+    {{- end }}
+    meta.helm.sh/release-name: {{ $.Release.Name }}
+    meta.helm.sh/release-namespace: {{ $.Release.Namespace }}
+spec:
+  {{- toYaml (omit . "name") | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
