@@ -127,7 +127,7 @@ func TestLabsInstall(t *testing.T) {
 		bin := filepath.Dir(l.KubectlCommand(t.Context()).Path) + ":" + filepath.Dir(l.HelmCommand(t.Context()).Path)
 		cmd.Env = l.HelmCommand(t.Context()).Env
 		cmd.Env = append(cmd.Env, "LAB_ENV=/nowhere", "PATH="+bin+":"+os.Getenv("PATH"), "CONTROL_PLANE="+lab.APIHost,
-			"CHART="+filepath.Join(l.Root(), "charts", "fairlead"), "IMAGE_TAG=dev", "DETECT_LOCAL=node-cidr", "CHART_VALUES="+example(l, "fairlead-values.yaml"))
+			"CHART="+filepath.Join(l.Root(), "charts", "fairlead"), "IMAGE_TAG=dev", "DETECT_LOCAL=node-cidr", "SERVICE_CIDR=198.19.0.0/16", "CHART_VALUES="+example(l, "fairlead-values.yaml"))
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out
 		if err := cmd.Run(); err != nil {

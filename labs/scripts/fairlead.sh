@@ -31,7 +31,9 @@ metadata:
   name: fairlead-system
   labels: {pod-security.kubernetes.io/enforce: privileged}
 END
+# An API server before 1.33 does not say which addresses are Services'.
 set -- --namespace fairlead-system --set "api.host=$CONTROL_PLANE" --set "api.port=${API_PORT:-6443}" \
+	--set "agent.serviceCIDRs={${SERVICE_CIDR:-10.96.0.0/16}}" \
 	--set "agent.detectLocal=${DETECT_LOCAL:-bridge=cni0}" # the bridge that pod-network.sh makes
 [ -z "${IMAGE:-}" ] || set -- "$@" --set "image.repository=$IMAGE"
 [ -z "${IMAGE_TAG:-}" ] || set -- "$@" --set "image.tag=$IMAGE_TAG"
