@@ -341,6 +341,12 @@ func (o *operator) uninstall() {
 	if out := kubectl(o.T, "get", "crd", "-o", "name"); strings.Contains(out, "fairlead.io") {
 		o.Errorf("CRDs are left: %s", out)
 	}
+	// The API server does not know the kinds any more: a job makes the pool.
+	o.chart("install", "--set", "image.tag=dev", "--set", "api.host="+lab.APIHost, "--set", fmt.Sprintf("api.port=%d", lab.APIPort),
+		"--set", "pools[0].name=lan", "--set", "pools[0].addresses={198.18.0.200-198.18.0.250,fd98:18::200-fd98:18::2ff}")
+	if out := kubectl(o.T, "get", "addresspool", "lan", "-o", "jsonpath={.spec.addresses}"); out != `["198.18.0.200-198.18.0.250","fd98:18::200-fd98:18::2ff"]` {
+		o.Errorf("the pool of the values is %s", out)
+	}
 }
 
 // kernel looks for what fairlead left on a node.
