@@ -105,8 +105,8 @@ bench-failover: packages ## Let nodes and agents fail in the lab and count what 
 	@go run ./e2e/cmd/bench failover $(if $(POWER_LOSSES),--power-losses=$(POWER_LOSSES)) $(if $(RUNS),--runs=$(RUNS)) $(if $(ONLY),--only=$(ONLY))
 
 .PHONY: release
-release: packages ## Make every file of a release into dist/: VERSION=v0.1.0
-	@GOWORK=off go run -C internal/tools/release . -root $(CURDIR) -out $(CURDIR)/dist -version $(VERSION)
+release: packages ## Make every file of a release into dist/: VERSION=v0.1.0; OS=linux for the programs of one system
+	@GOWORK=off go run -C internal/tools/release . -root $(CURDIR) -out $(CURDIR)/dist -version $(VERSION) $(if $(OS),-os=$(OS))
 
 .PHONY: test-release
 test-release: packages ## Make a release twice, the second time elsewhere from nothing, and compare: VERSION=v0.1.0 (15 min)

@@ -39,7 +39,7 @@ func (r *release) build(ctx context.Context) ([]program, error) {
 	}
 	defer os.RemoveAll(dir)
 	var programs []program
-	for _, t := range targets {
+	for _, t := range r.targets {
 		path := filepath.Join(dir, t.os+"-"+t.arch)
 		env := []string{"CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=", "GOOS=" + t.os, "GOARCH=" + t.arch, "GOAMD64=v1", "GOARM64=v8.0"}
 		_, err := output(ctx, r.root, env, "go", "build", "-trimpath", "-buildvcs=false",

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 )
 
@@ -21,18 +22,19 @@ func main() {
 	version := flag.String("version", "", "the release, such as v0.1.0")
 	root := flag.String("root", ".", "top of the checkout")
 	out := flag.String("out", "dist", "directory to write; what is in it goes")
+	system := flag.String("os", "", "try it with the programs of this system alone, such as linux; all if empty")
 	only := flag.Bool("licences", false, "check the licences of what the programs are built from, and nothing else")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := run(ctx, *version, *root, *out, *only)
+	err := run(ctx, *version, *root, *out, *system, *only)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "release:", err)
 		os.Exit(1) //nolint:gocritic // the process ends: there is nothing left to stop
 	}
 }
 
-func run(ctx context.Context, version, root, out string, only bool) error {
+func run(ctx context.Context, version, root, out, system string, only bool) error {
 	root, err := filepath.Abs(root)
 	if err != nil {
 		return err
@@ -49,5 +51,6 @@ func run(ctx context.Context, version, root, out string, only bool) error {
 	if err != nil {
 		return err
 	}
+	r.targets = slices.DeleteFunc(slices.Clone(targets), func(t target) bool { return system != "" && t.os != system })
 	return r.make(ctx)
 }

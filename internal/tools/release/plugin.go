@@ -9,7 +9,7 @@ import (
 // installs "kubectl fairlead".
 func (r *release) plugin() error {
 	var platforms strings.Builder
-	for _, t := range targets {
+	for _, t := range r.targets {
 		sum, err := r.sum(r.archive(t))
 		if err != nil {
 			return err

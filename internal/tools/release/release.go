@@ -20,6 +20,7 @@ type release struct {
 	at        time.Time // of the commit
 	root, out string
 	written   []string // names of the files in out
+	targets   []target
 	libraries []library
 	notices   []byte
 	licence   []byte

@@ -67,7 +67,7 @@ func pretend(t *testing.T) *release {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &release{version: "v1.2.3", commit: "abc", at: time.Unix(1700000000, 0).UTC(), root: filepath.Join("..", "..", ".."), out: t.TempDir(), licence: []byte("ours"), notices: []byte("theirs")}
+	r := &release{targets: targets, version: "v1.2.3", commit: "abc", at: time.Unix(1700000000, 0).UTC(), root: filepath.Join("..", "..", ".."), out: t.TempDir(), licence: []byte("ours"), notices: []byte("theirs")}
 	info, _ := debug.ReadBuildInfo()
 	for _, m := range info.Deps {
 		r.libraries = append(r.libraries, library{path: m.Path, version: m.Version, licences: []string{"MIT"}})
