@@ -52,6 +52,7 @@ type Engine struct {
 	cgroup   *place // that the links are of; nil before
 	off      error  // why it is off
 	retry    time.Time
+	removed  bool // what an earlier one left, if told to be off
 	unclosed error                      // why connected UDP sockets cannot be closed, and so are left alone
 	closing  [2]map[content.Member]bool // UDP endpoints that went in this Sync, and in the last one
 	said     atomic.Pointer[State]
@@ -173,7 +174,7 @@ func (e *Engine) Sync(ctx context.Context, t *proxy.Table) (proxy.Change, error)
 
 // stayOff removes what an earlier Engine left, which nobody keeps up to date.
 func (e *Engine) stayOff() error {
-	if e.off != nil {
+	if e.removed {
 		return nil
 	}
 	n, err := e.Remove()
@@ -183,7 +184,7 @@ func (e *Engine) stayOff() error {
 	if n > 0 {
 		e.opt.Log.Info("detached the eBPF programs of an earlier agent", "programs", n)
 	}
-	e.off = errors.New("turned off")
+	e.removed, e.off = true, errors.New("turned off")
 	e.say()
 	return nil
 }

@@ -51,7 +51,7 @@ func (h hook) attach(cgroup *os.File, id uint64, dir string) error {
 		return fmt.Errorf("pinned link %s: %w", path, err)
 	}
 	if err == nil {
-		defer old.Close()
+		defer func() { _ = old.Close() }() // it is pinned
 		if info, err := old.Info(); err == nil && info.Cgroup() != nil && info.Cgroup().CgroupId == id {
 			if err := old.Update(h.prog); err != nil {
 				return fmt.Errorf("replace %s: %w", h.name, err)
@@ -63,7 +63,7 @@ func (h hook) attach(cgroup *os.File, id uint64, dir string) error {
 	if err != nil {
 		return fmt.Errorf("attach %s to cgroup %s: %w", h.name, cgroup.Name(), err)
 	}
-	defer now.Close()
+	defer func() { _ = now.Close() }() // it is pinned
 	if old != nil {
 		if err := os.Remove(path); err != nil {
 			return fmt.Errorf("unpin %s: %w", h.name, err)

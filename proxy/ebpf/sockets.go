@@ -125,7 +125,7 @@ func (m *connectMaps) closeSockets(gone map[content.Member]bool) (n int, err err
 			var some int
 			some, fault = m.closeIn(d, gone)
 			n += some
-			d.Close()
+			_ = d.Close()
 		}
 		if fault != nil {
 			err = errors.Join(err, fmt.Errorf("network namespace %q: %w", path, fault))
@@ -199,7 +199,7 @@ func canClose() error {
 	if err != nil {
 		return fmt.Errorf("enter a network namespace: %w", err)
 	}
-	defer d.Close()
+	defer func() { _ = d.Close() }()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err

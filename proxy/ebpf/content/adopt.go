@@ -62,7 +62,7 @@ func Adopt(h *Held, t *proxy.Table) *State {
 // is missing, it takes nothing, and p has no endpoints.
 func (p *Placed) complete(s Service, at map[Slot]netip.AddrPort, members map[Member]bool) {
 	whole := len(p.Cluster) == int(s.Count)
-	for _, m := range p.members(nil) {
+	for _, m := range p.members() {
 		_, has := members[m]
 		whole = whole && has
 	}
@@ -73,7 +73,7 @@ func (p *Placed) complete(s Service, at map[Slot]netip.AddrPort, members map[Mem
 	for i := range s.Count {
 		delete(at, Slot{s.List, i})
 	}
-	for _, m := range p.members(nil) {
+	for _, m := range p.members() {
 		members[m] = true
 	}
 }

@@ -112,9 +112,9 @@ func (p *Placed) endpoints(out []Endpoint) []Endpoint {
 	return out
 }
 
-func (p *Placed) members(out []Member) []Member {
+func (p *Placed) members() (out []Member) {
 	if p == nil || p.Protocol != snapshot.UDP && seconds(p.Affinity) == 0 {
-		return out
+		return nil
 	}
 	for _, a := range p.Cluster {
 		out = append(out, Member{KeyOf(p.Key), a})
@@ -244,7 +244,7 @@ func (c *Change) replace(old, now *Placed) {
 			c.GoneSlots = append(c.GoneSlots, Slot{old.List, uint32(i)}) //nolint:gosec // bounded by Limit
 		}
 	}
-	before, after := old.members(nil), now.members(nil)
+	before, after := old.members(), now.members()
 	c.Members = append(c.Members, without(after, before)...)
 	c.GoneMembers = append(c.GoneMembers, without(before, after)...)
 }
