@@ -52,7 +52,7 @@ type Engine struct {
 	cgroup   *place // that the links are of; nil before
 	off      error  // why it is off
 	retry    time.Time
-	removed  bool // what an earlier one left, if told to be off
+	removed  bool                       // what an earlier one left, if told to be off
 	unclosed error                      // why connected UDP sockets cannot be closed, and so are left alone
 	closing  [2]map[content.Member]bool // UDP endpoints that went in this Sync, and in the last one
 	said     atomic.Pointer[State]

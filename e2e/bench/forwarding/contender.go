@@ -83,16 +83,16 @@ func (c contender) clean(ctx context.Context, w *world) error {
 
 // active makes the contender's tables count, or not.
 func (c contender) active(ctx context.Context, w *world, yes bool) error {
+	return w.node.run(ctx, c.flags(yes), "nft", "-f", "-")
+}
+
+// flags is what nft does for that.
+func (c contender) flags(active bool) string {
 	flags := "{ }"
-	if !yes {
+	if !active {
 		flags = "{ flags dormant; }"
 	}
-	for _, family := range []string{"ip", "ip6"} {
-		if err := w.node.run(ctx, fmt.Sprintf("add table %s %s %s\n", family, c.table, flags), "nft", "-f", "-"); err != nil {
-			return err
-		}
-	}
-	return nil
+	return fmt.Sprintf("add table ip %s %s\nadd table ip6 %[1]s %[2]s\n", c.table, flags)
 }
 
 // programmed reads from the contender's metrics how long it has programmed IPv4

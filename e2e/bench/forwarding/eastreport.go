@@ -123,7 +123,7 @@ func (r eastRow) cells() []string {
 	return append(out, verdict)
 }
 
-var eastColumns = []string{"Services", "pod on", "figure", "no proxy", "pod itself", "kube-proxy", "fairlead nftables", "fairlead eBPF",
+var eastColumns = []string{"Services", "pod on", "figure", "no proxy", "kube-proxy", "pod itself", "fairlead nftables", "fairlead eBPF",
 	"nftables : pod", "eBPF : pod", "eBPF : no proxy", "eBPF : kube-proxy", ""}
 
 // Text is the report for a terminal.

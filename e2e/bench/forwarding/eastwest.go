@@ -19,6 +19,7 @@ type EastWest struct {
 	east   *east
 	cgroup *benchCgroup
 	pins   *benchPins
+	active *contender // whose tables count; nil: nobody's
 }
 
 // route is a way to reach a pod.
@@ -29,15 +30,15 @@ type route int
 // latter is the limit: packets pass those tables whatever they are sent to.
 const (
 	bare route = iota
-	direct
 	byKubeProxy
+	direct
 	byNFTables
 	byEBPF
 	routes
 )
 
 func (r route) String() string {
-	return [...]string{"no proxy", "pod itself", "kube-proxy", "fairlead nftables", "fairlead eBPF"}[r]
+	return [...]string{"no proxy", "kube-proxy", "pod itself", "fairlead nftables", "fairlead eBPF"}[r]
 }
 
 // place is where the pod is that is reached.
@@ -72,7 +73,7 @@ func (b *EastWest) Run(ctx context.Context) (out []Crossing, err error) {
 		return nil, err
 	}
 	for _, n := range b.Sizes {
-		got, err := b.measureEast(ctx, n, contenders)
+		got, err := b.measureEast(ctx, n, &contenders)
 		if err != nil {
 			return out, fmt.Errorf("%d Services: %w", n, err)
 		}
@@ -112,7 +113,7 @@ func (b *EastWest) extend(ctx context.Context, ours *contender) (undo func() err
 
 // measureEast has both contenders program one number of Services, and then uses
 // what they left.
-func (b *EastWest) measureEast(ctx context.Context, n int, contenders [2]contender) (out []Crossing, err error) {
+func (b *EastWest) measureEast(ctx context.Context, n int, contenders *[2]contender) (out []Crossing, err error) {
 	if err := b.cluster.grow(ctx, n); err != nil {
 		return nil, err
 	}
@@ -146,6 +147,7 @@ func (b *EastWest) measureEast(ctx context.Context, n int, contenders [2]contend
 			out = append(out, c)
 		}
 	}
+	err = b.use(ctx, nil)
 	for _, c := range contenders {
 		err = errors.Join(err, c.clean(ctx, b.world))
 	}
@@ -166,7 +168,7 @@ func (b *EastWest) alone() error {
 }
 
 // turns is one run over all routes, a part of it at a time.
-func (b *EastWest) turns(ctx context.Context, contenders [2]contender, l eastLoad, at place, run int) (got [routes]work, err error) {
+func (b *EastWest) turns(ctx context.Context, contenders *[2]contender, l eastLoad, at place, run int) (got [routes]work, err error) {
 	for turn := range turns * int(routes) {
 		r := route((run + turn) % int(routes)) // who is first changes
 		part, err := b.travel(ctx, contenders, l, at, r)
@@ -178,33 +180,43 @@ func (b *EastWest) turns(ctx context.Context, contenders [2]contender, l eastLoa
 	return got, nil
 }
 
+// use makes the tables of one contender count, or of none.
+func (b *EastWest) use(ctx context.Context, c *contender) error {
+	if b.active == c {
+		return nil
+	}
+	script := ""
+	if b.active != nil {
+		script += b.active.flags(false)
+	}
+	if c != nil {
+		script += c.flags(true)
+	}
+	b.active = c
+	return b.world.node.run(ctx, script, "nft", "-f", "-")
+}
+
 // travel puts a load on one route.
-func (b *EastWest) travel(ctx context.Context, contenders [2]contender, l eastLoad, at place, r route) (out work, err error) {
+func (b *EastWest) travel(ctx context.Context, contenders *[2]contender, l eastLoad, at place, r route) (out work, err error) {
 	to := b.cluster.east[at].at(l.port)
 	where := func(f func() error) error { return f() }
 	var active *contender
 	switch r {
 	case bare:
 		to = netip.AddrPortFrom(eastPods[at], l.target)
+	case byKubeProxy:
+		active = &contenders[0]
 	case direct:
 		to = netip.AddrPortFrom(eastPods[at], l.target)
 		active = &contenders[1]
-	case byKubeProxy:
-		active = &contenders[0]
 	case byEBPF:
 		where = b.cgroup.inside
 		active = &contenders[1]
 	default:
 		active = &contenders[1]
 	}
-	if err := b.east.from(ctx, r); err != nil {
+	if err := errors.Join(b.east.from(ctx, r), b.use(ctx, active)); err != nil {
 		return out, err
-	}
-	if active != nil {
-		if err := active.active(ctx, b.world, true); err != nil {
-			return out, err
-		}
-		defer func() { err = errors.Join(err, active.active(ctx, b.world, false)) }()
 	}
 	err = where(func() error {
 		return b.east.client.do(func() error {
