@@ -42,6 +42,11 @@ func (a *Agent) followPods(ctx context.Context) error {
 		return fmt.Errorf("informer: %w", err)
 	}
 	a.pods.Store(&pods)
+	go func() { // a node without pods has no event
+		if cache.WaitForCacheSync(ctx.Done(), pods.HasSynced) {
+			a.loop.Wake()
+		}
+	}()
 	pods.Run(ctx.Done())
 	return nil
 }
@@ -64,8 +69,8 @@ func lean(obj any) (any, error) {
 // that is only being made is looked for again.
 func (a *Agent) exclude(s *snapshot.Snapshot) {
 	pods := a.pods.Load()
-	if pods == nil {
-		return
+	if pods == nil || !(*pods).HasSynced() {
+		return // not known is not none
 	}
 	a.Accelerator.Exclude(optedOut((*pods).GetStore().List(), s))
 	if a.Accelerator.State().Missing > 0 {

@@ -57,7 +57,7 @@ type Engine struct {
 	closing  [2]map[content.Member]bool // UDP endpoints that went in this Sync, and in the last one
 	said     atomic.Pointer[State]
 
-	exclude  atomic.Pointer[[]string] // UIDs of pods
+	exclude  atomic.Pointer[[]string] // UIDs of pods; nil: not known yet
 	excluded map[uint64]bool          // ids of their cgroups
 	missing  int                      // how many have none yet
 }
@@ -71,7 +71,6 @@ func New(opt Options) *Engine {
 	}
 	opt.Cgroup, opt.Pins = cmp.Or(opt.Cgroup, DefaultCgroup), cmp.Or(opt.Pins, DefaultPins)
 	e := &Engine{opt: opt}
-	e.Exclude(nil)
 	e.Close()
 	e.say()
 	return e

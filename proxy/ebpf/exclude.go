@@ -10,20 +10,25 @@ import (
 )
 
 // Exclude names the pods, by UID, whose sockets are left to the Dataplane behind
-// from the next Sync on. It may be called from anywhere.
+// from the next Sync on. Until it is called those stay excluded that an earlier
+// Engine was told. It may be called from anywhere.
 func (e *Engine) Exclude(uids []string) { e.exclude.Store(&uids) }
 
 // excludePods makes the programs pass over the cgroups of those pods. A pod that
 // has none yet is looked for again by the next Sync.
 func (e *Engine) excludePods() error {
+	uids := e.exclude.Load()
+	if uids == nil {
+		return nil
+	}
 	want := map[uint64]bool{}
 	e.missing = 0
-	if uids := *e.exclude.Load(); len(uids) > 0 {
-		found, err := cgroupsOf(e.cgroup.dir, uids)
+	if len(*uids) > 0 {
+		found, err := cgroupsOf(e.cgroup.dir, *uids)
 		if err != nil {
 			return fmt.Errorf("cgroups of pods: %w", err)
 		}
-		want, e.missing = found, len(uids)-len(found)
+		want, e.missing = found, len(*uids)-len(found)
 	}
 	if maps.Equal(want, e.excluded) {
 		return nil

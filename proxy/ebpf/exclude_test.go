@@ -40,6 +40,8 @@ func TestExclude(t *testing.T) {
 	}
 	excluded()
 	next := l.another(t)
+	sync(t, next, table) // it has not been told yet
+	excluded()
 	next.Exclude([]string{""})
 	sync(t, next, table)
 	excluded()
