@@ -92,6 +92,10 @@ bench-churn: packages ## Change 100 endpoints a second for a minute; requests to
 test-change-over: packages ## Change from kube-proxy to fairlead and back under load, the real programs on one node (root)
 	@env -C e2e FAIRLEAD_E2E=1 go test -count=1 -v -timeout=15m ./bench/forwarding -run TestChangeOver
 
+.PHONY: test-accelerate
+test-accelerate: packages ## Kill and restart the agent with eBPF under load, turn it off, clean up; the real programs on one node (root)
+	@env -C e2e FAIRLEAD_E2E=1 go test -count=1 -v -timeout=15m ./bench/forwarding -run TestAccelerate
+
 .PHONY: test-upgrade
 test-upgrade: packages ## Upgrade a cluster from an earlier revision under load, in the lab (root); FROM=COMMIT, without it the newest tag
 	@$(LAB) upgrade $(if $(FROM),--from=$(FROM))
