@@ -173,7 +173,8 @@ type PeerState struct {
 	// +optional
 	Since *metav1.Time `json:"since,omitempty"`
 
-	// LastError says in words why the session is not established.
+	// LastError says in words why the session is not established, or, of one that
+	// is, what it cannot carry.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024

@@ -26,6 +26,7 @@ type Neighbor struct {
 	Hops        int  // how far away it may be (RFC 5082); 0: off
 	Multihop    bool // it is on no link
 	Dial        bool // the router opens the session
+	OwnHop      bool // it has IPv4 prefixes with an IPv6 next hop (RFC 8950)
 }
 
 // Router is FRR or BIRD, running.
@@ -63,6 +64,9 @@ func (c Config) frr() map[string]string {
 		}
 		if n.Multihop {
 			add("ebgp-multihop 8")
+		}
+		if n.OwnHop {
+			add("capability extended-nexthop")
 		}
 		if c.BFD > 0 {
 			add("bfd")
@@ -110,8 +114,12 @@ protocol kernel { ipv6 { export all; }; }
 		} else {
 			extra += " direct;"
 		}
-		fmt.Fprintf(&b, "protocol bgp n%d { local %s as %d; neighbor %s as %d; ipv4 { import all; export none; extended next hop on; }; ipv6 { import all; export none; }; %s }\n",
-			i, n.Local, c.ASN, n.Addr, n.ASN, extra)
+		four := "import all; export none;"
+		if n.OwnHop {
+			four += " extended next hop on;"
+		}
+		fmt.Fprintf(&b, "protocol bgp n%d { local %s as %d; neighbor %s as %d; ipv4 { %s }; ipv6 { import all; export none; }; %s }\n",
+			i, n.Local, c.ASN, n.Addr, n.ASN, four, extra)
 	}
 	return b.String()
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
+	"slices"
 	"time"
 
 	api "github.com/osrg/gobgp/v3/api"
@@ -150,6 +151,24 @@ func (e *engine) updates(addr netip.Addr) (n uint64) {
 		n = p.GetState().GetMessages().GetSent().GetUpdate()
 	})
 	return n
+}
+
+// takesForeign tells whether the peer's OPEN offers to take IPv4 prefixes with an
+// IPv6 next hop (RFC 8950).
+func (e *engine) takesForeign(ctx context.Context, addr netip.Addr) (yes bool) {
+	_ = e.bgp.ListPeer(ctx, &api.ListPeerRequest{Address: addr.String()}, func(p *api.Peer) {
+		for _, one := range p.GetState().GetRemoteCap() {
+			var c api.ExtendedNexthopCapability
+			if one.UnmarshalTo(&c) != nil {
+				continue // another capability
+			}
+			yes = yes || slices.ContainsFunc(c.Tuples, func(t *api.ExtendedNexthopCapabilityTuple) bool {
+				of, hop := t.NlriFamily, t.NexthopFamily
+				return of.GetAfi() == api.Family_AFI_IP && of.GetSafi() == api.Family_SAFI_UNICAST && hop.GetAfi() == api.Family_AFI_IP6
+			})
+		}
+	})
+	return yes
 }
 
 // path adds a path to the server's table, or takes it out.

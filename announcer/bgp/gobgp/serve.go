@@ -42,7 +42,7 @@ type Status struct {
 	Established bool
 	State       string    // as RFC 4271 section 8.2.2 spells it
 	Since       time.Time // of Established or its absence
-	LastError   string    // why the last session or attempt ended; "" while established
+	LastError   string    // why the last session or attempt ended; while established, what it cannot carry
 	Prefixes    int       // announced; 0 unless Established
 	Updates     uint64    // UPDATE messages sent
 	Flaps       uint64    // how often the session was lost

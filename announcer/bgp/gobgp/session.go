@@ -3,10 +3,12 @@ package gobgp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,7 +22,11 @@ type session struct {
 	peer    bgp.Peer // without paths
 	engine  *engine
 	journal *journal
+
+	table   sync.Mutex
+	wanted  []bgp.Path
 	paths   map[netip.Prefix]bgp.Path // that the server has
+	offered bool                      // by the router's last OPEN: it takes paths that are foreign
 
 	mu    sync.Mutex
 	state string
@@ -45,7 +51,7 @@ func newSession(ctx context.Context, p bgp.Peer, routerID netip.Addr, conns chan
 // open starts to dial. The router is told that this node went on forwarding
 // while there was no session.
 func (s *session) open(ctx context.Context) error {
-	if err := s.engine.watch(ctx, s.took); err != nil {
+	if err := s.engine.watch(ctx, func(state api.PeerState_SessionState) { s.took(ctx, state) }); err != nil {
 		return err
 	}
 	return s.engine.addPeer(ctx, s.peer, true)
@@ -63,7 +69,10 @@ var states = map[api.PeerState_SessionState]string{
 }
 
 // took takes in a state that the session has entered.
-func (s *session) took(state api.PeerState_SessionState) {
+func (s *session) took(ctx context.Context, state api.PeerState_SessionState) {
+	if state == api.PeerState_OPENCONFIRM || state == api.PeerState_ESTABLISHED {
+		s.heed(ctx)
+	}
 	s.mu.Lock()
 	was, up := s.up, state == api.PeerState_ESTABLISHED
 	s.up, s.state = up, states[state]
@@ -80,10 +89,42 @@ func (s *session) took(state api.PeerState_SessionState) {
 	}
 }
 
-// announce makes paths what the peer hears: withdrawals first.
+// announce makes paths what the peer hears, as far as it can.
 func (s *session) announce(ctx context.Context, paths []bgp.Path) error {
+	s.table.Lock()
+	defer s.table.Unlock()
+	s.wanted = paths
+	return s.settle(ctx)
+}
+
+// heed takes in what the router's OPEN offers.
+func (s *session) heed(ctx context.Context) {
+	offers := s.engine.takesForeign(ctx, s.peer.Addr)
+	s.table.Lock()
+	defer s.table.Unlock()
+	if s.offered == offers {
+		return
+	}
+	s.offered = offers
+	if err := s.settle(ctx); err != nil {
+		s.journal.log.Error("announce what the router can take", "error", err)
+	}
+}
+
+// foreign tells whether p's next hop is of another family than its prefix. The
+// router must have offered to take such paths (RFC 8950 section 4).
+func (s *session) foreign(p bgp.Path) bool {
+	return p.Prefix.Addr().Is4() && !p.NextHop.IsValid() && !s.peer.Addr.Is4()
+}
+
+// settle makes the server's table what is wanted: withdrawals first.
+func (s *session) settle(ctx context.Context) error {
+	can := s.wanted
+	if !s.offered {
+		can = slices.DeleteFunc(slices.Clone(can), s.foreign)
+	}
 	wanted := map[netip.Prefix]bool{}
-	for _, p := range paths {
+	for _, p := range can {
 		wanted[p.Prefix] = true
 	}
 	var errs []error
@@ -97,7 +138,7 @@ func (s *session) announce(ctx context.Context, paths []bgp.Path) error {
 		}
 		delete(s.paths, prefix)
 	}
-	for _, p := range paths {
+	for _, p := range can {
 		if have, ok := s.paths[p.Prefix]; ok && reflect.DeepEqual(have, p) {
 			continue
 		}
@@ -110,12 +151,29 @@ func (s *session) announce(ctx context.Context, paths []bgp.Path) error {
 	return errors.Join(errs...)
 }
 
+// told returns how many paths the server has, and why the router cannot have more.
+func (s *session) told() (n int, why string) {
+	s.table.Lock()
+	defer s.table.Unlock()
+	held := 0
+	for _, p := range s.wanted {
+		if !s.offered && s.foreign(p) {
+			held++
+		}
+	}
+	if held > 0 {
+		why = fmt.Sprintf("IPv4 prefixes that are not announced: %d. This node has no IPv4 address, and the router offers no extended next hop (RFC 8950)", held)
+	}
+	return len(s.paths), why
+}
+
 func (s *session) status() Status {
+	prefixes, why := s.told()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := Status{Established: s.up, State: s.state, Since: s.since, Flaps: s.flaps, Updates: s.engine.updates(s.peer.Addr)}
 	if s.up {
-		out.Prefixes = len(s.paths)
+		out.Prefixes, out.LastError = prefixes, why
 	} else {
 		out.LastError = s.journal.last()
 	}

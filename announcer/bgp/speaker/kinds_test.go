@@ -1,6 +1,7 @@
 package speaker_test
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -10,29 +11,94 @@ import (
 	"github.com/fairlead/fairlead/internal/routertest"
 )
 
-// TestKinds: a session whose packets must come from the link itself (RFC 5082),
-// and one within an AS, which carries the local preference, each by both families.
+// The AS numbers of TestKinds, of four octets (RFC 6793), and addresses that the node
+// has besides those that the kernel would dial from.
+const (
+	highNode, highRouter = 4200000001, 4200000002
+	other4, other6       = "198.18.7.3", "fd98:7::1:3"
+)
+
+// TestKinds: sessions by each family, of AS numbers above 65535. One has packets that
+// must come from the link itself (RFC 5082), from the address that it was given. The
+// other is within an AS, and carries the local preference. Both have large communities
+// (RFC 8092). An IPv4 prefix without an IPv4 next hop goes to the router that offers to
+// take it (RFC 8950), which is the one of the session by IPv6 that is near.
 func TestKinds(t *testing.T) {
-	prefers := map[string]string{"FRR": "localpref 200", "BIRD": "BGP.local_pref: 200"}
 	for name, own := range map[string]int{"near by IPv4, own AS by IPv6": 1, "near by IPv6, own AS by IPv4": 0} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			near := 1 - own
+			source := []string{other4, other6}[near]
 			c := plain()
-			c.Neighbors[near].Hops, c.Neighbors[own].ASN = 1, routerASN
+			c.ASN, c.Neighbors[near].ASN, c.Neighbors[own].ASN = highRouter, highNode, highRouter
+			c.Neighbors[near].Hops, c.Neighbors[near].Addr, c.Neighbors[near].OwnHop = 1, source, true
 			everyRouter(t, c, func(t *testing.T, w world) {
-				peers := two(func(*bgp.Peer) {})
-				peers[near].TTLSecurity, peers[own].LocalASN = 1, routerASN
-				peers[own].Paths[0].LocalPref = 200
+				w.node.Run(t, "ip", "addr", "add", source+[]string{"/24", "/64"}[near], "dev", "eth0")
+				peers := two(func(p *bgp.Peer) {
+					p.PeerASN, p.Paths[0].LargeCommunities = highRouter, [][3]uint32{{highNode, 4294967295, 7}}
+				})
+				peers[near].LocalASN, peers[near].TTLSecurity, peers[near].Source = highNode, 1, netip.MustParseAddr(source)
+				peers[own].LocalASN, peers[own].Paths[0].LocalPref = highRouter, 200
+				peers[1].Paths = append(peers[1].Paths, bgp.Path{Prefix: netip.MustParsePrefix(hopless), LocalPref: 200})
 				p := start(t, w.node)
 				p.sync(peers...)
 				within(t, "both are established", p.established(2))
 				within(t, "both routes in the kernel", w.both(t))
-				if out := w.Path(t, peers[own].Paths[0].Prefix.String()); !strings.Contains(out, prefers[w.kind]) {
-					t.Errorf("the router has the route of its own AS as\n%s", out)
+				w.knows(t, peers[own].Paths[0], "large", "localpref")
+				w.knows(t, peers[near].Paths[0], "large", "AS path", "next hop "+source)
+				if out := w.Peer(t, source); !strings.Contains(out, sessionFrom[w.kind]+source) {
+					t.Errorf("the router has the session as\n%s", out)
 				}
+				w.takesHopless(t, p, near == 1)
 			})
 		})
+	}
+}
+
+var sessionFrom = map[string]string{"FRR": "Foreign host: ", "BIRD": "Neighbor address: "}
+
+// knows tells whether the router has a path with what is named.
+func (w world) knows(t *testing.T, p bgp.Path, names ...string) {
+	t.Helper()
+	words := map[string]map[string]string{
+		"FRR": {
+			"large": "Large Community: 4200000001:4294967295:7", "localpref": "localpref 200", "AS path": "\n  4200000001\n",
+			"next hop " + other4: other4 + " from " + other4, "next hop " + other6: other6 + " from " + other6,
+		},
+		"BIRD": {
+			"large": "BGP.large_community: (4200000001, 4294967295, 7)", "localpref": "BGP.local_pref: 200", "AS path": "BGP.as_path: 4200000001\n",
+			"next hop " + other4: "BGP.next_hop: " + other4, "next hop " + other6: "BGP.next_hop: " + other6,
+		},
+	}[w.kind]
+	out := w.Path(t, p.Prefix.String())
+	for _, name := range names {
+		if words[name] == "" || !strings.Contains(out, words[name]) {
+			t.Errorf("without %s, the router has\n%s", name, out)
+		}
+	}
+}
+
+// hopless is a prefix of the session by IPv6 that no IPv4 next hop is known for.
+const hopless = "198.19.0.3/32"
+
+// takesHopless tells whether the router has it by IPv6, or the session says why not:
+// then it has the other path all the same.
+func (w world) takesHopless(t *testing.T, p *process, offered bool) {
+	t.Helper()
+	if offered {
+		within(t, "IPv4 by an IPv6 next hop in the kernel", w.has(t, "198.19.0.3"))
+		w.knows(t, bgp.Path{Prefix: netip.MustParsePrefix(hopless)}, "AS path", "next hop "+other6)
+		if got := routes(t, w.router); !strings.Contains(got, "via inet6 "+other6) {
+			t.Errorf("the router's kernel has\n%s", got)
+		}
+		return
+	}
+	within(t, "what the router does not offer is told", func() bool {
+		st := p.status()[1]
+		return st.Established && st.Prefixes == 1 && strings.Contains(st.LastError, "RFC 8950")
+	})
+	if got := routes(t, w.router); strings.Contains(got, "198.19.0.3") {
+		t.Errorf("the router's kernel has\n%s", got)
 	}
 }
 
