@@ -148,9 +148,10 @@ func TestRestart(t *testing.T) {
 				within(t, "the routes are there", w.both(t))
 				stopped, back, later := w.restart(t, p, with.peers, with.up)
 				t.Logf("routes away: %s while stopped for 2 s, %s until all is up again, %s afterwards", stopped, back, later)
-				if stopped+back+later > 0 {
+				if with.bfd == 0 && stopped+back+later > 0 {
 					t.Error("the routes were away")
 				}
+				within(t, "the routes are there in the end", w.both(t)) // BFD may be faster than the news of the restart on a busy machine
 			})
 		})
 	}
