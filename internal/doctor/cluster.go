@@ -15,7 +15,7 @@ func Cluster(s *cluster.State) []Finding {
 		return files(s)
 	}
 	var out []Finding
-	for _, check := range []func(*cluster.State) []Finding{pools, services, processes, agents, versions, rights, gaps, announced, others, peers} {
+	for _, check := range []func(*cluster.State) []Finding{pools, services, processes, agents, ranges, versions, rights, gaps, announced, others, peers} {
 		out = append(out, check(s)...)
 	}
 	return sorted(out)
@@ -98,6 +98,18 @@ func agents(s *cluster.State) (out []Finding) {
 		}
 	}
 	return out
+}
+
+// ranges is whether agents that forward can tell an unused ClusterIP from any other
+// address: an API server before Kubernetes 1.33 does not say.
+func ranges(s *cluster.State) []Finding {
+	forwards := slices.ContainsFunc(s.Agents, func(a cluster.Agent) bool { return a.Mode == "nftables" })
+	unread := slices.ContainsFunc(s.Gaps, func(g cluster.Gap) bool { return g.What == "servicecidrs" })
+	if !forwards || unread || len(s.Snapshot.ServiceCIDRs)+len(s.Forwarding.ServiceCIDRs) > 0 {
+		return nil
+	}
+	return []Finding{find(NoServiceCIDR, Object{}, "set the chart's agent.serviceCIDRs to the API server's --service-cluster-ip-range",
+		"this API server has no ServiceCIDR objects, and the agents were not told the range: packets to ClusterIPs that no Service has follow the default route, and a pool in that range is not refused")}
 }
 
 // versions are those of agents, and the images of all pods.

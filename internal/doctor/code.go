@@ -25,6 +25,7 @@ const (
 	NotRead         Code = "FL0108"
 	PodSecurity     Code = "FL0109"
 	Unheard         Code = "FL0110"
+	NoServiceCIDR   Code = "FL0111"
 	NoPool          Code = "FL0201"
 	PoolInvalid     Code = "FL0202"
 	PoolOverlap     Code = "FL0203"
@@ -86,6 +87,7 @@ var Catalog = []Entry{
 	{NotRead, Warning, "Something could not be read"},
 	{PodSecurity, Problem, "The namespace does not admit the agents"},
 	{Unheard, Problem, "Agents do not hear each other"},
+	{NoServiceCIDR, Warning, "The range of ClusterIPs is not known"},
 	{NoPool, Problem, "There is no AddressPool"},
 	{PoolInvalid, Problem, "A pool's addresses cannot be read"},
 	{PoolOverlap, Problem, "A pool overlaps something else"},
