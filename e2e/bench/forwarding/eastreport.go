@@ -141,7 +141,7 @@ func (r EastReport) Text() string {
 }
 
 func (r EastReport) how() string {
-	return fmt.Sprintf("median of %d runs of %s in which the four took turns, ratios are medians of the runs'; %d cores, Linux %s; %s in all",
+	return fmt.Sprintf("median of %d runs of %s in which the five took turns, ratios are medians of the runs'; %d cores, Linux %s; %s in all",
 		r.bench.Runs, r.bench.Length, runtime.NumCPU(), kernel(), r.Took.Round(time.Second))
 }
 
