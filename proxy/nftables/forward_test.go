@@ -1,10 +1,14 @@
 package nftables
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/proxy"
 )
@@ -223,6 +227,7 @@ func TestEstablishedSurvives(t *testing.T) {
 			still("endpoint replaced")
 			l.client.wants(t, "tcp", a.address(f), "podB "+a.nodeOnB.String())
 			sync(t, l.engine, a.table())
+			ackAtOnce(t, c) // an acknowledgement that comes while there is no table would be reset
 			still("Service deleted")
 			l.node.Pipe(t, "delete table "+familyName(a)+" fairlead\n", "nft", "-f", "-")
 			if ch := sync(t, l.engine, a.table(f)); !ch.Rebuilt {
@@ -230,6 +235,19 @@ func TestEstablishedSurvives(t *testing.T) {
 			}
 			still("ruleset rebuilt")
 		})
+	}
+}
+
+// ackAtOnce has the kernel acknowledge what is read next without delay.
+func ackAtOnce(t *testing.T, c net.Conn) {
+	t.Helper()
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	control := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1) })
+	if err := errors.Join(control, err); err != nil {
+		t.Fatal(err)
 	}
 }
 
