@@ -42,6 +42,9 @@ type Around struct {
 	// settled, on this boot, silent for less than HoldFor, and its kernel not gone
 	// meanwhile.
 	Restarted *Report
+	// Booted says that others know this node to have been without power until just
+	// now: for PodsAfter what the cluster shows of its pods is from before.
+	Booted bool
 	// Others counts the seasoned candidates among the other nodes, InTouch the
 	// settled ones that speak and have not been cut off themselves.
 	Others, InTouch int
@@ -77,7 +80,7 @@ func (s Settling) Next(a Around) Settling {
 		s.healthy = a.Now
 	}
 	heard := s.woke.IsZero() || a.Now.Sub(s.woke) >= MeetFor
-	first := a.Others == 0 && heard && (a.Met || a.Now.Sub(s.began) >= MeetFor)
+	first := a.Others == 0 && heard && !a.Booted && (a.Met || a.Now.Sub(s.began) >= MeetFor)
 	if !s.Settled && (a.Restarted != nil || first || a.Now.Sub(s.healthy) >= SettleAfter) {
 		s.Settled, s.settled = true, a.Now
 		if a.Restarted != nil && a.Restarted.Seasoned {

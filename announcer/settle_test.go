@@ -26,6 +26,8 @@ func TestSettling(t *testing.T) {
 		{"not before the engine is in sync", from{0: func(a *Around) { a.Met, a.InSync = true, false }, 9: inSync(true)}, map[int]bool{8: false, 9: true}},
 		{"60 s from then on", from{0: func(a *Around) { others(2, 2)(a); a.InSync = false }, 9: inSync(true)}, map[int]bool{60: false, 68: false, 69: true}},
 		{"the engine fails: 60 s anew", from{0: others(0, 2), 1: others(2, 2), 100: inSync(false), 101: inSync(true)}, map[int]bool{99: true, 100: false, 101: false, 160: false, 161: true}},
+		{"it boots among others that are not seasoned: when its pods have started", from{0: func(a *Around) { others(0, 2)(a); a.Booted = true }, 10: func(a *Around) { a.Booted = false }}, map[int]bool{0: false, 9: false, 10: true}},
+		{"it boots: after 60 s", from{0: func(a *Around) { others(2, 2)(a); a.Booted = true }, 10: func(a *Around) { a.Booted = false }}, map[int]bool{10: false, 59: false, 60: true}},
 		{"a restart: at once", from{0: func(a *Around) { others(2, 2)(a); a.Restarted = &Report{Settled: true} }}, map[int]bool{0: true}},
 		{"it stood still: 60 s anew", from{0: others(0, 2), 1: others(2, 2), 100: func(a *Around) { a.Stood = 30 * time.Second }, 101: func(a *Around) { a.Stood = 0 }}, map[int]bool{99: true, 100: false, 159: false, 160: true}},
 		{"it stood still when nobody was seasoned: the others are by now", from{0: others(0, 2), 30: func(a *Around) { a.Stood = 20 * time.Second }, 31: func(a *Around) { a.Stood = 0 }, 32: others(2, 2)},

@@ -160,7 +160,8 @@ func (m *Members) take(r announcer.Remembered) bool {
 
 // takeOwn takes in what others remember of this node. If an earlier agent said
 // it, this one has to speak with a higher version to be heard; if only that agent was
-// gone, and not the node, this one goes on where it stopped. m.mu is held.
+// gone, and not the node, this one goes on where it stopped; if the node was, its pods
+// start anew. m.mu is held.
 func (m *Members) takeOwn(r announcer.Remembered) {
 	own := m.self
 	own.Version = r.Report.Version
@@ -169,6 +170,10 @@ func (m *Members) takeOwn(r announcer.Remembered) {
 	}
 	if m.former == nil && r.Report.Version > m.self.Version && r.Report.Boot == m.cfg.Boot && r.Report.Settled && !r.Lost && r.Silent < announcer.HoldFor {
 		m.former, m.until = &r.Report, time.Now().Add(announcer.HoldFor-r.Silent)
+	}
+	young := time.Since(m.started) < announcer.MeetFor
+	if young && r.Report.Version > m.self.Version && (r.Lost || r.Report.Boot != m.cfg.Boot) {
+		m.booted = m.started
 	}
 	m.floor, m.dirty = max(m.floor, r.Report.Version), true
 	m.poke()

@@ -61,6 +61,8 @@ type Members struct {
 	roster   announcer.Roster
 	self     announcer.Report
 	settling announcer.Settling
+	started  time.Time            // of this agent
+	booted   time.Time            // is started if the node was gone before; else zero
 	former   *announcer.Report    // what others remember of this node's earlier agent
 	until    time.Time            // until when that counts
 	floor    uint64               // a version in which another agent spoke for this node
@@ -135,7 +137,7 @@ func BootID() (string, error) {
 // New makes a Members. It fails if the keys are none.
 func New(cfg Config) (*Members, error) {
 	m := &Members{
-		cfg: cfg, keys: &memberlist.Keyring{}, metrics: newMetrics(cfg.Metrics), wake: make(chan struct{}, 1),
+		cfg: cfg, started: time.Now(), keys: &memberlist.Keyring{}, metrics: newMetrics(cfg.Metrics), wake: make(chan struct{}, 1),
 		self: announcer.Report{Node: cfg.Node, Boot: cfg.Boot, Version: 1}, heard: map[string]time.Time{}, clashes: map[string]clash{}, ask: map[string]byte{}, curious: map[string]bool{},
 	}
 	if m.cfg.tuning == (tuning{}) {
@@ -385,8 +387,14 @@ func (m *Members) look(now time.Time, boot time.Duration) (say, changed bool) {
 	}
 	self := m.self
 	mine := v.Member(m.cfg.Node)
-	mine.Report, mine.Candidate = &self, self.Settled
+	mine.Report, mine.Candidate, mine.Quarantine = &self, self.Settled, m.podsStart(now)
 	return say, m.judge(v, now)
+}
+
+// podsStart tells whether this node booted just now, so that what the cluster shows
+// of its pods is from before: its own engine leaves them alone as others' do.
+func (m *Members) podsStart(now time.Time) bool {
+	return !m.booted.IsZero() && now.Sub(m.booted) < announcer.PodsAfter
 }
 
 // settle decides this node's own standing among those of v. m.mu is held.
@@ -396,6 +404,7 @@ func (m *Members) settle(v announcer.View, now time.Time, stood time.Duration, a
 	}
 	a := announcer.Around{
 		Now: now, InSync: m.self.InSync, Stood: stood, Guarded: v.Guarded, Met: m.met || alone, Restarted: m.former,
+		Booted: m.podsStart(now),
 	}
 	for _, o := range v.Members {
 		if o.Node == m.cfg.Node || !o.Candidate {

@@ -14,15 +14,16 @@ import (
 func TestWhatOthersRememberOfThisNode(t *testing.T) {
 	settled := announcer.Report{Node: "n", Boot: "now", Version: 7, Settled: true}
 	for _, c := range []struct {
-		name string
-		of   announcer.Remembered
-		want bool
+		name   string
+		of     announcer.Remembered
+		want   bool
+		booted bool
 	}{
-		{"its agent restarted", announcer.Remembered{Report: settled, Silent: time.Second}, true},
-		{"its kernel did not answer meanwhile", announcer.Remembered{Report: settled, Silent: time.Second, Lost: true}, false},
-		{"it was silent for too long", announcer.Remembered{Report: settled, Silent: announcer.HoldFor}, false},
-		{"it was not electable", announcer.Remembered{Report: announcer.Report{Node: "n", Boot: "now", Version: 7}, Silent: time.Second}, false},
-		{"the machine booted", announcer.Remembered{Report: announcer.Report{Node: "n", Boot: "then", Version: 7, Settled: true}, Silent: time.Second}, false},
+		{"its agent restarted", announcer.Remembered{Report: settled, Silent: time.Second}, true, false},
+		{"its kernel did not answer meanwhile", announcer.Remembered{Report: settled, Silent: time.Second, Lost: true}, false, true},
+		{"it was silent for too long", announcer.Remembered{Report: settled, Silent: announcer.HoldFor}, false, false},
+		{"it was not electable", announcer.Remembered{Report: announcer.Report{Node: "n", Boot: "now", Version: 7}, Silent: time.Second}, false, false},
+		{"the machine booted", announcer.Remembered{Report: announcer.Report{Node: "n", Boot: "then", Version: 7, Settled: true}, Silent: time.Second}, false, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m, err := New(Config{Node: "n", Boot: "now", Bind: netip.MustParseAddrPort("192.0.2.1:7947"), Keys: [][]byte{make([]byte, 32)}, Log: slog.New(slog.DiscardHandler)})
@@ -32,6 +33,12 @@ func TestWhatOthersRememberOfThisNode(t *testing.T) {
 			m.take(c.of)
 			if got := m.former != nil; got != c.want {
 				t.Errorf("it goes on: %v", got)
+			}
+			if got := m.podsStart(time.Now()); got != c.booted {
+				t.Errorf("its pods are left alone for now: %v", got)
+			}
+			if m.podsStart(time.Now().Add(announcer.PodsAfter)) {
+				t.Error("its pods are left alone for good")
 			}
 			if m.floor != 7 {
 				t.Errorf("it would speak with a version below %d", c.of.Report.Version)
