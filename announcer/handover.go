@@ -1,6 +1,7 @@
 package announcer
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -18,7 +19,30 @@ const TakeAfter = 200 * time.Millisecond
 // Handover is when a node may take over what it is elected for. The zero value is a
 // node that was never electable.
 type Handover struct {
-	electable time.Time // since when; zero: it is not
+	electable time.Time             // since when; zero: it is not
+	former    map[netip.Addr]string // who was elected before this node for what it does not hold yet
+}
+
+// Follow takes in that node decides next after was, and holds what held tells.
+func (h *Handover) Follow(node string, was, next Plan, held func(netip.Addr) bool) {
+	former := map[netip.Addr]string{}
+	note := func(addr netip.Addr) {
+		if held(addr) {
+			return
+		}
+		if owner := cmp.Or(h.former[addr], was.owner(addr)); owner != "" {
+			former[addr] = owner
+		}
+	}
+	for _, v := range next.Announce {
+		note(v.Addr)
+	}
+	for _, r := range next.Refused {
+		if r.Owner == node {
+			note(r.Addr)
+		}
+	}
+	h.former = former
 }
 
 // Elect takes in whether this node may be elected now, at the time at.
@@ -60,15 +84,16 @@ func Linger(was []VIP, next Plan, speaks func(node string) bool) []VIP {
 }
 
 // Left returns the addresses of next that a node whose agent is gone may still hold
-// at the time at: it was elected before that, and the kernel answers for lease after
-// the agent's last renewal, which may have been just before it fell silent.
-func Left(in Input, v View, next []VIP, lease time.Duration, at time.Time) map[netip.Addr]bool {
-	gone := map[string]bool{}
-	before := Input{Snapshot: in.Snapshot, Node: in.Node, Self: in.Self, Alive: maps.Clone(in.Alive), Ready: in.Ready, Others: in.Others}
+// at the time at: it was elected before, and the kernel answers for lease after the
+// agent's last renewal, which may have been just before it fell silent.
+func (h *Handover) Left(in Input, v View, next []VIP, lease time.Duration, at time.Time) map[netip.Addr]bool {
+	gone, before := map[string]bool{}, in
+	before.Alive = maps.Clone(in.Alive)
 	for _, m := range v.Members {
 		silent := m.Verdict == AgentGone || m.Verdict == Alive && m.Stale // it speaks again, but has not looked what it still owns
-		if silent && m.Report != nil && m.Report.Settled && at.Sub(m.Since) < lease+time.Second {
-			gone[m.Node], before.Alive[m.Node] = true, true
+		if silent && m.Report != nil && at.Sub(m.Since) < lease+time.Second {
+			gone[m.Node] = true
+			before.Alive[m.Node] = m.Report.Settled
 		}
 	}
 	if len(gone) == 0 || len(next) == 0 {
@@ -76,7 +101,7 @@ func Left(in Input, v View, next []VIP, lease time.Duration, at time.Time) map[n
 	}
 	plan, left := Decide(before), map[netip.Addr]bool{}
 	for _, vip := range next {
-		if gone[plan.owner(vip.Addr)] {
+		if gone[plan.owner(vip.Addr)] || gone[h.former[vip.Addr]] {
 			left[vip.Addr] = true
 		}
 	}

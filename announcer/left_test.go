@@ -37,11 +37,49 @@ func TestLeft(t *testing.T) {
 	} {
 		tt.m.Node, tt.m.Since = "worker-2", time.Unix(1000, 0)
 		view := announcer.View{Node: "worker-1", Members: []announcer.Member{tt.m}}
-		got := announcer.Left(in, view, next, 30*time.Second, tt.m.Since.Add(tt.at))
+		var h announcer.Handover
+		got := h.Left(in, view, next, 30*time.Second, tt.m.Since.Add(tt.at))
 		for _, vip := range next {
 			if want := tt.left && before[vip.Addr] == "worker-2"; got[vip.Addr] != want {
 				t.Errorf("%s: %s, which was held by %s: left %v", tt.name, vip.Addr, before[vip.Addr], got[vip.Addr])
 			}
 		}
+	}
+}
+
+// TestLeftToABetterNode: a node that may be elected from now on waits too for what the
+// owner until now holds, whose agent is just restarting.
+func TestLeftToABetterNode(t *testing.T) {
+	w := spreadWorld(t, netip.MustParsePrefix("192.0.2.0/22"))
+	do(t, w, "agent worker-1 dead")
+	was := decide(t, w, "worker-1")
+	do(t, w, "agent worker-1 dead=false")
+	in := announcer.Input{Snapshot: snapshotOf(t, w), Node: "worker-1", Alive: w.Alive(), Ready: map[netip.Addr]bool{}}
+	in.Self = *in.Snapshot.NodeState("worker-1")
+	nothing := func(netip.Addr) bool { return false }
+	var h announcer.Handover
+	h.Follow("worker-1", was, announcer.Decide(in), nothing) // its engine does not hold them yet
+	for _, a := range in.Snapshot.Addresses {
+		in.Ready[a.Addr] = true
+	}
+	ready := announcer.Decide(in)
+	h.Follow("worker-1", announcer.Plan{}, ready, nothing)
+	m := announcer.Member{Node: "worker-2", Verdict: announcer.AgentGone, Since: time.Unix(1000, 0), Report: &announcer.Report{Settled: true}}
+	left := h.Left(in, announcer.View{Members: []announcer.Member{m}}, ready.Announce, 30*time.Second, m.Since.Add(time.Second))
+	owner := map[netip.Addr]string{}
+	for _, r := range was.Refused {
+		owner[r.Addr] = r.Owner
+	}
+	for _, vip := range ready.Announce {
+		if want := owner[vip.Addr] == "worker-2"; left[vip.Addr] != want {
+			t.Errorf("%s, which %s had: left %v", vip.Addr, owner[vip.Addr], left[vip.Addr])
+		}
+	}
+	if len(left) == 0 || len(left) == len(ready.Announce) {
+		t.Errorf("%d of %d are left", len(left), len(ready.Announce))
+	}
+	h.Follow("worker-1", ready, ready, func(netip.Addr) bool { return true })
+	if left := h.Left(in, announcer.View{Members: []announcer.Member{m}}, ready.Announce, 30*time.Second, m.Since.Add(time.Second)); len(left) > 0 {
+		t.Errorf("it holds them, and waits for %d", len(left))
 	}
 }

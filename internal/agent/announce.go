@@ -80,7 +80,8 @@ func (a *Agent) hold(in announcer.Input, view announcer.View, was state, next an
 		has[c.Addr] = true
 	}
 	held := func(addr netip.Addr) bool { return has[addr] }
-	a.holder.Await(announcer.Left(in, view, next.Announce, l2.Lease, time.Now()))
+	a.handover.Follow(a.Node, was.announce, next, held)
+	a.holder.Await(a.handover.Left(in, view, next.Announce, l2.Lease, time.Now()))
 	a.handover.Elect(in.Alive[a.Node], time.Now())
 	take, until := a.handover.Take(next.Announce, held, time.Now())
 	if !until.IsZero() {
