@@ -34,6 +34,7 @@ type Request struct {
 	At   time.Time     `json:"at"`
 	Took time.Duration `json:"took"`
 	OK   bool          `json:"ok"`
+	Why  string        `json:"why,omitempty"` // it failed, as Report.Reasons has it
 }
 
 // List returns the requests in the order of their beginnings.
@@ -41,6 +42,9 @@ func List(all []Outcome) []Request {
 	out := make([]Request, len(all))
 	for i, o := range all {
 		out[i] = Request{At: o.At, Took: o.Took, OK: o.Err == nil}
+		if o.Err != nil {
+			out[i].Why = reason(o.Err)
+		}
 	}
 	slices.SortFunc(out, func(a, b Request) int { return a.At.Compare(b.At) })
 	return out

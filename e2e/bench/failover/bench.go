@@ -80,7 +80,7 @@ func (b *Bench) once(ctx context.Context, s Scenario, i int) (run Run, err error
 	if err = errors.Join(errFault, err); err != nil {
 		return run, err
 	}
-	run.Result, run.Notes = reduce(reports, f.at), f.notes
+	run.Result, run.Notes = reduce(reports, f.at, s.Moves), f.notes
 	return run, nil
 }
 

@@ -76,6 +76,7 @@ func (c *clients) stop() ([]probe.Report, error) {
 // Result is what all clients saw of one fault.
 type Result struct {
 	Requests, Failed int
+	Cut              int             // were open when the address moved, and ended
 	Gap              time.Duration   // the longest time without an answer on one path
 	Clean            time.Duration   // from the fault to the last request that began and failed
 	requests         []probe.Request // after the fault, all paths
@@ -84,11 +85,12 @@ type Result struct {
 }
 
 func (r Result) String() string {
-	return fmt.Sprintf("gap_s=%.2f failed=%d requests=%d clean_s=%.2f", r.Gap.Seconds(), r.Failed, r.Requests, r.Clean.Seconds()) +
+	return fmt.Sprintf("gap_s=%.2f failed=%d cut=%d requests=%d clean_s=%.2f", r.Gap.Seconds(), r.Failed, r.Cut, r.Requests, r.Clean.Seconds()) +
 		strings.Join(append([]string{""}, r.where...), "\n    ")
 }
 
-func reduce(reports []probe.Report, fault time.Time) Result {
+// reduce sums up what clients saw of a fault; moves is Scenario.Moves.
+func reduce(reports []probe.Report, fault time.Time, moves bool) Result {
 	out := Result{at: fault}
 	for _, r := range reports {
 		out.Requests += r.Requests
@@ -96,6 +98,10 @@ func reduce(reports []probe.Report, fault time.Time) Result {
 		for _, q := range r.Each {
 			if q.OK || q.At.Add(q.Took).Before(fault) {
 				continue // what failed before has another reason
+			}
+			if moves && q.Why == "connection reset" { // it was open: what cannot be opened is refused, or times out
+				out.Cut++
+				continue
 			}
 			out.Failed++
 			out.Clean = max(out.Clean, q.At.Sub(fault))

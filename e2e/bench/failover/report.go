@@ -19,6 +19,7 @@ type Summary struct {
 	P50, Max time.Duration // of the longest gaps
 	Clean    time.Duration // the latest
 	Failed   int
+	Cut      int
 	Requests int
 }
 
@@ -32,7 +33,8 @@ func Summarise(runs []Run) (out []Summary) {
 				continue
 			}
 			sum.Runs, gaps = append(sum.Runs, r), append(gaps, r.Gap)
-			sum.Failed, sum.Requests, sum.Clean = sum.Failed+r.Failed, sum.Requests+r.Requests, max(sum.Clean, r.Result.Clean)
+			sum.Failed, sum.Cut, sum.Requests = sum.Failed+r.Failed, sum.Cut+r.Cut, sum.Requests+r.Requests
+			sum.Clean = max(sum.Clean, r.Result.Clean)
 		}
 		if len(gaps) == 0 {
 			continue
@@ -59,8 +61,8 @@ func (s Summary) Missed() string {
 
 // String is one line.
 func (s Summary) String() string {
-	return fmt.Sprintf("bench-failover: scenario=%s runs=%d gap_p50_s=%.2f gap_max_s=%.2f failed=%d requests=%d clean_max_s=%.2f",
-		s.Name, len(s.Runs), s.P50.Seconds(), s.Max.Seconds(), s.Failed, s.Requests, s.Clean.Seconds())
+	return fmt.Sprintf("bench-failover: scenario=%s runs=%d gap_p50_s=%.2f gap_max_s=%.2f failed=%d cut=%d requests=%d clean_max_s=%.2f",
+		s.Name, len(s.Runs), s.P50.Seconds(), s.Max.Seconds(), s.Failed, s.Cut, s.Requests, s.Clean.Seconds())
 }
 
 // Markdown is the table of the documentation.
@@ -68,7 +70,11 @@ func Markdown(sums []Summary) string {
 	var b strings.Builder
 	b.WriteString("| fault | runs | longest gap, median | longest gap, worst | failed requests | clean for good, at the latest |\n|---|---|---|---|---|---|\n")
 	for _, s := range sums {
-		fmt.Fprintf(&b, "| %s | %d | %.2f s | %.2f s | %d of %d | %.2f s |\n", s.Title, len(s.Runs), s.P50.Seconds(), s.Max.Seconds(), s.Failed, s.Requests, s.Clean.Seconds())
+		failed := fmt.Sprintf("%d of %d", s.Failed, s.Requests)
+		if s.Cut > 0 {
+			failed += fmt.Sprintf(", %d cut", s.Cut)
+		}
+		fmt.Fprintf(&b, "| %s | %d | %.2f s | %.2f s | %s | %.2f s |\n", s.Title, len(s.Runs), s.P50.Seconds(), s.Max.Seconds(), failed, s.Clean.Seconds())
 	}
 	for _, s := range sums {
 		notes := map[string]bool{}

@@ -16,16 +16,19 @@ type Scenario struct {
 	Title string
 	Most  time.Duration // the longest gap that is allowed; 0: no request may fail
 	Clean time.Duration // the latest that it may be clean for good; 0: any
+	// Moves says that addresses move, away or back: connections that are open at that
+	// moment end, and are counted apart from those that could not be opened.
+	Moves bool
 	act   func(context.Context, *fault) error
 }
 
 // Scenarios are all of them, in their order.
 var Scenarios = []Scenario{
-	{Name: "power-loss", Title: "node loses power", Most: time.Second, Clean: 1500 * time.Millisecond, act: powerLoss},
-	{Name: "power-loss-no-api", Title: "node loses power, no API server", Most: time.Second, Clean: 1500 * time.Millisecond, act: powerLossWithoutAPI},
+	{Name: "power-loss", Title: "node loses power", Most: time.Second, Clean: 1500 * time.Millisecond, Moves: true, act: powerLoss},
+	{Name: "power-loss-no-api", Title: "node loses power, no API server", Most: time.Second, Clean: 1500 * time.Millisecond, Moves: true, act: powerLossWithoutAPI},
 	{Name: "kill", Title: "agent killed (SIGKILL)", act: kill},
 	{Name: "frozen", Title: "agent frozen", Most: time.Second, act: freeze},
-	{Name: "drain", Title: "node cordoned, and back", act: drain},
+	{Name: "drain", Title: "node cordoned, and back", Moves: true, act: drain},
 	{Name: "upgrade", Title: "agents replaced (rolling update)", act: upgrade},
 }
 
