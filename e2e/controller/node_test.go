@@ -58,19 +58,11 @@ func (c *cluster) node(name, ip string, taints ...corev1.Taint) *corev1.Node {
 	if ip != "" {
 		n.Annotations = map[string]string{providedNodeIP: ip}
 	}
+	n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: name}}
 	n, err := c.Kube.CoreV1().Nodes().Create(c.Context(), n, metav1.CreateOptions{})
 	c.must(err)
 	c.Cleanup(func() {
 		c.mustUnless(apierrors.IsNotFound, c.Kube.CoreV1().Nodes().Delete(context.Background(), name, metav1.DeleteOptions{}))
-	})
-	c.eventually("status of "+name, func() error { // it may be initialised meanwhile
-		n = c.getNode(name)
-		if len(n.Status.Addresses) > 0 {
-			return nil
-		}
-		n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: name}}
-		n, err = c.Kube.CoreV1().Nodes().UpdateStatus(c.Context(), n, metav1.UpdateOptions{})
-		return err
 	})
 	return n
 }
