@@ -84,7 +84,9 @@ func TestNodeWithoutPowerOthersTakeItsAddressesAndGiveThemBack(t *testing.T) {
 		t.Errorf("that is no minute of health")
 	}
 	for _, r := range back() {
-		if r.Failures > 0 || r.Distinct != 6 {
+		// One may be in its middle when the address moves back: the node that takes it
+		// over does not know the connection.
+		if r.Failures > 1 || r.Distinct != 6 {
 			t.Error(objection(r, 6))
 		}
 		if limit := 2000.0; r.Gap > limit {
