@@ -52,7 +52,7 @@ func (p *benchPins) hold() error {
 	if err != nil {
 		return err
 	}
-	defer m.Close()
+	defer func() { _ = m.Close() }()
 	settings, err := m.LookupBytes(uint32(0))
 	if err != nil {
 		return err

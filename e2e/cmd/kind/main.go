@@ -23,7 +23,7 @@ import (
 // errNoEngine is why nothing was done.
 var errNoEngine = errors.New(`no Docker engine answers on this machine, and kind needs one.
   What can be used instead: "make e2e" runs the same stories in the lab, which needs
-  root on Linux and nothing else. See e2e/README.md for what differs.`)
+  root on Linux and nothing else. e2e/README.md says what differs`)
 
 const exitNoEngine = 3
 
