@@ -68,12 +68,13 @@ func (o *operator) t(name string, part func()) {
 	})
 }
 
-// tells runs a command until the page shows what it prints. The mark there is
-// the command with note.
+// tells runs a command until the page shows what it prints: a node that another
+// story has just restarted may not be electable yet. The mark there is the command
+// with note.
 func (o *operator) tells(code int, note string, args ...string) {
 	o.Helper()
 	name := "fairlead " + strings.Join(args, " ")
-	eventually(o.T, 30*time.Second, name, func(context.Context) error {
+	eventually(o.T, takeOver, name, func(context.Context) error {
 		out, got := fairlead(o.T, args...)
 		if got != code {
 			return fmt.Errorf("exit %d, want %d:\n%s", got, code, out)

@@ -73,7 +73,7 @@ var variable = []struct {
 	as   string
 }{
 	{regexp.MustCompile(`-[0-9a-z]{8,10}-[a-z0-9]{5}\b`), "-HASH"},
-	{regexp.MustCompile(`(-HASH\s+ready\s+\d+\s+)node\d`), "${1}NODE"},
+	{regexp.MustCompile(`(-HASH\s+ready\s+)\d+\s+node\d`), "${1}N NODE"},
 	{regexp.MustCompile(`\b198\.19\.\d+\.\d+`), "CLUSTER-IP"},
 	{regexp.MustCompile(`:3\d{4}/TCP`), ":NODEPORT/TCP"},
 	{regexp.MustCompile(`\b(fairlead-agent)-[a-z0-9]{5}\b`), "$1-HASH"},
