@@ -9,9 +9,8 @@ import (
 )
 
 const (
-	// burstTimes and burstEvery: at once, and three more times over two seconds.
+	// burstTimes: at once, and three more times over two seconds.
 	burstTimes = 4
-	burstEvery = 2 * time.Second / 3
 	// busyEvery and idleEvery are how often Run looks at the links, with
 	// something under way and without.
 	busyEvery, idleEvery = 50 * time.Millisecond, 250 * time.Millisecond
@@ -20,6 +19,10 @@ const (
 	// mostAddresses is how many addresses are probed or announced at a look.
 	mostAddresses = 500
 )
+
+// burstPauses are the times between two announcements. The second follows soon: one
+// frame may be lost, and the hosts that have to hear of it send to a dead node.
+var burstPauses = [burstTimes - 1]time.Duration{100 * time.Millisecond, 600 * time.Millisecond, 1300 * time.Millisecond}
 
 // burst is the announcements of one claim that are still to be sent.
 type burst struct {
@@ -207,10 +210,11 @@ func (r *runner) say(now time.Time) {
 		}
 		most--
 		r.send(s, c, "announcement", gratuitousFrames)
-		b.times, b.due = b.times-1, now.Add(burstEvery)
-		if b.times == 0 {
+		if b.times--; b.times == 0 {
 			delete(r.bursts, c)
+			continue
 		}
+		b.due = now.Add(burstPauses[burstTimes-1-b.times])
 	}
 }
 
