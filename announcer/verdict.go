@@ -339,6 +339,10 @@ type Remembered struct {
 	Lost   bool // the node's kernel did not answer in this silence
 }
 
+// NodeWasGone tells whether more than the agent was, if the node runs with this boot
+// id now.
+func (m Remembered) NodeWasGone(boot string) bool { return m.Lost || m.Report.Boot != boot }
+
 // Reports returns what is remembered of every other node, sorted by name.
 func (r *Roster) Reports(at time.Time) []Remembered {
 	var out []Remembered

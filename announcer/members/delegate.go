@@ -168,11 +168,11 @@ func (m *Members) takeOwn(r announcer.Remembered) {
 	if r.Report.Version < m.self.Version || r.Report.Version == m.self.Version && bytes.Equal(encode(own), encode(r.Report)) {
 		return
 	}
-	if m.former == nil && r.Report.Version > m.self.Version && r.Report.Boot == m.cfg.Boot && r.Report.Settled && !r.Lost && r.Silent < announcer.HoldFor {
+	if m.former == nil && r.Report.Version > m.self.Version && !r.NodeWasGone(m.cfg.Boot) && r.Report.Settled && r.Silent < announcer.HoldFor {
 		m.former, m.until = &r.Report, time.Now().Add(announcer.HoldFor-r.Silent)
 	}
 	young := time.Since(m.started) < announcer.MeetFor
-	if young && r.Report.Version > m.self.Version && (r.Lost || r.Report.Boot != m.cfg.Boot) {
+	if young && r.Report.Version > m.self.Version && r.NodeWasGone(m.cfg.Boot) {
 		m.booted = m.started
 	}
 	m.floor, m.dirty = max(m.floor, r.Report.Version), true

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/fairlead/fairlead/proxy/ebpf"
+	"github.com/fairlead/fairlead/proxy/nftables"
 )
 
 // ebpfFlags adds the flags that say where the eBPF programs are.
@@ -22,11 +23,11 @@ func bpfDirFlag(f *pflag.FlagSet, to *string) {
 	f.StringVar(to, "bpf-dir", ebpf.DefaultPins, "a folder of this node's alone in a bpf filesystem, where eBPF programs outlast a restart")
 }
 
-// accelerateOff reads --accelerate.
-func accelerateOff(text string) (bool, error) {
-	switch text {
-	case "auto", "off":
-		return text == "off", nil
+// dataplane makes the engine: nftables, and eBPF before it if accelerate says so.
+func dataplane(before ebpf.Options, accelerate string, behind nftables.Options) (*ebpf.Engine, error) {
+	if accelerate != "auto" && accelerate != "off" {
+		return nil, fmt.Errorf("--accelerate: %q is neither auto nor off", accelerate)
 	}
-	return false, fmt.Errorf("--accelerate: %q is neither auto nor off", text)
+	before.Off, before.Behind, before.Log = accelerate == "off", nftables.New(behind), behind.Log
+	return ebpf.New(before), nil
 }

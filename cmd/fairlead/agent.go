@@ -17,14 +17,13 @@ import (
 	"github.com/fairlead/fairlead/internal/server"
 	"github.com/fairlead/fairlead/nodeport"
 	"github.com/fairlead/fairlead/proxy"
-	"github.com/fairlead/fairlead/proxy/ebpf"
 	"github.com/fairlead/fairlead/proxy/nftables"
 )
 
 func agentCommand() *cobra.Command {
 	cfg := agent.Config{Version: version, Engine: "nftables"}
 	var at agent.Addresses
-	var mode, detectLocal, markBit string
+	var mode, detectLocal, markBit, accelerate string
 	var nodePorts, serviceCIDRs []string
 	cmd := &cobra.Command{
 		Use: "agent", Args: cobra.NoArgs,
@@ -54,7 +53,6 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 	f.StringVar(&at.Probe, "probe-address", "127.0.0.1:9812", "where /livez, /readyz and /metrics are served, whoever forwards; empty: nowhere")
 	f.StringVar(&at.Health, "health-address", "0.0.0.0:10256", "where /healthz and /livez are served as kube-proxy does; left free if another proxy forwards; empty: nowhere")
 	f.StringVar(&at.Metrics, "metrics-address", "127.0.0.1:10249", "where /metrics and /proxyMode are served; left free if another proxy forwards; empty: nowhere")
-	var accelerate string
 	f.StringVar(&accelerate, "accelerate", "off", "connect the sockets of this node's pods to endpoints directly, by eBPF: auto (where it works) or off")
 	before := ebpfFlags(f)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
@@ -89,11 +87,10 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 		}
 		reg := server.Registry(version)
 		cfg.Log, cfg.Metrics = log, reg
-		if before.Off, err = accelerateOff(accelerate); err != nil {
+		engine, err := dataplane(*before, accelerate, nftables.Options{Log: log, Mark: mark})
+		if err != nil {
 			return err
 		}
-		before.Behind, before.Log = nftables.New(nftables.Options{Log: log, Mark: mark}), log
-		engine := ebpf.New(*before)
 		cfg.Dataplane, cfg.Accelerator = engine, engine
 		a, err := agent.New(cfg)
 		if err != nil {

@@ -2,8 +2,6 @@ package nftables
 
 import (
 	"context"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/fairlead/fairlead/proxy"
@@ -22,13 +20,14 @@ type leftover struct {
 // next ones are; zero: none.
 func (l *leftover) due(now time.Time) (keys map[proxy.Key]bool, next time.Time) {
 	keys = map[proxy.Key]bool{}
-	maps.DeleteFunc(l.dials, func(k proxy.Key, at time.Time) bool {
-		keys[k] = !now.Before(at)
-		return keys[k]
-	})
-	maps.DeleteFunc(keys, func(_ proxy.Key, due bool) bool { return !due })
-	if len(l.dials) > 0 {
-		next = slices.MinFunc(slices.Collect(maps.Values(l.dials)), time.Time.Compare)
+	for k, at := range l.dials {
+		switch {
+		case !now.Before(at):
+			keys[k] = true
+			delete(l.dials, k)
+		case next.IsZero() || at.Before(next):
+			next = at
+		}
 	}
 	return keys, next
 }
