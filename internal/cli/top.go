@@ -32,8 +32,9 @@ func (e *Env) top() *cobra.Command {
 		Long: `top shows each address that Services hold, who announces it, new connections and
 bytes a second, ready endpoints, and when it last moved to another node. It asks the
 agents through the API server (pods/proxy); they count while somebody asks, from the
-kernel's table of connections. On a terminal the table is live until q is pressed;
-elsewhere, or with --once or -o, it is printed once, after two looks.`,
+kernel's table of connections, which lacks those that eBPF connects directly. On a
+terminal the table is live until q is pressed; elsewhere, or with --once or -o, it is
+printed once, after two looks.`,
 	}
 	cmd.Flags().BoolVar(&once, "once", false, "print the table once")
 	cmd.Flags().DurationVar(&every, "interval", 2*time.Second, "time between two looks")

@@ -91,6 +91,9 @@ func Of(s *cluster.State, c Counted, unheard map[string]string) Table {
 	}
 	slices.SortStableFunc(t.Rows, func(a, b Row) int { return cmp.Compare(perSecond(b), perSecond(a)) })
 	t.Notes = append(t.Notes, missing(unheard)...)
+	if direct := accelerated(s, unheard); len(direct) > 0 {
+		t.Notes = append(t.Notes, "connections that pods make on "+strings.Join(direct, ", ")+" are not counted: eBPF connects them to endpoints directly")
+	}
 	if len(uncounted) > 0 {
 		t.Notes = append(t.Notes, "the kernel does not count bytes on "+strings.Join(uncounted, ", ")+": chart value agent.countBytes, or sysctl net.netfilter.nf_conntrack_acct=1")
 	}
@@ -107,6 +110,18 @@ func missing(unheard map[string]string) (notes []string) {
 		notes = append(notes, "not counted on "+strings.Join(nodes[why], ", ")+": "+why)
 	}
 	return notes
+}
+
+// accelerated are the nodes that told something, and whose own pods' connections
+// never come to the table that was counted.
+func accelerated(s *cluster.State, unheard map[string]string) (nodes []string) {
+	for i := range s.Agents {
+		a := &s.Agents[i]
+		if _, not := unheard[a.Node]; a.Before != "" && !not {
+			nodes = append(nodes, a.Node)
+		}
+	}
+	return nodes
 }
 
 func sorted[V any](m map[string]V) []string {
