@@ -1,7 +1,10 @@
 package agent
 
 import (
+	"strings"
+
 	"github.com/prometheus/client_golang/prometheus"
+	appsv1 "k8s.io/api/apps/v1"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/proxy/ebpf"
@@ -12,6 +15,35 @@ type Accelerator interface {
 	State() ebpf.State
 	// Exclude names the pods, by UID, that it leaves alone from the next Sync on.
 	Exclude(uids []string)
+	// Remove takes it out of the kernel, and returns of how many parts it was.
+	Remove() (int, error)
+}
+
+// accelerates tells whether a DaemonSet's agents are to use the Accelerator. The
+// last of several flags counts.
+func accelerates(set *appsv1.DaemonSet) bool {
+	value := ""
+	for _, c := range set.Spec.Template.Spec.Containers {
+		for _, arg := range c.Args {
+			if v, ok := strings.CutPrefix(arg, "--accelerate="); ok {
+				value = v
+			}
+		}
+	}
+	return value == "auto"
+}
+
+// decelerate takes the Accelerator out if the next agent is to be without: that one
+// has not the rights to do it.
+func (a *Agent) decelerate() error {
+	if a.Accelerator == nil || !a.Accelerator.State().Wanted || !a.slowed.Load() {
+		return nil
+	}
+	n, err := a.Accelerator.Remove()
+	if err == nil {
+		a.Log.Info("detached the eBPF programs: the next agent is to be without", "programs", n)
+	}
+	return err
 }
 
 // accelerator is what the NodeState says of it; the zero value if there is none.

@@ -89,6 +89,7 @@ type Agent struct {
 	reported  reported  // the report loop's alone
 
 	removed atomic.Bool                               // fairlead is being removed
+	slowed  atomic.Bool                               // the next agent is to be without the Accelerator
 	pods    atomic.Pointer[cache.SharedIndexInformer] // this node's; nil if nobody asks
 
 	mu    sync.Mutex

@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/informers"
@@ -18,7 +19,8 @@ import (
 
 // followDaemonSet learns whether the DaemonSet that runs the agents was deleted:
 // a stop that follows is for good. One that is made anew takes that back, as when
-// somebody replaces the DaemonSet and leaves its pods.
+// somebody replaces the DaemonSet and leaves its pods. It also learns whether the
+// next agent is to be without the Accelerator.
 func (a *Agent) followDaemonSet(ctx context.Context) error {
 	if a.DaemonSet == "" {
 		return nil
@@ -53,6 +55,9 @@ func (a *Agent) followDaemonSet(ctx context.Context) error {
 func (a *Agent) takeDaemonSet(obj any) {
 	o, ok := obj.(metav1.Object)
 	a.remove(ok && o.GetDeletionTimestamp() != nil)
+	if set, ok := obj.(*appsv1.DaemonSet); ok {
+		a.slowed.Store(!accelerates(set))
+	}
 }
 
 // remove keeps whether fairlead is being removed.
@@ -75,10 +80,11 @@ const cleanFor = 15 * time.Second
 
 // goodbye withdraws every address if this stop is for good. Nobody would come to
 // renew them, and the other agents are on their way out as well. What forwards, and
-// what was saved for the next agent, goes too if that was asked for.
+// what was saved for the next agent, goes too if that was asked for. At any other
+// stop only the Accelerator goes, if the next agent is to be without.
 func (a *Agent) goodbye(ctx context.Context) error {
 	if !a.removed.Load() {
-		return nil
+		return a.decelerate()
 	}
 	a.Log.Info("withdrawing every address: fairlead is being removed", "addresses", len(a.holder.Held()))
 	_, err := a.holder.Sync(nil)
