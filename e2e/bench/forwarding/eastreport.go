@@ -141,8 +141,8 @@ func (r EastReport) Text() string {
 }
 
 func (r EastReport) how() string {
-	return fmt.Sprintf("median of %d runs of %s in which the five took turns, ratios are medians of the runs'; %d cores, Linux %s; %s in all",
-		r.bench.Runs, r.bench.Length, runtime.NumCPU(), kernel(), r.Took.Round(time.Second))
+	return fmt.Sprintf("the five took turns of %s, %d times; figures are medians of the turns, ratios medians of the ratios in one round; %d cores, Linux %s; %s in all",
+		r.bench.Length/turns, r.bench.Runs*turns, runtime.NumCPU(), kernel(), r.Took.Round(time.Second))
 }
 
 // level is how much of a figure eBPF may lose from the fewest to the most

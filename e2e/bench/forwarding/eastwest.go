@@ -57,7 +57,7 @@ type Crossing struct {
 	Services int
 	Place    place
 	Load     string
-	runs     [][routes]work // those of one run took turns
+	runs     [][routes]work // one turn of each
 }
 
 // Run measures everything.
@@ -136,8 +136,8 @@ func (b *EastWest) measureEast(ctx context.Context, n int, contenders *[2]conten
 	for at := range places {
 		for _, l := range eastLoads {
 			c := Crossing{Services: n, Place: at, Load: l.name}
-			for run := range b.Runs {
-				got, err := b.turns(ctx, contenders, l, at, run)
+			for run := range b.Runs * turns {
+				got, err := b.each(ctx, contenders, l, at, run)
 				if err != nil {
 					return out, fmt.Errorf("%s, %s: %w", l.name, at, err)
 				}
@@ -167,15 +167,14 @@ func (b *EastWest) alone() error {
 	return nil
 }
 
-// turns is one run over all routes, a part of it at a time.
-func (b *EastWest) turns(ctx context.Context, contenders *[2]contender, l eastLoad, at place, run int) (got [routes]work, err error) {
-	for turn := range turns * int(routes) {
+// each is one turn of every route. What else the machine does comes and goes: it
+// counts less the shorter the turns are and the more there are of them.
+func (b *EastWest) each(ctx context.Context, contenders *[2]contender, l eastLoad, at place, run int) (got [routes]work, err error) {
+	for turn := range int(routes) {
 		r := route((run + turn) % int(routes)) // who is first changes
-		part, err := b.travel(ctx, contenders, l, at, r)
-		if err != nil {
+		if got[r], err = b.travel(ctx, contenders, l, at, r); err != nil {
 			return got, fmt.Errorf("%s: %w", r, err)
 		}
-		got[r].add(part)
 	}
 	return got, nil
 }
@@ -252,17 +251,11 @@ type work struct {
 	length time.Duration
 }
 
-func (w *work) add(more work) {
-	w.done, w.cpu, w.length = w.done+more.done, w.cpu+more.cpu, w.length+more.length
-	w.took = append(w.took, more.took...)
-	slices.Sort(w.took)
-}
-
 func (w work) rate() float64 { return quotient(w.done, w.length.Seconds()) }
 
 func (w work) cpuEach() float64 { return quotient(w.cpu.Seconds(), w.done) }
 
-func (w work) percentile(p int) float64 { return at(w.took, p).Seconds() }
+func (w work) percentile(p int) float64 { return at(slices.Sorted(slices.Values(w.took)), p).Seconds() }
 
 // benchCgroup is a cgroup like a kubelet's with one of a pod in it.
 type benchCgroup struct{ root, pods, pod string }
