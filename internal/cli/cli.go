@@ -102,7 +102,6 @@ func connect(flags *genericclioptions.ConfigFlags, version string) (*Client, err
 		return nil, fmt.Errorf("which cluster? %w", err)
 	}
 	cfg.UserAgent = "fairlead-cli/" + version
-	cfg.QPS, cfg.Burst = 50, 100
 	if cfg.Timeout == 0 {
 		cfg.Timeout = 30 * time.Second
 	}
@@ -113,6 +112,7 @@ func connect(flags *genericclioptions.ConfigFlags, version string) (*Client, err
 // as it is.
 func ClientOf(cfg *rest.Config) (*Client, error) {
 	cfg = rest.CopyConfig(cfg)
+	cfg.QPS, cfg.Burst = 50, 100
 	at := &clock{}
 	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return &timed{next: next, clock: at} })
 	d, errD := dynamic.NewForConfig(cfg)
