@@ -1,6 +1,7 @@
 // Package apiserver runs a real etcd and kube-apiserver on this machine's
-// loopback, without nodes, for tests of what only talks to the API. It takes a
-// few seconds, needs no root, and several may run at once, beside a lab too.
+// loopback, and kube-controller-manager if it is asked to, without nodes, for tests
+// of what only talks to the API. It takes a few seconds, needs no root, and several
+// may run at once, beside a lab too.
 package apiserver
 
 import (
