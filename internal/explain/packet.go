@@ -214,6 +214,16 @@ func (f *following) endpointsOf() {
 	default:
 		f.ok("source", "kept: the pod sees %s", f.From)
 	}
+	if f.direct() {
+		f.note("ebpf", "unless the client opted out, its socket is connected to the endpoint directly: nothing comes to this rule, and the pod sees %s", f.From)
+	}
+}
+
+// direct tells whether eBPF may connect the sender's socket before there is a packet.
+func (f *following) direct() bool {
+	a, n := f.Agent(f.Node), f.State.Node(f.Node)
+	return a != nil && a.Before != "" && f.out.Frontend.Sources == nil && f.Protocol != snapshot.SCTP &&
+		slices.ContainsFunc(n.PodCIDRs, func(p netip.Prefix) bool { return p.Contains(f.From) })
 }
 
 func (f *following) nodeOf(ref snapshot.Ref, ep netip.AddrPort) string {
