@@ -67,28 +67,31 @@ func TestNodeWithoutPowerOthersTakeItsAddressesAndGiveThemBack(t *testing.T) {
 		})
 	}
 	quarantined(t, node)
+	began := time.Now()
 	if err := l.StartNode(t.Context(), node); err != nil {
 		t.Fatal(err)
 	}
 	for _, ip := range s.ExternalIPs {
 		answersTo(t, lab.Client, demo.URL(ip, 80), 6)
 	}
-	back := everyPath(t, s, time.Second)
-	began := time.Now()
+	back := everyPath(t, s, 10*time.Second)
 	eventually(t, takeOver, vip+" back at "+node, func(ctx context.Context) error {
 		return servedBy(ctx, vip, func(at string) bool { return at == node })
 	})
 	took := time.Since(began).Round(time.Second)
-	t.Logf("%s is back at %s after %s", vip, node, took)
-	if took < election.SettleAfter/2 {
+	t.Logf("%s is back at %s %s after the power", vip, node, took)
+	if took < election.SettleAfter {
 		t.Errorf("that is no minute of health")
 	}
 	for _, r := range back() {
-		// One may be in its middle when the address moves back: the node that takes it
-		// over does not know the connection.
-		if r.Failures > 1 || r.Distinct != 6 {
+		// What is open when the address moves back is reset: the node that takes it over
+		// does not know the connection. None that begins is refused or lost, and it moves
+		// back once.
+		cut := r.Reasons["connection reset"]
+		if r.Failures > cut || r.LastFailure.Sub(r.FirstFailure) > time.Second || r.Distinct != 6 {
 			t.Error(objection(r, 6))
 		}
+		t.Logf("%s: %d of %d requests were open when it moved back, the longest time without an answer was %.0f ms", r.Target, cut, r.Requests, r.Gap)
 		if limit := 2000.0; r.Gap > limit {
 			t.Errorf("%s: no answer for %.0f ms", r.Target, r.Gap)
 		}
