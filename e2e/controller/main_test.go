@@ -11,7 +11,10 @@ import (
 	"github.com/fairlead/fairlead/e2e/apiserver"
 )
 
-var server *apiserver.Server
+var (
+	server  *apiserver.Server
+	scratch string // a directory that is gone after the tests
+)
 
 func TestMain(m *testing.M) {
 	if os.Getenv("FAIRLEAD_E2E") != "1" {
@@ -26,14 +29,14 @@ func TestMain(m *testing.M) {
 }
 
 func withServer(m *testing.M) (int, error) {
-	dir, err := os.MkdirTemp("", "fairlead-apiserver-")
-	if err != nil {
+	var err error
+	if scratch, err = os.MkdirTemp("", "fairlead-apiserver-"); err != nil {
 		return 1, err
 	}
-	if server, err = apiserver.Start(context.Background(), dir, os.Stderr); err != nil {
+	if server, err = apiserver.Start(context.Background(), scratch, os.Stderr); err != nil {
 		return 1, err
 	}
-	defer os.RemoveAll(dir)
+	defer os.RemoveAll(scratch)
 	defer server.Stop()
 	return m.Run(), nil
 }

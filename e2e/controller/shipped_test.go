@@ -1,7 +1,7 @@
 package controller_test
 
 import (
-	"fmt"
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,23 +13,7 @@ import (
 )
 
 // binary is the shipped program, built once.
-var binary = sync.OnceValues(func() (string, error) {
-	root, err := lab.Checkout()
-	if err != nil {
-		return "", err
-	}
-	dir, err := os.MkdirTemp("", "fairlead-binary-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "fairlead")
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path, "./cmd/fairlead")
-	cmd.Dir, cmd.Env = root, append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
-	}
-	return path, nil
-})
+var binary = sync.OnceValues(func() (string, error) { return lab.BuildShipped(context.Background(), scratch) })
 
 // shipped is a running command of the shipped program.
 type shipped struct {

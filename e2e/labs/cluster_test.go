@@ -4,13 +4,11 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -39,30 +37,11 @@ type cluster struct {
 	slices   []discoveryv1.Endpoint
 }
 
-// binary is the shipped program, built once.
-var binary = sync.OnceValues(func() (string, error) {
-	root, err := lab.Checkout()
-	if err != nil {
-		return "", err
-	}
-	dir, err := os.MkdirTemp("", "fairlead-labs-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "fairlead")
-	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path, "./cmd/fairlead")
-	cmd.Dir, cmd.Env = root, append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
-	}
-	return path, nil
-})
-
 func newCluster(t *testing.T, w *world) *cluster {
 	t.Helper()
 	c := &cluster{world: w}
 	var err error
-	c.fairlead, err = binary()
+	c.fairlead, err = lab.BuildShipped(t.Context(), t.TempDir())
 	must(t, err)
 	c.server, err = apiserver.Start(t.Context(), t.TempDir(), io.Discard)
 	must(t, err)
@@ -108,16 +87,7 @@ func (c *cluster) join(m machine, api string) {
 	must(t, err)
 
 	c.pod(m)
-	door := listen(t, h.path(), api)
-	go func() {
-		for {
-			from, err := door.Accept()
-			if err != nil {
-				return
-			}
-			go pass(from, api)
-		}
-	}()
+	go apiserver.Pass(listen(t, h.path(), api), api)
 	state := t.TempDir()
 	h.start("agent-"+m.name+".log", c.fairlead, "agent", "--kubeconfig="+c.server.Kubeconfig, "--node-name="+m.name,
 		"--proxy=full", "--detect-local=bridge=cni0", "--state-dir="+state)
@@ -149,21 +119,6 @@ func (c *cluster) pod(m machine) {
 	c.slices = append(c.slices, discoveryv1.Endpoint{
 		Addresses: []string{base + "2"}, NodeName: &m.name, Conditions: discoveryv1.EndpointConditions{Ready: &yes, Serving: &yes},
 	})
-}
-
-// pass copies between a connection and a new one until one side ends.
-func pass(from net.Conn, address string) {
-	defer func() { _ = from.Close() }()
-	to, err := net.Dial("tcp4", address) //nolint:noctx // it ends with the other one
-	if err != nil {
-		return
-	}
-	done := make(chan struct{}, 2)
-	for _, p := range [][2]net.Conn{{from, to}, {to, from}} {
-		go func() { _, _ = io.Copy(p[0], p[1]); done <- struct{}{} }()
-	}
-	<-done
-	_ = to.Close()
 }
 
 // tell runs cluster.sh, twice, and makes what the pods' controllers would.

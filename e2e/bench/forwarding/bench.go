@@ -11,8 +11,6 @@ import (
 	"io"
 	"net/netip"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -98,7 +96,7 @@ func (b *Bench) prepare(ctx context.Context) (found [2]contender, stop func(*err
 	if err != nil {
 		return found, stop, err
 	}
-	ours, err := buildFairlead(ctx, b.logs)
+	ours, err := lab.BuildShipped(ctx, b.logs)
 	if err != nil {
 		return found, stop, err
 	}
@@ -133,20 +131,6 @@ func (b *Bench) connectAPI(ctx context.Context, kubeconfig string) error {
 		return err
 	}
 	return b.cluster.prepare(ctx)
-}
-
-func buildFairlead(ctx context.Context, dir string) (string, error) {
-	root, err := lab.Checkout()
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "fairlead")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path, "./cmd/fairlead")
-	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build fairlead: %w: %s", err, out)
-	}
-	return path, nil
 }
 
 // measure measures one number of Services. What a contender left in the kernel

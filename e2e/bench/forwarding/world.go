@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
+
+	"github.com/fairlead/fairlead/e2e/apiserver"
 )
 
 // The addresses. 198.18.0.0/15 is set aside for benchmarks by RFC 2544; here all
@@ -100,31 +101,8 @@ func (w *world) bringAPI(ctx context.Context, address string) error {
 		return fmt.Errorf("API server in %s: %w", w.node.name, err)
 	}
 	w.api = l
-	go func() {
-		for {
-			from, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go pass(from, address)
-		}
-	}()
+	go apiserver.Pass(l, address)
 	return nil
-}
-
-// pass copies between a connection and a new one until one side ends.
-func pass(from net.Conn, address string) {
-	defer func() { _ = from.Close() }()
-	to, err := net.Dial("tcp4", address) //nolint:noctx // it ends with the other one
-	if err != nil {
-		return
-	}
-	done := make(chan struct{}, 2)
-	for _, c := range [][2]net.Conn{{from, to}, {to, from}} {
-		go func() { _, _ = io.Copy(c[0], c[1]); done <- struct{}{} }()
-	}
-	<-done
-	_ = to.Close()
 }
 
 func (w *world) remove(ctx context.Context) error {
