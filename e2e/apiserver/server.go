@@ -23,7 +23,7 @@ import (
 // lab's own.
 const VersionEnv = "FAIRLEAD_KUBERNETES"
 
-// Server is a running API server with fairlead's kinds.
+// Server is a running API server.
 type Server struct {
 	Kubeconfig string // of an administrator
 	dir        string
@@ -31,15 +31,31 @@ type Server struct {
 	started    []*program
 }
 
-// Start starts a Server with an empty etcd below dir, which also gets the logs.
+// Start is StartBare and brings fairlead's kinds.
 func Start(ctx context.Context, dir string, out io.Writer) (*Server, error) {
-	s := &Server{dir: dir, Kubeconfig: filepath.Join(dir, "admin.kubeconfig")}
-	err := s.start(ctx, out)
+	s, err := StartBare(ctx, dir, out)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.install(ctx); err != nil {
 		s.Stop()
-		return nil, fmt.Errorf("API server: %w; logs are in %s", err, dir)
+		return nil, s.failed(err)
 	}
 	return s, nil
+}
+
+// StartBare starts a Server with an empty etcd below dir, which also gets the logs.
+func StartBare(ctx context.Context, dir string, out io.Writer) (*Server, error) {
+	s := &Server{dir: dir, Kubeconfig: filepath.Join(dir, "admin.kubeconfig")}
+	if err := s.start(ctx, out); err != nil {
+		s.Stop()
+		return nil, s.failed(err)
+	}
+	return s, nil
+}
+
+func (s *Server) failed(err error) error {
+	return fmt.Errorf("API server: %w; logs are in %s", err, s.dir)
 }
 
 func (s *Server) start(ctx context.Context, out io.Writer) error {
@@ -71,10 +87,7 @@ func (s *Server) start(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := s.until(ctx, "/readyz", func() error { _, err := s.Kubectl(ctx, "get", "--raw=/readyz"); return err }); err != nil {
-		return err
-	}
-	return s.install(ctx)
+	return s.until(ctx, "/readyz", func() error { _, err := s.Kubectl(ctx, "get", "--raw=/readyz"); return err })
 }
 
 // install brings fairlead's kinds.

@@ -85,10 +85,9 @@ func TestHelm(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s, err := apiserver.Start(t.Context(), t.TempDir(), t.Output())
+	s, err := apiserver.StartBare(t.Context(), t.TempDir(), t.Output())
 	must("", err)
 	defer s.Stop()
-	must(s.Kubectl(t.Context(), "delete", "crd", "--all", "--timeout=60s"))
 	root, err := lab.Checkout()
 	must("", err)
 	values := filepath.Join(t.TempDir(), "values.yaml")
