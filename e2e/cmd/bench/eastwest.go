@@ -1,17 +1,12 @@
 package main
 
 import (
-	"errors"
-	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/fairlead/fairlead/e2e/bench"
 	"github.com/fairlead/fairlead/e2e/bench/forwarding"
-	"github.com/fairlead/fairlead/e2e/lab"
 )
 
 func eastWestCommand() *cobra.Command {
@@ -28,16 +23,7 @@ func eastWestCommand() *cobra.Command {
 			}
 			report := forwarding.NewEastReport(b, got)
 			report.Took = time.Since(began)
-			fmt.Fprint(cmd.OutOrStdout(), report.Text())
-			if write {
-				if err := documentEastWest(report); err != nil {
-					return err
-				}
-			}
-			if missed := report.Missed(); missed != "" {
-				return errors.New("missed:\n  " + missed)
-			}
-			return nil
+			return tell(cmd, report, "bench-eastwest", forwarding.EastPicture, write)
 		},
 	}
 	f := cmd.Flags()
@@ -45,16 +31,4 @@ func eastWestCommand() *cobra.Command {
 	f.IntVar(&b.Runs, "runs", 7, "how often each is measured, in turn")
 	f.BoolVar(&write, "write", true, "write docs/benchmarks.md")
 	return cmd
-}
-
-func documentEastWest(r forwarding.EastReport) error {
-	root, err := lab.Checkout()
-	if err != nil {
-		return err
-	}
-	docs := filepath.Join(root, "docs")
-	if err := os.WriteFile(filepath.Join(docs, forwarding.EastPicture), r.Chart().SVG(), 0o644); err != nil {
-		return err
-	}
-	return bench.WriteSection(filepath.Join(docs, "benchmarks.md"), "bench-eastwest", r.Markdown())
 }

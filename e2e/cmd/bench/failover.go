@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/fairlead/fairlead/e2e/bench"
 	"github.com/fairlead/fairlead/e2e/bench/failover"
 	"github.com/fairlead/fairlead/e2e/lab"
 )
@@ -40,7 +38,7 @@ func failoverCommand() *cobra.Command {
 					return err
 				}
 				runs, err := b.Run(ctx)
-				return errors.Join(err, tellFailover(cmd, l, failover.Summarise(runs), write))
+				return errors.Join(err, tellFailover(cmd, failover.Summarise(runs), write))
 			})
 		},
 	}
@@ -63,7 +61,7 @@ func pick(runs map[string]int, only []string) map[string]int {
 
 // tellFailover prints the summaries, writes them into the documentation, and fails
 // if a target was missed.
-func tellFailover(cmd *cobra.Command, l *lab.Lab, sums []failover.Summary, write bool) error {
+func tellFailover(cmd *cobra.Command, sums []failover.Summary, write bool) error {
 	var missed []string
 	for _, s := range sums {
 		fmt.Fprintln(cmd.OutOrStdout(), s)
@@ -72,11 +70,7 @@ func tellFailover(cmd *cobra.Command, l *lab.Lab, sums []failover.Summary, write
 		}
 	}
 	if write && len(sums) > 0 {
-		docs := filepath.Join(l.Root(), "docs")
-		if err := os.WriteFile(filepath.Join(docs, failover.Picture), failover.Chart(sums).SVG(), 0o644); err != nil {
-			return err
-		}
-		if err := bench.WriteSection(filepath.Join(docs, "benchmarks.md"), "bench-failover", failover.Markdown(sums)); err != nil {
+		if err := document("bench-failover", failover.Markdown(sums), failover.Picture, failover.Chart(sums)); err != nil {
 			return err
 		}
 	}

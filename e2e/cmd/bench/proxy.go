@@ -4,14 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/fairlead/fairlead/e2e/bench"
 	"github.com/fairlead/fairlead/e2e/bench/forwarding"
-	"github.com/fairlead/fairlead/e2e/lab"
 )
 
 func proxyCommand() *cobra.Command {
@@ -28,16 +25,7 @@ func proxyCommand() *cobra.Command {
 			}
 			report := forwarding.NewReport(*b, results)
 			report.Took = time.Since(began)
-			fmt.Fprint(cmd.OutOrStdout(), report.Text())
-			if write {
-				if err := document(report); err != nil {
-					return err
-				}
-			}
-			if missed := report.Missed(); missed != "" {
-				return errors.New("missed: " + missed)
-			}
-			return nil
+			return tell(cmd, report, "bench-proxy", forwarding.Picture, write)
 		},
 	}
 	f := cmd.Flags()
@@ -47,19 +35,6 @@ func proxyCommand() *cobra.Command {
 	f.IntVar(&b.Runs, "runs", 7, "how often connections are made through each, in turn")
 	f.BoolVar(&write, "write", true, "write docs/benchmarks.md")
 	return cmd
-}
-
-// document writes the report into the documentation of this checkout.
-func document(r forwarding.Report) error {
-	root, err := lab.Checkout()
-	if err != nil {
-		return err
-	}
-	docs := filepath.Join(root, "docs")
-	if err := os.WriteFile(filepath.Join(docs, forwarding.Picture), r.Chart().SVG(), 0o644); err != nil {
-		return err
-	}
-	return bench.WriteSection(filepath.Join(docs, "benchmarks.md"), "bench-proxy", r.Markdown())
 }
 
 func churnCommand() *cobra.Command {
