@@ -3,51 +3,31 @@ package importer_test
 import (
 	"bytes"
 	"flag"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/fairlead/fairlead/internal/importer"
+	"github.com/fairlead/fairlead/internal/storytest"
 )
 
 var update = flag.Bool("update", false, "write what came out into the stories")
 
-const (
-	given  = "-- metallb --\n"
-	wanted = "-- fairlead --\n"
-)
-
-// TestMetalLB tells every story: text before and after.
+// TestMetalLB tells every story: what MetalLB was given, and what fairlead is.
 func TestMetalLB(t *testing.T) {
-	files, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no stories", err)
-	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
-			data, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			about, rest, ok := strings.Cut(string(data), given)
-			in, want, ok2 := strings.Cut(rest, wanted)
-			if !ok || !ok2 {
-				t.Fatalf("wants %q and %q", given, wanted)
-			}
-			var out bytes.Buffer
-			if _, err := importer.MetalLB(&out, strings.NewReader(in)); err != nil {
-				t.Fatal(err)
-			}
-			if *update {
-				if err := os.WriteFile(file, []byte(about+given+in+wanted+out.String()), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			} else if out.String() != want {
-				t.Errorf("got:\n%s\nwant:\n%s", out.String(), want)
-			}
-		})
-	}
+	storytest.Each(t, *update, func(t *testing.T, s *storytest.Story) {
+		if len(s.Sections) != 2 || s.Sections[0].Name != "metallb" || s.Sections[1].Name != "fairlead" {
+			t.Fatal("wants the sections metallb and fairlead")
+		}
+		in, want := s.Sections[0], s.Sections[1]
+		var out bytes.Buffer
+		if _, err := importer.MetalLB(&out, strings.NewReader(in.Text)); err != nil {
+			t.Fatal(err)
+		}
+		if out.String() != want.Text && !*update {
+			t.Errorf("got:\n%s\nwant:\n%s", out.String(), want.Text)
+		}
+		want.Text = out.String()
+	})
 }
 
 // TestComments: they are counted, and text that is no configuration is an error.
