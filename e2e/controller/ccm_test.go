@@ -102,12 +102,7 @@ func TestCCM(t *testing.T) {
 	c.gone("web")
 	c.delete("waits")
 	c.gone("waits")
-	c.eventually("the records' end", func() error {
-		if n := len(c.records()); n != 0 {
-			return fmt.Errorf("%d records", n)
-		}
-		return nil
-	})
+	c.noRecords()
 	if s := c.get("classed"); len(s.Finalizers) > 0 || len(s.Status.Conditions) > 0 || len(c.events("classed")) > 0 {
 		t.Errorf("a Service with a class was touched: %v", s)
 	}

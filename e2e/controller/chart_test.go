@@ -53,12 +53,7 @@ func TestChart(t *testing.T) {
 			}
 			c.delete("web")
 			c.gone("web")
-			c.eventually("the record's end", func() error {
-				if n := len(c.records()); n != 0 {
-					return fmt.Errorf("%d records", n)
-				}
-				return nil
-			})
+			c.noRecords()
 			if _, err := c.Kube.CoordinationV1().Leases(release).Get(t.Context(), row.lease, metav1.GetOptions{}); err != nil {
 				t.Error(err)
 			}

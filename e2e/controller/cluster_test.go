@@ -259,6 +259,17 @@ func (c *cluster) records() []v1alpha1.Address {
 	return list.Items
 }
 
+// noRecords waits until the last record is gone.
+func (c *cluster) noRecords() {
+	c.Helper()
+	c.eventually("the records' end", func() error {
+		if n := len(c.records()); n != 0 {
+			return fmt.Errorf("%d records", n)
+		}
+		return nil
+	})
+}
+
 // refused waits until a Service's condition gives a reason, and a Warning Event
 // the same. It returns the condition.
 func (c *cluster) refused(name, reason string) metav1.Condition {

@@ -32,12 +32,7 @@ func TestEvents(t *testing.T) {
 	c.delete("web")
 	c.gone("web")
 	c.told("web", "Normal EnsuringLoadBalancer", "Normal EnsuredLoadBalancer", "Normal UpdatedLoadBalancer", "Normal DeletingLoadBalancer", "Normal DeletedLoadBalancer")
-	c.eventually("the record's end", func() error {
-		if n := len(c.records()); n != 0 {
-			return fmt.Errorf("%d records", n)
-		}
-		return nil
-	})
+	c.noRecords()
 }
 
 // told waits for the Events of a Service, in whatever order they were written.

@@ -90,12 +90,7 @@ func (c *cluster) testForeground() {
 	c.must(c.Kube.CoreV1().Services("default").Delete(c.Context(), "web", metav1.DeleteOptions{PropagationPolicy: &foreground}))
 	c.gone("web")
 	c.slices("web", 0)
-	c.eventually("the record's end", func() error {
-		if n := len(c.records()); n != 0 {
-			return fmt.Errorf("%d records", n)
-		}
-		return nil
-	})
+	c.noRecords()
 }
 
 // testAggregation: who has Kubernetes' roles view and edit sees fairlead's kinds, and
