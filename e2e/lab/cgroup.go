@@ -46,6 +46,14 @@ func unified(dir string) bool {
 	return err == nil
 }
 
+// unifiedRoot is where cgroups v2 are mounted, alone or beside v1.
+func unifiedRoot() string {
+	if unified(cgroupRoot) {
+		return cgroupRoot
+	}
+	return filepath.Join(cgroupRoot, "unified")
+}
+
 // makeCgroups makes a node's cgroup in every hierarchy. Pods go below it, and
 // the node's own programs into its child "system" where that is of use: the
 // freezer, and v2 for programs attached to cgroups. It returns the latter.

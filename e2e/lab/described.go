@@ -120,6 +120,7 @@ func (d *Description) lan(node string) address {
 }
 
 func (d *Description) pods(node string) []string { return slices.Clone(d.Hosts[node].Pods) }
+func (d *Description) cgroup(string) string      { return cgroupRoot }
 func (d *Description) kubeconfig() string        { return d.Kubeconfig }
 func (d *Description) api() (string, int)        { return d.APIHost, d.APIPort }
 

@@ -99,6 +99,21 @@ func (l *Lab) installRevision(ctx context.Context, step *Step, root, tag string)
 	return l.waitFairlead(ctx, step)
 }
 
+// ConfigureFairlead gives the chart that InstallFairlead installed other values, each
+// as helm's --set takes it. Without any it is as InstallFairlead installs it.
+func (l *Lab) ConfigureFairlead(ctx context.Context, values ...string) error {
+	step := l.progress.Begin("fairlead: %v", values)
+	args := l.fairleadChartArgs(l.Root())
+	for _, v := range values {
+		args = append(args, "--set", v)
+	}
+	step.Waiting("helm")
+	if _, err := l.Helm(ctx, args...); err != nil {
+		return step.Done(err)
+	}
+	return step.Done(l.waitFairlead(ctx, step))
+}
+
 var fairleadWorkloads = []string{"daemonset/fairlead-agent", "deployment/fairlead-controller"}
 
 func (l *Lab) hasFairlead(ctx context.Context) (bool, error) {

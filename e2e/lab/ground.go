@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"syscall"
 )
 
@@ -16,6 +17,9 @@ type ground interface {
 	lan(node string) address
 	// pods are the ranges of a node's pods, IPv4 first.
 	pods(node string) []string
+	// cgroup is the folder, on a node, below which the cgroups v2 of its pods are and
+	// no other node's.
+	cgroup(node string) string
 	// kubeconfig is a file, api where the agents reach the API server.
 	kubeconfig() string
 	api() (host string, port int)
@@ -48,6 +52,10 @@ type namespaces struct{ *Lab }
 func (s namespaces) enter(host string) ([]string, error) { return s.Lab.enter(host) }
 func (s namespaces) kubeconfig() string                  { return s.pki("admin.kubeconfig") }
 func (s namespaces) api() (string, int)                  { return APIHost, APIPort }
+
+func (s namespaces) cgroup(name string) string {
+	return filepath.Join(unifiedRoot(), node{name: name}.cgroup())
+}
 
 func (s namespaces) lan(name string) address {
 	n, err := s.node(name)

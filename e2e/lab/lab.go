@@ -387,6 +387,10 @@ func (l *Lab) Progress() *Progress { return l.progress }
 // Root is the top of the checkout.
 func (l *Lab) Root() string { return filepath.Dir(l.opt.Source) }
 
+// Cgroup is the folder, on a node, below which the cgroups v2 of its pods are and no
+// other node's. The name may be a variable that stands for the node's.
+func (l *Lab) Cgroup(node string) string { return l.ground().cgroup(node) }
+
 // NodeAddress is the IPv4 address of a node on the LAN, empty for no node.
 func (l *Lab) NodeAddress(name string) string { return l.ground().lan(name).v4 }
 

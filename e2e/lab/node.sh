@@ -1,5 +1,5 @@
 # shellcheck shell=sh
-# Gives a node its own /proc, /run, /etc, /var and /opt. Runs inside the
+# Gives a node its own /proc, /run, /etc, /var, /opt and /sys/fs/bpf. Runs inside the
 # namespaces of the node: $0 is its name, $1 the state directory of the lab,
 # $2 the directory of the node in it.
 set -e
@@ -30,6 +30,9 @@ done
 mkdir -p /run/netns /etc/cni/net.d
 mount -t tmpfs tmpfs /etc/cni/net.d
 cp "$2/lab.conflist" /etc/cni/net.d/10-lab.conflist
+
+# What is pinned here is the node's own, and goes with it.
+mount -t bpf bpf /sys/fs/bpf
 
 # The kubelet sets these for the whole machine unless it finds them set.
 fix() {

@@ -66,6 +66,15 @@ func parsePods(data []byte) ([]Pod, error) {
 	return pods, nil
 }
 
+// joinScript joins the cgroup v2 of the process $0 before it becomes the command:
+// programs that are attached to the pod's cgroup see what it does.
+const joinScript = `set -e
+cgroup=$(sed -n 's/^0:://p' "/proc/$0/cgroup")
+for dir in /sys/fs/cgroup /sys/fs/cgroup/unified; do
+	if [ -e "$dir/cgroup.controllers" ]; then echo 0 >"$dir$cgroup/cgroup.procs"; fi
+done
+exec "$@"`
+
 // PodCommand is a command that will run in the pod's container.
 func (l *Lab) PodCommand(ctx context.Context, p Pod, args ...string) (*exec.Cmd, error) {
 	out, err := l.Exec(ctx, p.Node, "ctr", "--namespace=k8s.io", "tasks", "ls")
@@ -76,7 +85,7 @@ func (l *Lab) PodCommand(ctx context.Context, p Pod, args ...string) (*exec.Cmd,
 	if err != nil {
 		return nil, fmt.Errorf("pod %s: %w", p.Name, err)
 	}
-	enter := []string{"nsenter", "--target=" + pid, "--mount", "--uts", "--net", "--pid", "--"}
+	enter := []string{"/bin/sh", "-c", joinScript, pid, "nsenter", "--target=" + pid, "--mount", "--uts", "--net", "--pid", "--"}
 	return l.Command(ctx, p.Node, append(enter, args...)...)
 }
 
