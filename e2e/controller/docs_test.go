@@ -95,6 +95,9 @@ func TestDocsYAML(t *testing.T) {
 			}
 		}
 	}
+	if objects < 10 || values < 10 {
+		t.Error("few YAML blocks are found: do the pages have another form?")
+	}
 	t.Logf("%d blocks of objects and %d of values are taken, %d are of others' kinds", objects, values, foreign)
 }
 
@@ -118,6 +121,9 @@ func TestDocsCommands(t *testing.T) {
 				where[strings.Join(words, "\x00")] = name
 			}
 		}
+	}
+	if len(where) < 100 {
+		t.Errorf("%d commands: do the pages have another form?", len(where))
 	}
 	var g errgroup.Group
 	g.SetLimit(4)

@@ -2,7 +2,6 @@ package controller_test
 
 import (
 	"fmt"
-	"maps"
 	"sync"
 	"testing"
 
@@ -55,7 +54,7 @@ func TestTwoLeaders(t *testing.T) {
 		t.Errorf("%d records for %d Services", n, services)
 	}
 	c.pooled("lan", "512/500/12 PoolReady")
-	t.Logf("%d Services, %d different addresses; writes of the two: %v and %v", services, len(maps.Clone(by)), replicas[0].wrote(), replicas[1].wrote())
+	t.Logf("%d Services, %d different addresses; writes of the two: %v and %v", services, len(by), replicas[0].wrote(), replicas[1].wrote())
 }
 
 // served lists the address of every Service that has one.

@@ -37,7 +37,6 @@ func TestRestarts(t *testing.T) {
 			t.Errorf("restart %d wrote %v", i+1, n)
 		}
 	}
-	t.Logf("API writes in five restarts: 0")
 	if n := len(c.events("s0")); n != told {
 		t.Errorf("%d Events of s0 after the restarts, %d before", n, told)
 	}
