@@ -23,8 +23,8 @@ import (
 func agentCommand() *cobra.Command {
 	cfg := agent.Config{Version: version, Engine: "nftables"}
 	var at agent.Addresses
-	var mode, detectLocal, markBit, accelerate string
-	var nodePorts, serviceCIDRs []string
+	var given agentTexts
+	var accelerate string
 	cmd := &cobra.Command{
 		Use: "agent", Args: cobra.NoArgs,
 		Short: "Forward and announce on this node",
@@ -40,14 +40,14 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 	f.BoolVar(&cfg.CleanOnRemoval, "clean-on-removal", false, "once --daemonset is deleted, a stop takes the rules out of the kernel too, and deletes what is in --state-dir")
 	f.Uint16Var(&cfg.MembersPort, "members-port", members.Port, "where the agents speak with each other, encrypted, TCP and UDP; the same on every node")
 	f.StringVar(&cfg.StateDir, "state-dir", "/var/lib/fairlead", "folder where the agent keeps its last snapshot and keys, to start from when no API server answers; empty: nowhere")
-	f.StringVar(&mode, "proxy", "auto", "who forwards Services: full (fairlead), off (another proxy; fairlead announces alone), or auto (kube-proxy or Cilium if the cluster has them, else fairlead)")
+	f.StringVar(&given.mode, "proxy", "auto", "who forwards Services: full (fairlead), off (another proxy; fairlead announces alone), or auto (kube-proxy or Cilium if the cluster has them, else fairlead)")
 	f.BoolVar(&cfg.Force, "proxy-force", false, "forward beside another proxy, while it is being removed; its ports are taken over when they become free")
 	f.StringVar(&cfg.OtherHealth, "other-proxy-health", "http://127.0.0.1:10256/healthz", "where the proxy that forwards instead says whether it is in order")
-	f.StringSliceVar(&nodePorts, "nodeport-addresses", nil, "CIDRs of the node's addresses on which node ports answer; none, or primary: its primary address of each family")
-	f.StringSliceVar(&serviceCIDRs, "service-cidrs", nil, "CIDRs of Services beside those of the ServiceCIDR objects; unused addresses in them are dropped")
+	f.StringSliceVar(&given.nodePorts, "nodeport-addresses", nil, "CIDRs of the node's addresses on which node ports answer; none, or primary: its primary address of each family")
+	f.StringSliceVar(&given.serviceCIDRs, "service-cidrs", nil, "CIDRs of Services beside those of the ServiceCIDR objects; unused addresses in them are dropped")
 	f.BoolVar(&cfg.Options.ExternalIPs, "external-ips", false, "serve spec.externalIPs; whoever may create Services can then take any address (CVE-2020-8554)")
-	f.StringVar(&detectLocal, "detect-local", "node-cidr", "how packets of this node's pods are known: node-cidr (the Node's podCIDRs), cluster-cidr=CIDR,CIDR (sources of all pods), interface-prefix=NAME or bridge=NAME (the link that they come in from)")
-	f.StringVar(&markBit, "mark-bit", fmt.Sprintf("%#x", nftables.DefaultMark), "the one bit of the packet mark that is used, between the engine's own chains; not kube-proxy's 0x4000")
+	f.StringVar(&given.detectLocal, "detect-local", "node-cidr", "how packets of this node's pods are known: node-cidr (the Node's podCIDRs), cluster-cidr=CIDR,CIDR (sources of all pods), interface-prefix=NAME or bridge=NAME (the link that they come in from)")
+	f.StringVar(&given.markBit, "mark-bit", fmt.Sprintf("%#x", nftables.DefaultMark), "the one bit of the packet mark that is used, between the engine's own chains; not kube-proxy's 0x4000")
 	f.BoolVar(&cfg.CountBytes, "count-bytes", false, "let the kernel count the bytes of connections (net.netfilter.nf_conntrack_acct), for fairlead top")
 	f.StringVar(&cfg.SysctlDir, "sysctl-dir", "/proc/sys", "where the node's kernel settings are; those that are needed are set if that can be written to, and reported if not")
 	f.StringVar(&at.Probe, "probe-address", "127.0.0.1:9812", "where /livez, /readyz and /metrics are served, whoever forwards; empty: nowhere")
@@ -60,27 +60,12 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 		if err != nil {
 			return err
 		}
-		if cfg.Node == "" {
-			return errors.New("--node-name: give the node's name in Kubernetes (or set NODE_NAME)")
-		}
-		if cfg.Mode, err = agent.ParseMode(mode); err != nil {
-			return fmt.Errorf("--proxy: %w", err)
-		}
-		if cfg.NodePortAddresses, err = nodeport.ParseAddresses(nodePorts); err != nil {
-			return fmt.Errorf("--nodeport-addresses: %w", err)
+		mark, err := given.parse(&cfg)
+		if err != nil {
+			return err
 		}
 		for _, p := range nodeport.Unserved(cfg.NodePortAddresses) {
 			log.Error("--nodeport-addresses names addresses on which node ports are never served", "cidr", p)
-		}
-		if cfg.Options.Local, err = proxy.ParseLocal(detectLocal); err != nil {
-			return fmt.Errorf("--detect-local: %w", err)
-		}
-		mark, err := nftables.ParseMark(markBit)
-		if err != nil {
-			return fmt.Errorf("--mark-bit: %w", err)
-		}
-		if cfg.Options.ServiceCIDRs, err = parsePrefixes("service-cidrs", serviceCIDRs); err != nil {
-			return err
 		}
 		if cfg.Clients, err = kube.Connect(*access); err != nil {
 			return err
@@ -100,6 +85,33 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 		return a.Serve(cmd.Context(), at, reg)
 	}
 	return cmd
+}
+
+// agentTexts are flags whose texts mean something.
+type agentTexts struct {
+	mode, detectLocal, markBit string
+	nodePorts, serviceCIDRs    []string
+}
+
+// parse puts what the texts mean into cfg, and returns the bit of the mark.
+func (t *agentTexts) parse(cfg *agent.Config) (mark uint32, err error) {
+	if cfg.Node == "" {
+		return 0, errors.New("--node-name: give the node's name in Kubernetes (or set NODE_NAME)")
+	}
+	if cfg.Mode, err = agent.ParseMode(t.mode); err != nil {
+		return 0, fmt.Errorf("--proxy: %w", err)
+	}
+	if cfg.NodePortAddresses, err = nodeport.ParseAddresses(t.nodePorts); err != nil {
+		return 0, fmt.Errorf("--nodeport-addresses: %w", err)
+	}
+	if cfg.Options.Local, err = proxy.ParseLocal(t.detectLocal); err != nil {
+		return 0, fmt.Errorf("--detect-local: %w", err)
+	}
+	if mark, err = nftables.ParseMark(t.markBit); err != nil {
+		return 0, fmt.Errorf("--mark-bit: %w", err)
+	}
+	cfg.Options.ServiceCIDRs, err = parsePrefixes("service-cidrs", t.serviceCIDRs)
+	return mark, err
 }
 
 func parsePrefixes(flag string, texts []string) ([]netip.Prefix, error) {
