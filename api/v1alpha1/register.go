@@ -22,11 +22,6 @@ var SchemeBuilder = runtime.NewSchemeBuilder(addKnownTypes)
 // Delete options of its version, with a scheme.
 var AddToScheme = SchemeBuilder.AddToScheme
 
-// Resource qualifies a plural resource name, such as "addresspools", with Group.
-func Resource(resource string) schema.GroupResource {
-	return GroupVersion.WithResource(resource).GroupResource()
-}
-
 func addKnownTypes(scheme *runtime.Scheme) error {
 	scheme.AddKnownTypes(GroupVersion,
 		&AddressPool{}, &AddressPoolList{},
