@@ -92,8 +92,12 @@ func (e *Env) Commands() []*cobra.Command {
 // colours tells whether f is a terminal whose user wants colours
 // (https://no-color.org).
 func colours(f *os.File) bool {
+	return terminal(f) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+}
+
+func terminal(f *os.File) bool {
 	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 func connect(flags *genericclioptions.ConfigFlags, version string) (*Client, error) {

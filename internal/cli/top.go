@@ -44,7 +44,7 @@ printed once, after two looks.`,
 			return blind(errors.New("--interval: 1s at least: the agents do not look more often"))
 		}
 		w := &watch{env: e, counted: top.Counted{}}
-		if once || out.format() != "" || !e.Colour && !e.terminal() {
+		if once || out.format() != "" || !e.terminal() {
 			return blind(w.once(cmd.Context(), every, out))
 		}
 		w.ctx, w.every = cmd.Context(), every
@@ -59,11 +59,7 @@ printed once, after two looks.`,
 // terminal tells whether Out is one, whether its user wants colours or not.
 func (e *Env) terminal() bool {
 	f, ok := e.Out.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
+	return ok && terminal(f)
 }
 
 // watch looks again and again.
