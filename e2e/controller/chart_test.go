@@ -73,14 +73,20 @@ func (c *cluster) install(golden string) {
 	root, err := lab.Checkout()
 	c.must(err)
 	file := filepath.Join(root, "charts", "testdata", golden+".golden.yaml")
-	_, err = c.Kube.CoreV1().Namespaces().Create(c.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: release}}, metav1.CreateOptions{})
-	c.mustUnless(apierrors.IsAlreadyExists, err)
+	c.releaseNamespace()
 	c.Cleanup(func() {
 		_, err := server.Kubectl(context.Background(), "delete", "--wait=false", "--ignore-not-found", "-f", file)
 		c.must(err)
 	})
 	_, err = server.Kubectl(c.Context(), "create", "-f", file)
 	c.must(err)
+}
+
+// releaseNamespace makes the namespace, which stays.
+func (c *cluster) releaseNamespace() {
+	c.Helper()
+	_, err := c.Kube.CoreV1().Namespaces().Create(c.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: release}}, metav1.CreateOptions{})
+	c.mustUnless(apierrors.IsAlreadyExists, err)
 }
 
 // arguments are those of the Deployment's container, but for where to listen

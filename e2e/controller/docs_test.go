@@ -13,9 +13,6 @@ import (
 	"testing"
 
 	"golang.org/x/sync/errgroup"
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead/fairlead/e2e/lab"
 )
@@ -70,8 +67,7 @@ func TestDocsYAML(t *testing.T) {
 	c := newCluster(t)
 	root, err := lab.Checkout()
 	c.must(err)
-	_, err = c.Kube.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: release}}, metav1.CreateOptions{})
-	c.mustUnless(apierrors.IsAlreadyExists, err)
+	c.releaseNamespace()
 	objects, values, foreign := 0, 0, 0
 	kind := regexp.MustCompile(`(?m)^kind: \w`)
 	others := regexp.MustCompile(`(?m)^apiVersion: (metallb\.io|monitoring\.coreos\.com|kubeadm\.k8s\.io|kubeproxy\.config\.k8s\.io)/`)

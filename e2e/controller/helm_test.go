@@ -30,8 +30,7 @@ func TestRenderedObjects(t *testing.T) {
 	c := newCluster(t)
 	root, err := lab.Checkout()
 	c.must(err)
-	_, err = c.Kube.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: release}}, metav1.CreateOptions{})
-	c.mustUnless(apierrors.IsAlreadyExists, err)
+	c.releaseNamespace()
 	for _, name := range []string{"fairlead-test", "lb-test"} { // a pod is refused without its account
 		_, err := c.Kube.CoreV1().ServiceAccounts(release).Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
 		c.must(err)
