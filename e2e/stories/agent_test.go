@@ -160,7 +160,7 @@ func TestTableDeletedByHandIsRepairedAndSaid(t *testing.T) {
 				t.Fatal(err)
 			}
 			began := time.Now()
-			eventually(t, resync+5*time.Second, "the repair", func(ctx context.Context) error {
+			eventually(t, 10*resync, "the repair", func(ctx context.Context) error {
 				now, err := metric(ctx, node, "fairlead_engine_repairs_total")
 				if err == nil && now != repairs+1 {
 					err = fmt.Errorf("%v repairs, %v before", now, repairs)
