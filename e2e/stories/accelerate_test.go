@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/cilium/ebpf/link"
@@ -15,9 +16,9 @@ import (
 	"github.com/fairlead/fairlead/e2e/lab"
 )
 
-// direct is a server on every node behind one Service, and three clients on node1:
-// of two the sockets are to be left alone, for a label of its own or of its
-// namespace.
+// direct is a server on every node behind one Service, one alone behind another, and
+// three clients on node1: of two the sockets are to be left alone, for a label of its
+// own or of its namespace.
 const direct = `
 apiVersion: v1
 kind: Namespace
@@ -45,6 +46,22 @@ spec:
   ports:
   - {name: http, port: 80, targetPort: 8080}
   - {name: dns, protocol: UDP, port: 53, targetPort: 5353}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: lone, labels: {app: lone}}
+spec:
+  nodeName: node2
+  terminationGracePeriodSeconds: 1
+  containers:
+  - {name: hello, image: "ghcr.io/fairlead/hello:dev", imagePullPolicy: IfNotPresent, args: ["--udp=5353"]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: lone}
+spec:
+  selector: {app: lone}
+  ports: [{port: 53, targetPort: 5353, protocol: UDP}]
 ---
 apiVersion: v1
 kind: Pod
@@ -112,6 +129,7 @@ func TestSocketsAreConnectedDirectlyUntilItIsTurnedOff(t *testing.T) {
 		goByNftables(t, pods(t, "default", "app=left-alone", 1)[0], some, len(servers))
 		goByNftables(t, pods(t, "mesh", "app=meshed", 1)[0], some, len(servers))
 	})
+	t.Run("the server of a UDP socket goes", func(t *testing.T) { serverGoes(t, visitor) })
 	t.Run("an agent is killed", func(t *testing.T) {
 		w, node := watchFrom(t, visitor, fronts), visitor.Node
 		began := metricNow(t, node, startTime)
@@ -134,6 +152,46 @@ func TestSocketsAreConnectedDirectlyUntilItIsTurnedOff(t *testing.T) {
 		w.wantUnharmed(t)
 		goByNftables(t, visitor, some, len(servers))
 	})
+}
+
+// serverGoes deletes the only server that a pod's UDP socket is connected to: the
+// socket would go on sending there, and is closed.
+func serverGoes(t *testing.T, client lab.Pod) {
+	t.Helper()
+	l, server := cluster(t), pods(t, "default", "app=lone", 1)[0]
+	target := "udp://" + net.JoinHostPort(kubectl(t, "get", "service", "lone", "-o", "jsonpath={.spec.clusterIP}"), "53")
+	eventually(t, settled, target+" to answer", func(context.Context) error { return objection(podAsks(t, client, target, "-n=1"), 1) })
+	asks, err := l.StartProbeFromPod(t.Context(), client, target, "-keep", "-c=1", "-i=50ms")
+	if err != nil {
+		t.Fatal(err)
+	}
+	connected := func(want int) {
+		t.Helper()
+		eventually(t, settled, fmt.Sprintf("%d sockets to the server", want), func(ctx context.Context) error {
+			script := `for pod in /run/netns/*; do nsenter --net="$pod" ss -Hun dst "$0:5353"; done`
+			out, err := l.Exec(ctx, client.Node, "/bin/sh", "-c", script, server.IPs[0])
+			if n := strings.Count(string(out), "\n"); err == nil && n != want {
+				err = fmt.Errorf("there are %d", n)
+			}
+			return err
+		})
+	}
+	connected(1)
+	kubectl(t, "delete", "pod", server.Name)
+	connected(0)
+	r, err := asks.Stop()
+	if err != nil {
+		t.Fatal(err)
+	}
+	aborted := 0
+	for reason, n := range r.Reasons {
+		if strings.Contains(reason, syscall.ECONNABORTED.Error()) {
+			aborted += n
+		}
+	}
+	if r.Pods[server.Name] == 0 || aborted != 1 {
+		t.Errorf("%d answers by %v; want one failure by %q: %v", r.Requests-r.Failures, r.Pods, syscall.ECONNABORTED, r.Reasons)
+	}
 }
 
 // front is one way to a Service.
