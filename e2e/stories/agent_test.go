@@ -3,6 +3,7 @@ package stories
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/fairlead/fairlead/e2e/demo"
 	"github.com/fairlead/fairlead/e2e/lab"
+	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
 // agentOf is the agent's pod on a node.
@@ -231,11 +233,11 @@ func TestAgentRestartedWithoutAPIServerWorksFromItsSavedSnapshot(t *testing.T) {
 }
 
 // savedHasAll waits until the node's saved snapshot has the examples with all
-// their pods.
+// their addresses, and all their pods ready.
 func savedHasAll(t *testing.T, node string, s demo.Service) {
 	t.Helper()
 	want := s.ExternalIPs
-	for _, p := range pods(t, "default", "app=web", 6) {
+	for _, p := range pods(t, "default", "app=web", demo.Replicas) {
 		want = append(want, p.IPs...)
 	}
 	eventually(t, settled, "the snapshot that "+node+" saves", func(ctx context.Context) error {
@@ -243,8 +245,23 @@ func savedHasAll(t *testing.T, node string, s demo.Service) {
 		if err != nil {
 			return err
 		}
+		var saved struct{ Snapshot snapshot.Snapshot }
+		if err := json.Unmarshal(out, &saved); err != nil {
+			return err
+		}
+		var has []string
+		for _, svc := range saved.Snapshot.Services {
+			for _, in := range svc.Ingress {
+				has = append(has, in.IP.String())
+			}
+			for _, e := range svc.Endpoints {
+				if e.Ready {
+					has = append(has, e.Addr.Addr().String())
+				}
+			}
+		}
 		for _, ip := range want {
-			if !strings.Contains(string(out), ip) {
+			if !slices.Contains(has, ip) {
 				return fmt.Errorf("%s is not in it", ip)
 			}
 		}
