@@ -24,7 +24,7 @@ import (
 type Probe struct {
 	Target   *url.URL      // http, tcp or udp
 	Family   string        // "4" or "6" alone, of a name that has both; any if empty
-	Keep     bool          // http and udp: each worker makes all its requests over one connection or socket, and fails when it is lost; udp not with Every
+	Keep     bool          // http and udp: each worker makes all its requests over one connection or socket, and fails when it is lost; not with Every
 	Requests int           // each over a new connection unless Keep; 0: until the context ends
 	Workers  int           // requests at the same time
 	Interval time.Duration // between the starts of one worker's requests
@@ -104,7 +104,7 @@ func pause(ctx context.Context, d time.Duration) {
 // worker makes one request after the other.
 type worker struct {
 	Probe
-	transport *http.Transport
+	transport transport
 	socket    net.Conn // udp with Keep; nil before the first request
 }
 
@@ -133,32 +133,30 @@ func (w *worker) ask(ctx context.Context) (Answer, error) {
 	return Answer{}, fmt.Errorf("unknown scheme %q", w.Target.Scheme)
 }
 
-// errLost is the failure of a connection that was to be kept.
-var errLost = errors.New("the connection was lost")
+// transport is what http asks by: one worker's with Keep.
+type transport interface {
+	http.RoundTripper
+	CloseIdleConnections()
+}
 
-// transport is one worker's. With Keep it connects once.
-func (p Probe) transport() *http.Transport {
-	connected := false
+func (p Probe) transport() transport {
+	if p.Keep {
+		return &kept{network: "tcp" + p.Family}
+	}
 	return &http.Transport{
-		DisableKeepAlives: !p.Keep,
+		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			if p.Keep && connected {
-				return nil, errLost
-			}
-			var dialer net.Dialer
-			conn, err := dialer.DialContext(ctx, network+p.Family, address)
-			connected = err == nil
-			return conn, err
+			return (&net.Dialer{}).DialContext(ctx, network+p.Family, address)
 		},
 	}
 }
 
-func askHTTP(ctx context.Context, transport *http.Transport, target string) (Answer, error) {
+func askHTTP(ctx context.Context, by http.RoundTripper, target string) (Answer, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
 	if err != nil {
 		return Answer{}, err
 	}
-	response, err := transport.RoundTrip(request)
+	response, err := by.RoundTrip(request)
 	if err != nil {
 		return Answer{}, err
 	}
@@ -166,7 +164,7 @@ func askHTTP(ctx context.Context, transport *http.Transport, target string) (Ans
 	if response.StatusCode != http.StatusOK {
 		return Answer{}, fmt.Errorf("status %d", response.StatusCode)
 	}
-	body, err := io.ReadAll(response.Body) // to its end, or the connection is not kept
+	body, err := io.ReadAll(response.Body)
 	if err != nil {
 		return Answer{}, err
 	}

@@ -27,7 +27,7 @@ func probeCommand(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if flags.NArg() != 1 || p.Requests < 0 || p.Workers < 1 {
+	if flags.NArg() != 1 || p.Requests < 0 || p.Workers < 1 || p.Keep && p.Every > 0 {
 		return errors.New("usage: hello probe [-n N] [-c N] [-i DURATION] [-every DURATION] [-each] [-timeout DURATION] [-family 4|6] [-keep] http://HOST:PORT/|tcp://HOST:PORT|udp://HOST:PORT")
 	}
 	var err error
