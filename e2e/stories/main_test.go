@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/fairlead/fairlead/e2e/demo"
 	"github.com/fairlead/fairlead/e2e/lab"
 )
 
@@ -96,12 +95,8 @@ func take(ctx context.Context) (l *lab.Lab, ours bool, err error) {
 // of a demo that was left up: its pods would be among those of the stories.
 func prepare(ctx context.Context, l *lab.Lab) (forget func(), err error) {
 	examples := filepath.Join(l.Root(), "examples")
-	out, err := l.Kubectl(ctx, "delete", "-f", filepath.Join(examples, "web.yaml"), "--ignore-not-found", "--cascade=foreground")
-	if err == nil {
-		out, err = l.Kubectl(ctx, "delete", "pod", demo.Visitor, "--ignore-not-found", "--grace-period=1")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s", err, out)
+	if err := removeWeb(ctx, l); err != nil {
+		return nil, err
 	}
 	there, err := l.Kubectl(ctx, "get", "addresspool", "lan", "--ignore-not-found", "-o", "name")
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/fairlead/fairlead/e2e/demo"
+	"github.com/fairlead/fairlead/e2e/lab"
 )
 
 // web deploys the examples for the length of a story: six web servers behind
@@ -13,20 +14,27 @@ import (
 func web(t *testing.T) demo.Service {
 	t.Helper()
 	l := cluster(t)
-	undo(t, func(ctx context.Context) error {
-		_, err := l.Kubectl(ctx, "delete", "-f", filepath.Join(l.Root(), "examples", "web.yaml"), "--ignore-not-found", "--cascade=foreground")
-		if err != nil {
-			return err
-		}
-		_, err = l.Kubectl(ctx, "delete", "pod", demo.Visitor, "--ignore-not-found", "--grace-period=1")
-		return err
-	})
+	undo(t, func(ctx context.Context) error { return removeWeb(ctx, l) })
 	s, err := demo.Deploy(t.Context(), l, l.Root())
 	if err != nil {
 		t.Fatal(err)
 	}
 	settle(t, s)
 	return s
+}
+
+// removeWeb removes all that belongs to the examples itself: where an API server was
+// away, Kubernetes' garbage collector takes a minute to look again.
+func removeWeb(ctx context.Context, l *lab.Lab) error {
+	for _, what := range [][]string{
+		{"-f", filepath.Join(l.Root(), "examples", "web.yaml")}, {"replicasets", "-l", "app=web"}, {"pods", "-l", "app=web"},
+		{"endpointslices", "-l", "kubernetes.io/service-name=web"}, {"pod", demo.Visitor},
+	} {
+		if _, err := l.Kubectl(ctx, append([]string{"delete", "--ignore-not-found", "--grace-period=1"}, what...)...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // settle waits until every path reaches all six. CoreDNS remembers a name for
