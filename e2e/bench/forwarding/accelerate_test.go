@@ -45,7 +45,7 @@ func TestAccelerate(t *testing.T) {
 	a := &accelerated{t, b, ours, nil}
 	a.restart(func(*process) {})
 	a.wantMode("ebpf")
-	if err := b.cgroup.join(b.cgroup.pod); err != nil {
+	if err := join(b.cgroup.with); err != nil {
 		t.Fatal(err)
 	}
 	made, end := a.connect()

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
+	"path"
 	"slices"
 	"time"
 )
@@ -157,7 +159,7 @@ func (b *EastWest) measureEast(ctx context.Context, n int, contenders *[2]conten
 // alone makes sure that the eBPF programs do it: no table counts.
 func (b *EastWest) alone() error {
 	for at := range places {
-		err := b.cgroup.inside(func() error {
+		err := b.cgroup.inside(true, func() error {
 			return b.east.client.do(func() error { return accepts(b.cluster.east[at].at(80), time.Second) })
 		})
 		if err != nil {
@@ -198,7 +200,6 @@ func (b *EastWest) use(ctx context.Context, c *contender) error {
 // travel puts a load on one route.
 func (b *EastWest) travel(ctx context.Context, contenders *[2]contender, l eastLoad, at place, r route) (out work, err error) {
 	to := b.cluster.east[at].at(l.port)
-	where := func(f func() error) error { return f() }
 	var active *contender
 	switch r {
 	case bare:
@@ -208,16 +209,13 @@ func (b *EastWest) travel(ctx context.Context, contenders *[2]contender, l eastL
 	case direct:
 		to = netip.AddrPortFrom(eastPods[at], l.target)
 		active = &contenders[1]
-	case byEBPF:
-		where = b.cgroup.inside
-		active = &contenders[1]
 	default:
 		active = &contenders[1]
 	}
 	if err := errors.Join(b.east.from(ctx, r), b.use(ctx, active)); err != nil {
 		return out, err
 	}
-	err = where(func() error {
+	err = b.cgroup.inside(r == byEBPF, func() error {
 		return b.east.client.do(func() error {
 			out, err = l.measure(b.east.client, to, b.Length/turns)
 			return err
@@ -257,8 +255,13 @@ func (w work) cpuEach() float64 { return quotient(w.cpu.Seconds(), w.done) }
 
 func (w work) percentile(p int) float64 { return at(slices.Sorted(slices.Values(w.took)), p).Seconds() }
 
-// benchCgroup is a cgroup like a kubelet's with one of a pod in it.
-type benchCgroup struct{ root, pods, pod string }
+// benchCgroup is a cgroup like a kubelet's, with one of a pod in it where the eBPF
+// programs are, and with one where they are not. They are alike but for that: what
+// the kernel counts for each cgroup costs the more the deeper it is.
+type benchCgroup struct {
+	root, pods    string
+	with, without string // the programs
+}
 
 func newBenchCgroup() (*benchCgroup, error) {
 	base := "/sys/fs/cgroup"
@@ -266,31 +269,40 @@ func newBenchCgroup() (*benchCgroup, error) {
 		base += "/unified"
 	}
 	root := fmt.Sprintf("%s/%s%d", base, prefix, os.Getpid())
-	c := &benchCgroup{root, root + "/kubepods", root + "/kubepods/pod"}
-	for _, dir := range []string{c.root, c.pods, c.pod} {
-		if err := os.Mkdir(dir, 0o755); err != nil {
+	c := &benchCgroup{root, root + "/kubepods", root + "/kubepods/pod", root + "/others/pod"}
+	for _, dir := range []string{c.with, c.without} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return c, err
 		}
 	}
-	return c, c.join(c.root)
+	return c, join(c.root)
 }
 
-func (c *benchCgroup) join(dir string) error {
-	return os.WriteFile(dir+"/cgroup.procs", []byte("0"), 0o644)
+func join(cgroup string) error {
+	return os.WriteFile(cgroup+"/cgroup.procs", []byte("0"), 0o644)
 }
 
-// inside runs f as a program of the pod: its sockets are the pod's.
-func (c *benchCgroup) inside(f func() error) error {
-	if err := c.join(c.pod); err != nil {
+// inside runs f as a program of a pod: its sockets are the pod's.
+func (c *benchCgroup) inside(programs bool, f func() error) error {
+	pod := c.without
+	if programs {
+		pod = c.with
+	}
+	if err := join(pod); err != nil {
 		return err
 	}
-	return errors.Join(f(), c.join(c.root))
+	return errors.Join(f(), join(c.root))
 }
 
 func (c *benchCgroup) remove() error {
-	err := os.WriteFile(c.root+"/../cgroup.procs", []byte("0"), 0o644)
-	for _, dir := range []string{c.pod, c.pods, c.root} {
-		err = errors.Join(err, until(context.Background(), 20*time.Millisecond, "an empty cgroup", func() error { return os.Remove(dir) }))
+	err := join(c.root + "/..")
+	for _, dir := range []string{c.with, c.pods, c.without, path.Dir(c.without), c.root} {
+		err = errors.Join(err, until(context.Background(), 20*time.Millisecond, "an empty cgroup", func() error {
+			if err := os.Remove(dir); !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+			return nil
+		}))
 	}
 	return err
 }
