@@ -504,11 +504,7 @@ func (m *Members) others() []*memberlist.Node {
 // goodbye says that this agent restarts, to everybody at once and twice, and
 // leaves.
 func (m *Members) goodbye() {
-	m.mu.Lock()
-	m.self.Restarting = true
-	m.self.Version++
-	b := append([]byte{msgReport}, encode(m.self)...)
-	m.mu.Unlock()
+	b := append([]byte{msgReport}, encode(m.last())...)
 	for range 2 {
 		for _, n := range m.others() {
 			if err := m.list.SendBestEffort(n, b); err != nil {
@@ -519,6 +515,18 @@ func (m *Members) goodbye() {
 	if err := m.list.Leave(300 * time.Millisecond); err != nil {
 		m.cfg.Log.Debug("leaving", "error", err)
 	}
+}
+
+// last is this agent's last report. It looks once more: an agent that is told to stop
+// as it wakes must not say of its node what held before it stood still.
+func (m *Members) last() announcer.Report {
+	now, boot := time.Now(), bootTime()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.look(now, boot)
+	m.self.Restarting = true
+	m.self.Version++
+	return m.self
 }
 
 // join asks seeds that are no members to let this node in: at once, and every

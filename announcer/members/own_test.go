@@ -46,3 +46,27 @@ func TestWhatOthersRememberOfThisNode(t *testing.T) {
 		})
 	}
 }
+
+// An agent that is told to stop as it wakes from a standstill does not leave its
+// successor what it held before.
+func TestLastReport(t *testing.T) {
+	for stood, settled := range map[time.Duration]bool{0: true, time.Minute: false} {
+		m, err := New(Config{Node: "n", Boot: "now", Bind: netip.MustParseAddrPort("192.0.2.1:7947"), Keys: [][]byte{make([]byte, 32)},
+			Seeds: func() []netip.AddrPort { return nil }, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Say(announcer.Report{InSync: true})
+		m.look(time.Now(), bootTime())
+		if !m.self.Settled {
+			t.Fatal("a node that is alone is not settled at once")
+		}
+		m.roster.Heard("other", netip.MustParseAddrPort("192.0.2.2:7947"), time.Now())
+		m.take(announcer.Remembered{Report: announcer.Report{Node: "other", Version: 1, InSync: true, Settled: true, Seasoned: true}})
+		version := m.self.Version
+		m.looked -= stood
+		if r := m.last(); r.Settled != settled || !r.Restarting || r.Version <= version {
+			t.Errorf("after a standstill of %s it says %+v", stood, r)
+		}
+	}
+}
