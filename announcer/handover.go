@@ -83,25 +83,30 @@ func Linger(was []VIP, next Plan, speaks func(node string) bool) []VIP {
 	return keep
 }
 
-// Left returns the addresses of next that a node whose agent is gone may still hold
-// at the time at: it was elected before, and the kernel answers for lease after the
-// agent's last renewal, which may have been just before it fell silent.
+// Left returns the addresses of next that a node's kernel may answer for at the time
+// at without an agent that looks after them: the node was elected before, and its
+// kernel answers for lease after the agent's last renewal, which may have been just
+// before it fell silent. An agent that speaks again may not have looked yet what it
+// still owns: it needs the cluster's state first.
 func (h *Handover) Left(in Input, v View, next []VIP, lease time.Duration, at time.Time) map[netip.Addr]bool {
-	gone, before := map[string]bool{}, in
+	gone, recent, before := map[string]bool{}, map[string]bool{}, in
 	before.Alive = maps.Clone(in.Alive)
 	for _, m := range v.Members {
-		silent := m.Verdict == AgentGone || m.Verdict == Alive && m.Stale // it speaks again, but has not looked what it still owns
-		if silent && m.Report != nil && at.Sub(m.Since) < lease+time.Second {
+		if m.Verdict == NodeGone || at.Sub(m.Since) >= lease+time.Second {
+			continue
+		}
+		recent[m.Node] = true
+		if silent := m.Verdict == AgentGone || m.Stale; silent && m.Report != nil {
 			gone[m.Node] = true
 			before.Alive[m.Node] = m.Report.Settled
 		}
 	}
-	if len(gone) == 0 || len(next) == 0 {
+	if len(recent) == 0 || len(next) == 0 {
 		return nil
 	}
 	plan, left := Decide(before), map[netip.Addr]bool{}
 	for _, vip := range next {
-		if gone[plan.owner(vip.Addr)] || gone[h.former[vip.Addr]] {
+		if gone[plan.owner(vip.Addr)] || recent[h.former[vip.Addr]] {
 			left[vip.Addr] = true
 		}
 	}

@@ -1,6 +1,7 @@
 package announcer_test
 
 import (
+	"maps"
 	"net/netip"
 	"testing"
 	"time"
@@ -77,6 +78,14 @@ func TestLeftToABetterNode(t *testing.T) {
 	}
 	if len(left) == 0 || len(left) == len(ready.Announce) {
 		t.Errorf("%d of %d are left", len(left), len(ready.Announce))
+	}
+	again := announcer.Member{Node: "worker-2", Verdict: announcer.Alive, Since: m.Since, Report: &announcer.Report{}}
+	view := announcer.View{Members: []announcer.Member{again}}
+	if soon := h.Left(in, view, ready.Announce, 30*time.Second, m.Since.Add(25*time.Second)); !maps.Equal(soon, left) {
+		t.Errorf("the other agent speaks again, and may not have looked: %d are left, not %d", len(soon), len(left))
+	}
+	if late := h.Left(in, view, ready.Announce, 30*time.Second, m.Since.Add(31*time.Second)); len(late) > 0 {
+		t.Errorf("the other agent has spoken for longer than the lease: %d are left", len(late))
 	}
 	h.Follow("worker-1", ready, ready, func(netip.Addr) bool { return true })
 	if left := h.Left(in, announcer.View{Members: []announcer.Member{m}}, ready.Announce, 30*time.Second, m.Since.Add(time.Second)); len(left) > 0 {
