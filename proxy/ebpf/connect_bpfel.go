@@ -60,6 +60,18 @@ type connectPeer struct {
 	Dialled connectAddress
 }
 
+type connectSeat struct {
+	_    structs.HostLayout
+	Lock struct {
+		_   structs.HostLayout
+		Val uint32
+	}
+	Standing uint32
+	Cookie   uint64
+	Dial     connectDial
+	_        [4]byte
+}
+
 type connectService struct {
 	_        structs.HostLayout
 	List     uint64
@@ -109,6 +121,7 @@ const (
 	connectMapMembers       = "members"
 	connectMapNodeIps       = "node_ips"
 	connectMapPeers         = "peers"
+	connectMapSeats         = "seats"
 	connectMapServices      = "services"
 	connectProgConnect4     = "connect4"
 	connectProgConnect6     = "connect6"
@@ -187,6 +200,7 @@ type connectMapSpecs struct {
 	Members   *ebpf.MapSpec `ebpf:"members"`
 	NodeIps   *ebpf.MapSpec `ebpf:"node_ips"`
 	Peers     *ebpf.MapSpec `ebpf:"peers"`
+	Seats     *ebpf.MapSpec `ebpf:"seats"`
 	Services  *ebpf.MapSpec `ebpf:"services"`
 }
 
@@ -225,6 +239,7 @@ type connectMaps struct {
 	Members   *ebpf.Map `ebpf:"members"`
 	NodeIps   *ebpf.Map `ebpf:"node_ips"`
 	Peers     *ebpf.Map `ebpf:"peers"`
+	Seats     *ebpf.Map `ebpf:"seats"`
 	Services  *ebpf.Map `ebpf:"services"`
 }
 
@@ -239,6 +254,7 @@ func (m *connectMaps) Close() error {
 		m.Members,
 		m.NodeIps,
 		m.Peers,
+		m.Seats,
 		m.Services,
 	)
 }

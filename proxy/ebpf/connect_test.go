@@ -3,6 +3,7 @@ package ebpf
 import (
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"path/filepath"
@@ -91,21 +92,34 @@ func TestDatagrams(t *testing.T) {
 }
 
 // TestStaleSockets: a connected UDP socket whose endpoint went is closed, and so
-// is not one that dialled the endpoint itself.
+// is not one that dialled the endpoint itself; what is closed is forgotten. The same
+// if others have their seats.
 func TestStaleSockets(t *testing.T) {
+	for _, taken := range []bool{false, true} {
+		t.Run(fmt.Sprintf("seats taken %v", taken), func(t *testing.T) { staleSockets(t, taken) })
+	}
+}
+
+func staleSockets(t *testing.T, taken bool) {
 	l := newLab(t)
 	e := l.engine(t)
 	c := l.program(t, "client")
-	for _, family := range []struct{ vip, at, direct, a, b string }{
+	for i, family := range []struct{ vip, at, direct, a, b string }{
 		{"198.18.96.1", "198.18.96.1:53", podA4 + ":8080", podA4, podB4},
 		{"fd98:0:96::1", "[fd98:0:96::1]:53", "[" + podA6 + "]:8080", podA6, podB6},
 	} {
 		sync(t, e, &proxy.Table{Frontends: []*proxy.Frontend{front(family.vip, snapshot.UDP, 53, family.a)}})
+		if taken && i == 0 {
+			takeSeats(t, e)
+		}
 		c.want(t, "ok", "dial service udp %s", family.at)
 		c.want(t, "ok", "dial pod udp %s", family.direct)
 		c.want(t, family.at, "peer service")
 		c.want(t, "podA", "say service")
 		c.want(t, "podA", "say pod")
+		if seated, standing := dialled(t, e); seated+standing != 1 || taken != (standing == 1) {
+			t.Errorf("%d sockets have seats and %d have none", seated, standing)
+		}
 		sync(t, e, &proxy.Table{Frontends: []*proxy.Frontend{front(family.vip, snapshot.UDP, 53, family.a, family.b)}})
 		c.want(t, "podA", "say service")
 		sync(t, e, &proxy.Table{Frontends: []*proxy.Frontend{front(family.vip, snapshot.UDP, 53, family.b)}})
@@ -114,7 +128,48 @@ func TestStaleSockets(t *testing.T) {
 		}
 		c.want(t, "podA", "say pod")
 		c.want(t, "map[podB:5]", "flood udp %s 5", family.at)
+		c.want(t, "ok", "close service")
+		c.want(t, "ok", "close pod")
+		if seated, standing := dialled(t, e); seated+standing != 0 {
+			t.Errorf("%d sockets with seats and %d without are not forgotten", seated, standing)
+		}
 	}
+}
+
+// nobody is a cookie that no socket has.
+const nobody = math.MaxUint64
+
+// takeSeats makes it look as if other sockets had all seats.
+func takeSeats(t *testing.T, e *Engine) {
+	t.Helper()
+	for i := range e.objects.Seats.MaxEntries() {
+		if err := e.objects.Seats.Put(i, connectSeat{Cookie: nobody}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// dialled counts the sockets that are remembered by their seats, and the others.
+func dialled(t *testing.T, e *Engine) (seated, standing int) {
+	t.Helper()
+	var index uint32
+	var cookie uint64
+	var seat connectSeat
+	var dial connectDial
+	all := e.objects.Seats.Iterate()
+	for all.Next(&index, &seat) {
+		if seat.Cookie != 0 && seat.Cookie != nobody {
+			seated++
+		}
+	}
+	rest := e.objects.Dials.Iterate()
+	for rest.Next(&cookie, &dial) {
+		standing++
+	}
+	if err := errors.Join(all.Err(), rest.Err()); err != nil {
+		t.Fatal(err)
+	}
+	return seated, standing
 }
 
 // TestAffinity: all clients of a network namespace stay with an endpoint, until

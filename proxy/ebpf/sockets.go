@@ -160,15 +160,32 @@ func (m *connectMaps) closeIn(d diag, gone map[content.Member]bool) (n int, err 
 // dialled returns the Service by which a socket came to an endpoint, nil if it
 // came there by itself.
 func (m *connectMaps) dialled(cookie uint64, endpoint netip.AddrPort) (*content.Member, error) {
+	d, err := m.dial(cookie)
+	if err != nil || d == nil || d.Endpoint.addrPort() != endpoint {
+		return nil, err
+	}
+	return &content.Member{Key: d.Front.key(), Addr: endpoint}, nil
+}
+
+// dial returns what a socket dialled, nil if the programs do not know it.
+func (m *connectMaps) dial(cookie uint64) (*connectDial, error) {
+	var seat connectSeat
+	index := uint32(cookie % uint64(m.Seats.MaxEntries()))
+	if err := m.Seats.LookupWithFlags(index, &seat, ebpf.LookupLock); err != nil {
+		return nil, fmt.Errorf("read %s: %w", m.Seats, err)
+	}
+	if seat.Cookie == cookie {
+		return &seat.Dial, nil
+	}
 	var d connectDial
 	err := m.Dials.Lookup(cookie, &d)
-	if errors.Is(err, ebpf.ErrKeyNotExist) || err == nil && d.Endpoint.addrPort() != endpoint {
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", m.Dials, err)
 	}
-	return &content.Member{Key: d.Front.key(), Addr: endpoint}, nil
+	return &d, nil
 }
 
 // namespaces returns the paths of all pods' network namespaces.

@@ -14,6 +14,7 @@
 #include <bpf/bpf_helpers.h>
 
 #define CLIENTS 65536 // of each map that forgets the oldest
+#define SEATS 16384   // of connected sockets, a power of 2
 #define DEEPEST 10    // level of a pod's cgroup
 
 struct address {
@@ -80,6 +81,15 @@ struct dial {
 	struct frontend front;
 };
 
+// A seat holds a dial without hashing: cookies are given one after the other, so
+// that one after the other is in the processor's cache already.
+struct seat {
+	struct bpf_spin_lock lock;
+	__u32 standing; // how many others have no seat but this one
+	__u64 cookie;	// who has it; 0: nobody
+	struct dial dial;
+};
+
 struct settings {
 	__u64 generation; // of what the maps hold; the agent's alone
 	__u64 until;	  // ns since boot; without an agent that renews it all is left to nftables
@@ -109,7 +119,8 @@ MAP(excluded, HASH, __u64, __u8, 4096, BPF_F_NO_PREALLOC);	    // ids of pods' c
 MAP(affinity, LRU_HASH, struct client, struct stay, CLIENTS, 0);
 MAP(flows, LRU_HASH, struct socket, struct flow, CLIENTS, 0); // by what was dialled: where UDP goes
 MAP(peers, LRU_HASH, struct socket, struct peer, CLIENTS, 0); // by the endpoint: what was dialled
-MAP(dials, HASH, __u64, struct dial, 4 * CLIENTS, BPF_F_NO_PREALLOC); // by cookie: sockets that are connected
+MAP(seats, ARRAY, __u32, struct seat, SEATS, 0);		      // by cookie: sockets that are connected
+MAP(dials, HASH, __u64, struct dial, 4 * CLIENTS, BPF_F_NO_PREALLOC); // those whose seat was taken
 
 #define INLINE static __attribute__((always_inline)) inline
 
@@ -222,15 +233,66 @@ INLINE void remember(const struct socket *at, const struct address *endpoint)
 	bpf_map_update_elem(&peers, &by, &peer, BPF_ANY);
 }
 
+INLINE struct seat *seat_of(__u64 cookie)
+{
+	__u32 index = cookie % SEATS;
+
+	return bpf_map_lookup_elem(&seats, &index);
+}
+
+// sit takes the seat if nobody else has it.
+INLINE bool sit(struct seat *seat, __u64 cookie, const struct dial *dial)
+{
+	bool mine;
+
+	bpf_spin_lock(&seat->lock);
+	mine = !seat->cookie || seat->cookie == cookie;
+	if (mine) {
+		seat->cookie = cookie;
+		seat->dial = *dial;
+	}
+	bpf_spin_unlock(&seat->lock);
+	return mine;
+}
+
 // remember_dial is remember for a socket that is connected, until it is closed.
 INLINE bool remember_dial(const struct socket *at, const struct address *endpoint, const struct frontend *front)
 {
+	struct seat *seat = seat_of(at->cookie);
 	struct dial dial = {};
 
 	dial.endpoint = *endpoint;
 	dial.dialled = at->address;
 	dial.front = *front;
-	return !bpf_map_update_elem(&dials, &at->cookie, &dial, BPF_ANY);
+	if (!seat)
+		return false; // there is one for each number
+	if (sit(seat, at->cookie, &dial))
+		return true;
+	if (bpf_map_update_elem(&dials, &at->cookie, &dial, BPF_ANY))
+		return false;
+	__sync_fetch_and_add(&seat->standing, 1);
+	return true;
+}
+
+INLINE struct dial *dial_of(__u64 cookie)
+{
+	struct seat *seat = seat_of(cookie);
+
+	if (seat && seat->cookie == cookie)
+		return &seat->dial;
+	return bpf_map_lookup_elem(&dials, &cookie);
+}
+
+INLINE void forget(__u64 cookie)
+{
+	struct seat *seat = seat_of(cookie);
+
+	if (!seat)
+		return;
+	if (seat->cookie == cookie)
+		seat->cookie = 0;
+	if (seat->standing && !bpf_map_delete_elem(&dials, &cookie))
+		__sync_fetch_and_add(&seat->standing, -1);
 }
 
 // follow returns the endpoint that a socket has sent to before, if it is still
@@ -321,8 +383,7 @@ INLINE bool sendmsg(struct bpf_sock_addr *ctx, const struct address *to, struct 
 
 INLINE bool getpeername(struct bpf_sock_addr *ctx, const struct address *peer, struct address *dialled)
 {
-	__u64 cookie = bpf_get_socket_cookie(ctx);
-	struct dial *d = bpf_map_lookup_elem(&dials, &cookie);
+	struct dial *d = dial_of(bpf_get_socket_cookie(ctx));
 
 	if (!d || !same(&d->endpoint, peer))
 		return false;
@@ -387,9 +448,7 @@ HOOK(getpeername)
 SEC("cgroup/sock_release")
 int sock_release(struct bpf_sock *sk)
 {
-	__u64 cookie = bpf_get_socket_cookie(sk);
-
-	bpf_map_delete_elem(&dials, &cookie);
+	forget(bpf_get_socket_cookie(sk));
 	return 1;
 }
 
