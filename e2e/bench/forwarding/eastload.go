@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -23,7 +22,7 @@ type eastLoad struct {
 	name    string
 	port    uint16 // of the Service
 	target  uint16 // of the pod
-	measure func(s space, to netip.AddrPort, length time.Duration) (work, error)
+	measure func(to netip.AddrPort, length time.Duration) (work, error)
 }
 
 var eastLoads = []eastLoad{
@@ -54,62 +53,33 @@ func cpuTime() (time.Duration, error) {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), err
 }
 
-// clients are at work at the same time where it is about how many there can be.
-const clients = 2
-
-// together runs one client more than once, each on a thread of its own.
-func together(s space, length time.Duration, one func(deadline time.Time, took *[]time.Duration) error) (work, error) {
-	return metered(func(deadline time.Time) (float64, []time.Duration, error) {
-		var wg sync.WaitGroup
-		took, errs := make([][]time.Duration, clients), make([]error, clients)
-		for i := range clients {
-			wg.Go(func() { errs[i] = s.do(func() error { return one(deadline, &took[i]) }) })
+// oneByOne does something again and again, and notes how long each took.
+func oneByOne(length time.Duration, one func() error) (work, error) {
+	return metered(func(deadline time.Time) (_ float64, took []time.Duration, _ error) {
+		for now := time.Now(); now.Before(deadline); {
+			then := now
+			err := one()
+			now = time.Now()
+			if errors.Is(err, unix.EINTR) {
+				continue // the runtime looks after its threads
+			}
+			if err != nil {
+				return 0, nil, err
+			}
+			took = append(took, now.Sub(then))
 		}
-		wg.Wait()
-		var all []time.Duration
-		for _, t := range took {
-			all = append(all, t...)
-		}
-		return float64(len(all)), all, errors.Join(errs...)
+		return float64(len(took)), took, nil
 	}, length)
 }
 
-// connections makes connections one after the other.
-func connections(s space, to netip.AddrPort, length time.Duration) (work, error) {
-	return together(s, length, func(deadline time.Time, took *[]time.Duration) error {
-		for now := time.Now(); now.Before(deadline); {
-			then := now
-			err := accepts(to, 5*time.Second)
-			now = time.Now()
-			if errors.Is(err, unix.EINTR) {
-				continue // the runtime looks after its threads
-			}
-			if err != nil {
-				return err
-			}
-			*took = append(*took, now.Sub(then))
-		}
-		return nil
-	})
+// connections makes connections.
+func connections(to netip.AddrPort, length time.Duration) (work, error) {
+	return oneByOne(length, func() error { return accepts(to, 5*time.Second) })
 }
 
 // lookups asks as a resolver does: a socket for each question.
-func lookups(s space, to netip.AddrPort, length time.Duration) (work, error) {
-	return together(s, length, func(deadline time.Time, took *[]time.Duration) error {
-		for now := time.Now(); now.Before(deadline); {
-			then := now
-			err := lookup(to)
-			now = time.Now()
-			if errors.Is(err, unix.EINTR) {
-				continue // the runtime looks after its threads
-			}
-			if err != nil {
-				return err
-			}
-			*took = append(*took, now.Sub(then))
-		}
-		return nil
-	})
+func lookups(to netip.AddrPort, length time.Duration) (work, error) {
+	return oneByOne(length, func() error { return lookup(to) })
 }
 
 func lookup(to netip.AddrPort) error {
@@ -149,24 +119,13 @@ func again(f func() (int, error)) (n int, err error) {
 }
 
 // requests asks on one connection, one question after the other.
-func requests(_ space, to netip.AddrPort, length time.Duration) (w work, err error) {
+func requests(to netip.AddrPort, length time.Duration) (w work, err error) {
 	err = connectAgain(to, func(fd int) error {
 		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 			return err
 		}
-		w, err = metered(func(deadline time.Time) (float64, []time.Duration, error) {
-			var took []time.Duration
-			b := make([]byte, 64)
-			for now := time.Now(); now.Before(deadline); {
-				if err := ask(fd, b); err != nil {
-					return 0, nil, err
-				}
-				then := now
-				now = time.Now()
-				took = append(took, now.Sub(then))
-			}
-			return float64(len(took)), took, nil
-		}, length)
+		b := make([]byte, 64)
+		w, err = oneByOne(length, func() error { return ask(fd, b) })
 		return err
 	})
 	return w, err
@@ -179,7 +138,7 @@ func connectAgain(to netip.AddrPort, use func(fd int) error) error {
 }
 
 // throughput sends on one connection as much as it takes.
-func throughput(_ space, to netip.AddrPort, length time.Duration) (w work, err error) {
+func throughput(to netip.AddrPort, length time.Duration) (w work, err error) {
 	err = connectAgain(to, func(fd int) error {
 		w, err = metered(func(deadline time.Time) (sent float64, _ []time.Duration, err error) {
 			b := make([]byte, 256<<10)

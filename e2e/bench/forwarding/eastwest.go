@@ -9,7 +9,11 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strconv"
 	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // EastWest measures how a pod reaches a pod: itself, and through its ClusterIP by
@@ -135,6 +139,11 @@ func (b *EastWest) measureEast(ctx context.Context, n int, contenders *[2]conten
 	if err := errors.Join(b.pins.hold(), b.alone()); err != nil {
 		return nil, err
 	}
+	everywhere, err := onOneCore()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, everywhere()) }()
 	for at := range places {
 		for _, l := range eastLoads {
 			c := Crossing{Services: n, Place: at, Load: l.name}
@@ -154,6 +163,37 @@ func (b *EastWest) measureEast(ctx context.Context, n int, contenders *[2]conten
 		err = errors.Join(err, c.clean(ctx, b.world))
 	}
 	return out, err
+}
+
+// onOneCore keeps this process on one core, with clients and servers. On several it
+// is chance who is woken where, and that makes more of a difference than what is
+// compared.
+func onOneCore() (back func() error, err error) {
+	var all, one unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &all); err != nil {
+		return nil, err
+	}
+	for cpu := range 8 * int(unsafe.Sizeof(all)) {
+		if all.IsSet(cpu) {
+			one.Zero()
+			one.Set(cpu) // the last: the first one has most interrupts
+		}
+	}
+	return func() error { return everyThread(&all) }, everyThread(&one)
+}
+
+func everyThread(on *unix.CPUSet) error {
+	found, err := os.ReadDir("/proc/self/task")
+	for _, thread := range found {
+		id, fault := strconv.Atoi(thread.Name())
+		if fault == nil {
+			fault = unix.SchedSetaffinity(id, on)
+		}
+		if !errors.Is(fault, unix.ESRCH) { // it ended
+			err = errors.Join(err, fault)
+		}
+	}
+	return err
 }
 
 // alone makes sure that the eBPF programs do it: no table counts.
@@ -217,7 +257,7 @@ func (b *EastWest) travel(ctx context.Context, contenders *[2]contender, l eastL
 	}
 	err = b.cgroup.inside(r == byEBPF, func() error {
 		return b.east.client.do(func() error {
-			out, err = l.measure(b.east.client, to, b.Length/turns)
+			out, err = l.measure(to, b.Length/turns)
 			return err
 		})
 	})

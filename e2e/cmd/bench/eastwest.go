@@ -28,7 +28,7 @@ func eastWestCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.IntSliceVar(&b.Sizes, "sizes", []int{1, 10000}, "numbers of Services beside the two that are measured, growing")
-	f.IntVar(&b.Runs, "runs", 7, "how often each is measured, in turn")
+	f.IntVar(&b.Runs, "runs", 5, "how often each is measured, in turn")
 	f.BoolVar(&write, "write", true, "write docs/benchmarks.md")
 	return cmd
 }
