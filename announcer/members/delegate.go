@@ -171,6 +171,7 @@ func (m *Members) takeOwn(r announcer.Remembered) {
 	if m.former == nil && r.Report.Version > m.self.Version && !r.NodeWasGone(m.cfg.Boot) && r.Report.Settled && r.Silent < announcer.HoldFor {
 		m.former, m.until = &r.Report, time.Now().Add(announcer.HoldFor-r.Silent)
 	}
+	m.anew = m.anew || m.former == nil && r.Report.Version > m.self.Version
 	young := time.Since(m.started) < announcer.MeetFor
 	if young && r.Report.Version > m.self.Version && r.NodeWasGone(m.cfg.Boot) {
 		m.booted = m.started

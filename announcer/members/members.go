@@ -64,6 +64,7 @@ type Members struct {
 	started  time.Time            // of this agent
 	booted   time.Time            // is started if the node was gone before; else zero
 	former   *announcer.Report    // what others remember of this node's earlier agent
+	anew     bool                 // others remember one, and this is not where it stopped
 	until    time.Time            // until when that counts
 	floor    uint64               // a version in which another agent spoke for this node
 	raised   time.Time            // when the version was last raised above that
@@ -206,6 +207,14 @@ func (m *Members) Fresh() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.looked != 0 && bootTime()-m.looked < freshFor
+}
+
+// Anew tells whether others said that this node does not go on where its earlier agent
+// stopped: there is nothing to wait for.
+func (m *Members) Anew() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.anew
 }
 
 func (m *Members) poke() {

@@ -34,6 +34,9 @@ func TestWhatOthersRememberOfThisNode(t *testing.T) {
 			if got := m.former != nil; got != c.want {
 				t.Errorf("it goes on: %v", got)
 			}
+			if got := m.Anew(); got == c.want {
+				t.Errorf("it begins anew: %v", got)
+			}
 			if got := m.podsStart(time.Now()); got != c.booted {
 				t.Errorf("its pods are left alone for now: %v", got)
 			}

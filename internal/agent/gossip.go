@@ -138,7 +138,7 @@ func (g *gossip) View() (announcer.View, bool) {
 	}
 	v := m.View()
 	self := v.Member(g.node)
-	met := self != nil && (self.Candidate || time.Since(began) > meetFor)
+	met := self != nil && (self.Candidate || m.Anew() || time.Since(began) > meetFor)
 	return v, met && m.Fresh()
 }
 
