@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/url"
 	"strings"
 	"sync"
@@ -151,12 +152,20 @@ func (p Probe) transport() transport {
 	}
 }
 
+// errSilent is the failure of a request whose connection was made.
+var errSilent = errors.New("no answer")
+
 func askHTTP(ctx context.Context, by http.RoundTripper, target string) (Answer, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	connected := false
+	trace := &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) { connected = true }}
+	request, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), http.MethodGet, target, nil)
 	if err != nil {
 		return Answer{}, err
 	}
 	response, err := by.RoundTrip(request)
+	if err != nil && connected && ctx.Err() != nil {
+		err = errors.Join(errSilent, err)
+	}
 	if err != nil {
 		return Answer{}, err
 	}
@@ -226,6 +235,8 @@ func reason(err error) string {
 	switch {
 	case errors.Is(err, errLost):
 		return errLost.Error()
+	case errors.Is(err, errSilent):
+		return errSilent.Error()
 	case errors.As(err, &dns):
 		return "name not resolved"
 	case errors.Is(err, syscall.ECONNREFUSED):

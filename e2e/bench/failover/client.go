@@ -99,7 +99,7 @@ func reduce(reports []probe.Report, fault time.Time, moves bool) Result {
 			if q.OK || q.At.Add(q.Took).Before(fault) {
 				continue // what failed before has another reason
 			}
-			if moves && q.Why == "connection reset" { // it was open: what cannot be opened is refused, or times out
+			if moves && (q.Why == "connection reset" || q.Why == "no answer") { // it was open: what cannot be opened is refused, or times out
 				out.Cut++
 				continue
 			}
