@@ -11,4 +11,4 @@ cd proxy/ebpf
 GOWORK=off GOPACKAGE=ebpf go tool -modfile="$root/internal/tools/go.mod" bpf2go \
 	-cc clang-$want -strip llvm-strip-$want -target bpfel -go-package ebpf -output-stem connect \
 	-type address -type frontend -type service -type slot -type member -type socket -type peer -type seat -type settings connect bpf/connect.c -- \
-	-O2 -Wall -Werror -mcpu=v2 -I"/usr/include/$(uname -m)-linux-gnu"
+	-O2 -Wall -Werror -mcpu=v3 -I"/usr/include/$(uname -m)-linux-gnu"

@@ -61,15 +61,10 @@ type connectPeer struct {
 }
 
 type connectSeat struct {
-	_    structs.HostLayout
-	Lock struct {
-		_   structs.HostLayout
-		Val uint32
-	}
-	Standing uint32
+	_        structs.HostLayout
 	Cookie   uint64
 	Dial     connectDial
-	_        [4]byte
+	Standing uint32
 }
 
 type connectService struct {

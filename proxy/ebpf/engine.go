@@ -242,10 +242,7 @@ func (e *Engine) sync(t *proxy.Table) (change proxy.Change, err error) {
 	now, c := content.Plan(e.state, t, limit)
 	if !c.Empty() {
 		e.state = nil
-		if err := e.begin(); err != nil {
-			return change, err
-		}
-		if err := e.objects.apply(c); err != nil {
+		if err := e.apply(c); err != nil {
 			return change, err
 		}
 	}
@@ -266,10 +263,10 @@ func (e *Engine) sync(t *proxy.Table) (change proxy.Change, err error) {
 // renew lets the programs go on.
 func (e *Engine) renew() error {
 	var now unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {
-		return fmt.Errorf("time since boot: %w", err)
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC_COARSE, &now); err != nil {
+		return fmt.Errorf("monotonic clock: %w", err)
 	}
-	e.config.Until = uint64(now.Nano() + Lease.Nanoseconds()) //nolint:gosec // after 1970
+	e.config.Until = uint64(now.Nano() + Lease.Nanoseconds()) //nolint:gosec // never negative
 	return e.configure()
 }
 
@@ -329,8 +326,19 @@ func (e *Engine) disturbed() (bool, error) {
 	return !attached(e.opt.Pins) || !e.cgroup.there(), nil
 }
 
-// begin says to others that the maps are being written.
-func (e *Engine) begin() error {
+// apply writes a Change. Programs that have read what it replaces begin anew if they
+// are not done before it is deleted.
+func (e *Engine) apply(c *content.Change) error {
+	return first(
+		e.raise,
+		func() error { return e.objects.write(c) },
+		e.raise,
+		func() error { return e.objects.clear(c) },
+	)
+}
+
+// raise says to others, and to the programs, that the maps are written.
+func (e *Engine) raise() error {
 	var now connectSettings
 	if err := e.readSettings(&now); err != nil {
 		return err

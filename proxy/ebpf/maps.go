@@ -56,11 +56,12 @@ func memberOf(m content.Member) connectMember {
 
 func slotOf(s content.Slot) connectSlot { return connectSlot{List: s.List, Number: s.Number} }
 
-// apply writes a Change, in the order that it asks for.
-func (m *connectMaps) apply(c *content.Change) error {
+// write makes what a Change adds and replaces be found, and what it removes not any
+// more. It is in the order that the Change asks for.
+func (m *connectMaps) write(c *content.Change) error {
 	one := func(int) uint8 { return 1 }
 	nodeIP := func(a netip.Addr) connectAddress { return connectAddress{Ip: words(a)} }
-	return errors.Join(first(
+	return first(
 		func() error {
 			return put(m.Endpoints, c.Endpoints, func(e content.Endpoint) connectSlot { return slotOf(e.Slot) },
 				func(i int) connectAddress { return addressOf(c.Endpoints[i].Addr) })
@@ -76,9 +77,15 @@ func (m *connectMaps) apply(c *content.Change) error {
 		func() error { return put(m.NodeIps, c.NodeIPs, nodeIP, one) },
 		func() error { return remove(m.NodeIps, c.GoneNodeIPs, nodeIP) },
 		func() error { return remove(m.Services, c.GoneServices, frontendOf) },
+	)
+}
+
+// clear deletes what is not found any more after write.
+func (m *connectMaps) clear(c *content.Change) error {
+	return first(
 		func() error { return remove(m.Members, c.GoneMembers, memberOf) },
 		func() error { return remove(m.Endpoints, c.GoneSlots, slotOf) },
-	))
+	)
 }
 
 // first does one after the other, until one fails.

@@ -169,16 +169,15 @@ func (m *connectMaps) dialled(cookie uint64, endpoint netip.AddrPort) (*content.
 
 // dial returns what a socket dialled, nil if the programs do not know it.
 func (m *connectMaps) dial(cookie uint64) (*connectDial, error) {
-	var seat connectSeat
-	index := uint32(cookie % uint64(m.Seats.MaxEntries()))
-	if err := m.Seats.LookupWithFlags(index, &seat, ebpf.LookupLock); err != nil {
-		return nil, fmt.Errorf("read %s: %w", m.Seats, err)
+	seat, err := m.seat(cookie)
+	if err != nil {
+		return nil, err
 	}
 	if seat.Cookie == cookie {
 		return &seat.Dial, nil
 	}
 	var d connectDial
-	err := m.Dials.Lookup(cookie, &d)
+	err = m.Dials.Lookup(cookie, &d)
 	if errors.Is(err, ebpf.ErrKeyNotExist) {
 		return nil, nil
 	}
@@ -186,6 +185,21 @@ func (m *connectMaps) dial(cookie uint64) (*connectDial, error) {
 		return nil, fmt.Errorf("read %s: %w", m.Dials, err)
 	}
 	return &d, nil
+}
+
+// seat reads a socket's seat until it is twice the same, which it is not while a
+// program writes it.
+func (m *connectMaps) seat(cookie uint64) (seat connectSeat, err error) {
+	index := uint32(cookie % uint64(m.Seats.MaxEntries()))
+	for {
+		last := seat
+		if err := m.Seats.Lookup(index, &seat); err != nil {
+			return seat, fmt.Errorf("read %s: %w", m.Seats, err)
+		}
+		if seat == last {
+			return seat, nil
+		}
+	}
 }
 
 // namespaces returns the paths of all pods' network namespaces.

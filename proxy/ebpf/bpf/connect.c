@@ -56,7 +56,7 @@ struct client {
 struct stay {
 	struct address endpoint;
 	__u32 zero;
-	__u64 since; // ns; of the last new connection
+	__u64 since; // ns of the monotonic clock; of the last new connection
 };
 
 struct socket {
@@ -84,15 +84,18 @@ struct dial {
 // A seat holds a dial without hashing: cookies are given one after the other, so
 // that one after the other is in the processor's cache already.
 struct seat {
-	struct bpf_spin_lock lock;
-	__u32 standing; // how many others have no seat but this one
-	__u64 cookie;	// who has it; 0: nobody
+	__u64 cookie; // who has it; 0: nobody; WRITING: the dial is not to be read
 	struct dial dial;
+	__u32 standing; // how many others have no seat but this one
 };
 
+#define WRITING (~0ULL) // no socket's cookie
+
 struct settings {
-	__u64 generation; // of what the maps hold; the agent's alone
-	__u64 until;	  // ns since boot; without an agent that renews it all is left to nftables
+	// Raised before the agent writes, and again when what it replaces is not to be
+	// found any more and not yet deleted.
+	__u64 generation;
+	__u64 until;	  // ns of the monotonic clock; without an agent that renews it all is left to nftables
 	__u32 excluded;	  // how many cgroups are in the map of that name
 	__u32 connected;  // also UDP sockets that are connected
 };
@@ -138,7 +141,7 @@ INLINE bool left(struct bpf_sock_addr *ctx, struct settings *c)
 
 	if (ctx->protocol != IPPROTO_TCP && ctx->protocol != IPPROTO_UDP)
 		return true;
-	if (bpf_ktime_get_boot_ns() > c->until)
+	if (bpf_ktime_get_coarse_ns() > c->until)
 		return true;
 	if (!c->excluded)
 		return false;
@@ -200,7 +203,7 @@ INLINE bool by_client(struct bpf_sock_addr *ctx, const struct service *s, const 
 		      struct address *endpoint)
 {
 	struct client client = {.netns = bpf_get_netns_cookie(ctx)};
-	struct stay stay = {.since = bpf_ktime_get_boot_ns()}, *known;
+	struct stay stay = {.since = bpf_ktime_get_coarse_ns()}, *known;
 
 	client.front = *front;
 	known = bpf_map_lookup_elem(&affinity, &client);
@@ -243,16 +246,13 @@ INLINE struct seat *seat_of(__u64 cookie)
 // sit takes the seat if nobody else has it.
 INLINE bool sit(struct seat *seat, __u64 cookie, const struct dial *dial)
 {
-	bool mine;
+	__u64 was = seat->cookie == cookie ? cookie : 0;
 
-	bpf_spin_lock(&seat->lock);
-	mine = !seat->cookie || seat->cookie == cookie;
-	if (mine) {
-		seat->cookie = cookie;
-		seat->dial = *dial;
-	}
-	bpf_spin_unlock(&seat->lock);
-	return mine;
+	if (__sync_val_compare_and_swap(&seat->cookie, was, WRITING) != was)
+		return false;
+	seat->dial = *dial;
+	*(volatile __u64 *)&seat->cookie = cookie; // no barrier, which would wait for memory: who reads it looks again later
+	return true;
 }
 
 // remember_dial is remember for a socket that is connected, until it is closed.
@@ -315,20 +315,24 @@ INLINE bool follow(const struct socket *at, const struct service *s, const struc
 
 enum use { STREAM, CONNECTED, DATAGRAM };
 
+INLINE __u64 generation(const struct settings *c) { return *(const volatile __u64 *)&c->generation; }
+
 // choose decides which endpoint a socket that dials an address comes to; false
-// if it is left as it is. What was read is right if the service still has the
-// same list at the end: slots are written before their list is in use, and
-// removed when no service has it.
-INLINE bool choose(struct bpf_sock_addr *ctx, enum use use, const struct address *to, struct address *endpoint)
+// if it is left as it is. What was read is right, and what was written is found by
+// the agent, if the generation is still the same at the end.
+INLINE bool choose(struct bpf_sock_addr *ctx, const struct settings *c, enum use use, const struct address *to,
+		   struct address *endpoint)
 {
 	struct socket at = {.cookie = bpf_get_socket_cookie(ctx)};
 	struct frontend front = {};
 	struct flow flow = {};
 	struct service *s, now;
+	__u64 began;
 	int tries;
 
 	at.address = *to;
 	for (tries = 0; tries < 4; tries++) {
+		began = generation(c);
 		s = find(to, use == STREAM ? IPPROTO_TCP : IPPROTO_UDP, &front);
 		if (!s)
 			return false;
@@ -343,8 +347,7 @@ INLINE bool choose(struct bpf_sock_addr *ctx, enum use use, const struct address
 			remember(&at, endpoint);
 		else if (!remember_dial(&at, endpoint, &front) && use == CONNECTED)
 			return false; // nobody would find the socket when its endpoint goes
-		s = bpf_map_lookup_elem(&services, &front);
-		if (!s || s->list != now.list)
+		if (generation(c) != began)
 			continue;
 		if (use == DATAGRAM) {
 			flow.endpoint = *endpoint;
@@ -370,15 +373,15 @@ INLINE bool connect(struct bpf_sock_addr *ctx, const struct address *to, struct 
 	if (!c || left(ctx, c))
 		return false;
 	if (ctx->protocol == IPPROTO_TCP)
-		return choose(ctx, STREAM, to, endpoint);
-	return c->connected && choose(ctx, CONNECTED, to, endpoint);
+		return choose(ctx, c, STREAM, to, endpoint);
+	return c->connected && choose(ctx, c, CONNECTED, to, endpoint);
 }
 
 INLINE bool sendmsg(struct bpf_sock_addr *ctx, const struct address *to, struct address *endpoint)
 {
 	struct settings *c = configured();
 
-	return c && !left(ctx, c) && choose(ctx, DATAGRAM, to, endpoint);
+	return c && !left(ctx, c) && choose(ctx, c, DATAGRAM, to, endpoint);
 }
 
 INLINE bool getpeername(struct bpf_sock_addr *ctx, const struct address *peer, struct address *dialled)
