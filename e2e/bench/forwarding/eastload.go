@@ -32,19 +32,35 @@ var eastLoads = []eastLoad{
 	{"UDP requests", 53, dnsPort, lookups},
 }
 
-// metered counts the time that passes, and the processor time that both sides use,
-// which are this process.
-func metered(f func(deadline time.Time) (float64, []time.Duration, error), length time.Duration) (w work, err error) {
-	before, err := cpuTime()
+// metered does something again and again, and counts the time that passes, and the
+// processor time that both sides use, which are this process. one returns how much
+// it did.
+func metered(length time.Duration, one func() (float64, error)) (w work, err error) {
+	const lapLength = 5 * time.Millisecond
+	var now lap
+	cpu, err := cpuTime()
 	if err != nil {
 		return w, err
 	}
-	began := time.Now()
-	w.done, w.took, err = f(began.Add(length))
-	w.length = time.Since(began)
-	after, errAfter := cpuTime()
-	w.cpu = after - before
-	return w, errors.Join(err, errAfter)
+	for began := time.Now(); length > 0; {
+		done, err := one()
+		if err != nil {
+			return w, err
+		}
+		now.done += done
+		if now.length = time.Since(began); now.length < lapLength {
+			continue
+		}
+		used, err := cpuTime()
+		if err != nil {
+			return w, err
+		}
+		now.cpu = used - cpu
+		w.laps = append(w.laps, now)
+		length -= now.length
+		began, cpu, now = began.Add(now.length), used, lap{}
+	}
+	return w, nil
 }
 
 func cpuTime() (time.Duration, error) {
@@ -53,23 +69,20 @@ func cpuTime() (time.Duration, error) {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()), err
 }
 
-// oneByOne does something again and again, and notes how long each took.
-func oneByOne(length time.Duration, one func() error) (work, error) {
-	return metered(func(deadline time.Time) (_ float64, took []time.Duration, _ error) {
-		for now := time.Now(); now.Before(deadline); {
-			then := now
-			err := one()
-			now = time.Now()
-			if errors.Is(err, unix.EINTR) {
-				continue // the runtime looks after its threads
-			}
-			if err != nil {
-				return 0, nil, err
-			}
-			took = append(took, now.Sub(then))
+// oneByOne is metered for what is one thing each time, and notes how long each took.
+func oneByOne(length time.Duration, one func() error) (w work, err error) {
+	var took []time.Duration
+	w, err = metered(length, func() (float64, error) {
+		began := time.Now()
+		err := one()
+		if errors.Is(err, unix.EINTR) {
+			return 0, nil // the runtime looks after its threads
 		}
-		return float64(len(took)), took, nil
-	}, length)
+		took = append(took, time.Since(began))
+		return 1, err
+	})
+	w.took = took
+	return w, err
 }
 
 // connections makes connections.
@@ -140,17 +153,11 @@ func connectAgain(to netip.AddrPort, use func(fd int) error) error {
 // throughput sends on one connection as much as it takes.
 func throughput(to netip.AddrPort, length time.Duration) (w work, err error) {
 	err = connectAgain(to, func(fd int) error {
-		w, err = metered(func(deadline time.Time) (sent float64, _ []time.Duration, err error) {
-			b := make([]byte, 256<<10)
-			for time.Now().Before(deadline) {
-				n, err := again(func() (int, error) { return unix.Write(fd, b) })
-				if err != nil {
-					return sent, nil, err
-				}
-				sent += float64(n)
-			}
-			return sent, nil, nil
-		}, length)
+		b := make([]byte, 256<<10)
+		w, err = metered(length, func() (float64, error) {
+			n, err := again(func() (int, error) { return unix.Write(fd, b) })
+			return float64(n), err
+		})
 		return err
 	})
 	return w, err

@@ -283,15 +283,25 @@ func (c Crossing) of(r route) []work {
 
 // work is what came of a load.
 type work struct {
-	done   float64 // connections, requests or bytes
-	took   []time.Duration
+	took []time.Duration // of each connection or request
+	laps []lap
+}
+
+// lap is a short part of a turn. The machine stands still now and then, for others'
+// sake: the median of the laps does not know of it.
+type lap struct {
+	done   float64       // connections, requests or bytes
 	cpu    time.Duration // of both sides
 	length time.Duration
 }
 
-func (w work) rate() float64 { return quotient(w.done, w.length.Seconds()) }
+func (w work) rate() float64 {
+	return median(w.laps, func(l lap) float64 { return quotient(l.done, l.length.Seconds()) })
+}
 
-func (w work) cpuEach() float64 { return quotient(w.cpu.Seconds(), w.done) }
+func (w work) cpuEach() float64 {
+	return median(w.laps, func(l lap) float64 { return quotient(l.cpu.Seconds(), l.done) })
+}
 
 func (w work) percentile(p int) float64 { return at(slices.Sorted(slices.Values(w.took)), p).Seconds() }
 
