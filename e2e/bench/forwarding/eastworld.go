@@ -77,6 +77,8 @@ func (e *east) wire(ctx context.Context, w *world) error {
 			"link add far type veth peer name eth0 netns "+e.other.name,
 			"addr add "+eastClientLink+"/32 dev east", "link set east up", "route add "+eastClients+" dev east",
 			"addr add "+farNodeLink+"/30 dev far", "link set far up", "route add "+farPods+" via "+farNode),
+		// All ports of all routes and loads together are more than the kernel tracks.
+		e.client.sysctl(ctx, "net.ipv4.ip_local_port_range=32768 42767"),
 		e.client.ip(ctx, "link set eth0 up", "route add "+eastClientLink+" dev eth0"),
 		e.client.ip(ctx, addresses...),
 		e.from(ctx, direct),
