@@ -150,9 +150,16 @@ func connectAgain(to netip.AddrPort, use func(fd int) error) error {
 	return err
 }
 
+// buffer is what a connection keeps at either end, in bytes. If the kernel finds the
+// size itself, it is another one in each turn.
+const buffer = 1 << 20
+
 // throughput sends on one connection as much as it takes.
 func throughput(to netip.AddrPort, length time.Duration) (w work, err error) {
 	err = connectAgain(to, func(fd int) error {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, buffer); err != nil {
+			return err
+		}
 		b := make([]byte, 256<<10)
 		w, err = metered(length, func() (float64, error) {
 			n, err := again(func() (int, error) { return unix.Write(fd, b) })
@@ -210,6 +217,7 @@ func echo(fd int) {
 }
 
 func sink(fd int) {
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer)
 	b := make([]byte, 256<<10)
 	for {
 		if n, err := again(func() (int, error) { return unix.Read(fd, b) }); err != nil || n == 0 {

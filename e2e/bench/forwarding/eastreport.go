@@ -2,7 +2,9 @@ package forwarding
 
 import (
 	"fmt"
+	"math"
 	"runtime"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -13,8 +15,7 @@ import (
 // EastPicture is the file beside the document that an EastReport's Markdown shows.
 const EastPicture = "bench-eastwest.svg"
 
-// What eBPF has to reach on every row: the pod itself but for this, and more than
-// kube-proxy.
+// What eBPF has to reach on every row of the pod itself.
 const eastLimit = 0.97
 
 // EastReport is what is said of Crossings.
@@ -86,26 +87,74 @@ func (c Crossing) rows() (out []eastRow) {
 	return out
 }
 
-// ratio is how much better one route is than another: the median of the runs'.
-func (r eastRow) ratio(a, b route) float64 {
-	return median(r.runs, func(v [routes]float64) float64 {
-		if r.gain {
-			return quotient(v[a], v[b])
+// ratio is how much better one route is than another: the median of the runs', and
+// between what that lies with a probability of 95 %.
+type ratio struct{ median, low, high float64 }
+
+func (r eastRow) ratio(a, b route) ratio {
+	all := make([]float64, len(r.runs))
+	for i, v := range r.runs {
+		if all[i] = quotient(v[b], v[a]); r.gain {
+			all[i] = quotient(v[a], v[b])
 		}
-		return quotient(v[b], v[a])
-	})
+	}
+	slices.Sort(all)
+	low, high := middle(len(all))
+	return ratio{at(all, 50), all[low], all[high]}
 }
 
-// missed names what eBPF did not reach.
-func (r eastRow) missed() (out []string) {
-	name := fmt.Sprintf("%d Services, %s, %s: ", r.services, r.place, r.what)
-	if q := r.ratio(byEBPF, direct); q < eastLimit {
-		out = append(out, fmt.Sprintf("%s%.3f of the pod itself", name, q))
+// middle returns between which two of n sorted values the median of all that could be
+// measured lies, with a probability of 95 %: how many of n are below it is binomial.
+func middle(n int) (low, high int) {
+	half := 1.96 * math.Sqrt(float64(n)) / 2
+	low = max(0, int(math.Floor(float64(n)/2-half)))
+	return low, n - 1 - low
+}
+
+func (r ratio) String() string { return fmt.Sprintf("%.3f (%.3f-%.3f)", r.median, r.low, r.high) }
+
+// Of what is wanted, a row says one of these.
+const (
+	met       = "met"
+	undecided = "undecided" // what was measured fits to both
+	missed    = "missed"
+)
+
+// reaches tells whether a ratio is as high as wanted.
+func (r ratio) reaches(limit float64) string {
+	switch {
+	case r.median >= limit:
+		return met
+	case r.high >= limit:
+		return undecided
 	}
-	if q := r.ratio(byEBPF, byKubeProxy); q <= 1 {
-		out = append(out, fmt.Sprintf("%s%.3f of kube-proxy", name, q))
+	return missed
+}
+
+// wanted are what eBPF has to reach on every row.
+var wanted = []struct {
+	than  route
+	limit float64
+}{{direct, eastLimit}, {byKubeProxy, 1}}
+
+// short names what eBPF did not reach, with a verdict.
+func (r eastRow) short(verdict string) (out []string) {
+	for _, w := range wanted {
+		if q := r.ratio(byEBPF, w.than); q.reaches(w.limit) == verdict {
+			out = append(out, fmt.Sprintf("%d Services, %s, %s: %s of %s", r.services, r.place, r.what, q, w.than))
+		}
 	}
 	return out
+}
+
+func (r eastRow) verdict() string {
+	switch {
+	case len(r.short(missed)) > 0:
+		return missed
+	case len(r.short(undecided)) > 0:
+		return undecided
+	}
+	return met
 }
 
 func (r eastRow) cells() []string {
@@ -113,18 +162,17 @@ func (r eastRow) cells() []string {
 	for route := range routes {
 		out = append(out, r.format(median(r.runs, func(v [routes]float64) float64 { return v[route] })))
 	}
-	verdict := "met"
-	if len(r.missed()) > 0 {
-		verdict = "missed"
+	for _, pair := range [][2]route{{byNFTables, direct}, {byEBPF, bare}} {
+		out = append(out, fmt.Sprintf("%.3f", r.ratio(pair[0], pair[1]).median))
 	}
-	for _, pair := range [][2]route{{byNFTables, direct}, {byEBPF, direct}, {byEBPF, bare}, {byEBPF, byKubeProxy}} {
-		out = append(out, fmt.Sprintf("%.3f", r.ratio(pair[0], pair[1])))
+	for _, w := range wanted {
+		out = append(out, r.ratio(byEBPF, w.than).String())
 	}
-	return append(out, verdict)
+	return append(out, r.verdict())
 }
 
 var eastColumns = []string{"Services", "pod on", "figure", "no proxy", "kube-proxy", "pod itself", "fairlead nftables", "fairlead eBPF",
-	"nftables : pod", "eBPF : pod", "eBPF : no proxy", "eBPF : kube-proxy", ""}
+	"nftables : pod", "eBPF : no proxy", "eBPF : pod", "eBPF : kube-proxy", ""}
 
 // Text is the report for a terminal.
 func (r EastReport) Text() string {
@@ -136,13 +184,19 @@ func (r EastReport) Text() string {
 		fmt.Fprintln(table, strings.Join(row.cells(), "\t"))
 	}
 	_ = table.Flush() // a string takes all
-	fmt.Fprintf(&out, "\ntargets, on each row: eBPF at least %.2f of the pod itself, and above kube-proxy\n%s", eastLimit, r.flat())
+	fmt.Fprintf(&out, "\ntargets, on each row: eBPF at least %.2f of the pod itself, and above kube-proxy\n", eastLimit)
+	for _, row := range r.rows {
+		for _, what := range row.short(undecided) {
+			fmt.Fprintf(&out, "undecided: %s\n", what)
+		}
+	}
+	out.WriteString(r.flat())
 	return out.String()
 }
 
 func (r EastReport) how() string {
-	return fmt.Sprintf("the five took turns of %s, %d times; figures are medians of the turns, ratios medians of the ratios in one round; %d cores, Linux %s; %s in all",
-		r.bench.Length/turns, r.bench.Runs*turns, runtime.NumCPU(), kernel(), r.Took.Round(time.Second))
+	return fmt.Sprintf("the five took turns of %s, %d times; figures are medians of the turns, ratios medians of the ratios in one round, with their 95 %% confidence intervals; %d cores, Linux %s; %s in all",
+		r.bench.Length/eastTurns, r.bench.Runs*eastTurns, runtime.NumCPU(), kernel(), r.Took.Round(time.Second))
 }
 
 // level is how much of a figure eBPF may lose from the fewest to the most
@@ -166,7 +220,7 @@ func (r EastReport) flatness() (out []target) {
 		}
 		for _, other := range r.rows {
 			if other.services == last && other.place == one.place && other.what == one.what {
-				q := quotient(other.ratio(byEBPF, direct), one.ratio(byEBPF, direct))
+				q := quotient(other.ratio(byEBPF, direct).median, one.ratio(byEBPF, direct).median)
 				out = append(out, target{fmt.Sprintf("level from %d to %d Services, %s, %s", one.services, last, one.place, one.what), fmt.Sprintf("%.3f", q), q >= level})
 			}
 		}
@@ -184,15 +238,20 @@ func (r EastReport) Markdown() string {
 	for _, row := range r.rows {
 		line(row.cells())
 	}
-	met := 0
+	counted := map[string]int{}
+	for _, row := range r.rows {
+		counted[row.verdict()]++
+	}
+	fmt.Fprintf(&out, "\nOf %d rows %d meet both targets, %d are undecided, %d miss one.\n", len(r.rows), counted[met], counted[undecided], counted[missed])
+	even := 0
 	flat := r.flatness()
 	for _, f := range flat {
 		if f.met {
-			met++
+			even++
 		}
 	}
 	if len(flat) > 0 {
-		fmt.Fprintf(&out, "\nLevel to %d Services, within 5 %%: %d of %d figures.\n", r.rows[len(r.rows)-1].services, met, len(flat))
+		fmt.Fprintf(&out, "Level to %d Services, within 5 %%: %d of %d figures.\n", r.rows[len(r.rows)-1].services, even, len(flat))
 	}
 	return out.String()
 }
@@ -201,7 +260,7 @@ func (r EastReport) Markdown() string {
 func (r EastReport) Missed() string {
 	var out []string
 	for _, row := range r.rows {
-		out = append(out, row.missed()...)
+		out = append(out, row.short(missed)...)
 	}
 	for _, f := range r.flatness() {
 		if !f.met {
@@ -225,7 +284,7 @@ func (r EastReport) Chart() plot.Chart {
 		for _, row := range r.rows {
 			if row.services == r.rows[len(r.rows)-1].services {
 				n++
-				s.Points = append(s.Points, plot.Point{X: float64(n), Y: row.ratio(route, direct)})
+				s.Points = append(s.Points, plot.Point{X: float64(n), Y: row.ratio(route, direct).median})
 			}
 		}
 		c.Series = append(c.Series, s)
