@@ -243,22 +243,36 @@ func (w *watch) dashboards(ctx context.Context) {
 	w.t.Logf("%d queries of dashboards have an answer", len(all))
 }
 
-// alerts asks for what the alerts are about, and for the alerts themselves.
+// alerts waits until all that the alerts are about is there, and asks for the alerts
+// themselves.
 func (w *watch) alerts(ctx context.Context) {
 	all, err := Alerts(filepath.Join(w.files, "alerts.yaml"))
 	must(w.t, err)
+	series := map[string]int{}
+	err = lab.Until(ctx, 2*time.Minute, "what the alerts are about", func(ctx context.Context) error {
+		for _, q := range all {
+			for _, s := range q.Selectors() {
+				found, err := w.prometheus.Query(ctx, s)
+				if err == nil && len(found) == 0 && !slices.Contains(unseen, s) {
+					err = fmt.Errorf("%s is about %s, which is not there", q.At, s)
+				}
+				if err != nil {
+					return err
+				}
+				series[s] = len(found)
+			}
+		}
+		return nil
+	})
 	for _, q := range all {
+		for _, s := range q.Selectors() {
+			w.t.Logf("%3d series  %-30s %s", series[s], q.At, s)
+		}
 		if _, err := w.prometheus.Query(ctx, q.Expr); err != nil {
 			w.t.Errorf("%s: %v", q.At, err)
 		}
-		for _, s := range q.Selectors() {
-			found, err := w.prometheus.Query(ctx, s)
-			if err != nil || len(found) == 0 && !slices.Contains(unseen, s) {
-				w.t.Errorf("%s is about %s, which is not there: %v", q.At, s, err)
-			}
-			w.t.Logf("%3d series  %-30s %s", len(found), q.At, s)
-		}
 	}
+	must(w.t, err)
 	names, err := w.active(ctx)
 	must(w.t, err)
 	w.t.Logf("%d alerts can be asked; active are %v", len(all), names)
