@@ -137,7 +137,7 @@ func staleSockets(t *testing.T, taken bool) {
 }
 
 // nobody is a cookie that no socket has.
-const nobody = math.MaxUint64
+const nobody = math.MaxUint64 - 1
 
 // takeSeats makes it look as if other sockets had all seats.
 func takeSeats(t *testing.T, e *Engine) {

@@ -14,8 +14,8 @@ import (
 )
 
 // BenchmarkPrograms tells how long the programs run for a socket that is connected,
-// asks and is closed, as the kernel measures it: with what the measuring costs, about
-// 25 ns each.
+// asks and is closed, as the kernel measures it: with what the measuring costs, which
+// was 0.11 to 0.13 µs here for a program that does nothing.
 func BenchmarkPrograms(b *testing.B) {
 	l := newLab(b)
 	e := l.engine(b)

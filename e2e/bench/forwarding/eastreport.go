@@ -113,19 +113,12 @@ func middle(n int) (low, high int) {
 
 func (r ratio) String() string { return fmt.Sprintf("%.3f (%.3f-%.3f)", r.median, r.low, r.high) }
 
-// Of what is wanted, a row says one of these.
-const (
-	met       = "met"
-	undecided = "undecided" // what was measured fits to both
-	missed    = "missed"
-)
-
-// reaches tells whether a ratio is as high as wanted.
+// reaches tells whether a ratio is above what is wanted.
 func (r ratio) reaches(limit float64) string {
 	switch {
-	case r.median >= limit:
+	case r.median > limit:
 		return met
-	case r.high >= limit:
+	case r.high > limit:
 		return undecided
 	}
 	return missed

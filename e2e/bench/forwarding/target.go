@@ -12,11 +12,18 @@ type target struct {
 	met       bool
 }
 
+// What is said of a target.
+const (
+	met       = "met"
+	undecided = "undecided" // what was measured fits to both
+	missed    = "missed"
+)
+
 func (t target) verdict() string {
 	if t.met {
-		return "met"
+		return met
 	}
-	return "missed"
+	return missed
 }
 
 // reference is the number of Services that the targets are of.

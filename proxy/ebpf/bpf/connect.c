@@ -81,8 +81,8 @@ struct dial {
 	struct frontend front;
 };
 
-// A seat holds a dial without hashing: cookies are given one after the other, so
-// that one after the other is in the processor's cache already.
+// A seat holds a dial without hashing. Cookies are given one after the other, so
+// that sockets of the same time seldom want the same one.
 struct seat {
 	__u64 cookie; // who has it; 0: nobody; WRITING: the dial is not to be read
 	struct dial dial;
