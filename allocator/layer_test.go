@@ -3,7 +3,7 @@ package allocator_test
 import (
 	"testing"
 
-	"github.com/fairlead/fairlead/internal/layertest"
+	"github.com/fairlead/fairlead/internal/test/layertest"
 )
 
 func TestPure(t *testing.T) { layertest.Pure(t) }

@@ -4,7 +4,7 @@ import (
 	"testing"
 
 	"github.com/fairlead/fairlead/announcer"
-	"github.com/fairlead/fairlead/internal/storytest"
+	"github.com/fairlead/fairlead/internal/test/storytest"
 )
 
 // In every story what Judge says of the nodes is what Decide acts on: the owner

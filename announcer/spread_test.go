@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/fairlead/fairlead/announcer"
-	"github.com/fairlead/fairlead/internal/storytest"
+	"github.com/fairlead/fairlead/internal/test/storytest"
 )
 
 // TestSpread elects owners for 300 addresses of each family among 3 nodes: each

@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
-	"github.com/fairlead/fairlead/internal/storytest"
+	"github.com/fairlead/fairlead/internal/test/storytest"
 	"github.com/fairlead/fairlead/proxy"
 )
 

@@ -12,7 +12,7 @@ import (
 	"testing"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
-	"github.com/fairlead/fairlead/internal/storytest"
+	"github.com/fairlead/fairlead/internal/test/storytest"
 	"github.com/fairlead/fairlead/nodeport"
 	"github.com/fairlead/fairlead/proxy"
 )

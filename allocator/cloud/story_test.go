@@ -18,7 +18,7 @@ import (
 
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/internal/apitest"
+	"github.com/fairlead/fairlead/internal/test/apitest"
 )
 
 // elsewhere lists the stories that this door cannot tell, and why.

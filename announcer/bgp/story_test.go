@@ -10,7 +10,7 @@ import (
 
 	"github.com/fairlead/fairlead/announcer/bgp"
 	"github.com/fairlead/fairlead/internal/snapshot"
-	"github.com/fairlead/fairlead/internal/storytest"
+	"github.com/fairlead/fairlead/internal/test/storytest"
 )
 
 var update = flag.Bool("update", false, "write what came out into the stories")

@@ -17,7 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead/fairlead/internal/nstest"
+	"github.com/fairlead/fairlead/internal/test/nstest"
 )
 
 var measure = flag.Bool("measure", false, "flood for 10 s at 100,000 frames a second, and print what it costs")

@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/announcer"
-	"github.com/fairlead/fairlead/internal/nstest"
+	"github.com/fairlead/fairlead/internal/test/nstest"
 )
 
 // runNode makes this test's binary a member: "name address seed".

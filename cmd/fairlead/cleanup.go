@@ -15,8 +15,8 @@ import (
 
 	"github.com/fairlead/fairlead/announcer/l2"
 	"github.com/fairlead/fairlead/internal/controller"
+	"github.com/fairlead/fairlead/internal/job/retire"
 	"github.com/fairlead/fairlead/internal/kube"
-	"github.com/fairlead/fairlead/internal/retire"
 	"github.com/fairlead/fairlead/proxy/ebpf"
 	"github.com/fairlead/fairlead/proxy/nftables"
 )

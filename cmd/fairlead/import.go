@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/fairlead/fairlead/internal/importer"
+	"github.com/fairlead/fairlead/internal/job/importer"
 )
 
 func importCommand() *cobra.Command {

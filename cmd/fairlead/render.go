@@ -7,7 +7,7 @@ import (
 
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/internal/render"
+	"github.com/fairlead/fairlead/internal/cli/render"
 )
 
 func renderCommand() *cobra.Command {

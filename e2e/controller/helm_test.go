@@ -18,9 +18,9 @@ import (
 
 	"github.com/fairlead/fairlead/e2e/apiserver"
 	"github.com/fairlead/fairlead/e2e/lab"
+	"github.com/fairlead/fairlead/internal/job/retire"
+	"github.com/fairlead/fairlead/internal/job/seed"
 	"github.com/fairlead/fairlead/internal/kube"
-	"github.com/fairlead/fairlead/internal/retire"
-	"github.com/fairlead/fairlead/internal/seed"
 )
 
 // TestRenderedObjects: the API server takes every object that the chart renders,

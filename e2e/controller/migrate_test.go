@@ -11,7 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/fairlead/fairlead/e2e/lab"
-	"github.com/fairlead/fairlead/internal/importer"
+	"github.com/fairlead/fairlead/internal/job/importer"
 )
 
 // TestTakenOver: Services that another controller served keep their addresses:
@@ -66,7 +66,7 @@ func TestImportIsTaken(t *testing.T) {
 	root, err := lab.Checkout()
 	c.must(err)
 	for _, name := range []string{"layer2", "bgp", "selectors"} {
-		data, err := os.ReadFile(filepath.Join(root, "internal", "importer", "testdata", name+".txtar"))
+		data, err := os.ReadFile(filepath.Join(root, "internal", "job", "importer", "testdata", name+".txtar"))
 		c.must(err)
 		_, made, _ := strings.Cut(string(data), "-- fairlead --\n")
 		c.apply(made, "--dry-run=server", "--validate=strict")

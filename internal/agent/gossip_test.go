@@ -11,8 +11,8 @@ import (
 
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/internal/keyring"
-	"github.com/fairlead/fairlead/internal/nstest"
 	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/internal/test/nstest"
 )
 
 func TestDrains(t *testing.T) {

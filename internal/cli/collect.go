@@ -17,10 +17,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
-	"github.com/fairlead/fairlead/internal/cluster"
-	"github.com/fairlead/fairlead/internal/doctor"
-	"github.com/fairlead/fairlead/internal/status"
-	"github.com/fairlead/fairlead/internal/survey"
+	"github.com/fairlead/fairlead/internal/cli/cluster"
+	"github.com/fairlead/fairlead/internal/cli/doctor"
+	"github.com/fairlead/fairlead/internal/cli/status"
+	"github.com/fairlead/fairlead/internal/cli/survey"
 )
 
 // logLines is how much of each container's log is kept.

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/fairlead/fairlead/internal/cluster"
-	"github.com/fairlead/fairlead/internal/doctor"
-	"github.com/fairlead/fairlead/internal/host"
+	"github.com/fairlead/fairlead/internal/cli/cluster"
+	"github.com/fairlead/fairlead/internal/cli/doctor"
+	"github.com/fairlead/fairlead/internal/cli/host"
 )
 
 // examineHost looks at this machine. A cluster, if one can be reached, tells

@@ -6,7 +6,7 @@ import (
 	"context"
 	"errors"
 
-	"github.com/fairlead/fairlead/internal/doctor"
+	"github.com/fairlead/fairlead/internal/cli/doctor"
 )
 
 func (e *Env) examineHost(context.Context, examine) ([]doctor.Finding, error) {

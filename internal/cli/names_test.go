@@ -9,8 +9,8 @@ import (
 	"testing"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/internal/doctor"
-	"github.com/fairlead/fairlead/internal/explain"
+	"github.com/fairlead/fairlead/internal/cli/doctor"
+	"github.com/fairlead/fairlead/internal/cli/explain"
 )
 
 var anyCode = regexp.MustCompile(`FL\d{4}`)
@@ -33,7 +33,7 @@ func TestEveryCodeIsExplainedAndFound(t *testing.T) {
 	stories, err := filepath.Glob("testdata/*.txtar")
 	must(t, err)
 	found := map[string]bool{}
-	for _, f := range append(stories, "../doctor/node_test.go") {
+	for _, f := range append(stories, "doctor/node_test.go") {
 		data, err := os.ReadFile(f)
 		must(t, err)
 		for _, c := range anyCode.FindAllString(string(data), -1) {

@@ -6,10 +6,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/fairlead/fairlead/internal/cluster"
-	"github.com/fairlead/fairlead/internal/doctor"
-	"github.com/fairlead/fairlead/internal/explain"
-	"github.com/fairlead/fairlead/internal/status"
+	"github.com/fairlead/fairlead/internal/cli/cluster"
+	"github.com/fairlead/fairlead/internal/cli/doctor"
+	"github.com/fairlead/fairlead/internal/cli/explain"
+	"github.com/fairlead/fairlead/internal/cli/status"
 )
 
 func (e *Env) status() *cobra.Command {

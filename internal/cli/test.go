@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/labels"
 
-	"github.com/fairlead/fairlead/internal/explain"
-	"github.com/fairlead/fairlead/internal/selftest"
+	"github.com/fairlead/fairlead/internal/cli/explain"
+	"github.com/fairlead/fairlead/internal/job/selftest"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/fairlead/fairlead/internal/cli"
-	"github.com/fairlead/fairlead/internal/storytest"
+	"github.com/fairlead/fairlead/internal/test/storytest"
 )
 
 // What docs/cli.md shows is the first output of that command in a story.

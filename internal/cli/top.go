@@ -16,10 +16,10 @@ import (
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
-	"github.com/fairlead/fairlead/internal/cluster"
-	"github.com/fairlead/fairlead/internal/explain"
-	"github.com/fairlead/fairlead/internal/survey"
-	"github.com/fairlead/fairlead/internal/top"
+	"github.com/fairlead/fairlead/internal/cli/cluster"
+	"github.com/fairlead/fairlead/internal/cli/explain"
+	"github.com/fairlead/fairlead/internal/cli/survey"
+	"github.com/fairlead/fairlead/internal/cli/top"
 	"github.com/fairlead/fairlead/internal/traffic"
 )
 

@@ -10,7 +10,7 @@ import (
 	toolsrecord "k8s.io/client-go/tools/record"
 
 	"github.com/fairlead/fairlead/allocator"
-	"github.com/fairlead/fairlead/internal/apitest"
+	"github.com/fairlead/fairlead/internal/test/apitest"
 )
 
 // TestStories tells the allocator's stories to the controller. When it has

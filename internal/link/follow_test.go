@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/announcer/l2"
-	"github.com/fairlead/fairlead/internal/nstest"
+	"github.com/fairlead/fairlead/internal/test/nstest"
 )
 
 // follower announces two VIPs on every link whose prefix contains them, as the

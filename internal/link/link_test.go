@@ -12,7 +12,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead/fairlead/internal/nstest"
+	"github.com/fairlead/fairlead/internal/test/nstest"
 )
 
 // describe prints a State without indexes.

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/fairlead/fairlead/internal/nstest"
 	"github.com/fairlead/fairlead/internal/sysctl"
+	"github.com/fairlead/fairlead/internal/test/nstest"
 )
 
 func addrs(text string) (out []netip.Addr) {

@@ -10,7 +10,7 @@ import (
 
 	bpf "github.com/cilium/ebpf"
 
-	"github.com/fairlead/fairlead/internal/nstest"
+	"github.com/fairlead/fairlead/internal/test/nstest"
 	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/dataplanetest"
 	"github.com/fairlead/fairlead/proxy/ebpf/content"

@@ -3,7 +3,7 @@ package nftables
 import (
 	"testing"
 
-	"github.com/fairlead/fairlead/internal/nstest"
+	"github.com/fairlead/fairlead/internal/test/nstest"
 )
 
 // space is a network namespace with engines in it.

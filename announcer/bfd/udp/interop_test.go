@@ -12,8 +12,8 @@ import (
 
 	"github.com/fairlead/fairlead/announcer/bfd"
 	"github.com/fairlead/fairlead/announcer/bfd/udp"
-	"github.com/fairlead/fairlead/internal/nstest"
-	"github.com/fairlead/fairlead/internal/routertest"
+	"github.com/fairlead/fairlead/internal/test/nstest"
+	"github.com/fairlead/fairlead/internal/test/routertest"
 )
 
 // node is a Speaker in a namespace.

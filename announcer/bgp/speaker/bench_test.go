@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/announcer/bgp"
-	"github.com/fairlead/fairlead/internal/routertest"
+	"github.com/fairlead/fairlead/internal/test/routertest"
 )
 
 var measure = flag.Bool("measure", false, "measure convergence, withdrawal and failover")

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/announcer/bgp"
-	"github.com/fairlead/fairlead/internal/nstest"
-	"github.com/fairlead/fairlead/internal/routertest"
+	"github.com/fairlead/fairlead/internal/test/nstest"
+	"github.com/fairlead/fairlead/internal/test/routertest"
 )
 
 // The AS numbers of TestKinds, of four octets (RFC 6793), and addresses that the node

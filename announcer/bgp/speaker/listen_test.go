@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/announcer/bgp"
-	"github.com/fairlead/fairlead/internal/nstest"
-	"github.com/fairlead/fairlead/internal/routertest"
+	"github.com/fairlead/fairlead/internal/test/nstest"
+	"github.com/fairlead/fairlead/internal/test/routertest"
 )
 
 // dialling is a router that connects to the node: by IPv4 with a password, by IPv6

@@ -20,8 +20,8 @@ import (
 	"github.com/fairlead/fairlead/announcer/bgp"
 	"github.com/fairlead/fairlead/announcer/bgp/gobgp"
 	"github.com/fairlead/fairlead/announcer/bgp/speaker"
-	"github.com/fairlead/fairlead/internal/nstest"
-	"github.com/fairlead/fairlead/internal/routertest"
+	"github.com/fairlead/fairlead/internal/test/nstest"
+	"github.com/fairlead/fairlead/internal/test/routertest"
 )
 
 // speaking makes the test binary a process that runs one Speaker, for a test to

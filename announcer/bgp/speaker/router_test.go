@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/announcer/bgp"
-	"github.com/fairlead/fairlead/internal/nstest"
-	"github.com/fairlead/fairlead/internal/routertest"
+	"github.com/fairlead/fairlead/internal/test/nstest"
+	"github.com/fairlead/fairlead/internal/test/routertest"
 )
 
 // plain is a router that waits for the node, by each family.

@@ -8,8 +8,8 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/fairlead/fairlead/internal/layertest"
 	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/internal/test/layertest"
 	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/dataplanetest"
 )

@@ -1,0 +1,184 @@
+// Package status puts a cluster on one screen: who runs, what the pools have
+// left, who announces what, and what is wrong.
+package status
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/fairlead/fairlead/allocator"
+	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/internal/cli/cluster"
+	"github.com/fairlead/fairlead/internal/cli/doctor"
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// Report is what the screen shows.
+type Report struct {
+	Namespace    string           `json:"namespace"`
+	Leader       string           `json:"leader,omitempty"`
+	LeaderUnread bool             `json:"leaderUnread,omitempty"`
+	LeaderSince  string           `json:"leaderRenewedAgo,omitempty"`
+	Pods         []Pod            `json:"pods,omitempty"`
+	Agents       []Agent          `json:"agents,omitempty"`
+	Pools        []Pool           `json:"pools,omitempty"`
+	VIPs         []VIP            `json:"vips,omitempty"`
+	Peers        []Peer           `json:"peers,omitempty"`
+	Findings     []doctor.Finding `json:"findings,omitempty"`
+}
+
+// Pod is one of fairlead's pods.
+type Pod struct {
+	Component string `json:"component"`
+	Name      string `json:"name"`
+	Node      string `json:"node"`
+	Image     string `json:"image"`
+	Ready     bool   `json:"ready"`
+	Restarts  int    `json:"restarts"`
+}
+
+// Agent is one node's agent.
+type Agent struct {
+	Node    string `json:"node"`
+	Version string `json:"version"`
+	Engine  string `json:"engine"`
+	// Unaccelerated says why the engine forwards all of the traffic of the node's own
+	// pods, or what of it.
+	Unaccelerated string    `json:"unaccelerated,omitempty"`
+	InSync        bool      `json:"inSync"`
+	Draining      bool      `json:"draining,omitempty"`
+	Services      int       `json:"services"`
+	Endpoints     int       `json:"endpoints"`
+	Announces     int       `json:"announces"`
+	Renewed       time.Time `json:"renewed"`
+	RenewedAgo    string    `json:"renewedAgo"`
+	Silent        bool      `json:"silent,omitempty"`
+}
+
+// Pool is one AddressPool.
+type Pool struct {
+	Name   string    `json:"name"`
+	Ranges []string  `json:"ranges"`
+	Ready  string    `json:"ready"` // the reason of its condition Ready
+	Good   bool      `json:"good"`
+	Use    []PoolUse `json:"use"`
+}
+
+// PoolUse is one family of a pool.
+type PoolUse struct {
+	Family   string `json:"family"`
+	Assigned int64  `json:"assigned"`
+	Total    int64  `json:"total"`
+	Free     int64  `json:"free"`
+}
+
+// VIP is one address that Services hold.
+type VIP struct {
+	Address    string   `json:"address"`
+	Pool       string   `json:"pool"`
+	Services   []string `json:"services"`
+	Announcers []string `json:"announcers,omitempty"` // NODE on LINK
+	MAC        string   `json:"mac,omitempty"`
+	Silent     string   `json:"silent,omitempty"` // why nobody announces it
+}
+
+// Peer is one BGPPeer.
+type Peer struct {
+	Name    string `json:"name"`
+	Address string `json:"address"`
+	ASN     int64  `json:"asn"`
+	State   string `json:"state"`
+	Good    bool   `json:"good"`
+}
+
+// Of makes the Report of s.
+func Of(s *cluster.State) Report {
+	r := Report{Namespace: s.Namespace, Leader: s.Leader.Holder, Pools: pools(s), VIPs: vips(s), Findings: doctor.Cluster(s)}
+	for _, g := range s.Gaps {
+		r.LeaderUnread = r.LeaderUnread || g.What == "leases"
+	}
+	if r.Leader != "" {
+		r.LeaderSince = cluster.Ago(s.Now, s.Leader.Renewed)
+	}
+	for _, p := range s.Pods {
+		r.Pods = append(r.Pods, Pod{p.Component, p.Name, p.Node, p.Image, p.Ready, p.Restarts})
+	}
+	for i := range s.Agents {
+		a := &s.Agents[i]
+		r.Agents = append(r.Agents, Agent{
+			Node: a.Node, Version: a.Version, Engine: a.Engine(), Unaccelerated: a.Slow, InSync: a.InSync, Draining: a.Draining, Services: a.Services, Endpoints: a.Endpoints,
+			Announces: len(a.Announces), Renewed: a.Renewed, RenewedAgo: cluster.Ago(s.Now, a.Renewed), Silent: s.Silent(a),
+		})
+	}
+	for _, p := range s.Peers {
+		state, good := p.Ready.Reason, p.Ready.Status == "True"
+		if all, up := s.SessionsWith(p.Name); len(all) > 0 {
+			state, good = fmt.Sprintf("established on %d of %s", up, cluster.Count(len(all), "node")), up == len(all)
+		}
+		if state == "" {
+			state = "no node says anything of it"
+		}
+		r.Peers = append(r.Peers, Peer{p.Name, p.Address, p.ASN, state, good})
+	}
+	return r
+}
+
+func pools(s *cluster.State) (out []Pool) {
+	for _, p := range allocator.Decide(s.Snapshot, s.Allocation).Pools {
+		pool := Pool{Name: p.Name, Ready: p.Ready.Reason, Good: p.Ready.Status == "True"}
+		for _, r := range s.Pool(p.Name).Ranges {
+			text := r.String()
+			if prefix, ok := r.Prefix(); ok {
+				text = prefix.String()
+			}
+			pool.Ranges = append(pool.Ranges, text)
+		}
+		for _, f := range []struct {
+			family snapshot.Family
+			snapshot.PoolCount
+		}{{snapshot.IPv4, p.Status.IPv4}, {snapshot.IPv6, p.Status.IPv6}} {
+			if f.Total > 0 || f.Assigned > 0 {
+				pool.Use = append(pool.Use, PoolUse{f.family.String(), f.Assigned, f.Total, f.Free})
+			}
+		}
+		out = append(out, pool)
+	}
+	return out
+}
+
+// over says how an address is announced.
+func over(a cluster.Announced) string {
+	if a.Link == "" {
+		return " by BGP"
+	}
+	return " on " + a.Link
+}
+
+func vips(s *cluster.State) (out []VIP) {
+	silent := map[netip.Addr]announcer.Refused{}
+	for _, r := range s.Owners() {
+		silent[r.Addr] = r
+	}
+	for _, a := range s.Addresses {
+		v := VIP{Address: a.Addr.String(), Pool: a.Pool}
+		for _, h := range a.Holders {
+			v.Services = append(v.Services, h.Ref.String())
+		}
+		for _, by := range s.Announcers(a.Addr) {
+			v.Announcers, v.MAC = append(v.Announcers, by.Node+over(by.Announced)), by.MAC
+		}
+		if why, ok := silent[a.Addr]; ok && len(v.Announcers) == 0 {
+			v.Silent = why.String()
+			if why.Owner != "" {
+				v.Silent = "node " + why.Owner + " is elected and does not announce it"
+			}
+		}
+		out = append(out, v)
+	}
+	slices.SortStableFunc(out, func(a, b VIP) int {
+		return slices.Compare(a.Announcers, b.Announcers)
+	})
+	return out
+}

@@ -1,0 +1,160 @@
+package survey
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	clientscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/pager"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/cli/cluster"
+)
+
+// The names by which the chart's pods and their Lease are found.
+const (
+	partLabel      = "app.kubernetes.io/part-of"
+	componentLabel = "app.kubernetes.io/component"
+	systemSpace    = "kube-system"
+)
+
+// processes selects the pods that are looked at, not those of a test or a hook.
+const processes = partLabel + "=fairlead," + componentLabel + " in (controller,agent)"
+
+// DefaultNamespace is where fairlead is looked for when it has no pods.
+const DefaultNamespace = "fairlead-system"
+
+// Objects is what was read of a cluster, as the API server returned it.
+type Objects struct {
+	All  []runtime.Object
+	Gaps []cluster.Gap
+	Now  time.Time
+	// FromFiles says that they are manifests and not a cluster.
+	FromFiles bool
+}
+
+// source is one list of objects.
+type source struct {
+	schema.GroupVersionResource
+	labels   string
+	required bool // without it there is nothing to say
+	absent   bool // the kind may be unknown to the API server
+}
+
+func core(resource string) schema.GroupVersionResource {
+	return corev1.SchemeGroupVersion.WithResource(resource)
+}
+
+func own(resource string) schema.GroupVersionResource {
+	return v1alpha1.GroupVersion.WithResource(resource)
+}
+
+var sources = []source{
+	{GroupVersionResource: own("addresspools"), required: true},
+	{GroupVersionResource: own("addresses"), required: true},
+	{GroupVersionResource: own("announcements"), required: true},
+	{GroupVersionResource: own("nodestates"), required: true},
+	{GroupVersionResource: core("services"), required: true},
+	{GroupVersionResource: schema.GroupVersionResource{Group: "discovery.k8s.io", Version: "v1", Resource: "endpointslices"}, required: true},
+	{GroupVersionResource: core("nodes"), required: true},
+	{GroupVersionResource: core("namespaces"), required: true},
+	{GroupVersionResource: schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "servicecidrs"}, absent: true},
+	{GroupVersionResource: own("bgppeers")},
+	{GroupVersionResource: core("pods"), labels: processes},
+	{GroupVersionResource: schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "daemonsets"}},
+	{GroupVersionResource: schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}},
+}
+
+// ErrNotInstalled says that the API server does not know fairlead's kinds.
+var ErrNotInstalled = errors.New("this cluster does not know fairlead's kinds: it is not installed here (helm install fairlead charts/fairlead -n fairlead-system), or the kubeconfig is another cluster's")
+
+// Read lists what there is to know. What could not be read and is not needed
+// is in Gaps.
+func Read(ctx context.Context, client dynamic.Interface) (*Objects, error) {
+	o := &Objects{}
+	for _, s := range sources {
+		err := o.list(ctx, client, s)
+		switch {
+		case err == nil, s.absent && apierrors.IsNotFound(err):
+		case s.required && s.Group == v1alpha1.GroupVersion.Group && apierrors.IsNotFound(err):
+			return nil, ErrNotInstalled
+		case s.required && apierrors.IsForbidden(err):
+			return nil, fmt.Errorf("you may not list %s: ask for the ClusterRole fairlead-support (docs/cli.md): %w", s.Resource, err)
+		case s.required:
+			return nil, fmt.Errorf("list %s: %w", s.Resource, err)
+		default:
+			o.gap(s.Resource, err)
+		}
+	}
+	o.single(ctx, client, core("configmaps"), systemSpace, "kube-proxy")
+	lease := schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}
+	o.single(ctx, client, lease, o.namespace(), "fairlead-"+o.mode())
+	return o, nil
+}
+
+func (o *Objects) gap(what string, err error) {
+	o.Gaps = append(o.Gaps, cluster.Gap{What: what, Why: err.Error()})
+}
+
+// page is how many objects are asked for at once.
+const page = 500
+
+func (o *Objects) list(ctx context.Context, client dynamic.Interface, s source) error {
+	lists := pager.New(func(ctx context.Context, opt metav1.ListOptions) (runtime.Object, error) {
+		return client.Resource(s.GroupVersionResource).List(ctx, opt)
+	})
+	lists.PageSize = page
+	return lists.EachListItem(ctx, metav1.ListOptions{LabelSelector: s.labels}, o.take)
+}
+
+// single reads one object that may not be there.
+func (o *Objects) single(ctx context.Context, client dynamic.Interface, gvr schema.GroupVersionResource, namespace, name string) {
+	obj, err := client.Resource(gvr).Namespace(namespace).Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return
+	case err == nil:
+		err = o.take(obj)
+	}
+	if err != nil {
+		o.gap(gvr.Resource, err)
+	}
+}
+
+// take takes in an object as the type that it is.
+func (o *Objects) take(obj runtime.Object) error {
+	u, ok := obj.(*unstructured.Unstructured)
+	if !ok {
+		o.All = append(o.All, obj)
+		return nil
+	}
+	u.SetManagedFields(nil)
+	typed, err := scheme.New(u.GroupVersionKind())
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", u.GetKind(), u.GetName(), err)
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, typed); err != nil {
+		return fmt.Errorf("%s %s: %w", u.GetKind(), u.GetName(), err)
+	}
+	typed.GetObjectKind().SetGroupVersionKind(u.GroupVersionKind())
+	o.All = append(o.All, typed)
+	return nil
+}
+
+// scheme knows every kind that is read.
+var scheme = func() *runtime.Scheme {
+	s := runtime.NewScheme()
+	if err := errors.Join(clientscheme.AddToScheme(s), v1alpha1.AddToScheme(s)); err != nil {
+		panic(err) // a mistake in the kinds' own registration
+	}
+	return s
+}()

@@ -1,9 +1,0 @@
-package top_test
-
-import (
-	"testing"
-
-	"github.com/fairlead/fairlead/internal/layertest"
-)
-
-func TestPure(t *testing.T) { layertest.Pure(t) }
