@@ -69,6 +69,7 @@ type Agent struct {
 	holder    *l2.Holder
 	compiler  proxy.Compiler
 	decider   announcer.Decider
+	before    announcer.Decider // of prepare, whose engine holds other VIPs
 	alive     alive
 	gossip    *gossip // is alive
 	handover  announcer.Handover

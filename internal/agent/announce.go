@@ -42,7 +42,7 @@ func (a *Agent) prepare(in announcer.Input, view announcer.View, was state) {
 		return // nothing is known of the engine yet
 	}
 	in.Self.InSync = was.inSync
-	next := announcer.Decide(in)
+	next := a.before.Decide(in)
 	take, leaving := a.hold(in, view, was, next)
 	if _, err := a.holder.Sync(l2.Claims(announcer.Plan{Announce: slices.Concat(take, leaving)})); err != nil {
 		a.Log.Error("announce", "error", err)
