@@ -14,8 +14,9 @@ import (
 // decision is a Decide under way.
 type decision struct {
 	Input
-	plan Plan
-	ways []*way
+	plan  Plan
+	ways  []*way
+	paths []map[netip.Prefix]int // of each of plan.Peers, where in Paths a prefix is
 }
 
 // way is an Announcement over BGP that this node may use, as it is meant.
@@ -31,8 +32,13 @@ func Decide(in Input) Plan {
 	d.plan.RouterID = d.routerID()
 	d.plan.Peers = d.peers()
 	d.announcements()
+	for range d.plan.Peers {
+		d.paths = append(d.paths, map[netip.Prefix]int{})
+	}
 	for _, a := range in.Snapshot.Addresses {
-		d.address(a)
+		if len(d.ways) > 0 { // most clusters announce by layer 2 alone
+			d.address(a)
+		}
 	}
 	for i := range d.plan.Peers {
 		slices.SortFunc(d.plan.Peers[i].Paths, func(a, b Path) int { return comparePrefix(a.Prefix, b.Prefix) })
@@ -168,7 +174,7 @@ func (d *decision) tell(w *way, a *snapshot.Address, pool *snapshot.Pool) (told 
 		if d.Retreating {
 			communities = union(communities, []uint32{GracefulShutdown}, cmp.Compare[uint32])
 		}
-		if r := p.add(Path{
+		if r := d.add(i, Path{
 			Prefix: prefix, NextHop: hop, LocalPref: w.localPref(p), Communities: communities, LargeCommunities: w.large,
 		}); r != nil {
 			d.refuse("announcement", w.Name, r)
@@ -179,15 +185,17 @@ func (d *decision) tell(w *way, a *snapshot.Address, pool *snapshot.Pool) (told 
 	return told
 }
 
-// add merges a path with one that the peer has for the prefix: communities are
-// united, local preferences must agree.
-func (p *Peer) add(path Path) *snapshot.Refusal {
-	i := slices.IndexFunc(p.Paths, func(x Path) bool { return x.Prefix == path.Prefix })
-	if i < 0 {
+// add merges a path with one that the peer at i has for the prefix: communities
+// are united, local preferences must agree.
+func (d *decision) add(i int, path Path) *snapshot.Refusal {
+	p := &d.plan.Peers[i]
+	at, has := d.paths[i][path.Prefix]
+	if !has {
+		d.paths[i][path.Prefix] = len(p.Paths)
 		p.Paths = append(p.Paths, path)
 		return nil
 	}
-	have := &p.Paths[i]
+	have := &p.Paths[at]
 	if have.LocalPref != path.LocalPref {
 		return refusal(LocalPrefConflict, "%s has another local preference to %s by an earlier Announcement", path.Prefix, p.Name)
 	}

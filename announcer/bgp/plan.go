@@ -36,11 +36,14 @@ type Input struct {
 	Snapshot  *snapshot.Snapshot
 	Node      string
 	Self      snapshot.NodeState            // this node as it is now
-	Ready     map[netip.Addr]bool           // the VIPs that this node's engine holds now
+	Ready     map[netip.Addr]bool           // the VIPs that this node's engine holds now; not changed afterwards
 	Passwords map[snapshot.SecretKey]string // what could be read
 	// Retreating is the first while of a drain: routers are asked to prefer other
 	// ways (RFC 8326) before the paths are withdrawn.
 	Retreating bool
+	// Changes is what the Snapshot changed since another. A Decider reads it; it
+	// never changes the result.
+	Changes snapshot.Changes
 }
 
 // Path is one prefix as one peer hears of it.
