@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -38,8 +37,6 @@ import (
 	"github.com/fairlead/fairlead/internal/traffic"
 )
 
-var update = flag.Bool("update", false, "write what came out into the stories and docs/cli.md")
-
 // now is when every story is told.
 var now = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
@@ -49,7 +46,7 @@ var now = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 // "forbidden" lists resources that may not be read, "files" is what -f reads. A
 // section that is named like a command is what it prints and exits with.
 func TestStories(t *testing.T) {
-	storytest.Each(t, *update, func(t *testing.T, s *storytest.Story) {
+	storytest.Each(t, func(t *testing.T, s *storytest.Story) {
 		if !strings.HasPrefix(s.Comment, "# ") {
 			t.Fatal("a story begins with what it shows")
 		}
@@ -65,11 +62,7 @@ func TestStories(t *testing.T) {
 				w.files = t.TempDir()
 				must(t, os.WriteFile(w.files+"/all.yaml", []byte(sec.Text), 0o600))
 			case command:
-				got := w.run(t, line)
-				if got != sec.Text && !*update {
-					t.Errorf("%s: wanted\n%s-- got --\n%s", sec.Name, sec.Text, got)
-				}
-				sec.Text = got
+				sec.Want(t, w.run(t, line))
 			default:
 				t.Fatalf("no section %q", sec.Name)
 			}
