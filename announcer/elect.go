@@ -245,6 +245,20 @@ func (b *ballot) winners(most int) []int {
 	return ready[:min(most, len(ready))]
 }
 
+// owner returns who is elected for addr; "" if nobody.
+func (e *election) owner(addr netip.Addr) string {
+	a := e.in.Snapshot.Address(addr)
+	if a == nil {
+		return ""
+	}
+	b := e.ballot(a, holders(e.in.Snapshot, a))
+	won, _ := b.elect()
+	if len(won) == 0 {
+		return ""
+	}
+	return e.nodes[won[0]].Name
+}
+
 // toldReasons is how many nodes a refusal speaks of.
 const toldReasons = 8
 

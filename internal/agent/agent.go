@@ -106,7 +106,7 @@ type state struct {
 	view      announcer.View
 	announce  announcer.Plan
 	leaving   []announcer.VIP // held until their next owners can take them
-	held      []l2.Claim
+	held      []announcer.Claim
 	bgp       bgp.Plan
 	services  int
 	endpoints int

@@ -34,7 +34,7 @@ func TestKnown(t *testing.T) {
 	if want := (l2.Record{UID: "u", Probed: true, Conflict: "02:00:00:00:00:99"}); k.Records[vip] != want {
 		t.Errorf("the record is %+v, want %+v", k.Records[vip], want)
 	}
-	if len(k.Disputed) != 1 || k.Disputed[0] != (l2.Claim{Addr: vip, Link: "eth0"}) {
+	if len(k.Disputed) != 1 || k.Disputed[0] != (announcer.Claim{Addr: vip, Link: "eth0"}) {
 		t.Errorf("disputed is %v", k.Disputed)
 	}
 }

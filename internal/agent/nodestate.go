@@ -159,7 +159,7 @@ func problems(found []snapshot.Problem) (count int32, out []v1alpha1.ServiceProb
 }
 
 // serviceOf returns the Service for which c is in vips, "" if it is not.
-func serviceOf(vips []announcer.VIP, c l2.Claim) string {
+func serviceOf(vips []announcer.VIP, c announcer.Claim) string {
 	for _, v := range vips {
 		if v.Addr == c.Addr && len(v.Services) > 0 {
 			return v.Services[0].String()

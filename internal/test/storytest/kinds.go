@@ -14,7 +14,7 @@ import (
 func node(s *snapshot.Snapshot, name string, a *attrs) {
 	s.Nodes = append(s.Nodes, &snapshot.Node{
 		Name: name, Zone: a.text("zone"), Labels: a.labels("labels"), InternalIPs: a.addrs("ips"), PodCIDRs: a.prefixes("pods"),
-		Ready: !a.flag("notready"), NetworkUnavail: a.flag("nonetwork"), Deleting: a.flag("deleting"),
+		Ready: !a.flag("notready"), NetworkUnavail: a.flag("nonetwork"), Deleting: a.flag("deleting"), Unschedulable: a.flag("unschedulable"),
 	})
 }
 

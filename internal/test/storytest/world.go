@@ -16,7 +16,7 @@ import (
 // World is a cluster in memory, made and changed by lines. A thing that is
 // named again is edited: attributes that are not named stay, NAME= clears one.
 //
-//	node NAME [ips=A,B] [pods=CIDRS] [zone=Z] [labels=K=V] [notready] [nonetwork] [deleting]
+//	node NAME [ips=A,B] [pods=CIDRS] [zone=Z] [labels=K=V] [notready] [nonetwork] [deleting] [unschedulable]
 //	agent NODE [links=eth0:CIDR+CIDR,eth1:CIDR] [outofsync] [draining] [dead] [lacks=A,B]
 //	pool NAME RANGES [labels=K=V]
 //	address A [holder=NS/NAME[:UID],...] [pool=P] [conflict=MAC] [deleting]
