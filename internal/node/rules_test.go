@@ -43,3 +43,28 @@ func TestLinger(t *testing.T) {
 		})
 	}
 }
+
+func TestDrains(t *testing.T) {
+	for name, tt := range map[string]struct {
+		node    *snapshot.Node
+		removed bool
+		want    bool
+	}{
+		"as usual":          {&snapshot.Node{Ready: true, Taints: []string{"node.kubernetes.io/disk-pressure"}}, false, false},
+		"cordoned":          {&snapshot.Node{Ready: true, Unschedulable: true}, false, true},
+		"being deleted":     {&snapshot.Node{Ready: true, Deleting: true}, false, true},
+		"deleted":           {nil, false, true},
+		"out of service":    {&snapshot.Node{Taints: []string{"a", taintOutOfService}}, false, true},
+		"shutting down":     {&snapshot.Node{Taints: []string{taintShutdown}}, false, true},
+		"fairlead is going": {&snapshot.Node{Ready: true}, true, true},
+	} {
+		in := Inputs{Node: "a", Snapshot: &snapshot.Snapshot{}, Removed: tt.removed}
+		if tt.node != nil {
+			tt.node.Name = "a"
+			in.Snapshot.Nodes = []*snapshot.Node{tt.node}
+		}
+		if got := drains(in); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
