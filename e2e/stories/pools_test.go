@@ -17,7 +17,7 @@ func poolManifest(name, addresses string) string {
 // goes on serving beside all of them.
 func TestBadPoolIsRejectedOrMarkedWhileAnotherServes(t *testing.T) {
 	cluster(t)
-	apply(t, strings.ReplaceAll(ipv6Only, "six", "beside-1"))
+	apply(t, six(t, "beside-1"))
 	pods(t, "default", "app=beside-1", 3)
 	served := "http://[" + externalIP(t, "beside-1") + "]/"
 	answersTo(t, lab.Client, served, 3)
@@ -82,7 +82,7 @@ func TestBadPoolIsRejectedOrMarkedWhileAnotherServes(t *testing.T) {
 		if err := saysOf(t.Context(), "addresspool/lan", "Ready", "True", "PoolReady", ""); err != nil {
 			t.Error(err)
 		}
-		apply(t, strings.ReplaceAll(ipv6Only, "six", "beside-2"))
+		apply(t, six(t, "beside-2"))
 		pods(t, "default", "app=beside-2", 3)
 		answersTo(t, lab.Client, "http://["+externalIP(t, "beside-2")+"]/", 3)
 	})
