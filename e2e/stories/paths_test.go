@@ -53,9 +53,11 @@ func six(t *testing.T, name string) string {
 // works; nothing of it is there by IPv4.
 func TestIPv6OnlyServiceIsReachedOnEveryPath(t *testing.T) {
 	l := cluster(t)
+	electable(t)
 	applyFile(t, "six.yaml")
 	from := pods(t, "default", "app=six", 3)[0]
 	vip := externalIP(t, "six")
+	forgotten(t, vip)
 	all := kubectl(t, "get", "service", "six", "-o", "jsonpath={.status.loadBalancer.ingress[*].ip}")
 	if strings.Contains(vip, ".") || all != vip {
 		t.Fatalf("the addresses are %q", all)
@@ -82,6 +84,7 @@ func TestIPv6OnlyServiceIsReachedOnEveryPath(t *testing.T) {
 // UDP has the same ways in, by both families.
 func TestUDPServiceIsReachedOnEveryPath(t *testing.T) {
 	l := cluster(t)
+	electable(t)
 	applyFile(t, "datagrams.yaml")
 	from := pods(t, "default", "app=datagrams", 3)[0]
 	externalIP(t, "datagrams")
@@ -91,6 +94,7 @@ func TestUDPServiceIsReachedOnEveryPath(t *testing.T) {
 	if len(vips) != 2 || len(clusterIPs) != 2 {
 		t.Fatalf("addresses %v and %v, want two of each", vips, clusterIPs)
 	}
+	forgotten(t, vips...)
 	for _, host := range []string{lab.Client, lab.Ext} {
 		for _, ip := range vips {
 			answersTo(t, host, "udp://"+net.JoinHostPort(ip, "53"), 3)

@@ -21,9 +21,11 @@ func asking(t *testing.T, annotations string) string {
 // for something that it can have it gets that.
 func TestServiceThatAsksForTheImpossibleIsToldWhyAndOthersAreNot(t *testing.T) {
 	l := cluster(t)
+	electable(t)
 	apply(t, six(t, "beside"))
 	pods(t, "default", "app=beside", 3)
 	held := externalIP(t, "beside")
+	forgotten(t, held)
 	served := "http://[" + held + "]/"
 	answersTo(t, lab.Client, served, 3)
 	all, err := l.StartProbe(t.Context(), lab.Client, served, "-i=50ms")

@@ -26,7 +26,11 @@ func TestPodsAreReplacedAndNoClientNotices(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	electable(t)
 	applyFile(t, "rollouts.yaml")
+	for _, service := range []string{"rolling-cluster", "rolling-local", "single", "gated"} {
+		forgotten(t, externalIP(t, service))
+	}
 	for _, one := range []struct {
 		name string
 		test func(*testing.T, kubernetes.Interface)
