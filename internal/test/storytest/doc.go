@@ -60,12 +60,12 @@
 //	  families=4,6 policy=T           ipFamilies and ipFamilyPolicy: Single, Prefer or Require. By default those of
 //	                                  ip, else IPv4 alone, else both for Prefer and Require
 //	  ip=A,B                          the cluster IPs. By default 10.96.0.10 and fd00::10, by family; "none" for none
-//	  headless                        without cluster IPs
+//	  headless                        without cluster IPs, unless ip names some
 //	  external=Local internal=Local   the traffic policies
 //	  affinity=3h ranges=CIDRS externalIPs=A,B
 //	  class=C labels=K=V selector=K=V uid=U deleting
 //	  addresses=A,B pool=P key=K share=NS,NS
-//	                                  fairlead's annotations
+//	                                  fairlead's annotations; NAME= leaves one there that is empty
 //	  note:ANNOTATION=TEXT loadBalancerIP=A
 //	  status=A,B@Proxy,HOST
 //	  held=A,B                        records with this holder, and the status. They are not edited with the Service
