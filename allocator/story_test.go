@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/fairlead/fairlead/allocator"
-	"github.com/fairlead/fairlead/allocator/story"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/internal/test/storytest"
 )
@@ -22,7 +21,7 @@ func TestStories(t *testing.T) {
 }
 
 func tell(t *testing.T, s *storytest.Story) {
-	w := story.NewWorld()
+	w := storytest.NewWorld()
 	var plan *allocator.Plan
 	for _, step := range s.Steps(t) {
 		if plan != nil {
@@ -31,10 +30,8 @@ func tell(t *testing.T, s *storytest.Story) {
 		for _, sec := range step.Sections {
 			switch sec.Kind() {
 			case "cluster", "then":
-				for line := range strings.Lines(sec.Text) {
-					if err := w.Do(line); err != nil {
-						t.Fatal(err)
-					}
+				if err := w.Do(sec.Text); err != nil {
+					t.Fatal(err)
 				}
 			case "want":
 				plan = decideTwice(t, w)
@@ -53,22 +50,33 @@ func tell(t *testing.T, s *storytest.Story) {
 }
 
 // decideTwice decides and checks what must hold of every decision.
-func decideTwice(t *testing.T, w *story.World) *allocator.Plan {
+func decideTwice(t *testing.T, w *storytest.World) *allocator.Plan {
 	t.Helper()
-	snap := w.Snapshot()
+	snap, opt := snapshotOf(t, w), w.Options()
 	before := fmt.Sprintf("%+v", deep(snap))
-	plan := allocator.Decide(snap, w.Opt)
+	plan := allocator.Decide(snap, opt)
 	if after := fmt.Sprintf("%+v", deep(snap)); after != before {
 		t.Errorf("Decide changed its input:\n%s\n%s", before, after)
 	}
-	if other := allocator.Decide(shuffled(snap, 1), w.Opt); !reflect.DeepEqual(plan, other) {
+	if other := allocator.Decide(shuffled(snap, 1), opt); !reflect.DeepEqual(plan, other) {
 		t.Errorf("the order of the input matters:\n%s-- shuffled --\n%s", plan, other)
 	}
-	for _, why := range violations(snap, w.Opt, plan) {
+	for _, why := range violations(snap, opt, plan) {
 		t.Error(why)
 	}
-	consistent(t, snap, w.Opt, plan)
+	consistent(t, snap, opt, plan)
 	return plan
+}
+
+// failing is a test, or one of many random ones.
+type failing interface{ Fatal(args ...any) }
+
+func snapshotOf(t failing, w *storytest.World) *snapshot.Snapshot {
+	s, err := w.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // deep is a Snapshot with its pointers followed, for printing.

@@ -1,6 +1,3 @@
-// Package storytest reads the stories of the packages that decide: text files
-// that say what is in a cluster, what is asked, and what comes out. It is used
-// by tests alone.
 package storytest
 
 import (
