@@ -27,7 +27,7 @@
 //	                                  what the controller is told; by default it serves Services without a class
 //
 //	node NAME                         ready, with a network
-//	  ips=A,B pods=CIDRS zone=Z labels=K=V notready nonetwork deleting
+//	  ips=A,B pods=CIDRS zone=Z labels=K=V notready nonetwork deleting unschedulable
 //	namespace NAME
 //	  labels=K=V
 //	servicecidr NAME CIDRS
