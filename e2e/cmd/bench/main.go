@@ -20,6 +20,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	root := &cobra.Command{Use: "bench", Short: "Measure fairlead in the lab", SilenceErrors: true, SilenceUsage: true}
+	root.PersistentFlags().String("lines", "", "file for what was measured, in the Go benchmark format; none: bench-COMMAND.out")
 	root.AddCommand(assignCommand(), proxyCommand(), churnCommand(), eastWestCommand(), failoverCommand(), bgpCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -41,6 +42,9 @@ func assignCommand() *cobra.Command {
 					return err
 				}
 				fmt.Fprintln(cmd.OutOrStdout(), got)
+				if err := save(cmd, got.Lines()); err != nil {
+					return err
+				}
 				if got.P99 > allow || got.AllAfter > allowAll {
 					return fmt.Errorf("too slow: p99 may be %s, all %s", allow, allowAll)
 				}
