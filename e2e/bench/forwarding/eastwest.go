@@ -287,8 +287,8 @@ type work struct {
 	laps []lap
 }
 
-// lap is a short part of a turn. The machine stands still now and then, for others'
-// sake: the median of the laps does not know of it.
+// lap is a short part of a turn. The machine is shared and sometimes stalls: the
+// median of the laps does not show that.
 type lap struct {
 	done   float64       // connections, requests or bytes
 	cpu    time.Duration // of both sides

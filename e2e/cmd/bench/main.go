@@ -1,4 +1,5 @@
-// Command bench measures fairlead in the lab and prints one line each.
+// Command bench measures fairlead. It prints a report, and saves each measurement as
+// a line of the Go benchmark format for benchstat.
 package main
 
 import (
