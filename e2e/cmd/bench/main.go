@@ -20,13 +20,17 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	root := &cobra.Command{Use: "bench", Short: "Measure fairlead in the lab", SilenceErrors: true, SilenceUsage: true}
-	root.PersistentFlags().String("lines", "", "file for what was measured, in the Go benchmark format; none: bench-COMMAND.out")
-	root.AddCommand(assignCommand(), proxyCommand(), churnCommand(), eastWestCommand(), failoverCommand(), bgpCommand())
-	if err := root.ExecuteContext(ctx); err != nil {
+	if err := rootCommand().ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1) //nolint:gocritic // the process ends: there is nothing left to stop
 	}
+}
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{Use: "bench", Short: "Measure fairlead in the lab", SilenceErrors: true, SilenceUsage: true}
+	root.PersistentFlags().String("lines", "", "file for what was measured, in the Go benchmark format; none: bench-COMMAND.out")
+	root.AddCommand(assignCommand(), proxyCommand(), churnCommand(), eastWestCommand(), failoverCommand(), bgpCommand())
+	return root
 }
 
 func assignCommand() *cobra.Command {
