@@ -39,7 +39,10 @@ func Exact(value float64) Figure { return Median([]float64{value}) }
 // Over returns f divided by g, which was measured apart from it. The interval is as
 // wide as those of both allow.
 func (f Figure) Over(g Figure) Figure {
-	return Figure{benchmath.Summary{Center: f.Center / g.Center, Lo: f.Lo / g.Hi, Hi: f.Hi / g.Lo}, min(f.N, g.N)}
+	if f.N == 0 || g.N == 0 {
+		return Figure{}
+	}
+	return Figure{benchmath.Summary{Center: f.Center / g.Center, Lo: f.Lo / g.Hi, Hi: f.Hi / g.Lo}, max(f.N, g.N)}
 }
 
 // Cell shows f in its unit: "28.31ms ± 4%".
@@ -134,7 +137,7 @@ const (
 
 func (f Figure) verdict(median, interval bool) Verdict {
 	switch {
-	case math.IsInf(f.Center, 0): // a ratio to nothing
+	case f.N == 0 || math.IsInf(f.Center, 0): // nothing was measured, or a ratio to nothing
 		return Missed
 	case median:
 		return Met

@@ -66,6 +66,7 @@ func compared() *Lines {
 		l.Add("a", 1, Of(1.25*pace, "req/s"), Of(0.8/pace, "sec"))
 		l.Add("b", 1, Of(pace, "req/s"), Of(1/pace, "sec"))
 	}
+	l.Add("once", 1, Of(2500, "req/s"))
 	return l
 }
 
@@ -83,6 +84,7 @@ func TestCompare(t *testing.T) {
 		{"the other way round", l.InTurn("b", "a", "sec"), "0.8 (0.8-0.8)"},
 		{"rates apart", l.Apart("a", "b", "req/s"), "1.25 (0.125-12.5)"},
 		{"times apart", l.Apart("a", "b", "sec"), "1.25 (0.125-12.5)"},
+		{"one and many", l.Apart("once", "b", "req/s"), "0.8333 (0.25-2.5)"},
 		{"what is not there", l.Apart("a", "c", "sec"), ""},
 	} {
 		if got := c.got.Times.Ratio(); got != c.want {
@@ -124,6 +126,8 @@ func TestVerdict(t *testing.T) {
 		{of(0.7, 0.8, 0.9), Missed, Missed, Met, Met},
 		{of(math.Inf(1), math.Inf(1), math.Inf(1)), Missed, Missed, Missed, Missed},
 		{of(math.NaN(), math.NaN(), math.NaN()), Missed, Missed, Missed, Missed},
+		{Figure{}, Missed, Missed, Missed, Missed},
+		{Exact(1).Over(Figure{}), Missed, Missed, Missed, Missed},
 	} {
 		got := [4]Verdict{c.f.AtLeast(1), c.f.Above(1), c.f.AtMost(1), c.f.Below(1)}
 		if want := [4]Verdict{c.atLeast, c.above, c.atMost, c.low}; got != want {
