@@ -147,7 +147,7 @@ func (f Figure) verdict(median, interval bool) Verdict {
 	return Missed
 }
 
-// AtLeast, Above, AtMost and Below say whether f keeps a limit.
+// AtLeast, Above, AtMost and Below return the verdict on f and a limit.
 func (f Figure) AtLeast(limit float64) Verdict { return f.verdict(f.Center >= limit, f.Hi >= limit) }
 func (f Figure) Above(limit float64) Verdict   { return f.verdict(f.Center > limit, f.Hi > limit) }
 func (f Figure) AtMost(limit float64) Verdict  { return f.verdict(f.Center <= limit, f.Lo <= limit) }
