@@ -28,12 +28,12 @@ const ExcludeLabel = "node.kubernetes.io/exclude-from-external-load-balancers"
 type Input struct {
 	Snapshot *snapshot.Snapshot
 	Node     string              // who decides
-	Self     snapshot.NodeState  // this node as it is now, fresher than the Snapshot's
+	Self     snapshot.Electable  // this node as it is now, fresher than the Snapshot's
 	Alive    map[string]bool     // the nodes that may be elected as far as their health goes
 	Ready    map[netip.Addr]bool // the VIPs that this node's engine holds now
 	// Others is what other agents say of their nodes, fresher than the Snapshot's
 	// NodeStates, which count for the rest.
-	Others map[string]snapshot.NodeState
+	Others map[string]snapshot.Electable
 }
 
 // VIP is one address that this node announces.
@@ -254,14 +254,17 @@ func Judge(in Input, addr netip.Addr) []Judged {
 	return nil
 }
 
-func (in Input) state(node string) *snapshot.NodeState {
+func (in Input) state(node string) *snapshot.Electable {
 	if node == in.Node {
 		return &in.Self
 	}
 	if st, ok := in.Others[node]; ok {
 		return &st
 	}
-	return in.Snapshot.NodeState(node)
+	if st := in.Snapshot.NodeState(node); st != nil {
+		return &st.Electable
+	}
+	return nil
 }
 
 func excluded(labels map[string]string) bool {

@@ -260,7 +260,7 @@ func (a *Agent) step(ctx context.Context) error {
 	addrs := nodeport.Resolve(s.Node(a.Node), links.Addrs, a.NodePortAddresses)
 	in := announcer.Input{
 		Snapshot: s, Node: a.Node, Ready: was.ready, Alive: view.Candidates(), Others: reports(view),
-		Self: snapshot.NodeState{Node: a.Node, InSync: true, Draining: a.drains(s.Node(a.Node)), Links: links.Links},
+		Self: snapshot.Electable{Node: a.Node, InSync: true, Draining: a.drains(s.Node(a.Node)), Links: links.Links},
 	}
 	if sure {
 		a.prepare(in, view, was)
@@ -269,7 +269,7 @@ func (a *Agent) step(ctx context.Context) error {
 	now, err := a.forward(ctx, s, addrs, view.Quarantined())
 	in.Ready, in.Self.InSync, now.view = now.ready, now.inSync, view
 	if now.ready != nil {
-		a.alive.Say(announcer.Report{InSync: now.inSync, Draining: in.Self.Draining, Links: links.Links})
+		a.alive.Say(announcer.Report{Electable: in.Self})
 	}
 	now.announce, now.leaving, now.held = was.announce, was.leaving, was.held
 	var errHold error

@@ -24,11 +24,11 @@ func drains(n *snapshot.Node) bool {
 }
 
 // reports is what the agents say of their nodes.
-func reports(v announcer.View) map[string]snapshot.NodeState {
-	out := make(map[string]snapshot.NodeState, len(v.Members))
+func reports(v announcer.View) map[string]snapshot.Electable {
+	out := make(map[string]snapshot.Electable, len(v.Members))
 	for _, m := range v.Members {
 		if m.Report != nil {
-			out[m.Node] = m.Report.NodeState()
+			out[m.Node] = m.Report.Electable
 		}
 	}
 	return out
@@ -47,7 +47,7 @@ func (a *Agent) prepare(in announcer.Input, view announcer.View, was state) {
 	if _, err := a.holder.Sync(l2.Claims(announcer.Plan{Announce: slices.Concat(take, leaving)})); err != nil {
 		a.Log.Error("announce", "error", err)
 	}
-	a.alive.Say(announcer.Report{InSync: was.inSync, Draining: in.Self.Draining, Links: in.Self.Links})
+	a.alive.Say(announcer.Report{Electable: in.Self})
 }
 
 // announce makes the kernel hold what this node is elected for now, and what it

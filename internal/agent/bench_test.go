@@ -115,12 +115,12 @@ func benchEngine(t *testing.T) *nftables.Engine {
 }
 
 func benchInput(s *snapshot.Snapshot) announcer.Input {
-	in := announcer.Input{Snapshot: s, Node: "node1", Alive: map[string]bool{}, Self: snapshot.NodeState{Node: "node1", InSync: true}}
+	in := announcer.Input{Snapshot: s, Node: "node1", Alive: map[string]bool{}, Self: snapshot.Electable{Node: "node1", InSync: true}}
 	links := []snapshot.Link{{Name: "eth0", Prefixes: []netip.Prefix{netip.MustParsePrefix("198.18.0.0/16")}}}
-	in.Self.Links, in.Others = links, map[string]snapshot.NodeState{}
+	in.Self.Links, in.Others = links, map[string]snapshot.Electable{}
 	for i := range benchNodes {
 		name := fmt.Sprint("node", i)
-		in.Alive[name], in.Others[name] = true, snapshot.NodeState{Node: name, InSync: true, Links: links}
+		in.Alive[name], in.Others[name] = true, snapshot.Electable{Node: name, InSync: true, Links: links}
 	}
 	return in
 }

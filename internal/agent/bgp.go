@@ -6,7 +6,6 @@ import (
 	"maps"
 	"os/exec"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -17,7 +16,6 @@ import (
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/announcer/bgp"
 	"github.com/fairlead/fairlead/announcer/bgp/speaker"
-	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
@@ -170,70 +168,6 @@ func (r *routes) want(s *snapshot.Snapshot) {
 	if !same {
 		r.secrets.Wake()
 	}
-}
-
-// describeBGP adds what is announced over BGP, and the sessions, to out.
-func describeBGP(out *v1alpha1.NodeStateStatus, plan bgp.Plan, sessions []speaker.Status) {
-	up := map[string]bool{}
-	for _, st := range sessions {
-		up[st.Name] = st.Established
-		out.Peers = append(out.Peers, peerState(st))
-	}
-	for _, r := range plan.Refused {
-		if r.Kind == "peer" {
-			out.Peers = append(out.Peers, v1alpha1.PeerState{Name: r.Name, State: snapshot.PeerRefused, LastError: cut(r.Refusal.String(), 1024)})
-		}
-	}
-	slices.SortFunc(out.Peers, func(a, b v1alpha1.PeerState) int { return strings.Compare(a.Name, b.Name) })
-	over := map[string]bool{}
-	for _, v := range plan.Announce {
-		peers := 0
-		for _, name := range v.Peers {
-			if up[name] {
-				peers++
-			}
-		}
-		over[v.Addr.String()] = true
-		out.AnnouncesCount++
-		if len(out.Announces) < listed {
-			out.Announces = append(out.Announces, v1alpha1.AnnouncedAddress{Address: v.Addr.String(), Peers: int32(peers), Service: v.Services[0].String()})
-		}
-	}
-	refuseBGP(out, plan, over)
-}
-
-// refuseBGP puts BGP's reasons in the place of layer 2's, which has no say about
-// addresses that are announced over BGP.
-func refuseBGP(out *v1alpha1.NodeStateStatus, plan bgp.Plan, over map[string]bool) {
-	why := map[string]snapshot.Refusal{}
-	for _, r := range plan.Refused {
-		if r.Kind == "address" && !over[r.Name] {
-			why[r.Name] = r.Refusal
-		}
-	}
-	kept := out.Refused[:0]
-	for _, r := range out.Refused {
-		if r.Reason == string(announcer.NoCandidate) && over[r.Address] {
-			out.RefusedCount--
-			continue
-		}
-		if other, ok := why[r.Address]; ok {
-			r.Reason, r.Message = string(other.Reason), other.Message
-		}
-		kept = append(kept, r)
-	}
-	out.Refused = kept
-}
-
-func peerState(st speaker.Status) v1alpha1.PeerState {
-	out := v1alpha1.PeerState{
-		Name: st.Name, Address: st.Addr.String(), State: st.State, Since: &metav1.Time{Time: st.Since.Truncate(time.Second)},
-		LastError: cut(st.LastError, 1024), Prefixes: int32(st.Prefixes),
-	}
-	if st.BFD != nil {
-		out.BFD = st.BFD.State.String()
-	}
-	return out
 }
 
 // bgpMetrics tells of the sessions when it is asked.

@@ -3,12 +3,8 @@ package agent
 import (
 	"net/netip"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/announcer/l2"
-	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -19,7 +15,7 @@ func known(in announcer.Input, plan announcer.Plan) l2.Known {
 	for _, a := range in.Snapshot.Addresses {
 		k.Records[a.Addr] = l2.Record{UID: a.UID, Probed: !a.ProbedAt.IsZero(), Conflict: a.Conflict}
 	}
-	ours := func(st snapshot.NodeState) {
+	ours := func(st snapshot.Electable) {
 		for _, l := range st.Links {
 			k.Ours[l.MAC] = true
 		}
@@ -29,21 +25,8 @@ func known(in announcer.Input, plan announcer.Plan) l2.Known {
 		ours(st)
 	}
 	for _, st := range in.Snapshot.NodeStates {
-		ours(*st)
+		ours(st.Electable)
 	}
 	k.Disputed = l2.Claims(announcer.Plan{Announce: plan.Disputed})
 	return k
-}
-
-// findings is what the NodeState says of them.
-func findings(found []l2.Finding) []v1alpha1.AddressFinding {
-	var out []v1alpha1.AddressFinding
-	for _, f := range found[:min(len(found), listed)] {
-		entry := v1alpha1.AddressFinding{Address: f.Addr.String(), UID: types.UID(f.UID), Conflict: f.Conflict, Claimant: f.Claimant}
-		if !f.ProbedAt.IsZero() {
-			entry.ProbedAt = &metav1.Time{Time: f.ProbedAt}
-		}
-		out = append(out, entry)
-	}
-	return out
 }

@@ -14,14 +14,14 @@ import (
 // recorded and disputed is passed on.
 func TestKnown(t *testing.T) {
 	vip := netip.MustParseAddr("192.0.2.10")
-	node := func(name, mac string) snapshot.NodeState {
-		return snapshot.NodeState{Node: name, Links: []snapshot.Link{{Name: "eth0", MAC: mac}}}
+	node := func(name, mac string) snapshot.Electable {
+		return snapshot.Electable{Node: name, Links: []snapshot.Link{{Name: "eth0", MAC: mac}}}
 	}
 	silent := node("c", "02:00:00:00:00:03")
 	in := announcer.Input{
-		Self: node("a", "02:00:00:00:00:01"), Others: map[string]snapshot.NodeState{"b": node("b", "02:00:00:00:00:02")},
+		Self: node("a", "02:00:00:00:00:01"), Others: map[string]snapshot.Electable{"b": node("b", "02:00:00:00:00:02")},
 		Snapshot: &snapshot.Snapshot{
-			NodeStates: []*snapshot.NodeState{&silent},
+			NodeStates: []*snapshot.NodeState{{Electable: silent}},
 			Addresses:  []*snapshot.Address{{Addr: vip, UID: "u", ProbedAt: time.Unix(1, 0), Conflict: "02:00:00:00:00:99"}},
 		},
 	}
@@ -36,17 +36,5 @@ func TestKnown(t *testing.T) {
 	}
 	if len(k.Disputed) != 1 || k.Disputed[0] != (l2.Claim{Addr: vip, Link: "eth0"}) {
 		t.Errorf("disputed is %v", k.Disputed)
-	}
-}
-
-// The NodeState says of a finding when it was probed only if it was.
-func TestFindings(t *testing.T) {
-	vip := netip.MustParseAddr("2001:db8::10")
-	got := findings([]l2.Finding{{Addr: vip, UID: "u", ProbedAt: time.Unix(5, 0), Conflict: "c"}, {Addr: vip.Next(), UID: "v", Claimant: "d"}})
-	if len(got) != 2 || got[0].Address != "2001:db8::10" || got[0].UID != "u" || got[0].ProbedAt.Unix() != 5 || got[0].Conflict != "c" {
-		t.Errorf("a probe: %+v", got)
-	}
-	if got[1].ProbedAt != nil || got[1].Claimant != "d" {
-		t.Errorf("a claim: %+v", got[1])
 	}
 }

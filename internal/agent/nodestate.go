@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/netip"
 	"reflect"
+	"slices"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -12,23 +15,23 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead/fairlead/announcer"
-	"github.com/fairlead/fairlead/announcer/l2"
+	"github.com/fairlead/fairlead/announcer/bgp"
+	"github.com/fairlead/fairlead/announcer/bgp/speaker"
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/link"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// renewEvery is how often the NodeState is written when nothing changes: the
-// other agents' sign that this one is alive.
+// renewEvery is how often the NodeState is written when nothing changes: people see
+// by it that this agent is alive.
 const renewEvery = 10 * time.Second
-
-// listed is how many addresses a NodeState lists; it counts all of them.
-const listed = 1000
 
 // reported is what the NodeState said last.
 type reported struct {
-	status v1alpha1.NodeStateStatus
-	at     time.Time
+	announces []snapshot.Announced
+	status    v1alpha1.NodeStateStatus
+	at        time.Time
 }
 
 // writeState writes the NodeState if it changed or is due for renewal. It says
@@ -37,17 +40,10 @@ func (a *Agent) writeState(ctx context.Context) error {
 	if !a.store.Synced() {
 		return nil
 	}
-	a.mu.Lock()
-	status, view, plan := describe(a.state, a.links, a.mode(), a.Version), a.state.view, a.state.bgp
-	a.mu.Unlock()
-	if a.proxy == Fairlead {
-		status.Engine.Accelerator = a.accelerator()
-	}
-	describeBGP(&status, plan, a.routes.speaker.Status())
-	status.Findings = findings(a.holder.Findings())
-	status.ProblemsCount, status.Problems = problems(a.ports.Problems())
-	status.Conditions = append(a.sysctls.condition(), a.membersCondition(view, time.Now()))
-	announcedSince(status.Announces, a.reported.status.Announces)
+	now, conditions := a.describe()
+	announcedSince(now.Announces, a.reported.announces)
+	status := kube.FromNodeState(now)
+	status.Conditions = conditions
 	if time.Since(a.reported.at) < renewEvery-time.Second && reflect.DeepEqual(status, a.reported.status) {
 		return nil
 	}
@@ -58,35 +54,146 @@ func (a *Agent) writeState(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("node state: %w", err)
 	}
-	announcedSince(status.Announces, obj.Status.Announces)  // the last agent's word counts after a restart
-	now := metav1.NewTime(time.Now().Truncate(time.Second)) // as the API server keeps it
-	for i := range status.Announces {
-		if v := &status.Announces[i]; v.Since == nil {
-			v.Since = &now
+	// After a restart the last agent's word counts.
+	announcedSince(now.Announces, kube.ToNodeState(obj).Announces)
+	for i := range now.Announces {
+		if v := &now.Announces[i]; v.Since.IsZero() {
+			v.Since = time.Now().Truncate(time.Second) // as the API server keeps it
 		}
 	}
+	status = kube.FromNodeState(now)
+	status.Conditions = conditions
 	obj.Status = status
 	obj.Status.RenewTime = &metav1.MicroTime{Time: time.Now()}
 	if _, err := a.Clients.NodeStates.UpdateStatus(ctx, obj, metav1.UpdateOptions{}); err != nil {
 		return fmt.Errorf("node state: %w", err)
 	}
-	a.reported = reported{status: status, at: time.Now()}
+	a.reported = reported{announces: now.Announces, status: status, at: time.Now()}
 	return nil
 }
 
 // announcedSince takes over from earlier since when each address is announced,
-// if that is not known yet.
-func announcedSince(now, earlier []v1alpha1.AnnouncedAddress) {
-	type place struct{ addr, link string }
-	since := make(map[place]*metav1.Time, len(earlier))
+// where now does not know it.
+func announcedSince(now, earlier []snapshot.Announced) {
+	type place struct {
+		addr netip.Addr
+		link string
+	}
+	since := make(map[place]time.Time, len(earlier))
 	for _, v := range earlier {
-		since[place{v.Address, v.Link}] = v.Since
+		since[place{v.Addr, v.Link}] = v.Since
 	}
 	for i := range now {
-		if v := &now[i]; v.Since == nil {
-			v.Since = since[place{v.Address, v.Link}]
+		if v := &now[i]; v.Since.IsZero() {
+			v.Since = since[place{v.Addr, v.Link}]
 		}
 	}
+}
+
+// describe returns what the node says of itself now, and its conditions, which have
+// times of their own.
+func (a *Agent) describe() (snapshot.NodeState, []metav1.Condition) {
+	a.mu.Lock()
+	st, links := a.state, a.links
+	a.mu.Unlock()
+	out := describe(st, links)
+	out.Node, out.Version, out.Engine.Mode = a.Node, a.Version, a.mode()
+	if a.proxy == Fairlead {
+		out.Engine.Accelerator = a.accelerator()
+	}
+	describeBGP(&out, st.bgp, a.routes.speaker.Status())
+	for _, f := range a.holder.Findings() {
+		out.Findings = append(out.Findings, snapshot.Finding(f))
+	}
+	out.Problems = a.ports.Problems()
+	return out, append(a.sysctls.condition(), a.membersCondition(st.view, time.Now()))
+}
+
+// describe is the NodeState of a state, as far as layer 2 and the engine go.
+func describe(st state, links link.State) snapshot.NodeState {
+	out := snapshot.NodeState{
+		Electable: snapshot.Electable{InSync: st.inSync, Links: links.Links},
+		Engine:    snapshot.Engine{Message: st.message, Services: st.services, Endpoints: st.endpoints},
+	}
+	macs := map[string]string{}
+	for _, l := range links.Links {
+		macs[l.Name] = l.MAC
+	}
+	keeps, leaves := services(st.announce.Announce), services(st.leaving)
+	for _, c := range st.held {
+		out.Announces = append(out.Announces, snapshot.Announced{
+			Addr: c.Addr, Link: c.Link, MAC: macs[c.Link], Service: cmp.Or(keeps[c.Addr], leaves[c.Addr]), Leaving: leaves[c.Addr] != "",
+		})
+	}
+	if self := st.view.Member(st.view.Node); self != nil {
+		out.Draining = self.Report.Draining
+	}
+	for _, m := range silent(st.view) {
+		out.Silent = append(out.Silent, snapshot.Silent{Node: m.Node, Verdict: m.Verdict.String(), Quarantined: m.Quarantine})
+	}
+	for _, r := range st.announce.Refused {
+		out.Refused = append(out.Refused, snapshot.Refused{Addr: r.Addr, Refusal: r.Refusal})
+	}
+	return out
+}
+
+// describeBGP adds what is announced over BGP, and the sessions, to out.
+func describeBGP(out *snapshot.NodeState, plan bgp.Plan, sessions []speaker.Status) {
+	up := map[string]bool{}
+	for _, st := range sessions {
+		up[st.Name] = st.Established
+		out.Peers = append(out.Peers, peerState(st))
+	}
+	for _, r := range plan.Refused {
+		if r.Kind == "peer" {
+			out.Peers = append(out.Peers, snapshot.PeerState{Name: r.Name, State: snapshot.PeerRefused, LastError: r.Refusal.String()})
+		}
+	}
+	slices.SortFunc(out.Peers, func(a, b snapshot.PeerState) int { return strings.Compare(a.Name, b.Name) })
+	over := map[netip.Addr]bool{}
+	for _, v := range plan.Announce {
+		peers := 0
+		for _, name := range v.Peers {
+			if up[name] {
+				peers++
+			}
+		}
+		over[v.Addr] = true
+		out.Announces = append(out.Announces, snapshot.Announced{Addr: v.Addr, Peers: peers, Service: v.Services[0].String()})
+	}
+	refuseBGP(out, plan, over)
+}
+
+// refuseBGP puts BGP's reasons in the place of those of layer 2, which has no say
+// about addresses that are announced over BGP.
+func refuseBGP(out *snapshot.NodeState, plan bgp.Plan, over map[netip.Addr]bool) {
+	why := map[netip.Addr]snapshot.Refusal{}
+	for _, r := range plan.Refused {
+		if addr, ok := snapshot.ParseAddr(r.Name); ok && r.Kind == "address" && !over[addr] {
+			why[addr] = r.Refusal
+		}
+	}
+	kept := out.Refused[:0]
+	for _, r := range out.Refused {
+		if r.Reason == announcer.NoCandidate && over[r.Addr] {
+			continue
+		}
+		if other, ok := why[r.Addr]; ok {
+			r.Refusal = other
+		}
+		kept = append(kept, r)
+	}
+	out.Refused = kept
+}
+
+func peerState(st speaker.Status) snapshot.PeerState {
+	out := snapshot.PeerState{
+		Name: st.Name, Address: st.Addr.String(), State: st.State, Since: st.Since.Truncate(time.Second), LastError: st.LastError, Prefixes: st.Prefixes,
+	}
+	if st.BFD != nil {
+		out.BFD = st.BFD.State.String()
+	}
+	return out
 }
 
 // membersCondition says how it stands with the other agents, since when.
@@ -103,43 +210,6 @@ func (a *Agent) membersCondition(view announcer.View, now time.Time) metav1.Cond
 	return c
 }
 
-// describe is the NodeState of a state, but for the time.
-func describe(st state, links link.State, engine, version string) v1alpha1.NodeStateStatus {
-	out := v1alpha1.NodeStateStatus{
-		AgentVersion: version,
-		Engine: v1alpha1.EngineState{
-			Mode: engine, InSync: st.inSync, Message: cut(st.message, 4096), Services: int32(st.services), Endpoints: int32(st.endpoints),
-		},
-	}
-	macs := map[string]string{}
-	for _, l := range links.Links {
-		macs[l.Name] = l.MAC
-		nl := v1alpha1.NodeLink{Name: l.Name, MAC: l.MAC}
-		for _, p := range l.Prefixes {
-			nl.Prefixes = append(nl.Prefixes, p.String())
-		}
-		out.Links = append(out.Links, nl)
-	}
-	out.AnnouncesCount = int32(len(st.held))
-	for _, c := range st.held[:min(len(st.held), listed)] {
-		out.Announces = append(out.Announces, v1alpha1.AnnouncedAddress{
-			Address: c.Addr.String(), Link: c.Link, MAC: macs[c.Link],
-			Service: cmp.Or(serviceOf(st.announce.Announce, c), serviceOf(st.leaving, c)), Leaving: serviceOf(st.leaving, c) != "",
-		})
-	}
-	if self := st.view.Member(st.view.Node); self != nil {
-		out.Draining = self.Report.Draining
-	}
-	for _, m := range silent(st.view) {
-		out.Silent = append(out.Silent, v1alpha1.SilentNode{Node: m.Node, Verdict: m.Verdict.String(), Quarantined: m.Quarantine})
-	}
-	out.RefusedCount = int32(len(st.announce.Refused))
-	for _, r := range st.announce.Refused[:min(len(st.announce.Refused), listed)] {
-		out.Refused = append(out.Refused, v1alpha1.RefusedAddress{Address: r.Addr.String(), Reason: string(r.Reason), Message: r.Message})
-	}
-	return out
-}
-
 // mode is the name of what forwards.
 func (a *Agent) mode() string {
 	if a.proxy == Fairlead {
@@ -148,24 +218,15 @@ func (a *Agent) mode() string {
 	return string(a.proxy)
 }
 
-// mostProblems is how many problems a NodeState lists.
-const mostProblems = 256
-
-func problems(found []snapshot.Problem) (count int32, out []v1alpha1.ServiceProblem) {
-	for _, p := range found[:min(len(found), mostProblems)] {
-		out = append(out, v1alpha1.ServiceProblem{Service: p.Service.String(), Reason: string(p.Reason), Message: cut(p.Message, 1024)})
-	}
-	return int32(len(found)), out
-}
-
-// serviceOf returns the Service for which c is in vips, "" if it is not.
-func serviceOf(vips []announcer.VIP, c l2.Claim) string {
+// services returns of each of vips the first Service that holds it.
+func services(vips []announcer.VIP) map[netip.Addr]string {
+	out := make(map[netip.Addr]string, len(vips))
 	for _, v := range vips {
-		if v.Addr == c.Addr && len(v.Services) > 0 {
-			return v.Services[0].String()
+		if len(v.Services) > 0 {
+			out[v.Addr] = v.Services[0].String()
 		}
 	}
-	return ""
+	return out
 }
 
 func cut(s string, limit int) string { return s[:min(len(s), limit)] }

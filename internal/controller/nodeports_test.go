@@ -36,7 +36,7 @@ func TestNodePortProblems(t *testing.T) {
 		c.Store.Written(got)
 		b.Set(got)
 		s := b.Snapshot()
-		s.NodeStates = []*snapshot.NodeState{{Node: "n1", Problems: problems}}
+		s.NodeStates = []*snapshot.NodeState{{Electable: snapshot.Electable{Node: "n1"}, Problems: problems}}
 		if errs := c.writer.NodePorts(t.Context(), s, recorder); errs != nil {
 			t.Fatal(errs)
 		}

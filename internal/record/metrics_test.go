@@ -23,11 +23,11 @@ func TestRefusedObjects(t *testing.T) {
 	}
 	bad, disabled := pool("bad", 1), pool("disabled", 2)
 	bad.Bad, disabled.Disabled = []string{`"192.0.2.0/33": no CIDR`}, true
-	refused := snapshot.PeerState{Name: "tor", State: snapshot.PeerRefused, Why: "no AS number"}
+	refused := snapshot.PeerState{Name: "tor", State: snapshot.PeerRefused, LastError: "no AS number"}
 	down := snapshot.PeerState{Name: "tor-2", State: "Active"}
 	s := &snapshot.Snapshot{
 		Pools: []*snapshot.Pool{bad, disabled}, BGPPeers: []*snapshot.BGPPeer{{Name: "tor"}, {Name: "tor-2"}},
-		NodeStates: []*snapshot.NodeState{{Node: "a", Peers: []snapshot.PeerState{refused, down}}},
+		NodeStates: []*snapshot.NodeState{{Electable: snapshot.Electable{Node: "a"}, Peers: []snapshot.PeerState{refused, down}}},
 	}
 	m.Decide(s, allocator.Options{})
 	const name = "fairlead_controller_refused_objects"

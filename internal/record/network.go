@@ -86,8 +86,10 @@ func NetworkOf(s *snapshot.Snapshot) *Network {
 func lost(s *snapshot.Snapshot) map[string]bool {
 	votes, out := map[string]int{}, map[string]bool{}
 	for _, st := range s.NodeStates {
-		for _, node := range st.Gone {
-			votes[node]++
+		for _, m := range st.Silent {
+			if m.Verdict == announcer.NodeGone.String() {
+				votes[m.Node]++
+			}
 		}
 	}
 	for node, n := range votes {

@@ -34,14 +34,14 @@ func TestAnnouncedInConflict(t *testing.T) {
 		{
 			"claimed while it is announced", snapshot.Snapshot{
 				Addresses:  []*snapshot.Address{{Addr: ip1, UID: "u"}},
-				NodeStates: []*snapshot.NodeState{{Node: "n1", Announces: announced, Findings: []snapshot.Finding{{Addr: ip1, UID: "u", Claimant: foreign}}}},
+				NodeStates: []*snapshot.NodeState{{Electable: snapshot.Electable{Node: "n1"}, Announces: announced, Findings: []snapshot.Finding{{Addr: ip1, UID: "u", Claimant: foreign}}}},
 			},
 			"True AddressConflict 192.0.2.1 by n1 on eth0 (02:00:00:00:00:01); 192.0.2.1 is claimed by " + foreign + " too, which is no node of this cluster",
 		},
 		{
 			"found for another assignment", snapshot.Snapshot{
 				Addresses:  []*snapshot.Address{{Addr: ip1, UID: "u"}},
-				NodeStates: []*snapshot.NodeState{{Node: "n1", Announces: announced, Findings: []snapshot.Finding{{Addr: ip1, UID: "old", Claimant: foreign}}}},
+				NodeStates: []*snapshot.NodeState{{Electable: snapshot.Electable{Node: "n1"}, Announces: announced, Findings: []snapshot.Finding{{Addr: ip1, UID: "old", Claimant: foreign}}}},
 			},
 			"True Announced 192.0.2.1 by n1 on eth0 (02:00:00:00:00:01)",
 		},
@@ -92,7 +92,7 @@ func TestFindings(t *testing.T) {
 				b.Set(obj)
 				s := b.Snapshot()
 				for i, f := range tc.found {
-					s.NodeStates = append(s.NodeStates, &snapshot.NodeState{Node: fmt.Sprintf("n%d", i), Findings: []snapshot.Finding{f}})
+					s.NodeStates = append(s.NodeStates, &snapshot.NodeState{Electable: snapshot.Electable{Node: fmt.Sprintf("n%d", i)}, Findings: []snapshot.Finding{f}})
 				}
 				if more, err := w.Findings(t.Context(), s); more || err != nil {
 					t.Fatal(more, err)

@@ -16,7 +16,7 @@ var claimedBy = snapshot.Ref{Namespace: "default", Name: "web"}
 func nodes(problems ...[]string) *snapshot.Snapshot {
 	s := &snapshot.Snapshot{}
 	for i, texts := range problems {
-		n := &snapshot.NodeState{Node: fmt.Sprintf("n%d", i)}
+		n := &snapshot.NodeState{Electable: snapshot.Electable{Node: fmt.Sprintf("n%d", i)}}
 		for _, text := range texts {
 			n.Problems = append(n.Problems, snapshot.Problem{Service: claimedBy, Reason: "NodePortClaimed", Message: text})
 		}

@@ -49,7 +49,7 @@ func PeerReady(s *snapshot.Snapshot, name string) snapshot.Condition {
 			nodes++
 			switch {
 			case p.State == snapshot.PeerRefused:
-				refused = append(refused, st.Node+": "+p.Why)
+				refused = append(refused, st.Node+": "+p.LastError)
 			case p.State != snapshot.PeerEstablished || gone[st.Node]:
 				without = append(without, st.Node)
 			}

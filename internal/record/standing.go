@@ -33,12 +33,9 @@ func standings() string {
 	return strings.Join(names, ", ")
 }
 
-// listed is how many addresses a NodeState lists: what the API allows.
-const listed = 1000
-
 // count counts the addresses by their standing.
 func (n *Network) count(s *snapshot.Snapshot) map[Standing]int {
-	cut := slices.ContainsFunc(s.NodeStates, func(st *snapshot.NodeState) bool { return len(st.Announces) >= listed })
+	cut := slices.ContainsFunc(s.NodeStates, func(st *snapshot.NodeState) bool { return st.Unlisted > 0 })
 	out := map[Standing]int{}
 	for _, a := range s.Addresses {
 		if a.Deleting || len(a.Holders) == 0 {
