@@ -9,11 +9,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/fairlead/fairlead/allocator"
+	"github.com/fairlead/fairlead/announcer/observe"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// Objects without effect are counted by why, a pool that is disabled on purpose is
-// not; and who does not lead any more tells nothing of the last decision.
+// Objects without effect are counted by reason, a pool that is disabled on purpose is
+// not. A replica that stops leading does not report its last decision.
 func TestRefusedObjects(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	m := NewMetrics(reg)
@@ -29,7 +30,7 @@ func TestRefusedObjects(t *testing.T) {
 		Pools: []*snapshot.Pool{bad, disabled}, BGPPeers: []*snapshot.BGPPeer{{Name: "tor"}, {Name: "tor-2"}},
 		NodeStates: []*snapshot.NodeState{{Electable: snapshot.Electable{Node: "a"}, Peers: []snapshot.PeerState{refused, down}}},
 	}
-	m.Decide(s, allocator.Options{})
+	m.Decided(allocator.Decide(s, allocator.Options{}), observe.Observe(s), time.Second)
 	const name = "fairlead_controller_refused_objects"
 	const want = `
 # HELP fairlead_controller_refused_objects Objects that have no effect because of what they say, by kind (AddressPool, BGPPeer) and the reason of their condition.

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/fairlead/fairlead/announcer/observe"
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/record"
@@ -55,7 +56,7 @@ func TestPeers(t *testing.T) {
 					st.Node = fmt.Sprintf("n%d", i)
 					s.NodeStates = append(s.NodeStates, st)
 				}
-				if errs := w.Peers(t.Context(), s); len(errs) > 0 {
+				if errs := w.Peers(t.Context(), s, observe.Observe(s)); len(errs) > 0 {
 					t.Fatal(errs)
 				}
 				obj, err = api.Clients.BGPPeers.Get(t.Context(), "tor", metav1.GetOptions{})

@@ -30,6 +30,8 @@ import (
 //	endpoint NS/NAME IP:PORT [port=NAME] [proto=P] [node=N] [zones=Z] [nodes=N] [unready] [unserving] [terminating]
 //	delete KIND NAME [IP:PORT]
 //
+// What an agent says of more than its links is in said.
+//
 // An agent's dead and lacks are not in any Snapshot: Dead and Lacks tell them.
 // A Service's UID is its NAME unless said otherwise.
 type World struct {
@@ -58,7 +60,7 @@ type kind struct {
 }
 
 // kinds are in the order in which they are made.
-var kinds = []kind{
+var kinds = slices.Concat([]kind{
 	{"node", "", node},
 	{"agent", "", agent},
 	{"pool", "ranges", pool},
@@ -68,7 +70,7 @@ var kinds = []kind{
 	{"servicecidr", "cidrs", serviceCIDR},
 	{"service", "", service},
 	{"endpoint", "addr", endpoint},
-}
+}, said)
 
 // Do runs every line of text. Blank lines and lines that begin with # do nothing.
 func (w *World) Do(text string) error {

@@ -1,0 +1,65 @@
+package observe
+
+import (
+	"strings"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// namedNodes is how many nodes a condition names: when a process comes up on
+// every node of a large cluster, the Service is not written once for each.
+const namedNodes = 4
+
+// longestMessage is the most bytes that a condition's message may hold.
+const longestMessage = 32768
+
+// complaints are what nodes could not do for one Service.
+type complaints struct {
+	reason snapshot.Reason // of the first
+	nodes  int
+	last   string // node
+	text   strings.Builder
+}
+
+// problems returns the condition fairlead.io/NodePorts of every Service with which
+// some node has a problem. The reason is that of the first node, by name.
+func problems(s *snapshot.Snapshot) map[snapshot.Ref]snapshot.Condition {
+	found := map[snapshot.Ref]*complaints{}
+	for _, n := range s.NodeStates {
+		for _, p := range n.Problems {
+			c := found[p.Service]
+			if c == nil {
+				c = &complaints{reason: p.Reason}
+				found[p.Service] = c
+			}
+			c.add(n.Node, p.Message)
+		}
+	}
+	out := make(map[snapshot.Ref]snapshot.Condition, len(found))
+	for ref, c := range found {
+		text := c.text.String()
+		out[ref] = snapshot.Condition{Status: "False", Reason: string(c.reason), Message: text[:min(len(text), longestMessage)]}
+	}
+	return out
+}
+
+// add takes in one problem of node. The problems of a node come one after the other.
+func (c *complaints) add(node, message string) {
+	begins := c.last != node
+	if begins {
+		c.last = node
+		c.nodes++
+	}
+	switch {
+	case c.nodes > namedNodes && begins && c.nodes == namedNodes+1:
+		c.text.WriteString("; other nodes too")
+	case c.nodes > namedNodes:
+		// These are the other nodes.
+	case begins && c.nodes == 1:
+		c.text.WriteString("node " + node + ": " + message)
+	case begins:
+		c.text.WriteString("; node " + node + ": " + message)
+	default:
+		c.text.WriteString("; " + message)
+	}
+}
