@@ -35,7 +35,7 @@ func (p *Provider) keep(ctx context.Context) error {
 	for _, o := range plan.Services {
 		if o.Kept {
 			errs = append(errs, p.describe(ctx, o.Ref, func(svc *corev1.Service) {
-				record.SetConditions(svc, o, seen.Announced(o.Addrs))
+				record.SetConditions(svc, o, seen.Announced(o.Addrs), time.Now())
 			}))
 		}
 	}

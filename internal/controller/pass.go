@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -97,7 +98,7 @@ func (p *pass) service(ctx context.Context, o allocator.Outcome) error {
 	if obj = p.Store.Service(o.Ref); obj == nil {
 		return nil
 	}
-	want, changed, events := wantStatus(obj, o, p.seen.Announced(o.Addrs))
+	want, changed, events := wantStatus(obj, o, p.seen.Announced(o.Addrs), time.Now())
 	if !changed {
 		return nil
 	}
