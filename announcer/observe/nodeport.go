@@ -18,7 +18,7 @@ type complaints struct {
 	reason snapshot.Reason // of the first
 	nodes  int
 	last   string // node
-	text   strings.Builder
+	texts  []string
 }
 
 // problems returns the condition fairlead.io/NodePorts of every Service with which
@@ -37,7 +37,7 @@ func problems(s *snapshot.Snapshot) map[snapshot.Ref]snapshot.Condition {
 	}
 	out := make(map[snapshot.Ref]snapshot.Condition, len(found))
 	for ref, c := range found {
-		text := c.text.String()
+		text := strings.Join(c.texts, "; ")
 		out[ref] = snapshot.Condition{Status: "False", Reason: string(c.reason), Message: text[:min(len(text), longestMessage)]}
 	}
 	return out
@@ -49,17 +49,12 @@ func (c *complaints) add(node, message string) {
 	if begins {
 		c.last = node
 		c.nodes++
+		message = "node " + node + ": " + message
 	}
 	switch {
-	case c.nodes > namedNodes && begins && c.nodes == namedNodes+1:
-		c.text.WriteString("; other nodes too")
-	case c.nodes > namedNodes:
-		// These are the other nodes.
-	case begins && c.nodes == 1:
-		c.text.WriteString("node " + node + ": " + message)
-	case begins:
-		c.text.WriteString("; node " + node + ": " + message)
-	default:
-		c.text.WriteString("; " + message)
+	case c.nodes <= namedNodes:
+		c.texts = append(c.texts, message)
+	case c.nodes == namedNodes+1 && begins:
+		c.texts = append(c.texts, "other nodes too")
 	}
 }

@@ -96,7 +96,7 @@ func (a *Agent) describe() (snapshot.NodeState, []metav1.Condition) {
 	a.mu.Lock()
 	st, links := a.state, a.links
 	a.mu.Unlock()
-	out := describe(st, links)
+	out := describeL2(st, links)
 	out.Node, out.Version, out.Engine.Mode = a.Node, a.Version, a.mode()
 	if a.proxy == Fairlead {
 		out.Engine.Accelerator = a.accelerator()
@@ -109,8 +109,8 @@ func (a *Agent) describe() (snapshot.NodeState, []metav1.Condition) {
 	return out, append(a.sysctls.condition(), a.membersCondition(st.view, time.Now()))
 }
 
-// describe is the NodeState of a state, as far as layer 2 and the engine go.
-func describe(st state, links link.State) snapshot.NodeState {
+// describeL2 is the NodeState of a state, as far as the engine and layer 2 go.
+func describeL2(st state, links link.State) snapshot.NodeState {
 	out := snapshot.NodeState{
 		Electable: snapshot.Electable{InSync: st.inSync, Links: links.Links},
 		Engine:    snapshot.Engine{Message: st.message, Services: st.services, Endpoints: st.endpoints},

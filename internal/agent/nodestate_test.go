@@ -36,7 +36,7 @@ func TestAnnouncedSince(t *testing.T) {
 
 // The NodeState says what is held on links, and what of it is handed over; who is
 // silent; and why the rest is not announced.
-func TestDescribe(t *testing.T) {
+func TestDescribeL2(t *testing.T) {
 	of := func(addr netip.Addr, name string) announcer.VIP {
 		return announcer.VIP{Addr: addr, Links: []string{"eth0"}, Services: []snapshot.Ref{{Namespace: "shop", Name: name}}}
 	}
@@ -53,7 +53,7 @@ func TestDescribe(t *testing.T) {
 			{Node: "n2", Verdict: announcer.NodeGone, Quarantine: true},
 		}},
 	}
-	got := describe(st, link.State{Links: []snapshot.Link{{Name: "eth0", MAC: "02:00:00:00:00:01"}}})
+	got := describeL2(st, link.State{Links: []snapshot.Link{{Name: "eth0", MAC: "02:00:00:00:00:01"}}})
 	want := []string{
 		"{192.0.2.10 eth0 02:00:00:00:00:01 0 shop/web leaving=false}", "{192.0.2.11 eth0 02:00:00:00:00:01 0 shop/db leaving=true}",
 		"[{n2 node-gone true}]", "[{192.0.2.12 NotOwner: node n2 announces it}]", "true true 3 9",
