@@ -164,7 +164,7 @@ func decisive(st *snapshot.NodeState) *snapshot.NodeState {
 	return &out
 }
 
-// each returns to of every item; nil if there are none, as a decoder leaves it.
+// each returns to(item) for every item; nil if items is empty, as a decoder leaves it.
 func each[A, B any](items []A, to func(A) B) []B {
 	var out []B
 	for _, item := range items {

@@ -91,7 +91,7 @@ func agents(s *cluster.State) (out []Finding) {
 			continue
 		}
 		if by, _ := s.SilentTo(n.Name); len(by) > 0 && !s.Silent(a) {
-			out = append(out, find(Unheard, node(n.Name), "open port 7947, TCP and UDP, between the nodes; "+s.LookAt(n.Name),
+			out = append(out, find(SilentToOthers, node(n.Name), "open port 7947, TCP and UDP, between the nodes; "+s.LookAt(n.Name),
 				"node %s writes to the API server, but the agents on %s do not hear it: it announces nothing, and others may keep connections from its pods", n.Name, few(by)))
 		}
 		if c := a.Conditions["Sysctls"]; c.Status == "False" {

@@ -33,8 +33,8 @@ var said = []kind{
 	{"problem", "", problem},
 }
 
-// sayer returns the NodeState of the node that name begins with, and the parts of
-// the rest, of which there are at least least.
+// sayer returns the NodeState of the node that name begins with, and the other parts
+// of name, of which it needs least.
 func sayer(s *snapshot.Snapshot, name string, least int, a *attrs) (*snapshot.NodeState, []string) {
 	parts := strings.Split(name, "/")
 	at := slices.IndexFunc(s.NodeStates, func(st *snapshot.NodeState) bool { return st.Node == parts[0] })
