@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -40,6 +41,7 @@ type Holder struct {
 	log     *slog.Logger
 	lease   time.Duration
 	held    map[announcer.Claim]lease
+	sorted  []announcer.Claim // the keys of held; nil: not known
 	failed  map[announcer.Claim]failure
 	returns uint64 // Set.Returns of the last Sync
 	adopted bool
@@ -194,8 +196,8 @@ func (h *Holder) look(want []announcer.Claim) {
 			names[l.link] = name
 		}
 		if name != "" && name != c.Link {
-			delete(h.held, c)
-			h.held[announcer.Claim{Addr: c.Addr, Link: name}] = l
+			h.drop(c)
+			h.keep(announcer.Claim{Addr: c.Addr, Link: name}, l)
 		}
 	}
 	for _, c := range want {
@@ -217,14 +219,27 @@ func (h *Holder) holds() func(netip.Addr) bool {
 	return func(a netip.Addr) bool { return held[a] }
 }
 
-// Held returns the claims that the kernel was last told to hold, sorted.
+// Held returns the claims that the kernel was last told to hold, sorted. The
+// caller must not change the list.
 func (h *Holder) Held() []announcer.Claim {
-	out := make([]announcer.Claim, 0, len(h.held))
-	for c := range h.held {
-		out = append(out, c)
+	if h.sorted == nil {
+		h.sorted = slices.SortedFunc(maps.Keys(h.held), announcer.Claim.Compare)
 	}
-	slices.SortFunc(out, announcer.Claim.Compare)
-	return out
+	return h.sorted
+}
+
+// keep notes that the kernel was told to hold c.
+func (h *Holder) keep(c announcer.Claim, l lease) {
+	if _, had := h.held[c]; !had {
+		h.sorted = nil
+	}
+	h.held[c] = l
+}
+
+// drop notes that the kernel no longer holds c.
+func (h *Holder) drop(c announcer.Claim) {
+	delete(h.held, c)
+	h.sorted = nil
 }
 
 // Adopt takes over the leases that an earlier process left, once, and returns
@@ -239,7 +254,7 @@ func (h *Holder) Adopt() ([]announcer.Claim, error) {
 	}
 	h.adopted = true
 	for _, f := range all {
-		h.held[f.Claim] = lease{link: f.link.Attrs().Index, mac: f.link.Attrs().HardwareAddr.String()}
+		h.keep(f.Claim, lease{link: f.link.Attrs().Index, mac: f.link.Attrs().HardwareAddr.String()})
 		h.log.Info("adopted a held address", "vip", f.Addr, "link", f.Link)
 	}
 	return h.Held(), nil
@@ -248,7 +263,7 @@ func (h *Holder) Adopt() ([]announcer.Claim, error) {
 func (h *Holder) hold(c announcer.Claim) error {
 	link := h.ports[c.Link]
 	if link == nil {
-		delete(h.held, c)
+		h.drop(c)
 		return fmt.Errorf("announce %s on %s: there is no such link", c.Addr, c.Link)
 	}
 	at, now := link.Attrs(), time.Now()
@@ -267,7 +282,7 @@ func (h *Holder) hold(c announcer.Claim) error {
 	if err := h.links.AddrReplace(link, leased(c.Addr, at.Index, h.lease)); err != nil {
 		return fmt.Errorf("announce %s on %s: %w", c.Addr, c.Link, err)
 	}
-	h.held[c] = lease{link: at.Index, mac: at.HardwareAddr.String(), renewed: now}
+	h.keep(c, lease{link: at.Index, mac: at.HardwareAddr.String(), renewed: now})
 	if !same {
 		h.log.Info("announcing", "vip", c.Addr, "link", c.Link, "mac", at.HardwareAddr.String())
 		h.announce(c)
@@ -294,7 +309,7 @@ func (h *Holder) withdraw(c announcer.Claim) error {
 	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) && !errors.As(err, &gone) {
 		return fmt.Errorf("withdraw %s from %s: %w", c.Addr, c.Link, err)
 	}
-	delete(h.held, c)
+	h.drop(c)
 	h.silence(c)
 	h.log.Info("withdrawn", "vip", c.Addr, "link", c.Link)
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"sync"
 	"time"
 
@@ -55,6 +56,7 @@ type engineState struct {
 	message   string
 	services  int
 	endpoints int
+	noLocal   [2]int            // internal, external: see proxy.Table.NoLocal
 	frontends []*proxy.Frontend // of which Ready and the counts were made
 }
 
@@ -132,13 +134,13 @@ func (e *engine) confirm(order engineOrder, table *proxy.Table, now engineState)
 		e.order.triggers = nil
 	}
 	e.mu.Unlock()
-	e.metrics.programmed(table, order.triggers, at)
 	e.metrics.sync.Observe(at.Sub(order.began).Seconds())
 	e.health.Synced(snapshot.IPv4, order.began, at)
 	e.health.Synced(snapshot.IPv6, order.began, at)
 	if now.Ready == nil || !shared(now.frontends, table.Frontends) {
 		now = count(table)
 	}
+	e.metrics.programmed(now, order.triggers, at)
 	now.Known, now.InSync, now.message = true, true, ""
 	e.keep(now)
 	e.follow(order.Snapshot, order.Addrs)
@@ -164,6 +166,7 @@ func count(table *proxy.Table) (st engineState) {
 		}
 	}
 	st.services = len(services)
+	st.noLocal[0], st.noLocal[1] = table.NoLocal()
 	return st
 }
 
@@ -172,19 +175,23 @@ func count(table *proxy.Table) (st engineState) {
 func (e *engine) keep(now engineState) {
 	e.mu.Lock()
 	was := e.state
-	if sameReady(was.Ready, now.Ready) {
+	ready := sameReady(was.Ready, now.Ready)
+	if ready {
 		now.Ready = was.Ready
 	}
 	e.state = now
 	e.mu.Unlock()
-	same := was.Known == now.Known && was.InSync == now.InSync && was.Other == now.Other && was.message == now.message &&
-		was.services == now.services && was.endpoints == now.endpoints && sameReady(was.Ready, now.Ready)
+	same := ready && was.Known == now.Known && was.InSync == now.InSync && was.Other == now.Other && was.message == now.message &&
+		was.services == now.services && was.endpoints == now.endpoints
 	if !same {
 		e.changed()
 	}
 }
 
 func sameReady(a, b map[netip.Addr]bool) bool {
+	if reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer() {
+		return true // one map
+	}
 	if len(a) != len(b) || (a == nil) != (b == nil) {
 		return false
 	}

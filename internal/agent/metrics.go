@@ -119,15 +119,14 @@ func (m *metrics) synced(c proxy.Change, err error) {
 	m.last.SetToCurrentTime()
 }
 
-// programmed says that at now the kernel holds table, and with it the changes that
-// were made at triggers.
-func (m *metrics) programmed(table *proxy.Table, triggers []time.Time, now time.Time) {
+// programmed says that at now the kernel holds what st says, and with it the
+// changes that were made at triggers.
+func (m *metrics) programmed(st engineState, triggers []time.Time, now time.Time) {
 	for _, t := range triggers {
 		m.latency.Observe(max(0, now.Sub(t).Seconds()))
 	}
-	internal, external := table.NoLocal()
-	m.noLocal.WithLabelValues("internal").Set(float64(internal))
-	m.noLocal.WithLabelValues("external").Set(float64(external))
+	m.noLocal.WithLabelValues("internal").Set(float64(st.noLocal[0]))
+	m.noLocal.WithLabelValues("external").Set(float64(st.noLocal[1]))
 }
 
 // decided counts what a decision says. Only what changed is counted again: a
