@@ -48,14 +48,9 @@ func Sorted[A, B any](old []A, new []B, compare func(A, B) int) iter.Seq2[*A, *B
 // for them.
 func Changed[T comparable](old, new []T, compare func(a, b T) int) iter.Seq2[*T, *T] {
 	return func(yield func(*T, *T) bool) {
-		// One change in a long list is the usual case: all but that one cost a
-		// comparison each and no call.
-		for len(old) > 0 && len(new) > 0 && old[0] == new[0] {
-			old, new = old[1:], new[1:]
-		}
-		for len(old) > 0 && len(new) > 0 && old[len(old)-1] == new[len(new)-1] {
-			old, new = old[:len(old)-1], new[:len(new)-1]
-		}
+		// One change in a long list is the usual case.
+		head, tail := Common(old, new)
+		old, new = old[head:len(old)-tail], new[head:len(new)-tail]
 		keys := func(a, b T) int {
 			if a == b {
 				return 0
@@ -69,6 +64,20 @@ func Changed[T comparable](old, new []T, compare func(a, b T) int) iter.Seq2[*T,
 			}
 		}
 	}
+}
+
+// Common returns how many entries are equal (==) at the start of two lists, and how
+// many are at the end, without those at the start. It makes the usual comparison
+// cheap, of long lists with one change.
+func Common[T comparable](old, new []T) (head, tail int) {
+	n := min(len(old), len(new))
+	for head < n && old[head] == new[head] {
+		head++
+	}
+	for tail < n-head && old[len(old)-1-tail] == new[len(new)-1-tail] {
+		tail++
+	}
+	return head, tail
 }
 
 // Apply returns the sorted list all without gone and with come, both of which are

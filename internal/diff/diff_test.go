@@ -67,6 +67,25 @@ func TestSortedAndChanged(t *testing.T) {
 	}
 }
 
+func TestCommon(t *testing.T) {
+	for _, c := range []struct {
+		old, now   string
+		head, tail int
+	}{
+		{"", "", 0, 0},
+		{"a1", "", 0, 0},
+		{"a1 b1", "a1 b1", 2, 0},
+		{"a1 b1 c1", "a1 c1", 1, 1},
+		{"a1 a1", "a1", 1, 0},
+		{"a1 b1", "a2 b1", 0, 1},
+		{"a1 b1", "c1 d1", 0, 0},
+	} {
+		if head, tail := diff.Common(list(c.old), list(c.now)); head != c.head || tail != c.tail {
+			t.Errorf("Common(%q, %q): %d, %d, want %d, %d", c.old, c.now, head, tail, c.head, c.tail)
+		}
+	}
+}
+
 // Breaking out of a loop ends it: an iterator that yields again panics.
 func TestBreak(t *testing.T) {
 	for _, compare := range []func(old, new []entry, compare func(a, b entry) int) iter.Seq2[*entry, *entry]{
