@@ -21,7 +21,7 @@ import (
 	"github.com/fairlead/fairlead/internal/test/nstest"
 	"github.com/fairlead/fairlead/nodeport"
 	"github.com/fairlead/fairlead/proxy"
-	"github.com/fairlead/fairlead/proxy/nftables"
+	nftables "github.com/fairlead/fairlead/proxy/nftables/netlink"
 )
 
 const (
