@@ -9,16 +9,14 @@ import (
 	"github.com/fairlead/fairlead/proxy"
 )
 
+// The addresses of the tables here: pods, the node, a client, Services.
 var (
-	addrs     = func(last byte) netip.Addr { return netip.AddrFrom4([4]byte{198, 18, 1, last}) }
-	client    = netip.MustParseAddr("198.18.0.2")
-	node      = netip.MustParseAddr("198.18.0.1")
-	clusterIP = netip.MustParseAddr("198.18.96.1")
-	other     = netip.MustParseAddr("198.18.96.2")
-	vip       = netip.MustParseAddr("198.18.200.1")
-
-	podA, podB, remote = addrs(2), addrs(3), addrs(4)
+	podA, podB, remote    = addr(1, 2), addr(1, 3), addr(2, 2)
+	node, client          = addr(0, 1), addr(0, 2)
+	clusterIP, other, vip = addr(96, 1), addr(96, 2), addr(200, 1)
 )
+
+func addr(net, host byte) netip.Addr { return netip.AddrFrom4([4]byte{198, 18, net, host}) }
 
 func ep(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom(a, 8080) }
 
