@@ -157,7 +157,7 @@ bench-compile: packages ## Time what one changed EndpointSlice costs an agent wi
 
 .PHONY: bench-codec
 bench-codec: packages ## Compare the engine's netlink codec with knftables, 10,000 Services (root)
-	@go test ./proxy/nftables -run '^$$' -bench '^BenchmarkAgainstKnftables$$' -benchtime 1x
+	@go test ./proxy/nftables/netlink -run '^$$' -bench '^BenchmarkAgainstKnftables$$' -benchtime 1x
 
 .PHONY: bench-bfd
 bench-bfd: packages ## Count BFD sessions that go down though nothing is wrong, on busy cores (root)

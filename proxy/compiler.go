@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/fairlead/fairlead/internal/diff"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -199,14 +200,24 @@ func (m *memory) update(s *snapshot.Snapshot) {
 // addresses may have.
 func (m *memory) dirty(s *snapshot.Snapshot) map[snapshot.Ref]bool {
 	dirty := map[snapshot.Ref]bool{}
-	differences(m.snap.Services, s.Services, compareServices, func(svc *snapshot.Service) { dirty[svc.Ref] = true })
+	for was, now := range diff.Changed(m.snap.Services, s.Services, compareServices) {
+		dirty[(*cmp.Or(was, now)).Ref] = true
+	}
 	changed := map[netip.Addr]bool{}
-	differences(m.snap.Addresses, s.Addresses, compareAddresses, func(a *snapshot.Address) {
-		changed[a.Addr] = true
-		for _, h := range a.Holders {
+	mark := func(a **snapshot.Address) {
+		if a == nil {
+			return
+		}
+		changed[(*a).Addr] = true
+		for _, h := range (*a).Holders {
 			dirty[h.Ref] = true
 		}
-	})
+	}
+	// An Address that changed hands concerns its holders of before and of now.
+	for was, now := range diff.Changed(m.snap.Addresses, s.Addresses, compareAddresses) {
+		mark(was)
+		mark(now)
+	}
 	if len(changed) > 0 {
 		m.holders(s, changed, dirty)
 	}
@@ -240,64 +251,15 @@ func (m *memory) holders(s *snapshot.Snapshot, changed map[netip.Addr]bool, dirt
 	}
 }
 
-func compareServices(a, b *snapshot.Service) int  { return a.Ref.Compare(b.Ref) }
-func compareAddresses(a, b *snapshot.Address) int { return a.Addr.Compare(b.Addr) }
-
-// differences calls found for the values of two sorted lists that are not the
-// same pointer in both.
-func differences[T any](old, now []*T, compare func(a, b *T) int, found func(*T)) {
-	for len(old) > 0 && len(now) > 0 {
-		if old[0] == now[0] {
-			old, now = old[1:], now[1:]
-			continue
-		}
-		c := compare(old[0], now[0])
-		if c <= 0 {
-			found(old[0])
-			old = old[1:]
-		}
-		if c >= 0 {
-			found(now[0])
-			now = now[1:]
-		}
-	}
-	for _, v := range old {
-		found(v)
-	}
-	for _, v := range now {
-		found(v)
-	}
-}
-
-// replaced returns the sorted list all without gone and with come, as a new list
-// if it differs.
+// replaced returns all without gone and with come, which it sorts.
 func replaced[T any](all, gone, come []T, compare func(a, b T) int) []T {
-	if len(gone)+len(come) == 0 {
-		return all
-	}
 	slices.SortFunc(gone, compare)
 	slices.SortFunc(come, compare)
-	out := make([]T, 0, len(all)-len(gone)+len(come))
-	for len(gone)+len(come) > 0 {
-		next := len(all)
-		for _, list := range [][]T{gone, come} {
-			if len(list) > 0 {
-				at, _ := slices.BinarySearchFunc(all, list[0], compare)
-				next = min(next, at)
-			}
-		}
-		out, all = append(out, all[:next]...), all[next:]
-		if len(gone) > 0 && len(all) > 0 && compare(all[0], gone[0]) == 0 {
-			all, gone = all[1:], gone[1:]
-		} else {
-			out, come = append(out, come[0]), come[1:]
-		}
-	}
-	if out = append(out, all...); len(out) == 0 {
-		return nil
-	}
-	return out
+	return diff.Apply(all, gone, come, compare)
 }
+
+func compareServices(a, b *snapshot.Service) int  { return a.Ref.Compare(b.Ref) }
+func compareAddresses(a, b *snapshot.Address) int { return a.Addr.Compare(b.Addr) }
 
 // frontends returns those that packets reach: of the ones that the same packets
 // would match (a VIP that is also a cluster IP, two external IPs) the first. The

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/fairlead/fairlead/proxy/ebpf"
-	"github.com/fairlead/fairlead/proxy/nftables"
+	nftables "github.com/fairlead/fairlead/proxy/nftables/netlink"
 )
 
 // ebpfFlags adds the flags that say where the eBPF programs are.

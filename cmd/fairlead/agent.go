@@ -18,6 +18,7 @@ import (
 	"github.com/fairlead/fairlead/nodeport"
 	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/nftables"
+	"github.com/fairlead/fairlead/proxy/nftables/netlink"
 )
 
 func agentCommand() *cobra.Command {
@@ -72,7 +73,7 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 		}
 		reg := server.Registry(version)
 		cfg.Log, cfg.Metrics = log, reg
-		engine, err := dataplane(*before, accelerate, nftables.Options{Log: log, Mark: mark})
+		engine, err := dataplane(*before, accelerate, netlink.Options{Log: log, Mark: mark})
 		if err != nil {
 			return err
 		}

@@ -18,7 +18,7 @@ import (
 	"github.com/fairlead/fairlead/internal/job/retire"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/proxy/ebpf"
-	"github.com/fairlead/fairlead/proxy/nftables"
+	nftables "github.com/fairlead/fairlead/proxy/nftables/netlink"
 )
 
 func cleanupCommand() *cobra.Command {

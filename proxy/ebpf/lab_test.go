@@ -23,7 +23,7 @@ import (
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/internal/test/nstest"
 	"github.com/fairlead/fairlead/proxy"
-	"github.com/fairlead/fairlead/proxy/nftables"
+	nftables "github.com/fairlead/fairlead/proxy/nftables/netlink"
 )
 
 // lab is a node with pods on a bridge: 198.18.1.N and fd98:0:1::N, the node is

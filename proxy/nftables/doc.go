@@ -1,8 +1,27 @@
-// Package nftables is the forwarding engine: it makes a proxy.Table true in
-// the kernel as the two nftables tables "ip fairlead" and "ip6 fairlead", over
-// netlink and without the nft program. What the tables hold, and what to write
-// to get there, are pure functions (shape.go, layout.go, slots.go, render.go,
-// parse.go, diff.go, state.go); only conn.go, read.go, engine.go, after.go,
-// affinity.go and conntrack.go touch the kernel. docs/proxy.md describes the
-// layout and its reasons.
+// Package nftables decides what the kernel holds to make a proxy.Table true: the two
+// nftables tables "ip fairlead" and "ip6 fairlead". It is pure. The package netlink
+// beside it reads the kernel and writes to it. docs/proxy.md describes the tables and
+// the reasons for them.
+//
+// Five types carry the work:
+//
+//   - Ruleset is what the tables shall hold.
+//   - Kernel is what a table was found to hold.
+//   - Patch is what to change in a table.
+//   - Slots are a Frontend and the numbered places of its endpoints.
+//   - Leftovers are what a change leaves outside of the tables, to be cleaned up.
+//
+// One Sync of a proxy.Table goes through them in this order:
+//
+//  1. If only we wrote to the tables since the last Sync, Ruleset.Next plans from the
+//     Ruleset of then. Otherwise netlink reads a Kernel for each family, and Adopt
+//     plans from those.
+//  2. Both give each Frontend its Slots (slots.go), make each family's Layout, the
+//     sets, chains and rules (layout.go, chains.go, rule.go), and compare them, and
+//     the elements (render.go), with what is there (patch.go). The results are the
+//     next Ruleset and a Patch for each family.
+//  3. netlink writes the Patches. If that fails, the old Ruleset stays.
+//  4. Leftovers.Add adds what the Patches leave. netlink cleans it up as far as it can.
+//
+// Parse (parse.go) is the way back, from a Kernel to the Table that it stands for.
 package nftables

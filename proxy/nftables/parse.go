@@ -13,62 +13,78 @@ import (
 	"github.com/fairlead/fairlead/proxy"
 )
 
-// parse is the inverse of render: the Table that elements of one family stand
-// for, and its Frontends with their slots. Elements that render would not have
-// made are passed over; a comparison of elements finds them.
-func (f *family) parse(elems []element) (*proxy.Table, []*placed) {
-	p := parser{family: f, table: &proxy.Table{}, fronts: map[string]*placed{}}
-	for _, pass := range []func(element){p.exists, p.fill} {
+// Parse returns the Table, with Slots but without Layouts, that the kernel's tables
+// stand for. It is the inverse of Ruleset.Elements.
+func Parse(kernel []*Kernel) *Ruleset {
+	r := &Ruleset{}
+	var tables []*proxy.Table
+	for _, k := range kernel {
+		t, slots := k.Family.parse(k.sound())
+		tables = append(tables, t)
+		r.slots = append(r.slots, slots...)
+	}
+	r.Table = joinTables(tables...)
+	sortSlots(r.slots)
+	return r
+}
+
+// parse returns the Table that elements of one family stand for, and its Frontends
+// with their Slots. It ignores an element that no Ruleset has; a comparison of
+// elements finds those.
+func (f *Family) parse(elems []Element) (*proxy.Table, []*Slots) {
+	p := parser{Family: f, table: &proxy.Table{}, fronts: map[string]*Slots{}}
+	for _, pass := range []func(Element){p.exists, p.fill} {
 		for _, e := range elems {
 			pass(e)
 		}
 	}
-	fronts := make([]*placed, 0, len(p.fronts))
+	fronts := make([]*Slots, 0, len(p.fronts))
 	for _, pl := range p.fronts {
 		pl.Cluster = endpoints(pl.cluster)
 		pl.Local = endpoints(pl.local)
 		fronts = append(fronts, pl)
 	}
-	sortPlaced(fronts)
+	sortSlots(fronts)
 	for _, pl := range fronts {
 		p.table.Frontends = append(p.table.Frontends, pl.Frontend)
 	}
 	return p.table, fronts
 }
 
-func sortPlaced(ps []*placed) {
-	slices.SortFunc(ps, func(a, b *placed) int { return a.Key.Compare(b.Key) })
+func sortSlots(ps []*Slots) {
+	slices.SortFunc(ps, func(a, b *Slots) int { return a.Key.Compare(b.Key) })
 }
 
 type parser struct {
-	*family
+	*Family
 	table  *proxy.Table
-	fronts map[string]*placed
+	fronts map[string]*Slots
 	// The set of the previous element, taken apart: elements are sorted.
 	set    string
 	number int  // the slot, if the set is a slot map
 	local  bool // of a slot map
 }
 
-// exists makes a Frontend of the elements that say that there is one and of
-// which kind it is; those with more to say come first in the order of sets.
-func (p *parser) exists(e element) {
-	switch e.set {
+// exists makes a Frontend of an element that proves that there is one, with the kind
+// that the element proves. Elements are sorted by set, so the most specific one comes
+// first.
+func (p *parser) exists(e Element) {
+	switch e.Set {
 	case mapExternal, "np-" + mapExternal:
-		pl := p.frontend(e.key, e.set != mapExternal)
+		pl := p.frontend(e.Key, e.Set != mapExternal)
 		pl.Kind = proxy.VIP
-		if strings.Contains(e.comment, commentExternalIP) {
+		if strings.Contains(e.Comment, commentExternalIP) {
 			pl.Kind = proxy.ExternalIP
 		}
-		if e.set != mapExternal {
+		if e.Set != mapExternal {
 			pl.Kind = proxy.NodePort
 		}
-		pl.LocalOnly = strings.HasSuffix(e.data, chainExtLocal) || strings.Contains(e.comment, commentLocal)
+		pl.LocalOnly = strings.HasSuffix(e.Data, chainExtLocal) || strings.Contains(e.Comment, commentLocal)
 	case variant{}.frontends(), mapNoEndpoints, "np-" + mapNoEndpoints:
-		pl := p.frontend(e.key, strings.HasPrefix(e.set, "np-"))
+		pl := p.frontend(e.Key, strings.HasPrefix(e.Set, "np-"))
 		switch {
-		case e.set == variant{}.frontends():
-		case e.data == "drop":
+		case e.Set == variant{}.frontends():
+		case e.Data == "drop":
 			pl.Empty = proxy.Drop
 		default:
 			pl.Empty = proxy.Reject
@@ -77,65 +93,64 @@ func (p *parser) exists(e element) {
 }
 
 // frontend returns the Frontend with this key, a new ClusterIP if there is none.
-func (p *parser) frontend(key string, nodePort bool) *placed {
+func (p *parser) frontend(key string, nodePort bool) *Slots {
 	if pl := p.fronts[key]; pl != nil {
 		return pl
 	}
-	pl := &placed{Frontend: &proxy.Frontend{Key: proxy.Key{Family: p.id}}}
+	pl := &Slots{Frontend: &proxy.Frontend{Key: proxy.Key{Family: p.ID}}}
 	p.fronts[key] = pl
 	if nodePort {
 		pl.Kind = proxy.NodePort
 	} else {
 		pl.Addr = p.addrOf(key)
-		key = key[p.addrLen:]
+		key = key[p.AddrLen:]
 	}
 	pl.Protocol, pl.Port = snapshot.Protocol(key[0]), portOf(key[4:])
 	return pl
 }
 
 // fill adds what an element says to the Table and its Frontends.
-func (p *parser) fill(e element) {
-	switch e.set {
+func (p *parser) fill(e Element) {
+	switch e.Set {
 	case setNodePortIPs:
-		p.table.NodePortAddrs = append(p.table.NodePortAddrs, p.addrOf(e.key))
+		p.table.NodePortAddrs = append(p.table.NodePortAddrs, p.addrOf(e.Key))
 	case setServiceCIDRs:
-		p.table.ServiceCIDRs = append(p.table.ServiceCIDRs, p.prefixes(e.key, e.end)...)
+		p.table.ServiceCIDRs = append(p.table.ServiceCIDRs, p.prefixes(e.Key, e.End)...)
 	case setLocalPods:
-		p.table.LocalPods = append(p.table.LocalPods, p.prefixes(e.key, e.end)...)
+		p.table.LocalPods = append(p.table.LocalPods, p.prefixes(e.Key, e.End)...)
 	case setLocalLinks:
 		p.table.LocalLinks = append(p.table.LocalLinks, e.linkName())
 	case setHairpin:
-		rest := e.key[2*p.addrLen:]
+		rest := e.Key[2*p.AddrLen:]
 		p.table.Hairpin = append(p.table.Hairpin, proxy.Target{
-			Protocol: snapshot.Protocol(rest[0]), Addr: netip.AddrPortFrom(p.addrOf(e.key), portOf(rest[4:]))})
+			Protocol: snapshot.Protocol(rest[0]), Addr: netip.AddrPortFrom(p.addrOf(e.Key), portOf(rest[4:]))})
 	case setSourceVIPs:
-		if pl := p.fronts[e.key]; pl != nil && pl.Sources == nil {
+		if pl := p.fronts[e.Key]; pl != nil && pl.Sources == nil {
 			pl.Sources = []netip.Prefix{}
 		}
-	case setSourceAllow:
-		n := len(e.key) - p.addrLen
-		if pl := p.fronts[e.key[:n]]; pl != nil {
-			pl.Sources = append(pl.Sources, p.prefixes(e.key[n:], e.end[n:])...)
+	case SetSourceAllow:
+		n := len(e.Key) - p.AddrLen
+		if pl := p.fronts[e.Key[:n]]; pl != nil {
+			pl.Sources = append(pl.Sources, p.prefixes(e.Key[n:], e.End[n:])...)
 		}
 	default:
-		if pl := p.fronts[e.key]; pl != nil {
+		if pl := p.fronts[e.Key]; pl != nil {
 			p.fillSlot(pl, e)
 		}
 	}
 }
 
-// fillSlot adds the endpoint of a slot map, or the affinity that the name of a
-// chain tells.
-func (p *parser) fillSlot(pl *placed, e element) {
-	if target, ok := strings.CutPrefix(e.data, "goto "); ok {
+// fillSlot adds the endpoint of a slot map, or the affinity in the name of a chain.
+func (p *parser) fillSlot(pl *Slots, e Element) {
+	if target, ok := strings.CutPrefix(e.Data, "goto "); ok {
 		if b, ok := parseBalance(target); ok && b.sticky > 0 {
 			pl.Affinity = time.Duration(b.sticky) * time.Second
 		}
 		return
 	}
-	if p.set != e.set {
-		p.set, p.number = e.set, -1
-		name := strings.TrimPrefix(e.set, "np-")
+	if p.set != e.Set {
+		p.set, p.number = e.Set, -1
+		name := strings.TrimPrefix(e.Set, "np-")
 		if name, ok := strings.CutPrefix(name, "ep-"); ok {
 			name, p.local = strings.CutPrefix(name, "local-")
 			if n, err := strconv.Atoi(name); err == nil {
@@ -143,7 +158,7 @@ func (p *parser) fillSlot(pl *placed, e element) {
 			}
 		}
 	}
-	if p.number < 0 || len(e.data) < p.addrLen+2 {
+	if p.number < 0 || len(e.Data) < p.AddrLen+2 {
 		return
 	}
 	slots := &pl.cluster
@@ -153,11 +168,11 @@ func (p *parser) fillSlot(pl *placed, e element) {
 	for len(*slots) <= p.number {
 		*slots = append(*slots, slot{})
 	}
-	ep := netip.AddrPortFrom(p.addrOf(e.data), portOf(e.data[p.addrLen:]))
-	(*slots)[p.number] = slot{ep: ep, copy: e.comment == commentCopy}
+	ep := netip.AddrPortFrom(p.addrOf(e.Data), portOf(e.Data[p.AddrLen:]))
+	(*slots)[p.number] = slot{ep: ep, copy: e.Comment == commentCopy}
 }
 
-func (f *family) prefixes(from, to string) []netip.Prefix {
+func (f *Family) prefixes(from, to string) []netip.Prefix {
 	return netipx.IPRangeFrom(f.addrOf(from), f.addrOf(to)).Prefixes()
 }
 

@@ -2,131 +2,118 @@ package nftables
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"strings"
 	"time"
-
-	"github.com/google/nftables/expr"
-	"golang.org/x/sys/unix"
 )
 
-// rule is a rule as bytecode and as nft would print it.
-type rule struct {
-	text  string
-	exprs []expr.Any
-	// spread are the chains of an anonymous map {0: goto a, 1: goto b, ...}
-	// that the lookup named spreadSet in exprs refers to.
-	spread []string
+// Rule is a rule as statements and as nft prints it.
+type Rule struct {
+	Text       string
+	Statements []Statement
+	// Hash is 8 bytes of a hash over Text. The rule carries it in the kernel, and
+	// a later agent knows the rule by it.
+	Hash string
 }
 
-// spreadSet is what nft calls an anonymous map that the kernel shall name.
-const spreadSet = "__map%d"
-
-// part adds one statement or match to a rule.
-type part func(f *family, r *rule) string
-
-func (l layout) rule(parts ...part) rule {
-	var r rule
-	texts := make([]string, len(parts))
-	for i, p := range parts {
-		texts[i] = p(l.family, &r)
-	}
-	r.text = strings.Join(texts, " ")
-	return r
+// Statement is one match or statement of a rule: a Verb, and what of the rest the
+// Verb takes.
+type Statement struct {
+	Verb    Verb
+	Set     string     // the set or map to look in
+	Fields  []Selector // the key to look for
+	Chains  []string   // Goto and Jump: one; Spread: those to choose from
+	Timeout time.Duration
+	Mark    uint32 // one bit
+	text    string
 }
 
-func (r *rule) add(e ...expr.Any) { r.exprs = append(r.exprs, e...) }
+// Verb is what a Statement does.
+type Verb uint8
 
-// reg0 is the first 4-byte register; the kernel prints it as register 1.
-const reg0 = unix.NFT_REG32_00
-
-// selector loads one field of a packet.
-type selector uint8
-
+// The verbs. Matches end the rule if they do not match.
 const (
-	saddr selector = iota
-	daddr
-	proto
-	dport
-	sport
-	iif
+	In           Verb = iota // match: Fields is in Set
+	NotIn                    // match: Fields is not in Set
+	CtNew                    // match: the first packet of a connection
+	CtInvalid                // match: a packet that belongs to no connection
+	CtDNAT                   // match: the connection's destination was translated
+	SourceIsOurs             // match: the source is one of the node's own addresses
+	Marked                   // match: the packet has Mark
+	EchoRequest              // match: a ping
+	Vmap                     // take the verdict that the map Set has for Fields
+	Spread                   // go to one of Chains at random
+	Goto                     // go to Chains[0]
+	Jump                     // go to Chains[0] and come back
+	Drop                     // drop the packet
+	DNAT                     // translate the destination to what the map Set has for Fields
+	Redirect                 // translate the destination to the node itself
+	Masquerade               // translate the source to the node's
+	Update                   // remember Fields in Set for Timeout
+	SetMark                  // mark the packet with Mark
+	ClearMark                // remove Mark from the packet
+	RejectTCP                // if it is TCP: answer with a reset
+	Reject                   // answer with an ICMP port unreachable
 )
 
-func (s selector) text(f *family) string {
-	return [...]string{f.name + " saddr", f.name + " daddr", "meta l4proto", "th dport", "th sport", "iifname"}[s]
-}
+// Selector loads one field of a packet.
+type Selector uint8
 
-// load puts the fields into consecutive registers.
-func (r *rule) load(f *family, fields []selector) string {
-	reg := uint32(reg0)
+// The selectors: addresses, protocol, ports, and the link that a packet came in
+// from.
+const (
+	Saddr Selector = iota
+	Daddr
+	Proto
+	Dport
+	Sport
+	Iif
+)
+
+func selectorsText(f *Family, fields []Selector) string {
 	texts := make([]string, len(fields))
 	for i, s := range fields {
-		texts[i] = s.text(f)
-		p := &expr.Payload{DestRegister: reg, Base: expr.PayloadBaseNetworkHeader, Len: uint32(f.addrLen)}
-		switch s {
-		case saddr:
-			p.Offset = f.saddr
-		case daddr:
-			p.Offset = f.daddr
-		case dport:
-			p.Base, p.Offset, p.Len = expr.PayloadBaseTransportHeader, 2, 2
-		case sport:
-			p.Base, p.Offset, p.Len = expr.PayloadBaseTransportHeader, 0, 2
-		case iif:
-			r.add(&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: reg})
-			reg += 4
-			continue
-		case proto:
-			r.add(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg})
-			reg++
-			continue
-		}
-		r.add(p)
-		reg += (p.Len + 3) / 4
+		texts[i] = [...]string{f.Name + " saddr", f.Name + " daddr", "meta l4proto", "th dport", "th sport", "iifname"}[s]
 	}
 	return strings.Join(texts, " . ")
 }
 
-func in(set string, fields ...selector) part {
-	return func(f *family, r *rule) string {
-		text := r.load(f, fields)
-		r.add(&expr.Lookup{SourceRegister: reg0, SetName: set})
-		return text + " @" + set
+// part makes a Statement for one family.
+type part func(f *Family) Statement
+
+func (l *Layout) rule(parts ...part) Rule {
+	var r Rule
+	texts := make([]string, len(parts))
+	for i, p := range parts {
+		s := p(l.Family)
+		r.Statements = append(r.Statements, s)
+		texts[i] = s.text
+	}
+	r.Text = strings.Join(texts, " ")
+	sum := sha256.Sum256([]byte(r.Text))
+	r.Hash = string(sum[:8])
+	return r
+}
+
+// lookup is a part that looks for fields in a set; format gets both as text.
+func lookup(verb Verb, format, set string, fields []Selector) part {
+	return func(f *Family) Statement {
+		return Statement{Verb: verb, Set: set, Fields: fields, text: fmt.Sprintf(format, selectorsText(f, fields), set)}
 	}
 }
 
-func notIn(set string, fields ...selector) part {
-	return func(f *family, r *rule) string {
-		text := r.load(f, fields)
-		r.add(&expr.Lookup{SourceRegister: reg0, SetName: set, Invert: true})
-		return text + " != @" + set
-	}
+func in(set string, fields ...Selector) part    { return lookup(In, "%s @%s", set, fields) }
+func notIn(set string, fields ...Selector) part { return lookup(NotIn, "%s != @%s", set, fields) }
+func vmap(set string, fields ...Selector) part  { return lookup(Vmap, "%s vmap @%s", set, fields) }
+
+func dnat(set string, fields ...Selector) part {
+	return func(f *Family) Statement { return lookup(DNAT, "dnat "+f.Name+" to %s map @%s", set, fields)(f) }
 }
 
-func vmap(set string, fields ...selector) part {
-	return func(f *family, r *rule) string {
-		text := r.load(f, fields)
-		r.add(&expr.Lookup{SourceRegister: reg0, SetName: set, IsDestRegSet: true, DestRegister: unix.NFT_REG_VERDICT})
-		return text + " vmap @" + set
-	}
-}
-
-func dnat(set string, fields ...selector) part {
-	return func(f *family, r *rule) string {
-		text := r.load(f, fields)
-		r.add(&expr.Lookup{SourceRegister: reg0, SetName: set, IsDestRegSet: true, DestRegister: reg0},
-			&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(f.nf), RegAddrMin: reg0,
-				RegProtoMin: reg0 + uint32(f.addrLen)/4})
-		return "dnat " + f.name + " to " + text + " map @" + set
-	}
-}
-
-func update(set string, timeout time.Duration, fields ...selector) part {
-	return func(f *family, r *rule) string {
-		text := r.load(f, fields)
-		r.add(&expr.Dynset{SrcRegKey: reg0, SetName: set, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: timeout})
-		return fmt.Sprintf("update @%s { %s timeout %s }", set, text, nftDuration(timeout))
+func update(set string, timeout time.Duration, fields ...Selector) part {
+	return func(f *Family) Statement {
+		text := fmt.Sprintf("update @%s { %s timeout %s }", set, selectorsText(f, fields), nftDuration(timeout))
+		return Statement{Verb: Update, Set: set, Fields: fields, Timeout: timeout, text: text}
 	}
 }
 
@@ -145,141 +132,56 @@ func nftDuration(d time.Duration) string {
 	return b.String()
 }
 
+// always is a part that is the same in both families.
+func always(s Statement) part { return func(*Family) Statement { return s } }
+
 func spread(chains []string) part {
-	return func(_ *family, r *rule) string {
-		r.add(&expr.Numgen{Register: reg0, Modulus: uint32(len(chains)), Type: unix.NFT_NG_RANDOM},
-			&expr.Lookup{SourceRegister: reg0, SetName: spreadSet, IsDestRegSet: true, DestRegister: unix.NFT_REG_VERDICT})
-		r.spread = chains
-		texts := make([]string, len(chains))
-		for i, c := range chains {
-			texts[i] = fmt.Sprintf("%d : goto %s", i, c)
-		}
-		return fmt.Sprintf("numgen random mod %d vmap { %s }", len(chains), strings.Join(texts, ", "))
+	texts := make([]string, len(chains))
+	for i, c := range chains {
+		texts[i] = fmt.Sprintf("%d : goto %s", i, c)
 	}
+	text := fmt.Sprintf("numgen random mod %d vmap { %s }", len(chains), strings.Join(texts, ", "))
+	return always(Statement{Verb: Spread, Chains: chains, text: text})
 }
 
-func verdict(kind expr.VerdictKind, text, chain string) part {
-	return func(_ *family, r *rule) string {
-		r.add(&expr.Verdict{Kind: kind, Chain: chain})
-		return text + chain
-	}
+func goTo(chain string) part {
+	return always(Statement{Verb: Goto, Chains: []string{chain}, text: "goto " + chain})
 }
 
-func goTo(chain string) part { return verdict(expr.VerdictGoto, "goto ", chain) }
-func jump(chain string) part { return verdict(expr.VerdictJump, "jump ", chain) }
-func drop() part             { return verdict(expr.VerdictDrop, "drop", "") }
-
-// host makes a number as registers hold host values.
-func host(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }
-
-func masked(mask, xor uint32) *expr.Bitwise {
-	return &expr.Bitwise{SourceRegister: reg0, DestRegister: reg0, Len: 4, Mask: host(mask), Xor: host(xor)}
+func jump(chain string) part {
+	return always(Statement{Verb: Jump, Chains: []string{chain}, text: "jump " + chain})
 }
 
-func compare(op expr.CmpOp, data []byte) *expr.Cmp {
-	return &expr.Cmp{Op: op, Register: reg0, Data: data}
-}
-
-func ctNew() part     { return ctState(expr.CtStateBitNEW, "new") }
-func ctInvalid() part { return ctState(expr.CtStateBitINVALID, "invalid") }
-
-func ctState(bit uint32, name string) part {
-	return func(_ *family, r *rule) string {
-		r.add(&expr.Ct{Key: expr.CtKeySTATE, Register: reg0}, masked(bit, 0), compare(expr.CmpOpNeq, host(0)))
-		return "ct state " + name
-	}
-}
-
-func ctDNAT() part {
-	return func(_ *family, r *rule) string {
-		const ipsDstNAT = 1 << 5 // IPS_DST_NAT
-		r.add(&expr.Ct{Key: expr.CtKeySTATUS, Register: reg0}, masked(ipsDstNAT, 0), compare(expr.CmpOpNeq, host(0)))
-		return "ct status dnat"
-	}
-}
-
-// sourceIsOurs matches packets with one of the node's own addresses as source.
-func sourceIsOurs() part {
-	return func(_ *family, r *rule) string {
-		r.add(&expr.Fib{Register: reg0, ResultADDRTYPE: true, FlagSADDR: true},
-			compare(expr.CmpOpEq, host(unix.RTN_LOCAL)))
-		return "fib saddr type local"
-	}
+func marking(verb Verb, mark uint32, text string) part {
+	return always(Statement{Verb: verb, Mark: mark, text: text})
 }
 
 func setMark(mark uint32) part {
-	return func(_ *family, r *rule) string {
-		r.add(&expr.Meta{Key: expr.MetaKeyMARK, Register: reg0}, masked(^mark, mark),
-			&expr.Meta{Key: expr.MetaKeyMARK, Register: reg0, SourceRegister: true})
-		return fmt.Sprintf("meta mark set meta mark | 0x%08x", mark)
-	}
+	return marking(SetMark, mark, fmt.Sprintf("meta mark set meta mark | 0x%08x", mark))
 }
 
 func marked(mark uint32) part {
-	return func(_ *family, r *rule) string {
-		r.add(&expr.Meta{Key: expr.MetaKeyMARK, Register: reg0}, masked(mark, 0), compare(expr.CmpOpEq, host(mark)))
-		return fmt.Sprintf("meta mark & 0x%08x == 0x%08x", mark, mark)
-	}
+	return marking(Marked, mark, fmt.Sprintf("meta mark & 0x%08x == 0x%08x", mark, mark))
 }
 
 func clearMark(mark uint32) part {
-	return func(_ *family, r *rule) string {
-		r.add(&expr.Meta{Key: expr.MetaKeyMARK, Register: reg0}, masked(^uint32(0), mark),
-			&expr.Meta{Key: expr.MetaKeyMARK, Register: reg0, SourceRegister: true})
-		return fmt.Sprintf("meta mark set meta mark ^ 0x%08x", mark)
-	}
+	return marking(ClearMark, mark, fmt.Sprintf("meta mark set meta mark ^ 0x%08x", mark))
 }
 
-func masquerade() part {
-	return func(_ *family, r *rule) string {
-		r.add(&expr.Masq{FullyRandom: true})
-		return "masquerade fully-random"
-	}
-}
+func plain(verb Verb, text string) part { return always(Statement{Verb: verb, text: text}) }
 
-func (r *rule) protocol(p byte) {
-	r.add(&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg0}, compare(expr.CmpOpEq, []byte{p}))
-}
-
-func rejectTCP() part {
-	return func(_ *family, r *rule) string {
-		r.protocol(unix.IPPROTO_TCP)
-		r.add(&expr.Reject{Type: unix.NFT_REJECT_TCP_RST})
-		return "reject with tcp reset"
-	}
-}
-
-// reject is an ICMP port unreachable, nft's default.
-func reject() part {
-	return func(f *family, r *rule) string {
-		r.add(&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: f.portUnreach})
-		return "reject"
-	}
-}
+func drop() part         { return plain(Drop, "drop") }
+func ctNew() part        { return plain(CtNew, "ct state new") }
+func ctInvalid() part    { return plain(CtInvalid, "ct state invalid") }
+func ctDNAT() part       { return plain(CtDNAT, "ct status dnat") }
+func sourceIsOurs() part { return plain(SourceIsOurs, "fib saddr type local") }
+func masquerade() part   { return plain(Masquerade, "masquerade fully-random") }
+func rejectTCP() part    { return plain(RejectTCP, "reject with tcp reset") }
+func reject() part       { return plain(Reject, "reject") }
+func redirect() part     { return plain(Redirect, "redirect") }
 
 func echoRequest() part {
-	return func(f *family, r *rule) string {
-		r.protocol(f.icmp)
-		r.add(&expr.Payload{DestRegister: reg0, Base: expr.PayloadBaseTransportHeader, Len: 1},
-			compare(expr.CmpOpEq, []byte{f.echoRequest}))
-		return f.icmpName + " type echo-request"
+	return func(f *Family) Statement {
+		return Statement{Verb: EchoRequest, text: f.icmpName + " type echo-request"}
 	}
-}
-
-// redirect sends to the node itself.
-func redirect() part {
-	return func(_ *family, r *rule) string {
-		r.add(&expr.Redir{})
-		return "redirect"
-	}
-}
-
-// ruleHash is the type of our entry in a rule's user data. nft passes over
-// types that it does not know.
-const ruleHash = 0x66
-
-// userdata marks a rule with a hash of its text, by which adoption knows it.
-func (r *rule) userdata() []byte {
-	sum := sha256.Sum256([]byte(r.text))
-	return append([]byte{ruleHash, 8}, sum[:8]...)
 }

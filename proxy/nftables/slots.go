@@ -3,7 +3,108 @@ package nftables
 import (
 	"net/netip"
 	"slices"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/diff"
+	"github.com/fairlead/fairlead/proxy"
 )
+
+// Slots are a Frontend and the numbered places that its endpoints have. The rules
+// choose a number at random, and a map per number says which endpoint that is. An
+// endpoint keeps its number while others come and go, so a change writes few
+// elements. Slots are never changed: a Frontend that differs gets new ones.
+type Slots struct {
+	*proxy.Frontend
+	cluster, local []slot
+}
+
+// change is one Frontend that differs; old is nil if it came, new if it went.
+type change struct{ old, new *Slots }
+
+// place returns the Slots of want, in its order, and what changed since r, whose Table
+// is sorted like want. A Frontend that is the same pointer in both is not looked at:
+// an unchanged Table costs a comparison of pointers.
+func (r *Ruleset) place(want []*proxy.Frontend) ([]*Slots, []change) {
+	// r.slots are in the order of r.Table.Frontends.
+	head, tail := diff.Common(r.Table.Frontends, want)
+	if head == len(r.slots) && head == len(want) {
+		return r.slots, nil
+	}
+	out := append(make([]*Slots, 0, len(want)), r.slots[:head]...)
+	old, last := r.slots[head:len(r.slots)-tail], r.slots[len(r.slots)-tail:]
+	samePointer := func(p *Slots, f *proxy.Frontend) bool { return p.Frontend == f }
+	order := func(p *Slots, f *proxy.Frontend) int {
+		if samePointer(p, f) {
+			return 0
+		}
+		return p.Key.Compare(f.Key)
+	}
+	var changes []change
+	for was, f := range diff.Sorted(old, want[head:len(want)-tail], order) {
+		switch {
+		case f == nil: // it went
+			changes = append(changes, change{old: *was})
+		case was == nil: // it came
+			now := assignSlots(&Slots{}, *f)
+			out, changes = append(out, now), append(changes, change{new: now})
+		case samePointer(*was, *f):
+			out = append(out, *was)
+		case sameInKernel((*was).Frontend, *f):
+			// Its Service was compiled again, without effect on the elements. The new
+			// pointer must be kept, or each later Sync would compare the values.
+			out = append(out, &Slots{*f, (*was).cluster, (*was).local})
+		default:
+			now := assignSlots(*was, *f)
+			out, changes = append(out, now), append(changes, change{*was, now})
+		}
+	}
+	return append(out, last...), changes
+}
+
+// sameInKernel reports whether the kernel holds the same for both.
+func sameInKernel(a, b *proxy.Frontend) bool {
+	return a.LocalOnly == b.LocalOnly && a.Empty == b.Empty && a.Affinity == b.Affinity &&
+		slices.Equal(a.Cluster, b.Cluster) && slices.Equal(a.Local, b.Local) &&
+		(a.Sources == nil) == (b.Sources == nil) && slices.Equal(a.Sources, b.Sources)
+}
+
+// any returns the new Slots, or the old ones of a Frontend that went.
+func (c change) any() *Slots {
+	if c.new != nil {
+		return c.new
+	}
+	return c.old
+}
+
+// assignSlots gives f's endpoints slots; prev says where they are now.
+func assignSlots(prev *Slots, f *proxy.Frontend) *Slots {
+	p := &Slots{Frontend: f, cluster: assign(prev.cluster, f.Cluster, f.Affinity > 0)}
+	if f.LocalOnly {
+		p.local = assign(prev.local, f.Local, f.Affinity > 0)
+	}
+	return p
+}
+
+// balances are the chains that p's elements go to.
+func (p *Slots) balances() []balance {
+	var out []balance
+	np, sticky := p.Kind == proxy.NodePort, seconds(p.Affinity)
+	if len(p.cluster) > 0 {
+		out = append(out, balance{variant{np, false}, len(p.cluster), sticky})
+	}
+	if len(p.local) > 0 {
+		out = append(out, balance{variant{np, true}, len(p.local), sticky})
+	}
+	return out
+}
+
+// seconds is an affinity as a rule has it: whole seconds, at least one.
+func seconds(d time.Duration) int {
+	if d <= 0 {
+		return 0
+	}
+	return max(1, int(d/time.Second))
+}
 
 // slot is one place that a new connection may be sent to. With affinity a slot
 // that lost its endpoint in the middle holds a copy of a live endpoint, so that
@@ -83,7 +184,8 @@ func assignSticky(prev []slot, want []netip.AddrPort) []slot {
 }
 
 // survivors returns prev without the endpoints that are not wanted, each of the
-// others in exactly one slot that is no copy; and which of want have one.
+// others in exactly one slot that is not a copy; and which endpoints of want have a
+// slot.
 func survivors(prev []slot, want []netip.AddrPort) ([]slot, []bool) {
 	out := slices.Clone(prev)
 	placed := make([]bool, len(want))

@@ -81,8 +81,8 @@ func TestAssign(t *testing.T) {
 	}
 }
 
-// Whatever happens: every endpoint has exactly one slot that is no copy, none
-// is empty, the last is no copy, nothing changes without a reason, and with
+// Whatever happens: every endpoint has exactly one slot that is not a copy, none
+// is empty, the last is not a copy, nothing changes without a reason, and with
 // affinity no endpoint that stays moves.
 func TestAssignProperties(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 7))

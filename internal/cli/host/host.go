@@ -24,7 +24,7 @@ import (
 	"github.com/fairlead/fairlead/internal/link"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/internal/sysctl"
-	"github.com/fairlead/fairlead/proxy/nftables"
+	nftables "github.com/fairlead/fairlead/proxy/nftables/netlink"
 )
 
 // Options say where to look.

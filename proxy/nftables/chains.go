@@ -1,0 +1,228 @@
+package nftables
+
+import (
+	"slices"
+	"time"
+)
+
+func (l *Layout) frontendKey(v variant) []Field {
+	if v.nodePort {
+		return []Field{fieldProto, fieldService}
+	}
+	return []Field{l.addr, fieldProto, fieldService}
+}
+
+func (l *Layout) epMap(v variant, i int) Set {
+	return Set{Name: v.ep(i), Key: l.frontendKey(v), Data: []Field{l.addr, fieldService}}
+}
+
+func (l *Layout) affinitySet(v variant, i int) Set {
+	return Set{Name: v.affinity(i), Key: append([]Field{l.addr}, l.frontendKey(v)...), dynamic: true}
+}
+
+func (l *Layout) fixedSets() []Set {
+	addr := []Field{l.addr}
+	vip, np := l.frontendKey(variant{}), l.frontendKey(variant{nodePort: true})
+	sets := []Set{
+		{Name: setClusterIPs, Key: addr},
+		{Name: setVIPs, Key: addr},
+		{Name: setNodePortIPs, Key: addr},
+		{Name: setServiceCIDRs, Key: addr, Interval: true},
+		{Name: setLocalPods, Key: addr, Interval: true},
+		{Name: setKeepSource, Key: addr, Interval: true},
+		{Name: setLocalLinks, Key: []Field{FieldLink}, Interval: true},
+		{Name: setHairpin, Key: []Field{l.addr, l.addr, fieldProto, fieldService}},
+		{Name: setSourceVIPs, Key: vip},
+		{Name: SetSourceAllow, Key: append(slices.Clone(vip), l.addr), Interval: true},
+		{Name: mapExternal, Key: vip, Verdict: true},
+		{Name: mapNoEndpoints, Key: vip, Verdict: true},
+		{Name: "np-" + mapExternal, Key: np, Verdict: true},
+		{Name: "np-" + mapNoEndpoints, Key: np, Verdict: true},
+	}
+	for _, v := range variants {
+		sets = append(sets, Set{Name: v.frontends(), Key: l.frontendKey(v), Verdict: true})
+	}
+	return sets
+}
+
+// SetSourceAllow is the name of the set with ranges in a concatenation, which older
+// kernels lack.
+const SetSourceAllow = "lbsr-allow"
+
+// The names of the other sets, maps and chains that exist once.
+const (
+	setClusterIPs   = "cluster-ips"
+	setVIPs         = "vips"
+	setNodePortIPs  = "nodeport-ips"
+	setServiceCIDRs = "service-cidrs"
+	setLocalPods    = "local-pods"
+	setKeepSource   = "keep-source"
+	setLocalLinks   = "local-links"
+	setHairpin      = "hairpin"
+	setSourceVIPs   = "lbsr-vips"
+	mapExternal     = "external"
+	mapNoEndpoints  = "no-endpoints"
+
+	chainCluster    = "cluster"
+	chainExtCluster = "ext-cluster"
+	chainExtLocal   = "ext-local"
+	chainRefuse     = "refuse"
+	chainServices   = "services"
+	chainNoService  = "no-service"
+	chainSources    = "source-ranges"
+)
+
+var (
+	hookSourcesIn  = &Hook{"filter", pointPrerouting, -110}
+	hookSourcesOut = &Hook{"filter", pointOutput, -110}
+	hookDNATIn     = &Hook{"nat", pointPrerouting, -100}
+	hookDNATOut    = &Hook{"nat", pointOutput, -100}
+	hookInput      = &Hook{"filter", pointInput, 0}
+	hookForward    = &Hook{"filter", pointForward, 0}
+	hookOutput     = &Hook{"filter", pointOutput, 0}
+	hookSNAT       = &Hook{"nat", pointPostrouting, 100}
+)
+
+func (l *Layout) fixedChains() []Chain {
+	return slices.Concat([]Chain{{Name: versionChain()}}, l.sourceChains(), l.natChains(), l.externalChains(variant{}),
+		l.externalChains(variant{nodePort: true}), l.filterChains(), l.masqueradeChains())
+}
+
+func (l *Layout) sourceChains() []Chain {
+	return []Chain{
+		{chainSources, nil, []Rule{l.rule(
+			in(setSourceVIPs, Daddr, Proto, Dport), notIn(SetSourceAllow, Daddr, Proto, Dport, Saddr), drop())}},
+		{"sources-prerouting", hookSourcesIn, []Rule{l.rule(ctNew(), jump(chainSources))}},
+		{"sources-output", hookSourcesOut, []Rule{l.rule(ctNew(), jump(chainSources))}},
+	}
+}
+
+func (l *Layout) natChains() []Chain {
+	return []Chain{
+		{chainServices, nil, []Rule{
+			l.rule(vmap(mapExternal, Daddr, Proto, Dport)),
+			l.rule(vmap(mapExternal, Daddr, Proto, Dport)),
+			l.rule(in(setClusterIPs, Daddr), goTo(chainCluster)),
+			l.rule(in(setNodePortIPs, Daddr), vmap("np-"+mapExternal, Proto, Dport)),
+			l.rule(in(setNodePortIPs, Daddr), vmap("np-"+mapExternal, Proto, Dport)),
+			l.rule(in(setVIPs, Daddr), echoRequest(), redirect()),
+		}},
+		{chainCluster, nil, []Rule{
+			l.rule(notIn(setKeepSource, Saddr), notIn(setLocalLinks, Iif), setMark(l.mark)),
+			l.toFrontends(variant{}), l.toFrontends(variant{}),
+		}},
+		{"prerouting", hookDNATIn, []Rule{l.rule(jump(chainServices))}},
+		{"output", hookDNATOut, []Rule{l.rule(jump(chainServices))}},
+	}
+}
+
+// selectors returns what a frontend is looked up by.
+func (v variant) selectors() []Selector {
+	if v.nodePort {
+		return []Selector{Proto, Dport}
+	}
+	return []Selector{Daddr, Proto, Dport}
+}
+
+// externalChains are the two ways to a Frontend from outside. Who finds nothing
+// at the end of ext-local is dropped: there are endpoints elsewhere only, or the
+// policy changed from Local to Cluster while the packet was on its way.
+func (l *Layout) externalChains(v variant) []Chain {
+	extCluster, extLocal := chainExtCluster, chainExtLocal
+	if v.nodePort {
+		extCluster, extLocal = "np-"+extCluster, "np-"+extLocal
+	}
+	return []Chain{
+		{extCluster, nil, []Rule{
+			l.rule(setMark(l.mark)),
+			l.toFrontends(v), l.toFrontends(v),
+		}},
+		{extLocal, nil, []Rule{
+			l.rule(in(setLocalPods, Saddr), vmap(v.frontends(), v.selectors()...)),
+			l.rule(in(setLocalPods, Saddr), vmap(v.frontends(), v.selectors()...)),
+			l.rule(in(setLocalLinks, Iif), vmap(v.frontends(), v.selectors()...)),
+			l.rule(in(setLocalLinks, Iif), vmap(v.frontends(), v.selectors()...)),
+			l.rule(sourceIsOurs(), goTo(extCluster)),
+			l.toFrontends(variant{v.nodePort, true}), l.toFrontends(variant{v.nodePort, true}),
+			l.rule(drop()),
+		}},
+	}
+}
+
+// toFrontends looks the Frontend up. Its users have the rule twice: a packet
+// that looks while a transaction replaces the element sees the old generation
+// of the map, from which the old element is gone already. The second look sees
+// the new one; without it the packet would be refused as for an undefined port.
+func (l *Layout) toFrontends(v variant) Rule { return l.rule(vmap(v.frontends(), v.selectors()...)) }
+
+func (l *Layout) filterChains() []Chain {
+	return []Chain{
+		{chainRefuse, nil, []Rule{l.rule(rejectTCP()), l.rule(reject())}},
+		{chainNoService, nil, []Rule{
+			l.rule(vmap(mapNoEndpoints, Daddr, Proto, Dport)),
+			l.rule(in(setClusterIPs, Daddr), goTo(chainRefuse)),
+			l.rule(in(setVIPs, Daddr), goTo(chainRefuse)),
+			l.rule(in(setServiceCIDRs, Daddr), drop()),
+			l.rule(in(setNodePortIPs, Daddr), vmap("np-"+mapNoEndpoints, Proto, Dport)),
+		}},
+		{"filter-input", hookInput, []Rule{l.rule(ctNew(), jump(chainNoService))}},
+		{"filter-forward", hookForward, []Rule{l.rule(ctNew(), jump(chainNoService)), l.untranslated()}},
+		{"filter-output", hookOutput, []Rule{l.rule(ctNew(), jump(chainNoService)), l.untranslated()}},
+	}
+}
+
+// untranslated drops what an endpoint of this node sends outside of its
+// connection's window: connection tracking does not translate it back, and a
+// client that sees the endpoint's own address answers with a reset.
+func (l *Layout) untranslated() Rule {
+	return l.rule(ctInvalid(), in(setHairpin, Saddr, Saddr, Proto, Sport), drop())
+}
+
+func (l *Layout) masqueradeChains() []Chain {
+	return []Chain{{"postrouting", hookSNAT, []Rule{
+		l.rule(marked(l.mark), clearMark(l.mark), masquerade()),
+		l.rule(ctDNAT(), in(setHairpin, Saddr, Daddr, Proto, Dport), masquerade()),
+	}}}
+}
+
+// slotChain sends to slot i, looking twice as toFrontends does. A packet whose
+// Frontend loses that slot while it is on its way goes to slot 0; and nowhere
+// rather than on without NAT, because its conntrack entry would then keep every
+// retry from being translated.
+func (l *Layout) slotChain(v variant, i int) Chain {
+	own, first := l.rule(dnat(v.ep(i), v.selectors()...)), l.rule(dnat(v.ep(0), v.selectors()...))
+	c := Chain{Name: v.slot(i), Rules: []Rule{own, own}}
+	if i > 0 {
+		c.Rules = append(c.Rules, first)
+	}
+	c.Rules = append(c.Rules, l.rule(drop()))
+	return c
+}
+
+// balanceChain spreads over slots. A packet that is in it while a transaction
+// replaces its rules can find the map of the old ones empty; it is dropped and
+// sent again.
+func (l *Layout) balanceChain(b balance) Chain {
+	c := Chain{Name: b.String()}
+	targets := make([]string, b.n)
+	for i := range targets {
+		targets[i] = b.slot(i)
+		if b.sticky > 0 {
+			targets[i] = b.stick(i, b.sticky)
+			c.Rules = append(c.Rules, l.rule(in(b.affinity(i), b.client()...), goTo(targets[i])))
+		}
+	}
+	c.Rules = append(c.Rules, l.rule(spread(targets)), l.rule(drop()))
+	return c
+}
+
+// client is what affinity remembers.
+func (v variant) client() []Selector { return append([]Selector{Saddr}, v.selectors()...) }
+
+// stickChain remembers and forwards in two rules: a full set fails only the first.
+func (l *Layout) stickChain(v variant, i, seconds int) Chain {
+	return Chain{Name: v.stick(i, seconds), Rules: []Rule{
+		l.rule(update(v.affinity(i), time.Duration(seconds)*time.Second, v.client()...)),
+		l.rule(goTo(v.slot(i))),
+	}}
+}

@@ -1,0 +1,90 @@
+package nftables
+
+import (
+	"cmp"
+	"strconv"
+	"strings"
+)
+
+// variant says which of the parallel slot maps a list of endpoints is in: node
+// ports have no address in their key, local lists are those of
+// externalTrafficPolicy Local.
+type variant struct{ nodePort, local bool }
+
+var variants = [4]variant{{false, false}, {false, true}, {true, false}, {true, true}}
+
+func (v variant) index() int {
+	i := 0
+	if v.nodePort {
+		i = 2
+	}
+	if v.local {
+		i++
+	}
+	return i
+}
+
+// name makes an object's name: ep, ep-local, np-ep, np-ep-local.
+func (v variant) name(base string) string {
+	if v.nodePort {
+		base = "np-" + base
+	}
+	if v.local {
+		base += "-local"
+	}
+	return base
+}
+
+func (v variant) ep(i int) string       { return v.name("ep") + "-" + strconv.Itoa(i) }
+func (v variant) slot(i int) string     { return v.name("s") + "-" + strconv.Itoa(i) }
+func (v variant) affinity(i int) string { return v.name("affinity") + "-" + strconv.Itoa(i) }
+func (v variant) frontends() string     { return v.name("frontends") }
+
+// stick is the chain that remembers slot i for t seconds.
+func (v variant) stick(i, t int) string {
+	return v.name("a") + "-" + strconv.Itoa(i) + "-" + strconv.Itoa(t)
+}
+
+// balance is a chain that spreads over n slots, remembering the choice for
+// sticky seconds if that is not 0.
+type balance struct {
+	variant
+	n, sticky int
+}
+
+func (b balance) String() string {
+	s := b.name("lb") + "-" + strconv.Itoa(b.n)
+	if b.sticky > 0 {
+		s += "-sticky-" + strconv.Itoa(b.sticky)
+	}
+	return s
+}
+
+// parseBalance is the inverse of balance.String.
+func parseBalance(s string) (balance, bool) {
+	var b balance
+	rest, np := strings.CutPrefix(s, "np-")
+	rest, ok := strings.CutPrefix(rest, "lb-")
+	if !ok {
+		return b, false
+	}
+	rest, local := strings.CutPrefix(rest, "local-")
+	count, timeout, sticky := strings.Cut(rest, "-sticky-")
+	b.variant = variant{np, local}
+	b.n, _ = strconv.Atoi(count)
+	if sticky {
+		b.sticky, _ = strconv.Atoi(timeout)
+	}
+	return b, b.n > 0 && b.String() == s
+}
+
+// isStick and isAffinity know the names of objects that come and go with a
+// timeout.
+func isStick(name string) bool { return strings.HasPrefix(strings.TrimPrefix(name, "np-"), "a-") }
+func isAffinity(name string) bool {
+	return strings.HasPrefix(strings.TrimPrefix(name, "np-"), "affinity-")
+}
+
+func compareBalance(a, b balance) int {
+	return cmp.Or(cmp.Compare(a.index(), b.index()), cmp.Compare(a.sticky, b.sticky), cmp.Compare(a.n, b.n))
+}

@@ -1,0 +1,219 @@
+package netlink
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fairlead/fairlead/proxy"
+)
+
+// spec 81: a client that keeps its port follows its Service: to another endpoint,
+// out when there is none, back in, and out when the Service is deleted.
+func TestUDPFlowsFollow(t *testing.T) {
+	l := newLab(t)
+	for _, family := range bothFamilies {
+		for _, kind := range []proxy.Kind{proxy.ClusterIP, proxy.VIP, proxy.NodePort} {
+			t.Run(family.String()+"/"+kind.String(), func(t *testing.T) {
+				a := addressesOf(family)
+				f := a.front(kind, "udp", a.podA)
+				src := netip.AddrPortFrom(a.client, 40000)
+				from := func() string { return l.client.outcome("udp", a.address(f), src, patient) }
+				onA, onB := "podA "+a.nodeOnA.String(), "podB "+a.nodeOnB.String()
+				for i, step := range []struct {
+					now  []*proxy.Frontend
+					want string
+				}{
+					{[]*proxy.Frontend{f}, onA},
+					{[]*proxy.Frontend{a.front(kind, "udp", a.podB)}, onB},
+					{[]*proxy.Frontend{a.front(kind, "udp")}, "refused"},
+					{[]*proxy.Frontend{a.front(kind, "udp", a.podA, a.podB)}, ""},
+					{[]*proxy.Frontend{a.front(kind, "udp", a.podA)}, onA},
+				} {
+					sync(t, l.engine, a.table(step.now...))
+					if got := from(); got != step.want && step.want != "" {
+						t.Errorf("step %d: got %q, want %q", i, got, step.want)
+					}
+				}
+				// A new process knows of the flow only from the kernel.
+				sync(t, l.node.engine(t), a.table(a.front(kind, "udp", a.podB)))
+				if got := from(); got != onB {
+					t.Errorf("after a restart: got %q", got)
+				}
+				sync(t, l.engine, a.table())
+				if got := l.client.outcome("udp", a.address(f), src, brief); got == onB {
+					t.Errorf("after the Service was deleted: got %q", got)
+				}
+			})
+		}
+	}
+}
+
+// spec 81, 82: pods and the node itself, as a pod on the host's network is, follow
+// their Service with the port that they keep, also under internalTrafficPolicy
+// Local, which leaves a ClusterIP this node's endpoints alone.
+func TestUDPFlowsOfThisNodeFollow(t *testing.T) {
+	l := newLab(t)
+	for _, family := range bothFamilies {
+		a := addressesOf(family)
+		for _, kind := range []proxy.Kind{proxy.ClusterIP, proxy.VIP, proxy.NodePort} {
+			for from, client := range map[string]struct {
+				space
+				addr netip.Addr
+			}{"pod": {l.remote, a.remote}, "node": {l.node, a.node}} {
+				t.Run(fmt.Sprint(family, kind, from), func(t *testing.T) {
+					src := netip.AddrPortFrom(client.addr, 40001+uint16(kind))
+					to := a.address(a.front(kind, "udp"))
+					for i, step := range []struct {
+						now  *proxy.Frontend
+						want string
+					}{
+						{a.front(kind, "udp"), "refused"}, // the client is there before the endpoint is
+						{a.front(kind, "udp", a.podA), "podA"},
+						{a.front(kind, "udp", a.podB), "podB"},
+					} {
+						sync(t, l.engine, a.table(step.now))
+						got := client.outcome("udp", to, src, patient)
+						if !strings.HasPrefix(got, step.want) {
+							t.Errorf("step %d: got %q, want %q", i, got, step.want)
+						}
+					}
+					sync(t, l.engine, a.table())
+				})
+			}
+		}
+	}
+}
+
+// spec 82: a client that sends all the time reaches the endpoint when it becomes
+// ready, whatever became of its datagrams until then: refused, dropped, or passed
+// on because nobody knew of the Service.
+func TestUDPClientBeforeItsEndpoint(t *testing.T) {
+	l := newLab(t)
+	for _, family := range bothFamilies {
+		a := addressesOf(family)
+		dropped := a.front(proxy.VIP, "udp")
+		dropped.Empty = proxy.Drop
+		for i, before := range [][]*proxy.Frontend{{}, {a.front(proxy.VIP, "udp")}, {dropped}} {
+			t.Run(fmt.Sprint(family, i), func(t *testing.T) {
+				sync(t, l.engine, a.table(before...))
+				f := a.front(proxy.VIP, "udp", a.podA)
+				src := netip.AddrPortFrom(a.client, 40010+uint16(i))
+				c, err := l.client.dial("udp", a.address(f), src, patient)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+				for range 3 {
+					if got, err := say(c, brief/3); err == nil {
+						t.Fatalf("got %q from nobody", got)
+					}
+				}
+				sync(t, l.engine, a.table(f))
+				got := ""
+				for tries := 0; tries < 20 && got == ""; tries++ { // an error of before may still be there to be read
+					got, _ = say(c, patient/4)
+				}
+				if want := "podA " + a.nodeOnA.String(); got != want {
+					t.Errorf("got %q, want %q", got, want)
+				}
+			})
+		}
+	}
+}
+
+// spec 83: a flow moves to the new port when a Service's targetPort changes.
+func TestUDPFlowMovesToTheNewTargetPort(t *testing.T) {
+	l := newLab(t)
+	for _, family := range bothFamilies {
+		a := addressesOf(family)
+		f, src := a.front(proxy.ClusterIP, "udp", a.podA), netip.AddrPortFrom(a.client, 40020)
+		sync(t, l.engine, a.table(f))
+		if got := l.client.outcome("udp", a.address(f), src, patient); got != "podA "+a.nodeOnA.String() {
+			t.Errorf("%s: at first %q", family, got)
+		}
+		moved := *f
+		moved.Cluster = []netip.AddrPort{netip.AddrPortFrom(a.podA, 8081)}
+		sync(t, l.engine, a.table(&moved))
+		if got := l.client.outcome("udp", a.address(f), src, patient); got != "new-podA "+a.nodeOnA.String() {
+			t.Errorf("%s: afterwards %q", family, got)
+		}
+	}
+}
+
+// spec 84: when a Service loses an endpoint, the kernel forgets the UDP flows to
+// it, and no other flow: not of other ports, other addresses, other endpoints,
+// other protocols, nor those that went to the pod directly.
+func TestOnlyStaleFlowsEnd(t *testing.T) {
+	l := newLab(t)
+	for _, family := range bothFamilies {
+		t.Run(family.String(), func(t *testing.T) {
+			a := addressesOf(family)
+			other := a.front(proxy.VIP, "udp", a.podA)
+			other.Port = 81
+			tcp := a.front(proxy.VIP, "tcp", a.podA)
+			stays := []*proxy.Frontend{tcp, other, a.front(proxy.NodePort, "udp", a.podA)}
+			goes := a.front(proxy.VIP, "udp", a.podA)
+			sync(t, l.engine, a.table(append([]*proxy.Frontend{goes}, stays...)...))
+			ask := func(network string, to netip.AddrPort, port uint16) {
+				t.Helper()
+				if got := l.client.outcome(network, to, netip.AddrPortFrom(a.client, port), patient); !strings.HasPrefix(got, "podA ") {
+					t.Fatalf("%s %s: %q", network, to, got)
+				}
+			}
+			ask("udp", a.address(goes), 40030)
+			ask("tcp", a.address(tcp), 40031)
+			ask("udp", a.address(other), 40032)
+			ask("udp", a.address(stays[2]), 40033)
+			ask("udp", a.ep(a.podA), 40034)
+			sync(t, l.engine, a.table(append([]*proxy.Frontend{a.front(proxy.VIP, "udp", a.podB)}, stays...)...))
+			listed := l.node.Run(t, "conntrack", "-L", "-f", map[string]string{"ip": "ipv4", "ip6": "ipv6"}[familyName(a)])
+			for port, want := range map[int]bool{40030: false, 40031: true, 40032: true, 40033: true, 40034: true} {
+				if got := strings.Contains(listed, fmt.Sprintf(" sport=%d ", port)); got != want {
+					t.Errorf("the flow from port %d is there: %v, want %v\n%s", port, got, want, listed)
+				}
+			}
+		})
+	}
+}
+
+// A connection to an endpoint that vanishes before it has answered is answered by
+// another; one that was answered stays where it is.
+func TestUnansweredConnectionsMove(t *testing.T) {
+	l := newLab(t)
+	for _, family := range bothFamilies {
+		t.Run(family.String(), func(t *testing.T) {
+			a := addressesOf(family)
+			f := a.front(proxy.VIP, "tcp", a.podA)
+			sync(t, l.engine, a.table(f))
+			old, err := l.client.dial("tcp", a.address(f), netip.AddrPort{}, patient)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer old.Close()
+			l.podA.Run(t, "nft", "add table inet deaf; add chain inet deaf input { type filter hook input priority 0; }; add rule inet deaf input tcp flags & (syn|ack) == syn drop")
+			defer l.podA.Run(t, "nft", "delete table inet deaf")
+			src := netip.AddrPortFrom(a.client, 40050)
+			answer := make(chan string)
+			go func() { answer <- l.client.outcome("tcp", a.address(f), src, patient) }()
+			for !strings.Contains(l.node.Run(t, "conntrack", "-L", "-p", "tcp", "-f", "ip"+strings.TrimPrefix(family.String(), "IP")), "sport=40050 ") {
+			}
+			c := sync(t, l.engine, a.table(a.front(proxy.VIP, "tcp", a.podB)))
+			if c.Again.IsZero() {
+				t.Error("the engine does not want to look again")
+			}
+			for !c.Again.IsZero() {
+				time.Sleep(time.Until(c.Again))
+				c = sync(t, l.engine, a.table(a.front(proxy.VIP, "tcp", a.podB)))
+			}
+			if got, want := <-answer, "podB "+a.nodeOnB.String(); got != want {
+				t.Errorf("the client got %q, want %q", got, want)
+			}
+			if got, err := say(old, patient); got != "podA "+a.nodeOnA.String() {
+				t.Errorf("the connection of before: %q, %v", got, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,6 @@
+// Package netlink is the forwarding engine: it makes a proxy.Table true in the kernel,
+// over netlink and without the nft program. The package nftables decides what to
+// write; this one reads the kernel (read.go, watch.go), writes to it (write.go,
+// encode.go, batch.go, conn.go) and cleans up behind a change (after.go, affinity.go,
+// conntrack.go). Engine.Sync (engine.go) is the order of all that.
+package netlink

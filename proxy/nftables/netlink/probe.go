@@ -1,0 +1,70 @@
+package netlink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/proxy/nftables"
+)
+
+// probeTable is made and removed in one transaction, so nobody ever sees it.
+const probeTable = "fairlead-probe"
+
+// Probe implements proxy.Dataplane: it has the kernel check one of each of our
+// sets, chains, rules and elements.
+func (e *Engine) Probe(ctx context.Context) error {
+	if err := e.connect(); err != nil {
+		return fmt.Errorf("probe nftables: %w", explain(err))
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	b := newBatch(e.conn.seq, 0)
+	b.table = probeTable
+	for _, f := range nftables.Families {
+		l, elems := nftables.Sample(f, e.opt.Mark)
+		b.addTable(f, "")
+		b.addObjects(f, l.Sets, l.Chains)
+		for _, el := range elems {
+			set, _ := l.Set(el.Set)
+			b.elements(f, unix.NFT_MSG_NEWSETELEM, set, []nftables.Element{el})
+		}
+		b.deleteTable(f)
+	}
+	if err := e.conn.commit(b); err != nil {
+		e.Close()
+		return fmt.Errorf("probe nftables: %w", needs(err))
+	}
+	return nil
+}
+
+// features names the kernel's build option by a word in the request that failed.
+var features = []struct{ word, option string }{
+	{"add table", "CONFIG_NF_TABLES, NF_TABLES_IPV4 and NF_TABLES_IPV6"},
+	{"dnat", "CONFIG_NFT_NAT"},
+	{"masquerade", "CONFIG_NFT_MASQ"},
+	{"redirect", "CONFIG_NFT_REDIR"},
+	{"reject", "CONFIG_NFT_REJECT"},
+	{"fib ", "CONFIG_NFT_FIB_IPV4 and NFT_FIB_IPV6"},
+	{"numgen", "CONFIG_NFT_NUMGEN"},
+	{"ct ", "CONFIG_NFT_CT"},
+	{"add chain", "CONFIG_NFT_NAT and CONFIG_NF_NAT"},
+	{nftables.SetSourceAllow, "ranges in concatenated sets, Linux 5.6"},
+}
+
+// needs adds to an error what the kernel lacks, if a word in it says so.
+func needs(err error) error {
+	if errors.Is(err, unix.EPERM) {
+		return err
+	}
+	for _, f := range features {
+		if strings.Contains(err.Error(), f.word) {
+			return fmt.Errorf("%w (this kernel may lack %s)", err, f.option)
+		}
+	}
+	return err
+}

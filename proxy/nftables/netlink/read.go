@@ -1,0 +1,297 @@
+package netlink
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/proxy/nftables"
+)
+
+// attributes iterates over netlink attributes; broken ones end it.
+func attributes(b []byte) iter.Seq2[uint16, []byte] {
+	return func(yield func(uint16, []byte) bool) {
+		for len(b) >= 4 {
+			n := int(binary.NativeEndian.Uint16(b))
+			if n < 4 || n > len(b) {
+				return
+			}
+			if !yield(binary.NativeEndian.Uint16(b[2:])&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER), b[4:n]) {
+				return
+			}
+			b = b[min(len(b), (n+3)&^3):]
+		}
+	}
+}
+
+// attribute returns the attribute of one type, nil if there is none.
+func attribute(b []byte, want uint16) []byte {
+	for typ, v := range attributes(b) {
+		if typ == want {
+			return v
+		}
+	}
+	return nil
+}
+
+func cstring(b []byte) string {
+	s, _, _ := bytes.Cut(b, []byte{0})
+	return string(s)
+}
+
+func number(b []byte) uint32 {
+	if len(b) < 4 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(b)
+}
+
+// generation returns the number that every transaction in this network
+// namespace, ours or not, increases.
+func (c *conn) generation(ctx context.Context) (uint32, error) {
+	var gen uint32
+	err := c.get(ctx, nft(unix.NFT_MSG_GETGEN), unix.AF_UNSPEC, false, func(*batch) {}, func(m message) error {
+		gen = number(attribute(m.data, unix.NFTA_GEN_ID))
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("read the ruleset's generation: %w", explain(err))
+	}
+	return gen, nil
+}
+
+// read returns what the kernel holds of both families, in the order of
+// nftables.Families, and the generation at which that was so.
+func (c *conn) read(ctx context.Context) ([]*nftables.Kernel, uint32, error) {
+	const tries = 10
+	for range tries {
+		gen, err := c.generation(ctx)
+		if err != nil {
+			return nil, 0, err
+		}
+		var out []*nftables.Kernel
+		for _, f := range nftables.Families {
+			k, tableErr := c.readTable(ctx, f)
+			out = append(out, k)
+			if err = tableErr; err != nil {
+				break
+			}
+		}
+		if err != nil && !errors.Is(err, errInterrupted) && !errors.Is(err, unix.ENOENT) {
+			return nil, 0, fmt.Errorf("read the tables: %w", explain(err))
+		}
+		after, gerr := c.generation(ctx)
+		if gerr != nil {
+			return nil, 0, gerr
+		}
+		if err == nil && after == gen {
+			return out, gen, nil
+		}
+	}
+	return nil, 0, fmt.Errorf("read the tables: %w %d times", errInterrupted, tries)
+}
+
+func (c *conn) readTable(ctx context.Context, f *nftables.Family) (*nftables.Kernel, error) {
+	k := &nftables.Kernel{Family: f, Sets: map[string]nftables.SetType{}, Chains: map[string]nftables.ChainType{}}
+	err := c.get(ctx, nft(unix.NFT_MSG_GETTABLE), nfproto(f), false,
+		func(b *batch) { b.str(unix.NFTA_TABLE_NAME, b.table) },
+		func(m message) error {
+			k.Exists = true
+			k.Comment = parseComment(attribute(m.data, tableUserdata))
+			k.Flags = number(attribute(m.data, unix.NFTA_TABLE_FLAGS))
+			return nil
+		})
+	if errors.Is(err, unix.ENOENT) {
+		return k, nil
+	}
+	if err == nil {
+		err = c.readSets(ctx, k)
+	}
+	if err == nil {
+		err = c.readChains(ctx, k)
+	}
+	if err == nil {
+		err = c.readRules(ctx, k)
+	}
+	var elems []nftables.Element
+	for name, s := range k.Sets {
+		if err == nil && !s.Dynamic() {
+			elems, err = c.readElements(ctx, elems, f, name, s)
+		}
+	}
+	k.Elements = nftables.SortElements(elems)
+	return k, err
+}
+
+func (c *conn) readSets(ctx context.Context, k *nftables.Kernel) error {
+	return c.get(ctx, nft(unix.NFT_MSG_GETSET), nfproto(k.Family), true,
+		func(b *batch) { b.str(unix.NFTA_SET_TABLE, nftables.TableName) },
+		func(m message) error {
+			var name string
+			var s nftables.SetType
+			for typ, v := range attributes(m.data) {
+				switch typ {
+				case unix.NFTA_SET_NAME:
+					name = cstring(v)
+				case unix.NFTA_SET_FLAGS:
+					s.Flags = number(v)
+				case unix.NFTA_SET_KEY_TYPE:
+					s.KeyType = number(v)
+				case unix.NFTA_SET_KEY_LEN:
+					s.KeyLen = number(v)
+				case unix.NFTA_SET_DATA_TYPE:
+					s.DataType = number(v)
+				case unix.NFTA_SET_DATA_LEN:
+					s.DataLen = number(v)
+				}
+			}
+			if s.Verdict() {
+				s.DataLen = 0 // the kernel returns the size of its own struct
+			}
+			if s.Flags&unix.NFT_SET_ANONYMOUS == 0 {
+				k.Sets[name] = s
+			}
+			return nil
+		})
+}
+
+func (c *conn) readChains(ctx context.Context, k *nftables.Kernel) error {
+	return c.get(ctx, nft(unix.NFT_MSG_GETCHAIN), nfproto(k.Family), true, func(*batch) {}, func(m message) error {
+		if cstring(attribute(m.data, unix.NFTA_CHAIN_TABLE)) != nftables.TableName {
+			return nil
+		}
+		var ch nftables.ChainType
+		if hk := attribute(m.data, unix.NFTA_CHAIN_HOOK); hk != nil {
+			ch.Hook = nftables.Hook{
+				Kind:     cstring(attribute(m.data, unix.NFTA_CHAIN_TYPE)),
+				Point:    number(attribute(hk, unix.NFTA_HOOK_HOOKNUM)),
+				Priority: int32(number(attribute(hk, unix.NFTA_HOOK_PRIORITY))),
+			}
+		}
+		k.Chains[cstring(attribute(m.data, unix.NFTA_CHAIN_NAME))] = ch
+		return nil
+	})
+}
+
+func (c *conn) readRules(ctx context.Context, k *nftables.Kernel) error {
+	return c.get(ctx, nft(unix.NFT_MSG_GETRULE), nfproto(k.Family), true,
+		func(b *batch) { b.str(unix.NFTA_RULE_TABLE, nftables.TableName) },
+		func(m message) error {
+			if cstring(attribute(m.data, unix.NFTA_RULE_TABLE)) != nftables.TableName {
+				return nil
+			}
+			name := cstring(attribute(m.data, unix.NFTA_RULE_CHAIN))
+			ch := k.Chains[name]
+			hash := userdata(attribute(m.data, unix.NFTA_RULE_USERDATA), ruleHash)
+			if hash == nil {
+				hash = []byte("foreign!")
+			}
+			ch.Hashes += string(hash)
+			k.Chains[name] = ch
+			return nil
+		})
+}
+
+// readElements appends the elements of one set.
+func (c *conn) readElements(ctx context.Context, out []nftables.Element, f *nftables.Family, name string, s nftables.SetType) ([]nftables.Element, error) {
+	first := len(out)
+	var ends []bool
+	err := c.get(ctx, nft(unix.NFT_MSG_GETSETELEM), nfproto(f), true,
+		func(b *batch) {
+			b.str(unix.NFTA_SET_ELEM_LIST_TABLE, nftables.TableName)
+			b.str(unix.NFTA_SET_ELEM_LIST_SET, name)
+		},
+		func(m message) error {
+			for _, v := range attributes(attribute(m.data, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
+				e, end := parseElement(v, s)
+				e.Set = name
+				out = append(out, e)
+				if s.Ranges() {
+					ends = append(ends, end)
+				}
+			}
+			return nil
+		})
+	if s.Ranges() {
+		out = append(out[:first], joinRanges(out[first:], ends)...)
+	}
+	return out, err
+}
+
+// parseElement reads one element; end reports whether it ends a range.
+func parseElement(b []byte, s nftables.SetType) (e nftables.Element, end bool) {
+	for typ, v := range attributes(b) {
+		switch typ {
+		case unix.NFTA_SET_ELEM_KEY:
+			e.Key = string(attribute(v, unix.NFTA_DATA_VALUE))
+		case setElemKeyEnd:
+			e.End = string(attribute(v, unix.NFTA_DATA_VALUE))
+		case unix.NFTA_SET_ELEM_DATA:
+			if s.Verdict() {
+				e.Data = parseVerdict(attribute(v, unix.NFTA_DATA_VERDICT))
+			} else {
+				e.Data = string(attribute(v, unix.NFTA_DATA_VALUE))
+			}
+		case unix.NFTA_SET_ELEM_USERDATA:
+			e.Comment = parseComment(v)
+		case unix.NFTA_SET_ELEM_FLAGS:
+			end = number(v)&unix.NFT_SET_ELEM_INTERVAL_END != 0
+		}
+	}
+	return e, end
+}
+
+func parseVerdict(b []byte) string {
+	switch code := int32(number(attribute(b, unix.NFTA_VERDICT_CODE))); code {
+	case nfDrop:
+		return "drop"
+	case unix.NFT_GOTO:
+		return "goto " + cstring(attribute(b, unix.NFTA_VERDICT_CHAIN))
+	default:
+		return fmt.Sprintf("verdict %d", code)
+	}
+}
+
+// joinRanges makes ranges of start and end elements in any order. A start
+// without an end reaches to the last address.
+func joinRanges(elems []nftables.Element, ends []bool) []nftables.Element {
+	order := make([]int, len(elems))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int {
+		c := cmp.Compare(elems[a].Key, elems[b].Key)
+		if c == 0 && ends[a] != ends[b] {
+			if ends[a] {
+				return -1
+			}
+			return 1
+		}
+		return c
+	})
+	var out []nftables.Element
+	open := false
+	for _, i := range order {
+		switch {
+		case !ends[i]:
+			out = append(out, elems[i])
+			open = true
+		case open:
+			out[len(out)-1].End = before(elems[i].Key)
+			open = false
+		}
+	}
+	for i := range out {
+		if out[i].End == "" {
+			out[i].End = string(bytes.Repeat([]byte{0xff}, len(out[i].Key)))
+		}
+	}
+	return out
+}

@@ -1,0 +1,146 @@
+package netlink
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fairlead/fairlead/proxy"
+	"github.com/fairlead/fairlead/proxy/nftables"
+)
+
+// later makes the table in the kernel one of a later version: with another name
+// for the version, another rule, a set and a chain more, one chain less, and a
+// map of another type.
+func later(t *testing.T, s space, family string) {
+	t.Helper()
+	s.Pipe(t, strings.ReplaceAll(`
+		add chain FAMILY fairlead layout-99
+		delete chain FAMILY fairlead layout-2
+		add set FAMILY fairlead later { type inet_service; elements = { 80 }; }
+		add chain FAMILY fairlead later { type filter hook prerouting priority -50; }
+		add rule FAMILY fairlead later th dport @later counter
+		flush chain FAMILY fairlead sources-output
+		flush chain FAMILY fairlead source-ranges
+		delete chain FAMILY fairlead sources-output
+		delete set FAMILY fairlead lbsr-vips
+		add set FAMILY fairlead lbsr-vips { type inet_service; elements = { 80 }; }
+	`, "FAMILY", family), "nft", "-f", "-")
+}
+
+// A table of another version is swapped: the rules are ours, what the maps hold
+// stays, and with it who is remembered by affinity; connections live on.
+func TestSwapKeepsTheMaps(t *testing.T) {
+	l := newLab(t)
+	for _, family := range bothFamilies {
+		t.Run(family.String(), func(t *testing.T) {
+			a := addressesOf(family)
+			f := sticky(a.front(proxy.VIP, "tcp", a.podA, a.podB, a.remote), time.Hour)
+			table := a.table(f, a.front(proxy.NodePort, "tcp", a.podA))
+			sync(t, l.engine, table)
+			first := l.client.ask("tcp", a.address(f))
+			c, err := l.client.dial("tcp", a.address(f), netip.AddrPort{}, patient)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			listing := l.node.Run(t, "nft", "-s", "list", "table", familyName(a), nftables.TableName)
+			still := func(when string) {
+				t.Helper()
+				for range 10 {
+					if got := l.client.ask("tcp", a.address(f)); got != first {
+						t.Fatalf("%s: the client moved from %q to %q", when, first, got)
+					}
+				}
+				if got, err := say(c, patient); err != nil || got != first {
+					t.Errorf("%s: the open connection: %q, %v", when, got, err)
+				}
+				if n := affinityElements(t, l); n != 1 {
+					t.Errorf("%s: %d clients remembered", when, n)
+				}
+			}
+			swapped := func(when string, e *Engine) {
+				t.Helper()
+				// Nothing is written but what the other version did not have.
+				if ch := sync(t, e, table); !ch.Rebuilt || ch.Added > 0 || ch.Deleted > 0 {
+					t.Errorf("%s: %+v", when, ch)
+				}
+				still(when)
+			}
+			other := New(Options{Netns: int(l.node.Handle), Mark: 0x1000})
+			defer other.Close()
+			swapped("another mark", other)
+			swapped("our mark", l.node.engine(t))
+			later(t, l.node, familyName(a))
+			swapped("a later version", l.node.engine(t))
+			got := l.node.Run(t, "nft", "-s", "list", "table", familyName(a), nftables.TableName)
+			if sorted(got) != sorted(listing) {
+				t.Errorf("not as it was: %s", firstDifference(listing, got))
+			}
+			later(t, l.node, familyName(a)) // under the eyes of an agent that runs
+			swapped("changed by somebody else", l.engine)
+		})
+	}
+}
+
+// Somebody else's objects in our table go, also where one leads to the other.
+func TestSwapTakesOutForeignObjects(t *testing.T) {
+	l := newLab(t)
+	a := addressesOf(nftables.IP4.ID)
+	f := a.front(proxy.VIP, "tcp", a.podA)
+	sync(t, l.engine, a.table(f))
+	l.node.Pipe(t, `
+		add chain ip fairlead x
+		add map ip fairlead y { type ipv4_addr : verdict; flags dynamic; elements = { 192.0.2.1 : goto x }; }
+		flush chain ip fairlead refuse
+	`, "nft", "-f", "-")
+	if c := sync(t, l.engine, a.table(f)); !c.Rebuilt || !c.Repaired {
+		t.Errorf("%+v", c)
+	}
+	l.client.wants(t, "tcp", a.address(f), "podA "+a.nodeOnA.String())
+	if c := sync(t, l.node.engine(t), a.table(f)); !c.Empty() {
+		t.Errorf("again: %+v", c)
+	}
+	// If a kernel refuses that, the table as a whole is replaced.
+	l.node.Pipe(t, "flush chain ip fairlead refuse\n", "nft", "-f", "-")
+	e := l.node.engine(t)
+	e.replace = true
+	if c := sync(t, e, a.table(f)); !c.Rebuilt || c.Added == 0 || e.replace {
+		t.Errorf("replaced: %+v", c)
+	}
+	l.client.wants(t, "tcp", a.address(f), "podA "+a.nodeOnA.String())
+}
+
+// An agent of one version starts beside the table of another, up and down again,
+// while clients connect: no connection is refused or fails.
+func TestSwapUnderLoad(t *testing.T) {
+	l := newLab(t)
+	for _, family := range bothFamilies {
+		t.Run(family.String(), func(t *testing.T) {
+			a := addressesOf(family)
+			f := a.front(proxy.VIP, "tcp", a.podA, a.podB, a.remote)
+			table := a.table(f, sticky(a.front(proxy.NodePort, "tcp", a.podA, a.podB), time.Hour))
+			sync(t, l.engine, table)
+			swaps := 0
+			load := stream{from: l.client, to: a.address(f), workers: 8, rate: 500}
+			unharmed(t, load.during(func() {
+				for end := time.Now().Add(2 * time.Second); time.Now().Before(end); swaps++ {
+					switch swaps % 3 {
+					case 0:
+						other := New(Options{Netns: int(l.node.Handle), Mark: 0x1000})
+						sync(t, other, table)
+						other.Close()
+					case 1:
+						sync(t, l.node.engine(t), table)
+					case 2:
+						later(t, l.node, familyName(a))
+						sync(t, l.node.engine(t), table)
+					}
+					<-time.After(20 * time.Millisecond)
+				}
+			}))
+			t.Logf("%d swaps", swaps)
+		})
+	}
+}

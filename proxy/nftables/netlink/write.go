@@ -1,0 +1,88 @@
+package netlink
+
+import (
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/proxy/nftables"
+)
+
+// grow appends the sets and chains of a Patch that Grows.
+func (b *batch) grow(p *nftables.Patch) {
+	if p.Grows() {
+		b.addObjects(p.Family, p.AddSets, p.AddChains)
+	}
+}
+
+// patch appends a Patch, without what grow appends: sets and chains before what
+// refers to them. Elements are deleted before they are added, because a changed one
+// is both.
+func (b *batch) patch(p *nftables.Patch) {
+	if p.Swap {
+		b.swap(p)
+		return
+	}
+	if p.Replace {
+		b.deleteTable(p.Family)
+	}
+	if p.Replace || p.Create {
+		b.addTable(p.Family, nftables.TableComment)
+	}
+	if !p.Grows() {
+		b.addObjects(p.Family, p.AddSets, p.AddChains)
+	}
+	b.patchElements(p, unix.NFT_MSG_DELSETELEM, p.Del)
+	b.patchElements(p, unix.NFT_MSG_NEWSETELEM, p.Add)
+	b.deleteRules(p.Family, p.DelChains)
+	b.deleteChains(p.Family, p.DelChains)
+	for _, name := range p.DelSets {
+		b.deleteSet(p.Family, name)
+	}
+}
+
+// swap appends a Patch with Swap. It takes out all rules first, so that nothing
+// refers to what goes.
+func (b *batch) swap(p *nftables.Patch) {
+	b.deleteRules(p.Family, []string{""})
+	b.patchElements(p, unix.NFT_MSG_DELSETELEM, p.Del)
+	for _, name := range p.DelSets {
+		b.deleteSet(p.Family, name)
+	}
+	b.deleteChains(p.Family, p.DelChains)
+	b.addObjects(p.Family, p.AddSets, p.AddChains)
+	b.addRules(p.Family, p.Layout.Chains)
+	b.patchElements(p, unix.NFT_MSG_NEWSETELEM, p.Add)
+}
+
+func (b *batch) addObjects(f *nftables.Family, sets []nftables.Set, chains []nftables.Chain) {
+	for _, s := range sets {
+		b.addSet(f, s)
+	}
+	for _, c := range chains {
+		b.addChain(f, c)
+	}
+	b.addRules(f, chains)
+}
+
+func (b *batch) addRules(f *nftables.Family, chains []nftables.Chain) {
+	for _, c := range chains {
+		for _, r := range c.Rules {
+			b.addRule(f, c.Name, r)
+		}
+	}
+}
+
+// patchElements appends elements of a Patch, which are sorted by set.
+func (b *batch) patchElements(p *nftables.Patch, msg uint16, elems []nftables.Element) {
+	for len(elems) > 0 {
+		n := 1
+		for n < len(elems) && elems[n].Set == elems[0].Set {
+			n++
+		}
+		set, ok := p.Layout.Set(elems[0].Set)
+		if !ok {
+			set = nftables.Set{Name: elems[0].Set} // a foreign set, which is about to go
+		}
+		b.elements(p.Family, msg, set, elems[:n])
+		elems = elems[n:]
+	}
+}

@@ -1,0 +1,256 @@
+package nftables
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/fairlead/fairlead/internal/diff"
+	"github.com/fairlead/fairlead/proxy"
+)
+
+// Patch is what to change in one family's table so that it holds a Ruleset. The
+// shell writes the Patches of both families in one transaction, or in two if one of
+// them Grows. An empty Patch changes nothing.
+type Patch struct {
+	*Family
+	Layout  *Layout // the table's, afterwards
+	Create  bool    // there is no table
+	Replace bool    // delete the table first
+	// Swap: all rules go, and those of all chains of Layout come.
+	Swap      bool
+	DelSets   []string
+	DelChains []string
+	AddSets   []Set
+	AddChains []Chain
+	Del, Add  []Element // sorted by set; an element that changes is in both
+	changes   []change  // for Leftovers
+}
+
+// Empty reports whether there is nothing to write.
+func (p *Patch) Empty() bool { return !p.static() && len(p.Del)+len(p.Add) == 0 }
+
+// static reports whether p changes more than elements.
+func (p *Patch) static() bool {
+	return p.Create || p.Replace || p.Swap || len(p.DelSets)+len(p.DelChains)+len(p.AddSets)+len(p.AddChains) > 0
+}
+
+// Grows reports whether a table that stays gets sets and chains. They go into an
+// earlier transaction of their own: a packet that is in the rules of one generation
+// and follows an element of the next into a new chain finds that chain empty.
+func (p *Patch) Grows() bool {
+	return !p.Create && !p.Replace && !p.Swap && len(p.AddSets)+len(p.AddChains) > 0
+}
+
+// Summary is what the Patches amount to, as Sync returns it.
+func Summary(patches []*Patch) proxy.Change {
+	var c proxy.Change
+	for _, p := range patches {
+		c.Added += len(p.Add)
+		c.Deleted += len(p.Del)
+		// Sets and chains that come with elements are growth.
+		onlyStatic := p.static() && len(p.Del)+len(p.Add) == 0
+		c.Rebuilt = c.Rebuilt || p.Create || p.Replace || p.Swap || onlyStatic
+	}
+	return c
+}
+
+// patch plans one family of next from r, given the Frontends that differ.
+func (r *Ruleset) patch(next *Ruleset, f *Family, changes []change) *Patch {
+	have := r.Layouts[f]
+	p := &Patch{Family: f, Layout: have}
+	if have.outdated(changes) {
+		// have is what the kernel holds, so it can always be adopted.
+		p, _ = have.kernel().adopt(layoutFor(f, have.mark, next.slots, have))
+	}
+	p.changes = changes
+	p.Del, p.Add = f.elementsDiff(r.Table, next.Table, changes)
+	return p
+}
+
+// outdated reports whether l may not be the Layout that the Frontends need once they
+// have changed.
+func (l *Layout) outdated(changes []change) bool {
+	for _, c := range changes {
+		if c.old != nil && c.old.Affinity > 0 {
+			return true // the last one with its timeout takes that timeout's chains along
+		}
+		if c.new != nil && slices.ContainsFunc(c.new.balances(), func(b balance) bool { return !l.covers(b) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// kernel is a table without elements that has l's sets and chains.
+func (l *Layout) kernel() *Kernel {
+	k := &Kernel{Family: l.Family, Exists: true, Sets: map[string]SetType{}, Chains: map[string]ChainType{}}
+	for _, s := range l.Sets {
+		k.Sets[s.Name] = s.Type()
+	}
+	for _, c := range l.Chains {
+		k.Chains[c.Name] = c.Type()
+	}
+	return k
+}
+
+// patch plans one family of next from the table in the kernel.
+func (k *Kernel) patch(next *Ruleset, mark uint32, replace bool) *Patch {
+	want := next.Elements(k.Family)
+	if k.Exists && k.ours() {
+		layout := layoutFor(k.Family, mark, next.slots, k.layout(mark))
+		p, planned := k.adopt(layout)
+		if !planned && !replace {
+			p, planned = k.swap(layout), true
+		}
+		if planned {
+			p.Del, p.Add = lostAndNew(p.kept(k), want, Element.compare)
+			return p
+		}
+	}
+	fresh := layoutFor(k.Family, mark, next.slots, nil)
+	return &Patch{Family: k.Family, Layout: fresh, Create: !k.Exists, Replace: k.Exists,
+		AddSets: fresh.Sets, AddChains: fresh.Chains, Add: want}
+}
+
+// adopt plans what makes the table's sets and chains those of want. It returns false
+// if one of them is not as we write it.
+func (k *Kernel) adopt(want *Layout) (*Patch, bool) {
+	p := k.objects(want, func(got, c ChainType) bool { return got == c })
+	for _, name := range p.DelSets {
+		// The type of a set cannot be changed, and rules of ours refer to it.
+		_, otherType := want.Set(name)
+		// A set that is not ours may be one that ours refer to.
+		if otherType || !isAffinity(name) {
+			return nil, false
+		}
+	}
+	for _, name := range p.DelChains {
+		// Somebody changed a rule of it, or another version wrote it.
+		otherRules := slices.ContainsFunc(p.AddChains, func(c Chain) bool { return c.Name == name })
+		// The chains of a timeout go with the last Frontend that has it. Any other
+		// chain is foreign, and may lead to ours.
+		b, ok := parseBalance(name)
+		ofTimeout := ok && b.sticky > 0 || isStick(name)
+		if otherRules || !ofTimeout {
+			return nil, false
+		}
+	}
+	return p, true
+}
+
+// swap plans want in place of the table's sets, chains and rules. Sets and maps of
+// the same type stay, with what they hold: clients keep their affinity, and no
+// connection finds a map empty.
+func (k *Kernel) swap(want *Layout) *Patch {
+	// All rules are replaced, so a chain with other rules can stay. The hook of a
+	// chain cannot be changed.
+	p := k.objects(want, func(got, c ChainType) bool { return got.Hook == c.Hook })
+	p.Swap = true
+	for i := range p.AddChains {
+		p.AddChains[i].Rules = nil // they come with those of all chains
+	}
+	return p
+}
+
+// objects plans the sets and chains of want that the table lacks, and those that it
+// has beyond want. One that is in both but not alike goes and comes.
+func (k *Kernel) objects(want *Layout, alike func(got, want ChainType) bool) *Patch {
+	p := &Patch{Family: k.Family, Layout: want}
+	p.AddSets, p.DelSets = difference(k.Sets, want.Sets, func(got, s SetType) bool { return got == s })
+	p.AddChains, p.DelChains = difference(k.Chains, want.Chains, alike)
+	return p
+}
+
+// difference returns the sets or chains to add, and the names of those to delete.
+func difference[O interface {
+	name() string
+	Type() T
+}, T any](have map[string]T, want []O, alike func(got, want T) bool) (add []O, del []string) {
+	stays := make(map[string]bool, len(want))
+	for _, o := range want {
+		if got, ok := have[o.name()]; ok && alike(got, o.Type()) {
+			stays[o.name()] = true
+		} else {
+			add = append(add, o)
+		}
+	}
+	for name := range have {
+		if !stays[name] {
+			del = append(del, name)
+		}
+	}
+	slices.Sort(del)
+	return add, del
+}
+
+// kept are the table's elements, without those that a swap deletes with their sets.
+func (p *Patch) kept(k *Kernel) []Element {
+	if !p.Swap {
+		return k.Elements
+	}
+	return slices.DeleteFunc(slices.Clone(k.Elements), func(e Element) bool { return slices.Contains(p.DelSets, e.Set) })
+}
+
+// elementsDiff returns the elements of one family that differ between two Tables,
+// given its Frontends that differ.
+func (f *Family) elementsDiff(old, t *proxy.Table, changes []change) (del, add []Element) {
+	var have, want []Element
+	for _, c := range changes {
+		lost, found := c.elements()
+		del, add = append(del, lost...), append(add, found...)
+		if c.old == nil || c.new == nil {
+			// Other Frontends may have the same address, before or after.
+			have, want = f.addrOfFrontend(have, old, c.any().Key), f.addrOfFrontend(want, t, c.any().Key)
+		}
+	}
+	if !sameList(old.NodePortAddrs, t.NodePortAddrs) || !sameList(old.ServiceCIDRs, t.ServiceCIDRs) ||
+		!sameList(old.LocalPods, t.LocalPods) || !sameList(old.LocalLinks, t.LocalLinks) {
+		have, want = f.nodeElements(have, old), f.nodeElements(want, t)
+	}
+	if !sameList(old.Hairpin, t.Hairpin) {
+		lost, found := lostAndNew(old.Hairpin, t.Hairpin, proxy.Target.Compare)
+		have, want = f.hairpinElements(have, lost), f.hairpinElements(want, found)
+	}
+	slices.SortFunc(have, Element.compare)
+	slices.SortFunc(want, Element.compare)
+	lost, found := lostAndNew(slices.Compact(have), slices.Compact(want), Element.compare)
+	del, add = append(del, lost...), append(add, found...)
+	bySet := func(a, b Element) int { return strings.Compare(a.Set, b.Set) }
+	slices.SortStableFunc(del, bySet)
+	slices.SortStableFunc(add, bySet)
+	return del, add
+}
+
+// elements are the elements that differ by c.
+func (c change) elements() (lost, found []Element) {
+	var have, want []Element
+	if c.old != nil {
+		have = c.old.elements(nil)
+	}
+	if c.new != nil {
+		want = c.new.elements(nil)
+	}
+	slices.SortFunc(have, Element.compare)
+	slices.SortFunc(want, Element.compare)
+	return lostAndNew(have, want, Element.compare)
+}
+
+// lostAndNew returns what is in one of two sorted lists only. An element whose data
+// or comment differs is in both results: the kernel cannot change an element, so it
+// is deleted and added.
+func lostAndNew[T comparable](have, want []T, compare func(a, b T) int) (lost, found []T) {
+	for was, now := range diff.Changed(have, want, compare) {
+		if was != nil {
+			lost = append(lost, *was)
+		}
+		if now != nil {
+			found = append(found, *now)
+		}
+	}
+	return lost, found
+}
+
+// sameList is slices.Equal, at once if it is the same list.
+func sameList[T comparable](a, b []T) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b))
+}
