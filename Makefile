@@ -46,10 +46,6 @@ e2e: packages ## Run the end-to-end stories in the lab (root); RUN=Name picks so
 e2e-kind: ## Run them in a cluster of kind instead, which needs Docker; FAMILY=ipv4|ipv6|dual ANNOUNCE=bgp PROXY=1 IMAGE=kindest/node:… RUN=Name
 	@go build -o bin/e2e-kind ./e2e/cmd/kind && bin/e2e-kind $(if $(FAMILY),-family=$(FAMILY)) $(if $(PROXY),-kube-proxy) $(if $(ANNOUNCE),-announce=$(ANNOUNCE)) $(if $(IMAGE),-image=$(IMAGE)) -run='$(RUN)'
 
-.PHONY: coverage-spec
-coverage-spec: ## Count the numbered behaviours of a Service proxy that a test names
-	@GOWORK=off go run -C internal/tools ./speccover $(CURDIR)
-
 .PHONY: test-controller
 test-controller: ## Run the controller's tests on a real API server without nodes (no root)
 	@env -C e2e FAIRLEAD_E2E=1 go test -race -count=1 -timeout=15m ./controller

@@ -8,6 +8,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/fairlead/fairlead/internal/test/storytest"
 )
 
 // TestDocs: the tables of reasons in the docs are those of the code. With
@@ -26,12 +28,12 @@ func TestDocs(t *testing.T) {
 		if !ok || !ok2 {
 			t.Fatalf("%s has no %s", file, mark)
 		}
-		if got != tables[i] && !*update {
+		if got != tables[i] && !*storytest.Update {
 			t.Errorf("%s: the table after %s is not that of reasons.go; run with -update", file, mark)
 		}
 		text = before + mark + tables[i] + "<!-- end -->" + after
 	}
-	if *update {
+	if *storytest.Update {
 		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -1,7 +1,6 @@
 package allocator_test
 
 import (
-	"flag"
 	"fmt"
 	"math/rand"
 	"reflect"
@@ -10,72 +9,74 @@ import (
 	"testing"
 
 	"github.com/fairlead/fairlead/allocator"
-	"github.com/fairlead/fairlead/allocator/story"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/internal/test/storytest"
 )
-
-var update = flag.Bool("update", false, "write what came out into the stories")
 
 // TestStories tells every file in testdata to Decide. Between two wanted Plans
 // the first is applied; after each, deciding again must change nothing, and the
 // order of the input must not matter.
 func TestStories(t *testing.T) {
-	storytest.Each(t, *update, tell)
+	storytest.Each(t, tell)
 }
 
 func tell(t *testing.T, s *storytest.Story) {
-	w := story.NewWorld()
+	w := storytest.NewWorld()
 	var plan *allocator.Plan
-	for i, sec := range s.Sections {
-		var got string
-		switch sec.Name {
-		case "cluster", "then":
-			if plan != nil {
-				w.Apply(plan)
-			}
-			for line := range strings.Lines(sec.Text) {
-				if err := w.Do(line); err != nil {
+	for _, step := range s.Steps(t) {
+		if plan != nil {
+			w.Apply(plan)
+		}
+		for _, sec := range step.Sections {
+			switch sec.Kind() {
+			case "cluster", "then":
+				if err := w.Do(sec.Text); err != nil {
 					t.Fatal(err)
 				}
+			case "want":
+				plan = decideTwice(t, w)
+				sec.Want(t, plan.String())
+			case "addresses":
+				sec.Want(t, lines(plan.Addresses))
+			case "pools":
+				sec.Want(t, lines(plan.Pools))
+			case "messages":
+				sec.Want(t, messages(plan))
+			default:
+				t.Fatalf("no section %q", sec.Name)
 			}
-			continue
-		case "want":
-			plan = decideTwice(t, w)
-			got = plan.String()
-		case "addresses":
-			got = lines(plan.Addresses)
-		case "pools":
-			got = lines(plan.Pools)
-		case "messages":
-			got = messages(plan)
-		default:
-			t.Fatalf("no section %q", sec.Name)
 		}
-		if got != sec.Text && !*update {
-			t.Errorf("section %d:\n-- %s --\n%s-- got --\n%s", i+1, sec.Name, sec.Text, got)
-		}
-		sec.Text = got
 	}
 }
 
 // decideTwice decides and checks what must hold of every decision.
-func decideTwice(t *testing.T, w *story.World) *allocator.Plan {
+func decideTwice(t *testing.T, w *storytest.World) *allocator.Plan {
 	t.Helper()
-	snap := w.Snapshot()
+	snap, opt := snapshotOf(t, w), w.Options()
 	before := fmt.Sprintf("%+v", deep(snap))
-	plan := allocator.Decide(snap, w.Opt)
+	plan := allocator.Decide(snap, opt)
 	if after := fmt.Sprintf("%+v", deep(snap)); after != before {
 		t.Errorf("Decide changed its input:\n%s\n%s", before, after)
 	}
-	if other := allocator.Decide(shuffled(snap, 1), w.Opt); !reflect.DeepEqual(plan, other) {
+	if other := allocator.Decide(shuffled(snap, 1), opt); !reflect.DeepEqual(plan, other) {
 		t.Errorf("the order of the input matters:\n%s-- shuffled --\n%s", plan, other)
 	}
-	for _, why := range violations(snap, w.Opt, plan) {
+	for _, why := range violations(snap, opt, plan) {
 		t.Error(why)
 	}
-	consistent(t, snap, w.Opt, plan)
+	consistent(t, snap, opt, plan)
 	return plan
+}
+
+// failing is a test, or one of many random ones.
+type failing interface{ Fatal(args ...any) }
+
+func snapshotOf(t failing, w *storytest.World) *snapshot.Snapshot {
+	s, err := w.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
 }
 
 // deep is a Snapshot with its pointers followed, for printing.

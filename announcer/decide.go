@@ -5,7 +5,6 @@ package announcer
 import (
 	"fmt"
 	"net/netip"
-	"path"
 	"slices"
 	"strings"
 
@@ -30,10 +29,13 @@ type Input struct {
 	Node     string              // who decides
 	Self     snapshot.NodeState  // this node as it is now, fresher than the Snapshot's
 	Alive    map[string]bool     // the nodes that may be elected as far as their health goes
-	Ready    map[netip.Addr]bool // the VIPs that this node's engine holds now
+	Ready    map[netip.Addr]bool // the VIPs that this node's engine holds now; not changed afterwards
 	// Others is what other agents say of their nodes, fresher than the Snapshot's
 	// NodeStates, which count for the rest.
 	Others map[string]snapshot.NodeState
+	// Changes is what the Snapshot changed since another. A Decider reads it; it
+	// never changes the result.
+	Changes snapshot.Changes
 }
 
 // VIP is one address that this node announces.
@@ -41,12 +43,14 @@ type VIP struct {
 	Addr     netip.Addr
 	Links    []string // names, sorted
 	Services []snapshot.Ref
+	Heirs    []string // the nodes that would own it if this one were lost, the next first
 }
 
 // Refused is one address that this node does not announce.
 type Refused struct {
 	Addr  netip.Addr
-	Owner string // the elected node, "" if none
+	Owner string   // the elected node, "" if none
+	Heirs []string // the nodes that would own it if the owner were lost, the next first
 	snapshot.Refusal
 }
 
@@ -64,45 +68,85 @@ type Plan struct {
 // comes to the same owner.
 func Decide(in Input) Plan {
 	var p Plan
+	e := newElection(in)
 	for _, a := range in.Snapshot.Addresses {
-		p.decide(in, a)
+		p.add(e.decide(a))
 	}
 	return p
 }
 
-// decide adds what is decided of one address.
-func (p *Plan) decide(in Input, a *snapshot.Address) {
+// outcome is what is decided of one address: at most one of its fields, or
+// refused and disputed.
+type outcome struct {
+	announce, disputed *VIP
+	refused            *Refused
+}
+
+func (p *Plan) add(o outcome) {
+	if o.announce != nil {
+		p.Announce = append(p.Announce, *o.announce)
+	}
+	if o.refused != nil {
+		p.Refused = append(p.Refused, *o.refused)
+	}
+	if o.disputed != nil {
+		p.Disputed = append(p.Disputed, *o.disputed)
+	}
+}
+
+// decide returns what is decided of one address.
+func (e *election) decide(a *snapshot.Address) outcome {
 	if a.Deleting {
-		return
+		return outcome{}
 	}
-	svcs := holders(in.Snapshot, a)
+	svcs := holders(e.in.Snapshot, a)
 	if len(svcs) == 0 {
-		return
+		return outcome{}
 	}
-	owner, refusal := elect(in, a, svcs)
+	b := e.ballot(a, svcs)
+	won, refusal := b.elect()
+	owner := Refused{Addr: a.Addr}
+	if len(won) > 0 {
+		owner.Owner, owner.Heirs = e.nodes[won[0]].Name, e.names(won[1:])
+	}
+	here := len(won) > 0 && owner.Owner == e.in.Node
 	switch {
+	case a.Conflict != "" && here:
+		return outcome{refused: owner.because(AddressConflict, "answered for by "+a.Conflict), disputed: b.vip(won[0])}
 	case a.Conflict != "":
-		p.refuse(a.Addr, owner, AddressConflict, "answered for by %s", a.Conflict)
-		if owner == in.Node {
-			p.Disputed = append(p.Disputed, vip(in, a, svcs))
-		}
+		return outcome{refused: owner.because(AddressConflict, "answered for by "+a.Conflict)}
 	case refusal != nil:
-		p.Refused = append(p.Refused, Refused{Addr: a.Addr, Refusal: *refusal})
-	case owner != in.Node:
-		p.refuse(a.Addr, owner, NotOwner, "node %s announces it", owner)
-	case !in.Ready[a.Addr]:
-		p.refuse(a.Addr, owner, EngineNotReady, "the engine does not hold it yet")
-	default:
-		p.Announce = append(p.Announce, vip(in, a, svcs))
+		return outcome{refused: owner.because(refusal.Reason, refusal.Message)}
+	case !here:
+		return outcome{refused: owner.because(NotOwner, e.nodes[won[0]].announces)}
+	case !e.in.Ready[a.Addr]:
+		return outcome{refused: owner.because(EngineNotReady, "the engine does not hold it yet")}
 	}
+	v := b.vip(won[0])
+	v.Heirs = owner.Heirs
+	return outcome{announce: v}
 }
 
-func vip(in Input, a *snapshot.Address, svcs []*snapshot.Service) VIP {
-	return VIP{Addr: a.Addr, Links: linksFor(in, in.Node, a, svcs), Services: refs(svcs)}
+// elect returns the owner and its heirs, until the next call, or why there is no
+// owner.
+func (b *ballot) elect() ([]int, *snapshot.Refusal) {
+	if !slices.ContainsFunc(b.services, func(s *snapshot.Service) bool { return usable(s, b.addr.Addr, "") }) {
+		return nil, &snapshot.Refusal{Reason: NoEndpoint, Message: "no ready endpoint in the cluster"}
+	}
+	if won := b.winners(1 + mostHeirs); len(won) > 0 {
+		return won, nil
+	}
+	return nil, &snapshot.Refusal{Reason: NoCandidate, Message: b.noCandidate()}
 }
 
-func (p *Plan) refuse(addr netip.Addr, owner string, reason snapshot.Reason, format string, args ...any) {
-	p.Refused = append(p.Refused, Refused{Addr: addr, Owner: owner, Refusal: snapshot.Refusal{Reason: reason, Message: fmt.Sprintf(format, args...)}})
+// vip is the address as the contender at i announces it.
+func (b *ballot) vip(i int) *VIP {
+	return &VIP{Addr: b.addr.Addr, Links: b.links(i), Services: refs(b.services)}
+}
+
+func (r Refused) because(reason snapshot.Reason, message string) *Refused {
+	r.Refusal = snapshot.Refusal{Reason: reason, Message: message}
+	return &r
 }
 
 // String prints the plan, a line an address.
@@ -138,90 +182,6 @@ func refs(svcs []*snapshot.Service) []snapshot.Ref {
 	return out
 }
 
-// elect returns the owner of a, or why it has none.
-func elect(in Input, a *snapshot.Address, svcs []*snapshot.Service) (string, *snapshot.Refusal) {
-	if !slices.ContainsFunc(svcs, func(s *snapshot.Service) bool { return usable(s, a.Addr, "") }) {
-		return "", &snapshot.Refusal{Reason: NoEndpoint, Message: "no ready endpoint in the cluster"}
-	}
-	names, reasons := candidates(in, a, svcs)
-	if len(names) == 0 {
-		return "", &snapshot.Refusal{Reason: NoCandidate, Message: noCandidate(reasons)}
-	}
-	weight := func(name string) int { return preference(in, a, svcs, name) }
-	best := slices.MaxFunc(names, func(x, y string) int {
-		if d := weight(x) - weight(y); d != 0 {
-			return d
-		}
-		return rank(x, a.Addr).compare(rank(y, a.Addr))
-	})
-	return best, nil
-}
-
-// candidates returns the names of the nodes that could forward and announce a for
-// svcs, and of each other node why it could not. Nodes that drain are left out
-// as long as there are others.
-func candidates(in Input, a *snapshot.Address, svcs []*snapshot.Service) (names, reasons []string) {
-	var draining []string
-	for _, n := range in.Snapshot.Nodes {
-		switch why := unfit(in, n, a, svcs); {
-		case why != "":
-			reasons = append(reasons, n.Name+" "+why)
-		case in.state(n.Name).Draining:
-			draining = append(draining, n.Name)
-		default:
-			names = append(names, n.Name)
-		}
-	}
-	if len(names) == 0 {
-		return draining, reasons
-	}
-	return names, reasons
-}
-
-// toldReasons is how many nodes a refusal speaks of.
-const toldReasons = 8
-
-func noCandidate(reasons []string) string {
-	switch n := len(reasons); {
-	case n == 0:
-		return "the cluster has no nodes"
-	case n > toldReasons:
-		return fmt.Sprintf("%s; and %d nodes more", strings.Join(reasons[:toldReasons], "; "), n-toldReasons)
-	}
-	return strings.Join(reasons, "; ")
-}
-
-// unfit tells why n cannot be elected for a, in words that follow the node's
-// name; "" if it can.
-func unfit(in Input, n *snapshot.Node, a *snapshot.Address, svcs []*snapshot.Service) string {
-	st := in.state(n.Name)
-	switch {
-	case st == nil:
-		return "has no agent that was ever heard of"
-	case !in.Alive[n.Name]:
-		return "has an agent that is silent, or has not been healthy for long enough"
-	case !st.InSync:
-		return "has an engine that does not hold everything it should"
-	case !n.Ready:
-		return "is NotReady"
-	case n.NetworkUnavail:
-		return "has no network (condition NetworkUnavailable)"
-	case n.Deleting:
-		return "is being deleted"
-	case excluded(n.Labels):
-		return "has the label " + ExcludeLabel
-	}
-	for _, svc := range svcs {
-		if svc.ExternalTrafficPolicy == snapshot.PolicyLocal && !usable(svc, a.Addr, n.Name) {
-			return fmt.Sprintf("has no ready endpoint of %s, whose externalTrafficPolicy is Local", svc.Ref)
-		}
-	}
-	if len(linksFor(in, n.Name, a, svcs)) == 0 {
-		return "has no link that the address may be announced on"
-	}
-	return ""
-}
-
 // Judged is what the election makes of one node.
 type Judged struct {
 	Node   string
@@ -230,7 +190,7 @@ type Judged struct {
 	Weight int      // the sum of the preferences for it
 }
 
-// Judge tells of every node whether it can be elected for addr, by name; nil if
+// Judge says of every node whether it can be elected for addr, by name; nil if
 // no Service holds addr.
 func Judge(in Input, addr netip.Addr) []Judged {
 	for _, a := range in.Snapshot.Addresses {
@@ -238,115 +198,16 @@ func Judge(in Input, addr netip.Addr) []Judged {
 		if a.Addr != addr || a.Deleting || len(svcs) == 0 {
 			continue
 		}
-		names, _ := candidates(in, a, svcs)
-		var out []Judged
-		for _, n := range in.Snapshot.Nodes {
-			why := unfit(in, n, a, svcs)
-			if why == "" && !slices.Contains(names, n.Name) {
-				why = "is draining"
+		b := newElection(in).ballot(a, svcs)
+		won := b.winners(len(b.nodes))
+		out := make([]Judged, len(b.nodes))
+		for i, n := range b.nodes {
+			out[i] = Judged{Node: n.Name, Unfit: b.unfit(i), Links: b.links(i), Weight: b.weight(i)}
+			if out[i].Unfit == "" && !slices.Contains(won, i) {
+				out[i].Unfit = "is draining"
 			}
-			out = append(out, Judged{
-				Node: n.Name, Unfit: why, Links: linksFor(in, n.Name, a, svcs), Weight: preference(in, a, svcs, n.Name),
-			})
 		}
 		return out
 	}
 	return nil
-}
-
-func (in Input) state(node string) *snapshot.NodeState {
-	if node == in.Node {
-		return &in.Self
-	}
-	if st, ok := in.Others[node]; ok {
-		return &st
-	}
-	return in.Snapshot.NodeState(node)
-}
-
-func excluded(labels map[string]string) bool {
-	v, ok := labels[ExcludeLabel]
-	return ok && !slices.Contains([]string{"false", "False", "FALSE", "f", "F", "0"}, v)
-}
-
-// usable tells whether svc has an endpoint of vip's family that takes new
-// connections, on node or, if node is "", anywhere.
-func usable(svc *snapshot.Service, vip netip.Addr, node string) bool {
-	return slices.ContainsFunc(svc.Endpoints, func(e snapshot.Endpoint) bool {
-		return (e.Ready || e.Serving) && (node == "" || e.Node == node) &&
-			snapshot.FamilyOf(e.Addr.Addr()) == snapshot.FamilyOf(vip)
-	})
-}
-
-// linksFor returns the names of node's links on which a is announced, sorted.
-// Without any Announcement that selects the pool it is every link whose own
-// prefix contains the address; with some it is the union of the links of those
-// for layer 2, where a link that is named exactly need not contain it.
-func linksFor(in Input, node string, a *snapshot.Address, svcs []*snapshot.Service) []string {
-	st := in.state(node)
-	if st == nil {
-		return nil
-	}
-	anns, selected := announcements(in.Snapshot, node, a, svcs)
-	var out []string
-	for _, l := range st.Links {
-		if !selected && l.Contains(a.Addr) || slices.ContainsFunc(anns, func(an *snapshot.Announcement) bool { return on(an, l, a.Addr) }) {
-			out = append(out, l.Name)
-		}
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
-}
-
-func on(an *snapshot.Announcement, l snapshot.Link, addr netip.Addr) bool {
-	if len(an.Interfaces) == 0 {
-		return l.Contains(addr)
-	}
-	for _, pattern := range an.Interfaces {
-		if pattern == l.Name {
-			return true
-		}
-		if ok, err := path.Match(pattern, l.Name); err == nil && ok && l.Contains(addr) {
-			return true
-		}
-	}
-	return false
-}
-
-// announcements returns the layer-2 Announcements for a on node; selected tells
-// whether any Announcement selects the pool at all.
-func announcements(s *snapshot.Snapshot, node string, a *snapshot.Address, svcs []*snapshot.Service) (out []*snapshot.Announcement, selected bool) {
-	var poolLabels, nodeLabels map[string]string
-	if p := s.Pool(a.Pool); p != nil {
-		poolLabels = p.Labels
-	}
-	if n := s.Node(node); n != nil {
-		nodeLabels = n.Labels
-	}
-	for _, an := range s.Announcements {
-		if !an.PoolSelector.Matches(poolLabels) {
-			continue
-		}
-		selected = true
-		every := !slices.ContainsFunc(svcs, func(svc *snapshot.Service) bool { return !an.ServiceSelector.Matches(svc.Labels) })
-		if an.L2 && every && an.NodeSelector.Matches(nodeLabels) {
-			out = append(out, an)
-		}
-	}
-	return out, selected
-}
-
-// preference is the sum of the weights that Announcements give to node.
-func preference(in Input, a *snapshot.Address, svcs []*snapshot.Service, node string) int {
-	n := in.Snapshot.Node(node)
-	anns, _ := announcements(in.Snapshot, node, a, svcs)
-	sum := 0
-	for _, an := range anns {
-		for _, p := range an.PreferredNodes {
-			if n != nil && p.Selector.Matches(n.Labels) {
-				sum += p.Weight
-			}
-		}
-	}
-	return sum
 }

@@ -2,96 +2,154 @@ package announcer
 
 import (
 	"maps"
+	"net/netip"
 	"reflect"
 	"slices"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// Decider is Decide with a memory: it decides anew about the addresses of which
-// something changed. The result never depends on the memory. It may be the same
-// value as the last one, and must not be changed.
+// Decider is Decide with a memory: it decides again only about the addresses of
+// which something changed. The result never depends on the memory. It may be the
+// same value as the last one, and must not be changed.
 type Decider struct {
-	in   Input     // of the last decision; Ready is not kept
-	last []decided // of each of its addresses
-	plan Plan
+	in       Input   // of the last decision; Ready is not kept
+	ready    uintptr // which map Input.Ready was
+	election *election
+	last     []decided // of each of its addresses
+	plan     Plan
+	rankings map[netip.Addr][]uint16 // of the nodes called names
+	names    []string
 }
 
 // decided is what was decided of one address.
 type decided struct {
-	addr *snapshot.Address
-	plan Plan
-	// ready is Input.Ready of it.
-	ready bool
+	addr  *snapshot.Address
+	ready bool // Input.Ready[addr] at that time
+	outcome
 }
 
 // Decide is like the function Decide.
 func (d *Decider) Decide(in Input) Plan {
-	changed, known := d.changed(in)
-	now, rest, same := make([]decided, 0, len(in.Snapshot.Addresses)), d.last, known
-	for _, a := range in.Snapshot.Addresses {
-		for len(rest) > 0 && rest[0].addr != a && rest[0].addr.Addr.Compare(a.Addr) <= 0 {
-			rest, same = rest[1:], false
-		}
-		one := decided{addr: a, ready: in.Ready[a.Addr]}
-		kept := known && len(rest) > 0 && rest[0].addr == a
-		again := slices.ContainsFunc(a.Holders, func(h snapshot.Holder) bool { return changed[h.Ref] })
-		if kept && !again && rest[0].ready == one.ready {
-			one.plan = rest[0].plan
-		} else {
-			one.plan.decide(in, a)
-			same = same && kept && reflect.DeepEqual(one.plan, rest[0].plan)
-		}
-		if len(rest) > 0 && rest[0].addr == a {
-			rest = rest[1:]
-		}
-		now = append(now, one)
+	changes := in.Changes.From(d.in.Snapshot, in.Snapshot)
+	known := d.election != nil && d.knows(in, changes)
+	ready := reflect.ValueOf(in.Ready).Pointer()
+	idle := known && len(changes.Services)+len(changes.Addresses) == 0 && ready == d.ready
+	d.prepare(in, known)
+	d.ready = ready
+	if idle {
+		return d.plan
 	}
-	if !same || len(rest) > 0 {
-		d.plan = Plan{}
-		for _, one := range now {
-			d.plan.Announce = append(d.plan.Announce, one.plan.Announce...)
-			d.plan.Refused = append(d.plan.Refused, one.plan.Refused...)
-			d.plan.Disputed = append(d.plan.Disputed, one.plan.Disputed...)
-		}
+	if !known || len(changes.Addresses) > 0 {
+		d.last = d.align(in.Snapshot.Addresses, known)
 	}
-	in.Ready, in.Alive, in.Others = nil, maps.Clone(in.Alive), maps.Clone(in.Others)
-	d.in, d.last = in, now
+	same := known && len(changes.Addresses) == 0
+	for i := range d.last {
+		one := &d.last[i]
+		is := in.Ready[one.addr.Addr]
+		if known && one.decidedBefore() && one.ready == is && !touched(one.addr, changes) {
+			continue
+		}
+		was := one.outcome
+		one.outcome, one.ready = d.election.decide(one.addr), is
+		same = same && reflect.DeepEqual(was, one.outcome)
+	}
+	if !same {
+		d.plan = joined(d.last)
+	}
 	return d.plan
 }
 
-// changed returns the Services that are not what they were at the last decision;
-// false if something changed that may concern every address.
-func (d *Decider) changed(in Input) (map[snapshot.Ref]bool, bool) {
-	old, now := d.in.Snapshot, in.Snapshot
-	if old == nil || d.in.Node != in.Node || !maps.Equal(d.in.Alive, in.Alive) ||
-		!slices.Equal(old.Nodes, now.Nodes) || !slices.Equal(old.Namespaces, now.Namespaces) || !slices.Equal(old.Pools, now.Pools) ||
-		!slices.Equal(old.Announcements, now.Announcements) || !slices.Equal(old.NodeStates, now.NodeStates) ||
-		!slices.Equal(old.BGPPeers, now.BGPPeers) ||
-		!reflect.DeepEqual(d.in.Self, in.Self) || !reflect.DeepEqual(d.in.Others, in.Others) {
-		return nil, false
-	}
-	refs := map[snapshot.Ref]bool{}
-	a, b := old.Services, now.Services
-	for len(a) > 0 && len(b) > 0 {
-		c := 0
-		if a[0] != b[0] {
-			if c = a[0].Ref.Compare(b[0].Ref); c <= 0 {
-				refs[a[0].Ref] = true
-			}
-			if c >= 0 {
-				refs[b[0].Ref] = true
-			}
+// align returns a place for each of addrs, with what was decided of it if that
+// is still known.
+func (d *Decider) align(addrs []*snapshot.Address, known bool) []decided {
+	out := make([]decided, len(addrs))
+	rest := d.last
+	for i, a := range addrs {
+		out[i].addr = a
+		for len(rest) > 0 && rest[0].addr.Addr.Compare(a.Addr) < 0 {
+			rest = rest[1:]
 		}
-		if c <= 0 {
-			a = a[1:]
-		}
-		if c >= 0 {
-			b = b[1:]
+		if known && len(rest) > 0 && rest[0].addr == a {
+			out[i] = rest[0]
 		}
 	}
-	for _, svc := range append(slices.Clone(a), b...) {
-		refs[svc.Ref] = true
-	}
-	return refs, true
+	return out
 }
+
+// decidedBefore reports whether d has an outcome. An address of which nothing
+// was decided, because no Service holds it, is cheap to decide again.
+func (d *decided) decidedBefore() bool { return d.announce != nil || d.refused != nil }
+
+// touched reports whether a Service that holds a changed.
+func touched(a *snapshot.Address, changes snapshot.Changes) bool {
+	if len(changes.Services) == 0 {
+		return false
+	}
+	return slices.ContainsFunc(a.Holders, func(h snapshot.Holder) bool { return changes.Service(h.Ref) })
+}
+
+func joined(all []decided) (p Plan) {
+	p.Refused = make([]Refused, 0, len(all))
+	for i := range all {
+		p.add(all[i].outcome)
+	}
+	if len(p.Refused) == 0 {
+		p.Refused = nil
+	}
+	return p
+}
+
+// knows reports whether nothing changed that may concern every address.
+func (d *Decider) knows(in Input, changes snapshot.Changes) bool {
+	// A NodeState changes with every address that its node takes or gives up. None
+	// of that is read here.
+	states := !changes.NodeStates || slices.EqualFunc(d.in.Snapshot.NodeStates, in.Snapshot.NodeStates, func(a, b *snapshot.NodeState) bool {
+		return sameState(*a, *b)
+	})
+	return states && !changes.Nodes && !changes.Pools && !changes.Announcements && d.in.Node == in.Node &&
+		maps.Equal(d.in.Alive, in.Alive) && sameState(d.in.Self, in.Self) && maps.EqualFunc(d.in.Others, in.Others, sameState)
+}
+
+// sameState compares what an election reads of a NodeState.
+func sameState(a, b snapshot.NodeState) bool {
+	return a.Node == b.Node && a.InSync == b.InSync && a.Draining == b.Draining && slices.EqualFunc(a.Links, b.Links, func(x, y snapshot.Link) bool {
+		return x.Name == y.Name && slices.Equal(x.Prefixes, y.Prefixes)
+	})
+}
+
+// prepare makes the election of in, from the last one if that is still good. The
+// nodes' rankings outlive it: a node that fails changes who is elected, but not
+// the order in which the others follow.
+func (d *Decider) prepare(in Input, known bool) {
+	if known { // Alive and Others are what they were
+		in.Alive, in.Others = d.in.Alive, d.in.Others
+	} else {
+		in.Alive, in.Others = maps.Clone(in.Alive), maps.Clone(in.Others)
+	}
+	d.in = in
+	d.in.Ready = nil
+	if known {
+		d.election.in = in
+		return
+	}
+	d.election = newElection(in)
+	names := make([]string, len(in.Snapshot.Nodes))
+	for i, n := range in.Snapshot.Nodes {
+		names[i] = n.Name
+	}
+	if gone := len(d.rankings) > 2*len(in.Snapshot.Addresses)+mostGone; d.rankings == nil || gone || !slices.Equal(names, d.names) {
+		d.rankings, d.names = map[netip.Addr][]uint16{}, names
+	}
+	d.election.ranking = func(addr netip.Addr) []uint16 {
+		order, ok := d.rankings[addr]
+		if !ok {
+			order = ranked(in.Snapshot.Nodes, addr)
+			d.rankings[addr] = order
+		}
+		return order
+	}
+}
+
+// mostGone is how many addresses that are gone a Decider remembers the ranking of.
+const mostGone = 1000

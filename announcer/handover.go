@@ -30,7 +30,7 @@ func (h *Handover) Follow(node string, was, next Plan, held func(netip.Addr) boo
 		if held(addr) {
 			return
 		}
-		if owner := cmp.Or(h.former[addr], was.owner(addr)); owner != "" {
+		if owner := cmp.Or(h.former[addr], was.Owner(addr)); owner != "" {
 			former[addr] = owner
 		}
 	}
@@ -69,20 +69,6 @@ func (h *Handover) Take(elected []VIP, held func(netip.Addr) bool, at time.Time)
 	return take, until
 }
 
-// Linger returns the VIPs of was, held until now, that next gives to a node whose
-// agent is silent for the moment: it keeps what it has, but cannot take anything over.
-// speaks tells of a node whether its agent speaks. Everything else is given up at once.
-// A node that may not be elected itself gives up all: give it no speaks.
-func Linger(was []VIP, next Plan, speaks func(node string) bool) []VIP {
-	var keep []VIP
-	for _, v := range was {
-		if owner := next.owner(v.Addr); speaks != nil && owner != "" && !speaks(owner) {
-			keep = append(keep, v)
-		}
-	}
-	return keep
-}
-
 // Left returns the addresses of next that a node's kernel may answer for at the time
 // at without an agent that looks after them: the node was elected before, and its
 // kernel answers for lease after the agent's last renewal, which may have been just
@@ -104,17 +90,17 @@ func (h *Handover) Left(in Input, v View, next []VIP, lease time.Duration, at ti
 	if len(recent) == 0 || len(next) == 0 {
 		return nil
 	}
-	plan, left := Decide(before), map[netip.Addr]bool{}
+	e, left := newElection(before), map[netip.Addr]bool{}
 	for _, vip := range next {
-		if gone[plan.owner(vip.Addr)] || recent[h.former[vip.Addr]] {
+		if recent[h.former[vip.Addr]] || len(gone) > 0 && gone[e.owner(vip.Addr)] {
 			left[vip.Addr] = true
 		}
 	}
 	return left
 }
 
-// owner returns which other node is to announce addr, "" if none is.
-func (p Plan) owner(addr netip.Addr) string {
+// Owner returns which other node is to announce addr, "" if none is.
+func (p Plan) Owner(addr netip.Addr) string {
 	i, ok := slices.BinarySearchFunc(p.Refused, addr, func(r Refused, a netip.Addr) int { return r.Addr.Compare(a) })
 	if !ok || p.Refused[i].Reason != NotOwner {
 		return ""

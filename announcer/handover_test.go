@@ -4,40 +4,7 @@ import (
 	"net/netip"
 	"testing"
 	"time"
-
-	"github.com/fairlead/fairlead/internal/snapshot"
 )
-
-// TestLinger: what goes to a node that cannot take it over now is held on; everything
-// else is given up at once.
-func TestLinger(t *testing.T) {
-	vip := netip.MustParseAddr("192.0.2.10")
-	was := []VIP{{Addr: vip, Links: []string{"eth0"}}}
-	refused := func(reason snapshot.Reason, owner string) Plan {
-		return Plan{Refused: []Refused{{Addr: vip, Owner: owner, Refusal: snapshot.Refusal{Reason: reason}}}}
-	}
-	alive := func(node string) bool { return node == "b" }
-	for _, tt := range []struct {
-		name   string
-		next   Plan
-		speaks func(string) bool
-		held   bool
-	}{
-		{"another node takes it over", refused(NotOwner, "b"), alive, false},
-		{"the other node's agent is silent for now", refused(NotOwner, "c"), alive, true},
-		{"this node may not be elected any more", refused(NotOwner, "c"), nil, false},
-		{"nobody can", refused(NoCandidate, ""), alive, false},
-		{"a foreign host has it", refused(AddressConflict, ""), alive, false},
-		{"its Service is gone", Plan{}, alive, false},
-		{"it stays", Plan{Announce: was}, alive, false},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			if keep := Linger(was, tt.next, tt.speaks); (len(keep) == 1) != tt.held {
-				t.Errorf("held %v", keep)
-			}
-		})
-	}
-}
 
 // TestTake: a node that comes back leaves its VIPs to their owners for TakeAfter; one
 // that has been electable for long, and what is held already, do not wait.

@@ -10,7 +10,7 @@ import (
 // In every story what Judge says of the nodes is what Decide acts on: the owner
 // can be elected, and if nobody could nobody is.
 func TestJudgeAgreesWithDecide(t *testing.T) {
-	storytest.Each(t, false, func(t *testing.T, s *storytest.Story) {
+	storytest.Each(t, func(t *testing.T, s *storytest.Story) {
 		world := storytest.NewWorld()
 		for _, sec := range s.Sections {
 			if sec.Name != "cluster" && sec.Name != "then" {

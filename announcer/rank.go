@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"net/netip"
+	"slices"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
 // score orders the nodes for one VIP.
@@ -16,4 +19,15 @@ func (s score) compare(o score) int { return bytes.Compare(s[:], o[:]) }
 func rank(node string, vip netip.Addr) score {
 	b := vip.As16()
 	return sha256.Sum256(append(b[:], node...))
+}
+
+// ranked returns the indexes of nodes, the one with the highest score for vip
+// first. A cluster has fewer than 65,536 nodes.
+func ranked(nodes []*snapshot.Node, vip netip.Addr) []uint16 {
+	scores, out := make([]score, len(nodes)), make([]uint16, len(nodes))
+	for i, n := range nodes {
+		scores[i], out[i] = rank(n.Name, vip), uint16(i) //nolint:gosec // bounded, see above
+	}
+	slices.SortFunc(out, func(a, b uint16) int { return scores[b].compare(scores[a]) })
+	return out
 }

@@ -1,7 +1,6 @@
 package announcer_test
 
 import (
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -15,15 +14,13 @@ import (
 	"github.com/fairlead/fairlead/internal/test/storytest"
 )
 
-var update = flag.Bool("update", false, "write what came out into the stories")
-
 var head = regexp.MustCompile(`^# (spec [0-9, ]+|beyond): \S`)
 
 // TestStories tells every file in testdata to Decide on each of its nodes. A
 // "cluster" or "then" section changes the cluster; "want" is who announces
 // what, and why nobody does.
 func TestStories(t *testing.T) {
-	storytest.Each(t, *update, func(t *testing.T, s *storytest.Story) {
+	storytest.Each(t, func(t *testing.T, s *storytest.Story) {
 		if !head.MatchString(s.Comment) {
 			t.Fatal("a story begins with `# spec N, M: what it shows` or `# beyond: what it shows`")
 		}
@@ -40,11 +37,7 @@ func tell(t *testing.T, s *storytest.Story) {
 				t.Fatal(err)
 			}
 		case "want":
-			got := decisions(t, world)
-			if got != sec.Text && !*update {
-				t.Errorf("wanted\n%s-- got --\n%s", sec.Text, got)
-			}
-			sec.Text = got
+			sec.Want(t, decisions(t, world))
 		default:
 			t.Fatalf("no section %q", sec.Name)
 		}

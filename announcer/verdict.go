@@ -28,8 +28,8 @@ func (v Verdict) String() string { return [...]string{"alive", "agent-gone", "no
 // The times by which a Roster judges.
 const (
 	// HoldFor is how long a node whose agent is gone keeps its VIPs. It is
-	// shorter than what is left of the kernel's lease on them (l2.Lease, less
-	// l2.Renew), so that the next owner is there when it ends: see Left.
+	// shorter than what is left of the kernel's lease on them (Lease, less
+	// Renew), so that the next owner is there when it ends: see Left.
 	HoldFor = 20 * time.Second
 	// Together is the time within which nodes vanish at once.
 	Together = 5 * time.Second
@@ -129,6 +129,17 @@ func (v View) Candidates() map[string]bool {
 	out := map[string]bool{}
 	for _, m := range v.Members {
 		out[m.Node] = m.Candidate
+	}
+	return out
+}
+
+// NodeStates is what the agents say of their nodes: Input.Others.
+func (v View) NodeStates() map[string]snapshot.NodeState {
+	out := make(map[string]snapshot.NodeState, len(v.Members))
+	for _, m := range v.Members {
+		if m.Report != nil {
+			out[m.Node] = m.Report.NodeState()
+		}
 	}
 	return out
 }

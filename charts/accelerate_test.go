@@ -20,7 +20,7 @@ func agentCapabilities(c corev1.Container) []corev1.Capability {
 	return want
 }
 
-// listsPods tells whether a rule lets an agent that uses eBPF list pods, and no
+// listsPods reports whether a rule lets an agent that uses eBPF list pods, and no
 // more.
 func listsPods(role *rbacv1.ClusterRole, rule rbacv1.PolicyRule) bool {
 	return strings.HasSuffix(role.Name, "-agent") && slices.Equal(rule.Resources, []string{"pods"}) && slices.Equal(rule.Verbs, []string{"list", "watch"})

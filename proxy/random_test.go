@@ -82,7 +82,7 @@ func (c *cluster) line() string {
 			pick(r, "10.1.1.5:80", "10.1.1.6:80", "10.1.2.5:80", "[fd00:1::5]:80", "127.0.0.1:80"), pick(r, "a", "b", ""),
 			pick(r, "east", "west,east", ""), pick(r, "a", "b", ""), pick(r, "false", "true"), pick(r, "false", "true"), pick(r, "false", "true"))
 	}
-	return fmt.Sprintf("service %s status=%s,%s externalips=%s,%s", c.service(svc), addr(), addr(), addr(), addr())
+	return fmt.Sprintf("service %s status=%s,%s externalIPs=%s,%s", c.service(svc), addr(), addr(), addr(), addr())
 }
 
 // service makes or edits a Service, and returns its name.

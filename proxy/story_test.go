@@ -1,7 +1,6 @@
 package proxy_test
 
 import (
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -16,8 +15,6 @@ import (
 	"github.com/fairlead/fairlead/nodeport"
 	"github.com/fairlead/fairlead/proxy"
 )
-
-var update = flag.Bool("update", false, "write what came out into the stories")
 
 // rules are the numbers of the rules of service semantics that a Table alone
 // decides. Each has a story.
@@ -34,7 +31,7 @@ var rules = []int{
 // service-cidrs=CIDRS, gone=NODES and external-ips.
 func TestStories(t *testing.T) {
 	told := map[int]bool{}
-	storytest.Each(t, *update, func(t *testing.T, s *storytest.Story) {
+	storytest.Each(t, func(t *testing.T, s *storytest.Story) {
 		numbers(t, s.Comment, told)
 		(&teller{world: storytest.NewWorld(), compilers: map[string]*proxy.Compiler{}}).tell(t, s)
 	})
@@ -69,28 +66,21 @@ type teller struct {
 
 func (te *teller) tell(t *testing.T, s *storytest.Story) {
 	for _, sec := range s.Sections {
-		var got string
-		what, rest, _ := strings.Cut(sec.Name, " ")
-		switch what {
+		switch sec.Kind() {
 		case "cluster", "then":
 			if err := te.world.Do(sec.Text); err != nil {
 				t.Fatal(err)
 			}
-			continue
 		case "on":
-			got = te.answers(t, te.compile(t, rest), sec.Text)
+			sec.Want(t, te.answers(t, te.compile(t, sec.Args()), sec.Text))
 		case "table":
-			got = te.compile(t, strings.TrimPrefix(rest, "of ")).String()
+			sec.Want(t, te.compile(t, strings.TrimPrefix(sec.Args(), "of ")).String())
 		case "counts":
-			internal, external := te.compile(t, strings.TrimPrefix(rest, "on ")).NoLocal()
-			got = fmt.Sprintf("internal %d external %d\n", internal, external)
+			internal, external := te.compile(t, strings.TrimPrefix(sec.Args(), "on ")).NoLocal()
+			sec.Want(t, fmt.Sprintf("internal %d external %d\n", internal, external))
 		default:
 			t.Fatalf("no section %q", sec.Name)
 		}
-		if got != sec.Text && !*update {
-			t.Errorf("wanted\n-- %s --\n%s-- got --\n%s", sec.Name, sec.Text, got)
-		}
-		sec.Text = got
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/test/apitest"
+	"github.com/fairlead/fairlead/internal/test/storytest"
 )
 
 // elsewhere lists the stories that this door cannot tell, and why.
@@ -30,39 +30,28 @@ var elsewhere = map[string]string{
 // TestStories tells the allocator's stories to the provider, with a service
 // controller that syncs every Service until nothing changes any more.
 func TestStories(t *testing.T) {
-	files, err := filepath.Glob("../testdata/*.txtar")
-	if err != nil || len(files) == 0 {
-		t.Fatal("no stories", err)
-	}
-	for _, file := range files {
-		name := strings.TrimSuffix(filepath.Base(file), ".txtar")
-		t.Run(name, func(t *testing.T) {
-			if why := elsewhere[name]; why != "" {
-				t.Skip(why)
-			}
-			t.Parallel()
-			data, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			server := apitest.New()
-			p := New(Config{Clients: server.Clients, Log: slog.New(slog.DiscardHandler)})
-			server.Store = p.store
-			server.Start(t)
-			server.Tell(t, data, func(allocator.Options) error {
-				u := upstream{API: server, lb: balancer{p}}
-				for range 8 {
-					if err := errors.Join(u.syncAll(t.Context()), p.keep(t.Context())); err != nil {
-						return err
-					}
-					if server.Quiet(func() error { return errors.Join(u.syncAll(t.Context()), p.keep(t.Context())) }) == nil {
-						return nil
-					}
+	storytest.EachIn(t, "../testdata", func(t *testing.T, file string) {
+		if why := elsewhere[strings.TrimSuffix(filepath.Base(file), ".txtar")]; why != "" {
+			t.Skip(why)
+		}
+		t.Parallel()
+		server := apitest.New()
+		p := New(Config{Clients: server.Clients, Log: slog.New(slog.DiscardHandler)})
+		server.Store = p.store
+		server.Start(t)
+		server.Tell(t, storytest.Read(t, file), func(allocator.Options) error {
+			u := upstream{API: server, lb: balancer{p}}
+			for range 8 {
+				if err := errors.Join(u.syncAll(t.Context()), p.keep(t.Context())); err != nil {
+					return err
 				}
-				return errors.New("it does not settle")
-			})
+				if server.Quiet(func() error { return errors.Join(u.syncAll(t.Context()), p.keep(t.Context())) }) == nil {
+					return nil
+				}
+			}
+			return errors.New("it does not settle")
 		})
-	}
+	})
 }
 
 // upstream does what the service controller of k8s.io/cloud-provider does to a

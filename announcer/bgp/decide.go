@@ -14,8 +14,9 @@ import (
 // decision is a Decide under way.
 type decision struct {
 	Input
-	plan Plan
-	ways []*way
+	plan  Plan
+	ways  []*way
+	paths []map[netip.Prefix]int // of each of plan.Peers, where in Paths a prefix is
 }
 
 // way is an Announcement over BGP that this node may use, as it is meant.
@@ -31,14 +32,21 @@ func Decide(in Input) Plan {
 	d.plan.RouterID = d.routerID()
 	d.plan.Peers = d.peers()
 	d.announcements()
+	for range d.plan.Peers {
+		d.paths = append(d.paths, map[netip.Prefix]int{})
+	}
 	for _, a := range in.Snapshot.Addresses {
-		d.address(a)
+		if len(d.ways) > 0 { // most clusters announce by layer 2 alone
+			d.address(a)
+		}
 	}
 	for i := range d.plan.Peers {
 		slices.SortFunc(d.plan.Peers[i].Paths, func(a, b Path) int { return comparePrefix(a.Prefix, b.Prefix) })
 	}
 	slices.SortFunc(d.plan.Refused, compareRefused)
 	d.plan.Refused = slices.CompactFunc(d.plan.Refused, func(a, b Refused) bool { return a == b })
+	slices.SortFunc(d.plan.Silent, compareSilent)
+	d.plan.Silent = slices.CompactFunc(d.plan.Silent, func(a, b Silent) bool { return a == b })
 	return d.plan
 }
 
@@ -60,8 +68,16 @@ func compareRefused(a, b Refused) int {
 	return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name), strings.Compare(string(a.Reason), string(b.Reason)), strings.Compare(a.Message, b.Message))
 }
 
+func compareSilent(a, b Silent) int {
+	return cmp.Or(a.Addr.Compare(b.Addr), strings.Compare(string(a.Reason), string(b.Reason)), strings.Compare(a.Message, b.Message))
+}
+
 func comparePrefix(a, b netip.Prefix) int {
 	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+}
+
+func (d *decision) silence(addr netip.Addr, r *snapshot.Refusal) {
+	d.plan.Silent = append(d.plan.Silent, Silent{addr, *r})
 }
 
 func (d *decision) refuse(kind, name string, r *snapshot.Refusal) {
@@ -102,11 +118,11 @@ func (d *decision) address(a *snapshot.Address) {
 		return
 	}
 	if r := d.unfit(a, svcs); r != nil {
-		d.refuse("address", a.Addr.String(), r)
+		d.silence(a.Addr, r)
 		return
 	}
 	vip := VIP{Addr: a.Addr, Services: announcer.Refs(svcs)}
-	refused := len(d.plan.Refused)
+	before := len(d.plan.Refused) + len(d.plan.Silent)
 	for _, w := range ways {
 		if w.NodeSelector.Matches(d.labels()) {
 			vip.Peers = append(vip.Peers, d.tell(w, a, pool)...)
@@ -117,8 +133,8 @@ func (d *decision) address(a *snapshot.Address) {
 	switch {
 	case len(vip.Peers) > 0:
 		d.plan.Announce = append(d.plan.Announce, vip)
-	case len(d.plan.Refused) == refused:
-		d.refuse("address", a.Addr.String(), refusal(NoPeer, "no session of this node is chosen for it"))
+	case len(d.plan.Refused)+len(d.plan.Silent) == before:
+		d.silence(a.Addr, refusal(NoPeer, "no session of this node is chosen for it"))
 	}
 }
 
@@ -161,14 +177,14 @@ func (d *decision) tell(w *way, a *snapshot.Address, pool *snapshot.Pool) (told 
 		}
 		hop, r := d.nextHop(p, prefix)
 		if r != nil {
-			d.refuse("address", a.Addr.String(), r)
+			d.silence(a.Addr, r)
 			continue
 		}
 		communities := w.communities
 		if d.Retreating {
 			communities = union(communities, []uint32{GracefulShutdown}, cmp.Compare[uint32])
 		}
-		if r := p.add(Path{
+		if r := d.add(i, Path{
 			Prefix: prefix, NextHop: hop, LocalPref: w.localPref(p), Communities: communities, LargeCommunities: w.large,
 		}); r != nil {
 			d.refuse("announcement", w.Name, r)
@@ -179,15 +195,17 @@ func (d *decision) tell(w *way, a *snapshot.Address, pool *snapshot.Pool) (told 
 	return told
 }
 
-// add merges a path with one that the peer has for the prefix: communities are
-// united, local preferences must agree.
-func (p *Peer) add(path Path) *snapshot.Refusal {
-	i := slices.IndexFunc(p.Paths, func(x Path) bool { return x.Prefix == path.Prefix })
-	if i < 0 {
+// add merges a path with one that the peer at i has for the prefix: communities
+// are united, local preferences must agree.
+func (d *decision) add(i int, path Path) *snapshot.Refusal {
+	p := &d.plan.Peers[i]
+	at, has := d.paths[i][path.Prefix]
+	if !has {
+		d.paths[i][path.Prefix] = len(p.Paths)
 		p.Paths = append(p.Paths, path)
 		return nil
 	}
-	have := &p.Paths[i]
+	have := &p.Paths[at]
 	if have.LocalPref != path.LocalPref {
 		return refusal(LocalPrefConflict, "%s has another local preference to %s by an earlier Announcement", path.Prefix, p.Name)
 	}

@@ -36,11 +36,14 @@ type Input struct {
 	Snapshot  *snapshot.Snapshot
 	Node      string
 	Self      snapshot.NodeState            // this node as it is now
-	Ready     map[netip.Addr]bool           // the VIPs that this node's engine holds now
+	Ready     map[netip.Addr]bool           // the VIPs that this node's engine holds now; not changed afterwards
 	Passwords map[snapshot.SecretKey]string // what could be read
 	// Retreating is the first while of a drain: routers are asked to prefer other
 	// ways (RFC 8326) before the paths are withdrawn.
 	Retreating bool
+	// Changes is what the Snapshot changed since another. A Decider reads it; it
+	// never changes the result.
+	Changes snapshot.Changes
 }
 
 // Path is one prefix as one peer hears of it.
@@ -80,11 +83,17 @@ type BFD struct {
 	Multihop     bool
 }
 
-// Refused is what was decided not to be done: about a peer, an Announcement or
-// an address.
+// Refused is what was decided not to be done about a peer or an Announcement.
 type Refused struct {
-	Kind string // "peer", "announcement" or "address"
+	Kind string // "peer" or "announcement"
 	Name string
+	snapshot.Refusal
+}
+
+// Silent is an address that this node does not announce over BGP although an
+// Announcement says so, or not to every peer.
+type Silent struct {
+	Addr netip.Addr
 	snapshot.Refusal
 }
 
@@ -100,6 +109,7 @@ type Plan struct {
 	RouterID netip.Addr // of this node, the same after every restart
 	Peers    []Peer     // sorted by name
 	Announce []VIP      // sorted by address
+	Silent   []Silent   // sorted by address and reason; an address may have several
 	Refused  []Refused  // sorted by kind, name and reason
 }
 
@@ -114,13 +124,21 @@ func (p Plan) Keep(next Plan) Plan {
 			had[peer.Name][path.Prefix] = true
 		}
 	}
-	out := Plan{RouterID: next.RouterID, Refused: next.Refused}
+	out := Plan{RouterID: next.RouterID, Silent: next.Silent, Refused: next.Refused}
 	for _, peer := range next.Peers {
 		kept := had[peer.Name]
 		peer.Paths = slices.DeleteFunc(slices.Clone(peer.Paths), func(x Path) bool { return !kept[x.Prefix] })
 		out.Peers = append(out.Peers, peer)
 	}
 	return out
+}
+
+// Paths counts the paths to all peers.
+func (p Plan) Paths() (n int) {
+	for _, peer := range p.Peers {
+		n += len(peer.Paths)
+	}
+	return n
 }
 
 // String prints the plan, without passwords.
@@ -131,6 +149,9 @@ func (p Plan) String() string {
 		for _, path := range peer.Paths {
 			fmt.Fprintf(&b, "  %s\n", path)
 		}
+	}
+	for _, r := range p.Silent {
+		fmt.Fprintf(&b, "refuse address %s %s\n", r.Addr, r.Refusal)
 	}
 	for _, r := range p.Refused {
 		fmt.Fprintf(&b, "refuse %s %s %s\n", r.Kind, r.Name, r.Refusal)

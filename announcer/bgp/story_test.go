@@ -1,7 +1,6 @@
 package bgp_test
 
 import (
-	"flag"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -13,15 +12,13 @@ import (
 	"github.com/fairlead/fairlead/internal/test/storytest"
 )
 
-var update = flag.Bool("update", false, "write what came out into the stories")
-
 // passwords is what every story's Secrets hold.
 var passwords = map[snapshot.SecretKey]string{{Name: "good", Key: "password"}: "secret"}
 
 // TestStories tells every file in testdata to Decide on each node with an agent.
 // A "cluster" or "then" section changes the cluster; "want" is the plans.
 func TestStories(t *testing.T) {
-	storytest.Each(t, *update, func(t *testing.T, s *storytest.Story) {
+	storytest.Each(t, func(t *testing.T, s *storytest.Story) {
 		world := storytest.NewWorld()
 		for _, sec := range s.Sections {
 			switch sec.Name {
@@ -30,11 +27,7 @@ func TestStories(t *testing.T) {
 					t.Fatal(err)
 				}
 			case "want":
-				got := plans(t, world)
-				if got != sec.Text && !*update {
-					t.Errorf("wanted\n%s-- got --\n%s", sec.Text, got)
-				}
-				sec.Text = got
+				sec.Want(t, plans(t, world))
 			default:
 				t.Fatalf("no section %q", sec.Name)
 			}

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/fairlead/fairlead/announcer"
 )
 
 // The times of address conflict detection.
@@ -25,22 +27,6 @@ const (
 	Asks     = 2
 	AskEvery = 100 * time.Millisecond
 )
-
-// Record is what the cluster knows of an address.
-type Record struct {
-	UID      string // of this assignment
-	Probed   bool
-	Conflict string // MAC
-}
-
-// Known is what a Holder has to know beside the claims.
-type Known struct {
-	Records map[netip.Addr]Record
-	Ours    map[string]bool // the MACs of the cluster's nodes
-	// Disputed are the addresses that are recorded to be in conflict, on the links
-	// on which this node would announce them: it is to ask again.
-	Disputed []Claim
-}
 
 // Finding is what this node learnt of an address and its record does not say, or
 // what goes on.
@@ -82,8 +68,7 @@ type contest struct {
 // detector is address conflict detection (RFC 5227; RFC 4862 section 5.4 for
 // IPv6) for all addresses of a node, without clock and sockets.
 type detector struct {
-	known Known
-	left  map[netip.Addr]bool // addresses that their last owner's kernel may still answer for
+	known announcer.Set
 	of    map[netip.Addr]*contest
 	news  bool // findings or what may be announced changed
 	tuned bool // nothing changed of what is to be heard
@@ -95,7 +80,7 @@ func newDetector() *detector { return &detector{of: map[netip.Addr]*contest{}} }
 
 // know takes in what the cluster knows. A conflict with a host that turns out to
 // be ours is none.
-func (d *detector) know(k Known) {
+func (d *detector) know(k announcer.Set) {
 	d.known = k
 	for _, c := range d.of {
 		if k.Ours[c.conflict] {
@@ -110,7 +95,7 @@ func (d *detector) know(k Known) {
 // want takes in what is to be announced and returns what may be: not what is
 // still being probed, nor what somebody else has. An address that is held
 // already, or is recorded as probed, is not held up.
-func (d *detector) want(claims []Claim, held func(netip.Addr) bool, now time.Time) []Claim {
+func (d *detector) want(claims []announcer.Claim, held func(netip.Addr) bool, now time.Time) []announcer.Claim {
 	d.tuned = false
 	links := byAddr(claims)
 	disputed := byAddr(d.known.Disputed)
@@ -128,10 +113,10 @@ func (d *detector) want(claims []Claim, held func(netip.Addr) bool, now time.Tim
 	}
 	for addr, on := range links {
 		c := d.contest(addr, held(addr), now)
-		c.wait(d.left[addr] && !held(addr), now)
+		c.wait(d.known.Left[addr] && !held(addr), now)
 		c.links, c.held = on, c.phase == free || held(addr)
 	}
-	return slices.DeleteFunc(slices.Clone(claims), func(c Claim) bool { return !d.of[c.Addr].held })
+	return slices.DeleteFunc(slices.Clone(claims), func(c announcer.Claim) bool { return !d.of[c.Addr].held })
 }
 
 // wait begins to wait for the last owner's kernel to fall silent, or ends it.
@@ -145,7 +130,7 @@ func (c *contest) wait(left bool, now time.Time) {
 	c.quiet = c.quiet && left
 }
 
-func byAddr(claims []Claim) map[netip.Addr][]string {
+func byAddr(claims []announcer.Claim) map[netip.Addr][]string {
 	out := map[netip.Addr][]string{}
 	for _, c := range claims {
 		out[c.Addr] = append(out[c.Addr], c.Link)
@@ -176,7 +161,7 @@ func (d *detector) contest(addr netip.Addr, held bool, now time.Time) *contest {
 
 // action is one thing to send on one link.
 type action struct {
-	Claim
+	announcer.Claim
 	defend bool // else: probe
 }
 
@@ -203,12 +188,12 @@ func (d *detector) tick(now time.Time, most int) (out []action) {
 			continue
 		}
 		for _, l := range c.links {
-			out = append(out, action{Claim: Claim{addr, l}})
+			out = append(out, action{Claim: announcer.Claim{Addr: addr, Link: l}})
 		}
 		c.sent, c.due = c.sent+1, now.Add(c.pause())
 		most--
 	}
-	slices.SortFunc(out, func(a, b action) int { return a.Claim.compare(b.Claim) })
+	slices.SortFunc(out, func(a, b action) int { return a.Claim.Compare(b.Claim) })
 	return out
 }
 
@@ -259,7 +244,7 @@ func (d *detector) defend(c *contest, w word, now time.Time) (out []action) {
 	c.defended = now
 	d.defences++
 	for _, l := range c.links {
-		out = append(out, action{Claim: Claim{w.addr, l}, defend: true})
+		out = append(out, action{Claim: announcer.Claim{Addr: w.addr, Link: l}, defend: true})
 	}
 	return out
 }

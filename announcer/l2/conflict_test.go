@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fairlead/fairlead/announcer"
 )
 
 // script tells a detector what happens to one address, a line at a time:
@@ -43,18 +45,18 @@ func (s *script) do(t *testing.T, line string) {
 		}
 	case verb == "want":
 		held := len(words) > 1
-		got := s.want([]Claim{{s.addr, "eth0"}}, func(netip.Addr) bool { return held }, s.now)
+		got := s.want([]announcer.Claim{{Addr: s.addr, Link: "eth0"}}, func(netip.Addr) bool { return held }, s.now)
 		s.out = append(s.out, fmt.Sprintf("admitted=%v", len(got) == 1))
 		s.acts(s.tick(s.now, 10))
 	case verb == "drop":
 		s.want(nil, func(netip.Addr) bool { return false }, s.now)
 	case verb == "disputed":
-		k.Disputed = []Claim{{s.addr, "eth0"}}
+		k.Disputed = []announcer.Claim{{Addr: s.addr, Link: "eth0"}}
 		s.know(k)
 		s.want(nil, func(netip.Addr) bool { return false }, s.now)
 		s.acts(s.tick(s.now, 10))
 	case verb == "record":
-		r := Record{}
+		r := announcer.Record{}
 		for _, w := range words[1:] {
 			name, value, _ := strings.Cut(w, "=")
 			switch name {
@@ -66,7 +68,7 @@ func (s *script) do(t *testing.T, line string) {
 				r.Conflict = value
 			}
 		}
-		k.Records, k.Disputed = map[netip.Addr]Record{s.addr: r}, nil
+		k.Records, k.Disputed = map[netip.Addr]announcer.Record{s.addr: r}, nil
 		s.know(k)
 	case verb == "ours":
 		k.Ours = map[string]bool{words[1]: true}
@@ -74,7 +76,7 @@ func (s *script) do(t *testing.T, line string) {
 	case verb == "claim" || verb == "probe":
 		s.acts(s.heard("eth0", word{s.addr, words[1], verb == "probe"}, s.now))
 	case verb == "left":
-		s.left = map[netip.Addr]bool{s.addr: len(words) == 1}
+		s.known.Left = map[netip.Addr]bool{s.addr: len(words) == 1}
 	case verb == "freeze":
 		s.frozen(s.now)
 	default:
@@ -276,10 +278,10 @@ func TestConflictDetection(t *testing.T) {
 // A thousand addresses are probed at once, so many at a look.
 func TestProbesAreConcurrent(t *testing.T) {
 	d, now := newDetector(), time.Unix(1000, 0)
-	k, claims := Known{Records: map[netip.Addr]Record{}}, []Claim{}
+	k, claims := announcer.Set{Records: map[netip.Addr]announcer.Record{}}, []announcer.Claim{}
 	for a := netip.MustParseAddr("198.18.4.0"); len(claims) < 1000; a = a.Next() {
-		k.Records[a] = Record{UID: "u"}
-		claims = append(claims, Claim{a, "eth0"})
+		k.Records[a] = announcer.Record{UID: "u"}
+		claims = append(claims, announcer.Claim{Addr: a, Link: "eth0"})
 	}
 	d.know(k)
 	free := func(netip.Addr) bool { return false }

@@ -1,7 +1,6 @@
 package l2
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,28 +15,6 @@ import (
 	"github.com/fairlead/fairlead/announcer"
 )
 
-// Claim is one VIP on one link.
-type Claim struct {
-	Addr netip.Addr
-	Link string
-}
-
-func (c Claim) compare(o Claim) int {
-	return cmp.Or(c.Addr.Compare(o.Addr), cmp.Compare(c.Link, o.Link))
-}
-
-// Claims flattens a plan.
-func Claims(p announcer.Plan) []Claim {
-	var out []Claim
-	for _, v := range p.Announce {
-		for _, l := range v.Links {
-			out = append(out, Claim{v.Addr, l})
-		}
-	}
-	slices.SortFunc(out, Claim.compare)
-	return out
-}
-
 // Links is the part of the kernel that a Holder needs: *netlink.Handle.
 type Links interface {
 	LinkByName(name string) (netlink.Link, error)
@@ -51,7 +28,8 @@ type Links interface {
 // goroutine, but for Findings; Run speaks and listens on the links.
 type Holder struct {
 	// Changed, if given before Run, is called when there are other Findings, or
-	// when a claim may be held that had to wait. It must not call the Holder.
+	// when Sync is to be called again: a claim may be held that had to wait. It must
+	// not call the Holder.
 	Changed func()
 	// Sure, if given, is asked right before the kernel is told to answer for an
 	// address: false when this process stood still since that was decided.
@@ -61,14 +39,17 @@ type Holder struct {
 	links   Links
 	log     *slog.Logger
 	lease   time.Duration
-	held    map[Claim]lease
+	held    map[announcer.Claim]lease
+	failed  map[announcer.Claim]failure
+	returns uint64 // Set.Returns of the last Sync
 	adopted bool
 	poke    chan struct{} // wakes Run
 
 	mu       sync.Mutex
 	detector *detector
-	bursts   map[Claim]*burst
+	bursts   map[announcer.Claim]*burst
 	ports    map[string]netlink.Link // by name, as the last Sync saw them
+	retryAt  time.Time               // when a claim that failed is to be tried again; zero: none
 }
 
 // lease is what the kernel was told of one claim.
@@ -81,24 +62,9 @@ type lease struct {
 // New makes a Holder. It starts nothing.
 func New(links Links, log *slog.Logger) *Holder {
 	return &Holder{
-		links: links, log: log, Metrics: NewMetrics(nil), lease: Lease, held: map[Claim]lease{}, poke: make(chan struct{}, 1),
-		detector: newDetector(), bursts: map[Claim]*burst{}, ports: map[string]netlink.Link{},
+		links: links, log: log, Metrics: NewMetrics(nil), lease: announcer.Lease, held: map[announcer.Claim]lease{}, failed: map[announcer.Claim]failure{}, poke: make(chan struct{}, 1),
+		detector: newDetector(), bursts: map[announcer.Claim]*burst{}, ports: map[string]netlink.Link{},
 	}
-}
-
-// Know takes in what the cluster knows. Without it every claim is held at once.
-func (h *Holder) Know(k Known) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.detector.know(k)
-}
-
-// Await takes in which addresses a kernel may still answer for that no agent looks
-// after: they are taken over when it does not answer any more.
-func (h *Holder) Await(left map[netip.Addr]bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.detector.left = left
 }
 
 // Findings returns what is to be told of addresses on the network, sorted.
@@ -108,23 +74,25 @@ func (h *Holder) Findings() []Finding {
 	return h.detector.findings()
 }
 
-// Sync makes the kernel hold want, but for the addresses that are still being
-// probed, that a foreign host has, or that another node's kernel answers for: what is not wanted is withdrawn first; what
-// is held already is renewed; what is new is taken over and then announced.
-// Leases that an earlier process left are adopted at the first call. It returns
-// what is held now, also with an error (all errors joined).
-func (h *Holder) Sync(want []Claim) ([]Claim, error) {
+// Sync makes the kernel hold set.Claims and withdraws all others first. It may
+// be called again with an equal Set: that renews what is held. These claims wait:
+//   - an address that is still being probed, or that a foreign host has;
+//   - an address that another node's kernel answers for (Set.Left);
+//   - a claim that could not be held a moment ago: each has a back-off of its own.
+//
+// The first call adopts the leases that an earlier process left. Sync returns
+// what is held now, also with an error: the errors of all claims that were tried.
+func (h *Holder) Sync(set announcer.Set) ([]announcer.Claim, error) {
 	if _, err := h.Adopt(); err != nil {
 		return nil, err
 	}
+	h.look(slices.Concat(set.Claims, set.Disputed))
 	h.mu.Lock()
-	disputed := h.detector.known.Disputed
+	h.detector.know(set)
+	want := h.detector.want(set.Claims, h.holds(), time.Now())
+	h.retryAt = time.Time{}
 	h.mu.Unlock()
-	h.look(slices.Concat(want, disputed))
-	h.mu.Lock()
-	want = h.detector.want(want, h.holds(), time.Now())
-	h.mu.Unlock()
-	wanted := map[Claim]bool{}
+	wanted := make(map[announcer.Claim]bool, len(want))
 	for _, c := range want {
 		wanted[c] = true
 	}
@@ -134,15 +102,82 @@ func (h *Holder) Sync(want []Claim) ([]Claim, error) {
 			errs = append(errs, h.withdraw(c))
 		}
 	}
-	for _, c := range want {
-		errs = append(errs, h.hold(c))
+	for c := range h.failed {
+		if !wanted[c] {
+			delete(h.failed, c)
+		}
 	}
+	for _, c := range want {
+		errs = append(errs, h.try(c, time.Now()))
+	}
+	if set.Returns > h.returns {
+		h.again()
+	}
+	h.returns = set.Returns
 	h.wake()
 	return h.Held(), errors.Join(errs...)
 }
 
+// Withdraw gives up claims, before whatever forwards them goes. It returns the
+// errors of all that could not be withdrawn: the next Sync tries these again.
+func (h *Holder) Withdraw(claims []announcer.Claim) error {
+	var errs []error
+	for _, c := range claims {
+		if _, held := h.held[c]; held {
+			errs = append(errs, h.withdraw(c))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// failure is a claim that the kernel did not take.
+type failure struct {
+	times    int
+	due      time.Time // of the next attempt
+	linkless bool      // there was no such link
+}
+
+var errStill = errors.New("this process stood still since that was decided")
+
+// The pause after the first failure of a claim, doubled with each up to the
+// longest.
+const (
+	firstPause   = 100 * time.Millisecond
+	longestPause = announcer.Renew
+)
+
+// try holds c unless it failed a moment ago. One address that the kernel refuses,
+// such as an IPv6 one on a link without IPv6, must not delay any other.
+func (h *Holder) try(c announcer.Claim, now time.Time) error {
+	f, failed := h.failed[c]
+	back := f.linkless && h.ports[c.Link] != nil // the reason is gone
+	if failed && !back && now.Before(f.due) {
+		h.retry(f.due)
+		return nil
+	}
+	err := h.hold(c)
+	if err == nil || errors.Is(err, errStill) { // the kernel was not even asked
+		delete(h.failed, c)
+		return err
+	}
+	f.due = now.Add(min(firstPause<<min(f.times, 10), longestPause))
+	f.times, f.linkless = f.times+1, h.ports[c.Link] == nil
+	h.failed[c] = f
+	h.retry(f.due)
+	return err
+}
+
+// retry has Changed called at due, or before.
+func (h *Holder) retry(due time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.retryAt.IsZero() || due.Before(h.retryAt) {
+		h.retryAt = due
+	}
+}
+
 // look finds the links, and follows those that have another name now.
-func (h *Holder) look(want []Claim) {
+func (h *Holder) look(want []announcer.Claim) {
 	ports := map[string]netlink.Link{}
 	find := func(link netlink.Link, err error) string {
 		if err != nil {
@@ -160,7 +195,7 @@ func (h *Holder) look(want []Claim) {
 		}
 		if name != "" && name != c.Link {
 			delete(h.held, c)
-			h.held[Claim{c.Addr, name}] = l
+			h.held[announcer.Claim{Addr: c.Addr, Link: name}] = l
 		}
 	}
 	for _, c := range want {
@@ -183,18 +218,18 @@ func (h *Holder) holds() func(netip.Addr) bool {
 }
 
 // Held returns the claims that the kernel was last told to hold, sorted.
-func (h *Holder) Held() []Claim {
-	out := make([]Claim, 0, len(h.held))
+func (h *Holder) Held() []announcer.Claim {
+	out := make([]announcer.Claim, 0, len(h.held))
 	for c := range h.held {
 		out = append(out, c)
 	}
-	slices.SortFunc(out, Claim.compare)
+	slices.SortFunc(out, announcer.Claim.Compare)
 	return out
 }
 
 // Adopt takes over the leases that an earlier process left, once, and returns
 // what is held.
-func (h *Holder) Adopt() ([]Claim, error) {
+func (h *Holder) Adopt() ([]announcer.Claim, error) {
 	if h.adopted {
 		return h.Held(), nil
 	}
@@ -210,7 +245,7 @@ func (h *Holder) Adopt() ([]Claim, error) {
 	return h.Held(), nil
 }
 
-func (h *Holder) hold(c Claim) error {
+func (h *Holder) hold(c announcer.Claim) error {
 	link := h.ports[c.Link]
 	if link == nil {
 		delete(h.held, c)
@@ -223,11 +258,11 @@ func (h *Holder) hold(c Claim) error {
 	if same {
 		h.confirm(c)
 	}
-	if same && now.Sub(was.renewed) < Renew/2 {
+	if same && now.Sub(was.renewed) < announcer.Renew/2 {
 		return nil
 	}
 	if h.Sure != nil && !h.Sure() {
-		return fmt.Errorf("announce %s on %s: this process stood still since that was decided", c.Addr, c.Link)
+		return fmt.Errorf("announce %s on %s: %w", c.Addr, c.Link, errStill)
 	}
 	if err := h.links.AddrReplace(link, leased(c.Addr, at.Index, h.lease)); err != nil {
 		return fmt.Errorf("announce %s on %s: %w", c.Addr, c.Link, err)
@@ -240,17 +275,16 @@ func (h *Holder) hold(c Claim) error {
 	return nil
 }
 
-// Again announces everything that is held anew, as at a take-over: after a
+// again announces everything that is held once more, as at a take-over: after a
 // partition of the network has healed, hosts may believe the node that has lost
 // the address since.
-func (h *Holder) Again() {
+func (h *Holder) again() {
 	for c := range h.held {
 		h.announce(c)
 	}
-	h.wake()
 }
 
-func (h *Holder) withdraw(c Claim) error {
+func (h *Holder) withdraw(c announcer.Claim) error {
 	index := h.held[c].link
 	link, err := h.links.LinkByIndex(index)
 	if err == nil {
@@ -268,7 +302,7 @@ func (h *Holder) withdraw(c Claim) error {
 
 // found is a claim on a link that is there.
 type found struct {
-	Claim
+	announcer.Claim
 	link netlink.Link
 }
 
@@ -288,7 +322,7 @@ func leases(links Links) ([]found, error) {
 			continue // gone in between, and its addresses with it
 		}
 		ip, _ := netip.AddrFromSlice(a.IP)
-		out = append(out, found{Claim{ip.Unmap(), link.Attrs().Name}, link})
+		out = append(out, found{announcer.Claim{Addr: ip.Unmap(), Link: link.Attrs().Name}, link})
 	}
 	return out, nil
 }
@@ -302,7 +336,7 @@ func Cleanup(links Links) (int, error) {
 	}
 	var errs []error
 	for _, f := range all {
-		if err := links.AddrDel(f.link, leased(f.Addr, f.link.Attrs().Index, Lease)); err != nil {
+		if err := links.AddrDel(f.link, leased(f.Addr, f.link.Attrs().Index, announcer.Lease)); err != nil {
 			errs = append(errs, fmt.Errorf("withdraw %s from %s: %w", f.Addr, f.Link, err))
 		}
 	}

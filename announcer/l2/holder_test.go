@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"go.uber.org/goleak"
@@ -30,8 +31,8 @@ func TestMain(m *testing.M) {
 var (
 	vip4 = netip.MustParseAddr("198.18.0.200")
 	vip6 = netip.MustParseAddr("fd98:18::200")
-	on4  = Claim{vip4, "eth0"}
-	on6  = Claim{vip6, "eth0"}
+	on4  = announcer.Claim{Addr: vip4, Link: "eth0"}
+	on6  = announcer.Claim{Addr: vip6, Link: "eth0"}
 )
 
 // lan is a node and a client on one link.
@@ -53,9 +54,9 @@ func newLAN(t *testing.T) lan {
 
 func (l lan) holder() *Holder { return New(l.links, slog.New(slog.DiscardHandler)) }
 
-func (l lan) sync(t *testing.T, h *Holder, want ...Claim) {
+func (l lan) sync(t *testing.T, h *Holder, want ...announcer.Claim) {
 	t.Helper()
-	got, err := h.Sync(want)
+	got, err := h.Sync(announcer.Set{Claims: want})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +161,7 @@ func TestSyncRepairsAndGoesOn(t *testing.T) {
 	l.sync(t, h, on4)
 	l.node.Run(t, "ip", "addr", "del", "198.18.0.200/32", "dev", "eth0")
 	h.held[on4] = lease{link: h.held[on4].link} // its renewal is due
-	got, err := h.Sync([]Claim{on4, {vip6, "gone0"}})
+	got, err := h.Sync(announcer.Set{Claims: []announcer.Claim{on4, {Addr: vip6, Link: "gone0"}}})
 	if err == nil || !strings.Contains(err.Error(), "gone0") {
 		t.Errorf("a missing link gives %v", err)
 	}
@@ -204,22 +205,57 @@ func (l lan) run(t *testing.T, h *Holder) {
 }
 
 // After a partition healed, the owner says again what it holds.
-func TestAgainAnnouncesWhatIsHeld(t *testing.T) {
+func TestReturnAnnouncesWhatIsHeld(t *testing.T) {
 	l := newLAN(t)
 	h := l.holder()
 	l.sync(t, h, on4, on6)
 	clear(h.bursts)
-	h.Again()
+	l.sync(t, h, on4, on6)
+	if n := len(h.bursts); n != 0 {
+		t.Errorf("%d announcements are due though nothing happened", n)
+	}
+	if _, err := h.Sync(announcer.Set{Claims: []announcer.Claim{on4, on6}, Returns: 1}); err != nil {
+		t.Fatal(err)
+	}
 	if n := len(h.bursts); n != 2 {
 		t.Errorf("%d announcements are due, want 2", n)
 	}
 }
 
-func TestClaims(t *testing.T) {
-	p := announcer.Plan{Announce: []announcer.VIP{{Addr: vip6, Links: []string{"eth1", "eth0"}}, {Addr: vip4, Links: []string{"eth0"}}}}
-	got := Claims(p)
-	want := []Claim{on4, on6, {vip6, "eth1"}}
-	if len(got) != 3 || got[0] != want[0] || got[1] != want[1] || got[2] != want[2] {
-		t.Errorf("Claims() = %v, want %v", got, want)
+// A claim that the kernel refuses has a back-off of its own: it is not asked
+// again at every Sync, no other claim waits for it, and Changed is called when it
+// is due. It is held once the reason is gone.
+func TestRefusedClaimWaitsAlone(t *testing.T) {
+	l := newLAN(t)
+	l.node.Run(t, "sysctl", "-qw", "net.ipv6.conf.eth0.disable_ipv6=1")
+	h, due := l.holder(), make(chan struct{}, 1)
+	h.Changed = func() {
+		select {
+		case due <- struct{}{}:
+		default:
+		}
+	}
+	l.run(t, h)
+	both := announcer.Set{Claims: []announcer.Claim{on4, on6}}
+	if held, err := h.Sync(both); err == nil || len(held) != 1 || held[0] != on4 {
+		t.Fatalf("holds %v, %v; want %v and an error about the other", held, err, on4)
+	}
+	for range 3 {
+		if _, err := h.Sync(both); err != nil && h.failed[on6].times < 2 {
+			t.Errorf("asked the kernel again before the pause was over: %v", err)
+		}
+	}
+	select {
+	case <-due:
+	case <-time.After(time.Minute):
+		t.Fatal("nobody was told that it is to be tried again")
+	}
+	l.node.Run(t, "sysctl", "-qw", "net.ipv6.conf.eth0.disable_ipv6=0")
+	nstest.Eventually(t, "both are held", func() bool {
+		held, err := h.Sync(both)
+		return err == nil && len(held) == 2
+	})
+	if len(h.failed) > 0 {
+		t.Errorf("failures are remembered: %v", h.failed)
 	}
 }

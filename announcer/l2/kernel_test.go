@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/internal/test/nstest"
 )
 
@@ -113,9 +114,9 @@ func TestKernelAnswersARP(t *testing.T) {
 func TestKernelAnswersNDP(t *testing.T) {
 	l := newLAN(t)
 	l.sync(t, l.holder(), on6)
-	if out := l.node.Run(t, "ip", "-6", "maddr", "show", "dev", "eth0"); !strings.Contains(out, "ff02::1:ff00:200") {
-		t.Errorf("the solicited-node group is not joined:\n%s", out)
-	}
+	nstest.Eventually(t, "the kernel joins the solicited-node group", func() bool { // by a worker of its own
+		return strings.Contains(l.node.Run(t, "ip", "-6", "maddr", "show", "dev", "eth0"), "ff02::1:ff00:200")
+	})
 	p := l.tap(t)
 	asker := netip.MustParseAddr("fd98:18::100")
 	ask := func(dst net.HardwareAddr, vip netip.Addr, m func(netip.Addr) ndp.Message) netip.Addr {
@@ -147,7 +148,7 @@ func TestKernelAnswersNDP(t *testing.T) {
 
 // A take-over is said at once and three more times over two seconds.
 func TestTakeOverIsSaidFourTimes(t *testing.T) {
-	for _, c := range []Claim{on4, on6} {
+	for _, c := range []announcer.Claim{on4, on6} {
 		t.Run(c.Addr.String(), func(t *testing.T) {
 			l := newLAN(t)
 			h := l.holder()
@@ -191,12 +192,17 @@ func TestLeaseEnds(t *testing.T) {
 	})
 }
 
-// conflicted is a Holder that knows of two addresses that were never probed, and
-// how often it had news.
-func (l lan) conflicted(t *testing.T) *Holder {
+// unprobed is both addresses, which were never probed.
+func (l lan) unprobed() announcer.Set {
+	return announcer.Set{
+		Claims: []announcer.Claim{on4, on6}, Records: map[netip.Addr]announcer.Record{vip4: {UID: "u"}, vip6: {UID: "u"}}, Ours: map[string]bool{l.mac: true},
+	}
+}
+
+// running is a Holder that runs.
+func (l lan) running(t *testing.T) *Holder {
 	t.Helper()
 	h := l.holder()
-	h.Know(Known{Records: map[netip.Addr]Record{vip4: {UID: "u"}, vip6: {UID: "u"}}, Ours: map[string]bool{l.mac: true}})
 	l.run(t, h)
 	return h
 }
@@ -207,32 +213,31 @@ func TestProbeFindsForeignHost(t *testing.T) {
 	l := newLAN(t)
 	l.client.Run(t, "ip", "addr", "add", vip4.String()+"/24", "dev", "eth0")
 	l.client.Run(t, "ip", "addr", "add", vip6.String()+"/64", "dev", "eth0", "nodad")
-	h, theirs := l.conflicted(t), l.tap(t).mac.String()
+	h, theirs := l.running(t), l.tap(t).mac.String()
 	nstest.Eventually(t, "both conflicts are found", func() bool {
-		if held, err := h.Sync([]Claim{on4, on6}); err != nil || len(held) > 0 {
+		if held, err := h.Sync(l.unprobed()); err != nil || len(held) > 0 {
 			t.Fatalf("holds %v, %v", held, err)
 		}
 		found := h.Findings()
 		return len(found) == 2 && found[0].Conflict == theirs && found[1].Conflict == theirs
 	})
 	probes := testutil.ToFloat64(h.Metrics.sent.WithLabelValues("arp", "probe"))
-	h.Know(Known{ // it is recorded, and asked again
-		Records:  map[netip.Addr]Record{vip4: {UID: "u", Probed: true, Conflict: theirs}, vip6: {UID: "u", Probed: true, Conflict: theirs}},
+	asked := announcer.Set{ // it is recorded, and asked again
+		Records:  map[netip.Addr]announcer.Record{vip4: {UID: "u", Probed: true, Conflict: theirs}, vip6: {UID: "u", Probed: true, Conflict: theirs}},
 		Ours:     map[string]bool{l.mac: true},
-		Disputed: []Claim{on4, on6},
-	})
+		Disputed: []announcer.Claim{on4, on6},
+	}
 	h.mu.Lock()
 	for _, c := range h.detector.of {
 		c.due = time.Now()
 	}
 	h.mu.Unlock()
 	nstest.Eventually(t, "it is asked again", func() bool {
-		if held, err := h.Sync(nil); err != nil || len(held) > 0 {
+		if held, err := h.Sync(asked); err != nil || len(held) > 0 {
 			t.Fatalf("holds %v, %v", held, err)
 		}
 		return testutil.ToFloat64(h.Metrics.sent.WithLabelValues("arp", "probe")) > probes
 	})
-	h.Know(Known{Records: map[netip.Addr]Record{vip4: {UID: "u"}, vip6: {UID: "u"}}, Ours: map[string]bool{l.mac: true}})
 	l.client.Run(t, "ip", "addr", "del", vip4.String()+"/24", "dev", "eth0")
 	l.client.Run(t, "ip", "addr", "del", vip6.String()+"/64", "dev", "eth0")
 	h.mu.Lock()
@@ -241,7 +246,7 @@ func TestProbeFindsForeignHost(t *testing.T) {
 	}
 	h.mu.Unlock()
 	nstest.Eventually(t, "both are announced", func() bool {
-		held, err := h.Sync([]Claim{on4, on6})
+		held, err := h.Sync(l.unprobed())
 		return err == nil && len(held) == 2
 	})
 	if n := testutil.ToFloat64(h.Metrics.conflicts); n != 2 {
@@ -257,9 +262,9 @@ func TestTakeOverWaitsForTheLease(t *testing.T) {
 	frozen.lease = 3 * time.Second
 	l.sync(t, frozen, on4, on6)
 	l.run(t, h)
-	h.Await(map[netip.Addr]bool{vip4: true, vip6: true})
+	left := announcer.Set{Claims: []announcer.Claim{on4, on6}, Left: map[netip.Addr]bool{vip4: true, vip6: true}}
 	nstest.Eventually(t, "both are taken over", func() bool {
-		held, err := h.Sync([]Claim{on4, on6})
+		held, err := h.Sync(left)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -278,7 +283,7 @@ func TestStandstillHoldsNothingAnew(t *testing.T) {
 	l := newLAN(t)
 	h := l.holder()
 	h.Sure = func() bool { return false }
-	if held, err := h.Sync([]Claim{on4}); err == nil || len(held) > 0 {
+	if held, err := h.Sync(announcer.Set{Claims: []announcer.Claim{on4}}); err == nil || len(held) > 0 {
 		t.Errorf("holds %v, %v", held, err)
 	}
 	h.Sure = func() bool { return true }
@@ -291,9 +296,9 @@ func TestStandstillHoldsNothingAnew(t *testing.T) {
 // second.
 func TestProbesThenAnnounces(t *testing.T) {
 	l := newLAN(t)
-	p, h := l.tap(t), l.conflicted(t)
+	p, h := l.tap(t), l.running(t)
 	began := time.Now()
-	if held, err := h.Sync([]Claim{on4, on6}); err != nil || len(held) > 0 {
+	if held, err := h.Sync(l.unprobed()); err != nil || len(held) > 0 {
 		t.Fatalf("holds %v, %v before it has probed", held, err)
 	}
 	probes := map[netip.Addr]int{}
@@ -302,7 +307,7 @@ func TestProbesThenAnnounces(t *testing.T) {
 		probes[w.addr]++
 	}
 	nstest.Eventually(t, "both are announced", func() bool {
-		held, err := h.Sync([]Claim{on4, on6})
+		held, err := h.Sync(l.unprobed())
 		return err == nil && len(held) == 2
 	})
 	if took := time.Since(began); took < 600*time.Millisecond || took > 10*time.Second {

@@ -12,13 +12,9 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/announcer"
 )
-
-// Lease is how long the kernel answers for a VIP after the last renewal.
-const Lease = 30 * time.Second
-
-// Renew is how often a lease is renewed.
-const Renew = 5 * time.Second
 
 // leased returns vip as it is put on a link: a host address, deprecated (never
 // chosen as a source), without a prefix route, without duplicate address
@@ -42,5 +38,5 @@ func leased(vip netip.Addr, link int, lifetime time.Duration) *netlink.Addr {
 func IsLease(a netlink.Addr) bool {
 	ones, bits := a.Mask.Size()
 	return ones == bits && a.PreferedLft == 0 && a.Flags&unix.IFA_F_NOPREFIXROUTE != 0 &&
-		a.ValidLft > 0 && a.ValidLft <= int(Lease/time.Second)
+		a.ValidLft > 0 && a.ValidLft <= int(announcer.Lease/time.Second)
 }

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/fairlead/fairlead/announcer"
 )
 
 const (
@@ -31,13 +33,13 @@ type burst struct {
 	stale bool // since this process stood still, Sync has not confirmed the claim
 }
 
-func (h *Holder) announce(c Claim) {
+func (h *Holder) announce(c announcer.Claim) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.bursts[c] = &burst{times: burstTimes, due: time.Now()}
 }
 
-func (h *Holder) confirm(c Claim) {
+func (h *Holder) confirm(c announcer.Claim) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if b := h.bursts[c]; b != nil {
@@ -45,7 +47,7 @@ func (h *Holder) confirm(c Claim) {
 	}
 }
 
-func (h *Holder) silence(c Claim) {
+func (h *Holder) silence(c announcer.Claim) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.bursts, c)
@@ -104,12 +106,16 @@ func (r *runner) look(now time.Time) time.Duration {
 	r.act(acts)
 	r.say(now)
 	r.count()
+	changed := !r.retryAt.IsZero() && !now.Before(r.retryAt)
+	if changed {
+		r.retryAt = time.Time{}
+	}
 	if r.detector.news {
-		r.detector.news = false
+		r.detector.news, changed = false, true
 		r.dispute()
-		if r.Changed != nil {
-			r.Changed()
-		}
+	}
+	if changed && r.Changed != nil {
+		r.Changed()
 	}
 	if len(r.bursts) > 0 || r.detector.busy() {
 		return busyEvery
@@ -246,7 +252,7 @@ func (r *runner) close() {
 }
 
 // send sends the frames that make builds for a claim.
-func (r *runner) send(s *station, c Claim, kind string, build func(net.HardwareAddr, netip.Addr) ([][]byte, error)) {
+func (r *runner) send(s *station, c announcer.Claim, kind string, build func(net.HardwareAddr, netip.Addr) ([][]byte, error)) {
 	frames, err := build(s.mac, c.Addr)
 	if err == nil {
 		err = s.send(c.Addr, frames)

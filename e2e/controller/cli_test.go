@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,7 +17,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/e2e/lab"
 	"github.com/fairlead/fairlead/internal/cli"
 )
 
@@ -114,12 +112,8 @@ func TestRolesForPeople(t *testing.T) {
 // name.
 func (c *cluster) roles(names ...string) {
 	c.Helper()
-	root, err := lab.Checkout()
-	c.must(err)
-	data, err := os.ReadFile(filepath.Join(root, "charts", "testdata", "default.golden.yaml"))
-	c.must(err)
 	bind := c.Kube.RbacV1()
-	for _, doc := range strings.Split(string(data), "\n---\n") {
+	for _, doc := range strings.Split(c.render("default"), "\n---\n") {
 		var role rbacv1.ClusterRole
 		if !strings.Contains(doc, "kind: ClusterRole\n") || yaml.Unmarshal([]byte(doc), &role) != nil {
 			continue

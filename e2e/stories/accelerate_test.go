@@ -16,81 +16,6 @@ import (
 	"github.com/fairlead/fairlead/e2e/lab"
 )
 
-// direct is a server on every node behind one Service, one alone behind another, and
-// three clients on node1: of two the sockets are to be left alone, for a label of its
-// own or of its namespace.
-const direct = `
-apiVersion: v1
-kind: Namespace
-metadata: {name: mesh, labels: {fairlead.io/accelerate: "off"}}
----
-apiVersion: apps/v1
-kind: DaemonSet
-metadata: {name: direct}
-spec:
-  selector: {matchLabels: {app: direct}}
-  template:
-    metadata: {labels: {app: direct}}
-    spec:
-      terminationGracePeriodSeconds: 1
-      containers:
-      - {name: hello, image: "ghcr.io/fairlead/hello:dev", imagePullPolicy: IfNotPresent, args: ["--http=8080", "--udp=5353"]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: direct}
-spec:
-  type: LoadBalancer
-  ipFamilyPolicy: RequireDualStack
-  selector: {app: direct}
-  ports:
-  - {name: http, port: 80, targetPort: 8080}
-  - {name: dns, protocol: UDP, port: 53, targetPort: 5353}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: lone, labels: {app: lone}}
-spec:
-  nodeName: node2
-  terminationGracePeriodSeconds: 1
-  containers:
-  - {name: hello, image: "ghcr.io/fairlead/hello:dev", imagePullPolicy: IfNotPresent, args: ["--udp=5353"]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: lone}
-spec:
-  selector: {app: lone}
-  ports: [{port: 53, targetPort: 5353, protocol: UDP}]
----
-apiVersion: v1
-kind: Pod
-metadata: {name: visitor, labels: {app: visitor}}
-spec:
-  nodeName: node1
-  terminationGracePeriodSeconds: 1
-  containers:
-  - {name: hello, image: "ghcr.io/fairlead/hello:dev", imagePullPolicy: IfNotPresent}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: left-alone, labels: {app: left-alone, fairlead.io/accelerate: "off"}}
-spec:
-  nodeName: node1
-  terminationGracePeriodSeconds: 1
-  containers:
-  - {name: hello, image: "ghcr.io/fairlead/hello:dev", imagePullPolicy: IfNotPresent}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: meshed, namespace: mesh, labels: {app: meshed}}
-spec:
-  nodeName: node1
-  terminationGracePeriodSeconds: 1
-  containers:
-  - {name: hello, image: "ghcr.io/fairlead/hello:dev", imagePullPolicy: IfNotPresent}
-`
-
 // programs is how many of them a node has.
 const programs = 9
 
@@ -106,7 +31,7 @@ func TestSocketsAreConnectedDirectlyUntilItIsTurnedOff(t *testing.T) {
 		"agent.extraArgs={--cgroup=/host"+l.Cgroup("$(NODE_NAME)")+"}"); err != nil {
 		t.Fatal(err)
 	}
-	apply(t, direct)
+	applyFile(t, "direct.yaml")
 	for _, node := range l.Nodes() {
 		wantAccelerated(t, node, "nftables+ebpf", 1, programs)
 	}

@@ -30,9 +30,21 @@ func agentOf(t *testing.T, node string) lab.Pod {
 	return lab.Pod{}
 }
 
-// metric reads a number from the agent of a node; errNoMetric if there is none.
+// Where an agent has its metrics on its node: in kube-proxy's place if it forwards,
+// and beside its probes always.
+const (
+	proxyAddress = "127.0.0.1:10249"
+	probeAddress = "127.0.0.1:9812"
+)
+
+// metric reads a number from the agent of a node that forwards; the error is
+// errNoMetric if there is none.
 func metric(ctx context.Context, node, name string) (float64, error) {
-	page, err := get(ctx, shared, node, "http://127.0.0.1:10249/metrics")
+	return metricAt(ctx, node, proxyAddress, name)
+}
+
+func metricAt(ctx context.Context, node, address, name string) (float64, error) {
+	page, err := get(ctx, shared, node, "http://"+address+"/metrics")
 	if err != nil {
 		return 0, err
 	}

@@ -2,6 +2,7 @@ package stories
 
 import (
 	"context"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -26,13 +27,17 @@ func apply(t *testing.T, manifests string) {
 // applyFile applies a file of testdata for the length of a story.
 func applyFile(t *testing.T, name string) {
 	t.Helper()
-	l := cluster(t)
-	path := filepath.Join(l.Root(), "e2e", "stories", "testdata", name)
-	undo(t, func(ctx context.Context) error {
-		_, err := l.Kubectl(ctx, "delete", "-f", path, "--ignore-not-found", "--cascade=foreground", "--timeout=2m")
-		return err
-	})
-	kubectl(t, "apply", "-f", path)
+	apply(t, manifests(t, name))
+}
+
+// manifests reads a file of testdata.
+func manifests(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }
 
 // undo does something at the end of a story, also of one that was stopped.

@@ -8,30 +8,6 @@ import (
 	"github.com/fairlead/fairlead/e2e/lab"
 )
 
-const contested = `
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: contested}
-spec:
-  selector: {matchLabels: {app: contested}}
-  template:
-    metadata: {labels: {app: contested}}
-    spec:
-      containers:
-      - {name: hello, image: "ghcr.io/fairlead/hello:dev", imagePullPolicy: IfNotPresent}
----
-apiVersion: v1
-kind: Service
-metadata:
-  name: contested
-  annotations: {fairlead.io/addresses: "198.18.0.245,fd98:18::2f5"}
-spec:
-  type: LoadBalancer
-  ipFamilyPolicy: RequireDualStack
-  selector: {app: contested}
-  ports: [{port: 80, targetPort: 8080}]
-`
-
 // macOf returns the MAC address of a host's eth0. Not from /sys, which shows another
 // network namespace.
 func macOf(t *testing.T, host string) string {
@@ -78,6 +54,7 @@ func TestAddressOfAForeignHostIsNotAnnounced(t *testing.T) {
 	has = true
 	mac := macOf(t, lab.Client)
 
+	contested := manifests(t, "contested.yaml")
 	apply(t, contested)
 	if vip := externalIP(t, "contested"); vip != "198.18.0.245" {
 		t.Fatalf("the address is %s", vip)

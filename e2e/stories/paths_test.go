@@ -42,37 +42,22 @@ func announcer(t *testing.T, ip string) string {
 	return a.Node
 }
 
-const ipv6Only = `
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: six}
-spec:
-  replicas: 3
-  selector: {matchLabels: {app: six}}
-  template:
-    metadata: {labels: {app: six}}
-    spec:
-      containers:
-      - {name: hello, image: "ghcr.io/fairlead/hello:dev", imagePullPolicy: IfNotPresent}
----
-apiVersion: v1
-kind: Service
-metadata: {name: six}
-spec:
-  type: LoadBalancer
-  ipFamilies: [IPv6]
-  ipFamilyPolicy: SingleStack
-  selector: {app: six}
-  ports: [{port: 80, targetPort: 8080}]
-`
+// six returns three servers and their Service, which has one address, of IPv6, under
+// another name.
+func six(t *testing.T, name string) string {
+	t.Helper()
+	return strings.ReplaceAll(manifests(t, "six.yaml"), "six", name)
+}
 
 // A Service that wants IPv6 alone has one address, of IPv6, and every way to it
 // works; nothing of it is there by IPv4.
 func TestIPv6OnlyServiceIsReachedOnEveryPath(t *testing.T) {
 	l := cluster(t)
-	apply(t, ipv6Only)
+	electable(t)
+	applyFile(t, "six.yaml")
 	from := pods(t, "default", "app=six", 3)[0]
 	vip := externalIP(t, "six")
+	forgotten(t, vip)
 	all := kubectl(t, "get", "service", "six", "-o", "jsonpath={.status.loadBalancer.ingress[*].ip}")
 	if strings.Contains(vip, ".") || all != vip {
 		t.Fatalf("the addresses are %q", all)
@@ -96,33 +81,11 @@ func TestIPv6OnlyServiceIsReachedOnEveryPath(t *testing.T) {
 	t.Logf("%s is announced by %s", vip, announcer(t, vip))
 }
 
-const datagrams = `
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: datagrams}
-spec:
-  replicas: 3
-  selector: {matchLabels: {app: datagrams}}
-  template:
-    metadata: {labels: {app: datagrams}}
-    spec:
-      containers:
-      - {name: hello, image: "ghcr.io/fairlead/hello:dev", imagePullPolicy: IfNotPresent, args: ["--udp=5353"]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: datagrams}
-spec:
-  type: LoadBalancer
-  ipFamilyPolicy: RequireDualStack
-  selector: {app: datagrams}
-  ports: [{protocol: UDP, port: 53, targetPort: 5353}]
-`
-
 // UDP has the same ways in, by both families.
 func TestUDPServiceIsReachedOnEveryPath(t *testing.T) {
 	l := cluster(t)
-	apply(t, datagrams)
+	electable(t)
+	applyFile(t, "datagrams.yaml")
 	from := pods(t, "default", "app=datagrams", 3)[0]
 	externalIP(t, "datagrams")
 	vips := strings.Fields(kubectl(t, "get", "service", "datagrams", "-o", "jsonpath={.status.loadBalancer.ingress[*].ip}"))
@@ -131,6 +94,7 @@ func TestUDPServiceIsReachedOnEveryPath(t *testing.T) {
 	if len(vips) != 2 || len(clusterIPs) != 2 {
 		t.Fatalf("addresses %v and %v, want two of each", vips, clusterIPs)
 	}
+	forgotten(t, vips...)
 	for _, host := range []string{lab.Client, lab.Ext} {
 		for _, ip := range vips {
 			answersTo(t, host, "udp://"+net.JoinHostPort(ip, "53"), 3)

@@ -17,9 +17,12 @@ func poolManifest(name, addresses string) string {
 // goes on serving beside all of them.
 func TestBadPoolIsRejectedOrMarkedWhileAnotherServes(t *testing.T) {
 	cluster(t)
-	apply(t, strings.ReplaceAll(ipv6Only, "six", "beside-1"))
+	electable(t)
+	apply(t, six(t, "beside-1"))
 	pods(t, "default", "app=beside-1", 3)
-	served := "http://[" + externalIP(t, "beside-1") + "]/"
+	vip := externalIP(t, "beside-1")
+	forgotten(t, vip)
+	served := "http://[" + vip + "]/"
 	answersTo(t, lab.Client, served, 3)
 	all, err := cluster(t).StartProbe(t.Context(), lab.Client, served, "-i=50ms")
 	if err != nil {
@@ -82,7 +85,7 @@ func TestBadPoolIsRejectedOrMarkedWhileAnotherServes(t *testing.T) {
 		if err := saysOf(t.Context(), "addresspool/lan", "Ready", "True", "PoolReady", ""); err != nil {
 			t.Error(err)
 		}
-		apply(t, strings.ReplaceAll(ipv6Only, "six", "beside-2"))
+		apply(t, six(t, "beside-2"))
 		pods(t, "default", "app=beside-2", 3)
 		answersTo(t, lab.Client, "http://["+externalIP(t, "beside-2")+"]/", 3)
 	})

@@ -10,34 +10,29 @@ import (
 	"github.com/fairlead/fairlead/e2e/lab"
 )
 
-const asking = `
-apiVersion: v1
-kind: Service
-metadata:
-  name: asking
-  annotations: {%s}
-spec:
-  type: LoadBalancer
-  ipFamilies: [IPv4]
-  selector: {app: beside}
-  ports: [{port: 80, targetPort: 8080}]
-`
+// asking returns a Service with annotations.
+func asking(t *testing.T, annotations string) string {
+	t.Helper()
+	return strings.Replace(manifests(t, "asking.yaml"), "annotations: {}", "annotations: {"+annotations+"}", 1)
+}
 
 // A Service that asks for what it cannot have gets nothing; its Event and its
 // condition say which and why, other Services notice nothing, and once it asks
 // for something that it can have it gets that.
 func TestServiceThatAsksForTheImpossibleIsToldWhyAndOthersAreNot(t *testing.T) {
 	l := cluster(t)
-	apply(t, strings.ReplaceAll(ipv6Only, "six", "beside"))
+	electable(t)
+	apply(t, six(t, "beside"))
 	pods(t, "default", "app=beside", 3)
 	held := externalIP(t, "beside")
+	forgotten(t, held)
 	served := "http://[" + held + "]/"
 	answersTo(t, lab.Client, served, 3)
 	all, err := l.StartProbe(t.Context(), lab.Client, served, "-i=50ms")
 	if err != nil {
 		t.Fatal(err)
 	}
-	apply(t, strings.Replace(fmt.Sprintf(asking, `fairlead.io/addresses: "198.18.0.222"`), "name: asking", "name: holder", 1))
+	apply(t, strings.Replace(asking(t, `fairlead.io/addresses: "198.18.0.222"`), "name: asking", "name: holder", 1))
 	if ip := externalIP(t, "holder"); ip != "198.18.0.222" {
 		t.Errorf("the holder asked for 198.18.0.222 and has %s", ip)
 	}
@@ -52,8 +47,7 @@ func TestServiceThatAsksForTheImpossibleIsToldWhyAndOthersAreNot(t *testing.T) {
 		{"an address and a pool that is not its own", `fairlead.io/addresses: "198.18.0.223", fairlead.io/pool: "elephants"`, "PoolNotFound", "elephants"},
 	} {
 		t.Run(bad.name, func(t *testing.T) {
-			manifest := fmt.Sprintf(asking, bad.annotation)
-			apply(t, manifest)
+			apply(t, asking(t, bad.annotation))
 			eventually(t, settled, "condition of the Service", func(ctx context.Context) error {
 				return saysOf(ctx, "service/asking", "fairlead.io/AddressAssigned", "False", bad.reason, bad.says)
 			})

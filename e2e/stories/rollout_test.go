@@ -18,119 +18,6 @@ import (
 	"github.com/fairlead/fairlead/internal/kube"
 )
 
-// rollouts are what is replaced while clients ask: a web server on every node
-// behind an address of each policy, a single UDP server, two servers whose
-// readiness somebody else decides, and two that become unready. Who is told to end
-// goes on for a while, as servers do that are used in earnest.
-const rollouts = `
-apiVersion: apps/v1
-kind: DaemonSet
-metadata: {name: rolling}
-spec:
-  selector: {matchLabels: {app: rolling}}
-  updateStrategy: {rollingUpdate: {maxSurge: 1, maxUnavailable: 0}}
-  template:
-    metadata: {labels: {app: rolling}}
-    spec:
-      terminationGracePeriodSeconds: 20
-      containers:
-      - name: hello
-        image: ghcr.io/fairlead/hello:dev
-        imagePullPolicy: IfNotPresent
-        args: ["--http=8080", "--udp=5353", "--drain=3s"]
-        readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1, failureThreshold: 1}
----
-apiVersion: v1
-kind: Service
-metadata: {name: rolling-cluster}
-spec:
-  type: LoadBalancer
-  selector: {app: rolling}
-  ports: [{port: 80, targetPort: 8080}]
----
-apiVersion: v1
-kind: Service
-metadata: {name: rolling-local}
-spec:
-  type: LoadBalancer
-  externalTrafficPolicy: Local
-  selector: {app: rolling}
-  ports: [{port: 80, targetPort: 8080}]
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: single}
-spec:
-  replicas: 1
-  selector: {matchLabels: {app: single}}
-  template:
-    metadata: {labels: {app: single}}
-    spec:
-      nodeName: node1
-      terminationGracePeriodSeconds: 20
-      containers:
-      - name: hello
-        image: ghcr.io/fairlead/hello:dev
-        imagePullPolicy: IfNotPresent
-        args: ["--http=8080", "--udp=5353", "--drain=3s"]
-        readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1, failureThreshold: 1}
----
-apiVersion: v1
-kind: Service
-metadata: {name: single}
-spec:
-  type: LoadBalancer
-  selector: {app: single}
-  ports: [{port: 53, targetPort: 5353, protocol: UDP}]
----
-apiVersion: v1
-kind: Pod
-metadata: {name: blue, labels: {app: gated}}
-spec:
-  readinessGates: [{conditionType: example.com/chosen}]
-  containers:
-  - {name: hello, image: "ghcr.io/fairlead/hello:dev", imagePullPolicy: IfNotPresent}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: green, labels: {app: gated}}
-spec:
-  readinessGates: [{conditionType: example.com/chosen}]
-  containers:
-  - {name: hello, image: "ghcr.io/fairlead/hello:dev", imagePullPolicy: IfNotPresent}
----
-apiVersion: v1
-kind: Service
-metadata: {name: gated}
-spec:
-  type: LoadBalancer
-  selector: {app: gated}
-  ports: [{port: 80, targetPort: 8080}]
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: lag}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: lag}}
-  template:
-    metadata: {labels: {app: lag}}
-    spec:
-      terminationGracePeriodSeconds: 1
-      containers:
-      - name: hello
-        image: ghcr.io/fairlead/hello:dev
-        imagePullPolicy: IfNotPresent
-        readinessProbe: {httpGet: {path: /ready, port: 8080}, periodSeconds: 1, failureThreshold: 1}
----
-apiVersion: v1
-kind: Service
-metadata: {name: lag}
-spec:
-  selector: {app: lag}
-  ports: [{port: 80, targetPort: 8080}]
-`
-
 // Pods are replaced in every way that people have, all at the same time, while
 // clients go on.
 func TestPodsAreReplacedAndNoClientNotices(t *testing.T) {
@@ -139,7 +26,11 @@ func TestPodsAreReplacedAndNoClientNotices(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	apply(t, rollouts)
+	electable(t)
+	applyFile(t, "rollouts.yaml")
+	for _, service := range []string{"rolling-cluster", "rolling-local", "single", "gated"} {
+		forgotten(t, externalIP(t, service))
+	}
 	for _, one := range []struct {
 		name string
 		test func(*testing.T, kubernetes.Interface)

@@ -38,6 +38,7 @@ func byBGP(t *testing.T, b *routed.Bench) (ips []string) {
 // time: BFD has missed it.
 func TestRouterSharesConnectionsBetweenTheNodesAndMissesALostOne(t *testing.T) {
 	l := cluster(t)
+	electable(t)
 	quick := routed.Cases[0]
 	b := &routed.Bench{Lab: l, Router: "bird", Cases: []routed.Case{quick}, Out: os.Stderr}
 	for _, ip := range byBGP(t, b) {

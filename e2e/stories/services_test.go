@@ -26,6 +26,7 @@ func (w world) client() lab.Pod { return w.clients[w.without] }
 // What each Service promises is shown on the manifests as people write them.
 func TestServicesThatPeopleWrite(t *testing.T) {
 	l := cluster(t)
+	electable(t)
 	applyFile(t, "pods.yaml")
 	applyFile(t, "services.yaml")
 	w := world{web: pods(t, "default", "app=web", 3), clients: map[string]lab.Pod{}, nodes: l.Nodes(), without: "node3"}

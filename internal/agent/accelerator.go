@@ -36,12 +36,12 @@ func accelerates(set *appsv1.DaemonSet) bool {
 // decelerate takes the Accelerator out if the next agent is to be without: that one
 // has not the rights to do it.
 func (a *Agent) decelerate() error {
-	if a.Accelerator == nil || !a.Accelerator.State().Wanted || !a.slowed.Load() {
+	if a.cfg.Accelerator == nil || !a.cfg.Accelerator.State().Wanted || !a.removal.slowed.Load() {
 		return nil
 	}
-	n, err := a.Accelerator.Remove()
+	n, err := a.cfg.Accelerator.Remove()
 	if err == nil {
-		a.Log.Info("detached the eBPF programs: the next agent is to be without", "programs", n)
+		a.cfg.Log.Info("detached the eBPF programs: the next agent is to be without", "programs", n)
 	}
 	return err
 }

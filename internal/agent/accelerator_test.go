@@ -55,17 +55,17 @@ func TestDecelerate(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			a, _ := newAgent(t, Full)
-			a.Accelerator = row.of
+			a.cfg.Accelerator = row.of
 			set := &appsv1.DaemonSet{}
 			set.Spec.Template.Spec.Containers = []corev1.Container{{Args: row.args}}
-			a.takeDaemonSet(set)
+			a.removal.takeDaemonSet(set)
 			if err := a.goodbye(t.Context()); !errors.Is(err, row.want) {
 				t.Errorf("%v, want %v", err, row.want)
 			}
 		})
 	}
 	a, _ := newAgent(t, Full)
-	a.Accelerator = accelerator{Wanted: true}
+	a.cfg.Accelerator = accelerator{Wanted: true}
 	if err := a.goodbye(t.Context()); err != nil {
 		t.Errorf("nothing is known of the next agent: %v", err)
 	}

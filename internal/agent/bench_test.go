@@ -1,9 +1,12 @@
 package agent
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"net/netip"
-	"os"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -15,114 +18,187 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/announcer/l2"
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/keyring"
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/link"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/internal/test/nstest"
-	"github.com/fairlead/fairlead/nodeport"
-	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/nftables"
 )
 
+// The figures of BenchmarkStep.
 const (
-	benchServices  = 10000
-	benchEndpoints = 10
-	benchChanges   = 51
-	benchNodes     = 10
+	benchEndpoints = 10 // of each Service
+	benchRuns      = 20 // by make bench WHAT=compile
 )
 
-// TestBenchCompile prints what one changed EndpointSlice costs an agent with
-// 10,000 Services of 10 endpoints each: the CPU time of the whole process, the
-// kernel's work for it and collecting its garbage included, for each part of its
-// step. It runs with BENCH_COMPILE=1, as root.
-func TestBenchCompile(t *testing.T) {
-	if os.Getenv("BENCH_COMPILE") != "1" {
-		return
-	}
-	for _, kind := range []corev1.ServiceType{corev1.ServiceTypeClusterIP, corev1.ServiceTypeLoadBalancer} {
-		b := kube.NewBuilder()
-		for i := range benchNodes {
-			b.Set(benchNode(i))
+// limits are what a step may cost.
+var limits = map[string]time.Duration{"none": 2 * time.Millisecond, "endpoint": 5 * time.Millisecond, "node": 50 * time.Millisecond}
+
+// BenchmarkStep measures what a change costs an agent: the CPU time of the whole
+// process, the kernel's work for it and collecting its garbage included. It is
+// the agent's own step with those who carry it out: a real engine and real links
+// in a network namespace, and every VIP of this node held there. "node" is a node
+// that is lost: its VIPs are taken over by layer2; engine then takes its endpoints
+// out of all Services. It needs root.
+func BenchmarkStep(b *testing.B) {
+	for _, size := range []struct{ vips, nodes int }{{10000, 10}, {2000, 500}} {
+		w := newBenchWorld(b, size.vips, size.nodes)
+		round := 0
+		for _, kind := range []string{"none", "endpoint", "node"} {
+			b.Run(fmt.Sprintf("vips=%d/nodes=%d/change=%s", size.vips, size.nodes, kind), func(b *testing.B) {
+				var all parts
+				for b.Loop() {
+					round++
+					w.change(kind, round)
+					w.run(b, &all)
+					w.settle(b, kind)
+				}
+				all.report(b, kind)
+			})
 		}
-		for i := range benchServices {
-			b.Set(benchService(i, kind))
-			b.Set(benchSlice(i, 0))
-			if kind == corev1.ServiceTypeLoadBalancer {
-				b.Set(benchAddress(i))
-			}
-		}
-		var all parts
-		step := &benchStep{builder: b, engine: benchEngine(t)}
-		step.run(t, &all)
-		fmt.Printf("bench-compile: type=%s services=%d endpoints=%d first %s\n", kind, benchServices, benchServices*benchEndpoints, all)
-		all = parts{}
-		for i := range benchChanges {
-			b.Set(benchSlice(i*97%benchServices, 1+i))
-			step.run(t, &all)
-		}
-		fmt.Printf("bench-compile: type=%s services=%d endpoints=%d change %s\n", kind, benchServices, benchServices*benchEndpoints, all.mean(benchChanges))
 	}
 }
 
 // parts are the CPU times of a step.
-type parts struct{ snapshot, compile, sync, decide, checks, sum time.Duration }
+type parts struct{ decide, layer2, routes, engine time.Duration }
 
-func (p parts) String() string {
-	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
-	return fmt.Sprintf("cpu_ms=%.3f snapshot_ms=%.3f compile_ms=%.3f sync_ms=%.3f decide_ms=%.3f checks_ms=%.3f",
-		ms(p.sum), ms(p.snapshot), ms(p.compile), ms(p.sync), ms(p.decide), ms(p.checks))
-}
-
-func (p parts) mean(n time.Duration) parts {
-	return parts{p.snapshot / n, p.compile / n, p.sync / n, p.decide / n, p.checks / n, p.sum / n}
-}
-
-type benchStep struct {
-	builder  *kube.Builder
-	compiler proxy.Compiler
-	decider  announcer.Decider
-	engine   *nftables.Engine
-}
-
-func (b *benchStep) run(t *testing.T, into *parts) {
-	on := []netip.Addr{netip.MustParseAddr("203.0.113.1")}
-	var s *snapshot.Snapshot
-	var table *proxy.Table
-	took := func(d *time.Duration, f func()) {
-		start := cpu()
-		f()
-		spent := cpu() - start
-		*d += spent
-		into.sum += spent
+// report prints the means, and fails if they are above the limit. Of a lost node
+// the limit is for taking its addresses over.
+func (p *parts) report(b *testing.B, kind string) {
+	n := time.Duration(b.N)
+	ms := func(d time.Duration) float64 { return float64((d / n).Microseconds()) / 1000 }
+	b.ReportMetric(0, "ns/op") // changing and settling the cluster count in it
+	b.ReportMetric(ms(p.decide), "decide-cpu-ms")
+	b.ReportMetric(ms(p.layer2), "layer2-cpu-ms")
+	b.ReportMetric(ms(p.routes), "routes-cpu-ms")
+	b.ReportMetric(ms(p.engine), "engine-cpu-ms")
+	sum := p.decide + p.layer2 + p.routes
+	if kind != "node" {
+		sum += p.engine
 	}
-	took(&into.snapshot, func() { s = b.builder.Snapshot() })
-	took(&into.compile, func() { table = b.compiler.Compile(s, "node1", on, proxy.Options{}) })
-	took(&into.sync, func() {
-		if _, err := b.engine.Sync(t.Context(), table); err != nil {
-			t.Fatal(err)
-		}
-	})
-	in := benchInput(s)
-	took(&into.decide, func() { b.decider.Decide(in) })
-	took(&into.checks, func() { nodeport.Checks(s, "node1") })
+	if sum/n > limits[kind] && b.N >= benchRuns {
+		b.Errorf("%s costs %s, more than %s", kind, sum/n, limits[kind])
+	}
 }
 
-// benchEngine is an engine in a network namespace of its own.
-func benchEngine(t *testing.T) *nftables.Engine {
-	e := nftables.New(nftables.Options{Netns: int(nstest.New(t, "bench").Handle)})
-	t.Cleanup(e.Close)
-	return e
+// benchWorld is a cluster, an agent of node0 in it, and the namespace on which
+// that acts.
+type benchWorld struct {
+	*Agent
+	builder *kube.Builder
+	view    announcer.View
+	vips    int
+	nodes   int
 }
 
-func benchInput(s *snapshot.Snapshot) announcer.Input {
-	in := announcer.Input{Snapshot: s, Node: "node1", Alive: map[string]bool{}, Self: snapshot.NodeState{Node: "node1", InSync: true}}
-	links := []snapshot.Link{{Name: "eth0", Prefixes: []netip.Prefix{netip.MustParsePrefix("198.18.0.0/16")}}}
-	in.Self.Links, in.Others = links, map[string]snapshot.NodeState{}
-	for i := range benchNodes {
+// Latest, View and so on stand in for the API server and the gossip.
+func (w *benchWorld) Latest() (*snapshot.Snapshot, []time.Time) { return w.builder.Snapshot(), nil }
+func (w *benchWorld) Snapshot() *snapshot.Snapshot              { return w.builder.Snapshot() }
+func (w *benchWorld) Synced() bool                              { return true }
+func (w *benchWorld) Run(context.Context) error                 { return nil }
+
+type benchGossip struct{ w *benchWorld }
+
+func (benchGossip) Run(context.Context)            {}
+func (benchGossip) SetKeys(keyring.Keys)           {}
+func (benchGossip) Follow(*snapshot.Snapshot)      {}
+func (benchGossip) Fresh() bool                    { return true }
+func (benchGossip) Say(announcer.Report)           {}
+func (g benchGossip) View() (announcer.View, bool) { return g.w.view, true }
+
+func newBenchWorld(b *testing.B, vips, nodes int) *benchWorld {
+	b.Helper()
+	node, peer := nstest.New(b, "bench"), nstest.New(b, "peer")
+	nstest.Wire(b, node, peer, "198.18.255.1/16", "198.18.255.2/16")
+	engine := nftables.New(nftables.Options{Netns: int(node.Handle)})
+	b.Cleanup(engine.Close)
+	log := slog.New(slog.DiscardHandler)
+	cfg := &Config{Node: "node0", Log: log, Dataplane: engine, Clients: &kube.Clients{}, SysctlDir: b.TempDir()}
+	w := &benchWorld{Agent: assemble(cfg, l2.New(node.Netlink(b), log)), builder: kube.NewBuilder(), vips: vips, nodes: nodes}
+	w.proxy, w.engine.proxy, w.cluster.store, w.gossip, w.engine.follow = Fairlead, Fairlead, w, benchGossip{w}, func(*snapshot.Snapshot, []netip.Addr) {}
+	w.links.state = link.State{
+		Links: []snapshot.Link{{Name: "eth0", Prefixes: []netip.Prefix{netip.MustParsePrefix("198.18.255.1/16")}}}, Addrs: []netip.Addr{netip.MustParseAddr("203.0.113.1")},
+	}
+	w.view = announcer.View{Node: "node0"}
+	for i := range nodes {
+		w.builder.Set(benchNode(i))
 		name := fmt.Sprint("node", i)
-		in.Alive[name], in.Others[name] = true, snapshot.NodeState{Node: name, InSync: true, Links: links}
+		w.view.Members = append(w.view.Members, announcer.Member{Node: name, Candidate: true, Report: &announcer.Report{Node: name, InSync: true, Settled: true, Links: w.links.state.Links}})
 	}
-	return in
+	slices.SortFunc(w.view.Members, func(a, b announcer.Member) int { return strings.Compare(a.Node, b.Node) })
+	for i := range vips {
+		w.builder.Set(benchService(i))
+		w.builder.Set(w.slice(i, 0))
+		w.builder.Set(benchAddress(i))
+	}
+	var first parts
+	for range 2 { // program, then announce
+		w.run(b, &first)
+	}
+	w.settle(b, "first")
+	if held, _ := w.layer2.Held(); len(held) == 0 || len(held) > 2*vips/nodes {
+		b.Fatalf("holds %d of %d VIPs among %d nodes", len(held), vips, nodes)
+	}
+	return w
+}
+
+// change changes the cluster, or nothing.
+func (w *benchWorld) change(kind string, round int) {
+	switch kind {
+	case "endpoint":
+		w.builder.Set(w.slice(round*97%w.vips, round))
+	case "node":
+		w.lose(true)
+	}
+}
+
+// lose has node1 gone, or back.
+func (w *benchWorld) lose(gone bool) {
+	w.view.Members = slices.Clone(w.view.Members)
+	m := w.view.Member("node1")
+	m.Candidate, m.Quarantine, m.Verdict = !gone, gone, announcer.Alive
+	if gone {
+		m.Verdict = announcer.NodeGone
+	}
+}
+
+// settle ends a round: a lost node is back, and everything is as it was.
+func (w *benchWorld) settle(b *testing.B, kind string) {
+	var none parts
+	switch kind {
+	case "none", "endpoint":
+		return
+	case "node":
+		w.lose(false)
+		w.run(b, &none)
+	}
+	for deadline := time.Now().Add(time.Minute); ; { // nodes that are elected for the first time wait
+		if plan := w.decider.Decide(w.collect(w.builder.Snapshot(), time.Now())); plan.Wake.IsZero() {
+			break
+		} else if time.Now().After(deadline) {
+			b.Fatal("addresses still wait for their owners")
+		} else {
+			time.Sleep(time.Until(plan.Wake))
+		}
+	}
+	w.run(b, &none)
+}
+
+// run is a step and what follows from it.
+func (w *benchWorld) run(b *testing.B, into *parts) {
+	for _, part := range []struct {
+		took *time.Duration
+		do   func(context.Context) error
+	}{{&into.decide, w.step}, {&into.layer2, w.layer2.step}, {&into.routes, w.routes.step}, {&into.engine, w.engine.step}} {
+		start := cpu()
+		if err := part.do(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		*part.took += cpu() - start
+	}
 }
 
 // cpu is what this process has spent.
@@ -141,26 +217,23 @@ func benchMeta(name string, version int) metav1.ObjectMeta {
 func benchNode(i int) *corev1.Node {
 	m := benchMeta(fmt.Sprint("node", i), 0)
 	m.Namespace = ""
-	return &corev1.Node{ObjectMeta: m, Spec: corev1.NodeSpec{PodCIDRs: []string{fmt.Sprintf("10.%d.0.0/16", 100+i)}},
+	return &corev1.Node{ObjectMeta: m, Spec: corev1.NodeSpec{PodCIDRs: []string{fmt.Sprintf("10.%d.%d.0/24", 100+i>>8, i&255)}},
 		Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}}}
 }
 
-func benchService(i int, kind corev1.ServiceType) *corev1.Service {
+func benchService(i int) *corev1.Service {
 	s := &corev1.Service{ObjectMeta: benchMeta(fmt.Sprint("service", i), 0)}
-	s.Spec.Type = kind
+	s.Spec.Type = corev1.ServiceTypeLoadBalancer
 	s.Spec.ClusterIPs = []string{fmt.Sprintf("10.96.%d.%d", i>>8, i&255)}
-	p := corev1.ServicePort{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromInt32(8080)}
-	if kind == corev1.ServiceTypeLoadBalancer {
-		p.NodePort = int32(30000 + i)
-		s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: benchVIP(i)}}
-	}
-	s.Spec.Ports = []corev1.ServicePort{p}
+	s.Spec.Ports = []corev1.ServicePort{{Name: "http", Protocol: corev1.ProtocolTCP, Port: 80, TargetPort: intstr.FromInt32(8080), NodePort: int32(30000 + i)}}
+	s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: benchVIP(i)}}
 	return s
 }
 
 func benchVIP(i int) string { return fmt.Sprintf("198.18.%d.%d", i>>8, i&255) }
 
-func benchSlice(i, round int) *discoveryv1.EndpointSlice {
+// slice is the endpoints of the Service i; each round has another first one.
+func (w *benchWorld) slice(i, round int) *discoveryv1.EndpointSlice {
 	m := benchMeta(fmt.Sprintf("service%d-x", i), round)
 	m.Labels = map[string]string{discoveryv1.LabelServiceName: fmt.Sprint("service", i)}
 	sl := &discoveryv1.EndpointSlice{ObjectMeta: m, AddressType: discoveryv1.AddressTypeIPv4}
@@ -169,11 +242,11 @@ func benchSlice(i, round int) *discoveryv1.EndpointSlice {
 	for j := range benchEndpoints {
 		n := i*benchEndpoints + j
 		if j == 0 && round > 0 {
-			n = benchServices*benchEndpoints + round
+			n = w.vips*benchEndpoints + round
 		}
-		node, yes := fmt.Sprint("node", n%benchNodes), true
+		node, yes := fmt.Sprint("node", n%w.nodes), true
 		sl.Endpoints = append(sl.Endpoints, discoveryv1.Endpoint{
-			Addresses: []string{fmt.Sprintf("10.%d.%d.%d", 100+n%benchNodes, n/benchNodes>>8, n/benchNodes&255)}, NodeName: &node,
+			Addresses: []string{fmt.Sprintf("10.%d.%d.%d", 100+n>>16, n>>8&255, n&255)}, NodeName: &node,
 			Conditions: discoveryv1.EndpointConditions{Ready: &yes, Serving: &yes},
 		})
 	}
@@ -184,6 +257,7 @@ func benchAddress(i int) *v1alpha1.Address {
 	a := &v1alpha1.Address{ObjectMeta: benchMeta(fmt.Sprintf("198-18-%d-%d", i>>8, i&255), 0)}
 	a.Namespace = ""
 	a.Spec.Address = benchVIP(i)
+	a.Status.ProbedAt = &metav1.Time{Time: time.Unix(1, 0)} // by another node
 	name := fmt.Sprint("service", i)
 	a.Spec.Holders = []v1alpha1.AddressHolder{{Namespace: "default", Name: name, UID: types.UID(name)}}
 	return a

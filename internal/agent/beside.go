@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"time"
 
+	"github.com/fairlead/fairlead/internal/node"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -14,7 +14,7 @@ import (
 const askEvery = time.Second
 
 // beside is what an agent keeps of a proxy that forwards instead of it. The
-// agent's loop alone uses it.
+// engine's loop alone uses it.
 type beside struct {
 	client  http.Client
 	last    answer
@@ -44,27 +44,24 @@ func (b *beside) ask(ctx context.Context, url string) answer {
 	return b.last
 }
 
-// leave takes the place of program where another proxy forwards: every VIP that
-// has a record is ready once that proxy is, and only then goes what an earlier
-// agent of ours left in the kernel.
-func (a *Agent) leave(ctx context.Context, s *snapshot.Snapshot) (state, error) {
-	ready, message := a.beside.ask(ctx, a.OtherHealth).verdict(a.proxy)
-	if message != a.beside.message {
-		a.beside.message = message
-		a.Log.Info("the proxy that forwards instead of us", "proxy", a.proxy, "ready", ready, "message", message)
+// leave takes the place of program where another proxy forwards. Once that proxy
+// is in order, what an earlier agent of ours left in the kernel goes, and not
+// before.
+func (e *engine) leave(ctx context.Context) error {
+	ready, message := e.beside.ask(ctx, e.cfg.OtherHealth).verdict(e.proxy)
+	if message != e.beside.message {
+		e.beside.message = message
+		e.cfg.Log.Info("the proxy that forwards instead of us", "proxy", e.proxy, "ready", ready, "message", message)
 	}
-	now := state{inSync: ready, message: message, ready: map[netip.Addr]bool{}}
-	if !ready {
-		return now, nil
-	}
-	for _, addr := range s.Addresses {
-		now.ready[addr.Addr] = true
-	}
-	if !a.beside.cleaned {
-		if err := a.Dataplane.Cleanup(ctx); err != nil {
-			return now, fmt.Errorf("take our tables out: %w", err)
+	e.keep(engineState{Engine: node.Engine{Known: true, InSync: ready, Other: true}, message: message})
+	if ready && !e.beside.cleaned {
+		if err := e.cfg.Dataplane.Cleanup(ctx); err != nil {
+			return fmt.Errorf("take our tables out: %w", err)
 		}
-		a.beside.cleaned = true
+		e.beside.cleaned = true
 	}
-	return now, nil
+	at := time.Now()
+	e.health.Synced(snapshot.IPv4, at, at)
+	e.health.Synced(snapshot.IPv6, at, at)
+	return nil
 }

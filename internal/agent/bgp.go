@@ -14,42 +14,55 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/announcer/bgp"
 	"github.com/fairlead/fairlead/announcer/bgp/speaker"
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/node"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// retreatFor is how long routers have to find other ways before a drained node
-// withdraws its paths.
-const retreatFor = 5 * time.Second
-
 // passwordsEvery is how often the Secrets of BGPPeers are read.
 const passwordsEvery = 15 * time.Second
 
-// routes announces over BGP. Sync is the agent loop's.
+// routes announces over BGP what Plans say. Its loop is apart from the others: a
+// session's process that does not answer delays neither layer 2 nor the engine.
 type routes struct {
-	cfg     Config
-	wake    func()      // the agent's loop
-	forGood func() bool // whether a stop is no restart
+	cfg     *Config
 	speaker *speaker.Speaker
+	syncer  syncer      // speaker
+	forGood func() bool // whether a stop is no restart
+	changed func()      // called when Passwords returns something else
+	done    func()      // called when what order.withdraw does not have is withdrawn
+	loop    *reconcile.Loop
 	secrets *reconcile.Loop
-
-	plan     bgp.Plan  // the last that was acted on
-	draining time.Time // since when; zero: not
+	was     bgp.Plan // the last that was carried out; the loop's alone
 
 	mu        sync.Mutex
+	order     routesOrder
+	through   uint64 // the last order whose withdrawals are done
 	wanted    []snapshot.SecretKey
 	passwords map[snapshot.SecretKey]string
 }
 
-func newRoutes(cfg Config, wake, report func(), forGood func() bool) *routes {
+// syncer is what routes acts on: *speaker.Speaker.
+type syncer interface{ Sync(plan bgp.Plan) }
+
+// routesOrder is what one Plan says. Orders that come while one is carried out
+// replace each other.
+type routesOrder struct {
+	number   uint64
+	withdraw *bgp.Plan // nil: nothing is withdrawn
+	announce bgp.Plan
+}
+
+func newRoutes(cfg *Config, changed, report, done func(), forGood func() bool) *routes {
 	r := &routes{
-		cfg: cfg, wake: wake, forGood: forGood, speaker: speaker.New(cfg.Log, report, sessionProcess), secrets: reconcile.New("BGP passwords", cfg.Log),
-		passwords: map[snapshot.SecretKey]string{},
+		cfg: cfg, changed: changed, forGood: forGood, done: done, passwords: map[snapshot.SecretKey]string{},
+		speaker: speaker.New(cfg.Log, report, sessionProcess), loop: reconcile.New("BGP", cfg.Log), secrets: reconcile.New("BGP passwords", cfg.Log),
 	}
+	r.syncer = r.speaker
+	r.loop.Coalesce, r.loop.Resync = 0, 0 // whoever decides has coalesced already
 	r.secrets.Resync = passwordsEvery
 	if cfg.Metrics != nil {
 		cfg.Metrics.MustRegister(&bgpMetrics{r.speaker.Status})
@@ -63,12 +76,13 @@ const SessionCommand = "bgp-session"
 // sessionProcess is this program, as the process of one session.
 func sessionProcess() *exec.Cmd { return exec.Command("/proc/self/exe", SessionCommand) }
 
-// Run reads passwords and watches the paths to the peers until ctx ends. The
-// sessions are left to end with the process, without a NOTIFICATION, since a stop
+// Run carries orders out, reads passwords and watches the paths to the peers until
+// ctx ends. The sessions are left to end with the process, without a NOTIFICATION, since a stop
 // is a restart; or everything is withdrawn if it is none.
 func (r *routes) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { r.secrets.Run(ctx, r.read) })
+	wg.Go(func() { r.loop.Run(ctx, r.step) })
 	speaking, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	wg.Go(func() {
@@ -106,53 +120,60 @@ func (r *routes) read(ctx context.Context) error {
 		r.mu.Lock()
 		r.passwords = next
 		r.mu.Unlock()
-		r.wake()
+		r.changed()
 	}
 	return failed
 }
 
-// decide is the plan for in, whose engine holds in.Ready.
-func (r *routes) decide(in announcer.Input, now time.Time) bgp.Plan {
-	switch {
-	case !in.Self.Draining:
-		r.draining = time.Time{}
-	case r.draining.IsZero():
-		r.draining = now
-		time.AfterFunc(retreatFor, r.wake)
+// Give makes p what is to be done. A withdrawal that was not carried out yet goes
+// on to the next order, or the engine would not wait for it.
+func (r *routes) Give(number uint64, p node.Plan) {
+	r.mu.Lock()
+	next := routesOrder{number, p.Withdraw.Routes, p.Announce.Routes}
+	if r.through < r.order.number && r.order.withdraw != nil && next.withdraw == nil {
+		kept := r.order.withdraw.Keep(next.announce)
+		next.withdraw = &kept
 	}
-	ready := in.Ready
-	if !in.Self.InSync {
-		ready = nil
+	r.order = next
+	r.mu.Unlock()
+	r.loop.Wake()
+}
+
+// Through returns the number of the last order whose withdrawals are done.
+func (r *routes) Through() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.through
+}
+
+// Passwords returns what could be read of the Secrets that s names.
+func (r *routes) Passwords(s *snapshot.Snapshot) map[snapshot.SecretKey]string {
+	r.want(s)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.passwords
+}
+
+func (r *routes) step(context.Context) error {
+	r.mu.Lock()
+	order := r.order
+	r.mu.Unlock()
+	if order.withdraw != nil {
+		r.sync(*order.withdraw)
 	}
 	r.mu.Lock()
-	passwords := r.passwords
+	r.through = order.number
 	r.mu.Unlock()
-	return bgp.Decide(bgp.Input{
-		Snapshot: in.Snapshot, Node: in.Node, Self: in.Self, Ready: ready, Passwords: passwords,
-		Retreating: in.Self.Draining && now.Sub(r.draining) < retreatFor,
-	})
-}
-
-// withdraw gives up, before the engine changes, what the next plan does not have.
-func (r *routes) withdraw(in announcer.Input) {
-	if len(r.plan.Peers) == 0 {
-		return
-	}
-	r.sync(r.plan.Keep(r.decide(in, time.Now())))
-}
-
-// announce makes the routers hear what this node's engine holds now.
-func (r *routes) announce(in announcer.Input) bgp.Plan {
-	r.want(in.Snapshot)
-	r.sync(r.decide(in, time.Now()))
-	return r.plan
+	r.done()
+	r.sync(order.announce)
+	return nil
 }
 
 func (r *routes) sync(next bgp.Plan) {
-	if len(next.Peers) > 0 || len(r.plan.Peers) > 0 {
-		r.speaker.Sync(next)
+	if len(next.Peers) > 0 || len(r.was.Peers) > 0 {
+		r.syncer.Sync(next)
 	}
-	r.plan = next
+	r.was = next
 }
 
 // want has the passwords read that the peers of s name.
@@ -185,7 +206,6 @@ func describeBGP(out *v1alpha1.NodeStateStatus, plan bgp.Plan, sessions []speake
 		}
 	}
 	slices.SortFunc(out.Peers, func(a, b v1alpha1.PeerState) int { return strings.Compare(a.Name, b.Name) })
-	over := map[string]bool{}
 	for _, v := range plan.Announce {
 		peers := 0
 		for _, name := range v.Peers {
@@ -193,36 +213,11 @@ func describeBGP(out *v1alpha1.NodeStateStatus, plan bgp.Plan, sessions []speake
 				peers++
 			}
 		}
-		over[v.Addr.String()] = true
 		out.AnnouncesCount++
 		if len(out.Announces) < listed {
 			out.Announces = append(out.Announces, v1alpha1.AnnouncedAddress{Address: v.Addr.String(), Peers: int32(peers), Service: v.Services[0].String()})
 		}
 	}
-	refuseBGP(out, plan, over)
-}
-
-// refuseBGP puts BGP's reasons in the place of layer 2's, which has no say about
-// addresses that are announced over BGP.
-func refuseBGP(out *v1alpha1.NodeStateStatus, plan bgp.Plan, over map[string]bool) {
-	why := map[string]snapshot.Refusal{}
-	for _, r := range plan.Refused {
-		if r.Kind == "address" && !over[r.Name] {
-			why[r.Name] = r.Refusal
-		}
-	}
-	kept := out.Refused[:0]
-	for _, r := range out.Refused {
-		if r.Reason == string(announcer.NoCandidate) && over[r.Address] {
-			out.RefusedCount--
-			continue
-		}
-		if other, ok := why[r.Address]; ok {
-			r.Reason, r.Message = string(other.Reason), other.Message
-		}
-		kept = append(kept, r)
-	}
-	out.Refused = kept
 }
 
 func peerState(st speaker.Status) v1alpha1.PeerState {

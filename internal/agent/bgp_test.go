@@ -18,7 +18,7 @@ import (
 	"github.com/fairlead/fairlead/announcer/bgp"
 	"github.com/fairlead/fairlead/announcer/bgp/speaker"
 	"github.com/fairlead/fairlead/internal/kube"
-	"github.com/fairlead/fairlead/internal/reconcile"
+	"github.com/fairlead/fairlead/internal/node"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/internal/test/nstest"
 )
@@ -38,14 +38,14 @@ func TestStopForGood(t *testing.T) {
 				return string(data)
 			}
 			log := slog.New(slog.DiscardHandler)
-			r := &routes{
-				cfg: Config{Log: log}, forGood: func() bool { return forGood }, secrets: reconcile.New("passwords", log),
-				speaker: speaker.New(log, func() {}, session), passwords: map[snapshot.SecretKey]string{},
-			}
+			r := newRoutes(&Config{Log: log}, func() {}, func() {}, func() {}, func() bool { return forGood })
+			r.speaker = speaker.New(log, func() {}, session)
+			r.syncer = r.speaker
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan struct{})
 			go func() { r.Run(ctx); close(done) }()
-			r.sync(bgp.Plan{RouterID: netip.MustParseAddr("192.0.2.1"), Peers: []bgp.Peer{{Name: "tor", Addr: netip.MustParseAddr("192.0.2.2")}}})
+			peers := []bgp.Peer{{Name: "tor", Addr: netip.MustParseAddr("192.0.2.2")}}
+			r.Give(1, node.Plan{Announce: node.Announcement{Routes: bgp.Plan{RouterID: netip.MustParseAddr("192.0.2.1"), Peers: peers}}})
 			nstest.Eventually(t, "the session's first order", func() bool { return strings.Contains(orders(), "announce") })
 			cancel()
 			select {
@@ -64,9 +64,9 @@ func TestStopForGood(t *testing.T) {
 func TestPasswords(t *testing.T) {
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "sys", Name: "tor"}, Data: map[string][]byte{"password": []byte("good")}}
 	woken := 0
-	r := newRoutes(Config{
+	r := newRoutes(&Config{
 		Namespace: "sys", Log: slog.New(slog.DiscardHandler), Clients: &kube.Clients{Kube: fake.NewClientset(secret)},
-	}, func() { woken++ }, func() {}, func() bool { return false })
+	}, func() { woken++ }, func() {}, func() {}, func() bool { return false })
 	tor, lost := snapshot.SecretKey{Name: "tor", Key: "password"}, snapshot.SecretKey{Name: "lost", Key: "password"}
 	r.want(&snapshot.Snapshot{BGPPeers: []*snapshot.BGPPeer{{Secret: tor}, {Secret: lost}, {}}})
 	for range 2 {

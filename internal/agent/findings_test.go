@@ -5,39 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/announcer/l2"
-	"github.com/fairlead/fairlead/internal/snapshot"
 )
-
-// MACs are ours whoever tells of them: this node, gossip or a NodeState. What is
-// recorded and disputed is passed on.
-func TestKnown(t *testing.T) {
-	vip := netip.MustParseAddr("192.0.2.10")
-	node := func(name, mac string) snapshot.NodeState {
-		return snapshot.NodeState{Node: name, Links: []snapshot.Link{{Name: "eth0", MAC: mac}}}
-	}
-	silent := node("c", "02:00:00:00:00:03")
-	in := announcer.Input{
-		Self: node("a", "02:00:00:00:00:01"), Others: map[string]snapshot.NodeState{"b": node("b", "02:00:00:00:00:02")},
-		Snapshot: &snapshot.Snapshot{
-			NodeStates: []*snapshot.NodeState{&silent},
-			Addresses:  []*snapshot.Address{{Addr: vip, UID: "u", ProbedAt: time.Unix(1, 0), Conflict: "02:00:00:00:00:99"}},
-		},
-	}
-	k := known(in, announcer.Plan{Disputed: []announcer.VIP{{Addr: vip, Links: []string{"eth0"}}}})
-	for _, mac := range []string{"02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:03"} {
-		if !k.Ours[mac] {
-			t.Errorf("%s is not taken for ours", mac)
-		}
-	}
-	if want := (l2.Record{UID: "u", Probed: true, Conflict: "02:00:00:00:00:99"}); k.Records[vip] != want {
-		t.Errorf("the record is %+v, want %+v", k.Records[vip], want)
-	}
-	if len(k.Disputed) != 1 || k.Disputed[0] != (l2.Claim{Addr: vip, Link: "eth0"}) {
-		t.Errorf("disputed is %v", k.Disputed)
-	}
-}
 
 // The NodeState says of a finding when it was probed only if it was.
 func TestFindings(t *testing.T) {

@@ -18,9 +18,14 @@ import (
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// alive tells which nodes are alive: the agents' gossip, and whatever comes to
-// find the dead faster.
+// alive is how an agent learns which nodes are alive: by gossip.
 type alive interface {
+	Run(ctx context.Context)
+	SetKeys(keys keyring.Keys)
+	// Follow takes the nodes' addresses from s.
+	Follow(s *snapshot.Snapshot)
+	// Fresh reports whether the last View is still of now.
+	Fresh() bool
 	// Say tells the others how this node is.
 	Say(announcer.Report)
 	// View returns what this node holds of all. It is not to be acted on unless ok:

@@ -15,24 +15,6 @@ import (
 	"github.com/fairlead/fairlead/internal/test/nstest"
 )
 
-func TestDrains(t *testing.T) {
-	for name, tt := range map[string]struct {
-		node *snapshot.Node
-		want bool
-	}{
-		"as usual":       {&snapshot.Node{Ready: true, Taints: []string{"node.kubernetes.io/disk-pressure"}}, false},
-		"cordoned":       {&snapshot.Node{Ready: true, Unschedulable: true}, true},
-		"being deleted":  {&snapshot.Node{Ready: true, Deleting: true}, true},
-		"deleted":        {nil, true},
-		"out of service": {&snapshot.Node{Taints: []string{"a", taintOutOfService}}, true},
-		"shutting down":  {&snapshot.Node{Taints: []string{taintShutdown}}, true},
-	} {
-		if got := drains(tt.node); got != tt.want {
-			t.Errorf("%s: %v", name, got)
-		}
-	}
-}
-
 func TestPlaces(t *testing.T) {
 	ip := netip.MustParseAddr
 	s := &snapshot.Snapshot{Nodes: []*snapshot.Node{

@@ -20,15 +20,15 @@ import (
 // followKeys gives the gossip the keys: first those that the last agent kept, so
 // that no API server is needed, then whatever the Secret holds.
 func (a *Agent) followKeys(ctx context.Context) error {
-	if keys, err := loadKeys(a.StateDir); err != nil {
-		a.Log.Warn("the saved keys are of no use", "error", err)
+	if keys, err := loadKeys(a.cfg.StateDir); err != nil {
+		a.cfg.Log.Warn("the saved keys are of no use", "error", err)
 	} else if keys != nil {
 		a.gossip.SetKeys(keys)
 	}
 	byName := informers.WithTweakListOptions(func(o *metav1.ListOptions) {
 		o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, keyring.Secret).String()
 	})
-	secrets := informers.NewSharedInformerFactoryWithOptions(a.Clients.Kube, 0, informers.WithNamespace(a.Namespace), byName).Core().V1().Secrets().Informer()
+	secrets := informers.NewSharedInformerFactoryWithOptions(a.cfg.Clients.Kube, 0, informers.WithNamespace(a.cfg.Namespace), byName).Core().V1().Secrets().Informer()
 	if _, err := secrets.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    a.takeKeys,
 		UpdateFunc: func(_, obj any) { a.takeKeys(obj) },
@@ -47,12 +47,12 @@ func (a *Agent) takeKeys(obj any) {
 	}
 	keys, err := keyring.Parse(secret.Data[keyring.Data])
 	if err != nil {
-		a.Log.Error("the agents' keys cannot be read; those that were known go on", "secret", keyring.Secret, "error", err)
+		a.cfg.Log.Error("the agents' keys cannot be read; those that were known go on", "secret", keyring.Secret, "error", err)
 		return
 	}
 	a.gossip.SetKeys(keys)
-	if err := saveKeys(a.StateDir, keys); err != nil {
-		a.Log.Error("the agents' keys", "error", err)
+	if err := saveKeys(a.cfg.StateDir, keys); err != nil {
+		a.cfg.Log.Error("the agents' keys", "error", err)
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/announcer/bgp"
+	"github.com/fairlead/fairlead/internal/node"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy"
 )
@@ -34,7 +36,13 @@ type metrics struct {
 	silent    *prometheus.GaugeVec
 	refused   *prometheus.GaugeVec
 
-	waiting []time.Time // triggers of changes that the kernel does not hold yet; the agent's loop alone
+	lost lost // the decision's loop alone
+}
+
+// lost is for which Snapshot and nodes quarantined endpoints were counted.
+type lost struct {
+	snapshot *snapshot.Snapshot
+	nodes    []string
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -111,49 +119,61 @@ func (m *metrics) synced(c proxy.Change, err error) {
 	m.last.SetToCurrentTime()
 }
 
-// triggered takes note of changes that are to be programmed. Those from before
-// the start of the agent say nothing of it.
-func (m *metrics) triggered(at []time.Time, started time.Time) {
-	for _, t := range at {
-		if t.After(started) {
-			m.waiting = append(m.waiting, t)
-		}
-	}
-	const most = 1000 // while nothing can be programmed
-	m.waiting = m.waiting[max(0, len(m.waiting)-most):]
-}
-
-// programmed says that at now the kernel holds table and all changes so far.
-func (m *metrics) programmed(table *proxy.Table, now time.Time) {
-	for _, t := range m.waiting {
+// programmed says that at now the kernel holds table, and with it the changes that
+// were made at triggers.
+func (m *metrics) programmed(table *proxy.Table, triggers []time.Time, now time.Time) {
+	for _, t := range triggers {
 		m.latency.Observe(max(0, now.Sub(t).Seconds()))
 	}
-	m.waiting = nil
 	internal, external := table.NoLocal()
 	m.noLocal.WithLabelValues("internal").Set(float64(internal))
 	m.noLocal.WithLabelValues("external").Set(float64(external))
 }
 
-func (m *metrics) took(d time.Duration, now state) {
-	m.sync.Observe(d.Seconds())
-	m.announced.Set(float64(len(now.held)))
-	m.services.Set(float64(now.services))
-	m.endpoints.Set(float64(now.endpoints))
-	m.inSync.Set(one(now.inSync))
-	m.silent.Reset()
-	for _, r := range now.announce.Refused {
-		m.silent.WithLabelValues(string(r.Reason)).Inc()
+// decided counts what a decision says. Only what changed is counted again: a
+// cluster may have ten thousand addresses.
+func (m *metrics) decided(in node.Inputs, was, now node.State) {
+	m.quarantined(in.Snapshot, in.View)
+	if same(was.Elected, now.Elected) && same(was.Refused, now.Refused) {
+		return
 	}
+	m.moved(was, now)
+	count := map[snapshot.Reason]int{}
+	for _, r := range now.Refused {
+		count[r.Reason]++
+	}
+	m.silent.Reset()
+	for reason, n := range count {
+		m.silent.WithLabelValues(string(reason)).Set(float64(n))
+	}
+}
+
+// same reports whether a and b are one list.
+func same[T any](a, b []T) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
+
+// routed counts what a plan leaves out of BGP.
+func (m *metrics) routed(plan bgp.Plan) {
 	m.refused.Reset()
-	for _, r := range now.bgp.Refused {
+	for _, r := range plan.Refused {
 		m.refused.WithLabelValues(r.Kind, string(r.Refusal.Reason)).Inc()
 	}
+	for _, s := range plan.Silent {
+		m.refused.WithLabelValues("address", string(s.Reason)).Inc()
+	}
+}
+
+// reported shows what the NodeState says.
+func (m *metrics) reported(st state) {
+	m.announced.Set(float64(len(st.held)))
+	m.services.Set(float64(st.services))
+	m.endpoints.Set(float64(st.endpoints))
+	m.inSync.Set(one(st.InSync))
 }
 
 // moved counts the addresses that came and went between two plans, and those of
 // them that another node had.
-func (m *metrics) moved(was, now announcer.Plan) {
-	for _, v := range now.Announce {
+func (m *metrics) moved(was, now node.State) {
+	for _, v := range now.Elected {
 		i, refused := slices.BinarySearchFunc(was.Refused, v.Addr, func(o announcer.Refused, a netip.Addr) int { return o.Addr.Compare(a) })
 		if refused && was.Refused[i].Reason == announcer.NotOwner {
 			m.takeovers.Inc()
@@ -164,19 +184,23 @@ func (m *metrics) moved(was, now announcer.Plan) {
 }
 
 // missing counts what in announces and out does not.
-func missing(in, out announcer.Plan) (n int) {
-	for _, v := range in.Announce {
-		if _, has := slices.BinarySearchFunc(out.Announce, v.Addr, func(o announcer.VIP, a netip.Addr) int { return o.Addr.Compare(a) }); !has {
+func missing(in, out node.State) (n int) {
+	for _, v := range in.Elected {
+		if _, has := slices.BinarySearchFunc(out.Elected, v.Addr, func(o announcer.VIP, a netip.Addr) int { return o.Addr.Compare(a) }); !has {
 			n++
 		}
 	}
 	return n
 }
 
-// lost counts the endpoints on nodes that are gone.
-func (m *metrics) lost(s *snapshot.Snapshot, view announcer.View) {
-	m.gone.Set(float64(on(s, view.Quarantined())))
+// quarantined counts the endpoints on nodes that are gone.
+func (m *metrics) quarantined(s *snapshot.Snapshot, view announcer.View) {
 	m.guarded.Set(one(view.Guarded))
+	now := lost{s, view.Quarantined()}
+	if m.lost.snapshot != s || !slices.Equal(m.lost.nodes, now.nodes) {
+		m.gone.Set(float64(on(s, now.nodes)))
+	}
+	m.lost = now
 }
 
 // on counts the endpoints on nodes.

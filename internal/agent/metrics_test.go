@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"net/netip"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/internal/node"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy"
 )
@@ -25,7 +27,7 @@ func TestNoLocalEndpoints(t *testing.T) {
 	m.programmed(&proxy.Table{Frontends: []*proxy.Frontend{
 		front(proxy.ClusterIP, "a", proxy.Drop), front(proxy.ClusterIP, "b", proxy.Reject), front(proxy.VIP, "c", proxy.Drop),
 		front(proxy.NodePort, "c", proxy.Drop), front(proxy.VIP, "d", proxy.Drop), front(proxy.VIP, "e", proxy.Forward),
-	}}, time.Now())
+	}}, nil, time.Now())
 	want := `
 # HELP fairlead_engine_no_local_endpoints Services with a traffic policy Local that have endpoints, but none on this node, by policy (internal, external).
 # TYPE fairlead_engine_no_local_endpoints gauge
@@ -37,16 +39,23 @@ fairlead_engine_no_local_endpoints{traffic_policy="internal"} 1
 	}
 }
 
+// changing is a store that holds an empty cluster, after changes at these times.
+type changing []time.Time
+
+func (changing) Run(context.Context) error                   { return nil }
+func (c changing) Latest() (*snapshot.Snapshot, []time.Time) { return c.Snapshot(), c }
+func (changing) Snapshot() *snapshot.Snapshot                { return &snapshot.Snapshot{} }
+func (changing) Synced() bool                                { return true }
+
 // A change is measured once, when the kernel holds it; changes from before the
 // agent's start are not.
 func TestLatency(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	m := newMetrics(reg)
 	start := time.Unix(1000, 0)
-	m.triggered([]time.Time{start.Add(-time.Second), start.Add(time.Second), start.Add(2 * time.Second)}, start)
-	for range 2 {
-		m.programmed(&proxy.Table{}, start.Add(3*time.Second))
-	}
+	c := cluster{store: changing{start.Add(-time.Second), start.Add(time.Second), start.Add(2 * time.Second)}, metrics: m, started: start}
+	_, triggers := c.snapshot(start)
+	m.programmed(&proxy.Table{}, triggers, start.Add(3*time.Second))
 	all, err := reg.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -64,11 +73,11 @@ func TestLatency(t *testing.T) {
 // An address that another node had is taken over; one that nobody had is not.
 func TestTakeovers(t *testing.T) {
 	m := newMetrics(nil)
-	plan := func(text string) (p announcer.Plan) {
+	plan := func(text string) (p node.State) {
 		for _, word := range strings.Fields(text) {
 			reason, addr, refused := strings.Cut(word, "=")
 			if !refused {
-				p.Announce = append(p.Announce, announcer.VIP{Addr: netip.MustParseAddr(word)})
+				p.Elected = append(p.Elected, announcer.VIP{Addr: netip.MustParseAddr(word)})
 				continue
 			}
 			p.Refused = append(p.Refused, announcer.Refused{Addr: netip.MustParseAddr(addr), Refusal: snapshot.Refusal{Reason: snapshot.Reason(reason)}})

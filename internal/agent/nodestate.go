@@ -15,6 +15,7 @@ import (
 	"github.com/fairlead/fairlead/announcer/l2"
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/link"
+	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -25,35 +26,44 @@ const renewEvery = 10 * time.Second
 // listed is how many addresses a NodeState lists; it counts all of them.
 const listed = 1000
 
-// reported is what the NodeState said last.
-type reported struct {
-	status v1alpha1.NodeStateStatus
+// reporter writes the NodeState.
+type reporter struct {
+	loop   *reconcile.Loop
+	holder *l2.Holder               // has the findings
+	status v1alpha1.NodeStateStatus // that was written last
 	at     time.Time
+}
+
+func newReporter(cfg *Config) reporter {
+	r := reporter{loop: reconcile.New("nodestate", cfg.Log)}
+	r.loop.Resync, r.loop.Coalesce = renewEvery, 200*time.Millisecond
+	return r
 }
 
 // writeState writes the NodeState if it changed or is due for renewal. It says
 // nothing before the first step: an agent that has not looked yet knows nothing.
 func (a *Agent) writeState(ctx context.Context) error {
-	if !a.store.Synced() {
+	if !a.cluster.store.Synced() {
 		return nil
 	}
-	a.mu.Lock()
-	status, view, plan := describe(a.state, a.links, a.mode(), a.Version), a.state.view, a.state.bgp
-	a.mu.Unlock()
+	st := a.now()
+	a.metrics.reported(st)
+	a.metrics.routed(st.routes)
+	status := describe(st, a.links.State(), a.mode(), a.cfg.Version)
 	if a.proxy == Fairlead {
-		status.Engine.Accelerator = a.accelerator()
+		status.Engine.Accelerator = a.cfg.accelerator()
 	}
-	describeBGP(&status, plan, a.routes.speaker.Status())
-	status.Findings = findings(a.holder.Findings())
+	describeBGP(&status, st.routes, a.routes.speaker.Status())
+	status.Findings = findings(a.report.holder.Findings())
 	status.ProblemsCount, status.Problems = problems(a.ports.Problems())
-	status.Conditions = append(a.sysctls.condition(), a.membersCondition(view, time.Now()))
-	announcedSince(status.Announces, a.reported.status.Announces)
-	if time.Since(a.reported.at) < renewEvery-time.Second && reflect.DeepEqual(status, a.reported.status) {
+	status.Conditions = append(a.sysctls.condition(), a.membersCondition(st.view, time.Now()))
+	announcedSince(status.Announces, a.report.status.Announces)
+	if time.Since(a.report.at) < renewEvery-time.Second && reflect.DeepEqual(status, a.report.status) {
 		return nil
 	}
-	obj, err := a.Clients.NodeStates.Get(ctx, a.Node, metav1.GetOptions{})
+	obj, err := a.cfg.Clients.NodeStates.Get(ctx, a.cfg.Node, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		obj, err = a.Clients.NodeStates.Create(ctx, &v1alpha1.NodeState{ObjectMeta: metav1.ObjectMeta{Name: a.Node}}, metav1.CreateOptions{})
+		obj, err = a.cfg.Clients.NodeStates.Create(ctx, &v1alpha1.NodeState{ObjectMeta: metav1.ObjectMeta{Name: a.cfg.Node}}, metav1.CreateOptions{})
 	}
 	if err != nil {
 		return fmt.Errorf("node state: %w", err)
@@ -67,10 +77,10 @@ func (a *Agent) writeState(ctx context.Context) error {
 	}
 	obj.Status = status
 	obj.Status.RenewTime = &metav1.MicroTime{Time: time.Now()}
-	if _, err := a.Clients.NodeStates.UpdateStatus(ctx, obj, metav1.UpdateOptions{}); err != nil {
+	if _, err := a.cfg.Clients.NodeStates.UpdateStatus(ctx, obj, metav1.UpdateOptions{}); err != nil {
 		return fmt.Errorf("node state: %w", err)
 	}
-	a.reported = reported{status: status, at: time.Now()}
+	a.report.status, a.report.at = status, time.Now()
 	return nil
 }
 
@@ -97,7 +107,7 @@ func (a *Agent) membersCondition(view announcer.View, now time.Time) metav1.Cond
 		c.Status = metav1.ConditionFalse
 	}
 	c.LastTransitionTime = metav1.NewTime(now.Truncate(time.Second)) // as the API server keeps it
-	if was := meta.FindStatusCondition(a.reported.status.Conditions, c.Type); was != nil && was.Status == c.Status {
+	if was := meta.FindStatusCondition(a.report.status.Conditions, c.Type); was != nil && was.Status == c.Status {
 		c.LastTransitionTime = was.LastTransitionTime
 	}
 	return c
@@ -108,7 +118,7 @@ func describe(st state, links link.State, engine, version string) v1alpha1.NodeS
 	out := v1alpha1.NodeStateStatus{
 		AgentVersion: version,
 		Engine: v1alpha1.EngineState{
-			Mode: engine, InSync: st.inSync, Message: cut(st.message, 4096), Services: int32(st.services), Endpoints: int32(st.endpoints),
+			Mode: engine, InSync: st.InSync, Message: cut(st.message, 4096), Services: int32(st.services), Endpoints: int32(st.endpoints),
 		},
 	}
 	macs := map[string]string{}
@@ -124,7 +134,7 @@ func describe(st state, links link.State, engine, version string) v1alpha1.NodeS
 	for _, c := range st.held[:min(len(st.held), listed)] {
 		out.Announces = append(out.Announces, v1alpha1.AnnouncedAddress{
 			Address: c.Addr.String(), Link: c.Link, MAC: macs[c.Link],
-			Service: cmp.Or(serviceOf(st.announce.Announce, c), serviceOf(st.leaving, c)), Leaving: serviceOf(st.leaving, c) != "",
+			Service: cmp.Or(serviceOf(st.plan.Elected, c), serviceOf(st.plan.Leaving, c)), Leaving: serviceOf(st.plan.Leaving, c) != "",
 		})
 	}
 	if self := st.view.Member(st.view.Node); self != nil {
@@ -133,8 +143,8 @@ func describe(st state, links link.State, engine, version string) v1alpha1.NodeS
 	for _, m := range silent(st.view) {
 		out.Silent = append(out.Silent, v1alpha1.SilentNode{Node: m.Node, Verdict: m.Verdict.String(), Quarantined: m.Quarantine})
 	}
-	out.RefusedCount = int32(len(st.announce.Refused))
-	for _, r := range st.announce.Refused[:min(len(st.announce.Refused), listed)] {
+	out.RefusedCount = int32(len(st.plan.Refused))
+	for _, r := range st.plan.Refused[:min(len(st.plan.Refused), listed)] {
 		out.Refused = append(out.Refused, v1alpha1.RefusedAddress{Address: r.Addr.String(), Reason: string(r.Reason), Message: r.Message})
 	}
 	return out
@@ -143,7 +153,7 @@ func describe(st state, links link.State, engine, version string) v1alpha1.NodeS
 // mode is the name of what forwards.
 func (a *Agent) mode() string {
 	if a.proxy == Fairlead {
-		return a.Engine
+		return a.cfg.Engine
 	}
 	return string(a.proxy)
 }
@@ -159,7 +169,7 @@ func problems(found []snapshot.Problem) (count int32, out []v1alpha1.ServiceProb
 }
 
 // serviceOf returns the Service for which c is in vips, "" if it is not.
-func serviceOf(vips []announcer.VIP, c l2.Claim) string {
+func serviceOf(vips []announcer.VIP, c announcer.Claim) string {
 	for _, v := range vips {
 		if v.Addr == c.Addr && len(v.Services) > 0 {
 			return v.Services[0].String()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,32 +23,38 @@ const accelerateLabel = "fairlead.io/accelerate"
 // staticPodUID is where the kubelet says by which UID it knows a static pod.
 const staticPodUID = "kubernetes.io/config.hash"
 
-// followPods learns which of this node's pods opted out, where anything
-// accelerates them.
-func (a *Agent) followPods(ctx context.Context) error {
-	if a.Accelerator == nil || !a.Accelerator.State().Wanted {
+// pods tells the Accelerator which of this node's pods opted out.
+type pods struct {
+	cfg      *Config
+	changed  func()
+	informer atomic.Pointer[cache.SharedIndexInformer] // nil if nobody asks
+}
+
+// Run follows the node's pods until ctx ends, where anything accelerates them.
+func (p *pods) Run(ctx context.Context) error {
+	if p.cfg.Accelerator == nil || !p.cfg.Accelerator.State().Wanted {
 		return nil
 	}
 	here := informers.WithTweakListOptions(func(o *metav1.ListOptions) {
-		o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", a.Node).String()
+		o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", p.cfg.Node).String()
 	})
-	pods := informers.NewSharedInformerFactoryWithOptions(a.Clients.Kube, 0, here).Core().V1().Pods().Informer()
-	if err := pods.SetTransform(lean); err != nil {
+	inf := informers.NewSharedInformerFactoryWithOptions(p.cfg.Clients.Kube, 0, here).Core().V1().Pods().Informer()
+	if err := inf.SetTransform(lean); err != nil {
 		return fmt.Errorf("informer: %w", err)
 	}
-	wake := func(any) { a.loop.Wake() }
-	if _, err := pods.AddEventHandler(cache.ResourceEventHandlerFuncs{
+	wake := func(any) { p.changed() }
+	if _, err := inf.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc: wake, UpdateFunc: func(_, obj any) { wake(obj) }, DeleteFunc: wake,
 	}); err != nil {
 		return fmt.Errorf("informer: %w", err)
 	}
-	a.pods.Store(&pods)
+	p.informer.Store(&inf)
 	go func() { // a node without pods has no event
-		if cache.WaitForCacheSync(ctx.Done(), pods.HasSynced) {
-			a.loop.Wake()
+		if cache.WaitForCacheSync(ctx.Done(), inf.HasSynced) {
+			p.changed()
 		}
 	}()
-	pods.Run(ctx.Done())
+	inf.Run(ctx.Done())
 	return nil
 }
 
@@ -65,17 +72,19 @@ func lean(obj any) (any, error) {
 	return out, nil
 }
 
-// exclude tells the Accelerator which pods opted out, and sees to it that one
-// that is only being made is looked for again.
-func (a *Agent) exclude(s *snapshot.Snapshot) {
-	pods := a.pods.Load()
-	if pods == nil || !(*pods).HasSynced() {
-		return // not known is not none
+// exclude tells the Accelerator which pods opted out, and returns when to do so
+// again: one that is only being made is looked for after a second. Zero: no such
+// time.
+func (p *pods) exclude(s *snapshot.Snapshot) (again time.Time) {
+	inf := p.informer.Load()
+	if inf == nil || !(*inf).HasSynced() {
+		return again // not known is not none
 	}
-	a.Accelerator.Exclude(optedOut((*pods).GetStore().List(), s))
-	if a.Accelerator.State().Missing > 0 {
-		time.AfterFunc(time.Second, a.loop.Wake)
+	p.cfg.Accelerator.Exclude(optedOut((*inf).GetStore().List(), s))
+	if p.cfg.Accelerator.State().Missing > 0 {
+		again = time.Now().Add(time.Second)
 	}
+	return again
 }
 
 // optedOut returns the UIDs of the pods that run and opted out, sorted.

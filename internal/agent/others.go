@@ -66,16 +66,16 @@ func replaces(config map[string]string) bool {
 // for an answer, and the other modes need none.
 func (a *Agent) decide(ctx context.Context) (Proxy, error) {
 	var others Others
-	a.asked = time.Now()
+	a.cluster.asked = time.Now()
 	var last error
 	err := wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
-		others, last = readOthers(ctx, a.Clients.Kube)
-		known := a.Mode != Auto || a.saved.proxy() != ""
+		others, last = readOthers(ctx, a.cfg.Clients.Kube)
+		known := a.cfg.Mode != Auto || a.cluster.saved.proxy() != ""
 		switch {
 		case last == nil:
-			a.asked = time.Now() // it is there, and is to list the cluster now
+			a.cluster.asked = time.Now() // it is there, and is to list the cluster now
 			return true, nil
-		case time.Since(a.asked) < patience:
+		case time.Since(a.cluster.asked) < patience:
 			return false, nil // an API server that starts forbids what it does not know yet
 		case !known && apierrors.IsForbidden(last):
 			return false, fmt.Errorf("--proxy=auto needs to know: %w", last)
@@ -86,12 +86,12 @@ func (a *Agent) decide(ctx context.Context) (Proxy, error) {
 		return "", err
 	}
 	if last != nil {
-		a.Log.Warn("cannot tell whether another proxy forwards Services", "error", last)
-		if a.Mode == Auto {
-			return a.saved.proxy(), nil
+		a.cfg.Log.Warn("cannot tell whether another proxy forwards Services", "error", last)
+		if a.cfg.Mode == Auto {
+			return a.cluster.saved.proxy(), nil
 		}
 	}
-	return a.Mode.Decide(others, a.Force)
+	return a.cfg.Mode.Decide(others, a.cfg.Force)
 }
 
 // watchOthers ends with an error when somebody else has become the one to
@@ -99,15 +99,15 @@ func (a *Agent) decide(ctx context.Context) (Proxy, error) {
 func (a *Agent) watchOthers(ctx context.Context) (changed error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	loop := reconcile.New("other proxies", a.Log)
+	loop := reconcile.New("other proxies", a.cfg.Log)
 	loop.Resync = lookEvery + rand.N(lookEvery/2)
 	loop.MinRetry, loop.MaxRetry = lookEvery/8, lookEvery
 	loop.Run(ctx, func(ctx context.Context) error {
-		others, err := readOthers(ctx, a.Clients.Kube)
+		others, err := readOthers(ctx, a.cfg.Clients.Kube)
 		if err != nil {
 			return err
 		}
-		now, err := a.Mode.Decide(others, true)
+		now, err := a.cfg.Mode.Decide(others, true)
 		if err != nil {
 			return err
 		}

@@ -21,7 +21,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/fairlead/fairlead/internal/kube"
-	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/internal/node"
 	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/dataplanetest"
 )
@@ -112,7 +112,7 @@ func TestDecideWithoutAPI(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			a, client := newAgent(t, tt.mode)
-			a.saved = tt.saved
+			a.cluster.saved = tt.saved
 			failing(client, tt.err)
 			synctest.Test(t, func(t *testing.T) {
 				got, err := a.decide(t.Context())
@@ -159,28 +159,29 @@ func TestWatchOthers(t *testing.T) {
 	})
 }
 
-// Where another proxy forwards, VIPs are ready while it is healthy, and what an
+// Where another proxy forwards, the node is in order while it is, and what an
 // earlier agent left goes once, and not before.
 func TestLeave(t *testing.T) {
 	a, _ := newAgent(t, Off)
-	kernel := a.Dataplane.(*dataplanetest.Fake).Kernel
+	kernel := a.cfg.Dataplane.(*dataplanetest.Fake).Kernel
 	kernel.Set(&proxy.Table{NodePortAddrs: []netip.Addr{netip.MustParseAddr("198.51.100.1")}})
 	code := http.StatusServiceUnavailable
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }))
 	defer srv.Close()
-	defer a.beside.client.CloseIdleConnections()
-	a.proxy, a.OtherHealth = KubeProxy, srv.URL
-	vip := netip.MustParseAddr("198.51.100.10")
-	s := &snapshot.Snapshot{Addresses: []*snapshot.Address{{Addr: vip}}}
-
-	now, err := a.forward(t.Context(), s, nil, nil)
-	if err != nil || now.inSync || now.ready[vip] || kernel.Table() == nil {
-		t.Errorf("beside an unhealthy proxy: %+v, %v; in the kernel: %v", now, err, kernel.Table())
+	defer a.engine.beside.client.CloseIdleConnections()
+	a.proxy, a.engine.proxy, a.cfg.OtherHealth = KubeProxy, KubeProxy, srv.URL
+	leave := func() node.Engine {
+		if err := a.engine.leave(t.Context()); err != nil {
+			t.Error(err)
+		}
+		return a.engine.State().Engine
 	}
-	code, a.beside.asked = http.StatusOK, time.Time{}
-	now, err = a.forward(t.Context(), s, nil, nil)
-	if err != nil || !now.inSync || !now.ready[vip] || kernel.Table() != nil {
-		t.Errorf("beside a healthy one: %+v, %v; in the kernel: %v", now, err, kernel.Table())
+	if now := leave(); now.InSync || !now.Other || kernel.Table() == nil {
+		t.Errorf("beside an unhealthy proxy: %+v; in the kernel: %v", now, kernel.Table())
+	}
+	code, a.engine.beside.asked = http.StatusOK, time.Time{}
+	if now := leave(); !now.InSync || !now.Other || kernel.Table() != nil {
+		t.Errorf("beside a healthy one: %+v; in the kernel: %v", now, kernel.Table())
 	}
 	if kernel.Syncs() != 0 {
 		t.Error("something was programmed")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"sync/atomic"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -14,24 +15,34 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
 
-	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/announcer"
 )
 
-// followDaemonSet learns whether the DaemonSet that runs the agents was deleted:
+// removal is whether fairlead is being removed from the cluster, and whether the
+// next agent is to be without the Accelerator.
+type removal struct {
+	cfg     *Config
+	changed func()
+
+	removed atomic.Bool
+	slowed  atomic.Bool // the next agent is to be without the Accelerator
+}
+
+// Run learns whether the DaemonSet that runs the agents was deleted:
 // a stop that follows is for good. One that is made anew takes that back, as when
 // somebody replaces the DaemonSet and leaves its pods. It also learns whether the
 // next agent is to be without the Accelerator.
-func (a *Agent) followDaemonSet(ctx context.Context) error {
-	if a.DaemonSet == "" {
+func (r *removal) Run(ctx context.Context) error {
+	if r.cfg.DaemonSet == "" {
 		return nil
 	}
 	byName := informers.WithTweakListOptions(func(o *metav1.ListOptions) {
-		o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, a.DaemonSet).String()
+		o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, r.cfg.DaemonSet).String()
 	})
-	sets := informers.NewSharedInformerFactoryWithOptions(a.Clients.Kube, 0, informers.WithNamespace(a.Namespace), byName).Apps().V1().DaemonSets().Informer()
+	sets := informers.NewSharedInformerFactoryWithOptions(r.cfg.Clients.Kube, 0, informers.WithNamespace(r.cfg.Namespace), byName).Apps().V1().DaemonSets().Informer()
 	is := func(obj any) bool {
 		o, ok := obj.(metav1.Object)
-		return ok && o.GetName() == a.DaemonSet && o.GetNamespace() == a.Namespace
+		return ok && o.GetName() == r.cfg.DaemonSet && o.GetNamespace() == r.cfg.Namespace
 	}
 	if _, err := sets.AddEventHandler(cache.FilteringResourceEventHandler{
 		FilterFunc: func(obj any) bool {
@@ -41,9 +52,9 @@ func (a *Agent) followDaemonSet(ctx context.Context) error {
 			return is(obj)
 		},
 		Handler: cache.ResourceEventHandlerFuncs{
-			AddFunc:    a.takeDaemonSet,
-			UpdateFunc: func(_, obj any) { a.takeDaemonSet(obj) },
-			DeleteFunc: func(any) { a.remove(true) },
+			AddFunc:    r.takeDaemonSet,
+			UpdateFunc: func(_, obj any) { r.takeDaemonSet(obj) },
+			DeleteFunc: func(any) { r.remove(true) },
 		},
 	}); err != nil {
 		return fmt.Errorf("informer: %w", err)
@@ -52,27 +63,24 @@ func (a *Agent) followDaemonSet(ctx context.Context) error {
 	return nil
 }
 
-func (a *Agent) takeDaemonSet(obj any) {
+func (r *removal) takeDaemonSet(obj any) {
 	o, ok := obj.(metav1.Object)
-	a.remove(ok && o.GetDeletionTimestamp() != nil)
+	r.remove(ok && o.GetDeletionTimestamp() != nil)
 	if set, ok := obj.(*appsv1.DaemonSet); ok {
-		a.slowed.Store(!accelerates(set))
+		r.slowed.Store(!accelerates(set))
 	}
 }
 
 // remove keeps whether fairlead is being removed.
-func (a *Agent) remove(removed bool) {
-	if a.removed.Swap(removed) == removed {
+func (r *removal) remove(removed bool) {
+	if r.removed.Swap(removed) == removed {
 		return
 	}
 	if removed {
-		a.Log.Warn("the DaemonSet of the agents was deleted: a stop now is for good", "daemonset", a.Namespace+"/"+a.DaemonSet)
+		r.cfg.Log.Warn("the DaemonSet of the agents was deleted: a stop now is for good", "daemonset", r.cfg.Namespace+"/"+r.cfg.DaemonSet)
 	}
-	a.loop.Wake()
+	r.changed()
 }
-
-// drains tells whether this node is to hand over what it announces.
-func (a *Agent) drains(n *snapshot.Node) bool { return drains(n) || a.removed.Load() }
 
 // cleanFor is how long taking everything out may take: the kubelet kills a pod
 // that does not end in 30 s.
@@ -83,18 +91,19 @@ const cleanFor = 15 * time.Second
 // what was saved for the next agent, goes too if that was asked for. At any other
 // stop only the Accelerator goes, if the next agent is to be without.
 func (a *Agent) goodbye(ctx context.Context) error {
-	if !a.removed.Load() {
+	if !a.removal.removed.Load() {
 		return a.decelerate()
 	}
-	a.Log.Info("withdrawing every address: fairlead is being removed", "addresses", len(a.holder.Held()))
-	_, err := a.holder.Sync(nil)
-	if !a.CleanOnRemoval {
+	held, _ := a.layer2.Held()
+	a.cfg.Log.Info("withdrawing every address: fairlead is being removed", "addresses", len(held))
+	_, err := a.layer2.holder.Sync(announcer.Set{})
+	if !a.cfg.CleanOnRemoval {
 		return err
 	}
-	a.Log.Info("taking the engine's rules and the saved state out: fairlead is being removed")
+	a.cfg.Log.Info("taking the engine's rules and the saved state out: fairlead is being removed")
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanFor)
 	defer cancel()
-	return errors.Join(err, a.Dataplane.Cleanup(ctx), forget(a.StateDir))
+	return errors.Join(err, a.cfg.Dataplane.Cleanup(ctx), forget(a.cfg.StateDir))
 }
 
 // forget deletes what agents keep in dir, and no other file.

@@ -13,7 +13,6 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/fairlead/fairlead/internal/kube"
-	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/dataplanetest"
 )
@@ -28,13 +27,10 @@ func TestRemoval(t *testing.T) {
 		api := fake.NewClientset(set("agents"), set("others"))
 		sets := api.AppsV1().DaemonSets("sys")
 		log := slog.New(slog.DiscardHandler)
-		a := &Agent{
-			Config: Config{Namespace: "sys", DaemonSet: "agents", Clients: &kube.Clients{Kube: api}, Log: log},
-			loop:   reconcile.New("agent", log),
-		}
+		r := &removal{cfg: &Config{Namespace: "sys", DaemonSet: "agents", Clients: &kube.Clients{Kube: api}, Log: log}, changed: func() {}}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- a.followDaemonSet(ctx) }()
+		go func() { done <- r.Run(ctx) }()
 		for _, step := range []struct {
 			what string
 			act  func() error
@@ -60,7 +56,7 @@ func TestRemoval(t *testing.T) {
 				t.Fatalf("%s: %v", step.what, err)
 			}
 			synctest.Wait()
-			if got := a.removed.Load(); got != step.want {
+			if got := r.removed.Load(); got != step.want {
 				t.Errorf("%s: removed is %v", step.what, got)
 			}
 		}
@@ -85,21 +81,21 @@ func TestGoodbye(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			a, _ := newAgent(t, Full)
-			kernel := a.Dataplane.(*dataplanetest.Fake).Kernel
+			kernel := a.cfg.Dataplane.(*dataplanetest.Fake).Kernel
 			kernel.Set(&proxy.Table{NodePortAddrs: []netip.Addr{netip.MustParseAddr("198.51.100.1")}})
-			a.StateDir, a.CleanOnRemoval = t.TempDir(), row.clean
-			for _, path := range []string{savedPath(a.StateDir), keysPath(a.StateDir), a.StateDir + "/other"} {
+			a.cfg.StateDir, a.cfg.CleanOnRemoval = t.TempDir(), row.clean
+			for _, path := range []string{savedPath(a.cfg.StateDir), keysPath(a.cfg.StateDir), a.cfg.StateDir + "/other"} {
 				if err := os.WriteFile(path, nil, 0o600); err != nil {
 					t.Fatal(err)
 				}
 			}
-			a.removed.Store(row.removed)
+			a.removal.removed.Store(row.removed)
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel() // as it is at the end of Run
 			if err := a.goodbye(ctx); err != nil {
 				t.Fatal(err)
 			}
-			left, err := os.ReadDir(a.StateDir)
+			left, err := os.ReadDir(a.cfg.StateDir)
 			if err != nil {
 				t.Fatal(err)
 			}

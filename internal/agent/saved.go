@@ -8,8 +8,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -45,47 +48,85 @@ const saveEvery = 10 * time.Second
 // it.
 const patience = 3 * time.Second
 
+// cluster is what the agent knows of the cluster.
+type cluster struct {
+	cfg     *Config
+	store   store
+	keep    *reconcile.Loop // writes what the next agent starts from
+	metrics *metrics
+
+	saved     *saved             // what the last agent kept, until the cluster has been listed
+	asked     time.Time          // since when the API server owes an answer
+	started   time.Time          // of Run
+	fromSaved bool               // saved is being acted on
+	last      *snapshot.Snapshot // that was decided on
+}
+
+// store is *kube.Store.
+type store interface {
+	Run(ctx context.Context) error
+	Latest() (*snapshot.Snapshot, []time.Time)
+	Snapshot() *snapshot.Snapshot
+	Synced() bool
+}
+
+func newCluster(cfg *Config, m *metrics, changed func()) cluster {
+	c := cluster{cfg: cfg, store: kube.NewStore(cfg.Clients, changed), keep: reconcile.New("snapshot", cfg.Log), metrics: m}
+	c.keep.Resync, c.keep.Coalesce = 0, saveEvery
+	return c
+}
+
+// Run follows the API server until ctx ends.
+func (c *cluster) Run(ctx context.Context) error { return c.store.Run(ctx) }
+
 // recall reads what the last agent saved. What cannot be read is said and left.
-func (a *Agent) recall() {
-	if a.StateDir == "" {
+func (c *cluster) recall() {
+	if c.cfg.StateDir == "" {
 		return
 	}
-	s, err := load(a.StateDir, a.Node)
+	s, err := load(c.cfg.StateDir, c.cfg.Node)
 	if err != nil {
-		a.Log.Warn("the saved snapshot is of no use", "error", err)
+		c.cfg.Log.Warn("the saved snapshot is of no use", "error", err)
 		return
 	}
-	a.saved = s
+	c.saved = s
 }
 
 // snapshot returns what to act on at now: the cluster as it is, or, when no API
-// server has answered yet and patience is over, as it was saved; else nil.
-func (a *Agent) snapshot(now time.Time) *snapshot.Snapshot {
-	s, triggers := a.store.Latest()
+// server has answered yet and patience is over, as it was saved; else nil. With
+// it come the times of the changes that it is the first to hold.
+func (c *cluster) snapshot(now time.Time) (*snapshot.Snapshot, []time.Time) {
+	s, triggers := c.store.Latest()
 	switch {
 	case s != nil:
-		a.saved = nil
-		a.metrics.saved.Set(0)
-		a.metrics.triggered(triggers, a.started)
-		return s
-	case a.saved == nil || now.Sub(a.asked) < patience:
-		return nil
+		c.saved = nil
+		c.metrics.saved.Set(0)
+		return s, slices.DeleteFunc(triggers, func(t time.Time) bool { return !t.After(c.started) })
+	case c.saved == nil || now.Sub(c.asked) < patience:
+		return nil, nil
 	}
-	if !a.fromSaved {
-		a.fromSaved = true
-		a.metrics.saved.Set(1)
-		a.Log.Warn("no API server answers; forwarding and announcing from the snapshot that was saved", "written", a.saved.Written)
+	if !c.fromSaved {
+		c.fromSaved = true
+		c.metrics.saved.Set(1)
+		c.cfg.Log.Warn("no API server answers; forwarding and announcing from the snapshot that was saved", "written", c.saved.Written)
 	}
-	return a.saved.Snapshot
+	return c.saved.Snapshot, nil
+}
+
+// changes returns what s changed since the last call.
+func (c *cluster) changes(s *snapshot.Snapshot) snapshot.Changes {
+	changes := snapshot.Diff(c.last, s)
+	c.last = s
+	return changes
 }
 
 // save keeps the current Snapshot for the next start.
 func (a *Agent) save(context.Context) error {
-	s := a.store.Snapshot()
-	if s == nil || a.StateDir == "" {
+	s := a.cluster.store.Snapshot()
+	if s == nil || a.cfg.StateDir == "" {
 		return nil
 	}
-	return save(a.StateDir, saved{Node: a.Node, Written: time.Now(), Proxy: a.proxy, Snapshot: s})
+	return save(a.cfg.StateDir, saved{Node: a.cfg.Node, Written: time.Now(), Proxy: a.proxy, Snapshot: s})
 }
 
 func savedPath(dir string) string { return filepath.Join(dir, "snapshot.json") }

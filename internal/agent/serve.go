@@ -32,7 +32,7 @@ const (
 // ctx ends or something fails for good.
 func (a *Agent) Serve(ctx context.Context, at Addresses, reg prometheus.Gatherer) error {
 	mux := server.Metrics(reg)
-	probes := health.NewProbes(&a.health, a.Metrics)
+	probes := health.NewProbes(&a.health, a.cfg.Metrics)
 	mux.HandleFunc("/livez", probes.Livez)
 	mux.HandleFunc("/readyz", a.readyz)
 	mux.Handle(traffic.Path, a.traffic)
@@ -48,7 +48,7 @@ func (a *Agent) Serve(ctx context.Context, at Addresses, reg prometheus.Gatherer
 
 // forwardOrLeave decides, opens the ports that the decision allows, and runs.
 func (a *Agent) forwardOrLeave(ctx context.Context, g *errgroup.Group, at Addresses, probes *health.Probes, reg prometheus.Gatherer) (err error) {
-	a.recall()
+	a.cluster.recall()
 	a.proxy, err = a.decide(ctx)
 	select {
 	case <-ctx.Done():
@@ -58,7 +58,7 @@ func (a *Agent) forwardOrLeave(ctx context.Context, g *errgroup.Group, at Addres
 	if err != nil {
 		return err
 	}
-	a.Log.Info("who forwards Services", "mode", a.Mode, "proxy", a.proxy)
+	a.cfg.Log.Info("who forwards Services", "mode", a.cfg.Mode, "proxy", a.proxy)
 	if err := a.openPorts(ctx, g, at, probes, reg); err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func (a *Agent) openPorts(ctx context.Context, g *errgroup.Group, at Addresses, 
 		return err
 	}
 	metrics := server.Metrics(reg)
-	metrics.HandleFunc("/proxyMode", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, a.Engine) })
+	metrics.HandleFunc("/proxyMode", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, a.cfg.Engine) })
 	return a.open(ctx, g, at.Metrics, metricsPort, metrics)
 }
 
@@ -92,11 +92,11 @@ func (a *Agent) open(ctx context.Context, g *errgroup.Group, address, reserved s
 	switch {
 	case err == nil:
 		g.Go(func() error { return serve(ctx) })
-	case !a.Force:
+	case !a.cfg.Force:
 		return fmt.Errorf("%w; give --proxy=off if another proxy forwards Services here", err)
 	default:
-		a.Log.Warn("waiting for a port", "error", err)
-		loop := reconcile.New("port "+port, a.Log)
+		a.cfg.Log.Warn("waiting for a port", "error", err)
+		loop := reconcile.New("port "+port, a.cfg.Log)
 		g.Go(func() error {
 			loop.Run(ctx, func(ctx context.Context) error {
 				serve, err := server.Listen(address, mux)

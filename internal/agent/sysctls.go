@@ -15,12 +15,15 @@ import (
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/link"
+	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/internal/sysctl"
 )
 
 // sysctls is what an agent last found of its node's kernel settings.
 type sysctls struct {
+	loop *reconcile.Loop
+
 	mu    sync.Mutex
 	known bool
 	wrong []string
@@ -68,28 +71,27 @@ func (s *sysctls) found(wrong []string, now time.Time) (news bool) {
 // setSysctls sets the kernel settings that the node needs, as far as it may, and
 // takes note of the rest.
 func (a *Agent) setSysctls(context.Context) error {
-	s := a.store.Snapshot()
+	s := a.cluster.store.Snapshot()
 	if s == nil {
 		return nil
 	}
-	a.mu.Lock()
-	links, held := a.links, a.state.held
-	a.mu.Unlock()
+	links := a.links.State()
+	held, _ := a.layer2.Held()
 	need := sysctl.Node{
-		Forwards: a.proxy == Fairlead, Addrs: links.Addrs, Bridged: bridged(s.Node(a.Node), links), Learns: learns(),
+		Forwards: a.proxy == Fairlead, Addrs: links.Addrs, Bridged: bridged(s.Node(a.cfg.Node), links), Learns: learns(),
 	}
 	for _, c := range held {
 		if c.Addr.Is4() {
 			need.Announce = append(need.Announce, c.Link)
 		}
 	}
-	set, wrong := sysctl.Dir(a.SysctlDir).Apply(sysctl.Needed(need))
-	if a.CountBytes { // a wish: nothing is wrong without it
-		wished, _ := sysctl.Dir(a.SysctlDir).Apply([]sysctl.Setting{{Name: accounting, Want: "1", Why: "the bytes of connections are counted"}})
+	set, wrong := sysctl.Dir(a.cfg.SysctlDir).Apply(sysctl.Needed(need))
+	if a.cfg.CountBytes { // a wish: nothing is wrong without it
+		wished, _ := sysctl.Dir(a.cfg.SysctlDir).Apply([]sysctl.Setting{{Name: accounting, Want: "1", Why: "the bytes of connections are counted"}})
 		set = append(set, wished...)
 	}
 	for _, c := range set {
-		a.Log.Info("set a kernel setting", "name", c.Name, "to", c.Want, "was", c.Had, "why", c.Why)
+		a.cfg.Log.Info("set a kernel setting", "name", c.Name, "to", c.Want, "was", c.Had, "why", c.Why)
 	}
 	a.metrics.sysctl.Reset()
 	var texts []string
@@ -99,9 +101,9 @@ func (a *Agent) setSysctls(context.Context) error {
 	}
 	if a.sysctls.found(texts, time.Now()) {
 		for _, text := range texts {
-			a.Log.Warn("a kernel setting is wrong and cannot be set", "setting", text)
+			a.cfg.Log.Warn("a kernel setting is wrong and cannot be set", "setting", text)
 		}
-		a.report.Wake()
+		a.report.loop.Wake()
 	}
 	return nil
 }
@@ -111,14 +113,14 @@ const accounting = "net.netfilter.nf_conntrack_acct"
 
 // countsBytes tells whether it does.
 func (a *Agent) countsBytes() bool {
-	b, err := os.ReadFile(sysctl.Dir(a.SysctlDir).File(accounting))
+	b, err := os.ReadFile(sysctl.Dir(a.cfg.SysctlDir).File(accounting))
 	return err == nil && strings.TrimSpace(string(b)) == "1"
 }
 
 // vips are the addresses that Services hold.
 func (a *Agent) vips() map[netip.Addr]bool {
 	out := map[netip.Addr]bool{}
-	if s := a.store.Snapshot(); s != nil {
+	if s := a.cluster.store.Snapshot(); s != nil {
 		for _, v := range s.Addresses {
 			out[v.Addr] = true
 		}

@@ -5,10 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -23,14 +21,12 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/rest"
 	clienttesting "k8s.io/client-go/testing"
-	"sigs.k8s.io/yaml"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/cli"
@@ -38,18 +34,15 @@ import (
 	"github.com/fairlead/fairlead/internal/traffic"
 )
 
-var update = flag.Bool("update", false, "write what came out into the stories and docs/cli.md")
-
 // now is when every story is told.
 var now = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
 // TestStories runs commands against a cluster in memory. It is that of
-// testdata/base.yaml, changed by the story's "cluster" section: documents that
-// are merged into the object that they name, or "delete: true". A section
+// testdata/base.yaml, changed by the story's "cluster" section. A section
 // "forbidden" lists resources that may not be read, "files" is what -f reads. A
 // section that is named like a command is what it prints and exits with.
 func TestStories(t *testing.T) {
-	storytest.Each(t, *update, func(t *testing.T, s *storytest.Story) {
+	storytest.Each(t, func(t *testing.T, s *storytest.Story) {
 		if !strings.HasPrefix(s.Comment, "# ") {
 			t.Fatal("a story begins with what it shows")
 		}
@@ -65,11 +58,7 @@ func TestStories(t *testing.T) {
 				w.files = t.TempDir()
 				must(t, os.WriteFile(w.files+"/all.yaml", []byte(sec.Text), 0o600))
 			case command:
-				got := w.run(t, line)
-				if got != sec.Text && !*update {
-					t.Errorf("%s: wanted\n%s-- got --\n%s", sec.Name, sec.Text, got)
-				}
-				sec.Text = got
+				sec.Want(t, w.run(t, line))
 			default:
 				t.Fatalf("no section %q", sec.Name)
 			}
@@ -86,7 +75,7 @@ func must(t *testing.T, err error) {
 
 // world is a cluster in memory.
 type world struct {
-	objects   map[string]map[string]any // by kind, namespace and name
+	objects   storytest.Objects
 	forbidden []string
 	files     string
 }
@@ -95,49 +84,14 @@ func newWorld(t *testing.T) *world {
 	t.Helper()
 	data, err := os.ReadFile("testdata/base.yaml")
 	must(t, err)
-	w := &world{objects: map[string]map[string]any{}}
+	w := &world{}
 	w.change(t, string(data))
 	return w
 }
 
 func (w *world) change(t *testing.T, text string) {
 	t.Helper()
-	for _, doc := range strings.Split(text, "---\n") {
-		if strings.TrimSpace(doc) == "" {
-			continue
-		}
-		var obj map[string]any
-		must(t, yaml.Unmarshal([]byte(doc), &obj))
-		u := unstructured.Unstructured{Object: obj}
-		id := strings.Join([]string{u.GetKind(), u.GetNamespace(), u.GetName()}, "/")
-		switch {
-		case obj["delete"] == true:
-			if w.objects[id] == nil {
-				t.Fatalf("there is no %s", id)
-			}
-			delete(w.objects, id)
-		case w.objects[id] == nil:
-			w.objects[id] = obj
-		default:
-			merge(w.objects[id], obj)
-		}
-	}
-}
-
-// merge is a JSON merge patch (RFC 7386).
-func merge(into, patch map[string]any) {
-	for k, v := range patch {
-		inner, isMap := v.(map[string]any)
-		was, hadMap := into[k].(map[string]any)
-		switch {
-		case v == nil:
-			delete(into, k)
-		case isMap && hadMap:
-			merge(was, inner)
-		default:
-			into[k] = v
-		}
-	}
+	must(t, w.objects.Do(text))
 }
 
 // run runs one command and returns what it prints, and its exit code if it is
@@ -192,9 +146,8 @@ func (w *world) client(t *testing.T) *cli.Client {
 	scheme, err := kinds()
 	must(t, err)
 	var all, typed []runtime.Object
-	for _, id := range slices.Sorted(maps.Keys(w.objects)) {
-		u := &unstructured.Unstructured{Object: w.objects[id]}
-		all = append(all, u.DeepCopy())
+	for _, u := range w.objects.All() {
+		all = append(all, u)
 		obj, err := scheme.New(u.GroupVersionKind())
 		must(t, err)
 		must(t, runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(u.Object, obj, true))

@@ -28,7 +28,7 @@ func TestDocsShowWhatIsPrinted(t *testing.T) {
 	if got == string(page) {
 		return
 	}
-	if !*update {
+	if !*storytest.Update {
 		t.Fatal("docs/cli.md does not show what the commands print: go test ./internal/cli -update")
 	}
 	must(t, os.WriteFile(file, []byte(got), 0o644))
@@ -37,9 +37,7 @@ func TestDocsShowWhatIsPrinted(t *testing.T) {
 // shown returns the command and its output.
 func shown(t *testing.T, story, command string) string {
 	t.Helper()
-	data, err := os.ReadFile("testdata/" + story + ".txtar")
-	must(t, err)
-	for _, s := range storytest.Parse(data).Sections {
+	for _, s := range storytest.Read(t, "testdata/"+story+".txtar").Sections {
 		if s.Name == command {
 			return "$ " + command + "\n" + regexp.MustCompile(`(?m)^exit \d\n`).ReplaceAllString(s.Text, "")
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/test/apitest"
+	"github.com/fairlead/fairlead/internal/test/storytest"
 )
 
 // faulty refuses to make records while broken.
@@ -42,7 +43,7 @@ func TestFailureIsRetried(t *testing.T) {
 	api.Start(t)
 	story := "-- cluster --\npool lan 192.0.2.0/32\nservice a/web\nservice a/waits\n-- want --\n"
 	steps := 0
-	api.Tell(t, []byte(story+"assign a/web 192.0.2.0 pool=lan\nrefuse a/waits PoolExhausted\n"), func(opt allocator.Options) error {
+	api.Tell(t, storytest.Parse([]byte(story+"assign a/web 192.0.2.0 pool=lan\nrefuse a/waits PoolExhausted\n")), func(opt allocator.Options) error {
 		c.Options = opt
 		steps++
 		if err := c.step(t.Context()); err == nil {

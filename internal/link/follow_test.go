@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/announcer/l2"
 	"github.com/fairlead/fairlead/internal/test/nstest"
 )
@@ -21,7 +22,7 @@ type follower struct {
 	vips []netip.Addr
 
 	mu   sync.Mutex
-	held []l2.Claim
+	held []announcer.Claim
 }
 
 func (f *follower) run(t *testing.T, h *l2.Holder) {
@@ -59,15 +60,15 @@ func (f *follower) run(t *testing.T, h *l2.Holder) {
 
 func (f *follower) step(t *testing.T, h *l2.Holder) {
 	st := read(t, f.node)
-	var want []l2.Claim
+	var want []announcer.Claim
 	for _, vip := range f.vips {
 		for _, l := range st.Links {
 			if l.Contains(vip) {
-				want = append(want, l2.Claim{Addr: vip, Link: l.Name})
+				want = append(want, announcer.Claim{Addr: vip, Link: l.Name})
 			}
 		}
 	}
-	held, _ := h.Sync(want) // a link that vanished meanwhile is an error, and the next event is on its way
+	held, _ := h.Sync(announcer.Set{Claims: want}) // a link that vanished meanwhile is an error, and the next event is on its way
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.held = held

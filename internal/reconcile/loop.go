@@ -18,6 +18,8 @@ type Loop struct {
 	MinRetry time.Duration // the pause after the first error, doubled to MaxRetry
 	MaxRetry time.Duration
 	wake     chan struct{}
+	at       time.Time // of the step that At asked for; zero: none
+	said     string    // the error that was logged last
 }
 
 // New makes a Loop with the usual times.
@@ -37,23 +39,41 @@ func (l *Loop) Wake() {
 	}
 }
 
+// At asks for a step at t, or before. The step itself calls it, each time; the
+// zero t asks for none.
+func (l *Loop) At(t time.Time) {
+	if !t.IsZero() && (l.at.IsZero() || t.Before(l.at)) {
+		l.at = t
+	}
+}
+
 // Run calls step until ctx ends, the first time at once.
 func (l *Loop) Run(ctx context.Context, step func(context.Context) error) {
-	failures := 0
+	failures, woken := 0, false
 	for ctx.Err() == nil {
+		l.at = time.Time{}
 		err := step(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		if err == nil {
-			failures = 0
-			l.wait(ctx, l.Resync)
+			failures, l.said = 0, ""
+			l.wait(ctx, l.limit(l.Resync))
 			continue
 		}
 		pause := l.pause(failures)
-		failures++
-		l.Log.Error("step failed", "loop", l.Name, "error", err, "retry", pause)
-		l.sleep(ctx, pause)
+		if text := err.Error(); text != l.said || !woken { // a busy loop says the same thing once
+			l.said = text
+			l.Log.Error("step failed", "loop", l.Name, "error", err, "retry", pause)
+		}
+		// A step that fails must not make the loop deaf: what wakes it may be about
+		// something else, or be the remedy. It only leaves MinRetry between two steps,
+		// and wakes do not make the next pause longer.
+		l.sleep(ctx, l.MinRetry)
+		woken = pause > l.MinRetry && l.wait(ctx, l.limit(pause-l.MinRetry))
+		if !woken {
+			failures++
+		}
 	}
 }
 
@@ -65,8 +85,22 @@ func (l *Loop) pause(failures int) time.Duration {
 	return min(l.MinRetry<<failures, l.MaxRetry)
 }
 
-// wait returns Coalesce after a wake, or after limit, or when ctx ends.
-func (l *Loop) wait(ctx context.Context, limit time.Duration) {
+// limit is how long to wait at most: usual, or until what At asked for. 0: for
+// ever.
+func (l *Loop) limit(usual time.Duration) time.Duration {
+	if l.at.IsZero() {
+		return usual
+	}
+	left := max(time.Nanosecond, time.Until(l.at))
+	if usual > 0 {
+		left = min(left, usual)
+	}
+	return left
+}
+
+// wait returns Coalesce after a wake, or after limit, or when ctx ends. It
+// reports whether there was a wake.
+func (l *Loop) wait(ctx context.Context, limit time.Duration) (woken bool) {
 	var resync <-chan time.Time
 	if limit > 0 {
 		t := time.NewTimer(limit)
@@ -75,9 +109,9 @@ func (l *Loop) wait(ctx context.Context, limit time.Duration) {
 	}
 	select {
 	case <-ctx.Done():
-		return
+		return false
 	case <-resync:
-		return
+		return false
 	case <-l.wake:
 		l.sleep(ctx, l.Coalesce)
 	}
@@ -85,6 +119,7 @@ func (l *Loop) wait(ctx context.Context, limit time.Duration) {
 	case <-l.wake:
 	default:
 	}
+	return true
 }
 
 func (l *Loop) sleep(ctx context.Context, d time.Duration) {

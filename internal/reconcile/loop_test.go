@@ -86,3 +86,30 @@ func TestErrorsAreRetriedWithGrowingPauses(t *testing.T) {
 		equal(t, got, 0, 100*time.Millisecond, 300*time.Millisecond, 600*time.Millisecond, 900*time.Millisecond)
 	})
 }
+
+// A step that fails is tried again as soon as something wakes the loop: it may be
+// the remedy, or about something else. Between two steps there is MinRetry at
+// least, and a wake does not make the next pause longer.
+func TestWakeDuringPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		failing := func(n int) error { return errors.New("no") }
+		got := stamps(t, newLoop(), 700*time.Millisecond, failing, 150*time.Millisecond, 215*time.Millisecond, 220*time.Millisecond)
+		equal(t, got, 0, 100*time.Millisecond, 210*time.Millisecond, 320*time.Millisecond, 520*time.Millisecond)
+	})
+}
+
+// A step can ask for the time of the next; it does so each time.
+func TestAt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLoop()
+		got := stamps(t, l, 2300*time.Millisecond, func(n int) error {
+			if n == 1 {
+				l.At(time.Now().Add(300 * time.Millisecond))
+				l.At(time.Now().Add(200 * time.Millisecond))
+				l.At(time.Time{})
+			}
+			return nil
+		})
+		equal(t, got, 0, 200*time.Millisecond, 1200*time.Millisecond, 2200*time.Millisecond)
+	})
+}

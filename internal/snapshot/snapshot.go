@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"sort"
 )
@@ -60,6 +61,15 @@ func (s *Snapshot) Service(ref Ref) *Service {
 		return s.Services[i]
 	}
 	return nil
+}
+
+// Address returns the record of addr, or nil.
+func (s *Snapshot) Address(addr netip.Addr) *Address {
+	i, found := slices.BinarySearchFunc(s.Addresses, addr, func(a *Address, want netip.Addr) int { return a.Addr.Compare(want) })
+	if !found {
+		return nil
+	}
+	return s.Addresses[i]
 }
 
 func byName[T any](items []*T, name func(*T) string) {

@@ -164,7 +164,7 @@ func randomLine(r *rand.Rand) string {
 
 func randomService(r *rand.Rand, n rune) string {
 	pick := func(of ...string) string { return of[r.IntN(len(of))] }
-	return fmt.Sprintf("service default/%c type=%s ip=10.96.0.%d,fd00:96::%d ports=tcp/%s/3008%d,udp/53,sctp/99 external=%s internal=%s ranges=%s affinity=%s externalips=%s", n,
+	return fmt.Sprintf("service default/%c type=%s ip=10.96.0.%d,fd00:96::%d ports=tcp/%s/3008%d,udp/53,sctp/99 external=%s internal=%s ranges=%s affinity=%s externalIPs=%s", n,
 		pick("LoadBalancer", "LoadBalancer", "NodePort", "ClusterIP"), n-'a'+1, n-'a'+1, pick("80", "81"), n-'a', pick("Local", "Cluster"), pick("Local", ""),
 		pick("", "192.0.2.0/30", "198.51.100.0/24,203.0.113.1/32,2001:db8::/32", "::/0"), pick("", "10s", "3h"), pick("", "203.0.113.9"))
 }

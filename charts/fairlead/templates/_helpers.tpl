@@ -1,18 +1,17 @@
 {{/* The prefix of object names: the release's name if it contains the chart's. */}}
 {{- define "fairlead.fullname" -}}
-{{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
-{{- else if contains $name .Release.Name -}}
+{{- else if contains .Chart.Name .Release.Name -}}
 {{- .Release.Name | trunc 52 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 52 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 52 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 
 {{/* Labels that never change: what selectors use. */}}
 {{- define "fairlead.selectorLabels" -}}
-app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
+app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
@@ -79,7 +78,7 @@ two to the ClusterIP of Service kubernetes; what is set here wins.
 {{/* Annotations of a pod by which scrapers find it. Call with a dict: root, port, scheme. */}}
 {{- define "fairlead.scrapeAnnotations" -}}
 {{- with .root.Values.metrics }}
-{{- if and .scrapeAnnotations (not .serviceMonitor.enabled) (not .podMonitor.enabled) -}}
+{{- if and .scrapeAnnotations (not .serviceMonitor.enabled) -}}
 prometheus.io/scrape: "true"
 prometheus.io/port: {{ $.port | quote }}
 prometheus.io/path: /metrics

@@ -93,9 +93,7 @@ metadata:
   labels:
     {{- include "fairlead.labels" $ | nindent 4 }}
   annotations:
-    {{- if $.Values.crds.keep }}
     helm.sh/resource-policy: keep
-    {{- end }}
     meta.helm.sh/release-name: {{ $.Release.Name }}
     meta.helm.sh/release-namespace: {{ $.Release.Namespace }}
 spec:

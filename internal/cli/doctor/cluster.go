@@ -159,7 +159,7 @@ func few(names []string) string {
 func rights(s *cluster.State) (out []Finding) {
 	for _, p := range s.Permissions {
 		out = append(out, find(MissingRights, Object{Resource: "serviceaccount", Namespace: s.Namespace, Name: p.Account},
-			"install the chart's roles again: helm upgrade fairlead charts/fairlead -n "+s.Namespace+" --reuse-values",
+			"install the chart's roles again: helm upgrade fairlead charts/fairlead -n "+s.Namespace+" --reset-then-reuse-values",
 			"ServiceAccount %s/%s may not %s %s", s.Namespace, p.Account, p.Verb, p.Resource))
 	}
 	return out

@@ -95,7 +95,7 @@ func Of(s *cluster.State, c Counted, unheard map[string]string) Table {
 		t.Notes = append(t.Notes, "connections that pods make on "+strings.Join(direct, ", ")+" are not counted: eBPF connects them to endpoints directly")
 	}
 	if len(uncounted) > 0 {
-		t.Notes = append(t.Notes, "the kernel does not count bytes on "+strings.Join(uncounted, ", ")+": chart value agent.countBytes, or sysctl net.netfilter.nf_conntrack_acct=1")
+		t.Notes = append(t.Notes, "the kernel does not count bytes on "+strings.Join(uncounted, ", ")+": set the sysctl net.netfilter.nf_conntrack_acct=1")
 	}
 	return t
 }

@@ -2,7 +2,6 @@ package importer_test
 
 import (
 	"bytes"
-	"flag"
 	"strings"
 	"testing"
 
@@ -10,11 +9,9 @@ import (
 	"github.com/fairlead/fairlead/internal/test/storytest"
 )
 
-var update = flag.Bool("update", false, "write what came out into the stories")
-
 // TestMetalLB tells every story: what MetalLB was given, and what fairlead is.
 func TestMetalLB(t *testing.T) {
-	storytest.Each(t, *update, func(t *testing.T, s *storytest.Story) {
+	storytest.Each(t, func(t *testing.T, s *storytest.Story) {
 		if len(s.Sections) != 2 || s.Sections[0].Name != "metallb" || s.Sections[1].Name != "fairlead" {
 			t.Fatal("wants the sections metallb and fairlead")
 		}
@@ -23,10 +20,7 @@ func TestMetalLB(t *testing.T) {
 		if _, err := importer.MetalLB(&out, strings.NewReader(in.Text)); err != nil {
 			t.Fatal(err)
 		}
-		if out.String() != want.Text && !*update {
-			t.Errorf("got:\n%s\nwant:\n%s", out.String(), want.Text)
-		}
-		want.Text = out.String()
+		want.Want(t, out.String())
 	})
 }
 

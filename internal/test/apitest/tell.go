@@ -10,7 +10,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/fairlead/fairlead/allocator"
-	"github.com/fairlead/fairlead/allocator/story"
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/record"
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -21,24 +20,26 @@ import (
 // called to bring the server there, and what the server then holds is compared
 // with the Plan: the addresses in statuses, the reasons in conditions, the
 // records, the pools' counters.
-func (a *API) Tell(t *testing.T, data []byte, act func(allocator.Options) error) {
+func (a *API) Tell(t *testing.T, s *storytest.Story, act func(allocator.Options) error) {
 	t.Helper()
-	w := story.NewWorld()
-	for i, sec := range storytest.Parse(data).Sections {
-		switch sec.Name {
+	w := storytest.NewWorld()
+	for i, sec := range s.Sections {
+		switch sec.Kind() {
 		case "cluster", "then":
-			for line := range strings.Lines(sec.Text) {
-				if err := w.Do(line); err != nil {
-					t.Fatal(err)
-				}
+			if err := w.Do(sec.Text); err != nil {
+				t.Fatal(err)
 			}
 		case "want":
-			a.Sync(w.Snapshot())
-			plan := allocator.Decide(w.Snapshot(), w.Opt)
-			if err := act(w.Opt); err != nil {
+			snap, err := w.Snapshot()
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.Sync(snap)
+			plan := allocator.Decide(snap, w.Options())
+			if err := act(w.Options()); err != nil {
 				t.Fatalf("section %d: %v", i+1, err)
 			}
-			if got, want := a.held(w.Snapshot(), w.Opt), planned(plan); got != want {
+			if got, want := a.held(snap, w.Options()), planned(plan); got != want {
 				t.Errorf("section %d: the server holds\n%swant\n%s", i+1, got, want)
 			}
 			w.Apply(plan)

@@ -6,9 +6,9 @@ import (
 	"testing"
 
 	"github.com/fairlead/fairlead/allocator"
-	"github.com/fairlead/fairlead/allocator/story"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/record"
+	"github.com/fairlead/fairlead/internal/test/storytest"
 )
 
 // TestDifferences: who does nothing is told apart from who acts, in every part
@@ -17,15 +17,17 @@ func TestDifferences(t *testing.T) {
 	a := New()
 	a.Store = kube.NewStore(a.Clients, func() {})
 	a.Start(t)
-	w := story.NewWorld()
-	for _, line := range []string{"pool lan 192.0.2.0/31", "service a/one", "service a/two"} {
-		if err := w.Do(line); err != nil {
-			t.Fatal(err)
-		}
+	w := storytest.NewWorld()
+	if err := w.Do("pool lan 192.0.2.0/31\nservice a/one\nservice a/two\n"); err != nil {
+		t.Fatal(err)
 	}
-	a.Sync(w.Snapshot())
-	plan := allocator.Decide(w.Snapshot(), w.Opt)
-	got, want := a.held(w.Snapshot(), w.Opt), planned(plan)
+	snap, err := w.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.Sync(snap)
+	plan := allocator.Decide(snap, w.Options())
+	got, want := a.held(snap, w.Options()), planned(plan)
 	for _, part := range []string{"service a/one [192.0.2.0] Assigned\n", "record 192.0.2.1 pool=lan key= [a/two]\n", "pool lan {2 2 0} {0 0 0}\n"} {
 		if !strings.Contains(want, part) || strings.Contains(got, part) {
 			t.Errorf("%q is not in what is wanted alone:\n%s\n%s", part, want, got)

@@ -3,7 +3,6 @@ package storytest
 import (
 	"fmt"
 	"net/netip"
-	"strconv"
 	"time"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -12,7 +11,7 @@ import (
 func bgpPeer(s *snapshot.Snapshot, name string, a *attrs) {
 	out := &snapshot.BGPPeer{
 		Name: name, NodeSelector: a.selector("node"), Addr: each(a, []string{a.text("addr")}, netip.ParseAddr)[0],
-		Multihop: uint8(number(a, "multihop")), TTLSecurity: uint8(number(a, "ttlsecurity")), Port: uint16(number(a, "port")), Created: time.Unix(1e9, 0).Add(-span(a, "age")),
+		Multihop: uint8(a.number("multihop")), TTLSecurity: uint8(a.number("ttlsecurity")), Port: uint16(a.number("port")), Created: a.created(),
 	}
 	if text := a.text("as"); text != "" {
 		if _, err := fmt.Sscanf(text, "%d/%d", &out.PeerASN, &out.LocalASN); err != nil {
@@ -20,14 +19,14 @@ func bgpPeer(s *snapshot.Snapshot, name string, a *attrs) {
 		}
 	}
 	out.HoldSet, out.KeepaliveSet = a.text("hold") != "", a.text("keepalive") != ""
-	out.Hold, out.Keepalive = span(a, "hold"), span(a, "keepalive")
+	out.Hold, out.Keepalive = a.span("hold"), a.span("keepalive")
 	if secret := a.text("secret"); secret != "" {
 		out.Secret = snapshot.SecretKey{Name: secret, Key: "password"}
 	}
 	if source := a.addrs("source"); len(source) > 0 {
 		out.Source = source[0]
 	}
-	out.RestartTime = span(a, "restart")
+	out.RestartTime = a.span("restart")
 	out.Graceful = out.RestartTime > 0
 	out.Passive = a.flag("passive")
 	if text := a.text("bfd"); text != "" {
@@ -45,27 +44,11 @@ func bgpPeer(s *snapshot.Snapshot, name string, a *attrs) {
 func wayOverBGP(a *attrs) *snapshot.BGPAnnouncement {
 	out := &snapshot.BGPAnnouncement{
 		Peers: a.list("peers"), Communities: a.list("communities"), LargeCommunities: a.list("large"),
-		Length4: number(a, "length"), Length6: number(a, "length6"),
+		Length4: a.number("length"), Length6: a.number("length6"),
 	}
 	if a.text("localpref") != "" {
-		pref := uint32(number(a, "localpref"))
+		pref := uint32(a.number("localpref"))
 		out.LocalPref = &pref
 	}
 	return out
-}
-
-func number(a *attrs, name string) int {
-	text := a.text(name)
-	if text == "" {
-		return 0
-	}
-	return each(a, []string{text}, strconv.Atoi)[0]
-}
-
-func span(a *attrs, name string) time.Duration {
-	text := a.text(name)
-	if text == "" {
-		return 0
-	}
-	return each(a, []string{text}, time.ParseDuration)[0]
 }

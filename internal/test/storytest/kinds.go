@@ -1,12 +1,14 @@
 package storytest
 
 import (
-	"fmt"
+	"cmp"
+	"errors"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
+
+	"go4.org/netipx"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
@@ -14,7 +16,7 @@ import (
 func node(s *snapshot.Snapshot, name string, a *attrs) {
 	s.Nodes = append(s.Nodes, &snapshot.Node{
 		Name: name, Zone: a.text("zone"), Labels: a.labels("labels"), InternalIPs: a.addrs("ips"), PodCIDRs: a.prefixes("pods"),
-		Ready: !a.flag("notready"), NetworkUnavail: a.flag("nonetwork"), Deleting: a.flag("deleting"),
+		Ready: !a.flag("notready"), NetworkUnavail: a.flag("nonetwork"), Deleting: a.flag("deleting"), Unschedulable: a.flag("unschedulable"),
 	})
 }
 
@@ -29,22 +31,65 @@ func agent(s *snapshot.Snapshot, name string, a *attrs) {
 	s.NodeStates = append(s.NodeStates, st)
 }
 
+func namespace(s *snapshot.Snapshot, name string, a *attrs) {
+	s.Namespaces = append(s.Namespaces, &snapshot.Namespace{Name: name, Labels: a.labels("labels")})
+}
+
 func pool(s *snapshot.Snapshot, name string, a *attrs) {
-	s.Pools = append(s.Pools, &snapshot.Pool{Name: name, Ranges: each(a, a.list("ranges"), ipRange), Labels: a.labels("labels")})
+	p := &snapshot.Pool{
+		Name: name, UID: "pool-" + name, Generation: int64(a.lines), Created: a.created(), Labels: a.labels("labels"),
+		Ranges: each(a, a.list("ranges"), ipRange), Bad: a.list("bad"), AutoAssign: a.text("auto") != "false",
+		AvoidBuggyIPs: a.flag("avoidBuggyIPs"), Disabled: a.flag("disabled"), Priority: snapshot.NoPriority,
+		Namespaces: a.list("namespaces"), NamespaceSelector: a.selector("nsselector"), ServiceSelector: a.selector("selector"),
+	}
+	if a.text("priority") != "" {
+		p.Priority = a.number("priority")
+	}
+	s.Pools = append(s.Pools, p)
 }
 
 func address(s *snapshot.Snapshot, name string, a *attrs) {
-	out := &snapshot.Address{Pool: a.text("pool"), Conflict: a.text("conflict"), Deleting: a.flag("deleting")}
-	out.Addr = each(a, []string{name}, netip.ParseAddr)[0]
-	out.Holders = each(a, a.list("holder"), func(text string) (snapshot.Holder, error) {
-		name, uid, _ := strings.Cut(text, ":")
-		r, err := ref(name)
-		if uid == "" {
-			uid = r.Name
-		}
-		return snapshot.Holder{Ref: r, UID: uid}, err
-	})
+	out := &snapshot.Address{
+		Addr: each(a, []string{name}, netip.ParseAddr)[0], Pool: a.text("pool"), ShareKey: a.text("key"), Backend: a.text("backend"),
+		Holders: each(a, a.list("holder"), holder), Conflict: a.text("conflict"), Deleting: a.flag("deleting"),
+	}
+	if out.Pool == "" {
+		out.Pool = poolOf(s, out.Addr)
+	}
 	s.Addresses = append(s.Addresses, out)
+}
+
+// poolOf returns the name of the pool that contains addr, "gone" if none does.
+func poolOf(s *snapshot.Snapshot, addr netip.Addr) string {
+	for _, p := range s.Pools {
+		if slices.ContainsFunc(p.Ranges, func(r netipx.IPRange) bool { return r.Contains(addr) }) {
+			return p.Name
+		}
+	}
+	return "gone"
+}
+
+// holder reads NS/NAME[:UID[:PORT+PORT]].
+func holder(text string) (snapshot.Holder, error) {
+	name, rest, _ := strings.Cut(text, ":")
+	uid, ports, _ := strings.Cut(rest, ":")
+	r, err := ref(name)
+	h := snapshot.Holder{Ref: r, UID: cmp.Or(uid, name)}
+	for _, text := range strings.FieldsFunc(ports, func(r rune) bool { return r == '+' }) {
+		p, wrong := port(text)
+		err = errors.Join(err, wrong)
+		h.Ports = append(h.Ports, snapshot.HeldPort{Protocol: p.Protocol, Port: p.Port})
+	}
+	return h, err
+}
+
+// holderText is the reverse of holder.
+func holderText(h snapshot.Holder) string {
+	var ports []string
+	for _, p := range h.Ports {
+		ports = append(ports, p.Protocol.String()+"/"+strconv.Itoa(int(p.Port)))
+	}
+	return h.Ref.String() + ":" + h.UID + ":" + strings.Join(ports, "+")
 }
 
 func announcement(s *snapshot.Snapshot, name string, a *attrs) {
@@ -67,72 +112,4 @@ func announcement(s *snapshot.Snapshot, name string, a *attrs) {
 
 func serviceCIDR(s *snapshot.Snapshot, name string, a *attrs) {
 	s.ServiceCIDRs = append(s.ServiceCIDRs, &snapshot.ServiceCIDR{Name: name, Prefixes: a.prefixes("cidrs")})
-}
-
-func service(s *snapshot.Snapshot, name string, a *attrs) {
-	r, err := ref(name)
-	if err != nil {
-		a.errs = append(a.errs, err)
-	}
-	out := &snapshot.Service{
-		Ref: r, UID: a.text("uid"), Type: snapshot.ServiceType(a.text("type")), Labels: a.labels("labels"), Headless: a.flag("headless"),
-		ClusterIPs: a.addrs("ip"), ExternalIPs: a.addrs("externalips"), SourceRanges: a.list("ranges"),
-		ExternalTrafficPolicy: snapshot.Policy(a.text("external")), InternalTrafficPolicy: snapshot.Policy(a.text("internal")),
-		Ports: each(a, a.list("ports"), port), Ingress: each(a, a.list("status"), ingress),
-	}
-	if out.UID == "" {
-		out.UID = r.Name
-	}
-	if out.Type == "" {
-		out.Type = snapshot.ClusterIP
-	}
-	if text := a.text("affinity"); text != "" {
-		out.Affinity = each(a, []string{text}, time.ParseDuration)[0]
-	}
-	s.Services = append(s.Services, out)
-}
-
-// port reads [NAME:]PROTO/PORT[/NODEPORT].
-func port(text string) (snapshot.Port, error) {
-	name, rest, named := strings.Cut(text, ":")
-	if !named {
-		name, rest = "", text
-	}
-	parts := append(strings.Split(rest, "/"), "0", "0")
-	proto, err := protocol(parts[0])
-	if err != nil {
-		return snapshot.Port{}, err
-	}
-	number, err := strconv.ParseUint(parts[1], 10, 16)
-	if err != nil {
-		return snapshot.Port{}, err
-	}
-	nodePort, err := strconv.ParseUint(parts[2], 10, 16)
-	return snapshot.Port{Name: name, Protocol: proto, Port: uint16(number), NodePort: uint16(nodePort)}, err
-}
-
-// ingress reads ADDR or ADDR@Proxy; a word that is no address is a host name.
-func ingress(text string) (snapshot.Ingress, error) {
-	text, proxied := strings.CutSuffix(text, "@Proxy")
-	ip, err := netip.ParseAddr(text)
-	if err != nil {
-		return snapshot.Ingress{Hostname: text}, nil //nolint:nilerr // an ingress may have a host name alone
-	}
-	return snapshot.Ingress{IP: ip, Proxy: proxied}, nil
-}
-
-func endpoint(s *snapshot.Snapshot, name string, a *attrs) {
-	r, err := ref(name)
-	at := slices.IndexFunc(s.Services, func(svc *snapshot.Service) bool { return svc.Ref == r })
-	if err != nil || at < 0 {
-		a.errs = append(a.errs, fmt.Errorf("there is no Service %q", name))
-		return
-	}
-	svc := s.Services[at]
-	svc.Endpoints = append(svc.Endpoints, snapshot.Endpoint{
-		PortName: a.text("port"), Protocol: each(a, []string{a.text("proto")}, protocol)[0],
-		Addr: each(a, []string{a.text("addr")}, netip.ParseAddrPort)[0], Node: a.text("node"),
-		ZoneHints: a.list("zones"), NodeHints: a.list("nodes"),
-		Ready: !a.flag("unready"), Serving: !a.flag("unserving"), Terminating: a.flag("terminating"),
-	})
 }

@@ -4,46 +4,47 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
+	"time"
 
 	"go4.org/netipx"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// words cuts a line at spaces outside of double quotes, and removes the quotes.
-func words(line string) []string {
+// words cuts a line at spaces outside of double quotes and removes the quotes.
+func words(line string) ([]string, error) {
 	var out []string
-	var word strings.Builder
-	quoted, begun := false, false
-	for _, r := range strings.TrimSpace(line) {
-		switch {
-		case r == '"':
-			quoted, begun = !quoted, true
-		case r == ' ' && !quoted:
-			if begun {
-				out = append(out, word.String())
+	line = strings.TrimSpace(line)
+	for line != "" {
+		end, quoted := 0, false
+		for end < len(line) && (quoted || line[end] != ' ') {
+			if line[end] == '"' && line[max(end-1, 0)] != '\\' {
+				quoted = !quoted
 			}
-			word.Reset()
-			begun = false
-		default:
-			word.WriteRune(r)
-			begun = true
+			end++
 		}
+		word := line[:end]
+		if at := strings.IndexByte(word, '"'); at >= 0 {
+			text, err := strconv.Unquote(word[at:])
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", word, err)
+			}
+			word = word[:at] + text
+		}
+		out = append(out, word)
+		line = strings.TrimLeft(line[end:], " ")
 	}
-	if begun {
-		out = append(out, word.String())
-	}
-	return out
+	return out, nil
 }
 
-// attrs is the NAME=VALUE words of a line; a word alone has the value "true".
-// It remembers what was read, so that a misspelt name is not passed over, and
-// the errors.
+// attrs are the attributes of a thing while it is built. They remember which
+// names were read, so that a misspelt one is an error, and the errors.
 type attrs struct {
-	values map[string]string
-	read   map[string]bool
-	errs   []error
+	*item
+	read map[string]bool
+	errs []error
 }
 
 func (a *attrs) text(name string) string {
@@ -51,7 +52,7 @@ func (a *attrs) text(name string) string {
 	return a.values[name]
 }
 
-// flag tells whether name is given and not "false".
+// flag reports whether name is given and not "false".
 func (a *attrs) flag(name string) bool {
 	v := a.text(name)
 	return v != "" && v != "false"
@@ -81,10 +82,35 @@ func (a *attrs) labels(name string) map[string]string {
 
 // selector is nil if name is not given.
 func (a *attrs) selector(name string) *snapshot.Selector {
-	if _, given := a.values[name]; !given {
+	if a.text(name) == "" {
 		return nil
 	}
 	return &snapshot.Selector{MatchLabels: a.labels(name)}
+}
+
+func (a *attrs) number(name string) int {
+	text := a.text(name)
+	if text == "" {
+		return 0
+	}
+	return each(a, []string{text}, strconv.Atoi)[0]
+}
+
+func (a *attrs) span(name string) time.Duration {
+	text := a.text(name)
+	if text == "" {
+		return 0
+	}
+	return each(a, []string{text}, time.ParseDuration)[0]
+}
+
+// created returns when the thing was created: when its first line says so, or
+// created=N seconds after the beginning.
+func (a *attrs) created() time.Time {
+	if a.text("created") == "" {
+		return a.born
+	}
+	return beginning.Add(time.Duration(a.number("created")) * time.Second)
 }
 
 // done returns what went wrong, unknown names included.

@@ -8,33 +8,22 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// World is a cluster in memory, made and changed by lines. A thing that is
-// named again is edited: attributes that are not named stay, NAME= clears one.
-//
-//	node NAME [ips=A,B] [pods=CIDRS] [zone=Z] [labels=K=V] [notready] [nonetwork] [deleting]
-//	agent NODE [links=eth0:CIDR+CIDR,eth1:CIDR] [outofsync] [draining] [dead] [lacks=A,B]
-//	pool NAME RANGES [labels=K=V]
-//	address A [holder=NS/NAME[:UID],...] [pool=P] [conflict=MAC] [deleting]
-//	announcement NAME [pool=K=V] [service=K=V] [node=K=V] [prefer=K=V:N+K=V:N] [interfaces=A,B] [bgp]
-//	                  [peers=A,B] [localpref=N] [communities=C,C] [large=C,C] [length=N] [length6=N]
-//	bgppeer NAME ADDR as=PEER/LOCAL [port=N] [node=K=V] [hold=T] [keepalive=T] [secret=S] [source=A] [multihop=TTL] [restart=T]
-//	             [bfd=TX/RXxMULT] [age=T]
-//	servicecidr NAME CIDRS
-//	service NS/NAME [ip=A,B] [ports=[NAME:]PROTO/PORT[/NODEPORT],...] [type=T] [external=Local] [internal=Local]
-//	                [affinity=3h] [ranges=CIDRS] [externalips=A,B] [status=A,B@Proxy] [labels=K=V] [uid=U] [headless]
-//	endpoint NS/NAME IP:PORT [port=NAME] [proto=P] [node=N] [zones=Z] [nodes=N] [unready] [unserving] [terminating]
-//	delete KIND NAME [IP:PORT]
-//
-// An agent's dead and lacks are not in any Snapshot: Dead and Lacks tell them.
-// A Service's UID is its NAME unless said otherwise.
+// World is a cluster in memory, made and changed by lines: see the package's
+// documentation.
 type World struct {
-	last   []*snapshot.Service // of the last Snapshot
-	things map[thing]map[string]string
+	clock   time.Time
+	things  map[thing]*item
+	made    map[thing]int // how often it was created
+	options map[string]string
+	built   *snapshot.Snapshot  // nil: something changed since
+	last    []*snapshot.Service // of the last Snapshot
 }
 
 // thing is what a line names: an endpoint by Service and address.
@@ -47,19 +36,41 @@ func (t thing) compare(o thing) int {
 	return cmp.Or(cmp.Compare(t.kind, o.kind), cmp.Compare(t.name, o.name), cmp.Compare(t.more, o.more))
 }
 
-// NewWorld returns an empty cluster.
-func NewWorld() *World { return &World{things: map[thing]map[string]string{}} }
+// item is what lines said of a thing.
+type item struct {
+	values map[string]string
+	born   time.Time
+	made   int // 1 for the first thing of this name
+	lines  int // how many named it
+}
 
-// kind makes a thing of one kind out of its attributes.
+// uid returns the UID of the thing: another one each time that it is created.
+func (i *item) uid(name string) string {
+	if i.made == 1 {
+		return name
+	}
+	return name + "#" + strconv.Itoa(i.made)
+}
+
+// beginning is when a story begins, for created=N.
+var beginning = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// NewWorld returns an empty cluster.
+func NewWorld() *World {
+	return &World{clock: beginning, things: map[thing]*item{}, made: map[thing]int{}, options: map[string]string{}}
+}
+
+// kind builds a thing from its attributes.
 type kind struct {
 	name   string
-	second string // what the second word is, if it is no attribute
+	second string // the attribute that the second word is, if that word has a "." or ":" and no "="
 	build  func(*snapshot.Snapshot, string, *attrs)
 }
 
-// kinds are in the order in which they are made.
+// kinds are in the order in which they are built.
 var kinds = []kind{
 	{"node", "", node},
+	{"namespace", "", namespace},
 	{"agent", "", agent},
 	{"pool", "ranges", pool},
 	{"address", "", address},
@@ -70,14 +81,19 @@ var kinds = []kind{
 	{"endpoint", "addr", endpoint},
 }
 
-// Do runs every line of text. Blank lines and lines that begin with # do nothing.
+func kindOf(name string) int {
+	return slices.IndexFunc(kinds, func(k kind) bool { return k.name == name })
+}
+
+// Do runs every line of text.
 func (w *World) Do(text string) error {
 	for line := range strings.Lines(text) {
-		ws := words(line)
-		if len(ws) == 0 || strings.HasPrefix(ws[0], "#") {
-			continue
+		ws, err := words(line)
+		if err == nil && len(ws) > 0 && !strings.HasPrefix(ws[0], "#") {
+			w.clock = w.clock.Add(time.Second)
+			err = w.do(ws)
 		}
-		if err := w.do(ws); err != nil {
+		if err != nil {
 			return fmt.Errorf("%s: %w", strings.TrimSpace(line), err)
 		}
 	}
@@ -86,54 +102,109 @@ func (w *World) Do(text string) error {
 }
 
 func (w *World) do(ws []string) error {
-	if ws[0] == "delete" {
-		return w.remove(ws[1:])
+	w.built = nil
+	verb, rest := ws[0], ws[1:]
+	switch at := kindOf(verb); {
+	case verb == "delete":
+		return w.remove(rest)
+	case verb == "recreate":
+		return w.recreate(rest)
+	case verb == "option":
+		maps.Copy(w.options, valuesOf(rest))
+		return nil
+	case at >= 0 && len(rest) > 0:
+		return w.edit(at, rest[0], rest[1:])
 	}
-	at := slices.IndexFunc(kinds, func(k kind) bool { return k.name == ws[0] })
-	if at < 0 || len(ws) < 2 {
-		return errors.New("want a kind and a name")
+	return errors.New("want a kind and a name")
+}
+
+func (w *World) edit(at int, name string, ws []string) error {
+	given := map[string]string{}
+	if second := kinds[at].second; second != "" && len(ws) > 0 && strings.ContainsAny(ws[0], ".:") && !strings.Contains(ws[0], "=") {
+		given[second], ws = ws[0], ws[1:]
 	}
-	id, rest, given := thing{kind: at, name: ws[1]}, ws[2:], map[string]string{}
-	if name := kinds[at].second; name != "" && len(rest) > 0 && !strings.Contains(rest[0], "=") {
-		given[name], rest = rest[0], rest[1:]
+	maps.Copy(given, valuesOf(ws))
+	id := thing{kind: at, name: name}
+	if kinds[at].name == "endpoint" {
+		id.more = given["addr"] + given["port"] + given["proto"]
 	}
-	for _, word := range rest {
+	held := given["held"]
+	delete(given, "held")
+	maps.Copy(w.at(id).values, given)
+	w.at(id).lines++
+	return w.hold(id, held)
+}
+
+// at returns the item of a thing, which it creates if there is none.
+func (w *World) at(id thing) *item {
+	w.built = nil
+	if w.things[id] == nil {
+		w.made[id]++
+		w.things[id] = &item{values: map[string]string{}, born: w.clock, made: w.made[id]}
+	}
+	return w.things[id]
+}
+
+// valuesOf reads NAME=VALUE words; a word alone has the value "true".
+func valuesOf(ws []string) map[string]string {
+	out := map[string]string{}
+	for _, word := range ws {
 		name, value, ok := strings.Cut(word, "=")
 		if !ok {
 			value = "true"
 		}
-		given[name] = value
+		out[name] = value
 	}
-	if ws[0] == "endpoint" {
-		id.more = given["addr"] + given["port"] + given["proto"]
-	}
-	if w.things[id] == nil {
-		w.things[id] = map[string]string{}
-	}
-	maps.Copy(w.things[id], given)
-	return nil
+	return out
 }
 
 func (w *World) remove(ws []string) error {
-	found := 0
-	for id := range w.things {
-		if len(ws) >= 2 && kinds[id.kind].name == ws[0] && id.name == ws[1] && (len(ws) == 2 || strings.HasPrefix(id.more, ws[2])) {
-			delete(w.things, id)
-			found++
-		}
-	}
-	if found == 0 {
+	found := w.find(ws)
+	if len(found) == 0 {
 		return fmt.Errorf("there is no %s", strings.Join(ws, " "))
+	}
+	for _, id := range found {
+		delete(w.things, id)
 	}
 	return nil
 }
+
+func (w *World) recreate(ws []string) error {
+	found := w.find(ws)
+	if len(found) != 1 {
+		return fmt.Errorf("there is no %s", strings.Join(ws, " "))
+	}
+	values := w.things[found[0]].values
+	delete(values, "status")
+	delete(w.things, found[0])
+	w.at(found[0]).values = values
+	return nil
+}
+
+// find returns the things of a kind and name; of a Service's endpoints those
+// with an address that begins with the third word.
+func (w *World) find(ws []string) []thing {
+	var out []thing
+	for id := range w.things {
+		if len(ws) >= 2 && kinds[id.kind].name == ws[0] && id.name == ws[1] && (len(ws) == 2 || strings.HasPrefix(id.more, ws[2])) {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// Has reports whether a thing of that kind and name is in the cluster.
+func (w *World) Has(kind, name string) bool { return len(w.find([]string{kind, name})) > 0 }
 
 // Snapshot returns what a decision sees, sorted. A Service that did not change
 // since the last one keeps its pointer.
 func (w *World) Snapshot() (*snapshot.Snapshot, error) {
+	if w.built != nil {
+		return w.built, nil
+	}
 	s := &snapshot.Snapshot{}
 	for _, id := range slices.SortedFunc(maps.Keys(w.things), thing.compare) {
-		a := &attrs{values: w.things[id], read: map[string]bool{}}
+		a := &attrs{item: w.things[id], read: map[string]bool{}}
 		kinds[id.kind].build(s, id.name, a)
 		if err := a.done(); err != nil {
 			return nil, fmt.Errorf("%s %s: %w", kinds[id.kind].name, id.name, err)
@@ -142,23 +213,25 @@ func (w *World) Snapshot() (*snapshot.Snapshot, error) {
 	s.Sort()
 	for i, svc := range s.Services {
 		for _, old := range w.last {
-			if reflect.DeepEqual(old, svc) {
+			if old.Ref == svc.Ref && reflect.DeepEqual(old, svc) {
 				s.Services[i] = old
 			}
 		}
 	}
-	w.last = s.Services
+	w.built, w.last = s, s.Services
 	return s, nil
 }
 
-// Alive returns the nodes whose agents are not dead.
+// Alive returns the nodes with agents; the value is false for those that are
+// dead.
 func (w *World) Alive() map[string]bool {
 	out := map[string]bool{}
 	w.agents(func(node string, a *attrs) { out[node] = !a.flag("dead") })
 	return out
 }
 
-// Lacks returns the addresses that node's engine does not hold yet.
+// Lacks returns the addresses that the engine of the named node does not hold
+// yet.
 func (w *World) Lacks(name string) []netip.Addr {
 	var out []netip.Addr
 	w.agents(func(node string, a *attrs) {
@@ -170,9 +243,9 @@ func (w *World) Lacks(name string) []netip.Addr {
 }
 
 func (w *World) agents(do func(string, *attrs)) {
-	for id, values := range w.things {
+	for id, it := range w.things {
 		if kinds[id.kind].name == "agent" {
-			do(id.name, &attrs{values: values, read: map[string]bool{}})
+			do(id.name, &attrs{item: it, read: map[string]bool{}})
 		}
 	}
 }

@@ -42,22 +42,12 @@ func TestAPIServerAwayForAMinuteNotOneRequestFails(t *testing.T) {
 	w.wantUnharmed(t)
 }
 
-const later = `
-apiVersion: v1
-kind: Service
-metadata: {name: later}
-spec:
-  type: LoadBalancer
-  selector: {app: web}
-  ports: [{port: 80, targetPort: 8080}]
-`
-
 // wantChangesApply makes a Service for the pods of the examples and waits until
 // it answers.
 func wantChangesApply(t *testing.T) {
 	t.Helper()
 	began := time.Now()
-	apply(t, later)
+	applyFile(t, "later.yaml")
 	answersTo(t, lab.Client, "http://"+externalIP(t, "later")+"/", 6)
 	t.Logf("a new Service answers after %s", time.Since(began).Round(time.Second))
 }

@@ -26,6 +26,7 @@ func example(l *lab.Lab, name string) string {
 // has the hello server in place of the three programs, and nothing else changed.
 func TestMonitoringExample(t *testing.T) {
 	l := cluster(t)
+	electable(t)
 	read := func(name string) string {
 		data, err := os.ReadFile(example(l, name))
 		if err != nil {

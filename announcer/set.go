@@ -1,0 +1,93 @@
+package announcer
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// The times of a lease: a kernel answers for a VIP for Lease after the last
+// renewal, and an agent that runs renews every Renew.
+const (
+	Lease = 30 * time.Second
+	Renew = 5 * time.Second
+)
+
+// Claim is one VIP on one link.
+type Claim struct {
+	Addr netip.Addr
+	Link string // name
+}
+
+// Compare orders Claims by address, then link.
+func (c Claim) Compare(o Claim) int {
+	return cmp.Or(c.Addr.Compare(o.Addr), strings.Compare(c.Link, o.Link))
+}
+
+func (c Claim) String() string { return c.Addr.String() + "@" + c.Link }
+
+// Claims returns a Claim for each VIP on each of its links, sorted.
+func Claims(vips []VIP) []Claim {
+	var out []Claim
+	for _, v := range vips {
+		for _, l := range v.Links {
+			out = append(out, Claim{v.Addr, l})
+		}
+	}
+	slices.SortFunc(out, Claim.Compare)
+	return slices.Compact(out)
+}
+
+// Record is what the cluster knows of an address.
+type Record struct {
+	UID      string // of this assignment
+	Probed   bool
+	Conflict string // MAC
+}
+
+// Set is all that a node is to do at layer 2: what it holds, and what it has to
+// know for that. Giving an equal Set again only renews leases.
+type Set struct {
+	Claims []Claim // to hold, sorted
+	// Disputed are claims that this node would hold if no foreign host had the
+	// address. It asks for these now and then.
+	Disputed []Claim
+	// Left are addresses that the kernel of their last owner may still answer for
+	// without an agent. They are taken when it does not answer any more.
+	Left map[netip.Addr]bool
+	// Records has the records of all addresses above, as far as there are any.
+	Records map[netip.Addr]Record
+	Ours    map[string]bool // the MACs of the cluster's nodes
+	// Returns is View.Returns. When it grows, what is held is announced again.
+	Returns uint64
+}
+
+// NewSet returns the Set of one decision: hold is held on its links, and asked
+// for p.Disputed.
+func NewSet(in Input, p Plan, hold []VIP) Set {
+	s := Set{Claims: Claims(hold), Disputed: Claims(p.Disputed), Records: map[netip.Addr]Record{}, Ours: map[string]bool{}}
+	for _, claims := range [][]Claim{s.Claims, s.Disputed} {
+		for _, c := range claims {
+			if a := in.Snapshot.Address(c.Addr); a != nil {
+				s.Records[c.Addr] = Record{UID: a.UID, Probed: !a.ProbedAt.IsZero(), Conflict: a.Conflict}
+			}
+		}
+	}
+	ours := func(st snapshot.NodeState) {
+		for _, l := range st.Links {
+			s.Ours[l.MAC] = true
+		}
+	}
+	ours(in.Self)
+	for _, st := range in.Others {
+		ours(st)
+	}
+	for _, st := range in.Snapshot.NodeStates {
+		ours(*st)
+	}
+	return s
+}

@@ -1,0 +1,207 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/node"
+	"github.com/fairlead/fairlead/internal/reconcile"
+	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/nodeport/health"
+	"github.com/fairlead/fairlead/proxy"
+)
+
+// withdrawWithin is how long the engine waits for addresses to be withdrawn
+// before it forgets them. Its other changes must not wait for a kernel or a
+// router that does not answer.
+const withdrawWithin = time.Second
+
+// engine programs what Plans say, or watches over the proxy that forwards
+// instead. Its loop is apart from the decision's, so that nothing waits for the
+// kernel.
+type engine struct {
+	cfg      *Config
+	loop     *reconcile.Loop
+	changed  func() // called when State returns something else
+	follow   func(s *snapshot.Snapshot, addrs []netip.Addr)
+	through  func() uint64 // the last Plan whose withdrawals are done
+	metrics  *metrics
+	health   *health.Proxy
+	proxy    Proxy // who forwards
+	pods     *pods // those that the Accelerator leaves alone
+	beside   beside
+	compiler proxy.Compiler
+
+	mu    sync.Mutex
+	order engineOrder
+	state engineState
+}
+
+// engineOrder is the newest Program.
+type engineOrder struct {
+	node.Program
+	number   uint64 // of the Plan
+	given    time.Time
+	began    time.Time   // when the changes were taken up
+	triggers []time.Time // of those changes; until they are programmed
+}
+
+// engineState is what was last confirmed.
+type engineState struct {
+	node.Engine
+	message   string
+	services  int
+	endpoints int
+	frontends []*proxy.Frontend // of which Ready and the counts were made
+}
+
+// Give makes p what is to be programmed. triggers are the times of the changes
+// that no earlier Program held.
+func (e *engine) Give(number uint64, p node.Program, began time.Time, triggers []time.Time) {
+	e.mu.Lock()
+	e.order = engineOrder{p, number, time.Now(), began, append(e.order.triggers, triggers...)}
+	const most = 1000 // while nothing can be programmed
+	e.order.triggers = e.order.triggers[max(0, len(e.order.triggers)-most):]
+	e.mu.Unlock()
+	e.loop.Wake()
+}
+
+// State returns what was last confirmed.
+func (e *engine) State() engineState {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.state
+}
+
+// Run works until ctx ends, and leaves everything in the kernel as it is.
+func (e *engine) Run(ctx context.Context) { e.loop.Run(ctx, e.step) }
+
+func (e *engine) step(ctx context.Context) error {
+	e.mu.Lock()
+	order := e.order
+	e.mu.Unlock()
+	if order.Snapshot == nil {
+		return nil
+	}
+	// Withdraw first, unprogram last: an address that is still announced attracts
+	// packets that an engine without it would refuse.
+	if late := order.given.Add(withdrawWithin); e.through() < order.number && time.Now().Before(late) {
+		e.loop.At(late)
+		return nil
+	}
+	if e.proxy != Fairlead {
+		return e.leave(ctx)
+	}
+	return e.program(ctx, order)
+}
+
+// program gives the engine its Table. When that fails the kernel holds what it
+// held before, and so does State.
+func (e *engine) program(ctx context.Context, order engineOrder) error {
+	opt := e.cfg.Options
+	opt.Gone = order.Gone
+	if again := e.pods.exclude(order.Snapshot); !again.IsZero() {
+		e.loop.At(again)
+	}
+	table := e.compiler.Compile(order.Snapshot, e.cfg.Node, order.Addrs, opt)
+	change, err := e.cfg.Dataplane.Sync(ctx, table)
+	e.metrics.synced(change, err)
+	now := e.State()
+	if err != nil {
+		now.InSync, now.message = false, err.Error()
+		e.keep(now)
+		return fmt.Errorf("program: %w", err)
+	}
+	e.loop.At(change.Again)
+	if change.Repaired {
+		e.cfg.Log.Warn("the engine's kernel state was changed by somebody else; repaired", "added", change.Added, "deleted", change.Deleted, "rebuilt", change.Rebuilt)
+	}
+	e.confirm(order, table, now)
+	return nil
+}
+
+// confirm takes in that the kernel holds table, which order asked for.
+func (e *engine) confirm(order engineOrder, table *proxy.Table, now engineState) {
+	at := time.Now()
+	e.mu.Lock()
+	done := len(order.triggers)
+	if e.order.triggers = e.order.triggers[min(done, len(e.order.triggers)):]; len(e.order.triggers) == 0 {
+		e.order.triggers = nil
+	}
+	e.mu.Unlock()
+	e.metrics.programmed(table, order.triggers, at)
+	e.metrics.sync.Observe(at.Sub(order.began).Seconds())
+	e.health.Synced(snapshot.IPv4, order.began, at)
+	e.health.Synced(snapshot.IPv6, order.began, at)
+	if now.Ready == nil || !shared(now.frontends, table.Frontends) {
+		now = count(table)
+	}
+	now.Known, now.InSync, now.message = true, true, ""
+	e.keep(now)
+	e.follow(order.Snapshot, order.Addrs)
+}
+
+// shared reports whether a and b are one list, as a Compiler returns it while no
+// Frontend changed.
+func shared(a, b []*proxy.Frontend) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
+}
+
+// count returns what there is to say of a Table.
+func count(table *proxy.Table) (st engineState) {
+	st.Ready, st.frontends = map[netip.Addr]bool{}, table.Frontends
+	services := map[snapshot.Ref]bool{}
+	for _, f := range table.Frontends {
+		services[f.Service] = true
+		switch f.Kind {
+		case proxy.VIP:
+			st.Ready[f.Addr] = true
+		case proxy.ClusterIP:
+			st.endpoints += len(f.Cluster)
+		}
+	}
+	st.services = len(services)
+	return st
+}
+
+// keep makes now what State returns. Ready keeps its map while it holds the same:
+// decisions that remember compare it by identity.
+func (e *engine) keep(now engineState) {
+	e.mu.Lock()
+	was := e.state
+	if sameReady(was.Ready, now.Ready) {
+		now.Ready = was.Ready
+	}
+	e.state = now
+	e.mu.Unlock()
+	same := was.Known == now.Known && was.InSync == now.InSync && was.Other == now.Other && was.message == now.message &&
+		was.services == now.services && was.endpoints == now.endpoints && sameReady(was.Ready, now.Ready)
+	if !same {
+		e.changed()
+	}
+}
+
+func sameReady(a, b map[netip.Addr]bool) bool {
+	if len(a) != len(b) || (a == nil) != (b == nil) {
+		return false
+	}
+	for addr := range a {
+		if !b[addr] {
+			return false
+		}
+	}
+	return true
+}
+
+// newEngine makes an engine that calls changed when State returns something else.
+// New fills in through and follow, and Run proxy.
+func newEngine(cfg *Config, m *metrics, h *health.Proxy, changed func()) *engine {
+	e := &engine{cfg: cfg, metrics: m, health: h, changed: changed, loop: reconcile.New("engine", cfg.Log)}
+	e.loop.Coalesce = 0 // whoever decides has coalesced already
+	e.pods = &pods{cfg: cfg, changed: e.loop.Wake}
+	e.beside.client.Timeout = time.Second
+	return e
+}

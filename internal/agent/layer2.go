@@ -1,0 +1,107 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/internal/node"
+	"github.com/fairlead/fairlead/internal/reconcile"
+)
+
+// layer2 does what Plans say at layer 2. Its loop is apart from the engine's, so
+// that an address is taken over while the engine is busy.
+type layer2 struct {
+	holder holder
+	loop   *reconcile.Loop
+	moved  func() // called when other claims are held
+	done   func() // called when what order.withdraw names is given up
+
+	mu      sync.Mutex
+	order   layer2Order
+	held    []announcer.Claim
+	adopted bool   // held is known
+	through uint64 // the last order whose withdrawals are done
+}
+
+// holder is what layer2 acts on: *l2.Holder.
+type holder interface {
+	Adopt() ([]announcer.Claim, error)
+	Withdraw(claims []announcer.Claim) error
+	Sync(set announcer.Set) ([]announcer.Claim, error)
+}
+
+// layer2Order is what one Plan says. Orders that come while one is carried out
+// replace each other: each says everything.
+type layer2Order struct {
+	number   uint64
+	withdraw []announcer.Claim
+	set      *announcer.Set // nil: leave what is held
+}
+
+func newLayer2(h holder, log *slog.Logger, moved, done func()) *layer2 {
+	l := &layer2{holder: h, loop: reconcile.New("layer 2", log), moved: moved, done: done}
+	l.loop.Coalesce = 0 // whoever decides has coalesced already
+	l.loop.Resync = 0
+	return l
+}
+
+// Give makes p what is to be done.
+func (l *layer2) Give(number uint64, p node.Plan) {
+	l.mu.Lock()
+	l.order = layer2Order{number, p.Withdraw.Claims, p.Announce.Layer2}
+	l.mu.Unlock()
+	l.loop.Wake()
+}
+
+// Held returns what is held, sorted; false until the first look at the links.
+func (l *layer2) Held() ([]announcer.Claim, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.held, l.adopted
+}
+
+// Through returns the number of the last order whose withdrawals are done.
+func (l *layer2) Through() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.through
+}
+
+// Run works until ctx ends and leaves everything held.
+func (l *layer2) Run(ctx context.Context) { l.loop.Run(ctx, l.step) }
+
+func (l *layer2) step(context.Context) error {
+	held, err := l.holder.Adopt()
+	if err != nil {
+		return err
+	}
+	l.know(held)
+	l.mu.Lock()
+	order := l.order
+	l.mu.Unlock()
+	err = l.holder.Withdraw(order.withdraw)
+	l.mu.Lock()
+	l.through = order.number // also after an error: endpoints must not wait for a link that is gone
+	l.mu.Unlock()
+	l.done()
+	if order.set == nil {
+		return err
+	}
+	held, err = l.holder.Sync(*order.set) // tries again what Withdraw could not do
+	l.know(held)
+	return err
+}
+
+// know keeps what is held.
+func (l *layer2) know(held []announcer.Claim) {
+	l.mu.Lock()
+	news := !l.adopted || !slices.Equal(l.held, held)
+	l.held, l.adopted = held, true
+	l.mu.Unlock()
+	if news {
+		l.moved()
+	}
+}

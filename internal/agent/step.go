@@ -1,0 +1,76 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/node"
+	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/nodeport"
+)
+
+// step decides what this node does now, and has it done.
+func (a *Agent) step(context.Context) error {
+	began := time.Now()
+	s, triggers := a.cluster.snapshot(began)
+	if s == nil {
+		return nil
+	}
+	in := a.collect(s, began)
+	plan := a.decider.Decide(in)
+	a.loop.At(plan.Wake)
+	a.apply(in, plan, triggers)
+	return nil
+}
+
+// collect is all that the decision about s depends on.
+func (a *Agent) collect(s *snapshot.Snapshot, now time.Time) node.Inputs {
+	a.gossip.Follow(s)
+	self := s.Node(a.cfg.Node)
+	a.health.SetEligible(nodeport.Eligible(self))
+	links := a.links.State()
+	in := node.Inputs{
+		Now: now, Node: a.cfg.Node, Snapshot: s, Changes: a.cluster.changes(s), Links: links.Links,
+		Addrs: nodeport.Resolve(self, links.Addrs, a.cfg.NodePortAddresses), Engine: a.engine.State().Engine,
+		Passwords: a.routes.Passwords(s), Removed: a.removal.removed.Load(),
+	}
+	in.View, in.Sure = a.gossip.View()
+	held, known := a.layer2.Held()
+	in.Held, in.Sure = held, in.Sure && known
+	return in
+}
+
+// apply gives plan to those who carry it out, and keeps what is said of it. The
+// engine waits for the others to withdraw: the order is that of plan's fields.
+func (a *Agent) apply(in node.Inputs, plan node.Plan, triggers []time.Time) {
+	a.mu.Lock()
+	was := a.state
+	a.plans++
+	number := a.plans
+	a.state = state{view: in.View, plan: plan.State, routes: plan.Announce.Routes}
+	a.mu.Unlock()
+	if set := plan.Announce.Layer2; set != nil && set.Returns > was.view.Returns && len(in.Held) > 0 {
+		a.cfg.Log.Info("a node came back that was gone: announcing again", "addresses", len(in.Held))
+	}
+	a.layer2.Give(number, plan)
+	a.routes.Give(number, plan)
+	a.engine.Give(number, plan.Program, in.Now, triggers)
+	if plan.Report != nil {
+		a.gossip.Say(*plan.Report)
+	}
+	a.metrics.decided(in, was.plan, plan.State)
+	if !a.sysctls.looked() {
+		a.sysctls.loop.Wake()
+	}
+	a.report.loop.Wake()
+}
+
+// now is what this agent says of itself now.
+func (a *Agent) now() state {
+	a.mu.Lock()
+	st := a.state
+	a.mu.Unlock()
+	st.engineState = a.engine.State()
+	st.held, _ = a.layer2.Held()
+	return st
+}

@@ -1,0 +1,152 @@
+// Package node decides, without acting, everything that one node does next: what
+// it announces at layer 2 and over BGP, what its engine has to hold, what it says
+// of itself, and when to decide again. Package agent carries a Plan out.
+package node
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/announcer/bgp"
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// Inputs are all that the decision depends on. None of them is changed later.
+type Inputs struct {
+	Now       time.Time // the only clock
+	Node      string    // who decides
+	Snapshot  *snapshot.Snapshot
+	Changes   snapshot.Changes // what Snapshot changed; never changes the result
+	Links     []snapshot.Link  // of this node
+	Addrs     []netip.Addr     // of this node, on which node ports answer
+	Engine    Engine
+	Held      []announcer.Claim // what the kernel answers for now, sorted
+	View      announcer.View    // what this node holds of the others
+	Sure      bool              // View may be acted on
+	Passwords map[snapshot.SecretKey]string
+	Removed   bool // fairlead is being removed from the cluster
+}
+
+// Engine is what forwards Services on this node, as it was last confirmed.
+type Engine struct {
+	// Known is false until the engine has answered once. What an earlier agent left
+	// in the kernel then stays as it is.
+	Known  bool
+	InSync bool // it holds the last Program
+	// Other says that another proxy forwards instead. Ready is not read then.
+	Other bool
+	Ready map[netip.Addr]bool // the VIPs that it holds
+}
+
+// Plan is what to do, in the order of its fields. Withdraw comes before Program
+// and Announce after it: a node must never attract what it cannot forward.
+// Announce names only what Engine.Ready already confirms. What Program adds is
+// announced by the Plan that follows its confirmation.
+type Plan struct {
+	Withdraw Withdrawal
+	Program  Program
+	Announce Announcement
+	// Report is what to say to the other agents; nil: nothing is known yet.
+	Report *announcer.Report
+	State  State
+	// Wake is when to decide again even if nothing happens. Zero: no such time.
+	Wake time.Time
+}
+
+// Withdrawal is what to give up before the engine changes.
+type Withdrawal struct {
+	Claims []announcer.Claim // sorted
+	Routes *bgp.Plan         // the paths that stay; nil: none is to be withdrawn
+}
+
+// Program is what the engine has to hold: the arguments of proxy.Compile.
+type Program struct {
+	Snapshot *snapshot.Snapshot
+	Addrs    []netip.Addr // on which node ports answer
+	Gone     []string     // nodes whose endpoints take no traffic, sorted
+}
+
+// Announcement is what to announce once the engine holds it.
+type Announcement struct {
+	// Layer2 is nil while this node is not sure who is alive. Leases then stay as
+	// they are, and run out if that lasts.
+	Layer2 *announcer.Set
+	Routes bgp.Plan
+}
+
+// State is what this node says of its decision, layer 2 and BGP together.
+type State struct {
+	Draining bool
+	Elected  []announcer.VIP // at layer 2; those that wait for their last owner too
+	Leaving  []announcer.VIP // held on until their next owner can take them
+	Routed   []bgp.VIP
+	// Refused has one refusal for each VIP that is announced by no way.
+	Refused []announcer.Refused
+}
+
+// Memory is what one decision leaves to the next. The zero value is an agent
+// that starts.
+type Memory struct {
+	handover announcer.Handover
+	elected  announcer.Plan  // of layer 2
+	leaving  []announcer.VIP // State.Leaving
+	routes   bgp.Plan
+	draining time.Time // since when; zero: it does not drain
+	others   everyRecord
+}
+
+// Decide returns the Plan for in, after a decision that left was.
+func Decide(in Inputs, was Memory) (Plan, Memory) {
+	return decide(in, was, announcer.Decide, bgp.Decide)
+}
+
+// Decider is Decide with the memory inside, for the agent: it decides again only
+// about the addresses of which something changed. The result never depends on
+// that. The zero value is an agent that starts. It is not safe for concurrent use.
+type Decider struct {
+	memory Memory
+	elect  announcer.Decider
+	route  bgp.Decider
+}
+
+// Decide is like the function Decide. The Plan shares values with earlier ones
+// and must not be changed.
+func (d *Decider) Decide(in Inputs) (p Plan) {
+	p, d.memory = decide(in, d.memory, d.elect.Decide, d.route.Decide)
+	return p
+}
+
+// decide is the decision. The way from elect to State is one rule after the
+// other, each in a function of its name in rules.go.
+func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, route func(bgp.Input) bgp.Plan) (p Plan, next Memory) {
+	next = was
+	ready := next.ready(in)
+	self := snapshot.NodeState{Node: in.Node, InSync: in.Engine.InSync, Draining: drains(in), Links: in.Links}
+	election := announcer.Input{
+		Snapshot: in.Snapshot, Changes: in.Changes, Node: in.Node, Self: self, Ready: ready,
+		Alive: in.View.Candidates(), Others: in.View.NodeStates(),
+	}
+	if in.Sure && in.Engine.Known {
+		next.elected = elect(election)
+		p.Announce.Layer2, p.Wake = next.hold(in, election, was)
+		p.Withdraw.Claims = without(in.Held, p.Announce.Layer2.Claims)
+	}
+	next.draining = drainingSince(self.Draining, was.draining, in.Now)
+	retreats, until := retreating(next.draining, in.Now)
+	p.Wake = earliest(p.Wake, until)
+	next.routes = route(bgp.Input{
+		Snapshot: in.Snapshot, Changes: in.Changes, Node: in.Node, Self: self, Ready: routable(ready, in.Engine), Passwords: in.Passwords, Retreating: retreats,
+	})
+	p.Announce.Routes = next.routes
+	p.Withdraw.Routes = narrowed(was.routes, next.routes)
+	p.Program = Program{Snapshot: in.Snapshot, Addrs: in.Addrs, Gone: in.View.Quarantined()}
+	if in.Engine.Known {
+		p.Report = &announcer.Report{InSync: self.InSync, Draining: self.Draining, Links: in.Links}
+	}
+	p.State = State{
+		Draining: self.Draining, Elected: next.elected.Announce, Leaving: next.leaving, Routed: next.routes.Announce,
+		Refused: refusals(next.elected.Refused, next.routes),
+	}
+	return p, next
+}

@@ -1,0 +1,191 @@
+package node
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/announcer/bgp"
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// RetreatFor is how long routers have to find other ways before a drained node
+// withdraws its paths (RFC 8326).
+const RetreatFor = 5 * time.Second
+
+// The taints of a node from which load is to go away, whoever put them there.
+const (
+	taintOutOfService = "node.kubernetes.io/out-of-service"
+	taintShutdown     = "node.cloudprovider.kubernetes.io/shutdown"
+)
+
+// drains reports whether this node is to hand over what it announces: it is
+// cordoned, deleted, out of service or shutting down, or fairlead is being
+// removed. An agent that stops is none of these: a stop is a restart.
+func drains(in Inputs) bool {
+	n := in.Snapshot.Node(in.Node)
+	return in.Removed || n == nil || n.Unschedulable || n.Deleting ||
+		slices.Contains(n.Taints, taintOutOfService) || slices.Contains(n.Taints, taintShutdown)
+}
+
+// drainingSince returns when the drain began; zero if the node does not drain.
+func drainingSince(drains bool, was, now time.Time) time.Time {
+	switch {
+	case !drains:
+		return time.Time{}
+	case was.IsZero():
+		return now
+	}
+	return was
+}
+
+// retreating reports whether a drain that began at since is in its first part,
+// in which routers are asked to prefer other ways, and when that part ends. A
+// path that is withdrawn at once loses packets until the routers have converged.
+func retreating(since, now time.Time) (bool, time.Time) {
+	end := since.Add(RetreatFor)
+	if since.IsZero() || !now.Before(end) {
+		return false, time.Time{}
+	}
+	return true, end
+}
+
+// everyRecord is the VIPs of a cluster whose Services another proxy forwards.
+type everyRecord struct {
+	addresses []*snapshot.Address
+	ready     map[netip.Addr]bool
+}
+
+// none is an engine's Ready that holds no VIP.
+var none = map[netip.Addr]bool{}
+
+// ready returns the VIPs that this node can forward. Where another proxy forwards
+// it is every VIP that has a record, as soon as that proxy is in order: nobody
+// tells which of them it has programmed.
+func (m *Memory) ready(in Inputs) map[netip.Addr]bool {
+	switch {
+	case !in.Engine.Other:
+		return in.Engine.Ready
+	case !in.Engine.InSync:
+		return none
+	}
+	if m.others.ready == nil || !slices.Equal(m.others.addresses, in.Snapshot.Addresses) {
+		m.others = everyRecord{in.Snapshot.Addresses, make(map[netip.Addr]bool, len(in.Snapshot.Addresses))}
+		for _, a := range in.Snapshot.Addresses {
+			m.others.ready[a.Addr] = true
+		}
+	}
+	return m.others.ready
+}
+
+// routable returns the VIPs that may be announced over BGP. Every node announces
+// these, so one whose engine lags behind leaves the traffic to the others. At
+// layer 2 the election does the same.
+func routable(ready map[netip.Addr]bool, e Engine) map[netip.Addr]bool {
+	if !e.InSync {
+		return none
+	}
+	return ready
+}
+
+// hold returns what to hold at layer 2 of what this node was elected for, and
+// when to decide again. It keeps what waits in m.
+func (m *Memory) hold(in Inputs, election announcer.Input, was Memory) (*announcer.Set, time.Time) {
+	held := holds(in.Held)
+	m.handover.Follow(in.Node, was.elected, m.elected, held)
+	m.handover.Elect(election.Alive[in.Node], in.Now)
+	take, until := m.handover.Take(m.elected.Announce, held, in.Now)
+	m.leaving = linger(in, election, was, m.elected, held)
+	set := announcer.NewSet(election, m.elected, slices.Concat(take, m.leaving))
+	set.Left = m.handover.Left(election, in.View, m.elected.Announce, announcer.Lease, in.Now)
+	set.Returns = in.View.Returns
+	return &set, until
+}
+
+// holds returns a function that reports whether one of claims is for an address.
+func holds(claims []announcer.Claim) func(netip.Addr) bool {
+	return func(addr netip.Addr) bool {
+		_, found := slices.BinarySearchFunc(claims, addr, func(c announcer.Claim, a netip.Addr) int { return c.Addr.Compare(a) })
+		return found
+	}
+}
+
+// linger returns the VIPs that this node was elected for, still holds, and that
+// next gives to a node whose agent is silent for the moment. That agent keeps
+// what it has but cannot take anything over: without an owner until it speaks,
+// the address would have no answer. Everything else is given up at once. A node
+// that may not be elected itself gives up all.
+func linger(in Inputs, election announcer.Input, was Memory, next announcer.Plan, held func(netip.Addr) bool) []announcer.VIP {
+	if !election.Alive[in.Node] || !election.Self.InSync {
+		return nil
+	}
+	before := slices.Concat(was.elected.Announce, was.leaving)
+	slices.SortStableFunc(before, func(a, b announcer.VIP) int { return a.Addr.Compare(b.Addr) })
+	before = slices.CompactFunc(before, func(a, b announcer.VIP) bool { return a.Addr == b.Addr })
+	return slices.DeleteFunc(before, func(v announcer.VIP) bool {
+		owner := next.Owner(v.Addr)
+		m := in.View.Member(owner)
+		return owner == "" || !held(v.Addr) || m != nil && m.Verdict == announcer.Alive
+	})
+}
+
+// narrowed returns the paths of was that next has too, as next has them, or nil
+// if next has them all: a path whose Service is gone must not attract packets
+// while the engine forgets the Service.
+func narrowed(was, next bgp.Plan) *bgp.Plan {
+	if len(was.Peers) == 0 || len(was.Peers) == len(next.Peers) && &was.Peers[0] == &next.Peers[0] {
+		return nil // nothing was announced, or it is the same plan
+	}
+	kept := was.Keep(next)
+	if kept.Paths() == was.Paths() && len(was.Peers) <= len(next.Peers) {
+		return nil
+	}
+	return &kept
+}
+
+// refusals returns one refusal for each VIP that this node announces by no way,
+// sorted. Of an address that an Announcement sends over BGP, BGP's reason counts:
+// layer 2 has no say about it.
+func refusals(layer2 []announcer.Refused, routes bgp.Plan) []announcer.Refused {
+	if len(routes.Announce)+len(routes.Silent) == 0 {
+		return layer2
+	}
+	routed, silent := map[netip.Addr]bool{}, map[netip.Addr]snapshot.Refusal{}
+	for _, v := range routes.Announce {
+		routed[v.Addr] = true
+	}
+	for _, s := range routes.Silent {
+		silent[s.Addr] = s.Refusal
+	}
+	out := make([]announcer.Refused, 0, len(layer2))
+	for _, r := range layer2 {
+		why, refused := silent[r.Addr]
+		switch {
+		case routed[r.Addr] && r.Reason == announcer.NoCandidate:
+			continue
+		case refused && !routed[r.Addr]:
+			r.Refusal = why
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// without returns the claims of a that b does not have. Both are sorted.
+func without(a, b []announcer.Claim) (out []announcer.Claim) {
+	for _, c := range a {
+		if _, found := slices.BinarySearchFunc(b, c, announcer.Claim.Compare); !found {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// earliest returns the earlier of two times, of which zero is none.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,70 @@
+package node
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// TestLinger: what goes to a node that cannot take it over now is held on;
+// everything else is given up at once.
+func TestLinger(t *testing.T) {
+	vip := netip.MustParseAddr("192.0.2.10")
+	was := Memory{elected: announcer.Plan{Announce: []announcer.VIP{{Addr: vip, Links: []string{"eth0"}}}}}
+	refused := func(reason snapshot.Reason, owner string) announcer.Plan {
+		return announcer.Plan{Refused: []announcer.Refused{{Addr: vip, Owner: owner, Refusal: snapshot.Refusal{Reason: reason}}}}
+	}
+	in := Inputs{Node: "a", View: announcer.View{Members: []announcer.Member{{Node: "b"}, {Node: "c", Verdict: announcer.AgentGone}}}}
+	all := func(netip.Addr) bool { return true }
+	for _, tt := range []struct {
+		name     string
+		next     announcer.Plan
+		eligible bool
+		held     func(netip.Addr) bool
+		keeps    bool
+	}{
+		{"another node takes it over", refused(announcer.NotOwner, "b"), true, all, false},
+		{"the other node's agent is silent for now", refused(announcer.NotOwner, "c"), true, all, true},
+		{"the other node was never met", refused(announcer.NotOwner, "d"), true, all, true},
+		{"the kernel does not hold it", refused(announcer.NotOwner, "c"), true, func(netip.Addr) bool { return false }, false},
+		{"this node may no longer be elected", refused(announcer.NotOwner, "c"), false, all, false},
+		{"nobody can", refused(announcer.NoCandidate, ""), true, all, false},
+		{"a foreign host has it", refused(announcer.AddressConflict, ""), true, all, false},
+		{"its Service is gone", announcer.Plan{}, true, all, false},
+		{"it stays", was.elected, true, all, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			election := announcer.Input{Alive: map[string]bool{"a": tt.eligible}, Self: snapshot.NodeState{InSync: true}}
+			if keep := linger(in, election, was, tt.next, tt.held); (len(keep) == 1) != tt.keeps {
+				t.Errorf("keeps %v", keep)
+			}
+		})
+	}
+}
+
+func TestDrains(t *testing.T) {
+	for name, tt := range map[string]struct {
+		node    *snapshot.Node
+		removed bool
+		want    bool
+	}{
+		"as usual":          {&snapshot.Node{Ready: true, Taints: []string{"node.kubernetes.io/disk-pressure"}}, false, false},
+		"cordoned":          {&snapshot.Node{Ready: true, Unschedulable: true}, false, true},
+		"being deleted":     {&snapshot.Node{Ready: true, Deleting: true}, false, true},
+		"deleted":           {nil, false, true},
+		"out of service":    {&snapshot.Node{Taints: []string{"a", taintOutOfService}}, false, true},
+		"shutting down":     {&snapshot.Node{Taints: []string{taintShutdown}}, false, true},
+		"fairlead is going": {&snapshot.Node{Ready: true}, true, true},
+	} {
+		in := Inputs{Node: "a", Snapshot: &snapshot.Snapshot{}, Removed: tt.removed}
+		if tt.node != nil {
+			tt.node.Name = "a"
+			in.Snapshot.Nodes = []*snapshot.Node{tt.node}
+		}
+		if got := drains(in); got != tt.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
