@@ -35,12 +35,12 @@ func WriteImage(path, ref, binary, name string, beside ...string) error {
 		paths[filepath.Base(other)] = other
 	}
 	files := []image.File{{Name: "tmp/", Mode: 0o1777}}
-	for name, path := range paths {
-		content, err := os.ReadFile(path)
+	for file, from := range paths {
+		content, err := os.ReadFile(from)
 		if err != nil {
 			return fmt.Errorf("image %s: %w", ref, err)
 		}
-		files = append(files, image.File{Name: name, Mode: 0o755, Content: content})
+		files = append(files, image.File{Name: file, Mode: 0o755, Content: content})
 	}
 	img, err := image.Build(image.Spec{Arch: runtime.GOARCH, Program: name, Quick: true, Files: files})
 	if err != nil {
