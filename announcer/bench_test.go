@@ -62,12 +62,12 @@ func timed(b *testing.B, step func()) {
 
 // large is a cluster in which every Service holds one address.
 func large(addresses, nodes int) announcer.Input {
-	in := announcer.Input{Snapshot: &snapshot.Snapshot{}, Node: "node0", Alive: map[string]bool{}, Ready: map[netip.Addr]bool{}, Others: map[string]snapshot.NodeState{}}
+	in := announcer.Input{Snapshot: &snapshot.Snapshot{}, Node: "node0", Alive: map[string]bool{}, Ready: map[netip.Addr]bool{}, Others: map[string]snapshot.Electable{}}
 	links := []snapshot.Link{{Name: "eth0", Prefixes: []netip.Prefix{netip.MustParsePrefix("198.18.0.1/15")}}}
 	for i := range nodes {
 		name := fmt.Sprint("node", i)
 		in.Snapshot.Nodes = append(in.Snapshot.Nodes, &snapshot.Node{Name: name, Ready: true})
-		in.Alive[name], in.Others[name] = true, snapshot.NodeState{Node: name, InSync: true, Links: links}
+		in.Alive[name], in.Others[name] = true, snapshot.Electable{Node: name, InSync: true, Links: links}
 	}
 	in.Self = in.Others["node0"]
 	for i := range addresses {

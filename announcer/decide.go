@@ -27,12 +27,12 @@ const ExcludeLabel = "node.kubernetes.io/exclude-from-external-load-balancers"
 type Input struct {
 	Snapshot *snapshot.Snapshot
 	Node     string              // who decides
-	Self     snapshot.NodeState  // this node as it is now, fresher than the Snapshot's
+	Self     snapshot.Electable  // this node as it is now, fresher than the Snapshot's
 	Alive    map[string]bool     // the nodes that may be elected as far as their health goes
 	Ready    map[netip.Addr]bool // the VIPs that this node's engine holds now; not changed afterwards
 	// Others is what other agents say of their nodes, fresher than the Snapshot's
 	// NodeStates, which count for the rest.
-	Others map[string]snapshot.NodeState
+	Others map[string]snapshot.Electable
 	// Changes is what the Snapshot changed since another. A Decider reads it; it
 	// never changes the result.
 	Changes snapshot.Changes

@@ -105,14 +105,14 @@ func (d *Decider) knows(in Input, changes snapshot.Changes) bool {
 	// A NodeState changes with every address that its node takes or gives up. None
 	// of that is read here.
 	states := !changes.NodeStates || slices.EqualFunc(d.in.Snapshot.NodeStates, in.Snapshot.NodeStates, func(a, b *snapshot.NodeState) bool {
-		return sameState(*a, *b)
+		return sameState(a.Electable, b.Electable)
 	})
 	return states && !changes.Nodes && !changes.Pools && !changes.Announcements && d.in.Node == in.Node &&
 		maps.Equal(d.in.Alive, in.Alive) && sameState(d.in.Self, in.Self) && maps.EqualFunc(d.in.Others, in.Others, sameState)
 }
 
 // sameState compares what an election reads of a NodeState.
-func sameState(a, b snapshot.NodeState) bool {
+func sameState(a, b snapshot.Electable) bool {
 	return a.Node == b.Node && a.InSync == b.InSync && a.Draining == b.Draining && slices.EqualFunc(a.Links, b.Links, func(x, y snapshot.Link) bool {
 		return x.Name == y.Name && slices.Equal(x.Prefixes, y.Prefixes)
 	})

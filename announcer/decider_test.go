@@ -38,7 +38,7 @@ type changing struct {
 	addresses [4]*snapshot.Address
 	nodes     [3]*snapshot.Node
 	states    [3]*snapshot.NodeState
-	self      snapshot.NodeState
+	self      snapshot.Electable
 	alive     [3]bool
 	ready     [4]bool
 }
@@ -57,7 +57,7 @@ func (w *changing) change() {
 	case 3:
 		w.states[node] = w.state(node)
 	case 4:
-		w.self = *w.state(0)
+		w.self = w.state(0).Electable
 	case 5:
 		w.alive[node] = w.n(4) > 0
 	case 6:
@@ -96,10 +96,10 @@ func (w *changing) address(i int) *snapshot.Address {
 }
 
 func (w *changing) state(node int) *snapshot.NodeState {
-	return &snapshot.NodeState{
+	return &snapshot.NodeState{Electable: snapshot.Electable{
 		Node: fmt.Sprint("n", node), InSync: w.n(4) > 0, Draining: w.n(4) == 0,
 		Links: []snapshot.Link{{Name: "eth0", Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}},
-	}
+	}}
 }
 
 func (w *changing) input() announcer.Input {

@@ -27,7 +27,7 @@ type election struct {
 // contender is one node.
 type contender struct {
 	*snapshot.Node
-	state *snapshot.NodeState
+	state *snapshot.Electable
 	unfit string // why no address can elect it, in words that follow its name; "" if one may
 	// announces is what others say of an address that it owns.
 	announces string
@@ -72,7 +72,7 @@ func newRule(an *snapshot.Announcement, nodes []*snapshot.Node) rule {
 
 // unfit says why n can be elected for no address at all, in words that follow
 // its name. It returns "" if n can be elected.
-func (in Input) unfit(n *snapshot.Node, st *snapshot.NodeState) string {
+func (in Input) unfit(n *snapshot.Node, st *snapshot.Electable) string {
 	switch {
 	case st == nil:
 		return "has no agent that was ever heard of"
@@ -94,14 +94,17 @@ func (in Input) unfit(n *snapshot.Node, st *snapshot.NodeState) string {
 
 // state returns what the node's agent says of it, the freshest word first; nil
 // if nothing was ever heard.
-func (in Input) state(node string) *snapshot.NodeState {
+func (in Input) state(node string) *snapshot.Electable {
 	if node == in.Node {
 		return &in.Self
 	}
 	if st, ok := in.Others[node]; ok {
 		return &st
 	}
-	return in.Snapshot.NodeState(node)
+	if st := in.Snapshot.NodeState(node); st != nil {
+		return &st.Electable
+	}
+	return nil
 }
 
 // ballot is the election for one address.

@@ -19,7 +19,7 @@ func TestLeft(t *testing.T) {
 	for addr := range before {
 		in.Ready[addr] = true
 	}
-	in.Self = *in.Snapshot.NodeState("worker-1")
+	in.Self = in.Snapshot.NodeState("worker-1").Electable
 	next := announcer.Decide(in).Announce
 	settled := &announcer.Report{Settled: true}
 	for _, tt := range []struct {
@@ -56,7 +56,7 @@ func TestLeftToABetterNode(t *testing.T) {
 	was := decide(t, w, "worker-1")
 	do(t, w, "agent worker-1 dead=false")
 	in := announcer.Input{Snapshot: snapshotOf(t, w), Node: "worker-1", Alive: w.Alive(), Ready: map[netip.Addr]bool{}}
-	in.Self = *in.Snapshot.NodeState("worker-1")
+	in.Self = in.Snapshot.NodeState("worker-1").Electable
 	nothing := func(netip.Addr) bool { return false }
 	var h announcer.Handover
 	h.Follow("worker-1", was, announcer.Decide(in), nothing) // its engine does not hold them yet

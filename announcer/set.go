@@ -77,7 +77,7 @@ func NewSet(in Input, p Plan, hold []VIP) Set {
 			}
 		}
 	}
-	ours := func(st snapshot.NodeState) {
+	ours := func(st snapshot.Electable) {
 		for _, l := range st.Links {
 			s.Ours[l.MAC] = true
 		}
@@ -87,7 +87,7 @@ func NewSet(in Input, p Plan, hold []VIP) Set {
 		ours(st)
 	}
 	for _, st := range in.Snapshot.NodeStates {
-		ours(*st)
+		ours(st.Electable)
 	}
 	return s
 }

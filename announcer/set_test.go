@@ -23,14 +23,14 @@ func TestClaims(t *testing.T) {
 // is recorded and disputed is passed on.
 func TestNewSet(t *testing.T) {
 	vip := netip.MustParseAddr("192.0.2.10")
-	node := func(name, mac string) snapshot.NodeState {
-		return snapshot.NodeState{Node: name, Links: []snapshot.Link{{Name: "eth0", MAC: mac}}}
+	node := func(name, mac string) snapshot.Electable {
+		return snapshot.Electable{Node: name, Links: []snapshot.Link{{Name: "eth0", MAC: mac}}}
 	}
 	silent := node("c", "02:00:00:00:00:03")
 	in := announcer.Input{
-		Self: node("a", "02:00:00:00:00:01"), Others: map[string]snapshot.NodeState{"b": node("b", "02:00:00:00:00:02")},
+		Self: node("a", "02:00:00:00:00:01"), Others: map[string]snapshot.Electable{"b": node("b", "02:00:00:00:00:02")},
 		Snapshot: &snapshot.Snapshot{
-			NodeStates: []*snapshot.NodeState{&silent},
+			NodeStates: []*snapshot.NodeState{{Electable: silent}},
 			Addresses:  []*snapshot.Address{{Addr: vip, UID: "u", ProbedAt: time.Unix(1, 0), Conflict: "02:00:00:00:00:99"}},
 		},
 	}

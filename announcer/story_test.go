@@ -82,7 +82,7 @@ func agree(t *testing.T, owners map[netip.Addr]string, addr netip.Addr, owner st
 func decide(t *testing.T, w *storytest.World, node string) announcer.Plan {
 	t.Helper()
 	s := snapshotOf(t, w)
-	in := announcer.Input{Snapshot: s, Node: node, Self: *s.NodeState(node), Alive: w.Alive(), Ready: map[netip.Addr]bool{}}
+	in := announcer.Input{Snapshot: s, Node: node, Self: s.NodeState(node).Electable, Alive: w.Alive(), Ready: map[netip.Addr]bool{}}
 	for _, a := range s.Addresses {
 		in.Ready[a.Addr] = !slices.Contains(w.Lacks(node), a.Addr)
 	}

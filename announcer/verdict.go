@@ -55,21 +55,13 @@ const maxPeers = 4096
 // Report is what an agent says of its node to the others: all that an election
 // needs to know of it.
 type Report struct {
-	Node       string
+	snapshot.Electable
 	Boot       string // the kernel's boot id
 	Version    uint64 // the higher one of two reports of a node is the newer
-	InSync     bool   // the engine holds the last Table it was given
-	Draining   bool   // wants to hand over its VIPs
 	Restarting bool   // the agent stops now, and is to come back
 	Settled    bool   // may be elected: see Settling
 	Seasoned   bool   // has been settled for SettleAfter
 	Isolated   bool   // has lost sight of more than half of the nodes, now or just now
-	Links      []snapshot.Link
-}
-
-// NodeState is the Report as an election reads it.
-func (r Report) NodeState() snapshot.NodeState {
-	return snapshot.NodeState{Node: r.Node, InSync: r.InSync, Draining: r.Draining, Links: r.Links}
 }
 
 // flags prints what is set.
@@ -134,11 +126,11 @@ func (v View) Candidates() map[string]bool {
 }
 
 // NodeStates is what the agents say of their nodes: Input.Others.
-func (v View) NodeStates() map[string]snapshot.NodeState {
-	out := make(map[string]snapshot.NodeState, len(v.Members))
+func (v View) NodeStates() map[string]snapshot.Electable {
+	out := make(map[string]snapshot.Electable, len(v.Members))
 	for _, m := range v.Members {
 		if m.Report != nil {
-			out[m.Node] = m.Report.NodeState()
+			out[m.Node] = m.Report.Electable
 		}
 	}
 	return out

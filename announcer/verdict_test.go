@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
 var epoch = time.Unix(1_000_000, 0)
@@ -71,7 +73,7 @@ func play(t *testing.T, script string) {
 		for _, a := range r.Due(at) {
 			asks[a.Node] = a
 		}
-		rep := Report{Node: who, InSync: true, Settled: true}
+		rep := Report{Electable: snapshot.Electable{Node: who, InSync: true}, Settled: true}
 		switch what {
 		case "heard":
 			r.Heard(who, addrOf(who), at)
@@ -99,7 +101,7 @@ func play(t *testing.T, script string) {
 			}
 			r.Forget(cluster, at)
 		case "view":
-			if got := short(r.View(Report{Node: "me"}, addrOf("me"), at)); got != who {
+			if got := short(r.View(Report{Electable: snapshot.Electable{Node: "me"}}, addrOf("me"), at)); got != who {
 				t.Errorf("at %v s: %q, want %q", s, got, who)
 			}
 		default:
@@ -183,13 +185,13 @@ func TestReturns(t *testing.T) {
 		r.Lost("a", second(s))
 		r.Answered(r.Due(second(s))[0], answer, second(s))
 		r.Heard("a", addrOf("a"), second(s+1))
-		r.Said(Report{Node: "a", Version: uint64(s)}, second(s+1))
+		r.Said(Report{Electable: snapshot.Electable{Node: "a"}, Version: uint64(s)}, second(s+1))
 	}
 	r.Heard("a", addrOf("a"), second(0))
 	at(10, Mute)
 	at(20, Answered)
 	at(30, Mute)
-	if n := r.View(Report{Node: "me"}, addrOf("me"), second(40)).Returns; n != 2 {
+	if n := r.View(Report{Electable: snapshot.Electable{Node: "me"}}, addrOf("me"), second(40)).Returns; n != 2 {
 		t.Errorf("%d returns", n)
 	}
 }
@@ -200,7 +202,7 @@ func TestReports(t *testing.T) {
 	var r, other Roster
 	for i, n := range []string{"a", "b", "c"} {
 		r.Heard(n, addrOf(n), second(0))
-		r.Said(Report{Node: n, Version: uint64(i + 1), Settled: true}, second(0))
+		r.Said(Report{Electable: snapshot.Electable{Node: n}, Version: uint64(i + 1), Settled: true}, second(0))
 	}
 	r.Lost("c", second(10))
 	skewed := second(-40_000_000)
@@ -215,7 +217,7 @@ func TestReports(t *testing.T) {
 	}
 	other.Answered(ask[0], Answered, skewed)
 	for after, want := range map[time.Duration]string{7 * time.Second: "a:A b:A c:G", 9 * time.Second: "a:A b:A c:g"} {
-		if got := short(other.View(Report{Node: "me"}, addrOf("me"), skewed.Add(after))); got != want {
+		if got := short(other.View(Report{Electable: snapshot.Electable{Node: "me"}}, addrOf("me"), skewed.Add(after))); got != want {
 			t.Errorf("after %s %q, want %q", after, got, want)
 		}
 	}
@@ -224,11 +226,11 @@ func TestReports(t *testing.T) {
 func TestViewPrints(t *testing.T) {
 	var r Roster
 	r.Heard("a", addrOf("a"), second(0))
-	r.Said(Report{Node: "a", Version: 7, InSync: true, Settled: true, Seasoned: true}, second(0))
+	r.Said(Report{Electable: snapshot.Electable{Node: "a", InSync: true}, Version: 7, Settled: true, Seasoned: true}, second(0))
 	r.Heard("b", addrOf("b"), second(0))
 	r.Lost("b", second(1))
 	r.Answered(r.Due(second(1))[0], Mute, second(1))
-	v := r.View(Report{Node: "me", Draining: true}, addrOf("me"), second(2))
+	v := r.View(Report{Electable: snapshot.Electable{Node: "me", Draining: true}}, addrOf("me"), second(2))
 	v.Clashes = []string{"x is used twice"}
 	want := `a 192.0.2.97:7947 alive candidate says in-sync,settled,seasoned
 b 192.0.2.98:7947 node-gone quarantine
@@ -248,7 +250,7 @@ returns 0
 func TestPeersAreBounded(t *testing.T) {
 	var r Roster
 	for i := range maxPeers + 10 {
-		r.Said(Report{Node: fmt.Sprint(i)}, second(0))
+		r.Said(Report{Electable: snapshot.Electable{Node: fmt.Sprint(i)}}, second(0))
 		r.Heard(fmt.Sprint(i), addrOf("a"), second(0))
 	}
 	if len(r.peers) != maxPeers {

@@ -8,7 +8,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	cloudprovider "k8s.io/cloud-provider"
 	"k8s.io/cloud-provider/api"
 
@@ -112,11 +111,9 @@ func (b balancer) refuse(ctx context.Context, svc *corev1.Service, o allocator.O
 	if obj := b.store.Service(o.Ref); obj != nil && len(obj.Status.LoadBalancer.Ingress) > 0 && (o.Refusal == nil || o.Refusal.Reason != allocator.NoPool) {
 		bare := obj.DeepCopy()
 		bare.Status.LoadBalancer = corev1.LoadBalancerStatus{}
-		got, err := b.Clients.Kube.CoreV1().Services(svc.Namespace).UpdateStatus(ctx, bare, metav1.UpdateOptions{})
-		if err != nil {
+		if _, err := b.writer.ServiceStatus(ctx, bare); err != nil {
 			return fmt.Errorf("clear status: %w", err)
 		}
-		b.store.Written(got)
 	}
 	return api.NewRetryError(why, retry)
 }

@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead/fairlead/allocator"
+	"github.com/fairlead/fairlead/announcer/observe"
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/record"
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -25,13 +26,16 @@ func (p *Provider) keep(ctx context.Context) error {
 	if s == nil {
 		return nil
 	}
-	plan := p.metrics.Decide(s, p.options)
+	began := time.Now()
+	plan := allocator.Decide(s, p.options)
+	took := time.Since(began)
+	seen := observe.Observe(s)
+	p.metrics.Decided(plan, seen, took)
 	errs := p.free(ctx, s, plan)
-	network := record.NetworkOf(s)
 	for _, o := range plan.Services {
 		if o.Kept {
 			errs = append(errs, p.describe(ctx, o.Ref, func(svc *corev1.Service) {
-				record.SetConditions(svc, o, network.Announced(o.Addrs))
+				record.SetConditions(svc, o, seen.Announced(o.Addrs), time.Now())
 			}))
 		}
 	}
@@ -41,9 +45,9 @@ func (p *Provider) keep(ctx context.Context) error {
 		}
 	}
 	errs = append(errs, p.writer.Pools(ctx, s, plan)...)
-	errs = append(errs, p.writer.NodePorts(ctx, s, p.events)...)
+	errs = append(errs, p.writer.NodePorts(ctx, s, seen, p.events)...)
 	errs = append(errs, p.writer.ForgetNodes(ctx, s)...)
-	more, err := p.writer.Findings(ctx, s)
+	more, err := p.writer.Findings(ctx, s, seen)
 	if more {
 		p.loop.Wake()
 	}
@@ -93,13 +97,8 @@ func (p *Provider) describe(ctx context.Context, ref snapshot.Ref, change func(*
 	if equality.Semantic.DeepEqual(obj.Status, want.Status) {
 		return nil
 	}
-	got, err := p.Clients.Kube.CoreV1().Services(ref.Namespace).UpdateStatus(ctx, want, metav1.UpdateOptions{})
-	switch {
-	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
-		return nil
-	case err != nil:
+	if _, err := p.writer.ServiceStatus(ctx, want); err != nil && !apierrors.IsConflict(err) {
 		return fmt.Errorf("conditions of %s: %w", ref, err)
 	}
-	p.store.Written(got)
 	return nil
 }

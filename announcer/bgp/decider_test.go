@@ -51,7 +51,7 @@ func TestDeciderMemoryDoesNotShow(t *testing.T) {
 				s.Nodes, s.Pools, s.Announcements, s.BGPPeers = whole(last.Nodes, s.Nodes), whole(last.Pools, s.Pools), whole(last.Announcements, s.Announcements), whole(last.BGPPeers, s.BGPPeers)
 			}
 			last = s
-			in := bgp.Input{Snapshot: s, Node: "a", Self: *s.NodeState("a"), Passwords: passwords, Retreating: rapid.Bool().Draw(t, "retreating")}
+			in := bgp.Input{Snapshot: s, Node: "a", Self: s.NodeState("a").Electable, Passwords: passwords, Retreating: rapid.Bool().Draw(t, "retreating")}
 			in.Ready = held(ready, s, w.Lacks("a"))
 			if got, want := d.Decide(in), bgp.Decide(in); !reflect.DeepEqual(got, want) {
 				t.Fatalf("with a memory:\n%s\nwant\n%s", got, want)

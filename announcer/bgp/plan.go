@@ -35,7 +35,7 @@ const (
 type Input struct {
 	Snapshot  *snapshot.Snapshot
 	Node      string
-	Self      snapshot.NodeState            // this node as it is now
+	Self      snapshot.Electable            // this node as it is now
 	Ready     map[netip.Addr]bool           // the VIPs that this node's engine holds now; not changed afterwards
 	Passwords map[snapshot.SecretKey]string // what could be read
 	// Retreating is the first while of a drain: routers are asked to prefer other

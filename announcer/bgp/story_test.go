@@ -43,7 +43,7 @@ func plans(t *testing.T, w *storytest.World) string {
 	}
 	var b strings.Builder
 	for _, st := range s.NodeStates {
-		in := bgp.Input{Snapshot: s, Node: st.Node, Self: *st, Ready: map[netip.Addr]bool{}, Passwords: passwords}
+		in := bgp.Input{Snapshot: s, Node: st.Node, Self: st.Electable, Ready: map[netip.Addr]bool{}, Passwords: passwords}
 		for _, a := range s.Addresses {
 			in.Ready[a.Addr] = !slices.Contains(w.Lacks(st.Node), a.Addr)
 		}

@@ -14,15 +14,15 @@ import (
 )
 
 var full = announcer.Report{
-	Node: "worker-1", Boot: "5a3c", Version: 300, InSync: true, Settled: true, Isolated: true,
-	Links: []snapshot.Link{
+	Electable: snapshot.Electable{Node: "worker-1", InSync: true, Links: []snapshot.Link{
 		{Name: "eth0", MAC: "02:00:00:00:00:0a", Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.5/24"), netip.MustParsePrefix("2001:db8::5/64")}},
 		{Name: "tun0"},
-	},
+	}},
+	Boot: "5a3c", Version: 300, Settled: true, Isolated: true,
 }
 
 func TestCodec(t *testing.T) {
-	for _, r := range []announcer.Report{full, {Node: "n"}, {Node: "n", Draining: true, Restarting: true, Seasoned: true}} {
+	for _, r := range []announcer.Report{full, {Electable: snapshot.Electable{Node: "n"}}, {Electable: snapshot.Electable{Node: "n", Draining: true}, Restarting: true, Seasoned: true}} {
 		got, err := decode(encode(r))
 		if err != nil || !reflect.DeepEqual(got, r) {
 			t.Errorf("got %+v, %v, want %+v", got, err, r)
@@ -32,22 +32,39 @@ func TestCodec(t *testing.T) {
 			t.Errorf("with a later field: %+v, %v", later, err)
 		}
 	}
-	all := []announcer.Remembered{{Report: full, Addr: netip.MustParseAddrPort("[2001:db8::5]:7947"), Silent: 1500 * time.Millisecond, Lost: true}, {Report: announcer.Report{Node: "n"}}}
+	all := []announcer.Remembered{{Report: full, Addr: netip.MustParseAddrPort("[2001:db8::5]:7947"), Silent: 1500 * time.Millisecond, Lost: true}, {Report: announcer.Report{Electable: snapshot.Electable{Node: "n"}}}}
 	if got, err := decodeAll(encodeAll(all)); err != nil || !reflect.DeepEqual(got, all) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }
 
+// What is on the wire never changes: agents of every version since 0.1.0 read it
+// while they are upgraded one by one.
+func TestWire(t *testing.T) {
+	const one = "0129ac0208776f726b65722d3104356133630204657468300602000000000a021804c0000205401020010db80000000000000000000000050474756e300000"
+	if got := fmt.Sprintf("%x", encode(full)); got != one {
+		t.Errorf("a report is\n%s\nwant\n%s", got, one)
+	}
+	all := fmt.Sprintf("%x", encodeAll([]announcer.Remembered{
+		{Report: full, Addr: netip.MustParseAddrPort("[2001:db8::5]:7947"), Silent: 1500 * time.Millisecond, Lost: true},
+		{Report: announcer.Report{Electable: snapshot.Electable{Node: "n", Draining: true}, Restarting: true, Seasoned: true}},
+	}))
+	const want = "0102dc0b125b323030313a6462383a3a355d3a37393437013f" + one + "0010696e76616c69642041646472506f72740007011600016e0000"
+	if all != want {
+		t.Errorf("an exchange is\n%s\nwant\n%s", all, want)
+	}
+}
+
 func TestDecodeRefuses(t *testing.T) {
-	whole := encode(announcer.Report{Node: "n", Links: full.Links[:1]})
+	whole := encode(announcer.Report{Electable: snapshot.Electable{Node: "n", Links: full.Links[:1]}})
 	for name, b := range map[string][]byte{
 		"nothing":            nil,
 		"another format":     {2, 0, 0, 1, 'n', 0, 0},
 		"no node":            encode(announcer.Report{}),
 		"cut":                whole[:len(whole)-1],
-		"a long name":        encode(announcer.Report{Node: strings.Repeat("n", maxName+1)}),
-		"too many links":     encode(announcer.Report{Node: "n", Links: make([]snapshot.Link, maxLinks+1)}),
-		"a far version":      encode(announcer.Report{Node: "n", Version: 1 << 60}),
+		"a long name":        encode(announcer.Report{Electable: snapshot.Electable{Node: strings.Repeat("n", maxName+1)}}),
+		"too many links":     encode(announcer.Report{Electable: snapshot.Electable{Node: "n", Links: make([]snapshot.Link, maxLinks+1)}}),
+		"a far version":      encode(announcer.Report{Electable: snapshot.Electable{Node: "n"}, Version: 1 << 60}),
 		"a prefix too long":  {1, 0, 1, 1, 'n', 0, 1, 1, 'e', 0, 1, 33, 4, 192, 0, 2, 1},
 		"an odd address":     {1, 0, 1, 1, 'n', 0, 1, 1, 'e', 0, 1, 24, 3, 192, 0, 2},
 		"endless bytes":      make([]byte, maxReport+1),
@@ -62,7 +79,7 @@ func TestDecodeRefuses(t *testing.T) {
 // FuzzDecode: whatever comes, no panic; what was read is written and read alike.
 func FuzzDecode(f *testing.F) {
 	f.Add(encode(full))
-	f.Add(encode(announcer.Report{Node: "n"}))
+	f.Add(encode(announcer.Report{Electable: snapshot.Electable{Node: "n"}}))
 	f.Add([]byte{format, 0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := decode(b)
@@ -77,7 +94,7 @@ func FuzzDecode(f *testing.F) {
 }
 
 func FuzzDecodeAll(f *testing.F) {
-	f.Add(encodeAll([]announcer.Remembered{{Report: full, Silent: time.Second}, {Report: announcer.Report{Node: "n"}}}))
+	f.Add(encodeAll([]announcer.Remembered{{Report: full, Silent: time.Second}, {Report: announcer.Report{Electable: snapshot.Electable{Node: "n"}}}}))
 	f.Add([]byte{format, 2, 0, 0, 1, 9})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		all, _ := decodeAll(b)

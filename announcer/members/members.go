@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
 // Port is where agents speak with each other, UDP and TCP, unless configured
@@ -139,7 +140,7 @@ func BootID() (string, error) {
 func New(cfg Config) (*Members, error) {
 	m := &Members{
 		cfg: cfg, started: time.Now(), keys: &memberlist.Keyring{}, metrics: newMetrics(cfg.Metrics), wake: make(chan struct{}, 1),
-		self: announcer.Report{Node: cfg.Node, Boot: cfg.Boot, Version: 1}, heard: map[string]time.Time{}, clashes: map[string]clash{}, ask: map[string]byte{}, curious: map[string]bool{},
+		self: announcer.Report{Electable: snapshot.Electable{Node: cfg.Node}, Boot: cfg.Boot, Version: 1}, heard: map[string]time.Time{}, clashes: map[string]clash{}, ask: map[string]byte{}, curious: map[string]bool{},
 	}
 	if m.cfg.tuning == (tuning{}) {
 		m.cfg.tuning = standard

@@ -111,7 +111,7 @@ func (c *cluster) start(name string, change func(*Config)) *node {
 	if n.Members, err = New(cfg); err != nil {
 		c.t.Fatal(err)
 	}
-	n.Say(announcer.Report{InSync: true, Links: links(name)})
+	n.Say(announcer.Report{Electable: snapshot.Electable{InSync: true, Links: links(name)}})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- n.Run(ctx) }()
@@ -174,14 +174,14 @@ func TestReportsTravel(t *testing.T) {
 			}
 		}
 	}
-	c.nodes["a"].Say(announcer.Report{InSync: true, Draining: true})
+	c.nodes["a"].Say(announcer.Report{Electable: snapshot.Electable{InSync: true, Draining: true}})
 	took := c.nodes["b"].says(t, "a", "alive candidate says in-sync,draining")
 	t.Logf("draining known after %s", took)
 	many := make([]snapshot.Link, 100)
 	for i := range many {
 		many[i] = links(fmt.Sprint("a", i))[0]
 	}
-	c.nodes["a"].Say(announcer.Report{InSync: true, Links: many})
+	c.nodes["a"].Say(announcer.Report{Electable: snapshot.Electable{InSync: true, Links: many}})
 	c.nodes["b"].says(t, "a", "alive candidate says in-sync,settled eth-a0=")
 	if !*measure {
 		return

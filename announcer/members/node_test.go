@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/internal/test/nstest"
 )
 
@@ -50,7 +51,7 @@ func nodeMain() {
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
-	m.Say(announcer.Report{InSync: true})
+	m.Say(announcer.Report{Electable: snapshot.Electable{InSync: true}})
 	go func() {
 		for range wake {
 			fmt.Println(strings.ReplaceAll(m.View().String(), "\n", "; "))

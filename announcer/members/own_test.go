@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
 // An agent goes on where the last one stopped only if that was electable and its
 // node was there all the time.
 func TestWhatOthersRememberOfThisNode(t *testing.T) {
-	settled := announcer.Report{Node: "n", Boot: "now", Version: 7, Settled: true}
+	settled := announcer.Report{Electable: snapshot.Electable{Node: "n"}, Boot: "now", Version: 7, Settled: true}
 	for _, c := range []struct {
 		name   string
 		of     announcer.Remembered
@@ -22,8 +23,8 @@ func TestWhatOthersRememberOfThisNode(t *testing.T) {
 		{"its agent restarted", announcer.Remembered{Report: settled, Silent: time.Second}, true, false},
 		{"its kernel did not answer meanwhile", announcer.Remembered{Report: settled, Silent: time.Second, Lost: true}, false, true},
 		{"it was silent for too long", announcer.Remembered{Report: settled, Silent: announcer.HoldFor}, false, false},
-		{"it was not electable", announcer.Remembered{Report: announcer.Report{Node: "n", Boot: "now", Version: 7}, Silent: time.Second}, false, false},
-		{"the machine booted", announcer.Remembered{Report: announcer.Report{Node: "n", Boot: "then", Version: 7, Settled: true}, Silent: time.Second}, false, true},
+		{"it was not electable", announcer.Remembered{Report: announcer.Report{Electable: snapshot.Electable{Node: "n"}, Boot: "now", Version: 7}, Silent: time.Second}, false, false},
+		{"the machine booted", announcer.Remembered{Report: announcer.Report{Electable: snapshot.Electable{Node: "n"}, Boot: "then", Version: 7, Settled: true}, Silent: time.Second}, false, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			m, err := New(Config{Node: "n", Boot: "now", Bind: netip.MustParseAddrPort("192.0.2.1:7947"), Keys: [][]byte{make([]byte, 32)}, Log: slog.New(slog.DiscardHandler)})
@@ -59,13 +60,13 @@ func TestLastReport(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.Say(announcer.Report{InSync: true})
+		m.Say(announcer.Report{Electable: snapshot.Electable{InSync: true}})
 		m.look(time.Now(), bootTime())
 		if !m.self.Settled {
 			t.Fatal("a node that is alone is not settled at once")
 		}
 		m.roster.Heard("other", netip.MustParseAddrPort("192.0.2.2:7947"), time.Now())
-		m.take(announcer.Remembered{Report: announcer.Report{Node: "other", Version: 1, InSync: true, Settled: true, Seasoned: true}})
+		m.take(announcer.Remembered{Report: announcer.Report{Electable: snapshot.Electable{Node: "other", InSync: true}, Version: 1, Settled: true, Seasoned: true}})
 		version := m.self.Version
 		m.looked -= stood
 		if r := m.last(); r.Settled != settled || !r.Restarting || r.Version <= version {

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/e2e/bench/report"
 	"github.com/fairlead/fairlead/internal/kube"
 )
 
@@ -41,6 +42,14 @@ type Assigned struct {
 func (a Assigned) String() string {
 	return fmt.Sprintf("bench-assign: n=%d all_after_s=%.2f p50_s=%.2f p99_s=%.2f api_writes_per_service=%.2f",
 		a.Services, a.AllAfter.Seconds(), a.P50.Seconds(), a.P99.Seconds(), a.WritesPerService)
+}
+
+// Lines returns the burst as a line.
+func (a Assigned) Lines() *report.Lines {
+	out := &report.Lines{}
+	out.Add(fmt.Sprintf("Assign/services=%d", a.Services), a.Services, report.Time(a.AllAfter, "all-sec"),
+		report.Time(a.P50, "p50-sec"), report.Time(a.P99, "p99-sec"), report.Of(a.WritesPerService, "writes/op"))
+	return out
 }
 
 const (

@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy/ebpf"
 )
 
@@ -47,12 +47,12 @@ func (a *Agent) decelerate() error {
 }
 
 // accelerator is what the NodeState says of it; the zero value if there is none.
-func (c *Config) accelerator() (out v1alpha1.AcceleratorState) {
+func (c *Config) accelerator() (out snapshot.Accelerator) {
 	if c.Accelerator == nil {
 		return out
 	}
 	s := c.Accelerator.State()
-	out.Mode, out.Message, out.LeftCount = "off", cut(s.Reason, 4096), int32(s.Left) //nolint:gosec // bounded by the Services of a cluster
+	out.Mode, out.Message, out.Left = snapshot.AcceleratorOff, s.Reason, s.Left
 	if s.On {
 		out.Mode = "ebpf"
 	}
@@ -61,18 +61,18 @@ func (c *Config) accelerator() (out v1alpha1.AcceleratorState) {
 
 // accelerationMetrics says of the Accelerator what the NodeState says.
 func (c *Config) accelerationMetrics() []prometheus.Collector {
-	gauge := func(name, help string, value func(v1alpha1.AcceleratorState) float64) prometheus.Collector {
+	gauge := func(name, help string, value func(snapshot.Accelerator) float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return value(c.accelerator()) })
 	}
 	return []prometheus.Collector{
-		gauge("fairlead_accelerator_on", "1 while sockets of this node's pods are connected to endpoints directly, by eBPF.", func(s v1alpha1.AcceleratorState) float64 {
+		gauge("fairlead_accelerator_on", "1 while sockets of this node's pods are connected to endpoints directly, by eBPF.", func(s snapshot.Accelerator) float64 {
 			if s.Mode == "ebpf" {
 				return 1
 			}
 			return 0
 		}),
-		gauge("fairlead_accelerator_left_frontends", "Addresses and ports with endpoints that the accelerator leaves to the engine.", func(s v1alpha1.AcceleratorState) float64 {
-			return float64(s.LeftCount)
+		gauge("fairlead_accelerator_left_frontends", "Addresses and ports with endpoints that the accelerator leaves to the engine.", func(s snapshot.Accelerator) float64 {
+			return float64(s.Left)
 		}),
 	}
 }

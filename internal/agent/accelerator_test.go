@@ -7,7 +7,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy/ebpf"
 )
 
@@ -24,12 +24,12 @@ var errRemoved = errors.New("it was removed")
 func TestAccelerator(t *testing.T) {
 	for _, c := range []struct {
 		of   Accelerator
-		want v1alpha1.AcceleratorState
+		want snapshot.Accelerator
 	}{
-		{nil, v1alpha1.AcceleratorState{}},
-		{accelerator{Wanted: true, On: true, Left: 3}, v1alpha1.AcceleratorState{Mode: "ebpf", LeftCount: 3}},
-		{accelerator{Wanted: true, Reason: "no cgroup v2"}, v1alpha1.AcceleratorState{Mode: "off", Message: "no cgroup v2"}},
-		{accelerator{Reason: "turned off"}, v1alpha1.AcceleratorState{Mode: "off", Message: "turned off"}},
+		{nil, snapshot.Accelerator{}},
+		{accelerator{Wanted: true, On: true, Left: 3}, snapshot.Accelerator{Mode: "ebpf", Left: 3}},
+		{accelerator{Wanted: true, Reason: "no cgroup v2"}, snapshot.Accelerator{Mode: "off", Message: "no cgroup v2"}},
+		{accelerator{Reason: "turned off"}, snapshot.Accelerator{Mode: "off", Message: "turned off"}},
 	} {
 		if got := (&Config{Accelerator: c.of}).accelerator(); got != c.want {
 			t.Errorf("%+v: %+v, want %+v", c.of, got, c.want)

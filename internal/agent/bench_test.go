@@ -126,7 +126,7 @@ func newBenchWorld(b *testing.B, vips, nodes int) *benchWorld {
 	for i := range nodes {
 		w.builder.Set(benchNode(i))
 		name := fmt.Sprint("node", i)
-		w.view.Members = append(w.view.Members, announcer.Member{Node: name, Candidate: true, Report: &announcer.Report{Node: name, InSync: true, Settled: true, Links: w.links.state.Links}})
+		w.view.Members = append(w.view.Members, announcer.Member{Node: name, Candidate: true, Report: &announcer.Report{Electable: snapshot.Electable{Node: name, InSync: true, Links: w.links.state.Links}, Settled: true}})
 	}
 	slices.SortFunc(w.view.Members, func(a, b announcer.Member) int { return strings.Compare(a.Node, b.Node) })
 	for i := range vips {

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"os/exec"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,7 +15,6 @@ import (
 
 	"github.com/fairlead/fairlead/announcer/bgp"
 	"github.com/fairlead/fairlead/announcer/bgp/speaker"
-	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/node"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -191,44 +189,6 @@ func (r *routes) want(s *snapshot.Snapshot) {
 	if !same {
 		r.secrets.Wake()
 	}
-}
-
-// describeBGP adds what is announced over BGP, and the sessions, to out.
-func describeBGP(out *v1alpha1.NodeStateStatus, plan bgp.Plan, sessions []speaker.Status) {
-	up := map[string]bool{}
-	for _, st := range sessions {
-		up[st.Name] = st.Established
-		out.Peers = append(out.Peers, peerState(st))
-	}
-	for _, r := range plan.Refused {
-		if r.Kind == "peer" {
-			out.Peers = append(out.Peers, v1alpha1.PeerState{Name: r.Name, State: snapshot.PeerRefused, LastError: cut(r.Refusal.String(), 1024)})
-		}
-	}
-	slices.SortFunc(out.Peers, func(a, b v1alpha1.PeerState) int { return strings.Compare(a.Name, b.Name) })
-	for _, v := range plan.Announce {
-		peers := 0
-		for _, name := range v.Peers {
-			if up[name] {
-				peers++
-			}
-		}
-		out.AnnouncesCount++
-		if len(out.Announces) < listed {
-			out.Announces = append(out.Announces, v1alpha1.AnnouncedAddress{Address: v.Addr.String(), Peers: int32(peers), Service: v.Services[0].String()})
-		}
-	}
-}
-
-func peerState(st speaker.Status) v1alpha1.PeerState {
-	out := v1alpha1.PeerState{
-		Name: st.Name, Address: st.Addr.String(), State: st.State, Since: &metav1.Time{Time: st.Since.Truncate(time.Second)},
-		LastError: cut(st.LastError, 1024), Prefixes: int32(st.Prefixes),
-	}
-	if st.BFD != nil {
-		out.BFD = st.BFD.State.String()
-	}
-	return out
 }
 
 // bgpMetrics tells of the sessions when it is asked.

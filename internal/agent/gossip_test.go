@@ -81,7 +81,7 @@ func TestGossip(t *testing.T) {
 		}
 		g.SetKeys(keyring.Keys{old})
 		g.Follow(nodes("127.9.0.1"))
-		g.Say(announcer.Report{InSync: true, Draining: name == "b"})
+		g.Say(announcer.Report{Electable: snapshot.Electable{InSync: true, Draining: name == "b"}})
 	}
 	meet := func(what, at string) {
 		t.Helper()

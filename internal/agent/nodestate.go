@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/netip"
 	"reflect"
+	"slices"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -12,26 +15,32 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/announcer/bgp"
+	"github.com/fairlead/fairlead/announcer/bgp/speaker"
 	"github.com/fairlead/fairlead/announcer/l2"
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/link"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// renewEvery is how often the NodeState is written when nothing changes: the
-// other agents' sign that this one is alive.
+// renewEvery is how often the NodeState is written when nothing changes: people see
+// by it that this agent is alive.
 const renewEvery = 10 * time.Second
-
-// listed is how many addresses a NodeState lists; it counts all of them.
-const listed = 1000
 
 // reporter writes the NodeState.
 type reporter struct {
 	loop   *reconcile.Loop
-	holder *l2.Holder               // has the findings
-	status v1alpha1.NodeStateStatus // that was written last
-	at     time.Time
+	holder *l2.Holder // has the findings
+	last   reported
+}
+
+// reported is what the NodeState said last.
+type reported struct {
+	announces []snapshot.Announced
+	status    v1alpha1.NodeStateStatus
+	at        time.Time
 }
 
 func newReporter(cfg *Config) reporter {
@@ -46,19 +55,11 @@ func (a *Agent) writeState(ctx context.Context) error {
 	if !a.cluster.store.Synced() {
 		return nil
 	}
-	st := a.now()
-	a.metrics.reported(st)
-	a.metrics.routed(st.routes)
-	status := describe(st, a.links.State(), a.mode(), a.cfg.Version)
-	if a.proxy == Fairlead {
-		status.Engine.Accelerator = a.cfg.accelerator()
-	}
-	describeBGP(&status, st.routes, a.routes.speaker.Status())
-	status.Findings = findings(a.report.holder.Findings())
-	status.ProblemsCount, status.Problems = problems(a.ports.Problems())
-	status.Conditions = append(a.sysctls.condition(), a.membersCondition(st.view, time.Now()))
-	announcedSince(status.Announces, a.report.status.Announces)
-	if time.Since(a.report.at) < renewEvery-time.Second && reflect.DeepEqual(status, a.report.status) {
+	now, conditions := a.describe()
+	announcedSince(now.Announces, a.report.last.announces)
+	status := kube.FromNodeState(now)
+	status.Conditions = conditions
+	if time.Since(a.report.last.at) < renewEvery-time.Second && reflect.DeepEqual(status, a.report.last.status) {
 		return nil
 	}
 	obj, err := a.cfg.Clients.NodeStates.Get(ctx, a.cfg.Node, metav1.GetOptions{})
@@ -68,35 +69,118 @@ func (a *Agent) writeState(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("node state: %w", err)
 	}
-	announcedSince(status.Announces, obj.Status.Announces)  // the last agent's word counts after a restart
-	now := metav1.NewTime(time.Now().Truncate(time.Second)) // as the API server keeps it
-	for i := range status.Announces {
-		if v := &status.Announces[i]; v.Since == nil {
-			v.Since = &now
+	// After a restart the last agent's word counts.
+	announcedSince(now.Announces, kube.ToNodeState(obj).Announces)
+	for i := range now.Announces {
+		if v := &now.Announces[i]; v.Since.IsZero() {
+			v.Since = time.Now().Truncate(time.Second) // as the API server keeps it
 		}
 	}
+	status = kube.FromNodeState(now)
+	status.Conditions = conditions
 	obj.Status = status
 	obj.Status.RenewTime = &metav1.MicroTime{Time: time.Now()}
 	if _, err := a.cfg.Clients.NodeStates.UpdateStatus(ctx, obj, metav1.UpdateOptions{}); err != nil {
 		return fmt.Errorf("node state: %w", err)
 	}
-	a.report.status, a.report.at = status, time.Now()
+	a.report.last = reported{announces: now.Announces, status: status, at: time.Now()}
 	return nil
 }
 
 // announcedSince takes over from earlier since when each address is announced,
-// if that is not known yet.
-func announcedSince(now, earlier []v1alpha1.AnnouncedAddress) {
-	type place struct{ addr, link string }
-	since := make(map[place]*metav1.Time, len(earlier))
+// where now does not know it.
+func announcedSince(now, earlier []snapshot.Announced) {
+	type place struct {
+		addr netip.Addr
+		link string
+	}
+	since := make(map[place]time.Time, len(earlier))
 	for _, v := range earlier {
-		since[place{v.Address, v.Link}] = v.Since
+		since[place{v.Addr, v.Link}] = v.Since
 	}
 	for i := range now {
-		if v := &now[i]; v.Since == nil {
-			v.Since = since[place{v.Address, v.Link}]
+		if v := &now[i]; v.Since.IsZero() {
+			v.Since = since[place{v.Addr, v.Link}]
 		}
 	}
+}
+
+// describe returns what the node says of itself now, and its conditions, which have
+// times of their own.
+func (a *Agent) describe() (snapshot.NodeState, []metav1.Condition) {
+	st := a.now()
+	a.metrics.reported(st)
+	out := describeL2(st, a.links.State())
+	out.Node, out.Version, out.Engine.Mode = a.cfg.Node, a.cfg.Version, a.mode()
+	if a.proxy == Fairlead {
+		out.Engine.Accelerator = a.cfg.accelerator()
+	}
+	describeBGP(&out, st.routes, a.routes.speaker.Status())
+	for _, f := range a.report.holder.Findings() {
+		out.Findings = append(out.Findings, snapshot.Finding(f))
+	}
+	out.Problems = a.ports.Problems()
+	return out, append(a.sysctls.condition(), a.membersCondition(st.view, time.Now()))
+}
+
+// describeL2 is the NodeState of a state, as far as the engine and layer 2 go.
+func describeL2(st state, links link.State) snapshot.NodeState {
+	out := snapshot.NodeState{
+		Electable: snapshot.Electable{InSync: st.InSync, Links: links.Links},
+		Engine:    snapshot.Engine{Message: st.message, Services: st.services, Endpoints: st.endpoints},
+	}
+	macs := map[string]string{}
+	for _, l := range links.Links {
+		macs[l.Name] = l.MAC
+	}
+	keeps, leaves := services(st.plan.Elected), services(st.plan.Leaving)
+	for _, c := range st.held {
+		out.Announces = append(out.Announces, snapshot.Announced{
+			Addr: c.Addr, Link: c.Link, MAC: macs[c.Link], Service: cmp.Or(keeps[c.Addr], leaves[c.Addr]), Leaving: leaves[c.Addr] != "",
+		})
+	}
+	out.Draining = st.plan.Draining
+	for _, m := range silent(st.view) {
+		out.Silent = append(out.Silent, snapshot.Silent{Node: m.Node, Verdict: m.Verdict.String(), Quarantined: m.Quarantine})
+	}
+	for _, r := range st.plan.Refused {
+		out.Refused = append(out.Refused, snapshot.Refused{Addr: r.Addr, Refusal: r.Refusal})
+	}
+	return out
+}
+
+// describeBGP adds what is announced over BGP, and the sessions, to out.
+func describeBGP(out *snapshot.NodeState, plan bgp.Plan, sessions []speaker.Status) {
+	up := map[string]bool{}
+	for _, st := range sessions {
+		up[st.Name] = st.Established
+		out.Peers = append(out.Peers, peerState(st))
+	}
+	for _, r := range plan.Refused {
+		if r.Kind == "peer" {
+			out.Peers = append(out.Peers, snapshot.PeerState{Name: r.Name, State: snapshot.PeerRefused, LastError: r.Refusal.String()})
+		}
+	}
+	slices.SortFunc(out.Peers, func(a, b snapshot.PeerState) int { return strings.Compare(a.Name, b.Name) })
+	for _, v := range plan.Announce {
+		peers := 0
+		for _, name := range v.Peers {
+			if up[name] {
+				peers++
+			}
+		}
+		out.Announces = append(out.Announces, snapshot.Announced{Addr: v.Addr, Peers: peers, Service: v.Services[0].String()})
+	}
+}
+
+func peerState(st speaker.Status) snapshot.PeerState {
+	out := snapshot.PeerState{
+		Name: st.Name, Address: st.Addr.String(), State: st.State, Since: st.Since.Truncate(time.Second), LastError: st.LastError, Prefixes: st.Prefixes,
+	}
+	if st.BFD != nil {
+		out.BFD = st.BFD.State.String()
+	}
+	return out
 }
 
 // membersCondition says how it stands with the other agents, since when.
@@ -107,47 +191,10 @@ func (a *Agent) membersCondition(view announcer.View, now time.Time) metav1.Cond
 		c.Status = metav1.ConditionFalse
 	}
 	c.LastTransitionTime = metav1.NewTime(now.Truncate(time.Second)) // as the API server keeps it
-	if was := meta.FindStatusCondition(a.report.status.Conditions, c.Type); was != nil && was.Status == c.Status {
+	if was := meta.FindStatusCondition(a.report.last.status.Conditions, c.Type); was != nil && was.Status == c.Status {
 		c.LastTransitionTime = was.LastTransitionTime
 	}
 	return c
-}
-
-// describe is the NodeState of a state, but for the time.
-func describe(st state, links link.State, engine, version string) v1alpha1.NodeStateStatus {
-	out := v1alpha1.NodeStateStatus{
-		AgentVersion: version,
-		Engine: v1alpha1.EngineState{
-			Mode: engine, InSync: st.InSync, Message: cut(st.message, 4096), Services: int32(st.services), Endpoints: int32(st.endpoints),
-		},
-	}
-	macs := map[string]string{}
-	for _, l := range links.Links {
-		macs[l.Name] = l.MAC
-		nl := v1alpha1.NodeLink{Name: l.Name, MAC: l.MAC}
-		for _, p := range l.Prefixes {
-			nl.Prefixes = append(nl.Prefixes, p.String())
-		}
-		out.Links = append(out.Links, nl)
-	}
-	out.AnnouncesCount = int32(len(st.held))
-	for _, c := range st.held[:min(len(st.held), listed)] {
-		out.Announces = append(out.Announces, v1alpha1.AnnouncedAddress{
-			Address: c.Addr.String(), Link: c.Link, MAC: macs[c.Link],
-			Service: cmp.Or(serviceOf(st.plan.Elected, c), serviceOf(st.plan.Leaving, c)), Leaving: serviceOf(st.plan.Leaving, c) != "",
-		})
-	}
-	if self := st.view.Member(st.view.Node); self != nil {
-		out.Draining = self.Report.Draining
-	}
-	for _, m := range silent(st.view) {
-		out.Silent = append(out.Silent, v1alpha1.SilentNode{Node: m.Node, Verdict: m.Verdict.String(), Quarantined: m.Quarantine})
-	}
-	out.RefusedCount = int32(len(st.plan.Refused))
-	for _, r := range st.plan.Refused[:min(len(st.plan.Refused), listed)] {
-		out.Refused = append(out.Refused, v1alpha1.RefusedAddress{Address: r.Addr.String(), Reason: string(r.Reason), Message: r.Message})
-	}
-	return out
 }
 
 // mode is the name of what forwards.
@@ -158,24 +205,15 @@ func (a *Agent) mode() string {
 	return string(a.proxy)
 }
 
-// mostProblems is how many problems a NodeState lists.
-const mostProblems = 256
-
-func problems(found []snapshot.Problem) (count int32, out []v1alpha1.ServiceProblem) {
-	for _, p := range found[:min(len(found), mostProblems)] {
-		out = append(out, v1alpha1.ServiceProblem{Service: p.Service.String(), Reason: string(p.Reason), Message: cut(p.Message, 1024)})
-	}
-	return int32(len(found)), out
-}
-
-// serviceOf returns the Service for which c is in vips, "" if it is not.
-func serviceOf(vips []announcer.VIP, c announcer.Claim) string {
+// services returns of each of vips the first Service that holds it.
+func services(vips []announcer.VIP) map[netip.Addr]string {
+	out := make(map[netip.Addr]string, len(vips))
 	for _, v := range vips {
-		if v.Addr == c.Addr && len(v.Services) > 0 {
-			return v.Services[0].String()
+		if len(v.Services) > 0 {
+			out[v.Addr] = v.Services[0].String()
 		}
 	}
-	return ""
+	return out
 }
 
 func cut(s string, limit int) string { return s[:min(len(s), limit)] }

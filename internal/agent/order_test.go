@@ -170,7 +170,7 @@ func lived(t *testing.T) (*Agent, *diary) {
 	a.engine.follow = func(*snapshot.Snapshot, []netip.Addr) {}
 	st := snapshot.Link{Name: "eth0", Prefixes: []netip.Prefix{netip.MustParsePrefix("198.51.100.1/24")}}
 	a.links.state.Links = []snapshot.Link{st}
-	a.gossip = alone{view: announcer.View{Node: "a", Members: []announcer.Member{{Node: "a", Candidate: true, Report: &announcer.Report{Node: "a", InSync: true}}}}}
+	a.gossip = alone{view: announcer.View{Node: "a", Members: []announcer.Member{{Node: "a", Candidate: true, Report: &announcer.Report{Electable: snapshot.Electable{Node: "a", InSync: true}}}}}}
 	d.do(t, a, "node a ips=198.51.100.1\nbgppeer tor 198.51.100.254 as=64501/64500\npool routed 192.0.2.0/24 labels=by=bgp\nannouncement routed pool=by=bgp bgp")
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup

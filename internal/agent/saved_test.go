@@ -30,7 +30,7 @@ func TestSavedSnapshotComesBackWhole(t *testing.T) {
 			ServiceSelector: &snapshot.Selector{MatchLabels: map[string]string{"a": "b"}},
 		}},
 		Addresses:  []*snapshot.Address{{Addr: ip("192.0.2.1"), Pool: "lan", Holders: []snapshot.Holder{{Ref: snapshot.Ref{Namespace: "a", Name: "web"}, UID: "u"}}}},
-		NodeStates: []*snapshot.NodeState{{Node: "n1", InSync: true, Links: []snapshot.Link{{Name: "eth0", Index: 2, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.77/24")}}}}},
+		NodeStates: []*snapshot.NodeState{{Electable: snapshot.Electable{Node: "n1", InSync: true, Links: []snapshot.Link{{Name: "eth0", Index: 2, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.77/24")}}}}}},
 	}
 	if err := save(dir, saved{Node: "n1", Snapshot: want}); err != nil {
 		t.Fatal(err)

@@ -122,7 +122,7 @@ func (w *watch) ask(ctx context.Context, s *cluster.State) (reports []traffic.Re
 }
 
 func (w *watch) askOne(ctx context.Context, s *cluster.State, p cluster.Pod) (r traffic.Report, err error) {
-	if a := s.Agent(p.Node); p.Health == 0 || a != nil && a.Mode != "nftables" && a.Mode != "" {
+	if a := s.NodeState(p.Node); p.Health == 0 || a != nil && a.Engine.Mode != "nftables" && a.Engine.Mode != "" {
 		return r, errors.New("another proxy forwards there and has the port on which the agent would answer")
 	}
 	data, err := w.client.Kube.CoreV1().Pods(s.Namespace).ProxyGet("http", p.Name, strconv.Itoa(p.Health), traffic.Path, nil).DoRaw(ctx)

@@ -21,6 +21,7 @@ import (
 	toolsrecord "k8s.io/client-go/tools/record"
 
 	"github.com/fairlead/fairlead/allocator"
+	"github.com/fairlead/fairlead/announcer/observe"
 	"github.com/fairlead/fairlead/internal/keyring"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/reconcile"
@@ -136,5 +137,10 @@ func (c *Controller) step(ctx context.Context) error {
 	if s == nil {
 		return nil // nothing is acted on before the first full listing
 	}
-	return c.apply(ctx, s, c.decided.Decide(s, c.Options))
+	began := time.Now()
+	plan := allocator.Decide(s, c.Options)
+	took := time.Since(began)
+	seen := observe.Observe(s)
+	c.decided.Decided(plan, seen, took)
+	return c.apply(ctx, s, plan, seen)
 }

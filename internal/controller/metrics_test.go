@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead/fairlead/allocator"
+	"github.com/fairlead/fairlead/announcer/observe"
 	"github.com/fairlead/fairlead/internal/record"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
@@ -23,10 +24,11 @@ func TestMetrics(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	m := newMetrics(reg)
 	record.CountWrites(reg)("update", "services/status")
-	record.NewMetrics(reg).Decide(&snapshot.Snapshot{
+	s := &snapshot.Snapshot{
 		Services: []*snapshot.Service{{Ref: web, Type: snapshot.LoadBalancer, ClusterIPs: []netip.Addr{ip1}}},
 		Pools:    []*snapshot.Pool{{Name: "lan", AutoAssign: true, Ranges: []netipx.IPRange{netipx.IPRangeFrom(ip1, ip1.Next())}}},
-	}, allocator.Options{DefaultClass: true})
+	}
+	record.NewMetrics(reg).Decided(allocator.Decide(s, allocator.Options{DefaultClass: true}), observe.Observe(s), time.Second)
 	m.told(news{corev1.EventTypeWarning, string(allocator.PoolExhausted), "no free address"})
 	m.told(news{corev1.EventTypeNormal, "EnsuredLoadBalancer", "well"})
 	made := &corev1.Service{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(time.Now().Add(-4 * time.Second))}}

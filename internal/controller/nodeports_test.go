@@ -11,6 +11,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	toolsrecord "k8s.io/client-go/tools/record"
 
+	"github.com/fairlead/fairlead/announcer/observe"
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -36,8 +37,8 @@ func TestNodePortProblems(t *testing.T) {
 		c.Store.Written(got)
 		b.Set(got)
 		s := b.Snapshot()
-		s.NodeStates = []*snapshot.NodeState{{Node: "n1", Problems: problems}}
-		if errs := c.writer.NodePorts(t.Context(), s, recorder); errs != nil {
+		s.NodeStates = []*snapshot.NodeState{{Electable: snapshot.Electable{Node: "n1"}, Problems: problems}}
+		if errs := c.writer.NodePorts(t.Context(), s, observe.Observe(s), recorder); errs != nil {
 			t.Fatal(errs)
 		}
 		close(recorder.Events)

@@ -2,20 +2,19 @@ package controller
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairlead/fairlead/allocator"
+	"github.com/fairlead/fairlead/announcer/observe"
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/record"
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -29,17 +28,17 @@ const writers = 32
 // only after that Service holds its new one.
 type pass struct {
 	*Controller
-	snap    *snapshot.Snapshot
-	plan    *allocator.Plan
-	writes  map[netip.Addr]record.Write
-	once    map[netip.Addr]func() error // each record is written once, by the first Service that needs it
-	network *record.Network
-	failed  map[snapshot.Ref]bool // Services whose part of an earlier round failed
+	snap   *snapshot.Snapshot
+	plan   *allocator.Plan
+	writes map[netip.Addr]record.Write
+	once   map[netip.Addr]func() error // each record is written once, by the first Service that needs it
+	seen   observe.Observed
+	failed map[snapshot.Ref]bool // Services whose part of an earlier round failed
 }
 
-func (c *Controller) apply(ctx context.Context, s *snapshot.Snapshot, plan *allocator.Plan) error {
+func (c *Controller) apply(ctx context.Context, s *snapshot.Snapshot, plan *allocator.Plan, seen observe.Observed) error {
 	p := &pass{
-		Controller: c, snap: s, plan: plan, writes: record.Writes(plan, s), network: record.NetworkOf(s), failed: map[snapshot.Ref]bool{},
+		Controller: c, snap: s, plan: plan, writes: record.Writes(plan, s), seen: seen, failed: map[snapshot.Ref]bool{},
 	}
 	p.once = make(map[netip.Addr]func() error, len(p.writes))
 	for addr, w := range p.writes {
@@ -54,10 +53,10 @@ func (c *Controller) apply(ctx context.Context, s *snapshot.Snapshot, plan *allo
 		errs = append(errs, p.clean(ctx, svc))
 	}
 	errs = append(errs, c.writer.Pools(ctx, s, plan)...)
-	errs = append(errs, c.writer.Peers(ctx, s)...)
-	errs = append(errs, c.writer.NodePorts(ctx, s, c.Recorder)...)
+	errs = append(errs, c.writer.Peers(ctx, s, seen)...)
+	errs = append(errs, c.writer.NodePorts(ctx, s, seen, c.Recorder)...)
 	errs = append(errs, c.writer.ForgetNodes(ctx, s)...)
-	more, err := c.writer.Findings(ctx, s)
+	more, err := c.writer.Findings(ctx, s, seen)
 	if more {
 		c.loop.Wake()
 	}
@@ -99,7 +98,7 @@ func (p *pass) service(ctx context.Context, o allocator.Outcome) error {
 	if obj = p.Store.Service(o.Ref); obj == nil {
 		return nil
 	}
-	want, changed, events := wantStatus(obj, o, p.network.Announced(o.Addrs))
+	want, changed, events := wantStatus(obj, o, p.seen.Announced(o.Addrs), time.Now())
 	if !changed {
 		return nil
 	}
@@ -115,7 +114,7 @@ func (p *pass) hold(ctx context.Context, svc *snapshot.Service, obj *corev1.Serv
 		p.Recorder.Event(obj, corev1.EventTypeNormal, "EnsuringLoadBalancer", "Ensuring load balancer")
 	}
 	if name := finalizer(svc); !slices.Contains(obj.Finalizers, name) {
-		if err := p.patchFinalizers(ctx, obj, append(slices.Clone(obj.Finalizers), name)); err != nil {
+		if err := p.writer.Finalizers(ctx, obj, append(slices.Clone(obj.Finalizers), name)); err != nil {
 			return err
 		}
 	}
@@ -158,37 +157,15 @@ func (p *pass) leftovers() []error {
 }
 
 func (p *pass) writeStatus(ctx context.Context, old, want *corev1.Service, events []news) error {
-	got, err := p.Clients.Kube.CoreV1().Services(want.Namespace).UpdateStatus(ctx, want, metav1.UpdateOptions{})
-	if apierrors.IsNotFound(err) {
-		return nil
+	got, err := p.writer.ServiceStatus(ctx, want)
+	if got == nil || err != nil {
+		return err
 	}
-	if err != nil {
-		return fmt.Errorf("write status: %w", err)
-	}
-	p.Store.Written(got)
 	p.metrics.written(old, got)
 	for _, e := range events {
 		p.metrics.told(e)
 		p.Recorder.Event(got, e.kind, e.reason, e.message)
 	}
-	return nil
-}
-
-func (p *pass) patchFinalizers(ctx context.Context, obj *corev1.Service, finalizers []string) error {
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"finalizers": finalizers, "resourceVersion": obj.ResourceVersion, "uid": obj.UID,
-	}})
-	if err != nil {
-		return fmt.Errorf("finalizers: %w", err)
-	}
-	got, err := p.Clients.Kube.CoreV1().Services(obj.Namespace).Patch(ctx, obj.Name, types.MergePatchType, patch, metav1.PatchOptions{})
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("finalizers: %w", err)
-	}
-	p.Store.Written(got)
 	return nil
 }
 
@@ -236,7 +213,7 @@ func (p *pass) unmark(ctx context.Context, obj, bare *corev1.Service, clear bool
 	if obj == nil || !slices.ContainsFunc(obj.Finalizers, ours) {
 		return nil
 	}
-	return p.patchFinalizers(ctx, obj, slices.DeleteFunc(slices.Clone(obj.Finalizers), ours))
+	return p.writer.Finalizers(ctx, obj, slices.DeleteFunc(slices.Clone(obj.Finalizers), ours))
 }
 
 // each calls f for every item, at most writers at a time, and waits.

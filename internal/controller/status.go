@@ -2,6 +2,7 @@ package controller
 
 import (
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -18,16 +19,16 @@ import (
 // news is one Event that a status change brings.
 type news struct{ kind, reason, message string }
 
-// wantStatus returns old with the status that o asks for, whether that is a
-// change, and the Events that tell of it.
-func wantStatus(old *corev1.Service, o allocator.Outcome, announced snapshot.Condition) (svc *corev1.Service, changed bool, events []news) {
+// wantStatus returns old with the status that o asks for at now, whether that is a
+// change, and the Events that report it.
+func wantStatus(old *corev1.Service, o allocator.Outcome, announced snapshot.Condition, now time.Time) (svc *corev1.Service, changed bool, events []news) {
 	svc = old.DeepCopy()
 	if waiting := len(o.Addrs) == 0 && o.Refusal != nil && o.Refusal.Reason == allocator.NoPool; !waiting {
 		// Without any pool, what an earlier controller wrote stays: the first pool
 		// that has the address lets its Service keep it.
 		svc.Status.LoadBalancer.Ingress = record.Ingress(o, old)
 	}
-	record.SetConditions(svc, o, announced)
+	record.SetConditions(svc, o, announced, now)
 	if equality.Semantic.DeepEqual(old.Status, svc.Status) {
 		return old, false, nil
 	}
@@ -47,7 +48,7 @@ func clearedStatus(old *corev1.Service) (svc *corev1.Service, changed bool) {
 func tell(old, now *corev1.Service, o allocator.Outcome) []news {
 	out := tellAssignment(old, now, o)
 	c := meta.FindStatusCondition(now.Status.Conditions, v1alpha1.ConditionAnnounced)
-	was := meta.FindStatusCondition(old.Status.Conditions, v1alpha1.ConditionAnnounced)
+	was := record.AnnouncedOf(old)
 	switch {
 	case c == nil, was != nil && was.Status == c.Status && was.Reason == c.Reason && was.Message == c.Message:
 	case c.Reason == string(announcer.AddressConflict):

@@ -76,7 +76,7 @@ func (b *Builder) Set(obj any) bool {
 	case *v1alpha1.Announcement:
 		return b.announcements.set(o, toAnnouncement(o))
 	case *v1alpha1.NodeState:
-		return b.nodeStates.set(o, toNodeState(o))
+		return b.nodeStates.set(o, decisive(ToNodeState(o)))
 	case *v1alpha1.BGPPeer:
 		return b.bgpPeers.set(o, toBGPPeer(o))
 	case *v1alpha1.Address:

@@ -10,7 +10,6 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
@@ -69,47 +68,6 @@ func toAnnouncement(a *v1alpha1.Announcement) *snapshot.Announcement {
 	}
 	for _, p := range a.Spec.PreferredNodes {
 		out.PreferredNodes = append(out.PreferredNodes, snapshot.PreferredNodes{Selector: toSelector(&p.Selector), Weight: int(p.Weight)})
-	}
-	return out
-}
-
-func toNodeState(n *v1alpha1.NodeState) *snapshot.NodeState {
-	out := &snapshot.NodeState{Node: n.Name, InSync: n.Status.Engine.InSync, Draining: n.Status.Draining}
-	for _, l := range n.Status.Links {
-		out.Links = append(out.Links, snapshot.Link{Name: l.Name, MAC: l.MAC, Prefixes: prefixes(l.Prefixes)})
-	}
-	for _, a := range n.Status.Announces {
-		if ip, ok := snapshot.ParseAddr(a.Address); ok {
-			out.Announces = append(out.Announces, snapshot.Announced{Addr: ip, Link: a.Link, MAC: a.MAC, Peers: int(a.Peers), Leaving: a.Leaving})
-		}
-	}
-	for _, p := range n.Status.Peers {
-		one := snapshot.PeerState{Name: p.Name, State: p.State}
-		if p.State == snapshot.PeerRefused {
-			one.Why = p.LastError
-		}
-		out.Peers = append(out.Peers, one)
-	}
-	for _, m := range n.Status.Silent {
-		if m.Verdict == announcer.NodeGone.String() {
-			out.Gone = append(out.Gone, m.Node)
-		}
-	}
-	for _, r := range n.Status.Refused {
-		if ip, ok := snapshot.ParseAddr(r.Address); ok && r.Reason != string(announcer.NotOwner) {
-			out.Refused = append(out.Refused, snapshot.Unannounced{Addr: ip, Refusal: snapshot.Refusal{Reason: snapshot.Reason(r.Reason), Message: r.Message}})
-		}
-	}
-	for _, f := range n.Status.Findings {
-		if ip, ok := snapshot.ParseAddr(f.Address); ok {
-			out.Findings = append(out.Findings, snapshot.Finding{Addr: ip, UID: string(f.UID), ProbedAt: timeOf(f.ProbedAt), Conflict: f.Conflict, Claimant: f.Claimant})
-		}
-	}
-	for _, p := range n.Status.Problems {
-		namespace, name, _ := strings.Cut(p.Service, "/")
-		out.Problems = append(out.Problems, snapshot.Problem{
-			Service: snapshot.Ref{Namespace: namespace, Name: name}, Reason: snapshot.Reason(p.Reason), Message: p.Message,
-		})
 	}
 	return out
 }

@@ -2,13 +2,16 @@ package kube
 
 import (
 	"fmt"
+	"net/netip"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
@@ -98,7 +101,7 @@ func TestAddressThereAndBack(t *testing.T) {
 }
 
 func TestToNodeState(t *testing.T) {
-	n := toNodeState(&v1alpha1.NodeState{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Status: v1alpha1.NodeStateStatus{
+	n := ToNodeState(&v1alpha1.NodeState{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Status: v1alpha1.NodeStateStatus{
 		Engine: v1alpha1.EngineState{InSync: true}, Draining: true, Links: []v1alpha1.NodeLink{{Name: "eth0", Prefixes: []string{"192.0.2.5/24"}}},
 		Announces: []v1alpha1.AnnouncedAddress{{Address: "192.0.2.10", Link: "eth0"}, {Address: "nonsense"}},
 		Findings:  []v1alpha1.AddressFinding{{Address: "192.0.2.11", UID: "u", ProbedAt: &metav1.Time{Time: time.Unix(9, 0)}, Conflict: "c"}, {Address: "nonsense"}},
@@ -114,5 +117,92 @@ func TestToNodeState(t *testing.T) {
 	// The host bits stay: they are the node's own address.
 	if got := fmt.Sprintln(n.Node, n.InSync, n.Draining, n.Links[0].Prefixes, len(n.Announces)); got != "a true true [192.0.2.5/24] 1\n" {
 		t.Errorf("got %s", got)
+	}
+}
+
+// A NodeState that is written and read is as it was; the API lists so much of it, and
+// counts the rest.
+func TestNodeStateThereAndBack(t *testing.T) {
+	addr := netip.MustParseAddr("192.0.2.10")
+	why := snapshot.Refusal{Reason: "NoEndpoint", Message: "no ready endpoint in the cluster"}
+	want := snapshot.NodeState{
+		Electable: snapshot.Electable{Node: "a", InSync: true, Draining: true, Links: []snapshot.Link{
+			{Name: "eth0", MAC: "02:00:00:00:00:01", Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.5/24")}},
+		}},
+		Version: "0.1.0", Renewed: time.Unix(7, 0),
+		Engine: snapshot.Engine{
+			Mode: "nftables", Message: "m", Services: 3, Endpoints: 9, Accelerator: snapshot.Accelerator{Mode: "ebpf", Message: "n", Left: 1},
+		},
+		Announces: []snapshot.Announced{
+			{Addr: addr, Link: "eth0", MAC: "02:00:00:00:00:01", Service: "shop/web", Since: time.Unix(8, 0), Leaving: true}, {Addr: addr.Next(), Peers: 2},
+		},
+		Unlisted: 5,
+		Refused:  []snapshot.Refused{{Addr: addr, Refusal: why}},
+		Silent:   []snapshot.Silent{{Node: "b", Verdict: "node-gone", Quarantined: true}},
+		Peers:    []snapshot.PeerState{{Name: "tor", Address: "192.0.2.254", State: "Established", Since: time.Unix(9, 0), LastError: "e", Prefixes: 4, BFD: "Up"}},
+		Findings: []snapshot.Finding{{Addr: addr, UID: "u", ProbedAt: time.Unix(10, 0), Conflict: "c"}, {Addr: addr.Next(), UID: "v", Claimant: "d"}},
+		Problems: []snapshot.Problem{{Service: snapshot.Ref{Namespace: "shop", Name: "web"}, Reason: "NodePortClaimed", Message: "taken"}},
+	}
+	status := FromNodeState(want)
+	if got := ToNodeState(&v1alpha1.NodeState{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Status: status}); !reflect.DeepEqual(*got, want) {
+		t.Errorf("got\n%+v\nwant\n%+v", *got, want)
+	}
+	if status.AnnouncesCount != 7 || status.RefusedCount != 1 || status.ProblemsCount != 1 || status.Findings[1].ProbedAt != nil {
+		t.Errorf("written as %+v", status)
+	}
+
+	many := snapshot.NodeState{
+		Engine:    snapshot.Engine{Message: strings.Repeat("x", 5000)},
+		Announces: make([]snapshot.Announced, 1002), Refused: make([]snapshot.Refused, 1003), Findings: make([]snapshot.Finding, 1004),
+		Problems: []snapshot.Problem{{Message: strings.Repeat("y", 5000)}}, Peers: []snapshot.PeerState{{LastError: strings.Repeat("z", 5000)}},
+	}
+	status = FromNodeState(many)
+	got := fmt.Sprintln(len(status.Announces), status.AnnouncesCount, len(status.Refused), status.RefusedCount, len(status.Findings),
+		len(status.Engine.Message), len(status.Problems[0].Message), len(status.Peers[0].LastError))
+	if got != "1000 1002 1000 1003 1000 4096 1024 1024\n" {
+		t.Errorf("what is too long is written as %s", got)
+	}
+}
+
+// What changes all the time and decides nothing wakes nobody: a Snapshot does not
+// hold it.
+func TestSnapshotHoldsOfANodeStateWhatDecides(t *testing.T) {
+	addr := netip.MustParseAddr("192.0.2.10")
+	refused := func(reason snapshot.Reason) snapshot.Refused {
+		return snapshot.Refused{Addr: addr, Refusal: snapshot.Refusal{Reason: reason}}
+	}
+	version := 0
+	object := func(st snapshot.NodeState) *v1alpha1.NodeState {
+		version++
+		return &v1alpha1.NodeState{ObjectMeta: metav1.ObjectMeta{Name: "a", ResourceVersion: fmt.Sprint(version)}, Status: FromNodeState(st)}
+	}
+	for _, tc := range []struct {
+		name string
+		st   snapshot.NodeState
+		news bool
+	}{
+		{"a renewal", snapshot.NodeState{Renewed: time.Unix(9, 0)}, false},
+		{"a version", snapshot.NodeState{Version: "0.1.1"}, false},
+		{"more endpoints", snapshot.NodeState{Engine: snapshot.Engine{Endpoints: 9}}, false},
+		{"another node was elected", snapshot.NodeState{Refused: []snapshot.Refused{refused(announcer.NotOwner)}}, false},
+		{"nobody was elected", snapshot.NodeState{Refused: []snapshot.Refused{refused(announcer.NoEndpoint)}}, true},
+		{"an agent restarts", snapshot.NodeState{Silent: []snapshot.Silent{{Node: "b", Verdict: announcer.AgentGone.String()}}}, false},
+		{"a node is lost", snapshot.NodeState{Silent: []snapshot.Silent{{Node: "b", Verdict: announcer.NodeGone.String()}}}, true},
+		{"a session", snapshot.NodeState{Peers: []snapshot.PeerState{{Name: "tor", State: "Active"}}}, true},
+		{"a link", snapshot.NodeState{Electable: snapshot.Electable{Links: []snapshot.Link{{Name: "eth0"}}}}, true},
+	} {
+		b := NewBuilder()
+		b.Set(object(snapshot.NodeState{}))
+		if got := b.Set(object(tc.st)); got != tc.news {
+			t.Errorf("%s: news is %t", tc.name, got)
+		}
+	}
+	b := NewBuilder()
+	session := func(why string) *v1alpha1.NodeState {
+		return object(snapshot.NodeState{Peers: []snapshot.PeerState{{Name: "tor", State: "Active", LastError: why}}})
+	}
+	b.Set(session("connection refused"))
+	if b.Set(session("no route to host")) {
+		t.Error("another error of a session is news")
 	}
 }

@@ -122,7 +122,7 @@ func (d *Decider) Decide(in Inputs) (p Plan) {
 func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, route func(bgp.Input) bgp.Plan) (p Plan, next Memory) {
 	next = was
 	ready := next.ready(in)
-	self := snapshot.NodeState{Node: in.Node, InSync: in.Engine.InSync, Draining: drains(in), Links: in.Links}
+	self := snapshot.Electable{Node: in.Node, InSync: in.Engine.InSync, Draining: drains(in), Links: in.Links}
 	election := announcer.Input{
 		Snapshot: in.Snapshot, Changes: in.Changes, Node: in.Node, Self: self, Ready: ready,
 		Alive: in.View.Candidates(), Others: in.View.NodeStates(),
@@ -142,7 +142,7 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 	p.Withdraw.Routes = narrowed(was.routes, next.routes)
 	p.Program = Program{Snapshot: in.Snapshot, Addrs: in.Addrs, Gone: in.View.Quarantined()}
 	if in.Engine.Known {
-		p.Report = &announcer.Report{InSync: self.InSync, Draining: self.Draining, Links: in.Links}
+		p.Report = &announcer.Report{Electable: self}
 	}
 	p.State = State{
 		Draining: self.Draining, Elected: next.elected.Announce, Leaving: next.leaving, Routed: next.routes.Announce,

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/announcer/bgp"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -36,7 +37,7 @@ func TestLinger(t *testing.T) {
 		{"it stays", was.elected, true, all, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			election := announcer.Input{Alive: map[string]bool{"a": tt.eligible}, Self: snapshot.NodeState{InSync: true}}
+			election := announcer.Input{Alive: map[string]bool{"a": tt.eligible}, Self: snapshot.Electable{InSync: true}}
 			if keep := linger(in, election, was, tt.next, tt.held); (len(keep) == 1) != tt.keeps {
 				t.Errorf("keeps %v", keep)
 			}
@@ -66,5 +67,23 @@ func TestDrains(t *testing.T) {
 		if got := drains(in); got != tt.want {
 			t.Errorf("%s: %v", name, got)
 		}
+	}
+}
+
+// TestRefusals: one reason for each address that is announced by no way. An address
+// that BGP announces has none from layer 2.
+func TestRefusals(t *testing.T) {
+	addr := func(last byte) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, last}) }
+	why := func(reason snapshot.Reason) snapshot.Refusal { return snapshot.Refusal{Reason: reason} }
+	layer2 := []announcer.Refused{
+		{Addr: addr(10), Refusal: why(announcer.NoCandidate)}, {Addr: addr(11), Refusal: why(announcer.NoCandidate)}, {Addr: addr(12), Refusal: why(announcer.NotOwner)},
+	}
+	routes := bgp.Plan{Announce: []bgp.VIP{{Addr: addr(10)}}, Silent: []bgp.Silent{{Addr: addr(10), Refusal: why(bgp.NoNextHop)}, {Addr: addr(11), Refusal: why(bgp.NoPeer)}}}
+	got := refusals(layer2, routes)
+	if len(got) != 2 || got[0].Addr != addr(11) || got[0].Reason != bgp.NoPeer || got[1].Reason != announcer.NotOwner {
+		t.Errorf("got %v", got)
+	}
+	if got := refusals(layer2, bgp.Plan{}); len(got) != 3 {
+		t.Errorf("without BGP: %v", got)
 	}
 }

@@ -186,7 +186,7 @@ func (w *world) inputs(t *testing.T) Inputs {
 		if !told {
 			m = announcer.Member{Node: st.Node, Candidate: w.Alive()[st.Node], Since: start}
 		}
-		m.Report = &announcer.Report{Node: st.Node, InSync: st.InSync, Draining: st.Draining, Links: st.Links, Settled: m.Candidate || m.Verdict == announcer.AgentGone}
+		m.Report = &announcer.Report{Electable: st.Electable, Settled: m.Candidate || m.Verdict == announcer.AgentGone}
 		w.in.View.Members = append(w.in.View.Members, m)
 		if st.Node == w.in.Node {
 			w.in.Links = st.Links

@@ -40,30 +40,42 @@ func outside(o allocator.Outcome) *snapshot.Refusal {
 	return nil
 }
 
-// SetConditions makes svc's conditions those of o.
-func SetConditions(svc *corev1.Service, o allocator.Outcome, announced snapshot.Condition) {
+// SetConditions makes svc's conditions those of o at now. The condition Announced has
+// the time since when its message has been true: the owner of an address changes
+// without a change of the condition's status.
+func SetConditions(svc *corev1.Service, o allocator.Outcome, announced snapshot.Condition, now time.Time) {
 	set(svc, v1alpha1.ConditionAddressAssigned, Assigned(o))
-	if len(o.Addrs) > 0 {
-		announced.Message = since(meta.FindStatusCondition(svc.Status.Conditions, v1alpha1.ConditionAnnounced), announced, time.Now())
-		set(svc, v1alpha1.ConditionAnnounced, announced)
-	} else {
+	if len(o.Addrs) == 0 {
 		meta.RemoveStatusCondition(&svc.Status.Conditions, v1alpha1.ConditionAnnounced)
+		return
+	}
+	was := AnnouncedOf(svc)
+	set(svc, v1alpha1.ConditionAnnounced, announced)
+	c := meta.FindStatusCondition(svc.Status.Conditions, v1alpha1.ConditionAnnounced)
+	c.LastTransitionTime = metav1.NewTime(now.Truncate(time.Second)) // as the API server keeps it
+	// The reason why nobody announces an address may change every moment; how long
+	// nobody has announced it must not begin again with it.
+	if was != nil && was.Status == c.Status && (was.Status == metav1.ConditionFalse || was.Message == c.Message) {
+		c.LastTransitionTime = was.LastTransitionTime
 	}
 }
 
-// since returns c's message with the time since when it has been what it is: the
-// owner of an address changes without a change of the condition's status.
-func since(was *metav1.Condition, c snapshot.Condition, now time.Time) string {
-	const word = " since "
-	if c.Status != string(metav1.ConditionTrue) {
-		return c.Message
+// AnnouncedOf returns a copy of svc's condition Announced, nil if it has none.
+// Version 0.1.0 wrote the time into the message, as " since 2026-01-02T03:04:05Z" at
+// its end: it is returned in its field, as if this version had written it.
+func AnnouncedOf(svc *corev1.Service) *metav1.Condition {
+	c := meta.FindStatusCondition(svc.Status.Conditions, v1alpha1.ConditionAnnounced)
+	if c == nil {
+		return nil
 	}
-	if was != nil {
-		if i := strings.LastIndex(was.Message, word); i >= 0 && was.Message[:i] == c.Message {
-			return was.Message
+	out := *c
+	const word = " since "
+	if i := strings.LastIndex(out.Message, word); i >= 0 {
+		if at, err := time.Parse(time.RFC3339, out.Message[i+len(word):]); err == nil {
+			out.Message, out.LastTransitionTime = out.Message[:i], metav1.NewTime(at)
 		}
 	}
-	return c.Message + word + now.UTC().Format(time.RFC3339)
+	return &out
 }
 
 // ClearConditions takes our conditions from svc.

@@ -32,7 +32,7 @@ func Ingress(o allocator.Outcome, old *corev1.Service) []corev1.LoadBalancerIngr
 	return out
 }
 
-// Names tells whether svc's status names addr.
+// Names reports whether svc's status names addr.
 func Names(svc *corev1.Service, addr netip.Addr) bool {
 	return slices.ContainsFunc(svc.Status.LoadBalancer.Ingress, func(in corev1.LoadBalancerIngress) bool { return in.IP == addr.String() })
 }

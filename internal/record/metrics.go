@@ -1,15 +1,17 @@
 package record
 
 import (
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/fairlead/fairlead/allocator"
+	"github.com/fairlead/fairlead/announcer/observe"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// Metrics tell of the last decision, and of what came of it.
+// Metrics tell of the last decision and of what was observed with it.
 type Metrics struct {
 	leading   prometheus.Gauge
 	decide    prometheus.Histogram
@@ -48,8 +50,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	return m
 }
 
-// Lead says that this replica acts, or that it does not any more: what it last
-// decided is another's business then.
+// Lead notes whether this replica leads. When it stops leading, its last decision is
+// no longer reported.
 func (m *Metrics) Lead(leads bool) {
 	if leads {
 		m.leading.Set(1)
@@ -61,39 +63,39 @@ func (m *Metrics) Lead(leads bool) {
 	}
 }
 
-// Decide decides, and takes note of how long it took and what came out.
-func (m *Metrics) Decide(s *snapshot.Snapshot, opt allocator.Options) *allocator.Plan {
-	start := time.Now()
-	plan := allocator.Decide(s, opt)
-	m.decide.Observe(time.Since(start).Seconds())
+// Decided notes what was decided and observed of s, and how long the decision took.
+func (m *Metrics) Decided(plan *allocator.Plan, seen observe.Observed, took time.Duration) {
+	m.decide.Observe(took.Seconds())
 	m.note(plan)
-	m.stand(s)
-	m.refuse(s, plan)
-	return plan
-}
-
-// stand counts how the addresses stand.
-func (m *Metrics) stand(s *snapshot.Snapshot) {
-	count := NetworkOf(s).count(s)
-	for _, st := range Standings {
-		m.addresses.WithLabelValues(string(st)).Set(float64(count[st]))
+	for _, st := range observe.Standings {
+		m.addresses.WithLabelValues(string(st)).Set(float64(seen.Standings[st]))
 	}
+	m.refuse(plan, seen)
 }
 
 // refuse counts the objects that have no effect. A pool that is disabled is as it
 // was meant to be.
-func (m *Metrics) refuse(s *snapshot.Snapshot, p *allocator.Plan) {
+func (m *Metrics) refuse(p *allocator.Plan, seen observe.Observed) {
 	m.refused.Reset()
 	for _, o := range p.Pools {
 		if o.Ready.Status == "False" && o.Ready.Reason != string(allocator.PoolDisabled) {
 			m.refused.WithLabelValues("AddressPool", o.Ready.Reason).Inc()
 		}
 	}
-	for _, peer := range s.BGPPeers {
-		if ready := PeerReady(s, peer.Name); ready.Reason == peerRefused {
+	for _, ready := range seen.Peers {
+		if ready.Reason == observe.PeerRefused {
 			m.refused.WithLabelValues("BGPPeer", ready.Reason).Inc()
 		}
 	}
+}
+
+// standings lists the values of a label.
+func standings() string {
+	names := make([]string, len(observe.Standings))
+	for i, st := range observe.Standings {
+		names[i] = string(st)
+	}
+	return strings.Join(names, ", ")
 }
 
 func (m *Metrics) note(p *allocator.Plan) {

@@ -9,11 +9,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/fairlead/fairlead/allocator"
+	"github.com/fairlead/fairlead/announcer/observe"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// Objects without effect are counted by why, a pool that is disabled on purpose is
-// not; and who does not lead any more tells nothing of the last decision.
+// Objects without effect are counted by reason, a pool that is disabled on purpose is
+// not. A replica that stops leading does not report its last decision.
 func TestRefusedObjects(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	m := NewMetrics(reg)
@@ -23,13 +24,13 @@ func TestRefusedObjects(t *testing.T) {
 	}
 	bad, disabled := pool("bad", 1), pool("disabled", 2)
 	bad.Bad, disabled.Disabled = []string{`"192.0.2.0/33": no CIDR`}, true
-	refused := snapshot.PeerState{Name: "tor", State: snapshot.PeerRefused, Why: "no AS number"}
+	refused := snapshot.PeerState{Name: "tor", State: snapshot.PeerRefused, LastError: "no AS number"}
 	down := snapshot.PeerState{Name: "tor-2", State: "Active"}
 	s := &snapshot.Snapshot{
 		Pools: []*snapshot.Pool{bad, disabled}, BGPPeers: []*snapshot.BGPPeer{{Name: "tor"}, {Name: "tor-2"}},
-		NodeStates: []*snapshot.NodeState{{Node: "a", Peers: []snapshot.PeerState{refused, down}}},
+		NodeStates: []*snapshot.NodeState{{Electable: snapshot.Electable{Node: "a"}, Peers: []snapshot.PeerState{refused, down}}},
 	}
-	m.Decide(s, allocator.Options{})
+	m.Decided(allocator.Decide(s, allocator.Options{}), observe.Observe(s), time.Second)
 	const name = "fairlead_controller_refused_objects"
 	const want = `
 # HELP fairlead_controller_refused_objects Objects that have no effect because of what they say, by kind (AddressPool, BGPPeer) and the reason of their condition.

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/fairlead/fairlead/announcer/observe"
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/record"
@@ -26,9 +27,9 @@ func TestPeers(t *testing.T) {
 		t.Fatal(err)
 	}
 	up, down := snapshot.PeerState{Name: "tor", State: "Established"}, snapshot.PeerState{Name: "tor", State: "Active"}
-	refused := snapshot.PeerState{Name: "tor", State: snapshot.PeerRefused, Why: "BadTimers: too short"}
+	refused := snapshot.PeerState{Name: "tor", State: snapshot.PeerRefused, LastError: "BadTimers: too short"}
 	other := snapshot.PeerState{Name: "spine", State: "Idle"}
-	gone := []string{"n0"} // as n1 and n2 see it
+	gone := []snapshot.Silent{{Node: "n0", Verdict: "node-gone"}} // as n1 and n2 see it
 	for _, tc := range []struct {
 		name  string
 		nodes []*snapshot.NodeState
@@ -39,7 +40,7 @@ func TestPeers(t *testing.T) {
 		{"one without", []*snapshot.NodeState{{Peers: []snapshot.PeerState{up}}, {Peers: []snapshot.PeerState{down}}}, "False NotEstablished 1 of 2 nodes have a session, not n1"},
 		{"refused", []*snapshot.NodeState{{Peers: []snapshot.PeerState{up}}, {Peers: []snapshot.PeerState{refused}}}, "False Refused n1: BadTimers: too short"},
 		{
-			"a node is lost", []*snapshot.NodeState{{Peers: []snapshot.PeerState{up}}, {Peers: []snapshot.PeerState{up}, Gone: gone}, {Peers: []snapshot.PeerState{up}, Gone: gone}},
+			"a node is lost", []*snapshot.NodeState{{Peers: []snapshot.PeerState{up}}, {Peers: []snapshot.PeerState{up}, Silent: gone}, {Peers: []snapshot.PeerState{up}, Silent: gone}},
 			"False NotEstablished 2 of 3 nodes have a session, not n0",
 		},
 	} {
@@ -55,7 +56,7 @@ func TestPeers(t *testing.T) {
 					st.Node = fmt.Sprintf("n%d", i)
 					s.NodeStates = append(s.NodeStates, st)
 				}
-				if errs := w.Peers(t.Context(), s); len(errs) > 0 {
+				if errs := w.Peers(t.Context(), s, observe.Observe(s)); len(errs) > 0 {
 					t.Fatal(errs)
 				}
 				obj, err = api.Clients.BGPPeers.Get(t.Context(), "tor", metav1.GetOptions{})

@@ -23,7 +23,7 @@ func (w Write) Addr() netip.Addr {
 	return w.Have.Addr
 }
 
-// Takes tells whether uid is one of those that the write takes the address from.
+// Takes reports whether uid is one of those that the write takes the address from.
 func (w Write) Takes(uid string) bool {
 	return slices.ContainsFunc(w.Losers, func(l snapshot.Holder) bool { return l.UID == uid })
 }

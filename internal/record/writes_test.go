@@ -66,49 +66,6 @@ func TestWrites(t *testing.T) {
 	}
 }
 
-func TestAnnounced(t *testing.T) {
-	network := record.NetworkOf(&snapshot.Snapshot{NodeStates: []*snapshot.NodeState{
-		{Node: "n1", Announces: []snapshot.Announced{{Addr: ip1, Link: "eth0", MAC: "02:00:00:00:00:01"}}},
-		{Node: "n2"},
-	}})
-	if c := network.Announced([]netip.Addr{ip1}); c.Status != "True" || c.Message != "192.0.2.1 by n1 on eth0 (02:00:00:00:00:01)" {
-		t.Errorf("one announcer: %+v", c)
-	}
-	if c := network.Announced([]netip.Addr{ip1, ip2}); c.Status != "False" || c.Reason != "NotAnnounced" || c.Message != "no node announces 192.0.2.2" {
-		t.Errorf("half announced: %+v", c)
-	}
-}
-
-// TestAnnouncedThroughAMove: one owner is named while an address is handed over and
-// after its node was lost, whoever still says otherwise.
-func TestAnnouncedThroughAMove(t *testing.T) {
-	has := snapshot.Announced{Addr: ip1, Link: "eth0", MAC: "m"}
-	leaves := has
-	leaves.Leaving = true
-	why := snapshot.Unannounced{Addr: ip1, Refusal: snapshot.Refusal{Reason: "NoCandidate", Message: "n1 is NotReady"}}
-	for _, tc := range []struct {
-		name   string
-		states []*snapshot.NodeState
-		want   string
-	}{
-		{"the next owner does not have it yet", []*snapshot.NodeState{{Node: "n1", Announces: []snapshot.Announced{leaves}}, {Node: "n2"}}, "192.0.2.1 by n1 on eth0 (m)"},
-		{"both have it", []*snapshot.NodeState{{Node: "n1", Announces: []snapshot.Announced{leaves}}, {Node: "n2", Announces: []snapshot.Announced{has}}}, "192.0.2.1 by n2 on eth0 (m)"},
-		{"the owner is lost", []*snapshot.NodeState{
-			{Node: "n1", Announces: []snapshot.Announced{has}}, {Node: "n2", Gone: []string{"n1"}, Announces: []snapshot.Announced{has}}, {Node: "n3", Gone: []string{"n1"}},
-		}, "192.0.2.1 by n2 on eth0 (m)"},
-		{"a node that is cut off calls the others lost", []*snapshot.NodeState{
-			{Node: "n1", Announces: []snapshot.Announced{has}}, {Node: "n2"}, {Node: "n3", Gone: []string{"n1", "n2"}},
-		}, "192.0.2.1 by n1 on eth0 (m)"},
-		{"nobody, and why", []*snapshot.NodeState{{Node: "n1", Refused: []snapshot.Unannounced{why}}}, "no node announces 192.0.2.1 (n1 is NotReady)"},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			if c := record.NetworkOf(&snapshot.Snapshot{NodeStates: tc.states}).Announced([]netip.Addr{ip1}); c.Message != tc.want {
-				t.Errorf("%q, want %q", c.Message, tc.want)
-			}
-		})
-	}
-}
-
 // TestRounds: who takes an address comes after who loses it, however long the
 // chain, and a ring ends.
 func TestRounds(t *testing.T) {

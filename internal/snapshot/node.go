@@ -26,33 +26,111 @@ type Namespace struct {
 	Labels map[string]string
 }
 
-// NodeState is what a node's agent says of itself: its links and whether its
-// engine holds what it should. It is read by the other nodes' elections.
+// NodeState is what a node's agent says of its node. The agent writes it, and the
+// controller, the other agents and the commands read it; internal/kube converts it
+// to the API type and back. A Snapshot that is followed holds only the part that
+// decisions read: see kube.Builder.
 type NodeState struct {
-	Node     string
-	Links    []Link
-	InSync   bool // the engine holds the last Table it was given
-	Draining bool // wants to hand over its VIPs
-	// Announces lists the VIPs that this node holds now.
+	Electable
+	Version string    // of the agent
+	Renewed time.Time // when the agent last wrote it, by the node's clock
+	Engine  Engine
+	// Announces lists the VIPs that this node holds now: first those on links, then
+	// those over BGP, each sorted.
 	Announces []Announced
-	// Peers lists how it stands with its BGPPeers, sorted by name.
+	// Unlisted counts the VIPs that it holds and that Announces leaves out, because
+	// the API lists a limited number.
+	Unlisted int
+	// Refused lists the VIPs that this node does not announce, and why, sorted by
+	// address. With reason NotOwner another node announces the VIP.
+	Refused []Refused
+	// Silent lists the nodes whose agents this one does not hear, sorted by name.
+	Silent []Silent
+	// Peers lists the node's sessions with its BGPPeers, sorted by name.
 	Peers []PeerState
-	// Gone lists the nodes that it holds for lost, sorted.
-	Gone []string
-	// Refused lists the VIPs that no node announces as far as it knows, and why.
-	Refused []Unannounced
-	// Findings lists what it learnt of addresses on the network, sorted.
+	// Findings lists what it learnt of addresses on the network, sorted by address.
 	Findings []Finding
-	// Problems lists what of single Services this node could not do, sorted.
-	Problems []Problem
+	// Problems lists what it could not do for single Services, sorted by Service.
+	Problems   []Problem
+	Conditions map[string]Condition
 }
 
-// PeerState is how it stands with one BGPPeer on one node.
-type PeerState struct {
-	Name  string
-	State string // of the session as RFC 4271 section 8.2.2 names it, or PeerRefused
-	Why   string // it is refused
+// Electable is the part of a NodeState that an election reads. Agents also tell it
+// to each other directly, which is faster than the API server.
+type Electable struct {
+	Node     string
+	InSync   bool // the engine holds the last Table it was given
+	Draining bool // wants to hand over its VIPs
+	Links    []Link
 }
+
+// Engine is what forwards on a node.
+type Engine struct {
+	Mode        string // such as nftables
+	Message     string // what is missing if the node is not in sync
+	Services    int    // that it serves
+	Endpoints   int    // of these Services
+	Accelerator Accelerator
+}
+
+// String names what forwards, with what stands before it: "nftables+ebpf".
+func (e Engine) String() string {
+	if !e.Accelerator.On() {
+		return e.Mode
+	}
+	return e.Mode + "+" + e.Accelerator.Mode
+}
+
+// AcceleratorOff is the Mode of an Accelerator that forwards nothing.
+const AcceleratorOff = "off"
+
+// Accelerator is what stands before a node's engine.
+type Accelerator struct {
+	Mode    string // ebpf or AcceleratorOff; "" if there is none
+	Message string // why it is off, or what it leaves to the engine
+	Left    int    // addresses and ports with endpoints that it leaves to the engine
+}
+
+// On reports whether the accelerator forwards anything.
+func (a Accelerator) On() bool { return a.Mode != "" && a.Mode != AcceleratorOff }
+
+// Announced is one VIP that a node announces, on one link or over BGP.
+type Announced struct {
+	Addr    netip.Addr
+	Link    string    // "": over BGP
+	MAC     string    // of the link
+	Peers   int       // established BGP sessions over which it is announced
+	Service string    // one of its holders, as namespace/name
+	Since   time.Time // when the node began to announce it; zero: not known
+	Leaving bool      // it is being handed over to the next owner
+}
+
+// Refused is one VIP that is not announced, and why.
+type Refused struct {
+	Addr netip.Addr
+	Refusal
+}
+
+// Silent is a node whose agent another agent does not hear.
+type Silent struct {
+	Node        string
+	Verdict     string // agent-gone or node-gone: see announcer.Verdict
+	Quarantined bool   // its endpoints take no connection
+}
+
+// PeerState is a node's session with one BGPPeer.
+type PeerState struct {
+	Name      string
+	Address   string    // of the router; "" if the BGPPeer is refused
+	State     string    // of the session as RFC 4271 section 8.2.2 names it, or PeerRefused
+	Since     time.Time // when the session was established or lost; zero: not known
+	LastError string    // why it is not established or refused, or what it cannot carry
+	Prefixes  int       // that are announced over it
+	BFD       string    // state of the BFD session; "" if there is none
+}
+
+// Established reports whether the session exchanges routes.
+func (p PeerState) Established() bool { return p.State == PeerEstablished }
 
 // The states of a PeerState that matter.
 const (
@@ -77,22 +155,6 @@ type Finding struct {
 	Claimant string    // MAC of a foreign host that claims it while the node announces it
 }
 
-// Unannounced is one VIP that is not announced, and why.
-type Unannounced struct {
-	Addr netip.Addr
-	Refusal
-}
-
-// Announced is one VIP on one link of a node.
-type Announced struct {
-	Addr  netip.Addr
-	Link  string // "": over BGP
-	MAC   string
-	Peers int // sessions over which it is announced
-	// Leaving tells that it is being handed over.
-	Leaving bool
-}
-
 // Link is a network link of a node that could carry a VIP: up, with carrier,
 // with ARP, without a master.
 type Link struct {
@@ -102,7 +164,7 @@ type Link struct {
 	Prefixes []netip.Prefix // its own addresses with their lengths, VIPs excluded
 }
 
-// Contains tells whether one of the link's own prefixes contains addr.
+// Contains reports whether one of the link's own prefixes contains addr.
 func (l Link) Contains(addr netip.Addr) bool {
 	for _, p := range l.Prefixes {
 		if p.Masked().Contains(addr) {

@@ -76,12 +76,10 @@ func (c *clients) stop() ([]probe.Report, error) {
 // Result is what all clients saw of one fault.
 type Result struct {
 	Requests, Failed int
-	Cut              int             // were open when the address moved, and ended
-	Gap              time.Duration   // the longest time without an answer on one path
-	Clean            time.Duration   // from the fault to the last request that began and failed
-	requests         []probe.Request // after the fault, all paths
-	at               time.Time
-	where            []string // what failed, a path each
+	Cut              int           // were open when the address moved, and ended
+	Gap              time.Duration // the longest time without an answer on one path
+	Clean            time.Duration // from the fault to the last request that began and failed
+	where            []string      // what failed, a path each
 }
 
 func (r Result) String() string {
@@ -91,7 +89,7 @@ func (r Result) String() string {
 
 // reduce sums up what clients saw of a fault; moves is Scenario.Moves.
 func reduce(reports []probe.Report, fault time.Time, moves bool) Result {
-	out := Result{at: fault}
+	var out Result
 	for _, r := range reports {
 		out.Requests += r.Requests
 		out.Gap = max(out.Gap, time.Duration(r.Gap*float64(time.Millisecond)))
@@ -110,7 +108,6 @@ func reduce(reports []probe.Report, fault time.Time, moves bool) Result {
 			out.where = append(out.where, fmt.Sprintf("%s %d x %v from %.2f s to %.2f s", r.Target, r.Failures, r.Reasons,
 				r.FirstFailure.Sub(fault).Seconds(), r.LastFailure.Sub(fault).Seconds()))
 		}
-		out.requests = append(out.requests, r.Each...)
 	}
 	return out
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/fairlead/fairlead/e2e/bench/report"
 )
 
 // Churn is endpoints that change all the time, beside a Service whose endpoints
@@ -31,6 +33,14 @@ type Churned struct {
 func (c Churned) String() string {
 	return fmt.Sprintf("bench-churn: changes=%d seconds=%.1f requests=%d failed=%d p99_ms=%.2f longest_ms=%.2f behind_ms=%.0f cpu_ms_per_change=%.2f",
 		c.Changes, c.Length.Seconds(), c.Requests, len(c.Failed), ms(c.P99), ms(c.Longest), ms(c.Behind), ms(c.CPU))
+}
+
+// Lines returns what the requests saw and what the changes cost, a line each.
+func (c Churned) Lines() *report.Lines {
+	out := &report.Lines{}
+	out.Add("ChurnRequest", c.Requests, report.Time(c.P99, "p99-sec"), report.Time(c.Longest, "max-sec"), report.Of(float64(len(c.Failed)), "failed"))
+	out.Add("Churn", c.Changes, report.Time(c.Behind, "behind-sec"), report.Time(c.CPU, "cpu-sec/op"), report.Of(float64(c.Changes)/c.Length.Seconds(), "changes/s"))
+	return out
 }
 
 // Run measures fairlead alone.

@@ -32,9 +32,9 @@ var eastLoads = []eastLoad{
 	{"UDP requests", 53, dnsPort, lookups},
 }
 
-// metered does something again and again, and counts the time that passes, and the
-// processor time that both sides use, which are this process. one returns how much
-// it did.
+// metered calls one again and again for length. In laps of 5 ms it counts what one
+// did, which one returns, and the processor time of both sides: they are this
+// process.
 func metered(length time.Duration, one func() (float64, error)) (w work, err error) {
 	const lapLength = 5 * time.Millisecond
 	var now lap

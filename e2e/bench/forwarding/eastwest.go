@@ -14,6 +14,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/e2e/bench/report"
 )
 
 // EastWest measures how a pod reaches a pod: itself, and through its ClusterIP by
@@ -270,18 +272,13 @@ func (b *EastWest) travel(ctx context.Context, contenders *[2]contender, l eastL
 func (c Crossing) String() string {
 	text := c.Load
 	for r := range routes {
-		text += fmt.Sprintf(", %s %.4g/s", r, median(c.of(r), func(w work) float64 { return w.rate() }))
+		rates := make([]float64, len(c.runs))
+		for i := range c.runs {
+			rates[i] = c.runs[i][r].rate()
+		}
+		text += fmt.Sprintf(", %s %.4g/s", r, report.Median(rates).Center)
 	}
 	return text
-}
-
-// of returns the runs over one route.
-func (c Crossing) of(r route) []work {
-	out := make([]work, len(c.runs))
-	for i := range c.runs {
-		out[i] = c.runs[i][r]
-	}
-	return out
 }
 
 // work is what came of a load.
@@ -290,20 +287,32 @@ type work struct {
 	laps []lap
 }
 
-// lap is a short part of a turn. The machine stands still now and then, for others'
-// sake: the median of the laps does not know of it.
+// lap is a short part of a turn. The machine is shared and sometimes stalls: the
+// median of the laps does not show that.
 type lap struct {
 	done   float64       // connections, requests or bytes
 	cpu    time.Duration // of both sides
 	length time.Duration
 }
 
+// rate returns the median of the laps' rates, in events or bytes a second.
 func (w work) rate() float64 {
-	return median(w.laps, func(l lap) float64 { return quotient(l.done, l.length.Seconds()) })
+	rates := make([]float64, len(w.laps))
+	for i, l := range w.laps {
+		rates[i] = l.done / l.length.Seconds()
+	}
+	return report.Median(rates).Center
 }
 
+// cpuEach returns the median of the laps' processor time of one event, in seconds.
 func (w work) cpuEach() float64 {
-	return median(w.laps, func(l lap) float64 { return quotient(l.cpu.Seconds(), l.done) })
+	var each []float64
+	for _, l := range w.laps {
+		if l.done > 0 { // a signal may have interrupted the only one
+			each = append(each, l.cpu.Seconds()/l.done)
+		}
+	}
+	return report.Median(each).Center
 }
 
 func (w work) percentile(p int) float64 { return at(slices.Sorted(slices.Values(w.took)), p).Seconds() }

@@ -138,7 +138,7 @@ type tally struct {
 // rate sums up.
 func (t tally) rate() rate {
 	slices.Sort(t.took)
-	return rate{perSecond: quotient(float64(len(t.took)), t.length.Seconds()), p50: at(t.took, 50), p99: at(t.took, 99), failed: t.failed}
+	return rate{perSecond: float64(len(t.took)) / t.length.Seconds(), p50: at(t.took, 50), p99: at(t.took, 99), failed: t.failed}
 }
 
 func (t *tally) add(more tally) {

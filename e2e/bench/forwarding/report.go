@@ -2,194 +2,138 @@ package forwarding
 
 import (
 	"fmt"
-	"runtime"
 	"slices"
-	"strings"
-	"text/tabwriter"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/fairlead/fairlead/e2e/bench/plot"
+	"github.com/fairlead/fairlead/e2e/bench/report"
 )
 
-// Picture is the file beside the document that a Report's Markdown shows.
-const Picture = "bench-proxy.svg"
-
-// Report is what is said of results.
-type Report struct {
-	Took    time.Duration
-	bench   Bench
-	results []Result
-	rows    []row
-	targets []target
-}
-
-// row compares one figure.
-type row struct {
-	services            int
-	what                string
-	kubeProxy, fairlead float64
-	direct              float64 // 0: not measured
-	format              func(float64) string
-	gain                bool // the greater the better
-}
-
-// ratio is how many times better fairlead is.
-func (r row) ratio() float64 {
-	if r.gain {
-		return quotient(r.fairlead, r.kubeProxy)
-	}
-	return quotient(r.kubeProxy, r.fairlead)
-}
-
-func quotient(a, b float64) float64 {
-	if b == 0 {
-		return 0
-	}
-	return a / b
-}
-
-// NewReport makes a Report of what a Bench measured.
-func NewReport(b Bench, results []Result) Report {
-	r := Report{bench: b, results: results, targets: judge(results)}
-	for _, one := range results {
-		r.rows = append(r.rows, one.rows()...)
-	}
-	return r
-}
-
-func (r Result) rows() []row {
-	k, f := r.KubeProxy, r.Fairlead
-	seconds := func(d time.Duration) float64 { return d.Seconds() }
-	pair := func(what string, of func(Measured) float64, format func(float64) string) row {
-		return row{services: r.Services, what: what, kubeProxy: of(k), fairlead: of(f), format: format}
-	}
-	out := []row{
-		pair("first load, programming", func(m Measured) float64 { return seconds(m.program()) }, plot.Seconds),
-		pair("first load, from process start", func(m Measured) float64 { return seconds(m.wall()) }, plot.Seconds),
-		pair("first load, CPU", func(m Measured) float64 { return seconds(m.loadCPU()) }, plot.Seconds),
-		pair("endpoint change, p50", func(m Measured) float64 { return seconds(at(m.changes.took, 50)) }, plot.Seconds),
-		pair("endpoint change, p99", func(m Measured) float64 { return seconds(at(m.changes.took, 99)) }, plot.Seconds),
-		pair("endpoint change, CPU", func(m Measured) float64 { return seconds(m.changes.cpu) }, plot.Seconds),
-		pair("resident memory", func(m Measured) float64 { return float64(m.memory) }, mebibytes),
-	}
-	for _, path := range []struct {
-		name string
-		of   func(Measured) []rate
-	}{{"NodePort", func(m Measured) []rate { return m.nodePort }}, {"VIP", func(m Measured) []rate { return m.vip }}} {
-		for _, figure := range []struct {
-			what   string
-			of     func(rate) float64
-			format func(float64) string
-			gain   bool
-		}{
-			{", connections/s", perSecond, plot.Count, true},
-			{", connect p50", func(r rate) float64 { return seconds(r.p50) }, plot.Seconds, false},
-			{", connect p99", func(r rate) float64 { return seconds(r.p99) }, plot.Seconds, false},
-		} {
-			one := pair(path.name+figure.what, func(m Measured) float64 { return median(path.of(m), figure.of) }, figure.format)
-			one.direct, one.gain = median(slices.Concat(k.pod, f.pod), figure.of), figure.gain
-			out = append(out, one)
+// Lines returns each measurement of results as a line.
+func Lines(results []Result) *report.Lines {
+	out := &report.Lines{}
+	for _, r := range results {
+		for _, one := range []struct {
+			by string
+			Measured
+		}{{"kube-proxy", r.KubeProxy}, {"fairlead", r.Fairlead}} {
+			one.lines(out, fmt.Sprintf("services=%d/proxy=%s", r.Services, one.by))
 		}
+		r.connections(out)
 	}
 	return out
 }
 
-func mebibytes(v float64) string { return fmt.Sprintf("%.0f MiB", v/(1<<20)) }
-
-var columns = []string{"Services", "figure", "kube-proxy", "fairlead", "times better", "pod itself"}
-
-func (r row) cells() []string {
-	ratio, direct := "-", ""
-	if q := r.ratio(); q > 0 {
-		ratio = fmt.Sprintf("%.3g", q)
+// lines adds what a contender does itself.
+func (m Measured) lines(out *report.Lines, keys string) {
+	for _, l := range m.loads {
+		out.Add("Load/"+keys, 1, report.Time(l.program, "program-sec"), report.Time(l.wall, "start-sec"), report.Time(l.cpu, "cpu-sec"))
 	}
-	if r.direct > 0 {
-		direct = r.format(r.direct)
+	for _, took := range m.changes.took {
+		out.Add("Change/"+keys, 1, report.Time(took, "sec"))
 	}
-	return []string{plot.Count(float64(r.services)), r.what, r.format(r.kubeProxy), r.format(r.fairlead), ratio, direct}
+	out.Add("Change/"+keys, len(m.changes.took), report.Time(at(m.changes.took, 99), "p99-sec"), report.Time(m.changes.cpu, "cpu-sec/op"))
+	out.Add("Memory/"+keys, 1, report.Of(float64(m.memory), "B"))
 }
 
-// Text is the report for a terminal.
-func (r Report) Text() string {
-	var out strings.Builder
-	fmt.Fprintf(&out, "bench-proxy: %s\n", r.how())
-	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, strings.Join(columns, "\t"))
-	for _, row := range r.rows {
-		fmt.Fprintln(table, strings.Join(row.cells(), "\t"))
-	}
-	fmt.Fprintln(table)
-	for _, t := range r.targets {
-		fmt.Fprintf(table, "%s\t%s\t%s\n", t.verdict(), t.what, t.got)
-	}
-	_ = table.Flush() // a string takes all
-	return out.String()
-}
-
-// how says what was done, and on what.
-func (r Report) how() string {
-	return fmt.Sprintf("median of %d loads, %d endpoint changes, median of %d alternating runs of %s; %d cores, Linux %s; %s in all",
-		r.bench.Loads, r.bench.Changes, r.bench.Runs, r.bench.Length, runtime.NumCPU(), kernel(), r.Took.Round(time.Second))
-}
-
-func kernel() string {
-	var name unix.Utsname
-	if err := unix.Uname(&name); err != nil {
-		return "?"
-	}
-	version, _, _ := strings.Cut(unix.ByteSliceToString(name.Release[:]), "-")
-	return version
-}
-
-// Markdown is the report for the documentation.
-func (r Report) Markdown() string {
-	var out strings.Builder
-	fmt.Fprintf(&out, "%s: %s.\n\n![Time against the number of Services](%s)\n\n", time.Now().Format(time.DateOnly), r.how(), Picture)
-	line := func(cells []string) { fmt.Fprintf(&out, "| %s |\n", strings.Join(cells, " | ")) }
-	line(columns)
-	line([]string{"--:", "---", "--:", "--:", "--:", "--:"})
-	for _, row := range r.rows {
-		line(row.cells())
-	}
-	fmt.Fprintln(&out)
-	line([]string{"target", "measured", ""})
-	line([]string{"---", "---", "---"})
-	for _, t := range r.targets {
-		line([]string{t.what, t.got, t.verdict()})
-	}
-	return out.String()
-}
-
-// Missed names the targets that were not met.
-func (r Report) Missed() string {
-	var out []string
-	for _, t := range r.targets {
-		if !t.met {
-			out = append(out, t.what)
+// connections adds the runs in which both took turns. The pod itself is reached past
+// the rules of either.
+func (r Result) connections(out *report.Lines) {
+	for _, one := range []struct {
+		by string
+		rates
+	}{{"kube-proxy", r.KubeProxy.rates}, {"fairlead", r.Fairlead.rates}} {
+		for _, path := range []struct {
+			to   string
+			runs []rate
+		}{{"NodePort", one.nodePort}, {"VIP", one.vip}, {"pod", one.pod}} {
+			for _, run := range path.runs {
+				out.Add(fmt.Sprintf("Connect/to=%s/services=%d/proxy=%s", path.to, r.Services, one.by), 1,
+					report.Of(run.perSecond, "conn/s"), report.Time(run.p50, "p50-sec"), report.Time(run.p99, "p99-sec"), report.Of(float64(run.failed), "failed"))
+			}
 		}
 	}
-	return strings.Join(out, "; ")
 }
 
-// Chart shows how loads and changes grow with the number of Services.
-func (r Report) Chart() plot.Chart {
-	c := plot.Chart{
-		Title: "How long it takes, by the number of Services with two endpoints",
-		X:     plot.Axis{Label: "Services", Log: true, Format: plot.Count},
-		Y:     plot.Axis{Label: "time", Log: true, Format: plot.Seconds},
+// figure is one that the report compares.
+type figure struct {
+	what  string
+	bench string // the benchmark's name, and its first keys
+	unit  string
+	turns bool // both took turns
+}
+
+var (
+	programming = figure{"first load, programming", "Load", "program-sec", false}
+	changing    = figure{"endpoint change, p50", "Change", "sec", false}
+	changeP99   = figure{"endpoint change, p99", "Change", "p99-sec", false}
+	changeCPU   = figure{"endpoint change, CPU", "Change", "cpu-sec/op", false}
+	memory      = figure{"resident memory", "Memory", "B", false}
+	nodePorts   = figure{"NodePort, connections/s", "Connect/to=NodePort", "conn/s", true}
+	vips        = figure{"VIP, connections/s", "Connect/to=VIP", "conn/s", true}
+	pods        = figure{"pod itself, connections/s", "Connect/to=pod", "conn/s", true}
+)
+
+// figures are the rows of each number of Services.
+var figures = []figure{
+	programming,
+	{"first load, from process start", "Load", "start-sec", false},
+	{"first load, CPU", "Load", "cpu-sec", false},
+	changing, changeP99, changeCPU, memory, nodePorts,
+	{"NodePort, connect p50", "Connect/to=NodePort", "p50-sec", true},
+	{"NodePort, connect p99", "Connect/to=NodePort", "p99-sec", true},
+	vips,
+	{"VIP, connect p50", "Connect/to=VIP", "p50-sec", true},
+	{"VIP, connect p99", "Connect/to=VIP", "p99-sec", true},
+}
+
+// of returns the name of the figure's lines.
+func (f figure) of(services int, proxy string) string {
+	return fmt.Sprintf("%s/services=%d/proxy=%s", f.bench, services, proxy)
+}
+
+// median returns what fairlead reached.
+func (f figure) median(l *report.Lines, services int) report.Figure {
+	return report.Median(l.Values(f.of(services, "fairlead"), f.unit))
+}
+
+// better compares fairlead with kube-proxy.
+func (f figure) better(l *report.Lines, services int) report.Comparison {
+	a, b := f.of(services, "fairlead"), f.of(services, "kube-proxy")
+	if f.turns {
+		return l.InTurn(a, b, f.unit)
 	}
-	add := func(name string, colour int, dashed bool, of func(Result) time.Duration) {
-		s := plot.Series{Name: name, Colour: colour, Dashed: dashed}
-		for _, one := range r.results {
-			s.Points = append(s.Points, plot.Point{X: float64(one.Services), Y: of(one).Seconds()})
+	return l.Apart(a, b, f.unit)
+}
+
+// row shows one figure of one number of Services.
+func (f figure) row(l *report.Lines, services int) []string {
+	kubeProxy, fairlead := f.of(services, "kube-proxy"), f.of(services, "fairlead")
+	var direct report.Figure
+	if f.turns {
+		pod := figure{bench: pods.bench}
+		direct = report.Median(slices.Concat(l.Values(pod.of(services, "kube-proxy"), f.unit), l.Values(pod.of(services, "fairlead"), f.unit)))
+	}
+	compared := f.better(l, services)
+	return []string{
+		fmt.Sprint(services), f.what,
+		report.Median(l.Values(kubeProxy, f.unit)).Cell(f.unit), report.Median(l.Values(fairlead, f.unit)).Cell(f.unit),
+		compared.Times.Ratio(), compared.Test(), direct.Cell(f.unit),
+	}
+}
+
+// NewReport compares what a Bench measured, of which l are the lines.
+func NewReport(b Bench, l *report.Lines, took time.Duration) report.Report {
+	out := report.Report{
+		Name: "bench-proxy",
+		How: fmt.Sprintf("medians of %d loads, %d endpoint changes and %d alternating runs of %s, with their 95 %% confidence intervals; %s; %s in all",
+			b.Loads, b.Changes, b.Runs, b.Length, report.Machine(), took.Round(time.Second)),
+		Table:   report.Table{Columns: []string{"Services", "figure", "kube-proxy", "fairlead", "times better", "Mann-Whitney", "pod itself"}},
+		Targets: judge(l, b.Sizes),
+	}
+	for _, services := range b.Sizes {
+		for _, f := range figures {
+			out.Table.Rows = append(out.Table.Rows, f.row(l, services))
 		}
-		c.Series = append(c.Series, s)
 	}
-	add("kube-proxy: first load", 2, false, func(r Result) time.Duration { return r.KubeProxy.program() })
-	add("fairlead: first load", 1, false, func(r Result) time.Duration { return r.Fairlead.program() })
-	add("kube-proxy: endpoint change, median", 2, true, func(r Result) time.Duration { return at(r.KubeProxy.changes.took, 50) })
-	add("fairlead: endpoint change, median", 1, true, func(r Result) time.Duration { return at(r.Fairlead.changes.took, 50) })
-	return c
+	return out
 }

@@ -1,10 +1,18 @@
 package forwarding
 
 import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fairlead/fairlead/e2e/bench/report"
 )
+
+var update = flag.Bool("update", false, "write the reports of testdata")
 
 func TestCPUIn(t *testing.T) {
 	stat := "42 (a ) b) S 1 42 42 0 -1 4194560 9 9 0 0 100 20 3 4 20 0 7 0 12345 1 2 3\n"
@@ -28,9 +36,16 @@ func TestPodAddress(t *testing.T) {
 func result(services int, times float64) Result {
 	of := func(times float64) Measured {
 		d := func(base time.Duration) time.Duration { return time.Duration(times * float64(base)) }
-		rates := []rate{{perSecond: 5000 / times}, {perSecond: 7000 / times}, {perSecond: 6000 / times}}
+		var rates []rate
+		for _, pace := range []float64{5000, 7000, 6000} {
+			rates = append(rates, rate{perSecond: pace / times, p50: d(38 * time.Microsecond), p99: d(204 * time.Microsecond)})
+		}
 		return Measured{
-			loads:   []load{{d(90), d(50), d(10)}, {d(90 * time.Millisecond), d(50 * time.Millisecond), d(10 * time.Millisecond)}, {d(time.Hour), d(time.Hour), d(time.Hour)}},
+			loads: []load{
+				{d(88 * time.Millisecond), d(48 * time.Millisecond), d(10 * time.Millisecond)},
+				{d(90 * time.Millisecond), d(50 * time.Millisecond), d(10 * time.Millisecond)},
+				{d(99 * time.Millisecond), d(60 * time.Millisecond), d(20 * time.Millisecond)},
+			},
 			changes: changes{took: []time.Duration{d(9 * time.Millisecond), d(10 * time.Millisecond), d(150 * time.Millisecond)}, cpu: d(time.Millisecond)},
 			memory:  int64(times * (100 << 20)), rates: struct{ nodePort, vip, pod []rate }{rates, rates, rates},
 		}
@@ -38,41 +53,84 @@ func result(services int, times float64) Result {
 	return Result{Services: services, KubeProxy: of(times), Fairlead: of(1)}
 }
 
+// reportOf is the report of results, without what is this machine's.
+func reportOf(results ...Result) report.Report {
+	b := Bench{Loads: 3, Changes: 3, Runs: 3, Length: time.Second}
+	for _, r := range results {
+		b.Sizes = append(b.Sizes, r.Services)
+	}
+	out := NewReport(b, Lines(results), 9*time.Minute)
+	out.How = strings.ReplaceAll(out.How, report.Machine(), "2 cores, Linux 6.18.44")
+	return out
+}
+
 func TestTargets(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		results []Result
-		missed  []string
+		missed  []string // a part of each target that is
 	}{
 		{"all met", []Result{result(100, 1), result(5000, 200), result(10000, 1)}, nil},
 		{"half as good", []Result{result(100, 200), result(5000, 50)}, []string{"hundredth"}},
+		{"too near to tell", []Result{result(5000, 19)}, []string{"hundredth"}},
 		{"equal", []Result{result(1000, 1)}, []string{"20 times faster", "hundredth", "less memory"}},
 		{"worse", []Result{result(5000, 0.5)}, []string{"20 times faster", "hundredth", "less memory", "NodePort", "VIP"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			missed := NewReport(Bench{}, c.results).Missed()
-			if got := len(strings.Split(missed, ";")); missed != "" && got != len(c.missed) || missed == "" && c.missed != nil {
-				t.Errorf("missed %q, want %q", missed, c.missed)
+			var missed []string
+			for _, target := range reportOf(c.results...).Targets {
+				if target.Verdict == report.Missed {
+					missed = append(missed, target.What)
+				}
 			}
-			for _, part := range c.missed {
-				if !strings.Contains(missed, part) {
-					t.Errorf("missed %q, want %q in it", missed, part)
+			if len(missed) != len(c.missed) {
+				t.Fatalf("missed %q, want %q", missed, c.missed)
+			}
+			for i, part := range c.missed {
+				if !strings.Contains(missed[i], part) {
+					t.Errorf("missed %q, want %q", missed[i], part)
 				}
 			}
 		})
 	}
 }
 
+// TestReport: the lines of recorded figures, and the whole report of them.
 func TestReport(t *testing.T) {
-	r := NewReport(Bench{Loads: 3}, []Result{result(100, 200), result(5000, 200)})
-	for _, text := range []string{r.Text(), r.Markdown()} {
-		for _, want := range []string{"5,000", "first load, programming", "10 s", "50 ms", "NodePort, connections/s", "6,000", "met"} {
-			if !strings.Contains(text, want) {
-				t.Errorf("no %q in\n%s", want, text)
-			}
+	results := []Result{result(100, 2), result(5000, 200)}
+	r := reportOf(results...)
+	golden(t, "proxy.md", r.Markdown(time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC)))
+	golden(t, "proxy.lines", measured(t, Lines(results[:1])))
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
 		}
 	}
-	if len(r.Chart().SVG()) == 0 {
-		t.Error("no picture")
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
 	}
+	if got != string(want) {
+		t.Errorf("%s is not what is reported, but -update writes it:\n%s", path, got)
+	}
+}
+
+// measured is what of the lines is not this machine's.
+func measured(t *testing.T, l *report.Lines) (out string) {
+	t.Helper()
+	var all bytes.Buffer
+	if err := l.Write(&all); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(all.String()) {
+		if name, rest, ok := strings.Cut(line, " "); ok && strings.HasPrefix(name, "Benchmark") {
+			out += name[:strings.LastIndex(name, "-")] + " " + rest
+		}
+	}
+	return out
 }

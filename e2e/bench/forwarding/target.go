@@ -2,121 +2,85 @@ package forwarding
 
 import (
 	"fmt"
-	"math"
-	"time"
+
+	"github.com/fairlead/fairlead/e2e/bench/report"
 )
-
-// target is what fairlead has to reach.
-type target struct {
-	what, got string
-	met       bool
-}
-
-// What is said of a target.
-const (
-	met       = "met"
-	undecided = "undecided" // what was measured fits to both
-	missed    = "missed"
-)
-
-func (t target) verdict() string {
-	if t.met {
-		return met
-	}
-	return missed
-}
 
 // reference is the number of Services that the targets are of.
 const reference = 5000
 
-// judge compares the results with the targets; those of one size are of the
-// reference, or of the greatest below it.
-func judge(results []Result) []target {
-	if len(results) == 0 {
+// judge compares the lines of some numbers of Services, growing, with the targets.
+// Those of one number are of the reference, or of the greatest below it.
+func judge(l *report.Lines, sizes []int) []report.Target {
+	if len(sizes) == 0 {
 		return nil
 	}
-	at := results[0]
-	for _, r := range results {
-		if r.Services <= reference {
-			at = r
+	at := sizes[0]
+	for _, n := range sizes {
+		if n <= reference {
+			at = n
 		}
 	}
-	return append(at.targets(), growth(results)...)
+	return append(append(targets(l, at), growth(l, sizes)...), level(l, sizes))
 }
 
-func (r Result) targets() []target {
-	k, f := r.KubeProxy, r.Fairlead
-	of := fmt.Sprintf("%d Services: ", r.Services)
-	load, cpu := quotient(float64(k.program()), float64(f.program())), quotient(float64(k.changes.cpu), float64(f.changes.cpu))
-	p99 := at(f.changes.took, 99)
-	out := []target{
-		{of + "first load at least 20 times faster", fmt.Sprintf("%.3g times", load), load >= 20},
-		{of + "an endpoint change for a hundredth of the CPU time", fmt.Sprintf("%.3g times less", cpu), cpu >= 100},
-		{of + "p99 from API write to the new endpoint below 200 ms", fmt.Sprintf("%.0f ms", ms(p99)), p99 < 200*time.Millisecond},
-		{of + "less memory than kube-proxy", fmt.Sprintf("%s and %s", mebibytes(float64(f.memory)), mebibytes(float64(k.memory))), f.memory < k.memory},
+func targets(l *report.Lines, services int) []report.Target {
+	of := fmt.Sprintf("%d Services: ", services)
+	load, cpu, less := programming.better(l, services).Times, changeCPU.better(l, services).Times, memory.better(l, services).Times
+	p99 := changeP99.median(l, services)
+	out := []report.Target{
+		{What: of + "first load at least 20 times faster", Got: load.Ratio() + " times", Verdict: load.AtLeast(20)},
+		{What: of + "an endpoint change for a hundredth of the CPU time", Got: cpu.Ratio() + " times less", Verdict: cpu.AtLeast(100)},
+		{What: of + "p99 from API write to the new endpoint below 200 ms", Got: p99.Cell(changeP99.unit), Verdict: p99.Below(0.2)},
+		{What: of + "less memory than kube-proxy", Got: less.Ratio() + " times less", Verdict: less.Above(1)},
 	}
-	for _, path := range []struct {
-		name         string
-		ours, theirs []rate
-	}{{"NodePort", f.nodePort, k.nodePort}, {"VIP", f.vip, k.vip}} {
-		q := pairwise(path.ours, path.theirs)
-		out = append(out, target{
-			fmt.Sprintf("%sconnections/s through the %s at least 0.95 of kube-proxy's", of, path.name), fmt.Sprintf("%.2f", q), q >= 0.95,
+	for _, f := range []figure{nodePorts, vips} {
+		q := f.better(l, services).Times
+		out = append(out, report.Target{What: of + f.what + " at least 0.95 of kube-proxy's", Got: q.Ratio(), Verdict: q.AtLeast(0.95)})
+	}
+	return out
+}
+
+// growth compares the smallest with the greatest number of Services: times grow no
+// faster than it, from a hundred on.
+func growth(l *report.Lines, sizes []int) (out []report.Target) {
+	first, last := sizes[0], sizes[len(sizes)-1]
+	for _, n := range sizes {
+		if n >= 100 {
+			first = n
+			break
+		}
+	}
+	if first >= last {
+		return nil
+	}
+	for _, f := range []figure{programming, changing, changeCPU} {
+		grew, times := f.median(l, last).Over(f.median(l, first)), float64(last)/float64(first)
+		out = append(out, report.Target{
+			What: fmt.Sprintf("%s grows no faster than the Services, %d to %d", f.what, first, last),
+			Got:  fmt.Sprintf("%s times for %.4g times", grew.Ratio(), times), Verdict: grew.AtMost(times),
 		})
 	}
 	return out
 }
 
-// pairwise is the median of the ratios of runs that followed each other.
-func pairwise(a, b []rate) float64 {
-	pairs := make([]float64, min(len(a), len(b)))
-	for i := range pairs {
-		pairs[i] = quotient(a[i].perSecond, b[i].perSecond)
-	}
-	return median(pairs, func(v float64) float64 { return v })
-}
-
-// growth compares the smallest with the greatest number of Services: times grow
-// no faster than it, from a hundred on, and connections are as fast as with one.
-func growth(results []Result) []target {
-	first, last := results[0], results[len(results)-1]
-	for _, r := range results {
-		if r.Services >= 100 {
-			first = r
-			break
-		}
-	}
-	var out []target
-	if first.Services < last.Services {
-		for _, figure := range []struct {
-			what string
-			of   func(Measured) time.Duration
-		}{
-			{"first load", Measured.program},
-			{"endpoint change", func(m Measured) time.Duration { return at(m.changes.took, 50) }},
-			{"CPU time of a change", func(m Measured) time.Duration { return m.changes.cpu }},
-		} {
-			times := quotient(float64(last.Services), float64(first.Services))
-			grew := quotient(float64(figure.of(last.Fairlead)), float64(figure.of(first.Fairlead)))
-			out = append(out, target{
-				fmt.Sprintf("%s grows no faster than the Services, %d to %d", figure.what, first.Services, last.Services),
-				fmt.Sprintf("%.3g times for %.0f times", grew, times), grew <= times,
-			})
-		}
-	}
-	return append(out, flat(results)...)
-}
-
-// flat compares the rates of connections of all sizes, each as a part of what was
+// level compares the rates of connections of all sizes, each as a part of what was
 // possible at that moment.
-func flat(results []Result) []target {
-	least, most := math.Inf(1), 0.0
-	for _, r := range results {
-		part := pairwise(r.Fairlead.nodePort, r.Fairlead.pod)
-		least, most = min(least, part), max(most, part)
+func level(l *report.Lines, sizes []int) report.Target {
+	var least, most report.Figure
+	for i, n := range sizes {
+		part := l.InTurn(nodePorts.of(n, "fairlead"), pods.of(n, "fairlead"), nodePorts.unit).Times
+		if i == 0 || part.Center < least.Center {
+			least = part
+		}
+		if i == 0 || part.Center > most.Center {
+			most = part
+		}
 	}
-	return []target{{
-		fmt.Sprintf("connections/s stay level, %d to %d Services", results[0].Services, results[len(results)-1].Services),
-		fmt.Sprintf("%.0f-%.0f %% of those to the pod itself", 100*least, 100*most), least >= 0.85*most,
-	}}
+	spread := least.Over(most)
+	return report.Target{
+		What:    fmt.Sprintf("connections/s stay level, %d to %d Services: the worst at least 0.85 of the best", sizes[0], sizes[len(sizes)-1]),
+		Got:     fmt.Sprintf("%s; %.0f-%.0f %% of those to the pod itself", spread.Ratio(), 100*least.Center, 100*most.Center),
+		Verdict: spread.AtLeast(0.85),
+	}
 }

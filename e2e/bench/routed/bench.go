@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fairlead/fairlead/e2e/bench/report"
 	"github.com/fairlead/fairlead/e2e/demo"
 	"github.com/fairlead/fairlead/e2e/lab"
 	"github.com/fairlead/fairlead/e2e/probe"
@@ -51,6 +52,16 @@ type Result struct {
 func (r Result) String() string {
 	return fmt.Sprintf("bench-bgp: %s, %s loses power, %s: route gone after %.0f ms, last failed connection %.0f ms after it, %d of %d failed",
 		strings.ToUpper(r.Router), r.Node, r.Name, ms(r.Went), ms(r.Last), r.Failed, r.Requests)
+}
+
+// Lines returns each power loss as a line, over as many events as there were requests.
+func Lines(results []Result) *report.Lines {
+	out := &report.Lines{}
+	for _, r := range results {
+		out.Add(fmt.Sprintf("PowerLoss/router=%s/bfd=%t", r.Router, r.BFD), r.Requests,
+			report.Time(r.Went, "gone-sec"), report.Time(r.Last, "clean-sec"), report.Of(float64(r.Failed), "failed"))
+	}
+	return out
 }
 
 // Missed says what took too long, or nothing.

@@ -18,13 +18,17 @@ func bgpCommand() *cobra.Command {
 		Short: "Cut a node's power and see when the router and a client behind it notice",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return withLab(cmd.Context(), func(ctx context.Context, l *lab.Lab) error {
+				var all []routed.Result
+				var err error
 				for _, router := range routers {
 					b := &routed.Bench{Lab: l, Router: router, Cases: routed.Cases, Out: cmd.OutOrStdout()}
-					if err := runBGP(ctx, b); err != nil {
-						return err
+					var got []routed.Result
+					got, err = runBGP(ctx, b)
+					if all = append(all, got...); err != nil {
+						break
 					}
 				}
-				return nil
+				return errors.Join(err, save(cmd, routed.Lines(all)))
 			})
 		},
 	}
@@ -33,9 +37,8 @@ func bgpCommand() *cobra.Command {
 }
 
 // runBGP measures, and fails if a target was missed.
-func runBGP(ctx context.Context, b *routed.Bench) error {
-	var results []routed.Result
-	_, err := b.Deploy(ctx)
+func runBGP(ctx context.Context, b *routed.Bench) (results []routed.Result, err error) {
+	_, err = b.Deploy(ctx)
 	if err == nil {
 		results, err = b.Run(ctx)
 	}
@@ -44,5 +47,5 @@ func runBGP(ctx context.Context, b *routed.Bench) error {
 			err = errors.Join(err, fmt.Errorf("missed: %s", missed))
 		}
 	}
-	return errors.Join(err, b.Clean(context.WithoutCancel(ctx)))
+	return results, errors.Join(err, b.Clean(context.WithoutCancel(ctx)))
 }

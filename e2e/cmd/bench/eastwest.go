@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"time"
 
@@ -18,12 +20,13 @@ func eastWestCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			began := time.Now()
 			got, err := b.Run(cmd.Context())
-			if err != nil {
+			lines := forwarding.EastLines(got)
+			if err := errors.Join(err, save(cmd, lines)); err != nil {
 				return err
 			}
-			report := forwarding.NewEastReport(b, got)
-			report.Took = time.Since(began)
-			return tell(cmd, report, "bench-eastwest", forwarding.EastPicture, write)
+			r := forwarding.NewEastReport(b, lines, time.Since(began))
+			fmt.Fprint(cmd.OutOrStdout(), r.Text())
+			return finish(r, write)
 		},
 	}
 	f := cmd.Flags()

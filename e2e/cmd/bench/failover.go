@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,8 +36,9 @@ func failoverCommand() *cobra.Command {
 				if err := l.UpdateHello(ctx); err != nil {
 					return err
 				}
+				began := time.Now()
 				runs, err := b.Run(ctx)
-				return errors.Join(err, tellFailover(cmd, failover.Summarise(runs), write))
+				return errors.Join(err, tellFailover(cmd, runs, time.Since(began), write))
 			})
 		},
 	}
@@ -59,23 +59,12 @@ func pick(runs map[string]int, only []string) map[string]int {
 	return out
 }
 
-// tellFailover prints the summaries, writes them into the documentation, and fails
-// if a target was missed.
-func tellFailover(cmd *cobra.Command, sums []failover.Summary, write bool) error {
-	var missed []string
+// tellFailover prints a line of each scenario, writes them all into the
+// documentation, and fails if a target was missed.
+func tellFailover(cmd *cobra.Command, runs []failover.Run, took time.Duration, write bool) error {
+	sums := failover.Summarise(runs)
 	for _, s := range sums {
 		fmt.Fprintln(cmd.OutOrStdout(), s)
-		if m := s.Missed(); m != "" {
-			missed = append(missed, m)
-		}
 	}
-	if write && len(sums) > 0 {
-		if err := document("bench-failover", failover.Markdown(sums), failover.Picture, failover.Chart(sums)); err != nil {
-			return err
-		}
-	}
-	if len(missed) > 0 {
-		return errors.New("missed: " + strings.Join(missed, "; "))
-	}
-	return nil
+	return errors.Join(save(cmd, failover.Lines(runs)), finish(failover.NewReport(sums, took), write && len(sums) > 0))
 }

@@ -1,4 +1,5 @@
-// Command bench measures fairlead in the lab and prints one line each.
+// Command bench measures fairlead. It prints a report, and saves each measurement as
+// a line of the Go benchmark format for benchstat.
 package main
 
 import (
@@ -19,12 +20,17 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	root := &cobra.Command{Use: "bench", Short: "Measure fairlead in the lab", SilenceErrors: true, SilenceUsage: true}
-	root.AddCommand(assignCommand(), proxyCommand(), churnCommand(), eastWestCommand(), failoverCommand(), bgpCommand())
-	if err := root.ExecuteContext(ctx); err != nil {
+	if err := rootCommand().ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1) //nolint:gocritic // the process ends: there is nothing left to stop
 	}
+}
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{Use: "bench", Short: "Measure fairlead in the lab", SilenceErrors: true, SilenceUsage: true}
+	root.PersistentFlags().String("lines", "", "file for what was measured, in the Go benchmark format; none: bench-COMMAND.out")
+	root.AddCommand(assignCommand(), proxyCommand(), churnCommand(), eastWestCommand(), failoverCommand(), bgpCommand())
+	return root
 }
 
 func assignCommand() *cobra.Command {
@@ -41,6 +47,9 @@ func assignCommand() *cobra.Command {
 					return err
 				}
 				fmt.Fprintln(cmd.OutOrStdout(), got)
+				if err := save(cmd, got.Lines()); err != nil {
+					return err
+				}
 				if got.P99 > allow || got.AllAfter > allowAll {
 					return fmt.Errorf("too slow: p99 may be %s, all %s", allow, allowAll)
 				}

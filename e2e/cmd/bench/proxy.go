@@ -20,12 +20,13 @@ func proxyCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			began := time.Now()
 			results, err := b.Run(cmd.Context())
-			if err != nil {
+			lines := forwarding.Lines(results)
+			if err := errors.Join(err, save(cmd, lines)); err != nil {
 				return err
 			}
-			report := forwarding.NewReport(*b, results)
-			report.Took = time.Since(began)
-			return tell(cmd, report, "bench-proxy", forwarding.Picture, write)
+			r := forwarding.NewReport(*b, lines, time.Since(began))
+			fmt.Fprint(cmd.OutOrStdout(), r.Text())
+			return finish(r, write)
 		},
 	}
 	f := cmd.Flags()
@@ -48,7 +49,7 @@ func churnCommand() *cobra.Command {
 				return err
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), got)
-			return errors.Join(got.Failed...)
+			return errors.Join(append(got.Failed, save(cmd, got.Lines()))...)
 		},
 	}
 	f := cmd.Flags()

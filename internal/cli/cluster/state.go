@@ -3,7 +3,6 @@ package cluster
 import (
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/fairlead/fairlead/allocator"
@@ -12,7 +11,8 @@ import (
 	"github.com/fairlead/fairlead/proxy"
 )
 
-// State is a cluster as it was at Now, by the API server's clock.
+// State is a cluster as it was at Now, by the API server's clock. Its NodeStates are
+// whole: they have what people read too.
 type State struct {
 	*snapshot.Snapshot
 	Now       time.Time
@@ -26,8 +26,7 @@ type State struct {
 	PodSecurity string // its label pod-security.kubernetes.io/enforce
 	Pods        []Pod  // of fairlead, by component and name
 	Leader      Leader
-	Agents      []Agent // by node
-	Peers       []Peer  // by name
+	Peers       []Peer // by name
 	KubeProxy   KubeProxy
 	Others      []Other      // other software that gives addresses to Services, by name
 	Permissions []Permission // that fairlead's accounts lack; see Gaps if they could not be asked for
@@ -53,63 +52,6 @@ type Leader struct {
 	Holder  string // "" if nobody
 	Renewed time.Time
 	Lasts   time.Duration // after Renewed
-}
-
-// Agent is what a node's agent says in its NodeState.
-type Agent struct {
-	Node       string
-	Version    string
-	Renewed    time.Time // by the node's clock
-	Mode       string
-	Before     string // what accelerates it: ebpf; "" if nothing does
-	Slow       string // why nothing does, or what it leaves to the engine
-	InSync     bool
-	Message    string
-	Draining   bool
-	Services   int
-	Endpoints  int
-	Announces  []Announced
-	Refused    []Refused
-	Unheard    []Unheard // the other agents that it does not hear
-	Sessions   []Session // with BGP peers, by name
-	Conditions map[string]snapshot.Condition
-}
-
-// Announced is one address that an agent announces. Link is "" for BGP.
-type Announced struct {
-	Addr  netip.Addr
-	Link  string
-	MAC   string
-	Peers int // BGP sessions over which it is announced
-	Since time.Time
-	// Leaving: another node announces it already, and this one hands it over.
-	Leaving bool
-}
-
-// Session is a node's BGP session with one peer.
-type Session struct {
-	Peer     string
-	Address  string
-	State    string // RFC 4271 section 8.2.2, or Refused
-	Error    string // why it is not established
-	Prefixes int
-	BFD      string // "" if it is not asked for
-}
-
-// Established tells whether routes are exchanged.
-func (s Session) Established() bool { return s.State == "Established" }
-
-// Unheard is one agent's verdict on another that it does not hear.
-type Unheard struct {
-	Node        string
-	Verdict     string // agent-gone or node-gone
-	Quarantined bool   // its endpoints take no connection
-}
-
-// Refused is one address that an agent decided not to announce.
-type Refused struct {
-	Addr netip.Addr
-	snapshot.Refusal
 }
 
 // Peer is one BGPPeer.
@@ -167,45 +109,40 @@ func (s *State) Made(addr netip.Addr) time.Time {
 // counts as silent here: four renewals.
 const SilentAfter = 40 * time.Second
 
-// Agent returns what the agent of node says, or nil.
-func (s *State) Agent(node string) *Agent {
-	i, ok := slices.BinarySearchFunc(s.Agents, node, func(a Agent, n string) int { return strings.Compare(a.Node, n) })
-	if !ok {
-		return nil
-	}
-	return &s.Agents[i]
+// Silent reports whether the agent of a has not renewed its NodeState for
+// SilentAfter.
+func (s *State) Silent(a *snapshot.NodeState) bool {
+	return !s.FromFiles && s.Now.Sub(a.Renewed) > SilentAfter
 }
 
-// Silent tells whether a has not renewed its NodeState for SilentAfter.
-func (s *State) Silent(a *Agent) bool {
-	return !s.FromFiles && s.Now.Sub(a.Renewed) > SilentAfter
+// Heard returns the NodeStates whose agents are not Silent, by node.
+func (s *State) Heard() []*snapshot.NodeState {
+	return slices.DeleteFunc(slices.Clone(s.NodeStates), s.Silent)
 }
 
 // Election is what an election among the nodes reads, seen from outside.
 func (s *State) Election() announcer.Input {
 	in := announcer.Input{Snapshot: s.Snapshot, Alive: map[string]bool{}}
-	for i := range s.Agents {
-		a := &s.Agents[i]
-		unheard, all := s.Unheard(a.Node)
-		in.Alive[a.Node] = !s.Silent(a) && 2*len(unheard) <= all
+	for _, a := range s.NodeStates {
+		by, others := s.SilentTo(a.Node)
+		in.Alive[a.Node] = !s.Silent(a) && 2*len(by) <= others
 	}
 	return in
 }
 
-// Unheard returns which other agents say that they do not hear node, and how
-// many others there are to ask.
-func (s *State) Unheard(node string) (by []string, all int) {
-	for i := range s.Agents {
-		a := &s.Agents[i]
-		if a.Node == node || s.Silent(a) {
+// SilentTo returns which other agents do not hear the agent of node, and how many
+// others there are to ask.
+func (s *State) SilentTo(node string) (by []string, others int) {
+	for _, a := range s.Heard() {
+		if a.Node == node {
 			continue
 		}
-		all++
-		if slices.ContainsFunc(a.Unheard, func(u Unheard) bool { return u.Node == node }) {
+		others++
+		if slices.ContainsFunc(a.Silent, func(m snapshot.Silent) bool { return m.Node == node }) {
 			by = append(by, a.Node)
 		}
 	}
-	return by, all
+	return by, others
 }
 
 // Owners elects for every address that is held: who is to announce it, or why
@@ -224,18 +161,14 @@ func (s *State) Owner(addr netip.Addr) *announcer.Refused {
 
 // Says is one agent's word that it announces an address.
 type Says struct {
-	*Agent
-	Announced
+	Agent *snapshot.NodeState
+	snapshot.Announced
 }
 
 // Announcers returns who says that it announces addr and is still heard of.
 func (s *State) Announcers(addr netip.Addr) []Says {
 	var out []Says
-	for i := range s.Agents {
-		a := &s.Agents[i]
-		if s.Silent(a) {
-			continue
-		}
+	for _, a := range s.Heard() {
 		for _, v := range a.Announces {
 			if v.Addr == addr {
 				out = append(out, Says{a, v})
@@ -266,7 +199,7 @@ func (s *State) LookAt(node string) string {
 	return "on the node, as root: fairlead doctor --node"
 }
 
-// ByBGP tells whether an Announcement over BGP selects the pool of addr.
+// ByBGP reports whether an Announcement over BGP selects the pool of addr.
 func (s *State) ByBGP(addr netip.Addr) bool {
 	i := slices.IndexFunc(s.Addresses, func(a *snapshot.Address) bool { return a.Addr == addr })
 	if i < 0 {
@@ -281,17 +214,14 @@ func (s *State) ByBGP(addr netip.Addr) bool {
 
 // SessionsWith returns every node's session with a peer, and how many are
 // established.
-func (s *State) SessionsWith(peer string) (all []Session, established int) {
-	for i := range s.Agents {
-		if s.Silent(&s.Agents[i]) {
-			continue
-		}
-		for _, v := range s.Agents[i].Sessions {
-			if v.Peer != peer {
+func (s *State) SessionsWith(peer string) (all []snapshot.PeerState, established int) {
+	for _, a := range s.Heard() {
+		for _, p := range a.Peers {
+			if p.Name != peer {
 				continue
 			}
-			all = append(all, v)
-			if v.Established() {
+			all = append(all, p)
+			if p.Established() {
 				established++
 			}
 		}

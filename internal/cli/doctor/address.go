@@ -153,8 +153,8 @@ func address(s *cluster.State, a *snapshot.Address, owner announcer.Refused) []F
 	}
 	var nodes []string
 	for _, b := range by {
-		if b.Link != "" && !b.Leaving && !slices.Contains(nodes, b.Node) {
-			nodes = append(nodes, b.Node)
+		if b.Link != "" && !b.Leaving && !slices.Contains(nodes, b.Agent.Node) {
+			nodes = append(nodes, b.Agent.Node)
 		}
 	}
 	if len(nodes) > 1 {

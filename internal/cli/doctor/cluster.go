@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/fairlead/fairlead/internal/cli/cluster"
+	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
 // Cluster finds what is wrong with s.
@@ -74,7 +75,7 @@ func unread(s *cluster.State, what string) bool {
 func agents(s *cluster.State) (out []Finding) {
 	for _, n := range s.Nodes {
 		pods := "kubectl -n " + s.Namespace + " get pods -o wide -l app.kubernetes.io/component=agent --field-selector spec.nodeName=" + n.Name
-		a := s.Agent(n.Name)
+		a := s.NodeState(n.Name)
 		if a == nil && n.Labels["kubernetes.io/os"] == "windows" {
 			continue // agents run on Linux alone
 		}
@@ -84,13 +85,13 @@ func agents(s *cluster.State) (out []Finding) {
 		case s.Silent(a):
 			out = append(out, find(SilentAgent, node(n.Name), pods, "the agent of node %s renewed its NodeState last %s ago", n.Name, cluster.Ago(s.Now, a.Renewed)))
 		case !a.InSync:
-			out = append(out, find(OutOfSync, node(n.Name), s.Logs("agent", n.Name)+"; "+s.LookAt(n.Name), "the engine of node %s does not hold everything it should: %s", n.Name, cmp.Or(a.Message, "it did not say why")))
+			out = append(out, find(OutOfSync, node(n.Name), s.Logs("agent", n.Name)+"; "+s.LookAt(n.Name), "the engine of node %s does not hold everything it should: %s", n.Name, cmp.Or(a.Engine.Message, "it did not say why")))
 		}
 		if a == nil {
 			continue
 		}
-		if by, _ := s.Unheard(n.Name); len(by) > 0 && !s.Silent(a) {
-			out = append(out, find(Unheard, node(n.Name), "open port 7947, TCP and UDP, between the nodes; "+s.LookAt(n.Name),
+		if by, _ := s.SilentTo(n.Name); len(by) > 0 && !s.Silent(a) {
+			out = append(out, find(SilentToOthers, node(n.Name), "open port 7947, TCP and UDP, between the nodes; "+s.LookAt(n.Name),
 				"node %s writes to the API server, but the agents on %s do not hear it: it announces nothing, and others may keep connections from its pods", n.Name, few(by)))
 		}
 		if c := a.Conditions["Sysctls"]; c.Status == "False" {
@@ -103,7 +104,7 @@ func agents(s *cluster.State) (out []Finding) {
 // ranges is whether agents that forward can tell an unused ClusterIP from any other
 // address: an API server before Kubernetes 1.33 does not say.
 func ranges(s *cluster.State) []Finding {
-	forwards := slices.ContainsFunc(s.Agents, func(a cluster.Agent) bool { return a.Mode == "nftables" })
+	forwards := slices.ContainsFunc(s.NodeStates, func(a *snapshot.NodeState) bool { return a.Engine.Mode == "nftables" })
 	unread := slices.ContainsFunc(s.Gaps, func(g cluster.Gap) bool { return g.What == "servicecidrs" })
 	if !forwards || unread || len(s.Snapshot.ServiceCIDRs)+len(s.Forwarding.ServiceCIDRs) > 0 {
 		return nil
@@ -115,10 +116,8 @@ func ranges(s *cluster.State) []Finding {
 // versions are those of agents, and the images of all pods.
 func versions(s *cluster.State) []Finding {
 	by := map[string][]string{}
-	for i := range s.Agents {
-		if a := &s.Agents[i]; !s.Silent(a) {
-			by[a.Version] = append(by[a.Version], "node "+a.Node)
-		}
+	for _, a := range s.Heard() {
+		by[a.Version] = append(by[a.Version], "node "+a.Node)
 	}
 	next := "wait for the upgrade to end (kubectl -n " + s.Namespace + " rollout status daemonset); if it does not, look at the pods that are left behind"
 	if len(by) > 1 {
@@ -195,8 +194,8 @@ func others(s *cluster.State) (out []Finding) {
 func beside(s *cluster.State) (out []Finding) {
 	ds := Object{Resource: "daemonset", Namespace: "kube-system", Name: "kube-proxy"}
 	var both []string
-	for _, a := range s.Agents {
-		if a.Mode == "nftables" {
+	for _, a := range s.NodeStates {
+		if a.Engine.Mode == "nftables" {
 			both = append(both, a.Node)
 		}
 	}
@@ -213,15 +212,11 @@ func beside(s *cluster.State) (out []Finding) {
 }
 
 func peers(s *cluster.State) (out []Finding) {
-	for i := range s.Agents {
-		a := &s.Agents[i]
-		if s.Silent(a) {
-			continue // which was said
-		}
-		for _, v := range a.Sessions {
+	for _, a := range s.Heard() { // that the others are silent was said
+		for _, v := range a.Peers {
 			if !v.Established() {
-				out = append(out, find(PeerDown, Object{Resource: "bgppeer.fairlead.io", Name: v.Peer}, "kubectl describe bgppeer "+v.Peer+"; see that the router accepts the session from the node's address",
-					"node %s has no session with BGP peer %s (%s): %s: %s", a.Node, v.Peer, v.Address, v.State, cmp.Or(v.Error, "it did not say why")))
+				out = append(out, find(PeerDown, Object{Resource: "bgppeer.fairlead.io", Name: v.Name}, "kubectl describe bgppeer "+v.Name+"; see that the router accepts the session from the node's address",
+					"node %s has no session with BGP peer %s (%s): %s: %s", a.Node, v.Name, v.Address, v.State, cmp.Or(v.LastError, "it did not say why")))
 			}
 		}
 	}

@@ -24,7 +24,7 @@ const (
 	MissingRights   Code = "FL0107"
 	NotRead         Code = "FL0108"
 	PodSecurity     Code = "FL0109"
-	Unheard         Code = "FL0110"
+	SilentToOthers  Code = "FL0110"
 	NoServiceCIDR   Code = "FL0111"
 	NoPool          Code = "FL0201"
 	PoolInvalid     Code = "FL0202"
@@ -86,7 +86,7 @@ var Catalog = []Entry{
 	{MissingRights, Problem, "fairlead lacks a permission"},
 	{NotRead, Warning, "Something could not be read"},
 	{PodSecurity, Problem, "The namespace does not admit the agents"},
-	{Unheard, Problem, "Agents do not hear each other"},
+	{SilentToOthers, Problem, "Agents do not hear each other"},
 	{NoServiceCIDR, Warning, "The range of ClusterIPs is not known"},
 	{NoPool, Problem, "There is no AddressPool"},
 	{PoolInvalid, Problem, "A pool's addresses cannot be read"},

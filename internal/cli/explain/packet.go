@@ -83,8 +83,8 @@ func (f *following) arrive() error {
 		f.Node = f.owner()
 		f.ok("node", "%s, whose address %s is", f.Node, f.To.Addr())
 	case len(by) > 0:
-		f.Node = by[0].Node
-		f.ok("node", "%s, which announces %s, said so %s ago", f.Node, f.To.Addr(), cluster.Ago(f.Now, by[0].Renewed))
+		f.Node = by[0].Agent.Node
+		f.ok("node", "%s, which announces %s, said so %s ago", f.Node, f.To.Addr(), cluster.Ago(f.Now, by[0].Agent.Renewed))
 		return nil
 	case len(f.Nodes) == 0:
 		return fmt.Errorf("the cluster has no nodes")
@@ -95,8 +95,8 @@ func (f *following) arrive() error {
 		f.Node = f.Nodes[0].Name
 		f.note("node", "%s: any other would do the same but for endpoints of its own", f.Node)
 	}
-	if asked != "" && inside == "" && len(by) > 0 && !slices.ContainsFunc(by, func(s cluster.Says) bool { return s.Node == asked }) {
-		f.note("announcer", "%s announces %s: packets from outside arrive there, not at %s", by[0].Node, f.To.Addr(), asked)
+	if asked != "" && inside == "" && len(by) > 0 && !slices.ContainsFunc(by, func(s cluster.Says) bool { return s.Agent.Node == asked }) {
+		f.note("announcer", "%s announces %s: packets from outside arrive there, not at %s", by[0].Agent.Node, f.To.Addr(), asked)
 	}
 	return nil
 }
@@ -133,7 +133,7 @@ func (f *following) owner() string {
 }
 
 func (f *following) forwarder() {
-	a := f.Agent(f.Node)
+	a := f.NodeState(f.Node)
 	doctor := "fairlead doctor"
 	switch {
 	case a == nil && f.FromFiles:
@@ -142,11 +142,11 @@ func (f *following) forwarder() {
 	case f.Silent(a):
 		f.note("engine", "the agent of %s has not been heard of for %s: its kernel may hold an older table", f.Node, cluster.Ago(f.Now, a.Renewed))
 	case !a.InSync:
-		f.fail("engine", doctor, "the engine of %s does not hold what follows yet: %s", f.Node, a.Message)
-	case a.Mode != "nftables":
-		f.note("engine", "%s forwards Services on %s, not fairlead: what follows is what fairlead would do", a.Mode, f.Node)
+		f.fail("engine", doctor, "the engine of %s does not hold what follows yet: %s", f.Node, a.Engine.Message)
+	case a.Engine.Mode != "nftables":
+		f.note("engine", "%s forwards Services on %s, not fairlead: what follows is what fairlead would do", a.Engine.Mode, f.Node)
 	default:
-		f.ok("engine", "%s of %s is in sync", a.Mode, f.Node)
+		f.ok("engine", "%s of %s is in sync", a.Engine.Mode, f.Node)
 	}
 }
 
@@ -221,8 +221,8 @@ func (f *following) endpointsOf() {
 
 // direct tells whether eBPF may connect the sender's socket before there is a packet.
 func (f *following) direct() bool {
-	a, n := f.Agent(f.Node), f.State.Node(f.Node)
-	return a != nil && a.Before != "" && f.out.Frontend.Sources == nil && f.Protocol != snapshot.SCTP &&
+	a, n := f.NodeState(f.Node), f.State.Node(f.Node)
+	return a != nil && a.Engine.Accelerator.On() && f.out.Frontend.Sources == nil && f.Protocol != snapshot.SCTP &&
 		slices.ContainsFunc(n.PodCIDRs, func(p netip.Prefix) bool { return p.Contains(f.From) })
 }
 

@@ -182,9 +182,9 @@ func (e *explaining) announced(a netip.Addr) {
 		if s.Leaving {
 			verb = "hands over"
 		} else {
-			nodes[s.Node] = true
+			nodes[s.Agent.Node] = true
 		}
-		says = append(says, fmt.Sprintf("%s %s %s %s, said so %s ago", s.Node, verb, a, on, cluster.Ago(e.Now, s.Renewed)))
+		says = append(says, fmt.Sprintf("%s %s %s %s, said so %s ago", s.Agent.Node, verb, a, on, cluster.Ago(e.Now, s.Agent.Renewed)))
 	}
 	text := strings.Join(says, "; ")
 	bound := slices.ContainsFunc(by, func(s cluster.Says) bool { return s.Link != "" })
@@ -215,7 +215,7 @@ func (e *explaining) silence(a netip.Addr, owner *announcer.Refused) (next, why 
 	}
 	next = "look at it again in a few seconds; if it stays, read the agent's log: " + e.Logs("agent", owner.Owner)
 	why = ": node " + owner.Owner + " is elected and has not said so yet"
-	if ag := e.Agent(owner.Owner); ag != nil {
+	if ag := e.NodeState(owner.Owner); ag != nil {
 		for _, r := range ag.Refused {
 			if r.Addr == a {
 				why = fmt.Sprintf(": node %s is elected, and says %s", owner.Owner, r.Refusal)
@@ -231,16 +231,16 @@ func (e *explaining) engine() {
 	good := 0
 	for _, n := range e.Nodes {
 		d := Step{Name: n.Name, Mark: OK}
-		switch a := e.Agent(n.Name); {
+		switch a := e.NodeState(n.Name); {
 		case a == nil:
 			d.Mark, d.Text = Failed, "no agent"
 		case e.Silent(a):
 			d.Mark, d.Text = Failed, fmt.Sprintf("not heard of for %s", cluster.Ago(e.Now, a.Renewed))
 		case !a.InSync:
-			d.Mark, d.Text = Failed, "not in sync: "+a.Message
+			d.Mark, d.Text = Failed, "not in sync: "+a.Engine.Message
 		default:
 			good++
-			d.Text = fmt.Sprintf("%s in sync, %s, %s", a.Mode, cluster.Count(a.Services, "Service"), cluster.Count(a.Endpoints, "endpoint"))
+			d.Text = fmt.Sprintf("%s in sync, %s, %s", a.Engine.Mode, cluster.Count(a.Engine.Services, "Service"), cluster.Count(a.Engine.Endpoints, "endpoint"))
 		}
 		step.Details = append(step.Details, d)
 	}

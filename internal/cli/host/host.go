@@ -74,7 +74,7 @@ func needs(links link.State, opt Options) sysctl.Node {
 	if opt.Cluster == nil {
 		return n
 	}
-	if a := opt.Cluster.Agent(opt.Node); a != nil && a.Mode != "nftables" && a.Mode != "" {
+	if a := opt.Cluster.NodeState(opt.Node); a != nil && a.Engine.Mode != "nftables" && a.Engine.Mode != "" {
 		n.Forwards = false
 	}
 	node := opt.Cluster.Node(opt.Node)

@@ -25,16 +25,17 @@ func TestRead(t *testing.T) {
 	ns.Run(t, "sysctl", "-qw", "net.ipv4.ip_forward=0", "net.ipv4.conf.all.send_redirects=0", "net.ipv4.conf.eth0.send_redirects=0",
 		"net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.eth0.rp_filter=1")
 	ns.Run(t, "nft", "add table ip other; add chain ip other transit { type filter hook forward priority 0; policy drop; }")
+	speaks := []snapshot.PeerState{{Name: "speaks", State: snapshot.PeerEstablished}}
 	others := &cluster.State{Snapshot: &snapshot.Snapshot{Nodes: []*snapshot.Node{
 		{Name: "node", Ready: true, InternalIPs: []netip.Addr{netip.MustParseAddr("198.18.0.11")}},
 		{Name: "silent", Ready: true, InternalIPs: []netip.Addr{netip.MustParseAddr("198.18.0.12")}},
 		{Name: "answers", Ready: true, InternalIPs: []netip.Addr{netip.MustParseAddr("198.18.0.11")}},
-	}}, Peers: []cluster.Peer{
+	}, NodeStates: []*snapshot.NodeState{{Electable: snapshot.Electable{Node: "node"}, Peers: speaks}}}, Peers: []cluster.Peer{
 		{Name: "behind-firewall", Address: "198.18.0.12", Port: 179},
 		{Name: "speaks", Address: "198.18.0.12", Port: 180},
 		{Name: "refuses", Address: "198.18.0.11", Port: 179},
 		{Name: "comes-itself", Address: "198.18.0.12"},
-	}, Agents: []cluster.Agent{{Node: "node", Sessions: []cluster.Session{{Peer: "speaks", State: "Established"}}}}}
+	}}
 	ns.Run(t, "ip", "neigh", "add", "198.18.0.12", "lladdr", "02:00:5e:00:53:12", "dev", "eth0") // or it is unreachable at once
 	ns.Run(t, "ip", "link", "set", "lo", "up")
 	var h doctor.Host

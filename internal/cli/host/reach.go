@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/fairlead/fairlead/internal/cli/cluster"
+	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
 // patience is how long another node has to answer. A port that nobody listens
@@ -53,8 +53,8 @@ func blocked(opt Options) []string {
 
 // established tells whether this node has a session with a peer.
 func established(opt Options, peer string) bool {
-	a := opt.Cluster.Agent(opt.Node)
-	return a != nil && slices.ContainsFunc(a.Sessions, func(s cluster.Session) bool { return s.Peer == peer && s.Established() })
+	a := opt.Cluster.NodeState(opt.Node)
+	return a != nil && slices.ContainsFunc(a.Peers, func(p snapshot.PeerState) bool { return p.Name == peer && p.Established() })
 }
 
 // begin opens a socket that connects in its own time.

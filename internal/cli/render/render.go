@@ -83,7 +83,7 @@ func announcements(s *snapshot.Snapshot) string {
 	var b strings.Builder
 	silent := map[string]bool{}
 	for _, n := range s.Nodes {
-		plan := announcer.Decide(announcer.Input{Snapshot: s, Node: n.Name, Self: *s.NodeState(n.Name), Alive: alive, Ready: ready})
+		plan := announcer.Decide(announcer.Input{Snapshot: s, Node: n.Name, Self: s.NodeState(n.Name).Electable, Alive: alive, Ready: ready})
 		for _, v := range plan.Announce {
 			fmt.Fprintf(&b, "announce %s by %s on %s for %v\n", v.Addr, n.Name, strings.Join(v.Links, ","), v.Services)
 		}

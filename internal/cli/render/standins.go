@@ -196,5 +196,5 @@ func (st *standIns) nodeState(n *snapshot.Node, pools []*snapshot.Pool) *snapsho
 			l.Prefixes = append(l.Prefixes, r.Prefixes()...)
 		}
 	}
-	return &snapshot.NodeState{Node: n.Name, InSync: true, Links: []snapshot.Link{l}}
+	return &snapshot.NodeState{Electable: snapshot.Electable{Node: n.Name, InSync: true, Links: []snapshot.Link{l}}}
 }

@@ -105,11 +105,10 @@ func Of(s *cluster.State) Report {
 	for _, p := range s.Pods {
 		r.Pods = append(r.Pods, Pod{p.Component, p.Name, p.Node, p.Image, p.Ready, p.Restarts})
 	}
-	for i := range s.Agents {
-		a := &s.Agents[i]
+	for _, a := range s.NodeStates {
 		r.Agents = append(r.Agents, Agent{
-			Node: a.Node, Version: a.Version, Engine: a.Engine(), Unaccelerated: a.Slow, InSync: a.InSync, Draining: a.Draining, Services: a.Services, Endpoints: a.Endpoints,
-			Announces: len(a.Announces), Renewed: a.Renewed, RenewedAgo: cluster.Ago(s.Now, a.Renewed), Silent: s.Silent(a),
+			Node: a.Node, Version: a.Version, Engine: a.Engine.String(), Unaccelerated: a.Engine.Accelerator.Message, InSync: a.InSync, Draining: a.Draining,
+			Services: a.Engine.Services, Endpoints: a.Engine.Endpoints, Announces: len(a.Announces) + a.Unlisted, Renewed: a.Renewed, RenewedAgo: cluster.Ago(s.Now, a.Renewed), Silent: s.Silent(a),
 		})
 	}
 	for _, p := range s.Peers {
@@ -149,7 +148,7 @@ func pools(s *cluster.State) (out []Pool) {
 }
 
 // over says how an address is announced.
-func over(a cluster.Announced) string {
+func over(a snapshot.Announced) string {
 	if a.Link == "" {
 		return " by BGP"
 	}
@@ -167,7 +166,7 @@ func vips(s *cluster.State) (out []VIP) {
 			v.Services = append(v.Services, h.Ref.String())
 		}
 		for _, by := range s.Announcers(a.Addr) {
-			v.Announcers, v.MAC = append(v.Announcers, by.Node+over(by.Announced)), by.MAC
+			v.Announcers, v.MAC = append(v.Announcers, by.Agent.Node+over(by.Announced)), by.MAC
 		}
 		if why, ok := silent[a.Addr]; ok && len(v.Announcers) == 0 {
 			v.Silent = why.String()

@@ -28,12 +28,13 @@ func (o *Objects) State() *cluster.State {
 		Now: o.Now, FromFiles: o.FromFiles, Gaps: o.Gaps, Namespace: o.namespace(),
 		Allocation: allocator.Options{Class: v1alpha1.LoadBalancerClass, DefaultClass: true},
 	}
+	var states []*snapshot.NodeState
 	b := kube.NewBuilder()
 	for _, obj := range o.All {
 		b.Set(obj)
 		switch obj := obj.(type) {
 		case *v1alpha1.NodeState:
-			s.Agents = append(s.Agents, agent(obj))
+			states = append(states, kube.ToNodeState(obj))
 		case *v1alpha1.BGPPeer:
 			s.Peers = append(s.Peers, peer(obj))
 		case *v1alpha1.Address:
@@ -61,7 +62,8 @@ func (o *Objects) State() *cluster.State {
 		}
 	}
 	s.Snapshot = b.Snapshot()
-	slices.SortFunc(s.Agents, func(a, b cluster.Agent) int { return cmp.Compare(a.Node, b.Node) })
+	s.NodeStates = states // whole, while a Builder keeps what decisions read
+	s.Sort()
 	slices.SortFunc(s.Peers, func(a, b cluster.Peer) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(s.Pods, func(a, b cluster.Pod) int {
 		return cmp.Or(cmp.Compare(b.Component, a.Component), cmp.Compare(a.Name, b.Name))
@@ -90,48 +92,6 @@ func (o *Objects) mode() string {
 		}
 	}
 	return "controller"
-}
-
-func agent(n *v1alpha1.NodeState) cluster.Agent {
-	st := n.Status
-	out := cluster.Agent{
-		Node: n.Name, Version: st.AgentVersion, Mode: st.Engine.Mode, InSync: st.Engine.InSync, Message: st.Engine.Message,
-		Draining: st.Draining, Services: int(st.Engine.Services), Endpoints: int(st.Engine.Endpoints), Conditions: map[string]snapshot.Condition{},
-	}
-	if acc := st.Engine.Accelerator; acc.Mode != "off" {
-		out.Before, out.Slow = acc.Mode, acc.Message
-	} else {
-		out.Slow = acc.Message
-	}
-	if st.RenewTime != nil {
-		out.Renewed = st.RenewTime.Time
-	}
-	for _, a := range st.Announces {
-		if ip, ok := snapshot.ParseAddr(a.Address); ok {
-			v := cluster.Announced{Addr: ip, Link: a.Link, MAC: a.MAC, Leaving: a.Leaving, Peers: int(a.Peers)}
-			if a.Since != nil {
-				v.Since = a.Since.Time
-			}
-			out.Announces = append(out.Announces, v)
-		}
-	}
-	for _, r := range st.Refused {
-		if ip, ok := snapshot.ParseAddr(r.Address); ok {
-			out.Refused = append(out.Refused, cluster.Refused{Addr: ip, Refusal: snapshot.Refusal{Reason: snapshot.Reason(r.Reason), Message: r.Message}})
-		}
-	}
-	for _, u := range st.Silent {
-		out.Unheard = append(out.Unheard, cluster.Unheard{Node: u.Node, Verdict: u.Verdict, Quarantined: u.Quarantined})
-	}
-	for _, p := range st.Peers {
-		out.Sessions = append(out.Sessions, cluster.Session{
-			Peer: p.Name, Address: p.Address, State: p.State, Error: p.LastError, Prefixes: int(p.Prefixes), BFD: p.BFD,
-		})
-	}
-	for _, c := range st.Conditions {
-		out.Conditions[c.Type] = snapshot.Condition{Status: string(c.Status), Reason: c.Reason, Message: c.Message}
-	}
-	return out
 }
 
 func peer(p *v1alpha1.BGPPeer) cluster.Peer {

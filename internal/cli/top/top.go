@@ -115,9 +115,8 @@ func missing(unheard map[string]string) (notes []string) {
 // accelerated are the nodes that told something, and whose own pods' connections
 // never come to the table that was counted.
 func accelerated(s *cluster.State, unheard map[string]string) (nodes []string) {
-	for i := range s.Agents {
-		a := &s.Agents[i]
-		if _, not := unheard[a.Node]; a.Before != "" && !not {
+	for _, a := range s.NodeStates {
+		if _, not := unheard[a.Node]; a.Engine.Accelerator.On() && !not {
 			nodes = append(nodes, a.Node)
 		}
 	}
@@ -172,7 +171,7 @@ func row(s *cluster.State, a *snapshot.Address, counted *rate, twice, bytes bool
 	}
 	var nodes []string
 	for _, by := range s.Announcers(a.Addr) {
-		nodes = append(nodes, by.Node)
+		nodes = append(nodes, by.Agent.Node)
 		if by.Since.After(r.Moved) {
 			r.Moved = by.Since
 		}

@@ -26,11 +26,13 @@ func state() *cluster.State {
 	s := &snapshot.Snapshot{
 		Services:  []*snapshot.Service{{Ref: web, Endpoints: []snapshot.Endpoint{ep("10.244.1.5:8080", true), ep("10.244.2.5:8080", false), ep("10.244.2.5:8443", false)}}},
 		Addresses: []*snapshot.Address{{Addr: vip, Holders: []snapshot.Holder{{Ref: web}}}, {Addr: vip.Next()}},
+		NodeStates: []*snapshot.NodeState{{
+			Electable: snapshot.Electable{Node: "n1"}, Renewed: at,
+			Announces: []snapshot.Announced{{Addr: vip, Link: "eth0", Since: at.Add(-5 * time.Minute)}},
+		}},
 	}
 	s.Sort()
-	return &cluster.State{Snapshot: s, Now: at, Agents: []cluster.Agent{
-		{Node: "n1", Renewed: at, Announces: []cluster.Announced{{Addr: vip, Link: "eth0", Since: at.Add(-5 * time.Minute)}}},
-	}}
+	return &cluster.State{Snapshot: s, Now: at}
 }
 
 func report(node string, second int, connections, bytes uint64) traffic.Report {

@@ -27,7 +27,7 @@
 //	                                  what the controller is told; by default it serves Services without a class
 //
 //	node NAME                         ready, with a network
-//	  ips=A,B pods=CIDRS zone=Z labels=K=V notready nonetwork deleting
+//	  ips=A,B pods=CIDRS zone=Z labels=K=V notready nonetwork deleting unschedulable
 //	namespace NAME
 //	  labels=K=V
 //	servicecidr NAME CIDRS
@@ -71,6 +71,20 @@
 //	  held=A,B                        records with this holder, and the status. They are not edited with the Service
 //	endpoint NS/NAME IP:PORT          of the Service, ready and serving
 //	  port=NAME proto=P node=N zones=Z nodes=N unready unserving terminating
+//
+// What the agent of NODE says of more than its links; the agent has to be there:
+//
+//	announces NODE/ADDR[/LINK]        over BGP without a link
+//	  mac=M peers=N leaving
+//	unlisted NODE count=N             announced, and beyond what the API lists
+//	refuses NODE/ADDR                 does not announce it
+//	  reason=R why=TEXT
+//	silent NODE/OTHER verdict=V quarantined
+//	session NODE/PEER state=S why=TEXT
+//	finds NODE/ADDR                   on the network
+//	  uid=U probed=15:04:05 conflict=MAC claimant=MAC
+//	problem NODE/NS/NAME[/N]          N makes another problem of the same Service
+//	  reason=R text=TEXT
 //
 // # Objects
 //

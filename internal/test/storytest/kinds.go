@@ -21,7 +21,7 @@ func node(s *snapshot.Snapshot, name string, a *attrs) {
 }
 
 func agent(s *snapshot.Snapshot, name string, a *attrs) {
-	st := &snapshot.NodeState{Node: name, InSync: !a.flag("outofsync"), Draining: a.flag("draining")}
+	st := &snapshot.NodeState{Electable: snapshot.Electable{Node: name, InSync: !a.flag("outofsync"), Draining: a.flag("draining")}}
 	a.flag("dead")
 	a.addrs("lacks")
 	for i, text := range a.list("links") {

@@ -68,7 +68,7 @@ type kind struct {
 }
 
 // kinds are in the order in which they are built.
-var kinds = []kind{
+var kinds = slices.Concat([]kind{
 	{"node", "", node},
 	{"namespace", "", namespace},
 	{"agent", "", agent},
@@ -79,7 +79,7 @@ var kinds = []kind{
 	{"servicecidr", "cidrs", serviceCIDR},
 	{"service", "", service},
 	{"endpoint", "addr", endpoint},
-}
+}, said)
 
 func kindOf(name string) int {
 	return slices.IndexFunc(kinds, func(k kind) bool { return k.name == name })

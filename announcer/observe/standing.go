@@ -1,15 +1,14 @@
-package record
+package observe
 
 import (
 	"net/netip"
-	"slices"
-	"strings"
 
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// Standing is how an address that a Service holds stands on the network.
+// Standing is how an address that a Service holds stands on the network, in one
+// word.
 type Standing string
 
 // The standings. An address has one of them, the first that applies.
@@ -25,42 +24,31 @@ const (
 // Standings are all of them.
 var Standings = []Standing{Conflicting, Duplicated, Announced, NoEndpoint, Unlisted, Unannounced}
 
-func standings() string {
-	names := make([]string, len(Standings))
-	for i, st := range Standings {
-		names[i] = string(st)
-	}
-	return strings.Join(names, ", ")
-}
-
-// listed is how many addresses a NodeState lists: what the API allows.
-const listed = 1000
-
-// count counts the addresses by their standing.
-func (n *Network) count(s *snapshot.Snapshot) map[Standing]int {
-	cut := slices.ContainsFunc(s.NodeStates, func(st *snapshot.NodeState) bool { return len(st.Announces) >= listed })
-	out := map[Standing]int{}
-	for _, a := range s.Addresses {
-		if a.Deleting || len(a.Holders) == 0 {
-			continue
-		}
-		out[n.standing(a.Addr, cut)]++
-	}
-	return out
-}
-
-func (n *Network) standing(addr netip.Addr, cut bool) Standing {
+// standing returns how a stands, which keepers nodes announce on links. With
+// unlisted some node announces more than it lists.
+func (a Address) standing(keepers int, unlisted bool) Standing {
 	switch {
-	case n.conflict[addr] != "" || n.claimant[addr] != "":
+	case a.Conflict != "" || a.Finding.Claimant != "":
 		return Conflicting
-	case n.holders[addr] > 1:
+	case keepers > 1:
 		return Duplicated
-	case len(n.by[addr]) > 0:
+	case len(a.By) > 0:
 		return Announced
-	case n.reason[addr] == announcer.NoEndpoint:
+	case a.Refusal.Reason == announcer.NoEndpoint:
 		return NoEndpoint
-	case cut:
+	case unlisted:
 		return Unlisted
 	}
 	return Unannounced
+}
+
+// standings counts the addresses that Services hold by how they stand.
+func standings(s *snapshot.Snapshot, of map[netip.Addr]Address) map[Standing]int {
+	out := map[Standing]int{}
+	for _, a := range s.Addresses {
+		if !a.Deleting && len(a.Holders) > 0 {
+			out[of[a.Addr].Standing]++
+		}
+	}
+	return out
 }

@@ -3,10 +3,10 @@ package record_test
 import (
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"testing"
 	"time"
 
+	"github.com/fairlead/fairlead/announcer/observe"
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/record"
@@ -17,43 +17,6 @@ import (
 )
 
 const foreign = "02:00:00:00:00:99"
-
-// A Service's condition names the foreign host, whether the address is announced
-// or not.
-func TestAnnouncedInConflict(t *testing.T) {
-	announced := []snapshot.Announced{{Addr: ip1, Link: "eth0", MAC: "02:00:00:00:00:01"}}
-	for _, tc := range []struct {
-		name string
-		in   snapshot.Snapshot
-		want string
-	}{
-		{
-			"a foreign host has it", snapshot.Snapshot{Addresses: []*snapshot.Address{{Addr: ip1, Conflict: foreign}}},
-			"False AddressConflict no node announces 192.0.2.1: " + foreign + " has it, which is no node of this cluster",
-		},
-		{
-			"claimed while it is announced", snapshot.Snapshot{
-				Addresses:  []*snapshot.Address{{Addr: ip1, UID: "u"}},
-				NodeStates: []*snapshot.NodeState{{Node: "n1", Announces: announced, Findings: []snapshot.Finding{{Addr: ip1, UID: "u", Claimant: foreign}}}},
-			},
-			"True AddressConflict 192.0.2.1 by n1 on eth0 (02:00:00:00:00:01); 192.0.2.1 is claimed by " + foreign + " too, which is no node of this cluster",
-		},
-		{
-			"found for another assignment", snapshot.Snapshot{
-				Addresses:  []*snapshot.Address{{Addr: ip1, UID: "u"}},
-				NodeStates: []*snapshot.NodeState{{Node: "n1", Announces: announced, Findings: []snapshot.Finding{{Addr: ip1, UID: "old", Claimant: foreign}}}},
-			},
-			"True Announced 192.0.2.1 by n1 on eth0 (02:00:00:00:00:01)",
-		},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			c := record.NetworkOf(&tc.in).Announced([]netip.Addr{ip1})
-			if got := c.Status + " " + c.Reason + " " + c.Message; got != tc.want {
-				t.Errorf("got  %s\nwant %s", got, tc.want)
-			}
-		})
-	}
-}
 
 // What nodes find is written into the Address's status once: the last probe
 // counts, and none of another assignment.
@@ -92,9 +55,9 @@ func TestFindings(t *testing.T) {
 				b.Set(obj)
 				s := b.Snapshot()
 				for i, f := range tc.found {
-					s.NodeStates = append(s.NodeStates, &snapshot.NodeState{Node: fmt.Sprintf("n%d", i), Findings: []snapshot.Finding{f}})
+					s.NodeStates = append(s.NodeStates, &snapshot.NodeState{Electable: snapshot.Electable{Node: fmt.Sprintf("n%d", i)}, Findings: []snapshot.Finding{f}})
 				}
-				if more, err := w.Findings(t.Context(), s); more || err != nil {
+				if more, err := w.Findings(t.Context(), s, observe.Observe(s)); more || err != nil {
 					t.Fatal(more, err)
 				}
 			}

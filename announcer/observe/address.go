@@ -1,0 +1,172 @@
+package observe
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// Address is how one address stands on the network.
+type Address struct {
+	Standing Standing
+	By       []string         // who announces it, in words: by node, then over BGP
+	Refusal  snapshot.Refusal // why nobody announces it, by the first node that says so
+	Conflict string           // MAC of the foreign host that has it, by its record; "" if none
+	Finding  snapshot.Finding // what the nodes found of it for its record; zero if nothing
+}
+
+// sayings are what the nodes say of one address.
+type sayings struct {
+	keep    []string // nodes that announce it on a link, in words
+	leave   []string // nodes that hand it over or are lost, in words
+	keepers int      // nodes in keep
+	last    string   // node in keep
+	routers int      // nodes that announce it over BGP
+	session int      // sessions over which they do
+	refusal snapshot.Refusal
+}
+
+// addresses returns how every address stands.
+func addresses(s *snapshot.Snapshot, lost []string) map[netip.Addr]Address {
+	said, found := collect(s, lost), findings(s)
+	unlisted := slices.ContainsFunc(s.NodeStates, func(st *snapshot.NodeState) bool { return st.Unlisted > 0 })
+	stand := func(addr netip.Addr, conflict string) Address {
+		w := said[addr]
+		if w == nil {
+			w = &sayings{} // no node speaks of it
+		}
+		a := Address{By: w.by(addr), Refusal: w.refusal, Conflict: conflict, Finding: found[addr]}
+		a.Standing = a.standing(w.keepers, unlisted)
+		return a
+	}
+	out := make(map[netip.Addr]Address, len(s.Addresses))
+	for _, a := range s.Addresses {
+		out[a.Addr] = stand(a.Addr, a.Conflict)
+	}
+	for addr := range said {
+		// A Service may get an address, and have no record yet, that a node still holds.
+		if _, recorded := out[addr]; !recorded {
+			out[addr] = stand(addr, "")
+		}
+	}
+	return out
+}
+
+// collect returns what the nodes say of each address.
+func collect(s *snapshot.Snapshot, lost []string) map[netip.Addr]*sayings {
+	out := map[netip.Addr]*sayings{}
+	of := func(addr netip.Addr) *sayings {
+		if out[addr] == nil {
+			out[addr] = &sayings{}
+		}
+		return out[addr]
+	}
+	for _, st := range s.NodeStates {
+		history := slices.Contains(lost, st.Node)
+		for _, a := range st.Announces {
+			of(a.Addr).announced(st.Node, a, history)
+		}
+		for _, r := range st.Refused {
+			of(r.Addr).refused(r.Refusal)
+		}
+	}
+	return out
+}
+
+// announced takes in that node announces an address. With history the node is lost
+// and announced it when it was last heard.
+func (w *sayings) announced(node string, a snapshot.Announced, history bool) {
+	text := func() string { return fmt.Sprintf("%s by %s on %s (%s)", a.Addr, node, a.Link, a.MAC) }
+	switch {
+	case a.Link == "" && a.Peers == 0:
+		// Without a session no router hears of it.
+	case a.Link == "":
+		w.routers, w.session = w.routers+1, w.session+a.Peers
+	case a.Leaving || history:
+		// Another node has it by now, or is about to take it.
+		w.leave = append(w.leave, text())
+	default:
+		w.keep = append(w.keep, text())
+		if w.last != node { // an address may be on several links of one node
+			w.keepers, w.last = w.keepers+1, node
+		}
+	}
+}
+
+// refused takes in why a node does not announce an address. The first reason
+// counts: all nodes come to the same one, unless they see different things for a
+// moment. That another node is the owner is not a reason why nobody announces it.
+func (w *sayings) refused(why snapshot.Refusal) {
+	if w.refusal.Reason == "" && why.Reason != announcer.NotOwner {
+		w.refusal = why
+	}
+}
+
+// by returns who announces addr.
+func (w *sayings) by(addr netip.Addr) []string {
+	out := slices.Clone(w.keep)
+	if len(out) == 0 {
+		// One owner is named all the time: until the next one says that it has the
+		// address, it is the node that hands it over or that was lost.
+		out = slices.Clone(w.leave)
+	}
+	if w.routers > 0 {
+		out = append(out, fmt.Sprintf("%s over BGP by %d nodes in %d sessions", addr, w.routers, w.session))
+	}
+	return out
+}
+
+// Announced returns the condition fairlead.io/Announced of a Service that holds
+// addrs.
+func (o Observed) Announced(addrs []netip.Addr) snapshot.Condition {
+	var by, nobody, foreign []string
+	silent := false
+	for _, addr := range addrs {
+		a := o.Addresses[addr]
+		by = append(by, a.By...)
+		silent = silent || len(a.By) == 0
+		if text := a.foreign(addr); text != "" {
+			foreign = append(foreign, text)
+		} else if len(a.By) == 0 {
+			nobody = append(nobody, a.nobody(addr))
+		}
+	}
+	c := snapshot.Condition{Status: "True", Reason: "Announced", Message: strings.Join(by, "; ")}
+	if silent {
+		// One address without an owner is what its Service's owner has to know: who
+		// announces the others is left out.
+		c = snapshot.Condition{Status: "False", Reason: "NotAnnounced"}
+	}
+	if len(nobody) > 0 {
+		c.Message = "no node announces " + strings.Join(nobody, ", ")
+	}
+	if len(foreign) > 0 {
+		// A conflict needs a person, whether the address is announced or not.
+		c.Reason = string(announcer.AddressConflict)
+		c.Message = strings.TrimPrefix(c.Message+"; "+strings.Join(foreign, "; "), "; ")
+	}
+	return c
+}
+
+// foreign says which foreign host has addr or claims it; "" if none does.
+func (a Address) foreign(addr netip.Addr) string {
+	switch {
+	case len(a.By) == 0 && a.Conflict != "":
+		return fmt.Sprintf("no node announces %s: %s has it, which is no node of this cluster", addr, a.Conflict)
+	case len(a.By) > 0 && a.Finding.Claimant != "":
+		return fmt.Sprintf("%s is claimed by %s too, which is no node of this cluster", addr, a.Finding.Claimant)
+	}
+	return ""
+}
+
+// nobody names addr, with the reason why nobody announces it if a node says one.
+func (a Address) nobody(addr netip.Addr) string {
+	if a.Refusal.Message == "" {
+		return addr.String()
+	}
+	return fmt.Sprintf("%s (%s)", addr, a.Refusal.Message)
+}

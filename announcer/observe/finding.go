@@ -1,0 +1,59 @@
+package observe
+
+import (
+	"net/netip"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// findings merges what the nodes found of each address for its present record.
+func findings(s *snapshot.Snapshot) map[netip.Addr]snapshot.Finding {
+	uids := make(map[netip.Addr]string, len(s.Addresses))
+	for _, a := range s.Addresses {
+		uids[a.Addr] = a.UID
+	}
+	out := map[netip.Addr]snapshot.Finding{}
+	for _, st := range s.NodeStates {
+		for _, f := range st.Findings {
+			// A finding for another record was made before the address was assigned
+			// again: since then the foreign host may have gone, or come.
+			if f.UID == uids[f.Addr] {
+				out[f.Addr] = newer(out[f.Addr], f)
+			}
+		}
+	}
+	return out
+}
+
+// newer returns was with what f adds: the last probe counts, and any claim.
+func newer(was, f snapshot.Finding) snapshot.Finding {
+	out := was
+	out.Addr, out.UID = f.Addr, f.UID
+	if f.ProbedAt.After(was.ProbedAt) {
+		out.ProbedAt, out.Conflict = f.ProbedAt, f.Conflict
+	}
+	// Claims have no time. Those of several nodes are of the same host, or are as bad.
+	if was.Claimant == "" {
+		out.Claimant = f.Claimant
+	}
+	return out
+}
+
+// Merge returns what the record of a should say with f: when the address was
+// probed, which host had it then, and the message of its condition Conflicting, ""
+// if there is no conflict. What nobody probed again stays as it is.
+func Merge(a *snapshot.Address, f snapshot.Finding) snapshot.Address {
+	out := *a
+	if !f.ProbedAt.IsZero() {
+		out.ProbedAt, out.Conflict = f.ProbedAt, f.Conflict
+	}
+	switch {
+	case out.Conflict != "":
+		out.Conflicting = out.Conflict + " answers for it, which is no node of this cluster: it is not announced"
+	case f.Claimant != "":
+		out.Conflicting = f.Claimant + " claims it while it is announced, and is no node of this cluster"
+	default:
+		out.Conflicting = ""
+	}
+	return out
+}

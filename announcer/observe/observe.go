@@ -1,0 +1,95 @@
+package observe
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// Observed is what the NodeStates of a Snapshot mean together with its other
+// objects.
+type Observed struct {
+	Lost      []string                            // nodes that most of the others call gone, sorted
+	Addresses map[netip.Addr]Address              // every address that has a record or that a node speaks of
+	Standings map[Standing]int                    // how many addresses that Services hold stand so
+	Peers     map[string]snapshot.Condition       // Ready, of every BGPPeer by name
+	Problems  map[snapshot.Ref]snapshot.Condition // fairlead.io/NodePorts, of every Service that a node has a problem with
+}
+
+// Observe reads the NodeStates in the order of their names.
+func Observe(s *snapshot.Snapshot) Observed {
+	lost := lost(s)
+	addresses := addresses(s, lost)
+	return Observed{
+		Lost: lost, Addresses: addresses, Standings: standings(s, addresses), Peers: peers(s, lost), Problems: problems(s),
+	}
+}
+
+// lost returns the nodes that most of the others call gone: what such a node last
+// said of itself is history. One node's word is not enough, because a node that is
+// cut off says so of all others.
+func lost(s *snapshot.Snapshot) []string {
+	votes := map[string]int{}
+	for _, st := range s.NodeStates {
+		for _, m := range st.Silent {
+			if gone(m) {
+				votes[m.Node]++
+			}
+		}
+	}
+	var out []string
+	for _, node := range slices.Sorted(maps.Keys(votes)) {
+		if others := len(s.NodeStates) - 1; 2*votes[node] > others {
+			out = append(out, node)
+		}
+	}
+	return out
+}
+
+// String prints what was observed, a line each, sorted.
+func (o Observed) String() string {
+	var b strings.Builder
+	if len(o.Lost) > 0 {
+		fmt.Fprintf(&b, "lost %s\n", strings.Join(o.Lost, " "))
+	}
+	for _, addr := range slices.SortedFunc(maps.Keys(o.Addresses), netip.Addr.Compare) {
+		fmt.Fprintf(&b, "address %s %s: %s\n", addr, o.Addresses[addr].Standing, line(o.Announced([]netip.Addr{addr})))
+		if f := o.Addresses[addr].Finding; f != (snapshot.Finding{}) {
+			fmt.Fprintf(&b, "found of %s:%s\n", addr, words(f))
+		}
+	}
+	for _, st := range Standings {
+		if n := o.Standings[st]; n > 0 {
+			fmt.Fprintf(&b, "held %s: %d\n", st, n)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(o.Peers)) {
+		fmt.Fprintf(&b, "peer %s: %s\n", name, line(o.Peers[name]))
+	}
+	for _, ref := range slices.SortedFunc(maps.Keys(o.Problems), snapshot.Ref.Compare) {
+		fmt.Fprintf(&b, "service %s: %s\n", ref, line(o.Problems[ref]))
+	}
+	return b.String()
+}
+
+// words prints what is found.
+func words(f snapshot.Finding) string {
+	out := ""
+	if !f.ProbedAt.IsZero() {
+		out += " probed=" + f.ProbedAt.UTC().Format(time.TimeOnly)
+	}
+	if f.Conflict != "" {
+		out += " conflict=" + f.Conflict
+	}
+	if f.Claimant != "" {
+		out += " claimant=" + f.Claimant
+	}
+	return out
+}
+
+func line(c snapshot.Condition) string { return c.Status + " " + c.Reason + ": " + c.Message }

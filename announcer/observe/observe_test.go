@@ -1,0 +1,43 @@
+package observe_test
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/fairlead/fairlead/announcer/observe"
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// A Service with two addresses is announced if both are. Otherwise its condition speaks
+// of what is wrong alone, and a foreign host comes before a missing owner.
+func TestAnnouncedOfSeveral(t *testing.T) {
+	a, b := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
+	by := func(addr netip.Addr) observe.Address { return observe.Address{By: []string{addr.String() + " by n1"}} }
+	claimed := by(b)
+	claimed.Finding.Claimant = "M"
+	for _, tc := range []struct {
+		name  string
+		first observe.Address // a
+		other observe.Address // b
+		want  string
+	}{
+		{"both", by(a), by(b), "True Announced 192.0.2.1 by n1; 2001:db8::1 by n1"},
+		{"one", by(a), observe.Address{}, "False NotAnnounced no node announces 2001:db8::1"},
+		{"none, one with a reason", observe.Address{}, observe.Address{Refusal: snapshot.Refusal{Reason: "R", Message: "why"}},
+			"False NotAnnounced no node announces 192.0.2.1, 2001:db8::1 (why)"},
+		{"a foreign host has one", by(a), observe.Address{Conflict: "M"},
+			"False AddressConflict no node announces 2001:db8::1: M has it, which is no node of this cluster"},
+		{"a foreign host has one, nobody the other", observe.Address{}, observe.Address{Conflict: "M"},
+			"False AddressConflict no node announces 192.0.2.1; no node announces 2001:db8::1: M has it, which is no node of this cluster"},
+		{"a foreign host claims one, nobody has the other", observe.Address{}, claimed,
+			"False AddressConflict no node announces 192.0.2.1; 2001:db8::1 is claimed by M too, which is no node of this cluster"},
+		{"a foreign host claims one", by(a), claimed,
+			"True AddressConflict 192.0.2.1 by n1; 2001:db8::1 by n1; 2001:db8::1 is claimed by M too, which is no node of this cluster"},
+	} {
+		o := observe.Observed{Addresses: map[netip.Addr]observe.Address{a: tc.first, b: tc.other}}
+		c := o.Announced([]netip.Addr{a, b})
+		if got := c.Status + " " + c.Reason + " " + c.Message; got != tc.want {
+			t.Errorf("%s:\ngot  %s\nwant %s", tc.name, got, tc.want)
+		}
+	}
+}

@@ -1,0 +1,39 @@
+package observe_test
+
+import (
+	"regexp"
+	"testing"
+
+	"github.com/fairlead/fairlead/announcer/observe"
+	"github.com/fairlead/fairlead/internal/test/storytest"
+)
+
+var head = regexp.MustCompile(`^# \S`)
+
+// TestStories tells every file in testdata to Observe. A "cluster" or "then" section
+// changes what is in the cluster and what the nodes say of it; "want" is what that
+// means.
+func TestStories(t *testing.T) {
+	storytest.Each(t, func(t *testing.T, s *storytest.Story) {
+		if !head.MatchString(s.Comment) {
+			t.Fatal("a story begins with a comment that says what it shows")
+		}
+		world := storytest.NewWorld()
+		for _, sec := range s.Sections {
+			switch sec.Kind() {
+			case "cluster", "then":
+				if err := world.Do(sec.Text); err != nil {
+					t.Fatal(err)
+				}
+			case "want":
+				in, err := world.Snapshot()
+				if err != nil {
+					t.Fatal(err)
+				}
+				sec.Want(t, observe.Observe(in).String())
+			default:
+				t.Fatalf("no section %q", sec.Name)
+			}
+		}
+	})
+}

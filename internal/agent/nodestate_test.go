@@ -1,0 +1,113 @@
+package agent
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/announcer/bgp"
+	"github.com/fairlead/fairlead/announcer/bgp/gobgp"
+	"github.com/fairlead/fairlead/announcer/bgp/speaker"
+	"github.com/fairlead/fairlead/internal/link"
+	"github.com/fairlead/fairlead/internal/node"
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+var vips = []netip.Addr{
+	netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("192.0.2.11"), netip.MustParseAddr("192.0.2.12"), netip.MustParseAddr("192.0.2.13"),
+}
+
+// An address is announced since the same time as long as it stays on its link; what
+// is known already is not overwritten.
+func TestAnnouncedSince(t *testing.T) {
+	at := func(sec int64) time.Time { return time.Unix(sec, 0) }
+	now := []snapshot.Announced{{Addr: vips[0], Link: "eth0"}, {Addr: vips[1], Link: "eth0"}, {Addr: vips[2], Link: "eth1"}, {Addr: vips[3], Since: at(4)}}
+	announcedSince(now, []snapshot.Announced{{Addr: vips[0], Link: "eth0", Since: at(1)}, {Addr: vips[2], Link: "eth0", Since: at(2)}, {Addr: vips[3], Since: at(3)}})
+	for i, want := range []time.Time{at(1), {}, {}, at(4)} {
+		if !now[i].Since.Equal(want) {
+			t.Errorf("%s since %v, want %v", now[i].Addr, now[i].Since, want)
+		}
+	}
+}
+
+// The NodeState says what is held on links, and what of it is handed over; who is
+// silent; and why the rest is not announced.
+func TestDescribeL2(t *testing.T) {
+	of := func(addr netip.Addr, name string) announcer.VIP {
+		return announcer.VIP{Addr: addr, Links: []string{"eth0"}, Services: []snapshot.Ref{{Namespace: "shop", Name: name}}}
+	}
+	st := state{
+		engineState: engineState{Engine: node.Engine{InSync: true}, services: 3, endpoints: 9},
+		plan: node.State{
+			Draining: true, Elected: []announcer.VIP{of(vips[0], "web")}, Leaving: []announcer.VIP{of(vips[1], "db")},
+			Refused: []announcer.Refused{{Addr: vips[2], Owner: "n2", Refusal: snapshot.Refusal{Reason: announcer.NotOwner, Message: "node n2 announces it"}}},
+		},
+		held: []announcer.Claim{{Addr: vips[0], Link: "eth0"}, {Addr: vips[1], Link: "eth0"}},
+		view: announcer.View{Node: "n1", Members: []announcer.Member{
+			{Node: "n1", Report: &announcer.Report{Electable: snapshot.Electable{Node: "n1"}}},
+			{Node: "n2", Verdict: announcer.NodeGone, Quarantine: true},
+		}},
+	}
+	got := describeL2(st, link.State{Links: []snapshot.Link{{Name: "eth0", MAC: "02:00:00:00:00:01"}}})
+	want := []string{
+		"{192.0.2.10 eth0 02:00:00:00:00:01 0 shop/web leaving=false}", "{192.0.2.11 eth0 02:00:00:00:00:01 0 shop/db leaving=true}",
+		"[{n2 node-gone true}]", "[{192.0.2.12 NotOwner: node n2 announces it}]", "true true 3 9",
+	}
+	var lines []string
+	for _, a := range got.Announces {
+		lines = append(lines, fmt.Sprintf("{%s %s %s %d %s leaving=%t}", a.Addr, a.Link, a.MAC, a.Peers, a.Service, a.Leaving))
+	}
+	lines = append(lines, fmt.Sprint(got.Silent), fmt.Sprintf("[{%s %s}]", got.Refused[0].Addr, got.Refused[0].Refusal),
+		fmt.Sprint(got.InSync, got.Draining, got.Engine.Services, got.Engine.Endpoints))
+	if strings.Join(lines, "\n") != strings.Join(want, "\n") {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// What is announced over BGP counts the sessions that are established. A peer that
+// is refused is listed too.
+func TestDescribeBGP(t *testing.T) {
+	var out snapshot.NodeState
+	plan := bgp.Plan{
+		Announce: []bgp.VIP{{Addr: vips[0], Peers: []string{"spine", "tor"}, Services: []snapshot.Ref{{Namespace: "shop", Name: "web"}}}},
+		Refused:  []bgp.Refused{{Kind: "peer", Name: "leaf", Refusal: snapshot.Refusal{Reason: bgp.BadBFD}}},
+	}
+	describeBGP(&out, plan, []speaker.Status{
+		{Name: "tor", Addr: netip.MustParseAddr("192.0.2.254"), Status: gobgp.Status{State: "Established", Established: true}},
+		{Name: "spine", Status: gobgp.Status{State: "Active", LastError: "refused"}},
+	})
+	if len(out.Announces) != 1 || out.Announces[0].Peers != 1 || out.Announces[0].Service != "shop/web" {
+		t.Errorf("announces %+v", out.Announces)
+	}
+	var peers []string
+	for _, p := range out.Peers {
+		peers = append(peers, p.Name+" "+p.State)
+	}
+	if got := strings.Join(peers, ", "); got != "leaf Refused, spine Active, tor Established" {
+		t.Errorf("peers %s", got)
+	}
+}
+
+// A snapshot that an agent of v0.1.0 saved is of use after an upgrade: what an
+// election reads of a NodeState is where it was.
+func TestLoadOfAnEarlierVersion(t *testing.T) {
+	dir := t.TempDir()
+	data := `{"Version":1,"Node":"n1","Snapshot":{"NodeStates":[{"Node":"n1","Links":[{"Name":"eth0","Index":2,"MAC":"02:00:00:00:00:01","Prefixes":["192.0.2.5/24"]}],
+		"InSync":true,"Draining":true,"Announces":[{"Addr":"192.0.2.10","Link":"eth0","MAC":"02:00:00:00:00:01","Peers":0,"Leaving":false}],
+		"Peers":[{"Name":"tor","State":"Refused","Why":"BadBFD"}],"Gone":["n2"],"Refused":[{"Addr":"192.0.2.11","Reason":"NoEndpoint","Message":"none"}],"Findings":null,"Problems":null}]}}`
+	if err := os.WriteFile(savedPath(dir), []byte(data), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	got, err := load(dir, "n1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := got.Snapshot.NodeState("n1")
+	if fmt.Sprintln(st.InSync, st.Draining, st.Links[0].Prefixes, st.Announces[0].Addr, st.Refused[0].Reason) != "true true [192.0.2.5/24] 192.0.2.10 NoEndpoint\n" {
+		t.Errorf("got %+v", st)
+	}
+}

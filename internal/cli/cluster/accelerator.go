@@ -1,9 +1,0 @@
-package cluster
-
-// Engine names what forwards on the agent's node.
-func (a *Agent) Engine() string {
-	if a.Before == "" {
-		return a.Mode
-	}
-	return a.Mode + "+" + a.Before
-}
