@@ -71,6 +71,7 @@ Deployment/fairlead-controller
   - container.args[] "--health-address=:9811"
   - container.args[] "--metrics-address=:9810"
   - container.args[] "--log-level=info"
+  - container.command[] "/fairlead"
   - container.livenessProbe.httpGet.port "health"
   - container.name "controller"
   - container.ports[health].containerPort 9811
@@ -79,12 +80,12 @@ Deployment/fairlead-controller
   - container.readinessProbe.httpGet.port "health"
   - container.startupProbe.httpGet.port "health"
   + spec.template.metadata.annotations {"kubectl.kubernetes.io/default-container":"ccm","prometheus.io/path":"/metrics","prometheus.io/port":"9810","prometheus.io/scheme":"https","prometheus.io/scrape":"true"}
-  + container.args[] "ccm"
   + container.args[] "--leader-elect-resource-namespace=$(POD_NAMESPACE)"
   + container.args[] "--secure-port=9810"
   + container.args[] "--authorization-always-allow-paths=/healthz,/metrics"
   + container.args[] "--initialize-nodes"
   + container.args[] "--api-servers=https://192.0.2.11:6443,https://192.0.2.12:6443"
+  + container.command[] "/fairlead-ccm"
   + container.env[KUBERNETES_SERVICE_HOST].name "KUBERNETES_SERVICE_HOST"
   + container.env[KUBERNETES_SERVICE_HOST].value "192.0.2.11"
   + container.env[KUBERNETES_SERVICE_PORT].name "KUBERNETES_SERVICE_PORT"

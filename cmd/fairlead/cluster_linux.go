@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -14,7 +15,7 @@ import (
 
 // clusterCommands are what the chart runs in a cluster, and what removes it.
 func clusterCommands() []*cobra.Command {
-	return []*cobra.Command{controllerCommand(), ccmCommand(), agentCommand(), bgpSessionCommand(), cleanupCommand(), seedCommand()}
+	return []*cobra.Command{controllerCommand(), agentCommand(), bgpSessionCommand(), cleanupCommand(), seedCommand(), movedCommand()}
 }
 
 const apiServersUsage = "https URLs of API servers, tried in turn, instead of the one that the credentials name"
@@ -38,5 +39,17 @@ func logFlag(cmd *cobra.Command) func() (*slog.Logger, error) {
 		log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l}))
 		klog.SetLogger(logr.FromSlogHandler(log.With("from", "client-go").Handler()))
 		return log, nil
+	}
+}
+
+// movedCommand answers "fairlead ccm", a command of version 0.1.0, with an error
+// that names the program to run instead.
+func movedCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "ccm", Hidden: true, DisableFlagParsing: true,
+		Short: "Say that fairlead-ccm is a program of its own",
+		RunE: func(*cobra.Command, []string) error {
+			return errors.New("the cloud controller manager is a program of its own: run fairlead-ccm with the same flags; the image holds it as /fairlead-ccm")
+		},
 	}
 }

@@ -1,4 +1,5 @@
-// Command fairlead is the whole product in one binary; see fairlead --help.
+// Command fairlead is the controller, the agent and the kubectl plugin in one
+// binary; see fairlead --help.
 package main
 
 import (

@@ -4,13 +4,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
-	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/fairlead/fairlead/internal/cli"
+	"github.com/fairlead/fairlead/internal/stamp"
 )
 
 // version and commit are set by the build: -ldflags "-X main.version=…". Without
@@ -41,21 +40,7 @@ func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Run: func(cmd *cobra.Command, _ []string) {
-			fmt.Fprintf(cmd.OutOrStdout(), "fairlead %s %s/%s %s %s\n", version, runtime.GOOS, runtime.GOARCH, runtime.Version(), revision())
+			fmt.Fprintln(cmd.OutOrStdout(), stamp.Line("fairlead", version, commit))
 		},
 	}
-}
-
-func revision() string {
-	if commit != "" {
-		return commit
-	}
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				return s.Value
-			}
-		}
-	}
-	return "unknown"
 }

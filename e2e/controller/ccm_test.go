@@ -19,7 +19,7 @@ import (
 	"github.com/fairlead/fairlead/api/v1alpha1"
 )
 
-// ccm is a running "fairlead ccm".
+// ccm is a running fairlead-ccm.
 type ccm struct {
 	*shipped
 	port int
@@ -29,9 +29,9 @@ type ccm struct {
 func (c *cluster) startCCM(more ...string) *ccm {
 	c.Helper()
 	port := freePort(c)
-	args := append([]string{"ccm", "--kubeconfig=" + server.Kubeconfig, fmt.Sprintf("--secure-port=%d", port), "--bind-address=127.0.0.1",
+	args := append([]string{"--kubeconfig=" + server.Kubeconfig, fmt.Sprintf("--secure-port=%d", port), "--bind-address=127.0.0.1",
 		"--leader-elect-resource-namespace=default", "--authorization-always-allow-paths=/healthz,/metrics", "-v=2"}, more...)
-	return &ccm{port: port, shipped: c.ship(args...)}
+	return &ccm{port: port, shipped: c.ship("fairlead-ccm", args...)}
 }
 
 func freePort(c *cluster) int {

@@ -35,7 +35,8 @@ func TestChart(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			c := newCluster(t)
 			c.install(row.values)
-			p := c.ship(c.arguments()...)
+			program, args := c.commandLine()
+			p := c.ship(program, args...)
 			c.pool("lan", "192.0.2.0/30")
 			c.service("web")
 			c.holds("web", "192.0.2.0")
@@ -102,16 +103,15 @@ func (c *cluster) releaseNamespace() {
 	c.mustUnless(apierrors.IsAlreadyExists, err)
 }
 
-// arguments are those of the Deployment's container, but for where to listen
-// and how to reach the API server.
-func (c *cluster) arguments() []string {
+// commandLine is that of the Deployment's container, but for where to listen and
+// how to reach the API server. The program is its name in the image.
+func (c *cluster) commandLine() (program string, args []string) {
 	c.Helper()
 	d, err := c.Kube.AppsV1().Deployments(release).Get(c.Context(), "fairlead-controller", metav1.GetOptions{})
 	c.must(err)
 	kubeconfig, servers := c.identity(d.Spec.Template.Spec.ServiceAccountName)
-	args := slices.DeleteFunc(d.Spec.Template.Spec.Containers[0].Args, func(a string) bool {
-		return strings.HasPrefix(a, "--api-servers=")
-	})
+	container := d.Spec.Template.Spec.Containers[0]
+	args = slices.DeleteFunc(container.Args, func(a string) bool { return strings.HasPrefix(a, "--api-servers=") })
 	for i, a := range args {
 		args[i] = strings.ReplaceAll(a, "$(POD_NAMESPACE)", release)
 		switch name, _, _ := strings.Cut(a, "="); name {
@@ -122,7 +122,7 @@ func (c *cluster) arguments() []string {
 			args[i] = fmt.Sprintf("%s=127.0.0.1:%d", name, freePort(c))
 		}
 	}
-	return append(args, "--kubeconfig="+kubeconfig, "--api-servers="+strings.Join(servers, ","))
+	return strings.TrimPrefix(container.Command[0], "/"), append(args, "--kubeconfig="+kubeconfig, "--api-servers="+strings.Join(servers, ","))
 }
 
 // identity is a kubeconfig with a ServiceAccount's token and an API server that

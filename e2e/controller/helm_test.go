@@ -157,7 +157,8 @@ func manifests(t *testing.T, rendered string) []byte {
 func TestRetire(t *testing.T) {
 	c := newCluster(t)
 	c.install("default")
-	p := c.ship(c.arguments()...)
+	program, args := c.commandLine()
+	p := c.ship(program, args...)
 	c.pool("lan", "192.0.2.0/30")
 	c.service("web")
 	c.holds("web", "192.0.2.0")

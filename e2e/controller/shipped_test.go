@@ -12,7 +12,7 @@ import (
 	"github.com/fairlead/fairlead/e2e/lab"
 )
 
-// binary is the shipped program, built once.
+// binary is the shipped program, built once, with fairlead-ccm beside it.
 var binary = sync.OnceValues(func() (string, error) { return lab.BuildShipped(context.Background(), scratch) })
 
 // shipped is a running command of the shipped program.
@@ -22,14 +22,14 @@ type shipped struct {
 	log *os.File
 }
 
-// ship runs the shipped program until stop or the end of the test.
-func (c *cluster) ship(args ...string) *shipped {
+// ship runs a shipped program, such as fairlead, until stop or the end of the test.
+func (c *cluster) ship(name string, args ...string) *shipped {
 	c.Helper()
 	path, err := binary()
 	c.must(err)
-	log, err := os.Create(filepath.Join(c.ArtifactDir(), args[0]+".log"))
+	log, err := os.Create(filepath.Join(c.ArtifactDir(), name+".log"))
 	c.must(err)
-	p := &shipped{c: c, cmd: exec.Command(path, args...), log: log}
+	p := &shipped{c: c, cmd: exec.Command(filepath.Join(filepath.Dir(path), name), args...), log: log}
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	c.must(p.cmd.Start())
 	c.Cleanup(func() {
@@ -50,7 +50,7 @@ func (p *shipped) stop() {
 	killer := time.AfterFunc(20*time.Second, func() { _ = p.cmd.Process.Kill() })
 	defer killer.Stop()
 	if err := p.cmd.Wait(); err != nil {
-		p.c.Errorf("%s: %v", p.cmd.Args[1], err)
+		p.c.Errorf("%s: %v", p.cmd.Args, err)
 	}
 }
 

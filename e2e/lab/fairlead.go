@@ -28,8 +28,7 @@ func (l *Lab) InstallFairlead(ctx context.Context) error {
 
 func (l *Lab) buildFairlead(ctx context.Context) error {
 	step := l.progress.Begin("building fairlead")
-	args := []string{"build", "-v", "-trimpath", "-ldflags", stripped, "-o", l.binary("fairlead"), "./cmd/fairlead"}
-	err := goBuild(ctx, step, l.Root(), args)
+	err := goBuild(ctx, step, l.Root(), shippedArgs(l.state.file("bin")))
 	l.built = err == nil
 	return step.Done(err)
 }
@@ -42,7 +41,7 @@ func (l *Lab) installFairlead(ctx context.Context, step *Step) error {
 	}
 	step.Waiting("the image on every node")
 	before, _ := os.ReadFile(l.imageFile(FairleadImage)) // none at first
-	if err := WriteImage(l.imageFile(FairleadImage), FairleadImage, l.binary("fairlead"), "fairlead"); err != nil {
+	if err := WriteImage(l.imageFile(FairleadImage), FairleadImage, l.binary("fairlead"), "fairlead", l.binary("fairlead-ccm")); err != nil {
 		return err
 	}
 	now, err := os.ReadFile(l.imageFile(FairleadImage))
@@ -79,11 +78,16 @@ func (l *Lab) InstallRevision(ctx context.Context, root, tag string) error {
 }
 
 func (l *Lab) installRevision(ctx context.Context, step *Step, root, tag string) error {
-	ref, binary := fairleadRepository+":"+tag, l.binary("fairlead-"+tag)
-	if err := goBuild(ctx, step, root, []string{"build", "-v", "-trimpath", "-ldflags", stripped, "-o", binary, "./cmd/fairlead"}); err != nil {
+	ref, dir := fairleadRepository+":"+tag, l.binary("of-"+tag)
+	if err := goBuild(ctx, step, root, shippedArgs(dir)); err != nil {
 		return err
 	}
-	if err := WriteImage(l.imageFile(ref), ref, binary, "fairlead"); err != nil {
+	// The commands of version 0.1.0 were one program.
+	beside, err := filepath.Glob(filepath.Join(dir, "fairlead-*"))
+	if err != nil {
+		return err
+	}
+	if err := WriteImage(l.imageFile(ref), ref, filepath.Join(dir, "fairlead"), "fairlead", beside...); err != nil {
 		return err
 	}
 	if err := l.Import(ctx, l.imageFile(ref)); err != nil {

@@ -20,23 +20,29 @@ const (
 	// HelloImage holds the test server and the probe as /hello.
 	HelloImage = "ghcr.io/fairlead/hello:dev"
 
-	// FairleadImage holds the product as /fairlead.
+	// FairleadImage holds the product as /fairlead and /fairlead-ccm.
 	FairleadImage = fairleadRepository + ":dev"
 
 	fairleadRepository = "ghcr.io/fairlead/fairlead"
 )
 
 // WriteImage writes an archive of an image in which the static program at binary
-// is /NAME and the entry point, made as a release is.
-func WriteImage(path, ref, binary, name string) error {
-	content, err := os.ReadFile(binary)
-	if err != nil {
-		return fmt.Errorf("image %s: %w", ref, err)
+// is /NAME and the entry point, made as a release is. The programs beside it are in
+// the image under the names of their files.
+func WriteImage(path, ref, binary, name string, beside ...string) error {
+	paths := map[string]string{name: binary}
+	for _, other := range beside {
+		paths[filepath.Base(other)] = other
 	}
-	img, err := image.Build(image.Spec{Arch: runtime.GOARCH, Program: name, Quick: true, Files: []image.File{
-		{Name: "tmp/", Mode: 0o1777},
-		{Name: name, Mode: 0o755, Content: content},
-	}})
+	files := []image.File{{Name: "tmp/", Mode: 0o1777}}
+	for file, from := range paths {
+		content, err := os.ReadFile(from)
+		if err != nil {
+			return fmt.Errorf("image %s: %w", ref, err)
+		}
+		files = append(files, image.File{Name: file, Mode: 0o755, Content: content})
+	}
+	img, err := image.Build(image.Spec{Arch: runtime.GOARCH, Program: name, Quick: true, Files: files})
 	if err != nil {
 		return fmt.Errorf("image %s: %w", ref, err)
 	}

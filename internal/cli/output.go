@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/printers"
 
 	"github.com/fairlead/fairlead/internal/cli/doctor"
 	"github.com/fairlead/fairlead/internal/cli/explain"
@@ -19,41 +20,57 @@ import (
 // API server.
 const apiVersion = "cli.fairlead.io/v1alpha1"
 
-// output is the flag -o: for people if it is not given.
+// output is the flag -o: text for people if it is not given. It has no go-template:
+// text/template calls methods by name, so that the linker could drop no exported
+// method of any type, and the program would be half as large again.
 type output struct {
-	flags *genericclioptions.PrintFlags
+	given string // the flag's value
+	plain *genericclioptions.JSONYamlPrintFlags
+	path  *genericclioptions.JSONPathPrintFlags
 	names bool // name and wide are formats too
 }
 
 func (e *Env) outputFlag(cmd *cobra.Command, names bool) *output {
-	o := &output{flags: genericclioptions.NewPrintFlags(""), names: names}
-	o.flags.NamePrintFlags = nil
-	o.flags.AddFlags(cmd)
-	if f := cmd.Flags().Lookup("output"); f != nil && names {
-		f.Usage = strings.Replace(f.Usage, "json, yaml", "wide, name, json, yaml", 1)
-	}
+	o := &output{plain: genericclioptions.NewJSONYamlPrintFlags(), path: genericclioptions.NewJSONPathPrintFlags("", true), names: names}
+	o.plain.AddFlags(cmd)
+	o.path.AddFlags(cmd)
+	cmd.Flags().StringVarP(&o.given, "output", "o", "", fmt.Sprintf("Output format. One of: (%s).", strings.Join(o.formats(), ", ")))
 	return o
 }
 
-func (o *output) format() string {
-	if o.flags.OutputFormat == nil {
-		return ""
+// formats are the values that the flag takes.
+func (o *output) formats() []string {
+	formats := append(o.plain.AllowedFormats(), o.path.AllowedFormats()...)
+	if o.names {
+		return append([]string{"wide", "name"}, formats...)
 	}
-	return *o.flags.OutputFormat
+	return formats
 }
 
-func (o *output) wide() bool { return o.format() == "wide" }
+// printer returns an error that lists the formats if there is none for the flag.
+func (o *output) printer() (printers.ResourcePrinter, error) {
+	p, err := o.plain.ToPrinter(o.given)
+	if genericclioptions.IsNoCompatiblePrinterError(err) {
+		p, err = o.path.ToPrinter(o.given)
+	}
+	if genericclioptions.IsNoCompatiblePrinterError(err) {
+		return nil, genericclioptions.NoCompatiblePrinterError{OutputFormat: &o.given, AllowedFormats: o.formats()}
+	}
+	return p, err
+}
+
+func (o *output) wide() bool { return o.given == "wide" }
 
 // print writes value, a kind of report, as the flag says: text for people.
 func (o *output) print(w io.Writer, kind string, value any, findings []doctor.Finding, text func()) error {
-	switch f := o.format(); {
+	switch f := o.given; {
 	case f == "", o.wide() && o.names:
 		text()
 		return nil
 	case f == "name" && o.names:
 		return printNames(w, findings)
 	}
-	printer, err := o.flags.ToPrinter()
+	printer, err := o.printer()
 	if err != nil {
 		return err
 	}

@@ -44,7 +44,7 @@ printed once, after two looks.`,
 			return blind(errors.New("--interval: 1s at least: the agents do not look more often"))
 		}
 		w := &watch{env: e, counted: top.Counted{}}
-		if once || out.format() != "" || !e.terminal() {
+		if once || out.given != "" || !e.terminal() {
 			return blind(w.once(cmd.Context(), every, out))
 		}
 		w.ctx, w.every = cmd.Context(), every

@@ -61,7 +61,11 @@ type listed struct {
 func libraries(ctx context.Context, root string) ([]library, error) {
 	dirs := map[string]*source{}
 	for _, system := range []string{"linux", "darwin", "windows"} {
-		out, err := output(ctx, root, []string{"CGO_ENABLED=0", "GOWORK=off", "GOOS=" + system}, "go", "list", "-deps", "-json=Dir,Module", "./cmd/fairlead")
+		args := []string{"list", "-deps", "-tags", tags, "-json=Dir,Module"}
+		for _, command := range commands(system) {
+			args = append(args, "./cmd/"+command)
+		}
+		out, err := output(ctx, root, []string{"CGO_ENABLED=0", "GOWORK=off", "GOOS=" + system}, "go", args...)
 		if err != nil {
 			return nil, err
 		}

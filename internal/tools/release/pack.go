@@ -22,24 +22,24 @@ const (
 	repository = "ghcr.io/fairlead/fairlead"
 )
 
-// archive is the name of a target's archive.
-func (r *release) archive(t target) string {
+// archive is the name of the archive of a command for a target.
+func (r *release) archive(t target, command string) string {
 	suffix := ".tar.gz"
 	if t.os == "windows" {
 		suffix = ".zip"
 	}
-	return fmt.Sprintf("fairlead_%s_%s_%s%s", r.number(), t.os, t.arch, suffix)
+	return fmt.Sprintf("%s_%s_%s_%s%s", command, r.number(), t.os, t.arch, suffix)
 }
 
 // archives holds each program with its licences.
 func (r *release) archives(programs []program) error {
 	for _, p := range programs {
-		files := append(r.texts(""), image.File{Name: p.name(), Mode: 0o755, Content: p.content})
+		files := append(r.texts(""), image.File{Name: p.file(p.command), Mode: 0o755, Content: p.content})
 		content, err := pack(p.os == "windows", files, r.at)
 		if err != nil {
 			return err
 		}
-		if err := r.write(r.archive(p.target), content); err != nil {
+		if err := r.write(r.archive(p.target, p.command), content); err != nil {
 			return err
 		}
 	}
@@ -83,22 +83,24 @@ func zipFiles(files []image.File, at time.Time) ([]byte, error) {
 }
 
 // images writes an archive for each architecture of Linux, which Docker loads too,
-// and one of all, as a registry has it.
+// and one of all, as a registry has it. An image holds every program for Linux.
 func (r *release) images(programs []program) error {
 	var all []v1.Image
-	for _, p := range programs {
-		if p.os != "linux" {
+	for _, t := range r.targets {
+		if t.os != "linux" {
 			continue
 		}
-		img, err := image.Build(image.Spec{
-			Arch: p.arch, Program: p.name(), Created: r.at, Labels: r.labels(),
-			Files: append(r.texts("licenses/"), image.File{Name: "licenses/", Mode: 0o755}, image.File{Name: "tmp/", Mode: 0o1777},
-				image.File{Name: p.name(), Mode: 0o755, Content: p.content}),
-		})
+		files := append(r.texts("licenses/"), image.File{Name: "licenses/", Mode: 0o755}, image.File{Name: "tmp/", Mode: 0o1777})
+		for _, p := range programs {
+			if p.target == t {
+				files = append(files, image.File{Name: p.command, Mode: 0o755, Content: p.content})
+			}
+		}
+		img, err := image.Build(image.Spec{Arch: t.arch, Program: mainCommand, Created: r.at, Labels: r.labels(), Files: files})
 		if err != nil {
 			return err
 		}
-		if err := r.image("linux_"+p.arch, img); err != nil {
+		if err := r.image("linux_"+t.arch, img); err != nil {
 			return err
 		}
 		all = append(all, img)

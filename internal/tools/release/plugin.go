@@ -10,7 +10,7 @@ import (
 func (r *release) plugin() error {
 	var platforms strings.Builder
 	for _, t := range r.targets {
-		sum, err := r.sum(r.archive(t))
+		sum, err := r.sum(r.archive(t, mainCommand))
 		if err != nil {
 			return err
 		}
@@ -19,7 +19,7 @@ func (r *release) plugin() error {
       uri: %s/releases/download/%s/%s
       sha256: %s
       bin: %s
-`, t.os, t.arch, home, r.version, r.archive(t), sum, t.name())
+`, t.os, t.arch, home, r.version, r.archive(t, mainCommand), sum, t.file(mainCommand))
 	}
 	return r.write("fairlead.krew.yaml", []byte(fmt.Sprintf(krew, r.version, home, platforms.String())))
 }

@@ -1,13 +1,21 @@
 package main
 
 import (
+	"archive/tar"
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
 // Everything that the programs are built from has a licence that is allowed.
@@ -74,7 +82,9 @@ func pretend(t *testing.T) *release {
 	}
 	var programs []program
 	for _, target := range targets {
-		programs = append(programs, program{target, content})
+		for _, command := range commands(target.os) {
+			programs = append(programs, program{target, command, content})
+		}
 	}
 	for _, step := range []func() error{
 		func() error { return r.archives(programs) }, func() error { return r.images(programs) },
@@ -85,6 +95,52 @@ func pretend(t *testing.T) *release {
 		}
 	}
 	return r
+}
+
+// The programs for this machine are built, and are not larger than they may be.
+func TestProgramsAreSmall(t *testing.T) {
+	r := &release{targets: []target{{"linux", runtime.GOARCH}}, version: "v1.2.3", commit: "abc", root: filepath.Join("..", "..", "..")}
+	programs, err := r.build(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range programs {
+		t.Logf("%s: %.1f MB", p.command, float64(len(p.content))/1e6)
+	}
+}
+
+// An image holds the programs that the chart starts; the archive of the kubectl
+// plugin holds one.
+func TestImageHoldsAllPrograms(t *testing.T) {
+	r := pretend(t)
+	img, err := tarball.ImageFromPath(filepath.Join(r.out, "fairlead_1.2.3_image_linux_amd64.tar"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	layers := mutate.Extract(img)
+	defer layers.Close()
+	var programs []string
+	for files := tar.NewReader(layers); ; {
+		header, err := files.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if header.Mode&0o111 != 0 && header.Typeflag == tar.TypeReg {
+			programs = append(programs, header.Name)
+		}
+	}
+	slices.Sort(programs)
+	if want := []string{"fairlead", "fairlead-ccm"}; !slices.Equal(programs, want) {
+		t.Errorf("programs %q, want %q", programs, want)
+	}
+	for _, archive := range []string{"fairlead_1.2.3_linux_amd64.tar.gz", "fairlead-ccm_1.2.3_linux_amd64.tar.gz"} {
+		if !slices.Contains(r.written, archive) {
+			t.Errorf("no %s in %q", archive, r.written)
+		}
+	}
 }
 
 func TestReleaseIsTheSameEachTime(t *testing.T) {
