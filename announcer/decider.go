@@ -1,6 +1,7 @@
 package announcer
 
 import (
+	"iter"
 	"maps"
 	"net/netip"
 	"reflect"
@@ -16,7 +17,8 @@ type Decider struct {
 	in       Input   // of the last decision; Ready is not kept
 	ready    uintptr // which map Input.Ready was
 	election *election
-	last     []decided // of each of its addresses
+	last     []decided              // of each of its addresses
+	held     map[snapshot.Ref][]int // the places in last of what a Service holds
 	plan     Plan
 	rankings map[netip.Addr][]uint16 // of the nodes called names
 	names    []string
@@ -25,6 +27,7 @@ type Decider struct {
 // decided is what was decided of one address.
 type decided struct {
 	addr  *snapshot.Address
+	known bool // there is an outcome
 	ready bool // Input.Ready[addr] at that time
 	outcome
 }
@@ -40,24 +43,50 @@ func (d *Decider) Decide(in Input) Plan {
 	if idle {
 		return d.plan
 	}
-	if !known || len(changes.Addresses) > 0 {
-		d.last = d.align(in.Snapshot.Addresses, known)
-	}
 	same := known && len(changes.Addresses) == 0
-	for i := range d.last {
+	for i := range d.affected(in, changes, known) {
 		one := &d.last[i]
-		is := in.Ready[one.addr.Addr]
-		if known && one.decidedBefore() && one.ready == is && !touched(one.addr, changes) {
-			continue
-		}
 		was := one.outcome
-		one.outcome, one.ready = d.election.decide(one.addr), is
+		one.outcome = d.election.decide(one.addr)
 		same = same && reflect.DeepEqual(was, one.outcome)
 	}
 	if !same {
 		d.plan = joined(d.last)
 	}
 	return d.plan
+}
+
+// affected iterates over the places in last of the addresses to decide again.
+// Before that it makes last the places of in's addresses.
+func (d *Decider) affected(in Input, changes snapshot.Changes, known bool) iter.Seq[int] {
+	if !known || len(changes.Addresses) > 0 {
+		d.last = d.align(in.Snapshot.Addresses, known)
+		d.held = map[snapshot.Ref][]int{}
+		for i := range d.last {
+			for _, h := range d.last[i].addr.Holders {
+				d.held[h.Ref] = append(d.held[h.Ref], i)
+			}
+		}
+	}
+	return func(yield func(int) bool) {
+		for i := range d.last {
+			one := &d.last[i]
+			is := in.Ready[one.addr.Addr]
+			if again := !one.known || one.ready != is; again {
+				one.known, one.ready = true, is
+				if !yield(i) {
+					return
+				}
+			}
+		}
+		for _, ref := range changes.Services {
+			for _, i := range d.held[ref] {
+				if !yield(i) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // align returns a place for each of addrs, with what was decided of it if that
@@ -75,18 +104,6 @@ func (d *Decider) align(addrs []*snapshot.Address, known bool) []decided {
 		}
 	}
 	return out
-}
-
-// decidedBefore reports whether d has an outcome. An address of which nothing
-// was decided, because no Service holds it, is cheap to decide again.
-func (d *decided) decidedBefore() bool { return d.announce != nil || d.refused != nil }
-
-// touched reports whether a Service that holds a changed.
-func touched(a *snapshot.Address, changes snapshot.Changes) bool {
-	if len(changes.Services) == 0 {
-		return false
-	}
-	return slices.ContainsFunc(a.Holders, func(h snapshot.Holder) bool { return changes.Service(h.Ref) })
 }
 
 func joined(all []decided) (p Plan) {

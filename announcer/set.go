@@ -66,10 +66,10 @@ type Set struct {
 	Returns uint64
 }
 
-// NewSet returns the Set of one decision: hold is held on its links, and asked
-// for p.Disputed.
+// NewSet returns the Set of one decision: hold is held on its links, and asked for
+// p.Disputed. What is known of other nodes is left out.
 func NewSet(in Input, p Plan, hold []VIP) Set {
-	s := Set{Claims: Claims(hold), Disputed: Claims(p.Disputed), Records: map[netip.Addr]Record{}, Ours: map[string]bool{}}
+	s := Set{Claims: Claims(hold), Disputed: Claims(p.Disputed), Records: map[netip.Addr]Record{}}
 	for _, claims := range [][]Claim{s.Claims, s.Disputed} {
 		for _, c := range claims {
 			if a := in.Snapshot.Address(c.Addr); a != nil {
@@ -77,9 +77,15 @@ func NewSet(in Input, p Plan, hold []VIP) Set {
 			}
 		}
 	}
+	return s
+}
+
+// Ours returns the MACs of all nodes of which anything was ever heard: Set.Ours.
+func Ours(in Input) map[string]bool {
+	out := map[string]bool{}
 	ours := func(st snapshot.Electable) {
 		for _, l := range st.Links {
-			s.Ours[l.MAC] = true
+			out[l.MAC] = true
 		}
 	}
 	ours(in.Self)
@@ -89,5 +95,5 @@ func NewSet(in Input, p Plan, hold []VIP) Set {
 	for _, st := range in.Snapshot.NodeStates {
 		ours(st.Electable)
 	}
-	return s
+	return out
 }

@@ -36,7 +36,7 @@ func TestNewSet(t *testing.T) {
 	}
 	k := announcer.NewSet(in, announcer.Plan{Disputed: []announcer.VIP{{Addr: vip, Links: []string{"eth0"}}}}, nil)
 	for _, mac := range []string{"02:00:00:00:00:01", "02:00:00:00:00:02", "02:00:00:00:00:03"} {
-		if !k.Ours[mac] {
+		if !announcer.Ours(in)[mac] {
 			t.Errorf("%s is not taken for ours", mac)
 		}
 	}

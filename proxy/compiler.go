@@ -27,6 +27,7 @@ type memory struct {
 	clashes int            // of packets with more than one
 	hairpin map[Target]int // how many Services have it
 	targets []Target       // the keys of hairpin, sorted
+	counts  counts         // of sorted
 }
 
 // cluster is what the frontends of all Services depend on.
@@ -68,6 +69,17 @@ func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []ne
 	t.Frontends = c.last.frontends()
 	t.Hairpin = c.last.targets
 	return t
+}
+
+// Summary returns the Summary of the Table that Compile returned last.
+func (c *Compiler) Summary() Summary {
+	if c.last == nil {
+		return Summary{}
+	}
+	if c.last.clashes > 0 { // some Frontends are not in the Table
+		return Summarize(&Table{Frontends: c.last.frontends()})
+	}
+	return c.last.counts.summary()
 }
 
 // compileAll compiles every Service, but for those whose inputs are what they
@@ -132,6 +144,7 @@ func (m *memory) release(a *snapshot.Address) {
 
 // count adds n to what is known of the frontends and hairpins of one Service.
 func (m *memory) count(one compiled, n int) {
+	m.counts.add(one.frontends, n)
 	for _, f := range one.frontends {
 		k := f.match()
 		was := m.packets[k]
@@ -170,7 +183,6 @@ func (m *memory) update(s *snapshot.Snapshot) {
 		old := m.done[ref]
 		touch(old)
 		delete(m.done, ref)
-		m.count(old, -1)
 		gone = append(gone, old.frontends...)
 		if svc := s.Service(ref); svc != nil && svc.Served() {
 			now := old
@@ -179,9 +191,10 @@ func (m *memory) update(s *snapshot.Snapshot) {
 			}
 			touch(now)
 			m.done[ref] = now
-			m.count(now, 1)
+			m.count(now, 1) // first: what stays is never counted as gone
 			come = append(come, now.frontends...)
 		}
+		m.count(old, -1)
 	}
 	m.sorted = replaced(m.sorted, gone, come, compareFrontends)
 	var lost, new []Target
@@ -199,24 +212,22 @@ func (m *memory) update(s *snapshot.Snapshot) {
 // dirty are the Services that changed since the last Snapshot, and those whose
 // addresses may have.
 func (m *memory) dirty(s *snapshot.Snapshot) map[snapshot.Ref]bool {
-	dirty := map[snapshot.Ref]bool{}
-	for was, now := range diff.Changed(m.snap.Services, s.Services, compareServices) {
-		dirty[(*cmp.Or(was, now)).Ref] = true
+	dirty, changes := map[snapshot.Ref]bool{}, snapshot.Diff(m.snap, s)
+	for _, ref := range changes.Services {
+		dirty[ref] = true
 	}
 	changed := map[netip.Addr]bool{}
-	mark := func(a **snapshot.Address) {
-		if a == nil {
-			return
+	for _, addr := range changes.Addresses {
+		changed[addr] = true
+		// An Address that changed hands concerns its holders of before and of now.
+		for _, a := range []*snapshot.Address{m.snap.Address(addr), s.Address(addr)} {
+			if a == nil {
+				continue
+			}
+			for _, h := range a.Holders {
+				dirty[h.Ref] = true
+			}
 		}
-		changed[(*a).Addr] = true
-		for _, h := range (*a).Holders {
-			dirty[h.Ref] = true
-		}
-	}
-	// An Address that changed hands concerns its holders of before and of now.
-	for was, now := range diff.Changed(m.snap.Addresses, s.Addresses, compareAddresses) {
-		mark(was)
-		mark(now)
 	}
 	if len(changed) > 0 {
 		m.holders(s, changed, dirty)
@@ -257,9 +268,6 @@ func replaced[T any](all, gone, come []T, compare func(a, b T) int) []T {
 	slices.SortFunc(come, compare)
 	return diff.Apply(all, gone, come, compare)
 }
-
-func compareServices(a, b *snapshot.Service) int  { return a.Ref.Compare(b.Ref) }
-func compareAddresses(a, b *snapshot.Address) int { return a.Addr.Compare(b.Addr) }
 
 // frontends returns those that packets reach: of the ones that the same packets
 // would match (a VIP that is also a cluster IP, two external IPs) the first. The

@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -30,6 +31,9 @@ func TestMemoryDoesNotShow(t *testing.T) {
 			want := proxy.Compile(s, node, on, opt)
 			violations(t, want)
 			same(t, "with a memory", want, memory.Compile(s, node, on, opt))
+			if got, sum := memory.Summary(), proxy.Summarize(want); !reflect.DeepEqual(got, sum) {
+				t.Errorf("the summary is %+v, want %+v", got, sum)
+			}
 			same(t, "from an input in another order", want, proxy.Compile(shuffled(s), node, on, opt))
 		}
 	})

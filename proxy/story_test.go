@@ -76,7 +76,8 @@ func (te *teller) tell(t *testing.T, s *storytest.Story) {
 		case "table":
 			sec.Want(t, te.compile(t, strings.TrimPrefix(sec.Args(), "of ")).String())
 		case "counts":
-			internal, external := te.compile(t, strings.TrimPrefix(sec.Args(), "on ")).NoLocal()
+			sum := proxy.Summarize(te.compile(t, strings.TrimPrefix(sec.Args(), "on ")))
+			internal, external := sum.NoLocalInternal, sum.NoLocalExternal
 			sec.Want(t, fmt.Sprintf("internal %d external %d\n", internal, external))
 		default:
 			t.Fatalf("no section %q", sec.Name)

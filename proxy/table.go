@@ -151,22 +151,6 @@ func (t *Table) Frontend(key Key) *Frontend {
 	return t.Frontends[i]
 }
 
-// NoLocal counts the Services with policy Local that have endpoints, but none
-// on this node, so that some connections are dropped here.
-func (t *Table) NoLocal() (internal, external int) {
-	in, ext := map[snapshot.Ref]bool{}, map[snapshot.Ref]bool{}
-	for _, f := range t.Frontends {
-		switch {
-		case f.Empty != Drop:
-		case f.Kind == ClusterIP:
-			in[f.Service] = true
-		default:
-			ext[f.Service] = true
-		}
-	}
-	return len(in), len(ext)
-}
-
 // String prints the Table, a line an entry.
 func (t *Table) String() string {
 	var b strings.Builder

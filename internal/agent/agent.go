@@ -102,7 +102,7 @@ func New(cfg Config) (*Agent, error) {
 	holder.Metrics = l2.NewMetrics(cfg.Metrics)
 	a := assemble(&cfg, holder)
 	holder.Changed = func() { // a claim that waited may be held, or there are findings
-		a.layer2.loop.Wake()
+		a.layer2.Again()
 		a.report.loop.Wake()
 	}
 	holder.Sure = a.gossip.Fresh

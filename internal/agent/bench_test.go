@@ -80,7 +80,7 @@ func (p *parts) report(b *testing.B, kind string) {
 		sum += p.engine
 	}
 	if sum/n > limits[kind] && b.N >= benchRuns {
-		b.Errorf("%s costs %s, more than %s", kind, sum/n, limits[kind])
+		b.Errorf("%s costs %s, more than %s: %+v", kind, sum/n, limits[kind], parts{p.decide / n, p.layer2 / n, p.routes / n, p.engine / n})
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,11 +54,8 @@ type engineOrder struct {
 // engineState is what was last confirmed.
 type engineState struct {
 	node.Engine
-	message   string
-	services  int
-	endpoints int
-	noLocal   [2]int            // internal, external: see proxy.Table.NoLocal
-	frontends []*proxy.Frontend // of which Ready and the counts were made
+	message string
+	summary proxy.Summary
 }
 
 // Give makes p what is to be programmed. triggers are the times of the changes
@@ -121,53 +119,23 @@ func (e *engine) program(ctx context.Context, order engineOrder) error {
 	if change.Repaired {
 		e.cfg.Log.Warn("the engine's kernel state was changed by somebody else; repaired", "added", change.Added, "deleted", change.Deleted, "rebuilt", change.Rebuilt)
 	}
-	e.confirm(order, table, now)
+	e.confirm(order)
 	return nil
 }
 
-// confirm takes in that the kernel holds table, which order asked for.
-func (e *engine) confirm(order engineOrder, table *proxy.Table, now engineState) {
+// confirm takes in that the kernel holds what order asked for.
+func (e *engine) confirm(order engineOrder) {
 	at := time.Now()
 	e.mu.Lock()
-	done := len(order.triggers)
-	if e.order.triggers = e.order.triggers[min(done, len(e.order.triggers)):]; len(e.order.triggers) == 0 {
-		e.order.triggers = nil
-	}
+	e.order.triggers = slices.Clone(e.order.triggers[min(len(order.triggers), len(e.order.triggers)):])
 	e.mu.Unlock()
+	summary := e.compiler.Summary()
+	e.metrics.programmed(summary, order.triggers, at)
 	e.metrics.sync.Observe(at.Sub(order.began).Seconds())
 	e.health.Synced(snapshot.IPv4, order.began, at)
 	e.health.Synced(snapshot.IPv6, order.began, at)
-	if now.Ready == nil || !shared(now.frontends, table.Frontends) {
-		now = count(table)
-	}
-	e.metrics.programmed(now, order.triggers, at)
-	now.Known, now.InSync, now.message = true, true, ""
-	e.keep(now)
+	e.keep(engineState{Engine: node.Engine{Known: true, InSync: true, Ready: summary.VIPs}, summary: summary})
 	e.follow(order.Snapshot, order.Addrs)
-}
-
-// shared reports whether a and b are one list, as a Compiler returns it while no
-// Frontend changed.
-func shared(a, b []*proxy.Frontend) bool {
-	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
-}
-
-// count returns what there is to say of a Table.
-func count(table *proxy.Table) (st engineState) {
-	st.Ready, st.frontends = map[netip.Addr]bool{}, table.Frontends
-	services := map[snapshot.Ref]bool{}
-	for _, f := range table.Frontends {
-		services[f.Service] = true
-		switch f.Kind {
-		case proxy.VIP:
-			st.Ready[f.Addr] = true
-		case proxy.ClusterIP:
-			st.endpoints += len(f.Cluster)
-		}
-	}
-	st.services = len(services)
-	st.noLocal[0], st.noLocal[1] = table.NoLocal()
-	return st
 }
 
 // keep makes now what State returns. Ready keeps its map while it holds the same:
@@ -181,9 +149,8 @@ func (e *engine) keep(now engineState) {
 	}
 	e.state = now
 	e.mu.Unlock()
-	same := ready && was.Known == now.Known && was.InSync == now.InSync && was.Other == now.Other && was.message == now.message &&
-		was.services == now.services && was.endpoints == now.endpoints
-	if !same {
+	if !ready || was.Known != now.Known || was.InSync != now.InSync || was.Other != now.Other || was.message != now.message ||
+		was.summary.Services != now.summary.Services || was.summary.Endpoints != now.summary.Endpoints {
 		e.changed()
 	}
 }

@@ -5,10 +5,13 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/internal/node"
 	"github.com/fairlead/fairlead/internal/reconcile"
+	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
 // layer2 does what Plans say at layer 2. Its loop is apart from the engine's, so
@@ -18,6 +21,10 @@ type layer2 struct {
 	loop   *reconcile.Loop
 	moved  func() // called when other claims are held
 	done   func() // called when what order.withdraw names is given up
+
+	last   layer2Order // that was carried out without an error; the loop's alone
+	synced time.Time   // when
+	again  atomic.Bool // the holder wants to be called again
 
 	mu      sync.Mutex
 	order   layer2Order
@@ -39,6 +46,13 @@ type layer2Order struct {
 	number   uint64
 	withdraw []announcer.Claim
 	set      *announcer.Set // nil: leave what is held
+	links    []snapshot.Link
+}
+
+// same reports whether o asks for what was asks for: Plans share what did not
+// change.
+func (o layer2Order) same(was layer2Order) bool {
+	return o.set == was.set && len(o.withdraw) == 0 && same(o.links, was.links)
 }
 
 func newLayer2(h holder, log *slog.Logger, moved, done func()) *layer2 {
@@ -48,11 +62,17 @@ func newLayer2(h holder, log *slog.Logger, moved, done func()) *layer2 {
 	return l
 }
 
-// Give makes p what is to be done.
-func (l *layer2) Give(number uint64, p node.Plan) {
+// Give makes p what is to be done, on links as they were last read.
+func (l *layer2) Give(number uint64, p node.Plan, links []snapshot.Link) {
 	l.mu.Lock()
-	l.order = layer2Order{number, p.Withdraw.Claims, p.Announce.Layer2}
+	l.order = layer2Order{number, p.Withdraw.Claims, p.Announce.Layer2, links}
 	l.mu.Unlock()
+	l.loop.Wake()
+}
+
+// Again has the order carried out once more.
+func (l *layer2) Again() {
+	l.again.Store(true)
 	l.loop.Wake()
 }
 
@@ -90,8 +110,15 @@ func (l *layer2) step(context.Context) error {
 	if order.set == nil {
 		return err
 	}
+	if again := l.again.Swap(false); !again && order.same(l.last) && time.Since(l.synced) < announcer.Renew/2 {
+		return nil // most steps change nothing here
+	}
+	l.last = layer2Order{}
 	held, err = l.holder.Sync(*order.set) // tries again what Withdraw could not do
 	l.know(held)
+	if err == nil {
+		l.last, l.synced = order, time.Now()
+	}
 	return err
 }
 

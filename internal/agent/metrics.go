@@ -119,14 +119,14 @@ func (m *metrics) synced(c proxy.Change, err error) {
 	m.last.SetToCurrentTime()
 }
 
-// programmed says that at now the kernel holds what st says, and with it the
+// programmed says that at now the kernel holds a Table with this Summary, and with it the
 // changes that were made at triggers.
-func (m *metrics) programmed(st engineState, triggers []time.Time, now time.Time) {
+func (m *metrics) programmed(held proxy.Summary, triggers []time.Time, now time.Time) {
 	for _, t := range triggers {
 		m.latency.Observe(max(0, now.Sub(t).Seconds()))
 	}
-	m.noLocal.WithLabelValues("internal").Set(float64(st.noLocal[0]))
-	m.noLocal.WithLabelValues("external").Set(float64(st.noLocal[1]))
+	m.noLocal.WithLabelValues("internal").Set(float64(held.NoLocalInternal))
+	m.noLocal.WithLabelValues("external").Set(float64(held.NoLocalExternal))
 }
 
 // decided counts what a decision says. Only what changed is counted again: a
@@ -164,8 +164,8 @@ func (m *metrics) routed(plan bgp.Plan) {
 // reported shows what the NodeState says.
 func (m *metrics) reported(st state) {
 	m.announced.Set(float64(len(st.held)))
-	m.services.Set(float64(st.services))
-	m.endpoints.Set(float64(st.endpoints))
+	m.services.Set(float64(st.summary.Services))
+	m.endpoints.Set(float64(st.summary.Endpoints))
 	m.inSync.Set(one(st.InSync))
 }
 

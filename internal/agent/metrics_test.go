@@ -24,7 +24,7 @@ func TestNoLocalEndpoints(t *testing.T) {
 	front := func(kind proxy.Kind, name string, empty proxy.Verdict) *proxy.Frontend {
 		return &proxy.Frontend{Key: proxy.Key{Kind: kind, Addr: netip.MustParseAddr("192.0.2.1")}, Service: snapshot.Ref{Name: name}, Empty: empty}
 	}
-	m.programmed(count(&proxy.Table{Frontends: []*proxy.Frontend{
+	m.programmed(proxy.Summarize(&proxy.Table{Frontends: []*proxy.Frontend{
 		front(proxy.ClusterIP, "a", proxy.Drop), front(proxy.ClusterIP, "b", proxy.Reject), front(proxy.VIP, "c", proxy.Drop),
 		front(proxy.NodePort, "c", proxy.Drop), front(proxy.VIP, "d", proxy.Drop), front(proxy.VIP, "e", proxy.Forward),
 	}}), nil, time.Now())
@@ -55,7 +55,7 @@ func TestLatency(t *testing.T) {
 	start := time.Unix(1000, 0)
 	c := cluster{store: changing{start.Add(-time.Second), start.Add(time.Second), start.Add(2 * time.Second)}, metrics: m, started: start}
 	_, triggers := c.snapshot(start)
-	m.programmed(engineState{}, triggers, start.Add(3*time.Second))
+	m.programmed(proxy.Summary{}, triggers, start.Add(3*time.Second))
 	all, err := reg.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -127,7 +127,7 @@ func (a *Agent) describe() (snapshot.NodeState, []metav1.Condition) {
 func describeL2(st state, links link.State) snapshot.NodeState {
 	out := snapshot.NodeState{
 		Electable: snapshot.Electable{InSync: st.InSync, Links: links.Links},
-		Engine:    snapshot.Engine{Message: st.message, Services: st.services, Endpoints: st.endpoints},
+		Engine:    snapshot.Engine{Message: st.message, Services: st.summary.Services, Endpoints: st.summary.Endpoints},
 	}
 	macs := map[string]string{}
 	for _, l := range links.Links {

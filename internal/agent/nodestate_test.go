@@ -15,6 +15,7 @@ import (
 	"github.com/fairlead/fairlead/internal/link"
 	"github.com/fairlead/fairlead/internal/node"
 	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/proxy"
 )
 
 var vips = []netip.Addr{
@@ -41,7 +42,7 @@ func TestDescribeL2(t *testing.T) {
 		return announcer.VIP{Addr: addr, Links: []string{"eth0"}, Services: []snapshot.Ref{{Namespace: "shop", Name: name}}}
 	}
 	st := state{
-		engineState: engineState{Engine: node.Engine{InSync: true}, services: 3, endpoints: 9},
+		engineState: engineState{Engine: node.Engine{InSync: true}, summary: proxy.Summary{Services: 3, Endpoints: 9}},
 		plan: node.State{
 			Draining: true, Elected: []announcer.VIP{of(vips[0], "web")}, Leaving: []announcer.VIP{of(vips[1], "db")},
 			Refused: []announcer.Refused{{Addr: vips[2], Owner: "n2", Refusal: snapshot.Refusal{Reason: announcer.NotOwner, Message: "node n2 announces it"}}},

@@ -52,7 +52,7 @@ func (a *Agent) apply(in node.Inputs, plan node.Plan, triggers []time.Time) {
 	if set := plan.Announce.Layer2; set != nil && set.Returns > was.view.Returns && len(in.Held) > 0 {
 		a.cfg.Log.Info("a node came back that was gone: announcing again", "addresses", len(in.Held))
 	}
-	a.layer2.Give(number, plan)
+	a.layer2.Give(number, plan, in.Links)
 	a.routes.Give(number, plan)
 	a.engine.Give(number, plan.Program, in.Now, triggers)
 	if plan.Report != nil {

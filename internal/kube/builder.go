@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/diff"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -147,28 +148,25 @@ func (b *Builder) rebuildDirty() {
 		return
 	}
 	byRef := func(x, y *snapshot.Service) int { return x.Ref.Compare(y.Ref) }
-	left := slices.DeleteFunc(slices.Clone(b.sorted), func(svc *snapshot.Service) bool { return b.dirty[svc.Ref] })
-	for ref := range b.dirty {
+	var gone, come []*snapshot.Service
+	for _, ref := range slices.SortedFunc(maps.Keys(b.dirty), snapshot.Ref.Compare) {
+		was := b.built[ref]
 		b.rebuild(ref)
-	}
-	if len(b.dirty) > manyDirty {
-		left = slices.SortedFunc(maps.Values(b.built), byRef)
-	} else {
-		for ref := range b.dirty {
-			if svc := b.built[ref]; svc != nil {
-				at, _ := slices.BinarySearchFunc(left, svc, byRef)
-				left = slices.Insert(left, at, svc)
-			}
+		if now := b.built[ref]; now != was {
+			gone, come = appendIf(gone, was), appendIf(come, now)
 		}
 	}
-	b.sorted = left
+	b.sorted = diff.Apply(b.sorted, gone, come, byRef)
 	clear(b.dirty)
 	clear(b.pending)
 }
 
-// manyDirty is when it is better to sort all Services than to put single ones
-// into their places.
-const manyDirty = 100
+func appendIf(list []*snapshot.Service, s *snapshot.Service) []*snapshot.Service {
+	if s == nil {
+		return list
+	}
+	return append(list, s)
+}
 
 func (b *Builder) rebuild(ref snapshot.Ref) {
 	obj := b.services[ref]

@@ -94,6 +94,7 @@ type Memory struct {
 	routes   bgp.Plan
 	draining time.Time // since when; zero: it does not drain
 	others   everyRecord
+	set      lastSet
 }
 
 // Decide returns the Plan for in, after a decision that left was.

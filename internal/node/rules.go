@@ -1,6 +1,7 @@
 package node
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"time"
@@ -97,11 +98,48 @@ func (m *Memory) hold(in Inputs, election announcer.Input, was Memory) (*announc
 	m.handover.Elect(election.Alive[in.Node], in.Now)
 	take, until := m.handover.Take(m.elected.Announce, held, in.Now)
 	m.leaving = linger(in, election, was, m.elected, held)
-	set := announcer.NewSet(election, m.elected, slices.Concat(take, m.leaving))
+	if len(take) == len(m.elected.Announce) {
+		take = m.elected.Announce // one list, so that the next decision sees that it is the same
+	}
+	set := m.set.next(in.Snapshot.Addresses, take, m.leaving, election, m.elected)
+	set.Ours = announcer.Ours(election)
 	set.Left = m.handover.Left(election, in.View, m.elected.Announce, announcer.Lease, in.Now)
 	set.Returns = in.View.Returns
-	return &set, until
+	m.set = m.set.keep(set, in.Snapshot.Addresses, take, m.leaving, m.elected)
+	return m.set.set, until
 }
+
+// lastSet is a Set with the lists that its claims and records were made of.
+type lastSet struct {
+	set       *announcer.Set
+	addresses []*snapshot.Address
+	take      []announcer.VIP
+	disputed  []announcer.VIP
+	lingers   bool // the claims hold more than take
+}
+
+// next returns the Set for take and leaving, without what gossip says. A node may
+// hold a thousand VIPs, and most decisions change none.
+func (l lastSet) next(addresses []*snapshot.Address, take, leaving []announcer.VIP, election announcer.Input, elected announcer.Plan) announcer.Set {
+	if l.set != nil && !l.lingers && len(leaving) == 0 && oneList(l.addresses, addresses) && oneList(l.take, take) && oneList(l.disputed, elected.Disputed) {
+		return *l.set
+	}
+	return announcer.NewSet(election, elected, slices.Concat(take, leaving))
+}
+
+// keep returns set with the lists that it was made of. It is the last Set itself
+// if that is equal.
+func (l lastSet) keep(set announcer.Set, addresses []*snapshot.Address, take, leaving []announcer.VIP, elected announcer.Plan) lastSet {
+	now := lastSet{set: &set, addresses: addresses, take: take, disputed: elected.Disputed, lingers: len(leaving) > 0}
+	if was := l.set; was != nil && oneList(was.Claims, set.Claims) && oneList(was.Disputed, set.Disputed) &&
+		maps.Equal(was.Records, set.Records) && maps.Equal(was.Ours, set.Ours) && maps.Equal(was.Left, set.Left) && was.Returns == set.Returns {
+		now.set = was
+	}
+	return now
+}
+
+// oneList reports whether a and b are the same entries of one array.
+func oneList[T any](a, b []T) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
 
 // holds returns a function that reports whether one of claims is for an address.
 func holds(claims []announcer.Claim) func(netip.Addr) bool {
@@ -134,7 +172,7 @@ func linger(in Inputs, election announcer.Input, was Memory, next announcer.Plan
 // if next has them all: a path whose Service is gone must not attract packets
 // while the engine forgets the Service.
 func narrowed(was, next bgp.Plan) *bgp.Plan {
-	if len(was.Peers) == 0 || len(was.Peers) == len(next.Peers) && &was.Peers[0] == &next.Peers[0] {
+	if len(was.Peers) == 0 || oneList(was.Peers, next.Peers) {
 		return nil // nothing was announced, or it is the same plan
 	}
 	kept := was.Keep(next)

@@ -1,8 +1,11 @@
 package snapshot
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
+
+	"github.com/fairlead/fairlead/internal/diff"
 )
 
 // Changes is what differs between two Snapshots. It is worked out once for each
@@ -25,13 +28,16 @@ func Diff(old, now *Snapshot) Changes {
 	if old == nil {
 		old = &Snapshot{}
 	}
-	differing(old.Services, now.Services, func(a, b *Service) int { return a.Ref.Compare(b.Ref) }, func(s *Service) {
-		c.Services = append(c.Services, s.Ref)
-	})
-	differing(old.Addresses, now.Addresses, func(a, b *Address) int { return a.Addr.Compare(b.Addr) }, func(a *Address) {
-		c.Addresses = append(c.Addresses, a.Addr)
-	})
-	c.Services, c.Addresses = slices.Compact(c.Services), slices.Compact(c.Addresses)
+	if !shared(old.Services, now.Services) { // 10,000 Services need no walk when a node reports
+		for was, is := range diff.Changed(old.Services, now.Services, func(a, b *Service) int { return a.Ref.Compare(b.Ref) }) {
+			c.Services = append(c.Services, (*cmp.Or(is, was)).Ref)
+		}
+	}
+	if !shared(old.Addresses, now.Addresses) {
+		for was, is := range diff.Changed(old.Addresses, now.Addresses, func(a, b *Address) int { return a.Addr.Compare(b.Addr) }) {
+			c.Addresses = append(c.Addresses, (*cmp.Or(is, was)).Addr)
+		}
+	}
 	c.Nodes, c.Namespaces, c.Pools = !same(old.Nodes, now.Nodes), !same(old.Namespaces, now.Namespaces), !same(old.Pools, now.Pools)
 	c.Announcements, c.NodeStates = !same(old.Announcements, now.Announcements), !same(old.NodeStates, now.NodeStates)
 	c.ServiceCIDRs, c.BGPPeers = !same(old.ServiceCIDRs, now.ServiceCIDRs), !same(old.BGPPeers, now.BGPPeers)
@@ -59,29 +65,3 @@ func shared[T any](a, b []*T) bool {
 }
 
 func same[T any](a, b []*T) bool { return shared(a, b) || slices.Equal(a, b) }
-
-// differing calls found, in order, for the values of two sorted lists that are
-// not the same pointer in both.
-func differing[T any](old, now []*T, compare func(a, b *T) int, found func(*T)) {
-	if shared(old, now) {
-		return // 10,000 Services need no walk when a node reports
-	}
-	for len(old) > 0 && len(now) > 0 {
-		if old[0] == now[0] {
-			old, now = old[1:], now[1:]
-			continue
-		}
-		c := compare(old[0], now[0])
-		if c <= 0 {
-			found(old[0])
-			old = old[1:]
-		}
-		if c >= 0 {
-			found(now[0])
-			now = now[1:]
-		}
-	}
-	for _, v := range slices.Concat(old, now) {
-		found(v)
-	}
-}
