@@ -21,7 +21,6 @@ import (
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/node"
 	"github.com/fairlead/fairlead/internal/reconcile"
-	"github.com/fairlead/fairlead/internal/traffic/sample"
 	"github.com/fairlead/fairlead/nodeport/health"
 	"github.com/fairlead/fairlead/nodeport/socket"
 	"github.com/fairlead/fairlead/proxy"
@@ -57,26 +56,29 @@ type Config struct {
 // Agent is one node's agent. New starts nothing.
 //
 // It collects what there is to know (cluster, links, gossip, removal), has
-// decider decide, and gives the Plan to those who carry it out (layer2, routes,
-// engine), each in a loop of its own. reporter says it in the NodeState.
+// decision decide, and gives the Plan to those who carry it out (layer2, routes,
+// engine), each in a loop of its own. report says it in the NodeState.
 type Agent struct {
-	cfg     *Config
-	proxy   Proxy // who forwards; set by Serve
-	cluster cluster
-	links   links
-	gossip  alive
-	removal removal
+	cfg      *Config
+	cluster  cluster
+	links    links
+	gossip   alive
+	removal  removal
+	decision decision
+	layer2   *layer2
+	routes   *routes
+	engine   *engine
+	ports    *ports
+	sysctls  sysctls
+	report   reporter
+	health   health.Proxy
+	metrics  *metrics
+}
+
+// decision is what decides, and what it decided last.
+type decision struct {
 	loop    *reconcile.Loop // of step
 	decider node.Decider
-	layer2  *layer2
-	routes  *routes
-	engine  *engine
-	ports   *ports
-	sysctls sysctls
-	report  reporter
-	health  health.Proxy
-	metrics *metrics
-	traffic *sample.Handler
 
 	mu    sync.Mutex
 	plans uint64 // so far
@@ -115,17 +117,17 @@ func New(cfg Config) (*Agent, error) {
 
 // assemble makes an Agent that holds addresses by h.
 func assemble(cfg *Config, h holder) *Agent {
-	a := &Agent{cfg: cfg, loop: reconcile.New("agent", cfg.Log), metrics: newMetrics(cfg.Metrics)}
-	a.loop.Resync = announcer.Renew
+	a := &Agent{cfg: cfg, decision: decision{loop: reconcile.New("agent", cfg.Log)}, metrics: newMetrics(cfg.Metrics)}
+	a.decision.loop.Resync = announcer.Renew
 	a.report = newReporter(cfg)
 	a.cluster = newCluster(cfg, a.metrics, a.changed)
 	a.links = links{log: cfg.Log, changed: a.wake}
-	a.gossip = newGossip(*cfg, a.loop.Wake)
-	a.removal = removal{cfg: cfg, changed: a.loop.Wake}
+	a.gossip = newGossip(*cfg, a.decision.loop.Wake)
+	a.removal = removal{cfg: cfg, changed: a.decision.loop.Wake}
 	a.engine = newEngine(cfg, a.metrics, &a.health, a.wake)
 	a.engine.through = func() uint64 { return min(a.layer2.Through(), a.routes.Through()) }
 	a.layer2 = newLayer2(h, cfg.Log, a.heldOthers, a.engine.loop.Wake)
-	a.routes = newRoutes(cfg, a.loop.Wake, a.report.loop.Wake, a.engine.loop.Wake, a.removal.removed.Load)
+	a.routes = newRoutes(cfg, a.decision.loop.Wake, a.report.loop.Wake, a.engine.loop.Wake, a.removal.removed.Load)
 	a.ports = &ports{
 		node: cfg.Node, cidrs: cfg.NodePortAddresses, sockets: socket.Read, changed: a.report.loop.Wake, log: cfg.Log,
 		loop: reconcile.New("node ports", cfg.Log), servers: health.NewServers(&a.health, cfg.Log),
@@ -133,7 +135,6 @@ func assemble(cfg *Config, h holder) *Agent {
 	a.engine.follow = a.ports.Follow
 	a.sysctls.loop = reconcile.New("sysctls", cfg.Log)
 	a.sysctls.loop.Resync = 10 * time.Second
-	a.traffic = &sample.Handler{Node: cfg.Node, VIPs: a.vips, Flows: sample.Flows, Counts: a.countsBytes}
 	return a
 }
 
@@ -141,13 +142,13 @@ func assemble(cfg *Config, h holder) *Agent {
 func (a *Agent) changed() {
 	a.health.Queued(time.Now())
 	a.metrics.queued.SetToCurrentTime()
-	a.loop.Wake()
+	a.decision.loop.Wake()
 	a.cluster.keep.Wake()
 }
 
 // wake has everything decided and reported again.
 func (a *Agent) wake() {
-	a.loop.Wake()
+	a.decision.loop.Wake()
 	a.report.loop.Wake()
 }
 
@@ -183,7 +184,7 @@ func (a *Agent) tasks() []task {
 		{name: "follow the agents' DaemonSet, which is deleted when fairlead is removed", run: a.removal.Run},
 		{name: "follow this node's pods that opt out of acceleration", run: a.engine.pods.Run},
 		// The decision.
-		{name: "decide", run: forever(func(ctx context.Context) { a.loop.Run(ctx, a.step) })},
+		{name: "decide", run: forever(func(ctx context.Context) { a.decision.loop.Run(ctx, a.step) })},
 		// Those who carry it out.
 		{name: "answer ARP and NDP", run: forever(a.report.holder.Run)},
 		{name: "hold addresses on links", run: forever(a.layer2.Run)},
@@ -202,7 +203,7 @@ func (a *Agent) tasks() []task {
 // themselves if no agent follows.
 func (a *Agent) Run(ctx context.Context) error {
 	if err := a.cfg.Dataplane.Probe(ctx); err != nil {
-		if a.proxy == Fairlead {
+		if a.engine.proxy == Fairlead {
 			return fmt.Errorf("this node cannot forward: %w", err)
 		}
 		a.engine.beside.cleaned = true // nor can it hold anything of ours
@@ -210,7 +211,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.links.read(); err != nil {
 		return err
 	}
-	a.engine.proxy, a.cluster.started = a.proxy, time.Now()
+	a.cluster.started = time.Now()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup

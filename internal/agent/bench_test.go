@@ -118,7 +118,7 @@ func newBenchWorld(b *testing.B, vips, nodes int) *benchWorld {
 	log := slog.New(slog.DiscardHandler)
 	cfg := &Config{Node: "node0", Log: log, Dataplane: engine, Clients: &kube.Clients{}, SysctlDir: b.TempDir()}
 	w := &benchWorld{Agent: assemble(cfg, l2.New(node.Netlink(b), log)), builder: kube.NewBuilder(), vips: vips, nodes: nodes}
-	w.proxy, w.engine.proxy, w.cluster.store, w.gossip, w.engine.follow = Fairlead, Fairlead, w, benchGossip{w}, func(*snapshot.Snapshot, []netip.Addr) {}
+	w.engine.proxy, w.cluster.store, w.gossip, w.engine.follow = Fairlead, w, benchGossip{w}, func(*snapshot.Snapshot, []netip.Addr) {}
 	w.links.state = link.State{
 		Links: []snapshot.Link{{Name: "eth0", Prefixes: []netip.Prefix{netip.MustParsePrefix("198.18.255.1/16")}}}, Addrs: []netip.Addr{netip.MustParseAddr("203.0.113.1")},
 	}
@@ -176,7 +176,7 @@ func (w *benchWorld) settle(b *testing.B, kind string) {
 		w.run(b, &none)
 	}
 	for deadline := time.Now().Add(time.Minute); ; { // nodes that are elected for the first time wait
-		if plan := w.decider.Decide(w.collect(w.builder.Snapshot(), time.Now())); plan.Wake.IsZero() {
+		if plan := w.decision.decider.Decide(w.collect(w.builder.Snapshot(), time.Now())); plan.Wake.IsZero() {
 			break
 		} else if time.Now().After(deadline) {
 			b.Fatal("addresses still wait for their owners")

@@ -112,7 +112,7 @@ func (a *Agent) describe() (snapshot.NodeState, []metav1.Condition) {
 	a.metrics.reported(st)
 	out := describeL2(st, a.links.State())
 	out.Node, out.Version, out.Engine.Mode = a.cfg.Node, a.cfg.Version, a.mode()
-	if a.proxy == Fairlead {
+	if a.engine.proxy == Fairlead {
 		out.Engine.Accelerator = a.cfg.accelerator()
 	}
 	describeBGP(&out, st.routes, a.routes.speaker.Status())
@@ -199,10 +199,10 @@ func (a *Agent) membersCondition(view announcer.View, now time.Time) metav1.Cond
 
 // mode is the name of what forwards.
 func (a *Agent) mode() string {
-	if a.proxy == Fairlead {
+	if a.engine.proxy == Fairlead {
 		return a.cfg.Engine
 	}
-	return string(a.proxy)
+	return string(a.engine.proxy)
 }
 
 // services returns of each of vips the first Service that holds it.

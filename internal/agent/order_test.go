@@ -166,7 +166,7 @@ func lived(t *testing.T) (*Agent, *diary) {
 	t.Helper()
 	d := &diary{Fake: dataplanetest.NewFake(), paths: map[string]bool{}, vips: map[netip.Addr]bool{}, fails: map[string]error{}, world: storytest.NewWorld()}
 	a := assemble(&Config{Node: "a", Log: slog.New(slog.DiscardHandler), Dataplane: d, Clients: &kube.Clients{}}, nodeLinks{d})
-	a.proxy, a.engine.proxy, a.cluster.store, a.routes.syncer = Fairlead, Fairlead, d, router{d}
+	a.engine.proxy, a.cluster.store, a.routes.syncer = Fairlead, d, router{d}
 	a.engine.follow = func(*snapshot.Snapshot, []netip.Addr) {}
 	st := snapshot.Link{Name: "eth0", Prefixes: []netip.Prefix{netip.MustParsePrefix("198.51.100.1/24")}}
 	a.links.state.Links = []snapshot.Link{st}
@@ -175,7 +175,7 @@ func lived(t *testing.T) (*Agent, *diary) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	for _, run := range []func(context.Context){
-		func(ctx context.Context) { a.loop.Run(ctx, a.step) }, a.layer2.Run, a.engine.Run, func(ctx context.Context) { a.routes.loop.Run(ctx, a.routes.step) },
+		func(ctx context.Context) { a.decision.loop.Run(ctx, a.step) }, a.layer2.Run, a.engine.Run, func(ctx context.Context) { a.routes.loop.Run(ctx, a.routes.step) },
 	} {
 		wg.Go(func() { run(ctx) })
 	}
@@ -195,7 +195,7 @@ func (d *diary) do(t *testing.T, a *Agent, text string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.loop.Wake()
+	a.decision.loop.Wake()
 }
 
 // read returns what was done since the last read, after a while.

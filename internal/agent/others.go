@@ -111,8 +111,8 @@ func (a *Agent) watchOthers(ctx context.Context) (changed error) {
 		if err != nil {
 			return err
 		}
-		if now != a.proxy {
-			changed = fmt.Errorf("services were forwarded by %s and are now to be forwarded by %s: starting anew", a.proxy, now)
+		if now != a.engine.proxy {
+			changed = fmt.Errorf("services were forwarded by %s and are now to be forwarded by %s: starting anew", a.engine.proxy, now)
 			cancel()
 		}
 		return nil

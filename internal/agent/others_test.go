@@ -139,7 +139,7 @@ func TestDecideWithoutAPI(t *testing.T) {
 // When kube-proxy goes from a cluster, or comes, the agent starts anew.
 func TestWatchOthers(t *testing.T) {
 	a, client := newAgent(t, Auto, kubeProxy(3))
-	a.proxy = KubeProxy
+	a.engine.proxy = KubeProxy
 	synctest.Test(t, func(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- a.watchOthers(t.Context()) }()
@@ -169,7 +169,7 @@ func TestLeave(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }))
 	defer srv.Close()
 	defer a.engine.beside.client.CloseIdleConnections()
-	a.proxy, a.engine.proxy, a.cfg.OtherHealth = KubeProxy, KubeProxy, srv.URL
+	a.engine.proxy, a.cfg.OtherHealth = KubeProxy, srv.URL
 	leave := func() node.Engine {
 		if err := a.engine.leave(t.Context()); err != nil {
 			t.Error(err)

@@ -126,7 +126,7 @@ func (a *Agent) save(context.Context) error {
 	if s == nil || a.cfg.StateDir == "" {
 		return nil
 	}
-	return save(a.cfg.StateDir, saved{Node: a.cfg.Node, Written: time.Now(), Proxy: a.proxy, Snapshot: s})
+	return save(a.cfg.StateDir, saved{Node: a.cfg.Node, Written: time.Now(), Proxy: a.engine.proxy, Snapshot: s})
 }
 
 func savedPath(dir string) string { return filepath.Join(dir, "snapshot.json") }

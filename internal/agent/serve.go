@@ -12,6 +12,7 @@ import (
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/server"
 	"github.com/fairlead/fairlead/internal/traffic"
+	"github.com/fairlead/fairlead/internal/traffic/sample"
 	"github.com/fairlead/fairlead/nodeport/health"
 )
 
@@ -35,7 +36,7 @@ func (a *Agent) Serve(ctx context.Context, at Addresses, reg prometheus.Gatherer
 	probes := health.NewProbes(&a.health, a.cfg.Metrics)
 	mux.HandleFunc("/livez", probes.Livez)
 	mux.HandleFunc("/readyz", a.readyz)
-	mux.Handle(traffic.Path, a.traffic)
+	mux.Handle(traffic.Path, a.samples())
 	serve, err := server.Listen(at.Probe, mux)
 	if err != nil {
 		return err
@@ -46,10 +47,15 @@ func (a *Agent) Serve(ctx context.Context, at Addresses, reg prometheus.Gatherer
 	return g.Wait()
 }
 
+// samples answers what goes through the addresses that Services hold.
+func (a *Agent) samples() http.Handler {
+	return &sample.Handler{Node: a.cfg.Node, VIPs: a.vips, Flows: sample.Flows, Counts: a.countsBytes}
+}
+
 // forwardOrLeave decides, opens the ports that the decision allows, and runs.
 func (a *Agent) forwardOrLeave(ctx context.Context, g *errgroup.Group, at Addresses, probes *health.Probes, reg prometheus.Gatherer) (err error) {
 	a.cluster.recall()
-	a.proxy, err = a.decide(ctx)
+	a.engine.proxy, err = a.decide(ctx)
 	select {
 	case <-ctx.Done():
 		return nil // told to stop before it was decided
@@ -58,7 +64,7 @@ func (a *Agent) forwardOrLeave(ctx context.Context, g *errgroup.Group, at Addres
 	if err != nil {
 		return err
 	}
-	a.cfg.Log.Info("who forwards Services", "mode", a.cfg.Mode, "proxy", a.proxy)
+	a.cfg.Log.Info("who forwards Services", "mode", a.cfg.Mode, "proxy", a.engine.proxy)
 	if err := a.openPorts(ctx, g, at, probes, reg); err != nil {
 		return err
 	}
@@ -72,7 +78,7 @@ func (a *Agent) openPorts(ctx context.Context, g *errgroup.Group, at Addresses, 
 	answers.HandleFunc("/healthz", probes.Healthz)
 	answers.HandleFunc("/livez", probes.Livez)
 	answers.HandleFunc("/readyz", a.readyz)
-	answers.Handle(traffic.Path, a.traffic)
+	answers.Handle(traffic.Path, a.samples())
 	if err := a.open(ctx, g, at.Health, healthPort, answers); err != nil {
 		return err
 	}
@@ -85,7 +91,7 @@ func (a *Agent) openPorts(ctx context.Context, g *errgroup.Group, at Addresses, 
 // if one forwards. Beside a proxy that is being removed it waits for the port.
 func (a *Agent) open(ctx context.Context, g *errgroup.Group, address, reserved string, mux http.Handler) error {
 	_, port, _ := net.SplitHostPort(address)
-	if a.proxy != Fairlead && port == reserved {
+	if a.engine.proxy != Fairlead && port == reserved {
 		return nil
 	}
 	serve, err := server.Listen(address, mux)

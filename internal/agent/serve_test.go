@@ -44,7 +44,7 @@ func get(t *testing.T, node nstest.Space, url string) (text string) {
 func open(t *testing.T, node nstest.Space, proxy Proxy, force bool) (stop func(), err error) {
 	t.Helper()
 	a, _ := newAgent(t, Full)
-	a.proxy, a.cfg.Force = proxy, force
+	a.engine.proxy, a.cfg.Force = proxy, force
 	a.health.SetEligible(true)
 	now := time.Now()
 	a.health.Synced(snapshot.IPv4, now, now)

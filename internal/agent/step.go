@@ -17,8 +17,8 @@ func (a *Agent) step(context.Context) error {
 		return nil
 	}
 	in := a.collect(s, began)
-	plan := a.decider.Decide(in)
-	a.loop.At(plan.Wake)
+	plan := a.decision.decider.Decide(in)
+	a.decision.loop.At(plan.Wake)
 	a.apply(in, plan, triggers)
 	return nil
 }
@@ -43,12 +43,12 @@ func (a *Agent) collect(s *snapshot.Snapshot, now time.Time) node.Inputs {
 // apply gives plan to those who carry it out, and keeps what is said of it. The
 // engine waits for the others to withdraw: the order is that of plan's fields.
 func (a *Agent) apply(in node.Inputs, plan node.Plan, triggers []time.Time) {
-	a.mu.Lock()
-	was := a.state
-	a.plans++
-	number := a.plans
-	a.state = state{view: in.View, plan: plan.State, routes: plan.Announce.Routes}
-	a.mu.Unlock()
+	a.decision.mu.Lock()
+	was := a.decision.state
+	a.decision.plans++
+	number := a.decision.plans
+	a.decision.state = state{view: in.View, plan: plan.State, routes: plan.Announce.Routes}
+	a.decision.mu.Unlock()
 	if set := plan.Announce.Layer2; set != nil && set.Returns > was.view.Returns && len(in.Held) > 0 {
 		a.cfg.Log.Info("a node came back that was gone: announcing again", "addresses", len(in.Held))
 	}
@@ -67,9 +67,9 @@ func (a *Agent) apply(in node.Inputs, plan node.Plan, triggers []time.Time) {
 
 // now is what this agent says of itself now.
 func (a *Agent) now() state {
-	a.mu.Lock()
-	st := a.state
-	a.mu.Unlock()
+	a.decision.mu.Lock()
+	st := a.decision.state
+	a.decision.mu.Unlock()
 	st.engineState = a.engine.State()
 	st.held, _ = a.layer2.Held()
 	return st

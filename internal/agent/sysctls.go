@@ -78,7 +78,7 @@ func (a *Agent) setSysctls(context.Context) error {
 	links := a.links.State()
 	held, _ := a.layer2.Held()
 	need := sysctl.Node{
-		Forwards: a.proxy == Fairlead, Addrs: links.Addrs, Bridged: bridged(s.Node(a.cfg.Node), links), Learns: learns(),
+		Forwards: a.engine.proxy == Fairlead, Addrs: links.Addrs, Bridged: bridged(s.Node(a.cfg.Node), links), Learns: learns(),
 	}
 	for _, c := range held {
 		if c.Addr.Is4() {
