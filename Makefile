@@ -51,8 +51,8 @@ verify: packages ## Check that generated files are current, modules tidy, code f
 generate: ## Write deepcopy methods, CRDs and docs/metrics.md from the code; WHAT=bpf: compile the eBPF programs (clang 14; root installs it)
 	@$(TOOLS)/generate.sh $(WHAT)
 
-release: packages ## Make every file of a release into dist/: VERSION=v0.1.0; OS=linux for the programs of one system
-	@GOWORK=off go run -C $(TOOLS)/release . -root $(CURDIR) -out $(CURDIR)/dist -version $(VERSION) $(if $(OS),-os=$(OS))
+release: ## Make every file of a release into dist/: VERSION=v0.1.0; OS=linux for the programs of one system
+	@$(TOOLS)/release.sh '$(VERSION)'
 
 packages: ## Install the Debian packages that build and tests need, if missing
 	@$(TOOLS)/packages.sh

@@ -62,8 +62,7 @@ metrics) ## Check metrics, alerts and dashboards, with a Prometheus that reads t
 	$stage "Prometheus in the lab" env -C e2e FAIRLEAD_E2E=1 go test -count=1 -v -timeout=20m ./monitoring
 	;;
 release) ## Make a release twice, the second time elsewhere from nothing, and compare: VERSION=v0.1.0 (15 min)
-	internal/tools/packages.sh
-	internal/tools/release/again.sh "${VERSION:?a version, such as v0.1.0}"
+	internal/tools/release-again.sh "${VERSION:?a version, such as v0.1.0}"
 	;;
 upgrade) ## Upgrade a cluster under load from a release or commit, in the lab; FROM=v0.1.0, without it the newest release (root)
 	internal/tools/packages.sh

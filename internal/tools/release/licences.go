@@ -61,7 +61,7 @@ type listed struct {
 func libraries(ctx context.Context, root string) ([]library, error) {
 	dirs := map[string]*source{}
 	for _, system := range []string{"linux", "darwin", "windows"} {
-		out, err := output(ctx, root, []string{"CGO_ENABLED=0", "GOWORK=off", "GOOS=" + system}, "go", "list", "-deps", "-json=Dir,Module", "./cmd/fairlead")
+		out, err := output(ctx, root, []string{"CGO_ENABLED=0", "GOWORK=off", "GOOS=" + system}, "go", "list", "-deps", "-json=Dir,Module", "./cmd/...")
 		if err != nil {
 			return nil, err
 		}
