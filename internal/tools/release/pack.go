@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -20,9 +21,11 @@ const (
 func (r *release) images(programs []program) error {
 	var all []v1.Image
 	for _, arch := range []string{"amd64", "arm64"} {
-		img, err := image.Build(image.Spec{
-			Arch: arch, Program: entrypoint, Created: r.at, Labels: r.labels(), Files: r.files(programs, arch),
-		})
+		files := r.files(programs, arch)
+		if !slices.ContainsFunc(files, func(f image.File) bool { return f.Name == entrypoint }) {
+			return fmt.Errorf("linux/%s: no program %s was built", arch, entrypoint)
+		}
+		img, err := image.Build(image.Spec{Arch: arch, Program: entrypoint, Created: r.at, Labels: r.labels(), Files: files})
 		if err != nil {
 			return err
 		}

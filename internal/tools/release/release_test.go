@@ -151,6 +151,16 @@ func TestImageHasEveryProgram(t *testing.T) {
 	}
 }
 
+// TestImageWithoutItsProgram: an architecture for which nothing was built is an error
+// and not an image that cannot start.
+func TestImageWithoutItsProgram(t *testing.T) {
+	r := &release{version: "v1.2.3", out: t.TempDir()}
+	err := r.images([]program{{"fairlead", "linux", "amd64", []byte("code")}, {"fairlead", "darwin", "arm64", []byte("code")}})
+	if err == nil || !strings.Contains(err.Error(), "linux/arm64: no program fairlead") {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestBillNamesEveryModule(t *testing.T) {
 	r := pretend(t)
 	content, err := os.ReadFile(filepath.Join(r.out, "fairlead_1.2.3_sbom.cdx.json"))
