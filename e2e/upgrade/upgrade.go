@@ -1,5 +1,5 @@
-// Package upgrade tells whether a cluster can be brought from an earlier revision of
-// fairlead, its image and its chart, to this checkout's while clients go on.
+// Package upgrade reports whether a cluster can be upgraded from an earlier revision of
+// fairlead, its image and its chart, to this checkout's without a failed request.
 package upgrade
 
 import (

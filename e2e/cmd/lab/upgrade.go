@@ -20,7 +20,7 @@ func upgradeCommand() *cobra.Command {
 			return upgradeFrom(c.Context(), from, c)
 		},
 	}
-	c.Flags().StringVar(&from, "from", "", "tag or commit to begin with; the newest tag if empty")
+	c.Flags().StringVar(&from, "from", "", "release, tag or commit to begin with; the newest release if empty")
 	return c
 }
 
