@@ -65,7 +65,7 @@ metrics) ## Check metrics, alerts and dashboards, with a Prometheus that reads t
 release) ## Make a release twice, the second time elsewhere from nothing, and compare: VERSION=v0.1.0 (15 min)
 	internal/tools/release-again.sh "${VERSION:?a version, such as v0.1.0}"
 	;;
-upgrade) ## Upgrade a cluster under load from a release or commit, in the lab; FROM=v0.1.0, without it the newest release (root)
+upgrade) ## Upgrade a cluster under load from a release or commit, and go back, in the lab; FROM=v0.1.0, without it the newest release (root)
 	internal/tools/packages.sh
 	go run ./e2e/cmd/lab upgrade ${FROM:+--from="$FROM"}
 	;;
