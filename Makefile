@@ -4,7 +4,8 @@ SHELL := /bin/bash
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 STAGE   := internal/tools/stage.sh
-LAB     := go run ./e2e/cmd/lab
+# Built with the flags of the programs that it builds, so that what they share is compiled once.
+LAB     := CGO_ENABLED=0 go build -trimpath -o bin/lab ./e2e/cmd/lab && bin/lab
 # Programs that build and tests need, with the Debian packages that hold them.
 NEEDS   := gcc:gcc nft:nftables ip:iproute2 ping:iputils-ping conntrack:conntrack sysctl:procps git:git /usr/lib/frr/bgpd:frr bird:bird2 promtool:prometheus
 
@@ -18,6 +19,7 @@ build: ## Build bin/fairlead, a static binary
 
 .PHONY: demo
 demo: $(if $(filter bgp,$(ANNOUNCE)),packages) ## Show the main job on a real cluster on this machine (root; KEEP=1 leaves it up; ANNOUNCE=bgp: through a router, ROUTER=frr or bird)
+	@[ -x bin/lab ] || echo "building the lab's command, and for it Go's standard library: a minute of CPU"
 	@$(LAB) demo $(if $(ANNOUNCE),--announce=$(ANNOUNCE)) $(if $(ROUTER),--router=$(ROUTER))
 
 .PHONY: demo-down

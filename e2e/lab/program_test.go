@@ -1,6 +1,8 @@
 package lab
 
 import (
+	"os"
+	"regexp"
 	"slices"
 	"testing"
 )
@@ -20,19 +22,58 @@ func TestRequired(t *testing.T) {
 }
 
 func TestBinary(t *testing.T) {
-	for _, p := range []program{etcd, kubernetes, kubeProxy, coredns, helm} {
-		t.Log(binaries(p.commands))
-	}
-	if got := binaries(append(etcd.commands, helm.commands...)); !slices.Equal(got, []string{"etcd", "helm"}) {
+	if got := binaries([]string{etcd, coredns, helm, kubernetes("kubelet")}); !slices.Equal(got, []string{"etcd", "coredns", "helm", "kubelet"}) {
 		t.Errorf("binaries = %v", got)
 	}
 }
 
 func TestEveryProgramHasItsModule(t *testing.T) {
 	b := builder{source: "..", cache: t.TempDir()}
-	for _, p := range append([]program{kubernetes, kubeProxy, coredns}, controlPlane("1.29")...) {
+	for _, p := range append(controlPlane("1.29"), wholeCluster(), kind) {
 		if _, version, err := b.entry(p); err != nil || version == "" {
 			t.Errorf("%s: version %q, %v", p.name, version, err)
 		}
 	}
+}
+
+// A library of which the product and the lab's programs have different versions is
+// compiled twice, and so is everything that imports it: minutes of a first run.
+func TestProgramsHaveTheProductsVersions(t *testing.T) {
+	apart := map[string]string{
+		"sigs.k8s.io/knftables": "kube-proxy is measured with its own; the product has it in tests alone",
+	}
+	product, programs := versions(t, "../../go.mod"), versions(t, "../programs/cluster/go.mod")
+	if product["k8s.io/client-go"] == "" {
+		t.Fatal("no version of k8s.io/client-go in go.mod")
+	}
+	for module, want := range product {
+		got, shared := programs[module]
+		if shared && got != want && apart[module] == "" {
+			t.Errorf("e2e/programs/cluster/go.mod has %s %s: require it, or replace it, at %s as go.mod does", module, got, want)
+		}
+	}
+}
+
+var (
+	requireLine = regexp.MustCompile(`(?m)^(?:require)?\s+(\S+) (v\S+)`)
+	replaceLine = regexp.MustCompile(`(?m)^(?:replace)?\s+(\S+)(?: v\S+)? => \S+ (v\S+)`)
+)
+
+// versions is what a go.mod requires, by module, after its replacements.
+func versions(t *testing.T, path string) map[string]string {
+	t.Helper()
+	mod, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]string{}
+	for _, m := range requireLine.FindAllStringSubmatch(string(mod), -1) {
+		found[m[1]] = m[2]
+	}
+	for _, m := range replaceLine.FindAllStringSubmatch(string(mod), -1) {
+		if found[m[1]] != "" {
+			found[m[1]] = m[2]
+		}
+	}
+	return found
 }
