@@ -163,7 +163,7 @@ func (b builder) fill(ctx context.Context, p program, dir, version string) error
 		return err
 	}
 	defer func() { _ = os.RemoveAll(temp) }()
-	step := b.progress.Begin("building %s %s: %s", p.name, version, strings.Join(binaries(missing), ", "))
+	step := b.progress.Begin("building %s (%s %s)", strings.Join(binaries(missing), ", "), p.module, version)
 	if err := b.compile(ctx, step, p, version, missing, temp); err != nil {
 		return step.Done(err)
 	}
