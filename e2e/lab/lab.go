@@ -67,7 +67,7 @@ func findSource() (string, error) {
 	}
 	for d := dir; ; d = filepath.Dir(d) {
 		for _, candidate := range []string{d, filepath.Join(d, "e2e")} {
-			if _, err := os.Stat(filepath.Join(candidate, "programs", "kubernetes", "go.mod")); err == nil {
+			if _, err := os.Stat(filepath.Join(candidate, "programs", "cluster", "go.mod")); err == nil {
 				return candidate, nil
 			}
 		}
