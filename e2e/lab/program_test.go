@@ -28,6 +28,21 @@ func TestBinary(t *testing.T) {
 	}
 }
 
+// CoreDNS is a command of the module itself, in a directory below it.
+func TestCacheEntryChangesWithAFileBelow(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "go.mod", "module x\n")
+	write(t, dir, "coredns/main.go", "package main\n")
+	before, err := hashFiles(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "coredns/main.go", "package main // changed\n")
+	if after, err := hashFiles(dir); err != nil || after == before {
+		t.Errorf("the same hash after a change: %s, %v", after, err)
+	}
+}
+
 func TestEveryProgramHasItsModule(t *testing.T) {
 	b := builder{source: "..", cache: t.TempDir()}
 	for _, p := range append(controlPlane("1.29"), wholeCluster(), kind) {
