@@ -4,8 +4,8 @@ SHELL := /bin/bash
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 STAGE   := internal/tools/stage.sh
-# Built with the flags of the programs that it builds, so that what they share is compiled once.
-LAB     := CGO_ENABLED=0 go build -buildvcs=false -trimpath -o bin/lab ./e2e/cmd/lab && bin/lab
+# The flags are those of the programs that the lab builds: Go's library is compiled once.
+LAB     := CGO_ENABLED=0 GOGC=400 go build -buildvcs=false -trimpath -o bin/lab ./e2e/cmd/lab && bin/lab
 # Programs that build and tests need, with the Debian packages that hold them.
 NEEDS   := gcc:gcc nft:nftables ip:iproute2 ping:iputils-ping conntrack:conntrack sysctl:procps git:git /usr/lib/frr/bgpd:frr bird:bird2 promtool:prometheus
 

@@ -8,7 +8,7 @@ import (
 
 // bytesPerSecond is how much Go source one CPU compiles in a second, as measured for
 // the programs of a lab.
-const bytesPerSecond = 200e3
+const bytesPerSecond = 160e3
 
 // estimate predicts the end of a build from the bytes of source of the packages that
 // have begun and of those that are left.

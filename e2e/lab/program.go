@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -35,7 +36,7 @@ var kind = program{"kind", "sigs.k8s.io/kind", []string{"sigs.k8s.io/kind"}, str
 
 // The commands of programs/cluster that do not belong to Kubernetes.
 const (
-	etcd    = "go.etcd.io/etcd/server/v3"
+	etcd    = "github.com/fairlead/fairlead/e2e/programs/cluster/etcd"
 	coredns = "github.com/fairlead/fairlead/e2e/programs/cluster/coredns"
 	helm    = "helm.sh/helm/v4/cmd/helm"
 )
@@ -66,14 +67,8 @@ func controlPlane(minor string) []program {
 	return []program{cluster(etcd, kubernetes("kubectl"), helm), older}
 }
 
-// binary is the file name of a command: the last element of its import path
-// that is not a major version.
-func binary(command string) string {
-	if command == etcd {
-		return "etcd"
-	}
-	return filepath.Base(command)
-}
+// binary is the file name of a command.
+func binary(command string) string { return path.Base(command) }
 
 // builder builds programs into a cache.
 type builder struct {
@@ -124,15 +119,15 @@ func (b builder) entry(p program) (dir, version string, err error) {
 // directory.
 func hashFiles(dir string) (string, error) {
 	hash := sha256.New()
-	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(file string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return err
 		}
-		content, err := os.ReadFile(path)
+		content, err := os.ReadFile(file)
 		if err != nil {
 			return err
 		}
-		name, err := filepath.Rel(dir, path)
+		name, err := filepath.Rel(dir, file)
 		fmt.Fprintf(hash, "%s %x\n", name, sha256.Sum256(content))
 		return err
 	})

@@ -1,6 +1,6 @@
 // The programs of the lab's cluster, in a module of their own so that none of
 // their requirements reach the product or the lab. The lab builds the tools below
-// and coredns/; "go mod tidy" keeps go.sum complete for them.
+// and its own coredns/ and etcd/; "go mod tidy" keeps go.sum complete for them.
 //
 // It is one module, with the versions that the product's go.mod has, so that a first
 // run compiles each library once. A test in e2e/lab compares the versions.
@@ -10,7 +10,7 @@ go 1.26.0
 
 require (
 	github.com/coredns/coredns v1.14.2
-	go.etcd.io/etcd/server/v3 v3.6.8 // indirect
+	go.etcd.io/etcd/server/v3 v3.6.8
 	helm.sh/helm/v4 v4.1.4 // indirect
 	k8s.io/kubernetes v1.36.3 // indirect
 )
@@ -258,7 +258,6 @@ require (
 )
 
 tool (
-	go.etcd.io/etcd/server/v3
 	helm.sh/helm/v4/cmd/helm
 	k8s.io/kubernetes/cmd/kube-apiserver
 	k8s.io/kubernetes/cmd/kube-controller-manager
