@@ -6,7 +6,8 @@ SHELL := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 TOOLS   := internal/tools
 STAGE   := $(TOOLS)/stage.sh
-LAB     := go run ./e2e/cmd/lab
+# The flags are those of the programs that the lab builds: Go's library is compiled once.
+LAB     := CGO_ENABLED=0 GOGC=400 go build -buildvcs=false -trimpath -tags grpcnotrace -o bin/lab ./e2e/cmd/lab && bin/lab
 # A parameter such as SIZES=1 or FROM=v0.1.0 reaches the scripts in the environment.
 
 help: ## List the verbs, and what test, bench and e2e can be told
@@ -18,6 +19,7 @@ build: ## Build bin/fairlead and bin/fairlead-ccm, static binaries
 	CGO_ENABLED=0 GOWORK=off go build -trimpath -tags grpcnotrace -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/...
 
 demo: $(if $(filter bgp,$(ANNOUNCE)),packages) ## Show the main job on a real cluster on this machine (root; KEEP=1 leaves it up; ANNOUNCE=bgp: through a router, ROUTER=frr or bird)
+	@[ -x bin/lab ] || echo "building the lab's command, and for it Go's standard library: a minute of CPU"
 	@$(LAB) demo $(if $(ANNOUNCE),--announce=$(ANNOUNCE)) $(if $(ROUTER),--router=$(ROUTER))
 
 demo-down: ## Remove the cluster that make demo KEEP=1 left

@@ -103,7 +103,7 @@ func Attach(ctx context.Context, d *Description) (*Lab, error) {
 		}
 	}
 	var err error
-	l.programs, err = builder{source: l.opt.Source, cache: l.opt.Cache, progress: l.progress}.build(ctx, kubectl, helm)
+	l.programs, err = builder{source: l.opt.Source, cache: l.opt.Cache, progress: l.progress}.build(ctx, cluster(kubernetes("kubectl"), helm))
 	return l, err
 }
 

@@ -67,7 +67,7 @@ func findSource() (string, error) {
 	}
 	for d := dir; ; d = filepath.Dir(d) {
 		for _, candidate := range []string{d, filepath.Join(d, "e2e")} {
-			if _, err := os.Stat(filepath.Join(candidate, "programs", "kubernetes", "go.mod")); err == nil {
+			if _, err := os.Stat(filepath.Join(candidate, "programs", "cluster", "go.mod")); err == nil {
 				return candidate, nil
 			}
 		}
@@ -185,12 +185,12 @@ func (l *Lab) Build(ctx context.Context) error {
 	if err := l.findSource(); err != nil {
 		return err
 	}
-	programs := []program{etcd, kubernetes, coredns, helm}
+	programs := wholeCluster()
 	if l.opt.KubeProxy {
-		programs = append(programs, kubeProxy)
+		programs.commands = append(programs.commands, kubernetes("kube-proxy"))
 	}
 	var err error
-	l.programs, err = builder{source: l.opt.Source, cache: l.opt.Cache, progress: l.progress}.build(ctx, programs...)
+	l.programs, err = builder{source: l.opt.Source, cache: l.opt.Cache, progress: l.progress}.build(ctx, programs)
 	return err
 }
 
@@ -226,7 +226,7 @@ func KubeProxyProgram(ctx context.Context, opt Options) (string, error) {
 	if err := l.findSource(); err != nil {
 		return "", err
 	}
-	paths, err := builder{source: l.opt.Source, cache: l.opt.Cache, progress: l.progress}.build(ctx, kubeProxy)
+	paths, err := builder{source: l.opt.Source, cache: l.opt.Cache, progress: l.progress}.build(ctx, cluster(kubernetes("kube-proxy")))
 	return paths["kube-proxy"], err
 }
 

@@ -1,14 +1,12 @@
 package lab
 
 import (
-	"bufio"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"os"
-	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -33,45 +31,45 @@ const kubernetesFlags = stripped +
 	" -X k8s.io/component-base/version.gitMinor=%[3]s" +
 	" -X k8s.io/component-base/version.gitTreeState=clean"
 
-var (
-	etcd       = program{"etcd", "go.etcd.io/etcd/server/v3", []string{"go.etcd.io/etcd/server/v3"}, stripped, ""}
-	kubernetes = program{"kubernetes", "k8s.io/kubernetes", kubernetesCommands("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl"), kubernetesFlags, ""}
-	kubeProxy  = program{"kubernetes", "k8s.io/kubernetes", kubernetesCommands("kube-proxy"), kubernetesFlags, ""}
-	kubectl    = program{"kubernetes", "k8s.io/kubernetes", kubernetesCommands("kubectl"), kubernetesFlags, ""}
-	coredns    = program{"coredns", "github.com/coredns/coredns", []string{"github.com/fairlead/fairlead/e2e/programs/coredns"}, stripped, ""}
-	helm       = program{"helm", "helm.sh/helm/v4", []string{"helm.sh/helm/v4/cmd/helm"}, stripped, ""}
-)
-
 // kind makes clusters of containers; only KindProgram builds it.
 var kind = program{"kind", "sigs.k8s.io/kind", []string{"sigs.k8s.io/kind"}, stripped, ""}
+
+// The commands of programs/cluster that do not belong to Kubernetes.
+const (
+	etcd    = "github.com/fairlead/fairlead/e2e/programs/cluster/etcd"
+	coredns = "github.com/fairlead/fairlead/e2e/programs/cluster/coredns"
+	helm    = "helm.sh/helm/v4/cmd/helm"
+)
+
+// cluster is programs/cluster with those of its commands that are to be built. The
+// tag is that of the product's own programs: what imports grpc is compiled once.
+func cluster(commands ...string) program {
+	return program{"cluster", "k8s.io/kubernetes", commands, kubernetesFlags, "grpcnotrace"}
+}
+
+// kubernetes is the import path of a command of Kubernetes, such as kubelet.
+func kubernetes(name string) string { return "k8s.io/kubernetes/cmd/" + name }
+
+// wholeCluster is everything that a lab of nodes runs, except kube-proxy.
+func wholeCluster() program {
+	return cluster(etcd, kubernetes("kube-apiserver"), kubernetes("kube-controller-manager"), kubernetes("kube-scheduler"),
+		kubernetes("kubelet"), kubernetes("kubectl"), coredns, helm)
+}
 
 // controlPlane is etcd, the API server, and what talks to it. Minor is that of an
 // older Kubernetes, such as 1.29, whose servers are programs/kubernetes-MINOR; empty
 // for the lab's own.
 func controlPlane(minor string) []program {
+	servers := []string{kubernetes("kube-apiserver"), kubernetes("kube-controller-manager")}
 	if minor == "" {
-		return []program{etcd, kubernetes, helm}
+		return []program{cluster(append(servers, etcd, kubernetes("kubectl"), helm)...)}
 	}
-	older := program{"kubernetes-" + minor, "k8s.io/kubernetes", kubernetesCommands("kube-apiserver", "kube-controller-manager"), kubernetesFlags, "providerless"}
-	return []program{etcd, kubectl, older, helm}
+	older := program{"kubernetes-" + minor, "k8s.io/kubernetes", servers, kubernetesFlags, "providerless"}
+	return []program{cluster(etcd, kubernetes("kubectl"), helm), older}
 }
 
-func kubernetesCommands(names ...string) []string {
-	commands := make([]string, len(names))
-	for i, name := range names {
-		commands[i] = "k8s.io/kubernetes/cmd/" + name
-	}
-	return commands
-}
-
-// binary is the file name of a command: the last element of its import path
-// that is not a major version.
-func binary(command string) string {
-	if strings.HasPrefix(command, etcd.module) {
-		return "etcd"
-	}
-	return filepath.Base(command)
-}
+// binary is the file name of a command.
+func binary(command string) string { return path.Base(command) }
 
 // builder builds programs into a cache.
 type builder struct {
@@ -118,22 +116,23 @@ func (b builder) entry(p program) (dir, version string, err error) {
 	return filepath.Join(b.cache, "programs", fmt.Sprintf("%s-%s-%.12s", p.name, version, key)), version, nil
 }
 
-// hashFiles is a hash, in hex, of the names and contents of a directory's
-// files.
+// hashFiles is a hash, in hex, of the names and contents of the files below a
+// directory.
 func hashFiles(dir string) (string, error) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return "", err
-	}
 	hash := sha256.New()
-	for _, e := range entries {
-		content, err := os.ReadFile(filepath.Join(dir, e.Name()))
-		if err != nil {
-			return "", err
+	err := filepath.WalkDir(dir, func(file string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
 		}
-		fmt.Fprintf(hash, "%s %x\n", e.Name(), sha256.Sum256(content))
-	}
-	return fmt.Sprintf("%x", hash.Sum(nil)), nil
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(dir, file)
+		fmt.Fprintf(hash, "%s %x\n", name, sha256.Sum256(content))
+		return err
+	})
+	return fmt.Sprintf("%x", hash.Sum(nil)), err
 }
 
 // required finds the version of a module in a go.mod.
@@ -160,7 +159,7 @@ func (b builder) fill(ctx context.Context, p program, dir, version string) error
 		return err
 	}
 	defer func() { _ = os.RemoveAll(temp) }()
-	step := b.progress.Begin("building %s %s: %s", p.name, version, strings.Join(binaries(missing), ", "))
+	step := b.progress.Begin("building %s (%s %s)", strings.Join(binaries(missing), ", "), p.module, version)
 	if err := b.compile(ctx, step, p, version, missing, temp); err != nil {
 		return step.Done(err)
 	}
@@ -200,43 +199,11 @@ func (b builder) compile(ctx context.Context, step *Step, p program, version str
 	if strings.Contains(flags, "%") {
 		flags = fmt.Sprintf(flags, version, major, minor)
 	}
-	args := append([]string{"build", "-v", "-trimpath", "-ldflags", flags, "-tags", p.tags, "-o", target}, commands...)
-	return goBuild(ctx, step, filepath.Join(b.source, "programs", p.name), args)
+	c := compilation{dir: filepath.Join(b.source, "programs", p.name), tags: p.tags, commands: commands}
+	return c.run(ctx, step, "-ldflags", flags, "-o", target)
 }
 
 func majorMinor(version string) (major, minor string) {
 	parts := strings.SplitN(strings.TrimPrefix(version, "v"), ".", 3)
 	return parts[0], parts[1]
-}
-
-// goBuild runs the go command in dir, outside of any workspace, and tells step
-// the packages as they are compiled.
-func goBuild(ctx context.Context, step *Step, dir string, args []string) error {
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir = dir
-	// Root may not be trusted to ask git about another user's checkout.
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS="+os.Getenv("GOFLAGS")+" -buildvcs=false")
-	pipe, err := cmd.StderrPipe()
-	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("go %s: %w", args[0], err)
-	}
-	said := follow(pipe, step)
-	if err := cmd.Wait(); err != nil {
-		return errors.Join(ctx.Err(), fmt.Errorf("go %s in %s: %w:\n%s", strings.Join(args, " "), dir, err, lastLines(said, 20)))
-	}
-	return nil
-}
-
-// follow reads the output of go build -v to its end and returns it.
-func follow(r io.Reader, step *Step) string {
-	var said strings.Builder
-	lines := bufio.NewScanner(r)
-	for count := 1; lines.Scan(); count++ {
-		fmt.Fprintln(&said, lines.Text())
-		step.Waiting("%d packages so far, now %s", count, lines.Text())
-	}
-	return said.String()
 }

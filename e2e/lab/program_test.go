@@ -1,8 +1,11 @@
 package lab
 
 import (
+	"os"
 	"slices"
 	"testing"
+
+	"golang.org/x/mod/modfile"
 )
 
 func TestRequired(t *testing.T) {
@@ -20,19 +23,68 @@ func TestRequired(t *testing.T) {
 }
 
 func TestBinary(t *testing.T) {
-	for _, p := range []program{etcd, kubernetes, kubeProxy, coredns, helm} {
-		t.Log(binaries(p.commands))
-	}
-	if got := binaries(append(etcd.commands, helm.commands...)); !slices.Equal(got, []string{"etcd", "helm"}) {
+	if got := binaries([]string{etcd, coredns, helm, kubernetes("kubelet")}); !slices.Equal(got, []string{"etcd", "coredns", "helm", "kubelet"}) {
 		t.Errorf("binaries = %v", got)
+	}
+}
+
+// CoreDNS is a command of the module itself, in a directory below it.
+func TestCacheEntryChangesWithAFileBelow(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "go.mod", "module x\n")
+	write(t, dir, "coredns/main.go", "package main\n")
+	before, err := hashFiles(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "coredns/main.go", "package main // changed\n")
+	if after, err := hashFiles(dir); err != nil || after == before {
+		t.Errorf("the same hash after a change: %s, %v", after, err)
 	}
 }
 
 func TestEveryProgramHasItsModule(t *testing.T) {
 	b := builder{source: "..", cache: t.TempDir()}
-	for _, p := range append([]program{kubernetes, kubeProxy, coredns}, controlPlane("1.29")...) {
+	for _, p := range append(controlPlane("1.29"), wholeCluster(), kind) {
 		if _, version, err := b.entry(p); err != nil || version == "" {
 			t.Errorf("%s: version %q, %v", p.name, version, err)
 		}
 	}
+}
+
+// A library of which the product and the lab's programs have different versions is
+// compiled twice, and so is everything that imports it: minutes of a first run.
+func TestProgramsHaveTheProductsVersions(t *testing.T) {
+	apart := map[string]string{
+		"sigs.k8s.io/knftables": "kube-proxy is measured with its own; the product has it in tests alone",
+	}
+	product, programs := versions(t, "../../go.mod"), versions(t, "../programs/cluster/go.mod")
+	if product["k8s.io/client-go"] == "" {
+		t.Fatal("no version of k8s.io/client-go in go.mod")
+	}
+	for module, want := range product {
+		got, shared := programs[module]
+		if shared && got != want && apart[module] == "" {
+			t.Errorf("e2e/programs/cluster/go.mod has %s %s: require %s as go.mod does, and exclude later ones that are asked for", module, got, want)
+		}
+	}
+}
+
+// versions is what a go.mod requires, by module. A replacement does not count: the
+// go command compiles it for the version that is required.
+func versions(t *testing.T, path string) map[string]string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mod, err := modfile.Parse(path, content, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]string{}
+	for _, r := range mod.Require {
+		found[r.Mod.Path] = r.Mod.Version
+	}
+	return found
 }

@@ -27,6 +27,7 @@ type Step struct {
 	name  string
 	begin time.Time
 	state string
+	cpu   time.Duration
 }
 
 const heartbeat = 10 * time.Second
@@ -70,6 +71,13 @@ func (s *Step) Waiting(format string, args ...any) {
 	s.state = fmt.Sprintf(format, args...)
 }
 
+// Used adds CPU time that the step took, which Done prints.
+func (s *Step) Used(cpu time.Duration) {
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	s.cpu += cpu
+}
+
 // Done ends the step, and says so if it took long enough to be of interest or
 // failed. It returns err, so that a function can end with it.
 func (s *Step) Done(err error) error {
@@ -81,9 +89,17 @@ func (s *Step) Done(err error) error {
 	case err != nil:
 		s.p.say(fmt.Sprintf("%s: failed after %.1f s", s.name, took.Seconds()))
 	case took > time.Second:
-		s.p.say(fmt.Sprintf("%s: done in %.1f s", s.name, took.Seconds()))
+		s.p.say(fmt.Sprintf("%s: done in %.1f s%s", s.name, took.Seconds(), s.used()))
 	}
 	return err
+}
+
+// used is the CPU time for the line that Done prints, if there is any.
+func (s *Step) used() string {
+	if s.cpu == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %.0f s of CPU", s.cpu.Seconds())
 }
 
 func (p *Progress) beat() {
