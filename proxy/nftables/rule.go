@@ -38,6 +38,7 @@ const (
 	CtNew                    // match: the first packet of a connection
 	CtInvalid                // match: a packet that belongs to no connection
 	CtDNAT                   // match: the connection's destination was translated
+	OpensNothing             // match: a TCP segment that opens no connection
 	SourceIsOurs             // match: the source is one of the node's own addresses
 	Marked                   // match: the packet has Mark
 	EchoRequest              // match: a ping
@@ -174,6 +175,7 @@ func drop() part         { return plain(Drop, "drop") }
 func ctNew() part        { return plain(CtNew, "ct state new") }
 func ctInvalid() part    { return plain(CtInvalid, "ct state invalid") }
 func ctDNAT() part       { return plain(CtDNAT, "ct status dnat") }
+func opensNothing() part { return plain(OpensNothing, "tcp flags != syn / fin,syn,rst,ack") }
 func sourceIsOurs() part { return plain(SourceIsOurs, "fib saddr type local") }
 func masquerade() part   { return plain(Masquerade, "masquerade fully-random") }
 func rejectTCP() part    { return plain(RejectTCP, "reject with tcp reset") }

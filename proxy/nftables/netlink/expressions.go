@@ -72,6 +72,9 @@ func fixedOf(p packet) map[nftables.Verb][]expr.Any {
 		nftables.CtNew:     {&expr.Ct{Key: expr.CtKeySTATE, Register: reg0}, masked(expr.CtStateBitNEW, 0), compare(expr.CmpOpNeq, host(0))},
 		nftables.CtInvalid: {&expr.Ct{Key: expr.CtKeySTATE, Register: reg0}, masked(expr.CtStateBitINVALID, 0), compare(expr.CmpOpNeq, host(0))},
 		nftables.CtDNAT:    {&expr.Ct{Key: expr.CtKeySTATUS, Register: reg0}, masked(ipsDstNAT, 0), compare(expr.CmpOpNeq, host(0))},
+		// The flags are byte 13 of the segment. ECN's are not among those that count.
+		nftables.OpensNothing: append(protocol(unix.IPPROTO_TCP), &expr.Payload{DestRegister: reg0, Base: expr.PayloadBaseTransportHeader, Offset: 13, Len: 1},
+			&expr.Bitwise{SourceRegister: reg0, DestRegister: reg0, Len: 1, Mask: []byte{0x17}, Xor: []byte{0}}, compare(expr.CmpOpNeq, []byte{0x02})),
 		nftables.SourceIsOurs: {&expr.Fib{Register: reg0, ResultADDRTYPE: true, FlagSADDR: true},
 			compare(expr.CmpOpEq, host(unix.RTN_LOCAL))},
 		nftables.EchoRequest: append(protocol(p.icmp), &expr.Payload{DestRegister: reg0, Base: expr.PayloadBaseTransportHeader, Len: 1},
