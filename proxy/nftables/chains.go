@@ -34,6 +34,7 @@ func (l *Layout) fixedSets() []Set {
 		{Name: setKeepSource, Key: addr, Interval: true},
 		{Name: setLocalLinks, Key: []Field{FieldLink}, Interval: true},
 		{Name: setHairpin, Key: []Field{l.addr, l.addr, fieldProto, fieldService}},
+		{Name: mapPing, Key: []Field{fieldProto}, Data: addr},
 		{Name: setSourceVIPs, Key: vip},
 		{Name: SetSourceAllow, Key: append(slices.Clone(vip), l.addr), Interval: true},
 		{Name: mapExternal, Key: vip, Verdict: true},
@@ -64,6 +65,7 @@ const (
 	setLocalLinks   = "local-links"
 	setHairpin      = "hairpin"
 	setSourceVIPs   = "lbsr-vips"
+	mapPing         = "ping"
 	mapExternal     = "external"
 	mapNoEndpoints  = "no-endpoints"
 
@@ -130,6 +132,8 @@ func (l *Layout) natChains() []Chain {
 			l.rule(in(setClusterIPs, Daddr), goTo(chainCluster)),
 			l.rule(in(setNodePortIPs, Daddr), vmap("np-"+mapExternal, Proto, Dport)),
 			l.rule(in(setNodePortIPs, Daddr), vmap("np-"+mapExternal, Proto, Dport)),
+			l.rule(in(setVIPs, Daddr), echoRequest(), dnatAddr(mapPing, Proto)),
+			// redirect drops the packet if the link that it came in from has no address.
 			l.rule(in(setVIPs, Daddr), echoRequest(), redirect()),
 		}},
 		{chainCluster, nil, []Rule{

@@ -136,6 +136,9 @@ func (f *Family) addrOfFrontend(out []Element, t *proxy.Table, key proxy.Key) []
 
 // nodeElements appends what belongs to the node and to no Frontend.
 func (f *Family) nodeElements(out []Element, t *proxy.Table) []Element {
+	if i := slices.IndexFunc(t.NodePortAddrs, f.has); i >= 0 {
+		out = append(out, Element{Set: mapPing, Key: string(f.icmp), Data: bytesOf(t.NodePortAddrs[i])})
+	}
 	for _, a := range t.NodePortAddrs {
 		if f.has(a) {
 			out = append(out, Element{Set: setNodePortIPs, Key: bytesOf(a)})

@@ -48,6 +48,7 @@ const (
 	Jump                     // go to Chains[0] and come back
 	Drop                     // drop the packet
 	DNAT                     // translate the destination to what the map Set has for Fields
+	DNATAddr                 // the same where Set has an address without a port
 	Redirect                 // translate the destination to the node itself
 	Masquerade               // translate the source to the node's
 	Update                   // remember Fields in Set for Timeout
@@ -109,6 +110,10 @@ func vmap(set string, fields ...Selector) part  { return lookup(Vmap, "%s vmap @
 
 func dnat(set string, fields ...Selector) part {
 	return func(f *Family) Statement { return lookup(DNAT, "dnat "+f.Name+" to %s map @%s", set, fields)(f) }
+}
+
+func dnatAddr(set string, fields ...Selector) part {
+	return func(f *Family) Statement { return lookup(DNATAddr, "dnat to %s map @%s", set, fields)(f) }
 }
 
 func update(set string, timeout time.Duration, fields ...Selector) part {

@@ -43,7 +43,7 @@ const spreadSet = "__map%d"
 // that a Spread chooses from.
 func expressions(f *nftables.Family, s nftables.Statement, anonymous uint32) []expr.Any {
 	switch s.Verb {
-	case nftables.In, nftables.NotIn, nftables.Vmap, nftables.DNAT, nftables.Update:
+	case nftables.In, nftables.NotIn, nftables.Vmap, nftables.DNAT, nftables.DNATAddr, nftables.Update:
 		return lookup(f, s)
 	case nftables.SetMark, nftables.Marked, nftables.ClearMark:
 		return marking(s)
@@ -100,6 +100,9 @@ func lookup(f *nftables.Family, s nftables.Statement) []expr.Any {
 	case nftables.DNAT:
 		out = append(out, &expr.Lookup{SourceRegister: reg0, SetName: s.Set, IsDestRegSet: true, DestRegister: reg0},
 			&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(nfproto(f)), RegAddrMin: reg0, RegProtoMin: reg0 + uint32(f.AddrLen)/4})
+	case nftables.DNATAddr:
+		out = append(out, &expr.Lookup{SourceRegister: reg0, SetName: s.Set, IsDestRegSet: true, DestRegister: reg0},
+			&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(nfproto(f)), RegAddrMin: reg0})
 	case nftables.Update:
 		out = append(out, &expr.Dynset{SrcRegKey: reg0, SetName: s.Set, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: s.Timeout})
 	}
