@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"go4.org/netipx"
+
 	"github.com/fairlead/fairlead/internal/diff"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
@@ -19,6 +21,7 @@ type Compiler struct {
 // memory is what the last Compile left.
 type memory struct {
 	cluster cluster
+	looked  int // how many Services were looked at
 	snap    *snapshot.Snapshot
 	held    map[snapshot.Ref][]*snapshot.Address // by holder
 	done    map[snapshot.Ref]compiled
@@ -33,12 +36,12 @@ type memory struct {
 // cluster is what the frontends of all Services depend on.
 type cluster struct {
 	node     place
-	pools    []*snapshot.Pool
+	ranges   []netipx.IPRange // of all pools; their counters change with each allocation
 	external bool
 }
 
 func (c cluster) equal(o cluster) bool {
-	return c.node.equal(o.node) && slices.Equal(c.pools, o.pools) && c.external == o.external
+	return c.node.equal(o.node) && slices.Equal(c.ranges, o.ranges) && c.external == o.external
 }
 
 // match says which packets a Frontend takes: its Key without the Kind.
@@ -60,7 +63,10 @@ func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []ne
 		here.zone, here.addrs = node.Zone, node.InternalIPs
 	}
 	t.LocalPods, t.LocalLinks = opt.Local.pods(node)
-	now := cluster{here, s.Pools, opt.ExternalIPs}
+	now := cluster{node: here, external: opt.ExternalIPs}
+	for _, p := range s.Pools {
+		now.ranges = append(now.ranges, p.Ranges...)
+	}
 	if c.last == nil || !c.last.cluster.equal(now) {
 		c.last = compileAll(s, now, c.last)
 	} else {
@@ -121,6 +127,7 @@ func compareFrontends(a, b *Frontend) int {
 }
 
 func (m *memory) inputs(svc *snapshot.Service) inputs {
+	m.looked++
 	return inputs{svc: svc, addrs: capture(m.snap, svc, m.held[svc.Ref], m.cluster.external), node: m.cluster.node}
 }
 
