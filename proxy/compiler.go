@@ -20,17 +20,18 @@ type Compiler struct {
 
 // memory is what the last Compile left.
 type memory struct {
-	cluster cluster
-	looked  int // how many Services were looked at
-	snap    *snapshot.Snapshot
-	held    map[snapshot.Ref][]*snapshot.Address // by holder
-	done    map[snapshot.Ref]compiled
-	sorted  []*Frontend    // of all Services, also those that clash
-	packets map[match]int  // how many of sorted match them
-	clashes int            // of packets with more than one
-	hairpin map[Target]int // how many Services have it
-	targets []Target       // the keys of hairpin, sorted
-	counts  counts         // of sorted
+	cluster  cluster
+	looked   int // how many Services were looked at
+	snap     *snapshot.Snapshot
+	held     map[snapshot.Ref][]*snapshot.Address // by holder
+	reserved reserved
+	done     map[snapshot.Ref]compiled
+	sorted   []*Frontend    // of all Services, also those that clash
+	packets  map[match]int  // how many of sorted match them
+	clashes  int            // of packets with more than one
+	hairpin  map[Target]int // how many Services have it
+	targets  []Target       // the keys of hairpin, sorted
+	counts   counts         // of sorted
 }
 
 // cluster is what the frontends of all Services depend on.
@@ -98,6 +99,10 @@ func compileAll(s *snapshot.Snapshot, now cluster, old *memory) *memory {
 	for _, a := range s.Addresses {
 		m.hold(a)
 	}
+	if old != nil {
+		m.reserved = old.reserved
+	}
+	m.reserved = m.reserved.of(s)
 	for _, svc := range s.Services {
 		if !svc.Served() {
 			continue
@@ -123,12 +128,12 @@ func compileAll(s *snapshot.Snapshot, now cluster, old *memory) *memory {
 }
 
 func compareFrontends(a, b *Frontend) int {
-	return cmp.Or(a.Key.Compare(b.Key), a.Service.Compare(b.Service), cmp.Compare(a.PortName, b.PortName))
+	return cmp.Or(a.Key.Compare(b.Key), a.created.Compare(b.created), a.Service.Compare(b.Service), cmp.Compare(a.PortName, b.PortName))
 }
 
 func (m *memory) inputs(svc *snapshot.Service) inputs {
 	m.looked++
-	return inputs{svc: svc, addrs: capture(m.snap, svc, m.held[svc.Ref], m.cluster.external), node: m.cluster.node}
+	return inputs{svc: svc, addrs: m.capture(svc), node: m.cluster.node}
 }
 
 // hold notes that a has its holders.
@@ -236,14 +241,17 @@ func (m *memory) dirty(s *snapshot.Snapshot) map[snapshot.Ref]bool {
 			}
 		}
 	}
+	was := m.reserved
+	m.reserved = was.of(s)
+	was.differ(m.reserved, changed)
 	if len(changed) > 0 {
 		m.holders(s, changed, dirty)
 	}
 	return dirty
 }
 
-// holders brings held up to date and marks the Services dirty that mention an
-// address of which it changed whether it is ours.
+// holders brings held up to date. It marks the Services dirty that mention an
+// address that became ours or reserved, or no longer is.
 func (m *memory) holders(s *snapshot.Snapshot, changed map[netip.Addr]bool, dirty map[snapshot.Ref]bool) {
 	for _, a := range m.snap.Addresses {
 		if changed[a.Addr] {
@@ -278,7 +286,9 @@ func replaced[T any](all, gone, come []T, compare func(a, b T) int) []T {
 
 // frontends returns those that packets reach: of the ones that the same packets
 // would match (a VIP that is also a cluster IP, two external IPs) the first. The
-// order of Keys, then of the Services' names, is the order of precedence.
+// order of Keys, then of the Services' ages, then of their names, is the order of
+// precedence. By name alone, a tenant could take another's address with a namespace
+// that sorts first.
 func (m *memory) frontends() []*Frontend {
 	if m.clashes == 0 {
 		return m.sorted

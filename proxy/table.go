@@ -78,6 +78,7 @@ type Frontend struct {
 	Key
 	Service  snapshot.Ref // who it belongs to; not held by the kernel
 	PortName string       // not held by the kernel
+	created  time.Time    // of the Service: the older one wins a clash
 
 	LocalOnly bool
 	Cluster   []netip.AddrPort // sorted, no duplicates
