@@ -60,6 +60,10 @@ func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []ne
 	here := place{name: name, gone: opt.Gone}
 	t := &Table{NodePortAddrs: sorted(slices.Clone(nodePortAddrs)), ServiceCIDRs: serviceCIDRs(s, opt)}
 	node := s.Node(name)
+	if node == nil {
+		node = opt.Self
+	}
+	here.own = Own(s, node, opt.Own)
 	if node != nil {
 		here.zone, here.addrs = node.Zone, node.InternalIPs
 	}

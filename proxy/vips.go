@@ -26,7 +26,8 @@ func (c captured) equal(o captured) bool {
 func (m *memory) capture(svc *snapshot.Service) captured {
 	var c captured
 	for _, a := range m.held[svc.Ref] {
-		if a.Deleting || svc.Type != snapshot.LoadBalancer {
+		// Of an address of the node itself every port but the Service's would be refused.
+		if a.Deleting || svc.Type != snapshot.LoadBalancer || m.cluster.node.owns(a.Addr) {
 			continue
 		}
 		for _, h := range a.Holders {

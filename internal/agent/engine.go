@@ -28,7 +28,7 @@ type engine struct {
 	cfg      *Config
 	loop     *reconcile.Loop
 	changed  func() // called when State returns something else
-	follow   func(s *snapshot.Snapshot, addrs []netip.Addr)
+	follow   func(s *snapshot.Snapshot, addrs, own []netip.Addr)
 	through  func() uint64 // the last Plan whose withdrawals are done
 	metrics  *metrics
 	health   *health.Proxy
@@ -102,7 +102,7 @@ func (e *engine) step(ctx context.Context) error {
 // held before, and so does State.
 func (e *engine) program(ctx context.Context, order engineOrder) error {
 	opt := e.cfg.Options
-	opt.Gone = order.Gone
+	opt.Gone, opt.Self, opt.Own = order.Gone, order.Self, order.Own
 	if again := e.pods.exclude(order.Snapshot); !again.IsZero() {
 		e.loop.At(again)
 	}
@@ -135,7 +135,7 @@ func (e *engine) confirm(order engineOrder) {
 	e.health.Synced(snapshot.IPv4, order.began, at)
 	e.health.Synced(snapshot.IPv6, order.began, at)
 	e.keep(engineState{Engine: node.Engine{Known: true, InSync: true, Ready: summary.VIPs}, summary: summary})
-	e.follow(order.Snapshot, order.Addrs)
+	e.follow(order.Snapshot, order.Addrs, proxy.Own(order.Snapshot, order.Self, order.Own))
 }
 
 // keep makes now what State returns. Ready keeps its map while it holds the same:

@@ -32,6 +32,7 @@ type diary struct {
 	held  []announcer.Claim
 	paths map[string]bool
 	vips  map[netip.Addr]bool      // that the engine holds
+	table *proxy.Table             // the same
 	fails map[string]error         // what cannot be done: hold, withdraw, program
 	slow  map[string]time.Duration // how long each of these takes
 
@@ -66,7 +67,7 @@ func (d *diary) Sync(_ context.Context, t *proxy.Table) (proxy.Change, error) {
 			d.write("unprogram %s", addr)
 		}
 	}
-	d.vips = vips
+	d.vips, d.table = vips, t
 	return proxy.Change{}, nil
 }
 
@@ -167,7 +168,7 @@ func lived(t *testing.T) (*Agent, *diary) {
 	d := &diary{Fake: dataplanetest.NewFake(), paths: map[string]bool{}, vips: map[netip.Addr]bool{}, fails: map[string]error{}, world: storytest.NewWorld()}
 	a := assemble(&Config{Node: "a", Log: slog.New(slog.DiscardHandler), Dataplane: d, Clients: &kube.Clients{}}, nodeLinks{d})
 	a.engine.proxy, a.cluster.store, a.routes.syncer = Fairlead, d, router{d}
-	a.engine.follow = func(*snapshot.Snapshot, []netip.Addr) {}
+	a.engine.follow = func(_ *snapshot.Snapshot, _, _ []netip.Addr) {}
 	st := snapshot.Link{Name: "eth0", Prefixes: []netip.Prefix{netip.MustParsePrefix("198.51.100.1/24")}}
 	a.links.state.Links = []snapshot.Link{st}
 	a.gossip = alone{view: announcer.View{Node: "a", Members: []announcer.Member{{Node: "a", Candidate: true, Report: &announcer.Report{Electable: snapshot.Electable{Node: "a", InSync: true}}}}}}
@@ -293,6 +294,32 @@ func TestNobodyWaitsForAnother(t *testing.T) {
 		d.do(t, a, twoVIPs("three", 30))
 		if got := d.read(time.Second); !strings.Contains(got, "program 198.51.100.30") {
 			t.Errorf("once the engine no longer fails, the next change is: %s", got)
+		}
+	})
+}
+
+// A node whose Node object is deleted keeps forwarding: its node ports, and what is
+// known of its pods, stay as they were.
+func TestNodeObjectIsDeleted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, d := lived(t)
+		d.do(t, a, "node a ips=198.51.100.1 pods=10.1.1.0/24\n"+twoVIPs("web", 10))
+		d.read(10 * time.Second)
+		d.mu.Lock()
+		was := d.table
+		d.mu.Unlock()
+		d.do(t, a, "delete node a\n"+twoVIPs("two", 20))
+		d.read(10 * time.Second)
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if len(d.table.Frontends) <= len(was.Frontends) {
+			t.Fatal("the engine holds the table of before")
+		}
+		if !slices.Equal(d.table.NodePortAddrs, was.NodePortAddrs) || len(was.NodePortAddrs) == 0 {
+			t.Errorf("node ports answer on %v, want %v", d.table.NodePortAddrs, was.NodePortAddrs)
+		}
+		if !slices.Equal(d.table.LocalPods, was.LocalPods) || len(was.LocalPods) == 0 {
+			t.Errorf("the local pods are %v, want %v", d.table.LocalPods, was.LocalPods)
 		}
 	})
 }
