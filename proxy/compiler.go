@@ -79,6 +79,7 @@ func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []ne
 	}
 	t.Frontends = c.last.frontends()
 	t.Hairpin = c.last.targets
+	t.OwnClusterIPs = sorted(slices.DeleteFunc(slices.Clone(opt.Own), func(a netip.Addr) bool { return !t.HasAddr(ClusterIP, a) }))
 	return t
 }
 
