@@ -96,6 +96,9 @@ func (h *Handover) Left(in Input, v View, next []VIP, lease time.Duration, at ti
 			left[vip.Addr] = true
 		}
 	}
+	if len(left) == 0 {
+		return nil
+	}
 	return left
 }
 

@@ -4,6 +4,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -71,21 +72,26 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 		if cfg.Clients, err = kube.Connect(*access); err != nil {
 			return err
 		}
-		reg := server.Registry(version)
-		cfg.Log, cfg.Metrics = log, reg
+		cfg.Log = log
 		engine, err := dataplane(*before, accelerate, netlink.Options{Log: log, Mark: mark})
 		if err != nil {
 			return err
 		}
 		cfg.Dataplane, cfg.Accelerator = engine, engine
-		a, err := agent.New(cfg)
-		if err != nil {
-			return err
-		}
-		log.Info("fairlead agent", "version", version, "node", cfg.Node)
-		return a.Serve(cmd.Context(), at, reg)
+		return runAgent(cmd.Context(), cfg, at)
 	}
 	return cmd
+}
+
+func runAgent(ctx context.Context, cfg agent.Config, at agent.Addresses) error {
+	reg := server.Registry(version)
+	cfg.Metrics = reg
+	a, err := agent.New(cfg)
+	if err != nil {
+		return err
+	}
+	cfg.Log.Info("fairlead agent", "version", version, "node", cfg.Node)
+	return a.Serve(ctx, at, reg)
 }
 
 // agentTexts are flags whose texts mean something.

@@ -9,7 +9,7 @@ import (
 )
 
 // TestBurst: 1,000 Services at once, without nodes. It shows that none is
-// forgotten; how fast it is on a machine of its own, "make bench-assign" tells.
+// forgotten; "make bench WHAT=assign" measures how fast it is on a machine of its own.
 func TestBurst(t *testing.T) {
 	c := newCluster(t)
 	r := c.start(options)

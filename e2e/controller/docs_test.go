@@ -176,7 +176,7 @@ func (k *checker) command(ctx context.Context, words []string) error {
 	case program == "helm":
 		return k.helm(ctx, args)
 	case program == "make":
-		return k.target(args)
+		return k.target(ctx, args)
 	case program == "go" && len(args) > 1 && args[0] == "run":
 		return exists(k.root, args[1])
 	case program == "go" && len(args) > 1 && args[0] == "test":
@@ -211,18 +211,42 @@ func (k *checker) helm(ctx context.Context, args []string) error {
 	return err
 }
 
-func (k *checker) target(args []string) error {
+// target checks that the Makefile has the verb, and that what the verb is told is one
+// of its choices.
+func (k *checker) target(ctx context.Context, args []string) error {
 	data, err := os.ReadFile(filepath.Join(k.root, "Makefile"))
 	if err != nil {
 		return err
 	}
+	verb := ""
 	for _, a := range args {
+		if what, ok := strings.CutPrefix(a, "WHAT="); ok {
+			if err := k.what(ctx, verb, what); err != nil {
+				return err
+			}
+			continue
+		}
 		if strings.Contains(a, "=") || a == "..." {
 			continue
 		}
-		if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(a) + `:`).Match(data) {
+		if verb = a; !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(a) + `:`).Match(data) {
 			return fmt.Errorf("the Makefile has no target %s", a)
 		}
+	}
+	return nil
+}
+
+// what checks a choice of "make bench", "make test", "make e2e" or "make generate".
+func (k *checker) what(ctx context.Context, verb, what string) error {
+	if verb == "e2e" {
+		return run(ctx, k.root, filepath.Join(k.root, "internal", "tools", "stories.sh"), what)
+	}
+	script, err := os.ReadFile(filepath.Join(k.root, "internal", "tools", verb+".sh"))
+	if err != nil {
+		return err
+	}
+	if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(what) + `\) `).Match(script) {
+		return fmt.Errorf("make %s has no WHAT=%s", verb, what)
 	}
 	return nil
 }

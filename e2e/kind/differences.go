@@ -8,5 +8,6 @@ var Differences = []Difference{
 	{"TestRouterSharesConnectionsBetweenTheNodesAndMissesALostOne", "it starts and ends the programs of the lab's router itself"},
 	{"TestNodeRestartedWithoutAPIServerForwardsWhatItsAgentSaved", "Docker chooses the address of a container that starts again, and nobody tells the Node of it while the API server is away"},
 	{"TestMonitoringExample", "it runs Prometheus beside the lab's control plane"},
+	{"TestLabsService", "the client, a container, does not see the scripts of labs/"},
 	{"TestLabsInstall", "it gives the scripts of labs/ the lab's own control plane"},
 }

@@ -294,11 +294,15 @@ func readiness(t *testing.T, w world) {
 	}
 	set(false)
 	answersTo(t, lab.Client, target, 2)
-	for _, r := range []probe.Report{
-		hostAsks(t, lab.Client, target, "-n=100"),
-		podAsks(t, w.client(), name("myweb")+"/", "-n=100"),
-		podAsks(t, w.client(), name("myweb-multi")+":443/", "-n=100"),
+	for _, ask := range []func() probe.Report{
+		func() probe.Report { return hostAsks(t, lab.Client, target, "-n=100") },
+		func() probe.Report { return podAsks(t, w.client(), name("myweb")+"/", "-n=100") },
+		func() probe.Report { return podAsks(t, w.client(), name("myweb-multi")+":443/", "-n=100") },
 	} {
+		// Each of the Services has EndpointSlices of its own. The cluster writes one
+		// after the other.
+		eventually(t, settled, "the pod that is not ready out of a Service", func(context.Context) error { return objection(ask(), 2) })
+		r := ask()
 		wantAll(t, r, 2)
 		if r.Pods[sick.Name] > 0 {
 			t.Errorf("%s: the pod that is not ready got new connections: %v", r.Target, r.Pods)

@@ -2,32 +2,38 @@ package upgrade
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 )
 
-// Checkout puts a revision of the repository at root into a directory of its own,
-// until remove. Without a revision it is the newest tag.
+// releasesFile lists the releases, relative to the root of the repository. A line is
+// "VERSION COMMIT", the newest release is the first line, and # begins a comment.
+const releasesFile = ".ci/releases"
+
+// Checkout writes a revision of the repository at root into a directory of its own.
+// The revision is a release in root's .ci/releases, or whatever git resolves; empty,
+// it is the newest release. The caller removes the directory with remove.
 func Checkout(ctx context.Context, root, revision string) (dir string, remove func(), err error) {
-	if revision == "" {
-		if revision, err = newestTag(ctx, root); err != nil {
-			return "", nil, err
-		}
+	list, err := os.ReadFile(filepath.Join(root, releasesFile))
+	if err != nil {
+		return "", nil, fmt.Errorf("releases: %w", err)
+	}
+	if revision, err = resolve(string(list), revision); err != nil {
+		return "", nil, err
+	}
+	commit, err := git(ctx, root, "rev-parse", "--verify", revision+"^{commit}")
+	if err != nil {
+		return "", nil, err
 	}
 	if dir, err = os.MkdirTemp("", "fairlead-earlier-"); err != nil {
 		return "", nil, err
 	}
 	remove = func() { _ = os.RemoveAll(dir) }
-	// A clone, and not a worktree: what is left of one after a crash troubles nobody.
-	if _, err := git(ctx, root, "clone", "--quiet", "--shared", "--no-checkout", root, dir); err != nil {
-		remove()
-		return "", nil, err
-	}
-	commit, err := git(ctx, root, "rev-parse", "--verify", revision+"^{commit}")
-	if err == nil {
+	// A clone and not a worktree: after a crash the repository would still list it.
+	if _, err = git(ctx, root, "clone", "--quiet", "--shared", "--no-checkout", root, dir); err == nil {
 		_, err = git(ctx, dir, "checkout", "--quiet", "--detach", commit)
 	}
 	if err != nil {
@@ -37,16 +43,26 @@ func Checkout(ctx context.Context, root, revision string) (dir string, remove fu
 	return dir, remove, nil
 }
 
-func newestTag(ctx context.Context, root string) (string, error) {
-	tags, err := git(ctx, root, "tag", "--list", "v*", "--sort=-version:refname")
-	if err != nil {
-		return "", err
+// resolve returns the commit of a release in list, or of the newest if revision is
+// empty. Any other revision is returned as it is.
+func resolve(list, revision string) (string, error) {
+	for line := range strings.Lines(list) {
+		line, _, _ = strings.Cut(line, "#")
+		words := strings.Fields(line)
+		if len(words) == 0 {
+			continue
+		}
+		if len(words) != 2 {
+			return "", fmt.Errorf("%s: %q is not VERSION COMMIT", releasesFile, strings.TrimSpace(line))
+		}
+		if revision == "" || revision == words[0] {
+			return words[1], nil
+		}
 	}
-	if tags == "" {
-		return "", errors.New("there is no release tag to upgrade from: give a revision, as FROM=COMMIT")
+	if revision == "" {
+		return "", fmt.Errorf("%s lists no release to upgrade from: give a revision, as FROM=COMMIT", releasesFile)
 	}
-	newest, _, _ := strings.Cut(tags, "\n")
-	return newest, nil
+	return revision, nil
 }
 
 func git(ctx context.Context, dir string, args ...string) (string, error) {

@@ -1,5 +1,6 @@
-// Package upgrade tells whether a cluster can be brought from an earlier revision of
-// fairlead, its image and its chart, to this checkout's while clients go on.
+// Package upgrade reports whether a cluster can be upgraded from an earlier revision of
+// fairlead, its image and its chart, to this checkout's and back without a failed
+// request.
 package upgrade
 
 import (
@@ -15,10 +16,12 @@ import (
 )
 
 // Run installs fairlead of the checkout at earlier in a lab that has none, deploys
-// the examples, upgrades to l's own checkout under load, and says on out what the
-// clients saw. The error says which of their requests failed.
+// the examples, upgrades to l's own checkout under load and goes back again, and
+// says on out what the clients saw each way. The error says which of their requests
+// failed.
 func Run(ctx context.Context, l *lab.Lab, earlier string, out io.Writer) error {
-	if err := l.InstallRevision(ctx, earlier, "earlier"); err != nil {
+	install := func(ctx context.Context) error { return l.InstallRevision(ctx, earlier, "earlier") }
+	if err := install(ctx); err != nil {
 		return err
 	}
 	s, err := demo.Deploy(ctx, l, earlier)
@@ -28,21 +31,34 @@ func Run(ctx context.Context, l *lab.Lab, earlier string, out io.Writer) error {
 	if err := settle(ctx, l, s); err != nil {
 		return err
 	}
+	for _, way := range []struct {
+		name string
+		do   func(context.Context) error
+	}{{"upgrade", l.InstallFairlead}, {"and back", install}} {
+		if err := under(ctx, l, s, way.name, way.do, out); err != nil {
+			return fmt.Errorf("%s: %w", way.name, err)
+		}
+	}
+	return nil
+}
+
+// under does what name says while clients use every path.
+func under(ctx context.Context, l *lab.Lab, s demo.Service, name string, do func(context.Context) error, out io.Writer) error {
 	load, err := begin(ctx, l, s)
 	if err != nil {
 		return err
 	}
 	began := time.Now()
-	failed := l.InstallFairlead(ctx)
+	failed := do(ctx)
 	took := time.Since(began)
 	if failed == nil {
 		failed = settle(ctx, l, s)
 	}
-	err = errors.Join(failed, load.end(out))
-	if err == nil {
-		fmt.Fprintf(out, "upgrade: ok in %.0f s, EXTERNAL-IP=%s kept\n", took.Seconds(), s.ExternalIPs[0])
+	if err := errors.Join(failed, load.end(name, out)); err != nil {
+		return err
 	}
-	return err
+	fmt.Fprintf(out, "%s: ok in %.0f s, EXTERNAL-IP=%s kept\n", name, took.Seconds(), s.ExternalIPs[0])
+	return nil
 }
 
 // settle waits until every path reaches all servers.
@@ -107,7 +123,7 @@ func (w *load) start(ctx context.Context, l *lab.Lab, from lab.Pod, p demo.Path,
 }
 
 // end sums up what the clients saw.
-func (w *load) end(out io.Writer) error {
+func (w *load) end(name string, out io.Writer) error {
 	var errs []error
 	requests, gap := 0, 0.0
 	for i, p := range w.probers {
@@ -115,7 +131,7 @@ func (w *load) end(out io.Writer) error {
 		requests, gap = requests+r.Requests, max(gap, r.Gap)
 		errs = append(errs, err, objection(w.names[i], r))
 	}
-	fmt.Fprintf(out, "upgrade: %d requests on %d paths and connections, the longest time without an answer was %.0f ms\n", requests, len(w.names), gap)
+	fmt.Fprintf(out, "%s: %d requests on %d paths and connections, the longest time without an answer was %.0f ms\n", name, requests, len(w.names), gap)
 	return errors.Join(errs...)
 }
 

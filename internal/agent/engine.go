@@ -46,7 +46,7 @@ type engine struct {
 type engineOrder struct {
 	node.Program
 	number   uint64 // of the Plan
-	given    time.Time
+	given    time.Time   // since when there are withdrawals to wait for
 	began    time.Time   // when the changes were taken up
 	triggers []time.Time // of those changes; until they are programmed
 }
@@ -61,8 +61,13 @@ type engineState struct {
 // Give makes p what is to be programmed. triggers are the times of the changes
 // that no earlier Program held.
 func (e *engine) Give(number uint64, p node.Program, began time.Time, triggers []time.Time) {
+	stuck := e.through() < e.order.number
 	e.mu.Lock()
-	e.order = engineOrder{p, number, time.Now(), began, append(e.order.triggers, triggers...)}
+	given := time.Now()
+	if was := e.order.given; stuck && !was.IsZero() {
+		given = was // whoever cannot withdraw holds the engine up once, not with every change
+	}
+	e.order = engineOrder{p, number, given, began, append(e.order.triggers, triggers...)}
 	const most = 1000 // while nothing can be programmed
 	e.order.triggers = e.order.triggers[max(0, len(e.order.triggers)-most):]
 	e.mu.Unlock()

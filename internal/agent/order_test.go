@@ -33,7 +33,7 @@ type diary struct {
 	paths map[string]bool
 	vips  map[netip.Addr]bool      // that the engine holds
 	table *proxy.Table             // the same
-	fails map[string]error         // what cannot be done: hold, withdraw, program
+	fails map[string]error         // what cannot be done: hold, withdraw, program, adopt
 	slow  map[string]time.Duration // how long each of these takes
 
 	world *storytest.World
@@ -77,7 +77,7 @@ type nodeLinks struct{ *diary }
 func (l nodeLinks) Adopt() ([]announcer.Claim, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.Clone(l.held), nil
+	return slices.Clone(l.held), l.fails["adopt"]
 }
 
 func (l nodeLinks) Withdraw(claims []announcer.Claim) error {
@@ -294,6 +294,25 @@ func TestNobodyWaitsForAnother(t *testing.T) {
 		d.do(t, a, twoVIPs("three", 30))
 		if got := d.read(time.Second); !strings.Contains(got, "program 198.51.100.30") {
 			t.Errorf("once the engine no longer fails, the next change is: %s", got)
+		}
+	})
+}
+
+// TestEngineWaitsOnce: while nothing can be withdrawn, changes that come all the
+// time are still programmed.
+func TestEngineWaitsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, d := lived(t)
+		d.do(t, a, twoVIPs("web", 10))
+		d.read(10 * time.Second)
+		d.fail("adopt", errors.New("no"))
+		programmed := 0
+		for i := range 50 {
+			d.do(t, a, twoVIPs("web", 11+i))
+			programmed += strings.Count(d.read(100*time.Millisecond), "program 198")
+		}
+		if programmed < 30 {
+			t.Errorf("in five seconds %d of 50 changes were programmed", programmed)
 		}
 	})
 }

@@ -1,9 +1,18 @@
 #!/bin/sh
-# Writes everything that is generated: from the Go types in api/ the deepcopy
-# methods beside them and the CRDs into the chart, from the code's metrics their
-# page. Run from anywhere; a second run changes nothing.
+# Writes what is generated without a C compiler: from the Go types in api/ the deepcopy
+# methods beside them and the CRDs into the chart, from the code's metrics their page.
+# With the argument "bpf" it writes the eBPF objects instead. Run from anywhere; a
+# second run changes nothing.
 set -eu
 cd "$(dirname "$0")/../.."
+case ${1-} in
+'') ;;
+bpf) exec internal/tools/generate-bpf.sh ;;
+*)
+	echo "There is no WHAT=$1. There is bpf, for the eBPF programs, and no WHAT for all else." >&2
+	exit 2
+	;;
+esac
 export GOWORK=off
 
 controller_gen() { go tool -modfile=internal/tools/go.mod controller-gen "$@"; }

@@ -1,7 +1,10 @@
 #!/bin/sh
-# Installs the Debian packages that are missing. Arguments: PROGRAM:PACKAGE...,
-# a package is missing when its program, or file, is.
+# Installs the Debian packages that are missing. Each argument is PROGRAM:PACKAGE: the
+# package is missing when its program, or file, is. Without arguments these are the
+# packages that build and tests need.
 set -eu
+[ $# != 0 ] || set -- gcc:gcc nft:nftables ip:iproute2 ping:iputils-ping conntrack:conntrack sysctl:procps \
+	git:git curl:curl /usr/lib/frr/bgpd:frr bird:bird2 promtool:prometheus
 missing=
 for pair in "$@"; do
 	command -v "${pair%%:*}" >/dev/null 2>&1 || [ -e "${pair%%:*}" ] || missing="$missing ${pair#*:}"

@@ -19,7 +19,7 @@ var measure = flag.Duration("measure", 0, "how long to count false positives for
 // core has two programs that do nothing else than keep it busy.
 func TestFalsePositives(t *testing.T) {
 	if *measure == 0 {
-		return // it takes minutes: make bench-bfd
+		return // it takes minutes: make bench WHAT=bfd
 	}
 	a, b := wired(t)
 	var downs atomic.Int64

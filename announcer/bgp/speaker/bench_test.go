@@ -20,7 +20,7 @@ const vips = 1000
 // each family, and fails if that is too slow.
 func TestMeasure(t *testing.T) {
 	if !*measure {
-		return // make bench-bgp
+		return // make bench WHAT=bgp
 	}
 	for name := range routertest.Routers {
 		for family, format := range map[string]string{"IPv4": "198.19.%d.%d/32", "IPv6": "fd98:19::%x:%x/128"} {

@@ -14,13 +14,13 @@ func upgradeCommand() *cobra.Command {
 	var from string
 	c := &cobra.Command{
 		Use:   "upgrade",
-		Short: "Bring a cluster up with an earlier revision, upgrade it to this checkout under load, and remove it",
+		Short: "Bring a cluster up with an earlier revision, upgrade it to this checkout and back under load, and remove it",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return upgradeFrom(c.Context(), from, c)
 		},
 	}
-	c.Flags().StringVar(&from, "from", "", "tag or commit to begin with; the newest tag if empty")
+	c.Flags().StringVar(&from, "from", "", "release, tag or commit to begin with; the newest release if empty")
 	return c
 }
 

@@ -61,11 +61,7 @@ type listed struct {
 func libraries(ctx context.Context, root string) ([]library, error) {
 	dirs := map[string]*source{}
 	for _, system := range []string{"linux", "darwin", "windows"} {
-		args := []string{"list", "-deps", "-tags", tags, "-json=Dir,Module"}
-		for _, command := range commands(system) {
-			args = append(args, "./cmd/"+command)
-		}
-		out, err := output(ctx, root, []string{"CGO_ENABLED=0", "GOWORK=off", "GOOS=" + system}, "go", args...)
+		out, err := output(ctx, root, []string{"CGO_ENABLED=0", "GOWORK=off", "GOOS=" + system}, "go", "list", "-deps", "-tags", tags, "-json=Dir,Module", "./cmd/...")
 		if err != nil {
 			return nil, err
 		}

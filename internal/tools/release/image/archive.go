@@ -1,38 +1,89 @@
 package image
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 // Archive writes images that differ in their architecture as one tar, under one
 // reference such as "example.com/name:tag". It is an OCI layout (image-spec 1.1,
-// image-layout.md), which containerd imports, and has beside it the manifest.json
-// by which Docker loads an image; that names the first image alone.
+// image-layout.md), which containerd imports. A manifest.json beside the layout lets
+// Docker load the first image.
 func Archive(w io.Writer, ref string, images ...v1.Image) error {
-	index, err := indexOf(images)
+	dir, err := os.MkdirTemp("", "image-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := writeLayout(dir, ref, images); err != nil {
+		return fmt.Errorf("archive %s: %w", ref, err)
+	}
+	files, err := read(os.DirFS(dir))
 	if err != nil {
 		return fmt.Errorf("archive %s: %w", ref, err)
 	}
-	files, err := layoutFiles(ref, index, images)
+	docker, err := dockerManifest(ref, images[0])
 	if err != nil {
 		return fmt.Errorf("archive %s: %w", ref, err)
 	}
+	files = append(files, File{Name: "manifest.json", Mode: 0o644, Content: docker})
 	content, err := Tar(files, time.Unix(0, 0))
 	if err != nil {
 		return fmt.Errorf("archive %s: %w", ref, err)
 	}
 	_, err = w.Write(content)
 	return err
+}
+
+// writeLayout writes an OCI layout that names the only image, or the index of all.
+func writeLayout(dir, ref string, images []v1.Image) error {
+	tag, err := name.NewTag(ref)
+	if err != nil {
+		return err
+	}
+	// The full reference is for containerd, the tag alone for the specification.
+	annotations := layout.WithAnnotations(map[string]string{"io.containerd.image.name": ref, "org.opencontainers.image.ref.name": tag.TagStr()})
+	top, err := layout.Write(dir, mutate.IndexMediaType(empty.Index, types.OCIImageIndex))
+	if err != nil {
+		return err
+	}
+	if len(images) > 1 {
+		index, err := indexOf(images)
+		if err != nil {
+			return err
+		}
+		return top.AppendIndex(index, annotations)
+	}
+	config, err := images[0].ConfigFile()
+	if err != nil {
+		return err
+	}
+	return top.AppendImage(images[0], annotations, layout.WithPlatform(*config.Platform()))
+}
+
+// read reads all files of a directory.
+func read(dir fs.FS) (files []File, err error) {
+	err = fs.WalkDir(dir, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		content, err := fs.ReadFile(dir, path)
+		files = append(files, File{Name: path, Mode: 0o644, Content: content})
+		return err
+	})
+	return files, err
 }
 
 // indexOf lists the images by their platforms.
@@ -63,125 +114,22 @@ func Digest(images ...v1.Image) (string, error) {
 	return d.String(), err
 }
 
-// layoutFiles are the files of an OCI layout that holds the images and, if they are
-// more than one, their index.
-func layoutFiles(ref string, index v1.ImageIndex, images []v1.Image) ([]File, error) {
-	blobs := blobs{}
-	for _, img := range images {
-		if err := blobs.image(img); err != nil {
-			return nil, err
-		}
-	}
-	top, err := descriptor(index, images)
-	if err != nil {
-		return nil, err
-	}
-	if len(images) > 1 {
-		raw, err := index.RawManifest()
-		if err != nil {
-			return nil, err
-		}
-		blobs[top.Digest] = raw
-	}
-	// The full reference is for containerd, the tag alone for the specification.
-	top.Annotations = map[string]string{"io.containerd.image.name": ref, "org.opencontainers.image.ref.name": tag(ref)}
-	entry, err := json.Marshal(v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex, Manifests: []v1.Descriptor{top}})
-	if err != nil {
-		return nil, err
-	}
-	docker, err := dockerManifest(ref, images[0])
-	if err != nil {
-		return nil, err
-	}
-	files := []File{
-		{Name: "oci-layout", Mode: 0o644, Content: []byte(`{"imageLayoutVersion":"1.0.0"}`)},
-		{Name: "index.json", Mode: 0o644, Content: entry},
-		{Name: "manifest.json", Mode: 0o644, Content: docker},
-	}
-	for digest, content := range blobs {
-		files = append(files, File{Name: blobName(digest), Mode: 0o644, Content: content})
-	}
-	return files, nil
-}
-
-func blobName(h v1.Hash) string { return path.Join("blobs", h.Algorithm, h.Hex) }
-
-func descriptor(index v1.ImageIndex, images []v1.Image) (v1.Descriptor, error) {
-	manifest, err := index.IndexManifest()
-	if err != nil {
-		return v1.Descriptor{}, err
-	}
-	if len(images) == 1 {
-		return manifest.Manifests[0], nil
-	}
-	digest, err := index.Digest()
-	if err != nil {
-		return v1.Descriptor{}, err
-	}
-	size, err := index.Size()
-	return v1.Descriptor{MediaType: types.OCIImageIndex, Digest: digest, Size: size}, err
-}
-
-// tag is what follows the colon of a reference.
-func tag(ref string) string {
-	for i := len(ref) - 1; i >= 0 && ref[i] != '/'; i-- {
-		if ref[i] == ':' {
-			return ref[i+1:]
-		}
-	}
-	return "latest"
-}
-
-// dockerManifest is the manifest.json of "docker save".
+// dockerManifest is the manifest.json of "docker save", whose files are the blobs of
+// the layout.
 func dockerManifest(ref string, img v1.Image) ([]byte, error) {
 	manifest, err := img.Manifest()
 	if err != nil {
 		return nil, err
 	}
+	blob := func(h v1.Hash) string { return path.Join("blobs", h.Algorithm, h.Hex) }
 	type entry struct {
 		Config   string
 		RepoTags []string
 		Layers   []string
 	}
-	e := entry{Config: blobName(manifest.Config.Digest), RepoTags: []string{ref}}
+	e := entry{Config: blob(manifest.Config.Digest), RepoTags: []string{ref}}
 	for _, l := range manifest.Layers {
-		e.Layers = append(e.Layers, blobName(l.Digest))
+		e.Layers = append(e.Layers, blob(l.Digest))
 	}
 	return json.Marshal([]entry{e})
-}
-
-// blobs are contents by digest.
-type blobs map[v1.Hash][]byte
-
-func (b blobs) image(img v1.Image) error {
-	manifest, err := img.Manifest()
-	if err != nil {
-		return err
-	}
-	digest, err := img.Digest()
-	if err != nil {
-		return err
-	}
-	if b[digest], err = img.RawManifest(); err != nil {
-		return err
-	}
-	if b[manifest.Config.Digest], err = img.RawConfigFile(); err != nil {
-		return err
-	}
-	layers, err := img.Layers()
-	if err != nil {
-		return err
-	}
-	for i, l := range layers {
-		r, err := l.Compressed()
-		if err != nil {
-			return err
-		}
-		var content bytes.Buffer
-		if _, err := content.ReadFrom(r); err != nil {
-			return err
-		}
-		b[manifest.Layers[i].Digest] = content.Bytes()
-	}
-	return nil
 }

@@ -16,7 +16,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
@@ -67,7 +67,7 @@ func Build(s Spec) (v1.Image, error) {
 }
 
 func (s Spec) layer() (v1.Layer, error) {
-	plain, err := Tar(s.Files, s.Created)
+	content, err := Tar(s.Files, s.Created)
 	if err != nil {
 		return nil, err
 	}
@@ -75,23 +75,11 @@ func (s Spec) layer() (v1.Layer, error) {
 	if s.Quick {
 		level = gzip.BestSpeed
 	}
-	packed, err := pack(plain, level)
-	return layer{static.NewLayer(packed, types.OCILayer), plain}, err
-}
-
-// layer is a compressed layer that knows what it was before.
-type layer struct {
-	v1.Layer
-	plain []byte
-}
-
-func (l layer) DiffID() (v1.Hash, error) {
-	h, _, err := v1.SHA256(bytes.NewReader(l.plain))
-	return h, err
-}
-
-func (l layer) Uncompressed() (io.ReadCloser, error) {
-	return io.NopCloser(bytes.NewReader(l.plain)), nil
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }
+	layer, err := tarball.LayerFromOpener(open, tarball.WithCompressionLevel(level), tarball.WithCompressedCaching, tarball.WithMediaType(types.OCILayer))
+	// This hides the layer's own descriptor: its annotations are empty and not absent,
+	// so the manifest in memory would differ from the one that is written.
+	return struct{ v1.Layer }{layer}, err
 }
 
 // Tar writes files by name, owned by root, as of one time.
@@ -113,21 +101,5 @@ func Tar(files []File, at time.Time) ([]byte, error) {
 		}
 	}
 	err := w.Close()
-	return buffer.Bytes(), err
-}
-
-// Gzip compresses without a name or a time.
-func Gzip(plain []byte) ([]byte, error) { return pack(plain, gzip.DefaultCompression) }
-
-func pack(plain []byte, level int) ([]byte, error) {
-	var buffer bytes.Buffer
-	w, err := gzip.NewWriterLevel(&buffer, level)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := w.Write(plain); err != nil {
-		return nil, err
-	}
-	err = w.Close()
 	return buffer.Bytes(), err
 }

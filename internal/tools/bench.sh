@@ -1,0 +1,54 @@
+#!/bin/bash
+# Runs one benchmark: bench.sh WHAT. The environment holds its parameters. Each line
+# with "##" below is one WHAT of "make help".
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+# lines prints what a Go benchmark says and its failures, and keeps its exit code.
+lines() { grep -E "^ *($1|--- FAIL|FAIL)|_test.go"; }
+bench() { internal/tools/packages.sh && go run ./e2e/cmd/bench "$@"; }
+
+case ${1-} in
+allocator) ## Time a decision over 10,000 Services on a full /16
+	BENCH_ALLOCATOR=1 go test ./allocator -run BenchAllocator -count=1 -v | lines bench-allocator:
+	;;
+arp-flood) ## Send 100,000 foreign ARP requests a second to an announcing node for 10 s (root)
+	internal/tools/packages.sh
+	REQUIRE_ROOT=1 go test ./announcer/l2 -run '^TestFloodOfForeignARP$' -count=1 -v -args -measure | lines bench-
+	;;
+assign) ## Time 1,000 Services created at once until all have an address, in the lab (root)
+	bench assign
+	;;
+bfd) ## Count BFD sessions that go down although nothing is wrong, on busy cores (root)
+	internal/tools/packages.sh
+	go test ./announcer/bfd/udp -run FalsePositives -count=1 -v -measure=60s | lines '.*bench-bfd:'
+	;;
+bgp) ## Time 1,000 VIPs, a withdrawal and a lost node at a real router, and a power loss in the lab; ROUTER=frr or bird there (root)
+	internal/tools/packages.sh
+	go test ./announcer/bgp/speaker -run Measure -count=1 -v -measure | lines '.*bench-bgp:'
+	bench bgp ${ROUTER:+--router="$ROUTER"}
+	;;
+churn) ## Change 100 endpoints a second for a minute; requests to another Service must not fail (root)
+	bench churn
+	;;
+codec) ## Compare the engine's netlink codec with knftables, 10,000 Services (root)
+	internal/tools/packages.sh
+	go test ./proxy/nftables/netlink -run '^$' -bench '^BenchmarkAgainstKnftables$' -benchtime 1x
+	;;
+compile) ## Time what a change costs an agent, and a lost node, at 10,000 VIPs on 10 nodes and 2,000 on 500 (root)
+	internal/tools/packages.sh
+	REQUIRE_ROOT=1 go test ./internal/agent -run '^$' -bench '^BenchmarkStep$' -benchtime 20x -count=1 -timeout=30m
+	;;
+eastwest) ## Compare how a pod reaches a pod: directly, by kube-proxy, by fairlead without and with eBPF; SIZES=1 RUNS=3 for less (root)
+	bench eastwest ${SIZES:+--sizes="$SIZES"} ${RUNS:+--runs="$RUNS"}
+	;;
+failover) ## Let nodes and agents fail in the lab and count what a client sees; POWER_LOSSES=4 RUNS=2 ONLY=kill,drain for less (root)
+	bench failover ${POWER_LOSSES:+--power-losses="$POWER_LOSSES"} ${RUNS:+--runs="$RUNS"} ${ONLY:+--only="$ONLY"}
+	;;
+proxy) ## Compare forwarding with kube-proxy's, 1 to 10,000 Services; SIZES=100,1000 RUNS=3 LOADS=1 for less (root)
+	bench proxy ${SIZES:+--sizes="$SIZES"} ${RUNS:+--runs="$RUNS"} ${LOADS:+--loads="$LOADS"}
+	;;
+*)
+	internal/tools/whats.sh internal/tools/bench.sh "${1:-(nothing)}"
+	;;
+esac

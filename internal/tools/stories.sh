@@ -1,0 +1,30 @@
+#!/bin/sh
+# Prints the regular expression of "go test -run" for some end-to-end stories. The
+# argument is a group, which is a file of e2e/stories without _test.go, or a regular
+# expression for their names, or nothing for all. "list" lists groups and stories.
+set -eu
+cd "$(dirname "$0")/../../e2e/stories"
+names() { sed -nE 's/^func (Test[A-Za-z0-9_]+)\(t .*/\1/p' "$@"; }
+list() {
+	grep -l '^func Test.*(t ' ./*_test.go | while read -r file; do
+		group=${file#./}
+		printf '  %-12s %s\n' "${group%_test.go}" "$(names "$file" | paste -sd ' ')"
+	done
+}
+case ${1-} in
+'') echo . ;;
+list) list ;;
+*)
+	if [ -e "$1_test.go" ] && [ -n "$(names "$1_test.go")" ]; then
+		echo "^($(names "$1_test.go" | paste -sd '|'))\$"
+	elif names ./*_test.go | grep -qE -e "$1"; then
+		echo "$1"
+	else
+		{
+			echo "There is no WHAT=$1. It is one of these groups, or a regular expression for the names of stories:"
+			list
+		} >&2
+		exit 2
+	fi
+	;;
+esac

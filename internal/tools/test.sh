@@ -1,0 +1,78 @@
+#!/bin/bash
+# Runs one part of the tests: test.sh WHAT, or all of them without an argument. The
+# environment holds its parameters. Each line with "##" below is one WHAT of
+# "make help".
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+stage=internal/tools/stage.sh
+# e2e runs the tests of a package in e2e/ that need real programs.
+e2e() { env -C e2e FAIRLEAD_E2E=1 go test -count=1 "$@"; }
+# results prints the outcome of each test.
+results() { grep -E '^ *(---|ok|FAIL|[a-z_]+_test.go)'; }
+
+all() {
+	local began=$SECONDS
+	internal/tools/packages.sh
+	$stage "unit, story and kernel tests" env REQUIRE_ROOT=1 go test -race ./...
+	$stage "lab unit tests" env -C e2e go test -race ./...
+	$stage "release and licences" env -C internal/tools/release GOWORK=off go test ./...
+	$stage "controller on a real API server" internal/tools/test.sh controller
+	$stage "end-to-end stories" env -C e2e FAIRLEAD_E2E=1 go test -count=1 -v -timeout=45m ./stories/...
+	echo "== all: ok, $((SECONDS - began)) s"
+}
+
+case ${1-} in
+'')
+	all
+	;;
+accelerate) ## Kill and restart the agent with eBPF under load, turn it off, clean up; the real programs on one node (root)
+	internal/tools/packages.sh
+	e2e -v -timeout=15m ./bench/forwarding -run TestAccelerate
+	;;
+change-over) ## Change from kube-proxy to fairlead and back under load, the real programs on one node (root)
+	internal/tools/packages.sh
+	e2e -v -timeout=15m ./bench/forwarding -run TestChangeOver
+	;;
+chart) ## Lint and render the chart with all value sets, and give the result to a real API server
+	go test ./charts
+	e2e -timeout=15m -v ./controller -run '^(TestRenderedObjects|TestHelm|TestRetire|TestChart|TestRolesForPeople)$' | results
+	;;
+controller) ## Run the controller on a real API server without nodes
+	e2e -race -timeout=15m ./controller
+	;;
+docs) ## Run or check every command and YAML block of README and docs
+	go test ./docs
+	go test ./charts ./internal/cli -run "Doc|Readme|Told|Code"
+	e2e -timeout=15m -v ./controller -run '^TestDocs' | results
+	;;
+labs) ## Check the scripts of labs/, and run them in network namespaces and in the lab, with examples/monitoring (root)
+	internal/tools/packages.sh
+	internal/tools/packages.sh ruby:ruby shellcheck:shellcheck
+	$stage "the labs' shell scripts" shellcheck labs/scripts/*.sh
+	$stage "the Vagrantfile's syntax" ruby -c labs/vagrant/Vagrantfile
+	$stage "the labs' scripts in network namespaces" e2e/labs/run.sh
+	$stage "the labs' other scripts and examples/monitoring in the lab" env -C e2e FAIRLEAD_E2E=1 go test -count=1 -v -timeout=15m ./stories -run "$(internal/tools/stories.sh setup)"
+	;;
+licences) ## Check the licences of all modules in the programs
+	GOWORK=off go run -C internal/tools/release . -root "$PWD" -licences
+	;;
+metrics) ## Check metrics, alerts and dashboards, with a Prometheus that reads the lab (root)
+	internal/tools/packages.sh
+	$stage "metrics and their page, alerts, runbooks, dashboards" go test -count=1 ./internal/metricdoc ./charts -run 'Page|Lint|Alerts|Runbooks|Dashboards|Metrics|Monitoring'
+	$stage "Prometheus in the lab" env -C e2e FAIRLEAD_E2E=1 go test -count=1 -v -timeout=20m ./monitoring
+	;;
+release) ## Make a release twice, the second time elsewhere from nothing, and compare: VERSION=v0.1.0 (15 min)
+	internal/tools/release-again.sh "${VERSION:?a version, such as v0.1.0}"
+	;;
+upgrade) ## Upgrade a cluster under load from a release or commit, and go back, in the lab; FROM=v0.1.0, without it the newest release (root)
+	internal/tools/packages.sh
+	go run ./e2e/cmd/lab upgrade ${FROM:+--from="$FROM"}
+	;;
+versions) ## Run the controller on the oldest Kubernetes, v1.29 (builds it first, 10 CPU minutes once)
+	FAIRLEAD_KUBERNETES=1.29 e2e -timeout=30m ./controller
+	;;
+*)
+	internal/tools/whats.sh internal/tools/test.sh "$1"
+	;;
+esac
