@@ -45,7 +45,7 @@ type engine struct {
 // engineOrder is the newest Program.
 type engineOrder struct {
 	node.Program
-	number   uint64 // of the Plan
+	number   uint64      // of the Plan
 	given    time.Time   // since when there are withdrawals to wait for
 	began    time.Time   // when the changes were taken up
 	triggers []time.Time // of those changes; until they are programmed
