@@ -12,6 +12,7 @@ import (
 const (
 	HealthCheckFailed snapshot.Reason = "FailedToStartServiceHealthcheck" // kube-proxy's word
 	Claimed           snapshot.Reason = "NodePortClaimed"
+	AddressOfNode     snapshot.Reason = "AddressOfNode"
 )
 
 // SortProblems puts problems into their order and drops repetitions.

@@ -19,6 +19,13 @@ type Options struct {
 	// Gone lists nodes that are lost, though the cluster does not know it yet:
 	// their endpoints take no connection as long as the port has others. Sorted.
 	Gone []string
+	// Self is the node as it was last known. It stands in where the Snapshot lacks
+	// it: a node that still runs keeps forwarding when its Node object is deleted.
+	// It may be nil.
+	Self *snapshot.Node
+	// Own are addresses of the node's links, but for those that it holds as VIPs.
+	// Its InternalIPs count without being listed.
+	Own []netip.Addr
 }
 
 // Compile decides the whole Table of the node called name, whose node ports
@@ -38,7 +45,8 @@ type inputs struct {
 type place struct {
 	name, zone string
 	addrs      []netip.Addr
-	gone       []string // Options.Gone
+	own        []netip.Addr // the VIPs that are addresses of the node itself
+	gone       []string     // Options.Gone
 }
 
 type compiled struct {
@@ -52,7 +60,8 @@ func (a inputs) equal(b inputs) bool {
 }
 
 func (a place) equal(b place) bool {
-	return a.name == b.name && a.zone == b.zone && slices.Equal(a.addrs, b.addrs) && slices.Equal(a.gone, b.gone)
+	return a.name == b.name && a.zone == b.zone && slices.Equal(a.addrs, b.addrs) &&
+		slices.Equal(a.own, b.own) && slices.Equal(a.gone, b.gone)
 }
 
 func compileService(in inputs) compiled {
@@ -73,7 +82,7 @@ func compileService(in inputs) compiled {
 func clusterIP(svc *snapshot.Service, port snapshot.Port, ip netip.Addr, c choice) *Frontend {
 	f := &Frontend{
 		Key:     Key{Kind: ClusterIP, Family: snapshot.FamilyOf(ip), Addr: ip, Protocol: port.Protocol, Port: port.Port},
-		Service: svc.Ref, PortName: port.Name, Affinity: svc.Affinity, Cluster: c.cluster,
+		Service: svc.Ref, PortName: port.Name, Affinity: svc.Affinity, Cluster: c.cluster, created: svc.Created,
 	}
 	if svc.InternalTrafficPolicy == snapshot.PolicyLocal {
 		f.Cluster = c.local
@@ -91,7 +100,7 @@ func clusterIP(svc *snapshot.Service, port snapshot.Port, ip netip.Addr, c choic
 // the VIPs, other providers' addresses and the external IPs.
 func external(in inputs, port snapshot.Port, family snapshot.Family, c choice) []*Frontend {
 	svc := in.svc
-	base := Frontend{Service: svc.Ref, PortName: port.Name, Affinity: svc.Affinity, Cluster: c.cluster}
+	base := Frontend{Service: svc.Ref, PortName: port.Name, Affinity: svc.Affinity, Cluster: c.cluster, created: svc.Created}
 	if svc.ExternalTrafficPolicy == snapshot.PolicyLocal {
 		base.LocalOnly, base.Local = true, c.local
 	}

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 
+	"go4.org/netipx"
+
 	"github.com/fairlead/fairlead/internal/diff"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
@@ -18,27 +20,29 @@ type Compiler struct {
 
 // memory is what the last Compile left.
 type memory struct {
-	cluster cluster
-	snap    *snapshot.Snapshot
-	held    map[snapshot.Ref][]*snapshot.Address // by holder
-	done    map[snapshot.Ref]compiled
-	sorted  []*Frontend    // of all Services, also those that clash
-	packets map[match]int  // how many of sorted match them
-	clashes int            // of packets with more than one
-	hairpin map[Target]int // how many Services have it
-	targets []Target       // the keys of hairpin, sorted
-	counts  counts         // of sorted
+	cluster  cluster
+	looked   int // how many Services were looked at
+	snap     *snapshot.Snapshot
+	held     map[snapshot.Ref][]*snapshot.Address // by holder
+	reserved reserved
+	done     map[snapshot.Ref]compiled
+	sorted   []*Frontend    // of all Services, also those that clash
+	packets  map[match]int  // how many of sorted match them
+	clashes  int            // of packets with more than one
+	hairpin  map[Target]int // how many Services have it
+	targets  []Target       // the keys of hairpin, sorted
+	counts   counts         // of sorted
 }
 
 // cluster is what the frontends of all Services depend on.
 type cluster struct {
 	node     place
-	pools    []*snapshot.Pool
+	ranges   []netipx.IPRange // of all pools; their counters change with each allocation
 	external bool
 }
 
 func (c cluster) equal(o cluster) bool {
-	return c.node.equal(o.node) && slices.Equal(c.pools, o.pools) && c.external == o.external
+	return c.node.equal(o.node) && slices.Equal(c.ranges, o.ranges) && c.external == o.external
 }
 
 // match says which packets a Frontend takes: its Key without the Kind.
@@ -56,11 +60,18 @@ func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []ne
 	here := place{name: name, gone: opt.Gone}
 	t := &Table{NodePortAddrs: sorted(slices.Clone(nodePortAddrs)), ServiceCIDRs: serviceCIDRs(s, opt)}
 	node := s.Node(name)
+	if node == nil {
+		node = opt.Self
+	}
+	here.own = Own(s, node, opt.Own)
 	if node != nil {
 		here.zone, here.addrs = node.Zone, node.InternalIPs
 	}
 	t.LocalPods, t.LocalLinks = opt.Local.pods(node)
-	now := cluster{here, s.Pools, opt.ExternalIPs}
+	now := cluster{node: here, external: opt.ExternalIPs}
+	for _, p := range s.Pools {
+		now.ranges = append(now.ranges, p.Ranges...)
+	}
 	if c.last == nil || !c.last.cluster.equal(now) {
 		c.last = compileAll(s, now, c.last)
 	} else {
@@ -68,6 +79,7 @@ func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []ne
 	}
 	t.Frontends = c.last.frontends()
 	t.Hairpin = c.last.targets
+	t.OwnClusterIPs = sorted(slices.DeleteFunc(slices.Clone(opt.Own), func(a netip.Addr) bool { return !t.HasAddr(ClusterIP, a) }))
 	return t
 }
 
@@ -92,6 +104,10 @@ func compileAll(s *snapshot.Snapshot, now cluster, old *memory) *memory {
 	for _, a := range s.Addresses {
 		m.hold(a)
 	}
+	if old != nil {
+		m.reserved = old.reserved
+	}
+	m.reserved = m.reserved.of(s)
 	for _, svc := range s.Services {
 		if !svc.Served() {
 			continue
@@ -117,11 +133,12 @@ func compileAll(s *snapshot.Snapshot, now cluster, old *memory) *memory {
 }
 
 func compareFrontends(a, b *Frontend) int {
-	return cmp.Or(a.Key.Compare(b.Key), a.Service.Compare(b.Service), cmp.Compare(a.PortName, b.PortName))
+	return cmp.Or(a.Key.Compare(b.Key), a.created.Compare(b.created), a.Service.Compare(b.Service), cmp.Compare(a.PortName, b.PortName))
 }
 
 func (m *memory) inputs(svc *snapshot.Service) inputs {
-	return inputs{svc: svc, addrs: capture(m.snap, svc, m.held[svc.Ref], m.cluster.external), node: m.cluster.node}
+	m.looked++
+	return inputs{svc: svc, addrs: m.capture(svc), node: m.cluster.node}
 }
 
 // hold notes that a has its holders.
@@ -229,14 +246,17 @@ func (m *memory) dirty(s *snapshot.Snapshot) map[snapshot.Ref]bool {
 			}
 		}
 	}
+	was := m.reserved
+	m.reserved = was.of(s)
+	was.differ(m.reserved, changed)
 	if len(changed) > 0 {
 		m.holders(s, changed, dirty)
 	}
 	return dirty
 }
 
-// holders brings held up to date and marks the Services dirty that mention an
-// address of which it changed whether it is ours.
+// holders brings held up to date. It marks the Services dirty that mention an
+// address that became ours or reserved, or no longer is.
 func (m *memory) holders(s *snapshot.Snapshot, changed map[netip.Addr]bool, dirty map[snapshot.Ref]bool) {
 	for _, a := range m.snap.Addresses {
 		if changed[a.Addr] {
@@ -271,7 +291,9 @@ func replaced[T any](all, gone, come []T, compare func(a, b T) int) []T {
 
 // frontends returns those that packets reach: of the ones that the same packets
 // would match (a VIP that is also a cluster IP, two external IPs) the first. The
-// order of Keys, then of the Services' names, is the order of precedence.
+// order of Keys, then of the Services' ages, then of their names, is the order of
+// precedence. By name alone, a tenant could take another's address with a namespace
+// that sorts first.
 func (m *memory) frontends() []*Frontend {
 	if m.clashes == 0 {
 		return m.sorted

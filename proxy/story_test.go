@@ -105,6 +105,10 @@ func (te *teller) compile(t *testing.T, text string) *proxy.Table {
 			if opt.Local, err = proxy.ParseLocal(value); err != nil {
 				t.Fatal(err)
 			}
+		case "own":
+			for _, text := range strings.Split(value, ",") {
+				opt.Own = append(opt.Own, netip.MustParseAddr(text))
+			}
 		case "gone":
 			opt.Gone = strings.Split(value, ",")
 		case "service-cidrs":

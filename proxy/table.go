@@ -78,6 +78,7 @@ type Frontend struct {
 	Key
 	Service  snapshot.Ref // who it belongs to; not held by the kernel
 	PortName string       // not held by the kernel
+	created  time.Time    // of the Service: the older one wins a clash
 
 	LocalOnly bool
 	Cluster   []netip.AddrPort // sorted, no duplicates
@@ -120,6 +121,10 @@ type Table struct {
 	// Hairpin lists this node's own endpoints: a connection that an endpoint
 	// makes to itself is masqueraded.
 	Hairpin []Target
+	// OwnClusterIPs are the ClusterIPs that are addresses of the node's links too:
+	// NodeLocal DNSCache answers there, for example. Packets that are not tracked
+	// reach it, and so must sockets. Not held by the kernel.
+	OwnClusterIPs []netip.Addr
 }
 
 // Addrs returns the distinct addresses of the frontends of one kind and family,
@@ -165,6 +170,7 @@ func (t *Table) String() string {
 		fmt.Fprintf(&b, "local-link %s\n", l)
 	}
 	list(&b, "hairpin", t.Hairpin)
+	list(&b, "own-cluster-ip", t.OwnClusterIPs)
 	return b.String()
 }
 

@@ -19,15 +19,15 @@ func (c captured) equal(o captured) bool {
 	return slices.Equal(c.vips, o.vips) && slices.Equal(c.foreign, o.foreign) && slices.Equal(c.external, o.external)
 }
 
-// capture decides which addresses svc, which is named by the Address records
-// held, may capture. Of ours (recorded, or in a pool) those whose record names it
+// capture decides which addresses svc may capture. Of ours (recorded, or in a pool) those whose record names it
 // by UID, and no others: if a status or spec.externalIPs were enough, whoever may
 // patch services/status or create Services could hijack any of them
 // (CVE-2020-8554).
-func capture(s *snapshot.Snapshot, svc *snapshot.Service, held []*snapshot.Address, external bool) captured {
+func (m *memory) capture(svc *snapshot.Service) captured {
 	var c captured
-	for _, a := range held {
-		if a.Deleting || svc.Type != snapshot.LoadBalancer {
+	for _, a := range m.held[svc.Ref] {
+		// Of an address of the node itself every port but the Service's would be refused.
+		if a.Deleting || svc.Type != snapshot.LoadBalancer || m.cluster.node.owns(a.Addr) {
 			continue
 		}
 		for _, h := range a.Holders {
@@ -37,23 +37,23 @@ func capture(s *snapshot.Snapshot, svc *snapshot.Service, held []*snapshot.Addre
 		}
 	}
 	c.vips = sorted(c.vips)
-	c.foreign = sorted(foreign(s, svc))
-	if external {
+	c.foreign = sorted(m.foreign(svc))
+	if m.cluster.external {
 		c.external = sorted(slices.DeleteFunc(slices.Clone(svc.ExternalIPs), func(ip netip.Addr) bool {
-			return ours(s, ip) || slices.Contains(c.foreign, ip)
+			return ours(m.snap, ip) || slices.Contains(c.foreign, ip)
 		}))
 	}
 	return c
 }
 
 // foreign returns the addresses that another provider put in svc's status.
-func foreign(s *snapshot.Snapshot, svc *snapshot.Service) []netip.Addr {
+func (m *memory) foreign(svc *snapshot.Service) []netip.Addr {
 	var out []netip.Addr
 	if svc.Type != snapshot.LoadBalancer {
 		return nil
 	}
 	for _, in := range svc.Ingress {
-		if in.IP.IsValid() && !in.Proxy && !ours(s, in.IP) {
+		if in.IP.IsValid() && !in.Proxy && !m.reserved.addrs[in.IP] && !ours(m.snap, in.IP) {
 			out = append(out, in.IP)
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/node"
 	"github.com/fairlead/fairlead/internal/reconcile"
+	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/nodeport/health"
 	"github.com/fairlead/fairlead/nodeport/socket"
 	"github.com/fairlead/fairlead/proxy"
@@ -79,6 +80,7 @@ type Agent struct {
 type decision struct {
 	loop    *reconcile.Loop // of step
 	decider node.Decider
+	self    *snapshot.Node // as it was last known: a Node object may be deleted while its node runs
 
 	mu    sync.Mutex
 	plans uint64 // so far

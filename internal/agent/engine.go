@@ -28,7 +28,7 @@ type engine struct {
 	cfg      *Config
 	loop     *reconcile.Loop
 	changed  func() // called when State returns something else
-	follow   func(s *snapshot.Snapshot, addrs []netip.Addr)
+	follow   func(s *snapshot.Snapshot, addrs, own []netip.Addr)
 	through  func() uint64 // the last Plan whose withdrawals are done
 	metrics  *metrics
 	health   *health.Proxy
@@ -45,7 +45,7 @@ type engine struct {
 // engineOrder is the newest Program.
 type engineOrder struct {
 	node.Program
-	number   uint64 // of the Plan
+	number   uint64      // of the Plan
 	given    time.Time   // since when there are withdrawals to wait for
 	began    time.Time   // when the changes were taken up
 	triggers []time.Time // of those changes; until they are programmed
@@ -107,7 +107,7 @@ func (e *engine) step(ctx context.Context) error {
 // held before, and so does State.
 func (e *engine) program(ctx context.Context, order engineOrder) error {
 	opt := e.cfg.Options
-	opt.Gone = order.Gone
+	opt.Gone, opt.Self, opt.Own = order.Gone, order.Self, order.Own
 	if again := e.pods.exclude(order.Snapshot); !again.IsZero() {
 		e.loop.At(again)
 	}
@@ -140,7 +140,7 @@ func (e *engine) confirm(order engineOrder) {
 	e.health.Synced(snapshot.IPv4, order.began, at)
 	e.health.Synced(snapshot.IPv6, order.began, at)
 	e.keep(engineState{Engine: node.Engine{Known: true, InSync: true, Ready: summary.VIPs}, summary: summary})
-	e.follow(order.Snapshot, order.Addrs)
+	e.follow(order.Snapshot, order.Addrs, proxy.Own(order.Snapshot, order.Self, order.Own))
 }
 
 // keep makes now what State returns. Ready keeps its map while it holds the same:

@@ -32,6 +32,7 @@ type diary struct {
 	held  []announcer.Claim
 	paths map[string]bool
 	vips  map[netip.Addr]bool      // that the engine holds
+	table *proxy.Table             // the same
 	fails map[string]error         // what cannot be done: hold, withdraw, program, adopt
 	slow  map[string]time.Duration // how long each of these takes
 
@@ -66,7 +67,7 @@ func (d *diary) Sync(_ context.Context, t *proxy.Table) (proxy.Change, error) {
 			d.write("unprogram %s", addr)
 		}
 	}
-	d.vips = vips
+	d.vips, d.table = vips, t
 	return proxy.Change{}, nil
 }
 
@@ -167,7 +168,7 @@ func lived(t *testing.T) (*Agent, *diary) {
 	d := &diary{Fake: dataplanetest.NewFake(), paths: map[string]bool{}, vips: map[netip.Addr]bool{}, fails: map[string]error{}, world: storytest.NewWorld()}
 	a := assemble(&Config{Node: "a", Log: slog.New(slog.DiscardHandler), Dataplane: d, Clients: &kube.Clients{}}, nodeLinks{d})
 	a.engine.proxy, a.cluster.store, a.routes.syncer = Fairlead, d, router{d}
-	a.engine.follow = func(*snapshot.Snapshot, []netip.Addr) {}
+	a.engine.follow = func(_ *snapshot.Snapshot, _, _ []netip.Addr) {}
 	st := snapshot.Link{Name: "eth0", Prefixes: []netip.Prefix{netip.MustParsePrefix("198.51.100.1/24")}}
 	a.links.state.Links = []snapshot.Link{st}
 	a.gossip = alone{view: announcer.View{Node: "a", Members: []announcer.Member{{Node: "a", Candidate: true, Report: &announcer.Report{Electable: snapshot.Electable{Node: "a", InSync: true}}}}}}

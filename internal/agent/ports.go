@@ -36,13 +36,15 @@ type ports struct {
 	mu       sync.Mutex
 	snap     *snapshot.Snapshot
 	addrs    []netip.Addr
+	own      []netip.Addr
 	problems []snapshot.Problem
 }
 
-// Follow makes s, in which node ports answer on addrs, what the ports act on.
-func (p *ports) Follow(s *snapshot.Snapshot, addrs []netip.Addr) {
+// Follow makes s, in which node ports answer on addrs, what the ports act on. The
+// node keeps the VIPs own, which are addresses of its own.
+func (p *ports) Follow(s *snapshot.Snapshot, addrs, own []netip.Addr) {
 	p.mu.Lock()
-	p.snap, p.addrs = s, addrs
+	p.snap, p.addrs, p.own = s, addrs, own
 	p.mu.Unlock()
 	p.loop.Wake()
 }
@@ -62,21 +64,21 @@ func (p *ports) Run(ctx context.Context) {
 
 func (p *ports) step(ctx context.Context) error {
 	p.mu.Lock()
-	s, addrs := p.snap, p.addrs
+	s, addrs, own := p.snap, p.addrs, p.own
 	p.mu.Unlock()
 	if s == nil {
 		return nil
 	}
 	found := p.servers.Sync(ctx, nodeport.Listeners(nodeport.Checks(s, p.node), addrs, p.cidrs))
 	err := p.look(s, addrs)
-	found = nodeport.SortProblems(slices.Concat(found, p.claims))
+	found = nodeport.SortProblems(slices.Concat(found, p.claims, nodeport.Owned(s, own)))
 	p.mu.Lock()
 	same := slices.Equal(found, p.problems)
 	p.problems = found
 	p.mu.Unlock()
 	if !same {
 		for _, f := range found {
-			p.log.Warn("a problem with a Service's node ports", "service", f.Service, "reason", f.Reason, "message", f.Message)
+			p.log.Warn("a problem with a Service on this node", "service", f.Service, "reason", f.Reason, "message", f.Message)
 		}
 		p.changed()
 	}

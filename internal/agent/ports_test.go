@@ -33,7 +33,7 @@ func TestPortProblems(t *testing.T) {
 		Ref: snapshot.Ref{Namespace: "default", Name: "web"}, Type: snapshot.LoadBalancer, ExternalTrafficPolicy: snapshot.PolicyLocal,
 		HealthCheckNodePort: 30500, ClusterIPs: []netip.Addr{netip.MustParseAddr("10.96.0.1")},
 		Ports: []snapshot.Port{{Protocol: snapshot.TCP, Port: 80, NodePort: 30080}},
-	}}}, []netip.Addr{addr})
+	}}}, []netip.Addr{addr}, nil)
 	step := func(want ...string) {
 		t.Helper()
 		p.looked = time.Time{}

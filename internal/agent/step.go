@@ -28,10 +28,13 @@ func (a *Agent) collect(s *snapshot.Snapshot, now time.Time) node.Inputs {
 	a.gossip.Follow(s)
 	self := s.Node(a.cfg.Node)
 	a.health.SetEligible(nodeport.Eligible(self))
+	if self != nil {
+		a.decision.self = self
+	}
 	links := a.links.State()
 	in := node.Inputs{
 		Now: now, Node: a.cfg.Node, Snapshot: s, Changes: a.cluster.changes(s), Links: links.Links,
-		Addrs: nodeport.Resolve(self, links.Addrs, a.cfg.NodePortAddresses), Engine: a.engine.State().Engine,
+		Self: a.decision.self, Own: links.Addrs, Addrs: nodeport.Resolve(a.decision.self, links.Addrs, a.cfg.NodePortAddresses), Engine: a.engine.State().Engine,
 		Passwords: a.routes.Passwords(s), Removed: a.removal.removed.Load(),
 	}
 	in.View, in.Sure = a.gossip.View()

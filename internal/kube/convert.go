@@ -20,8 +20,13 @@ func toNode(n *corev1.Node) *snapshot.Node {
 		Unschedulable: n.Spec.Unschedulable, Deleting: n.DeletionTimestamp != nil,
 	}
 	for _, a := range n.Status.Addresses {
-		if ip, ok := snapshot.ParseAddr(a.Address); ok && a.Type == corev1.NodeInternalIP {
+		ip, ok := snapshot.ParseAddr(a.Address)
+		switch {
+		case !ok:
+		case a.Type == corev1.NodeInternalIP:
 			out.InternalIPs = append(out.InternalIPs, ip)
+		case a.Type == corev1.NodeExternalIP:
+			out.ExternalIPs = append(out.ExternalIPs, ip)
 		}
 	}
 	cidrs := n.Spec.PodCIDRs

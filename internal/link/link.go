@@ -35,14 +35,19 @@ func Read() (State, error) {
 	return resolve(links, addrs), nil
 }
 
+// ipvsLink has the addresses of all Services while kube-proxy runs with IPVS, and
+// afterwards until somebody deletes it. They are no addresses of the node.
+const ipvsLink = "kube-ipvs0"
+
 // resolve is the decision: a link is suitable if it is up, with carrier, with
 // ARP, not loopback, and neither a bridge's port nor a bond's member; pods'
 // veths without an address of their own drop out by having no prefix.
 func resolve(links []netlink.Link, addrs []netlink.Addr) State {
 	var s State
 	prefixes := map[int][]netip.Prefix{}
+	ipvs := slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().Name == ipvsLink })
 	for _, a := range addrs {
-		if l2.IsLease(a) {
+		if l2.IsLease(a) || ipvs >= 0 && a.LinkIndex == links[ipvs].Attrs().Index {
 			continue
 		}
 		p, ok := prefix(a)

@@ -38,6 +38,8 @@ func TestReadSuitableLinks(t *testing.T) {
 	node, peer := nstest.New(t, "node"), nstest.New(t, "peer")
 	nstest.Wire(t, node, peer, "198.18.0.1/24", "198.18.0.2/24")
 	node.Run(t, "ip", "addr", "add", "198.18.0.200/32", "dev", "eth0", "noprefixroute", "valid_lft", "30", "preferred_lft", "0")
+	node.Run(t, "ip", "link", "add", "kube-ipvs0", "type", "bridge")
+	node.Run(t, "ip", "addr", "add", "198.18.0.201/32", "dev", "kube-ipvs0")
 	node.Run(t, "ip", "link", "add", "br0", "type", "bridge")
 	node.Run(t, "ip", "link", "add", "port0", "type", "veth", "peer", "name", "port1")
 	node.Run(t, "ip", "link", "set", "port0", "master", "br0", "up")

@@ -19,7 +19,9 @@ type Inputs struct {
 	Snapshot  *snapshot.Snapshot
 	Changes   snapshot.Changes // what Snapshot changed; never changes the result
 	Links     []snapshot.Link  // of this node
+	Self      *snapshot.Node   // this node as it was last known; nil: it never was
 	Addrs     []netip.Addr     // of this node, on which node ports answer
+	Own       []netip.Addr     // of this node's links, without the VIPs that it holds
 	Engine    Engine
 	Held      []announcer.Claim // what the kernel answers for now, sorted
 	View      announcer.View    // what this node holds of the others
@@ -63,7 +65,9 @@ type Withdrawal struct {
 // Program is what the engine has to hold: the arguments of proxy.Compile.
 type Program struct {
 	Snapshot *snapshot.Snapshot
+	Self     *snapshot.Node
 	Addrs    []netip.Addr // on which node ports answer
+	Own      []netip.Addr // of the node's links
 	Gone     []string     // nodes whose endpoints take no traffic, sorted
 }
 
@@ -141,7 +145,7 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 	})
 	p.Announce.Routes = next.routes
 	p.Withdraw.Routes = narrowed(was.routes, next.routes)
-	p.Program = Program{Snapshot: in.Snapshot, Addrs: in.Addrs, Gone: in.View.Quarantined()}
+	p.Program = Program{Snapshot: in.Snapshot, Self: in.Self, Addrs: in.Addrs, Own: in.Own, Gone: in.View.Quarantined()}
 	if in.Engine.Known {
 		p.Report = &announcer.Report{Electable: self}
 	}

@@ -12,6 +12,7 @@ type Node struct {
 	Labels         map[string]string
 	Zone           string // topology.kubernetes.io/zone
 	InternalIPs    []netip.Addr
+	ExternalIPs    []netip.Addr
 	PodCIDRs       []netip.Prefix
 	Ready          bool // condition Ready is there and not False
 	NetworkUnavail bool // condition NetworkUnavailable is True

@@ -26,12 +26,15 @@ func (l *Layout) fixedSets() []Set {
 	sets := []Set{
 		{Name: setClusterIPs, Key: addr},
 		{Name: setVIPs, Key: addr},
+		{Name: setExternalIPs, Key: addr},
 		{Name: setNodePortIPs, Key: addr},
+		{Name: setNodePorts, Key: np},
 		{Name: setServiceCIDRs, Key: addr, Interval: true},
 		{Name: setLocalPods, Key: addr, Interval: true},
 		{Name: setKeepSource, Key: addr, Interval: true},
 		{Name: setLocalLinks, Key: []Field{FieldLink}, Interval: true},
 		{Name: setHairpin, Key: []Field{l.addr, l.addr, fieldProto, fieldService}},
+		{Name: mapPing, Key: []Field{fieldProto}, Data: addr},
 		{Name: setSourceVIPs, Key: vip},
 		{Name: SetSourceAllow, Key: append(slices.Clone(vip), l.addr), Interval: true},
 		{Name: mapExternal, Key: vip, Verdict: true},
@@ -53,13 +56,16 @@ const SetSourceAllow = "lbsr-allow"
 const (
 	setClusterIPs   = "cluster-ips"
 	setVIPs         = "vips"
+	setExternalIPs  = "external-ips"
 	setNodePortIPs  = "nodeport-ips"
+	setNodePorts    = "nodeports"
 	setServiceCIDRs = "service-cidrs"
 	setLocalPods    = "local-pods"
 	setKeepSource   = "keep-source"
 	setLocalLinks   = "local-links"
 	setHairpin      = "hairpin"
 	setSourceVIPs   = "lbsr-vips"
+	mapPing         = "ping"
 	mapExternal     = "external"
 	mapNoEndpoints  = "no-endpoints"
 
@@ -70,6 +76,7 @@ const (
 	chainServices   = "services"
 	chainNoService  = "no-service"
 	chainSources    = "source-ranges"
+	chainInvalid    = "invalid"
 )
 
 var (
@@ -84,7 +91,7 @@ var (
 )
 
 func (l *Layout) fixedChains() []Chain {
-	return slices.Concat([]Chain{{Name: versionChain()}}, l.sourceChains(), l.natChains(), l.externalChains(variant{}),
+	return slices.Concat([]Chain{{Name: versionChain()}, l.invalidChain()}, l.sourceChains(), l.natChains(), l.externalChains(variant{}),
 		l.externalChains(variant{nodePort: true}), l.filterChains(), l.masqueradeChains())
 }
 
@@ -92,10 +99,30 @@ func (l *Layout) sourceChains() []Chain {
 	return []Chain{
 		{chainSources, nil, []Rule{l.rule(
 			in(setSourceVIPs, Daddr, Proto, Dport), notIn(SetSourceAllow, Daddr, Proto, Dport, Saddr), drop())}},
-		{"sources-prerouting", hookSourcesIn, []Rule{l.rule(ctNew(), jump(chainSources))}},
-		{"sources-output", hookSourcesOut, []Rule{l.rule(ctNew(), jump(chainSources))}},
+		{"sources-prerouting", hookSourcesIn, []Rule{l.rule(ctInvalid(), jump(chainInvalid)), l.rule(ctNew(), jump(chainSources))}},
+		{"sources-output", hookSourcesOut, []Rule{l.rule(ctInvalid(), jump(chainInvalid)), l.rule(ctNew(), jump(chainSources))}},
 	}
 }
+
+// invalidChain drops what belongs to no connection and is sent to a Service.
+// Connection tracking does not translate such a packet. Where the address is one of
+// the node, the node's own TCP would answer with a reset, which ends the client's
+// connection. Elsewhere the packet would go around between router and node. Of the
+// node's own addresses only the node ports are meant.
+func (l *Layout) invalidChain() Chain {
+	return Chain{chainInvalid, nil, []Rule{
+		l.rule(in(setVIPs, Daddr), drop()),
+		l.rule(in(setClusterIPs, Daddr), drop()),
+		l.rule(in(setExternalIPs, Daddr), drop()),
+		l.rule(in(setNodePortIPs, Daddr), in(setNodePorts, Proto, Dport), drop()),
+	}}
+}
+
+// adopted refuses a segment that opens no connection. Connection tracking takes it
+// for the first one of a connection if it forgot that connection, or never knew it
+// because another node had the address before (net.netfilter.nf_conntrack_tcp_loose).
+// An endpoint that is chosen for it now need not be the connection's.
+func (l *Layout) adopted() Rule { return l.rule(opensNothing(), goTo(chainRefuse)) }
 
 func (l *Layout) natChains() []Chain {
 	return []Chain{
@@ -105,9 +132,12 @@ func (l *Layout) natChains() []Chain {
 			l.rule(in(setClusterIPs, Daddr), goTo(chainCluster)),
 			l.rule(in(setNodePortIPs, Daddr), vmap("np-"+mapExternal, Proto, Dport)),
 			l.rule(in(setNodePortIPs, Daddr), vmap("np-"+mapExternal, Proto, Dport)),
+			l.rule(in(setVIPs, Daddr), echoRequest(), dnatAddr(mapPing, Proto)),
+			// redirect drops the packet if the link that it came in from has no address.
 			l.rule(in(setVIPs, Daddr), echoRequest(), redirect()),
 		}},
 		{chainCluster, nil, []Rule{
+			l.adopted(),
 			l.rule(notIn(setKeepSource, Saddr), notIn(setLocalLinks, Iif), setMark(l.mark)),
 			l.toFrontends(variant{}), l.toFrontends(variant{}),
 		}},
@@ -134,10 +164,12 @@ func (l *Layout) externalChains(v variant) []Chain {
 	}
 	return []Chain{
 		{extCluster, nil, []Rule{
+			l.adopted(),
 			l.rule(setMark(l.mark)),
 			l.toFrontends(v), l.toFrontends(v),
 		}},
 		{extLocal, nil, []Rule{
+			l.adopted(),
 			l.rule(in(setLocalPods, Saddr), vmap(v.frontends(), v.selectors()...)),
 			l.rule(in(setLocalPods, Saddr), vmap(v.frontends(), v.selectors()...)),
 			l.rule(in(setLocalLinks, Iif), vmap(v.frontends(), v.selectors()...)),

@@ -18,12 +18,13 @@ type Family struct {
 	AddrLen  int    // bytes
 	addr     Field
 	icmpName string
+	icmp     byte // protocol number
 }
 
 // The two families, and both in the order in which their tables are written.
 var (
-	IP4      = &Family{snapshot.IPv4, "ip", 4, Field{"ipv4_addr", 7, 4}, "icmp"}
-	IP6      = &Family{snapshot.IPv6, "ip6", 16, Field{"ipv6_addr", 8, 16}, "icmpv6"}
+	IP4      = &Family{snapshot.IPv4, "ip", 4, Field{"ipv4_addr", 7, 4}, "icmp", 1}
+	IP6      = &Family{snapshot.IPv6, "ip6", 16, Field{"ipv6_addr", 8, 16}, "icmpv6", 58}
 	Families = []*Family{IP4, IP6}
 )
 

@@ -211,6 +211,17 @@ func (e Element) Text(s Set) string {
 	return text
 }
 
+// protoText is the name of a protocol as nft lists it.
+func protoText(number byte) string {
+	switch number {
+	case IP4.icmp:
+		return "icmp"
+	case IP6.icmp:
+		return "ipv6-icmp"
+	}
+	return snapshot.Protocol(number).String()
+}
+
 func fieldsText(fields []Field, s string) string {
 	parts := make([]string, 0, len(fields))
 	for _, f := range fields {
@@ -219,7 +230,7 @@ func fieldsText(fields []Field, s string) string {
 		}
 		switch f {
 		case fieldProto:
-			parts = append(parts, snapshot.Protocol(s[0]).String())
+			parts = append(parts, protoText(s[0]))
 		case FieldLink:
 			parts = append(parts, strings.TrimRight(s[:f.Len], "\x00"))
 		case fieldService:

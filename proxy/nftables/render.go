@@ -40,6 +40,9 @@ func (p *Slots) elements(out []Element) []Element {
 	if p.Kind != proxy.ClusterIP {
 		out = append(out, p.way(prefix, key))
 	}
+	if np {
+		out = append(out, Element{Set: setNodePorts, Key: key})
+	}
 	if p.Empty != proxy.Forward {
 		verdict := "drop"
 		if p.Empty == proxy.Reject {
@@ -107,7 +110,7 @@ func ranges(prefixes []netip.Prefix, id snapshot.Family) []netipx.IPRange {
 	return set.Ranges()
 }
 
-// frontendAddrs appends the addresses whose undefined ports are refused.
+// frontendAddrs appends the addresses that Frontends have, by kind.
 func (f *Family) frontendAddrs(out []Element, t *proxy.Table) []Element {
 	for _, a := range t.Addrs(proxy.ClusterIP, f.ID) {
 		out = append(out, Element{Set: setClusterIPs, Key: bytesOf(a)})
@@ -115,13 +118,16 @@ func (f *Family) frontendAddrs(out []Element, t *proxy.Table) []Element {
 	for _, a := range t.Addrs(proxy.VIP, f.ID) {
 		out = append(out, Element{Set: setVIPs, Key: bytesOf(a)})
 	}
+	for _, a := range t.Addrs(proxy.ExternalIP, f.ID) {
+		out = append(out, Element{Set: setExternalIPs, Key: bytesOf(a)})
+	}
 	return out
 }
 
 // addrOfFrontend appends what frontendAddrs does for the address of one Frontend,
 // if t has any Frontend with it.
 func (f *Family) addrOfFrontend(out []Element, t *proxy.Table, key proxy.Key) []Element {
-	set, ok := map[proxy.Kind]string{proxy.ClusterIP: setClusterIPs, proxy.VIP: setVIPs}[key.Kind]
+	set, ok := map[proxy.Kind]string{proxy.ClusterIP: setClusterIPs, proxy.VIP: setVIPs, proxy.ExternalIP: setExternalIPs}[key.Kind]
 	if !ok || !t.HasAddr(key.Kind, key.Addr) {
 		return out
 	}
@@ -130,6 +136,9 @@ func (f *Family) addrOfFrontend(out []Element, t *proxy.Table, key proxy.Key) []
 
 // nodeElements appends what belongs to the node and to no Frontend.
 func (f *Family) nodeElements(out []Element, t *proxy.Table) []Element {
+	if i := slices.IndexFunc(t.NodePortAddrs, f.has); i >= 0 {
+		out = append(out, Element{Set: mapPing, Key: string(f.icmp), Data: bytesOf(t.NodePortAddrs[i])})
+	}
 	for _, a := range t.NodePortAddrs {
 		if f.has(a) {
 			out = append(out, Element{Set: setNodePortIPs, Key: bytesOf(a)})

@@ -38,6 +38,7 @@ const (
 	CtNew                    // match: the first packet of a connection
 	CtInvalid                // match: a packet that belongs to no connection
 	CtDNAT                   // match: the connection's destination was translated
+	OpensNothing             // match: a TCP segment that opens no connection
 	SourceIsOurs             // match: the source is one of the node's own addresses
 	Marked                   // match: the packet has Mark
 	EchoRequest              // match: a ping
@@ -47,6 +48,7 @@ const (
 	Jump                     // go to Chains[0] and come back
 	Drop                     // drop the packet
 	DNAT                     // translate the destination to what the map Set has for Fields
+	DNATAddr                 // the same where Set has an address without a port
 	Redirect                 // translate the destination to the node itself
 	Masquerade               // translate the source to the node's
 	Update                   // remember Fields in Set for Timeout
@@ -108,6 +110,10 @@ func vmap(set string, fields ...Selector) part  { return lookup(Vmap, "%s vmap @
 
 func dnat(set string, fields ...Selector) part {
 	return func(f *Family) Statement { return lookup(DNAT, "dnat "+f.Name+" to %s map @%s", set, fields)(f) }
+}
+
+func dnatAddr(set string, fields ...Selector) part {
+	return func(f *Family) Statement { return lookup(DNATAddr, "dnat to %s map @%s", set, fields)(f) }
 }
 
 func update(set string, timeout time.Duration, fields ...Selector) part {
@@ -174,6 +180,7 @@ func drop() part         { return plain(Drop, "drop") }
 func ctNew() part        { return plain(CtNew, "ct state new") }
 func ctInvalid() part    { return plain(CtInvalid, "ct state invalid") }
 func ctDNAT() part       { return plain(CtDNAT, "ct status dnat") }
+func opensNothing() part { return plain(OpensNothing, "tcp flags != syn / fin,syn,rst,ack") }
 func sourceIsOurs() part { return plain(SourceIsOurs, "fib saddr type local") }
 func masquerade() part   { return plain(Masquerade, "masquerade fully-random") }
 func rejectTCP() part    { return plain(RejectTCP, "reject with tcp reset") }

@@ -39,7 +39,9 @@ func Packet(s *cluster.State, q Question) (*Trace, error) {
 		return nil, err
 	}
 	node := s.Node(f.Node)
-	table := proxy.Compile(s.Snapshot, f.Node, nodeport.Resolve(node, f.local(), s.NodePortAddresses), s.Forwarding)
+	opt := s.Forwarding
+	opt.Own = f.local()
+	table := proxy.Compile(s.Snapshot, f.Node, nodeport.Resolve(node, opt.Own, s.NodePortAddresses), opt)
 	f.out = table.Trace(proxy.Packet{Protocol: q.Protocol, Src: q.From, Dst: q.To, FromNode: slices.Contains(node.InternalIPs, q.From)})
 	f.forwarder()
 	f.rule()

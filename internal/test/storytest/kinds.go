@@ -15,7 +15,7 @@ import (
 
 func node(s *snapshot.Snapshot, name string, a *attrs) {
 	s.Nodes = append(s.Nodes, &snapshot.Node{
-		Name: name, Zone: a.text("zone"), Labels: a.labels("labels"), InternalIPs: a.addrs("ips"), PodCIDRs: a.prefixes("pods"),
+		Name: name, Zone: a.text("zone"), Labels: a.labels("labels"), InternalIPs: a.addrs("ips"), ExternalIPs: a.addrs("external"), PodCIDRs: a.prefixes("pods"),
 		Ready: !a.flag("notready"), NetworkUnavail: a.flag("nonetwork"), Deleting: a.flag("deleting"), Unschedulable: a.flag("unschedulable"),
 	})
 }

@@ -194,7 +194,7 @@ func Plan(old *State, t *proxy.Table, limit Limit) (*State, *Change) {
 			prev, held = held[0], held[1:]
 		}
 		endpoints += len(f.Cluster)
-		if !Taken(f) || len(now.Placed) == limit.Services || endpoints > limit.Endpoints {
+		if !Taken(f) || f.Kind == proxy.ClusterIP && slices.Contains(t.OwnClusterIPs, f.Addr) || len(now.Placed) == limit.Services || endpoints > limit.Endpoints {
 			if len(f.Cluster) > 0 {
 				now.Left++
 				endpoints -= len(f.Cluster)

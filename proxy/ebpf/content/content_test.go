@@ -194,3 +194,32 @@ func BenchmarkPlan(b *testing.B) {
 		st, _ = Plan(st, table, Limit{1 << 16, 1 << 18})
 	}
 }
+
+// Sockets that dial a ClusterIP which the node has itself are left alone, as
+// NodeLocal DNSCache answers there; also when the address comes later.
+func TestOwnClusterIPs(t *testing.T) {
+	dns := netip.MustParseAddr("10.96.0.10")
+	front := func(addr netip.Addr, p snapshot.Protocol) *proxy.Frontend {
+		return &proxy.Frontend{Key: proxy.Key{Kind: proxy.ClusterIP, Family: snapshot.IPv4, Addr: addr, Protocol: p, Port: 53},
+			Cluster: []netip.AddrPort{netip.MustParseAddrPort("198.18.1.2:53")}}
+	}
+	fronts := []*proxy.Frontend{front(dns, snapshot.TCP), front(dns, snapshot.UDP), front(netip.MustParseAddr("10.96.0.11"), snapshot.TCP)}
+	without := &proxy.Table{Frontends: fronts}
+	with := &proxy.Table{Frontends: fronts, OwnClusterIPs: []netip.Addr{dns}}
+	st, m := &State{}, newModel()
+	for _, step := range []struct {
+		table *proxy.Table
+		want  int
+	}{{with, 1}, {without, 3}, {with, 1}} {
+		now, c := Plan(st, step.table, plenty)
+		for _, write := range m.steps(c) {
+			write()
+		}
+		if st = now; len(m.services) != step.want {
+			t.Errorf("%d services, want %d: %v", len(m.services), step.want, m.services)
+		}
+		if len(m.endpoints) != step.want {
+			t.Errorf("%d endpoints, want %d", len(m.endpoints), step.want)
+		}
+	}
+}

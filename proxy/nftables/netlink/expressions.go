@@ -43,7 +43,7 @@ const spreadSet = "__map%d"
 // that a Spread chooses from.
 func expressions(f *nftables.Family, s nftables.Statement, anonymous uint32) []expr.Any {
 	switch s.Verb {
-	case nftables.In, nftables.NotIn, nftables.Vmap, nftables.DNAT, nftables.Update:
+	case nftables.In, nftables.NotIn, nftables.Vmap, nftables.DNAT, nftables.DNATAddr, nftables.Update:
 		return lookup(f, s)
 	case nftables.SetMark, nftables.Marked, nftables.ClearMark:
 		return marking(s)
@@ -72,6 +72,9 @@ func fixedOf(p packet) map[nftables.Verb][]expr.Any {
 		nftables.CtNew:     {&expr.Ct{Key: expr.CtKeySTATE, Register: reg0}, masked(expr.CtStateBitNEW, 0), compare(expr.CmpOpNeq, host(0))},
 		nftables.CtInvalid: {&expr.Ct{Key: expr.CtKeySTATE, Register: reg0}, masked(expr.CtStateBitINVALID, 0), compare(expr.CmpOpNeq, host(0))},
 		nftables.CtDNAT:    {&expr.Ct{Key: expr.CtKeySTATUS, Register: reg0}, masked(ipsDstNAT, 0), compare(expr.CmpOpNeq, host(0))},
+		// The flags are byte 13 of the segment. ECN's are not among those that count.
+		nftables.OpensNothing: append(protocol(unix.IPPROTO_TCP), &expr.Payload{DestRegister: reg0, Base: expr.PayloadBaseTransportHeader, Offset: 13, Len: 1},
+			&expr.Bitwise{SourceRegister: reg0, DestRegister: reg0, Len: 1, Mask: []byte{0x17}, Xor: []byte{0}}, compare(expr.CmpOpNeq, []byte{0x02})),
 		nftables.SourceIsOurs: {&expr.Fib{Register: reg0, ResultADDRTYPE: true, FlagSADDR: true},
 			compare(expr.CmpOpEq, host(unix.RTN_LOCAL))},
 		nftables.EchoRequest: append(protocol(p.icmp), &expr.Payload{DestRegister: reg0, Base: expr.PayloadBaseTransportHeader, Len: 1},
@@ -97,6 +100,9 @@ func lookup(f *nftables.Family, s nftables.Statement) []expr.Any {
 	case nftables.DNAT:
 		out = append(out, &expr.Lookup{SourceRegister: reg0, SetName: s.Set, IsDestRegSet: true, DestRegister: reg0},
 			&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(nfproto(f)), RegAddrMin: reg0, RegProtoMin: reg0 + uint32(f.AddrLen)/4})
+	case nftables.DNATAddr:
+		out = append(out, &expr.Lookup{SourceRegister: reg0, SetName: s.Set, IsDestRegSet: true, DestRegister: reg0},
+			&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(nfproto(f)), RegAddrMin: reg0})
 	case nftables.Update:
 		out = append(out, &expr.Dynset{SrcRegKey: reg0, SetName: s.Set, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: s.Timeout})
 	}

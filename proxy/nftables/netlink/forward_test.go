@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	vnl "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/proxy"
@@ -318,4 +319,42 @@ func TestNoConnectionFailsWhileTheTableChanges(t *testing.T) {
 			t.Logf("only %d connections in that time", n)
 		}
 	})
+}
+
+// The node answers a ping to a VIP from a pod whose link has no address, as the
+// links of Calico's pods have none.
+func TestPingVIPFromLinkWithoutAddress(t *testing.T) {
+	l := newLab(t)
+	for _, f := range bothFamilies {
+		a := addressesOf(f)
+		l.own(t, a.nodeOnB) // the gateway of the pod
+		var mac net.HardwareAddr
+		l.node.Do(t, func() error {
+			link, err := vnl.LinkByName("podB")
+			if err != nil {
+				return err
+			}
+			mac = link.Attrs().HardwareAddr
+			// The route has the address as its source, which lo has now.
+			return vnl.AddrDel(link, &vnl.Addr{IPNet: host128(a.nodeOnB)})
+		})
+		l.podB.Do(t, func() error { // which answers no neighbour discovery for it
+			link, err := vnl.LinkByName("eth0")
+			if err != nil {
+				return err
+			}
+			return vnl.NeighSet(&vnl.Neigh{LinkIndex: link.Attrs().Index, IP: a.nodeOnB.AsSlice(), HardwareAddr: mac, State: vnl.NUD_PERMANENT})
+		})
+		l.node.Do(t, func() error {
+			link, err := vnl.LinkByName("podB")
+			if err != nil {
+				return err
+			}
+			return vnl.RouteReplace(&vnl.Route{LinkIndex: link.Attrs().Index, Dst: host128(a.podB), Scope: vnl.SCOPE_LINK})
+		})
+		sync(t, l.engine, a.table(a.front(proxy.VIP, "tcp", a.podA)))
+		t.Run(f.String(), func(t *testing.T) {
+			l.podB.Pipe(t, "", "ping", "-c", "1", "-W", "2", a.vip.String())
+		})
+	}
 }

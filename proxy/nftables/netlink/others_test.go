@@ -41,7 +41,8 @@ func TestAnotherTablesDropWins(t *testing.T) {
 }
 
 // A node that gets another address serves its node ports there, and not at the
-// old one any more. That is one element, however many node ports there are.
+// old one any more. That is one element, and one for pings to VIPs if the address is
+// the first of its family, however many node ports there are.
 func TestNodeAddressChanges(t *testing.T) {
 	l := newLab(t)
 	each(t, func(t *testing.T, a addressing, network string) {
@@ -51,7 +52,7 @@ func TestNodeAddressChanges(t *testing.T) {
 		l.client.wants(t, network, a.address(f), "podA "+a.nodeOnA.String())
 		moved := *table
 		moved.NodePortAddrs = []netip.Addr{a.nodeOnB} // another address of the node
-		if c := sync(t, l.engine, &moved); c.Added != 1 || c.Deleted != 1 {
+		if c := sync(t, l.engine, &moved); c.Added != 2 || c.Deleted != 2 {
 			t.Errorf("%+v", c)
 		}
 		l.client.wants(t, network, netip.AddrPortFrom(a.nodeOnB, f.Port), "podA "+a.nodeOnA.String())

@@ -17,7 +17,7 @@ func later(t *testing.T, s space, family string) {
 	t.Helper()
 	s.Pipe(t, strings.ReplaceAll(`
 		add chain FAMILY fairlead layout-99
-		delete chain FAMILY fairlead layout-2
+		delete chain FAMILY fairlead layout-3
 		add set FAMILY fairlead later { type inet_service; elements = { 80 }; }
 		add chain FAMILY fairlead later { type filter hook prerouting priority -50; }
 		add rule FAMILY fairlead later th dport @later counter
@@ -26,6 +26,24 @@ func later(t *testing.T, s space, family string) {
 		delete chain FAMILY fairlead sources-output
 		delete set FAMILY fairlead lbsr-vips
 		add set FAMILY fairlead lbsr-vips { type inet_service; elements = { 80 }; }
+	`, "FAMILY", family), "nft", "-f", "-")
+}
+
+// earlier makes the table in the kernel like one of version 2, without the sets and
+// the chain that version 3 came with.
+func earlier(t *testing.T, s space, family string) {
+	t.Helper()
+	s.Pipe(t, strings.ReplaceAll(`
+		add chain FAMILY fairlead layout-2
+		delete chain FAMILY fairlead layout-3
+		flush chain FAMILY fairlead sources-prerouting
+		add rule FAMILY fairlead sources-prerouting ct state new jump source-ranges
+		flush chain FAMILY fairlead sources-output
+		add rule FAMILY fairlead sources-output ct state new jump source-ranges
+		flush chain FAMILY fairlead invalid
+		delete chain FAMILY fairlead invalid
+		delete set FAMILY fairlead external-ips
+		delete set FAMILY fairlead nodeports
 	`, "FAMILY", family), "nft", "-f", "-")
 }
 
@@ -126,7 +144,7 @@ func TestSwapUnderLoad(t *testing.T) {
 			load := stream{from: l.client, to: a.address(f), workers: 8, rate: 500}
 			unharmed(t, load.during(func() {
 				for end := time.Now().Add(2 * time.Second); time.Now().Before(end); swaps++ {
-					switch swaps % 3 {
+					switch swaps % 4 {
 					case 0:
 						other := New(Options{Netns: int(l.node.Handle), Mark: 0x1000})
 						sync(t, other, table)
@@ -136,6 +154,12 @@ func TestSwapUnderLoad(t *testing.T) {
 					case 2:
 						later(t, l.node, familyName(a))
 						sync(t, l.node.engine(t), table)
+					case 3:
+						earlier(t, l.node, familyName(a))
+						// The set of node ports comes back with its element.
+						if ch := sync(t, l.node.engine(t), table); !ch.Rebuilt || ch.Added == 0 || ch.Deleted > 0 {
+							t.Errorf("from an earlier version: %+v", ch)
+						}
 					}
 					<-time.After(20 * time.Millisecond)
 				}
