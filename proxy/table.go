@@ -246,9 +246,6 @@ type Change struct {
 	Added, Deleted int  // elements written and removed
 	Rebuilt        bool // the static part was (re)written
 	Repaired       bool // the kernel's copy differed from what the last Sync left
-	// Again is when Sync is to be called again, with whatever Table is current then,
-	// because something is left to do; zero: nothing is.
-	Again time.Time
 }
 
 // Empty tells whether nothing was written.
