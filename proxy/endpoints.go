@@ -12,16 +12,21 @@ import (
 type choice struct {
 	cluster []netip.AddrPort // for policy Cluster: ready ones by topology, else serving and terminating ones
 	local   []netip.AddrPort // on this node: ready ones, else serving and terminating ones
+	serving []netip.AddrPort // ready, or serving and terminating: their connections stay
+	lost    []netip.AddrPort // on nodes that are lost, while there are others
 	any     bool             // there is a usable endpoint somewhere
 }
 
 // choose decides which endpoints of svc's port a connection here may go to.
 func choose(svc *snapshot.Service, port snapshot.Port, family snapshot.Family, here place) choice {
-	var ready, draining []*snapshot.Endpoint
+	var ready, draining, lost []*snapshot.Endpoint
 	for i := range svc.Endpoints {
 		ep := &svc.Endpoints[i]
 		if ep.PortName != port.Name || ep.Protocol != port.Protocol || snapshot.FamilyOf(ep.Addr.Addr()) != family || !dialable(ep.Addr.Addr()) {
 			continue
+		}
+		if slices.Contains(here.gone, ep.Node) {
+			lost = append(lost, ep)
 		}
 		switch {
 		case ep.Ready:
@@ -33,7 +38,9 @@ func choose(svc *snapshot.Service, port snapshot.Port, family snapshot.Family, h
 	c := choice{any: len(ready)+len(draining) > 0}
 	if left, leaving := elsewhere(ready, here.gone), elsewhere(draining, here.gone); len(left)+len(leaving) > 0 {
 		ready, draining = left, leaving // else the last ones are as good as any
+		c.lost = targets(lost)
 	}
+	c.serving = targets(slices.Concat(ready, draining))
 	c.cluster = targets(near(ready, here.name, here.zone))
 	if len(ready) == 0 {
 		c.cluster = targets(draining)
@@ -108,4 +115,12 @@ func targets(eps []*snapshot.Endpoint) []netip.AddrPort {
 // link: loopback, link-local and unspecified addresses.
 func dialable(a netip.Addr) bool {
 	return a.IsValid() && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !a.IsUnspecified() && !a.IsMulticast()
+}
+
+// beyond returns the endpoints that serve, nil if those are the ones of cluster.
+func (c choice) beyond(cluster []netip.AddrPort) []netip.AddrPort {
+	if slices.Equal(c.serving, cluster) {
+		return nil
+	}
+	return c.serving
 }

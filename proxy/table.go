@@ -83,8 +83,15 @@ type Frontend struct {
 	LocalOnly bool
 	Cluster   []netip.AddrPort // sorted, no duplicates
 	Local     []netip.AddrPort // sorted; nil unless LocalOnly
-	Empty     Verdict          // for the packets that have no endpoint; Forward if all have one
-	Affinity  time.Duration    // whole seconds a client stays with its endpoint after its last new connection; 0: no affinity
+	// Serving are all endpoints that serve, also those that take no new connection:
+	// they terminate, or the topology prefers others. Their connections stay. Sorted;
+	// nil: those of Cluster and Local. Not held by the kernel.
+	Serving []netip.AddrPort
+	// Lost are endpoints on nodes that are lost (Options.Gone), while the port has
+	// others. All their connections end. Sorted; not held by the kernel.
+	Lost     []netip.AddrPort
+	Empty    Verdict       // for the packets that have no endpoint; Forward if all have one
+	Affinity time.Duration // whole seconds a client stays with its endpoint after its last new connection; 0: no affinity
 	// Sources are the only sources that may open a connection (VIP and
 	// ExternalIP only; dropped otherwise, checked before DNAT): sorted, not
 	// overlapping. nil: all.
@@ -186,6 +193,12 @@ func (f *Frontend) String() string {
 	if f.LocalOnly {
 		fmt.Fprintf(&b, " local %s", addrs(f.Local))
 	}
+	if f.Serving != nil {
+		fmt.Fprintf(&b, " serving %s", addrs(f.Serving))
+	}
+	if f.Lost != nil {
+		fmt.Fprintf(&b, " lost %s", addrs(f.Lost))
+	}
 	if f.Empty != Forward {
 		fmt.Fprintf(&b, " else=%s", f.Empty)
 	}
@@ -239,9 +252,6 @@ type Change struct {
 	Added, Deleted int  // elements written and removed
 	Rebuilt        bool // the static part was (re)written
 	Repaired       bool // the kernel's copy differed from what the last Sync left
-	// Again is when Sync is to be called again, with whatever Table is current then,
-	// because something is left to do; zero: nothing is.
-	Again time.Time
 }
 
 // Empty tells whether nothing was written.

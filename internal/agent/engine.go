@@ -120,7 +120,6 @@ func (e *engine) program(ctx context.Context, order engineOrder) error {
 		e.keep(now)
 		return fmt.Errorf("program: %w", err)
 	}
-	e.loop.At(change.Again)
 	if change.Repaired {
 		e.cfg.Log.Warn("the engine's kernel state was changed by somebody else; repaired", "added", change.Added, "deleted", change.Deleted, "rebuilt", change.Rebuilt)
 	}

@@ -9,7 +9,7 @@
 //   - Kernel is what a table was found to hold.
 //   - Patch is what to change in a table.
 //   - Slots are a Frontend and the numbered places of its endpoints.
-//   - Leftovers are what a change leaves outside of the tables, to be cleaned up.
+//   - Leftovers are the clients that affinity sets have to forget after a change.
 //
 // One Sync of a proxy.Table goes through them in this order:
 //
@@ -22,6 +22,9 @@
 //     next Ruleset and a Patch for each family.
 //  3. netlink writes the Patches. If that fails, the old Ruleset stays.
 //  4. Leftovers.Add adds what the Patches leave. netlink cleans it up as far as it can.
+//
+// Beside Sync, Flow.Stale (flows.go) decides which connections end, and Concerned after
+// which changes netlink has to ask it.
 //
 // Parse (parse.go) is the way back, from a Kernel to the Table that it stands for.
 package nftables

@@ -2,69 +2,24 @@ package netlink
 
 import (
 	"context"
-	"time"
 
 	"github.com/fairlead/fairlead/proxy/nftables"
 )
 
-// after cleans up behind a Sync that succeeded, and returns when to look again. A
-// failure is not a failure of the Sync, because the Table is in force: it is logged
-// and tried again next time.
-func (e *Engine) after(ctx context.Context, patches []*nftables.Patch) (again time.Time) {
-	left := &e.left
-	left.Add(patches, time.Now())
-	if len(left.Clients) > 0 {
-		if err := e.forgetClients(ctx); err != nil {
-			e.opt.Log.Warn("Could not forget the clients of removed endpoints, will try again", "err", err)
-			e.Close()
-		} else {
-			left.Clients = nil
-		}
+// after has the affinity sets forget the clients of endpoints that moved. A failure is
+// not a failure of the Sync, because the Table is in force: it is logged and tried
+// again next time.
+func (e *Engine) after(ctx context.Context, patches []*nftables.Patch) {
+	e.left.Add(patches)
+	if len(e.left) == 0 {
+		return
 	}
-	if len(left.Flows) > 0 {
-		if err := e.endFlows(ctx); err != nil {
-			e.opt.Log.Warn("Could not end UDP flows to removed endpoints, will try again", "err", err)
-			e.Close()
-		} else {
-			left.Flows = nil
-		}
+	if err := e.forgetClients(ctx); err != nil {
+		e.opt.Log.Warn("Could not forget the clients of removed endpoints, will try again", "err", err)
+		e.disconnect()
+		return
 	}
-	return e.endUnanswered(ctx, time.Now())
-}
-
-// endUnanswered ends the connections that removed endpoints have not answered, as
-// far as that is due, and returns when to look again. A failure is not
-// tried again: the client does, from another port.
-func (e *Engine) endUnanswered(ctx context.Context, now time.Time) (again time.Time) {
-	keys, again := e.left.Due(now)
-	if len(keys) == 0 {
-		return again
-	}
-	err := e.connect()
-	n := 0
-	if err == nil {
-		n, err = e.conn.endUnanswered(ctx, e.ruleset.Table, keys)
-	}
-	if err != nil {
-		e.opt.Log.Warn("Could not end connections that removed endpoints do not answer: their clients must connect again", "err", err)
-		e.Close()
-	}
-	if n > 0 {
-		e.opt.Log.Debug("Ended connections that removed endpoints do not answer", "connections", n)
-	}
-	return again
-}
-
-// endFlows ends the stale flows of e.left.
-func (e *Engine) endFlows(ctx context.Context) error {
-	if err := e.connect(); err != nil {
-		return err
-	}
-	n, err := e.conn.endFlows(ctx, e.ruleset.Table, e.left.Flows)
-	if n > 0 {
-		e.opt.Log.Debug("Ended UDP flows to removed endpoints", "flows", n)
-	}
-	return err
+	e.left = nil
 }
 
 // forgetClients purges the clients of e.left.
@@ -72,7 +27,7 @@ func (e *Engine) forgetClients(ctx context.Context) error {
 	if err := e.connect(); err != nil {
 		return err
 	}
-	wrote, err := e.conn.purge(ctx, e.left.Clients, e.ruleset)
+	wrote, err := e.conn.purge(ctx, e.left, e.ruleset)
 	if err != nil || !wrote {
 		return err
 	}

@@ -5,14 +5,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
-	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/nftables"
 )
 
@@ -27,95 +25,57 @@ const (
 	ctaTupleIP, ctaTupleProto                     = 1, 2
 	ctaProtoNum, ctaProtoSrcPort, ctaProtoDstPort = 1, 2, 3
 
-	filterDst, filterProto, filterDstPort = 1 << 1, 1 << 3, 1 << 5
+	filterProto = 1 << 3
 )
 
-// manyKeys is when it is better to have the kernel list all UDP flows once
-// than those of each Frontend.
-const manyKeys = 32
+// sweepBuffer is enough for a list, which the kernel continues as it is read, and for
+// the deletions of one datagram with what the kernel replies.
+const (
+	sweepBuffer = 4 << 20
+	endAtOnce   = 2000 // connections
+)
 
-// endFlows deletes the flows to the Frontends in changed that are stale
-// in t, and returns how many.
-func (c *conn) endFlows(ctx context.Context, t *proxy.Table, changed map[proxy.Key]bool) (int, error) {
-	keys := slices.SortedFunc(maps.Keys(changed), proxy.Key.Compare)
-	if len(keys) > manyKeys {
-		keys = []proxy.Key{{Family: snapshot.IPv4, Protocol: snapshot.UDP}, {Family: snapshot.IPv6, Protocol: snapshot.UDP}}
-	}
-	return c.endThose(ctx, keys, func(f nftables.Flow) bool { return f.Stale(t, changed) })
+// tracked is a connection as it was listed, with what its deletion needs.
+type tracked struct {
+	nftables.Flow
+	attrs []byte
 }
 
-// endUnanswered deletes the connections to the Frontends in changed that no
-// endpoint has answered, and that t does not have any more.
-func (c *conn) endUnanswered(ctx context.Context, t *proxy.Table, changed map[proxy.Key]bool) (int, error) {
-	var keys []proxy.Key
-	for _, f := range nftables.Families {
-		if slices.ContainsFunc(slices.Collect(maps.Keys(changed)), func(k proxy.Key) bool { return k.Family == f.ID }) {
-			keys = append(keys, proxy.Key{Family: f.ID, Protocol: snapshot.TCP})
-		}
-	}
-	return c.endThose(ctx, keys, func(f nftables.Flow) bool { return !f.Answered && f.Stale(t, nil) })
-}
-
-// endThose deletes the flows to keys that match says, and returns how many.
-func (c *conn) endThose(ctx context.Context, keys []proxy.Key, match func(nftables.Flow) bool) (total int, err error) {
-	for _, k := range keys {
-		b := &batch{seq: c.seq, requests: map[uint32]*request{}}
-		if err := c.staleFlows(ctx, k, b, match); err != nil {
-			return total, fmt.Errorf("list flows: %w", explain(err))
-		}
-		n, err := c.deleteFlows(b)
-		if total += n; err != nil {
-			return total, fmt.Errorf("end flows: %w", explain(err))
-		}
-	}
-	return total, nil
-}
-
-// staleFlows adds to b the deletion of each flow to key that match says. A key
-// without port or address is any. Kernels before 5.8 list more than was asked
-// for.
-func (c *conn) staleFlows(ctx context.Context, key proxy.Key, b *batch, match func(nftables.Flow) bool) error {
-	f := nftables.FamilyOf(key.Family)
-	err := errInterrupted // on a busy node the list changes while it is read
-	for tries := 0; tries < 5 && errors.Is(err, errInterrupted); tries++ {
-		err = c.get(ctx, ctGet, nfproto(f), true, func(b *batch) { b.flowFilter(f, key) }, func(m message) error {
-			if fl, ok := parseFlow(m.data); ok && match(fl) {
-				b.deleteFlow(f, m.data)
+// list implements connections. Kernels before 5.8 list more than was asked for, which
+// match has to refuse, and so do kernels that cannot select by status.
+func (c *conn) list(ctx context.Context, p snapshot.Protocol, all bool, match func(nftables.Flow) bool) (out []tracked, err error) {
+	ask := func(b *batch) { b.filter(p, p == snapshot.TCP && !all) }
+	var failed error
+	for _, family := range nftables.Families { // Linux 6.18 selects by protocol within a family only
+		err := c.get(ctx, ctGet, nfproto(family), true, ask, func(m message) error {
+			if f, ok := parseFlow(m.data); ok && f.Protocol == p && match(f) {
+				out = append(out, tracked{f, identity(m.data)})
 			}
-			return nil
+			return ctx.Err()
 		})
+		switch {
+		case errors.Is(err, errInterrupted):
+			failed = err // the rest of the list can be read
+		case err != nil:
+			return out, fmt.Errorf("list connections: %w", err)
+		}
 	}
-	if errors.Is(err, errInterrupted) {
-		return nil // what was listed was right
-	}
-	return err
+	return out, failed
 }
 
-// flowFilter asks for the flows to key only, of TCP only for those that are not
-// answered. It does not name an IPv6 address: Linux 6.18 lists the flows to all
-// other addresses then.
-func (b *batch) flowFilter(f *nftables.Family, key proxy.Key) {
-	flags := uint32(filterProto)
+// filter asks for the connections of one protocol, or only for those
+// of them that nobody has answered.
+func (b *batch) filter(p snapshot.Protocol, unanswered bool) {
 	tuple := b.nest(ctaTupleOrig)
-	if key.Addr.Is4() {
-		flags |= filterDst
-		ip := b.nest(ctaTupleIP)
-		b.bytes(ctaDst(f), string(key.Addr.AsSlice()))
-		b.close(ip)
-	}
 	proto := b.nest(ctaTupleProto)
-	b.attr(ctaProtoNum, []byte{uint8(key.Protocol)})
-	if key.Port != 0 {
-		flags |= filterDstPort
-		b.attr(ctaProtoDstPort, binary.BigEndian.AppendUint16(nil, key.Port))
-	}
+	b.attr(ctaProtoNum, []byte{uint8(p)})
 	b.close(proto)
 	b.close(tuple)
 	filter := b.nest(ctaFilter)
-	b.attr(1, host(flags)) // CTA_FILTER_ORIG_FLAGS
-	b.attr(2, host(0))     // CTA_FILTER_REPLY_FLAGS
+	b.attr(1, host(filterProto)) // CTA_FILTER_ORIG_FLAGS
+	b.attr(2, host(0))           // CTA_FILTER_REPLY_FLAGS
 	b.close(filter)
-	if key.Protocol == snapshot.TCP {
+	if unanswered {
 		b.attr(ctaStatus, binary.BigEndian.AppendUint32(nil, 0))
 		b.attr(ctaStatusMask, binary.BigEndian.AppendUint32(nil, seenReply))
 	}
@@ -131,19 +91,21 @@ func ctaSrc(f *nftables.Family) uint16 {
 
 func ctaDst(f *nftables.Family) uint16 { return ctaSrc(f) + 1 }
 
-// parseFlow reads a flow; false if it is neither of UDP nor of TCP.
+// parseFlow reads a connection. It returns false if its protocol is none of those
+// that a Service has.
 func parseFlow(data []byte) (nftables.Flow, bool) {
 	orig, reply := attribute(data, ctaTupleOrig), attribute(data, ctaTupleReply)
+	client, known := tupleEnd(orig, ctaSrc, ctaProtoSrcPort)
 	to, ok := tupleEnd(orig, ctaDst, ctaProtoDstPort)
 	from, also := tupleEnd(reply, ctaSrc, ctaProtoSrcPort)
-	f := nftables.Flow{To: to, From: from}
+	f := nftables.Flow{Client: client.Addr(), To: to, From: from}
 	if num := attribute(attribute(orig, ctaTupleProto), ctaProtoNum); len(num) == 1 {
 		f.Protocol = snapshot.Protocol(num[0])
 	}
 	if status := attribute(data, ctaStatus); len(status) == 4 {
 		f.Answered = binary.BigEndian.Uint32(status)&seenReply != 0
 	}
-	return f, ok && also && (f.Protocol == snapshot.UDP || f.Protocol == snapshot.TCP)
+	return f, known && ok && also && slices.Contains(nftables.Protocols, f.Protocol)
 }
 
 func tupleEnd(tuple []byte, addr func(*nftables.Family) uint16, port uint16) (netip.AddrPort, bool) {
@@ -159,10 +121,10 @@ func tupleEnd(tuple []byte, addr func(*nftables.Family) uint16, port uint16) (ne
 	return netip.AddrPort{}, false
 }
 
-// deleteFlow adds the deletion of a flow as it was listed; the id makes sure
-// that it is that one and not its successor.
-func (b *batch) deleteFlow(f *nftables.Family, listed []byte) {
-	end := b.message(ctDelete, 0, nfproto(f), "end a flow")
+// identity returns the attributes that name a connection in its deletion. The id makes
+// sure that it is that one and not its successor.
+func identity(listed []byte) []byte {
+	b := &batch{}
 	for typ, v := range attributes(listed) {
 		switch typ {
 		case ctaTupleOrig:
@@ -171,19 +133,33 @@ func (b *batch) deleteFlow(f *nftables.Family, listed []byte) {
 			b.attr(typ, v)
 		}
 	}
-	end()
+	return b.buf
 }
 
-// deleteFlows sends b, a datagram at a time, and returns how many flows went.
-func (c *conn) deleteFlows(b *batch) (int, error) {
-	c.seq = max(c.seq, b.seq)
-	if len(b.buf) == 0 {
-		return 0, nil
+// end implements connections.
+func (c *conn) end(listed []tracked) (total int, err error) {
+	for some := range slices.Chunk(listed, endAtOnce) {
+		n, err := c.endSome(some)
+		if total += n; err != nil {
+			return total, fmt.Errorf("end connections: %w", err)
+		}
 	}
+	return total, nil
+}
+
+// endSome ends connections with one datagram.
+func (c *conn) endSome(listed []tracked) (int, error) {
+	b := &batch{seq: c.seq, requests: map[uint32]*request{}}
+	for _, t := range listed {
+		end := b.message(ctDelete, 0, nfproto(nftables.FamilyOf(snapshot.FamilyOf(t.To.Addr()))), "end a connection")
+		b.buf = append(b.buf, t.attrs...)
+		end()
+	}
+	c.seq = b.seq
 	if err := c.send(b.buf); err != nil {
 		return 0, err
 	}
-	n := len(b.requests)
+	n := len(listed)
 	for {
 		data, err := c.receive(false)
 		if err != nil || data == nil {

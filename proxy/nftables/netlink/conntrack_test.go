@@ -10,6 +10,31 @@ import (
 	"github.com/fairlead/fairlead/proxy"
 )
 
+// soon asks until it gets want, for a time that no answer of a healthy node needs.
+func soon(t *testing.T, what string, ask func() string, want string) {
+	t.Helper()
+	within(t, 20*time.Second, what, ask, want)
+}
+
+// within asks until it gets want, which may take so long.
+func within(t *testing.T, most time.Duration, what string, ask func() string, want string) {
+	t.Helper()
+	got, late := ask(), time.Now().Add(most)
+	for got != want && time.Now().Before(late) {
+		got = ask()
+	}
+	if got != want {
+		t.Errorf("%s: got %q for %s, want %q", what, got, most, want)
+	}
+}
+
+// tracks reports whether the kernel tracks a connection from a port of a client.
+func (s space) tracks(t *testing.T, a addressing, port int) bool {
+	t.Helper()
+	family := map[string]string{"ip": "ipv4", "ip6": "ipv6"}[familyName(a)]
+	return strings.Contains(s.Run(t, "conntrack", "-L", "-f", family), fmt.Sprintf(" sport=%d ", port))
+}
+
 // spec 81: a client that keeps its port follows its Service: to another endpoint,
 // out when there is none, back in, and out when the Service is deleted.
 func TestUDPFlowsFollow(t *testing.T) {
@@ -20,7 +45,7 @@ func TestUDPFlowsFollow(t *testing.T) {
 				a := addressesOf(family)
 				f := a.front(kind, "udp", a.podA)
 				src := netip.AddrPortFrom(a.client, 40000)
-				from := func() string { return l.client.outcome("udp", a.address(f), src, patient) }
+				from := func() string { return l.client.outcome("udp", a.address(f), src, brief) }
 				onA, onB := "podA "+a.nodeOnA.String(), "podB "+a.nodeOnB.String()
 				for i, step := range []struct {
 					now  []*proxy.Frontend
@@ -33,19 +58,17 @@ func TestUDPFlowsFollow(t *testing.T) {
 					{[]*proxy.Frontend{a.front(kind, "udp", a.podA)}, onA},
 				} {
 					sync(t, l.engine, a.table(step.now...))
-					if got := from(); got != step.want && step.want != "" {
-						t.Errorf("step %d: got %q, want %q", i, got, step.want)
+					if step.want != "" {
+						soon(t, fmt.Sprint("step ", i), from, step.want)
 					}
 				}
 				// A new process knows of the flow only from the kernel.
 				sync(t, l.node.engine(t), a.table(a.front(kind, "udp", a.podB)))
-				if got := from(); got != onB {
-					t.Errorf("after a restart: got %q", got)
-				}
+				soon(t, "after a restart", from, onB)
 				sync(t, l.engine, a.table())
-				if got := l.client.outcome("udp", a.address(f), src, brief); got == onB {
-					t.Errorf("after the Service was deleted: got %q", got)
-				}
+				soon(t, "after the Service was deleted", func() string {
+					return fmt.Sprint(l.client.outcome("udp", a.address(f), src, brief) == onB)
+				}, "false")
 			})
 		}
 	}
@@ -75,10 +98,10 @@ func TestUDPFlowsOfThisNodeFollow(t *testing.T) {
 						{a.front(kind, "udp", a.podB), "podB"},
 					} {
 						sync(t, l.engine, a.table(step.now))
-						got := client.outcome("udp", to, src, patient)
-						if !strings.HasPrefix(got, step.want) {
-							t.Errorf("step %d: got %q, want %q", i, got, step.want)
-						}
+						soon(t, fmt.Sprint("step ", i), func() string {
+							who, _, _ := strings.Cut(client.outcome("udp", to, src, brief), " ")
+							return who
+						}, step.want)
 					}
 					sync(t, l.engine, a.table())
 				})
@@ -112,13 +135,8 @@ func TestUDPClientBeforeItsEndpoint(t *testing.T) {
 					}
 				}
 				sync(t, l.engine, a.table(f))
-				got := ""
-				for tries := 0; tries < 20 && got == ""; tries++ { // an error of before may still be there to be read
-					got, _ = say(c, patient/4)
-				}
-				if want := "podA " + a.nodeOnA.String(); got != want {
-					t.Errorf("got %q, want %q", got, want)
-				}
+				// An error of before may still be there to be read.
+				soon(t, "the client", func() string { got, _ := say(c, brief); return got }, "podA "+a.nodeOnA.String())
 			})
 		}
 	}
@@ -137,9 +155,7 @@ func TestUDPFlowMovesToTheNewTargetPort(t *testing.T) {
 		moved := *f
 		moved.Cluster = []netip.AddrPort{netip.AddrPortFrom(a.podA, 8081)}
 		sync(t, l.engine, a.table(&moved))
-		if got := l.client.outcome("udp", a.address(f), src, patient); got != "new-podA "+a.nodeOnA.String() {
-			t.Errorf("%s: afterwards %q", family, got)
-		}
+		soon(t, family.String(), func() string { return l.client.outcome("udp", a.address(f), src, brief) }, "new-podA "+a.nodeOnA.String())
 	}
 }
 
@@ -169,10 +185,10 @@ func TestOnlyStaleFlowsEnd(t *testing.T) {
 			ask("udp", a.address(stays[2]), 40033)
 			ask("udp", a.ep(a.podA), 40034)
 			sync(t, l.engine, a.table(append([]*proxy.Frontend{a.front(proxy.VIP, "udp", a.podB)}, stays...)...))
-			listed := l.node.Run(t, "conntrack", "-L", "-f", map[string]string{"ip": "ipv4", "ip6": "ipv6"}[familyName(a)])
+			soon(t, "the stale flow", func() string { return fmt.Sprint(l.node.tracks(t, a, 40030)) }, "false")
 			for port, want := range map[int]bool{40030: false, 40031: true, 40032: true, 40033: true, 40034: true} {
-				if got := strings.Contains(listed, fmt.Sprintf(" sport=%d ", port)); got != want {
-					t.Errorf("the flow from port %d is there: %v, want %v\n%s", port, got, want, listed)
+				if got := l.node.tracks(t, a, port); got != want {
+					t.Errorf("the flow from port %d is there: %v, want %v", port, got, want)
 				}
 			}
 		})
@@ -198,16 +214,9 @@ func TestUnansweredConnectionsMove(t *testing.T) {
 			src := netip.AddrPortFrom(a.client, 40050)
 			answer := make(chan string)
 			go func() { answer <- l.client.outcome("tcp", a.address(f), src, patient) }()
-			for !strings.Contains(l.node.Run(t, "conntrack", "-L", "-p", "tcp", "-f", "ip"+strings.TrimPrefix(family.String(), "IP")), "sport=40050 ") {
+			for !l.node.tracks(t, a, 40050) {
 			}
-			c := sync(t, l.engine, a.table(a.front(proxy.VIP, "tcp", a.podB)))
-			if c.Again.IsZero() {
-				t.Error("the engine does not want to look again")
-			}
-			for !c.Again.IsZero() {
-				time.Sleep(time.Until(c.Again))
-				c = sync(t, l.engine, a.table(a.front(proxy.VIP, "tcp", a.podB)))
-			}
+			sync(t, l.engine, a.table(a.front(proxy.VIP, "tcp", a.podB)))
 			if got, want := <-answer, "podB "+a.nodeOnB.String(); got != want {
 				t.Errorf("the client got %q, want %q", got, want)
 			}

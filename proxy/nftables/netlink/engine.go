@@ -33,8 +33,9 @@ type Engine struct {
 	ruleset    *nftables.Ruleset // as of the last successful Sync; nil before
 	generation uint32            // at which the kernel held it
 	left       nftables.Leftovers
-	replace    bool // the next Sync replaces a table that it would else swap
-	reads      int  // how often a Sync read everything back
+	sweeper    *sweeper // nil before the first Sync
+	replace    bool     // the next Sync replaces a table that it would else swap
+	reads      int      // how often a Sync read everything back
 }
 
 var _ proxy.Dataplane = (*Engine)(nil)
@@ -50,9 +51,23 @@ func New(opt Options) *Engine {
 	return &Engine{opt: opt}
 }
 
-// Close closes the Engine's socket. The kernel keeps what it holds, and the
-// Engine may be used again.
+// Close closes the Engine's sockets and ends its goroutine. The kernel keeps what it
+// holds, and the Engine may be used again.
 func (e *Engine) Close() {
+	e.disconnect()
+	e.endSweeper()
+}
+
+// endSweeper stops the comparison of connections until the next Sync.
+func (e *Engine) endSweeper() {
+	if e.sweeper != nil {
+		e.sweeper.stop()
+		e.sweeper = nil
+	}
+}
+
+// disconnect closes the sockets of Sync. The next Sync opens others.
+func (e *Engine) disconnect() {
 	if e.conn != nil {
 		e.conn.close()
 		e.conn = nil
@@ -74,13 +89,17 @@ func (e *Engine) connect() error {
 // changed the ruleset between our look and our write.
 const restarts = 10
 
+// connections opens a socket for the sweeper.
+func (e *Engine) connections() (connections, error) { return dial(e.opt.Netns, sweepBuffer) }
+
 // errReplace says that a table's static part could not be swapped, and that the
 // table as a whole is to be replaced.
 var errReplace = errors.New("swap the static part")
 
 // Sync implements proxy.Dataplane. t must not be changed afterwards: the
 // Engine remembers it, and takes a Frontend that is the same pointer as last
-// time to be unchanged.
+// time to be unchanged. Beside Sync, from the first one on, a goroutine ends the
+// connections that t makes stale. Close ends it.
 func (e *Engine) Sync(ctx context.Context, t *proxy.Table) (proxy.Change, error) {
 	var err error
 	for range restarts {
@@ -88,7 +107,7 @@ func (e *Engine) Sync(ctx context.Context, t *proxy.Table) (proxy.Change, error)
 		if c, err = e.sync(ctx, t); err == nil {
 			return c, nil
 		}
-		e.Close()
+		e.disconnect()
 		if !errors.Is(err, unix.ERESTART) && !errors.Is(err, errReplace) {
 			break
 		}
@@ -119,12 +138,18 @@ func (e *Engine) sync(ctx context.Context, t *proxy.Table) (proxy.Change, error)
 		repaired = e.ruleset != nil && e.ruleset.Drifted(kernel)
 		next, patches = nftables.Adopt(kernel, t, e.opt.Mark, e.replace)
 	}
+	if e.sweeper == nil {
+		e.sweeper = startSweeper(e.opt.Log, e.connections)
+	}
+	e.sweeper.coming.Store(t)
 	if gen, err = e.write(ctx, patches, gen); err != nil {
 		return proxy.Change{}, e.replaceAfter(ctx, patches, err)
 	}
 	e.replace, e.ruleset, e.generation = false, next, gen
+	e.sweeper.give(order{next.Table, nftables.Gone(patches)})
 	change := nftables.Summary(patches)
-	change.Repaired, change.Again = repaired, e.after(ctx, patches)
+	change.Repaired = repaired
+	e.after(ctx, patches)
 	if err := e.watchFrom(ctx, e.generation); err != nil {
 		e.opt.Log.Debug("Could not watch the ruleset: a change by others costs a full read", "err", err)
 	}
@@ -202,13 +227,15 @@ func (e *Engine) read(ctx context.Context) ([]*nftables.Kernel, error) {
 	}
 	kernel, _, err := e.conn.read(ctx)
 	if err != nil {
-		e.Close()
+		e.disconnect()
 	}
 	return kernel, err
 }
 
 // Cleanup implements proxy.Dataplane.
 func (e *Engine) Cleanup(ctx context.Context) error {
+	// Another proxy may forward from now on, whose connections are not ours to end.
+	e.endSweeper()
 	kernel, err := e.read(ctx)
 	if err != nil {
 		return fmt.Errorf("clean up nftables: %w", err)
@@ -225,7 +252,7 @@ func (e *Engine) Cleanup(ctx context.Context) error {
 		return nil
 	}
 	if err := e.conn.commit(b); err != nil {
-		e.Close()
+		e.disconnect()
 		return fmt.Errorf("clean up nftables: %w", err)
 	}
 	return nil

@@ -2,6 +2,7 @@ package netlink
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -176,6 +177,8 @@ func serve(t testing.TB, s space, on, name string) {
 			if err != nil {
 				return
 			}
+			// A client that died without a word would leave it open.
+			context.AfterFunc(t.Context(), func() { c.Close() })
 			go func() {
 				defer c.Close()
 				r := bufio.NewReader(c)

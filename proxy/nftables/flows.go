@@ -1,0 +1,139 @@
+package nftables
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/fairlead/fairlead/internal/diff"
+	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/proxy"
+)
+
+// Flow is a connection that the kernel tracks: who opened it, the address that this
+// client sends to, and the endpoint that its packets go to. The kernel keeps sending
+// to that endpoint as long as the client sends: nothing else ends a UDP flow, nor a
+// TCP connection that is not answered.
+type Flow struct {
+	Protocol snapshot.Protocol
+	Client   netip.Addr
+	To, From netip.AddrPort
+	Answered bool
+}
+
+// open reports whether f is a TCP connection that its endpoint has answered. TCP tells
+// both sides itself when such a connection ends.
+func (f Flow) open() bool { return f.Protocol == snapshot.TCP && f.Answered }
+
+// Stale reports whether f has to end, so that its client's next packet is treated as
+// t says. gone are Frontends that t no longer has, of which flows may be left.
+func (f Flow) Stale(t *proxy.Table, gone map[proxy.Key]bool) bool {
+	keys, n := f.keys(t)
+	for _, k := range keys[:n] {
+		if front := t.Frontend(k); front != nil {
+			return f.strayed(front)
+		}
+	}
+	if f.open() {
+		return false
+	}
+	for _, k := range keys[:n] {
+		if gone[k] {
+			return true
+		}
+	}
+	// Every port of such an address is ours. A flow that is not translated may be
+	// somebody's who serves that address on this node, and does no harm.
+	ours := t.HasAddr(proxy.ClusterIP, f.To.Addr()) || t.HasAddr(proxy.VIP, f.To.Addr())
+	return ours && f.From != f.To
+}
+
+// keys are the n Keys that a Frontend of f can have, in the order of precedence. They
+// are an array because this runs for each connection of the node.
+func (f Flow) keys(t *proxy.Table) (keys [4]proxy.Key, n int) {
+	k := proxy.Key{Family: snapshot.FamilyOf(f.To.Addr()), Addr: f.To.Addr(), Protocol: f.Protocol, Port: f.To.Port()}
+	for _, k.Kind = range [...]proxy.Kind{proxy.ClusterIP, proxy.VIP, proxy.ExternalIP} {
+		keys[n] = k
+		n++
+	}
+	if slices.Contains(t.NodePortAddrs, k.Addr) {
+		k.Kind, k.Addr = proxy.NodePort, netip.Addr{}
+		keys[n] = k
+		n++
+	}
+	return keys, n
+}
+
+// strayed reports whether front no longer lets f's client reach f's endpoint.
+func (f Flow) strayed(front *proxy.Frontend) bool {
+	has := func(list []netip.AddrPort) bool { _, ok := find(list, f.From); return ok }
+	permits := func(p netip.Prefix) bool { return p.Contains(f.Client) }
+	switch {
+	case f.open():
+		return has(front.Lost)
+	case front.Sources != nil && !slices.ContainsFunc(front.Sources, permits):
+		return true
+	case has(front.Cluster), has(front.Local):
+		return false
+	case f.Protocol == snapshot.TCP:
+		// Still a new connection, which an endpoint that only serves does not take.
+		return true
+	}
+	return !has(front.Serving)
+}
+
+// Protocols are what connections have, in the order in which they are compared.
+var Protocols = []snapshot.Protocol{snapshot.UDP, snapshot.SCTP, snapshot.TCP}
+
+// Concerned returns the protocols of which now may make flows stale that were not
+// stale in old.
+func Concerned(old, now *proxy.Table) map[snapshot.Protocol]bool {
+	out := map[snapshot.Protocol]bool{}
+	head, tail := diff.Common(old.Frontends, now.Frontends)
+	a, b := old.Frontends[head:len(old.Frontends)-tail], now.Frontends[head:len(now.Frontends)-tail]
+	compare := func(a, b *proxy.Frontend) int { return a.Key.Compare(b.Key) }
+	for was, is := range diff.Changed(a, b, compare) {
+		switch {
+		case is == nil:
+			out[(*was).Protocol] = true
+		case was == nil || strays(*was, *is):
+			out[(*is).Protocol] = true
+		}
+	}
+	return out
+}
+
+// strays reports whether flows may stray when old becomes now.
+func strays(old, now *proxy.Frontend) bool {
+	// Until a Frontend has its first endpoint, packets may have passed untranslated.
+	first := len(old.Cluster)+len(old.Local) == 0
+	narrowed := now.Sources != nil && (old.Sources == nil || !slices.Equal(old.Sources, now.Sources))
+	return first || narrowed || lost(old.Cluster, now.Cluster) || lost(old.Local, now.Local) ||
+		lost(old.Serving, now.Serving) || lost(now.Lost, old.Lost)
+}
+
+// lost reports whether an endpoint of old is not in now.
+func lost(old, now []netip.AddrPort) bool {
+	return slices.ContainsFunc(old, func(ep netip.AddrPort) bool {
+		_, ok := find(now, ep)
+		return !ok
+	})
+}
+
+// Gone returns the Frontends that patches take out.
+func Gone(patches []*Patch) []proxy.Key {
+	var out []proxy.Key
+	for _, p := range patches {
+		for _, c := range p.changes {
+			if c.new == nil {
+				out = append(out, c.old.Key)
+			}
+		}
+	}
+	return out
+}
+
+// Loses reports whether t has endpoints on nodes that are lost, whose TCP connections
+// end though they were answered.
+func Loses(t *proxy.Table) bool {
+	return slices.ContainsFunc(t.Frontends, func(f *proxy.Frontend) bool { return f.Protocol == snapshot.TCP && len(f.Lost) > 0 })
+}

@@ -1,0 +1,140 @@
+package nftables
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/proxy"
+)
+
+// flowsTable is a Table with Frontends of each kind whose flows may be stale.
+func flowsTable() *proxy.Table {
+	udp, tcp, sctp := snapshot.UDP, snapshot.TCP, snapshot.SCTP
+	local := front(proxy.VIP, udp, remote)
+	local.LocalOnly, local.Local = true, []netip.AddrPort{ep(podA)}
+	serving := func(p snapshot.Protocol) *proxy.Frontend {
+		f := front(proxy.ClusterIP, p, podA)
+		f.Port, f.Serving = 81, []netip.AddrPort{ep(podA), ep(podB)}
+		return f
+	}
+	lost := front(proxy.ClusterIP, tcp, podA)
+	lost.Port, lost.Lost = 82, []netip.AddrPort{ep(remote)}
+	narrow := func(p snapshot.Protocol) *proxy.Frontend {
+		f := front(proxy.VIP, p, podA)
+		f.Port, f.Sources = 83, []netip.Prefix{netip.PrefixFrom(node, 32)}
+		return f
+	}
+	external := front(proxy.ExternalIP, udp, podA)
+	external.Addr = addr(201, 1)
+	table := &proxy.Table{NodePortAddrs: []netip.Addr{node}, Frontends: []*proxy.Frontend{
+		front(proxy.ClusterIP, udp, podA), front(proxy.ClusterIP, tcp, podA), front(proxy.ClusterIP, sctp, podA), lost,
+		serving(udp), serving(tcp), serving(sctp), local, narrow(udp), narrow(tcp), narrow(sctp), external,
+		front(proxy.NodePort, udp, podA)}}
+	slices.SortFunc(table.Frontends, func(a, b *proxy.Frontend) int { return a.Key.Compare(b.Key) })
+	return table
+}
+
+// spec 84: which flows end.
+func TestStaleFlow(t *testing.T) {
+	table := flowsTable()
+	gone := map[proxy.Key]bool{}
+	for _, p := range Protocols {
+		gone[proxy.Key{Kind: proxy.ClusterIP, Family: snapshot.IPv4, Addr: other, Protocol: p, Port: 80}] = true
+		gone[proxy.Key{Kind: proxy.NodePort, Family: snapshot.IPv4, Protocol: p, Port: 30081}] = true
+	}
+	at := netip.AddrPortFrom
+	// Of UDP, SCTP, TCP that waits for an answer, and TCP that has one: which end.
+	for _, c := range []struct {
+		what     string
+		to, from netip.AddrPort
+		stale    string
+	}{
+		{"a current endpoint", at(clusterIP, 80), ep(podA), "----"},
+		{"another endpoint", at(clusterIP, 80), ep(podB), "ust-"},
+		{"the endpoint on another port", at(clusterIP, 80), at(podA, 8081), "ust-"},
+		{"not translated", at(clusterIP, 80), at(clusterIP, 80), "ust-"},
+		{"an endpoint that only serves", at(clusterIP, 81), ep(podB), "--t-"},
+		{"an endpoint that serves no longer", at(clusterIP, 81), ep(remote), "ust-"},
+		{"an endpoint on a lost node", at(clusterIP, 82), ep(remote), "usta"},
+		{"an undefined port", at(clusterIP, 84), ep(podB), "ust-"},
+		{"an undefined port, not translated", at(clusterIP, 84), at(clusterIP, 84), "----"},
+		{"a deleted Frontend", at(other, 80), ep(podA), "ust-"},
+		{"a deleted Frontend, not translated", at(other, 80), at(other, 80), "ust-"},
+		{"another port of a deleted Service", at(other, 81), ep(podA), "----"},
+		{"a local endpoint", at(vip, 80), ep(podA), "-st-"},
+		{"an endpoint of the short circuit", at(vip, 80), ep(remote), "-st-"},
+		{"a source that is not allowed", at(vip, 83), ep(podA), "ust-"},
+		{"another provider's address", at(addr(201, 1), 80), ep(podB), "u---"},
+		{"another port of another provider's address", at(addr(201, 1), 81), ep(podB), "----"},
+		{"a node port", at(node, 30080), ep(podA), "----"},
+		{"a node port's former endpoint", at(node, 30080), ep(podB), "u---"},
+		{"a node port that was deleted", at(node, 30081), ep(podB), "ust-"},
+		{"that port of another host", at(client, 30080), ep(podB), "----"},
+		{"a pod directly", ep(podB), ep(podB), "----"},
+	} {
+		got := ""
+		for i, f := range []Flow{{snapshot.UDP, client, c.to, c.from, true}, {snapshot.SCTP, client, c.to, c.from, true},
+			{snapshot.TCP, client, c.to, c.from, false}, {snapshot.TCP, client, c.to, c.from, true}} {
+			if f.Stale(table, gone) {
+				got += "usta"[i : i+1]
+			} else {
+				got += "-"
+			}
+		}
+		if got != c.stale {
+			t.Errorf("%s: %q end, want %q", c.what, got, c.stale)
+		}
+	}
+}
+
+// After which changes connections have to be compared.
+func TestConcerned(t *testing.T) {
+	table := func(fronts ...*proxy.Frontend) *proxy.Table { return &proxy.Table{Frontends: fronts} }
+	with := func(change func(f *proxy.Frontend), endpoints ...netip.Addr) *proxy.Table {
+		f := front(proxy.VIP, snapshot.UDP, endpoints...)
+		change(f)
+		return table(f)
+	}
+	same := func(*proxy.Frontend) {}
+	serving := func(f *proxy.Frontend) { f.Serving = []netip.AddrPort{ep(podA), ep(podB)} }
+	lost := func(f *proxy.Frontend) { f.Lost = []netip.AddrPort{ep(podB)} }
+	sources := func(n int) func(f *proxy.Frontend) {
+		return func(f *proxy.Frontend) { f.Sources = []netip.Prefix{netip.PrefixFrom(client, n)} }
+	}
+	for _, c := range []struct {
+		what      string
+		old, now  *proxy.Table
+		concerned bool
+	}{
+		{"nothing", with(same, podA), with(same, podA), false},
+		{"an endpoint more", with(same, podA), with(same, podA, podB), false},
+		{"an endpoint less", with(same, podA, podB), with(same, podA), true},
+		{"an endpoint that terminates", with(same, podA, podB), with(serving, podA), true},
+		{"it no longer serves", with(serving, podA), with(same, podA), true},
+		{"it is lost", with(same, podA), with(lost, podA), true},
+		{"it is found again", with(lost, podA), with(same, podA), false},
+		{"scaled to zero", with(same, podA), with(same), true},
+		{"the first endpoint", with(same), with(same, podA), true},
+		{"a new Frontend", table(), with(same, podA), true},
+		{"a deleted Frontend", with(same, podA), table(), true},
+		{"other sources", with(sources(24), podA), with(sources(25), podA), true},
+		{"all sources", with(sources(24), podA), with(same, podA), false},
+	} {
+		got := Concerned(c.old, c.now)
+		if got[snapshot.UDP] != c.concerned || got[snapshot.TCP] || got[snapshot.SCTP] {
+			t.Errorf("%s: got %v, want UDP %v", c.what, got, c.concerned)
+		}
+	}
+}
+
+// Gone finds the Frontends that a Sync takes out, also one of an earlier process.
+func TestGone(t *testing.T) {
+	stays, goes := front(proxy.ClusterIP, snapshot.UDP, podA), front(proxy.VIP, snapshot.UDP, podA)
+	r, _ := Adopt(nothing(), &proxy.Table{Frontends: []*proxy.Frontend{stays, goes}}, DefaultMark, false)
+	_, patches := r.Next(&proxy.Table{Frontends: []*proxy.Frontend{stays}})
+	if got := Gone(patches); len(got) != 1 || got[0] != goes.Key {
+		t.Errorf("got %v, want %v", got, goes.Key)
+	}
+}

@@ -1,0 +1,239 @@
+package netlink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/proxy"
+	"github.com/fairlead/fairlead/proxy/nftables"
+)
+
+// Times of a sweeper. dialsAfter is how long after a change of the Table TCP
+// connections are compared: sooner than the second packet of one that was opened just
+// then (1 s, RFC 6298), and late enough that an endpoint that is merely leaving has
+// answered. After a sweep the next one waits resting times as long as it took, but not
+// longer than maxRest. What is due every sweepEvery takes a fiftieth of a core at most:
+// Linux before 5.18 lists all TCP connections, which may be a million.
+const (
+	sweepEvery = 30 * time.Second
+	sweepRetry = time.Second
+	dialsAfter = 500 * time.Millisecond
+	resting    = 9
+	maxRest    = time.Second
+	sparing    = 50
+)
+
+// connections are what a sweeper lists and ends.
+type connections interface {
+	// list returns the connections of protocol p that match, of TCP only those that
+	// are not answered unless all is set. After an error it returns what it had read.
+	list(ctx context.Context, p snapshot.Protocol, all bool, match func(nftables.Flow) bool) ([]tracked, error)
+	// end ends connections as they were listed, and returns how many.
+	end(listed []tracked) (int, error)
+	close()
+}
+
+// sweeper ends the connections that the Table makes stale, in a goroutine of its own:
+// when it starts, after each change that may make some stale, and every sweepEvery. It
+// always compares the whole list, so that nothing depends on an earlier sweep, nor on
+// an earlier process.
+type sweeper struct {
+	open   func() (connections, error)
+	log    *slog.Logger
+	orders chan order // one slot, for the newest
+	// coming is the Table that a Sync is about to commit, or has. A connection may
+	// have been opened by it before the sweeper takes the order.
+	coming atomic.Pointer[proxy.Table]
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+// order is a Table that is in force, and the Frontends that went since the last order
+// that was taken.
+type order struct {
+	table *proxy.Table
+	gone  []proxy.Key
+}
+
+// startSweeper starts a sweeper, which does nothing before it is given a Table.
+func startSweeper(log *slog.Logger, open func() (connections, error)) *sweeper {
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &sweeper{open: open, log: log, orders: make(chan order, 1), cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(s.done)
+		s.run(ctx)
+	}()
+	return s
+}
+
+// stop ends the sweeper and returns when it has ended.
+func (s *sweeper) stop() {
+	s.cancel()
+	<-s.done
+}
+
+// give replaces the order that was not taken yet. It never blocks, because only one
+// goroutine gives.
+func (s *sweeper) give(o order) {
+	select {
+	case missed := <-s.orders:
+		o.gone = append(missed.gone, o.gone...)
+	default:
+	}
+	s.orders <- o
+}
+
+func (s *sweeper) run(ctx context.Context) {
+	todo := agenda{gone: map[proxy.Key]bool{}, due: map[snapshot.Protocol]time.Time{}}
+	timer := time.NewTimer(sweepEvery)
+	defer timer.Stop()
+	for {
+		timer.Reset(todo.wait(time.Now()))
+		select {
+		case <-ctx.Done():
+			return
+		case o := <-s.orders:
+			todo.take(o, time.Now())
+		case <-timer.C:
+			s.sweep(ctx, &todo)
+		}
+	}
+}
+
+// sweep compares the protocols that are due. What fails is due again soon.
+func (s *sweeper) sweep(ctx context.Context, todo *agenda) {
+	began := time.Now()
+	protocols := todo.now(began)
+	if len(protocols) == 0 {
+		return
+	}
+	ended, err := s.compare(ctx, todo, protocols)
+	if ctx.Err() != nil {
+		return
+	}
+	if ended > 0 {
+		s.log.Debug("Ended connections to endpoints that no longer serve them", "connections", ended)
+	}
+	if err != nil && !todo.failing {
+		s.log.Warn("Could not compare the connections of this node with its endpoints, will try again", "err", err)
+	}
+	todo.did(protocols, began, time.Now(), err)
+}
+
+// compare ends the stale connections of protocols, and returns how many.
+func (s *sweeper) compare(ctx context.Context, todo *agenda, protocols []snapshot.Protocol) (total int, err error) {
+	c, err := s.open()
+	if err != nil {
+		return 0, err
+	}
+	defer c.close()
+	all := nftables.Loses(todo.table)
+	stale := func(f nftables.Flow) bool { return f.Stale(todo.table, todo.gone) }
+	for _, p := range protocols {
+		listed, failed := c.list(ctx, p, all, stale)
+		// What was listed is right although the list was interrupted.
+		n, also := c.end(s.settled(listed, todo.gone))
+		total += n
+		if err := errors.Join(failed, also); err != nil {
+			return total, fmt.Errorf("%s: %w", p, explain(err))
+		}
+	}
+	return total, nil
+}
+
+// settled returns those of listed that are stale in the newest Table as well.
+// Without it, connections of a Table that came during the list would end.
+func (s *sweeper) settled(listed []tracked, gone map[proxy.Key]bool) []tracked {
+	newest := s.coming.Load()
+	if newest == nil {
+		return listed
+	}
+	out := listed[:0]
+	for _, c := range listed {
+		if c.Stale(newest, gone) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// agenda is what a sweeper has to do, and when.
+type agenda struct {
+	table   *proxy.Table // nil before the first order
+	gone    map[proxy.Key]bool
+	due     map[snapshot.Protocol]time.Time
+	rested  time.Time // no sweep before
+	failing bool      // the last sweep failed, which was logged
+}
+
+// take adds an order at time now.
+func (a *agenda) take(o order, now time.Time) {
+	concerned := map[snapshot.Protocol]bool{}
+	for _, p := range nftables.Protocols {
+		concerned[p] = true
+	}
+	if a.table != nil {
+		concerned = nftables.Concerned(a.table, o.table)
+	}
+	for _, k := range o.gone {
+		a.gone[k], concerned[k.Protocol] = true, true
+	}
+	a.table = o.table
+	for p := range concerned {
+		at := now
+		if p == snapshot.TCP {
+			at = now.Add(dialsAfter)
+		}
+		if due, ok := a.due[p]; !ok || at.Before(due) {
+			a.due[p] = at
+		}
+	}
+}
+
+// wait returns how long there is nothing to do at time now.
+func (a *agenda) wait(now time.Time) time.Duration {
+	next := now.Add(sweepEvery)
+	for _, at := range a.due {
+		if at.Before(next) {
+			next = at
+		}
+	}
+	if next.Before(a.rested) {
+		next = a.rested
+	}
+	return max(0, next.Sub(now))
+}
+
+// now returns the protocols that are due.
+func (a *agenda) now(now time.Time) []snapshot.Protocol {
+	var out []snapshot.Protocol
+	for _, p := range nftables.Protocols {
+		if at, ok := a.due[p]; ok && !now.Before(at) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// did notes a sweep of protocols.
+func (a *agenda) did(protocols []snapshot.Protocol, began, now time.Time, err error) {
+	a.failing = err != nil
+	a.rested = now.Add(min(resting*now.Sub(began), maxRest))
+	for _, p := range protocols {
+		if err != nil {
+			a.due[p] = now.Add(sweepRetry)
+			continue
+		}
+		a.due[p] = now.Add(max(sweepEvery, sparing*now.Sub(began)))
+		for k := range a.gone {
+			if k.Protocol == p {
+				delete(a.gone, k)
+			}
+		}
+	}
+}

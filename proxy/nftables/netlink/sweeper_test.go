@@ -1,0 +1,175 @@
+package netlink
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"slices"
+	gosync "sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/proxy"
+	"github.com/fairlead/fairlead/proxy/nftables"
+)
+
+// fakeTable is a table of connections. listing, if set, is called for each list, and
+// may fail it.
+type fakeTable struct {
+	mu      gosync.Mutex
+	flows   []nftables.Flow
+	lists   map[snapshot.Protocol]int
+	listing func() error
+}
+
+func (f *fakeTable) list(_ context.Context, p snapshot.Protocol, all bool, match func(nftables.Flow) bool) (out []tracked, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lists[p]++
+	if f.listing != nil {
+		err = f.listing()
+	}
+	for _, fl := range f.flows {
+		unasked := fl.Protocol == snapshot.TCP && fl.Answered && !all
+		if err == nil && fl.Protocol == p && !unasked && match(fl) {
+			out = append(out, tracked{Flow: fl})
+		}
+	}
+	return out, err
+}
+
+func (f *fakeTable) end(listed []tracked) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range listed {
+		f.flows = slices.DeleteFunc(f.flows, func(fl nftables.Flow) bool { return fl == c.Flow })
+	}
+	return len(listed), nil
+}
+
+func (f *fakeTable) close() {}
+
+func (f *fakeTable) left() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.flows)
+}
+
+// walks returns how often each protocol was listed, in the order of Protocols.
+func (f *fakeTable) walks() [3]int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return [3]int{f.lists[snapshot.UDP], f.lists[snapshot.SCTP], f.lists[snapshot.TCP]}
+}
+
+// swept runs test with a sweeper over f, in a time that only passes while all wait.
+func swept(t *testing.T, f *fakeTable, test func(t *testing.T, s *sweeper)) {
+	t.Helper()
+	f.lists = map[snapshot.Protocol]int{}
+	synctest.Test(t, func(t *testing.T) {
+		s := startSweeper(slog.New(slog.DiscardHandler), func() (connections, error) { return f, nil })
+		defer s.stop()
+		test(t, s)
+	})
+}
+
+// passes lets time pass, until everybody waits.
+func passes(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func staleFlow(a addressing, network string) (*proxy.Table, nftables.Flow) {
+	f := a.front(proxy.VIP, network, a.podB)
+	return a.table(f), nftables.Flow{Protocol: f.Protocol, Client: a.client, To: a.address(f), From: a.ep(a.podA)}
+}
+
+// Work that is interrupted is done later, however often that happens.
+func TestInterruptionsDropNoWork(t *testing.T) {
+	for _, errno := range []error{unix.EINTR, unix.ENOBUFS, errInterrupted} {
+		table, flow := staleFlow(addressesOf(snapshot.IPv4), "udp")
+		f := &fakeTable{flows: []nftables.Flow{flow}}
+		failures := 0
+		f.listing = func() error {
+			if failures++; failures <= 5 {
+				return errno
+			}
+			return nil
+		}
+		swept(t, f, func(t *testing.T, s *sweeper) {
+			s.give(order{table: table})
+			if passes(10 * sweepRetry); f.left() != 0 {
+				t.Errorf("%v: the flow is still there", errno)
+			}
+		})
+	}
+}
+
+// The connections of all protocols are compared at the start, and from then on once
+// in a while. After a change those are that it concerns, and after other Syncs none.
+func TestWhenConnectionsAreCompared(t *testing.T) {
+	a := addressesOf(snapshot.IPv4)
+	udp, tcp := a.front(proxy.VIP, "udp", a.podA, a.podB), a.front(proxy.VIP, "tcp", a.podA, a.podB)
+	lost := a.front(proxy.VIP, "udp", a.podA)
+	f := &fakeTable{}
+	swept(t, f, func(t *testing.T, s *sweeper) {
+		for _, step := range []struct {
+			what  string
+			order order
+			wait  time.Duration
+			want  [3]int
+		}{
+			{"the first Table", order{table: a.table(tcp, udp)}, 0, [3]int{1, 1, 0}},
+			{"TCP later", order{table: a.table(tcp, udp)}, dialsAfter, [3]int{1, 1, 1}},
+			{"the same", order{table: a.table(tcp, udp)}, time.Second, [3]int{1, 1, 1}},
+			{"UDP loses an endpoint", order{table: a.table(tcp, lost)}, time.Second, [3]int{2, 1, 1}},
+			{"UDP gets it back", order{table: a.table(tcp, udp)}, time.Second, [3]int{2, 1, 1}},
+			{"TCP loses its Frontend", order{table: a.table(udp), gone: []proxy.Key{tcp.Key}}, time.Second, [3]int{2, 1, 2}},
+			{"time passes", order{table: a.table(udp)}, sweepEvery, [3]int{3, 2, 3}},
+		} {
+			s.give(step.order)
+			synctest.Wait()
+			if passes(step.wait); f.walks() != step.want {
+				t.Errorf("%s: %d lists of UDP, SCTP and TCP, want %d", step.what, f.walks(), step.want)
+			}
+		}
+	})
+}
+
+// A connection that a newer Table has opened meanwhile stays.
+func TestConnectionsOfATableToComeStay(t *testing.T) {
+	a := addressesOf(snapshot.IPv4)
+	table, flow := staleFlow(a, "udp")
+	f := &fakeTable{flows: []nftables.Flow{flow}}
+	swept(t, f, func(t *testing.T, s *sweeper) {
+		f.listing = func() error {
+			s.coming.Store(a.table(a.front(proxy.VIP, "udp", a.podA, a.podB)))
+			return nil
+		}
+		s.give(order{table: table})
+		if passes(time.Second); f.left() != 1 {
+			t.Error("the connection ended")
+		}
+	})
+}
+
+// What went while no order was taken is not forgotten.
+func TestGoneFrontendsAddUp(t *testing.T) {
+	a := addressesOf(snapshot.IPv4)
+	_, flow := staleFlow(a, "udp")
+	other := flow
+	other.To = netip.AddrPortFrom(a.other, 80)
+	f := &fakeTable{flows: []nftables.Flow{flow, other}}
+	swept(t, f, func(t *testing.T, s *sweeper) {
+		s.give(order{table: a.table(), gone: []proxy.Key{a.front(proxy.VIP, "udp").Key}})
+		s.give(order{table: a.table(), gone: []proxy.Key{{Kind: proxy.ClusterIP, Family: a.family, Addr: a.other, Protocol: snapshot.UDP, Port: 80}}})
+		s.give(order{table: a.table()})
+		if passes(time.Second); f.left() != 0 {
+			t.Error("a flow of a Frontend that went is still there")
+		}
+	})
+}
