@@ -54,7 +54,7 @@ func (b balancer) EnsureLoadBalancer(ctx context.Context, _ string, svc *corev1.
 	}
 	o := plan.Services[at]
 	if len(o.Addrs) == 0 {
-		return nil, b.refuse(ctx, svc, o)
+		return nil, b.refuse(ctx, o)
 	}
 	if err := b.hold(ctx, s, plan, o); err != nil {
 		return nil, err
@@ -100,10 +100,10 @@ func (p *Provider) attached(addr netip.Addr, holders []snapshot.Holder) *snapsho
 	return nil
 }
 
-// refuse takes from svc the addresses that it has in its status and may not
+// refuse takes from o's Service the addresses that it has in its status and may not
 // have, because the service controller would leave them there. Without any pool
-// they stay: the first pool that has them lets svc keep them.
-func (b balancer) refuse(ctx context.Context, svc *corev1.Service, o allocator.Outcome) error {
+// they stay: the first pool that has them lets the Service keep them.
+func (b balancer) refuse(ctx context.Context, o allocator.Outcome) error {
 	why := "no address"
 	if o.Refusal != nil {
 		why = o.Refusal.Message

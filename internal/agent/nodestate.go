@@ -110,6 +110,7 @@ func announcedSince(now, earlier []snapshot.Announced) {
 func (a *Agent) describe() (snapshot.NodeState, []metav1.Condition) {
 	st := a.now()
 	a.metrics.reported(st)
+	a.metrics.routed(st.routes)
 	out := describeL2(st, a.links.State())
 	out.Node, out.Version, out.Engine.Mode = a.cfg.Node, a.cfg.Version, a.mode()
 	if a.engine.proxy == Fairlead {

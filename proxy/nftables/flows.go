@@ -20,9 +20,10 @@ type Flow struct {
 	Answered bool
 }
 
-// open reports whether f is a TCP connection that its endpoint has answered. TCP tells
-// both sides itself when such a connection ends.
-func (f Flow) open() bool { return f.Protocol == snapshot.TCP && f.Answered }
+// Open reports whether f is a TCP connection that its endpoint has answered. TCP tells
+// both sides itself when such a connection ends. It is stale only if its endpoint is
+// on a node that is lost.
+func (f Flow) Open() bool { return f.Protocol == snapshot.TCP && f.Answered }
 
 // Stale reports whether f has to end, so that its client's next packet is treated as
 // t says. gone are Frontends that t no longer has, of which flows may be left.
@@ -33,7 +34,7 @@ func (f Flow) Stale(t *proxy.Table, gone map[proxy.Key]bool) bool {
 			return f.strayed(front)
 		}
 	}
-	if f.open() {
+	if f.Open() {
 		return false
 	}
 	for _, k := range keys[:n] {
@@ -68,7 +69,7 @@ func (f Flow) strayed(front *proxy.Frontend) bool {
 	has := func(list []netip.AddrPort) bool { _, ok := find(list, f.From); return ok }
 	permits := func(p netip.Prefix) bool { return p.Contains(f.Client) }
 	switch {
-	case f.open():
+	case f.Open():
 		return has(front.Lost)
 	case front.Sources != nil && !slices.ContainsFunc(front.Sources, permits):
 		return true
@@ -132,8 +133,16 @@ func Gone(patches []*Patch) []proxy.Key {
 	return out
 }
 
-// Loses reports whether t has endpoints on nodes that are lost, whose TCP connections
-// end though they were answered.
-func Loses(t *proxy.Table) bool {
-	return slices.ContainsFunc(t.Frontends, func(f *proxy.Frontend) bool { return f.Protocol == snapshot.TCP && len(f.Lost) > 0 })
+// Lost returns the endpoints of t for TCP that are on nodes that are lost. Their
+// connections end although they were answered.
+func Lost(t *proxy.Table) map[netip.AddrPort]bool {
+	out := map[netip.AddrPort]bool{}
+	for _, f := range t.Frontends {
+		for _, ep := range f.Lost {
+			if f.Protocol == snapshot.TCP {
+				out[ep] = true
+			}
+		}
+	}
+	return out
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,10 @@ const (
 	resting    = 9
 	maxRest    = time.Second
 	sparing    = 50
+	// lostFor is how long the node of an endpoint has to be lost before connections
+	// that the endpoint has answered end. Nodes that vanish for a moment are common: a
+	// VM that stalls, a link that flaps. Their connections live on.
+	lostFor = 5 * time.Second
 )
 
 // connections are what a sweeper lists and ends.
@@ -132,8 +137,11 @@ func (s *sweeper) compare(ctx context.Context, todo *agenda, protocols []snapsho
 		return 0, err
 	}
 	defer c.close()
-	all := nftables.Loses(todo.table)
-	stale := func(f nftables.Flow) bool { return f.Stale(todo.table, todo.gone) }
+	began := time.Now()
+	all := todo.lostLong(began)
+	stale := func(f nftables.Flow) bool {
+		return f.Stale(todo.table, todo.gone) && (!f.Open() || began.Sub(todo.lost[f.From]) >= lostFor)
+	}
 	for _, p := range protocols {
 		listed, failed := c.list(ctx, p, all, stale)
 		// What was listed is right although the list was interrupted.
@@ -167,8 +175,9 @@ type agenda struct {
 	table   *proxy.Table // nil before the first order
 	gone    map[proxy.Key]bool
 	due     map[snapshot.Protocol]time.Time
-	rested  time.Time // no sweep before
-	failing bool      // the last sweep failed, which was logged
+	lost    map[netip.AddrPort]time.Time // endpoints on nodes that are lost, since when
+	rested  time.Time                    // no sweep before
+	failing bool                         // the last sweep failed, which was logged
 }
 
 // take adds an order at time now.
@@ -184,6 +193,7 @@ func (a *agenda) take(o order, now time.Time) {
 		a.gone[k], concerned[k.Protocol] = true, true
 	}
 	a.table = o.table
+	a.lose(now)
 	for p := range concerned {
 		at := now
 		if p == snapshot.TCP {
@@ -193,6 +203,40 @@ func (a *agenda) take(o order, now time.Time) {
 			a.due[p] = at
 		}
 	}
+}
+
+// lose notes which endpoints of the Table are on nodes that are lost, at time now.
+func (a *agenda) lose(now time.Time) {
+	since := map[netip.AddrPort]time.Time{}
+	for ep := range nftables.Lost(a.table) {
+		since[ep] = now
+		if was, known := a.lost[ep]; known {
+			since[ep] = was
+		}
+	}
+	a.lost = since
+}
+
+// lostLong reports whether the connections of some endpoint end at time now although
+// it has answered.
+func (a *agenda) lostLong(now time.Time) bool {
+	for _, since := range a.lost {
+		if now.Sub(since) >= lostFor {
+			return true
+		}
+	}
+	return false
+}
+
+// ripe returns when the next endpoint has been lost for lostFor, after time now; zero
+// if none will.
+func (a *agenda) ripe(now time.Time) (next time.Time) {
+	for _, since := range a.lost {
+		if at := since.Add(lostFor); at.After(now) && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
+	return next
 }
 
 // wait returns how long there is nothing to do at time now.
@@ -230,6 +274,9 @@ func (a *agenda) did(protocols []snapshot.Protocol, began, now time.Time, err er
 			continue
 		}
 		a.due[p] = now.Add(max(sweepEvery, sparing*now.Sub(began)))
+		if ripe := a.ripe(began); p == snapshot.TCP && !ripe.IsZero() {
+			a.due[p] = ripe
+		}
 		for k := range a.gone {
 			if k.Protocol == p {
 				delete(a.gone, k)

@@ -173,3 +173,28 @@ func TestGoneFrontendsAddUp(t *testing.T) {
 		}
 	})
 }
+
+// Connections that an endpoint has answered end when its node has been lost for
+// lostFor. A node that vanishes for a moment keeps them.
+func TestNodesThatVanishForAMomentKeepTheirConnections(t *testing.T) {
+	a := addressesOf(snapshot.IPv4)
+	here := a.front(proxy.VIP, "tcp", a.podA, a.podB)
+	gone := *here
+	gone.Cluster, gone.Lost = []netip.AddrPort{a.ep(a.podB)}, []netip.AddrPort{a.ep(a.podA)}
+	f := &fakeTable{flows: []nftables.Flow{{Protocol: snapshot.TCP, Client: a.client, To: a.address(here), From: a.ep(a.podA), Answered: true}}}
+	swept(t, f, func(t *testing.T, s *sweeper) {
+		for range 3 {
+			s.give(order{table: a.table(&gone)})
+			passes(lostFor - time.Second)
+			s.give(order{table: a.table(here)})
+			passes(lostFor)
+		}
+		if f.left() != 1 {
+			t.Fatal("a connection ended though the node was back in time")
+		}
+		s.give(order{table: a.table(&gone)})
+		if passes(lostFor + 2*maxRest); f.left() != 0 {
+			t.Error("the connection is still there though the node has been lost for long")
+		}
+	})
+}
