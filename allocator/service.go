@@ -9,9 +9,9 @@ import (
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// claim is a Service of ours while one decision is made.
-type claim struct {
-	svc      *snapshot.Service
+// service is a Service of ours while one decision is made.
+type service struct {
+	*snapshot.Service
 	ns       *snapshot.Namespace
 	req      request
 	broken   *snapshot.Refusal // the request cannot be followed: it keeps what it has and asks for nothing
@@ -48,45 +48,45 @@ func Ours(svc *snapshot.Service, opt Options) bool {
 	return svc.Class == opt.Class
 }
 
-// fill makes c the claim of svc, whose ports it notes in ports, a shared buffer.
-func (c *claim) fill(svc *snapshot.Service, ns *snapshot.Namespace, ports *[]snapshot.HeldPort) {
-	c.svc, c.ns = svc, ns
-	c.sec, c.nsec = svc.Created.Unix(), int64(svc.Created.Nanosecond())
+// fill makes svc the state of obj, whose ports it notes in ports, a shared buffer.
+func (svc *service) fill(obj *snapshot.Service, ns *snapshot.Namespace, ports *[]snapshot.HeldPort) {
+	svc.Service, svc.ns = obj, ns
+	svc.sec, svc.nsec = obj.Created.Unix(), int64(obj.Created.Nanosecond())
 	switch {
-	case svc.Deleting:
-		c.idle = true
+	case obj.Deleting:
+		svc.idle = true
 		return
-	case len(svc.ClusterIPs) == 0:
-		c.idle = true
-		c.refusal = refuse(NoClusterIP, "the Service has no cluster IP yet")
+	case len(obj.ClusterIPs) == 0:
+		svc.idle = true
+		svc.refusal = refuse(NoClusterIP, "the Service has no cluster IP yet")
 		return
 	}
-	c.req, c.broken = parseRequest(svc)
-	c.warnings = c.req.warnings
-	c.key, c.backend, c.ports = c.req.key, backendOf(svc), portsOf(svc, ports)
-	why := c.wantFamilies()
-	if c.broken == nil {
-		c.broken = why
+	svc.req, svc.broken = parseRequest(obj)
+	svc.warnings = svc.req.warnings
+	svc.key, svc.backend, svc.ports = svc.req.key, backendOf(obj), portsOf(obj, ports)
+	why := svc.wantFamilies()
+	if svc.broken == nil {
+		svc.broken = why
 	}
-	if c.broken == nil {
-		c.broken = c.fitFamilies()
+	if svc.broken == nil {
+		svc.broken = svc.fitFamilies()
 	}
 }
 
 // wantFamilies reads spec.ipFamilyPolicy, spec.ipFamilies and spec.clusterIPs.
-func (c *claim) wantFamilies() *snapshot.Refusal {
-	primary := snapshot.FamilyOf(c.svc.ClusterIPs[0])
-	if len(c.svc.Families) > 0 {
-		primary = c.svc.Families[0]
+func (svc *service) wantFamilies() *snapshot.Refusal {
+	primary := snapshot.FamilyOf(svc.ClusterIPs[0])
+	if len(svc.Families) > 0 {
+		primary = svc.Families[0]
 	}
-	c.families = only[primary]
-	dual := len(c.svc.ClusterIPs) > 1
+	svc.families = only[primary]
+	dual := len(svc.ClusterIPs) > 1
 	switch {
-	case c.svc.FamilyPolicy == snapshot.RequireDualStack && !dual:
-		return refuse(WrongFamily, "ipFamilyPolicy is RequireDualStack, but the Service has one cluster IP: %s", c.svc.ClusterIPs[0])
-	case c.svc.FamilyPolicy == snapshot.RequireDualStack, c.svc.FamilyPolicy == snapshot.PreferDualStack && dual:
-		c.families = both[primary]
-		c.prefer = c.svc.FamilyPolicy == snapshot.PreferDualStack
+	case svc.FamilyPolicy == snapshot.RequireDualStack && !dual:
+		return refuse(WrongFamily, "ipFamilyPolicy is RequireDualStack, but the Service has one cluster IP: %s", svc.ClusterIPs[0])
+	case svc.FamilyPolicy == snapshot.RequireDualStack, svc.FamilyPolicy == snapshot.PreferDualStack && dual:
+		svc.families = both[primary]
+		svc.prefer = svc.FamilyPolicy == snapshot.PreferDualStack
 	}
 	return nil
 }
@@ -98,19 +98,19 @@ var (
 )
 
 // fitFamilies checks that the requested addresses are one of each family.
-func (c *claim) fitFamilies() *snapshot.Refusal {
-	if len(c.req.addrs) == 0 {
+func (svc *service) fitFamilies() *snapshot.Refusal {
+	if len(svc.req.addrs) == 0 {
 		return nil
 	}
-	if len(c.req.addrs) < len(c.families) {
-		return refuse(WrongFamily, "a dual-stack Service needs one address of each family, and asks for %s alone", c.req.addrs[0])
+	if len(svc.req.addrs) < len(svc.families) {
+		return refuse(WrongFamily, "a dual-stack Service needs one address of each family, and asks for %s alone", svc.req.addrs[0])
 	}
-	if len(c.req.addrs) > len(c.families) {
-		return refuse(WrongFamily, "the Service is %s only and asks for %s", c.families[0], join(c.req.addrs))
+	if len(svc.req.addrs) > len(svc.families) {
+		return refuse(WrongFamily, "the Service is %s only and asks for %s", svc.families[0], join(svc.req.addrs))
 	}
-	for _, a := range c.req.addrs {
-		if !slices.Contains(c.families, snapshot.FamilyOf(a)) {
-			return refuse(WrongFamily, "the Service is %s only and asks for %s", c.families[0], a)
+	for _, a := range svc.req.addrs {
+		if !slices.Contains(svc.families, snapshot.FamilyOf(a)) {
+			return refuse(WrongFamily, "the Service is %s only and asks for %s", svc.families[0], a)
 		}
 	}
 	return nil
@@ -146,21 +146,21 @@ func comparePorts(a, b snapshot.HeldPort) int {
 	return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
 }
 
-// compareClaims orders claims of one rank: creation time, then name.
-func compareClaims(a, b *claim) int {
+// compareServices orders Services of one rank: creation time, then name.
+func compareServices(a, b *service) int {
 	return cmp.Or(cmp.Compare(a.sec, b.sec), cmp.Compare(a.nsec, b.nsec), cmp.Compare(a.pos, b.pos))
 }
 
-// consents tells whether c shares with Services of the namespace.
-func (c *claim) consents(namespace string) bool {
-	return c.svc.Namespace == namespace || slices.Contains(c.req.consent, namespace)
+// consents tells whether svc shares with Services of the namespace.
+func (svc *service) consents(namespace string) bool {
+	return svc.Namespace == namespace || slices.Contains(svc.req.consent, namespace)
 }
 
-func (c *claim) wants(f snapshot.Family) bool { return slices.Contains(c.families, f) }
+func (svc *service) wants(f snapshot.Family) bool { return slices.Contains(svc.families, f) }
 
-// heldOf returns the slot of family f that c holds, or nil.
-func (c *claim) heldOf(f snapshot.Family) *slot {
-	for _, s := range c.held {
+// heldOf returns the slot of family f that svc holds, or nil.
+func (svc *service) heldOf(f snapshot.Family) *slot {
+	for _, s := range svc.held {
 		if snapshot.FamilyOf(s.addr) == f {
 			return s
 		}
@@ -168,30 +168,30 @@ func (c *claim) heldOf(f snapshot.Family) *slot {
 	return nil
 }
 
-func (c *claim) holds(addr netip.Addr) bool {
-	return slices.ContainsFunc(c.held, func(s *slot) bool { return s.addr == addr })
+func (svc *service) holds(addr netip.Addr) bool {
+	return slices.ContainsFunc(svc.held, func(s *slot) bool { return s.addr == addr })
 }
 
-// addrs returns what c holds, primary family first, at the end of buf.
-func (c *claim) addrs(buf *[]netip.Addr) []netip.Addr {
-	if len(c.held) == 0 {
+// addrs returns what svc holds, primary family first, at the end of buf.
+func (svc *service) addrs(buf *[]netip.Addr) []netip.Addr {
+	if len(svc.held) == 0 {
 		return nil
 	}
 	start := len(*buf)
-	for _, s := range c.held {
+	for _, s := range svc.held {
 		*buf = append(*buf, s.addr)
 	}
 	out := (*buf)[start:len(*buf):len(*buf)]
-	if len(out) == 2 && len(c.families) > 0 && snapshot.FamilyOf(out[0]) != c.families[0] {
+	if len(out) == 2 && len(svc.families) > 0 && snapshot.FamilyOf(out[0]) != svc.families[0] {
 		out[0], out[1] = out[1], out[0]
 	}
 	return out
 }
 
-// heldIn returns what c holds in p.
-func (c *claim) heldIn(p *pool) []netip.Addr {
+// heldIn returns what svc holds in p.
+func (svc *service) heldIn(p *pool) []netip.Addr {
 	var out []netip.Addr
-	for _, s := range c.held {
+	for _, s := range svc.held {
 		if s.pool == p {
 			out = append(out, s.addr)
 		}
