@@ -11,7 +11,7 @@ import (
 // condition reasons and metric labels.
 const (
 	HealthCheckFailed snapshot.Reason = "FailedToStartServiceHealthcheck" // kube-proxy's word
-	Claimed           snapshot.Reason = "NodePortClaimed"
+	PortOccupied      snapshot.Reason = "NodePortClaimed"
 )
 
 // SortProblems puts problems into their order and drops repetitions.
