@@ -206,23 +206,23 @@ func (c *contest) pause() time.Duration {
 }
 
 // heard takes in what was heard on a link, and returns how to answer it.
-func (d *detector) heard(link string, w word, now time.Time) []action {
-	c := d.of[w.addr]
-	if c != nil && c.phase == waiting && !w.probe && slices.Contains(c.links, link) {
+func (d *detector) heard(link string, a assertion, now time.Time) []action {
+	c := d.of[a.addr]
+	if c != nil && c.phase == waiting && !a.probe && slices.Contains(c.links, link) {
 		c.sent, c.due = 0, now.Add(AskEvery)
 		return nil
 	}
-	if c == nil || d.known.Ours[w.mac] || !slices.Contains(c.links, link) {
+	if c == nil || d.known.Ours[a.mac] || !slices.Contains(c.links, link) {
 		return nil
 	}
 	switch {
-	case c.held && !w.probe: // the kernel answers probes
-		return d.defend(c, w, now)
+	case c.held && !a.probe: // the kernel answers probes
+		return d.defend(c, a, now)
 	case c.phase == probing && !c.held:
 		if c.conflict == "" {
 			d.conflicts++
 		}
-		c.phase, c.due, c.conflict, c.probedAt, d.news = taken, now.Add(ProbeAgain), w.mac, now, true
+		c.phase, c.due, c.conflict, c.probedAt, d.news = taken, now.Add(ProbeAgain), a.mac, now, true
 		d.tuned = false
 	}
 	return nil
@@ -230,13 +230,13 @@ func (d *detector) heard(link string, w word, now time.Time) []action {
 
 // defend answers a foreign claim to an address that is announced here: RFC 5227
 // section 2.4 (c), because an address that a Service holds has nowhere to go.
-func (d *detector) defend(c *contest, w word, now time.Time) (out []action) {
+func (d *detector) defend(c *contest, a assertion, now time.Time) (out []action) {
 	if c.contested.IsZero() {
 		d.conflicts++
 	}
 	c.contested = now
 	if !c.defended.IsZero() && now.Sub(c.defended) < CalmAfter && c.claimant == "" {
-		c.claimant, d.news = w.mac, true
+		c.claimant, d.news = a.mac, true
 	}
 	if !c.defended.IsZero() && now.Sub(c.defended) < DefendEvery {
 		return nil
@@ -244,7 +244,7 @@ func (d *detector) defend(c *contest, w word, now time.Time) (out []action) {
 	c.defended = now
 	d.defences++
 	for _, l := range c.links {
-		out = append(out, action{Claim: announcer.Claim{Addr: w.addr, Link: l}, defend: true})
+		out = append(out, action{Claim: announcer.Claim{Addr: a.addr, Link: l}, defend: true})
 	}
 	return out
 }

@@ -74,7 +74,7 @@ func (s *script) do(t *testing.T, line string) {
 		k.Ours = map[string]bool{words[1]: true}
 		s.know(k)
 	case verb == "claim" || verb == "probe":
-		s.acts(s.heard("eth0", word{s.addr, words[1], verb == "probe"}, s.now))
+		s.acts(s.heard("eth0", assertion{s.addr, words[1], verb == "probe"}, s.now))
 	case verb == "left":
 		s.known.Left = map[netip.Addr]bool{s.addr: len(words) == 1}
 	case verb == "freeze":

@@ -140,8 +140,8 @@ func TestKernelAnswersNDP(t *testing.T) {
 			return len(f) > icmpType && f[ip6Next] == protoICMPv6 && f[icmpType] == icmpAdvert
 		})
 		asked := netip.AddrFrom16([16]byte(f[etherLen+24:]))
-		if w, _ := parse(f); asked != want || w.addr != vip6 || w.mac != l.mac {
-			t.Errorf("%s asked, and %s was told that %s is at %s", want, asked, w.addr, w.mac)
+		if a, _ := parse(f); asked != want || a.addr != vip6 || a.mac != l.mac {
+			t.Errorf("%s asked, and %s was told that %s is at %s", want, asked, a.addr, a.mac)
 		}
 	}
 }
@@ -161,8 +161,8 @@ func TestTakeOverIsSaidFourTimes(t *testing.T) {
 			}
 			for range frames {
 				p.next(t, "an announcement", func(f []byte) bool {
-					w, ok := parse(f)
-					return ok && w == word{addr: c.Addr, mac: l.mac} && f[0]&1 == 1
+					a, ok := parse(f)
+					return ok && a == assertion{addr: c.Addr, mac: l.mac} && f[0]&1 == 1
 				})
 			}
 			if took := time.Since(began); took < 1900*time.Millisecond || took > 20*time.Second {
@@ -303,8 +303,8 @@ func TestProbesThenAnnounces(t *testing.T) {
 	}
 	probes := map[netip.Addr]int{}
 	for probes[vip4] < Probes || probes[vip6] < Probes {
-		w, _ := parse(p.next(t, "a probe", func(f []byte) bool { w, ok := parse(f); return ok && w.probe }))
-		probes[w.addr]++
+		a, _ := parse(p.next(t, "a probe", func(f []byte) bool { a, ok := parse(f); return ok && a.probe }))
+		probes[a.addr]++
 	}
 	nstest.Eventually(t, "both are announced", func() bool {
 		held, err := h.Sync(l.unprobed())
@@ -335,7 +335,7 @@ func TestForeignClaimIsDefended(t *testing.T) {
 		nstest.Eventually(t, vip.String()+" is defended", func() bool {
 			return testutil.ToFloat64(h.Metrics.sent.WithLabelValues(protocol(vip), "announcement")) > before
 		})
-		p.next(t, "the defence", func(f []byte) bool { w, ok := parse(f); return ok && w == word{addr: vip, mac: l.mac} })
+		p.next(t, "the defence", func(f []byte) bool { a, ok := parse(f); return ok && a == assertion{addr: vip, mac: l.mac} })
 	}
 	nstest.Eventually(t, "both are counted once", func() bool { return testutil.ToFloat64(h.Metrics.defences) == 2 })
 }

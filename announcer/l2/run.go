@@ -171,15 +171,15 @@ func (r *runner) listen(drop bool, now time.Time) (acts []action) {
 			most = 1 << 20 // all that the sockets hold
 		}
 		_, err := s.listen(most, func(frame []byte) {
-			w, ok := parse(frame)
+			a, ok := parse(frame)
 			switch {
 			case drop:
 				r.Metrics.frames.WithLabelValues("late").Inc()
-			case !ok || r.detector.of[w.addr] == nil:
+			case !ok || r.detector.of[a.addr] == nil:
 				r.Metrics.frames.WithLabelValues("other").Inc()
 			default:
 				r.Metrics.frames.WithLabelValues("claim").Inc()
-				acts = append(acts, r.detector.heard(name, w, now)...)
+				acts = append(acts, r.detector.heard(name, a, now)...)
 			}
 		})
 		if err != nil { // the link went down, or away
