@@ -32,7 +32,7 @@ const renewEvery = 10 * time.Second
 // reporter writes the NodeState.
 type reporter struct {
 	loop   *reconcile.Loop
-	holder *l2.Holder // has the findings
+	leases *l2.Leases // has the findings
 	last   reported
 }
 
@@ -116,7 +116,7 @@ func (a *Agent) describe() (snapshot.NodeState, []metav1.Condition) {
 		out.Engine.Accelerator = a.cfg.accelerator()
 	}
 	describeBGP(&out, st.routes, a.routes.speaker.Status())
-	for _, f := range a.report.holder.Findings() {
+	for _, f := range a.report.leases.Findings() {
 		out.Findings = append(out.Findings, snapshot.Finding(f))
 	}
 	out.Problems = a.ports.Problems()

@@ -96,7 +96,7 @@ func (a *Agent) goodbye(ctx context.Context) error {
 	}
 	held, _ := a.layer2.Held()
 	a.cfg.Log.Info("withdrawing every address: fairlead is being removed", "addresses", len(held))
-	_, err := a.layer2.holder.Sync(announcer.Set{})
+	_, err := a.layer2.leases.Sync(announcer.Set{})
 	if !a.cfg.CleanOnRemoval {
 		return err
 	}
