@@ -128,7 +128,7 @@ func almostFull() *decision {
 	s.Services = append([]*snapshot.Service{{Ref: snapshot.Ref{Namespace: "a", Name: "a"}, UID: "a", Type: snapshot.LoadBalancer,
 		Families: []snapshot.Family{snapshot.IPv4}, ClusterIPs: s.Services[0].ClusterIPs}}, s.Services...)
 	d := newDecision(s, ours)
-	d.hold()
+	d.keepHolders()
 	return d
 }
 

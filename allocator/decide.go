@@ -24,7 +24,7 @@ func Decide(s *snapshot.Snapshot, opt Options) *Plan { return decide(s, opt).pla
 
 func decide(s *snapshot.Snapshot, opt Options) *decision {
 	d := newDecision(sorted(s), opt)
-	d.hold()
+	d.keepHolders()
 	d.adopt()
 	d.move()
 	d.serve()

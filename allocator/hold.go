@@ -9,9 +9,9 @@ import (
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// hold lets the holders of the records keep their addresses. Who edited itself
+// keepHolders lets the holders of the records keep their addresses. Who edited itself
 // out of a shared address loses it; the others stay.
-func (d *decision) hold() {
+func (d *decision) keepHolders() {
 	live := make([]*service, 0, len(d.services)) // the holders that are left, record by record
 	ends := make([]int, len(d.recorded))
 	for i := range d.recorded {

@@ -90,7 +90,7 @@ func compileAll(s *snapshot.Snapshot, now cluster, old *memory) *memory {
 		packets: make(map[match]int, len(s.Services)), hairpin: map[Target]int{},
 	}
 	for _, a := range s.Addresses {
-		m.hold(a)
+		m.noteHolders(a)
 	}
 	for _, svc := range s.Services {
 		if !svc.Served() {
@@ -124,8 +124,8 @@ func (m *memory) inputs(svc *snapshot.Service) inputs {
 	return inputs{svc: svc, addrs: capture(m.snap, svc, m.held[svc.Ref], m.cluster.external), node: m.cluster.node}
 }
 
-// hold notes that a has its holders.
-func (m *memory) hold(a *snapshot.Address) {
+// noteHolders notes that a has its holders.
+func (m *memory) noteHolders(a *snapshot.Address) {
 	for _, h := range a.Holders {
 		if !slices.Contains(m.held[h.Ref], a) {
 			m.held[h.Ref] = append(m.held[h.Ref], a)
@@ -133,7 +133,7 @@ func (m *memory) hold(a *snapshot.Address) {
 	}
 }
 
-func (m *memory) release(a *snapshot.Address) {
+func (m *memory) forgetHolders(a *snapshot.Address) {
 	for _, h := range a.Holders {
 		left := slices.DeleteFunc(m.held[h.Ref], func(b *snapshot.Address) bool { return a == b })
 		if m.held[h.Ref] = left; len(left) == 0 {
@@ -240,12 +240,12 @@ func (m *memory) dirty(s *snapshot.Snapshot) map[snapshot.Ref]bool {
 func (m *memory) holders(s *snapshot.Snapshot, changed map[netip.Addr]bool, dirty map[snapshot.Ref]bool) {
 	for _, a := range m.snap.Addresses {
 		if changed[a.Addr] {
-			m.release(a)
+			m.forgetHolders(a)
 		}
 	}
 	for _, a := range s.Addresses {
 		if changed[a.Addr] {
-			m.hold(a)
+			m.noteHolders(a)
 		}
 	}
 	for _, svc := range s.Services {

@@ -56,7 +56,7 @@ func (b balancer) EnsureLoadBalancer(ctx context.Context, _ string, svc *corev1.
 	if len(o.Addrs) == 0 {
 		return nil, b.refuse(ctx, svc, o)
 	}
-	if err := b.hold(ctx, s, plan, o); err != nil {
+	if err := b.writeRecords(ctx, s, plan, o); err != nil {
 		return nil, err
 	}
 	status := &corev1.LoadBalancerStatus{Ingress: record.Ingress(o, svc)}
@@ -66,9 +66,9 @@ func (b balancer) EnsureLoadBalancer(ctx context.Context, _ string, svc *corev1.
 	return status, nil
 }
 
-// hold writes the records of o. An address whose loser still names it in its
+// writeRecords writes the records of o. An address whose loser still names it in its
 // status is not taken yet: the service controller will move that one first.
-func (b balancer) hold(ctx context.Context, s *snapshot.Snapshot, plan *allocator.Plan, o allocator.Outcome) error {
+func (b balancer) writeRecords(ctx context.Context, s *snapshot.Snapshot, plan *allocator.Plan, o allocator.Outcome) error {
 	writes := record.Writes(plan, s)
 	for _, addr := range o.Addrs {
 		w, ok := writes[addr]

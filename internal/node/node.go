@@ -130,7 +130,7 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 	}
 	if in.Sure && in.Engine.Known {
 		next.elected = elect(election)
-		p.Announce.Layer2, p.Wake = next.hold(in, election, was)
+		p.Announce.Layer2, p.Wake = next.layer2Set(in, election, was)
 		p.Withdraw.Claims = without(in.Held, p.Announce.Layer2.Claims)
 	}
 	next.draining = drainingSince(self.Draining, was.draining, in.Now)

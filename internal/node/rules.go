@@ -90,9 +90,9 @@ func routable(ready map[netip.Addr]bool, e Engine) map[netip.Addr]bool {
 	return ready
 }
 
-// hold returns what to hold at layer 2 of what this node was elected for, and
+// layer2Set returns what to hold at layer 2 of what this node was elected for, and
 // when to decide again. It keeps what waits in m.
-func (m *Memory) hold(in Inputs, election announcer.Input, was Memory) (*announcer.Set, time.Time) {
+func (m *Memory) layer2Set(in Inputs, election announcer.Input, was Memory) (*announcer.Set, time.Time) {
 	held := holds(in.Held)
 	m.handover.Follow(in.Node, was.elected, m.elected, held)
 	m.handover.Elect(election.Alive[in.Node], in.Now)

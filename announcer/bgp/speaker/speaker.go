@@ -184,7 +184,7 @@ func (s *Speaker) sync(plan bgp.Plan, within time.Duration) {
 	await(tried, within)
 	tried = nil
 	for _, p := range plan.Peers {
-		tried = append(tried, s.hold(p, plan.RouterID))
+		tried = append(tried, s.syncSession(p, plan.RouterID))
 	}
 	s.bfd.Sync(watched(plan))
 	s.listeners.sync(plan.Peers)
@@ -215,8 +215,8 @@ func watched(plan bgp.Plan) []udp.Peer {
 	return out
 }
 
-// hold opens the session to p, or changes its paths.
-func (s *Speaker) hold(p bgp.Peer, routerID netip.Addr) <-chan struct{} {
+// syncSession opens the session to p, or changes its paths.
+func (s *Speaker) syncSession(p bgp.Peer, routerID netip.Addr) <-chan struct{} {
 	k := s.sessions[p.Name]
 	if k == nil {
 		k = newKeeper(p, s.log, s.changed, s.command)

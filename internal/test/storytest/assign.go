@@ -46,8 +46,8 @@ func (w *World) Apply(p *allocator.Plan) {
 	}
 }
 
-// hold makes a Service a holder of the addresses, by records and by its status.
-func (w *World) hold(id thing, addrs string) error {
+// addHolder makes a Service a holder of the addresses, by records and by its status.
+func (w *World) addHolder(id thing, addrs string) error {
 	if addrs == "" {
 		return nil
 	}
