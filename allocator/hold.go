@@ -75,17 +75,17 @@ func (d *decision) rankHolders(a *snapshot.Address, live []*service) {
 	type group struct{ key, backend string }
 	peers := map[group]int{}
 	for _, svc := range live {
-		peers[group{svc.key, svc.backend}]++
+		peers[group{svc.key, svc.group}]++
 	}
 	slices.SortFunc(live, func(x, y *service) int {
 		return cmp.Or(cmp.Compare(index(x.edited(a)), index(y.edited(a))),
-			cmp.Compare(peers[group{y.key, y.backend}], peers[group{x.key, x.backend}]), compareServices(x, y))
+			cmp.Compare(peers[group{y.key, y.group}], peers[group{x.key, x.group}]), compareServices(x, y))
 	})
 }
 
 // edited tells whether svc is no longer the holder that the record describes.
 func (svc *service) edited(a *snapshot.Address) bool {
-	if svc.key != a.ShareKey || svc.backend != a.Backend {
+	if svc.key != a.ShareKey || svc.group != a.ShareGroup {
 		return true
 	}
 	for _, h := range a.Holders {

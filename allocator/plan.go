@@ -40,11 +40,11 @@ type Outcome struct {
 
 // AddressWant is one record as it is to be.
 type AddressWant struct {
-	Addr     netip.Addr
-	Pool     string // that it was given from last; it may have lost the address since, or be gone
-	ShareKey string
-	Backend  string            // what the holders of a shared address have in common; see snapshot.Address
-	Holders  []snapshot.Holder // by name
+	Addr       netip.Addr
+	Pool       string // that it was given from last; it may have lost the address since, or be gone
+	ShareKey   string
+	ShareGroup string            // what the holders of a shared address have in common; see snapshot.Address
+	Holders    []snapshot.Holder // by name
 }
 
 // Release is one holder that a record loses.
@@ -186,7 +186,7 @@ func (s *slot) heldBy(h snapshot.Holder) bool {
 func (s *slot) want(buf *[]snapshot.Holder) AddressWant {
 	w := AddressWant{Addr: s.addr, ShareKey: s.key}
 	if s.key != "" {
-		w.Backend = s.backend
+		w.ShareGroup = s.group
 	}
 	switch {
 	case s.pool != nil:

@@ -19,7 +19,7 @@ type service struct {
 	families []snapshot.Family // wanted, primary first
 	prefer   bool              // one of families is enough
 	key      string            // share key
-	backend  string            // who may share: see backendOf
+	group    string            // who may share: see backendOf
 	ports    []snapshot.HeldPort
 
 	before    []netip.Addr // by its records
@@ -63,7 +63,7 @@ func (svc *service) fill(obj *snapshot.Service, ns *snapshot.Namespace, ports *[
 	}
 	svc.req, svc.broken = parseRequest(obj)
 	svc.warnings = svc.req.warnings
-	svc.key, svc.backend, svc.ports = svc.req.key, backendOf(obj), portsOf(obj, ports)
+	svc.key, svc.group, svc.ports = svc.req.key, shareGroupOf(obj), portsOf(obj, ports)
 	why := svc.wantFamilies()
 	if svc.broken == nil {
 		svc.broken = why
@@ -116,10 +116,10 @@ func (svc *service) fitFamilies() *snapshot.Refusal {
 	return nil
 }
 
-// backendOf says whose packets a Service may share an address with: with
+// shareGroupOf says whose packets a Service may share an address with: with
 // externalTrafficPolicy Cluster anybody's of that policy, with Local only those
 // of the same pods, because a node attracts an address for all its holders.
-func backendOf(svc *snapshot.Service) string {
+func shareGroupOf(svc *snapshot.Service) string {
 	if svc.ExternalTrafficPolicy != snapshot.PolicyLocal {
 		return ""
 	}

@@ -19,9 +19,9 @@ type slot struct {
 	blocked bool // its record is on the way out: nobody may have it yet
 
 	// What the holders have in common. Meaningless while there are none.
-	key, backend string
-	ports        map[snapshot.HeldPort]struct{} // with a key only
-	listed       bool                           // in the ledger's list of key
+	key, group string
+	ports      map[snapshot.HeldPort]struct{} // with a key only
+	listed     bool                           // in the ledger's list of key
 
 	one [1]*service // where holders begins: most addresses have one holder
 }
@@ -37,7 +37,7 @@ const (
 	onItsWayOut
 	notShared // one of the two has no key
 	otherKey
-	otherBackend
+	otherGroup
 	portTaken
 	noConsent
 	tooMany
@@ -55,8 +55,8 @@ func (s *slot) fault(svc *service, staying bool) fault {
 		return notShared
 	case s.key != svc.key:
 		return otherKey
-	case s.backend != svc.backend:
-		return otherBackend
+	case s.group != svc.group:
+		return otherGroup
 	case len(s.holders) >= holdersMax:
 		return tooMany
 	}
@@ -91,7 +91,7 @@ func (s *slot) refusal(svc *service, f fault) *snapshot.Refusal {
 		why = "which does not share it"
 	case otherKey:
 		why = "which shares it with another key"
-	case otherBackend:
+	case otherGroup:
 		why = "which has another externalTrafficPolicy or, with Local, other pods"
 	case portTaken:
 		why = "and a port that this Service needs is taken on it"
@@ -194,7 +194,7 @@ func (l *ledger) block(s *slot) {
 func (l *ledger) take(svc *service, s *slot) {
 	if len(s.holders) == 0 {
 		s.holders = s.one[:0]
-		s.key, s.backend, s.ports = svc.key, svc.backend, nil
+		s.key, s.group, s.ports = svc.key, svc.group, nil
 		if s.pool != nil {
 			b := s.pool.block(snapshot.FamilyOf(s.addr))
 			b.free.take(numOf(s.addr))
@@ -282,7 +282,7 @@ func (l *ledger) joinable(svc *service, f snapshot.Family, ok func(*pool) bool) 
 func (svc *service) shareTraits(f snapshot.Family) string {
 	var b strings.Builder
 	b.WriteString(f.String())
-	b.WriteString("\n" + svc.Namespace + "\n" + strings.Join(svc.req.consent, ",") + "\n" + svc.backend)
+	b.WriteString("\n" + svc.Namespace + "\n" + strings.Join(svc.req.consent, ",") + "\n" + svc.group)
 	for _, p := range svc.ports {
 		b.WriteString("\n" + p.Protocol.String() + strconv.Itoa(int(p.Port)))
 	}

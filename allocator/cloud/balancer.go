@@ -134,7 +134,7 @@ func (b balancer) EnsureLoadBalancerDeleted(ctx context.Context, _ string, svc *
 		w := record.Write{Have: a}
 		rest := slices.DeleteFunc(slices.Clone(a.Holders), func(h snapshot.Holder) bool { return h.UID == string(svc.UID) })
 		if len(rest) > 0 {
-			w.Want = &allocator.AddressWant{Addr: a.Addr, Pool: a.Pool, ShareKey: a.ShareKey, Backend: a.Backend, Holders: rest}
+			w.Want = &allocator.AddressWant{Addr: a.Addr, Pool: a.Pool, ShareKey: a.ShareKey, ShareGroup: a.ShareGroup, Holders: rest}
 		}
 		if err := b.writer.Record(ctx, w); err != nil {
 			return err

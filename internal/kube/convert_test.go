@@ -81,7 +81,7 @@ func TestToSelector(t *testing.T) {
 
 // TestAddressThereAndBack: what is written of a record is read as it was.
 func TestAddressThereAndBack(t *testing.T) {
-	want := &snapshot.Address{Pool: "lan", ShareKey: "k", Backend: "b", UID: "u", ResourceVersion: "7", Conflict: "02:00:00:00:00:01", ProbedAt: time.Unix(9, 0), Conflicting: "it answers", Holders: []snapshot.Holder{
+	want := &snapshot.Address{Pool: "lan", ShareKey: "k", ShareGroup: "b", UID: "u", ResourceVersion: "7", Conflict: "02:00:00:00:00:01", ProbedAt: time.Unix(9, 0), Conflicting: "it answers", Holders: []snapshot.Holder{
 		{Ref: snapshot.Ref{Namespace: "a", Name: "z"}, UID: "1", Ports: []snapshot.HeldPort{{Protocol: snapshot.TCP, Port: 80}, {Protocol: snapshot.UDP, Port: 53}}},
 		{Ref: snapshot.Ref{Namespace: "b", Name: "a"}, UID: "2", Ports: []snapshot.HeldPort{{Protocol: snapshot.SCTP, Port: 9}}},
 	}}
