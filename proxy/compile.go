@@ -31,11 +31,11 @@ func Compile(s *snapshot.Snapshot, name string, nodePortAddrs []netip.Addr, opt 
 type inputs struct {
 	svc   *snapshot.Service
 	addrs captured
-	node  place
+	node  nodeFacts
 }
 
-// place is what matters of the node.
-type place struct {
+// nodeFacts is what matters of the node.
+type nodeFacts struct {
 	name, zone string
 	addrs      []netip.Addr
 	gone       []string // Options.Gone
@@ -51,7 +51,7 @@ func (a inputs) equal(b inputs) bool {
 	return a.svc == b.svc && a.node.equal(b.node) && a.addrs.equal(b.addrs)
 }
 
-func (a place) equal(b place) bool {
+func (a nodeFacts) equal(b nodeFacts) bool {
 	return a.name == b.name && a.zone == b.zone && slices.Equal(a.addrs, b.addrs) && slices.Equal(a.gone, b.gone)
 }
 

@@ -16,7 +16,7 @@ type choice struct {
 }
 
 // choose decides which endpoints of svc's port a connection here may go to.
-func choose(svc *snapshot.Service, port snapshot.Port, family snapshot.Family, here place) choice {
+func choose(svc *snapshot.Service, port snapshot.Port, family snapshot.Family, here nodeFacts) choice {
 	var ready, draining []*snapshot.Endpoint
 	for i := range svc.Endpoints {
 		ep := &svc.Endpoints[i]

@@ -80,7 +80,7 @@ func (g *gossip) SetKeys(keys keyring.Keys) {
 // Follow takes the nodes' addresses from s. While it does not know this node's,
 // they stay what they were.
 func (g *gossip) Follow(s *snapshot.Snapshot) {
-	bind, seeds := places(s, g.node, g.port)
+	bind, seeds := gossipAddrs(s, g.node, g.port)
 	if !bind.IsValid() {
 		return
 	}
@@ -97,9 +97,9 @@ func (g *gossip) Follow(s *snapshot.Snapshot) {
 	g.loop.Wake()
 }
 
-// places returns where the agent of a node speaks, the node's first address, and
+// gossipAddrs returns where the agent of a node speaks, the node's first address, and
 // where those of the others do, as far as they have an address of that family.
-func places(s *snapshot.Snapshot, node string, port uint16) (own netip.AddrPort, others []netip.AddrPort) {
+func gossipAddrs(s *snapshot.Snapshot, node string, port uint16) (own netip.AddrPort, others []netip.AddrPort) {
 	n := s.Node(node)
 	if n == nil || len(n.InternalIPs) == 0 {
 		return own, nil

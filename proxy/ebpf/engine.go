@@ -49,8 +49,8 @@ type Engine struct {
 	objects  *connectObjects // nil: off
 	state    *content.State  // nil: not known
 	config   connectSettings
-	cgroup   *place // that the links are of; nil before
-	off      error  // why it is off
+	cgroup   *cgroup // that the links are of; nil before
+	off      error   // why it is off
 	retry    time.Time
 	removed  bool                       // what an earlier one left, if told to be off
 	unclosed error                      // why connected UDP sockets cannot be closed, and so are left alone

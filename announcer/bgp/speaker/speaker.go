@@ -54,7 +54,7 @@ type Speaker struct {
 func New(log *slog.Logger, changed func(), command func() *exec.Cmd) *Speaker {
 	s := &Speaker{log: log, changed: changed, command: command, sessions: map[string]*keeper{}, downs: make(chan netip.Addr, 64)}
 	s.bfd = udp.New(log, s.bfdChanged)
-	s.listeners = listeners{log: log, took: s.took, open: map[place]*listener{}, failed: map[place]error{}}
+	s.listeners = listeners{log: log, took: s.took, open: map[listenPort]*listener{}, failed: map[listenPort]error{}}
 	return s
 }
 
@@ -122,13 +122,13 @@ func (s *Speaker) bfdChanged(st udp.Status) {
 
 // took passes a connection that a router opened to the session that waits for it.
 // Whoever else connects is turned away.
-func (s *Speaker) took(at place, conn *net.TCPConn) {
+func (s *Speaker) took(at listenPort, conn *net.TCPConn) {
 	defer func() { _ = conn.Close() }() // the session's process has its own
 	from := remote(conn)
 	s.mu.Lock()
 	var to *keeper
 	for _, k := range s.sessions {
-		if _, p := k.about(); p.Passive && p.Addr == from && placeOf(p) == at {
+		if _, p := k.about(); p.Passive && p.Addr == from && listenPortOf(p) == at {
 			to = k
 		}
 	}
