@@ -16,9 +16,9 @@ type Options struct {
 	ServiceCIDRs []netip.Prefix
 	// Local tells the packets of this node's pods.
 	Local Local
-	// Gone lists nodes that are lost, though the cluster does not know it yet:
+	// Quarantined lists nodes that are lost, though the cluster does not know it yet:
 	// their endpoints take no connection as long as the port has others. Sorted.
-	Gone []string
+	Quarantined []string
 }
 
 // Compile decides the whole Table of the node called name, whose node ports
@@ -36,9 +36,9 @@ type inputs struct {
 
 // nodeFacts is what matters of the node.
 type nodeFacts struct {
-	name, zone string
-	addrs      []netip.Addr
-	gone       []string // Options.Gone
+	name, zone  string
+	addrs       []netip.Addr
+	quarantined []string // Options.Gone
 }
 
 type compiled struct {
@@ -52,7 +52,7 @@ func (a inputs) equal(b inputs) bool {
 }
 
 func (a nodeFacts) equal(b nodeFacts) bool {
-	return a.name == b.name && a.zone == b.zone && slices.Equal(a.addrs, b.addrs) && slices.Equal(a.gone, b.gone)
+	return a.name == b.name && a.zone == b.zone && slices.Equal(a.addrs, b.addrs) && slices.Equal(a.quarantined, b.quarantined)
 }
 
 func compileService(in inputs) compiled {

@@ -53,7 +53,7 @@ func (f *Frontend) match() match { return match{f.Family, f.Addr, f.Protocol, f.
 
 // Compile is like the function Compile.
 func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []netip.Addr, opt Options) *Table {
-	here := nodeFacts{name: name, gone: opt.Gone}
+	here := nodeFacts{name: name, quarantined: opt.Quarantined}
 	t := &Table{NodePortAddrs: sorted(slices.Clone(nodePortAddrs)), ServiceCIDRs: serviceCIDRs(s, opt)}
 	node := s.Node(name)
 	if node != nil {

@@ -31,7 +31,7 @@ func choose(svc *snapshot.Service, port snapshot.Port, family snapshot.Family, h
 		}
 	}
 	c := choice{any: len(ready)+len(draining) > 0}
-	if left, leaving := elsewhere(ready, here.gone), elsewhere(draining, here.gone); len(left)+len(leaving) > 0 {
+	if left, leaving := elsewhere(ready, here.quarantined), elsewhere(draining, here.quarantined); len(left)+len(leaving) > 0 {
 		ready, draining = left, leaving // else the last ones are as good as any
 	}
 	c.cluster = targets(near(ready, here.name, here.zone))

@@ -106,7 +106,7 @@ func (te *teller) compile(t *testing.T, text string) *proxy.Table {
 				t.Fatal(err)
 			}
 		case "gone":
-			opt.Gone = strings.Split(value, ",")
+			opt.Quarantined = strings.Split(value, ",")
 		case "service-cidrs":
 			opt.ServiceCIDRs = prefixes(t, value)
 		default:

@@ -89,7 +89,7 @@ func (d *delegate) NotifyJoin(n *memberlist.Node) {
 		return
 	}
 	m.mu.Lock()
-	returned := m.roster.Heard(n.Name, addrOf(n), now)
+	returned := m.roster.Spoke(n.Name, addrOf(n), now)
 	m.heard[n.Name], m.dirty = now, true
 	if returned {
 		// Each may hold the other for gone: both say anew how they are.
@@ -107,7 +107,7 @@ func (d *delegate) NotifyLeave(n *memberlist.Node) {
 		return
 	}
 	m.mu.Lock()
-	m.roster.Lost(n.Name, time.Now())
+	m.roster.FellSilent(n.Name, time.Now())
 	m.dirty = true
 	m.mu.Unlock()
 	m.poke()

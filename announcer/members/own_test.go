@@ -21,7 +21,7 @@ func TestWhatOthersRememberOfThisNode(t *testing.T) {
 		booted bool
 	}{
 		{"its agent restarted", announcer.Remembered{Report: settled, Silent: time.Second}, true, false},
-		{"its kernel did not answer meanwhile", announcer.Remembered{Report: settled, Silent: time.Second, Lost: true}, false, true},
+		{"its kernel did not answer meanwhile", announcer.Remembered{Report: settled, Silent: time.Second, NodeGone: true}, false, true},
 		{"it was silent for too long", announcer.Remembered{Report: settled, Silent: announcer.HoldFor}, false, false},
 		{"it was not electable", announcer.Remembered{Report: announcer.Report{Electable: snapshot.Electable{Node: "n"}, Boot: "now", Version: 7}, Silent: time.Second}, false, false},
 		{"the machine booted", announcer.Remembered{Report: announcer.Report{Electable: snapshot.Electable{Node: "n"}, Boot: "then", Version: 7, Settled: true}, Silent: time.Second}, false, true},
@@ -65,7 +65,7 @@ func TestLastReport(t *testing.T) {
 		if !m.self.Settled {
 			t.Fatal("a node that is alone is not settled at once")
 		}
-		m.roster.Heard("other", netip.MustParseAddrPort("192.0.2.2:7947"), time.Now())
+		m.roster.Spoke("other", netip.MustParseAddrPort("192.0.2.2:7947"), time.Now())
 		m.take(announcer.Remembered{Report: announcer.Report{Electable: snapshot.Electable{Node: "other", InSync: true}, Version: 1, Settled: true, Seasoned: true}})
 		version := m.self.Version
 		m.looked -= stood

@@ -102,7 +102,7 @@ func (e *engine) step(ctx context.Context) error {
 // held before, and so does State.
 func (e *engine) program(ctx context.Context, order engineOrder) error {
 	opt := e.cfg.Options
-	opt.Gone = order.Gone
+	opt.Quarantined = order.Quarantined
 	if again := e.pods.exclude(order.Snapshot); !again.IsZero() {
 		e.loop.At(again)
 	}

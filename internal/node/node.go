@@ -62,9 +62,9 @@ type Withdrawal struct {
 
 // Program is what the engine has to hold: the arguments of proxy.Compile.
 type Program struct {
-	Snapshot *snapshot.Snapshot
-	Addrs    []netip.Addr // on which node ports answer
-	Gone     []string     // nodes whose endpoints take no traffic, sorted
+	Snapshot    *snapshot.Snapshot
+	Addrs       []netip.Addr // on which node ports answer
+	Quarantined []string     // nodes whose endpoints take no traffic, sorted
 }
 
 // Announcement is what to announce once the engine holds it.
@@ -141,7 +141,7 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 	})
 	p.Announce.Routes = next.routes
 	p.Withdraw.Routes = narrowed(was.routes, next.routes)
-	p.Program = Program{Snapshot: in.Snapshot, Addrs: in.Addrs, Gone: in.View.Quarantined()}
+	p.Program = Program{Snapshot: in.Snapshot, Addrs: in.Addrs, Quarantined: in.View.Quarantined()}
 	if in.Engine.Known {
 		p.Report = &announcer.Report{Electable: self}
 	}

@@ -186,14 +186,14 @@ func narrowed(was, next bgp.Plan) *bgp.Plan {
 // sorted. Of an address that an Announcement sends over BGP, BGP's reason counts:
 // layer 2 has no say about it.
 func refusals(layer2 []announcer.Refused, routes bgp.Plan) []announcer.Refused {
-	if len(routes.Announce)+len(routes.Silent) == 0 {
+	if len(routes.Announce)+len(routes.RefusedVIPs) == 0 {
 		return layer2
 	}
 	routed, silent := map[netip.Addr]bool{}, map[netip.Addr]snapshot.Refusal{}
 	for _, v := range routes.Announce {
 		routed[v.Addr] = true
 	}
-	for _, s := range routes.Silent {
+	for _, s := range routes.RefusedVIPs {
 		silent[s.Addr] = s.Refusal
 	}
 	out := make([]announcer.Refused, 0, len(layer2))

@@ -20,8 +20,8 @@ func (p Plan) Text(now time.Time) string {
 			fmt.Fprintf(&b, "withdraw all but %d paths from %s\n", len(peer.Paths), peer.Name)
 		}
 	}
-	if len(p.Program.Gone) > 0 {
-		fmt.Fprintf(&b, "program without the endpoints of %s\n", strings.Join(p.Program.Gone, ","))
+	if len(p.Program.Quarantined) > 0 {
+		fmt.Fprintf(&b, "program without the endpoints of %s\n", strings.Join(p.Program.Quarantined, ","))
 	}
 	p.Announce.print(&b, p.State)
 	for _, r := range p.State.Refused {

@@ -84,21 +84,21 @@ func (l *Leftovers) addMoved(f *Family, p *Slots, v variant, old, now []slot) {
 // so if the Frontend lost an endpoint or went away. It is also so if it got its first
 // endpoint, because until then datagrams may have passed untranslated.
 func (c change) leavesFlows() bool {
-	return c.any().Protocol == snapshot.UDP && (c.new == nil || c.old == nil || len(c.old.Cluster) == 0 || c.lost())
+	return c.any().Protocol == snapshot.UDP && (c.new == nil || c.old == nil || len(c.old.Cluster) == 0 || c.lostEndpoint())
 }
 
 // leavesDials reports whether a TCP connection may wait for an endpoint that went.
 func (c change) leavesDials() bool {
-	return c.any().Protocol == snapshot.TCP && c.new != nil && c.old != nil && c.lost()
+	return c.any().Protocol == snapshot.TCP && c.new != nil && c.old != nil && c.lostEndpoint()
 }
 
-// lost reports whether a Frontend that remains lost an endpoint.
-func (c change) lost() bool {
-	return lost(c.old.Cluster, c.new.Cluster) || lost(c.old.Local, c.new.Local)
+// lostEndpoint reports whether a Frontend that remains lost an endpoint.
+func (c change) lostEndpoint() bool {
+	return lostEndpoint(c.old.Cluster, c.new.Cluster) || lostEndpoint(c.old.Local, c.new.Local)
 }
 
-// lost reports whether an endpoint of old is not in now.
-func lost(old, now []netip.AddrPort) bool {
+// lostEndpoint reports whether an endpoint of old is not in now.
+func lostEndpoint(old, now []netip.AddrPort) bool {
 	return slices.ContainsFunc(old, func(ep netip.AddrPort) bool {
 		_, ok := find(now, ep)
 		return !ok
