@@ -206,7 +206,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		if a.engine.proxy == Fairlead {
 			return fmt.Errorf("this node cannot forward: %w", err)
 		}
-		a.engine.beside.cleaned = true // nor can it hold anything of ours
+		a.engine.other.cleaned = true // nor can it hold anything of ours
 	}
 	if err := a.links.read(); err != nil {
 		return err

@@ -34,7 +34,7 @@ type engine struct {
 	health   *health.Proxy
 	proxy    Proxy // who forwards
 	pods     *pods // those that the Accelerator leaves alone
-	beside   beside
+	other    otherProxy
 	compiler proxy.Compiler
 
 	mu    sync.Mutex
@@ -176,6 +176,6 @@ func newEngine(cfg *Config, m *metrics, h *health.Proxy, changed func()) *engine
 	e := &engine{cfg: cfg, metrics: m, health: h, changed: changed, loop: reconcile.New("engine", cfg.Log)}
 	e.loop.Coalesce = 0 // whoever decides has coalesced already
 	e.pods = &pods{cfg: cfg, changed: e.loop.Wake}
-	e.beside.client.Timeout = time.Second
+	e.other.client.Timeout = time.Second
 	return e
 }

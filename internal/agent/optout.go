@@ -81,7 +81,7 @@ func (p *pods) exclude(s *snapshot.Snapshot) (again time.Time) {
 		return again // not known is not none
 	}
 	p.cfg.Accelerator.Exclude(optedOut((*inf).GetStore().List(), s))
-	if p.cfg.Accelerator.State().Missing > 0 {
+	if p.cfg.Accelerator.State().PodsMissing > 0 {
 		again = time.Now().Add(time.Second)
 	}
 	return again

@@ -131,7 +131,7 @@ func TestNodeStateThereAndBack(t *testing.T) {
 		}},
 		Version: "0.1.0", Renewed: time.Unix(7, 0),
 		Engine: snapshot.Engine{
-			Mode: "nftables", Message: "m", Services: 3, Endpoints: 9, Accelerator: snapshot.Accelerator{Mode: "ebpf", Message: "n", Left: 1},
+			Mode: "nftables", Message: "m", Services: 3, Endpoints: 9, Accelerator: snapshot.Accelerator{Mode: "ebpf", Message: "n", LeftFrontends: 1},
 		},
 		Announces: []snapshot.Announced{
 			{Addr: addr, Link: "eth0", MAC: "02:00:00:00:00:01", Service: "shop/web", Since: time.Unix(8, 0), Leaving: true}, {Addr: addr.Next(), Peers: 2},
