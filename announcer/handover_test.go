@@ -29,8 +29,8 @@ func TestTake(t *testing.T) {
 		{"it fails", 101, false, no, true, time.Time{}},
 		{"and is back again", 200, true, no, false, second(200.2)},
 	} {
-		h.Elect(tt.electable, second(tt.at))
-		take, until := h.Take(elected, tt.held, second(tt.at))
+		h.SetElectable(tt.electable, second(tt.at))
+		take, until := h.TakeOver(elected, tt.held, second(tt.at))
 		if !tt.electable {
 			continue // nobody elects it
 		}

@@ -56,12 +56,12 @@ const maxPeers = 4096
 // needs to know of it.
 type Report struct {
 	snapshot.Electable
-	Boot       string // the kernel's boot id
-	Version    uint64 // the higher one of two reports of a node is the newer
-	Restarting bool   // the agent stops now, and is to come back
-	Settled    bool   // may be elected: see Settling
-	Seasoned   bool   // has been settled for SettleAfter
-	Isolated   bool   // has lost sight of more than half of the nodes, now or just now
+	Boot        string // the kernel's boot id
+	Version     uint64 // the higher one of two reports of a node is the newer
+	Restarting  bool   // the agent stops now, and is to come back
+	Settled     bool   // may be elected: see Settling
+	LongSettled bool   // has been settled for SettleAfter
+	Isolated    bool   // has lost sight of more than half of the nodes, now or just now
 }
 
 // flags prints what is set.
@@ -70,7 +70,7 @@ func (r Report) flags() string {
 	for _, f := range []struct {
 		name string
 		set  bool
-	}{{"in-sync", r.InSync}, {"draining", r.Draining}, {"restarting", r.Restarting}, {"settled", r.Settled}, {"seasoned", r.Seasoned}, {"isolated", r.Isolated}} {
+	}{{"in-sync", r.InSync}, {"draining", r.Draining}, {"restarting", r.Restarting}, {"settled", r.Settled}, {"seasoned", r.LongSettled}, {"isolated", r.Isolated}} {
 		if f.set {
 			out = append(out, f.name)
 		}

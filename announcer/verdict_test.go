@@ -226,7 +226,7 @@ func TestReports(t *testing.T) {
 func TestViewPrints(t *testing.T) {
 	var r Roster
 	r.Spoke("a", addrOf("a"), second(0))
-	r.Reported(Report{Electable: snapshot.Electable{Node: "a", InSync: true}, Version: 7, Settled: true, Seasoned: true}, second(0))
+	r.Reported(Report{Electable: snapshot.Electable{Node: "a", InSync: true}, Version: 7, Settled: true, LongSettled: true}, second(0))
 	r.Spoke("b", addrOf("b"), second(0))
 	r.FellSilent("b", second(1))
 	r.Answered(r.Due(second(1))[0], NoAnswer, second(1))

@@ -113,7 +113,7 @@ func (d *detector) admit(claims []announcer.Claim, held func(netip.Addr) bool, n
 	}
 	for addr, on := range links {
 		c := d.contest(addr, held(addr), now)
-		c.wait(d.known.Left[addr] && !held(addr), now)
+		c.wait(d.known.Orphaned[addr] && !held(addr), now)
 		c.links, c.held = on, c.phase == free || held(addr)
 	}
 	return slices.DeleteFunc(slices.Clone(claims), func(c announcer.Claim) bool { return !d.contests[c.Addr].held })

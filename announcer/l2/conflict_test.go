@@ -76,7 +76,7 @@ func (s *script) do(t *testing.T, line string) {
 	case verb == "claim" || verb == "probe":
 		s.acts(s.heard("eth0", assertion{s.addr, words[1], verb == "probe"}, s.now))
 	case verb == "left":
-		s.known.Left = map[netip.Addr]bool{s.addr: len(words) == 1}
+		s.known.Orphaned = map[netip.Addr]bool{s.addr: len(words) == 1}
 	case verb == "freeze":
 		s.restartProbes(s.now)
 	default:

@@ -262,7 +262,7 @@ func TestTakeOverWaitsForTheLease(t *testing.T) {
 	frozen.lifetime = 3 * time.Second
 	l.sync(t, frozen, on4, on6)
 	l.run(t, ls)
-	left := announcer.Set{Claims: []announcer.Claim{on4, on6}, Left: map[netip.Addr]bool{vip4: true, vip6: true}}
+	left := announcer.Set{Claims: []announcer.Claim{on4, on6}, Orphaned: map[netip.Addr]bool{vip4: true, vip6: true}}
 	nstest.Eventually(t, "both are taken over", func() bool {
 		held, err := ls.Sync(left)
 		if err != nil {

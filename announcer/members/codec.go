@@ -61,7 +61,7 @@ func encode(r announcer.Report) []byte {
 
 // bits are a report's flags in their order on the wire.
 func bits(r *announcer.Report) []*bool {
-	return []*bool{&r.InSync, &r.Draining, &r.Restarting, &r.Settled, &r.Seasoned, &r.Isolated}
+	return []*bool{&r.InSync, &r.Draining, &r.Restarting, &r.Settled, &r.LongSettled, &r.Isolated}
 }
 
 func appendText(b []byte, s string) []byte {

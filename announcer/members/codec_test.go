@@ -22,7 +22,7 @@ var full = announcer.Report{
 }
 
 func TestCodec(t *testing.T) {
-	for _, r := range []announcer.Report{full, {Electable: snapshot.Electable{Node: "n"}}, {Electable: snapshot.Electable{Node: "n", Draining: true}, Restarting: true, Seasoned: true}} {
+	for _, r := range []announcer.Report{full, {Electable: snapshot.Electable{Node: "n"}}, {Electable: snapshot.Electable{Node: "n", Draining: true}, Restarting: true, LongSettled: true}} {
 		got, err := decode(encode(r))
 		if err != nil || !reflect.DeepEqual(got, r) {
 			t.Errorf("got %+v, %v, want %+v", got, err, r)
@@ -47,7 +47,7 @@ func TestWire(t *testing.T) {
 	}
 	all := fmt.Sprintf("%x", encodeAll([]announcer.Remembered{
 		{Report: full, Addr: netip.MustParseAddrPort("[2001:db8::5]:7947"), Silent: 1500 * time.Millisecond, NodeGone: true},
-		{Report: announcer.Report{Electable: snapshot.Electable{Node: "n", Draining: true}, Restarting: true, Seasoned: true}},
+		{Report: announcer.Report{Electable: snapshot.Electable{Node: "n", Draining: true}, Restarting: true, LongSettled: true}},
 	}))
 	const want = "0102dc0b125b323030313a6462383a3a355d3a37393437013f" + one + "0010696e76616c69642041646472506f72740007011600016e0000"
 	if all != want {

@@ -61,7 +61,7 @@ type Members struct {
 	mu       sync.Mutex
 	roster   announcer.Roster
 	self     announcer.Report
-	settling announcer.Settling
+	settling announcer.SettleState
 	started  time.Time            // of this agent
 	booted   time.Time            // is started if the node was gone before; else zero
 	former   *announcer.Report    // what others remember of this node's earlier agent
@@ -412,28 +412,28 @@ func (m *Members) settle(v announcer.View, now time.Time, stood time.Duration, a
 	if m.settling.Settled || now.After(m.until) {
 		m.former = nil
 	}
-	a := announcer.Around{
-		Now: now, InSync: m.self.InSync, Stood: stood, Guarded: v.Guarded, Met: m.met || alone, Restarted: m.former,
+	a := announcer.SettleInput{
+		Now: now, InSync: m.self.InSync, StoodStill: stood, Guarded: v.Guarded, Met: m.met || alone, Restarted: m.former,
 		Booted: m.podsStart(now),
 	}
 	for _, o := range v.Members {
 		if o.Node == m.cfg.Node || !o.Candidate {
 			continue
 		}
-		if o.Report.Seasoned {
-			a.Others++
+		if o.Report.LongSettled {
+			a.OthersLongSettled++
 		}
 		if o.Verdict == announcer.Alive && !o.Report.Isolated {
-			a.InTouch++
+			a.OthersInTouch++
 		}
 	}
 	was := m.settling.Settled
 	m.settling = m.settling.Next(a)
 	if m.settling.Settled != was {
 		m.cfg.Log.Info("this node's health", "electable", !was, "in-sync", a.InSync, "stood-still", stood.Round(time.Millisecond),
-			"guarded", a.Guarded, "seasoned-others", a.Others, "restarted", a.Restarted != nil)
+			"guarded", a.Guarded, "seasoned-others", a.OthersLongSettled, "restarted", a.Restarted != nil)
 	}
-	m.self.Settled, m.self.Seasoned, m.self.Isolated = m.settling.Settled, m.settling.Seasoned, m.settling.Isolated
+	m.self.Settled, m.self.LongSettled, m.self.Isolated = m.settling.Settled, m.settling.LongSettled, m.settling.Isolated
 }
 
 // told is the report of this node in the last view.

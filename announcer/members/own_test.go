@@ -66,7 +66,7 @@ func TestLastReport(t *testing.T) {
 			t.Fatal("a node that is alone is not settled at once")
 		}
 		m.roster.Spoke("other", netip.MustParseAddrPort("192.0.2.2:7947"), time.Now())
-		m.take(announcer.Remembered{Report: announcer.Report{Electable: snapshot.Electable{Node: "other", InSync: true}, Version: 1, Settled: true, Seasoned: true}})
+		m.take(announcer.Remembered{Report: announcer.Report{Electable: snapshot.Electable{Node: "other", InSync: true}, Version: 1, Settled: true, LongSettled: true}})
 		version := m.self.Version
 		m.looked -= stood
 		if r := m.last(); r.Settled != settled || !r.Restarting || r.Version <= version {

@@ -95,15 +95,15 @@ func routable(ready map[netip.Addr]bool, e Engine) map[netip.Addr]bool {
 func (m *Memory) layer2Set(in Inputs, election announcer.Input, was Memory) (*announcer.Set, time.Time) {
 	held := holds(in.Held)
 	m.handover.Follow(in.Node, was.elected, m.elected, held)
-	m.handover.Elect(election.Alive[in.Node], in.Now)
-	take, until := m.handover.Take(m.elected.Announce, held, in.Now)
+	m.handover.SetElectable(election.Alive[in.Node], in.Now)
+	take, until := m.handover.TakeOver(m.elected.Announce, held, in.Now)
 	m.leaving = linger(in, election, was, m.elected, held)
 	if len(take) == len(m.elected.Announce) {
 		take = m.elected.Announce // one list, so that the next decision sees that it is the same
 	}
 	set := m.set.next(in.Snapshot.Addresses, take, m.leaving, election, m.elected)
 	set.Ours = announcer.Ours(election)
-	set.Left = m.handover.Left(election, in.View, m.elected.Announce, announcer.Lease, in.Now)
+	set.Orphaned = m.handover.Orphaned(election, in.View, m.elected.Announce, announcer.Lease, in.Now)
 	set.Returns = in.View.Returns
 	m.set = m.set.keep(set, in.Snapshot.Addresses, take, m.leaving, m.elected)
 	return m.set.set, until
@@ -132,7 +132,7 @@ func (l lastSet) next(addresses []*snapshot.Address, take, leaving []announcer.V
 func (l lastSet) keep(set announcer.Set, addresses []*snapshot.Address, take, leaving []announcer.VIP, elected announcer.Plan) lastSet {
 	now := lastSet{set: &set, addresses: addresses, take: take, disputed: elected.Disputed, lingers: len(leaving) > 0}
 	if was := l.set; was != nil && oneList(was.Claims, set.Claims) && oneList(was.Disputed, set.Disputed) &&
-		maps.Equal(was.Records, set.Records) && maps.Equal(was.Ours, set.Ours) && maps.Equal(was.Left, set.Left) && was.Returns == set.Returns {
+		maps.Equal(was.Records, set.Records) && maps.Equal(was.Ours, set.Ours) && maps.Equal(was.Orphaned, set.Orphaned) && was.Returns == set.Returns {
 		now.set = was
 	}
 	return now

@@ -60,7 +60,7 @@ func remarks(c announcer.Claim, set announcer.Set, st State) string {
 	switch {
 	case slices.ContainsFunc(st.Leaving, of):
 		return " until its next owner can take it"
-	case set.Left[c.Addr]:
+	case set.Orphaned[c.Addr]:
 		return " once its last owner's kernel is silent"
 	}
 	if i := slices.IndexFunc(st.Elected, of); i >= 0 && len(st.Elected[i].Heirs) > 0 {
