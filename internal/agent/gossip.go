@@ -143,7 +143,7 @@ func (g *gossip) View() (announcer.View, bool) {
 	}
 	v := m.View()
 	self := v.Member(g.node)
-	met := self != nil && (self.Candidate || m.Anew() || time.Since(began) > meetFor)
+	met := self != nil && (self.Candidate || m.StartsOver() || time.Since(began) > meetFor)
 	return v, met && m.Fresh()
 }
 
