@@ -125,7 +125,7 @@ func (d *decision) address(a *snapshot.Address) {
 	before := len(d.plan.Refused) + len(d.plan.RefusedVIPs)
 	for _, w := range ways {
 		if w.NodeSelector.Matches(d.labels()) {
-			vip.Peers = append(vip.Peers, d.tell(w, a, pool)...)
+			vip.Peers = append(vip.Peers, d.addToPeers(w, a, pool)...)
 		}
 	}
 	slices.Sort(vip.Peers)
@@ -163,8 +163,8 @@ func (d *decision) unfit(a *snapshot.Address, svcs []*snapshot.Service) *snapsho
 	return nil
 }
 
-// tell adds a to the peers that w names, and returns their names.
-func (d *decision) tell(w *way, a *snapshot.Address, pool *snapshot.Pool) (told []string) {
+// addToPeers adds a to the peers that w names, and returns their names.
+func (d *decision) addToPeers(w *way, a *snapshot.Address, pool *snapshot.Pool) (told []string) {
 	prefix, r := w.prefix(a.Addr, pool)
 	if r != nil {
 		d.refuse("announcement", w.Name, r)

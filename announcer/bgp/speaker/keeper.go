@@ -15,12 +15,12 @@ import (
 	"github.com/fairlead/fairlead/announcer/bgp/gobgp"
 )
 
-// lookEvery is how often a session's process is asked how it stands.
-const lookEvery = 500 * time.Millisecond
+// pollEvery is how often a session's process is asked how it stands.
+const pollEvery = 500 * time.Millisecond
 
-// keeper holds one session. A goroutine of its own speaks with the session's
+// session holds one session. A goroutine of its own speaks with the session's
 // process, so that one that does not answer holds up nobody else.
-type keeper struct {
+type session struct {
 	log     *slog.Logger
 	changed func()
 	command func() *exec.Cmd
@@ -31,167 +31,167 @@ type keeper struct {
 	process  process    // run's alone
 	routerID netip.Addr // run's alone: what the process has
 
-	mu      sync.Mutex
-	wanted  wish
-	waiting []chan struct{} // for the wish to be tried
-	child   *os.Process     // for abandon
-	conns   *net.UnixConn   // for pass
-	gone    bool
-	status  gobgp.Status
-	crashes uint64
+	mu        sync.Mutex
+	wanted    goal
+	waiting   []chan struct{} // for the wish to be tried
+	child     *os.Process     // for abandon
+	conns     *net.UnixConn   // for pass
+	abandoned bool
+	status    gobgp.Status
+	crashes   uint64
 }
 
-// wish is what a session is to be.
-type wish struct {
+// goal is what a session is to be.
+type goal struct {
 	peer     bgp.Peer
 	routerID netip.Addr
 	end      bool   // withdraw everything and end with a NOTIFICATION
 	reset    string // close the session, once, and why
 }
 
-func newKeeper(p bgp.Peer, log *slog.Logger, changed func(), command func() *exec.Cmd) *keeper {
-	return &keeper{
-		log: log.With("peer", p.Name), changed: changed, command: command, wanted: wish{peer: p},
+func newSession(p bgp.Peer, log *slog.Logger, changed func(), command func() *exec.Cmd) *session {
+	return &session{
+		log: log.With("peer", p.Name), changed: changed, command: command, wanted: goal{peer: p},
 		wake: make(chan struct{}, 1), quit: make(chan struct{}), ended: make(chan struct{}),
 		status: gobgp.Status{State: "Idle", Since: time.Now(), LastError: "the session's process is being started"},
 	}
 }
 
-// want replaces what is wished for by what change makes of it, and returns a
+// change replaces what is wished for by what change makes of it, and returns a
 // channel that is closed when that was tried.
-func (k *keeper) want(change func(*wish)) <-chan struct{} {
+func (sess *session) change(change func(*goal)) <-chan struct{} {
 	tried := make(chan struct{})
-	k.mu.Lock()
-	change(&k.wanted)
-	k.waiting = append(k.waiting, tried)
-	k.mu.Unlock()
+	sess.mu.Lock()
+	change(&sess.wanted)
+	sess.waiting = append(sess.waiting, tried)
+	sess.mu.Unlock()
 	select {
-	case k.wake <- struct{}{}:
+	case sess.wake <- struct{}{}:
 	default: // it will look anyway
 	}
 	return tried
 }
 
 // run fulfils wishes until one is to end, or until abandon.
-func (k *keeper) run() {
-	defer close(k.ended)
-	tick := time.NewTicker(lookEvery)
+func (sess *session) run() {
+	defer close(sess.ended)
+	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
-		w, waiting := k.next()
-		k.fulfil(w)
+		g, waiting := sess.takeGoal()
+		sess.carryOut(g)
 		for _, tried := range waiting {
 			close(tried)
 		}
-		if w.end {
+		if g.end {
 			return
 		}
 		select {
-		case <-k.wake:
+		case <-sess.wake:
 		case <-tick.C:
-		case <-k.quit:
-			k.process.kill()
+		case <-sess.quit:
+			sess.process.kill()
 			return
 		}
 	}
 }
 
-func (k *keeper) next() (wish, []chan struct{}) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	w, waiting := k.wanted, k.waiting
-	k.wanted.reset, k.waiting = "", nil
-	return w, waiting
+func (sess *session) takeGoal() (goal, []chan struct{}) {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	g, waiting := sess.wanted, sess.waiting
+	sess.wanted.reset, sess.waiting = "", nil
+	return g, waiting
 }
 
-// fulfil tells the process what is wished for, and takes in how it stands. One
+// carryOut tells the process what is wished for, and takes in how it stands. One
 // that fails is started anew.
-func (k *keeper) fulfil(w wish) {
-	p := &k.process
-	if w.end || p.cmd != nil && (!p.same(w.peer) || w.routerID != k.routerID) {
+func (sess *session) carryOut(g goal) {
+	p := &sess.process
+	if g.end || p.cmd != nil && (!p.same(g.peer) || g.routerID != sess.routerID) {
 		if err := p.close(); err != nil {
-			k.log.Warn("a BGP session ended without a word", "error", err)
+			sess.log.Warn("a BGP session ended without a word", "error", err)
 		}
 	}
-	if w.end {
+	if g.end {
 		return
 	}
 	if p.cmd != nil {
-		err := p.tell(w)
+		err := p.update(g)
 		if err == nil {
-			k.took(p)
+			sess.publishStatus(p)
 			return
 		}
-		k.log.Error("a BGP session's process ended; starting it anew", "error", err)
+		sess.log.Error("a BGP session's process ended; starting it anew", "error", err)
 		p.crashed()
 	}
-	if err := k.start(w); err != nil {
-		k.log.Error("BGP session", "error", err)
+	if err := sess.start(g); err != nil {
+		sess.log.Error("BGP session", "error", err)
 	}
-	k.took(p)
+	sess.publishStatus(p)
 }
 
 // start starts the process, unless the keeper was abandoned.
-func (k *keeper) start(w wish) error {
-	k.process.peer, k.routerID = w.peer, w.routerID
-	k.mu.Lock()
-	if k.gone {
-		k.mu.Unlock()
+func (sess *session) start(g goal) error {
+	sess.process.peer, sess.routerID = g.peer, g.routerID
+	sess.mu.Lock()
+	if sess.abandoned {
+		sess.mu.Unlock()
 		return nil
 	}
-	err := k.process.start(k.command())
+	err := sess.process.start(sess.command())
 	if err == nil {
-		k.child, k.conns = k.process.cmd.Process, k.process.conns
+		sess.child, sess.conns = sess.process.cmd.Process, sess.process.conns
 	}
-	k.mu.Unlock()
+	sess.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("start: %w", err)
 	}
-	if err := k.process.do(k.process.order(w.routerID)); err != nil {
-		k.process.kill()
+	if err := sess.process.do(sess.process.order(g.routerID)); err != nil {
+		sess.process.kill()
 		return err
 	}
 	return nil
 }
 
-// took takes in how the process stands, and tells of it if it is news.
-func (k *keeper) took(p *process) {
-	k.mu.Lock()
-	was, now := k.status, p.status
-	k.status, k.crashes = now, p.crashes
-	gone := k.gone
-	k.mu.Unlock()
+// publishStatus takes in how the process stands, and tells of it if it is news.
+func (sess *session) publishStatus(p *process) {
+	sess.mu.Lock()
+	was, now := sess.status, p.status
+	sess.status, sess.crashes = now, p.crashes
+	gone := sess.abandoned
+	sess.mu.Unlock()
 	if gone {
 		return
 	}
 	told := was.Established != now.Established || was.LastError != now.LastError
 	if told {
-		k.log.Info("BGP session", "established", now.Established, "reason", now.LastError)
+		sess.log.Info("BGP session", "established", now.Established, "reason", now.LastError)
 	}
 	if told || was.State != now.State || was.Prefixes != now.Prefixes {
-		k.changed()
+		sess.changed()
 	}
 }
 
 // abandon ends the process without a word to the router.
-func (k *keeper) abandon() {
-	k.mu.Lock()
-	k.gone = true
-	if k.child != nil {
-		_ = k.child.Kill() // an answer that is waited for will not come
+func (sess *session) abandon() {
+	sess.mu.Lock()
+	sess.abandoned = true
+	if sess.child != nil {
+		_ = sess.child.Kill() // an answer that is waited for will not come
 	}
-	k.mu.Unlock()
-	close(k.quit)
+	sess.mu.Unlock()
+	close(sess.quit)
 }
 
 // passWithin is how long a process may take to make room for a connection.
 const passWithin = 100 * time.Millisecond
 
 // pass gives the process a connection of the router's.
-func (k *keeper) pass(conn *net.TCPConn) error {
-	k.mu.Lock()
-	to := k.conns
-	k.mu.Unlock()
+func (sess *session) pass(conn *net.TCPConn) error {
+	sess.mu.Lock()
+	to := sess.conns
+	sess.mu.Unlock()
 	if to == nil {
 		return errors.New("the session has no process")
 	}
@@ -201,10 +201,10 @@ func (k *keeper) pass(conn *net.TCPConn) error {
 	return gobgp.Pass(to, conn)
 }
 
-// about is what there is to know of the session, and what it is to be.
-func (k *keeper) about() (Status, bgp.Peer) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	p := k.wanted.peer
-	return Status{Name: p.Name, Addr: p.Addr, Status: k.status, Crashes: k.crashes}, p
+// statusAndPeer is what there is to know of the session, and what it is to be.
+func (sess *session) statusAndPeer() (Status, bgp.Peer) {
+	sess.mu.Lock()
+	defer sess.mu.Unlock()
+	p := sess.wanted.peer
+	return Status{Name: p.Name, Addr: p.Addr, Status: sess.status, Crashes: sess.crashes}, p
 }

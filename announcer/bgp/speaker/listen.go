@@ -32,8 +32,8 @@ func listenPortOf(p bgp.Peer) listenPort { return listenPort{p.Addr.Is6(), p.Por
 // listeners wait for the routers that connect by themselves, at every place that a
 // passive peer needs and at no other.
 type listeners struct {
-	log  *slog.Logger
-	took func(listenPort, *net.TCPConn)
+	log      *slog.Logger
+	accepted func(listenPort, *net.TCPConn)
 
 	mu     sync.Mutex
 	wanted map[listenPort]map[netip.Addr]string // passwords, by the router's address
@@ -124,7 +124,7 @@ func (l *listeners) accept(at listenPort, one *listener) {
 	for {
 		conn, err := one.tcp.AcceptTCP()
 		if err == nil {
-			l.took(at, conn)
+			l.accepted(at, conn)
 			continue
 		}
 		l.mu.Lock()
