@@ -62,7 +62,7 @@ type Agent struct {
 	cfg      *Config
 	cluster  cluster
 	links    links
-	gossip   alive
+	gossip   membership
 	removal  removal
 	decision decision
 	layer2   *layer2

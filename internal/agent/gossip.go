@@ -18,8 +18,8 @@ import (
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// alive is how an agent learns which nodes are alive: by gossip.
-type alive interface {
+// membership is how an agent learns which nodes are alive: by gossip.
+type membership interface {
 	Run(ctx context.Context)
 	SetKeys(keys keyring.Keys)
 	// Follow takes the nodes' addresses from s.

@@ -52,7 +52,7 @@ type layer2Order struct {
 // same reports whether o asks for what was asks for: Plans share what did not
 // change.
 func (o layer2Order) same(was layer2Order) bool {
-	return o.set == was.set && len(o.withdraw) == 0 && same(o.links, was.links)
+	return o.set == was.set && len(o.withdraw) == 0 && sameList(o.links, was.links)
 }
 
 func newLayer2(leases leaseKeeper, log *slog.Logger, moved, done func()) *layer2 {
@@ -98,7 +98,7 @@ func (l *layer2) step(context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.know(held)
+	l.setHeld(held)
 	l.mu.Lock()
 	order := l.order
 	l.mu.Unlock()
@@ -115,15 +115,15 @@ func (l *layer2) step(context.Context) error {
 	}
 	l.last = layer2Order{}
 	held, err = l.leases.Sync(*order.set) // tries again what Withdraw could not do
-	l.know(held)
+	l.setHeld(held)
 	if err == nil {
 		l.last, l.synced = order, time.Now()
 	}
 	return err
 }
 
-// know keeps what is held.
-func (l *layer2) know(held []announcer.Claim) {
+// setHeld keeps what is held.
+func (l *layer2) setHeld(held []announcer.Claim) {
 	l.mu.Lock()
 	news := !l.adopted || !slices.Equal(l.held, held)
 	l.held, l.adopted = held, true

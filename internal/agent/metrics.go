@@ -133,7 +133,7 @@ func (m *metrics) programmed(held proxy.Summary, triggers []time.Time, now time.
 // cluster may have ten thousand addresses.
 func (m *metrics) decided(in node.Inputs, was, now node.State) {
 	m.quarantined(in.Snapshot, in.View)
-	if same(was.Elected, now.Elected) && same(was.Refused, now.Refused) {
+	if sameList(was.Elected, now.Elected) && sameList(was.Refused, now.Refused) {
 		return
 	}
 	m.moved(was, now)
@@ -147,8 +147,8 @@ func (m *metrics) decided(in node.Inputs, was, now node.State) {
 	}
 }
 
-// same reports whether a and b are one list.
-func same[T any](a, b []T) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
+// sameList reports whether a and b are one list.
+func sameList[T any](a, b []T) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
 
 // routed counts what a plan leaves out of BGP.
 func (m *metrics) routed(plan bgp.Plan) {
@@ -166,7 +166,7 @@ func (m *metrics) reported(st state) {
 	m.announced.Set(float64(len(st.held)))
 	m.services.Set(float64(st.summary.Services))
 	m.endpoints.Set(float64(st.summary.Endpoints))
-	m.inSync.Set(one(st.InSync))
+	m.inSync.Set(gaugeValue(st.InSync))
 }
 
 // moved counts the addresses that came and went between two plans, and those of
@@ -178,12 +178,12 @@ func (m *metrics) moved(was, now node.State) {
 			m.takeovers.Inc()
 		}
 	}
-	m.changes.WithLabelValues("taken").Add(float64(missing(now, was)))
-	m.changes.WithLabelValues("given").Add(float64(missing(was, now)))
+	m.changes.WithLabelValues("taken").Add(float64(countMissing(now, was)))
+	m.changes.WithLabelValues("given").Add(float64(countMissing(was, now)))
 }
 
-// missing counts what in announces and out does not.
-func missing(in, out node.State) (n int) {
+// countMissing counts what in announces and out does not.
+func countMissing(in, out node.State) (n int) {
 	for _, v := range in.Elected {
 		if _, has := slices.BinarySearchFunc(out.Elected, v.Addr, func(o announcer.VIP, a netip.Addr) int { return o.Addr.Compare(a) }); !has {
 			n++
@@ -194,16 +194,16 @@ func missing(in, out node.State) (n int) {
 
 // quarantined counts the endpoints on nodes that are gone.
 func (m *metrics) quarantined(s *snapshot.Snapshot, view announcer.View) {
-	m.guarded.Set(one(view.Guarded))
+	m.guarded.Set(gaugeValue(view.Guarded))
 	now := countedEndpoints{s, view.Quarantined()}
 	if m.counted.snapshot != s || !slices.Equal(m.counted.nodes, now.nodes) {
-		m.quarantinedEndpoints.Set(float64(on(s, now.nodes)))
+		m.quarantinedEndpoints.Set(float64(endpointsOn(s, now.nodes)))
 	}
 	m.counted = now
 }
 
-// on counts the endpoints on nodes.
-func on(s *snapshot.Snapshot, nodes []string) (n int) {
+// endpointsOn counts the endpoints on nodes.
+func endpointsOn(s *snapshot.Snapshot, nodes []string) (n int) {
 	if len(nodes) == 0 {
 		return 0
 	}

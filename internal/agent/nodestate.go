@@ -108,7 +108,7 @@ func announcedSince(now, earlier []snapshot.Announced) {
 // describe returns what the node says of itself now, and its conditions, which have
 // times of their own.
 func (a *Agent) describe() (snapshot.NodeState, []metav1.Condition) {
-	st := a.now()
+	st := a.currentState()
 	a.metrics.reported(st)
 	out := describeL2(st, a.links.State())
 	out.Node, out.Version, out.Engine.Mode = a.cfg.Node, a.cfg.Version, a.mode()
@@ -186,7 +186,7 @@ func peerState(st speaker.Status) snapshot.PeerState {
 // membersCondition says how it stands with the other agents, since when.
 func (a *Agent) membersCondition(view announcer.View, now time.Time) metav1.Condition {
 	ok, reason, message := aboutMembers(view)
-	c := metav1.Condition{Type: v1alpha1.ConditionMembers, Status: metav1.ConditionTrue, Reason: reason, Message: cut(message, 4096)}
+	c := metav1.Condition{Type: v1alpha1.ConditionMembers, Status: metav1.ConditionTrue, Reason: reason, Message: truncate(message, 4096)}
 	if !ok {
 		c.Status = metav1.ConditionFalse
 	}
@@ -216,4 +216,4 @@ func services(vips []announcer.VIP) map[netip.Addr]string {
 	return out
 }
 
-func cut(s string, limit int) string { return s[:min(len(s), limit)] }
+func truncate(s string, limit int) string { return s[:min(len(s), limit)] }

@@ -115,7 +115,7 @@ func TestDecideWithoutAPI(t *testing.T) {
 			a.cluster.saved = tt.saved
 			failing(client, tt.err)
 			synctest.Test(t, func(t *testing.T) {
-				got, err := a.decide(t.Context())
+				got, err := a.chooseProxy(t.Context())
 				if got != tt.want || (err != nil) != (tt.want == "") {
 					t.Errorf("got %q, %v", got, err)
 				}
@@ -129,7 +129,7 @@ func TestDecideWithoutAPI(t *testing.T) {
 			client.PrependReactor("get", "daemonsets", func(clienttesting.Action) (bool, runtime.Object, error) {
 				return time.Since(began) < time.Hour, nil, away
 			})
-			if got, err := a.decide(t.Context()); got != Fairlead || time.Since(began) < time.Hour {
+			if got, err := a.chooseProxy(t.Context()); got != Fairlead || time.Since(began) < time.Hour {
 				t.Errorf("got %q, %v after %s", got, err, time.Since(began))
 			}
 		})
