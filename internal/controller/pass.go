@@ -156,14 +156,14 @@ func (p *pass) leftovers() []error {
 	return errs
 }
 
-func (p *pass) writeStatus(ctx context.Context, old, want *corev1.Service, events []news) error {
+func (p *pass) writeStatus(ctx context.Context, old, want *corev1.Service, events []event) error {
 	got, err := p.writer.ServiceStatus(ctx, want)
 	if got == nil || err != nil {
 		return err
 	}
-	p.metrics.written(old, got)
+	p.metrics.observeStatus(old, got)
 	for _, e := range events {
-		p.metrics.told(e)
+		p.metrics.countEvent(e)
 		p.Recorder.Event(got, e.kind, e.reason, e.message)
 	}
 	return nil
