@@ -110,13 +110,13 @@ func BenchmarkAssignOne(b *testing.B) {
 		set := newFreeSet([]span{spanOf("2001:db8::-2001:db8::ffff:ffff:ffff:ffff")}, false)
 		base := numOf(netip.MustParseAddr("2001:db8::"))
 		for i := range uint64(1 << 16) {
-			set.take(base.plus(num{0, 2 * i}))
+			set.remove(base.plus(num{0, 2 * i}))
 		}
 		n := base.plus(num{0, 1<<16 + 1})
 		b.ReportAllocs()
 		for b.Loop() {
-			set.take(n)
-			set.give(n)
+			set.remove(n)
+			set.putBack(n)
 		}
 	})
 }
@@ -133,12 +133,12 @@ func almostFull() *decision {
 }
 
 func assignOne(t testing.TB, d *decision, svc *service) {
-	addrs, why := d.wish(svc)
+	addrs, why := d.choose(svc)
 	if why != nil {
 		t.Fatal(why)
 	}
 	d.takeAll(svc, addrs)
-	d.drop(svc, svc.held[0])
+	d.release(svc, svc.held[0])
 }
 
 // TestBenchAllocator prints the numbers of the package on one line. It runs

@@ -9,8 +9,8 @@ import (
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// wish chooses addresses for svc, which holds nothing that it could keep.
-func (d *decision) wish(svc *service) ([]netip.Addr, *snapshot.Refusal) {
+// choose chooses addresses for svc, which holds nothing that it could keep.
+func (d *decision) choose(svc *service) ([]netip.Addr, *snapshot.Refusal) {
 	if len(svc.req.addrs) > 0 {
 		return d.explicit(svc)
 	}
@@ -93,7 +93,7 @@ func (d *decision) explicit(svc *service) ([]netip.Addr, *snapshot.Refusal) {
 	}
 	all := true
 	for _, a := range svc.req.addrs {
-		if p := d.pools.of(a); p != nil && svc.req.pool != "" && p.Name != svc.req.pool {
+		if p := d.pools.giving(a); p != nil && svc.req.pool != "" && p.Name != svc.req.pool {
 			return nil, refuse(ConflictingRequest, "%s is in pool %s, not in the requested pool %s", a, p.Name, svc.req.pool)
 		}
 		if svc.holds(a) {
@@ -104,7 +104,7 @@ func (d *decision) explicit(svc *service) ([]netip.Addr, *snapshot.Refusal) {
 			return nil, why
 		}
 	}
-	if a := svc.req.addrs; len(a) == 2 && d.pools.of(a[0]) != d.pools.of(a[1]) && !all {
+	if a := svc.req.addrs; len(a) == 2 && d.pools.giving(a[0]) != d.pools.giving(a[1]) && !all {
 		return nil, refuse(ConflictingRequest, "%s and %s are in different pools", a[0], a[1])
 	}
 	for _, a := range svc.req.addrs {
@@ -127,7 +127,7 @@ func (d *decision) notFound(svc *service) *snapshot.Refusal {
 
 // mayGive tells why no pool gives addr to svc, whoever holds it; nil if one does.
 func (d *decision) mayGive(svc *service, addr netip.Addr) *snapshot.Refusal {
-	p := d.pools.of(addr)
+	p := d.pools.giving(addr)
 	switch {
 	case len(d.pools.all) == 0:
 		return refuse(NoPool, "there is no AddressPool")

@@ -44,7 +44,7 @@ func (d *decision) consider(svc *service, p *pool) Considered {
 	} else if out.Reason == "" && d.pickFamilies(svc, []*pool{p}, svc.families) == nil {
 		out.Reason = p.lacks(svc)
 	}
-	out.Message = p.says(out.Reason, svc)
+	out.Message = p.explain(out.Reason, svc)
 	return out
 }
 
@@ -69,8 +69,8 @@ func (d *decision) withholds(svc *service, p *pool) *snapshot.Refusal {
 	return nil
 }
 
-// says puts the verdict on p into words that follow its name.
-func (p *pool) says(reason snapshot.Reason, svc *service) string {
+// explain puts the verdict on p into words that follow its name.
+func (p *pool) explain(reason snapshot.Reason, svc *service) string {
 	switch reason {
 	case "":
 		return "could give one"

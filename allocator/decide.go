@@ -28,7 +28,7 @@ func decide(s *snapshot.Snapshot, opt Options) *decision {
 	d.adopt()
 	d.move()
 	d.serve()
-	d.blame()
+	d.rewordRefusals()
 	return d
 }
 
@@ -92,13 +92,13 @@ func (d *decision) move() {
 		d.released = d.released[:0]
 		d.advance(svc)
 		for _, s := range d.released {
-			q.stir(s)
+			q.requeueFor(s)
 		}
 	}
 }
 
-// stirs tells whether the release of s can help svc, which asks for any address.
-func (s *slot) stirs(svc *service) bool {
+// releaseHelps tells whether the release of s can help svc, which asks for any address.
+func (s *slot) releaseHelps(svc *service) bool {
 	f := snapshot.FamilyOf(s.addr)
 	if svc.key != "" && s.key == svc.key {
 		return true
@@ -136,7 +136,7 @@ func (d *decision) advance(svc *service) {
 	}
 	for _, s := range slices.Clone(svc.held) {
 		if !slices.Contains(target, s.addr) {
-			d.drop(svc, s)
+			d.release(svc, s)
 		}
 	}
 	d.takeAll(svc, target)
@@ -146,7 +146,7 @@ func (d *decision) advance(svc *service) {
 func (d *decision) takeAll(svc *service, addrs []netip.Addr) {
 	for _, a := range addrs {
 		if !svc.holds(a) {
-			d.take(svc, d.slot(a))
+			d.assign(svc, d.slot(a))
 		}
 	}
 }
@@ -163,17 +163,17 @@ func (d *decision) serve() {
 				continue
 			}
 			var addrs []netip.Addr
-			if addrs, svc.refusal = d.wish(svc); svc.refusal == nil {
+			if addrs, svc.refusal = d.choose(svc); svc.refusal == nil {
 				d.takeAll(svc, addrs)
 			}
 		}
 	}
 }
 
-// blame words the refusals about addresses in use again, now that it is settled
+// rewordRefusals words the refusals about addresses in use again, now that it is settled
 // who holds them: the next decision finds the same words. Who could not share
 // and found no address of its own is told both.
-func (d *decision) blame() {
+func (d *decision) rewordRefusals() {
 	for _, svc := range d.ranked {
 		switch {
 		case svc.refusal == nil:

@@ -65,7 +65,7 @@ func (d *decision) admit(s *slot, live []*service) {
 			svc.displaced = true
 			continue
 		}
-		d.take(svc, s)
+		d.assign(svc, s)
 	}
 }
 
@@ -107,7 +107,7 @@ func (d *decision) best(svc *service, f snapshot.Family) netip.Addr {
 			continue
 		}
 		r := 1 + 4*index(slices.Contains(svc.req.addrs, a)) + index(slices.ContainsFunc(svc.Ingress, func(i snapshot.Ingress) bool { return i.IP.Unmap() == a }))
-		if p := d.pools.of(a); p != nil && p.Name == svc.req.pool {
+		if p := d.pools.giving(a); p != nil && p.Name == svc.req.pool {
 			r += 2
 		}
 		if r > rank {
@@ -160,7 +160,7 @@ func (d *decision) adoptOne(svc *service) {
 // adoptable tells why svc cannot have addr for its status; nil if it can. A
 // disabled pool keeps holders, so it lets them be adopted too.
 func (d *decision) adoptable(svc *service, addr netip.Addr, found []netip.Addr) *snapshot.Refusal {
-	p := d.pools.of(addr)
+	p := d.pools.giving(addr)
 	if why := d.mayGive(svc, addr); why != nil && !(why.Reason == PoolDisabled && p.serves(svc.Service, svc.ns)) {
 		return why
 	}
@@ -173,7 +173,7 @@ func (d *decision) adoptable(svc *service, addr netip.Addr, found []netip.Addr) 
 		}
 	}
 	for _, a := range found {
-		if d.pools.of(a) != p {
+		if d.pools.giving(a) != p {
 			return refuse(ConflictingRequest, "%s is not in the pool of %s", addr, a)
 		}
 	}

@@ -34,14 +34,14 @@ func (q *queue) next() *service {
 	return svc
 }
 
-// stir brings back who may now have what was refused before, because of the
+// requeueFor brings back who may now have what was refused before, because of the
 // release of s.
-func (q *queue) stir(s *slot) {
+func (q *queue) requeueFor(s *slot) {
 	for _, svc := range q.waiting[s.addr] {
 		q.put(svc)
 	}
 	for _, svc := range q.asking {
-		if s.stirs(svc) {
+		if s.releaseHelps(svc) {
 			q.put(svc)
 		}
 	}

@@ -23,7 +23,7 @@ type slot struct {
 	ports      map[snapshot.HeldPort]struct{} // with a key only
 	listed     bool                           // in the ledger's list of key
 
-	one [1]*service // where holders begins: most addresses have one holder
+	firstHolder [1]*service // where holders begins: most addresses have one holder
 }
 
 // holdersMax is how many holders the Address kind can store.
@@ -136,7 +136,7 @@ type sharers struct {
 func newLedger(ps *pools, records []*snapshot.Address) *ledger {
 	l := &ledger{recorded: make([]slot, len(records)), fresh: map[netip.Addr]*slot{}, pools: ps, shared: map[string]*sharers{}}
 	for i, a := range records {
-		l.recorded[i] = slot{addr: a.Addr, record: a, pool: ps.of(a.Addr)}
+		l.recorded[i] = slot{addr: a.Addr, record: a, pool: ps.giving(a.Addr)}
 	}
 	return l
 }
@@ -157,7 +157,7 @@ func (l *ledger) find(addr netip.Addr) *slot {
 func (l *ledger) slot(addr netip.Addr) *slot {
 	s := l.find(addr)
 	if s == nil {
-		s = &slot{addr: addr, pool: l.pools.of(addr)}
+		s = &slot{addr: addr, pool: l.pools.giving(addr)}
 		l.fresh[addr] = s
 	}
 	return s
@@ -187,17 +187,17 @@ func (l *ledger) held() []*slot {
 func (l *ledger) block(s *slot) {
 	s.blocked = true
 	if s.pool != nil {
-		s.pool.block(snapshot.FamilyOf(s.addr)).free.take(numOf(s.addr))
+		s.pool.block(snapshot.FamilyOf(s.addr)).free.remove(numOf(s.addr))
 	}
 }
 
-func (l *ledger) take(svc *service, s *slot) {
+func (l *ledger) assign(svc *service, s *slot) {
 	if len(s.holders) == 0 {
-		s.holders = s.one[:0]
+		s.holders = s.firstHolder[:0]
 		s.key, s.group, s.ports = svc.key, svc.group, nil
 		if s.pool != nil {
 			b := s.pool.block(snapshot.FamilyOf(s.addr))
-			b.free.take(numOf(s.addr))
+			b.free.remove(numOf(s.addr))
 			b.assigned++
 		}
 	}
@@ -231,7 +231,7 @@ func (l *ledger) list(svc *service, s *slot) {
 	sh.slots = append(sh.slots, s)
 }
 
-func (l *ledger) drop(svc *service, s *slot) {
+func (l *ledger) release(svc *service, s *slot) {
 	s.holders = slices.DeleteFunc(s.holders, func(o *service) bool { return o == svc })
 	svc.held = slices.DeleteFunc(svc.held, func(o *slot) bool { return o == s })
 	l.released = append(l.released, s)
@@ -247,7 +247,7 @@ func (l *ledger) drop(svc *service, s *slot) {
 	s.listed = false
 	if s.pool != nil {
 		b := s.pool.block(snapshot.FamilyOf(s.addr))
-		b.free.give(numOf(s.addr))
+		b.free.putBack(numOf(s.addr))
 		b.assigned--
 	}
 }

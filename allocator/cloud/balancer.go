@@ -24,7 +24,7 @@ var _ cloudprovider.LoadBalancer = balancer{}
 
 // GetLoadBalancer tells whether any record names svc, and the addresses.
 func (b balancer) GetLoadBalancer(ctx context.Context, _ string, svc *corev1.Service) (*corev1.LoadBalancerStatus, bool, error) {
-	s, err := b.see(ctx, svc, true)
+	s, err := b.waitForVersion(ctx, svc, true)
 	if err != nil {
 		return nil, false, err
 	}
@@ -43,7 +43,7 @@ func (b balancer) GetLoadBalancerName(_ context.Context, _ string, svc *corev1.S
 // EnsureLoadBalancer writes the records of the addresses that svc is to hold and
 // returns these. Who is refused gets a RetryError.
 func (b balancer) EnsureLoadBalancer(ctx context.Context, _ string, svc *corev1.Service, _ []*corev1.Node) (*corev1.LoadBalancerStatus, error) {
-	s, err := b.see(ctx, svc, false)
+	s, err := b.waitForVersion(ctx, svc, false)
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +126,7 @@ func (b balancer) UpdateLoadBalancer(context.Context, string, *corev1.Service, [
 // EnsureLoadBalancerDeleted takes svc out of every record. Who waits for the
 // address gets it when it asks the next time.
 func (b balancer) EnsureLoadBalancerDeleted(ctx context.Context, _ string, svc *corev1.Service) error {
-	s, err := b.see(ctx, svc, true)
+	s, err := b.waitForVersion(ctx, svc, true)
 	if err != nil {
 		return err
 	}
