@@ -79,7 +79,7 @@ func clusterIP(svc *snapshot.Service, port snapshot.Port, ip netip.Addr, c choic
 		f.Cluster = c.local
 	}
 	switch {
-	case !c.any:
+	case !c.anywhere:
 		f.Empty = Reject
 	case len(f.Cluster) == 0:
 		f.Empty = Drop
@@ -96,7 +96,7 @@ func external(in inputs, port snapshot.Port, family snapshot.Family, c choice) [
 		base.LocalOnly, base.Local = true, c.local
 	}
 	switch {
-	case !c.any:
+	case !c.anywhere:
 		base.Empty = Reject
 	case base.LocalOnly && len(c.local) == 0:
 		base.Empty = Drop
@@ -112,19 +112,19 @@ func external(in inputs, port snapshot.Port, family snapshot.Family, c choice) [
 		add(NodePort, netip.Addr{}, port.NodePort)
 	}
 	allowed := sources(svc.SourceRanges, family)
-	for _, vip := range of(family, in.addrs.vips) {
+	for _, vip := range ofFamily(family, in.addrs.vips) {
 		add(VIP, vip, port.Port).Sources = withNode(allowed, vip, in.node.addrs)
 	}
-	for _, ip := range of(family, in.addrs.foreign) {
+	for _, ip := range ofFamily(family, in.addrs.foreign) {
 		add(ExternalIP, ip, port.Port).Sources = withNode(allowed, ip, in.node.addrs)
 	}
-	for _, ip := range of(family, in.addrs.external) {
+	for _, ip := range ofFamily(family, in.addrs.external) {
 		add(ExternalIP, ip, port.Port)
 	}
 	return out
 }
 
-func of(family snapshot.Family, ips []netip.Addr) []netip.Addr {
+func ofFamily(family snapshot.Family, ips []netip.Addr) []netip.Addr {
 	return slices.DeleteFunc(slices.Clone(ips), func(ip netip.Addr) bool { return snapshot.FamilyOf(ip) != family })
 }
 

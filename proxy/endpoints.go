@@ -10,9 +10,9 @@ import (
 // choice is which of one port's endpoints of one family a node uses. The rules
 // are kube-proxy's (pkg/proxy/topology.go, CategorizeEndpoints).
 type choice struct {
-	cluster []netip.AddrPort // for policy Cluster: ready ones by topology, else serving and terminating ones
-	local   []netip.AddrPort // on this node: ready ones, else serving and terminating ones
-	any     bool             // there is a usable endpoint somewhere
+	cluster  []netip.AddrPort // for policy Cluster: ready ones by topology, else serving and terminating ones
+	local    []netip.AddrPort // on this node: ready ones, else serving and terminating ones
+	anywhere bool             // there is a usable endpoint somewhere
 }
 
 // choose decides which endpoints of svc's port a connection here may go to.
@@ -30,7 +30,7 @@ func choose(svc *snapshot.Service, port snapshot.Port, family snapshot.Family, h
 			draining = append(draining, ep)
 		}
 	}
-	c := choice{any: len(ready)+len(draining) > 0}
+	c := choice{anywhere: len(ready)+len(draining) > 0}
 	if left, leaving := elsewhere(ready, here.quarantined), elsewhere(draining, here.quarantined); len(left)+len(leaving) > 0 {
 		ready, draining = left, leaving // else the last ones are as good as any
 	}

@@ -45,7 +45,7 @@ func (l *Leftovers) Add(patches []*Patch, now time.Time) {
 			l.addClients(p.Family, c)
 			switch {
 			case c.leavesFlows():
-				l.Flows[c.any().Key] = true
+				l.Flows[c.newOrOld().Key] = true
 			case c.leavesDials():
 				l.Dials[c.new.Key] = now.Add(UnansweredFor + SweepEvery).Truncate(SweepEvery)
 			}
@@ -84,12 +84,12 @@ func (l *Leftovers) addMoved(f *Family, p *Slots, v variant, old, now []slot) {
 // so if the Frontend lost an endpoint or went away. It is also so if it got its first
 // endpoint, because until then datagrams may have passed untranslated.
 func (c change) leavesFlows() bool {
-	return c.any().Protocol == snapshot.UDP && (c.new == nil || c.old == nil || len(c.old.Cluster) == 0 || c.lostEndpoint())
+	return c.newOrOld().Protocol == snapshot.UDP && (c.new == nil || c.old == nil || len(c.old.Cluster) == 0 || c.lostEndpoint())
 }
 
 // leavesDials reports whether a TCP connection may wait for an endpoint that went.
 func (c change) leavesDials() bool {
-	return c.any().Protocol == snapshot.TCP && c.new != nil && c.old != nil && c.lostEndpoint()
+	return c.newOrOld().Protocol == snapshot.TCP && c.new != nil && c.old != nil && c.lostEndpoint()
 }
 
 // lostEndpoint reports whether a Frontend that remains lost an endpoint.
