@@ -19,7 +19,7 @@ type service struct {
 	families []snapshot.Family // wanted, primary first
 	prefer   bool              // one of families is enough
 	key      string            // share key
-	group    string            // who may share: see backendOf
+	group    string            // who may share: see shareGroupOf
 	ports    []snapshot.HeldPort
 
 	before    []netip.Addr // by its records

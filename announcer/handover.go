@@ -69,11 +69,11 @@ func (h *Handover) TakeOver(elected []VIP, held func(netip.Addr) bool, at time.T
 	return take, until
 }
 
-// Orphaned returns the addresses of next that a node's kernel may answer for at the time
-// at without an agent that looks after them: the node was elected before, and its
-// kernel answers for lease after the agent's last renewal, which may have been just
-// before it fell silent. An agent that speaks again may not have looked yet what it
-// still owns: it needs the cluster's state first.
+// Orphaned returns the addresses of next that another node's kernel may still answer
+// for at time at, although no agent looks after them. That node was elected before.
+// Its kernel answers for lease after the agent's last renewal, which may have been just
+// before the agent fell silent. An agent that speaks again needs the cluster's state
+// before it knows what it still owns.
 func (h *Handover) Orphaned(in Input, v View, next []VIP, lease time.Duration, at time.Time) map[netip.Addr]bool {
 	gone, recent, before := map[string]bool{}, map[string]bool{}, in
 	before.Alive = maps.Clone(in.Alive)

@@ -45,13 +45,14 @@ type SettleInput struct {
 	// Booted says that others know this node to have been without power until just
 	// now: for PodsAfter what the cluster shows of its pods is from before.
 	Booted bool
-	// OthersLongSettled counts the seasoned candidates among the other nodes, OthersInTouch the
-	// settled ones that speak and have not been cut off themselves.
+	// OthersLongSettled counts the candidates among the other nodes whose Report says
+	// LongSettled. OthersInTouch counts the settled ones that speak and have not been
+	// cut off themselves.
 	OthersLongSettled, OthersInTouch int
 }
 
 // Next is the decision at a.Now. A healthy node settles after SettleAfter; at
-// once if its agent only restarted, or if nobody is seasoned (all start
+// once if its agent only restarted, or if nobody is long settled (all start
 // together, or it is alone; after a standstill it hears for MeetFor how the others
 // are by now). It is unsettled by its own failure, by having
 // stood still, and by coming back to a majority that went on without it.

@@ -29,7 +29,7 @@ func (v Verdict) String() string { return [...]string{"alive", "agent-gone", "no
 const (
 	// HoldFor is how long a node whose agent is gone keeps its VIPs. It is
 	// shorter than what is left of the kernel's lease on them (Lease, less
-	// Renew), so that the next owner is there when it ends: see Left.
+	// Renew), so that the next owner is there when it ends: see Orphaned.
 	HoldFor = 20 * time.Second
 	// Together is the time within which nodes vanish at once.
 	Together = 5 * time.Second
@@ -59,7 +59,7 @@ type Report struct {
 	Boot        string // the kernel's boot id
 	Version     uint64 // the higher one of two reports of a node is the newer
 	Restarting  bool   // the agent stops now, and is to come back
-	Settled     bool   // may be elected: see Settling
+	Settled     bool   // may be elected: see SettleState
 	LongSettled bool   // has been settled for SettleAfter
 	Isolated    bool   // has lost sight of more than half of the nodes, now or just now
 }

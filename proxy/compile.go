@@ -16,7 +16,7 @@ type Options struct {
 	ServiceCIDRs []netip.Prefix
 	// Local tells the packets of this node's pods.
 	Local Local
-	// Quarantined lists nodes that are lost, though the cluster does not know it yet:
+	// Quarantined lists nodes that are gone, though the cluster does not know it yet:
 	// their endpoints take no connection as long as the port has others. Sorted.
 	Quarantined []string
 }
@@ -38,7 +38,7 @@ type inputs struct {
 type nodeFacts struct {
 	name, zone  string
 	addrs       []netip.Addr
-	quarantined []string // Options.Gone
+	quarantined []string // Options.Quarantined
 }
 
 type compiled struct {

@@ -79,7 +79,7 @@ func (ls *Leases) Findings() []Finding {
 // Sync makes the kernel hold set.Claims and withdraws all others first. It may
 // be called again with an equal Set: that renews what is held. These claims wait:
 //   - an address that is still being probed, or that a foreign host has;
-//   - an address that another node's kernel answers for (Set.Left);
+//   - an address that another node's kernel answers for (Set.Orphaned);
 //   - a claim that could not be held a moment ago: each has a back-off of its own.
 //
 // The first call adopts the leases that an earlier process left. Sync returns

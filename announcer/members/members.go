@@ -77,7 +77,7 @@ type Members struct {
 	again        bool            // somebody asked for a newer one
 	met          bool
 	dirty        bool          // the view may differ
-	updated      time.Duration // bootTime of the last look; 0: none
+	updated      time.Duration // bootTime of the last update; 0: none
 	view         announcer.View
 	printed      string
 }
@@ -364,7 +364,7 @@ func (m *Members) noteMissingReports(v announcer.View, now time.Time) {
 // update decides this node's own standing and judges the others. It tells whether
 // there is a new report of this node to tell, and whether the view differs. Both
 // times were read before anything else, at once: if the process stands still
-// after that, the view is not Fresh, and the next look finds out.
+// after that, the view is not Fresh, and the next update finds out.
 // m.mu is held.
 func (m *Members) update(now time.Time, boot time.Duration) (say, changed bool) {
 	stood := time.Duration(0)
@@ -527,7 +527,7 @@ func (m *Members) goodbye() {
 	}
 }
 
-// lastReport is this agent's last report. It looks once more: an agent that is told to stop
+// lastReport is this agent's last report. It updates once more: an agent that is told to stop
 // as it wakes must not say of its node what held before it stood still.
 func (m *Members) lastReport() announcer.Report {
 	now, boot := time.Now(), bootTime()

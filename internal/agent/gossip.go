@@ -114,7 +114,7 @@ func gossipAddrs(s *snapshot.Snapshot, node string, port uint16) (own netip.Addr
 	return own, others
 }
 
-// Say implements alive.
+// Say implements membership.
 func (g *gossip) Say(r announcer.Report) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -133,7 +133,7 @@ func (g *gossip) Fresh() bool {
 	return g.running != nil && g.running.Fresh()
 }
 
-// View implements alive.
+// View implements membership.
 func (g *gossip) View() (announcer.View, bool) {
 	g.mu.Lock()
 	m, began := g.running, g.began

@@ -90,17 +90,17 @@ func (a *Agent) writeState(ctx context.Context) error {
 // announcedSince takes over from earlier since when each address is announced,
 // where now does not know it.
 func announcedSince(now, earlier []snapshot.Announced) {
-	type place struct {
+	type addrOnLink struct {
 		addr netip.Addr
 		link string
 	}
-	since := make(map[place]time.Time, len(earlier))
+	since := make(map[addrOnLink]time.Time, len(earlier))
 	for _, v := range earlier {
-		since[place{v.Addr, v.Link}] = v.Since
+		since[addrOnLink{v.Addr, v.Link}] = v.Since
 	}
 	for i := range now {
 		if v := &now[i]; v.Since.IsZero() {
-			v.Since = since[place{v.Addr, v.Link}]
+			v.Since = since[addrOnLink{v.Addr, v.Link}]
 		}
 	}
 }

@@ -21,7 +21,7 @@ import (
 // listenEvery is how often a port that could not be listened on is tried again.
 const listenEvery = 5 * time.Second
 
-// listenPort is where routers connect to.
+// listenPort is a port of this node that routers connect to, for one family.
 type listenPort struct {
 	v6   bool
 	port uint16
@@ -29,7 +29,7 @@ type listenPort struct {
 
 func listenPortOf(p bgp.Peer) listenPort { return listenPort{p.Addr.Is6(), p.Port} }
 
-// listeners wait for the routers that connect by themselves, at every place that a
+// listeners wait for the routers that connect by themselves, on every port that a
 // passive peer needs and at no other.
 type listeners struct {
 	log      *slog.Logger

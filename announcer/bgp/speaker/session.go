@@ -18,7 +18,7 @@ import (
 // pollEvery is how often a session's process is asked how it stands.
 const pollEvery = 500 * time.Millisecond
 
-// session holds one session. A goroutine of its own speaks with the session's
+// session is one BGP session. A goroutine of its own speaks with the session's
 // process, so that one that does not answer holds up nobody else.
 type session struct {
 	log     *slog.Logger
@@ -33,7 +33,7 @@ type session struct {
 
 	mu        sync.Mutex
 	wanted    goal
-	waiting   []chan struct{} // for the wish to be tried
+	waiting   []chan struct{} // closed when the goal was tried
 	child     *os.Process     // for abandon
 	conns     *net.UnixConn   // for pass
 	abandoned bool
@@ -57,7 +57,7 @@ func newSession(p bgp.Peer, log *slog.Logger, changed func(), command func() *ex
 	}
 }
 
-// change replaces what is wished for by what change makes of it, and returns a
+// change replaces the goal by what change makes of it, and returns a
 // channel that is closed when that was tried.
 func (sess *session) change(change func(*goal)) <-chan struct{} {
 	tried := make(chan struct{})
@@ -67,12 +67,12 @@ func (sess *session) change(change func(*goal)) <-chan struct{} {
 	sess.mu.Unlock()
 	select {
 	case sess.wake <- struct{}{}:
-	default: // it will look anyway
+	default: // a wake-up is pending
 	}
 	return tried
 }
 
-// run fulfils wishes until one is to end, or until abandon.
+// run carries out goals until one ends the session, or until abandon.
 func (sess *session) run() {
 	defer close(sess.ended)
 	tick := time.NewTicker(pollEvery)
@@ -104,7 +104,7 @@ func (sess *session) takeGoal() (goal, []chan struct{}) {
 	return g, waiting
 }
 
-// carryOut tells the process what is wished for, and takes in how it stands. One
+// carryOut tells the process the goal, and takes in how it stands. One
 // that fails is started anew.
 func (sess *session) carryOut(g goal) {
 	p := &sess.process
@@ -131,7 +131,7 @@ func (sess *session) carryOut(g goal) {
 	sess.publishStatus(p)
 }
 
-// start starts the process, unless the keeper was abandoned.
+// start starts the process, unless the session was abandoned.
 func (sess *session) start(g goal) error {
 	sess.process.peer, sess.routerID = g.peer, g.routerID
 	sess.mu.Lock()

@@ -2,7 +2,7 @@ package cloud
 
 import "sync"
 
-// broadcast wakes everybody who waits for the next ring. The zero bell is ready.
+// broadcast wakes everybody who waits for the next ring. The zero broadcast is ready.
 type broadcast struct {
 	mu sync.Mutex
 	ch chan struct{}

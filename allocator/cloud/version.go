@@ -11,7 +11,7 @@ import (
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// waitWithin is how long see waits.
+// waitWithin is how long waitForVersion waits.
 const waitWithin = 5 * time.Second
 
 // waitForVersion returns a Snapshot that is not older than svc. With gone it may also be of

@@ -9,9 +9,9 @@ import (
 	"github.com/fairlead/fairlead/announcer"
 )
 
-// TestLeft: the next owner waits for what an agent that is gone could still hold, and
+// TestOrphaned: the next owner waits for what an agent that is gone could still hold, and
 // for nothing else.
-func TestLeft(t *testing.T) {
+func TestOrphaned(t *testing.T) {
 	w := spreadWorld(t, netip.MustParsePrefix("192.0.2.0/22"))
 	before := owners(t, w)
 	do(t, w, "agent worker-2 dead")
@@ -48,9 +48,9 @@ func TestLeft(t *testing.T) {
 	}
 }
 
-// TestLeftToABetterNode: a node that may be elected from now on waits too for what the
+// TestOrphanedForABetterNode: a node that may be elected from now on waits too for what the
 // owner until now holds, whose agent is just restarting.
-func TestLeftToABetterNode(t *testing.T) {
+func TestOrphanedForABetterNode(t *testing.T) {
 	w := spreadWorld(t, netip.MustParsePrefix("192.0.2.0/22"))
 	do(t, w, "agent worker-1 dead")
 	was := decide(t, w, "worker-1")
