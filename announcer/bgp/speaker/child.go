@@ -95,7 +95,7 @@ func (p *process) same(want bgp.Peer) bool {
 	return reflect.DeepEqual(have, want)
 }
 
-// update makes the wished paths those of the session, or asks how it stands.
+// update gives the session the paths of g, or asks for its status if it has them.
 func (p *process) update(g goal) error {
 	same := reflect.DeepEqual(p.peer.Paths, g.peer.Paths)
 	p.peer = g.peer
