@@ -22,7 +22,7 @@ func full(n int) *snapshot.Snapshot {
 		Ranges: []netipx.IPRange{netipx.RangeOfPrefix(netip.MustParsePrefix("10.0.0.0/16"))}}}}
 	a := netip.MustParseAddr("10.0.0.0")
 	for i := range n {
-		v := service(i)
+		v := exampleService(i)
 		s.Services = append(s.Services, v)
 		s.Addresses = append(s.Addresses, &snapshot.Address{Addr: a, Pool: "lan", Holders: []snapshot.Holder{
 			{Ref: v.Ref, UID: v.UID, Ports: []snapshot.HeldPort{{Protocol: snapshot.TCP, Port: 80}}}}})
@@ -33,7 +33,7 @@ func full(n int) *snapshot.Snapshot {
 	return s
 }
 
-func service(i int) *snapshot.Service {
+func exampleService(i int) *snapshot.Service {
 	return &snapshot.Service{Ref: snapshot.Ref{Namespace: fmt.Sprintf("ns-%d", i%50), Name: fmt.Sprintf("web-%d", i)},
 		UID: fmt.Sprintf("3e6f2a4c-0000-4000-8000-%012d", i), Created: time.Unix(int64(i/7), 0),
 		Labels: map[string]string{"app": "web"}, Type: snapshot.LoadBalancer, Families: []snapshot.Family{snapshot.IPv4},
@@ -47,7 +47,7 @@ var ours = Options{Class: "fairlead.io/lb", DefaultClass: true}
 func tenThousand() *snapshot.Snapshot {
 	s := full(9000)
 	for i := 9000; i < 10000; i++ {
-		s.Services = append(s.Services, service(i))
+		s.Services = append(s.Services, exampleService(i))
 	}
 	// The rest of the pool is on its way out, so it is taken, and one is free.
 	a := netip.MustParseAddr("10.0.0.0")
@@ -79,7 +79,7 @@ func BenchmarkDecide10k(b *testing.B) {
 func unassigned(n int) *snapshot.Snapshot {
 	s := full(0)
 	for i := range n {
-		s.Services = append(s.Services, service(i))
+		s.Services = append(s.Services, exampleService(i))
 	}
 	s.Sort()
 	return s
@@ -100,23 +100,23 @@ func chain(n int) *snapshot.Snapshot {
 func BenchmarkAssignOne(b *testing.B) {
 	b.Run("full16", func(b *testing.B) {
 		d := almostFull()
-		c := &d.claims[0]
+		svc := &d.services[0]
 		b.ReportAllocs()
 		for b.Loop() {
-			assignOne(b, d, c)
+			assignOne(b, d, svc)
 		}
 	})
 	b.Run("holey64", func(b *testing.B) {
 		set := newFreeSet([]span{spanOf("2001:db8::-2001:db8::ffff:ffff:ffff:ffff")}, false)
 		base := numOf(netip.MustParseAddr("2001:db8::"))
 		for i := range uint64(1 << 16) {
-			set.take(base.plus(num{0, 2 * i}))
+			set.remove(base.plus(num{0, 2 * i}))
 		}
 		n := base.plus(num{0, 1<<16 + 1})
 		b.ReportAllocs()
 		for b.Loop() {
-			set.take(n)
-			set.give(n)
+			set.remove(n)
+			set.putBack(n)
 		}
 	})
 }
@@ -128,17 +128,17 @@ func almostFull() *decision {
 	s.Services = append([]*snapshot.Service{{Ref: snapshot.Ref{Namespace: "a", Name: "a"}, UID: "a", Type: snapshot.LoadBalancer,
 		Families: []snapshot.Family{snapshot.IPv4}, ClusterIPs: s.Services[0].ClusterIPs}}, s.Services...)
 	d := newDecision(s, ours)
-	d.hold()
+	d.keepHolders()
 	return d
 }
 
-func assignOne(t testing.TB, d *decision, c *claim) {
-	addrs, why := d.wish(c)
+func assignOne(t testing.TB, d *decision, svc *service) {
+	addrs, why := d.choose(svc)
 	if why != nil {
 		t.Fatal(why)
 	}
-	d.takeAll(c, addrs)
-	d.drop(c, c.held[0])
+	d.takeAll(svc, addrs)
+	d.release(svc, svc.held[0])
 }
 
 // TestBenchAllocator prints the numbers of the package on one line. It runs
@@ -168,7 +168,7 @@ func TestBenchAllocator(t *testing.T) {
 	const n = 100000
 	start := time.Now()
 	for range n {
-		assignOne(t, d, &d.claims[0])
+		assignOne(t, d, &d.services[0])
 	}
 	one := time.Since(start) / n
 	fmt.Printf("bench-allocator: decide_10k_ms=%.1f decide_10k_cpu_ms=%.1f assign_one_us=%.2f allocs=%d\n",

@@ -9,58 +9,58 @@ import (
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// wish chooses addresses for c, which holds nothing that it could keep.
-func (d *decision) wish(c *claim) ([]netip.Addr, *snapshot.Refusal) {
-	if len(c.req.addrs) > 0 {
-		return d.explicit(c)
+// choose chooses addresses for svc, which holds nothing that it could keep.
+func (d *decision) choose(svc *service) ([]netip.Addr, *snapshot.Refusal) {
+	if len(svc.req.addrs) > 0 {
+		return d.explicit(svc)
 	}
-	return d.pick(c)
+	return d.pick(svc)
 }
 
-// target chooses what c, which holds something, is to hold: nil if that is what
+// target chooses what svc, which holds something, is to hold: nil if that is what
 // it holds now, with why if it cannot have what it asks for.
-func (d *decision) target(c *claim) ([]netip.Addr, *snapshot.Refusal) {
-	if len(c.req.addrs) > 0 {
-		return d.explicit(c)
+func (d *decision) target(svc *service) ([]netip.Addr, *snapshot.Refusal) {
+	if len(svc.req.addrs) > 0 {
+		return d.explicit(svc)
 	}
-	answer := c.answering()
+	answer := svc.answering()
 	if len(answer) == 0 {
-		return d.pick(c)
+		return d.pick(svc)
 	}
-	if len(answer) == len(c.families) {
-		if lost := d.lostFamily(c); lost != 0 {
-			if addrs := d.pickFamilies(c, d.candidates(c), c.families); addrs != nil {
+	if len(answer) == len(svc.families) {
+		if lost := d.lostFamily(svc); lost != 0 {
+			if addrs := d.pickFamilies(svc, d.candidates(svc), svc.families); addrs != nil {
 				return addrs, nil
 			}
 		}
 		return answer, nil
 	}
-	if p := d.find(answer[0]).pool; p != nil && p.off == "" && p.serves(c.svc, c.ns) {
-		if addrs := d.pickFamilies(c, []*pool{p}, c.families); addrs != nil {
+	if p := d.find(answer[0]).pool; p != nil && p.off == "" && p.serves(svc.Service, svc.ns) {
+		if addrs := d.pickFamilies(svc, []*pool{p}, svc.families); addrs != nil {
 			return addrs, nil
 		}
 	}
-	if c.prefer {
+	if svc.prefer {
 		return nil, nil
 	}
-	return d.pick(c)
+	return d.pick(svc)
 }
 
 // answering returns those held addresses that answer the request: of a wanted
 // family, and in the requested pool. What fell out of its pool still counts for
 // it, or a pool that shrinks would move its holders.
-func (c *claim) answering() []netip.Addr {
+func (svc *service) answering() []netip.Addr {
 	var out []netip.Addr
-	for _, s := range c.held {
-		in := c.req.pool == ""
+	for _, s := range svc.held {
+		in := svc.req.pool == ""
 		switch {
 		case in:
 		case s.pool != nil:
-			in = s.pool.Name == c.req.pool
+			in = s.pool.Name == svc.req.pool
 		case s.record != nil:
-			in = s.record.Pool == c.req.pool
+			in = s.record.Pool == svc.req.pool
 		}
-		if in && c.wants(snapshot.FamilyOf(s.addr)) {
+		if in && svc.wants(snapshot.FamilyOf(s.addr)) {
 			out = append(out, s.addr)
 		}
 	}
@@ -70,11 +70,11 @@ func (c *claim) answering() []netip.Addr {
 // lostFamily returns the family in which the pool of a PreferDualStack Service
 // has nothing left, though the Service still holds its old address of it; 0 if
 // there is none. Such a Service tries another dual-stack pool.
-func (d *decision) lostFamily(c *claim) snapshot.Family {
-	if !c.prefer || c.req.pool != "" || len(c.held) != 2 {
+func (d *decision) lostFamily(svc *service) snapshot.Family {
+	if !svc.prefer || svc.req.pool != "" || len(svc.held) != 2 {
 		return 0
 	}
-	in, out := c.held[0], c.held[1]
+	in, out := svc.held[0], svc.held[1]
 	if in.pool == nil {
 		in, out = out, in
 	}
@@ -85,49 +85,49 @@ func (d *decision) lostFamily(c *claim) snapshot.Family {
 	return f
 }
 
-// explicit checks the addresses that c asks for, all or nothing. What is wrong
+// explicit checks the addresses that svc asks for, all or nothing. What is wrong
 // whoever holds what is said before who is in the way.
-func (d *decision) explicit(c *claim) ([]netip.Addr, *snapshot.Refusal) {
-	if c.req.pool != "" && d.pools.named(c.req.pool) == nil {
-		return nil, d.notFound(c)
+func (d *decision) explicit(svc *service) ([]netip.Addr, *snapshot.Refusal) {
+	if svc.req.pool != "" && d.pools.named(svc.req.pool) == nil {
+		return nil, d.notFound(svc)
 	}
 	all := true
-	for _, a := range c.req.addrs {
-		if p := d.pools.of(a); p != nil && c.req.pool != "" && p.Name != c.req.pool {
-			return nil, refuse(ConflictingRequest, "%s is in pool %s, not in the requested pool %s", a, p.Name, c.req.pool)
+	for _, a := range svc.req.addrs {
+		if p := d.pools.giving(a); p != nil && svc.req.pool != "" && p.Name != svc.req.pool {
+			return nil, refuse(ConflictingRequest, "%s is in pool %s, not in the requested pool %s", a, p.Name, svc.req.pool)
 		}
-		if c.holds(a) {
+		if svc.holds(a) {
 			continue
 		}
 		all = false
-		if why := d.mayGive(c, a); why != nil {
+		if why := d.mayGive(svc, a); why != nil {
 			return nil, why
 		}
 	}
-	if a := c.req.addrs; len(a) == 2 && d.pools.of(a[0]) != d.pools.of(a[1]) && !all {
+	if a := svc.req.addrs; len(a) == 2 && d.pools.giving(a[0]) != d.pools.giving(a[1]) && !all {
 		return nil, refuse(ConflictingRequest, "%s and %s are in different pools", a[0], a[1])
 	}
-	for _, a := range c.req.addrs {
-		if c.holds(a) {
+	for _, a := range svc.req.addrs {
+		if svc.holds(a) {
 			continue
 		}
-		if why := d.mayJoin(c, a); why != nil {
+		if why := d.mayJoin(svc, a); why != nil {
 			return nil, why
 		}
 	}
-	return c.req.addrs, nil
+	return svc.req.addrs, nil
 }
 
-func (d *decision) notFound(c *claim) *snapshot.Refusal {
+func (d *decision) notFound(svc *service) *snapshot.Refusal {
 	if len(d.pools.all) == 0 {
 		return refuse(NoPool, "there is no AddressPool")
 	}
-	return refuse(PoolNotFound, "there is no AddressPool called %s", c.req.pool)
+	return refuse(PoolNotFound, "there is no AddressPool called %s", svc.req.pool)
 }
 
-// mayGive tells why no pool gives addr to c, whoever holds it; nil if one does.
-func (d *decision) mayGive(c *claim, addr netip.Addr) *snapshot.Refusal {
-	p := d.pools.of(addr)
+// mayGive tells why no pool gives addr to svc, whoever holds it; nil if one does.
+func (d *decision) mayGive(svc *service, addr netip.Addr) *snapshot.Refusal {
+	p := d.pools.giving(addr)
 	switch {
 	case len(d.pools.all) == 0:
 		return refuse(NoPool, "there is no AddressPool")
@@ -137,73 +137,73 @@ func (d *decision) mayGive(c *claim, addr netip.Addr) *snapshot.Refusal {
 		return refuse(OutsidePools, "%s is in no pool", addr)
 	case p.off != "":
 		return refuse(p.off, "%s", p.why())
-	case !p.serves(c.svc, c.ns):
+	case !p.serves(svc.Service, svc.ns):
 		return refuse(NotSelected, "pool %s does not select this Service", p.Name)
 	}
 	return nil
 }
 
-// mayJoin tells why c cannot have addr beside its holders; nil if it can.
-func (d *decision) mayJoin(c *claim, addr netip.Addr) *snapshot.Refusal {
+// mayJoin tells why svc cannot have addr beside its holders; nil if it can.
+func (d *decision) mayJoin(svc *service, addr netip.Addr) *snapshot.Refusal {
 	if s := d.find(addr); s != nil {
-		if f := s.fault(c, false); f != fits {
-			return s.refusal(c, f)
+		if f := s.fault(svc, false); f != fits {
+			return s.refusal(svc, f)
 		}
 	}
 	return nil
 }
 
-// candidates returns the pools that may give to c, in order.
-func (d *decision) candidates(c *claim) []*pool {
+// candidates returns the pools that may give to svc, in order.
+func (d *decision) candidates(svc *service) []*pool {
 	var out []*pool
 	for _, p := range d.pools.order {
-		if d.reject(c, p) == "" {
+		if d.reject(svc, p) == "" {
 			out = append(out, p)
 		}
 	}
 	return out
 }
 
-// reject tells why p may not give to c; "" if it may.
-func (d *decision) reject(c *claim, p *pool) snapshot.Reason {
+// reject tells why p may not give to svc; "" if it may.
+func (d *decision) reject(svc *service, p *pool) snapshot.Reason {
 	switch {
-	case c.req.pool != "" && c.req.pool != p.Name:
+	case svc.req.pool != "" && svc.req.pool != p.Name:
 		return PoolNotFound
 	case p.off != "":
 		return p.off
-	case c.req.pool == "" && !p.AutoAssign:
+	case svc.req.pool == "" && !p.AutoAssign:
 		return NoPool
-	case !p.serves(c.svc, c.ns):
+	case !p.serves(svc.Service, svc.ns):
 		return NotSelected
 	}
 	return ""
 }
 
-// pick chooses addresses for c from the pools that may give to it.
-func (d *decision) pick(c *claim) ([]netip.Addr, *snapshot.Refusal) {
-	if c.req.pool != "" && d.pools.named(c.req.pool) == nil {
-		return nil, d.notFound(c)
+// pick chooses addresses for svc from the pools that may give to it.
+func (d *decision) pick(svc *service) ([]netip.Addr, *snapshot.Refusal) {
+	if svc.req.pool != "" && d.pools.named(svc.req.pool) == nil {
+		return nil, d.notFound(svc)
 	}
-	pools := d.candidates(c)
-	if addrs := d.pickFamilies(c, pools, c.families); addrs != nil {
+	pools := d.candidates(svc)
+	if addrs := d.pickFamilies(svc, pools, svc.families); addrs != nil {
 		return addrs, nil
 	}
-	if c.prefer {
-		for _, f := range c.families {
-			if addrs := d.pickFamilies(c, pools, only[f]); addrs != nil {
+	if svc.prefer {
+		for _, f := range svc.families {
+			if addrs := d.pickFamilies(svc, pools, only[f]); addrs != nil {
 				return addrs, nil
 			}
 		}
 	}
-	return nil, d.whyNot(c)
+	return nil, d.whyNot(svc)
 }
 
 // pickFamilies chooses one address of each of fams, all from one of pools; nil
 // if no pool has them. With a share key a place beside others of the key goes
 // before a free address, in whichever pool it is.
-func (d *decision) pickFamilies(c *claim, pools []*pool, fams []snapshot.Family) []netip.Addr {
-	if c.key != "" {
-		if addrs := d.pickShared(c, pools, fams); addrs != nil {
+func (d *decision) pickFamilies(svc *service, pools []*pool, fams []snapshot.Family) []netip.Addr {
+	if svc.key != "" {
+		if addrs := d.pickShared(svc, pools, fams); addrs != nil {
 			return addrs
 		}
 	}
@@ -211,7 +211,7 @@ func (d *decision) pickFamilies(c *claim, pools []*pool, fams []snapshot.Family)
 	for _, p := range pools {
 		got := buf[:0]
 		for _, f := range fams {
-			if a, ok := d.pickOne(c, p, f); ok {
+			if a, ok := d.pickOne(svc, p, f); ok {
 				got = append(got, a)
 			}
 		}
@@ -222,13 +222,13 @@ func (d *decision) pickFamilies(c *claim, pools []*pool, fams []snapshot.Family)
 	return nil
 }
 
-// pickOne chooses an address of family f in p: the one that c holds there
+// pickOne chooses an address of family f in p: the one that svc holds there
 // already, one to share, or the lowest free one.
-func (d *decision) pickOne(c *claim, p *pool, f snapshot.Family) (netip.Addr, bool) {
-	if s := c.heldOf(f); s != nil && s.pool == p {
+func (d *decision) pickOne(svc *service, p *pool, f snapshot.Family) (netip.Addr, bool) {
+	if s := svc.heldOf(f); s != nil && s.pool == p {
 		return s.addr, true
 	}
-	if s := d.joinable(c, f, func(o *pool) bool { return o == p }); s != nil {
+	if s := d.joinable(svc, f, func(o *pool) bool { return o == p }); s != nil {
 		return s.addr, true
 	}
 	n, ok := p.block(f).free.lowest()
@@ -238,14 +238,14 @@ func (d *decision) pickOne(c *claim, p *pool, f snapshot.Family) (netip.Addr, bo
 	return n.addr(f), true
 }
 
-// pickShared is pickFamilies with addresses that c would share, all of them.
-func (d *decision) pickShared(c *claim, pools []*pool, fams []snapshot.Family) []netip.Addr {
+// pickShared is pickFamilies with addresses that svc would share, all of them.
+func (d *decision) pickShared(svc *service, pools []*pool, fams []snapshot.Family) []netip.Addr {
 	var in *pool
 	var got []netip.Addr
 	for _, f := range fams {
-		s := c.heldOf(f)
+		s := svc.heldOf(f)
 		if s == nil || !slices.Contains(pools, s.pool) || in != nil && s.pool != in {
-			s = d.joinable(c, f, func(p *pool) bool { return slices.Contains(pools, p) && (in == nil || p == in) })
+			s = d.joinable(svc, f, func(p *pool) bool { return slices.Contains(pools, p) && (in == nil || p == in) })
 		}
 		if s == nil {
 			return nil
@@ -258,20 +258,20 @@ func (d *decision) pickShared(c *claim, pools []*pool, fams []snapshot.Family) [
 // ranks orders the reasons why no pool gave: the first one is said.
 var ranks = []snapshot.Reason{PoolExhausted, WrongFamily, PoolDisabled, PoolConflicting, PoolInvalid, NotSelected, NoPool}
 
-// whyNot says why no pool gave to c.
-func (d *decision) whyNot(c *claim) *snapshot.Refusal {
+// whyNot says why no pool gave to svc.
+func (d *decision) whyNot(svc *service) *snapshot.Refusal {
 	if len(d.pools.all) == 0 {
 		return refuse(NoPool, "there is no AddressPool")
 	}
 	best := len(ranks) - 1
 	var names []string
 	for _, p := range d.pools.order {
-		if c.req.pool != "" && p.Name != c.req.pool {
+		if svc.req.pool != "" && p.Name != svc.req.pool {
 			continue
 		}
-		reason := d.reject(c, p)
+		reason := d.reject(svc, p)
 		if reason == "" {
-			reason = p.lacks(c)
+			reason = p.lacks(svc)
 		}
 		i := slices.Index(ranks, reason)
 		if i < best {
@@ -281,18 +281,18 @@ func (d *decision) whyNot(c *claim) *snapshot.Refusal {
 			names = append(names, p.Name)
 		}
 	}
-	return &snapshot.Refusal{Reason: ranks[best], Message: whyNotText(ranks[best], c, names)}
+	return &snapshot.Refusal{Reason: ranks[best], Message: whyNotText(ranks[best], svc, names)}
 }
 
-// lacks tells what is wrong with p, which could serve c but did not.
-func (p *pool) lacks(c *claim) snapshot.Reason {
+// lacks tells what is wrong with p, which could serve svc but did not.
+func (p *pool) lacks(svc *service) snapshot.Reason {
 	missing := 0
-	for _, f := range c.families {
+	for _, f := range svc.families {
 		if len(p.block(f).spans) == 0 {
 			missing++
 		}
 	}
-	if missing > 0 && !c.prefer || missing == len(c.families) {
+	if missing > 0 && !svc.prefer || missing == len(svc.families) {
 		return WrongFamily
 	}
 	return PoolExhausted
@@ -301,16 +301,16 @@ func (p *pool) lacks(c *claim) snapshot.Reason {
 // namesMax bounds how many pools a message lists.
 const namesMax = 4
 
-func whyNotText(reason snapshot.Reason, c *claim, names []string) string {
+func whyNotText(reason snapshot.Reason, svc *service, names []string) string {
 	list := strings.Join(names, ", ")
 	if len(names) > namesMax {
 		list = fmt.Sprintf("%s and %d more", strings.Join(names[:namesMax], ", "), len(names)-namesMax)
 	}
 	switch reason {
 	case PoolExhausted:
-		return fmt.Sprintf("no free %s address in %s", familyText(c), list)
+		return fmt.Sprintf("no free %s address in %s", familyText(svc), list)
 	case WrongFamily:
-		return fmt.Sprintf("no %s addresses in %s", familyText(c), list)
+		return fmt.Sprintf("no %s addresses in %s", familyText(svc), list)
 	case PoolDisabled:
 		return "disabled: " + list
 	case PoolConflicting:
@@ -323,12 +323,12 @@ func whyNotText(reason snapshot.Reason, c *claim, names []string) string {
 	return "giving only on request (autoAssign is false): " + list
 }
 
-func familyText(c *claim) string {
-	texts := make([]string, len(c.families))
-	for i, f := range c.families {
+func familyText(svc *service) string {
+	texts := make([]string, len(svc.families))
+	for i, f := range svc.families {
 		texts[i] = f.String()
 	}
-	if c.prefer {
+	if svc.prefer {
 		return strings.Join(texts, " or ")
 	}
 	return strings.Join(texts, " and ")

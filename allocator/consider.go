@@ -19,48 +19,48 @@ type Considered struct {
 // the Service may have an address of it. nil if the Service is none of ours.
 func Consider(s *snapshot.Snapshot, opt Options, ref snapshot.Ref) []Considered {
 	d := decide(s, opt)
-	c := d.byRef[ref]
-	if c == nil || c.idle {
+	svc := d.byRef[ref]
+	if svc == nil || svc.idle {
 		return nil
 	}
 	out := make([]Considered, 0, len(d.pools.order))
 	for _, p := range d.pools.order {
-		out = append(out, d.consider(c, p))
+		out = append(out, d.consider(svc, p))
 	}
 	return out
 }
 
-func (d *decision) consider(c *claim, p *pool) Considered {
-	out := Considered{Pool: p.Name, Reason: d.reject(c, p)}
-	if out.Gives = slices.ContainsFunc(c.held, func(s *slot) bool { return s.pool == p }); out.Gives {
-		out.Reason, out.Message = "", "gives "+join(c.heldIn(p))
+func (d *decision) consider(svc *service, p *pool) Considered {
+	out := Considered{Pool: p.Name, Reason: d.reject(svc, p)}
+	if out.Gives = slices.ContainsFunc(svc.held, func(s *slot) bool { return s.pool == p }); out.Gives {
+		out.Reason, out.Message = "", "gives "+join(svc.heldIn(p))
 		return out
 	}
-	if out.Reason == "" && len(c.req.addrs) > 0 {
-		if why := d.withholds(c, p); why != nil {
+	if out.Reason == "" && len(svc.req.addrs) > 0 {
+		if why := d.withholds(svc, p); why != nil {
 			out.Reason, out.Message = why.Reason, why.Message
 			return out
 		}
-	} else if out.Reason == "" && d.pickFamilies(c, []*pool{p}, c.families) == nil {
-		out.Reason = p.lacks(c)
+	} else if out.Reason == "" && d.pickFamilies(svc, []*pool{p}, svc.families) == nil {
+		out.Reason = p.lacks(svc)
 	}
-	out.Message = p.says(out.Reason, c)
+	out.Message = p.explain(out.Reason, svc)
 	return out
 }
 
-// withholds tells why p does not give c what it asks for; nil if it does, or
+// withholds tells why p does not give svc what it asks for; nil if it does, or
 // could.
-func (d *decision) withholds(c *claim, p *pool) *snapshot.Refusal {
-	if !slices.ContainsFunc(c.req.addrs, p.contains) {
-		return refuse(OutsidePools, "does not contain the requested %s", join(c.req.addrs))
+func (d *decision) withholds(svc *service, p *pool) *snapshot.Refusal {
+	if !slices.ContainsFunc(svc.req.addrs, p.contains) {
+		return refuse(OutsidePools, "does not contain the requested %s", join(svc.req.addrs))
 	}
-	for _, a := range c.req.addrs {
+	for _, a := range svc.req.addrs {
 		if !p.contains(a) {
 			continue
 		}
-		why := d.mayGive(c, a)
+		why := d.mayGive(svc, a)
 		if why == nil {
-			why = d.mayJoin(c, a)
+			why = d.mayJoin(svc, a)
 		}
 		if why != nil {
 			return refuse(why.Reason, "does not give it: %s", why.Message)
@@ -69,21 +69,21 @@ func (d *decision) withholds(c *claim, p *pool) *snapshot.Refusal {
 	return nil
 }
 
-// says puts the verdict on p into words that follow its name.
-func (p *pool) says(reason snapshot.Reason, c *claim) string {
+// explain puts the verdict on p into words that follow its name.
+func (p *pool) explain(reason snapshot.Reason, svc *service) string {
 	switch reason {
 	case "":
 		return "could give one"
 	case PoolNotFound:
-		return "is not the requested pool " + c.req.pool
+		return "is not the requested pool " + svc.req.pool
 	case NoPool:
 		return "gives only on request (autoAssign is false)"
 	case NotSelected:
 		return "does not select this Service or its namespace"
 	case WrongFamily:
-		return fmt.Sprintf("has no %s addresses", familyText(c))
+		return fmt.Sprintf("has no %s addresses", familyText(svc))
 	case PoolExhausted:
-		return fmt.Sprintf("has no free %s address", familyText(c))
+		return fmt.Sprintf("has no free %s address", familyText(svc))
 	case PoolConflicting:
 		return p.clash.Message
 	}

@@ -11,10 +11,10 @@ import (
 // decision is one run of Decide.
 type decision struct {
 	*ledger
-	snap   *snapshot.Snapshot
-	claims []claim // by name
-	ranked []*claim
-	byRef  map[snapshot.Ref]*claim
+	snap     *snapshot.Snapshot
+	services []service // by name
+	ranked   []*service
+	byRef    map[snapshot.Ref]*service
 }
 
 // Decide decides which addresses each Service of ours holds. It reads s, which
@@ -24,11 +24,11 @@ func Decide(s *snapshot.Snapshot, opt Options) *Plan { return decide(s, opt).pla
 
 func decide(s *snapshot.Snapshot, opt Options) *decision {
 	d := newDecision(sorted(s), opt)
-	d.hold()
+	d.keepHolders()
 	d.adopt()
 	d.move()
 	d.serve()
-	d.blame()
+	d.rewordRefusals()
 	return d
 }
 
@@ -40,24 +40,24 @@ func newDecision(s *snapshot.Snapshot, opt Options) *decision {
 			n, nports = n+1, nports+len(svc.Ports)
 		}
 	}
-	d.claims, d.ranked = make([]claim, n), make([]*claim, 0, n)
+	d.services, d.ranked = make([]service, n), make([]*service, 0, n)
 	ports := make([]snapshot.HeldPort, 0, nports)
-	d.byRef = make(map[snapshot.Ref]*claim, n)
+	d.byRef = make(map[snapshot.Ref]*service, n)
 	n = 0
-	for _, svc := range s.Services {
-		if !Ours(svc, opt) {
+	for _, obj := range s.Services {
+		if !Ours(obj, opt) {
 			continue
 		}
-		c := &d.claims[n]
-		c.pos = int64(n)
+		svc := &d.services[n]
+		svc.pos = int64(n)
 		n++
-		c.fill(svc, s.Namespace(svc.Namespace), &ports)
-		d.byRef[svc.Ref] = c
-		if !c.idle {
-			d.ranked = append(d.ranked, c)
+		svc.fill(obj, s.Namespace(obj.Namespace), &ports)
+		d.byRef[obj.Ref] = svc
+		if !svc.idle {
+			d.ranked = append(d.ranked, svc)
 		}
 	}
-	slices.SortFunc(d.ranked, compareClaims)
+	slices.SortFunc(d.ranked, compareServices)
 	return d
 }
 
@@ -82,71 +82,71 @@ func sorted(s *snapshot.Snapshot) *snapshot.Snapshot {
 // move gives holders what they now ask for, the oldest first, until nobody moves
 // any more: what one leaves, the oldest who waits for it gets.
 func (d *decision) move() {
-	q := &queue{waiting: map[netip.Addr][]*claim{}}
-	for _, c := range d.ranked {
-		if len(c.held) > 0 && !c.content() {
-			q.join(c)
+	q := &queue{waiting: map[netip.Addr][]*service{}}
+	for _, svc := range d.ranked {
+		if len(svc.held) > 0 && !svc.content() {
+			q.join(svc)
 		}
 	}
-	for c := q.next(); c != nil; c = q.next() {
+	for svc := q.next(); svc != nil; svc = q.next() {
 		d.released = d.released[:0]
-		d.advance(c)
+		d.advance(svc)
 		for _, s := range d.released {
-			q.stir(s)
+			q.requeueFor(s)
 		}
 	}
 }
 
-// stirs tells whether the release of s can help c, which asks for any address.
-func (s *slot) stirs(c *claim) bool {
+// releaseHelps tells whether the release of s can help svc, which asks for any address.
+func (s *slot) releaseHelps(svc *service) bool {
 	f := snapshot.FamilyOf(s.addr)
-	if c.key != "" && s.key == c.key {
+	if svc.key != "" && s.key == svc.key {
 		return true
 	}
-	if s.pool == nil || !c.wants(f) {
+	if s.pool == nil || !svc.wants(f) {
 		return false
 	}
 	_, ok := s.pool.block(f).free.lowest()
 	return ok
 }
 
-// content tells in short that c holds all it can ask for.
-func (c *claim) content() bool {
-	if c.broken != nil || len(c.req.addrs) > 0 || c.req.pool != "" || len(c.held) != len(c.families) {
+// content tells in short that svc holds all it can ask for.
+func (svc *service) content() bool {
+	if svc.broken != nil || len(svc.req.addrs) > 0 || svc.req.pool != "" || len(svc.held) != len(svc.families) {
 		return false
 	}
-	for _, s := range c.held {
-		if s.pool == nil || !c.wants(snapshot.FamilyOf(s.addr)) {
+	for _, s := range svc.held {
+		if s.pool == nil || !svc.wants(snapshot.FamilyOf(s.addr)) {
 			return false
 		}
 	}
 	return true
 }
 
-// advance moves c to its target, if it can. The old address stays until the new
+// advance moves svc to its target, if it can. The old address stays until the new
 // one can be held.
-func (d *decision) advance(c *claim) {
-	if c.refusal = c.broken; c.broken != nil {
+func (d *decision) advance(svc *service) {
+	if svc.refusal = svc.broken; svc.broken != nil {
 		return
 	}
-	target, why := d.target(c)
-	c.refusal = why
+	target, why := d.target(svc)
+	svc.refusal = why
 	if target == nil {
 		return
 	}
-	for _, s := range slices.Clone(c.held) {
+	for _, s := range slices.Clone(svc.held) {
 		if !slices.Contains(target, s.addr) {
-			d.drop(c, s)
+			d.release(svc, s)
 		}
 	}
-	d.takeAll(c, target)
+	d.takeAll(svc, target)
 }
 
-// takeAll gives c those of addrs that it does not hold.
-func (d *decision) takeAll(c *claim, addrs []netip.Addr) {
+// takeAll gives svc those of addrs that it does not hold.
+func (d *decision) takeAll(svc *service, addrs []netip.Addr) {
 	for _, a := range addrs {
-		if !c.holds(a) {
-			d.take(c, d.slot(a))
+		if !svc.holds(a) {
+			d.assign(svc, d.slot(a))
 		}
 	}
 }
@@ -155,36 +155,36 @@ func (d *decision) takeAll(c *claim, addrs []netip.Addr) {
 // one, then who waits, in the order of their creation.
 func (d *decision) serve() {
 	for _, displaced := range []bool{true, false} {
-		for _, c := range d.ranked {
-			if len(c.held) > 0 || c.displaced != displaced {
+		for _, svc := range d.ranked {
+			if len(svc.held) > 0 || svc.displaced != displaced {
 				continue
 			}
-			if c.refusal = c.broken; c.broken != nil {
+			if svc.refusal = svc.broken; svc.broken != nil {
 				continue
 			}
 			var addrs []netip.Addr
-			if addrs, c.refusal = d.wish(c); c.refusal == nil {
-				d.takeAll(c, addrs)
+			if addrs, svc.refusal = d.choose(svc); svc.refusal == nil {
+				d.takeAll(svc, addrs)
 			}
 		}
 	}
 }
 
-// blame words the refusals about addresses in use again, now that it is settled
+// rewordRefusals words the refusals about addresses in use again, now that it is settled
 // who holds them: the next decision finds the same words. Who could not share
 // and found no address of its own is told both.
-func (d *decision) blame() {
-	for _, c := range d.ranked {
+func (d *decision) rewordRefusals() {
+	for _, svc := range d.ranked {
 		switch {
-		case c.refusal == nil:
-		case c.refusal.Reason == AddressInUse || c.refusal.Reason == ShareRefused:
-			if _, why := d.explicit(c); why != nil {
-				c.refusal = why
+		case svc.refusal == nil:
+		case svc.refusal.Reason == AddressInUse || svc.refusal.Reason == ShareRefused:
+			if _, why := d.explicit(svc); why != nil {
+				svc.refusal = why
 			}
-		case c.refusal.Reason == PoolExhausted && d.shared[c.key] != nil:
-			if s := d.shared[c.key].least(c); s != nil {
-				why := s.refusal(c, s.fault(c, false))
-				c.refusal = refuse(PoolExhausted, "%s; not shared: %s", c.refusal.Message, why.Message)
+		case svc.refusal.Reason == PoolExhausted && d.shared[svc.key] != nil:
+			if s := d.shared[svc.key].least(svc); s != nil {
+				why := s.refusal(svc, s.fault(svc, false))
+				svc.refusal = refuse(PoolExhausted, "%s; not shared: %s", svc.refusal.Message, why.Message)
 			}
 		}
 	}

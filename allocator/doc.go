@@ -3,6 +3,6 @@
 // it reads no clock, keeps nothing between calls and asks nobody, so the same
 // cluster always gives the same Plan, whoever asks and however often.
 //
-// The order of claims is: who holds an address by its record, who holds one by
+// The order of Services is: who holds an address by its record, who holds one by
 // its status alone, who holds one and asks for another, who waits.
 package allocator

@@ -65,7 +65,7 @@ func (n num) int64() int64 {
 	return int64(n.lo)
 }
 
-var one = num{0, 1}
+var numOne = num{0, 1}
 
 // buggy tells whether old routers and phones take an IPv4 address for the name
 // or the broadcast address of a /24: it ends in .0 or .255.
@@ -78,7 +78,7 @@ func (s span) overlaps(o span) bool { return !s.to.less(o.from) && !o.to.less(s.
 
 // size is the number of addresses in s; with avoid without the buggy ones.
 func (s span) size(avoid bool) num {
-	n := s.to.minus(s.from).plus(one)
+	n := s.to.minus(s.from).plus(numOne)
 	if avoid {
 		n = n.minus(num{0, buggyBelow(s.to.lo+1) - buggyBelow(s.from.lo)})
 	}
@@ -91,10 +91,10 @@ func buggyBelow(n uint64) uint64 { return n/256*2 + min(n%256, 1) }
 // trim cuts buggy addresses off both ends; false if nothing is left.
 func (s span) trim() (span, bool) {
 	for !s.to.less(s.from) && buggy(s.from) {
-		s.from = s.from.plus(one)
+		s.from = s.from.plus(numOne)
 	}
 	for !s.to.less(s.from) && buggy(s.to) {
-		s.to = s.to.minus(one)
+		s.to = s.to.minus(numOne)
 	}
 	return s, !s.to.less(s.from)
 }
@@ -112,7 +112,7 @@ func merge(spans []span) []span {
 	})
 	var out []span
 	for _, s := range spans {
-		if last := len(out) - 1; last >= 0 && !out[last].to.plus(one).less(s.from) {
+		if last := len(out) - 1; last >= 0 && !out[last].to.plus(numOne).less(s.from) {
 			if out[last].to.less(s.to) {
 				out[last].to = s.to
 			}
@@ -186,8 +186,8 @@ func (f *freeSet) find(n num) (c, i int) {
 	return c, sort.Search(len(chunk), func(i int) bool { return n.less(chunk[i].from) }) - 1
 }
 
-// take removes n; false if it was not free.
-func (f *freeSet) take(n num) bool {
+// remove removes n; false if it was not free.
+func (f *freeSet) remove(n num) bool {
 	c, i := f.find(n)
 	if c < 0 || f.chunks[c][i].to.less(n) {
 		return false
@@ -196,47 +196,47 @@ func (f *freeSet) take(n num) bool {
 	var rest [2]span
 	left := rest[:0]
 	if s.from.less(n) {
-		left = f.appendSpan(left, span{s.from, n.minus(one)})
+		left = f.appendSpan(left, span{s.from, n.minus(numOne)})
 	}
 	if n.less(s.to) {
-		left = f.appendSpan(left, span{n.plus(one), s.to})
+		left = f.appendSpan(left, span{n.plus(numOne), s.to})
 	}
 	f.splice(c, i, i+1, left...)
 	return true
 }
 
-// give puts n back, which must belong to the pool.
-func (f *freeSet) give(n num) {
+// putBack puts n back, which must belong to the pool.
+func (f *freeSet) putBack(n num) {
 	if f.avoid && buggy(n) {
 		return
 	}
 	s := span{n, n}
 	c, i := f.find(n)
 	if c < 0 {
-		f.giveFirst(s)
+		f.putFirst(s)
 		return
 	}
 	before := f.chunks[c][i]
 	if !before.to.less(n) {
 		return
 	}
-	if nc, ni, ok := f.next(c, i); ok && f.chunks[nc][ni].from == n.plus(one) {
+	if nc, ni, ok := f.next(c, i); ok && f.chunks[nc][ni].from == n.plus(numOne) {
 		s.to = f.chunks[nc][ni].to
 		f.splice(nc, ni, ni+1)
 	}
-	if before.to.plus(one) == n {
+	if before.to.plus(numOne) == n {
 		f.chunks[c][i].to = s.to
 		return
 	}
 	f.splice(c, i+1, i+1, s)
 }
 
-// giveFirst puts s before all others.
-func (f *freeSet) giveFirst(s span) {
+// putFirst puts s before all others.
+func (f *freeSet) putFirst(s span) {
 	switch {
 	case len(f.chunks) == 0:
 		f.chunks = [][]span{{s}}
-	case f.chunks[0][0].from == s.to.plus(one):
+	case f.chunks[0][0].from == s.to.plus(numOne):
 		f.chunks[0][0].from = s.from
 	default:
 		f.splice(0, 0, 0, s)

@@ -33,9 +33,9 @@ func TestFreeSet(t *testing.T) {
 				for step := range 20000 {
 					i := r.Intn(size)
 					if step%5000 > 3500 || r.Intn(8) == 0 {
-						set.give(at(i))
+						set.putBack(at(i))
 						free[i] = !avoid || !buggy(at(i))
-					} else if got := set.take(at(i)); got != free[i] && !(avoid && buggy(at(i))) {
+					} else if got := set.remove(at(i)); got != free[i] && !(avoid && buggy(at(i))) {
 						t.Fatalf("step %d: take(%d) is %v, want %v", step, i, got, free[i])
 					} else {
 						free[i] = false
@@ -72,7 +72,7 @@ func TestFreeSetSpreadsChunks(t *testing.T) {
 	set := newFreeSet([]span{spanOf("2001:db8::-2001:db8::ffff:ffff:ffff:ffff")}, false)
 	const n = 20000
 	for i := range n {
-		if !set.take(base.plus(num{0, uint64(2 * i)})) {
+		if !set.remove(base.plus(num{0, uint64(2 * i)})) {
 			t.Fatal("not free", i)
 		}
 	}
@@ -82,7 +82,7 @@ func TestFreeSetSpreadsChunks(t *testing.T) {
 		}
 	}
 	for i := range n {
-		set.give(base.plus(num{0, uint64(2 * i)}))
+		set.putBack(base.plus(num{0, uint64(2 * i)}))
 	}
 	if len(set.chunks) != 1 || len(set.chunks[0]) != 1 {
 		t.Fatal("not whole again:", len(set.chunks))
@@ -120,7 +120,7 @@ func TestHugePools(t *testing.T) {
 		p := newPool(&snapshot.Pool{Name: "p", AvoidBuggyIPs: true, Ranges: []netipx.IPRange{netipx.MustParseIPRange(text)}})
 		for _, f := range families {
 			b := p.block(f)
-			if n, ok := b.free.lowest(); ok != (b.total != num{}) || ok && !b.free.take(n) {
+			if n, ok := b.free.lowest(); ok != (b.total != num{}) || ok && !b.free.remove(n) {
 				t.Errorf("%s: nothing to take", text)
 			}
 			b.assigned = 3

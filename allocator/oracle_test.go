@@ -241,7 +241,7 @@ func applied(s *snapshot.Snapshot, p *allocator.Plan) *snapshot.Snapshot {
 	out := *s
 	out.Addresses, out.Services = nil, nil
 	for _, a := range p.Addresses {
-		out.Addresses = append(out.Addresses, &snapshot.Address{Addr: a.Addr, Pool: a.Pool, ShareKey: a.ShareKey, Backend: a.Backend, Holders: a.Holders})
+		out.Addresses = append(out.Addresses, &snapshot.Address{Addr: a.Addr, Pool: a.Pool, ShareKey: a.ShareKey, ShareGroup: a.ShareGroup, Holders: a.Holders})
 	}
 	for _, a := range s.Addresses {
 		if a.Deleting && record(&out, a.Addr) == nil {

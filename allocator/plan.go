@@ -40,11 +40,11 @@ type Outcome struct {
 
 // AddressWant is one record as it is to be.
 type AddressWant struct {
-	Addr     netip.Addr
-	Pool     string // that it was given from last; it may have lost the address since, or be gone
-	ShareKey string
-	Backend  string            // what the holders of a shared address have in common; see snapshot.Address
-	Holders  []snapshot.Holder // by name
+	Addr       netip.Addr
+	Pool       string // that it was given from last; it may have lost the address since, or be gone
+	ShareKey   string
+	ShareGroup string            // what the holders of a shared address have in common; see snapshot.Address
+	Holders    []snapshot.Holder // by name
 }
 
 // Release is one holder that a record loses.
@@ -149,14 +149,14 @@ func (p PoolOutcome) String() string {
 // plan writes the decision down.
 func (d *decision) plan() *Plan {
 	held := d.held()
-	p := &Plan{Services: make([]Outcome, 0, len(d.claims)), Addresses: make([]AddressWant, 0, len(held))}
+	p := &Plan{Services: make([]Outcome, 0, len(d.services)), Addresses: make([]AddressWant, 0, len(held))}
 	n := 0
 	for _, s := range held {
-		n += len(s.claims)
+		n += len(s.holders)
 	}
 	addrs, holders := make([]netip.Addr, 0, n), make([]snapshot.Holder, 0, n)
-	for i := range d.claims {
-		p.Services = append(p.Services, d.outcome(&d.claims[i], &addrs))
+	for i := range d.services {
+		p.Services = append(p.Services, d.outcome(&d.services[i], &addrs))
 	}
 	for _, s := range held {
 		p.Addresses = append(p.Addresses, s.want(&holders))
@@ -179,14 +179,14 @@ func (d *decision) plan() *Plan {
 }
 
 func (s *slot) heldBy(h snapshot.Holder) bool {
-	return slices.ContainsFunc(s.claims, func(c *claim) bool { return c.svc.Ref == h.Ref && c.svc.UID == h.UID })
+	return slices.ContainsFunc(s.holders, func(svc *service) bool { return svc.Ref == h.Ref && svc.UID == h.UID })
 }
 
 // want returns the record of s, with its holders at the end of buf.
 func (s *slot) want(buf *[]snapshot.Holder) AddressWant {
 	w := AddressWant{Addr: s.addr, ShareKey: s.key}
 	if s.key != "" {
-		w.Backend = s.backend
+		w.ShareGroup = s.group
 	}
 	switch {
 	case s.pool != nil:
@@ -195,8 +195,8 @@ func (s *slot) want(buf *[]snapshot.Holder) AddressWant {
 		w.Pool = s.record.Pool
 	}
 	start := len(*buf)
-	for _, c := range s.claims {
-		*buf = append(*buf, snapshot.Holder{Ref: c.svc.Ref, UID: c.svc.UID, Ports: c.ports})
+	for _, svc := range s.holders {
+		*buf = append(*buf, snapshot.Holder{Ref: svc.Ref, UID: svc.UID, Ports: svc.ports})
 	}
 	w.Holders = (*buf)[start:len(*buf):len(*buf)]
 	slices.SortFunc(w.Holders, func(a, b snapshot.Holder) int {
@@ -205,33 +205,33 @@ func (s *slot) want(buf *[]snapshot.Holder) AddressWant {
 	return w
 }
 
-func (d *decision) outcome(c *claim, buf *[]netip.Addr) Outcome {
-	o := Outcome{Ref: c.svc.Ref, UID: c.svc.UID, Addrs: c.addrs(buf), Refusal: c.refusal, Warnings: c.warnings}
+func (d *decision) outcome(svc *service, buf *[]netip.Addr) Outcome {
+	o := Outcome{Ref: svc.Ref, UID: svc.UID, Addrs: svc.addrs(buf), Refusal: svc.refusal, Warnings: svc.warnings}
 	if len(o.Addrs) == 0 {
-		o.Kept = len(c.before) == 0
+		o.Kept = len(svc.before) == 0
 		return o
 	}
-	o.Kept = len(c.before) == len(o.Addrs) && !slices.ContainsFunc(o.Addrs, func(a netip.Addr) bool { return !slices.Contains(c.before, a) })
-	o.Adopted = c.adopted && !o.Kept && len(c.before) == 0
-	if p := c.heldOf(snapshot.FamilyOf(o.Addrs[0])).pool; p != nil {
+	o.Kept = len(svc.before) == len(o.Addrs) && !slices.ContainsFunc(o.Addrs, func(a netip.Addr) bool { return !slices.Contains(svc.before, a) })
+	o.Adopted = svc.adopted && !o.Kept && len(svc.before) == 0
+	if p := svc.heldOf(snapshot.FamilyOf(o.Addrs[0])).pool; p != nil {
 		o.Pool = p.Name
 	}
-	if more := d.warnings(c); more != nil {
+	if more := d.warnings(svc); more != nil {
 		o.Warnings = append(slices.Clip(o.Warnings), more...)
 	}
 	return o
 }
 
-// warnings tells what is wrong with the addresses that c keeps.
-func (d *decision) warnings(c *claim) []snapshot.Refusal {
+// warnings tells what is wrong with the addresses that svc keeps.
+func (d *decision) warnings(svc *service) []snapshot.Refusal {
 	var out []snapshot.Refusal
-	for _, s := range c.held {
+	for _, s := range svc.held {
 		switch {
 		case s.pool == nil:
 			out = append(out, snapshot.Refusal{Reason: OutsidePools, Message: d.outside(s.addr)})
 		case s.pool.off == PoolInvalid || s.pool.off == PoolConflicting:
 			out = append(out, snapshot.Refusal{Reason: s.pool.off, Message: fmt.Sprintf("%s is kept, but %s", s.addr, s.pool.why())})
-		case !s.pool.serves(c.svc, c.ns):
+		case !s.pool.serves(svc.Service, svc.ns):
 			out = append(out, snapshot.Refusal{Reason: NotSelected, Message: fmt.Sprintf("%s is kept, but pool %s no longer selects this Service", s.addr, s.pool.Name)})
 		}
 	}

@@ -203,8 +203,8 @@ func (ps *pools) containing(addr netip.Addr) *pool {
 	return nil
 }
 
-// of is containing, but nil too if the pool avoids addr.
-func (ps *pools) of(addr netip.Addr) *pool {
+// giving is containing, but nil too if the pool avoids addr.
+func (ps *pools) giving(addr netip.Addr) *pool {
 	if p := ps.containing(addr); p != nil && !p.avoids(addr) {
 		return p
 	}

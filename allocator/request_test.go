@@ -85,7 +85,7 @@ func FuzzRequest(f *testing.F) {
 func TestHoldersMax(t *testing.T) {
 	s := full(0)
 	for i := range holdersMax + 1 {
-		v := service(i)
+		v := exampleService(i)
 		v.Namespace, v.Annotations = "z", map[string]string{AnnotationShareKey: "K"}
 		v.Ports = []snapshot.Port{{Protocol: snapshot.TCP, Port: uint16(1 + i)}}
 		s.Services = append(s.Services, v)

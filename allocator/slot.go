@@ -15,21 +15,21 @@ type slot struct {
 	addr    netip.Addr
 	record  *snapshot.Address // nil if there is none
 	pool    *pool             // nil: outside all pools
-	claims  []*claim
+	holders []*service
 	blocked bool // its record is on the way out: nobody may have it yet
 
 	// What the holders have in common. Meaningless while there are none.
-	key, backend string
-	ports        map[snapshot.HeldPort]struct{} // with a key only
-	listed       bool                           // in the ledger's list of key
+	key, group string
+	ports      map[snapshot.HeldPort]struct{} // with a key only
+	listed     bool                           // in the ledger's list of key
 
-	one [1]*claim // where claims begins: most addresses have one holder
+	firstHolder [1]*service // where holders begins: most addresses have one holder
 }
 
 // holdersMax is how many holders the Address kind can store.
 const holdersMax = 1024
 
-// fault is why a claim may not share a slot.
+// fault is why a Service may not share a slot.
 type fault uint8
 
 const (
@@ -37,52 +37,52 @@ const (
 	onItsWayOut
 	notShared // one of the two has no key
 	otherKey
-	otherBackend
+	otherGroup
 	portTaken
 	noConsent
 	tooMany
 )
 
-// fault tells whether c may join the holders of s. Those who share already
+// fault tells whether svc may join the holders of s. Those who share already
 // (staying) are not parted by an annotation that cannot be read.
-func (s *slot) fault(c *claim, staying bool) fault {
+func (s *slot) fault(svc *service, staying bool) fault {
 	switch {
 	case s.blocked:
 		return onItsWayOut
-	case len(s.claims) == 0:
+	case len(s.holders) == 0:
 		return fits
-	case s.key == "" || c.key == "":
+	case s.key == "" || svc.key == "":
 		return notShared
-	case s.key != c.key:
+	case s.key != svc.key:
 		return otherKey
-	case s.backend != c.backend:
-		return otherBackend
-	case len(s.claims) >= holdersMax:
+	case s.group != svc.group:
+		return otherGroup
+	case len(s.holders) >= holdersMax:
 		return tooMany
 	}
-	for _, p := range c.ports {
+	for _, p := range svc.ports {
 		if _, taken := s.ports[p]; taken {
 			return portTaken
 		}
 	}
-	for _, o := range s.claims {
-		if staying && (o.broken != nil || c.broken != nil) {
+	for _, o := range s.holders {
+		if staying && (o.broken != nil || svc.broken != nil) {
 			continue
 		}
-		if !o.consents(c.svc.Namespace) || !c.consents(o.svc.Namespace) {
+		if !o.consents(svc.Namespace) || !svc.consents(o.Namespace) {
 			return noConsent
 		}
 	}
 	return fits
 }
 
-// refusal puts f in words for c, which may not have s.
-func (s *slot) refusal(c *claim, f fault) *snapshot.Refusal {
+// refusal puts f in words for svc, which may not have s.
+func (s *slot) refusal(svc *service, f fault) *snapshot.Refusal {
 	if f == onItsWayOut {
 		return refuse(AddressInUse, "the record of %s is being deleted", s.addr)
 	}
 	first := s.first()
-	if f == notShared && c.key == "" {
+	if f == notShared && svc.key == "" {
 		return refuse(AddressInUse, "%s is held by %s", s.addr, first)
 	}
 	why := ""
@@ -91,7 +91,7 @@ func (s *slot) refusal(c *claim, f fault) *snapshot.Refusal {
 		why = "which does not share it"
 	case otherKey:
 		why = "which shares it with another key"
-	case otherBackend:
+	case otherGroup:
 		why = "which has another externalTrafficPolicy or, with Local, other pods"
 	case portTaken:
 		why = "and a port that this Service needs is taken on it"
@@ -105,10 +105,10 @@ func (s *slot) refusal(c *claim, f fault) *snapshot.Refusal {
 
 // first returns the holder whose name sorts first.
 func (s *slot) first() snapshot.Ref {
-	least := s.claims[0].svc.Ref
-	for _, c := range s.claims[1:] {
-		if c.svc.Ref.Compare(least) < 0 {
-			least = c.svc.Ref
+	least := s.holders[0].Ref
+	for _, svc := range s.holders[1:] {
+		if svc.Ref.Compare(least) < 0 {
+			least = svc.Ref
 		}
 	}
 	return least
@@ -125,7 +125,7 @@ type ledger struct {
 }
 
 // sharers lists the slots of one share key in the order in which they got it.
-// skip is how many of them, from the first, refuse all claims that look alike.
+// skip is how many of them, from the first, refuse all Services that look alike.
 type sharers struct {
 	slots []*slot
 	skip  map[string]int
@@ -136,7 +136,7 @@ type sharers struct {
 func newLedger(ps *pools, records []*snapshot.Address) *ledger {
 	l := &ledger{recorded: make([]slot, len(records)), fresh: map[netip.Addr]*slot{}, pools: ps, shared: map[string]*sharers{}}
 	for i, a := range records {
-		l.recorded[i] = slot{addr: a.Addr, record: a, pool: ps.of(a.Addr)}
+		l.recorded[i] = slot{addr: a.Addr, record: a, pool: ps.giving(a.Addr)}
 	}
 	return l
 }
@@ -157,7 +157,7 @@ func (l *ledger) find(addr netip.Addr) *slot {
 func (l *ledger) slot(addr netip.Addr) *slot {
 	s := l.find(addr)
 	if s == nil {
-		s = &slot{addr: addr, pool: l.pools.of(addr)}
+		s = &slot{addr: addr, pool: l.pools.giving(addr)}
 		l.fresh[addr] = s
 	}
 	return s
@@ -167,13 +167,13 @@ func (l *ledger) slot(addr netip.Addr) *slot {
 func (l *ledger) held() []*slot {
 	out := make([]*slot, 0, len(l.recorded)+len(l.fresh))
 	for i := range l.recorded {
-		if s := &l.recorded[i]; len(s.claims) > 0 {
+		if s := &l.recorded[i]; len(s.holders) > 0 {
 			out = append(out, s)
 		}
 	}
 	sorted := len(out)
 	for _, s := range l.fresh {
-		if len(s.claims) > 0 {
+		if len(s.holders) > 0 {
 			out = append(out, s)
 		}
 	}
@@ -187,59 +187,59 @@ func (l *ledger) held() []*slot {
 func (l *ledger) block(s *slot) {
 	s.blocked = true
 	if s.pool != nil {
-		s.pool.block(snapshot.FamilyOf(s.addr)).free.take(numOf(s.addr))
+		s.pool.block(snapshot.FamilyOf(s.addr)).free.remove(numOf(s.addr))
 	}
 }
 
-func (l *ledger) take(c *claim, s *slot) {
-	if len(s.claims) == 0 {
-		s.claims = s.one[:0]
-		s.key, s.backend, s.ports = c.key, c.backend, nil
+func (l *ledger) assign(svc *service, s *slot) {
+	if len(s.holders) == 0 {
+		s.holders = s.firstHolder[:0]
+		s.key, s.group, s.ports = svc.key, svc.group, nil
 		if s.pool != nil {
 			b := s.pool.block(snapshot.FamilyOf(s.addr))
-			b.free.take(numOf(s.addr))
+			b.free.remove(numOf(s.addr))
 			b.assigned++
 		}
 	}
-	if c.key != "" {
-		l.list(c, s)
+	if svc.key != "" {
+		l.list(svc, s)
 	}
-	if c.held == nil {
-		c.held = c.heldBuf[:0]
+	if svc.held == nil {
+		svc.held = svc.heldBuf[:0]
 	}
-	s.claims = append(s.claims, c)
-	c.held = append(c.held, s)
+	s.holders = append(s.holders, svc)
+	svc.held = append(svc.held, s)
 }
 
-// list notes the ports of c, and s among those that share its key.
-func (l *ledger) list(c *claim, s *slot) {
+// list notes the ports of svc, and s among those that share its key.
+func (l *ledger) list(svc *service, s *slot) {
 	if s.ports == nil {
-		s.ports = make(map[snapshot.HeldPort]struct{}, len(c.ports))
+		s.ports = make(map[snapshot.HeldPort]struct{}, len(svc.ports))
 	}
-	for _, p := range c.ports {
+	for _, p := range svc.ports {
 		s.ports[p] = struct{}{}
 	}
 	if s.listed {
 		return
 	}
 	s.listed = true
-	sh := l.shared[c.key]
+	sh := l.shared[svc.key]
 	if sh == nil {
 		sh = &sharers{skip: map[string]int{}}
-		l.shared[c.key] = sh
+		l.shared[svc.key] = sh
 	}
 	sh.slots = append(sh.slots, s)
 }
 
-func (l *ledger) drop(c *claim, s *slot) {
-	s.claims = slices.DeleteFunc(s.claims, func(o *claim) bool { return o == c })
-	c.held = slices.DeleteFunc(c.held, func(o *slot) bool { return o == s })
+func (l *ledger) release(svc *service, s *slot) {
+	s.holders = slices.DeleteFunc(s.holders, func(o *service) bool { return o == svc })
+	svc.held = slices.DeleteFunc(svc.held, func(o *slot) bool { return o == s })
 	l.released = append(l.released, s)
 	if sh := l.shared[s.key]; sh != nil {
 		clear(sh.skip)
 	}
-	if len(s.claims) > 0 {
-		for _, p := range c.ports {
+	if len(s.holders) > 0 {
+		for _, p := range svc.ports {
 			delete(s.ports, p)
 		}
 		return
@@ -247,25 +247,25 @@ func (l *ledger) drop(c *claim, s *slot) {
 	s.listed = false
 	if s.pool != nil {
 		b := s.pool.block(snapshot.FamilyOf(s.addr))
-		b.free.give(numOf(s.addr))
+		b.free.putBack(numOf(s.addr))
 		b.assigned--
 	}
 }
 
-// joinable returns the first slot of family f with the key of c that c may
+// joinable returns the first slot of family f with the key of svc that svc may
 // join, in a pool that ok allows; nil if there is none.
-func (l *ledger) joinable(c *claim, f snapshot.Family, ok func(*pool) bool) *slot {
-	sh := l.shared[c.key]
-	if c.key == "" || sh == nil {
+func (l *ledger) joinable(svc *service, f snapshot.Family, ok func(*pool) bool) *slot {
+	sh := l.shared[svc.key]
+	if svc.key == "" || sh == nil {
 		return nil
 	}
-	look := c.look(f)
-	start, prefix := sh.skip[look], true
+	traits := svc.shareTraits(f)
+	start, prefix := sh.skip[traits], true
 	for i := start; i < len(sh.slots); i++ {
 		s := sh.slots[i]
-		if snapshot.FamilyOf(s.addr) != f || len(s.claims) == 0 || s.fault(c, false) != fits {
+		if snapshot.FamilyOf(s.addr) != f || len(s.holders) == 0 || s.fault(svc, false) != fits {
 			if prefix {
-				sh.skip[look] = i + 1
+				sh.skip[traits] = i + 1
 			}
 			continue
 		}
@@ -277,28 +277,28 @@ func (l *ledger) joinable(c *claim, f snapshot.Family, ok func(*pool) bool) *slo
 	return nil
 }
 
-// look is what decides which slots of its key refuse c. It is empty for the
-// same claims for which fault gives the same answer.
-func (c *claim) look(f snapshot.Family) string {
+// shareTraits returns everything about svc by which slots of its key refuse it:
+// fault gives the same answer for all Services with equal traits.
+func (svc *service) shareTraits(f snapshot.Family) string {
 	var b strings.Builder
 	b.WriteString(f.String())
-	b.WriteString("\n" + c.svc.Namespace + "\n" + strings.Join(c.req.consent, ",") + "\n" + c.backend)
-	for _, p := range c.ports {
+	b.WriteString("\n" + svc.Namespace + "\n" + strings.Join(svc.req.consent, ",") + "\n" + svc.group)
+	for _, p := range svc.ports {
 		b.WriteString("\n" + p.Protocol.String() + strconv.Itoa(int(p.Port)))
 	}
 	return b.String()
 }
 
-// least returns the lowest address that others hold with the key of c and that
-// c may not share; nil if there is none.
-func (sh *sharers) least(c *claim) *slot {
+// least returns the lowest address that others hold with the key of svc and that
+// svc may not share; nil if there is none.
+func (sh *sharers) least(svc *service) *slot {
 	if !sh.sorted {
 		sh.sorted = true
 		slices.SortFunc(sh.slots, func(a, b *slot) int { return a.addr.Compare(b.addr) })
 	}
 	for _, s := range sh.slots {
-		if len(s.claims) > 0 && s.key == c.key && c.wants(snapshot.FamilyOf(s.addr)) && !slices.Contains(s.claims, c) {
-			if s.fault(c, false) != fits {
+		if len(s.holders) > 0 && s.key == svc.key && svc.wants(snapshot.FamilyOf(s.addr)) && !slices.Contains(s.holders, svc) {
+			if s.fault(svc, false) != fits {
 				return s
 			}
 		}

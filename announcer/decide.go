@@ -112,15 +112,15 @@ func (e *election) decide(a *snapshot.Address) outcome {
 	here := len(won) > 0 && owner.Owner == e.in.Node
 	switch {
 	case a.Conflict != "" && here:
-		return outcome{refused: owner.because(AddressConflict, "answered for by "+a.Conflict), disputed: b.vip(won[0])}
+		return outcome{refused: owner.withReason(AddressConflict, "answered for by "+a.Conflict), disputed: b.vip(won[0])}
 	case a.Conflict != "":
-		return outcome{refused: owner.because(AddressConflict, "answered for by "+a.Conflict)}
+		return outcome{refused: owner.withReason(AddressConflict, "answered for by "+a.Conflict)}
 	case refusal != nil:
-		return outcome{refused: owner.because(refusal.Reason, refusal.Message)}
+		return outcome{refused: owner.withReason(refusal.Reason, refusal.Message)}
 	case !here:
-		return outcome{refused: owner.because(NotOwner, e.nodes[won[0]].announces)}
+		return outcome{refused: owner.withReason(NotOwner, e.nodes[won[0]].announces)}
 	case !e.in.Ready[a.Addr]:
-		return outcome{refused: owner.because(EngineNotReady, "the engine does not hold it yet")}
+		return outcome{refused: owner.withReason(EngineNotReady, "the engine does not hold it yet")}
 	}
 	v := b.vip(won[0])
 	v.Heirs = owner.Heirs
@@ -144,7 +144,7 @@ func (b *ballot) vip(i int) *VIP {
 	return &VIP{Addr: b.addr.Addr, Links: b.links(i), Services: refs(b.services)}
 }
 
-func (r Refused) because(reason snapshot.Reason, message string) *Refused {
+func (r Refused) withReason(reason snapshot.Reason, message string) *Refused {
 	r.Refusal = snapshot.Refusal{Reason: reason, Message: message}
 	return &r
 }

@@ -155,7 +155,7 @@ func (d *Decider) prepare(in Input, known bool) {
 	for i, n := range in.Snapshot.Nodes {
 		names[i] = n.Name
 	}
-	if gone := len(d.rankings) > 2*len(in.Snapshot.Addresses)+mostGone; d.rankings == nil || gone || !slices.Equal(names, d.names) {
+	if gone := len(d.rankings) > 2*len(in.Snapshot.Addresses)+maxStaleRankings; d.rankings == nil || gone || !slices.Equal(names, d.names) {
 		d.rankings, d.names = map[netip.Addr][]uint16{}, names
 	}
 	d.election.ranking = func(addr netip.Addr) []uint16 {
@@ -168,5 +168,5 @@ func (d *Decider) prepare(in Input, known bool) {
 	}
 }
 
-// mostGone is how many addresses that are gone a Decider remembers the ranking of.
-const mostGone = 1000
+// maxStaleRankings is how many addresses that are gone a Decider remembers the ranking of.
+const maxStaleRankings = 1000

@@ -162,17 +162,17 @@ func (b *ballot) unfit(i int) string {
 			return l.unfit
 		}
 	}
-	if !slices.ContainsFunc(c.state.Links, func(l snapshot.Link) bool { return b.on(i, l) }) {
+	if !slices.ContainsFunc(c.state.Links, func(l snapshot.Link) bool { return b.mayAnnounceOn(i, l) }) {
 		return "has no link that the address may be announced on"
 	}
 	return ""
 }
 
-// on reports whether the contender at i may announce the address on its link l.
+// mayAnnounceOn reports whether the contender at i may announce the address on its link l.
 // Without any Announcement that selects the pool it may on every link whose own
 // prefix contains the address. With some, the links of those over layer 2 count,
 // and a link that is named exactly need not contain the address.
-func (b *ballot) on(i int, l snapshot.Link) bool {
+func (b *ballot) mayAnnounceOn(i int, l snapshot.Link) bool {
 	if !b.selected {
 		return l.Contains(b.addr.Addr)
 	}
@@ -200,7 +200,7 @@ func (b *ballot) links(i int) []string {
 	var out []string
 	if st := b.nodes[i].state; st != nil {
 		for _, l := range st.Links {
-			if b.on(i, l) {
+			if b.mayAnnounceOn(i, l) {
 				out = append(out, l.Name)
 			}
 		}

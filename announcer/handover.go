@@ -19,8 +19,8 @@ const TakeAfter = 200 * time.Millisecond
 // Handover is when a node may take over what it is elected for. The zero value is a
 // node that was never electable.
 type Handover struct {
-	electable time.Time             // since when; zero: it is not
-	former    map[netip.Addr]string // who was elected before this node for what it does not hold yet
+	electable    time.Time             // since when; zero: it is not
+	formerOwners map[netip.Addr]string // who was elected before this node for what it does not hold yet
 }
 
 // Follow takes in that node decides next after was, and holds what held tells.
@@ -30,7 +30,7 @@ func (h *Handover) Follow(node string, was, next Plan, held func(netip.Addr) boo
 		if held(addr) {
 			return
 		}
-		if owner := cmp.Or(h.former[addr], was.Owner(addr)); owner != "" {
+		if owner := cmp.Or(h.formerOwners[addr], was.Owner(addr)); owner != "" {
 			former[addr] = owner
 		}
 	}
@@ -42,11 +42,11 @@ func (h *Handover) Follow(node string, was, next Plan, held func(netip.Addr) boo
 			note(r.Addr)
 		}
 	}
-	h.former = former
+	h.formerOwners = former
 }
 
-// Elect takes in whether this node may be elected now, at the time at.
-func (h *Handover) Elect(may bool, at time.Time) {
+// SetElectable takes in whether this node may be elected now, at the time at.
+func (h *Handover) SetElectable(may bool, at time.Time) {
 	switch {
 	case !may:
 		h.electable = time.Time{}
@@ -55,9 +55,9 @@ func (h *Handover) Elect(may bool, at time.Time) {
 	}
 }
 
-// Take returns the VIPs of elected that are to be held at the time at, and when the
+// TakeOver returns the VIPs of elected that are to be held at the time at, and when the
 // others may be: zero if none waits. What is held already does not wait.
-func (h *Handover) Take(elected []VIP, held func(netip.Addr) bool, at time.Time) (take []VIP, until time.Time) {
+func (h *Handover) TakeOver(elected []VIP, held func(netip.Addr) bool, at time.Time) (take []VIP, until time.Time) {
 	due := h.electable.Add(TakeAfter)
 	for _, v := range elected {
 		if held(v.Addr) || !at.Before(due) {
@@ -69,12 +69,12 @@ func (h *Handover) Take(elected []VIP, held func(netip.Addr) bool, at time.Time)
 	return take, until
 }
 
-// Left returns the addresses of next that a node's kernel may answer for at the time
-// at without an agent that looks after them: the node was elected before, and its
-// kernel answers for lease after the agent's last renewal, which may have been just
-// before it fell silent. An agent that speaks again may not have looked yet what it
-// still owns: it needs the cluster's state first.
-func (h *Handover) Left(in Input, v View, next []VIP, lease time.Duration, at time.Time) map[netip.Addr]bool {
+// Orphaned returns the addresses of next that another node's kernel may still answer
+// for at time at, although no agent looks after them. That node was elected before.
+// Its kernel answers for lease after the agent's last renewal, which may have been just
+// before the agent fell silent. An agent that speaks again needs the cluster's state
+// before it knows what it still owns.
+func (h *Handover) Orphaned(in Input, v View, next []VIP, lease time.Duration, at time.Time) map[netip.Addr]bool {
 	gone, recent, before := map[string]bool{}, map[string]bool{}, in
 	before.Alive = maps.Clone(in.Alive)
 	for _, m := range v.Members {
@@ -92,7 +92,7 @@ func (h *Handover) Left(in Input, v View, next []VIP, lease time.Duration, at ti
 	}
 	e, left := newElection(before), map[netip.Addr]bool{}
 	for _, vip := range next {
-		if recent[h.former[vip.Addr]] || len(gone) > 0 && gone[e.owner(vip.Addr)] {
+		if recent[h.formerOwners[vip.Addr]] || len(gone) > 0 && gone[e.owner(vip.Addr)] {
 			left[vip.Addr] = true
 		}
 	}

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// TestTake: a node that comes back leaves its VIPs to their owners for TakeAfter; one
+// TestTakeOver: a node that comes back leaves its VIPs to their owners for TakeAfter; one
 // that has been electable for long, and what is held already, do not wait.
-func TestTake(t *testing.T) {
+func TestTakeOver(t *testing.T) {
 	vip := netip.MustParseAddr("192.0.2.10")
 	elected := []VIP{{Addr: vip, Links: []string{"eth0"}}}
 	no := func(netip.Addr) bool { return false }
@@ -29,8 +29,8 @@ func TestTake(t *testing.T) {
 		{"it fails", 101, false, no, true, time.Time{}},
 		{"and is back again", 200, true, no, false, second(200.2)},
 	} {
-		h.Elect(tt.electable, second(tt.at))
-		take, until := h.Take(elected, tt.held, second(tt.at))
+		h.SetElectable(tt.electable, second(tt.at))
+		take, until := h.TakeOver(elected, tt.held, second(tt.at))
 		if !tt.electable {
 			continue // nobody elects it
 		}

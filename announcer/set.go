@@ -56,9 +56,9 @@ type Set struct {
 	// Disputed are claims that this node would hold if no foreign host had the
 	// address. It asks for these now and then.
 	Disputed []Claim
-	// Left are addresses that the kernel of their last owner may still answer for
+	// Orphaned are addresses that the kernel of their last owner may still answer for
 	// without an agent. They are taken when it does not answer any more.
-	Left map[netip.Addr]bool
+	Orphaned map[netip.Addr]bool
 	// Records has the records of all addresses above, as far as there are any.
 	Records map[netip.Addr]Record
 	Ours    map[string]bool // the MACs of the cluster's nodes

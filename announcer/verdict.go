@@ -29,7 +29,7 @@ func (v Verdict) String() string { return [...]string{"alive", "agent-gone", "no
 const (
 	// HoldFor is how long a node whose agent is gone keeps its VIPs. It is
 	// shorter than what is left of the kernel's lease on them (Lease, less
-	// Renew), so that the next owner is there when it ends: see Left.
+	// Renew), so that the next owner is there when it ends: see Orphaned.
 	HoldFor = 20 * time.Second
 	// Together is the time within which nodes vanish at once.
 	Together = 5 * time.Second
@@ -56,12 +56,12 @@ const maxPeers = 4096
 // needs to know of it.
 type Report struct {
 	snapshot.Electable
-	Boot       string // the kernel's boot id
-	Version    uint64 // the higher one of two reports of a node is the newer
-	Restarting bool   // the agent stops now, and is to come back
-	Settled    bool   // may be elected: see Settling
-	Seasoned   bool   // has been settled for SettleAfter
-	Isolated   bool   // has lost sight of more than half of the nodes, now or just now
+	Boot        string // the kernel's boot id
+	Version     uint64 // the higher one of two reports of a node is the newer
+	Restarting  bool   // the agent stops now, and is to come back
+	Settled     bool   // may be elected: see SettleState
+	LongSettled bool   // has been settled for SettleAfter
+	Isolated    bool   // has lost sight of more than half of the nodes, now or just now
 }
 
 // flags prints what is set.
@@ -70,7 +70,7 @@ func (r Report) flags() string {
 	for _, f := range []struct {
 		name string
 		set  bool
-	}{{"in-sync", r.InSync}, {"draining", r.Draining}, {"restarting", r.Restarting}, {"settled", r.Settled}, {"seasoned", r.Seasoned}, {"isolated", r.Isolated}} {
+	}{{"in-sync", r.InSync}, {"draining", r.Draining}, {"restarting", r.Restarting}, {"settled", r.Settled}, {"seasoned", r.LongSettled}, {"isolated", r.Isolated}} {
 		if f.set {
 			out = append(out, f.name)
 		}
@@ -183,7 +183,7 @@ type Answer uint8
 const (
 	Unasked  Answer = iota
 	Answered        // the kernel answered
-	Mute            // it did not
+	NoAnswer        // it did not
 	Unknown         // it could not be asked: never taken for gone
 )
 
@@ -200,17 +200,17 @@ type Roster struct {
 }
 
 type peer struct {
-	addr    netip.AddrPort
-	since   time.Time // of its speech or silence; zero: never spoke
-	speaks  bool
-	asking  bool
-	asked   time.Time // last
-	answer  Answer
-	answers time.Time // since when answer has been the same
-	lost    bool      // its kernel did not answer in this silence
-	back    time.Time // when it spoke after it had been quarantined; zero: never
-	stale   bool      // report is from before the last silence
-	report  *Report
+	addr        netip.AddrPort
+	since       time.Time // of its speech or silence; zero: never spoke
+	speaks      bool
+	asking      bool
+	asked       time.Time // last
+	answer      Answer
+	answerSince time.Time // since when answer has been the same
+	nodeGone    bool      // its kernel did not answer in this silence
+	returnedAt  time.Time // when it spoke after it had been quarantined; zero: never
+	stale       bool      // report is from before the last silence
+	report      *Report
 }
 
 func (r *Roster) peer(node string) *peer {
@@ -225,9 +225,9 @@ func (r *Roster) peer(node string) *peer {
 	return p
 }
 
-// Heard takes in that node's agent speaks, at addr. It tells whether it was
+// Spoke takes in that node's agent speaks, at addr. It tells whether it was
 // silent before: then it has to say anew how it is before it counts.
-func (r *Roster) Heard(node string, addr netip.AddrPort, at time.Time) (returned bool) {
+func (r *Roster) Spoke(node string, addr netip.AddrPort, at time.Time) (returned bool) {
 	p := r.peer(node)
 	if p == nil {
 		return false
@@ -237,11 +237,11 @@ func (r *Roster) Heard(node string, addr netip.AddrPort, at time.Time) (returned
 		return false
 	}
 	returned = !p.since.IsZero()
-	if p.lost {
+	if p.nodeGone {
 		r.returns++
 	}
 	if p.verdict(at) == NodeGone && !r.guarded(at)[node] {
-		p.back = at
+		p.returnedAt = at
 	}
 	// The time of the silence stays known until the node reports: a restart
 	// keeps what it held.
@@ -252,27 +252,27 @@ func (r *Roster) Heard(node string, addr netip.AddrPort, at time.Time) (returned
 	return returned
 }
 
-// Lost takes in that node's agent is silent.
-func (r *Roster) Lost(node string, at time.Time) {
+// FellSilent takes in that node's agent is silent.
+func (r *Roster) FellSilent(node string, at time.Time) {
 	p := r.peers[node]
 	if p == nil || !p.speaks {
 		return
 	}
 	if !p.stale { // else it fell silent again before it reported: one silence
-		p.since, p.lost = at, false
+		p.since, p.nodeGone = at, false
 	}
 	p.speaks, p.stale = false, true
 }
 
-// Said takes in a report and tells whether it is news.
-func (r *Roster) Said(rep Report, at time.Time) bool {
+// Reported takes in a report and tells whether it is news.
+func (r *Roster) Reported(rep Report, at time.Time) bool {
 	p := r.peer(rep.Node)
 	if p == nil || p.report != nil && rep.Version <= p.report.Version {
 		return false
 	}
 	p.report = &rep
 	if p.speaks && p.stale {
-		p.stale, p.lost, p.since = false, false, at
+		p.stale, p.nodeGone, p.since = false, false, at
 	}
 	return true
 }
@@ -316,9 +316,9 @@ func (r *Roster) Answered(ask Ask, answer Answer, at time.Time) (was Answer) {
 	}
 	was, p.asking = p.answer, false
 	if was != answer {
-		p.answer, p.answers = answer, at
+		p.answer, p.answerSince = answer, at
 	}
-	p.lost = p.lost || answer == Mute
+	p.nodeGone = p.nodeGone || answer == NoAnswer
 	return was
 }
 
@@ -336,15 +336,15 @@ func (r *Roster) Forget(cluster []netip.AddrPort, at time.Time) {
 // silent: 0 if it speaks. It is what one agent tells another that knows nothing
 // yet; an age means the same by every clock.
 type Remembered struct {
-	Report Report
-	Addr   netip.AddrPort
-	Silent time.Duration
-	Lost   bool // the node's kernel did not answer in this silence
+	Report   Report
+	Addr     netip.AddrPort
+	Silent   time.Duration
+	NodeGone bool // the node's kernel did not answer in this silence
 }
 
 // NodeWasGone tells whether more than the agent was, if the node runs with this boot
 // id now.
-func (m Remembered) NodeWasGone(boot string) bool { return m.Lost || m.Report.Boot != boot }
+func (m Remembered) NodeWasGone(boot string) bool { return m.NodeGone || m.Report.Boot != boot }
 
 // Reports returns what is remembered of every other node, sorted by name.
 func (r *Roster) Reports(at time.Time) []Remembered {
@@ -355,7 +355,7 @@ func (r *Roster) Reports(at time.Time) []Remembered {
 		}
 		m := Remembered{Report: *p.report, Addr: p.addr}
 		if p.stale {
-			m.Silent, m.Lost = max(at.Sub(p.since), time.Millisecond), p.lost
+			m.Silent, m.NodeGone = max(at.Sub(p.since), time.Millisecond), p.nodeGone
 		}
 		out = append(out, m)
 	}
@@ -367,10 +367,10 @@ func (r *Roster) Reports(at time.Time) []Remembered {
 // never heard is checked and judged like one that fell silent before its eyes:
 // an agent that restarts does not forget who is gone.
 func (r *Roster) Recall(m Remembered, at time.Time) bool {
-	news := r.Said(m.Report, at)
+	news := r.Reported(m.Report, at)
 	p := r.peers[m.Report.Node]
 	if p != nil && p.since.IsZero() && m.Silent > 0 && m.Addr.IsValid() {
-		p.addr, p.since, p.stale, p.lost = m.Addr, at.Add(-m.Silent), true, m.Lost
+		p.addr, p.since, p.stale, p.nodeGone = m.Addr, at.Add(-m.Silent), true, m.NodeGone
 	}
 	return news
 }
@@ -385,7 +385,7 @@ func (r *Roster) View(self Report, own netip.AddrPort, at time.Time) View {
 			continue
 		}
 		m := Member{Node: node, Addr: p.addr, Since: p.since, Verdict: p.verdict(at), Candidate: p.candidate(at), Report: p.report, Stale: p.stale}
-		m.Quarantine = m.Verdict == NodeGone && !guarded[node] || p.speaks && !p.back.IsZero() && at.Sub(p.back) < PodsAfter
+		m.Quarantine = m.Verdict == NodeGone && !guarded[node] || p.speaks && !p.returnedAt.IsZero() && at.Sub(p.returnedAt) < PodsAfter
 		v.Members = append(v.Members, m)
 	}
 	v.Guarded = len(guarded) > 0
@@ -399,7 +399,7 @@ func (p *peer) verdict(at time.Time) Verdict {
 		return Alive
 	case p.answer == Unasked && !p.restarting():
 		return Alive // being checked
-	case p.answer == Mute, p.lost && (p.answer != Answered || at.Sub(p.answers) < BackAfter):
+	case p.answer == NoAnswer, p.nodeGone && (p.answer != Answered || at.Sub(p.answerSince) < BackAfter):
 		return NodeGone
 	}
 	return AgentGone
@@ -411,7 +411,7 @@ func (p *peer) candidate(at time.Time) bool {
 	if p.report == nil || !p.report.Settled {
 		return false
 	}
-	return p.speaks && !p.stale || !p.lost && at.Sub(p.since) < HoldFor
+	return p.speaks && !p.stale || !p.nodeGone && at.Sub(p.since) < HoldFor
 }
 
 // guarded returns the nodes that vanished at once with more than half of all.

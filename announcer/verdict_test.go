@@ -76,19 +76,19 @@ func play(t *testing.T, script string) {
 		rep := Report{Electable: snapshot.Electable{Node: who, InSync: true}, Settled: true}
 		switch what {
 		case "heard":
-			r.Heard(who, addrOf(who), at)
+			r.Spoke(who, addrOf(who), at)
 		case "lost":
-			r.Lost(who, at)
+			r.FellSilent(who, at)
 		case "said", "unsettled", "restarting", "recall":
 			versions[who]++
 			rep.Version, rep.Settled, rep.Restarting = versions[who], what != "unsettled", what == "restarting"
 			if what == "recall" {
 				r.Recall(Remembered{Report: rep, Addr: addrOf(who), Silent: 10 * time.Second}, at)
-			} else if !r.Said(rep, at) || r.Said(rep, at) {
+			} else if !r.Reported(rep, at) || r.Reported(rep, at) {
 				t.Error("a report is news once")
 			}
 		case "mute":
-			r.Answered(asks[who], Mute, at)
+			r.Answered(asks[who], NoAnswer, at)
 		case "answered":
 			r.Answered(asks[who], Answered, at)
 		case "unknown":
@@ -143,13 +143,13 @@ func short(v View) string {
 func TestDue(t *testing.T) {
 	var r Roster
 	asked := func(s float64) (out []Ask) { return r.Due(second(s)) }
-	r.Heard("b", addrOf("b"), second(0))
-	r.Heard("a", addrOf("a"), second(0))
+	r.Spoke("b", addrOf("b"), second(0))
+	r.Spoke("a", addrOf("a"), second(0))
 	if len(asked(1)) > 0 {
 		t.Error("who speaks is asked")
 	}
-	r.Lost("a", second(10))
-	r.Lost("b", second(10))
+	r.FellSilent("a", second(10))
+	r.FellSilent("b", second(10))
 	first := asked(10)
 	if len(first) != 2 || first[0].Node != "a" || first[0].Addr != addrOf("a") {
 		t.Fatal(first)
@@ -162,7 +162,7 @@ func TestDue(t *testing.T) {
 	}
 	if next := asked(11.4); len(next) != 1 || next[0].Node != "a" {
 		t.Error("not asked again:", next)
-	} else if was := r.Answered(next[0], Mute, second(11.5)); was != Answered {
+	} else if was := r.Answered(next[0], NoAnswer, second(11.5)); was != Answered {
 		t.Error(was)
 	}
 	if len(asked(11.6)) > 0 {
@@ -172,7 +172,7 @@ func TestDue(t *testing.T) {
 	if len(late) != 1 {
 		t.Fatal(late)
 	}
-	r.Answered(late[0], Mute, second(60))
+	r.Answered(late[0], NoAnswer, second(60))
 	if len(asked(61)) > 0 || len(asked(62.1)) != 1 {
 		t.Error("a node long gone is asked every 2 s")
 	}
@@ -182,15 +182,15 @@ func TestDue(t *testing.T) {
 func TestReturns(t *testing.T) {
 	var r Roster
 	at := func(s float64, answer Answer) {
-		r.Lost("a", second(s))
+		r.FellSilent("a", second(s))
 		r.Answered(r.Due(second(s))[0], answer, second(s))
-		r.Heard("a", addrOf("a"), second(s+1))
-		r.Said(Report{Electable: snapshot.Electable{Node: "a"}, Version: uint64(s)}, second(s+1))
+		r.Spoke("a", addrOf("a"), second(s+1))
+		r.Reported(Report{Electable: snapshot.Electable{Node: "a"}, Version: uint64(s)}, second(s+1))
 	}
-	r.Heard("a", addrOf("a"), second(0))
-	at(10, Mute)
+	r.Spoke("a", addrOf("a"), second(0))
+	at(10, NoAnswer)
 	at(20, Answered)
-	at(30, Mute)
+	at(30, NoAnswer)
 	if n := r.View(Report{Electable: snapshot.Electable{Node: "me"}}, addrOf("me"), second(40)).Returns; n != 2 {
 		t.Errorf("%d returns", n)
 	}
@@ -201,16 +201,16 @@ func TestReturns(t *testing.T) {
 func TestReports(t *testing.T) {
 	var r, other Roster
 	for i, n := range []string{"a", "b", "c"} {
-		r.Heard(n, addrOf(n), second(0))
-		r.Said(Report{Electable: snapshot.Electable{Node: n}, Version: uint64(i + 1), Settled: true}, second(0))
+		r.Spoke(n, addrOf(n), second(0))
+		r.Reported(Report{Electable: snapshot.Electable{Node: n}, Version: uint64(i + 1), Settled: true}, second(0))
 	}
-	r.Lost("c", second(10))
+	r.FellSilent("c", second(10))
 	skewed := second(-40_000_000)
 	for _, m := range r.Reports(second(22)) {
 		other.Recall(m, skewed)
 	}
-	other.Heard("a", addrOf("a"), skewed)
-	other.Heard("b", addrOf("b"), skewed)
+	other.Spoke("a", addrOf("a"), skewed)
+	other.Spoke("b", addrOf("b"), skewed)
 	ask := other.Due(skewed)
 	if len(ask) != 1 || ask[0].Node != "c" {
 		t.Fatal(ask)
@@ -225,11 +225,11 @@ func TestReports(t *testing.T) {
 
 func TestViewPrints(t *testing.T) {
 	var r Roster
-	r.Heard("a", addrOf("a"), second(0))
-	r.Said(Report{Electable: snapshot.Electable{Node: "a", InSync: true}, Version: 7, Settled: true, Seasoned: true}, second(0))
-	r.Heard("b", addrOf("b"), second(0))
-	r.Lost("b", second(1))
-	r.Answered(r.Due(second(1))[0], Mute, second(1))
+	r.Spoke("a", addrOf("a"), second(0))
+	r.Reported(Report{Electable: snapshot.Electable{Node: "a", InSync: true}, Version: 7, Settled: true, LongSettled: true}, second(0))
+	r.Spoke("b", addrOf("b"), second(0))
+	r.FellSilent("b", second(1))
+	r.Answered(r.Due(second(1))[0], NoAnswer, second(1))
 	v := r.View(Report{Electable: snapshot.Electable{Node: "me", Draining: true}}, addrOf("me"), second(2))
 	v.Clashes = []string{"x is used twice"}
 	want := `a 192.0.2.97:7947 alive candidate says in-sync,settled,seasoned
@@ -250,8 +250,8 @@ returns 0
 func TestPeersAreBounded(t *testing.T) {
 	var r Roster
 	for i := range maxPeers + 10 {
-		r.Said(Report{Electable: snapshot.Electable{Node: fmt.Sprint(i)}}, second(0))
-		r.Heard(fmt.Sprint(i), addrOf("a"), second(0))
+		r.Reported(Report{Electable: snapshot.Electable{Node: fmt.Sprint(i)}}, second(0))
+		r.Spoke(fmt.Sprint(i), addrOf("a"), second(0))
 	}
 	if len(r.peers) != maxPeers {
 		t.Errorf("%d peers", len(r.peers))

@@ -11,8 +11,8 @@ import (
 // condition reasons and metric labels.
 const (
 	HealthCheckFailed snapshot.Reason = "FailedToStartServiceHealthcheck" // kube-proxy's word
-	Claimed           snapshot.Reason = "NodePortClaimed"
 	AddressOfNode     snapshot.Reason = "AddressOfNode"
+	PortOccupied      snapshot.Reason = "NodePortClaimed"
 )
 
 // SortProblems puts problems into their order and drops repetitions.

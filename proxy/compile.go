@@ -16,9 +16,9 @@ type Options struct {
 	ServiceCIDRs []netip.Prefix
 	// Local tells the packets of this node's pods.
 	Local Local
-	// Gone lists nodes that are lost, though the cluster does not know it yet:
+	// Quarantined lists nodes that are gone, though the cluster does not know it yet:
 	// their endpoints take no connection as long as the port has others. Sorted.
-	Gone []string
+	Quarantined []string
 	// Self is the node as it was last known. It stands in where the Snapshot lacks
 	// it: a node that still runs keeps forwarding when its Node object is deleted.
 	// It may be nil.
@@ -38,15 +38,15 @@ func Compile(s *snapshot.Snapshot, name string, nodePortAddrs []netip.Addr, opt 
 type inputs struct {
 	svc   *snapshot.Service
 	addrs captured
-	node  place
+	node  nodeFacts
 }
 
-// place is what matters of the node.
-type place struct {
-	name, zone string
-	addrs      []netip.Addr
-	own        []netip.Addr // the VIPs that are addresses of the node itself
-	gone       []string     // Options.Gone
+// nodeFacts is what matters of the node.
+type nodeFacts struct {
+	name, zone  string
+	addrs       []netip.Addr
+	own         []netip.Addr // the VIPs that are addresses of the node itself
+	quarantined []string     // Options.Quarantined
 }
 
 type compiled struct {
@@ -59,9 +59,9 @@ func (a inputs) equal(b inputs) bool {
 	return a.svc == b.svc && a.node.equal(b.node) && a.addrs.equal(b.addrs)
 }
 
-func (a place) equal(b place) bool {
+func (a nodeFacts) equal(b nodeFacts) bool {
 	return a.name == b.name && a.zone == b.zone && slices.Equal(a.addrs, b.addrs) &&
-		slices.Equal(a.own, b.own) && slices.Equal(a.gone, b.gone)
+		slices.Equal(a.own, b.own) && slices.Equal(a.quarantined, b.quarantined)
 }
 
 func compileService(in inputs) compiled {
@@ -89,7 +89,7 @@ func clusterIP(svc *snapshot.Service, port snapshot.Port, ip netip.Addr, c choic
 	}
 	f.Serving = c.beyond(f.Cluster)
 	switch {
-	case !c.any:
+	case !c.anywhere:
 		f.Empty = Reject
 	case len(f.Cluster) == 0:
 		f.Empty = Drop
@@ -108,7 +108,7 @@ func external(in inputs, port snapshot.Port, family snapshot.Family, c choice) [
 		base.LocalOnly, base.Local = true, c.local
 	}
 	switch {
-	case !c.any:
+	case !c.anywhere:
 		base.Empty = Reject
 	case base.LocalOnly && len(c.local) == 0:
 		base.Empty = Drop
@@ -124,19 +124,19 @@ func external(in inputs, port snapshot.Port, family snapshot.Family, c choice) [
 		add(NodePort, netip.Addr{}, port.NodePort)
 	}
 	allowed := sources(svc.SourceRanges, family)
-	for _, vip := range of(family, in.addrs.vips) {
+	for _, vip := range ofFamily(family, in.addrs.vips) {
 		add(VIP, vip, port.Port).Sources = withNode(allowed, vip, in.node.addrs)
 	}
-	for _, ip := range of(family, in.addrs.foreign) {
+	for _, ip := range ofFamily(family, in.addrs.foreign) {
 		add(ExternalIP, ip, port.Port).Sources = withNode(allowed, ip, in.node.addrs)
 	}
-	for _, ip := range of(family, in.addrs.external) {
+	for _, ip := range ofFamily(family, in.addrs.external) {
 		add(ExternalIP, ip, port.Port)
 	}
 	return out
 }
 
-func of(family snapshot.Family, ips []netip.Addr) []netip.Addr {
+func ofFamily(family snapshot.Family, ips []netip.Addr) []netip.Addr {
 	return slices.DeleteFunc(slices.Clone(ips), func(ip netip.Addr) bool { return snapshot.FamilyOf(ip) != family })
 }
 

@@ -36,7 +36,7 @@ type memory struct {
 
 // cluster is what the frontends of all Services depend on.
 type cluster struct {
-	node     place
+	node     nodeFacts
 	ranges   []netipx.IPRange // of all pools; their counters change with each allocation
 	external bool
 }
@@ -57,7 +57,7 @@ func (f *Frontend) match() match { return match{f.Family, f.Addr, f.Protocol, f.
 
 // Compile is like the function Compile.
 func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []netip.Addr, opt Options) *Table {
-	here := place{name: name, gone: opt.Gone}
+	here := nodeFacts{name: name, quarantined: opt.Quarantined}
 	t := &Table{NodePortAddrs: sorted(slices.Clone(nodePortAddrs)), ServiceCIDRs: serviceCIDRs(s, opt)}
 	node := s.Node(name)
 	if node == nil {
@@ -102,7 +102,7 @@ func compileAll(s *snapshot.Snapshot, now cluster, old *memory) *memory {
 		packets: make(map[match]int, len(s.Services)), hairpin: map[Target]int{},
 	}
 	for _, a := range s.Addresses {
-		m.hold(a)
+		m.noteHolders(a)
 	}
 	if old != nil {
 		m.reserved = old.reserved
@@ -141,8 +141,8 @@ func (m *memory) inputs(svc *snapshot.Service) inputs {
 	return inputs{svc: svc, addrs: m.capture(svc), node: m.cluster.node}
 }
 
-// hold notes that a has its holders.
-func (m *memory) hold(a *snapshot.Address) {
+// noteHolders notes that a has its holders.
+func (m *memory) noteHolders(a *snapshot.Address) {
 	for _, h := range a.Holders {
 		if !slices.Contains(m.held[h.Ref], a) {
 			m.held[h.Ref] = append(m.held[h.Ref], a)
@@ -150,7 +150,7 @@ func (m *memory) hold(a *snapshot.Address) {
 	}
 }
 
-func (m *memory) release(a *snapshot.Address) {
+func (m *memory) forgetHolders(a *snapshot.Address) {
 	for _, h := range a.Holders {
 		left := slices.DeleteFunc(m.held[h.Ref], func(b *snapshot.Address) bool { return a == b })
 		if m.held[h.Ref] = left; len(left) == 0 {
@@ -260,12 +260,12 @@ func (m *memory) dirty(s *snapshot.Snapshot) map[snapshot.Ref]bool {
 func (m *memory) holders(s *snapshot.Snapshot, changed map[netip.Addr]bool, dirty map[snapshot.Ref]bool) {
 	for _, a := range m.snap.Addresses {
 		if changed[a.Addr] {
-			m.release(a)
+			m.forgetHolders(a)
 		}
 	}
 	for _, a := range s.Addresses {
 		if changed[a.Addr] {
-			m.hold(a)
+			m.noteHolders(a)
 		}
 	}
 	for _, svc := range s.Services {

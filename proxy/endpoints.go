@@ -10,22 +10,22 @@ import (
 // choice is which of one port's endpoints of one family a node uses. The rules
 // are kube-proxy's (pkg/proxy/topology.go, CategorizeEndpoints).
 type choice struct {
-	cluster []netip.AddrPort // for policy Cluster: ready ones by topology, else serving and terminating ones
-	local   []netip.AddrPort // on this node: ready ones, else serving and terminating ones
-	serving []netip.AddrPort // ready, or serving and terminating: their connections stay
-	lost    []netip.AddrPort // on nodes that are lost, while there are others
-	any     bool             // there is a usable endpoint somewhere
+	cluster  []netip.AddrPort // for policy Cluster: ready ones by topology, else serving and terminating ones
+	local    []netip.AddrPort // on this node: ready ones, else serving and terminating ones
+	serving  []netip.AddrPort // ready, or serving and terminating: their connections stay
+	lost     []netip.AddrPort // on nodes that are lost, while there are others
+	anywhere bool             // there is a usable endpoint somewhere
 }
 
 // choose decides which endpoints of svc's port a connection here may go to.
-func choose(svc *snapshot.Service, port snapshot.Port, family snapshot.Family, here place) choice {
+func choose(svc *snapshot.Service, port snapshot.Port, family snapshot.Family, here nodeFacts) choice {
 	var ready, draining, lost []*snapshot.Endpoint
 	for i := range svc.Endpoints {
 		ep := &svc.Endpoints[i]
 		if ep.PortName != port.Name || ep.Protocol != port.Protocol || snapshot.FamilyOf(ep.Addr.Addr()) != family || !dialable(ep.Addr.Addr()) {
 			continue
 		}
-		if slices.Contains(here.gone, ep.Node) {
+		if slices.Contains(here.quarantined, ep.Node) {
 			lost = append(lost, ep)
 		}
 		switch {
@@ -35,8 +35,8 @@ func choose(svc *snapshot.Service, port snapshot.Port, family snapshot.Family, h
 			draining = append(draining, ep)
 		}
 	}
-	c := choice{any: len(ready)+len(draining) > 0}
-	if left, leaving := elsewhere(ready, here.gone), elsewhere(draining, here.gone); len(left)+len(leaving) > 0 {
+	c := choice{anywhere: len(ready)+len(draining) > 0}
+	if left, leaving := elsewhere(ready, here.quarantined), elsewhere(draining, here.quarantined); len(left)+len(leaving) > 0 {
 		ready, draining = left, leaving // else the last ones are as good as any
 		c.lost = targets(lost)
 	}

@@ -26,7 +26,7 @@ func TestMemoryDoesNotShow(t *testing.T) {
 			s := c.next(t)
 			if r.IntN(8) == 0 { // seldom: all Services are compiled anew then
 				node, on = pick(r, "a", "b", "gone"), []netip.Addr{netip.MustParseAddr(pick(r, "198.51.100.1", "198.51.100.2"))}
-				opt = proxy.Options{ExternalIPs: r.IntN(2) == 0, Gone: [][]string{nil, {"a"}, {"a", "b"}}[r.IntN(3)]}
+				opt = proxy.Options{ExternalIPs: r.IntN(2) == 0, Quarantined: [][]string{nil, {"a"}, {"a", "b"}}[r.IntN(3)]}
 			}
 			want := proxy.Compile(s, node, on, opt)
 			violations(t, want)

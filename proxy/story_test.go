@@ -110,7 +110,7 @@ func (te *teller) compile(t *testing.T, text string) *proxy.Table {
 				opt.Own = append(opt.Own, netip.MustParseAddr(text))
 			}
 		case "gone":
-			opt.Gone = strings.Split(value, ",")
+			opt.Quarantined = strings.Split(value, ",")
 		case "service-cidrs":
 			opt.ServiceCIDRs = prefixes(t, value)
 		default:

@@ -24,7 +24,7 @@ var _ cloudprovider.LoadBalancer = balancer{}
 
 // GetLoadBalancer tells whether any record names svc, and the addresses.
 func (b balancer) GetLoadBalancer(ctx context.Context, _ string, svc *corev1.Service) (*corev1.LoadBalancerStatus, bool, error) {
-	s, err := b.see(ctx, svc, true)
+	s, err := b.waitForVersion(ctx, svc, true)
 	if err != nil {
 		return nil, false, err
 	}
@@ -43,7 +43,7 @@ func (b balancer) GetLoadBalancerName(_ context.Context, _ string, svc *corev1.S
 // EnsureLoadBalancer writes the records of the addresses that svc is to hold and
 // returns these. Who is refused gets a RetryError.
 func (b balancer) EnsureLoadBalancer(ctx context.Context, _ string, svc *corev1.Service, _ []*corev1.Node) (*corev1.LoadBalancerStatus, error) {
-	s, err := b.see(ctx, svc, false)
+	s, err := b.waitForVersion(ctx, svc, false)
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func (b balancer) EnsureLoadBalancer(ctx context.Context, _ string, svc *corev1.
 	if len(o.Addrs) == 0 {
 		return nil, b.refuse(ctx, o)
 	}
-	if err := b.hold(ctx, s, plan, o); err != nil {
+	if err := b.writeRecords(ctx, s, plan, o); err != nil {
 		return nil, err
 	}
 	status := &corev1.LoadBalancerStatus{Ingress: record.Ingress(o, svc)}
@@ -66,9 +66,9 @@ func (b balancer) EnsureLoadBalancer(ctx context.Context, _ string, svc *corev1.
 	return status, nil
 }
 
-// hold writes the records of o. An address whose loser still names it in its
+// writeRecords writes the records of o. An address whose loser still names it in its
 // status is not taken yet: the service controller will move that one first.
-func (b balancer) hold(ctx context.Context, s *snapshot.Snapshot, plan *allocator.Plan, o allocator.Outcome) error {
+func (b balancer) writeRecords(ctx context.Context, s *snapshot.Snapshot, plan *allocator.Plan, o allocator.Outcome) error {
 	writes := record.Writes(plan, s)
 	for _, addr := range o.Addrs {
 		w, ok := writes[addr]
@@ -126,7 +126,7 @@ func (b balancer) UpdateLoadBalancer(context.Context, string, *corev1.Service, [
 // EnsureLoadBalancerDeleted takes svc out of every record. Who waits for the
 // address gets it when it asks the next time.
 func (b balancer) EnsureLoadBalancerDeleted(ctx context.Context, _ string, svc *corev1.Service) error {
-	s, err := b.see(ctx, svc, true)
+	s, err := b.waitForVersion(ctx, svc, true)
 	if err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func (b balancer) EnsureLoadBalancerDeleted(ctx context.Context, _ string, svc *
 		w := record.Write{Have: a}
 		rest := slices.DeleteFunc(slices.Clone(a.Holders), func(h snapshot.Holder) bool { return h.UID == string(svc.UID) })
 		if len(rest) > 0 {
-			w.Want = &allocator.AddressWant{Addr: a.Addr, Pool: a.Pool, ShareKey: a.ShareKey, Backend: a.Backend, Holders: rest}
+			w.Want = &allocator.AddressWant{Addr: a.Addr, Pool: a.Pool, ShareKey: a.ShareKey, ShareGroup: a.ShareGroup, Holders: rest}
 		}
 		if err := b.writer.Record(ctx, w); err != nil {
 			return err

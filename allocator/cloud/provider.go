@@ -46,7 +46,7 @@ type Provider struct {
 	metrics *record.Metrics
 	loop    *reconcile.Loop
 	events  toolsrecord.EventRecorder
-	changed bell
+	changed broadcast
 }
 
 var _ cloudprovider.Interface = (*Provider)(nil)

@@ -45,8 +45,8 @@ func Decide(in Input) Plan {
 	}
 	slices.SortFunc(d.plan.Refused, compareRefused)
 	d.plan.Refused = slices.CompactFunc(d.plan.Refused, func(a, b Refused) bool { return a == b })
-	slices.SortFunc(d.plan.Silent, compareSilent)
-	d.plan.Silent = slices.CompactFunc(d.plan.Silent, func(a, b Silent) bool { return a == b })
+	slices.SortFunc(d.plan.RefusedVIPs, compareRefusedVIP)
+	d.plan.RefusedVIPs = slices.CompactFunc(d.plan.RefusedVIPs, func(a, b RefusedVIP) bool { return a == b })
 	return d.plan
 }
 
@@ -68,7 +68,7 @@ func compareRefused(a, b Refused) int {
 	return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name), strings.Compare(string(a.Reason), string(b.Reason)), strings.Compare(a.Message, b.Message))
 }
 
-func compareSilent(a, b Silent) int {
+func compareRefusedVIP(a, b RefusedVIP) int {
 	return cmp.Or(a.Addr.Compare(b.Addr), strings.Compare(string(a.Reason), string(b.Reason)), strings.Compare(a.Message, b.Message))
 }
 
@@ -76,8 +76,8 @@ func comparePrefix(a, b netip.Prefix) int {
 	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }
 
-func (d *decision) silence(addr netip.Addr, r *snapshot.Refusal) {
-	d.plan.Silent = append(d.plan.Silent, Silent{addr, *r})
+func (d *decision) refuseVIP(addr netip.Addr, r *snapshot.Refusal) {
+	d.plan.RefusedVIPs = append(d.plan.RefusedVIPs, RefusedVIP{addr, *r})
 }
 
 func (d *decision) refuse(kind, name string, r *snapshot.Refusal) {
@@ -118,14 +118,14 @@ func (d *decision) address(a *snapshot.Address) {
 		return
 	}
 	if r := d.unfit(a, svcs); r != nil {
-		d.silence(a.Addr, r)
+		d.refuseVIP(a.Addr, r)
 		return
 	}
 	vip := VIP{Addr: a.Addr, Services: announcer.Refs(svcs)}
-	before := len(d.plan.Refused) + len(d.plan.Silent)
+	before := len(d.plan.Refused) + len(d.plan.RefusedVIPs)
 	for _, w := range ways {
 		if w.NodeSelector.Matches(d.labels()) {
-			vip.Peers = append(vip.Peers, d.tell(w, a, pool)...)
+			vip.Peers = append(vip.Peers, d.addToPeers(w, a, pool)...)
 		}
 	}
 	slices.Sort(vip.Peers)
@@ -133,8 +133,8 @@ func (d *decision) address(a *snapshot.Address) {
 	switch {
 	case len(vip.Peers) > 0:
 		d.plan.Announce = append(d.plan.Announce, vip)
-	case len(d.plan.Refused)+len(d.plan.Silent) == before:
-		d.silence(a.Addr, refusal(NoPeer, "no session of this node is chosen for it"))
+	case len(d.plan.Refused)+len(d.plan.RefusedVIPs) == before:
+		d.refuseVIP(a.Addr, refusal(NoPeer, "no session of this node is chosen for it"))
 	}
 }
 
@@ -163,8 +163,8 @@ func (d *decision) unfit(a *snapshot.Address, svcs []*snapshot.Service) *snapsho
 	return nil
 }
 
-// tell adds a to the peers that w names, and returns their names.
-func (d *decision) tell(w *way, a *snapshot.Address, pool *snapshot.Pool) (told []string) {
+// addToPeers adds a to the peers that w names, and returns their names.
+func (d *decision) addToPeers(w *way, a *snapshot.Address, pool *snapshot.Pool) (told []string) {
 	prefix, r := w.prefix(a.Addr, pool)
 	if r != nil {
 		d.refuse("announcement", w.Name, r)
@@ -177,7 +177,7 @@ func (d *decision) tell(w *way, a *snapshot.Address, pool *snapshot.Pool) (told 
 		}
 		hop, r := d.nextHop(p, prefix)
 		if r != nil {
-			d.silence(a.Addr, r)
+			d.refuseVIP(a.Addr, r)
 			continue
 		}
 		communities := w.communities

@@ -90,9 +90,9 @@ type Refused struct {
 	snapshot.Refusal
 }
 
-// Silent is an address that this node does not announce over BGP although an
+// RefusedVIP is an address that this node does not announce over BGP although an
 // Announcement says so, or not to every peer.
-type Silent struct {
+type RefusedVIP struct {
 	Addr netip.Addr
 	snapshot.Refusal
 }
@@ -106,11 +106,11 @@ type VIP struct {
 
 // Plan is the decision.
 type Plan struct {
-	RouterID netip.Addr // of this node, the same after every restart
-	Peers    []Peer     // sorted by name
-	Announce []VIP      // sorted by address
-	Silent   []Silent   // sorted by address and reason; an address may have several
-	Refused  []Refused  // sorted by kind, name and reason
+	RouterID    netip.Addr   // of this node, the same after every restart
+	Peers       []Peer       // sorted by name
+	Announce    []VIP        // sorted by address
+	RefusedVIPs []RefusedVIP // sorted by address and reason; an address may have several
+	Refused     []Refused    // sorted by kind, name and reason
 }
 
 // Keep returns the paths of p that next has too, as next has them: what may go
@@ -124,7 +124,7 @@ func (p Plan) Keep(next Plan) Plan {
 			had[peer.Name][path.Prefix] = true
 		}
 	}
-	out := Plan{RouterID: next.RouterID, Silent: next.Silent, Refused: next.Refused}
+	out := Plan{RouterID: next.RouterID, RefusedVIPs: next.RefusedVIPs, Refused: next.Refused}
 	for _, peer := range next.Peers {
 		kept := had[peer.Name]
 		peer.Paths = slices.DeleteFunc(slices.Clone(peer.Paths), func(x Path) bool { return !kept[x.Prefix] })
@@ -150,7 +150,7 @@ func (p Plan) String() string {
 			fmt.Fprintf(&b, "  %s\n", path)
 		}
 	}
-	for _, r := range p.Silent {
+	for _, r := range p.RefusedVIPs {
 		fmt.Fprintf(&b, "refuse address %s %s\n", r.Addr, r.Refusal)
 	}
 	for _, r := range p.Refused {

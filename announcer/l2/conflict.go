@@ -68,40 +68,40 @@ type contest struct {
 // detector is address conflict detection (RFC 5227; RFC 4862 section 5.4 for
 // IPv6) for all addresses of a node, without clock and sockets.
 type detector struct {
-	known announcer.Set
-	of    map[netip.Addr]*contest
-	news  bool // findings or what may be announced changed
-	tuned bool // nothing changed of what is to be heard
+	known    announcer.Set
+	contests map[netip.Addr]*contest
+	changed  bool // findings or what may be announced changed
+	tuned    bool // nothing changed of what is to be heard
 
 	conflicts, defences int // so far
 }
 
-func newDetector() *detector { return &detector{of: map[netip.Addr]*contest{}} }
+func newDetector() *detector { return &detector{contests: map[netip.Addr]*contest{}} }
 
-// know takes in what the cluster knows. A conflict with a host that turns out to
+// setKnown takes in what the cluster knows. A conflict with a host that turns out to
 // be ours is none.
-func (d *detector) know(k announcer.Set) {
+func (d *detector) setKnown(k announcer.Set) {
 	d.known = k
-	for _, c := range d.of {
+	for _, c := range d.contests {
 		if k.Ours[c.conflict] {
-			c.conflict, c.phase, c.due, d.news = "", free, time.Time{}, true
+			c.conflict, c.phase, c.due, d.changed = "", free, time.Time{}, true
 		}
 		if k.Ours[c.claimant] {
-			c.claimant, d.news = "", true
+			c.claimant, d.changed = "", true
 		}
 	}
 }
 
-// want takes in what is to be announced and returns what may be: not what is
+// admit takes in what is to be announced and returns what may be: not what is
 // still being probed, nor what somebody else has. An address that is held
 // already, or is recorded as probed, is not held up.
-func (d *detector) want(claims []announcer.Claim, held func(netip.Addr) bool, now time.Time) []announcer.Claim {
+func (d *detector) admit(claims []announcer.Claim, held func(netip.Addr) bool, now time.Time) []announcer.Claim {
 	d.tuned = false
 	links := byAddr(claims)
 	disputed := byAddr(d.known.Disputed)
-	for addr := range d.of {
+	for addr := range d.contests {
 		if links[addr] == nil && disputed[addr] == nil {
-			delete(d.of, addr)
+			delete(d.contests, addr)
 		}
 	}
 	for addr, on := range disputed {
@@ -113,10 +113,10 @@ func (d *detector) want(claims []announcer.Claim, held func(netip.Addr) bool, no
 	}
 	for addr, on := range links {
 		c := d.contest(addr, held(addr), now)
-		c.wait(d.known.Left[addr] && !held(addr), now)
+		c.wait(d.known.Orphaned[addr] && !held(addr), now)
 		c.links, c.held = on, c.phase == free || held(addr)
 	}
-	return slices.DeleteFunc(slices.Clone(claims), func(c announcer.Claim) bool { return !d.of[c.Addr].held })
+	return slices.DeleteFunc(slices.Clone(claims), func(c announcer.Claim) bool { return !d.contests[c.Addr].held })
 }
 
 // wait begins to wait for the last owner's kernel to fall silent, or ends it.
@@ -141,10 +141,10 @@ func byAddr(claims []announcer.Claim) map[netip.Addr][]string {
 // contest returns the state of addr in its present assignment.
 func (d *detector) contest(addr netip.Addr, held bool, now time.Time) *contest {
 	record, known := d.known.Records[addr]
-	c := d.of[addr]
+	c := d.contests[addr]
 	if c == nil || known && c.uid != record.UID && c.uid != "" {
 		c = &contest{phase: free}
-		d.of[addr] = c
+		d.contests[addr] = c
 	}
 	if known && c.uid == "" {
 		c.uid = record.UID
@@ -168,9 +168,9 @@ type action struct {
 // tick does what is due at now, and returns what to send, at most a number of
 // addresses' at a time.
 func (d *detector) tick(now time.Time, most int) (out []action) {
-	for addr, c := range d.of {
+	for addr, c := range d.contests {
 		if !c.contested.IsZero() && now.Sub(c.contested) >= CalmAfter {
-			d.news = d.news || c.claimant != ""
+			d.changed = d.changed || c.claimant != ""
 			c.contested, c.claimant = time.Time{}, ""
 		}
 		if c.due.IsZero() || now.Before(c.due) || most <= 0 {
@@ -180,11 +180,11 @@ func (d *detector) tick(now time.Time, most int) (out []action) {
 			c.phase, c.sent, d.tuned = probing, 0, false
 		}
 		if c.phase == waiting && c.sent == Asks {
-			c.phase, c.quiet, c.due, c.sent, d.news = free, true, time.Time{}, 0, true
+			c.phase, c.quiet, c.due, c.sent, d.changed = free, true, time.Time{}, 0, true
 			continue
 		}
 		if c.sent == Probes {
-			c.phase, c.due, c.sent, c.conflict, c.probedAt, d.news = free, time.Time{}, 0, "", now, true
+			c.phase, c.due, c.sent, c.conflict, c.probedAt, d.changed = free, time.Time{}, 0, "", now, true
 			continue
 		}
 		for _, l := range c.links {
@@ -206,23 +206,23 @@ func (c *contest) pause() time.Duration {
 }
 
 // heard takes in what was heard on a link, and returns how to answer it.
-func (d *detector) heard(link string, w word, now time.Time) []action {
-	c := d.of[w.addr]
-	if c != nil && c.phase == waiting && !w.probe && slices.Contains(c.links, link) {
+func (d *detector) heard(link string, a assertion, now time.Time) []action {
+	c := d.contests[a.addr]
+	if c != nil && c.phase == waiting && !a.probe && slices.Contains(c.links, link) {
 		c.sent, c.due = 0, now.Add(AskEvery)
 		return nil
 	}
-	if c == nil || d.known.Ours[w.mac] || !slices.Contains(c.links, link) {
+	if c == nil || d.known.Ours[a.mac] || !slices.Contains(c.links, link) {
 		return nil
 	}
 	switch {
-	case c.held && !w.probe: // the kernel answers probes
-		return d.defend(c, w, now)
+	case c.held && !a.probe: // the kernel answers probes
+		return d.defend(c, a, now)
 	case c.phase == probing && !c.held:
 		if c.conflict == "" {
 			d.conflicts++
 		}
-		c.phase, c.due, c.conflict, c.probedAt, d.news = taken, now.Add(ProbeAgain), w.mac, now, true
+		c.phase, c.due, c.conflict, c.probedAt, d.changed = taken, now.Add(ProbeAgain), a.mac, now, true
 		d.tuned = false
 	}
 	return nil
@@ -230,13 +230,13 @@ func (d *detector) heard(link string, w word, now time.Time) []action {
 
 // defend answers a foreign claim to an address that is announced here: RFC 5227
 // section 2.4 (c), because an address that a Service holds has nowhere to go.
-func (d *detector) defend(c *contest, w word, now time.Time) (out []action) {
+func (d *detector) defend(c *contest, a assertion, now time.Time) (out []action) {
 	if c.contested.IsZero() {
 		d.conflicts++
 	}
 	c.contested = now
 	if !c.defended.IsZero() && now.Sub(c.defended) < CalmAfter && c.claimant == "" {
-		c.claimant, d.news = w.mac, true
+		c.claimant, d.changed = a.mac, true
 	}
 	if !c.defended.IsZero() && now.Sub(c.defended) < DefendEvery {
 		return nil
@@ -244,15 +244,15 @@ func (d *detector) defend(c *contest, w word, now time.Time) (out []action) {
 	c.defended = now
 	d.defences++
 	for _, l := range c.links {
-		out = append(out, action{Claim: announcer.Claim{Addr: w.addr, Link: l}, defend: true})
+		out = append(out, action{Claim: announcer.Claim{Addr: a.addr, Link: l}, defend: true})
 	}
 	return out
 }
 
-// frozen forgets probes under way: nothing was heard while this process stood
+// restartProbes forgets probes under way: nothing was heard while this process stood
 // still.
-func (d *detector) frozen(now time.Time) {
-	for _, c := range d.of {
+func (d *detector) restartProbes(now time.Time) {
+	for _, c := range d.contests {
 		if c.phase == probing || c.phase == waiting {
 			c.sent, c.due = 0, now
 		}
@@ -262,7 +262,7 @@ func (d *detector) frozen(now time.Time) {
 // watched lists what is to be heard of on each link.
 func (d *detector) watched() map[string][]netip.Addr {
 	out := map[string][]netip.Addr{}
-	for addr, c := range d.of {
+	for addr, c := range d.contests {
 		if c.phase != taken {
 			for _, l := range c.links {
 				out[l] = append(out[l], addr)
@@ -274,7 +274,7 @@ func (d *detector) watched() map[string][]netip.Addr {
 
 // busy tells whether a probe is under way.
 func (d *detector) busy() bool {
-	for _, c := range d.of {
+	for _, c := range d.contests {
 		if c.phase == probing || c.phase == waiting {
 			return true
 		}
@@ -286,7 +286,7 @@ func (d *detector) busy() bool {
 // record does not say yet, and claims by others.
 func (d *detector) findings() []Finding {
 	var out []Finding
-	for addr, c := range d.of {
+	for addr, c := range d.contests {
 		record := d.known.Records[addr]
 		f := Finding{Addr: addr, UID: c.uid, Claimant: c.claimant}
 		if unsaid := !c.probedAt.IsZero() && (!record.Probed || record.Conflict != c.conflict); unsaid && c.uid == record.UID {

@@ -45,15 +45,15 @@ func (s *script) do(t *testing.T, line string) {
 		}
 	case verb == "want":
 		held := len(words) > 1
-		got := s.want([]announcer.Claim{{Addr: s.addr, Link: "eth0"}}, func(netip.Addr) bool { return held }, s.now)
+		got := s.admit([]announcer.Claim{{Addr: s.addr, Link: "eth0"}}, func(netip.Addr) bool { return held }, s.now)
 		s.out = append(s.out, fmt.Sprintf("admitted=%v", len(got) == 1))
 		s.acts(s.tick(s.now, 10))
 	case verb == "drop":
-		s.want(nil, func(netip.Addr) bool { return false }, s.now)
+		s.admit(nil, func(netip.Addr) bool { return false }, s.now)
 	case verb == "disputed":
 		k.Disputed = []announcer.Claim{{Addr: s.addr, Link: "eth0"}}
-		s.know(k)
-		s.want(nil, func(netip.Addr) bool { return false }, s.now)
+		s.setKnown(k)
+		s.admit(nil, func(netip.Addr) bool { return false }, s.now)
 		s.acts(s.tick(s.now, 10))
 	case verb == "record":
 		r := announcer.Record{}
@@ -69,16 +69,16 @@ func (s *script) do(t *testing.T, line string) {
 			}
 		}
 		k.Records, k.Disputed = map[netip.Addr]announcer.Record{s.addr: r}, nil
-		s.know(k)
+		s.setKnown(k)
 	case verb == "ours":
 		k.Ours = map[string]bool{words[1]: true}
-		s.know(k)
+		s.setKnown(k)
 	case verb == "claim" || verb == "probe":
-		s.acts(s.heard("eth0", word{s.addr, words[1], verb == "probe"}, s.now))
+		s.acts(s.heard("eth0", assertion{s.addr, words[1], verb == "probe"}, s.now))
 	case verb == "left":
-		s.known.Left = map[netip.Addr]bool{s.addr: len(words) == 1}
+		s.known.Orphaned = map[netip.Addr]bool{s.addr: len(words) == 1}
 	case verb == "freeze":
-		s.frozen(s.now)
+		s.restartProbes(s.now)
 	default:
 		t.Fatalf("no verb %q", verb)
 	}
@@ -283,9 +283,9 @@ func TestProbesAreConcurrent(t *testing.T) {
 		k.Records[a] = announcer.Record{UID: "u"}
 		claims = append(claims, announcer.Claim{Addr: a, Link: "eth0"})
 	}
-	d.know(k)
+	d.setKnown(k)
 	free := func(netip.Addr) bool { return false }
-	if got := d.want(claims, free, now); len(got) != 0 {
+	if got := d.admit(claims, free, now); len(got) != 0 {
 		t.Fatalf("%d are announced without a probe", len(got))
 	}
 	for range 20 {
@@ -294,7 +294,7 @@ func TestProbesAreConcurrent(t *testing.T) {
 		}
 		now = now.Add(busyEvery)
 	}
-	if got := d.want(claims, free, now); len(got) != 1000 {
+	if got := d.admit(claims, free, now); len(got) != 1000 {
 		t.Errorf("after a second %d of 1000 are free", len(got))
 	}
 }

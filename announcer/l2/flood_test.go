@@ -73,13 +73,13 @@ func TestFloodOfForeignARP(t *testing.T) {
 		during, count = 10*time.Second, 180
 	}
 	l := newLAN(t)
-	h := l.holder()
-	l.run(t, h)
-	l.sync(t, h, on4, on6)
+	ls := l.holder()
+	l.run(t, ls)
+	l.sync(t, ls, on4, on6)
 	nstest.Eventually(t, "it has been announced", func() bool {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		return len(h.bursts) == 0
+		ls.mu.Lock()
+		defer ls.mu.Unlock()
+		return len(ls.bursts) == 0
 	})
 	cmd := exec.Command("ip", "netns", "exec", l.client.Name, os.Args[0])
 	cmd.Env = append(os.Environ(), floodEnv+"="+during.String())
@@ -104,7 +104,7 @@ func TestFloodOfForeignARP(t *testing.T) {
 	}
 	heard := 0.0
 	for _, kind := range []string{"claim", "other", "late"} {
-		heard += testutil.ToFloat64(h.Metrics.frames.WithLabelValues(kind))
+		heard += testutil.ToFloat64(ls.Metrics.frames.WithLabelValues(kind))
 	}
 	if heard != 0 {
 		t.Errorf("%v frames of %d reached the process", heard, sent)

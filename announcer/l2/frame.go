@@ -26,9 +26,9 @@ const (
 	longestFrame = 1514
 )
 
-// word is what one ARP or NDP frame says about an address: that a host has it,
+// assertion is what one ARP or NDP frame says about an address: that a host has it,
 // or that one asks whether anybody has it because it would like to.
-type word struct {
+type assertion struct {
 	addr  netip.Addr
 	mac   string // of that host
 	probe bool   // it asks: RFC 5227 section 2.1.1, RFC 4862 section 5.4.3
@@ -36,10 +36,10 @@ type word struct {
 
 // parse reads an Ethernet frame. It returns false for all that says nothing of
 // whose an address is, ordinary requests among them, and all that is malformed.
-func parse(frame []byte) (word, bool) {
+func parse(frame []byte) (assertion, bool) {
 	var f ethernet.Frame
 	if f.UnmarshalBinary(frame) != nil || f.VLAN != nil || f.ServiceVLAN != nil {
-		return word{}, false
+		return assertion{}, false
 	}
 	switch f.EtherType {
 	case ethernet.EtherTypeARP:
@@ -47,55 +47,55 @@ func parse(frame []byte) (word, bool) {
 	case ethernet.EtherTypeIPv6:
 		return parseNDP(f.Source, f.Payload)
 	}
-	return word{}, false
+	return assertion{}, false
 }
 
-func parseARP(b []byte) (word, bool) {
+func parseARP(b []byte) (assertion, bool) {
 	var p arp.Packet
 	if p.UnmarshalBinary(b) != nil {
-		return word{}, false
+		return assertion{}, false
 	}
 	form := p.HardwareType == hardwareMAC && p.ProtocolType == uint16(ethernet.EtherTypeIPv4) && p.HardwareAddrLength == 6 && p.IPLength == 4
 	if !form || p.Operation != arp.OperationRequest && p.Operation != arp.OperationReply || !unicast(p.SenderHardwareAddr) {
-		return word{}, false
+		return assertion{}, false
 	}
-	w := word{addr: p.SenderIP, mac: p.SenderHardwareAddr.String()}
+	a := assertion{addr: p.SenderIP, mac: p.SenderHardwareAddr.String()}
 	if p.SenderIP.IsUnspecified() {
-		w.addr, w.probe = p.TargetIP, true
+		a.addr, a.probe = p.TargetIP, true
 	}
-	ok := !w.addr.IsUnspecified() && (!w.probe || p.Operation == arp.OperationRequest)
-	return w, ok
+	ok := !a.addr.IsUnspecified() && (!a.probe || p.Operation == arp.OperationRequest)
+	return a, ok
 }
 
 // parseNDP validates as RFC 4861 sections 7.1.1 and 7.1.2 demand.
-func parseNDP(source net.HardwareAddr, b []byte) (word, bool) {
+func parseNDP(source net.HardwareAddr, b []byte) (assertion, bool) {
 	if len(b) < ipv6Len || b[0]>>4 != 6 || b[6] != protoICMPv6 || b[7] != ndpHopLimit || !unicast(source) {
-		return word{}, false
+		return assertion{}, false
 	}
 	src, dst := netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40]))
 	size := int(binary.BigEndian.Uint16(b[4:6]))
 	if len(b) < ipv6Len+size || size < 4 {
-		return word{}, false
+		return assertion{}, false
 	}
 	body := b[ipv6Len : ipv6Len+size]
 	if body[1] != 0 || checksum(src, dst, body) != 0 {
-		return word{}, false
+		return assertion{}, false
 	}
 	msg, err := ndp.ParseMessage(body)
 	if err != nil {
-		return word{}, false
+		return assertion{}, false
 	}
 	switch m := msg.(type) {
 	case *ndp.NeighborAdvertisement:
 		mac, ok := target(m.Options, source)
 		ok = ok && !m.TargetAddress.IsMulticast() && !(dst.IsMulticast() && m.Solicited)
-		return word{addr: m.TargetAddress, mac: mac}, ok
+		return assertion{addr: m.TargetAddress, mac: mac}, ok
 	case *ndp.NeighborSolicitation:
 		group, err := ndp.SolicitedNodeMulticast(m.TargetAddress)
 		ok := err == nil && src.IsUnspecified() && dst == group && !m.TargetAddress.IsMulticast()
-		return word{addr: m.TargetAddress, mac: source.String(), probe: true}, ok
+		return assertion{addr: m.TargetAddress, mac: source.String(), probe: true}, ok
 	}
-	return word{}, false
+	return assertion{}, false
 }
 
 // target is the MAC that an advertisement names, or else that it came from.

@@ -72,38 +72,38 @@ func TestParse(t *testing.T) {
 	}
 }
 
-func textOf(w word, ok bool) string {
+func textOf(a assertion, ok bool) string {
 	switch {
 	case !ok:
 		return ""
-	case w.probe:
-		return "probe " + w.addr.String() + " " + w.mac
+	case a.probe:
+		return "probe " + a.addr.String() + " " + a.mac
 	}
-	return w.addr.String() + " " + w.mac
+	return a.addr.String() + " " + a.mac
 }
 
 // again builds the frame that says w and reads it.
-func again(t *testing.T, w word) word {
+func again(t *testing.T, a assertion) assertion {
 	t.Helper()
-	mac, err := net.ParseMAC(w.mac)
+	mac, err := net.ParseMAC(a.mac)
 	if err != nil {
-		t.Fatalf("%+v: %v", w, err)
+		t.Fatalf("%+v: %v", a, err)
 	}
 	build := gratuitousFrames
-	if w.probe {
+	if a.probe {
 		build = probeFrames
 	}
-	frames, err := build(mac, w.addr)
+	frames, err := build(mac, a.addr)
 	if err != nil {
-		t.Fatalf("%+v: %v", w, err)
+		t.Fatalf("%+v: %v", a, err)
 	}
 	for _, f := range frames {
 		got, ok := parse(f)
-		if !ok || got != w {
-			t.Fatalf("%+v was sent, and read as %+v, %v", w, got, ok)
+		if !ok || got != a {
+			t.Fatalf("%+v was sent, and read as %+v, %v", a, got, ok)
 		}
 	}
-	return w
+	return a
 }
 
 func FuzzParseARP(f *testing.F) {
@@ -118,8 +118,8 @@ func FuzzParseARP(f *testing.F) {
 		if err != nil {
 			t.Skip()
 		}
-		if w, ok := parse(frame); ok {
-			again(t, w)
+		if a, ok := parse(frame); ok {
+			again(t, a)
 		}
 	})
 }
@@ -146,8 +146,8 @@ func FuzzParseNDP(f *testing.F) {
 		b[ipv6Len+2], b[ipv6Len+3] = 0, 0
 		sum := checksum(netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40])), b[ipv6Len:])
 		b[ipv6Len+2], b[ipv6Len+3] = byte(sum>>8), byte(sum)
-		if w, ok := parse(frame); ok {
-			again(t, w)
+		if a, ok := parse(frame); ok {
+			again(t, a)
 		}
 	})
 }

@@ -140,8 +140,8 @@ func TestKernelAnswersNDP(t *testing.T) {
 			return len(f) > icmpType && f[ip6Next] == protoICMPv6 && f[icmpType] == icmpAdvert
 		})
 		asked := netip.AddrFrom16([16]byte(f[etherLen+24:]))
-		if w, _ := parse(f); asked != want || w.addr != vip6 || w.mac != l.mac {
-			t.Errorf("%s asked, and %s was told that %s is at %s", want, asked, w.addr, w.mac)
+		if a, _ := parse(f); asked != want || a.addr != vip6 || a.mac != l.mac {
+			t.Errorf("%s asked, and %s was told that %s is at %s", want, asked, a.addr, a.mac)
 		}
 	}
 }
@@ -151,29 +151,29 @@ func TestTakeOverIsSaidFourTimes(t *testing.T) {
 	for _, c := range []announcer.Claim{on4, on6} {
 		t.Run(c.Addr.String(), func(t *testing.T) {
 			l := newLAN(t)
-			h := l.holder()
+			ls := l.holder()
 			p := l.tap(t)
-			l.run(t, h)
-			l.sync(t, h, c)
+			l.run(t, ls)
+			l.sync(t, ls, c)
 			began, frames := time.Now(), burstTimes
 			if c.Addr.Is4() {
 				frames *= 2 // a request and a reply each time
 			}
 			for range frames {
 				p.next(t, "an announcement", func(f []byte) bool {
-					w, ok := parse(f)
-					return ok && w == word{addr: c.Addr, mac: l.mac} && f[0]&1 == 1
+					a, ok := parse(f)
+					return ok && a == assertion{addr: c.Addr, mac: l.mac} && f[0]&1 == 1
 				})
 			}
 			if took := time.Since(began); took < 1900*time.Millisecond || took > 20*time.Second {
 				t.Errorf("it was said over %v", took)
 			}
 			nstest.Eventually(t, "no more is due", func() bool {
-				h.mu.Lock()
-				defer h.mu.Unlock()
-				return len(h.bursts) == 0
+				ls.mu.Lock()
+				defer ls.mu.Unlock()
+				return len(ls.bursts) == 0
 			})
-			if n := testutil.ToFloat64(h.Metrics.sent.WithLabelValues(protocol(c.Addr), "announcement")); n != float64(frames) {
+			if n := testutil.ToFloat64(ls.Metrics.sent.WithLabelValues(protocol(c.Addr), "announcement")); n != float64(frames) {
 				t.Errorf("%v frames were sent, want %d", n, frames)
 			}
 		})
@@ -183,9 +183,9 @@ func TestTakeOverIsSaidFourTimes(t *testing.T) {
 // A lease that nobody renews ends by itself.
 func TestLeaseEnds(t *testing.T) {
 	l := newLAN(t)
-	h := l.holder()
-	h.lease = 2 * time.Second
-	l.sync(t, h, on4, on6)
+	ls := l.holder()
+	ls.lifetime = 2 * time.Second
+	l.sync(t, ls, on4, on6)
 	nstest.Eventually(t, "the addresses are gone", func() bool {
 		out := l.node.Run(t, "ip", "addr", "show", "dev", "eth0")
 		return !strings.Contains(out, vip4.String()) && !strings.Contains(out, vip6.String())
@@ -199,12 +199,12 @@ func (l lan) unprobed() announcer.Set {
 	}
 }
 
-// running is a Holder that runs.
-func (l lan) running(t *testing.T) *Holder {
+// running is Leases that run.
+func (l lan) running(t *testing.T) *Leases {
 	t.Helper()
-	h := l.holder()
-	l.run(t, h)
-	return h
+	ls := l.holder()
+	l.run(t, ls)
+	return ls
 }
 
 // An address that a foreign host has is found out before it is announced, and
@@ -213,43 +213,43 @@ func TestProbeFindsForeignHost(t *testing.T) {
 	l := newLAN(t)
 	l.client.Run(t, "ip", "addr", "add", vip4.String()+"/24", "dev", "eth0")
 	l.client.Run(t, "ip", "addr", "add", vip6.String()+"/64", "dev", "eth0", "nodad")
-	h, theirs := l.running(t), l.tap(t).mac.String()
+	ls, theirs := l.running(t), l.tap(t).mac.String()
 	nstest.Eventually(t, "both conflicts are found", func() bool {
-		if held, err := h.Sync(l.unprobed()); err != nil || len(held) > 0 {
+		if held, err := ls.Sync(l.unprobed()); err != nil || len(held) > 0 {
 			t.Fatalf("holds %v, %v", held, err)
 		}
-		found := h.Findings()
+		found := ls.Findings()
 		return len(found) == 2 && found[0].Conflict == theirs && found[1].Conflict == theirs
 	})
-	probes := testutil.ToFloat64(h.Metrics.sent.WithLabelValues("arp", "probe"))
+	probes := testutil.ToFloat64(ls.Metrics.sent.WithLabelValues("arp", "probe"))
 	asked := announcer.Set{ // it is recorded, and asked again
 		Records:  map[netip.Addr]announcer.Record{vip4: {UID: "u", Probed: true, Conflict: theirs}, vip6: {UID: "u", Probed: true, Conflict: theirs}},
 		Ours:     map[string]bool{l.mac: true},
 		Disputed: []announcer.Claim{on4, on6},
 	}
-	h.mu.Lock()
-	for _, c := range h.detector.of {
+	ls.mu.Lock()
+	for _, c := range ls.detector.contests {
 		c.due = time.Now()
 	}
-	h.mu.Unlock()
+	ls.mu.Unlock()
 	nstest.Eventually(t, "it is asked again", func() bool {
-		if held, err := h.Sync(asked); err != nil || len(held) > 0 {
+		if held, err := ls.Sync(asked); err != nil || len(held) > 0 {
 			t.Fatalf("holds %v, %v", held, err)
 		}
-		return testutil.ToFloat64(h.Metrics.sent.WithLabelValues("arp", "probe")) > probes
+		return testutil.ToFloat64(ls.Metrics.sent.WithLabelValues("arp", "probe")) > probes
 	})
 	l.client.Run(t, "ip", "addr", "del", vip4.String()+"/24", "dev", "eth0")
 	l.client.Run(t, "ip", "addr", "del", vip6.String()+"/64", "dev", "eth0")
-	h.mu.Lock()
-	for _, c := range h.detector.of {
+	ls.mu.Lock()
+	for _, c := range ls.detector.contests {
 		c.due = time.Now() // 45 s are over
 	}
-	h.mu.Unlock()
+	ls.mu.Unlock()
 	nstest.Eventually(t, "both are announced", func() bool {
-		held, err := h.Sync(l.unprobed())
+		held, err := ls.Sync(l.unprobed())
 		return err == nil && len(held) == 2
 	})
-	if n := testutil.ToFloat64(h.Metrics.conflicts); n != 2 {
+	if n := testutil.ToFloat64(ls.Metrics.conflicts); n != 2 {
 		t.Errorf("%v conflicts are counted", n)
 	}
 }
@@ -258,13 +258,13 @@ func TestProbeFindsForeignHost(t *testing.T) {
 // when it does not any more, and no moment before.
 func TestTakeOverWaitsForTheLease(t *testing.T) {
 	l := newLAN(t)
-	frozen, h := New(l.client.Netlink(t), slog.New(slog.DiscardHandler)), l.holder()
-	frozen.lease = 3 * time.Second
+	frozen, ls := New(l.client.Netlink(t), slog.New(slog.DiscardHandler)), l.holder()
+	frozen.lifetime = 3 * time.Second
 	l.sync(t, frozen, on4, on6)
-	l.run(t, h)
-	left := announcer.Set{Claims: []announcer.Claim{on4, on6}, Left: map[netip.Addr]bool{vip4: true, vip6: true}}
+	l.run(t, ls)
+	left := announcer.Set{Claims: []announcer.Claim{on4, on6}, Orphaned: map[netip.Addr]bool{vip4: true, vip6: true}}
 	nstest.Eventually(t, "both are taken over", func() bool {
-		held, err := h.Sync(left)
+		held, err := ls.Sync(left)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -281,33 +281,33 @@ func TestTakeOverWaitsForTheLease(t *testing.T) {
 // A process that stood still since it decided leaves the kernel alone.
 func TestStandstillHoldsNothingAnew(t *testing.T) {
 	l := newLAN(t)
-	h := l.holder()
-	h.Sure = func() bool { return false }
-	if held, err := h.Sync(announcer.Set{Claims: []announcer.Claim{on4}}); err == nil || len(held) > 0 {
+	ls := l.holder()
+	ls.Sure = func() bool { return false }
+	if held, err := ls.Sync(announcer.Set{Claims: []announcer.Claim{on4}}); err == nil || len(held) > 0 {
 		t.Errorf("holds %v, %v", held, err)
 	}
-	h.Sure = func() bool { return true }
-	l.sync(t, h, on4)
-	h.Sure = func() bool { return false }
-	l.sync(t, h) // to give up is always right
+	ls.Sure = func() bool { return true }
+	l.sync(t, ls, on4)
+	ls.Sure = func() bool { return false }
+	l.sync(t, ls) // to give up is always right
 }
 
 // Without a foreign host the probes are seen on the link, and take less than a
 // second.
 func TestProbesThenAnnounces(t *testing.T) {
 	l := newLAN(t)
-	p, h := l.tap(t), l.running(t)
+	p, ls := l.tap(t), l.running(t)
 	began := time.Now()
-	if held, err := h.Sync(l.unprobed()); err != nil || len(held) > 0 {
+	if held, err := ls.Sync(l.unprobed()); err != nil || len(held) > 0 {
 		t.Fatalf("holds %v, %v before it has probed", held, err)
 	}
 	probes := map[netip.Addr]int{}
 	for probes[vip4] < Probes || probes[vip6] < Probes {
-		w, _ := parse(p.next(t, "a probe", func(f []byte) bool { w, ok := parse(f); return ok && w.probe }))
-		probes[w.addr]++
+		a, _ := parse(p.next(t, "a probe", func(f []byte) bool { a, ok := parse(f); return ok && a.probe }))
+		probes[a.addr]++
 	}
 	nstest.Eventually(t, "both are announced", func() bool {
-		held, err := h.Sync(l.unprobed())
+		held, err := ls.Sync(l.unprobed())
 		return err == nil && len(held) == 2
 	})
 	if took := time.Since(began); took < 600*time.Millisecond || took > 10*time.Second {
@@ -318,50 +318,50 @@ func TestProbesThenAnnounces(t *testing.T) {
 // A foreign claim to an announced address is defended at once.
 func TestForeignClaimIsDefended(t *testing.T) {
 	l := newLAN(t)
-	p, h := l.tap(t), l.holder()
-	l.run(t, h)
-	l.sync(t, h, on4, on6)
+	p, ls := l.tap(t), l.holder()
+	l.run(t, ls)
+	l.sync(t, ls, on4, on6)
 	nstest.Eventually(t, "it has been announced", func() bool {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		return len(h.bursts) == 0
+		ls.mu.Lock()
+		defer ls.mu.Unlock()
+		return len(ls.bursts) == 0
 	})
 	for _, vip := range []netip.Addr{vip4, vip6} {
-		before := testutil.ToFloat64(h.Metrics.sent.WithLabelValues(protocol(vip), "announcement"))
+		before := testutil.ToFloat64(ls.Metrics.sent.WithLabelValues(protocol(vip), "announcement"))
 		frames, err := gratuitousFrames(p.mac, vip)
 		for range 5 {
 			p.send(t, frames[0], err)
 		}
 		nstest.Eventually(t, vip.String()+" is defended", func() bool {
-			return testutil.ToFloat64(h.Metrics.sent.WithLabelValues(protocol(vip), "announcement")) > before
+			return testutil.ToFloat64(ls.Metrics.sent.WithLabelValues(protocol(vip), "announcement")) > before
 		})
-		p.next(t, "the defence", func(f []byte) bool { w, ok := parse(f); return ok && w == word{addr: vip, mac: l.mac} })
+		p.next(t, "the defence", func(f []byte) bool { a, ok := parse(f); return ok && a == assertion{addr: vip, mac: l.mac} })
 	}
-	nstest.Eventually(t, "both are counted once", func() bool { return testutil.ToFloat64(h.Metrics.defences) == 2 })
+	nstest.Eventually(t, "both are counted once", func() bool { return testutil.ToFloat64(ls.Metrics.defences) == 2 })
 }
 
 // What was heard while the process stood still is dropped, and what was to be
 // announced waits until somebody confirms that it is still this node's.
 func TestFreezeDropsWhatWasHeard(t *testing.T) {
 	l := newLAN(t)
-	p, h := l.tap(t), l.holder()
-	l.sync(t, h, on4)
-	r := &runner{Holder: h, stations: map[string]*station{}, failed: map[string]string{}, last: time.Now()}
+	p, ls := l.tap(t), l.holder()
+	l.sync(t, ls, on4)
+	r := &runner{Leases: ls, stations: map[string]*station{}, failed: map[string]string{}, last: time.Now()}
 	defer r.close()
-	sent := func() float64 { return testutil.ToFloat64(h.Metrics.sent.WithLabelValues("arp", "announcement")) }
-	l.node.Do(t, func() error { r.look(time.Now()); return nil })
+	sent := func() float64 { return testutil.ToFloat64(ls.Metrics.sent.WithLabelValues("arp", "announcement")) }
+	l.node.Do(t, func() error { r.step(time.Now()); return nil })
 	began := sent()
 	frames, err := gratuitousFrames(p.mac, vip4)
 	p.send(t, frames[0], err)
-	r.look(time.Now().Add(30 * time.Second))
-	if got := sent(); got != began || testutil.ToFloat64(h.Metrics.defences) != 0 {
+	r.step(time.Now().Add(30 * time.Second))
+	if got := sent(); got != began || testutil.ToFloat64(ls.Metrics.defences) != 0 {
 		t.Errorf("%v frames were sent right after waking up, %v before", got, began)
 	}
-	if n := testutil.ToFloat64(h.Metrics.frames.WithLabelValues("late")); n != 1 {
+	if n := testutil.ToFloat64(ls.Metrics.frames.WithLabelValues("late")); n != 1 {
 		t.Errorf("%v late frames, want 1", n)
 	}
-	l.sync(t, h, on4)
-	r.look(time.Now().Add(30*time.Second + busyEvery))
+	l.sync(t, ls, on4)
+	r.step(time.Now().Add(30*time.Second + busyEvery))
 	if got := sent(); got != began+2 {
 		t.Errorf("%v frames were sent once the claim was confirmed, want %v", got, began+2)
 	}

@@ -33,29 +33,29 @@ type burst struct {
 	stale bool // since this process stood still, Sync has not confirmed the claim
 }
 
-func (h *Holder) announce(c announcer.Claim) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.bursts[c] = &burst{times: burstTimes, due: time.Now()}
+func (ls *Leases) startBurst(c announcer.Claim) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.bursts[c] = &burst{times: burstTimes, due: time.Now()}
 }
 
-func (h *Holder) confirm(c announcer.Claim) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if b := h.bursts[c]; b != nil {
+func (ls *Leases) confirmBurst(c announcer.Claim) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if b := ls.bursts[c]; b != nil {
 		b.stale = false
 	}
 }
 
-func (h *Holder) silence(c announcer.Claim) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.bursts, c)
+func (ls *Leases) cancelBurst(c announcer.Claim) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	delete(ls.bursts, c)
 }
 
-func (h *Holder) wake() {
+func (ls *Leases) wake() {
 	select {
-	case h.poke <- struct{}{}:
+	case ls.wakeRun <- struct{}{}:
 	default:
 	}
 }
@@ -63,8 +63,8 @@ func (h *Holder) wake() {
 // Run speaks and listens on the links until ctx ends: it announces what Sync
 // takes over, probes what is to be probed, and defends what is held. It has to
 // be called in the network namespace of the links.
-func (h *Holder) Run(ctx context.Context) {
-	r := &runner{Holder: h, stations: map[string]*station{}, failed: map[string]string{}, last: time.Now()}
+func (ls *Leases) Run(ctx context.Context) {
+	r := &runner{Leases: ls, stations: map[string]*station{}, failed: map[string]string{}, last: time.Now()}
 	defer r.close()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -72,46 +72,46 @@ func (h *Holder) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-h.poke:
+		case <-ls.wakeRun:
 		case <-timer.C:
 		}
-		timer.Reset(r.look(time.Now()))
+		timer.Reset(r.step(time.Now()))
 	}
 }
 
 // runner is what Run keeps.
 type runner struct {
-	*Holder
+	*Leases
 	stations map[string]*station
 	failed   map[string]string // what was last logged, by link
 	last     time.Time
 	counted  struct{ conflicts, defences int }
 }
 
-// look does what is due on the links, and returns when to look again.
-func (r *runner) look(now time.Time) time.Duration {
+// step does what is due on the links, and returns when to look again.
+func (r *runner) step(now time.Time) time.Duration {
 	frozen := now.Sub(r.last) >= frozenAfter
 	r.last = now
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if frozen {
 		r.log.Warn("this process stood still: what was heard meanwhile is dropped")
-		r.detector.frozen(now)
+		r.detector.restartProbes(now)
 		for _, b := range r.bursts {
 			b.stale = true
 		}
 	}
 	acts := append(r.listen(frozen, now), r.detector.tick(now, mostAddresses)...)
 	r.tune()
-	r.act(acts)
-	r.say(now)
+	r.sendActions(acts)
+	r.sendBursts(now)
 	r.count()
 	changed := !r.retryAt.IsZero() && !now.Before(r.retryAt)
 	if changed {
 		r.retryAt = time.Time{}
 	}
-	if r.detector.news {
-		r.detector.news, changed = false, true
+	if r.detector.changed {
+		r.detector.changed, changed = false, true
 		r.dispute()
 	}
 	if changed && r.Changed != nil {
@@ -146,13 +146,13 @@ func (r *runner) tune() {
 		}
 		slices.SortFunc(addrs, netip.Addr.Compare)
 		err := r.stations[name].tune(link, addrs)
-		r.tell(name, err)
+		r.logLinkError(name, err)
 		r.detector.tuned = r.detector.tuned && err == nil
 	}
 }
 
-// tell logs an error of a link, once as long as it stays the same.
-func (r *runner) tell(link string, err error) {
+// logLinkError logs an error of a link, once as long as it stays the same.
+func (r *runner) logLinkError(link string, err error) {
 	if err == nil {
 		delete(r.failed, link)
 		return
@@ -171,15 +171,15 @@ func (r *runner) listen(drop bool, now time.Time) (acts []action) {
 			most = 1 << 20 // all that the sockets hold
 		}
 		_, err := s.listen(most, func(frame []byte) {
-			w, ok := parse(frame)
+			a, ok := parse(frame)
 			switch {
 			case drop:
 				r.Metrics.frames.WithLabelValues("late").Inc()
-			case !ok || r.detector.of[w.addr] == nil:
+			case !ok || r.detector.contests[a.addr] == nil:
 				r.Metrics.frames.WithLabelValues("other").Inc()
 			default:
 				r.Metrics.frames.WithLabelValues("claim").Inc()
-				acts = append(acts, r.detector.heard(name, w, now)...)
+				acts = append(acts, r.detector.heard(name, a, now)...)
 			}
 		})
 		if err != nil { // the link went down, or away
@@ -191,7 +191,7 @@ func (r *runner) listen(drop bool, now time.Time) (acts []action) {
 	return acts
 }
 
-func (r *runner) act(acts []action) {
+func (r *runner) sendActions(acts []action) {
 	for _, a := range acts {
 		s := r.stations[a.Link]
 		if s == nil {
@@ -206,8 +206,8 @@ func (r *runner) act(acts []action) {
 	}
 }
 
-// say sends the announcements that are due.
-func (r *runner) say(now time.Time) {
+// sendBursts sends the announcements that are due.
+func (r *runner) sendBursts(now time.Time) {
 	most := mostAddresses
 	for c, b := range r.bursts {
 		s := r.stations[c.Link]
@@ -237,7 +237,7 @@ func (r *runner) count() {
 // dispute counts the addresses in conflict.
 func (r *runner) dispute() {
 	disputed := 0
-	for _, c := range r.detector.of {
+	for _, c := range r.detector.contests {
 		if c.conflict != "" || c.claimant != "" {
 			disputed++
 		}
@@ -257,7 +257,7 @@ func (r *runner) send(s *station, c announcer.Claim, kind string, build func(net
 	if err == nil {
 		err = s.send(c.Addr, frames)
 	}
-	r.tell(c.Link, err)
+	r.logLinkError(c.Link, err)
 	if err == nil {
 		r.Metrics.sent.WithLabelValues(protocol(c.Addr), kind).Add(float64(len(frames)))
 	}

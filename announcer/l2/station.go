@@ -22,11 +22,11 @@ const mostFrames = 256
 type station struct {
 	index    int
 	mac      net.HardwareAddr
-	arp, ndp *ear
+	arp, ndp *socket
 }
 
-// ear is a socket that hears what its filter lets through.
-type ear struct {
+// socket is a socket that hears what its filter lets through.
+type socket struct {
 	conn   *packet.Conn
 	v6     bool
 	addrs  []netip.Addr // sorted
@@ -47,7 +47,7 @@ func (s *station) tune(link netlink.Link, addrs []netip.Addr) error {
 }
 
 func (s *station) close() {
-	for _, e := range []**ear{&s.arp, &s.ndp} {
+	for _, e := range []**socket{&s.arp, &s.ndp} {
 		if *e != nil {
 			_ = (*e).conn.Close()
 			*e = nil
@@ -55,20 +55,20 @@ func (s *station) close() {
 	}
 }
 
-func tune(at **ear, ifi *net.Interface, v6 bool, addrs []netip.Addr) error {
-	e := *at
-	if e == nil && len(addrs) == 0 || e != nil && slices.Equal(e.addrs, addrs) {
+func tune(at **socket, ifi *net.Interface, v6 bool, addrs []netip.Addr) error {
+	sock := *at
+	if sock == nil && len(addrs) == 0 || sock != nil && slices.Equal(sock.addrs, addrs) {
 		return nil
 	}
 	if len(addrs) == 0 {
 		*at = nil
-		return e.conn.Close()
+		return sock.conn.Close()
 	}
 	program, err := filter(v6, addrs)
 	if err != nil {
 		return err
 	}
-	if e == nil {
+	if sock == nil {
 		kind := etherARP
 		if v6 {
 			kind = etherIPv6
@@ -77,38 +77,38 @@ func tune(at **ear, ifi *net.Interface, v6 bool, addrs []netip.Addr) error {
 		if err != nil {
 			return fmt.Errorf("open packet socket on %s: %w", ifi.Name, err)
 		}
-		e = &ear{conn: conn, v6: v6, groups: map[string]net.HardwareAddr{}}
-		*at = e
-	} else if err := e.conn.SetBPF(program); err != nil {
+		sock = &socket{conn: conn, v6: v6, groups: map[string]net.HardwareAddr{}}
+		*at = sock
+	} else if err := sock.conn.SetBPF(program); err != nil {
 		return fmt.Errorf("socket filter on %s: %w", ifi.Name, err)
 	}
-	e.addrs = slices.Clone(addrs)
+	sock.addrs = slices.Clone(addrs)
 	if v6 {
-		return e.join()
+		return sock.joinGroups()
 	}
 	return nil
 }
 
-// join has the link take in frames to the addresses' solicited-node groups. The
+// joinGroups has the link take in frames to the addresses' solicited-node groups. The
 // kernel does that too for an address that it has; one that is probed is none yet.
-func (e *ear) join() (err error) {
+func (sock *socket) joinGroups() (err error) {
 	want := map[string]net.HardwareAddr{}
-	for _, a := range e.addrs {
+	for _, a := range sock.addrs {
 		if group, bad := ndp.SolicitedNodeMulticast(a); bad == nil {
 			mac := groupMAC(group)
 			want[string(mac)] = mac
 		}
 	}
-	for k, mac := range e.groups {
+	for k, mac := range sock.groups {
 		if want[k] == nil {
-			err = errors.Join(err, e.conn.LeaveGroup(mac))
-			delete(e.groups, k)
+			err = errors.Join(err, sock.conn.LeaveGroup(mac))
+			delete(sock.groups, k)
 		}
 	}
 	for k, mac := range want {
-		if e.groups[k] == nil {
-			err = errors.Join(err, e.conn.JoinGroup(mac))
-			e.groups[k] = mac
+		if sock.groups[k] == nil {
+			err = errors.Join(err, sock.conn.JoinGroup(mac))
+			sock.groups[k] = mac
 		}
 	}
 	if err != nil {
@@ -119,15 +119,15 @@ func (e *ear) join() (err error) {
 
 // send sends whole frames that are about vip.
 func (s *station) send(vip netip.Addr, frames [][]byte) error {
-	e := s.arp
+	sock := s.arp
 	if vip.Is6() {
-		e = s.ndp
+		sock = s.ndp
 	}
-	if e == nil {
+	if sock == nil {
 		return fmt.Errorf("no socket on link %d", s.index)
 	}
 	for _, f := range frames {
-		if _, err := e.conn.WriteTo(f, &packet.Addr{HardwareAddr: f[:6]}); err != nil {
+		if _, err := sock.conn.WriteTo(f, &packet.Addr{HardwareAddr: f[:6]}); err != nil {
 			return fmt.Errorf("send on link %d: %w", s.index, err)
 		}
 	}
@@ -137,11 +137,11 @@ func (s *station) send(vip netip.Addr, frames [][]byte) error {
 // listen gives f what has come in and returns the number of frames. It does not
 // wait for more.
 func (s *station) listen(most int, f func(frame []byte)) (n int, err error) {
-	for _, e := range []*ear{s.arp, s.ndp} {
-		if e == nil {
+	for _, sock := range []*socket{s.arp, s.ndp} {
+		if sock == nil {
 			continue
 		}
-		got, bad := e.read(most, f)
+		got, bad := sock.read(most, f)
 		n, err = n+got, errors.Join(err, bad)
 	}
 	return n, err
@@ -149,19 +149,19 @@ func (s *station) listen(most int, f func(frame []byte)) (n int, err error) {
 
 // dropped returns how many frames the sockets have lost since it was last asked.
 func (s *station) dropped() (n uint32) {
-	for _, e := range []*ear{s.arp, s.ndp} {
-		if e == nil {
+	for _, sock := range []*socket{s.arp, s.ndp} {
+		if sock == nil {
 			continue
 		}
-		if stats, err := e.conn.Stats(); err == nil {
+		if stats, err := sock.conn.Stats(); err == nil {
 			n += stats.Drops
 		}
 	}
 	return n
 }
 
-func (e *ear) read(most int, f func(frame []byte)) (n int, err error) {
-	raw, err := e.conn.SyscallConn()
+func (sock *socket) read(most int, f func(frame []byte)) (n int, err error) {
+	raw, err := sock.conn.SyscallConn()
 	if err != nil {
 		return 0, fmt.Errorf("read packet socket: %w", err)
 	}

@@ -44,7 +44,7 @@ func (kernelProber) Ask(ctx context.Context, addr netip.AddrPort) announcer.Answ
 		switch a := <-answers; a {
 		case announcer.Answered:
 			return a
-		case announcer.Mute:
+		case announcer.NoAnswer:
 			worst = a
 		}
 	}
@@ -72,11 +72,11 @@ func answerOf(err error) announcer.Answer {
 	case err == nil, errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ECONNRESET):
 		return announcer.Answered
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ETIMEDOUT):
-		return announcer.Mute
+		return announcer.NoAnswer
 	}
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
-		return announcer.Mute
+		return announcer.NoAnswer
 	}
 	return announcer.Unknown // no route, no permission: this node's own trouble
 }

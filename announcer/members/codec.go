@@ -61,7 +61,7 @@ func encode(r announcer.Report) []byte {
 
 // bits are a report's flags in their order on the wire.
 func bits(r *announcer.Report) []*bool {
-	return []*bool{&r.InSync, &r.Draining, &r.Restarting, &r.Settled, &r.Seasoned, &r.Isolated}
+	return []*bool{&r.InSync, &r.Draining, &r.Restarting, &r.Settled, &r.LongSettled, &r.Isolated}
 }
 
 func appendText(b []byte, s string) []byte {
@@ -107,7 +107,7 @@ func encodeAll(all []announcer.Remembered) []byte {
 		b = binary.AppendUvarint(b, uint64(m.Silent.Milliseconds()))
 		b = appendText(b, m.Addr.String())
 		b = append(b, 0)
-		if m.Lost {
+		if m.NodeGone {
 			b[len(b)-1] = 1
 		}
 		b = appendText(b, string(encode(m.Report)))
@@ -141,7 +141,7 @@ func decodeAll(b []byte) ([]announcer.Remembered, error) {
 		if err != nil {
 			at = netip.AddrPort{} // this node's own has none
 		}
-		out = append(out, announcer.Remembered{Report: r, Addr: at, Silent: time.Duration(silent) * time.Millisecond, Lost: lost != 0})
+		out = append(out, announcer.Remembered{Report: r, Addr: at, Silent: time.Duration(silent) * time.Millisecond, NodeGone: lost != 0})
 	}
 	return out, errors.Join(append(errs, d.err)...)
 }

@@ -22,7 +22,7 @@ var full = announcer.Report{
 }
 
 func TestCodec(t *testing.T) {
-	for _, r := range []announcer.Report{full, {Electable: snapshot.Electable{Node: "n"}}, {Electable: snapshot.Electable{Node: "n", Draining: true}, Restarting: true, Seasoned: true}} {
+	for _, r := range []announcer.Report{full, {Electable: snapshot.Electable{Node: "n"}}, {Electable: snapshot.Electable{Node: "n", Draining: true}, Restarting: true, LongSettled: true}} {
 		got, err := decode(encode(r))
 		if err != nil || !reflect.DeepEqual(got, r) {
 			t.Errorf("got %+v, %v, want %+v", got, err, r)
@@ -32,7 +32,7 @@ func TestCodec(t *testing.T) {
 			t.Errorf("with a later field: %+v, %v", later, err)
 		}
 	}
-	all := []announcer.Remembered{{Report: full, Addr: netip.MustParseAddrPort("[2001:db8::5]:7947"), Silent: 1500 * time.Millisecond, Lost: true}, {Report: announcer.Report{Electable: snapshot.Electable{Node: "n"}}}}
+	all := []announcer.Remembered{{Report: full, Addr: netip.MustParseAddrPort("[2001:db8::5]:7947"), Silent: 1500 * time.Millisecond, NodeGone: true}, {Report: announcer.Report{Electable: snapshot.Electable{Node: "n"}}}}
 	if got, err := decodeAll(encodeAll(all)); err != nil || !reflect.DeepEqual(got, all) {
 		t.Errorf("got %+v, %v", got, err)
 	}
@@ -46,8 +46,8 @@ func TestWire(t *testing.T) {
 		t.Errorf("a report is\n%s\nwant\n%s", got, one)
 	}
 	all := fmt.Sprintf("%x", encodeAll([]announcer.Remembered{
-		{Report: full, Addr: netip.MustParseAddrPort("[2001:db8::5]:7947"), Silent: 1500 * time.Millisecond, Lost: true},
-		{Report: announcer.Report{Electable: snapshot.Electable{Node: "n", Draining: true}, Restarting: true, Seasoned: true}},
+		{Report: full, Addr: netip.MustParseAddrPort("[2001:db8::5]:7947"), Silent: 1500 * time.Millisecond, NodeGone: true},
+		{Report: announcer.Report{Electable: snapshot.Electable{Node: "n", Draining: true}, Restarting: true, LongSettled: true}},
 	}))
 	const want = "0102dc0b125b323030313a6462383a3a355d3a37393437013f" + one + "0010696e76616c69642041646472506f72740007011600016e0000"
 	if all != want {

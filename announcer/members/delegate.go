@@ -35,8 +35,8 @@ func (d *delegate) NotifyMsg(b []byte) {
 		m.poke()
 	case len(b) > 1 && len(b) <= 1+maxName && b[0] == msgQuestion:
 		m.mu.Lock()
-		if len(m.curious) < maxReports {
-			m.curious[string(b[1:])] = true
+		if len(m.askers) < maxReports {
+			m.askers[string(b[1:])] = true
 		}
 		m.mu.Unlock()
 		m.poke()
@@ -48,7 +48,7 @@ func (d *delegate) NotifyMsg(b []byte) {
 			m.refuse(err)
 			return
 		}
-		if m.take(announcer.Remembered{Report: r}) && len(b) <= spread {
+		if m.receive(announcer.Remembered{Report: r}) && len(b) <= maxGossip {
 			m.queue.QueueBroadcast(broadcast{node: r.Node, b: append([]byte(nil), b...)})
 		}
 	default:
@@ -71,7 +71,7 @@ func (d *delegate) MergeRemoteState(b []byte, _ bool) {
 		d.m.refuse(err)
 	}
 	for _, r := range all {
-		d.m.take(r)
+		d.m.receive(r)
 	}
 	d.m.mu.Lock()
 	d.m.met, d.m.dirty = true, true
@@ -89,11 +89,11 @@ func (d *delegate) NotifyJoin(n *memberlist.Node) {
 		return
 	}
 	m.mu.Lock()
-	returned := m.roster.Heard(n.Name, addrOf(n), now)
+	returned := m.roster.Spoke(n.Name, addrOf(n), now)
 	m.heard[n.Name], m.dirty = now, true
 	if returned {
 		// Each may hold the other for gone: both say anew how they are.
-		m.ask[n.Name], m.again = msgAgain, true
+		m.toAsk[n.Name], m.again = msgAgain, true
 	}
 	m.mu.Unlock()
 	m.cfg.Log.Info("agent speaks", "node", n.Name, "address", addrOf(n), "returned", returned)
@@ -107,7 +107,7 @@ func (d *delegate) NotifyLeave(n *memberlist.Node) {
 		return
 	}
 	m.mu.Lock()
-	m.roster.Lost(n.Name, time.Now())
+	m.roster.FellSilent(n.Name, time.Now())
 	m.dirty = true
 	m.mu.Unlock()
 	m.poke()
@@ -142,12 +142,12 @@ func (d *delegate) NotifyPingComplete(n *memberlist.Node, _ time.Duration, _ []b
 // AckPayload is empty.
 func (d *delegate) AckPayload() []byte { return nil }
 
-// take takes in a report and tells whether it is news.
-func (m *Members) take(r announcer.Remembered) bool {
+// receive takes in a report and tells whether it is news.
+func (m *Members) receive(r announcer.Remembered) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if r.Report.Node == m.cfg.Node {
-		m.takeOwn(r)
+		m.receiveOwn(r)
 		return false
 	}
 	news := m.roster.Recall(r, time.Now())
@@ -158,25 +158,25 @@ func (m *Members) take(r announcer.Remembered) bool {
 	return news
 }
 
-// takeOwn takes in what others remember of this node. If an earlier agent said
+// receiveOwn takes in what others remember of this node. If an earlier agent said
 // it, this one has to speak with a higher version to be heard; if only that agent was
 // gone, and not the node, this one goes on where it stopped; if the node was, its pods
 // start anew. m.mu is held.
-func (m *Members) takeOwn(r announcer.Remembered) {
+func (m *Members) receiveOwn(r announcer.Remembered) {
 	own := m.self
 	own.Version = r.Report.Version
 	if r.Report.Version < m.self.Version || r.Report.Version == m.self.Version && bytes.Equal(encode(own), encode(r.Report)) {
 		return
 	}
-	if m.former == nil && r.Report.Version > m.self.Version && !r.NodeWasGone(m.cfg.Boot) && r.Report.Settled && r.Silent < announcer.HoldFor {
-		m.former, m.until = &r.Report, time.Now().Add(announcer.HoldFor-r.Silent)
+	if m.formerReport == nil && r.Report.Version > m.self.Version && !r.NodeWasGone(m.cfg.Boot) && r.Report.Settled && r.Silent < announcer.HoldFor {
+		m.formerReport, m.formerUntil = &r.Report, time.Now().Add(announcer.HoldFor-r.Silent)
 	}
-	m.anew = m.anew || m.former == nil && r.Report.Version > m.self.Version
+	m.startsOver = m.startsOver || m.formerReport == nil && r.Report.Version > m.self.Version
 	young := time.Since(m.started) < announcer.MeetFor
 	if young && r.Report.Version > m.self.Version && r.NodeWasGone(m.cfg.Boot) {
 		m.booted = m.started
 	}
-	m.floor, m.dirty = max(m.floor, r.Report.Version), true
+	m.usedVersion, m.dirty = max(m.usedVersion, r.Report.Version), true
 	m.poke()
 }
 

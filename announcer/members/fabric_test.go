@@ -74,7 +74,7 @@ func (p prober) Ask(ctx context.Context, addr netip.AddrPort) announcer.Answer {
 	case <-ctx.Done():
 	case <-time.After(askFor):
 	}
-	return announcer.Mute
+	return announcer.NoAnswer
 }
 
 // port is a memberlist.Transport.

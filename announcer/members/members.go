@@ -58,28 +58,28 @@ type Members struct {
 	count   atomic.Int32   // members in view
 	work    sync.WaitGroup // what the loop started
 
-	mu       sync.Mutex
-	roster   announcer.Roster
-	self     announcer.Report
-	settling announcer.Settling
-	started  time.Time            // of this agent
-	booted   time.Time            // is started if the node was gone before; else zero
-	former   *announcer.Report    // what others remember of this node's earlier agent
-	anew     bool                 // others remember one, and this is not where it stopped
-	until    time.Time            // until when that counts
-	floor    uint64               // a version in which another agent spoke for this node
-	raised   time.Time            // when the version was last raised above that
-	heard    map[string]time.Time // last sign of life
-	clashes  map[string]clash
-	ask      map[string]byte // who is to be asked for his report, and how
-	asked    time.Time       // when those were last asked who owe one
-	curious  map[string]bool // who asked for this node's
-	again    bool            // somebody asked for a newer one
-	met      bool
-	dirty    bool          // the view may differ
-	looked   time.Duration // bootTime of the last look; 0: none
-	view     announcer.View
-	printed  string
+	mu           sync.Mutex
+	roster       announcer.Roster
+	self         announcer.Report
+	settling     announcer.SettleState
+	started      time.Time            // of this agent
+	booted       time.Time            // is started if the node was gone before; else zero
+	formerReport *announcer.Report    // what others remember of this node's earlier agent
+	startsOver   bool                 // others remember one, and this is not where it stopped
+	formerUntil  time.Time            // formerUntil when that counts
+	usedVersion  uint64               // a version in which another agent spoke for this node
+	raised       time.Time            // when the version was last raised above that
+	heard        map[string]time.Time // last sign of life
+	clashes      map[string]clash
+	toAsk        map[string]byte // who is to be asked for his report, and how
+	askedAt      time.Time       // when those were last asked who owe one
+	askers       map[string]bool // who asked for this node's
+	again        bool            // somebody asked for a newer one
+	met          bool
+	dirty        bool          // the view may differ
+	updated      time.Duration // bootTime of the last update; 0: none
+	view         announcer.View
+	printed      string
 }
 
 // clash is two agents that use one name.
@@ -104,20 +104,20 @@ var standard = tuning{
 
 const (
 	tick = 100 * time.Millisecond
-	// lookAgain is how often all is judged anew if nothing happens: holding,
+	// updateEvery is how often all is judged anew if nothing happens: holding,
 	// settling and the like end by themselves.
-	lookAgain = 500 * time.Millisecond
+	updateEvery = 500 * time.Millisecond
 	// freshFor is how long a view is good for.
-	freshFor = 3 * lookAgain
-	gather   = 10 * time.Millisecond
-	raise    = 200 * time.Millisecond // pause between two raised versions
+	freshFor   = 3 * updateEvery
+	gather     = 10 * time.Millisecond
+	raisePause = 200 * time.Millisecond // pause between two raised versions
 	// datagram keeps gossip in one packet, on every network that carries IPv6.
 	datagram = 1232
-	// spread is the longest report that is gossiped; a longer one goes to every
+	// maxGossip is the longest report that is gossiped; a longer one goes to every
 	// member by TCP.
-	spread   = 1000
-	clashFor = time.Minute
-	joinMost = 3 // seeds asked at one time by one who knows nobody
+	maxGossip = 1000
+	clashFor  = time.Minute
+	joinMost  = 3 // seeds asked at one time by one who knows nobody
 )
 
 // The first byte of a message between agents.
@@ -140,7 +140,7 @@ func BootID() (string, error) {
 func New(cfg Config) (*Members, error) {
 	m := &Members{
 		cfg: cfg, started: time.Now(), keys: &memberlist.Keyring{}, metrics: newMetrics(cfg.Metrics), wake: make(chan struct{}, 1),
-		self: announcer.Report{Electable: snapshot.Electable{Node: cfg.Node}, Boot: cfg.Boot, Version: 1}, heard: map[string]time.Time{}, clashes: map[string]clash{}, ask: map[string]byte{}, curious: map[string]bool{},
+		self: announcer.Report{Electable: snapshot.Electable{Node: cfg.Node}, Boot: cfg.Boot, Version: 1}, heard: map[string]time.Time{}, clashes: map[string]clash{}, toAsk: map[string]byte{}, askers: map[string]bool{},
 	}
 	if m.cfg.tuning == (tuning{}) {
 		m.cfg.tuning = standard
@@ -207,15 +207,15 @@ func (m *Members) View() announcer.View {
 func (m *Members) Fresh() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.looked != 0 && bootTime()-m.looked < freshFor
+	return m.updated != 0 && bootTime()-m.updated < freshFor
 }
 
-// Anew tells whether others said that this node does not go on where its earlier agent
+// StartsOver tells whether others said that this node does not go on where its earlier agent
 // stopped: there is nothing to wait for.
-func (m *Members) Anew() bool {
+func (m *Members) StartsOver() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.anew
+	return m.startsOver
 }
 
 func (m *Members) poke() {
@@ -298,27 +298,27 @@ func (m *Members) step(ctx context.Context) {
 	m.mu.Lock()
 	due := m.roster.Due(now)
 	var say, changed bool
-	if m.dirty || m.looked == 0 || boot-m.looked >= lookAgain {
-		say, changed = m.look(now, boot)
+	if m.dirty || m.updated == 0 || boot-m.updated >= updateEvery {
+		say, changed = m.update(now, boot)
 	}
-	self, ask, curious := m.self, m.ask, m.curious
-	m.ask, m.curious = map[string]byte{}, map[string]bool{}
+	self, ask, curious := m.self, m.toAsk, m.askers
+	m.toAsk, m.askers = map[string]byte{}, map[string]bool{}
 	m.mu.Unlock()
 
 	if say {
-		m.tell(self)
+		m.spreadReport(self)
 	}
-	m.speak(self, ask, curious)
+	m.exchangeReports(self, ask, curious)
 	for _, d := range due {
-		m.work.Go(func() { m.check(ctx, d) })
+		m.work.Go(func() { m.askKernel(ctx, d) })
 	}
 	if changed {
 		m.cfg.Changed()
 	}
 }
 
-// speak asks those who owe a report, and tells this node's to those who asked.
-func (m *Members) speak(self announcer.Report, ask map[string]byte, curious map[string]bool) {
+// exchangeReports asks those who owe a report, and tells this node's to those who asked.
+func (m *Members) exchangeReports(self announcer.Report, ask map[string]byte, curious map[string]bool) {
 	if len(ask)+len(curious) == 0 {
 		return
 	}
@@ -334,7 +334,7 @@ func (m *Members) speak(self announcer.Report, ask map[string]byte, curious map[
 		default:
 			continue
 		}
-		if len(b) > spread {
+		if len(b) > maxGossip {
 			continue // the next exchange brings it
 		}
 		if err := m.list.SendBestEffort(n, b); err != nil {
@@ -343,62 +343,62 @@ func (m *Members) speak(self announcer.Report, ask map[string]byte, curious map[
 	}
 }
 
-// owed notes whom to ask: members without a report, or with one from before they
+// noteMissingReports notes whom to ask: members without a report, or with one from before they
 // were silent. Gossip may lose one. m.mu is held.
-func (m *Members) owed(v announcer.View, now time.Time) {
-	if now.Sub(m.asked) < lookAgain {
+func (m *Members) noteMissingReports(v announcer.View, now time.Time) {
+	if now.Sub(m.askedAt) < updateEvery {
 		return
 	}
-	m.asked = now
+	m.askedAt = now
 	for _, mem := range v.Members {
 		switch {
 		case mem.Node == m.cfg.Node || mem.Verdict != announcer.Alive:
 		case mem.Report == nil:
-			m.ask[mem.Node] = msgQuestion
+			m.toAsk[mem.Node] = msgQuestion
 		case mem.Stale:
-			m.ask[mem.Node] = msgAgain
+			m.toAsk[mem.Node] = msgAgain
 		}
 	}
 }
 
-// look decides this node's own standing and judges the others. It tells whether
+// update decides this node's own standing and judges the others. It tells whether
 // there is a new report of this node to tell, and whether the view differs. Both
 // times were read before anything else, at once: if the process stands still
-// after that, the view is not Fresh, and the next look finds out.
+// after that, the view is not Fresh, and the next update finds out.
 // m.mu is held.
-func (m *Members) look(now time.Time, boot time.Duration) (say, changed bool) {
+func (m *Members) update(now time.Time, boot time.Duration) (say, changed bool) {
 	stood := time.Duration(0)
-	if m.looked != 0 {
-		stood = max(0, boot-m.looked-lookAgain)
+	if m.updated != 0 {
+		stood = max(0, boot-m.updated-updateEvery)
 	}
 	seeds := m.cfg.Seeds()
-	m.dirty, m.looked = false, boot
+	m.dirty, m.updated = false, boot
 	m.roster.Forget(seeds, now)
 	v := m.roster.View(m.self, m.cfg.Bind, now)
 	m.settle(v, now, stood, len(seeds) == 0)
-	same := m.told()
+	same := m.reportInView()
 	same.Version = m.self.Version
 	say = !bytes.Equal(encode(same), encode(m.self))
-	if m.again || m.floor >= m.self.Version {
-		if now.Sub(m.raised) < raise {
+	if m.again || m.usedVersion >= m.self.Version {
+		if now.Sub(m.raised) < raisePause {
 			m.dirty = true // many ask at once, or two agents of one name outbid each other
 		} else {
-			m.self.Version, m.raised, m.again, say = max(m.floor, m.self.Version), now, false, true
+			m.self.Version, m.raised, m.again, say = max(m.usedVersion, m.self.Version), now, false, true
 		}
 	}
 	if say {
 		m.self.Version++
 	}
-	m.owed(v, now)
+	m.noteMissingReports(v, now)
 	if stood >= announcer.FrozenAfter {
 		for _, mem := range v.Members {
-			m.ask[mem.Node] = msgAgain // what they said meanwhile was not heard
+			m.toAsk[mem.Node] = msgAgain // what they said meanwhile was not heard
 		}
 	}
 	self := m.self
 	mine := v.Member(m.cfg.Node)
 	mine.Report, mine.Candidate, mine.Quarantine = &self, self.Settled, m.podsStart(now)
-	return say, m.judge(v, now)
+	return say, m.setView(v, now)
 }
 
 // podsStart tells whether this node booted just now, so that what the cluster shows
@@ -409,43 +409,43 @@ func (m *Members) podsStart(now time.Time) bool {
 
 // settle decides this node's own standing among those of v. m.mu is held.
 func (m *Members) settle(v announcer.View, now time.Time, stood time.Duration, alone bool) {
-	if m.settling.Settled || now.After(m.until) {
-		m.former = nil
+	if m.settling.Settled || now.After(m.formerUntil) {
+		m.formerReport = nil
 	}
-	a := announcer.Around{
-		Now: now, InSync: m.self.InSync, Stood: stood, Guarded: v.Guarded, Met: m.met || alone, Restarted: m.former,
+	a := announcer.SettleInput{
+		Now: now, InSync: m.self.InSync, StoodStill: stood, Guarded: v.Guarded, Met: m.met || alone, Restarted: m.formerReport,
 		Booted: m.podsStart(now),
 	}
 	for _, o := range v.Members {
 		if o.Node == m.cfg.Node || !o.Candidate {
 			continue
 		}
-		if o.Report.Seasoned {
-			a.Others++
+		if o.Report.LongSettled {
+			a.OthersLongSettled++
 		}
 		if o.Verdict == announcer.Alive && !o.Report.Isolated {
-			a.InTouch++
+			a.OthersInTouch++
 		}
 	}
 	was := m.settling.Settled
 	m.settling = m.settling.Next(a)
 	if m.settling.Settled != was {
 		m.cfg.Log.Info("this node's health", "electable", !was, "in-sync", a.InSync, "stood-still", stood.Round(time.Millisecond),
-			"guarded", a.Guarded, "seasoned-others", a.Others, "restarted", a.Restarted != nil)
+			"guarded", a.Guarded, "seasoned-others", a.OthersLongSettled, "restarted", a.Restarted != nil)
 	}
-	m.self.Settled, m.self.Seasoned, m.self.Isolated = m.settling.Settled, m.settling.Seasoned, m.settling.Isolated
+	m.self.Settled, m.self.LongSettled, m.self.Isolated = m.settling.Settled, m.settling.LongSettled, m.settling.Isolated
 }
 
-// told is the report of this node in the last view.
-func (m *Members) told() announcer.Report {
+// reportInView is the report of this node in the last view.
+func (m *Members) reportInView() announcer.Report {
 	if mem := m.view.Member(m.cfg.Node); mem != nil {
 		return *mem.Report
 	}
 	return announcer.Report{}
 }
 
-// judge makes v the view and tells whether it prints differently. m.mu is held.
-func (m *Members) judge(v announcer.View, now time.Time) bool {
+// setView makes v the view and tells whether it prints differently. m.mu is held.
+func (m *Members) setView(v announcer.View, now time.Time) bool {
 	for name, c := range m.clashes {
 		if now.Sub(c.at) > clashFor {
 			delete(m.clashes, name)
@@ -465,8 +465,8 @@ func (m *Members) judge(v announcer.View, now time.Time) bool {
 	return true
 }
 
-// check has one silent kernel asked.
-func (m *Members) check(ctx context.Context, ask announcer.Ask) {
+// askKernel has one silent kernel asked.
+func (m *Members) askKernel(ctx context.Context, ask announcer.Ask) {
 	answer := m.cfg.Prober.Ask(ctx, ask.Addr)
 	if ctx.Err() != nil {
 		return
@@ -486,14 +486,14 @@ func (m *Members) check(ctx context.Context, ask announcer.Ask) {
 	m.poke()
 }
 
-// tell spreads a report of this node.
-func (m *Members) tell(r announcer.Report) {
+// spreadReport spreads a report of this node.
+func (m *Members) spreadReport(r announcer.Report) {
 	b := append([]byte{msgReport}, encode(r)...)
 	if len(b) > maxReport {
 		m.cfg.Log.Error("this node's report is too long to be told: too many links or addresses", "bytes", len(b))
 		return
 	}
-	if len(b) <= spread {
+	if len(b) <= maxGossip {
 		m.queue.QueueBroadcast(broadcast{node: r.Node, b: b})
 		return
 	}
@@ -514,7 +514,7 @@ func (m *Members) others() []*memberlist.Node {
 // goodbye says that this agent restarts, to everybody at once and twice, and
 // leaves.
 func (m *Members) goodbye() {
-	b := append([]byte{msgReport}, encode(m.last())...)
+	b := append([]byte{msgReport}, encode(m.lastReport())...)
 	for range 2 {
 		for _, n := range m.others() {
 			if err := m.list.SendBestEffort(n, b); err != nil {
@@ -527,13 +527,13 @@ func (m *Members) goodbye() {
 	}
 }
 
-// last is this agent's last report. It looks once more: an agent that is told to stop
+// lastReport is this agent's last report. It updates once more: an agent that is told to stop
 // as it wakes must not say of its node what held before it stood still.
-func (m *Members) last() announcer.Report {
+func (m *Members) lastReport() announcer.Report {
 	now, boot := time.Now(), bootTime()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.look(now, boot)
+	m.update(now, boot)
 	m.self.Restarting = true
 	m.self.Version++
 	return m.self

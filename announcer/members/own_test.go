@@ -21,7 +21,7 @@ func TestWhatOthersRememberOfThisNode(t *testing.T) {
 		booted bool
 	}{
 		{"its agent restarted", announcer.Remembered{Report: settled, Silent: time.Second}, true, false},
-		{"its kernel did not answer meanwhile", announcer.Remembered{Report: settled, Silent: time.Second, Lost: true}, false, true},
+		{"its kernel did not answer meanwhile", announcer.Remembered{Report: settled, Silent: time.Second, NodeGone: true}, false, true},
 		{"it was silent for too long", announcer.Remembered{Report: settled, Silent: announcer.HoldFor}, false, false},
 		{"it was not electable", announcer.Remembered{Report: announcer.Report{Electable: snapshot.Electable{Node: "n"}, Boot: "now", Version: 7}, Silent: time.Second}, false, false},
 		{"the machine booted", announcer.Remembered{Report: announcer.Report{Electable: snapshot.Electable{Node: "n"}, Boot: "then", Version: 7, Settled: true}, Silent: time.Second}, false, true},
@@ -31,11 +31,11 @@ func TestWhatOthersRememberOfThisNode(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			m.take(c.of)
-			if got := m.former != nil; got != c.want {
+			m.receive(c.of)
+			if got := m.formerReport != nil; got != c.want {
 				t.Errorf("it goes on: %v", got)
 			}
-			if got := m.Anew(); got == c.want {
+			if got := m.StartsOver(); got == c.want {
 				t.Errorf("it begins anew: %v", got)
 			}
 			if got := m.podsStart(time.Now()); got != c.booted {
@@ -44,7 +44,7 @@ func TestWhatOthersRememberOfThisNode(t *testing.T) {
 			if m.podsStart(time.Now().Add(announcer.PodsAfter)) {
 				t.Error("its pods are left alone for good")
 			}
-			if m.floor != 7 {
+			if m.usedVersion != 7 {
 				t.Errorf("it would speak with a version below %d", c.of.Report.Version)
 			}
 		})
@@ -61,15 +61,15 @@ func TestLastReport(t *testing.T) {
 			t.Fatal(err)
 		}
 		m.Say(announcer.Report{Electable: snapshot.Electable{InSync: true}})
-		m.look(time.Now(), bootTime())
+		m.update(time.Now(), bootTime())
 		if !m.self.Settled {
 			t.Fatal("a node that is alone is not settled at once")
 		}
-		m.roster.Heard("other", netip.MustParseAddrPort("192.0.2.2:7947"), time.Now())
-		m.take(announcer.Remembered{Report: announcer.Report{Electable: snapshot.Electable{Node: "other", InSync: true}, Version: 1, Settled: true, Seasoned: true}})
+		m.roster.Spoke("other", netip.MustParseAddrPort("192.0.2.2:7947"), time.Now())
+		m.receive(announcer.Remembered{Report: announcer.Report{Electable: snapshot.Electable{Node: "other", InSync: true}, Version: 1, Settled: true, LongSettled: true}})
 		version := m.self.Version
-		m.looked -= stood
-		if r := m.last(); r.Settled != settled || !r.Restarting || r.Version <= version {
+		m.updated -= stood
+		if r := m.lastReport(); r.Settled != settled || !r.Restarting || r.Version <= version {
 			t.Errorf("after a standstill of %s it says %+v", stood, r)
 		}
 	}

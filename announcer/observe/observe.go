@@ -14,7 +14,7 @@ import (
 // Observed is what the NodeStates of a Snapshot mean together with its other
 // objects.
 type Observed struct {
-	Lost      []string                            // nodes that most of the others call gone, sorted
+	NodesGone []string                            // nodes that most of the others call gone, sorted
 	Addresses map[netip.Addr]Address              // every address that has a record or that a node speaks of
 	Standings map[Standing]int                    // how many addresses that Services hold stand so
 	Peers     map[string]snapshot.Condition       // Ready, of every BGPPeer by name
@@ -23,17 +23,17 @@ type Observed struct {
 
 // Observe reads the NodeStates in the order of their names.
 func Observe(s *snapshot.Snapshot) Observed {
-	lost := lost(s)
+	lost := nodesGone(s)
 	addresses := addresses(s, lost)
 	return Observed{
-		Lost: lost, Addresses: addresses, Standings: standings(s, addresses), Peers: peers(s, lost), Problems: problems(s),
+		NodesGone: lost, Addresses: addresses, Standings: standings(s, addresses), Peers: peers(s, lost), Problems: problems(s),
 	}
 }
 
-// lost returns the nodes that most of the others call gone: what such a node last
+// nodesGone returns the nodes that most of the others call gone: what such a node last
 // said of itself is history. One node's word is not enough, because a node that is
 // cut off says so of all others.
-func lost(s *snapshot.Snapshot) []string {
+func nodesGone(s *snapshot.Snapshot) []string {
 	votes := map[string]int{}
 	for _, st := range s.NodeStates {
 		for _, m := range st.Silent {
@@ -54,8 +54,8 @@ func lost(s *snapshot.Snapshot) []string {
 // String prints what was observed, a line each, sorted.
 func (o Observed) String() string {
 	var b strings.Builder
-	if len(o.Lost) > 0 {
-		fmt.Fprintf(&b, "lost %s\n", strings.Join(o.Lost, " "))
+	if len(o.NodesGone) > 0 {
+		fmt.Fprintf(&b, "lost %s\n", strings.Join(o.NodesGone, " "))
 	}
 	for _, addr := range slices.SortedFunc(maps.Keys(o.Addresses), netip.Addr.Compare) {
 		fmt.Fprintf(&b, "address %s %s: %s\n", addr, o.Addresses[addr].Standing, line(o.Announced([]netip.Addr{addr})))

@@ -44,7 +44,7 @@ func peers(s *snapshot.Snapshot, lost []string) map[string]snapshot.Condition {
 	return out
 }
 
-// add takes in the session of node. That of a node that is lost ended with it,
+// add takes in the session of node. That of a node that is gone ended with it,
 // whatever the node said last.
 func (of *sessions) add(node string, p snapshot.PeerState, lost bool) {
 	of.nodes++
@@ -74,7 +74,7 @@ func (of *sessions) ready() snapshot.Condition {
 	return snapshot.Condition{Status: "True", Reason: PeerEstablished, Message: fmt.Sprintf("%d of %d nodes have a session", of.nodes, of.nodes)}
 }
 
-// gone reports whether m's node is lost in the eyes of the node that says so: a
+// gone reports whether m's node is gone in the eyes of the node that says so: a
 // silent agent on a kernel that answers is not enough.
 func gone(m snapshot.Silent) bool { return m.Verdict == announcer.NodeGone.String() }
 

@@ -24,10 +24,10 @@ func bpfDirFlag(f *pflag.FlagSet, to *string) {
 }
 
 // dataplane makes the engine: nftables, and eBPF before it if accelerate says so.
-func dataplane(before ebpf.Options, accelerate string, behind nftables.Options) (*ebpf.Engine, error) {
+func dataplane(accelerator ebpf.Options, accelerate string, behind nftables.Options) (*ebpf.Engine, error) {
 	if accelerate != "auto" && accelerate != "off" {
 		return nil, fmt.Errorf("--accelerate: %q is neither auto nor off", accelerate)
 	}
-	before.Off, before.Behind, before.Log = accelerate == "off", nftables.New(behind), behind.Log
-	return ebpf.New(before), nil
+	accelerator.Off, accelerator.Behind, accelerator.Log = accelerate == "off", nftables.New(behind), behind.Log
+	return ebpf.New(accelerator), nil
 }

@@ -56,7 +56,7 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 	f.StringVar(&at.Health, "health-address", "0.0.0.0:10256", "where /healthz and /livez are served as kube-proxy does; left free if another proxy forwards; empty: nowhere")
 	f.StringVar(&at.Metrics, "metrics-address", "127.0.0.1:10249", "where /metrics and /proxyMode are served; left free if another proxy forwards; empty: nowhere")
 	f.StringVar(&accelerate, "accelerate", "off", "connect the sockets of this node's pods to endpoints directly, by eBPF: auto (where it works) or off")
-	before := ebpfFlags(f)
+	accelerator := ebpfFlags(f)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		log, err := logger()
 		if err != nil {
@@ -73,7 +73,7 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 			return err
 		}
 		cfg.Log = log
-		engine, err := dataplane(*before, accelerate, netlink.Options{Log: log, Mark: mark})
+		engine, err := dataplane(*accelerator, accelerate, netlink.Options{Log: log, Mark: mark})
 		if err != nil {
 			return err
 		}

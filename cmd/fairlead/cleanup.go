@@ -23,7 +23,7 @@ import (
 
 func cleanupCommand() *cobra.Command {
 	var cluster bool
-	var before ebpf.Options
+	var accelerator ebpf.Options
 	var opt retire.Options
 	cmd := &cobra.Command{
 		Use: "cleanup", Args: cobra.NoArgs,
@@ -37,7 +37,7 @@ remove.`,
 	}
 	access, logger := accessFlags(cmd), logFlag(cmd)
 	f := cmd.Flags()
-	bpfDirFlag(f, &before.Pins)
+	bpfDirFlag(f, &accelerator.Pins)
 	f.BoolVar(&cluster, "cluster", false, "take it out of the API instead of this node, once the controller and the agents are gone")
 	f.StringVar(&opt.Namespace, "namespace", "fairlead-system", "with --cluster: where fairlead was installed")
 	f.StringVar(&opt.Lease, "lease", controller.Lease, "with --cluster: name of the controllers' Lease")
@@ -55,10 +55,10 @@ remove.`,
 		}
 		defer handle.Close()
 		n, errLinks := l2.Cleanup(handle)
-		before.Behind, before.Log = nftables.New(nftables.Options{Log: log}), log
-		engine := ebpf.New(before)
+		accelerator.Behind, accelerator.Log = nftables.New(nftables.Options{Log: log}), log
+		engine := ebpf.New(accelerator)
 		programs, errPrograms := engine.Remove()
-		if err := errors.Join(errLinks, errPrograms, before.Behind.Cleanup(cmd.Context())); err != nil {
+		if err := errors.Join(errLinks, errPrograms, accelerator.Behind.Cleanup(cmd.Context())); err != nil {
 			return err
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "removed %d held addresses, %d eBPF programs and the tables ip fairlead, ip6 fairlead\n", n, programs)

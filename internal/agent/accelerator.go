@@ -33,10 +33,10 @@ func accelerates(set *appsv1.DaemonSet) bool {
 	return value == "auto"
 }
 
-// decelerate takes the Accelerator out if the next agent is to be without: that one
+// removeAccelerator takes the Accelerator out if the next agent is to be without: that one
 // has not the rights to do it.
-func (a *Agent) decelerate() error {
-	if a.cfg.Accelerator == nil || !a.cfg.Accelerator.State().Wanted || !a.removal.slowed.Load() {
+func (a *Agent) removeAccelerator() error {
+	if a.cfg.Accelerator == nil || !a.cfg.Accelerator.State().Wanted || !a.removal.endsAcceleration.Load() {
 		return nil
 	}
 	n, err := a.cfg.Accelerator.Remove()
@@ -52,7 +52,7 @@ func (c *Config) accelerator() (out snapshot.Accelerator) {
 		return out
 	}
 	s := c.Accelerator.State()
-	out.Mode, out.Message, out.Left = snapshot.AcceleratorOff, s.Reason, s.Left
+	out.Mode, out.Message, out.LeftFrontends = snapshot.AcceleratorOff, s.Reason, s.LeftFrontends
 	if s.On {
 		out.Mode = "ebpf"
 	}
@@ -72,7 +72,7 @@ func (c *Config) accelerationMetrics() []prometheus.Collector {
 			return 0
 		}),
 		gauge("fairlead_accelerator_left_frontends", "Addresses and ports with endpoints that the accelerator leaves to the engine.", func(s snapshot.Accelerator) float64 {
-			return float64(s.Left)
+			return float64(s.LeftFrontends)
 		}),
 	}
 }

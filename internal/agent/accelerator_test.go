@@ -27,7 +27,7 @@ func TestAccelerator(t *testing.T) {
 		want snapshot.Accelerator
 	}{
 		{nil, snapshot.Accelerator{}},
-		{accelerator{Wanted: true, On: true, Left: 3}, snapshot.Accelerator{Mode: "ebpf", Left: 3}},
+		{accelerator{Wanted: true, On: true, LeftFrontends: 3}, snapshot.Accelerator{Mode: "ebpf", LeftFrontends: 3}},
 		{accelerator{Wanted: true, Reason: "no cgroup v2"}, snapshot.Accelerator{Mode: "off", Message: "no cgroup v2"}},
 		{accelerator{Reason: "turned off"}, snapshot.Accelerator{Mode: "off", Message: "turned off"}},
 	} {

@@ -63,7 +63,7 @@ type Agent struct {
 	cfg      *Config
 	cluster  cluster
 	links    links
-	gossip   alive
+	gossip   membership
 	removal  removal
 	decision decision
 	layer2   *layer2
@@ -102,15 +102,15 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("netlink: %w", err)
 	}
-	holder := l2.New(handle, cfg.Log)
-	holder.Metrics = l2.NewMetrics(cfg.Metrics)
-	a := assemble(&cfg, holder)
-	holder.Changed = func() { // a claim that waited may be held, or there are findings
+	leases := l2.New(handle, cfg.Log)
+	leases.Metrics = l2.NewMetrics(cfg.Metrics)
+	a := assemble(&cfg, leases)
+	leases.Changed = func() { // a claim that waited may be held, or there are findings
 		a.layer2.Again()
 		a.report.loop.Wake()
 	}
-	holder.Sure = a.gossip.Fresh
-	a.report.holder = holder
+	leases.Sure = a.gossip.Fresh
+	a.report.leases = leases
 	if cfg.Metrics != nil {
 		cfg.Metrics.MustRegister(a.cfg.accelerationMetrics()...)
 	}
@@ -118,7 +118,7 @@ func New(cfg Config) (*Agent, error) {
 }
 
 // assemble makes an Agent that holds addresses by h.
-func assemble(cfg *Config, h holder) *Agent {
+func assemble(cfg *Config, leases leaseKeeper) *Agent {
 	a := &Agent{cfg: cfg, decision: decision{loop: reconcile.New("agent", cfg.Log)}, metrics: newMetrics(cfg.Metrics)}
 	a.decision.loop.Resync = announcer.Renew
 	a.report = newReporter(cfg)
@@ -128,7 +128,7 @@ func assemble(cfg *Config, h holder) *Agent {
 	a.removal = removal{cfg: cfg, changed: a.decision.loop.Wake}
 	a.engine = newEngine(cfg, a.metrics, &a.health, a.wake)
 	a.engine.through = func() uint64 { return min(a.layer2.Through(), a.routes.Through()) }
-	a.layer2 = newLayer2(h, cfg.Log, a.heldOthers, a.engine.loop.Wake)
+	a.layer2 = newLayer2(leases, cfg.Log, a.heldOthers, a.engine.loop.Wake)
 	a.routes = newRoutes(cfg, a.decision.loop.Wake, a.report.loop.Wake, a.engine.loop.Wake, a.removal.removed.Load)
 	a.ports = &ports{
 		node: cfg.Node, cidrs: cfg.NodePortAddresses, sockets: socket.Read, changed: a.report.loop.Wake, log: cfg.Log,
@@ -188,7 +188,7 @@ func (a *Agent) tasks() []task {
 		// The decision.
 		{name: "decide", run: forever(func(ctx context.Context) { a.decision.loop.Run(ctx, a.step) })},
 		// Those who carry it out.
-		{name: "answer ARP and NDP", run: forever(a.report.holder.Run)},
+		{name: "answer ARP and NDP", run: forever(a.report.leases.Run)},
 		{name: "hold addresses on links", run: forever(a.layer2.Run)},
 		{name: "hold BGP sessions", run: forever(a.routes.Run)},
 		{name: "program the engine", run: forever(a.engine.Run)},
@@ -208,7 +208,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		if a.engine.proxy == Fairlead {
 			return fmt.Errorf("this node cannot forward: %w", err)
 		}
-		a.engine.beside.cleaned = true // nor can it hold anything of ours
+		a.engine.other.cleaned = true // nor can it hold anything of ours
 	}
 	if err := a.links.read(); err != nil {
 		return err

@@ -13,9 +13,9 @@ import (
 // askEvery is how long an answer of the other proxy's /healthz is good for.
 const askEvery = time.Second
 
-// beside is what an agent keeps of a proxy that forwards instead of it. The
+// otherProxy is what an agent keeps of a proxy that forwards instead of it. The
 // engine's loop alone uses it.
-type beside struct {
+type otherProxy struct {
 	client  http.Client
 	last    answer
 	asked   time.Time
@@ -24,7 +24,7 @@ type beside struct {
 }
 
 // ask asks the other proxy how it is.
-func (b *beside) ask(ctx context.Context, url string) answer {
+func (b *otherProxy) ask(ctx context.Context, url string) answer {
 	if time.Since(b.asked) < askEvery {
 		return b.last
 	}
@@ -48,17 +48,17 @@ func (b *beside) ask(ctx context.Context, url string) answer {
 // is in order, what an earlier agent of ours left in the kernel goes, and not
 // before.
 func (e *engine) leave(ctx context.Context) error {
-	ready, message := e.beside.ask(ctx, e.cfg.OtherHealth).verdict(e.proxy)
-	if message != e.beside.message {
-		e.beside.message = message
+	ready, message := e.other.ask(ctx, e.cfg.OtherHealth).verdict(e.proxy)
+	if message != e.other.message {
+		e.other.message = message
 		e.cfg.Log.Info("the proxy that forwards instead of us", "proxy", e.proxy, "ready", ready, "message", message)
 	}
 	e.keep(engineState{Engine: node.Engine{Known: true, InSync: ready, Other: true}, message: message})
-	if ready && !e.beside.cleaned {
+	if ready && !e.other.cleaned {
 		if err := e.cfg.Dataplane.Cleanup(ctx); err != nil {
 			return fmt.Errorf("take our tables out: %w", err)
 		}
-		e.beside.cleaned = true
+		e.other.cleaned = true
 	}
 	at := time.Now()
 	e.health.Synced(snapshot.IPv4, at, at)

@@ -226,21 +226,21 @@ func (m *bgpMetrics) Collect(out chan<- prometheus.Metric) {
 		counter := func(d *prometheus.Desc, v float64) {
 			out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, st.Name)
 		}
-		gauge(descUp, one(st.Established))
+		gauge(descUp, gaugeValue(st.Established))
 		gauge(descSince, float64(st.Since.Unix()))
 		gauge(descPrefixes, float64(st.Prefixes))
 		counter(descFlaps, float64(st.Flaps))
 		counter(descUpdates, float64(st.Updates))
 		counter(descCrashes, float64(st.Crashes))
 		if st.BFD != nil {
-			gauge(descBFD, one(st.BFD.State.String() == "Up"))
+			gauge(descBFD, gaugeValue(st.BFD.State.String() == "Up"))
 			counter(descBFDFlaps, float64(st.BFD.Flaps))
 			gauge(descDetection, st.BFD.Detection.Seconds())
 		}
 	}
 }
 
-func one(is bool) float64 {
+func gaugeValue(is bool) float64 {
 	if is {
 		return 1
 	}

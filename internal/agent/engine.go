@@ -34,7 +34,7 @@ type engine struct {
 	health   *health.Proxy
 	proxy    Proxy // who forwards
 	pods     *pods // those that the Accelerator leaves alone
-	beside   beside
+	other    otherProxy
 	compiler proxy.Compiler
 
 	mu    sync.Mutex
@@ -107,7 +107,7 @@ func (e *engine) step(ctx context.Context) error {
 // held before, and so does State.
 func (e *engine) program(ctx context.Context, order engineOrder) error {
 	opt := e.cfg.Options
-	opt.Gone, opt.Self, opt.Own = order.Gone, order.Self, order.Own
+	opt.Quarantined, opt.Self, opt.Own = order.Quarantined, order.Self, order.Own
 	if again := e.pods.exclude(order.Snapshot); !again.IsZero() {
 		e.loop.At(again)
 	}
@@ -180,6 +180,6 @@ func newEngine(cfg *Config, m *metrics, h *health.Proxy, changed func()) *engine
 	e := &engine{cfg: cfg, metrics: m, health: h, changed: changed, loop: reconcile.New("engine", cfg.Log)}
 	e.loop.Coalesce = 0 // whoever decides has coalesced already
 	e.pods = &pods{cfg: cfg, changed: e.loop.Wake}
-	e.beside.client.Timeout = time.Second
+	e.other.client.Timeout = time.Second
 	return e
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// alive is how an agent learns which nodes are alive: by gossip.
-type alive interface {
+// membership is how an agent learns which nodes are alive: by gossip.
+type membership interface {
 	Run(ctx context.Context)
 	SetKeys(keys keyring.Keys)
 	// Follow takes the nodes' addresses from s.
@@ -80,7 +80,7 @@ func (g *gossip) SetKeys(keys keyring.Keys) {
 // Follow takes the nodes' addresses from s. While it does not know this node's,
 // they stay what they were.
 func (g *gossip) Follow(s *snapshot.Snapshot) {
-	bind, seeds := places(s, g.node, g.port)
+	bind, seeds := gossipAddrs(s, g.node, g.port)
 	if !bind.IsValid() {
 		return
 	}
@@ -97,9 +97,9 @@ func (g *gossip) Follow(s *snapshot.Snapshot) {
 	g.loop.Wake()
 }
 
-// places returns where the agent of a node speaks, the node's first address, and
+// gossipAddrs returns where the agent of a node speaks, the node's first address, and
 // where those of the others do, as far as they have an address of that family.
-func places(s *snapshot.Snapshot, node string, port uint16) (own netip.AddrPort, others []netip.AddrPort) {
+func gossipAddrs(s *snapshot.Snapshot, node string, port uint16) (own netip.AddrPort, others []netip.AddrPort) {
 	n := s.Node(node)
 	if n == nil || len(n.InternalIPs) == 0 {
 		return own, nil
@@ -114,7 +114,7 @@ func places(s *snapshot.Snapshot, node string, port uint16) (own netip.AddrPort,
 	return own, others
 }
 
-// Say implements alive.
+// Say implements membership.
 func (g *gossip) Say(r announcer.Report) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -133,7 +133,7 @@ func (g *gossip) Fresh() bool {
 	return g.running != nil && g.running.Fresh()
 }
 
-// View implements alive.
+// View implements membership.
 func (g *gossip) View() (announcer.View, bool) {
 	g.mu.Lock()
 	m, began := g.running, g.began
@@ -143,7 +143,7 @@ func (g *gossip) View() (announcer.View, bool) {
 	}
 	v := m.View()
 	self := v.Member(g.node)
-	met := self != nil && (self.Candidate || m.Anew() || time.Since(began) > meetFor)
+	met := self != nil && (self.Candidate || m.StartsOver() || time.Since(began) > meetFor)
 	return v, met && m.Fresh()
 }
 

@@ -23,11 +23,11 @@ func TestPlaces(t *testing.T) {
 		{Name: "c", InternalIPs: []netip.Addr{ip("2001:db8::3")}},
 		{Name: "d"},
 	}}
-	own, others := places(s, "a", 1)
+	own, others := gossipAddrs(s, "a", 1)
 	if own.String() != "192.0.2.1:1" || len(others) != 1 || others[0].String() != "192.0.2.2:1" {
 		t.Errorf("%s, %s", own, others)
 	}
-	if own, _ := places(s, "d", 1); own.IsValid() {
+	if own, _ := gossipAddrs(s, "d", 1); own.IsValid() {
 		t.Errorf("a node without an address: %s", own)
 	}
 }

@@ -17,7 +17,7 @@ import (
 // layer2 does what Plans say at layer 2. Its loop is apart from the engine's, so
 // that an address is taken over while the engine is busy.
 type layer2 struct {
-	holder holder
+	leases leaseKeeper
 	loop   *reconcile.Loop
 	moved  func() // called when other claims are held
 	done   func() // called when what order.withdraw names is given up
@@ -33,8 +33,8 @@ type layer2 struct {
 	through uint64 // the last order whose withdrawals are done
 }
 
-// holder is what layer2 acts on: *l2.Holder.
-type holder interface {
+// leaseKeeper is what layer2 acts on: *l2.Leases.
+type leaseKeeper interface {
 	Adopt() ([]announcer.Claim, error)
 	Withdraw(claims []announcer.Claim) error
 	Sync(set announcer.Set) ([]announcer.Claim, error)
@@ -52,11 +52,11 @@ type layer2Order struct {
 // same reports whether o asks for what was asks for: Plans share what did not
 // change.
 func (o layer2Order) same(was layer2Order) bool {
-	return o.set == was.set && len(o.withdraw) == 0 && same(o.links, was.links)
+	return o.set == was.set && len(o.withdraw) == 0 && sameList(o.links, was.links)
 }
 
-func newLayer2(h holder, log *slog.Logger, moved, done func()) *layer2 {
-	l := &layer2{holder: h, loop: reconcile.New("layer 2", log), moved: moved, done: done}
+func newLayer2(leases leaseKeeper, log *slog.Logger, moved, done func()) *layer2 {
+	l := &layer2{leases: leases, loop: reconcile.New("layer 2", log), moved: moved, done: done}
 	l.loop.Coalesce = 0 // whoever decides has coalesced already
 	l.loop.Resync = 0
 	return l
@@ -94,15 +94,15 @@ func (l *layer2) Through() uint64 {
 func (l *layer2) Run(ctx context.Context) { l.loop.Run(ctx, l.step) }
 
 func (l *layer2) step(context.Context) error {
-	held, err := l.holder.Adopt()
+	held, err := l.leases.Adopt()
 	if err != nil {
 		return err
 	}
-	l.know(held)
+	l.setHeld(held)
 	l.mu.Lock()
 	order := l.order
 	l.mu.Unlock()
-	err = l.holder.Withdraw(order.withdraw)
+	err = l.leases.Withdraw(order.withdraw)
 	l.mu.Lock()
 	l.through = order.number // also after an error: endpoints must not wait for a link that is gone
 	l.mu.Unlock()
@@ -114,16 +114,16 @@ func (l *layer2) step(context.Context) error {
 		return nil // most steps change nothing here
 	}
 	l.last = layer2Order{}
-	held, err = l.holder.Sync(*order.set) // tries again what Withdraw could not do
-	l.know(held)
+	held, err = l.leases.Sync(*order.set) // tries again what Withdraw could not do
+	l.setHeld(held)
 	if err == nil {
 		l.last, l.synced = order, time.Now()
 	}
 	return err
 }
 
-// know keeps what is held.
-func (l *layer2) know(held []announcer.Claim) {
+// setHeld keeps what is held.
+func (l *layer2) setHeld(held []announcer.Claim) {
 	l.mu.Lock()
 	news := !l.adopted || !slices.Equal(l.held, held)
 	l.held, l.adopted = held, true

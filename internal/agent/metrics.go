@@ -15,32 +15,32 @@ import (
 )
 
 type metrics struct {
-	sync      prometheus.Histogram
-	failures  prometheus.Counter
-	repairs   prometheus.Counter
-	elements  *prometheus.CounterVec
-	last      prometheus.Gauge
-	announced prometheus.Gauge
-	services  prometheus.Gauge
-	endpoints prometheus.Gauge
-	sysctl    *prometheus.GaugeVec
-	noLocal   *prometheus.GaugeVec
-	latency   prometheus.Histogram
-	changes   *prometheus.CounterVec
-	takeovers prometheus.Counter
-	gone      prometheus.Gauge
-	guarded   prometheus.Gauge
-	inSync    prometheus.Gauge
-	queued    prometheus.Gauge
-	saved     prometheus.Gauge
-	silent    *prometheus.GaugeVec
-	refused   *prometheus.GaugeVec
+	sync                 prometheus.Histogram
+	failures             prometheus.Counter
+	repairs              prometheus.Counter
+	elements             *prometheus.CounterVec
+	last                 prometheus.Gauge
+	announced            prometheus.Gauge
+	services             prometheus.Gauge
+	endpoints            prometheus.Gauge
+	sysctl               *prometheus.GaugeVec
+	noLocal              *prometheus.GaugeVec
+	latency              prometheus.Histogram
+	changes              *prometheus.CounterVec
+	takeovers            prometheus.Counter
+	quarantinedEndpoints prometheus.Gauge
+	guarded              prometheus.Gauge
+	inSync               prometheus.Gauge
+	queued               prometheus.Gauge
+	saved                prometheus.Gauge
+	refusedL2            *prometheus.GaugeVec
+	refusedBGP           *prometheus.GaugeVec
 
-	lost lost // the decision's loop alone
+	counted countedEndpoints // the decision's loop alone
 }
 
-// lost is for which Snapshot and nodes quarantined endpoints were counted.
-type lost struct {
+// countedEndpoints is for which Snapshot and nodes quarantined endpoints were counted.
+type countedEndpoints struct {
 	snapshot *snapshot.Snapshot
 	nodes    []string
 }
@@ -81,16 +81,16 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	m.changes = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "fairlead_ownership_changes_total", Help: "Addresses that this node was elected for, or no longer, by direction (taken, given).",
 	}, []string{"direction"})
-	m.gone = gauge("fairlead_quarantined_endpoints", "Endpoints that take no connection because their nodes are gone.")
+	m.quarantinedEndpoints = gauge("fairlead_quarantined_endpoints", "Endpoints that take no connection because their nodes are gone.")
 	m.guarded = gauge("fairlead_members_guarded", "1 while more than half of the nodes vanished at once, so that nothing is quarantined.")
 	m.takeovers = counter("fairlead_takeovers_total", "Addresses that this node took over from another one: by failover, drain or return. Not those that nobody had.")
 	m.inSync = gauge("fairlead_engine_in_sync", "1 while this node forwards as it should, by the engine or by the proxy that forwards instead.")
 	m.queued = gauge("fairlead_engine_sync_queued_timestamp_seconds", "When the last change came that the engine is to hold.")
 	m.saved = gauge("fairlead_snapshot_saved", "1 while the agent acts on the snapshot that it saved, because no API server has answered since it started.")
-	m.silent = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+	m.refusedL2 = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "fairlead_l2_refused_addresses", Help: "Addresses that this node does not announce by ARP or NDP, by reason (NotOwner: another node does).",
 	}, []string{"reason"})
-	m.refused = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+	m.refusedBGP = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "fairlead_bgp_refused", Help: "What this node leaves out of BGP, by kind (peer, announcement, address) and reason.",
 	}, []string{"kind", "reason"})
 	for _, direction := range []string{"taken", "given"} {
@@ -100,7 +100,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		m.elements.WithLabelValues(operation)
 	}
 	if reg != nil {
-		reg.MustRegister(m.changes, m.takeovers, m.gone, m.guarded, m.inSync, m.queued, m.saved, m.silent, m.refused, conntrack{"/proc/sys"})
+		reg.MustRegister(m.changes, m.takeovers, m.quarantinedEndpoints, m.guarded, m.inSync, m.queued, m.saved, m.refusedL2, m.refusedBGP, conntrack{"/proc/sys"})
 		reg.MustRegister(m.sync, m.failures, m.repairs, m.elements, m.last, m.announced, m.services, m.endpoints, m.sysctl, m.noLocal, m.latency)
 	}
 	return m
@@ -133,7 +133,7 @@ func (m *metrics) programmed(held proxy.Summary, triggers []time.Time, now time.
 // cluster may have ten thousand addresses.
 func (m *metrics) decided(in node.Inputs, was, now node.State) {
 	m.quarantined(in.Snapshot, in.View)
-	if same(was.Elected, now.Elected) && same(was.Refused, now.Refused) {
+	if sameList(was.Elected, now.Elected) && sameList(was.Refused, now.Refused) {
 		return
 	}
 	m.moved(was, now)
@@ -141,23 +141,23 @@ func (m *metrics) decided(in node.Inputs, was, now node.State) {
 	for _, r := range now.Refused {
 		count[r.Reason]++
 	}
-	m.silent.Reset()
+	m.refusedL2.Reset()
 	for reason, n := range count {
-		m.silent.WithLabelValues(string(reason)).Set(float64(n))
+		m.refusedL2.WithLabelValues(string(reason)).Set(float64(n))
 	}
 }
 
-// same reports whether a and b are one list.
-func same[T any](a, b []T) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
+// sameList reports whether a and b are one list.
+func sameList[T any](a, b []T) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
 
 // routed counts what a plan leaves out of BGP.
 func (m *metrics) routed(plan bgp.Plan) {
-	m.refused.Reset()
+	m.refusedBGP.Reset()
 	for _, r := range plan.Refused {
-		m.refused.WithLabelValues(r.Kind, string(r.Refusal.Reason)).Inc()
+		m.refusedBGP.WithLabelValues(r.Kind, string(r.Refusal.Reason)).Inc()
 	}
-	for _, s := range plan.Silent {
-		m.refused.WithLabelValues("address", string(s.Reason)).Inc()
+	for _, s := range plan.RefusedVIPs {
+		m.refusedBGP.WithLabelValues("address", string(s.Reason)).Inc()
 	}
 }
 
@@ -166,7 +166,7 @@ func (m *metrics) reported(st state) {
 	m.announced.Set(float64(len(st.held)))
 	m.services.Set(float64(st.summary.Services))
 	m.endpoints.Set(float64(st.summary.Endpoints))
-	m.inSync.Set(one(st.InSync))
+	m.inSync.Set(gaugeValue(st.InSync))
 }
 
 // moved counts the addresses that came and went between two plans, and those of
@@ -178,12 +178,12 @@ func (m *metrics) moved(was, now node.State) {
 			m.takeovers.Inc()
 		}
 	}
-	m.changes.WithLabelValues("taken").Add(float64(missing(now, was)))
-	m.changes.WithLabelValues("given").Add(float64(missing(was, now)))
+	m.changes.WithLabelValues("taken").Add(float64(countMissing(now, was)))
+	m.changes.WithLabelValues("given").Add(float64(countMissing(was, now)))
 }
 
-// missing counts what in announces and out does not.
-func missing(in, out node.State) (n int) {
+// countMissing counts what in announces and out does not.
+func countMissing(in, out node.State) (n int) {
 	for _, v := range in.Elected {
 		if _, has := slices.BinarySearchFunc(out.Elected, v.Addr, func(o announcer.VIP, a netip.Addr) int { return o.Addr.Compare(a) }); !has {
 			n++
@@ -194,16 +194,16 @@ func missing(in, out node.State) (n int) {
 
 // quarantined counts the endpoints on nodes that are gone.
 func (m *metrics) quarantined(s *snapshot.Snapshot, view announcer.View) {
-	m.guarded.Set(one(view.Guarded))
-	now := lost{s, view.Quarantined()}
-	if m.lost.snapshot != s || !slices.Equal(m.lost.nodes, now.nodes) {
-		m.gone.Set(float64(on(s, now.nodes)))
+	m.guarded.Set(gaugeValue(view.Guarded))
+	now := countedEndpoints{s, view.Quarantined()}
+	if m.counted.snapshot != s || !slices.Equal(m.counted.nodes, now.nodes) {
+		m.quarantinedEndpoints.Set(float64(endpointsOn(s, now.nodes)))
 	}
-	m.lost = now
+	m.counted = now
 }
 
-// on counts the endpoints on nodes.
-func on(s *snapshot.Snapshot, nodes []string) (n int) {
+// endpointsOn counts the endpoints on nodes.
+func endpointsOn(s *snapshot.Snapshot, nodes []string) (n int) {
 	if len(nodes) == 0 {
 		return 0
 	}

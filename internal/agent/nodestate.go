@@ -32,7 +32,7 @@ const renewEvery = 10 * time.Second
 // reporter writes the NodeState.
 type reporter struct {
 	loop   *reconcile.Loop
-	holder *l2.Holder // has the findings
+	leases *l2.Leases // has the findings
 	last   reported
 }
 
@@ -90,17 +90,17 @@ func (a *Agent) writeState(ctx context.Context) error {
 // announcedSince takes over from earlier since when each address is announced,
 // where now does not know it.
 func announcedSince(now, earlier []snapshot.Announced) {
-	type place struct {
+	type addrOnLink struct {
 		addr netip.Addr
 		link string
 	}
-	since := make(map[place]time.Time, len(earlier))
+	since := make(map[addrOnLink]time.Time, len(earlier))
 	for _, v := range earlier {
-		since[place{v.Addr, v.Link}] = v.Since
+		since[addrOnLink{v.Addr, v.Link}] = v.Since
 	}
 	for i := range now {
 		if v := &now[i]; v.Since.IsZero() {
-			v.Since = since[place{v.Addr, v.Link}]
+			v.Since = since[addrOnLink{v.Addr, v.Link}]
 		}
 	}
 }
@@ -108,7 +108,7 @@ func announcedSince(now, earlier []snapshot.Announced) {
 // describe returns what the node says of itself now, and its conditions, which have
 // times of their own.
 func (a *Agent) describe() (snapshot.NodeState, []metav1.Condition) {
-	st := a.now()
+	st := a.currentState()
 	a.metrics.reported(st)
 	a.metrics.routed(st.routes)
 	out := describeL2(st, a.links.State())
@@ -117,7 +117,7 @@ func (a *Agent) describe() (snapshot.NodeState, []metav1.Condition) {
 		out.Engine.Accelerator = a.cfg.accelerator()
 	}
 	describeBGP(&out, st.routes, a.routes.speaker.Status())
-	for _, f := range a.report.holder.Findings() {
+	for _, f := range a.report.leases.Findings() {
 		out.Findings = append(out.Findings, snapshot.Finding(f))
 	}
 	out.Problems = a.ports.Problems()
@@ -187,7 +187,7 @@ func peerState(st speaker.Status) snapshot.PeerState {
 // membersCondition says how it stands with the other agents, since when.
 func (a *Agent) membersCondition(view announcer.View, now time.Time) metav1.Condition {
 	ok, reason, message := aboutMembers(view)
-	c := metav1.Condition{Type: v1alpha1.ConditionMembers, Status: metav1.ConditionTrue, Reason: reason, Message: cut(message, 4096)}
+	c := metav1.Condition{Type: v1alpha1.ConditionMembers, Status: metav1.ConditionTrue, Reason: reason, Message: truncate(message, 4096)}
 	if !ok {
 		c.Status = metav1.ConditionFalse
 	}
@@ -217,4 +217,4 @@ func services(vips []announcer.VIP) map[netip.Addr]string {
 	return out
 }
 
-func cut(s string, limit int) string { return s[:min(len(s), limit)] }
+func truncate(s string, limit int) string { return s[:min(len(s), limit)] }

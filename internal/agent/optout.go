@@ -39,7 +39,7 @@ func (p *pods) Run(ctx context.Context) error {
 		o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", p.cfg.Node).String()
 	})
 	inf := informers.NewSharedInformerFactoryWithOptions(p.cfg.Clients.Kube, 0, here).Core().V1().Pods().Informer()
-	if err := inf.SetTransform(lean); err != nil {
+	if err := inf.SetTransform(trimPod); err != nil {
 		return fmt.Errorf("informer: %w", err)
 	}
 	wake := func(any) { p.changed() }
@@ -58,8 +58,8 @@ func (p *pods) Run(ctx context.Context) error {
 	return nil
 }
 
-// lean keeps of a pod what is looked at.
-func lean(obj any) (any, error) {
+// trimPod keeps of a pod what is looked at.
+func trimPod(obj any) (any, error) {
 	p, ok := obj.(*corev1.Pod)
 	if !ok {
 		return obj, nil
@@ -81,7 +81,7 @@ func (p *pods) exclude(s *snapshot.Snapshot) (again time.Time) {
 		return again // not known is not none
 	}
 	p.cfg.Accelerator.Exclude(optedOut((*inf).GetStore().List(), s))
-	if p.cfg.Accelerator.State().Missing > 0 {
+	if p.cfg.Accelerator.State().PodsMissing > 0 {
 		again = time.Now().Add(time.Second)
 	}
 	return again

@@ -22,7 +22,7 @@ func TestOptedOut(t *testing.T) {
 		for _, c := range change {
 			c(p)
 		}
-		kept, err := lean(p)
+		kept, err := trimPod(p)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -38,33 +38,33 @@ func readOthers(ctx context.Context, client kubernetes.Interface) (o Others, err
 	if err != nil && !apierrors.IsNotFound(err) {
 		return o, fmt.Errorf("look for kube-proxy: %w", err)
 	}
-	o.KubeProxy = err == nil && runs(ds)
+	o.KubeProxy = err == nil && hasPods(ds)
 	cm, err := client.CoreV1().ConfigMaps(systemNamespace).Get(ctx, ciliumConfig, fromCache)
 	if err != nil && !apierrors.IsNotFound(err) {
 		return o, fmt.Errorf("look for Cilium: %w", err)
 	}
-	o.Cilium = err == nil && replaces(cm.Data)
+	o.Cilium = err == nil && replacesKubeProxy(cm.Data)
 	return o, nil
 }
 
-// runs tells whether ds has pods, or may have: some turn kube-proxy off by a
+// hasPods tells whether ds has pods, or may have: some turn kube-proxy off by a
 // node selector that no node has.
-func runs(ds *appsv1.DaemonSet) bool {
+func hasPods(ds *appsv1.DaemonSet) bool {
 	st := ds.Status
 	return st.ObservedGeneration < ds.Generation || st.DesiredNumberScheduled > 0 || st.NumberMisscheduled > 0
 }
 
-// replaces reads Cilium's configuration; strict is what true was called before
+// replacesKubeProxy reads Cilium's configuration; strict is what true was called before
 // its version 1.14.
-func replaces(config map[string]string) bool {
+func replacesKubeProxy(config map[string]string) bool {
 	v := config["kube-proxy-replacement"]
 	return v == "true" || v == "strict"
 }
 
-// decide finds out who forwards. While the API server does not answer, it is
+// chooseProxy finds out who forwards. While the API server does not answer, it is
 // whoever forwarded when the snapshot was saved; without a saved one, auto waits
 // for an answer, and the other modes need none.
-func (a *Agent) decide(ctx context.Context) (Proxy, error) {
+func (a *Agent) chooseProxy(ctx context.Context) (Proxy, error) {
 	var others Others
 	a.cluster.asked = time.Now()
 	var last error

@@ -115,7 +115,7 @@ func TestDecideWithoutAPI(t *testing.T) {
 			a.cluster.saved = tt.saved
 			failing(client, tt.err)
 			synctest.Test(t, func(t *testing.T) {
-				got, err := a.decide(t.Context())
+				got, err := a.chooseProxy(t.Context())
 				if got != tt.want || (err != nil) != (tt.want == "") {
 					t.Errorf("got %q, %v", got, err)
 				}
@@ -129,7 +129,7 @@ func TestDecideWithoutAPI(t *testing.T) {
 			client.PrependReactor("get", "daemonsets", func(clienttesting.Action) (bool, runtime.Object, error) {
 				return time.Since(began) < time.Hour, nil, away
 			})
-			if got, err := a.decide(t.Context()); got != Fairlead || time.Since(began) < time.Hour {
+			if got, err := a.chooseProxy(t.Context()); got != Fairlead || time.Since(began) < time.Hour {
 				t.Errorf("got %q, %v after %s", got, err, time.Since(began))
 			}
 		})
@@ -168,7 +168,7 @@ func TestLeave(t *testing.T) {
 	code := http.StatusServiceUnavailable
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }))
 	defer srv.Close()
-	defer a.engine.beside.client.CloseIdleConnections()
+	defer a.engine.other.client.CloseIdleConnections()
 	a.engine.proxy, a.cfg.OtherHealth = KubeProxy, srv.URL
 	leave := func() node.Engine {
 		if err := a.engine.leave(t.Context()); err != nil {
@@ -179,7 +179,7 @@ func TestLeave(t *testing.T) {
 	if now := leave(); now.InSync || !now.Other || kernel.Table() == nil {
 		t.Errorf("beside an unhealthy proxy: %+v; in the kernel: %v", now, kernel.Table())
 	}
-	code, a.engine.beside.asked = http.StatusOK, time.Time{}
+	code, a.engine.other.asked = http.StatusOK, time.Time{}
 	if now := leave(); !now.InSync || !now.Other || kernel.Table() != nil {
 		t.Errorf("beside a healthy one: %+v; in the kernel: %v", now, kernel.Table())
 	}

@@ -14,9 +14,9 @@ import (
 	"github.com/fairlead/fairlead/nodeport/health"
 )
 
-// claimsEvery is how often an agent looks for processes that listen on node
+// occupiedEvery is how often an agent looks for processes that listen on node
 // ports.
-const claimsEvery = 10 * time.Second
+const occupiedEvery = 10 * time.Second
 
 // ports keeps health check ports open and looks for processes that listen on
 // node ports. Its loop is apart from that of the engine, so that neither waits
@@ -30,8 +30,8 @@ type ports struct {
 	loop    *reconcile.Loop
 	servers *health.Servers
 
-	looked time.Time          // when claims were looked for; the loop's alone
-	claims []snapshot.Problem // the loop's alone
+	occupiedAt time.Time          // when occupied was read; the loop's alone
+	occupied   []snapshot.Problem // the loop's alone
 
 	mu       sync.Mutex
 	snap     *snapshot.Snapshot
@@ -70,8 +70,8 @@ func (p *ports) step(ctx context.Context) error {
 		return nil
 	}
 	found := p.servers.Sync(ctx, nodeport.Listeners(nodeport.Checks(s, p.node), addrs, p.cidrs))
-	err := p.look(s, addrs)
-	found = nodeport.SortProblems(slices.Concat(found, p.claims, nodeport.Owned(s, own)))
+	err := p.findOccupied(s, addrs)
+	found = nodeport.SortProblems(slices.Concat(found, p.occupied, nodeport.Owned(s, own)))
 	p.mu.Lock()
 	same := slices.Equal(found, p.problems)
 	p.problems = found
@@ -85,16 +85,16 @@ func (p *ports) step(ctx context.Context) error {
 	return err
 }
 
-// look brings p.claims up to date, now and then. Without an answer of the kernel
+// findOccupied brings p.occupied up to date, now and then. Without an answer of the kernel
 // they stay what they were.
-func (p *ports) look(s *snapshot.Snapshot, addrs []netip.Addr) error {
-	if time.Since(p.looked) < claimsEvery {
+func (p *ports) findOccupied(s *snapshot.Snapshot, addrs []netip.Addr) error {
+	if time.Since(p.occupiedAt) < occupiedEvery {
 		return nil
 	}
 	sockets, err := p.sockets()
 	if err != nil {
 		return err
 	}
-	p.looked, p.claims = time.Now(), nodeport.Claims(s, addrs, sockets)
+	p.occupiedAt, p.occupied = time.Now(), nodeport.Occupied(s, addrs, sockets)
 	return nil
 }

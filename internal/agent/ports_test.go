@@ -36,7 +36,7 @@ func TestPortProblems(t *testing.T) {
 	}}}, []netip.Addr{addr}, nil)
 	step := func(want ...string) {
 		t.Helper()
-		p.looked = time.Time{}
+		p.occupiedAt = time.Time{}
 		node.Do(t, func() error { return p.step(context.Background()) })
 		var got []string
 		for _, f := range p.Problems() {

@@ -24,8 +24,8 @@ type removal struct {
 	cfg     *Config
 	changed func()
 
-	removed atomic.Bool
-	slowed  atomic.Bool // the next agent is to be without the Accelerator
+	removed          atomic.Bool
+	endsAcceleration atomic.Bool // the next agent is to be without the Accelerator
 }
 
 // Run learns whether the DaemonSet that runs the agents was deleted:
@@ -67,7 +67,7 @@ func (r *removal) takeDaemonSet(obj any) {
 	o, ok := obj.(metav1.Object)
 	r.remove(ok && o.GetDeletionTimestamp() != nil)
 	if set, ok := obj.(*appsv1.DaemonSet); ok {
-		r.slowed.Store(!accelerates(set))
+		r.endsAcceleration.Store(!accelerates(set))
 	}
 }
 
@@ -92,11 +92,11 @@ const cleanFor = 15 * time.Second
 // stop only the Accelerator goes, if the next agent is to be without.
 func (a *Agent) goodbye(ctx context.Context) error {
 	if !a.removal.removed.Load() {
-		return a.decelerate()
+		return a.removeAccelerator()
 	}
 	held, _ := a.layer2.Held()
 	a.cfg.Log.Info("withdrawing every address: fairlead is being removed", "addresses", len(held))
-	_, err := a.layer2.holder.Sync(announcer.Set{})
+	_, err := a.layer2.leases.Sync(announcer.Set{})
 	if !a.cfg.CleanOnRemoval {
 		return err
 	}

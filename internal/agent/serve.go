@@ -55,7 +55,7 @@ func (a *Agent) samples() http.Handler {
 // forwardOrLeave decides, opens the ports that the decision allows, and runs.
 func (a *Agent) forwardOrLeave(ctx context.Context, g *errgroup.Group, at Addresses, probes *health.Probes, reg prometheus.Gatherer) (err error) {
 	a.cluster.recall()
-	a.engine.proxy, err = a.decide(ctx)
+	a.engine.proxy, err = a.chooseProxy(ctx)
 	select {
 	case <-ctx.Done():
 		return nil // told to stop before it was decided

@@ -68,8 +68,8 @@ func (a *Agent) apply(in node.Inputs, plan node.Plan, triggers []time.Time) {
 	a.report.loop.Wake()
 }
 
-// now is what this agent says of itself now.
-func (a *Agent) now() state {
+// currentState is what this agent says of itself now.
+func (a *Agent) currentState() state {
 	a.decision.mu.Lock()
 	st := a.decision.state
 	a.decision.mu.Unlock()

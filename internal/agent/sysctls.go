@@ -49,7 +49,7 @@ func (s *sysctls) condition() []metav1.Condition {
 		Message: "every kernel setting is as forwarding and announcing need it", LastTransitionTime: s.since,
 	}
 	if len(s.wrong) > 0 {
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, "Wrong", cut(strings.Join(s.wrong, "; "), 4096)
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, "Wrong", truncate(strings.Join(s.wrong, "; "), 4096)
 	}
 	return []metav1.Condition{c}
 }
@@ -78,7 +78,7 @@ func (a *Agent) setSysctls(context.Context) error {
 	links := a.links.State()
 	held, _ := a.layer2.Held()
 	need := sysctl.Node{
-		Forwards: a.engine.proxy == Fairlead, Addrs: links.Addrs, Bridged: bridged(s.Node(a.cfg.Node), links), Learns: learns(),
+		Forwards: a.engine.proxy == Fairlead, Addrs: links.Addrs, Bridged: bridged(s.Node(a.cfg.Node), links), Learns: learnsRoutes(),
 	}
 	for _, c := range held {
 		if c.Addr.Is4() {
@@ -149,8 +149,8 @@ func bridged(node *snapshot.Node, links link.State) bool {
 // router advertisements (RTPROT_RA).
 const routerAdvertisement = 9
 
-// learns tells whether the node has such routes. If it cannot be told, it has.
-func learns() bool {
+// learnsRoutes tells whether the node has such routes. If it cannot be told, it has.
+func learnsRoutes() bool {
 	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V6, &netlink.Route{Protocol: routerAdvertisement}, netlink.RT_FILTER_PROTOCOL)
 	return err != nil || len(routes) > 0
 }

@@ -80,8 +80,8 @@ type watch struct {
 // cluster.
 const readEvery = 5 * time.Second
 
-// look reads the cluster, if it is time, and asks the agents.
-func (w *watch) look(ctx context.Context) (top.Table, error) {
+// refresh reads the cluster, if it is time, and asks the agents.
+func (w *watch) refresh(ctx context.Context) (top.Table, error) {
 	if w.objects == nil || time.Since(w.read) >= readEvery {
 		o, c, err := w.env.read(ctx)
 		if err != nil {
@@ -144,14 +144,14 @@ const mostLooks = 6
 
 // once looks until every agent has counted for a while, and prints.
 func (w *watch) once(ctx context.Context, every time.Duration, out *output) error {
-	t, err := w.look(ctx)
+	t, err := w.refresh(ctx)
 	for n := 1; err == nil && (n == 1 || !w.counted.Twice() && n < mostLooks); n++ {
 		select {
 		case <-time.After(every):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		t, err = w.look(ctx)
+		t, err = w.refresh(ctx)
 	}
 	if err != nil {
 		return err
@@ -221,7 +221,7 @@ type looked struct {
 func (w *watch) Init() tea.Cmd { return w.again }
 
 func (w *watch) again() tea.Msg {
-	table, err := w.look(w.ctx)
+	table, err := w.refresh(w.ctx)
 	return looked{table, err}
 }
 

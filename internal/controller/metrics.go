@@ -29,15 +29,15 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return m
 }
 
-// written takes note of a status that was written.
-func (m *metrics) written(old, now *corev1.Service) {
+// observeStatus takes note of a status that was written.
+func (m *metrics) observeStatus(old, now *corev1.Service) {
 	if len(old.Status.LoadBalancer.Ingress) == 0 && len(now.Status.LoadBalancer.Ingress) > 0 {
 		m.waited.Observe(time.Since(now.CreationTimestamp.Time).Seconds())
 	}
 }
 
-// told takes note of an Event. Only Warnings have the allocator's reasons.
-func (m *metrics) told(e news) {
+// countEvent takes note of an Event. Only Warnings have the allocator's reasons.
+func (m *metrics) countEvent(e event) {
 	if e.kind == corev1.EventTypeWarning {
 		m.refusals.WithLabelValues(e.reason).Inc()
 	}

@@ -29,13 +29,13 @@ func TestMetrics(t *testing.T) {
 		Pools:    []*snapshot.Pool{{Name: "lan", AutoAssign: true, Ranges: []netipx.IPRange{netipx.IPRangeFrom(ip1, ip1.Next())}}},
 	}
 	record.NewMetrics(reg).Decided(allocator.Decide(s, allocator.Options{DefaultClass: true}), observe.Observe(s), time.Second)
-	m.told(news{corev1.EventTypeWarning, string(allocator.PoolExhausted), "no free address"})
-	m.told(news{corev1.EventTypeNormal, "EnsuredLoadBalancer", "well"})
+	m.countEvent(event{corev1.EventTypeWarning, string(allocator.PoolExhausted), "no free address"})
+	m.countEvent(event{corev1.EventTypeNormal, "EnsuredLoadBalancer", "well"})
 	made := &corev1.Service{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(time.Now().Add(-4 * time.Second))}}
 	served := made.DeepCopy()
 	served.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}
-	m.written(made, served)
-	m.written(served, served)
+	m.observeStatus(made, served)
+	m.observeStatus(served, served)
 
 	problems, err := testutil.GatherAndLint(reg)
 	if err != nil {

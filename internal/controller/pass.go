@@ -89,7 +89,7 @@ func (p *pass) service(ctx context.Context, o allocator.Outcome) error {
 	if svc.Deleting {
 		return nil // see clean
 	}
-	if err := p.hold(ctx, svc, obj, o); err != nil {
+	if err := p.ensureRecords(ctx, svc, obj, o); err != nil {
 		if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) {
 			p.Recorder.Event(obj, corev1.EventTypeWarning, "SyncLoadBalancerFailed", "Error syncing load balancer: "+err.Error())
 		}
@@ -105,8 +105,8 @@ func (p *pass) service(ctx context.Context, o allocator.Outcome) error {
 	return p.writeStatus(ctx, obj, want, events)
 }
 
-// hold makes sure of the finalizer and the records.
-func (p *pass) hold(ctx context.Context, svc *snapshot.Service, obj *corev1.Service, o allocator.Outcome) error {
+// ensureRecords makes sure of the finalizer and the records.
+func (p *pass) ensureRecords(ctx context.Context, svc *snapshot.Service, obj *corev1.Service, o allocator.Outcome) error {
 	if len(o.Addrs) == 0 {
 		return nil
 	}
@@ -156,14 +156,14 @@ func (p *pass) leftovers() []error {
 	return errs
 }
 
-func (p *pass) writeStatus(ctx context.Context, old, want *corev1.Service, events []news) error {
+func (p *pass) writeStatus(ctx context.Context, old, want *corev1.Service, events []event) error {
 	got, err := p.writer.ServiceStatus(ctx, want)
 	if got == nil || err != nil {
 		return err
 	}
-	p.metrics.written(old, got)
+	p.metrics.observeStatus(old, got)
 	for _, e := range events {
-		p.metrics.told(e)
+		p.metrics.countEvent(e)
 		p.Recorder.Event(got, e.kind, e.reason, e.message)
 	}
 	return nil

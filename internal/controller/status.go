@@ -16,12 +16,12 @@ import (
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// news is one Event that a status change brings.
-type news struct{ kind, reason, message string }
+// event is one Event that a status change brings.
+type event struct{ kind, reason, message string }
 
 // wantStatus returns old with the status that o asks for at now, whether that is a
 // change, and the Events that report it.
-func wantStatus(old *corev1.Service, o allocator.Outcome, announced snapshot.Condition, now time.Time) (svc *corev1.Service, changed bool, events []news) {
+func wantStatus(old *corev1.Service, o allocator.Outcome, announced snapshot.Condition, now time.Time) (svc *corev1.Service, changed bool, events []event) {
 	svc = old.DeepCopy()
 	if waiting := len(o.Addrs) == 0 && o.Refusal != nil && o.Refusal.Reason == allocator.NoPool; !waiting {
 		// Without any pool, what an earlier controller wrote stays: the first pool
@@ -32,7 +32,7 @@ func wantStatus(old *corev1.Service, o allocator.Outcome, announced snapshot.Con
 	if equality.Semantic.DeepEqual(old.Status, svc.Status) {
 		return old, false, nil
 	}
-	return svc, true, tell(old, svc, o)
+	return svc, true, statusEvents(old, svc, o)
 }
 
 // clearedStatus returns old without any trace of ours in its status.
@@ -43,43 +43,43 @@ func clearedStatus(old *corev1.Service) (svc *corev1.Service, changed bool) {
 	return svc, !equality.Semantic.DeepEqual(old.Status, svc.Status)
 }
 
-// tell lists the Events of a status change: those of the assignment, and who
+// statusEvents lists the Events of a status change: those of the assignment, and who
 // announces it from now on, or that nobody does any more.
-func tell(old, now *corev1.Service, o allocator.Outcome) []news {
-	out := tellAssignment(old, now, o)
+func statusEvents(old, now *corev1.Service, o allocator.Outcome) []event {
+	out := assignmentEvents(old, now, o)
 	c := meta.FindStatusCondition(now.Status.Conditions, v1alpha1.ConditionAnnounced)
 	was := record.AnnouncedOf(old)
 	switch {
 	case c == nil, was != nil && was.Status == c.Status && was.Reason == c.Reason && was.Message == c.Message:
 	case c.Reason == string(announcer.AddressConflict):
 		if was == nil || was.Reason != c.Reason || was.Status != c.Status {
-			out = append(out, news{corev1.EventTypeWarning, c.Reason, c.Message})
+			out = append(out, event{corev1.EventTypeWarning, c.Reason, c.Message})
 		}
 	case c.Status == metav1.ConditionTrue:
-		out = append(out, news{corev1.EventTypeNormal, c.Reason, c.Message})
+		out = append(out, event{corev1.EventTypeNormal, c.Reason, c.Message})
 	case was != nil && was.Status == metav1.ConditionTrue:
-		out = append(out, news{corev1.EventTypeWarning, c.Reason, c.Message})
+		out = append(out, event{corev1.EventTypeWarning, c.Reason, c.Message})
 	}
 	return out
 }
 
-// tellAssignment lists the Events of an assignment. Waiting because there is no pool at
+// assignmentEvents lists the Events of an assignment. Waiting because there is no pool at
 // all, or no cluster IP yet, is normal; every other refusal is a Warning, once.
-func tellAssignment(old, now *corev1.Service, o allocator.Outcome) []news {
-	var out []news
+func assignmentEvents(old, now *corev1.Service, o allocator.Outcome) []event {
+	var out []event
 	if !slices.Equal(ips(old), ips(now)) {
 		switch {
 		case len(ips(now)) > 0:
-			done := news{corev1.EventTypeNormal, "EnsuredLoadBalancer", "Ensured load balancer: " + record.Assigned(o).Message}
+			done := event{corev1.EventTypeNormal, "EnsuredLoadBalancer", "Ensured load balancer: " + record.Assigned(o).Message}
 			if len(ips(old)) > 0 {
 				done.reason, done.message = "UpdatedLoadBalancer", "Updated load balancer: "+record.Assigned(o).Message
 			}
 			out = append(out, done)
 			for _, w := range o.Warnings {
-				out = append(out, news{corev1.EventTypeWarning, string(w.Reason), w.Message})
+				out = append(out, event{corev1.EventTypeWarning, string(w.Reason), w.Message})
 			}
 		default:
-			out = append(out, news{corev1.EventTypeNormal, "DeletedLoadBalancer", "Deleted load balancer"})
+			out = append(out, event{corev1.EventTypeNormal, "DeletedLoadBalancer", "Deleted load balancer"})
 		}
 	}
 	was := meta.FindStatusCondition(old.Status.Conditions, v1alpha1.ConditionAddressAssigned)
@@ -88,7 +88,7 @@ func tellAssignment(old, now *corev1.Service, o allocator.Outcome) []news {
 		if r.Reason == allocator.NoPool || r.Reason == allocator.NoClusterIP {
 			kind = corev1.EventTypeNormal
 		}
-		out = append(out, news{kind, string(r.Reason), r.Message})
+		out = append(out, event{kind, string(r.Reason), r.Message})
 	}
 	return out
 }

@@ -27,7 +27,7 @@ func TestWantStatus(t *testing.T) {
 	fresh := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "web"}}
 	loud := snapshot.Condition{Status: "True", Reason: "Announced", Message: "by n1"}
 	given := allocator.Outcome{Ref: web, Addrs: []netip.Addr{ip1}, Pool: "lan"}
-	reasons := func(events []news) (out []string) {
+	reasons := func(events []event) (out []string) {
 		for _, e := range events {
 			out = append(out, e.kind+" "+e.reason)
 		}

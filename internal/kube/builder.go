@@ -228,13 +228,13 @@ func (b *Builder) dropSlice(name snapshot.Ref) {
 
 // kind holds the values of one cluster-scoped kind by name.
 type kind[T any] struct {
-	byName map[string]held[T]
+	byName map[string]object[T]
 	list   []*T // the values, sorted; nil if they changed
 }
 
-func newKind[T any]() kind[T] { return kind[T]{byName: map[string]held[T]{}} }
+func newKind[T any]() kind[T] { return kind[T]{byName: map[string]object[T]{}} }
 
-type held[T any] struct {
+type object[T any] struct {
 	obj   metav1.Object
 	value *T
 }
@@ -250,7 +250,7 @@ func (k *kind[T]) set(obj metav1.Object, value *T) bool {
 	} else {
 		k.list = nil
 	}
-	k.byName[obj.GetName()] = held[T]{obj: obj, value: value}
+	k.byName[obj.GetName()] = object[T]{obj: obj, value: value}
 	return !same
 }
 

@@ -83,7 +83,7 @@ func toAddress(a *v1alpha1.Address) *snapshot.Address {
 		return nil
 	}
 	out := &snapshot.Address{
-		Addr: addr, UID: string(a.UID), ResourceVersion: a.ResourceVersion, Pool: a.Spec.Pool, ShareKey: a.Spec.ShareKey, Backend: a.Spec.Backend,
+		Addr: addr, UID: string(a.UID), ResourceVersion: a.ResourceVersion, Pool: a.Spec.Pool, ShareKey: a.Spec.ShareKey, ShareGroup: a.Spec.Backend,
 		Deleting: a.DeletionTimestamp != nil, ProbedAt: timeOf(a.Status.ProbedAt), Conflict: a.Status.Conflict,
 	}
 	if c := toConditions(a.Status.Conditions)[v1alpha1.ConditionConflicting]; c.Status == string(metav1.ConditionTrue) {
@@ -102,7 +102,7 @@ func toAddress(a *v1alpha1.Address) *snapshot.Address {
 
 // FromAddress is the spec of the Address object of a record.
 func FromAddress(a snapshot.Address) v1alpha1.AddressSpec {
-	spec := v1alpha1.AddressSpec{Address: a.Addr.String(), Pool: a.Pool, ShareKey: a.ShareKey, Backend: a.Backend}
+	spec := v1alpha1.AddressSpec{Address: a.Addr.String(), Pool: a.Pool, ShareKey: a.ShareKey, Backend: a.ShareGroup}
 	for _, h := range a.Holders {
 		held := v1alpha1.AddressHolder{Namespace: h.Namespace, Name: h.Name, UID: uidOf(h.UID)}
 		for _, p := range h.Ports {

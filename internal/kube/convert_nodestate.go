@@ -72,7 +72,7 @@ func toProblem(p v1alpha1.ServiceProblem) snapshot.Problem {
 func toEngine(e v1alpha1.EngineState) snapshot.Engine {
 	return snapshot.Engine{
 		Mode: e.Mode, Message: e.Message, Services: int(e.Services), Endpoints: int(e.Endpoints),
-		Accelerator: snapshot.Accelerator{Mode: e.Accelerator.Mode, Message: e.Accelerator.Message, Left: int(e.Accelerator.LeftCount)},
+		Accelerator: snapshot.Accelerator{Mode: e.Accelerator.Mode, Message: e.Accelerator.Message, LeftFrontends: int(e.Accelerator.LeftCount)},
 	}
 }
 
@@ -127,7 +127,7 @@ func fromEngine(e snapshot.Engine, inSync bool) v1alpha1.EngineState {
 	return v1alpha1.EngineState{
 		Mode: e.Mode, InSync: inSync, Message: cut(e.Message, longMessage), Services: count(e.Services), Endpoints: count(e.Endpoints),
 		Accelerator: v1alpha1.AcceleratorState{
-			Mode: e.Accelerator.Mode, Message: cut(e.Accelerator.Message, longMessage), LeftCount: count(e.Accelerator.Left),
+			Mode: e.Accelerator.Mode, Message: cut(e.Accelerator.Message, longMessage), LeftCount: count(e.Accelerator.LeftFrontends),
 		},
 	}
 }

@@ -81,7 +81,7 @@ func TestToSelector(t *testing.T) {
 
 // TestAddressThereAndBack: what is written of a record is read as it was.
 func TestAddressThereAndBack(t *testing.T) {
-	want := &snapshot.Address{Pool: "lan", ShareKey: "k", Backend: "b", UID: "u", ResourceVersion: "7", Conflict: "02:00:00:00:00:01", ProbedAt: time.Unix(9, 0), Conflicting: "it answers", Holders: []snapshot.Holder{
+	want := &snapshot.Address{Pool: "lan", ShareKey: "k", ShareGroup: "b", UID: "u", ResourceVersion: "7", Conflict: "02:00:00:00:00:01", ProbedAt: time.Unix(9, 0), Conflicting: "it answers", Holders: []snapshot.Holder{
 		{Ref: snapshot.Ref{Namespace: "a", Name: "z"}, UID: "1", Ports: []snapshot.HeldPort{{Protocol: snapshot.TCP, Port: 80}, {Protocol: snapshot.UDP, Port: 53}}},
 		{Ref: snapshot.Ref{Namespace: "b", Name: "a"}, UID: "2", Ports: []snapshot.HeldPort{{Protocol: snapshot.SCTP, Port: 9}}},
 	}}
@@ -131,7 +131,7 @@ func TestNodeStateThereAndBack(t *testing.T) {
 		}},
 		Version: "0.1.0", Renewed: time.Unix(7, 0),
 		Engine: snapshot.Engine{
-			Mode: "nftables", Message: "m", Services: 3, Endpoints: 9, Accelerator: snapshot.Accelerator{Mode: "ebpf", Message: "n", Left: 1},
+			Mode: "nftables", Message: "m", Services: 3, Endpoints: 9, Accelerator: snapshot.Accelerator{Mode: "ebpf", Message: "n", LeftFrontends: 1},
 		},
 		Announces: []snapshot.Announced{
 			{Addr: addr, Link: "eth0", MAC: "02:00:00:00:00:01", Service: "shop/web", Since: time.Unix(8, 0), Leaving: true}, {Addr: addr.Next(), Peers: 2},

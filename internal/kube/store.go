@@ -129,19 +129,19 @@ func (s *Store) Service(ref snapshot.Ref) *corev1.Service {
 
 // Written takes in what the API server returned for a write of ours, so that
 // the next Snapshot does not lag behind it.
-func (s *Store) Written(obj runtime.Object) { s.take(s.b.Set, obj) }
+func (s *Store) Written(obj runtime.Object) { s.applyChange(s.b.Set, obj) }
 
 // Removed takes out what the API server deleted for us.
-func (s *Store) Removed(obj runtime.Object) { s.take(s.b.Delete, obj) }
+func (s *Store) Removed(obj runtime.Object) { s.applyChange(s.b.Delete, obj) }
 
 // OnAdd is called by the informers.
 func (s *Store) OnAdd(obj any, _ bool) {
-	s.take(s.b.Set, obj)
+	s.applyChange(s.b.Set, obj)
 }
 
 // OnUpdate is called by the informers.
 func (s *Store) OnUpdate(_, obj any) {
-	s.take(s.b.Set, obj)
+	s.applyChange(s.b.Set, obj)
 }
 
 // OnDelete is called by the informers.
@@ -149,10 +149,10 @@ func (s *Store) OnDelete(obj any) {
 	if unknown, ok := obj.(cache.DeletedFinalStateUnknown); ok {
 		obj = unknown.Obj
 	}
-	s.take(s.b.Delete, obj)
+	s.applyChange(s.b.Delete, obj)
 }
 
-func (s *Store) take(op func(any) bool, obj any) {
+func (s *Store) applyChange(op func(any) bool, obj any) {
 	s.mu.Lock()
 	differs := op(obj) && s.synced
 	s.mu.Unlock()

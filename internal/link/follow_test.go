@@ -25,13 +25,13 @@ type follower struct {
 	held []announcer.Claim
 }
 
-func (f *follower) run(t *testing.T, h *l2.Holder) {
+func (f *follower) run(t *testing.T, ls *l2.Leases) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wake := make(chan struct{}, 1)
 	wake <- struct{}{}
-	wg.Go(func() { f.node.Do(t, func() error { h.Run(ctx); return nil }) })
+	wg.Go(func() { f.node.Do(t, func() error { ls.Run(ctx); return nil }) })
 	wg.Go(func() {
 		f.node.Do(t, func() error {
 			return Watch(ctx, func() {
@@ -48,7 +48,7 @@ func (f *follower) run(t *testing.T, h *l2.Holder) {
 			case <-ctx.Done():
 				return
 			case <-wake:
-				f.step(t, h)
+				f.step(t, ls)
 			}
 		}
 	})
@@ -58,7 +58,7 @@ func (f *follower) run(t *testing.T, h *l2.Holder) {
 	})
 }
 
-func (f *follower) step(t *testing.T, h *l2.Holder) {
+func (f *follower) step(t *testing.T, ls *l2.Leases) {
 	st := read(t, f.node)
 	var want []announcer.Claim
 	for _, vip := range f.vips {
@@ -68,7 +68,7 @@ func (f *follower) step(t *testing.T, h *l2.Holder) {
 			}
 		}
 	}
-	held, _ := h.Sync(announcer.Set{Claims: want}) // a link that vanished meanwhile is an error, and the next event is on its way
+	held, _ := ls.Sync(announcer.Set{Claims: want}) // a link that vanished meanwhile is an error, and the next event is on its way
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.held = held

@@ -64,11 +64,11 @@ type Withdrawal struct {
 
 // Program is what the engine has to hold: the arguments of proxy.Compile.
 type Program struct {
-	Snapshot *snapshot.Snapshot
-	Self     *snapshot.Node
-	Addrs    []netip.Addr // on which node ports answer
-	Own      []netip.Addr // of the node's links
-	Gone     []string     // nodes whose endpoints take no traffic, sorted
+	Snapshot    *snapshot.Snapshot
+	Self        *snapshot.Node
+	Addrs       []netip.Addr // on which node ports answer
+	Own         []netip.Addr // of the node's links
+	Quarantined []string     // nodes whose endpoints take no traffic, sorted
 }
 
 // Announcement is what to announce once the engine holds it.
@@ -134,7 +134,7 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 	}
 	if in.Sure && in.Engine.Known {
 		next.elected = elect(election)
-		p.Announce.Layer2, p.Wake = next.hold(in, election, was)
+		p.Announce.Layer2, p.Wake = next.layer2Set(in, election, was)
 		p.Withdraw.Claims = without(in.Held, p.Announce.Layer2.Claims)
 	}
 	next.draining = drainingSince(self.Draining, was.draining, in.Now)
@@ -145,7 +145,7 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 	})
 	p.Announce.Routes = next.routes
 	p.Withdraw.Routes = narrowed(was.routes, next.routes)
-	p.Program = Program{Snapshot: in.Snapshot, Self: in.Self, Addrs: in.Addrs, Own: in.Own, Gone: in.View.Quarantined()}
+	p.Program = Program{Snapshot: in.Snapshot, Self: in.Self, Addrs: in.Addrs, Own: in.Own, Quarantined: in.View.Quarantined()}
 	if in.Engine.Known {
 		p.Report = &announcer.Report{Electable: self}
 	}

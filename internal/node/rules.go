@@ -58,8 +58,8 @@ type everyRecord struct {
 	ready     map[netip.Addr]bool
 }
 
-// none is an engine's Ready that holds no VIP.
-var none = map[netip.Addr]bool{}
+// noVIPs is an engine's Ready that holds no VIP.
+var noVIPs = map[netip.Addr]bool{}
 
 // ready returns the VIPs that this node can forward. Where another proxy forwards
 // it is every VIP that has a record, as soon as that proxy is in order: nobody
@@ -69,7 +69,7 @@ func (m *Memory) ready(in Inputs) map[netip.Addr]bool {
 	case !in.Engine.Other:
 		return in.Engine.Ready
 	case !in.Engine.InSync:
-		return none
+		return noVIPs
 	}
 	if m.others.ready == nil || !slices.Equal(m.others.addresses, in.Snapshot.Addresses) {
 		m.others = everyRecord{in.Snapshot.Addresses, make(map[netip.Addr]bool, len(in.Snapshot.Addresses))}
@@ -85,25 +85,25 @@ func (m *Memory) ready(in Inputs) map[netip.Addr]bool {
 // layer 2 the election does the same.
 func routable(ready map[netip.Addr]bool, e Engine) map[netip.Addr]bool {
 	if !e.InSync {
-		return none
+		return noVIPs
 	}
 	return ready
 }
 
-// hold returns what to hold at layer 2 of what this node was elected for, and
+// layer2Set returns what to hold at layer 2 of what this node was elected for, and
 // when to decide again. It keeps what waits in m.
-func (m *Memory) hold(in Inputs, election announcer.Input, was Memory) (*announcer.Set, time.Time) {
+func (m *Memory) layer2Set(in Inputs, election announcer.Input, was Memory) (*announcer.Set, time.Time) {
 	held := holds(in.Held)
 	m.handover.Follow(in.Node, was.elected, m.elected, held)
-	m.handover.Elect(election.Alive[in.Node], in.Now)
-	take, until := m.handover.Take(m.elected.Announce, held, in.Now)
+	m.handover.SetElectable(election.Alive[in.Node], in.Now)
+	take, until := m.handover.TakeOver(m.elected.Announce, held, in.Now)
 	m.leaving = linger(in, election, was, m.elected, held)
 	if len(take) == len(m.elected.Announce) {
 		take = m.elected.Announce // one list, so that the next decision sees that it is the same
 	}
 	set := m.set.next(in.Snapshot.Addresses, take, m.leaving, election, m.elected)
 	set.Ours = announcer.Ours(election)
-	set.Left = m.handover.Left(election, in.View, m.elected.Announce, announcer.Lease, in.Now)
+	set.Orphaned = m.handover.Orphaned(election, in.View, m.elected.Announce, announcer.Lease, in.Now)
 	set.Returns = in.View.Returns
 	m.set = m.set.keep(set, in.Snapshot.Addresses, take, m.leaving, m.elected)
 	return m.set.set, until
@@ -121,7 +121,7 @@ type lastSet struct {
 // next returns the Set for take and leaving, without what gossip says. A node may
 // hold a thousand VIPs, and most decisions change none.
 func (l lastSet) next(addresses []*snapshot.Address, take, leaving []announcer.VIP, election announcer.Input, elected announcer.Plan) announcer.Set {
-	if l.set != nil && !l.lingers && len(leaving) == 0 && oneList(l.addresses, addresses) && oneList(l.take, take) && oneList(l.disputed, elected.Disputed) {
+	if l.set != nil && !l.lingers && len(leaving) == 0 && sameList(l.addresses, addresses) && sameList(l.take, take) && sameList(l.disputed, elected.Disputed) {
 		return *l.set
 	}
 	return announcer.NewSet(election, elected, slices.Concat(take, leaving))
@@ -131,15 +131,15 @@ func (l lastSet) next(addresses []*snapshot.Address, take, leaving []announcer.V
 // if that is equal.
 func (l lastSet) keep(set announcer.Set, addresses []*snapshot.Address, take, leaving []announcer.VIP, elected announcer.Plan) lastSet {
 	now := lastSet{set: &set, addresses: addresses, take: take, disputed: elected.Disputed, lingers: len(leaving) > 0}
-	if was := l.set; was != nil && oneList(was.Claims, set.Claims) && oneList(was.Disputed, set.Disputed) &&
-		maps.Equal(was.Records, set.Records) && maps.Equal(was.Ours, set.Ours) && maps.Equal(was.Left, set.Left) && was.Returns == set.Returns {
+	if was := l.set; was != nil && sameList(was.Claims, set.Claims) && sameList(was.Disputed, set.Disputed) &&
+		maps.Equal(was.Records, set.Records) && maps.Equal(was.Ours, set.Ours) && maps.Equal(was.Orphaned, set.Orphaned) && was.Returns == set.Returns {
 		now.set = was
 	}
 	return now
 }
 
-// oneList reports whether a and b are the same entries of one array.
-func oneList[T any](a, b []T) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
+// sameList reports whether a and b are the same entries of one array.
+func sameList[T any](a, b []T) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
 
 // holds returns a function that reports whether one of claims is for an address.
 func holds(claims []announcer.Claim) func(netip.Addr) bool {
@@ -172,7 +172,7 @@ func linger(in Inputs, election announcer.Input, was Memory, next announcer.Plan
 // if next has them all: a path whose Service is gone must not attract packets
 // while the engine forgets the Service.
 func narrowed(was, next bgp.Plan) *bgp.Plan {
-	if len(was.Peers) == 0 || oneList(was.Peers, next.Peers) {
+	if len(was.Peers) == 0 || sameList(was.Peers, next.Peers) {
 		return nil // nothing was announced, or it is the same plan
 	}
 	kept := was.Keep(next)
@@ -186,14 +186,14 @@ func narrowed(was, next bgp.Plan) *bgp.Plan {
 // sorted. Of an address that an Announcement sends over BGP, BGP's reason counts:
 // layer 2 has no say about it.
 func refusals(layer2 []announcer.Refused, routes bgp.Plan) []announcer.Refused {
-	if len(routes.Announce)+len(routes.Silent) == 0 {
+	if len(routes.Announce)+len(routes.RefusedVIPs) == 0 {
 		return layer2
 	}
 	routed, silent := map[netip.Addr]bool{}, map[netip.Addr]snapshot.Refusal{}
 	for _, v := range routes.Announce {
 		routed[v.Addr] = true
 	}
-	for _, s := range routes.Silent {
+	for _, s := range routes.RefusedVIPs {
 		silent[s.Addr] = s.Refusal
 	}
 	out := make([]announcer.Refused, 0, len(layer2))

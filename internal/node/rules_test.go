@@ -78,7 +78,7 @@ func TestRefusals(t *testing.T) {
 	layer2 := []announcer.Refused{
 		{Addr: addr(10), Refusal: why(announcer.NoCandidate)}, {Addr: addr(11), Refusal: why(announcer.NoCandidate)}, {Addr: addr(12), Refusal: why(announcer.NotOwner)},
 	}
-	routes := bgp.Plan{Announce: []bgp.VIP{{Addr: addr(10)}}, Silent: []bgp.Silent{{Addr: addr(10), Refusal: why(bgp.NoNextHop)}, {Addr: addr(11), Refusal: why(bgp.NoPeer)}}}
+	routes := bgp.Plan{Announce: []bgp.VIP{{Addr: addr(10)}}, RefusedVIPs: []bgp.RefusedVIP{{Addr: addr(10), Refusal: why(bgp.NoNextHop)}, {Addr: addr(11), Refusal: why(bgp.NoPeer)}}}
 	got := refusals(layer2, routes)
 	if len(got) != 2 || got[0].Addr != addr(11) || got[0].Reason != bgp.NoPeer || got[1].Reason != announcer.NotOwner {
 		t.Errorf("got %v", got)

@@ -20,8 +20,8 @@ func (p Plan) Text(now time.Time) string {
 			fmt.Fprintf(&b, "withdraw all but %d paths from %s\n", len(peer.Paths), peer.Name)
 		}
 	}
-	if len(p.Program.Gone) > 0 {
-		fmt.Fprintf(&b, "program without the endpoints of %s\n", strings.Join(p.Program.Gone, ","))
+	if len(p.Program.Quarantined) > 0 {
+		fmt.Fprintf(&b, "program without the endpoints of %s\n", strings.Join(p.Program.Quarantined, ","))
 	}
 	p.Announce.print(&b, p.State)
 	for _, r := range p.State.Refused {
@@ -60,7 +60,7 @@ func remarks(c announcer.Claim, set announcer.Set, st State) string {
 	switch {
 	case slices.ContainsFunc(st.Leaving, of):
 		return " until its next owner can take it"
-	case set.Left[c.Addr]:
+	case set.Orphaned[c.Addr]:
 		return " once its last owner's kernel is silent"
 	}
 	if i := slices.IndexFunc(st.Elected, of); i >= 0 && len(st.Elected[i].Heirs) > 0 {

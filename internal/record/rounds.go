@@ -19,7 +19,7 @@ func Rounds(plan *allocator.Plan, writes map[netip.Addr]Write) [][]allocator.Out
 	}
 	var out [][]allocator.Outcome
 	for i := range plan.Services {
-		n := r.of(&plan.Services[i])
+		n := r.roundOf(&plan.Services[i])
 		for len(out) <= n {
 			out = append(out, nil)
 		}
@@ -34,7 +34,7 @@ type rounds struct {
 	depth  map[snapshot.Ref]int
 }
 
-func (r *rounds) of(o *allocator.Outcome) int {
+func (r *rounds) roundOf(o *allocator.Outcome) int {
 	if n, seen := r.depth[o.Ref]; seen {
 		return n
 	}
@@ -43,7 +43,7 @@ func (r *rounds) of(o *allocator.Outcome) int {
 	for _, addr := range o.Addrs {
 		for _, l := range r.writes[addr].Losers {
 			if loser := r.byRef[l.Ref]; loser != nil && loser.UID == l.UID {
-				n = max(n, r.of(loser)+1)
+				n = max(n, r.roundOf(loser)+1)
 			}
 		}
 	}

@@ -31,7 +31,7 @@ func (r *Writer) Record(ctx context.Context, w Write) error {
 	}
 	obj := &v1alpha1.Address{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	obj.Spec = kube.FromAddress(snapshot.Address{
-		Addr: w.Want.Addr, Pool: w.Want.Pool, ShareKey: w.Want.ShareKey, Backend: w.Want.Backend, Holders: w.Want.Holders,
+		Addr: w.Want.Addr, Pool: w.Want.Pool, ShareKey: w.Want.ShareKey, ShareGroup: w.Want.ShareGroup, Holders: w.Want.Holders,
 	})
 	var got *v1alpha1.Address
 	var err error

@@ -53,7 +53,7 @@ func Writes(plan *allocator.Plan, s *snapshot.Snapshot) map[netip.Addr]Write {
 }
 
 func same(want allocator.AddressWant, have *snapshot.Address) bool {
-	return want.Pool == have.Pool && want.ShareKey == have.ShareKey && want.Backend == have.Backend &&
+	return want.Pool == have.Pool && want.ShareKey == have.ShareKey && want.ShareGroup == have.ShareGroup &&
 		slices.EqualFunc(want.Holders, have.Holders, func(a, b snapshot.Holder) bool {
 			return a.Ref == b.Ref && a.UID == b.UID && slices.Equal(a.Ports, b.Ports)
 		})

@@ -87,9 +87,9 @@ const AcceleratorOff = "off"
 
 // Accelerator is what stands before a node's engine.
 type Accelerator struct {
-	Mode    string // ebpf or AcceleratorOff; "" if there is none
-	Message string // why it is off, or what it leaves to the engine
-	Left    int    // addresses and ports with endpoints that it leaves to the engine
+	Mode          string // ebpf or AcceleratorOff; "" if there is none
+	Message       string // why it is off, or what it leaves to the engine
+	LeftFrontends int    // addresses and ports with endpoints that it leaves to the engine
 }
 
 // On reports whether the accelerator forwards anything.

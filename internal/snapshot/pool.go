@@ -47,7 +47,7 @@ type Address struct {
 	ResourceVersion string
 	Pool            string
 	ShareKey        string
-	Backend         string   // what the holders of a shared address have in common: "" or, with externalTrafficPolicy Local, their pods
+	ShareGroup      string   // what the holders of a shared address have in common: "" or, with externalTrafficPolicy Local, their pods
 	Holders         []Holder // sorted by namespace, name
 	Deleting        bool
 	ProbedAt        time.Time // zero: not in this assignment

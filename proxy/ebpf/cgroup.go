@@ -82,14 +82,14 @@ func isCgroup2(dir string) bool {
 	return unix.Statfs(dir, &st) == nil && st.Type == unix.CGROUP2_SUPER_MAGIC
 }
 
-// place is a cgroup's folder, and the id of the cgroup that was there.
-type place struct {
+// cgroup is a cgroup's folder, and the id of the cgroup that was there.
+type cgroup struct {
 	dir string
 	id  uint64
 }
 
 // openCgroup opens a cgroup.
-func openCgroup(dir string) (*os.File, *place, error) {
+func openCgroup(dir string) (*os.File, *cgroup, error) {
 	f, err := os.Open(dir)
 	if err != nil {
 		return nil, nil, err
@@ -99,12 +99,12 @@ func openCgroup(dir string) (*os.File, *place, error) {
 		f.Close()
 		return nil, nil, err
 	}
-	return f, &place{dir, st.Ino}, nil
+	return f, &cgroup{dir, st.Ino}, nil
 }
 
 // there tells whether that cgroup is still there. A kubelet that lost its cgroup
 // makes another, and links go with theirs.
-func (p *place) there() bool {
+func (p *cgroup) there() bool {
 	var st unix.Stat_t
 	return p != nil && unix.Stat(p.dir, &st) == nil && st.Ino == p.id
 }

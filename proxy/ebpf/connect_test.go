@@ -226,7 +226,7 @@ func TestLeft(t *testing.T) {
 	node6.Kind, node6.Addr = proxy.NodePort, netip.Addr{}
 	table.Frontends = append(table.Frontends, node, node6)
 	sync(t, e, table)
-	if got := e.State().Left; got != 2 {
+	if got := e.State().LeftFrontends; got != 2 {
 		t.Errorf("%d Frontends are left to nftables, want 2", got)
 	}
 	inside, outside := l.program(t, "client"), l.programIn(t, "client", filepath.Dir(l.cgroup))

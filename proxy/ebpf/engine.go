@@ -49,17 +49,17 @@ type Engine struct {
 	objects  *connectObjects // nil: off
 	state    *content.State  // nil: not known
 	config   connectSettings
-	cgroup   *place // that the links are of; nil before
-	off      error  // why it is off
+	cgroup   *cgroup // that the links are of; nil before
+	off      error   // why it is off
 	retry    time.Time
 	removed  bool                       // what an earlier one left, if told to be off
 	unclosed error                      // why connected UDP sockets cannot be closed, and so are left alone
 	closing  [2]map[content.Member]bool // UDP endpoints that went in this Sync, and in the last one
 	said     atomic.Pointer[State]
 
-	exclude  atomic.Pointer[[]string] // UIDs of pods; nil: not known yet
-	excluded map[uint64]bool          // ids of their cgroups
-	missing  int                      // how many have none yet
+	exclude     atomic.Pointer[[]string] // UIDs of pods; nil: not known yet
+	excluded    map[uint64]bool          // ids of their cgroups
+	podsMissing int                      // how many have none yet
 }
 
 var _ proxy.Dataplane = (*Engine)(nil)
@@ -78,13 +78,13 @@ func New(opt Options) *Engine {
 
 // State says what sockets come to.
 type State struct {
-	Wanted bool // it is not off because it was told to be
-	On     bool
-	Reason string // why it is off; or what it leaves to the Dataplane behind though it is on
-	Left   int    // Frontends that have endpoints, and are left to the Dataplane behind
-	// Missing is how many pods that are to be excluded are not known yet: another
+	Wanted        bool // it is not off because it was told to be
+	On            bool
+	Reason        string // why it is off; or what it leaves to the Dataplane behind though it is on
+	LeftFrontends int    // Frontends that have endpoints, and are left to the Dataplane behind
+	// PodsMissing is how many pods that are to be excluded are not known yet: another
 	// Sync has to look for them.
-	Missing int
+	PodsMissing int
 }
 
 // State tells how the last Sync left the programs. It may be called from anywhere.
@@ -96,7 +96,7 @@ func (e *Engine) say() {
 	case e.off != nil:
 		s.Reason = e.off.Error()
 	case e.objects != nil && e.state != nil:
-		*s = State{Wanted: true, On: true, Left: e.state.Left, Missing: e.missing}
+		*s = State{Wanted: true, On: true, LeftFrontends: e.state.LeftFrontends, PodsMissing: e.podsMissing}
 		if e.unclosed != nil {
 			s.Reason = "UDP sockets that are connected: " + e.unclosed.Error()
 		}

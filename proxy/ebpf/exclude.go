@@ -22,13 +22,13 @@ func (e *Engine) excludePods() error {
 		return nil
 	}
 	want := map[uint64]bool{}
-	e.missing = 0
+	e.podsMissing = 0
 	if len(*uids) > 0 {
 		found, err := cgroupsOf(e.cgroup.dir, *uids)
 		if err != nil {
 			return fmt.Errorf("cgroups of pods: %w", err)
 		}
-		want, e.missing = found, len(*uids)-len(found)
+		want, e.podsMissing = found, len(*uids)-len(found)
 	}
 	if maps.Equal(want, e.excluded) {
 		return nil

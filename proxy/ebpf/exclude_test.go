@@ -28,7 +28,7 @@ func TestExclude(t *testing.T) {
 	inside.want(t, "map[podA:1]", "flood tcp 198.18.96.1:80 1")
 	e.Exclude([]string{"", "not-here"})
 	sync(t, e, table)
-	if got := e.State().Missing; got != 1 {
+	if got := e.State().PodsMissing; got != 1 {
 		t.Errorf("%d pods are missing, want 1", got)
 	}
 	excluded := func() {

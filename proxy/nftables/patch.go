@@ -200,7 +200,7 @@ func (f *Family) elementsDiff(old, t *proxy.Table, changes []change) (del, add [
 		del, add = append(del, lost...), append(add, found...)
 		if c.old == nil || c.new == nil {
 			// Other Frontends may have the same address, before or after.
-			have, want = f.addrOfFrontend(have, old, c.any().Key), f.addrOfFrontend(want, t, c.any().Key)
+			have, want = f.addrOfFrontend(have, old, c.newOrOld().Key), f.addrOfFrontend(want, t, c.newOrOld().Key)
 		}
 	}
 	if !sameList(old.NodePortAddrs, t.NodePortAddrs) || !sameList(old.ServiceCIDRs, t.ServiceCIDRs) ||

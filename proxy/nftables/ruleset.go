@@ -26,7 +26,7 @@ func (r *Ruleset) Next(t *proxy.Table) (*Ruleset, []*Patch) {
 	next.slots, changes = r.place(t.Frontends)
 	patches := make([]*Patch, 0, len(Families))
 	for _, f := range Families {
-		p := r.patch(next, f, of(f, changes))
+		p := r.patch(next, f, ofFamily(f, changes))
 		next.Layouts[f] = p.Layout
 		patches = append(patches, p)
 	}
@@ -45,18 +45,18 @@ func Adopt(kernel []*Kernel, t *proxy.Table, mark uint32, replace bool) (*Rulese
 	patches := make([]*Patch, 0, len(kernel))
 	for _, k := range kernel {
 		p := k.patch(next, mark, replace)
-		p.changes = of(k.Family, changes)
+		p.changes = ofFamily(k.Family, changes)
 		next.Layouts[k.Family] = p.Layout
 		patches = append(patches, p)
 	}
 	return next, patches
 }
 
-// of returns the changes of one family.
-func of(f *Family, changes []change) []change {
+// ofFamily returns the changes of one family.
+func ofFamily(f *Family, changes []change) []change {
 	var out []change
 	for _, c := range changes {
-		if c.any().Family == f.ID {
+		if c.newOrOld().Family == f.ID {
 			out = append(out, c)
 		}
 	}

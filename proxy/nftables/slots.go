@@ -68,8 +68,8 @@ func sameInKernel(a, b *proxy.Frontend) bool {
 		(a.Sources == nil) == (b.Sources == nil) && slices.Equal(a.Sources, b.Sources)
 }
 
-// any returns the new Slots, or the old ones of a Frontend that went.
-func (c change) any() *Slots {
+// newOrOld returns the new Slots, or the old ones of a Frontend that went.
+func (c change) newOrOld() *Slots {
 	if c.new != nil {
 		return c.new
 	}

@@ -199,9 +199,9 @@ func (s *Speaker) read(p port, fd int) bool {
 	}
 	switch a := from.(type) {
 	case *unix.SockaddrInet4:
-		s.took(s.thread.buf[:n], netip.AddrFrom4(a.Addr), p.number == multiHop, time.Now())
+		s.receive(s.thread.buf[:n], netip.AddrFrom4(a.Addr), p.number == multiHop, time.Now())
 	case *unix.SockaddrInet6:
-		s.took(s.thread.buf[:n], netip.AddrFrom16(a.Addr), p.number == multiHop, time.Now())
+		s.receive(s.thread.buf[:n], netip.AddrFrom16(a.Addr), p.number == multiHop, time.Now())
 	}
 	return true
 }

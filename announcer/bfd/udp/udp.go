@@ -234,8 +234,8 @@ func (s *Speaker) byDiscriminator(d uint32) *path {
 	return nil
 }
 
-// took hands a packet from addr to its session.
-func (s *Speaker) took(b []byte, from netip.Addr, multihop bool, now time.Time) {
+// receive hands a packet from addr to its session.
+func (s *Speaker) receive(b []byte, from netip.Addr, multihop bool, now time.Time) {
 	packet, err := bfd.Decode(b)
 	if err != nil {
 		return

@@ -14,17 +14,17 @@ import (
 type journal struct {
 	log *slog.Logger
 
-	mu     sync.Mutex
-	reason string
-	told   bool      // since the last attempt began
-	cutOff time.Time // when the peer had announced too much; zero: it has not
+	mu          sync.Mutex
+	reason      string
+	reasonGiven bool      // since the last attempt began
+	cutOff      time.Time // when the peer had announced too much; zero: it has not
 }
 
-// tell takes in why the session is down. It is logged when it is news.
-func (j *journal) tell(reason string) {
+// setReason takes in why the session is down. It is logged when it is news.
+func (j *journal) setReason(reason string) {
 	j.mu.Lock()
 	news := j.reason != reason
-	j.reason, j.told = reason, true
+	j.reason, j.reasonGiven = reason, true
 	j.mu.Unlock()
 	if news {
 		j.log.Warn("BGP session", "reason", reason)
@@ -48,21 +48,21 @@ func (j *journal) clear() {
 func (j *journal) begins() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.told = false
+	j.reasonGiven = false
 }
 
 // fails takes in that the attempt has ended. What was told of it says more.
 func (j *journal) fails(why string) {
 	j.mu.Lock()
-	told := j.told
+	told := j.reasonGiven
 	j.mu.Unlock()
 	if !told {
-		j.tell(why)
+		j.setReason(why)
 	}
 }
 
 func (j *journal) overrun() {
-	j.tell(fmt.Sprintf("the peer announces more than %d prefixes", maxPrefixes))
+	j.setReason(fmt.Sprintf("the peer announces more than %d prefixes", maxPrefixes))
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.cutOff = time.Now()
@@ -87,19 +87,19 @@ func (j *journal) cutOffFor() time.Duration {
 // listener is a server's logger: it picks out what the journal keeps.
 type listener struct{ *journal }
 
-// take keeps what says why a session is down.
-func (s *listener) take(msg string, fields log.Fields) {
+// note keeps what says why a session is down.
+func (s *listener) note(msg string, fields log.Fields) {
 	j := s.journal
 	switch msg {
 	case "Peer Down":
 		// What led to it was told before, in more words.
 		if j.last() == "" {
-			j.tell(fmt.Sprint(fields["Reason"]))
+			j.setReason(fmt.Sprint(fields["Reason"]))
 		}
 	case "prefix limit reached":
 		j.overrun()
 	case "failed to connect":
-		j.tell(fmt.Sprintf("connect: %v", fields["Error"]))
+		j.setReason(fmt.Sprintf("connect: %v", fields["Error"]))
 	case "state changed":
 		s.opening(fmt.Sprint(fields["old"]), fmt.Sprint(fields["new"]), fmt.Sprint(fields["reason"]))
 	}
@@ -122,7 +122,7 @@ func (s *listener) opening(was, is, why string) {
 
 // warn takes a warning for the reason, with what it tells.
 func (s *listener) warn(msg string, fields log.Fields) {
-	s.take(msg, fields)
+	s.note(msg, fields)
 	switch {
 	case msg == "prefix limit reached", msg == "sent notification" && s.last() != "":
 		return // why it was sent was told before, in more words
@@ -136,7 +136,7 @@ func (s *listener) warn(msg string, fields log.Fields) {
 			fmt.Fprintf(&b, ", %s %v%s", strings.ToLower(key), v, meaning(key, v, fields))
 		}
 	}
-	s.tell(b.String())
+	s.setReason(b.String())
 }
 
 // The error codes of a NOTIFICATION (RFC 4271 section 4.5), and the subcodes of
@@ -179,10 +179,10 @@ func (s *listener) Error(msg string, fields log.Fields) { s.warn(msg, fields) }
 func (s *listener) Warn(msg string, fields log.Fields) { s.warn(msg, fields) }
 
 // Info is looked through for the end of a session.
-func (s *listener) Info(msg string, fields log.Fields) { s.take(msg, fields) }
+func (s *listener) Info(msg string, fields log.Fields) { s.note(msg, fields) }
 
 // Debug is looked through for failed attempts to connect.
-func (s *listener) Debug(msg string, fields log.Fields) { s.take(msg, fields) }
+func (s *listener) Debug(msg string, fields log.Fields) { s.note(msg, fields) }
 
 // SetLevel does nothing: what is needed is picked.
 func (s *listener) SetLevel(log.LogLevel) {}

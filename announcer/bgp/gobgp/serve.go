@@ -115,7 +115,7 @@ func obey(ctx context.Context, s **session, o Order, open func(Order) (*session,
 	case *s == nil:
 		return nil
 	case o.Do == "reset":
-		(*s).journal.tell(o.Why)
+		(*s).journal.setReason(o.Why)
 		return (*s).engine.reset(ctx, (*s).peer.Addr, o.Why)
 	case o.Do == "close":
 		return (*s).close(ctx)

@@ -51,7 +51,7 @@ func newSession(ctx context.Context, p bgp.Peer, routerID netip.Addr, conns chan
 // open starts to dial. The router is told that this node went on forwarding
 // while there was no session.
 func (s *session) open(ctx context.Context) error {
-	if err := s.engine.watch(ctx, func(state api.PeerState_SessionState) { s.took(ctx, state) }); err != nil {
+	if err := s.engine.watch(ctx, func(state api.PeerState_SessionState) { s.enter(ctx, state) }); err != nil {
 		return err
 	}
 	return s.engine.addPeer(ctx, s.peer, true)
@@ -68,8 +68,8 @@ var states = map[api.PeerState_SessionState]string{
 	api.PeerState_OPENCONFIRM: "OpenConfirm", api.PeerState_ESTABLISHED: "Established",
 }
 
-// took takes in a state that the session has entered.
-func (s *session) took(ctx context.Context, state api.PeerState_SessionState) {
+// enter takes in a state that the session has entered.
+func (s *session) enter(ctx context.Context, state api.PeerState_SessionState) {
 	if state == api.PeerState_OPENCONFIRM || state == api.PeerState_ESTABLISHED {
 		s.heed(ctx)
 	}
@@ -151,8 +151,8 @@ func (s *session) settle(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// told returns how many paths the server has, and why the router cannot have more.
-func (s *session) told() (n int, why string) {
+// announcedPaths returns how many paths the server has, and why the router cannot have more.
+func (s *session) announcedPaths() (n int, why string) {
 	s.table.Lock()
 	defer s.table.Unlock()
 	held := 0
@@ -168,7 +168,7 @@ func (s *session) told() (n int, why string) {
 }
 
 func (s *session) status() Status {
-	prefixes, why := s.told()
+	prefixes, why := s.announcedPaths()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := Status{Established: s.up, State: s.state, Since: s.since, Flaps: s.flaps, Updates: s.engine.updates(s.peer.Addr)}

@@ -95,19 +95,19 @@ func (p *process) same(want bgp.Peer) bool {
 	return reflect.DeepEqual(have, want)
 }
 
-// tell makes the wished paths those of the session, or asks how it stands.
-func (p *process) tell(w wish) error {
-	same := reflect.DeepEqual(p.peer.Paths, w.peer.Paths)
-	p.peer = w.peer
-	if w.reset != "" {
-		if err := p.do(gobgp.Order{Do: "reset", Why: w.reset}); err != nil {
+// update gives the session the paths of g, or asks for its status if it has them.
+func (p *process) update(g goal) error {
+	same := reflect.DeepEqual(p.peer.Paths, g.peer.Paths)
+	p.peer = g.peer
+	if g.reset != "" {
+		if err := p.do(gobgp.Order{Do: "reset", Why: g.reset}); err != nil {
 			return err
 		}
 	}
 	if same {
 		return p.do(gobgp.Order{Do: "status"})
 	}
-	return p.do(p.order(w.routerID))
+	return p.do(p.order(g.routerID))
 }
 
 // do gives the process an order and takes in how it stands then.

@@ -21,24 +21,24 @@ import (
 // listenEvery is how often a port that could not be listened on is tried again.
 const listenEvery = 5 * time.Second
 
-// place is where routers connect to.
-type place struct {
+// listenPort is a port of this node that routers connect to, for one family.
+type listenPort struct {
 	v6   bool
 	port uint16
 }
 
-func placeOf(p bgp.Peer) place { return place{p.Addr.Is6(), p.Port} }
+func listenPortOf(p bgp.Peer) listenPort { return listenPort{p.Addr.Is6(), p.Port} }
 
-// listeners wait for the routers that connect by themselves, at every place that a
+// listeners wait for the routers that connect by themselves, on every port that a
 // passive peer needs and at no other.
 type listeners struct {
-	log  *slog.Logger
-	took func(place, *net.TCPConn)
+	log      *slog.Logger
+	accepted func(listenPort, *net.TCPConn)
 
 	mu     sync.Mutex
-	wanted map[place]map[netip.Addr]string // passwords, by the router's address
-	open   map[place]*listener
-	failed map[place]error
+	wanted map[listenPort]map[netip.Addr]string // passwords, by the router's address
+	open   map[listenPort]*listener
+	failed map[listenPort]error
 }
 
 // listener is one socket and the passwords that it has (RFC 2385).
@@ -49,12 +49,12 @@ type listener struct {
 
 // sync listens where peers need it, with their passwords.
 func (l *listeners) sync(peers []bgp.Peer) {
-	wanted := map[place]map[netip.Addr]string{}
+	wanted := map[listenPort]map[netip.Addr]string{}
 	for _, p := range peers {
 		if !p.Passive {
 			continue
 		}
-		at := placeOf(p)
+		at := listenPortOf(p)
 		if wanted[at] == nil {
 			wanted[at] = map[netip.Addr]string{}
 		}
@@ -69,7 +69,7 @@ func (l *listeners) sync(peers []bgp.Peer) {
 			delete(l.open, at)
 		}
 	}
-	maps.DeleteFunc(l.failed, func(at place, _ error) bool { return wanted[at] == nil })
+	maps.DeleteFunc(l.failed, func(at listenPort, _ error) bool { return wanted[at] == nil })
 	for at := range wanted {
 		l.listen(at)
 	}
@@ -89,7 +89,7 @@ func (l *listeners) retry() (news bool) {
 
 // listen opens the socket for at, if it is not, and gives it the passwords. The
 // caller holds mu.
-func (l *listeners) listen(at place) {
+func (l *listeners) listen(at listenPort) {
 	one, err := l.open[at], error(nil)
 	if one == nil {
 		if one, err = listen(at); err == nil {
@@ -112,7 +112,7 @@ func (l *listeners) listen(at place) {
 func (l *listeners) trouble(p bgp.Peer) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if err := l.failed[placeOf(p)]; err != nil {
+	if err := l.failed[listenPortOf(p)]; err != nil {
 		return err.Error()
 	}
 	return ""
@@ -120,11 +120,11 @@ func (l *listeners) trouble(p bgp.Peer) string {
 
 // accept takes connections in until the socket is closed. One that fails by itself
 // is opened anew by retry.
-func (l *listeners) accept(at place, one *listener) {
+func (l *listeners) accept(at listenPort, one *listener) {
 	for {
 		conn, err := one.tcp.AcceptTCP()
 		if err == nil {
-			l.took(at, conn)
+			l.accepted(at, conn)
 			continue
 		}
 		l.mu.Lock()
@@ -138,7 +138,7 @@ func (l *listeners) accept(at place, one *listener) {
 	}
 }
 
-func listen(at place) (*listener, error) {
+func listen(at listenPort) (*listener, error) {
 	network, level, option := "tcp4", unix.IPPROTO_IP, unix.IP_TTL
 	if at.v6 {
 		network, level, option = "tcp6", unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS

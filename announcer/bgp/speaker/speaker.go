@@ -43,8 +43,8 @@ type Speaker struct {
 	downs     chan netip.Addr // whose BFD session broke
 
 	mu       sync.Mutex
-	sessions map[string]*keeper
-	over     bool // closed, or Run has ended
+	sessions map[string]*session
+	closed   bool // closed, or Run has ended
 }
 
 // New makes a Speaker without sessions. command makes the process of a session,
@@ -52,9 +52,9 @@ type Speaker struct {
 // called after every change of what Status returns that matters, and must not
 // block.
 func New(log *slog.Logger, changed func(), command func() *exec.Cmd) *Speaker {
-	s := &Speaker{log: log, changed: changed, command: command, sessions: map[string]*keeper{}, downs: make(chan netip.Addr, 64)}
+	s := &Speaker{log: log, changed: changed, command: command, sessions: map[string]*session{}, downs: make(chan netip.Addr, 64)}
 	s.bfd = udp.New(log, s.bfdChanged)
-	s.listeners = listeners{log: log, took: s.took, open: map[place]*listener{}, failed: map[place]error{}}
+	s.listeners = listeners{log: log, accepted: s.passConnection, open: map[listenPort]*listener{}, failed: map[listenPort]error{}}
 	return s
 }
 
@@ -87,7 +87,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 			wg.Wait()
 			return nil
 		case addr := <-s.downs:
-			s.cut(addr)
+			s.resetSessions(addr)
 		}
 	}
 }
@@ -95,12 +95,12 @@ func (s *Speaker) Run(ctx context.Context) error {
 func (s *Speaker) abandon() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.over = true
-	for _, k := range s.sessions {
-		k.abandon()
+	s.closed = true
+	for _, sess := range s.sessions {
+		sess.abandon()
 	}
-	for _, k := range s.sessions {
-		<-k.ended
+	for _, sess := range s.sessions {
+		<-sess.ended
 	}
 	clear(s.sessions)
 }
@@ -120,16 +120,16 @@ func (s *Speaker) bfdChanged(st udp.Status) {
 	}
 }
 
-// took passes a connection that a router opened to the session that waits for it.
+// passConnection passes a connection that a router opened to the session that waits for it.
 // Whoever else connects is turned away.
-func (s *Speaker) took(at place, conn *net.TCPConn) {
+func (s *Speaker) passConnection(at listenPort, conn *net.TCPConn) {
 	defer func() { _ = conn.Close() }() // the session's process has its own
 	from := remote(conn)
 	s.mu.Lock()
-	var to *keeper
-	for _, k := range s.sessions {
-		if _, p := k.about(); p.Passive && p.Addr == from && placeOf(p) == at {
-			to = k
+	var to *session
+	for _, sess := range s.sessions {
+		if _, p := sess.statusAndPeer(); p.Passive && p.Addr == from && listenPortOf(p) == at {
+			to = sess
 		}
 	}
 	s.mu.Unlock()
@@ -142,13 +142,13 @@ func (s *Speaker) took(at place, conn *net.TCPConn) {
 	}
 }
 
-// cut closes the session to addr at once.
-func (s *Speaker) cut(addr netip.Addr) {
+// resetSessions closes the session to addr at once.
+func (s *Speaker) resetSessions(addr netip.Addr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, k := range s.sessions {
-		if _, p := k.about(); p.Addr == addr && p.BFD != nil {
-			k.want(func(w *wish) { w.reset = "BFD: the path is down" })
+	for _, sess := range s.sessions {
+		if _, p := sess.statusAndPeer(); p.Addr == addr && p.BFD != nil {
+			sess.change(func(g *goal) { g.reset = "BFD: the path is down" })
 		}
 	}
 }
@@ -167,7 +167,7 @@ func (s *Speaker) Sync(plan bgp.Plan) { s.sync(plan, obeyWithin) }
 func (s *Speaker) sync(plan bgp.Plan, within time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.over {
+	if s.closed {
 		return
 	}
 	wanted := map[string]bool{}
@@ -175,16 +175,16 @@ func (s *Speaker) sync(plan bgp.Plan, within time.Duration) {
 		wanted[p.Name] = true
 	}
 	var tried []<-chan struct{}
-	for name, k := range s.sessions {
+	for name, sess := range s.sessions {
 		if !wanted[name] {
-			tried = append(tried, k.want(func(w *wish) { w.end = true }))
+			tried = append(tried, sess.change(func(g *goal) { g.end = true }))
 			delete(s.sessions, name)
 		}
 	}
 	await(tried, within)
 	tried = nil
 	for _, p := range plan.Peers {
-		tried = append(tried, s.hold(p, plan.RouterID))
+		tried = append(tried, s.syncSession(p, plan.RouterID))
 	}
 	s.bfd.Sync(watched(plan))
 	s.listeners.sync(plan.Peers)
@@ -215,15 +215,15 @@ func watched(plan bgp.Plan) []udp.Peer {
 	return out
 }
 
-// hold opens the session to p, or changes its paths.
-func (s *Speaker) hold(p bgp.Peer, routerID netip.Addr) <-chan struct{} {
-	k := s.sessions[p.Name]
-	if k == nil {
-		k = newKeeper(p, s.log, s.changed, s.command)
-		s.sessions[p.Name] = k
-		defer func() { go k.run() }()
+// syncSession opens the session to p, or changes its paths.
+func (s *Speaker) syncSession(p bgp.Peer, routerID netip.Addr) <-chan struct{} {
+	sess := s.sessions[p.Name]
+	if sess == nil {
+		sess = newSession(p, s.log, s.changed, s.command)
+		s.sessions[p.Name] = sess
+		defer func() { go sess.run() }()
 	}
-	return k.want(func(w *wish) { w.peer, w.routerID = p, routerID })
+	return sess.change(func(g *goal) { g.peer, g.routerID = p, routerID })
 }
 
 // Close withdraws everything and closes every session with a NOTIFICATION: for
@@ -232,7 +232,7 @@ func (s *Speaker) hold(p bgp.Peer, routerID netip.Addr) <-chan struct{} {
 func (s *Speaker) Close() {
 	s.sync(bgp.Plan{}, answerWithin)
 	s.mu.Lock()
-	s.over = true
+	s.closed = true
 	s.mu.Unlock()
 }
 
@@ -245,8 +245,8 @@ func (s *Speaker) Status() []Status {
 		paths[st.Addr] = st
 	}
 	var out []Status
-	for _, k := range s.sessions {
-		st, p := k.about()
+	for _, sess := range s.sessions {
+		st, p := sess.statusAndPeer()
 		if f, ok := paths[p.Addr]; ok && p.BFD != nil {
 			st.BFD = &f
 		}

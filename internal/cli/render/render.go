@@ -43,7 +43,7 @@ func Render(w io.Writer, paths []string, node string, opt allocator.Options) err
 		return fmt.Errorf("node %q is not in the files", node)
 	}
 	plan := allocator.Decide(s, opt)
-	hold(s, plan)
+	applyRecords(s, plan)
 	table := proxy.Compile(s, node, nodeport.Resolve(s.Node(node), nil, nil), proxy.Options{})
 	for _, n := range notes {
 		fmt.Fprintf(w, "# %s\n", n)
@@ -61,8 +61,8 @@ func section(w io.Writer, title, text string) {
 	fmt.Fprintf(w, "\n-- %s --\n%s", title, text)
 }
 
-// hold applies the plan's records to s, as the controller would.
-func hold(s *snapshot.Snapshot, plan *allocator.Plan) {
+// applyRecords applies the plan's records to s, as the controller would.
+func applyRecords(s *snapshot.Snapshot, plan *allocator.Plan) {
 	s.Addresses = nil
 	for _, a := range plan.Addresses {
 		s.Addresses = append(s.Addresses, &snapshot.Address{Addr: a.Addr, Pool: a.Pool, ShareKey: a.ShareKey, Holders: a.Holders})

@@ -113,7 +113,7 @@ func (o *Objects) list(ctx context.Context, client dynamic.Interface, s source) 
 		return client.Resource(s.GroupVersionResource).List(ctx, opt)
 	})
 	lists.PageSize = page
-	return lists.EachListItem(ctx, metav1.ListOptions{LabelSelector: s.labels}, o.take)
+	return lists.EachListItem(ctx, metav1.ListOptions{LabelSelector: s.labels}, o.add)
 }
 
 // single reads one object that may not be there.
@@ -123,15 +123,15 @@ func (o *Objects) single(ctx context.Context, client dynamic.Interface, gvr sche
 	case apierrors.IsNotFound(err):
 		return
 	case err == nil:
-		err = o.take(obj)
+		err = o.add(obj)
 	}
 	if err != nil {
 		o.gap(gvr.Resource, err)
 	}
 }
 
-// take takes in an object as the type that it is.
-func (o *Objects) take(obj runtime.Object) error {
+// add takes in an object as the type that it is.
+func (o *Objects) add(obj runtime.Object) error {
 	u, ok := obj.(*unstructured.Unstructured)
 	if !ok {
 		o.All = append(o.All, obj)

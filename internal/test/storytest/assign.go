@@ -33,7 +33,7 @@ func (w *World) Apply(p *allocator.Plan) {
 		id := record(a.Addr)
 		wanted[id] = true
 		maps.Copy(w.at(id).values, map[string]string{
-			"pool": a.Pool, "key": a.ShareKey, "backend": a.Backend, "holder": strings.Join(holders, ","),
+			"pool": a.Pool, "key": a.ShareKey, "backend": a.ShareGroup, "holder": strings.Join(holders, ","),
 		})
 	}
 	maps.DeleteFunc(w.things, func(id thing, _ *item) bool { return kinds[id.kind].name == "address" && !wanted[id] })
@@ -46,8 +46,8 @@ func (w *World) Apply(p *allocator.Plan) {
 	}
 }
 
-// hold makes a Service a holder of the addresses, by records and by its status.
-func (w *World) hold(id thing, addrs string) error {
+// addHolder makes a Service a holder of the addresses, by records and by its status.
+func (w *World) addHolder(id thing, addrs string) error {
 	if addrs == "" {
 		return nil
 	}

@@ -50,7 +50,7 @@ func pool(s *snapshot.Snapshot, name string, a *attrs) {
 
 func address(s *snapshot.Snapshot, name string, a *attrs) {
 	out := &snapshot.Address{
-		Addr: each(a, []string{name}, netip.ParseAddr)[0], Pool: a.text("pool"), ShareKey: a.text("key"), Backend: a.text("backend"),
+		Addr: each(a, []string{name}, netip.ParseAddr)[0], Pool: a.text("pool"), ShareKey: a.text("key"), ShareGroup: a.text("backend"),
 		Holders: each(a, a.list("holder"), holder), Conflict: a.text("conflict"), Deleting: a.flag("deleting"),
 	}
 	if out.Pool == "" {

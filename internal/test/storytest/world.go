@@ -132,7 +132,7 @@ func (w *World) edit(at int, name string, ws []string) error {
 	delete(given, "held")
 	maps.Copy(w.at(id).values, given)
 	w.at(id).lines++
-	return w.hold(id, held)
+	return w.addHolder(id, held)
 }
 
 // at returns the item of a thing, which it creates if there is none.

@@ -124,10 +124,10 @@ func (p *Placed) members() (out []Member) {
 
 // State is what the maps hold.
 type State struct {
-	Placed  []*Placed // in the order of a Table
-	NodeIPs []netip.Addr
-	Next    uint64 // the next list
-	Left    int    // Frontends with endpoints that are left to nftables
+	Placed        []*Placed // in the order of a Table
+	NodeIPs       []netip.Addr
+	Next          uint64 // the next list
+	LeftFrontends int    // Frontends with endpoints that are left to nftables
 
 	// What no Service needs, after a change that was not finished.
 	Orphans       []Slot
@@ -196,7 +196,7 @@ func Plan(old *State, t *proxy.Table, limit Limit) (*State, *Change) {
 		endpoints += len(f.Cluster)
 		if !Taken(f) || f.Kind == proxy.ClusterIP && slices.Contains(t.OwnClusterIPs, f.Addr) || len(now.Placed) == limit.Services || endpoints > limit.Endpoints {
 			if len(f.Cluster) > 0 {
-				now.Left++
+				now.LeftFrontends++
 				endpoints -= len(f.Cluster)
 			}
 			if prev != nil {

@@ -167,15 +167,15 @@ func TestLimit(t *testing.T) {
 	table, _ := dataplanetest.Example()
 	small := Limit{Services: 10, Endpoints: 2}
 	st, c := Plan(&State{}, table, small)
-	if st.Left != 1 || len(st.Placed) != 1 || len(c.Endpoints) != 2 {
-		t.Errorf("%d left, %d placed, %d endpoints", st.Left, len(st.Placed), len(c.Endpoints))
+	if st.LeftFrontends != 1 || len(st.Placed) != 1 || len(c.Endpoints) != 2 {
+		t.Errorf("%d left, %d placed, %d endpoints", st.LeftFrontends, len(st.Placed), len(c.Endpoints))
 	}
 	table.Frontends = table.Frontends[1:]
-	if st, _ = Plan(st, table, small); st.Left != 0 || len(st.Placed) != 1 {
-		t.Errorf("with room: %d left, %d placed", st.Left, len(st.Placed))
+	if st, _ = Plan(st, table, small); st.LeftFrontends != 0 || len(st.Placed) != 1 {
+		t.Errorf("with room: %d left, %d placed", st.LeftFrontends, len(st.Placed))
 	}
-	if st, _ := Plan(&State{}, table, Limit{Services: 0, Endpoints: 10}); st.Left != 1 || len(st.Placed) != 0 {
-		t.Errorf("without: %d left, %d placed", st.Left, len(st.Placed))
+	if st, _ := Plan(&State{}, table, Limit{Services: 0, Endpoints: 10}); st.LeftFrontends != 1 || len(st.Placed) != 0 {
+		t.Errorf("without: %d left, %d placed", st.LeftFrontends, len(st.Placed))
 	}
 }
 

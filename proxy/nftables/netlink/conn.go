@@ -256,7 +256,7 @@ func (c *conn) outcome(b *batch, last uint32) error {
 			// The first error is the cause. Those after it may only follow from it, such
 			// as an element of a set that was refused.
 			if err != nil && failed == nil {
-				failed = b.blame(m, err)
+				failed = b.explainFailure(m, err)
 			}
 			return nil
 		})
@@ -272,8 +272,8 @@ func (c *conn) outcome(b *batch, last uint32) error {
 	return failed
 }
 
-// blame says which request failed, and which element if the kernel names it.
-func (b *batch) blame(m message, err error) error {
+// explainFailure says which request failed, and which element if the kernel names it.
+func (b *batch) explainFailure(m message, err error) error {
 	req := b.requests[m.seq]
 	if req == nil {
 		return explain(err)

@@ -52,11 +52,11 @@ func newLAN(t *testing.T) lan {
 	return l
 }
 
-func (l lan) holder() *Holder { return New(l.links, slog.New(slog.DiscardHandler)) }
+func (l lan) holder() *Leases { return New(l.links, slog.New(slog.DiscardHandler)) }
 
-func (l lan) sync(t *testing.T, h *Holder, want ...announcer.Claim) {
+func (l lan) sync(t *testing.T, ls *Leases, want ...announcer.Claim) {
 	t.Helper()
-	got, err := h.Sync(announcer.Set{Claims: want})
+	got, err := ls.Sync(announcer.Set{Claims: want})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,15 +67,15 @@ func (l lan) sync(t *testing.T, h *Holder, want ...announcer.Claim) {
 
 func TestHeldVIPIsAnsweredAndWithdrawn(t *testing.T) {
 	l := newLAN(t)
-	h := l.holder()
-	l.sync(t, h, on4, on6)
+	ls := l.holder()
+	l.sync(t, ls, on4, on6)
 	for _, vip := range []netip.Addr{vip4, vip6} {
 		l.client.Run(t, "ping", "-c", "1", "-W", "10", vip.String())
 		if neigh := l.client.Run(t, "ip", "neigh", "show", vip.String()); !strings.Contains(neigh, l.mac) {
 			t.Errorf("the client sees %s at %q, want %s", vip, neigh, l.mac)
 		}
 	}
-	l.sync(t, h)
+	l.sync(t, ls)
 	for _, vip := range []netip.Addr{vip4, vip6} {
 		l.client.Run(t, "ip", "neigh", "flush", "all")
 		if out, err := l.client.Try("ping", "-c", "1", "-W", "1", vip.String()); err == nil {
@@ -157,11 +157,11 @@ func TestCleanupTakesLeasesOnly(t *testing.T) {
 // one whose link is gone is an error that does not hold up the others.
 func TestSyncRepairsAndGoesOn(t *testing.T) {
 	l := newLAN(t)
-	h := l.holder()
-	l.sync(t, h, on4)
+	ls := l.holder()
+	l.sync(t, ls, on4)
 	l.node.Run(t, "ip", "addr", "del", "198.18.0.200/32", "dev", "eth0")
-	h.held[on4] = lease{link: h.held[on4].link} // its renewal is due
-	got, err := h.Sync(announcer.Set{Claims: []announcer.Claim{on4, {Addr: vip6, Link: "gone0"}}})
+	ls.held[on4] = lease{link: ls.held[on4].link} // its renewal is due
+	got, err := ls.Sync(announcer.Set{Claims: []announcer.Claim{on4, {Addr: vip6, Link: "gone0"}}})
 	if err == nil || !strings.Contains(err.Error(), "gone0") {
 		t.Errorf("a missing link gives %v", err)
 	}
@@ -176,12 +176,12 @@ func TestSyncRepairsAndGoesOn(t *testing.T) {
 // A client that believes another MAC learns the new one at once.
 func TestTakeOverMovesNeighbours(t *testing.T) {
 	l := newLAN(t)
-	h := l.holder()
-	l.run(t, h)
+	ls := l.holder()
+	l.run(t, ls)
 	for _, vip := range []netip.Addr{vip4, vip6} {
 		l.client.Run(t, "ip", "neigh", "replace", vip.String(), "lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "stale")
 	}
-	l.sync(t, h, on4, on6)
+	l.sync(t, ls, on4, on6)
 	for _, vip := range []netip.Addr{vip4, vip6} {
 		nstest.Eventually(t, vip.String()+" moves in the client's neighbour table", func() bool {
 			return strings.Contains(l.client.Run(t, "ip", "neigh", "show", vip.String()), l.mac)
@@ -189,14 +189,14 @@ func TestTakeOverMovesNeighbours(t *testing.T) {
 	}
 }
 
-// run runs h until the test ends.
-func (l lan) run(t *testing.T, h *Holder) {
+// run runs ls until the test ends.
+func (l lan) run(t *testing.T, ls *Leases) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		l.node.Do(t, func() error { h.Run(ctx); return nil })
+		l.node.Do(t, func() error { ls.Run(ctx); return nil })
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -207,17 +207,17 @@ func (l lan) run(t *testing.T, h *Holder) {
 // After a partition healed, the owner says again what it holds.
 func TestReturnAnnouncesWhatIsHeld(t *testing.T) {
 	l := newLAN(t)
-	h := l.holder()
-	l.sync(t, h, on4, on6)
-	clear(h.bursts)
-	l.sync(t, h, on4, on6)
-	if n := len(h.bursts); n != 0 {
+	ls := l.holder()
+	l.sync(t, ls, on4, on6)
+	clear(ls.bursts)
+	l.sync(t, ls, on4, on6)
+	if n := len(ls.bursts); n != 0 {
 		t.Errorf("%d announcements are due though nothing happened", n)
 	}
-	if _, err := h.Sync(announcer.Set{Claims: []announcer.Claim{on4, on6}, Returns: 1}); err != nil {
+	if _, err := ls.Sync(announcer.Set{Claims: []announcer.Claim{on4, on6}, Returns: 1}); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(h.bursts); n != 2 {
+	if n := len(ls.bursts); n != 2 {
 		t.Errorf("%d announcements are due, want 2", n)
 	}
 }
@@ -228,20 +228,20 @@ func TestReturnAnnouncesWhatIsHeld(t *testing.T) {
 func TestRefusedClaimWaitsAlone(t *testing.T) {
 	l := newLAN(t)
 	l.node.Run(t, "sysctl", "-qw", "net.ipv6.conf.eth0.disable_ipv6=1")
-	h, due := l.holder(), make(chan struct{}, 1)
-	h.Changed = func() {
+	ls, due := l.holder(), make(chan struct{}, 1)
+	ls.Changed = func() {
 		select {
 		case due <- struct{}{}:
 		default:
 		}
 	}
-	l.run(t, h)
+	l.run(t, ls)
 	both := announcer.Set{Claims: []announcer.Claim{on4, on6}}
-	if held, err := h.Sync(both); err == nil || len(held) != 1 || held[0] != on4 {
+	if held, err := ls.Sync(both); err == nil || len(held) != 1 || held[0] != on4 {
 		t.Fatalf("holds %v, %v; want %v and an error about the other", held, err, on4)
 	}
 	for range 3 {
-		if _, err := h.Sync(both); err != nil && h.failed[on6].times < 2 {
+		if _, err := ls.Sync(both); err != nil && ls.failed[on6].times < 2 {
 			t.Errorf("asked the kernel again before the pause was over: %v", err)
 		}
 	}
@@ -252,10 +252,10 @@ func TestRefusedClaimWaitsAlone(t *testing.T) {
 	}
 	l.node.Run(t, "sysctl", "-qw", "net.ipv6.conf.eth0.disable_ipv6=0")
 	nstest.Eventually(t, "both are held", func() bool {
-		held, err := h.Sync(both)
+		held, err := ls.Sync(both)
 		return err == nil && len(held) == 2
 	})
-	if len(h.failed) > 0 {
-		t.Errorf("failures are remembered: %v", h.failed)
+	if len(ls.failed) > 0 {
+		t.Errorf("failures are remembered: %v", ls.failed)
 	}
 }

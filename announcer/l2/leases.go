@@ -16,7 +16,7 @@ import (
 	"github.com/fairlead/fairlead/announcer"
 )
 
-// Links is the part of the kernel that a Holder needs: *netlink.Handle.
+// Links is the part of the kernel that Leases need: *netlink.Handle.
 type Links interface {
 	LinkByName(name string) (netlink.Link, error)
 	LinkByIndex(index int) (netlink.Link, error)
@@ -25,27 +25,27 @@ type Links interface {
 	AddrDel(link netlink.Link, addr *netlink.Addr) error
 }
 
-// Holder holds claims on the node's links. Its methods are called by one
+// Leases holds claims on the node's links. Its methods are called by one
 // goroutine, but for Findings; Run speaks and listens on the links.
-type Holder struct {
+type Leases struct {
 	// Changed, if given before Run, is called when there are other Findings, or
 	// when Sync is to be called again: a claim may be held that had to wait. It must
-	// not call the Holder.
+	// not call Leases.
 	Changed func()
 	// Sure, if given, is asked right before the kernel is told to answer for an
 	// address: false when this process stood still since that was decided.
 	Sure    func() bool
 	Metrics *Metrics // New makes some that nobody sees
 
-	links   Links
-	log     *slog.Logger
-	lease   time.Duration
-	held    map[announcer.Claim]lease
-	sorted  []announcer.Claim // the keys of held; nil: not known
-	failed  map[announcer.Claim]failure
-	returns uint64 // Set.Returns of the last Sync
-	adopted bool
-	poke    chan struct{} // wakes Run
+	links    Links
+	log      *slog.Logger
+	lifetime time.Duration
+	held     map[announcer.Claim]lease
+	sorted   []announcer.Claim // the keys of held; nil: not known
+	failed   map[announcer.Claim]failure
+	returns  uint64 // Set.Returns of the last Sync
+	adopted  bool
+	wakeRun  chan struct{} // wakes Run
 
 	mu       sync.Mutex
 	detector *detector
@@ -61,72 +61,72 @@ type lease struct {
 	renewed time.Time
 }
 
-// New makes a Holder. It starts nothing.
-func New(links Links, log *slog.Logger) *Holder {
-	return &Holder{
-		links: links, log: log, Metrics: NewMetrics(nil), lease: announcer.Lease, held: map[announcer.Claim]lease{}, failed: map[announcer.Claim]failure{}, poke: make(chan struct{}, 1),
+// New makes Leases. It starts nothing.
+func New(links Links, log *slog.Logger) *Leases {
+	return &Leases{
+		links: links, log: log, Metrics: NewMetrics(nil), lifetime: announcer.Lease, held: map[announcer.Claim]lease{}, failed: map[announcer.Claim]failure{}, wakeRun: make(chan struct{}, 1),
 		detector: newDetector(), bursts: map[announcer.Claim]*burst{}, ports: map[string]netlink.Link{},
 	}
 }
 
 // Findings returns what is to be told of addresses on the network, sorted.
-func (h *Holder) Findings() []Finding {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.detector.findings()
+func (ls *Leases) Findings() []Finding {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	return ls.detector.findings()
 }
 
 // Sync makes the kernel hold set.Claims and withdraws all others first. It may
 // be called again with an equal Set: that renews what is held. These claims wait:
 //   - an address that is still being probed, or that a foreign host has;
-//   - an address that another node's kernel answers for (Set.Left);
+//   - an address that another node's kernel answers for (Set.Orphaned);
 //   - a claim that could not be held a moment ago: each has a back-off of its own.
 //
 // The first call adopts the leases that an earlier process left. Sync returns
 // what is held now, also with an error: the errors of all claims that were tried.
-func (h *Holder) Sync(set announcer.Set) ([]announcer.Claim, error) {
-	if _, err := h.Adopt(); err != nil {
+func (ls *Leases) Sync(set announcer.Set) ([]announcer.Claim, error) {
+	if _, err := ls.Adopt(); err != nil {
 		return nil, err
 	}
-	h.look(slices.Concat(set.Claims, set.Disputed))
-	h.mu.Lock()
-	h.detector.know(set)
-	want := h.detector.want(set.Claims, h.holds(), time.Now())
-	h.retryAt = time.Time{}
-	h.mu.Unlock()
+	ls.findLinks(slices.Concat(set.Claims, set.Disputed))
+	ls.mu.Lock()
+	ls.detector.setKnown(set)
+	want := ls.detector.admit(set.Claims, ls.heldAddrs(), time.Now())
+	ls.retryAt = time.Time{}
+	ls.mu.Unlock()
 	wanted := make(map[announcer.Claim]bool, len(want))
 	for _, c := range want {
 		wanted[c] = true
 	}
 	var errs []error
-	for c := range h.held {
+	for c := range ls.held {
 		if !wanted[c] {
-			errs = append(errs, h.withdraw(c))
+			errs = append(errs, ls.withdraw(c))
 		}
 	}
-	for c := range h.failed {
+	for c := range ls.failed {
 		if !wanted[c] {
-			delete(h.failed, c)
+			delete(ls.failed, c)
 		}
 	}
 	for _, c := range want {
-		errs = append(errs, h.try(c, time.Now()))
+		errs = append(errs, ls.tryAcquire(c, time.Now()))
 	}
-	if set.Returns > h.returns {
-		h.again()
+	if set.Returns > ls.returns {
+		ls.announceAgain()
 	}
-	h.returns = set.Returns
-	h.wake()
-	return h.Held(), errors.Join(errs...)
+	ls.returns = set.Returns
+	ls.wake()
+	return ls.Held(), errors.Join(errs...)
 }
 
 // Withdraw gives up claims, before whatever forwards them goes. It returns the
 // errors of all that could not be withdrawn: the next Sync tries these again.
-func (h *Holder) Withdraw(claims []announcer.Claim) error {
+func (ls *Leases) Withdraw(claims []announcer.Claim) error {
 	var errs []error
 	for _, c := range claims {
-		if _, held := h.held[c]; held {
-			errs = append(errs, h.withdraw(c))
+		if _, held := ls.held[c]; held {
+			errs = append(errs, ls.withdraw(c))
 		}
 	}
 	return errors.Join(errs...)
@@ -148,38 +148,38 @@ const (
 	longestPause = announcer.Renew
 )
 
-// try holds c unless it failed a moment ago. One address that the kernel refuses,
+// tryAcquire holds c unless it failed a moment ago. One address that the kernel refuses,
 // such as an IPv6 one on a link without IPv6, must not delay any other.
-func (h *Holder) try(c announcer.Claim, now time.Time) error {
-	f, failed := h.failed[c]
-	back := f.linkless && h.ports[c.Link] != nil // the reason is gone
+func (ls *Leases) tryAcquire(c announcer.Claim, now time.Time) error {
+	f, failed := ls.failed[c]
+	back := f.linkless && ls.ports[c.Link] != nil // the reason is gone
 	if failed && !back && now.Before(f.due) {
-		h.retry(f.due)
+		ls.retryBy(f.due)
 		return nil
 	}
-	err := h.hold(c)
+	err := ls.acquire(c)
 	if err == nil || errors.Is(err, errStill) { // the kernel was not even asked
-		delete(h.failed, c)
+		delete(ls.failed, c)
 		return err
 	}
 	f.due = now.Add(min(firstPause<<min(f.times, 10), longestPause))
-	f.times, f.linkless = f.times+1, h.ports[c.Link] == nil
-	h.failed[c] = f
-	h.retry(f.due)
+	f.times, f.linkless = f.times+1, ls.ports[c.Link] == nil
+	ls.failed[c] = f
+	ls.retryBy(f.due)
 	return err
 }
 
-// retry has Changed called at due, or before.
-func (h *Holder) retry(due time.Time) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.retryAt.IsZero() || due.Before(h.retryAt) {
-		h.retryAt = due
+// retryBy has Changed called at due, or before.
+func (ls *Leases) retryBy(due time.Time) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if ls.retryAt.IsZero() || due.Before(ls.retryAt) {
+		ls.retryAt = due
 	}
 }
 
-// look finds the links, and follows those that have another name now.
-func (h *Holder) look(want []announcer.Claim) {
+// findLinks finds the links, and follows those that have another name now.
+func (ls *Leases) findLinks(want []announcer.Claim) {
 	ports := map[string]netlink.Link{}
 	find := func(link netlink.Link, err error) string {
 		if err != nil {
@@ -189,31 +189,31 @@ func (h *Holder) look(want []announcer.Claim) {
 		return link.Attrs().Name
 	}
 	names := map[int]string{}
-	for c, l := range h.held {
+	for c, l := range ls.held {
 		name, known := names[l.link]
 		if !known {
-			name = find(h.links.LinkByIndex(l.link))
+			name = find(ls.links.LinkByIndex(l.link))
 			names[l.link] = name
 		}
 		if name != "" && name != c.Link {
-			h.drop(c)
-			h.keep(announcer.Claim{Addr: c.Addr, Link: name}, l)
+			ls.noteReleased(c)
+			ls.noteHeld(announcer.Claim{Addr: c.Addr, Link: name}, l)
 		}
 	}
 	for _, c := range want {
 		if _, known := ports[c.Link]; !known {
-			find(h.links.LinkByName(c.Link))
+			find(ls.links.LinkByName(c.Link))
 		}
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.ports = ports
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.ports = ports
 }
 
-// holds returns which addresses are held.
-func (h *Holder) holds() func(netip.Addr) bool {
+// heldAddrs returns which addresses are held.
+func (ls *Leases) heldAddrs() func(netip.Addr) bool {
 	held := map[netip.Addr]bool{}
-	for c := range h.held {
+	for c := range ls.held {
 		held[c.Addr] = true
 	}
 	return func(a netip.Addr) bool { return held[a] }
@@ -221,113 +221,113 @@ func (h *Holder) holds() func(netip.Addr) bool {
 
 // Held returns the claims that the kernel was last told to hold, sorted. The
 // caller must not change the list.
-func (h *Holder) Held() []announcer.Claim {
-	if h.sorted == nil {
-		h.sorted = slices.SortedFunc(maps.Keys(h.held), announcer.Claim.Compare)
+func (ls *Leases) Held() []announcer.Claim {
+	if ls.sorted == nil {
+		ls.sorted = slices.SortedFunc(maps.Keys(ls.held), announcer.Claim.Compare)
 	}
-	return h.sorted
+	return ls.sorted
 }
 
-// keep notes that the kernel was told to hold c.
-func (h *Holder) keep(c announcer.Claim, l lease) {
-	if _, had := h.held[c]; !had {
-		h.sorted = nil
+// noteHeld notes that the kernel was told to hold c.
+func (ls *Leases) noteHeld(c announcer.Claim, l lease) {
+	if _, had := ls.held[c]; !had {
+		ls.sorted = nil
 	}
-	h.held[c] = l
+	ls.held[c] = l
 }
 
-// drop notes that the kernel no longer holds c.
-func (h *Holder) drop(c announcer.Claim) {
-	delete(h.held, c)
-	h.sorted = nil
+// noteReleased notes that the kernel no longer holds c.
+func (ls *Leases) noteReleased(c announcer.Claim) {
+	delete(ls.held, c)
+	ls.sorted = nil
 }
 
 // Adopt takes over the leases that an earlier process left, once, and returns
 // what is held.
-func (h *Holder) Adopt() ([]announcer.Claim, error) {
-	if h.adopted {
-		return h.Held(), nil
+func (ls *Leases) Adopt() ([]announcer.Claim, error) {
+	if ls.adopted {
+		return ls.Held(), nil
 	}
-	all, err := leases(h.links)
+	all, err := findLeases(ls.links)
 	if err != nil {
 		return nil, err
 	}
-	h.adopted = true
+	ls.adopted = true
 	for _, f := range all {
-		h.keep(f.Claim, lease{link: f.link.Attrs().Index, mac: f.link.Attrs().HardwareAddr.String()})
-		h.log.Info("adopted a held address", "vip", f.Addr, "link", f.Link)
+		ls.noteHeld(f.Claim, lease{link: f.link.Attrs().Index, mac: f.link.Attrs().HardwareAddr.String()})
+		ls.log.Info("adopted a held address", "vip", f.Addr, "link", f.Link)
 	}
-	return h.Held(), nil
+	return ls.Held(), nil
 }
 
-func (h *Holder) hold(c announcer.Claim) error {
-	link := h.ports[c.Link]
+func (ls *Leases) acquire(c announcer.Claim) error {
+	link := ls.ports[c.Link]
 	if link == nil {
-		h.drop(c)
+		ls.noteReleased(c)
 		return fmt.Errorf("announce %s on %s: there is no such link", c.Addr, c.Link)
 	}
 	at, now := link.Attrs(), time.Now()
-	was, held := h.held[c]
+	was, held := ls.held[c]
 	held = held && was.link == at.Index
 	same := held && was.mac == at.HardwareAddr.String()
 	if same {
-		h.confirm(c)
+		ls.confirmBurst(c)
 	}
 	if same && now.Sub(was.renewed) < announcer.Renew/2 {
 		return nil
 	}
-	if h.Sure != nil && !h.Sure() {
+	if ls.Sure != nil && !ls.Sure() {
 		return fmt.Errorf("announce %s on %s: %w", c.Addr, c.Link, errStill)
 	}
-	if err := h.links.AddrReplace(link, leased(c.Addr, at.Index, h.lease)); err != nil {
+	if err := ls.links.AddrReplace(link, leased(c.Addr, at.Index, ls.lifetime)); err != nil {
 		return fmt.Errorf("announce %s on %s: %w", c.Addr, c.Link, err)
 	}
-	h.keep(c, lease{link: at.Index, mac: at.HardwareAddr.String(), renewed: now})
+	ls.noteHeld(c, lease{link: at.Index, mac: at.HardwareAddr.String(), renewed: now})
 	if !same {
-		h.log.Info("announcing", "vip", c.Addr, "link", c.Link, "mac", at.HardwareAddr.String())
-		h.announce(c)
+		ls.log.Info("announcing", "vip", c.Addr, "link", c.Link, "mac", at.HardwareAddr.String())
+		ls.startBurst(c)
 	}
 	return nil
 }
 
-// again announces everything that is held once more, as at a take-over: after a
+// announceAgain announces everything that is held once more, as at a take-over: after a
 // partition of the network has healed, hosts may believe the node that has lost
 // the address since.
-func (h *Holder) again() {
-	for c := range h.held {
-		h.announce(c)
+func (ls *Leases) announceAgain() {
+	for c := range ls.held {
+		ls.startBurst(c)
 	}
 }
 
-func (h *Holder) withdraw(c announcer.Claim) error {
-	index := h.held[c].link
-	link, err := h.links.LinkByIndex(index)
+func (ls *Leases) withdraw(c announcer.Claim) error {
+	index := ls.held[c].link
+	link, err := ls.links.LinkByIndex(index)
 	if err == nil {
-		err = h.links.AddrDel(link, leased(c.Addr, index, h.lease))
+		err = ls.links.AddrDel(link, leased(c.Addr, index, ls.lifetime))
 	}
 	var gone netlink.LinkNotFoundError
 	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) && !errors.As(err, &gone) {
 		return fmt.Errorf("withdraw %s from %s: %w", c.Addr, c.Link, err)
 	}
-	h.drop(c)
-	h.silence(c)
-	h.log.Info("withdrawn", "vip", c.Addr, "link", c.Link)
+	ls.noteReleased(c)
+	ls.cancelBurst(c)
+	ls.log.Info("withdrawn", "vip", c.Addr, "link", c.Link)
 	return nil
 }
 
-// found is a claim on a link that is there.
-type found struct {
+// foundLease is a claim on a link that is there.
+type foundLease struct {
 	announcer.Claim
 	link netlink.Link
 }
 
-// leases finds every address of ours on the links of this network namespace.
-func leases(links Links) ([]found, error) {
+// findLeases finds every address of ours on the links of this network namespace.
+func findLeases(links Links) ([]foundLease, error) {
 	addrs, err := links.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
-	var out []found
+	var out []foundLease
 	for _, a := range addrs {
 		if !IsLease(a) {
 			continue
@@ -337,7 +337,7 @@ func leases(links Links) ([]found, error) {
 			continue // gone in between, and its addresses with it
 		}
 		ip, _ := netip.AddrFromSlice(a.IP)
-		out = append(out, found{announcer.Claim{Addr: ip.Unmap(), Link: link.Attrs().Name}, link})
+		out = append(out, foundLease{announcer.Claim{Addr: ip.Unmap(), Link: link.Attrs().Name}, link})
 	}
 	return out, nil
 }
@@ -345,7 +345,7 @@ func leases(links Links) ([]found, error) {
 // Cleanup removes every address of ours, whoever put it there, and returns how
 // many there were.
 func Cleanup(links Links) (int, error) {
-	all, err := leases(links)
+	all, err := findLeases(links)
 	if err != nil {
 		return 0, err
 	}

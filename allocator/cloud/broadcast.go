@@ -2,14 +2,14 @@ package cloud
 
 import "sync"
 
-// bell wakes everybody who waits for the next ring. The zero bell is ready.
-type bell struct {
+// broadcast wakes everybody who waits for the next ring. The zero broadcast is ready.
+type broadcast struct {
 	mu sync.Mutex
 	ch chan struct{}
 }
 
 // next is closed at the next ring.
-func (b *bell) next() <-chan struct{} {
+func (b *broadcast) next() <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.ch == nil {
@@ -18,7 +18,7 @@ func (b *bell) next() <-chan struct{} {
 	return b.ch
 }
 
-func (b *bell) ring() {
+func (b *broadcast) ring() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.ch != nil {

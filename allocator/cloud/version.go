@@ -11,15 +11,15 @@ import (
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// sight is how long see waits.
-const sight = 5 * time.Second
+// waitWithin is how long waitForVersion waits.
+const waitWithin = 5 * time.Second
 
-// see returns a Snapshot that is not older than svc. With gone it may also be of
+// waitForVersion returns a Snapshot that is not older than svc. With gone it may also be of
 // a cluster without svc. The service controller
 // follows the API server by itself, so it may know a Service before the Store
 // does. To put svc into the Store instead could bring a deleted Service back.
-func (p *Provider) see(ctx context.Context, svc *corev1.Service, gone bool) (*snapshot.Snapshot, error) {
-	ctx, cancel := context.WithTimeout(ctx, sight)
+func (p *Provider) waitForVersion(ctx context.Context, svc *corev1.Service, gone bool) (*snapshot.Snapshot, error) {
+	ctx, cancel := context.WithTimeout(ctx, waitWithin)
 	defer cancel()
 	for {
 		changed := p.changed.next()

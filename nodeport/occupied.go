@@ -23,11 +23,11 @@ func (s Socket) at(addr netip.Addr) bool {
 	return s.Both || snapshot.FamilyOf(s.Addr.Addr()) == snapshot.FamilyOf(addr)
 }
 
-// Claims returns the node ports that a process of the node listens on too: one
+// Occupied returns the node ports that a process of the node listens on too: one
 // Problem for each port of a Service, sorted. addrs are the addresses on which
 // node ports answer. The engine serves the port all the same, so that the
 // process is cut off: that is what its owner should know.
-func Claims(s *snapshot.Snapshot, addrs []netip.Addr, sockets []Socket) []snapshot.Problem {
+func Occupied(s *snapshot.Snapshot, addrs []netip.Addr, sockets []Socket) []snapshot.Problem {
 	type number struct {
 		protocol snapshot.Protocol
 		port     uint16
@@ -43,19 +43,19 @@ func Claims(s *snapshot.Snapshot, addrs []netip.Addr, sockets []Socket) []snapsh
 			continue
 		}
 		for _, p := range svc.Ports {
-			at := claimed(svc, addrs, listening[number{p.Protocol, p.NodePort}])
+			at := occupiedAddrs(svc, addrs, listening[number{p.Protocol, p.NodePort}])
 			if p.NodePort == 0 || len(at) == 0 {
 				continue
 			}
-			out = append(out, snapshot.Problem{Service: svc.Ref, Reason: Claimed, Message: fmt.Sprintf(
+			out = append(out, snapshot.Problem{Service: svc.Ref, Reason: PortOccupied, Message: fmt.Sprintf(
 				"node port %d/%s: a process listens on it at %s and gets no connection from outside, because the Service does", p.NodePort, p.Protocol, list(at))})
 		}
 	}
 	return SortProblems(out)
 }
 
-// claimed returns those of addrs that svc answers on and one of sockets too.
-func claimed(svc *snapshot.Service, addrs []netip.Addr, sockets []Socket) []netip.Addr {
+// occupiedAddrs returns those of addrs that svc answers on and one of sockets too.
+func occupiedAddrs(svc *snapshot.Service, addrs []netip.Addr, sockets []Socket) []netip.Addr {
 	if len(sockets) == 0 {
 		return nil
 	}

@@ -9,9 +9,9 @@ import (
 	"github.com/fairlead/fairlead/announcer"
 )
 
-// TestLeft: the next owner waits for what an agent that is gone could still hold, and
+// TestOrphaned: the next owner waits for what an agent that is gone could still hold, and
 // for nothing else.
-func TestLeft(t *testing.T) {
+func TestOrphaned(t *testing.T) {
 	w := spreadWorld(t, netip.MustParsePrefix("192.0.2.0/22"))
 	before := owners(t, w)
 	do(t, w, "agent worker-2 dead")
@@ -39,7 +39,7 @@ func TestLeft(t *testing.T) {
 		tt.m.Node, tt.m.Since = "worker-2", time.Unix(1000, 0)
 		view := announcer.View{Node: "worker-1", Members: []announcer.Member{tt.m}}
 		var h announcer.Handover
-		got := h.Left(in, view, next, 30*time.Second, tt.m.Since.Add(tt.at))
+		got := h.Orphaned(in, view, next, 30*time.Second, tt.m.Since.Add(tt.at))
 		for _, vip := range next {
 			if want := tt.left && before[vip.Addr] == "worker-2"; got[vip.Addr] != want {
 				t.Errorf("%s: %s, which was held by %s: left %v", tt.name, vip.Addr, before[vip.Addr], got[vip.Addr])
@@ -48,9 +48,9 @@ func TestLeft(t *testing.T) {
 	}
 }
 
-// TestLeftToABetterNode: a node that may be elected from now on waits too for what the
+// TestOrphanedForABetterNode: a node that may be elected from now on waits too for what the
 // owner until now holds, whose agent is just restarting.
-func TestLeftToABetterNode(t *testing.T) {
+func TestOrphanedForABetterNode(t *testing.T) {
 	w := spreadWorld(t, netip.MustParsePrefix("192.0.2.0/22"))
 	do(t, w, "agent worker-1 dead")
 	was := decide(t, w, "worker-1")
@@ -66,7 +66,7 @@ func TestLeftToABetterNode(t *testing.T) {
 	ready := announcer.Decide(in)
 	h.Follow("worker-1", announcer.Plan{}, ready, nothing)
 	m := announcer.Member{Node: "worker-2", Verdict: announcer.AgentGone, Since: time.Unix(1000, 0), Report: &announcer.Report{Settled: true}}
-	left := h.Left(in, announcer.View{Members: []announcer.Member{m}}, ready.Announce, 30*time.Second, m.Since.Add(time.Second))
+	left := h.Orphaned(in, announcer.View{Members: []announcer.Member{m}}, ready.Announce, 30*time.Second, m.Since.Add(time.Second))
 	owner := map[netip.Addr]string{}
 	for _, r := range was.Refused {
 		owner[r.Addr] = r.Owner
@@ -81,14 +81,14 @@ func TestLeftToABetterNode(t *testing.T) {
 	}
 	again := announcer.Member{Node: "worker-2", Verdict: announcer.Alive, Since: m.Since, Report: &announcer.Report{}}
 	view := announcer.View{Members: []announcer.Member{again}}
-	if soon := h.Left(in, view, ready.Announce, 30*time.Second, m.Since.Add(25*time.Second)); !maps.Equal(soon, left) {
+	if soon := h.Orphaned(in, view, ready.Announce, 30*time.Second, m.Since.Add(25*time.Second)); !maps.Equal(soon, left) {
 		t.Errorf("the other agent speaks again, and may not have looked: %d are left, not %d", len(soon), len(left))
 	}
-	if late := h.Left(in, view, ready.Announce, 30*time.Second, m.Since.Add(31*time.Second)); len(late) > 0 {
+	if late := h.Orphaned(in, view, ready.Announce, 30*time.Second, m.Since.Add(31*time.Second)); len(late) > 0 {
 		t.Errorf("the other agent has spoken for longer than the lease: %d are left", len(late))
 	}
 	h.Follow("worker-1", ready, ready, func(netip.Addr) bool { return true })
-	if left := h.Left(in, announcer.View{Members: []announcer.Member{m}}, ready.Announce, 30*time.Second, m.Since.Add(time.Second)); len(left) > 0 {
+	if left := h.Orphaned(in, announcer.View{Members: []announcer.Member{m}}, ready.Announce, 30*time.Second, m.Since.Add(time.Second)); len(left) > 0 {
 		t.Errorf("it holds them, and waits for %d", len(left))
 	}
 }
