@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -123,7 +124,7 @@ func labsScript(t *testing.T, name string, settings ...string) {
 	bin := filepath.Dir(l.KubectlCommand(t.Context()).Path) + ":" + filepath.Dir(l.HelmCommand(t.Context()).Path)
 	for range 2 {
 		cmd := exec.CommandContext(t.Context(), filepath.Join(l.Root(), "labs", "scripts", name)) //nolint:gosec // our own script
-		cmd.Env = append(l.HelmCommand(t.Context()).Env, append(settings, "LAB_ENV=/nowhere", "PATH="+bin+":"+os.Getenv("PATH"))...)
+		cmd.Env = slices.Concat(l.HelmCommand(t.Context()).Env, settings, []string{"LAB_ENV=/nowhere", "PATH=" + bin + ":" + os.Getenv("PATH")})
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%s: %v: %s", name, err, out)
 		}

@@ -55,7 +55,7 @@ func TestServiceDefaults(t *testing.T) {
 		for _, p := range svc.Ports {
 			ports = append(ports, fmt.Sprintf("%s/%d", p.Protocol, p.Port))
 		}
-		if got := fmt.Sprint(svc.Type, " ", ports, " ", string(svc.FamilyPolicy), " ", svc.Families, " ", svc.ClusterIPs); got != want {
+		if got := fmt.Sprintf("%s %v %s %v %v", svc.Type, ports, svc.FamilyPolicy, svc.Families, svc.ClusterIPs); got != want {
 			t.Errorf("%s: got %s, want %s", attributes, got, want)
 		}
 	}
