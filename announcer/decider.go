@@ -36,12 +36,16 @@ type decided struct {
 func (d *Decider) Decide(in Input) Plan {
 	changes := in.Changes.From(d.in.Snapshot, in.Snapshot)
 	known := d.election != nil && d.knows(in, changes)
+	before, fixed := d.election, d.election != nil && d.fixed(in, changes)
 	ready := reflect.ValueOf(in.Ready).Pointer()
 	idle := known && len(changes.Services)+len(changes.Addresses) == 0 && ready == d.ready
 	d.prepare(in, known)
 	d.ready = ready
 	if idle {
 		return d.plan
+	}
+	if !known && fixed {
+		known = d.forget(before)
 	}
 	same := known && len(changes.Addresses) == 0
 	for i := range d.affected(in, changes, known) {
@@ -124,8 +128,45 @@ func (d *Decider) knows(in Input, changes snapshot.Changes) bool {
 	states := !changes.NodeStates || slices.EqualFunc(d.in.Snapshot.NodeStates, in.Snapshot.NodeStates, func(a, b *snapshot.NodeState) bool {
 		return sameState(a.Electable, b.Electable)
 	})
-	return states && !changes.Nodes && !changes.Pools && !changes.Announcements && d.in.Node == in.Node &&
-		maps.Equal(d.in.Alive, in.Alive) && sameState(d.in.Self, in.Self) && maps.EqualFunc(d.in.Others, in.Others, sameState)
+	return states && d.fixed(in, changes) && maps.Equal(d.in.Alive, in.Alive) && maps.EqualFunc(d.in.Others, in.Others, sameState)
+}
+
+// fixed reports whether nothing but the nodes' health and word may have changed of
+// what concerns every address.
+func (d *Decider) fixed(in Input, changes snapshot.Changes) bool {
+	return !changes.Nodes && !changes.Pools && !changes.Announcements && d.in.Node == in.Node && sameState(d.in.Self, in.Self)
+}
+
+// forget makes the addresses undecided that are concerned by what changed since
+// before, and reports whether it could: that is so if nodes were lost and nothing
+// else. They concern the addresses that they own or are heirs of, and those that
+// nobody can announce, whose refusals say why. The others stay with their owners.
+func (d *Decider) forget(before *election) bool {
+	lost := map[string]bool{}
+	for i, now := range d.election.nodes {
+		was := before.nodes[i]
+		switch same := was.state != nil && now.state != nil && sameState(*was.state, *now.state); {
+		case was.unfit == now.unfit && same:
+		case was.unfit == "" && now.unfit != "":
+			lost[now.Name] = true
+		default:
+			return false
+		}
+	}
+	for i := range d.last {
+		d.last[i].known = d.last[i].known && !d.last[i].concerns(d.in.Node, lost)
+	}
+	return true
+}
+
+// concerns reports whether the outcome, which self decided, may be another without
+// the nodes lost.
+func (o outcome) concerns(self string, lost map[string]bool) bool {
+	isLost := func(n string) bool { return lost[n] }
+	if o.announce != nil {
+		return lost[self] || slices.ContainsFunc(o.announce.Heirs, isLost)
+	}
+	return o.refused != nil && (o.refused.Owner == "" || lost[o.refused.Owner] || slices.ContainsFunc(o.refused.Heirs, isLost))
 }
 
 // sameState compares what an election reads of a NodeState.
