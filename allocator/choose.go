@@ -125,7 +125,7 @@ func (d *decision) notFound(svc *service) *snapshot.Refusal {
 	return refuse(PoolNotFound, "there is no AddressPool called %s", svc.req.pool)
 }
 
-// mayGive tells why no pool gives addr to svc, whoever holds it; nil if one does.
+// mayGive returns why no pool gives addr to svc, held or not; nil if a pool does.
 func (d *decision) mayGive(svc *service, addr netip.Addr) *snapshot.Refusal {
 	p := d.pools.giving(addr)
 	switch {

@@ -97,7 +97,7 @@ func (d *decision) move() {
 	}
 }
 
-// releaseHelps tells whether the release of s can help svc, which asks for any address.
+// releaseHelps reports whether the release of s can help svc, which asks for any address.
 func (s *slot) releaseHelps(svc *service) bool {
 	f := snapshot.FamilyOf(s.addr)
 	if svc.key != "" && s.key == svc.key {

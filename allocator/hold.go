@@ -83,7 +83,7 @@ func (d *decision) rankHolders(a *snapshot.Address, live []*service) {
 	})
 }
 
-// edited tells whether svc is no longer the holder that the record describes.
+// edited reports whether svc is no longer the holder that the record describes.
 func (svc *service) edited(a *snapshot.Address) bool {
 	if svc.key != a.ShareKey || svc.group != a.ShareGroup {
 		return true

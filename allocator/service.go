@@ -151,7 +151,7 @@ func compareServices(a, b *service) int {
 	return cmp.Or(cmp.Compare(a.sec, b.sec), cmp.Compare(a.nsec, b.nsec), cmp.Compare(a.pos, b.pos))
 }
 
-// consents tells whether svc shares with Services of the namespace.
+// consents reports whether svc shares with Services of the namespace.
 func (svc *service) consents(namespace string) bool {
 	return svc.Namespace == namespace || slices.Contains(svc.req.consent, namespace)
 }

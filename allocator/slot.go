@@ -43,7 +43,7 @@ const (
 	tooMany
 )
 
-// fault tells whether svc may join the holders of s. Those who share already
+// fault returns why svc may not join the holders of s. Those who share already
 // (staying) are not parted by an annotation that cannot be read.
 func (s *slot) fault(svc *service, staying bool) fault {
 	switch {

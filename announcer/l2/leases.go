@@ -342,7 +342,7 @@ func findLeases(links Links) ([]foundLease, error) {
 	return out, nil
 }
 
-// Cleanup removes every address of ours, whoever put it there, and returns how
+// Cleanup removes every address of ours, also those of other processes, and returns how
 // many there were.
 func Cleanup(links Links) (int, error) {
 	all, err := findLeases(links)

@@ -142,7 +142,7 @@ func (d *delegate) NotifyPingComplete(n *memberlist.Node, _ time.Duration, _ []b
 // AckPayload is empty.
 func (d *delegate) AckPayload() []byte { return nil }
 
-// receive takes in a report and tells whether it is news.
+// receive takes in a report and reports whether it is news.
 func (m *Members) receive(r announcer.Remembered) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()

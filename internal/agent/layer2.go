@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/internal/diff"
 	"github.com/fairlead/fairlead/internal/node"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -52,7 +53,7 @@ type layer2Order struct {
 // same reports whether o asks for what was asks for: Plans share what did not
 // change.
 func (o layer2Order) same(was layer2Order) bool {
-	return o.set == was.set && len(o.withdraw) == 0 && sameList(o.links, was.links)
+	return o.set == was.set && len(o.withdraw) == 0 && diff.Same(o.links, was.links)
 }
 
 func newLayer2(leases leaseKeeper, log *slog.Logger, moved, done func()) *layer2 {

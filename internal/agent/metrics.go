@@ -9,6 +9,7 @@ import (
 
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/announcer/bgp"
+	"github.com/fairlead/fairlead/internal/diff"
 	"github.com/fairlead/fairlead/internal/node"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy"
@@ -133,7 +134,7 @@ func (m *metrics) programmed(held proxy.Summary, triggers []time.Time, now time.
 // cluster may have ten thousand addresses.
 func (m *metrics) decided(in node.Inputs, was, now node.State) {
 	m.quarantined(in.Snapshot, in.View)
-	if sameList(was.Elected, now.Elected) && sameList(was.Refused, now.Refused) {
+	if diff.Same(was.Elected, now.Elected) && diff.Same(was.Refused, now.Refused) {
 		return
 	}
 	m.moved(was, now)
@@ -146,9 +147,6 @@ func (m *metrics) decided(in node.Inputs, was, now node.State) {
 		m.refusedL2.WithLabelValues(string(reason)).Set(float64(n))
 	}
 }
-
-// sameList reports whether a and b are one list.
-func sameList[T any](a, b []T) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
 
 // routed counts what a plan leaves out of BGP.
 func (m *metrics) routed(plan bgp.Plan) {

@@ -66,6 +66,10 @@ func Changed[T comparable](old, new []T, compare func(a, b T) int) iter.Seq2[*T,
 	}
 }
 
+// Same reports whether a and b are the same entries of one array, as when their
+// maker had nothing to change.
+func Same[T any](a, b []T) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
+
 // Common returns how many entries are equal (==) at the start of two lists, and how
 // many are at the end, without those at the start. It makes the usual comparison
 // cheap, of long lists with one change.

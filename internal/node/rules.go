@@ -8,6 +8,7 @@ import (
 
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/announcer/bgp"
+	"github.com/fairlead/fairlead/internal/diff"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -121,7 +122,7 @@ type lastSet struct {
 // next returns the Set for take and leaving, without what gossip says. A node may
 // hold a thousand VIPs, and most decisions change none.
 func (l lastSet) next(addresses []*snapshot.Address, take, leaving []announcer.VIP, election announcer.Input, elected announcer.Plan) announcer.Set {
-	if l.set != nil && !l.lingers && len(leaving) == 0 && sameList(l.addresses, addresses) && sameList(l.take, take) && sameList(l.disputed, elected.Disputed) {
+	if l.set != nil && !l.lingers && len(leaving) == 0 && diff.Same(l.addresses, addresses) && diff.Same(l.take, take) && diff.Same(l.disputed, elected.Disputed) {
 		return *l.set
 	}
 	return announcer.NewSet(election, elected, slices.Concat(take, leaving))
@@ -131,15 +132,12 @@ func (l lastSet) next(addresses []*snapshot.Address, take, leaving []announcer.V
 // if that is equal.
 func (l lastSet) keep(set announcer.Set, addresses []*snapshot.Address, take, leaving []announcer.VIP, elected announcer.Plan) lastSet {
 	now := lastSet{set: &set, addresses: addresses, take: take, disputed: elected.Disputed, lingers: len(leaving) > 0}
-	if was := l.set; was != nil && sameList(was.Claims, set.Claims) && sameList(was.Disputed, set.Disputed) &&
+	if was := l.set; was != nil && diff.Same(was.Claims, set.Claims) && diff.Same(was.Disputed, set.Disputed) &&
 		maps.Equal(was.Records, set.Records) && maps.Equal(was.Ours, set.Ours) && maps.Equal(was.Orphaned, set.Orphaned) && was.Returns == set.Returns {
 		now.set = was
 	}
 	return now
 }
-
-// sameList reports whether a and b are the same entries of one array.
-func sameList[T any](a, b []T) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
 
 // holds returns a function that reports whether one of claims is for an address.
 func holds(claims []announcer.Claim) func(netip.Addr) bool {
@@ -172,7 +170,7 @@ func linger(in Inputs, election announcer.Input, was Memory, next announcer.Plan
 // if next has them all: a path whose Service is gone must not attract packets
 // while the engine forgets the Service.
 func narrowed(was, next bgp.Plan) *bgp.Plan {
-	if len(was.Peers) == 0 || sameList(was.Peers, next.Peers) {
+	if len(was.Peers) == 0 || diff.Same(was.Peers, next.Peers) {
 		return nil // nothing was announced, or it is the same plan
 	}
 	kept := was.Keep(next)

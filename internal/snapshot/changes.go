@@ -28,12 +28,12 @@ func Diff(old, now *Snapshot) Changes {
 	if old == nil {
 		old = &Snapshot{}
 	}
-	if !shared(old.Services, now.Services) { // 10,000 Services need no walk when a node reports
+	if !diff.Same(old.Services, now.Services) { // 10,000 Services need no walk when a node reports
 		for was, is := range diff.Changed(old.Services, now.Services, func(a, b *Service) int { return a.Ref.Compare(b.Ref) }) {
 			c.Services = append(c.Services, (*cmp.Or(is, was)).Ref)
 		}
 	}
-	if !shared(old.Addresses, now.Addresses) {
+	if !diff.Same(old.Addresses, now.Addresses) {
 		for was, is := range diff.Changed(old.Addresses, now.Addresses, func(a, b *Address) int { return a.Addr.Compare(b.Addr) }) {
 			c.Addresses = append(c.Addresses, (*cmp.Or(is, was)).Addr)
 		}
@@ -58,10 +58,4 @@ func (c Changes) Service(ref Ref) bool {
 	return found
 }
 
-// shared reports whether a and b are one array, as when their maker had nothing
-// to change.
-func shared[T any](a, b []*T) bool {
-	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
-}
-
-func same[T any](a, b []*T) bool { return shared(a, b) || slices.Equal(a, b) }
+func same[T any](a, b []*T) bool { return diff.Same(a, b) || slices.Equal(a, b) }

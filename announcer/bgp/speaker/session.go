@@ -105,7 +105,7 @@ func (sess *session) takeGoal() (goal, []chan struct{}) {
 }
 
 // carryOut tells the process the goal, and takes in how it stands. One
-// that fails is started anew.
+// that fails is started again.
 func (sess *session) carryOut(g goal) {
 	p := &sess.process
 	if g.end || p.cmd != nil && (!p.same(g.peer) || g.routerID != sess.routerID) {
@@ -122,7 +122,7 @@ func (sess *session) carryOut(g goal) {
 			sess.publishStatus(p)
 			return
 		}
-		sess.log.Error("a BGP session's process ended; starting it anew", "error", err)
+		sess.log.Error("a BGP session's process ended and is started again", "error", err)
 		p.crashed()
 	}
 	if err := sess.start(g); err != nil {
