@@ -52,7 +52,7 @@ labs) ## Check the scripts of labs/, and run them in network namespaces and in t
 	$stage "the labs' shell scripts" shellcheck labs/scripts/*.sh
 	$stage "the Vagrantfile's syntax" ruby -c labs/vagrant/Vagrantfile
 	$stage "the labs' scripts in network namespaces" e2e/labs/run.sh
-	$stage "the labs' other scripts and examples/monitoring in the lab" env -C e2e FAIRLEAD_E2E=1 go test -count=1 -v -timeout=15m ./stories -run "$(internal/tools/stories.sh setup)"
+	$stage "the labs' other scripts and examples/monitoring in the lab" env -C e2e FAIRLEAD_E2E=1 go test -count=1 -v -timeout=15m ./stories -run "$(internal/tools/stories.sh 'TestLabs|TestMonitoringExample')"
 	;;
 licences) ## Check the licences of all modules in the programs
 	GOWORK=off go run -C internal/tools/release . -root "$PWD" -licences
