@@ -110,10 +110,19 @@ type Selection struct {
 	Limit                 time.Duration // of one test program
 }
 
+// before makes a guest a node:
+//   - Bridges of pods give their packets to netfilter, as Kubernetes asks of nodes.
+//   - Linux sizes the connection table by the memory, and a guest has little.
+var before = [][]string{
+	{"ip", "link", "set", "lo", "up"},
+	{"modprobe", "-a", "br_netfilter", "nf_conntrack"},
+	{"sysctl", "-qw", "net.netfilter.nf_conntrack_max=262144"},
+}
+
 // NewJob is what a guest with a kernel does: all test programs, without the tests that
 // the exceptions name.
 func NewJob(k Kernel, tests []TestProgram, s Selection) Job {
-	job := Job{Before: [][]string{{"ip", "link", "set", "lo", "up"}}}
+	job := Job{Before: before}
 	for _, t := range tests {
 		args := []string{"-test.v", "-test.timeout=" + s.Limit.String()}
 		if s.Bench != "" {

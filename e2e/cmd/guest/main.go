@@ -6,6 +6,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"strings"
@@ -33,6 +34,11 @@ func main() {
 // a second one runs the tests.
 func first() error {
 	if err := mounts(); err != nil {
+		return err
+	}
+	const memlock = 8 // RLIMIT_MEMLOCK
+	unlimited := syscall.Rlimit{Cur: math.MaxUint64, Max: math.MaxUint64}
+	if err := syscall.Setrlimit(memlock, &unlimited); err != nil {
 		return err
 	}
 	out, err := os.OpenFile(results, os.O_RDWR, 0)
