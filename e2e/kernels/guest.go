@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path"
@@ -18,7 +20,8 @@ import (
 type Guest struct {
 	Image     Image
 	Initramfs []byte // without the modules
-	Dir       string // for the files of this run: console and initramfs
+	Dir       string // for the files of this run
+	Console   string // the file that gets what the kernel prints
 	Limit     time.Duration
 }
 
@@ -30,18 +33,41 @@ const (
 
 // Run boots the guest and reads what it says into r, until it powers itself off. The
 // guest ends with ctx and after the limit, whatever it does.
-func (g Guest) Run(ctx context.Context, r *Report, log *os.File) error {
+func (g Guest) Run(ctx context.Context, r *Report, heard func(line string, failed bool)) error {
 	ctx, cancel := context.WithTimeout(ctx, g.Limit)
 	defer cancel()
-	initramfs := filepath.Join(g.Dir, "initramfs")
-	defer func() { _ = os.Remove(initramfs) }()
-	more, err := os.ReadFile(filepath.Join(g.Image.Dir, modules))
+	initramfs, err := g.writeInitramfs()
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(initramfs, append(bytes.Clone(g.Initramfs), more...), 0o600); err != nil {
-		return err
+	defer func() { _ = os.Remove(initramfs) }()
+	began := time.Now()
+	err = g.qemu(ctx, initramfs, func(out io.Reader) error { return r.Read(out, heard) })
+	r.Took = time.Since(began)
+	if ctx.Err() != nil {
+		err = fmt.Errorf("ended after %s: %w", r.Took.Round(time.Second), ctx.Err())
 	}
+	if err == nil && r.Release != "" {
+		return nil
+	}
+	if err == nil {
+		err = errors.New("it ended by itself")
+	}
+	return fmt.Errorf("guest with kernel %s: %w\nits console, %s, ends with\n%s", g.Image.Version, err, g.Console, g.lastWords())
+}
+
+// writeInitramfs puts the guest's files and its modules one after the other.
+func (g Guest) writeInitramfs() (string, error) {
+	more, err := os.ReadFile(filepath.Join(g.Image.Dir, modules))
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(g.Dir, "initramfs")
+	return file, os.WriteFile(file, append(bytes.Clone(g.Initramfs), more...), 0o600)
+}
+
+// qemu runs QEMU while read reads the second serial port.
+func (g Guest) qemu(ctx context.Context, initramfs string, read func(io.Reader) error) error {
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", g.arguments(initramfs)...)
 	var complaints bytes.Buffer
 	cmd.Stderr = &complaints
@@ -49,25 +75,22 @@ func (g Guest) Run(ctx context.Context, r *Report, log *os.File) error {
 	if err != nil {
 		return err
 	}
-	began := time.Now()
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	err = r.Read(out, log)
-	if failed := cmd.Wait(); err == nil {
-		err = failed
+	err = read(out)
+	if failed := cmd.Wait(); failed != nil {
+		err = fmt.Errorf("%w\n%s", failed, complaints.String())
 	}
-	r.Took = time.Since(began)
-	if ctx.Err() != nil {
-		err = fmt.Errorf("ended after %s: %w", g.Limit, ctx.Err())
-	}
-	if err != nil {
-		return fmt.Errorf("guest with kernel %s: %w\n%s", g.Image.Version, err, complaints.String())
-	}
-	return nil
+	return err
 }
 
-func (g Guest) console() string { return filepath.Join(g.Dir, "console") }
+// lastWords are the last lines that the kernel printed.
+func (g Guest) lastWords() string {
+	text, _ := os.ReadFile(g.Console)
+	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	return strings.Join(lines[max(0, len(lines)-20):], "\n")
+}
 
 // arguments are those of QEMU. The guest has two serial ports and no device else.
 func (g Guest) arguments(initramfs string) []string {
@@ -76,18 +99,18 @@ func (g Guest) arguments(initramfs string) []string {
 		"-smp", processors, "-m", memory,
 		"-kernel", filepath.Join(g.Image.Dir, vmlinuz), "-initrd", initramfs,
 		"-append", "console=ttyS0 quiet panic=-1 mitigations=off",
-		"-serial", "file:" + g.console(), "-serial", "stdio",
+		"-serial", "file:" + g.Console, "-serial", "stdio",
 	}
-	if accelerated() {
+	if Accelerated() {
 		return append(args, "-accel", "kvm", "-cpu", "host")
 	}
 	// Five levels of page tables cost an emulator more than four.
 	return append(args, "-accel", "tcg,thread=multi", "-cpu", "max,la57=off")
 }
 
-// accelerated reports whether KVM works. A virtual machine whose processor cannot
+// Accelerated reports whether KVM works. A virtual machine whose processor cannot
 // virtualize may have the device all the same, and guests hang in it.
-func accelerated() bool {
+func Accelerated() bool {
 	info, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil || !regexp.MustCompile(`\b(vmx|svm)\b`).Match(info) {
 		return false

@@ -4,6 +4,7 @@ package kernels
 type Job struct {
 	Before [][]string // commands that make the guest ready
 	Runs   []Run
+	Left   []Exception // what does not run
 }
 
 // JobFile is where the guest finds its Job.

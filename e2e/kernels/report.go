@@ -16,50 +16,49 @@ type Report struct {
 	Release  string // what the kernel says of itself; empty if the guest did not end as it should
 	Took     time.Duration
 	Tests    []Test
-	Packages map[string]string // what became of each test program that ended: "ok", or why not
+	Packages map[string]string // how each test program ended: "ok", or why not
 	Asked    []string          // the packages that were to run
+	Left     []Exception       // what was left out
+}
+
+// Test is a test that ended. Of subtests only those that skipped themselves are kept.
+type Test struct {
+	Package, Name, Result string // Result is PASS, SKIP or FAIL
 }
 
 // NewReport is that of a guest which has not begun.
 func NewReport(k Kernel, job Job) *Report {
-	r := &Report{Kernel: k.Series, Packages: map[string]string{}}
+	r := &Report{Kernel: k.Series, Packages: map[string]string{}, Left: job.Left}
 	for _, run := range job.Runs {
 		r.Asked = append(r.Asked, run.Package)
 	}
 	return r
 }
 
-// Test is a test that ended.
-type Test struct {
-	Package, Name, Result string // Result is PASS, SKIP or FAIL
-	Took                  time.Duration
-}
+var ended = regexp.MustCompile(`^(?:--- (PASS|FAIL|SKIP)| +--- (SKIP)): (\S+) \(`)
 
-var ended = regexp.MustCompile(`^--- (PASS|SKIP|FAIL): (\S+) \((\S+)s\)`)
-
-// Read reads what a guest prints until it ends. It writes the test programs' own
-// lines to out.
-func (r *Report) Read(in io.Reader, out io.Writer) error {
+// Read reads what a guest prints until it ends. It calls heard for each line of the
+// guest; failed reports whether the line says that a test or a program failed.
+func (r *Report) Read(in io.Reader, heard func(line string, failed bool)) error {
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 1<<20)
 	pkg := ""
 	for lines.Scan() {
 		line := strings.TrimRight(lines.Text(), "\r")
-		switch word, rest, _ := strings.Cut(line, " "); word + " " {
-		case begin:
+		failed := false
+		if rest, ok := strings.CutPrefix(line, begin); ok {
 			pkg = rest
-		case end:
+		} else if rest, ok := strings.CutPrefix(line, end); ok {
 			name, result, _ := strings.Cut(rest, " ")
 			r.Packages[name] = result
-		case done:
+			failed = result != "ok"
+		} else if rest, ok := strings.CutPrefix(line, done); ok {
 			r.Release = rest
-			continue
+		} else if m := ended.FindStringSubmatch(line); m != nil {
+			r.Tests = append(r.Tests, Test{pkg, m[3], m[1] + m[2]})
+			failed = m[1] == "FAIL"
 		}
-		fmt.Fprintln(out, line)
-		if m := ended.FindStringSubmatch(line); m != nil {
-			took, _ := time.ParseDuration(m[3] + "s")
-			r.Tests = append(r.Tests, Test{pkg, m[2], m[1], took})
-		}
+		heard(line, failed)
 	}
 	return lines.Err()
 }
@@ -75,15 +74,15 @@ func (r *Report) with(result string) []string {
 	return names
 }
 
-// Faults are the reasons why the run does not count as passed: tests that failed or
+// faults are the reasons why the run does not count as passed: tests that failed or
 // skipped themselves, programs that ended otherwise, and a guest that did not finish.
-func (r *Report) Faults() []string {
+func (r *Report) faults() []string {
 	var faults []string
 	for _, name := range r.with("FAIL") {
 		faults = append(faults, name+" failed")
 	}
 	for _, name := range r.with("SKIP") {
-		faults = append(faults, name+" skipped itself: name it in exceptions, with the reason")
+		faults = append(faults, name+" skipped itself: Exceptions has to name it, with the reason")
 	}
 	for _, pkg := range r.Asked {
 		failed := slices.ContainsFunc(r.Tests, func(t Test) bool { return t.Package == pkg && t.Result == "FAIL" })
@@ -99,29 +98,61 @@ func (r *Report) Faults() []string {
 	return faults
 }
 
-// Err is an error that names the faults; nil when there is none.
+// Err is an error that names all faults; nil when there is none.
 func (r *Report) Err() error {
-	faults := r.Faults()
+	faults := r.faults()
 	if len(faults) == 0 {
 		return nil
 	}
 	return fmt.Errorf("kernel %s:\n  %s", r.Kernel, strings.Join(faults, "\n  "))
 }
 
-// Table is a line for each kernel, and below it what there is to know of each.
+// Table is a line for each kernel, and below it what was left out.
 func Table(reports []*Report) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-8s %-32s %6s %6s %6s %8s\n", "KERNEL", "RELEASE", "PASSED", "FAILED", "SKIPPED", "TIME")
+	fmt.Fprintf(&b, "%-8s %-28s %4s %7s %7s %7s %8s\n", "KERNEL", "RELEASE", "RUN", "PASSED", "SKIPPED", "FAILED", "TIME")
 	for _, r := range reports {
-		fmt.Fprintf(&b, "%-8s %-32s %6d %6d %7d %8s\n", r.Kernel, r.Release,
-			len(r.with("PASS")), len(r.with("FAIL")), len(r.with("SKIP")), r.Took.Round(time.Second))
+		passed, skipped, failed := len(r.with("PASS")), len(r.with("SKIP")), len(r.with("FAIL"))
+		fmt.Fprintf(&b, "%-8s %-28s %4d %7d %7d %7d %8s\n", r.Kernel, r.Release,
+			passed+skipped+failed, passed, skipped, failed, r.Took.Round(time.Second))
+	}
+	for _, r := range reports {
+		for _, e := range r.Left {
+			fmt.Fprintf(&b, "left out on %s: %s\n", r.Kernel, e)
+		}
 	}
 	return b.String()
 }
 
-// Slowest are the n tests that took longest, longest first.
-func (r *Report) Slowest(n int) []Test {
-	list := slices.Clone(r.Tests)
-	slices.SortStableFunc(list, func(a, b Test) int { return int(b.Took - a.Took) })
-	return list[:min(n, len(list))]
+// Screen shows of a guest's lines how each test and benchmark ended, and all lines
+// that lead to a failure.
+type Screen struct {
+	Out     io.Writer
+	All     bool // show every line
+	pending []string
+}
+
+var shown = regexp.MustCompile(`^(--- |Benchmark\S+\s+\d|` + begin + `)`)
+
+// Heard takes the next line.
+func (s *Screen) Heard(line string, failed bool) {
+	switch {
+	case s.All || shown.MatchString(line) && !failed:
+		s.pending = nil
+		fmt.Fprintln(s.Out, line)
+	case failed:
+		s.pending = append(s.pending, line)
+		s.Flush()
+	default:
+		s.pending = append(s.pending, line)
+	}
+}
+
+// Flush shows the lines since the last one that was shown: a guest that ended too
+// early says in them where it was.
+func (s *Screen) Flush() {
+	for _, line := range s.pending {
+		fmt.Fprintln(s.Out, line)
+	}
+	s.pending = nil
 }

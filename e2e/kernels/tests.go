@@ -119,25 +119,18 @@ var before = [][]string{
 	{"sysctl", "-qw", "net.netfilter.nf_conntrack_max=262144"},
 }
 
-// NewJob is what a guest with a kernel does: all test programs, without the tests that
-// the exceptions name.
-func NewJob(k Kernel, tests []TestProgram, s Selection) Job {
-	job := Job{Before: before}
+// NewJob is what a guest does: all test programs, without the tests that exceptions
+// name.
+func NewJob(c Circumstances, tests []TestProgram, s Selection) Job {
+	c.Named = s.Run != "" || s.Bench != ""
+	var packages []string
 	for _, t := range tests {
-		args := []string{"-test.v", "-test.timeout=" + s.Limit.String()}
-		if s.Bench != "" {
-			args = append(args, "-test.bench="+s.Bench, "-test.benchmem")
-			if s.BenchTime != "" {
-				args = append(args, "-test.benchtime="+s.BenchTime)
-			}
-			if s.Run == "" {
-				s.Run = "^$"
-			}
-		}
-		if s.Run != "" {
-			args = append(args, "-test.run="+s.Run)
-		}
-		if skip := skipped(k, t.Package); skip != "" {
+		packages = append(packages, t.Package)
+	}
+	job := Job{Before: before, Left: c.Hold(packages)}
+	for _, t := range tests {
+		args := s.arguments()
+		if skip := skipped(job.Left, t.Package); skip != "" {
 			args = append(args, "-test.skip="+skip)
 		}
 		job.Runs = append(job.Runs, Run{
@@ -146,4 +139,22 @@ func NewJob(k Kernel, tests []TestProgram, s Selection) Job {
 		})
 	}
 	return job
+}
+
+// arguments are those of a test program. Who names benchmarks alone wants no tests.
+func (s Selection) arguments() []string {
+	args := []string{"-test.v", "-test.timeout=" + s.Limit.String()}
+	if s.Bench != "" {
+		args = append(args, "-test.bench="+s.Bench, "-test.benchmem")
+	}
+	if s.Bench != "" && s.Run == "" {
+		s.Run = "^$"
+	}
+	if s.BenchTime != "" {
+		args = append(args, "-test.benchtime="+s.BenchTime)
+	}
+	if s.Run != "" {
+		args = append(args, "-test.run="+s.Run)
+	}
+	return args
 }

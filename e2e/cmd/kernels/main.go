@@ -18,10 +18,10 @@ import (
 )
 
 type options struct {
-	kernels, packages, cache string
-	fresh                    bool
-	limit                    time.Duration
-	selection                kernels.Selection
+	kernels, packages string
+	cache, logs       string
+	fresh             bool
+	selection         kernels.Selection
 }
 
 func main() {
@@ -32,8 +32,9 @@ func main() {
 	flag.StringVar(&o.selection.Bench, "bench", "", "benchmarks, by a regular expression; then no tests without -run")
 	flag.StringVar(&o.selection.BenchTime, "benchtime", "", "how long, or how often (10x), a benchmark runs")
 	flag.BoolVar(&o.fresh, "fresh", false, "ask for the newest version of each kernel, instead of using the cached one")
-	flag.DurationVar(&o.limit, "limit", 20*time.Minute, "of one kernel")
+	flag.DurationVar(&o.selection.Limit, "limit", 30*time.Minute, "of one kernel")
 	flag.StringVar(&o.cache, "cache", cache(), "where kernels are kept")
+	flag.StringVar(&o.logs, "logs", "/var/lib/fairlead-kernels", "where the guests' output and consoles go")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -65,6 +66,9 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
+	if err := os.MkdirAll(o.logs, 0o755); err != nil {
+		return err
+	}
 	tests, err := kernels.Build(ctx, checkout, strings.Fields(o.packages), dir)
 	if err != nil {
 		return err
@@ -92,14 +96,29 @@ func (o options) on(ctx context.Context, k kernels.Kernel, guest string, tests [
 	if err != nil {
 		return nil, err
 	}
-	o.selection.Limit = o.limit
-	job := kernels.NewJob(k, tests, o.selection)
+	job := kernels.NewJob(kernels.Circumstances{Kernel: k, Emulated: !kernels.Accelerated()}, tests, o.selection)
 	initramfs, err := kernels.Initramfs(ctx, guest, tests, job)
 	if err != nil {
 		return nil, err
 	}
 	fmt.Printf("== kernel %s\n", image.Version)
-	g := kernels.Guest{Image: image, Initramfs: initramfs, Dir: dir, Limit: o.limit + time.Minute}
+	log, err := os.Create(filepath.Join(o.logs, k.Series+".log"))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = log.Close() }()
+	screen := &kernels.Screen{Out: os.Stdout, All: o.selection.Run != "" || o.selection.Bench != ""}
+	g := kernels.Guest{
+		Image: image, Initramfs: initramfs, Dir: dir, Console: filepath.Join(o.logs, k.Series+".console"),
+		Limit: o.selection.Limit + time.Minute, // a test program says where it was when its own limit ends it
+	}
 	r := kernels.NewReport(k, job)
-	return r, errors.Join(g.Run(ctx, r, os.Stdout), r.Err())
+	err = g.Run(ctx, r, func(line string, failed bool) {
+		_, _ = fmt.Fprintln(log, line)
+		screen.Heard(line, failed)
+	})
+	if err != nil {
+		screen.Flush()
+	}
+	return r, errors.Join(err, r.Err())
 }
