@@ -13,7 +13,7 @@ import (
 
 // Kernel is a series of Linux, and the suite of Debian that has it.
 type Kernel struct {
-	Series string // such as 6.1
+	Series string // such as 6.1; 7 is any 7.x
 	Suite  string // such as bookworm
 }
 
@@ -22,7 +22,7 @@ var All = []Kernel{
 	{"5.10", "bullseye"}, // the oldest that docs/versions.md admits
 	{"6.1", "bookworm"},
 	{"6.12", "trixie"},
-	{"7.2", "sid"},
+	{"7", "sid"}, // the newest, whatever its minor version is
 }
 
 // Pick returns the kernels of the named series, separated by commas or blanks; all
