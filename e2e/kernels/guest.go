@@ -12,7 +12,9 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -66,9 +68,13 @@ func (g Guest) writeInitramfs() (string, error) {
 	return file, os.WriteFile(file, append(bytes.Clone(g.Initramfs), more...), 0o600)
 }
 
-// qemu runs QEMU while read reads the second serial port.
+// qemu runs QEMU while read reads the second serial port. The guest ends even with a
+// command that is killed: Linux signals it when the thread that started it ends.
 func (g Guest) qemu(ctx context.Context, initramfs string, read func(io.Reader) error) error {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", g.arguments(initramfs)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var complaints bytes.Buffer
 	cmd.Stderr = &complaints
 	out, err := cmd.StdoutPipe()
