@@ -287,7 +287,7 @@ func (e *Engine) load() error {
 		o, err = e.open()
 	}
 	if err != nil {
-		return fmt.Errorf("load the eBPF programs: %w", err)
+		return fmt.Errorf("load the eBPF programs, which need Linux 5.12, on arm64 5.18: %w", err)
 	}
 	e.objects, e.state = o, nil
 	return e.readSettings(&e.config)

@@ -70,10 +70,28 @@ func sync(t testing.TB, d proxy.Dataplane, table *proxy.Table) proxy.Change {
 	return c
 }
 
-// The kernel refuses a whole transaction and says where; what it held stays.
+// The kernel refuses a whole transaction: what it held stays.
+func TestRefusedTransactionChangesNothing(t *testing.T) {
+	e, table, err := refused(t)
+	if err == nil || !strings.Contains(err.Error(), "file exists") {
+		t.Errorf("got %v", err)
+	}
+	if c := sync(t, e, table); !c.Empty() || c.Repaired {
+		t.Errorf("after the error: %+v", c)
+	}
+}
+
+// The error names the element that the kernel blames.
 func TestRefusedTransactionNamesTheElement(t *testing.T) {
-	s := newSpace(t, "refused")
-	e := s.engine(t)
+	if _, _, err := refused(t); err == nil || !strings.Contains(err.Error(), "0a600001 06000000 01bb0000") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// refused makes an Engine hold a Table, and returns the error of a Sync that adds one
+// element twice.
+func refused(t *testing.T) (*Engine, *proxy.Table, error) {
+	e := newSpace(t, "refused").engine(t)
 	table := everything()
 	sync(t, e, table)
 	broken := *table
@@ -81,12 +99,7 @@ func TestRefusedTransactionNamesTheElement(t *testing.T) {
 	twice.Cluster = eps("198.18.9.9:99")
 	broken.Frontends = append([]*proxy.Frontend{&twice}, table.Frontends...)
 	_, err := e.Sync(t.Context(), &broken)
-	if err == nil || !strings.Contains(err.Error(), "file exists") || !strings.Contains(err.Error(), "0a600001 06000000 01bb0000") {
-		t.Errorf("got %v", err)
-	}
-	if c := sync(t, e, table); !c.Empty() || c.Repaired {
-		t.Errorf("after the error: %+v", c)
-	}
+	return e, table, err
 }
 
 func TestProbeNamesThePrivilege(t *testing.T) {

@@ -1,0 +1,75 @@
+package kernels
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Exception is tests of a package that do not run in some guests.
+type Exception struct {
+	Package  string
+	Tests    []string
+	Below    string // only on series before this one; empty: on all
+	Emulated bool   // only without KVM, and when nobody named tests
+	Why      string
+}
+
+// Exceptions are all of them. What a kernel cannot do has its consequence in
+// docs/versions.md, and the reason names the section.
+var Exceptions = []Exception{
+	{Package: "nodeport", Tests: []string{"TestPure", "TestDocs"}, Why: "these read the source, not the kernel"},
+	{
+		Package: "proxy/ebpf", Below: "5.12",
+		Tests: []string{
+			"TestConnect", "TestDatagrams", "TestStaleSockets", "TestAffinity", "TestLeft", "TestChangesUnderLoad", "TestExclude",
+			"TestPinned", "TestKilled", "TestLease", "TestRepair", "TestOff", "TestCleanup", "TestDataplane",
+		},
+		Why: "no atomic operations in eBPF programs: nftables forwards everything (docs/versions.md, What an older kernel lacks)",
+	},
+	{
+		Package: "proxy/nftables/netlink", Tests: []string{"TestLoad"}, Emulated: true,
+		Why: "10,000 Services take minutes in an emulator; RUN=TestLoad runs it",
+	},
+}
+
+// Circumstances are what decides which exceptions hold.
+type Circumstances struct {
+	Kernel   Kernel
+	Emulated bool
+	Named    bool // somebody named the tests that are to run
+}
+
+// Hold are the exceptions that hold for the packages.
+func (c Circumstances) Hold(packages []string) []Exception {
+	var list []Exception
+	for _, e := range Exceptions {
+		if !slices.Contains(packages, e.Package) || e.Below != "" && !older(c.Kernel.Series, e.Below) {
+			continue
+		}
+		if !e.Emulated || c.Emulated && !c.Named {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+// skipped is the regular expression of the tests of a package that do not run; empty
+// if all do.
+func skipped(list []Exception, pkg string) string {
+	var names []string
+	for _, e := range list {
+		if e.Package == pkg {
+			names = append(names, e.Tests...)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "^(" + strings.Join(names, "|") + ")$"
+}
+
+// String says what does not run, and why.
+func (e Exception) String() string {
+	return fmt.Sprintf("%s: %s: %s", e.Package, strings.Join(e.Tests, " "), e.Why)
+}
