@@ -114,7 +114,7 @@ func (p *process) Sync(t *testing.T, table *proxy.Table, f Fault) Outcome {
 		select {
 		case <-hit:
 		case <-time.After(stepWithin):
-			t.Fatalf("never came to: %s", f.Step)
+			t.Fatalf("the steps are %q, without %q", p.disarm(), f.Step)
 		}
 	}
 	if f.Kill {
