@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -28,6 +29,21 @@ type saved struct {
 	Written  time.Time
 	Proxy    Proxy // who forwarded
 	Snapshot *snapshot.Snapshot
+}
+
+// savedFile is a saved as the file holds it.
+type savedFile struct {
+	saved
+	Snapshot json.RawMessage
+	Sum      uint32 // of the rest; 0 in files of v0.1.0, which has none
+}
+
+// sum returns the checksum of the file. It finds what a disk damaged: an address with
+// another digit is an address too.
+func (f *savedFile) sum() uint32 {
+	head := fmt.Sprintln(f.Version, f.Node, f.Written.UTC().Format(time.RFC3339Nano), f.Proxy)
+	table := crc32.MakeTable(crc32.Castagnoli)
+	return max(1, crc32.Update(crc32.Checksum([]byte(head), table), table, f.Snapshot))
 }
 
 // proxy returns who forwarded; "" if nothing is known of it.
@@ -134,7 +150,7 @@ func savedPath(dir string) string { return filepath.Join(dir, "snapshot.json") }
 // save writes s in dir, whole or not at all.
 func save(dir string, s saved) error {
 	s.Version = savedVersion
-	data, err := json.Marshal(s)
+	data, err := marshalSaved(s)
 	if err != nil {
 		return fmt.Errorf("save snapshot: %w", err)
 	}
@@ -153,8 +169,17 @@ func save(dir string, s saved) error {
 	return nil
 }
 
+func marshalSaved(s saved) (data []byte, err error) {
+	f := savedFile{saved: s}
+	if f.Snapshot, err = json.Marshal(s.Snapshot); err != nil {
+		return nil, err
+	}
+	f.Sum = f.sum()
+	return json.Marshal(f)
+}
+
 // load reads what the last agent of this node saved in dir; nil if there is
-// nothing of use.
+// nothing. It returns an error for a file that this agent cannot start from.
 func load(dir, node string) (*saved, error) {
 	data, err := os.ReadFile(savedPath(dir))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -163,13 +188,38 @@ func load(dir, node string) (*saved, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load snapshot: %w", err)
 	}
-	var s saved
-	if err := json.Unmarshal(data, &s); err != nil {
+	s, err := unmarshalSaved(data, node)
+	if err != nil {
 		return nil, fmt.Errorf("load snapshot: %w", err)
 	}
-	if s.Version != savedVersion || s.Node != node || s.Snapshot == nil {
-		return nil, fmt.Errorf("load snapshot: it is of version %d and node %q; want %d and %q", s.Version, s.Node, savedVersion, node)
+	return s, nil
+}
+
+func unmarshalSaved(data []byte, node string) (*saved, error) {
+	var f savedFile
+	if err := json.Unmarshal(data, &f); err != nil {
+		return nil, err
+	}
+	if f.Version != savedVersion || f.Node != node {
+		return nil, fmt.Errorf("it is of version %d and node %q; want %d and %q", f.Version, f.Node, savedVersion, node)
+	}
+	if f.Sum != 0 && f.Sum != f.sum() {
+		return nil, errors.New("it is damaged: its checksum is another")
+	}
+	s := f.saved
+	if err := json.Unmarshal(f.Snapshot, &s.Snapshot); err != nil {
+		return nil, err
+	}
+	if s.Snapshot == nil || !whole(s.Snapshot) {
+		return nil, errors.New("it is damaged: something in it is empty")
 	}
 	s.Snapshot.Sort()
 	return &s, nil
+}
+
+// whole reports whether no list has an empty place, which nobody expects.
+func whole(s *snapshot.Snapshot) bool {
+	return !slices.Contains(s.Services, nil) && !slices.Contains(s.Nodes, nil) && !slices.Contains(s.Pools, nil) &&
+		!slices.Contains(s.Addresses, nil) && !slices.Contains(s.NodeStates, nil) && !slices.Contains(s.Namespaces, nil) &&
+		!slices.Contains(s.Announcements, nil) && !slices.Contains(s.ServiceCIDRs, nil) && !slices.Contains(s.BGPPeers, nil)
 }

@@ -28,8 +28,8 @@ bgp) ## Time 1,000 VIPs, a withdrawal and a lost node at a real router, and a po
 	go test ./announcer/bgp/speaker -run Measure -count=1 -v -measure | lines '.*bench-bgp:'
 	bench bgp ${ROUTER:+--router="$ROUTER"}
 	;;
-churn) ## Change 100 endpoints a second for a minute; requests to another Service must not fail (root)
-	bench churn
+churn) ## Change 100 endpoints a second for a minute; requests to another Service must not fail; WRITERS=0,20ms,5ms in turn with kube-proxy, beside another program; RUNS=3 LENGTH=10s for less (root)
+	bench churn ${WRITERS:+--writers="$WRITERS"} ${RUNS:+--runs="$RUNS"} ${LENGTH:+--length="$LENGTH"}
 	;;
 codec) ## Compare the engine's netlink codec with knftables, 10,000 Services (root)
 	internal/tools/packages.sh

@@ -29,6 +29,10 @@ func TestMain(m *testing.M) {
 		runAgent(args)
 		return
 	}
+	if args, ok := dataplanetest.VictimArgs(); ok {
+		serveVictim(args)
+		return
+	}
 	os.Exit(m.Run())
 }
 

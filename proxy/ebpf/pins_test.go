@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	bpf "github.com/cilium/ebpf"
+
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/internal/test/nstest"
 	"github.com/fairlead/fairlead/proxy"
@@ -148,6 +150,13 @@ func TestRepair(t *testing.T) {
 	if err := os.Remove(l.pins + "/" + linkPin + "connect4"); err != nil {
 		t.Fatal(err)
 	}
+	// The kernel detaches a program some time after its last pin has gone.
+	dir, err := os.Open(l.cgroup)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	nstest.Eventually(t, "connect4 to be detached", func() bool { return programsAt(t, dir, bpf.AttachCGroupInet4Connect) == 0 })
 	if got := c.do(t, "flood tcp 198.18.96.1:80 1"); !fails(got) {
 		t.Fatalf("without its link: %q", got)
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 )
@@ -19,8 +20,11 @@ type contender struct {
 	name  string
 	table string // its nftables tables, ip and ip6
 	sync  string // its histogram of how long it takes to program, once it knows the Services
-	args  []string
-	state string // folder that is emptied before it starts
+	// Its counter of failed Syncs, its gauges of when one last succeeded, and whether it
+	// is in sync; "" if it has none.
+	failures, last, inSync string
+	args                   []string
+	state                  string // folder that is emptied before it starts
 }
 
 func kubeProxy(program, kubeconfig, dir string) (contender, error) {
@@ -42,6 +46,7 @@ func kubeProxy(program, kubeconfig, dir string) (contender, error) {
 	}
 	return contender{
 		name: "kube-proxy", table: "kube-proxy", sync: "kubeproxy_sync_full_proxy_rules_duration_seconds",
+		failures: "kubeproxy_sync_proxy_rules_nftables_sync_failures_total", last: "kubeproxy_sync_proxy_rules_last_timestamp_seconds",
 		args: []string{program, "--config=" + path},
 	}, nil
 }
@@ -50,6 +55,7 @@ func fairlead(program, kubeconfig, dir string) contender {
 	state := filepath.Join(dir, "state")
 	return contender{
 		name: "fairlead", table: "fairlead", sync: "fairlead_engine_sync_duration_seconds", state: state,
+		failures: "fairlead_engine_sync_failures_total", last: "fairlead_engine_sync_last_timestamp_seconds", inSync: "fairlead_engine_in_sync",
 		args: []string{program, "agent", "--kubeconfig=" + kubeconfig, "--node-name=" + nodeName, "--proxy=full", "--state-dir=" + state},
 	}
 }
@@ -98,20 +104,7 @@ func (c contender) flags(active bool) string {
 // programmed reads from the contender's metrics how long it has programmed IPv4
 // so far; false if it has not yet.
 func (c contender) programmed(ctx context.Context, w *world) (time.Duration, bool, error) {
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (conn net.Conn, err error) {
-		return w.node.dial(ctx, network, address)
-	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:10249/metrics", nil)
-	if err != nil {
-		return 0, false, err
-	}
-	resp, err := transport.RoundTrip(req)
-	if err != nil {
-		return 0, false, err
-	}
-	defer resp.Body.Close()
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(resp.Body)
+	families, err := c.metrics(ctx, w)
 	if err != nil {
 		return 0, false, err
 	}
@@ -127,4 +120,22 @@ func (c contender) programmed(ctx context.Context, w *world) (time.Duration, boo
 		}
 	}
 	return time.Duration(sum * float64(time.Second)), count > 0, nil
+}
+
+// metrics reads the contender's metrics, by name.
+func (c contender) metrics(ctx context.Context, w *world) (map[string]*dto.MetricFamily, error) {
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+		return w.node.dial(ctx, network, address)
+	}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://127.0.0.1:10249/metrics", nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	return parser.TextToMetricFamilies(resp.Body)
 }

@@ -39,22 +39,46 @@ func proxyCommand() *cobra.Command {
 }
 
 func churnCommand() *cobra.Command {
-	c := &forwarding.Churn{Bench: forwarding.Bench{Out: os.Stderr}}
+	b := &forwarding.Beside{Churn: forwarding.Churn{Bench: forwarding.Bench{Out: os.Stderr}}}
+	write := true
 	cmd := &cobra.Command{
 		Use: "churn", Args: cobra.NoArgs,
-		Short: "Change endpoints all the time, beside a Service whose endpoints do not change",
+		Short: "Change endpoints all the time, alone or in turn with kube-proxy beside another program",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			got, err := c.Run(cmd.Context())
-			if err != nil {
-				return err
+			if len(b.Every) == 0 {
+				return churn(cmd, &b.Churn)
 			}
-			fmt.Fprintln(cmd.OutOrStdout(), got)
-			return errors.Join(append(got.Failed, save(cmd, got.Lines()))...)
+			return churnBeside(cmd, b, write)
 		},
 	}
 	f := cmd.Flags()
-	f.IntVar(&c.Services, "services", 100, "how many Services' endpoints change")
-	f.IntVar(&c.Rate, "rate", 100, "how many changes are written in a second")
-	f.DurationVar(&c.Length, "length", time.Minute, "for how long")
+	f.IntVar(&b.Services, "services", 100, "how many Services' endpoints change")
+	f.IntVar(&b.Rate, "rate", 100, "how many changes are written in a second")
+	f.DurationVar(&b.Length, "length", time.Minute, "for how long")
+	f.DurationSliceVar(&b.Every, "writers", nil, "times between two nftables transactions of another program, 0 for none; compares with kube-proxy")
+	f.IntVar(&b.Turns, "runs", 6, "how often each of the two is measured, with --writers")
+	f.BoolVar(&write, "write", true, "write docs/benchmarks.md, with --writers")
 	return cmd
+}
+
+// churn measures fairlead alone.
+func churn(cmd *cobra.Command, c *forwarding.Churn) error {
+	got, err := c.Run(cmd.Context())
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(cmd.OutOrStdout(), got)
+	return errors.Join(append(got.Failed, save(cmd, got.Lines()))...)
+}
+
+// churnBeside measures fairlead and kube-proxy in turn.
+func churnBeside(cmd *cobra.Command, b *forwarding.Beside, write bool) error {
+	began := time.Now()
+	lines, err := b.Run(cmd.Context())
+	if err := errors.Join(err, save(cmd, lines)); err != nil {
+		return err
+	}
+	r := forwarding.NewBesideReport(*b, lines, time.Since(began))
+	fmt.Fprint(cmd.OutOrStdout(), r.Text())
+	return finish(r, write)
 }

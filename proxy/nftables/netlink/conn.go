@@ -267,7 +267,7 @@ func (c *conn) outcome(b *batch, last uint32) error {
 	// An error that does not fit the socket's buffer is lost. The acknowledgement
 	// comes last and is lost with it.
 	if failed == nil && !acked {
-		failed = errors.New("the kernel did not acknowledge the transaction")
+		failed = fmt.Errorf("the kernel did not acknowledge the transaction: %w", unix.ENOBUFS)
 	}
 	return failed
 }

@@ -108,7 +108,8 @@ func (e *Engine) Sync(ctx context.Context, t *proxy.Table) (proxy.Change, error)
 			return c, nil
 		}
 		e.disconnect()
-		if !errors.Is(err, unix.ERESTART) && !errors.Is(err, errReplace) {
+		// After ENOBUFS a transaction may be in force whose answer was lost.
+		if !errors.Is(err, unix.ERESTART) && !errors.Is(err, errReplace) && !errors.Is(err, unix.ENOBUFS) {
 			break
 		}
 	}

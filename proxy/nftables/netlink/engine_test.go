@@ -15,6 +15,7 @@ import (
 
 	"github.com/fairlead/fairlead/internal/test/nstest"
 	"github.com/fairlead/fairlead/proxy"
+	"github.com/fairlead/fairlead/proxy/dataplanetest"
 	"github.com/fairlead/fairlead/proxy/nftables"
 )
 
@@ -116,11 +117,16 @@ func TestProbeNamesThePrivilege(t *testing.T) {
 	}
 }
 
-// TestMain is, in the process that TestProbeNamesThePrivilege starts, only a
-// Probe; else it runs the tests and looks for goroutines left behind.
+// TestMain is only a Probe in the process that TestProbeNamesThePrivilege starts, and
+// a Victim in those that TestFaults starts. Otherwise it runs the tests and looks for
+// goroutines that are left.
 func TestMain(m *testing.M) {
 	if os.Getenv("PROBE_WITHOUT_PRIVILEGE") == "1" {
 		fmt.Println(New(Options{}).Probe(context.Background()))
+		return
+	}
+	if _, ok := dataplanetest.VictimArgs(); ok {
+		serveVictim()
 		return
 	}
 	goleak.VerifyTestMain(m)

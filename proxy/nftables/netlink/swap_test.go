@@ -1,11 +1,16 @@
 package netlink
 
 import (
+	"bytes"
+	"encoding/json"
 	"net/netip"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/fairlead/fairlead/internal/test/earlier"
 	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/nftables"
 )
@@ -29,22 +34,24 @@ func later(t *testing.T, s space, family string) {
 	`, "FAMILY", family), "nft", "-f", "-")
 }
 
-// earlier makes the table in the kernel like one of version 2, without the sets and
-// the chain that version 3 came with.
-func earlier(t *testing.T, s space, family string) {
+// syncV010 has the engine of v0.1.0 make the kernel hold table.
+func syncV010(t *testing.T, s space, table *proxy.Table) {
 	t.Helper()
-	s.Pipe(t, strings.ReplaceAll(`
-		add chain FAMILY fairlead layout-2
-		delete chain FAMILY fairlead layout-3
-		flush chain FAMILY fairlead sources-prerouting
-		add rule FAMILY fairlead sources-prerouting ct state new jump source-ranges
-		flush chain FAMILY fairlead sources-output
-		add rule FAMILY fairlead sources-output ct state new jump source-ranges
-		flush chain FAMILY fairlead invalid
-		delete chain FAMILY fairlead invalid
-		delete set FAMILY fairlead external-ips
-		delete set FAMILY fairlead nodeports
-	`, "FAMILY", family), "nft", "-f", "-")
+	data, err := json.Marshal(table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	netns, err := os.Open("/run/netns/" + s.Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer netns.Close()
+	const firstExtra = "3"
+	cmd := exec.Command(earlier.Program(t), "sync", firstExtra)
+	cmd.Stdin, cmd.ExtraFiles = bytes.NewReader(data), []*os.File{netns}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("v0.1.0: %v: %s", err, out)
+	}
 }
 
 // A table of another version is swapped: the rules are ours, what the maps hold
@@ -144,7 +151,7 @@ func TestSwapUnderLoad(t *testing.T) {
 			load := stream{from: l.client, to: a.address(f), workers: 8, rate: 500}
 			unharmed(t, load.during(func() {
 				for end := time.Now().Add(2 * time.Second); time.Now().Before(end); swaps++ {
-					switch swaps % 4 {
+					switch swaps % 3 {
 					case 0:
 						other := New(Options{Netns: int(l.node.Handle), Mark: 0x1000})
 						sync(t, other, table)
@@ -154,16 +161,51 @@ func TestSwapUnderLoad(t *testing.T) {
 					case 2:
 						later(t, l.node, familyName(a))
 						sync(t, l.node.engine(t), table)
-					case 3:
-						earlier(t, l.node, familyName(a))
-						// The set of node ports comes back with its element.
-						if ch := sync(t, l.node.engine(t), table); !ch.Rebuilt || ch.Added == 0 || ch.Deleted > 0 {
-							t.Errorf("from an earlier version: %+v", ch)
-						}
 					}
 					<-time.After(20 * time.Millisecond)
 				}
 			}))
+			t.Logf("%d swaps", swaps)
+		})
+	}
+}
+
+// The agent of v0.1.0 is upgraded, downgraded and upgraded again while clients connect.
+// No connection is refused or fails, and who is remembered by affinity stays.
+func TestSwapWithV010UnderLoad(t *testing.T) {
+	l := newLab(t)
+	for _, family := range bothFamilies {
+		t.Run(family.String(), func(t *testing.T) {
+			a := addressesOf(family)
+			f := a.front(proxy.VIP, "tcp", a.podA, a.podB, a.remote)
+			stays := sticky(a.front(proxy.ClusterIP, "tcp", a.podA, a.podB), time.Hour)
+			table := a.table(stays, f, a.front(proxy.NodePort, "tcp", a.podA, a.podB))
+			syncV010(t, l.node, table)
+			open := l.stays(t, a.address(f))
+			first := l.client.ask("tcp", a.address(stays))
+			swaps := 0
+			load := stream{from: l.client, to: a.address(f), workers: 8, rate: 500}
+			unharmed(t, load.during(func() {
+				for end := time.Now().Add(time.Second); time.Now().Before(end); swaps++ {
+					if swaps%2 == 0 {
+						if ch := sync(t, l.node.engine(t), table); !ch.Rebuilt || ch.Deleted > 0 {
+							t.Errorf("from v0.1.0: %+v", ch)
+						}
+					} else {
+						syncV010(t, l.node, table)
+					}
+					open(t)
+					if got := l.client.ask("tcp", a.address(stays)); got != first {
+						t.Errorf("after %d swaps the client moved from %q to %q", swaps+1, first, got)
+					}
+				}
+			}))
+			if c := sync(t, l.node.engine(t), table); c.Deleted > 0 {
+				t.Errorf("at last: %+v", c)
+			}
+			if c := sync(t, l.node.engine(t), table); !c.Empty() {
+				t.Errorf("once more: %+v", c)
+			}
 			t.Logf("%d swaps", swaps)
 		})
 	}
