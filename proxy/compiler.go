@@ -104,10 +104,8 @@ func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []ne
 		node = opt.Self
 	}
 	facts.own = Own(s, node, opt.Own)
-	own := opt.Own
 	if node != nil {
 		facts.zone, facts.addrs = node.Zone, node.InternalIPs
-		own = slices.Concat(own, node.InternalIPs, node.ExternalIPs)
 	}
 	now := cluster{node: facts, external: opt.ExternalIPs}
 	for _, p := range s.Pools {
@@ -120,7 +118,7 @@ func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []ne
 	}
 	t.Frontends = c.last.frontends()
 	t.Hairpin = c.last.hairpin.sorted
-	c.known = opt.Local.known(node, opt.Routed, c.last.here.sorted, own)
+	c.known = opt.Local.known(node, opt.Routed, c.last.here.sorted, opt.Own)
 	t.LocalPods, t.LocalLinks = c.known.sources(), c.known.Links
 	t.OwnClusterIPs = sorted(slices.DeleteFunc(slices.Clone(opt.Own), func(a netip.Addr) bool { return !t.HasAddr(ClusterIP, a) }))
 	return t

@@ -64,9 +64,25 @@ func ParseLocal(text string) (Local, error) {
 	return l, fmt.Errorf("%q is not one of auto, node-cidr, cluster-cidr=CIDR,..., interface-prefix=NAME, bridge=NAME", text)
 }
 
+// KnownPods returns what the pods of the node called name are known by in the Table that
+// Compile makes of the same arguments.
+func KnownPods(s *snapshot.Snapshot, name string, opt Options) Known {
+	var endpoints []netip.Addr
+	for _, svc := range s.Services {
+		if svc.Served() {
+			endpoints = append(endpoints, here(svc, name)...)
+		}
+	}
+	node := s.Node(name)
+	if node == nil {
+		node = opt.Self
+	}
+	return opt.Local.known(node, opt.Routed, sorted(endpoints), opt.Own)
+}
+
 // known returns what a Table knows the pods of node, which may be nil, by. The node
 // has routes to pods at routed; endpoints are those that EndpointSlices place on the
-// node, and own are the node's own addresses. All three are sorted.
+// node, and own are the addresses of its links. routed and endpoints are sorted.
 func (l Local) known(node *snapshot.Node, routed, endpoints, own []netip.Addr) (k Known) {
 	switch {
 	case l.Link != "":
@@ -79,8 +95,11 @@ func (l Local) known(node *snapshot.Node, routed, endpoints, own []netip.Addr) (
 	if !l.Auto() {
 		return k
 	}
+	if node != nil {
+		own = slices.Concat(own, node.InternalIPs, node.ExternalIPs)
+	}
 	for _, a := range routed {
-		if !k.has(a) && !slices.Contains(own, a) {
+		if !k.Has(a) && !slices.Contains(own, a) {
 			k.Routes = append(k.Routes, a)
 		}
 	}
@@ -88,23 +107,20 @@ func (l Local) known(node *snapshot.Node, routed, endpoints, own []netip.Addr) (
 	// are not in them. If they counted, these pods would be masqueraded.
 	routes := Known{CIDRs: k.CIDRs, Routes: k.Routes}
 	for _, a := range endpoints {
-		if routes.any(snapshot.FamilyOf(a)) && !routes.has(a) && !slices.Contains(own, a) {
+		if routes.any(snapshot.FamilyOf(a)) && !routes.Has(a) && !slices.Contains(own, a) {
 			k.Endpoints = append(k.Endpoints, a)
 		}
 	}
 	return k
 }
 
-// has reports whether a is the address of a pod that k names.
-func (k Known) has(a netip.Addr) bool {
+// Has reports whether a is the address of a pod by k, which may know pods by Links as
+// well.
+func (k Known) Has(a netip.Addr) bool {
 	_, routed := slices.BinarySearchFunc(k.Routes, a, netip.Addr.Compare)
 	_, endpoint := slices.BinarySearchFunc(k.Endpoints, a, netip.Addr.Compare)
 	return routed || endpoint || contains(k.CIDRs, a)
 }
-
-// Pod reports whether k tells a pod of this node by its address a. judged is false
-// where it tells pods by something else.
-func (k Known) Pod(a netip.Addr) (pod, judged bool) { return k.has(a), len(k.Links) == 0 }
 
 // any reports whether k names pods of a family by CIDRs or routes.
 func (k Known) any(family snapshot.Family) bool {
