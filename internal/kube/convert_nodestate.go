@@ -20,8 +20,8 @@ const (
 	mostProblems  = 256
 	mostRoutes    = 256
 	mostPods      = 10_000 // that are believed to run on one node
-	longMessage   = 4096 // bytes
-	shortMessage  = 1024 // bytes
+	longMessage   = 4096   // bytes
+	shortMessage  = 1024   // bytes
 )
 
 // ToNodeState returns what n says. It passes over addresses that cannot be read.
