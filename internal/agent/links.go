@@ -37,6 +37,14 @@ func (l *links) read() error {
 	return nil
 }
 
+// lossPause is how long the kernel is not listened to after events were lost. What causes
+// more of them than can be read often does so for a while.
+const lossPause = 100 * time.Millisecond
+
+// mostRest is the longest rest between two readings: a link that is lost has to be
+// noticed.
+const mostRest = time.Second
+
 // Run keeps State current until ctx ends.
 func (l *links) Run(ctx context.Context) {
 	again := reconcile.New("links", l.log)
@@ -51,36 +59,25 @@ func (l *links) Run(ctx context.Context) {
 			}
 		}
 	})
-	usual := again.Coalesce
-	again.Run(ctx, func(context.Context) error {
+	var next time.Time
+	again.Run(ctx, func(ctx context.Context) error {
+		// The routes of routers can be many and change all the time. Up to 10,000 of them,
+		// reading takes a tenth of one CPU at most.
+		pause(ctx, time.Until(next))
 		began := time.Now()
-		if err := l.read(); err != nil {
+		err := l.read()
+		next = time.Now().Add(min(9*time.Since(began), mostRest))
+		if err != nil {
 			return err
 		}
-		again.Coalesce = rest(usual, time.Since(began))
 		l.changed()
 		return nil
 	})
 }
-
-// lossPause is how long the kernel is not listened to after events were lost. Whoever
-// causes more of them than can be read does so for a while.
-const lossPause = 100 * time.Millisecond
 
 func pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
 	case <-time.After(d):
 	}
-}
-
-// rest is how long to wait for further events before the links are read again, if that
-// took so long the last time. Between routers a node may have a million routes, which
-// change all the time: reading them takes a tenth of one CPU at most.
-func rest(usual, took time.Duration) time.Duration {
-	const quick, most = 10 * time.Millisecond, 10 * time.Second
-	if took <= quick {
-		return usual
-	}
-	return min(9*took, most)
 }
