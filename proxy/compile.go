@@ -14,8 +14,11 @@ type Options struct {
 	ExternalIPs bool // serve spec.externalIPs (CVE-2020-8554: off by default)
 	// Cluster-wide prefixes of Services, beside those of the ServiceCIDR objects.
 	ServiceCIDRs []netip.Prefix
-	// Local tells the packets of this node's pods.
+	// Local says how the packets of this node's pods are known.
 	Local Local
+	// Routed are the addresses that the node has a route to over a pod's link, sorted.
+	// They are read where Local is Auto.
+	Routed []netip.Addr
 	// Quarantined lists nodes that are gone, though the cluster does not know it yet:
 	// their endpoints take no connection as long as the port has others. Sorted.
 	Quarantined []string
@@ -53,6 +56,7 @@ type compiled struct {
 	in        inputs
 	frontends []*Frontend
 	hairpin   []Target
+	here      []netip.Addr // addresses of endpoints on the node, ready or not
 }
 
 func (a inputs) equal(b inputs) bool {
@@ -65,7 +69,7 @@ func (a nodeFacts) equal(b nodeFacts) bool {
 }
 
 func compileService(in inputs) compiled {
-	out := compiled{in: in}
+	out := compiled{in: in, here: here(in.svc, in.node.name)}
 	for _, port := range in.svc.Ports {
 		for _, ip := range in.svc.ClusterIPs {
 			c := choose(in.svc, port, snapshot.FamilyOf(ip), in.node)
@@ -77,6 +81,17 @@ func compileService(in inputs) compiled {
 		}
 	}
 	return out
+}
+
+// here returns the addresses of svc's endpoints on node, sorted.
+func here(svc *snapshot.Service, node string) []netip.Addr {
+	var out []netip.Addr
+	for _, ep := range svc.Endpoints {
+		if ep.Node != "" && ep.Node == node && dialable(ep.Addr.Addr()) {
+			out = append(out, ep.Addr.Addr())
+		}
+	}
+	return sorted(out)
 }
 
 func clusterIP(svc *snapshot.Service, port snapshot.Port, ip netip.Addr, c choice) *Frontend {

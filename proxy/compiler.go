@@ -15,7 +15,8 @@ import (
 // last time, but for a walk over pointers. The result never depends on the
 // memory: a Snapshot that shares no value with the last one is compiled anew.
 type Compiler struct {
-	last *memory // nil at first
+	last  *memory // nil at first
+	known Known
 }
 
 // memory is what the last Compile left.
@@ -26,12 +27,51 @@ type memory struct {
 	held     map[snapshot.Ref][]*snapshot.Address // by holder
 	reserved reserved
 	done     map[snapshot.Ref]compiled
-	sorted   []*Frontend    // of all Services, also those that clash
-	packets  map[match]int  // how many of sorted match them
-	clashes  int            // of packets with more than one
-	hairpin  map[Target]int // how many Services have it
-	targets  []Target       // the keys of hairpin, sorted
-	counts   counts         // of sorted
+	sorted   []*Frontend   // of all Services, also those that clash
+	packets  map[match]int // how many of sorted match them
+	clashes  int           // of packets with more than one
+	hairpin  tally[Target]
+	here     tally[netip.Addr]
+	counts   counts // of sorted
+}
+
+// tally is what the Services have, each entry once, while Services come and go.
+type tally[T comparable] struct {
+	compare func(a, b T) int
+	n       map[T]int  // how many Services have it
+	touched map[T]bool // since the last settle: whether it was in sorted
+	sorted  []T        // the entries as of the last settle
+}
+
+func newTally[T comparable](compare func(a, b T) int) tally[T] {
+	return tally[T]{compare: compare, n: map[T]int{}, touched: map[T]bool{}}
+}
+
+// add counts the entries of one Service n times.
+func (t *tally[T]) add(items []T, n int) {
+	for _, it := range items {
+		if _, ok := t.touched[it]; !ok {
+			t.touched[it] = t.n[it] > 0
+		}
+		if t.n[it] += n; t.n[it] == 0 {
+			delete(t.n, it)
+		}
+	}
+}
+
+// settle brings sorted up to date.
+func (t *tally[T]) settle() {
+	var gone, come []T
+	for it, was := range t.touched {
+		switch is := t.n[it] > 0; {
+		case was && !is:
+			gone = append(gone, it)
+		case is && !was:
+			come = append(come, it)
+		}
+	}
+	clear(t.touched)
+	t.sorted = replaced(t.sorted, gone, come, t.compare)
 }
 
 // cluster is what the frontends of all Services depend on.
@@ -57,18 +97,17 @@ func (f *Frontend) match() match { return match{f.Family, f.Addr, f.Protocol, f.
 
 // Compile is like the function Compile.
 func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []netip.Addr, opt Options) *Table {
-	here := nodeFacts{name: name, quarantined: opt.Quarantined}
+	facts := nodeFacts{name: name, quarantined: opt.Quarantined}
 	t := &Table{NodePortAddrs: sorted(slices.Clone(nodePortAddrs)), ServiceCIDRs: serviceCIDRs(s, opt)}
 	node := s.Node(name)
 	if node == nil {
 		node = opt.Self
 	}
-	here.own = Own(s, node, opt.Own)
+	facts.own = Own(s, node, opt.Own)
 	if node != nil {
-		here.zone, here.addrs = node.Zone, node.InternalIPs
+		facts.zone, facts.addrs = node.Zone, node.InternalIPs
 	}
-	t.LocalPods, t.LocalLinks = opt.Local.pods(node)
-	now := cluster{node: here, external: opt.ExternalIPs}
+	now := cluster{node: facts, external: opt.ExternalIPs}
 	for _, p := range s.Pools {
 		now.ranges = append(now.ranges, p.Ranges...)
 	}
@@ -78,7 +117,9 @@ func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []ne
 		c.last.update(s)
 	}
 	t.Frontends = c.last.frontends()
-	t.Hairpin = c.last.targets
+	t.Hairpin = c.last.hairpin.sorted
+	c.known = opt.Local.known(node, opt.Routed, c.last.here.sorted, opt.Own)
+	t.LocalPods, t.LocalLinks = c.known.sources(), c.known.Links
 	t.OwnClusterIPs = sorted(slices.DeleteFunc(slices.Clone(opt.Own), func(a netip.Addr) bool { return !t.HasAddr(ClusterIP, a) }))
 	return t
 }
@@ -94,12 +135,15 @@ func (c *Compiler) Summary() Summary {
 	return c.last.counts.summary()
 }
 
+// Known returns what the pods are known by in the Table that Compile returned last.
+func (c *Compiler) Known() Known { return c.known }
+
 // compileAll compiles every Service, but for those whose inputs are what they
 // were in old, which may be nil.
 func compileAll(s *snapshot.Snapshot, now cluster, old *memory) *memory {
 	m := &memory{
 		cluster: now, snap: s, held: map[snapshot.Ref][]*snapshot.Address{}, done: make(map[snapshot.Ref]compiled, len(s.Services)),
-		packets: make(map[match]int, len(s.Services)), hairpin: map[Target]int{},
+		packets: make(map[match]int, len(s.Services)), hairpin: newTally(Target.Compare), here: newTally(netip.Addr.Compare),
 	}
 	for _, a := range s.Addresses {
 		m.noteHolders(a)
@@ -125,10 +169,8 @@ func compileAll(s *snapshot.Snapshot, now cluster, old *memory) *memory {
 		m.sorted = append(m.sorted, one.frontends...)
 	}
 	slices.SortFunc(m.sorted, compareFrontends)
-	for t := range m.hairpin {
-		m.targets = append(m.targets, t)
-	}
-	slices.SortFunc(m.targets, Target.Compare)
+	m.hairpin.settle()
+	m.here.settle()
 	return m
 }
 
@@ -159,7 +201,7 @@ func (m *memory) forgetHolders(a *snapshot.Address) {
 	}
 }
 
-// count adds n to what is known of the frontends and hairpins of one Service.
+// count adds n to what is known of one Service.
 func (m *memory) count(one compiled, n int) {
 	m.counts.add(one.frontends, n)
 	for _, f := range one.frontends {
@@ -175,11 +217,8 @@ func (m *memory) count(one compiled, n int) {
 			m.clashes--
 		}
 	}
-	for _, t := range one.hairpin {
-		if m.hairpin[t] += n; m.hairpin[t] == 0 {
-			delete(m.hairpin, t)
-		}
-	}
+	m.hairpin.add(one.hairpin, n)
+	m.here.add(one.here, n)
 }
 
 // update compiles the Services that changed since the last Snapshot, and those
@@ -188,17 +227,8 @@ func (m *memory) update(s *snapshot.Snapshot) {
 	dirty := m.dirty(s)
 	m.snap = s
 	var gone, come []*Frontend
-	had := map[Target]bool{} // of the targets that are touched: whether they were there
-	touch := func(one compiled) {
-		for _, t := range one.hairpin {
-			if _, ok := had[t]; !ok {
-				had[t] = m.hairpin[t] > 0
-			}
-		}
-	}
 	for ref := range dirty {
 		old := m.done[ref]
-		touch(old)
 		delete(m.done, ref)
 		gone = append(gone, old.frontends...)
 		if svc := s.Service(ref); svc != nil && svc.Served() {
@@ -206,7 +236,6 @@ func (m *memory) update(s *snapshot.Snapshot) {
 			if in := m.inputs(svc); old.in.svc == nil || !old.in.equal(in) {
 				now = compileService(in)
 			}
-			touch(now)
 			m.done[ref] = now
 			m.count(now, 1) // first: what stays is never counted as gone
 			come = append(come, now.frontends...)
@@ -214,16 +243,8 @@ func (m *memory) update(s *snapshot.Snapshot) {
 		m.count(old, -1)
 	}
 	m.sorted = replaced(m.sorted, gone, come, compareFrontends)
-	var lost, new []Target
-	for t, was := range had {
-		switch is := m.hairpin[t] > 0; {
-		case was && !is:
-			lost = append(lost, t)
-		case is && !was:
-			new = append(new, t)
-		}
-	}
-	m.targets = replaced(m.targets, lost, new, Target.Compare)
+	m.hairpin.settle()
+	m.here.settle()
 }
 
 // dirty are the Services that changed since the last Snapshot, and those whose

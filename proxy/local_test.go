@@ -9,10 +9,11 @@ import (
 
 func TestParseLocal(t *testing.T) {
 	for text, want := range map[string]string{
-		"node-cidr":                            "{[] }",
-		"cluster-cidr=10.244.0.1/16,fd00::/48": "{[10.244.0.0/16 fd00::/48] }",
-		"interface-prefix=cali":                "{[] cali*}",
-		"bridge=cni0":                          "{[] cni0}",
+		"auto":                                 "{false [] }",
+		"node-cidr":                            "{true [] }",
+		"cluster-cidr=10.244.0.1/16,fd00::/48": "{false [10.244.0.0/16 fd00::/48] }",
+		"interface-prefix=cali":                "{false [] cali*}",
+		"bridge=cni0":                          "{false [] cni0}",
 		"":                                     "error",
 		"bridge":                               "error",
 		"bridge=a-name-of-16-bytes":            "error",

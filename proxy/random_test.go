@@ -28,9 +28,13 @@ func TestMemoryDoesNotShow(t *testing.T) {
 				node, on = pick(r, "a", "b", "gone"), []netip.Addr{netip.MustParseAddr(pick(r, "198.51.100.1", "198.51.100.2"))}
 				opt = proxy.Options{ExternalIPs: r.IntN(2) == 0, Quarantined: [][]string{nil, {"a"}, {"a", "b"}}[r.IntN(3)]}
 			}
+			opt.Routed = [][]netip.Addr{nil, {netip.MustParseAddr("10.1.2.5"), netip.MustParseAddr("10.9.0.5"), netip.MustParseAddr("fd00:1::5")}}[r.IntN(2)]
 			want := proxy.Compile(s, node, on, opt)
 			violations(t, want)
 			same(t, "with a memory", want, memory.Compile(s, node, on, opt))
+			if got, pods := memory.Known(), proxy.KnownPods(s, node, opt); !reflect.DeepEqual(got, pods) {
+				t.Errorf("the pods are known by %+v, want %+v", got, pods)
+			}
 			if got, sum := memory.Summary(), proxy.Summarize(want); !reflect.DeepEqual(got, sum) {
 				t.Errorf("the summary is %+v, want %+v", got, sum)
 			}

@@ -105,6 +105,10 @@ func (te *teller) compile(t *testing.T, text string) *proxy.Table {
 			if opt.Local, err = proxy.ParseLocal(value); err != nil {
 				t.Fatal(err)
 			}
+		case "routed":
+			for _, text := range strings.Split(value, ",") {
+				opt.Routed = append(opt.Routed, netip.MustParseAddr(text))
+			}
 		case "own":
 			for _, text := range strings.Split(value, ",") {
 				opt.Own = append(opt.Own, netip.MustParseAddr(text))

@@ -119,7 +119,8 @@ type Table struct {
 	NodePortAddrs []netip.Addr
 	// ServiceCIDRs: new connections to an address in them that no ClusterIP has are dropped.
 	ServiceCIDRs []netip.Prefix
-	// LocalPods are the source prefixes of this node's pods. Without any, nothing
+	// LocalPods are the source prefixes of this node's pods. None contains another, and
+	// neighbours stay apart: a pod that comes or goes is one prefix. Without any, nothing
 	// counts as a local pod and ClusterIP traffic is not masqueraded.
 	LocalPods []netip.Prefix
 	// LocalLinks are names of links: what comes in from them is from a local pod as

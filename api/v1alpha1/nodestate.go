@@ -240,6 +240,13 @@ type EngineState struct {
 	// +optional
 	Accelerator AcceleratorState `json:"accelerator,omitzero"`
 
+	// LocalPods is how the engine knows the node's own pods, beside the Node's podCIDRs
+	// and the EndpointSlices that name the node. It is absent if the agent was told how
+	// (--detect-local), or does not forward.
+	//
+	// +optional
+	LocalPods *LocalPods `json:"localPods,omitempty"`
+
 	// Services is how many Services the engine serves.
 	//
 	// +optional
@@ -249,6 +256,30 @@ type EngineState struct {
 	//
 	// +optional
 	Endpoints int32 `json:"endpoints"`
+}
+
+// LocalPods is what a node's routes show of its pods.
+type LocalPods struct {
+	// RoutesCount is how many addresses of pods outside of the Node's podCIDRs the node
+	// has a route to, over a link of that pod.
+	//
+	// +optional
+	RoutesCount int32 `json:"routesCount"`
+
+	// Links names these links: one name, or how all of them begin, as in cali*.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Links string `json:"links,omitempty"`
+
+	// Routes are the addresses, sorted: 192.0.2.5, or 192.0.2.8-192.0.2.12 for several
+	// in a row. It may hold fewer than routesCount.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=79
+	Routes []string `json:"routes,omitempty"`
 }
 
 // NodeLink is a network link of a node that is up, with carrier and ARP, without

@@ -48,7 +48,7 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 	f.StringSliceVar(&given.nodePorts, "nodeport-addresses", nil, "CIDRs of the node's addresses on which node ports answer; none, or primary: its primary address of each family")
 	f.StringSliceVar(&given.serviceCIDRs, "service-cidrs", nil, "CIDRs of Services beside those of the ServiceCIDR objects; unused addresses in them are dropped")
 	f.BoolVar(&cfg.Options.ExternalIPs, "external-ips", false, "serve spec.externalIPs; whoever may create Services can then take any address (CVE-2020-8554)")
-	f.StringVar(&given.detectLocal, "detect-local", "node-cidr", "how packets of this node's pods are known: node-cidr (the Node's podCIDRs), cluster-cidr=CIDR,CIDR (sources of all pods), interface-prefix=NAME or bridge=NAME (the link that they come in from)")
+	f.StringVar(&given.detectLocal, "detect-local", "auto", "how packets of this node's pods are known: auto (the Node's podCIDRs, routes to pods' links, EndpointSlices), node-cidr (the podCIDRs alone), cluster-cidr=CIDR,CIDR (sources of all pods), interface-prefix=NAME or bridge=NAME (the link that they come in from)")
 	f.StringVar(&given.markBit, "mark-bit", fmt.Sprintf("%#x", nftables.DefaultMark), "the one bit of the packet mark that is used, between the engine's own chains; not kube-proxy's 0x4000")
 	f.BoolVar(&cfg.CountBytes, "count-bytes", false, "let the kernel count the bytes of connections (net.netfilter.nf_conntrack_acct), for fairlead top")
 	f.StringVar(&cfg.SysctlDir, "sysctl-dir", "/proc/sys", "where the node's kernel settings are; those that are needed are set if that can be written to, and reported if not")

@@ -56,6 +56,7 @@ type engineState struct {
 	node.Engine
 	message string
 	summary proxy.Summary
+	pods    proxy.Known // this node's
 }
 
 // Give makes p what is to be programmed. triggers are the times of the changes
@@ -107,7 +108,7 @@ func (e *engine) step(ctx context.Context) error {
 // held before, and so does State.
 func (e *engine) program(ctx context.Context, order engineOrder) error {
 	opt := e.cfg.Options
-	opt.Quarantined, opt.Self, opt.Own = order.Quarantined, order.Self, order.Own
+	opt.Quarantined, opt.Self, opt.Own, opt.Routed = order.Quarantined, order.Self, order.Own, order.Routed
 	if again := e.pods.exclude(order.Snapshot); !again.IsZero() {
 		e.loop.At(again)
 	}
@@ -138,7 +139,7 @@ func (e *engine) confirm(order engineOrder) {
 	e.metrics.sync.Observe(at.Sub(order.began).Seconds())
 	e.health.Synced(snapshot.IPv4, order.began, at)
 	e.health.Synced(snapshot.IPv6, order.began, at)
-	e.keep(engineState{Engine: node.Engine{Known: true, InSync: true, Ready: summary.VIPs}, summary: summary})
+	e.keep(engineState{Engine: node.Engine{Known: true, InSync: true, Ready: summary.VIPs}, summary: summary, pods: e.compiler.Known()})
 	e.follow(order.Snapshot, order.Addrs, proxy.Own(order.Snapshot, order.Self, order.Own))
 }
 

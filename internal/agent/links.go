@@ -37,6 +37,14 @@ func (l *links) read() error {
 	return nil
 }
 
+// lossPause is how long the kernel is not listened to after events were lost. What causes
+// more of them than can be read often does so for a while.
+const lossPause = 100 * time.Millisecond
+
+// mostRest is the longest rest between two readings: a link that is lost has to be
+// noticed.
+const mostRest = time.Second
+
 // Run keeps State current until ctx ends.
 func (l *links) Run(ctx context.Context) {
 	again := reconcile.New("links", l.log)
@@ -47,15 +55,29 @@ func (l *links) Run(ctx context.Context) {
 		for ctx.Err() == nil {
 			if err := link.Watch(ctx, again.Wake); err != nil {
 				l.log.Warn("link events were lost; the links are read again", "error", err)
+				pause(ctx, lossPause)
 			}
-			again.Wake()
 		}
 	})
-	again.Run(ctx, func(context.Context) error {
-		if err := l.read(); err != nil {
+	var next time.Time
+	again.Run(ctx, func(ctx context.Context) error {
+		// The routes of routers can be many and change all the time. Up to 10,000 of them,
+		// reading takes a tenth of one CPU at most.
+		pause(ctx, time.Until(next))
+		began := time.Now()
+		err := l.read()
+		next = time.Now().Add(min(9*time.Since(began), mostRest))
+		if err != nil {
 			return err
 		}
 		l.changed()
 		return nil
 	})
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
 }

@@ -59,7 +59,7 @@ func (a *Agent) writeState(ctx context.Context) error {
 	announcedSince(now.Announces, a.report.last.announces)
 	status := kube.FromNodeState(now)
 	status.Conditions = conditions
-	if time.Since(a.report.last.at) < renewEvery-time.Second && reflect.DeepEqual(status, a.report.last.status) {
+	if time.Since(a.report.last.at) < renewEvery-time.Second && same(status, a.report.last.status) {
 		return nil
 	}
 	obj, err := a.cfg.Clients.NodeStates.Get(ctx, a.cfg.Node, metav1.GetOptions{})
@@ -85,6 +85,13 @@ func (a *Agent) writeState(ctx context.Context) error {
 	}
 	a.report.last = reported{announces: now.Announces, status: status, at: time.Now()}
 	return nil
+}
+
+// same reports whether there is nothing to write before the next renewal. Pods come and
+// go all the time, and nobody decides by them: they can wait for it.
+func same(now, last v1alpha1.NodeStateStatus) bool {
+	now.Engine.LocalPods = last.Engine.LocalPods
+	return reflect.DeepEqual(now, last)
 }
 
 // announcedSince takes over from earlier since when each address is announced,
@@ -115,6 +122,7 @@ func (a *Agent) describe() (snapshot.NodeState, []metav1.Condition) {
 	out.Node, out.Version, out.Engine.Mode = a.cfg.Node, a.cfg.Version, a.mode()
 	if a.engine.proxy == Fairlead {
 		out.Engine.Accelerator = a.cfg.accelerator()
+		out.Engine.LocalPods = a.cfg.localPods(st.pods, a.links.State())
 	}
 	describeBGP(&out, st.routes, a.routes.speaker.Status())
 	for _, f := range a.report.leases.Findings() {

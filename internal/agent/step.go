@@ -34,7 +34,7 @@ func (a *Agent) collect(s *snapshot.Snapshot, now time.Time) node.Inputs {
 	links := a.links.State()
 	in := node.Inputs{
 		Now: now, Node: a.cfg.Node, Snapshot: s, Changes: a.cluster.changes(s), Links: links.Links,
-		Self: a.decision.self, Own: links.Addrs, Addrs: nodeport.Resolve(a.decision.self, links.Addrs, a.cfg.NodePortAddresses), Engine: a.engine.State().Engine,
+		Self: a.decision.self, Own: links.Addrs, Routed: links.Pods, Addrs: nodeport.Resolve(a.decision.self, links.Addrs, a.cfg.NodePortAddresses), Engine: a.engine.State().Engine,
 		Passwords: a.routes.Passwords(s), Removed: a.removal.removed.Load(),
 	}
 	in.View, in.Sure = a.gossip.View()

@@ -46,16 +46,18 @@ with 0 if there is no problem, 1 if there is one, and 2 if it could not look.`,
 	cmd.MarkFlagsMutuallyExclusive("filename", "node")
 	out := e.outputFlag(cmd, true)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		findings, err := e.examine(cmd.Context(), x)
+		found, err := e.examine(cmd.Context(), x)
 		if err != nil {
 			return blind(err)
 		}
-		value := struct {
-			Findings []doctor.Finding `json:"findings"`
-		}{append([]doctor.Finding{}, findings...)}
-		err = out.print(e.Out, "Diagnosis", value, findings, func() {
+		findings := found.Findings
+		found.Findings = append([]doctor.Finding{}, findings...)
+		err = out.print(e.Out, "Diagnosis", found, findings, func() {
 			s := e.screen()
 			s.findings(findings)
+			for _, line := range doctor.Found(found.LocalPods) {
+				s.line("%s", line)
+			}
 			s.line("%s", doctor.Summary(findings))
 		})
 		if err != nil {
@@ -66,22 +68,31 @@ with 0 if there is no problem, 1 if there is one, and 2 if it could not look.`,
 	return cmd
 }
 
-func (e *Env) examine(ctx context.Context, x examine) ([]doctor.Finding, error) {
+// diagnosis is what doctor found.
+type diagnosis struct {
+	Findings  []doctor.Finding `json:"findings"`
+	LocalPods []doctor.Pods    `json:"localPods,omitempty"`
+}
+
+func (e *Env) examine(ctx context.Context, x examine) (out diagnosis, err error) {
 	switch {
 	case len(x.files) > 0:
-		return examineFiles(x.files)
+		out.Findings, err = examineFiles(x.files)
+		return out, err
 	case x.here:
-		return e.examineHost(ctx, x)
+		out.Findings, err = e.examineHost(ctx, x)
+		return out, err
 	}
 	o, c, err := e.read(ctx)
 	if err != nil {
-		return nil, err
+		return out, err
 	}
+	o.ReadWorkloads(ctx, c.Dynamic)
 	s := o.State()
 	if err := permissions(ctx, c.Kube, s); err != nil {
 		s.Gaps = append(s.Gaps, cluster.Gap{What: "the rights of fairlead's ServiceAccounts", Why: err.Error()})
 	}
-	return doctor.Cluster(s), nil
+	return diagnosis{doctor.Cluster(s), doctor.LocalPods(s)}, nil
 }
 
 // examineFiles looks at manifests as if they were a cluster's only objects.

@@ -23,10 +23,11 @@ something is, and 2 if it could not look.`,
 	}
 	out := e.outputFlag(cmd, true)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		o, _, err := e.read(cmd.Context())
+		o, c, err := e.read(cmd.Context())
 		if err != nil {
 			return blind(err)
 		}
+		o.ReadWorkloads(cmd.Context(), c.Dynamic)
 		r := status.Of(o.State())
 		err = out.print(e.Out, "Status", r, r.Findings, func() { e.screen().status(r, out.wide()) })
 		if err != nil {
@@ -104,7 +105,9 @@ func (s screen) agents(r status.Report, wide bool) {
 		}
 		cells := []string{a.Node, a.Version, a.Engine, sync, a.RenewedAgo, fmt.Sprint(a.Announces), fmt.Sprint(a.Services)}
 		if wide {
-			cells = append(cells, fmt.Sprint(a.Endpoints))
+			cells = append(cells, fmt.Sprint(a.Endpoints), a.LocalPods)
+		} else {
+			cells = append(cells, a.LocalPodsShort)
 		}
 		rows = append(rows, row{s.good(a.InSync && !a.Silent), cells})
 	}
@@ -112,6 +115,7 @@ func (s screen) agents(r status.Report, wide bool) {
 	if wide {
 		head = append(head, "ENDPOINTS")
 	}
+	head = append(head, "LOCAL PODS BY")
 	s.table(head, rows)
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"go4.org/netipx"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -17,8 +18,10 @@ import (
 const (
 	mostAddresses = 1000 // announced, refused or found
 	mostProblems  = 256
-	longMessage   = 4096 // bytes
-	shortMessage  = 1024 // bytes
+	mostRoutes    = 256
+	mostPods      = 10_000 // that are believed to run on one node
+	longMessage   = 4096   // bytes
+	shortMessage  = 1024   // bytes
 )
 
 // ToNodeState returns what n says. It passes over addresses that cannot be read.
@@ -71,9 +74,28 @@ func toProblem(p v1alpha1.ServiceProblem) snapshot.Problem {
 
 func toEngine(e v1alpha1.EngineState) snapshot.Engine {
 	return snapshot.Engine{
-		Mode: e.Mode, Message: e.Message, Services: int(e.Services), Endpoints: int(e.Endpoints),
+		Mode: e.Mode, Message: e.Message, Services: int(e.Services), Endpoints: int(e.Endpoints), LocalPods: toLocalPods(e.LocalPods),
 		Accelerator: snapshot.Accelerator{Mode: e.Accelerator.Mode, Message: e.Accelerator.Message, LeftFrontends: int(e.Accelerator.LeftCount)},
 	}
+}
+
+func toLocalPods(l *v1alpha1.LocalPods) *snapshot.LocalPods {
+	if l == nil {
+		return nil
+	}
+	out := &snapshot.LocalPods{Count: min(int(l.RoutesCount), mostPods), Links: l.Links}
+	for _, text := range l.Routes {
+		from, to, both := strings.Cut(text, "-")
+		if !both {
+			to = from
+		}
+		first, ok := snapshot.ParseAddr(from)
+		last, too := snapshot.ParseAddr(to)
+		if r := netipx.IPRangeFrom(first, last); ok && too && r.IsValid() {
+			out.Routes = append(out.Routes, r)
+		}
+	}
+	return out
 }
 
 // FromNodeState is the reverse of ToNodeState. Lists and messages that are too long
@@ -123,9 +145,21 @@ func fromPeerState(p snapshot.PeerState) v1alpha1.PeerState {
 	}
 }
 
+func fromLocalPods(l *snapshot.LocalPods) *v1alpha1.LocalPods {
+	if l == nil {
+		return nil
+	}
+	return &v1alpha1.LocalPods{RoutesCount: count(l.Count), Links: l.Links, Routes: each(first(l.Routes, mostRoutes), func(r netipx.IPRange) string {
+		if r.From() == r.To() {
+			return r.From().String()
+		}
+		return r.String()
+	})}
+}
+
 func fromEngine(e snapshot.Engine, inSync bool) v1alpha1.EngineState {
 	return v1alpha1.EngineState{
-		Mode: e.Mode, InSync: inSync, Message: cut(e.Message, longMessage), Services: count(e.Services), Endpoints: count(e.Endpoints),
+		Mode: e.Mode, InSync: inSync, Message: cut(e.Message, longMessage), Services: count(e.Services), Endpoints: count(e.Endpoints), LocalPods: fromLocalPods(e.LocalPods),
 		Accelerator: v1alpha1.AcceleratorState{
 			Mode: e.Accelerator.Mode, Message: cut(e.Accelerator.Message, longMessage), LeftCount: count(e.Accelerator.LeftFrontends),
 		},

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"go4.org/netipx"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -132,6 +133,9 @@ func TestNodeStateThereAndBack(t *testing.T) {
 		Version: "0.1.0", Renewed: time.Unix(7, 0),
 		Engine: snapshot.Engine{
 			Mode: "nftables", Message: "m", Services: 3, Endpoints: 9, Accelerator: snapshot.Accelerator{Mode: "ebpf", Message: "n", LeftFrontends: 1},
+			LocalPods: &snapshot.LocalPods{Count: 4, Links: "cali*", Routes: []netipx.IPRange{
+				netipx.MustParseIPRange("198.18.190.5-198.18.190.7"), netipx.MustParseIPRange("fd98::5-fd98::5"),
+			}},
 		},
 		Announces: []snapshot.Announced{
 			{Addr: addr, Link: "eth0", MAC: "02:00:00:00:00:01", Service: "shop/web", Since: time.Unix(8, 0), Leaving: true}, {Addr: addr.Next(), Peers: 2},
@@ -152,14 +156,15 @@ func TestNodeStateThereAndBack(t *testing.T) {
 	}
 
 	many := snapshot.NodeState{
-		Engine:    snapshot.Engine{Message: strings.Repeat("x", 5000)},
+		Engine:    snapshot.Engine{Message: strings.Repeat("x", 5000), LocalPods: &snapshot.LocalPods{Count: 300, Routes: make([]netipx.IPRange, 300)}},
 		Announces: make([]snapshot.Announced, 1002), Refused: make([]snapshot.Refused, 1003), Findings: make([]snapshot.Finding, 1004),
 		Problems: []snapshot.Problem{{Message: strings.Repeat("y", 5000)}}, Peers: []snapshot.PeerState{{LastError: strings.Repeat("z", 5000)}},
 	}
 	status = FromNodeState(many)
 	got := fmt.Sprintln(len(status.Announces), status.AnnouncesCount, len(status.Refused), status.RefusedCount, len(status.Findings),
-		len(status.Engine.Message), len(status.Problems[0].Message), len(status.Peers[0].LastError))
-	if got != "1000 1002 1000 1003 1000 4096 1024 1024\n" {
+		len(status.Engine.Message), len(status.Problems[0].Message), len(status.Peers[0].LastError),
+		len(status.Engine.LocalPods.Routes), status.Engine.LocalPods.RoutesCount)
+	if got != "1000 1002 1000 1003 1000 4096 1024 1024 256 300\n" {
 		t.Errorf("what is too long is written as %s", got)
 	}
 }
@@ -183,6 +188,7 @@ func TestSnapshotHoldsOfANodeStateWhatDecides(t *testing.T) {
 	}{
 		{"a renewal", snapshot.NodeState{Renewed: time.Unix(9, 0)}, false},
 		{"a version", snapshot.NodeState{Version: "0.1.1"}, false},
+		{"another pod", snapshot.NodeState{Engine: snapshot.Engine{LocalPods: &snapshot.LocalPods{Count: 1}}}, false},
 		{"more endpoints", snapshot.NodeState{Engine: snapshot.Engine{Endpoints: 9}}, false},
 		{"another node was elected", snapshot.NodeState{Refused: []snapshot.Refused{refused(announcer.NotOwner)}}, false},
 		{"nobody was elected", snapshot.NodeState{Refused: []snapshot.Refused{refused(announcer.NoEndpoint)}}, true},
@@ -204,5 +210,16 @@ func TestSnapshotHoldsOfANodeStateWhatDecides(t *testing.T) {
 	b.Set(session("connection refused"))
 	if b.Set(session("no route to host")) {
 		t.Error("another error of a session is news")
+	}
+}
+
+// A NodeState that somebody else wrote names no more pods than a node can have.
+func TestLocalPodsAreFew(t *testing.T) {
+	l := toLocalPods(&v1alpha1.LocalPods{RoutesCount: 1 << 30, Routes: []string{"::-ffff::", "2001:db8::9-2001:db8::1", "x", "198.18.0.5-2001:db8::1"}})
+	if n := len(l.Addrs()); len(l.Routes) != 1 || n != mostPods {
+		t.Errorf("%d pods of %v", n, l.Routes)
+	}
+	if l := toLocalPods(&v1alpha1.LocalPods{RoutesCount: -1, Routes: []string{"198.18.0.5"}}); len(l.Addrs()) != 0 {
+		t.Errorf("pods of a negative count: %v", l.Addrs())
 	}
 }

@@ -1,9 +1,8 @@
-// Package link follows the node's network links and addresses through netlink
-// and says which links could carry a VIP.
+// Package link follows the node's network links, addresses and routes through netlink.
+// It says which links could carry a VIP, and at which addresses pods of the node are.
 package link
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -16,10 +15,15 @@ import (
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// State is the node's links and addresses at one moment, sorted.
+// State is the node's links and addresses, and where its pods are, at one moment. All
+// lists are sorted.
 type State struct {
 	Links []snapshot.Link // those that could carry a VIP
 	Addrs []netip.Addr    // every address of the node but its VIPs
+	// Pods are the addresses to which a route over a pod's link leads, PodLinks the
+	// names of these links.
+	Pods     []netip.Addr
+	PodLinks []string
 }
 
 // Read takes the State from the kernel of this network namespace.
@@ -32,7 +36,13 @@ func Read() (State, error) {
 	if err != nil {
 		return State{}, fmt.Errorf("list addresses: %w", err)
 	}
-	return resolve(links, addrs), nil
+	rs, err := readRoutes()
+	if err != nil {
+		return State{}, err
+	}
+	st := resolve(links, addrs)
+	st.Pods, st.PodLinks = pods(links, addrs, rs)
+	return st, nil
 }
 
 // ipvsLink has the addresses of all Services while kube-proxy runs with IPVS, and
@@ -87,51 +97,4 @@ func prefix(a netlink.Addr) (netip.Prefix, bool) {
 	}
 	ones, _ := a.Mask.Size()
 	return netip.PrefixFrom(ip.Unmap(), ones), true
-}
-
-// Watch calls changed after every change of a link or of an address that is not
-// a VIP's lease, until ctx ends. It returns an error if the kernel's events
-// can't be had or were lost; then read the State anew and call Watch again.
-func Watch(ctx context.Context, changed func()) error {
-	done := make(chan struct{})
-	defer close(done)
-	links := make(chan netlink.LinkUpdate, 256)
-	addrs := make(chan netlink.AddrUpdate, 1024)
-	lost := make(chan error, 2)
-	fail := func(err error) {
-		select {
-		case lost <- err:
-		default:
-		}
-	}
-	if err := netlink.LinkSubscribeWithOptions(links, done, netlink.LinkSubscribeOptions{ErrorCallback: fail}); err != nil {
-		return fmt.Errorf("subscribe to link events: %w", err)
-	}
-	if err := netlink.AddrSubscribeWithOptions(addrs, done, netlink.AddrSubscribeOptions{ErrorCallback: fail}); err != nil {
-		return fmt.Errorf("subscribe to address events: %w", err)
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case err := <-lost:
-			return fmt.Errorf("link events: %w", err)
-		case _, ok := <-links:
-			if !ok {
-				return fmt.Errorf("link events: subscription ended")
-			}
-			changed()
-		case a, ok := <-addrs:
-			if !ok {
-				return fmt.Errorf("address events: subscription ended")
-			}
-			if !isLease(a) {
-				changed()
-			}
-		}
-	}
-}
-
-func isLease(u netlink.AddrUpdate) bool {
-	return u.NewAddr && l2.IsLease(netlink.Addr{IPNet: &u.LinkAddress, Flags: u.Flags, PreferedLft: u.PreferedLft, ValidLft: u.ValidLft})
 }

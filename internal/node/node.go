@@ -22,6 +22,7 @@ type Inputs struct {
 	Self      *snapshot.Node   // this node as it was last known; nil: it never was
 	Addrs     []netip.Addr     // of this node, on which node ports answer
 	Own       []netip.Addr     // of this node's links, without the VIPs that it holds
+	Routed    []netip.Addr     // of pods, to which this node has a route
 	Engine    Engine
 	Held      []announcer.Claim // what the kernel answers for now, sorted
 	View      announcer.View    // what this node holds of the others
@@ -68,6 +69,7 @@ type Program struct {
 	Self        *snapshot.Node
 	Addrs       []netip.Addr // on which node ports answer
 	Own         []netip.Addr // of the node's links
+	Routed      []netip.Addr // of the node's pods
 	Quarantined []string     // nodes whose endpoints take no traffic, sorted
 }
 
@@ -145,7 +147,7 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 	})
 	p.Announce.Routes = next.routes
 	p.Withdraw.Routes = narrowed(was.routes, next.routes)
-	p.Program = Program{Snapshot: in.Snapshot, Self: in.Self, Addrs: in.Addrs, Own: in.Own, Quarantined: in.View.Quarantined()}
+	p.Program = Program{Snapshot: in.Snapshot, Self: in.Self, Addrs: in.Addrs, Own: in.Own, Routed: in.Routed, Quarantined: in.View.Quarantined()}
 	if in.Engine.Known {
 		p.Report = &announcer.Report{Electable: self}
 	}

@@ -3,6 +3,8 @@ package snapshot
 import (
 	"net/netip"
 	"time"
+
+	"go4.org/netipx"
 )
 
 // Node is a cluster node as Kubernetes sees it.
@@ -72,6 +74,29 @@ type Engine struct {
 	Services    int    // that it serves
 	Endpoints   int    // of these Services
 	Accelerator Accelerator
+	LocalPods   *LocalPods // nil: it is not known by routes which pods are the node's
+}
+
+// LocalPods is what a node's routes show of its pods.
+type LocalPods struct {
+	Count  int              // addresses outside of the Node's podCIDRs with a route over a pod's link
+	Links  string           // these links: one name, or how all begin, as in "cali*"; "" if there is none
+	Routes []netipx.IPRange // the addresses, sorted; fewer than Count if they are too many for the API
+}
+
+// Addrs returns the addresses of Routes, sorted, Count at most: a range that somebody
+// else wrote may be of any size.
+func (l *LocalPods) Addrs() []netip.Addr {
+	var out []netip.Addr
+	if l == nil {
+		return nil
+	}
+	for _, r := range l.Routes {
+		for a := r.From(); a.IsValid() && a.Compare(r.To()) <= 0 && len(out) < l.Count; a = a.Next() {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // String names what forwards, with what stands before it: "nftables+ebpf".

@@ -12,12 +12,12 @@ import (
 
 // Normal returns t as a Dump gives it back: without what no kernel holds
 // (Service, PortName, the affinity of a Frontend without endpoints, fields that
-// its kind does not have), with prefixes merged and empty lists nil.
+// its kind does not have), with prefixes merged (but for LocalPods) and empty lists nil.
 func Normal(t *proxy.Table) *proxy.Table {
 	out := &proxy.Table{
 		NodePortAddrs: clip(t.NodePortAddrs),
 		ServiceCIDRs:  merge(t.ServiceCIDRs),
-		LocalPods:     merge(t.LocalPods),
+		LocalPods:     clip(t.LocalPods),
 		LocalLinks:    clip(t.LocalLinks),
 		Hairpin:       clip(t.Hairpin),
 	}

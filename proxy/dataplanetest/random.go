@@ -26,7 +26,7 @@ func Random(r *rand.Rand) *proxy.Table {
 		}
 	}
 	t.ServiceCIDRs = randomPrefixes(r, "10.96.%d.0/24", "fd98:0:96:%d::/112")
-	t.LocalPods = randomPrefixes(r, "198.18.%d.0/25", "fd98:0:1:%d::/64")
+	t.LocalPods = randomPrefixes(r, "198.18.%d.0/25", "198.18.9.%d/32", "fd98:0:1:%d::/64", "fd98:0:9::%d/128") // some are neighbours
 	for _, name := range []string{"cali*", "cni0", "veth*"} {
 		if r.IntN(4) == 0 {
 			t.LocalLinks = append(t.LocalLinks, name)

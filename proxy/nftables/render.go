@@ -145,19 +145,29 @@ func (f *Family) nodeElements(out []Element, t *proxy.Table) []Element {
 		}
 	}
 	out = f.rangeElements(out, setServiceCIDRs, t.ServiceCIDRs)
-	out = f.rangeElements(out, setLocalPods, t.LocalPods)
+	for _, p := range t.LocalPods {
+		if f.has(p.Addr()) {
+			out = append(out, prefixElement(setLocalPods, p))
+		}
+	}
 	for _, name := range t.LocalLinks {
 		out = append(out, linkElement(name))
 	}
-	keep := ranges(t.LocalPods, f.ID)
+	keep := slices.DeleteFunc(slices.Clone(t.LocalPods), func(p netip.Prefix) bool { return !f.has(p.Addr()) })
 	if len(keep) == 0 && len(t.LocalLinks) == 0 { // no local pod is known: nothing is masqueraded
-		all := netip.PrefixFrom(f.addrOf(string(make([]byte, f.AddrLen))), 0)
-		keep = []netipx.IPRange{netipx.RangeOfPrefix(all)}
+		keep = []netip.Prefix{netip.PrefixFrom(f.addrOf(string(make([]byte, f.AddrLen))), 0)}
 	}
-	for _, r := range keep {
-		out = append(out, Element{Set: setKeepSource, Key: bytesOf(r.From()), End: bytesOf(r.To())})
+	for _, p := range keep {
+		out = append(out, prefixElement(setKeepSource, p))
 	}
 	return out
+}
+
+// prefixElement is one prefix as it is. Neighbours are not merged: a packet that is
+// under way while a range grows by one address would find none of the range's others.
+func prefixElement(set string, p netip.Prefix) Element {
+	r := netipx.RangeOfPrefix(p)
+	return Element{Set: set, Key: bytesOf(r.From()), End: bytesOf(r.To())}
 }
 
 // linkElement is a link's name, filled up with zeros, or a range of all names that

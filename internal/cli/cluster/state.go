@@ -32,6 +32,15 @@ type State struct {
 	Permissions []Permission // that fairlead's accounts lack; see Gaps if they could not be asked for
 	Gaps        []Gap        // what could not be read
 	Records     []Record     // when the records were made
+	Workloads   []Workload   // pods that run with an address of their own, as far as they were asked for
+}
+
+// Workload is a pod of somebody's that runs.
+type Workload struct {
+	snapshot.Ref
+	Node    string
+	IPs     []netip.Addr
+	Started time.Time // by the kubelet
 }
 
 // Pod is one of fairlead's pods.

@@ -16,7 +16,7 @@ func Cluster(s *cluster.State) []Finding {
 		return files(s)
 	}
 	var out []Finding
-	for _, check := range []func(*cluster.State) []Finding{pools, services, processes, agents, ranges, versions, rights, gaps, announced, others, peers} {
+	for _, check := range []func(*cluster.State) []Finding{pools, services, processes, agents, ranges, strangers, versions, rights, gaps, announced, others, peers} {
 		out = append(out, check(s)...)
 	}
 	return sorted(out)

@@ -55,6 +55,7 @@ const (
 	MTUDiffers      Code = "FL0411"
 	TrackingFull    Code = "FL0412"
 	ForwardDropped  Code = "FL0413"
+	PodNotKnown     Code = "FL0414"
 	PeerDown        Code = "FL0501"
 )
 
@@ -117,6 +118,7 @@ var Catalog = []Entry{
 	{MTUDiffers, Warning, "Links of one network have different MTUs"},
 	{TrackingFull, Warning, "Connection tracking is nearly full"},
 	{ForwardDropped, Warning, "Another packet filter drops forwarded packets"},
+	{PodNotKnown, Warning, "A node does not know pods as its own"},
 	{PeerDown, Problem, "A BGP peer has no session"},
 }
 

@@ -39,8 +39,7 @@ func Packet(s *cluster.State, q Question) (*Trace, error) {
 		return nil, err
 	}
 	node := s.Node(f.Node)
-	opt := s.Forwarding
-	opt.Own = f.local()
+	opt := s.Options(f.Node)
 	table := proxy.Compile(s.Snapshot, f.Node, nodeport.Resolve(node, opt.Own, s.NodePortAddresses), opt)
 	f.out = table.Trace(proxy.Packet{Protocol: q.Protocol, Src: q.From, Dst: q.To, FromNode: slices.Contains(node.InternalIPs, q.From)})
 	f.forwarder()
@@ -53,24 +52,10 @@ func Packet(s *cluster.State, q Question) (*Trace, error) {
 	return f.trace, nil
 }
 
-// local are the addresses of the node's links.
-func (f *following) local() []netip.Addr {
-	st := f.NodeState(f.Node)
-	if st == nil {
-		return nil
-	}
-	var out []netip.Addr
-	for _, l := range st.Links {
-		for _, p := range l.Prefixes {
-			out = append(out, p.Addr())
-		}
-	}
-	return out
-}
-
 // arrive finds the node that the packet comes to.
 func (f *following) arrive() error {
-	asked, inside := f.Node, f.sender()
+	asked := f.Node
+	inside, how := f.sender()
 	by := f.Announcers(f.To.Addr())
 	recorded := slices.ContainsFunc(f.Addresses, func(a *snapshot.Address) bool { return a.Addr == f.To.Addr() })
 	switch {
@@ -80,7 +65,7 @@ func (f *following) arrive() error {
 		f.ok("node", "%s, as asked for", asked)
 	case inside != "":
 		f.Node = inside
-		f.ok("node", "%s, where %s is", inside, f.From)
+		f.ok("node", "%s, %s", inside, how)
 	case f.owner() != "":
 		f.Node = f.owner()
 		f.ok("node", "%s, whose address %s is", f.Node, f.To.Addr())
@@ -113,15 +98,27 @@ func (f *following) holder() string {
 	return "NAMESPACE/SERVICE"
 }
 
-// sender is the node that the packet comes from, "" if it comes from outside.
-func (f *following) sender() string {
+// sender is the node that the packet comes from, and what shows it; "" if it comes from
+// outside. A CNI may give out an address of one node's podCIDRs on another node, so
+// routes come first.
+func (f *following) sender() (node, how string) {
 	for _, n := range f.Nodes {
-		pod := slices.ContainsFunc(n.PodCIDRs, func(p netip.Prefix) bool { return p.Contains(f.From) })
-		if pod || slices.Contains(n.InternalIPs, f.From) {
-			return n.Name
+		known := f.LocalPods(n.Name)
+		switch {
+		case slices.Contains(n.InternalIPs, f.From):
+			return n.Name, fmt.Sprintf("whose address %s is", f.From)
+		case slices.Contains(known.Routes, f.From):
+			return n.Name, fmt.Sprintf("which has a route to %s over a link of a pod", f.From)
+		case slices.Contains(known.Endpoints, f.From):
+			return n.Name, fmt.Sprintf("where EndpointSlices place %s", f.From)
 		}
 	}
-	return ""
+	for _, n := range f.Nodes {
+		if slices.ContainsFunc(n.PodCIDRs, func(p netip.Prefix) bool { return p.Contains(f.From) }) {
+			return n.Name, fmt.Sprintf("where %s is", f.From)
+		}
+	}
+	return "", ""
 }
 
 // owner is the node whose own address is asked for.
@@ -221,11 +218,10 @@ func (f *following) endpointsOf() {
 	}
 }
 
-// direct tells whether eBPF may connect the sender's socket before there is a packet.
+// direct reports whether eBPF may connect the sender's socket before there is a packet.
 func (f *following) direct() bool {
-	a, n := f.NodeState(f.Node), f.State.Node(f.Node)
-	return a != nil && a.Engine.Accelerator.On() && f.out.Frontend.Sources == nil && f.Protocol != snapshot.SCTP &&
-		slices.ContainsFunc(n.PodCIDRs, func(p netip.Prefix) bool { return p.Contains(f.From) })
+	a := f.NodeState(f.Node)
+	return a != nil && a.Engine.Accelerator.On() && f.out.Frontend.Sources == nil && f.Protocol != snapshot.SCTP && f.LocalPods(f.Node).Has(f.From)
 }
 
 func (f *following) nodeOf(ref snapshot.Ref, ep netip.AddrPort) string {

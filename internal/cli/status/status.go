@@ -55,6 +55,10 @@ type Agent struct {
 	Renewed       time.Time `json:"renewed"`
 	RenewedAgo    string    `json:"renewedAgo"`
 	Silent        bool      `json:"silent,omitempty"`
+	// LocalPods is what the node's own pods are known by, LocalPodsShort the same in a
+	// few words; "" if another proxy forwards.
+	LocalPods      string `json:"localPods,omitempty"`
+	LocalPodsShort string `json:"-"`
 }
 
 // Pool is one AddressPool.
@@ -106,9 +110,15 @@ func Of(s *cluster.State) Report {
 		r.Pods = append(r.Pods, Pod{p.Component, p.Name, p.Node, p.Image, p.Ready, p.Restarts})
 	}
 	for _, a := range s.NodeStates {
+		var pods, short string
+		if cluster.Forwards(a) {
+			known := s.LocalPods(a.Node)
+			pods, short = known.String(), known.Short()
+		}
 		r.Agents = append(r.Agents, Agent{
 			Node: a.Node, Version: a.Version, Engine: a.Engine.String(), Unaccelerated: a.Engine.Accelerator.Message, InSync: a.InSync, Draining: a.Draining,
 			Services: a.Engine.Services, Endpoints: a.Engine.Endpoints, Announces: len(a.Announces) + a.Unlisted, Renewed: a.Renewed, RenewedAgo: cluster.Ago(s.Now, a.Renewed), Silent: s.Silent(a),
+			LocalPods: pods, LocalPodsShort: short,
 		})
 	}
 	for _, p := range s.Peers {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -40,6 +41,8 @@ type Objects struct {
 	Now  time.Time
 	// FromFiles says that they are manifests and not a cluster.
 	FromFiles bool
+	// Workloads are the pods of everybody that run: see ReadWorkloads.
+	Workloads []cluster.Workload
 }
 
 // source is one list of objects.
@@ -99,6 +102,34 @@ func Read(ctx context.Context, client dynamic.Interface) (*Objects, error) {
 	lease := schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}
 	o.single(ctx, client, lease, o.namespace(), "fairlead-"+o.mode())
 	return o, nil
+}
+
+// ReadWorkloads lists the pods that run with an address of their own. They can be many,
+// and few commands ask for them.
+func (o *Objects) ReadWorkloads(ctx context.Context, client dynamic.Interface) {
+	pods := pager.New(func(ctx context.Context, opt metav1.ListOptions) (runtime.Object, error) {
+		return client.Resource(core("pods")).List(ctx, opt)
+	})
+	pods.PageSize = page
+	running := metav1.ListOptions{FieldSelector: "status.phase=" + string(corev1.PodRunning)}
+	err := pods.EachListItem(ctx, running, func(obj runtime.Object) error {
+		u, ok := obj.(*unstructured.Unstructured)
+		if !ok {
+			return nil
+		}
+		p := &corev1.Pod{}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, p); err != nil {
+			return fmt.Errorf("pod %s/%s: %w", u.GetNamespace(), u.GetName(), err)
+		}
+		if w, ok := workload(p); ok {
+			o.Workloads = append(o.Workloads, w)
+		}
+		return nil
+	})
+	unread := slices.ContainsFunc(o.Gaps, func(g cluster.Gap) bool { return g.What == "pods" })
+	if err != nil && !unread {
+		o.gap("pods", err)
+	}
 }
 
 func (o *Objects) gap(what string, err error) {

@@ -25,7 +25,7 @@ import (
 // State makes the value of what was read.
 func (o *Objects) State() *cluster.State {
 	s := &cluster.State{
-		Now: o.Now, FromFiles: o.FromFiles, Gaps: o.Gaps, Namespace: o.namespace(),
+		Now: o.Now, FromFiles: o.FromFiles, Gaps: o.Gaps, Namespace: o.namespace(), Workloads: o.Workloads,
 		Allocation: allocator.Options{Class: v1alpha1.LoadBalancerClass, DefaultClass: true},
 	}
 	var states []*snapshot.NodeState
@@ -64,6 +64,7 @@ func (o *Objects) State() *cluster.State {
 	s.Snapshot = b.Snapshot()
 	s.NodeStates = states // whole, while a Builder keeps what decisions read
 	s.Sort()
+	slices.SortFunc(s.Workloads, func(a, b cluster.Workload) int { return cmp.Or(cmp.Compare(a.Node, b.Node), a.Ref.Compare(b.Ref)) })
 	slices.SortFunc(s.Peers, func(a, b cluster.Peer) int { return cmp.Compare(a.Name, b.Name) })
 	slices.SortFunc(s.Pods, func(a, b cluster.Pod) int {
 		return cmp.Or(cmp.Compare(b.Component, a.Component), cmp.Compare(a.Name, b.Name))
@@ -131,6 +132,23 @@ func pod(p *corev1.Pod) cluster.Pod {
 		}
 	}
 	return out
+}
+
+// workload is p, if it runs with an address of its own.
+func workload(p *corev1.Pod) (out cluster.Workload, ok bool) {
+	if p.Status.Phase != corev1.PodRunning || p.Spec.HostNetwork || p.DeletionTimestamp != nil {
+		return out, false
+	}
+	out = cluster.Workload{Ref: snapshot.Ref{Namespace: p.Namespace, Name: p.Name}, Node: p.Spec.NodeName}
+	if p.Status.StartTime != nil {
+		out.Started = p.Status.StartTime.Time
+	}
+	for _, ip := range p.Status.PodIPs {
+		if a, ok := snapshot.ParseAddr(ip.IP); ok {
+			out.IPs = append(out.IPs, a)
+		}
+	}
+	return out, len(out.IPs) > 0
 }
 
 // flags reads the choices of the cluster from the arguments of fairlead's own
