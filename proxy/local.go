@@ -78,8 +78,8 @@ func (t traces) equal(o traces) bool {
 		slices.Equal(t.routed, o.routed) && slices.Equal(t.endpoints, o.endpoints) && slices.Equal(t.own, o.own)
 }
 
-// KnownPods returns what the pods of every node are known by in the Table that Compile
-// makes for that node with the Options of. It is nil where s lacks the node.
+// KnownPods returns, by node, what the node's pods are known by in the Table that Compile
+// makes for it with the Options that of returns. It leaves out nodes that s lacks.
 func KnownPods(s *snapshot.Snapshot, of func(node string) Options) map[string]Known {
 	endpoints := map[string][]netip.Addr{}
 	for _, svc := range s.Services {
