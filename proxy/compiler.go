@@ -15,8 +15,10 @@ import (
 // last time, but for a walk over pointers. The result never depends on the
 // memory: a Snapshot that shares no value with the last one is compiled anew.
 type Compiler struct {
-	last  *memory // nil at first
-	known Known
+	last   *memory // nil at first
+	traces traces  // of the node's pods
+	known  Known   // by these traces
+	pods   []netip.Prefix
 }
 
 // memory is what the last Compile left.
@@ -118,8 +120,11 @@ func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []ne
 	}
 	t.Frontends = c.last.frontends()
 	t.Hairpin = c.last.hairpin.sorted
-	c.known = opt.Local.known(node, opt.Routed, c.last.here.sorted, opt.Own)
-	t.LocalPods, t.LocalLinks = c.known.sources(), c.known.Links
+	if now := (traces{opt.Local, node, opt.Routed, c.last.here.sorted, opt.Own}); !c.traces.equal(now) {
+		c.traces, c.known = now, now.known()
+		c.pods = c.known.sources()
+	}
+	t.LocalPods, t.LocalLinks = c.pods, c.known.Links
 	t.OwnClusterIPs = sorted(slices.DeleteFunc(slices.Clone(opt.Own), func(a netip.Addr) bool { return !t.HasAddr(ClusterIP, a) }))
 	return t
 }

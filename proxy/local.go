@@ -64,50 +64,75 @@ func ParseLocal(text string) (Local, error) {
 	return l, fmt.Errorf("%q is not one of auto, node-cidr, cluster-cidr=CIDR,..., interface-prefix=NAME, bridge=NAME", text)
 }
 
-// KnownPods returns what the pods of the node called name are known by in the Table that
-// Compile makes of the same arguments.
-func KnownPods(s *snapshot.Snapshot, name string, opt Options) Known {
-	var endpoints []netip.Addr
-	for _, svc := range s.Services {
-		if svc.Served() {
-			endpoints = append(endpoints, here(svc, name)...)
-		}
-	}
-	node := s.Node(name)
-	if node == nil {
-		node = opt.Self
-	}
-	return opt.Local.known(node, opt.Routed, sorted(endpoints), opt.Own)
+// traces are all that a Known depends on. The lists are sorted, but for own.
+type traces struct {
+	local     Local
+	node      *snapshot.Node // may be nil
+	routed    []netip.Addr   // to which the node has a route over a pod's link
+	endpoints []netip.Addr   // that EndpointSlices place on the node
+	own       []netip.Addr   // of the node's links
 }
 
-// known returns what a Table knows the pods of node, which may be nil, by. The node
-// has routes to pods at routed; endpoints are those that EndpointSlices place on the
-// node, and own are the addresses of its links. routed and endpoints are sorted.
-func (l Local) known(node *snapshot.Node, routed, endpoints, own []netip.Addr) (k Known) {
-	switch {
-	case l.Link != "":
-		k.Links = []string{l.Link}
-	case len(l.CIDRs) > 0:
-		k.CIDRs = merged(l.CIDRs)
-	case node != nil:
-		k.CIDRs = merged(node.PodCIDRs)
+func (t traces) equal(o traces) bool {
+	return t.local.NodeCIDR == o.local.NodeCIDR && t.local.Link == o.local.Link && slices.Equal(t.local.CIDRs, o.local.CIDRs) && t.node == o.node &&
+		slices.Equal(t.routed, o.routed) && slices.Equal(t.endpoints, o.endpoints) && slices.Equal(t.own, o.own)
+}
+
+// KnownPods returns, by node, what the node's pods are known by in the Table that Compile
+// makes for it with the Options that of returns. It leaves out nodes that s lacks.
+func KnownPods(s *snapshot.Snapshot, of func(node string) Options) map[string]Known {
+	endpoints := map[string][]netip.Addr{}
+	for _, svc := range s.Services {
+		if !svc.Served() {
+			continue
+		}
+		for _, ep := range svc.Endpoints {
+			if ep.Node != "" && dialable(ep.Addr.Addr()) {
+				endpoints[ep.Node] = append(endpoints[ep.Node], ep.Addr.Addr())
+			}
+		}
 	}
-	if !l.Auto() {
+	out := make(map[string]Known, len(s.Nodes))
+	for _, n := range s.Nodes {
+		opt := of(n.Name)
+		out[n.Name] = traces{opt.Local, n, opt.Routed, sorted(endpoints[n.Name]), opt.Own}.known()
+	}
+	return out
+}
+
+// known is the decision.
+func (t traces) known() (k Known) {
+	switch {
+	case t.local.Link != "":
+		k.Links = []string{t.local.Link}
+	case len(t.local.CIDRs) > 0:
+		k.CIDRs = merged(t.local.CIDRs)
+	case t.node != nil:
+		k.CIDRs = merged(t.node.PodCIDRs)
+	}
+	if !t.local.Auto() {
 		return k
 	}
-	if node != nil {
-		own = slices.Concat(own, node.InternalIPs, node.ExternalIPs)
+	own := map[netip.Addr]bool{}
+	for _, a := range t.own {
+		own[a] = true
 	}
-	for _, a := range routed {
-		if !k.Has(a) && !slices.Contains(own, a) {
+	if t.node != nil {
+		for _, a := range slices.Concat(t.node.InternalIPs, t.node.ExternalIPs) {
+			own[a] = true
+		}
+	}
+	for _, a := range t.routed {
+		if !own[a] && !contains(k.CIDRs, a) {
 			k.Routes = append(k.Routes, a)
 		}
 	}
+	k.Routes = slices.Compact(k.Routes)
 	// Slices alone are not a list of the node's pods: those that only connect to others
 	// are not in them. If they counted, these pods would be masqueraded.
-	routes := Known{CIDRs: k.CIDRs, Routes: k.Routes}
-	for _, a := range endpoints {
-		if routes.any(snapshot.FamilyOf(a)) && !routes.Has(a) && !slices.Contains(own, a) {
+	some := map[snapshot.Family]bool{snapshot.IPv4: k.some(snapshot.IPv4), snapshot.IPv6: k.some(snapshot.IPv6)}
+	for _, a := range t.endpoints {
+		if some[snapshot.FamilyOf(a)] && !own[a] && !k.Has(a) {
 			k.Endpoints = append(k.Endpoints, a)
 		}
 	}
@@ -122,8 +147,8 @@ func (k Known) Has(a netip.Addr) bool {
 	return routed || endpoint || contains(k.CIDRs, a)
 }
 
-// any reports whether k names pods of a family by CIDRs or routes.
-func (k Known) any(family snapshot.Family) bool {
+// some reports whether k names pods of a family by CIDRs or routes.
+func (k Known) some(family snapshot.Family) bool {
 	return slices.ContainsFunc(k.CIDRs, func(p netip.Prefix) bool { return snapshot.FamilyOf(p.Addr()) == family }) ||
 		slices.ContainsFunc(k.Routes, func(a netip.Addr) bool { return snapshot.FamilyOf(a) == family })
 }

@@ -32,7 +32,8 @@ func TestMemoryDoesNotShow(t *testing.T) {
 			want := proxy.Compile(s, node, on, opt)
 			violations(t, want)
 			same(t, "with a memory", want, memory.Compile(s, node, on, opt))
-			if got, pods := memory.Known(), proxy.KnownPods(s, node, opt); !reflect.DeepEqual(got, pods) {
+			all := proxy.KnownPods(s, func(string) proxy.Options { return opt })
+			if got, pods := memory.Known(), all[node]; s.Node(node) != nil && !reflect.DeepEqual(got, pods) {
 				t.Errorf("the pods are known by %+v, want %+v", got, pods)
 			}
 			if got, sum := memory.Summary(), proxy.Summarize(want); !reflect.DeepEqual(got, sum) {

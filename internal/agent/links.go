@@ -56,6 +56,7 @@ func (l *links) Run(ctx context.Context) {
 			if err := link.Watch(ctx, again.Wake); err != nil {
 				l.log.Warn("link events were lost; the links are read again", "error", err)
 				pause(ctx, lossPause)
+				again.Wake() // the kernel may not let us listen at all
 			}
 		}
 	})

@@ -1,6 +1,7 @@
 package link
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -32,7 +33,10 @@ func readRoutes() (routes, error) {
 			rs.add(r)
 			return true
 		})
-		if err != nil {
+		// What interrupts the list changes a route, and all that concerns pods is an event:
+		// then it is read again. Where routers change routes all the time, no list is ever
+		// without a change.
+		if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 			return routes{}, fmt.Errorf("list routes: %w", err)
 		}
 	}

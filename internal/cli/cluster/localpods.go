@@ -27,11 +27,15 @@ func (s *State) Options(node string) proxy.Options {
 	return opt
 }
 
-// LocalPods returns what the engine of node knows the node's pods by.
-func (s *State) LocalPods(node string) LocalPods {
-	out := LocalPods{Known: proxy.KnownPods(s.Snapshot, node, s.Options(node)), OfCluster: len(s.Forwarding.Local.CIDRs) > 0}
-	if st := s.NodeState(node); st != nil && st.Engine.LocalPods != nil {
-		out.RouteLinks, out.Unlisted = st.Engine.LocalPods.Links, st.Engine.LocalPods.Count > len(st.Engine.LocalPods.Addrs())
+// LocalPods returns what the engine of each node knows the node's pods by.
+func (s *State) LocalPods() map[string]LocalPods {
+	out := make(map[string]LocalPods, len(s.Nodes))
+	for node, known := range proxy.KnownPods(s.Snapshot, s.Options) {
+		l := LocalPods{Known: known, OfCluster: len(s.Forwarding.Local.CIDRs) > 0}
+		if st := s.NodeState(node); st != nil && st.Engine.LocalPods != nil {
+			l.RouteLinks, l.Unlisted = st.Engine.LocalPods.Links, st.Engine.LocalPods.Count > len(st.Engine.LocalPods.Addrs())
+		}
+		out[node] = l
 	}
 	return out
 }
@@ -119,11 +123,15 @@ func (s *State) Strangers() (out []Stranger) {
 			by[w.Node] = append(by[w.Node], w)
 		}
 	}
+	if len(by) == 0 {
+		return nil
+	}
+	all := s.LocalPods()
 	for _, a := range s.Heard() {
-		if !Forwards(a) || len(by[a.Node]) == 0 {
+		known, there := all[a.Node]
+		if !there || !Forwards(a) {
 			continue
 		}
-		known := s.LocalPods(a.Node)
 		if len(known.Links) > 0 || known.Unlisted {
 			continue // its packets say it, not its address; or the API does not have it all
 		}

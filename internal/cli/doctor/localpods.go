@@ -39,9 +39,9 @@ type Pods struct {
 
 // LocalPods returns what each node on which fairlead forwards knows its pods by.
 func LocalPods(s *cluster.State) (out []Pods) {
+	all := s.LocalPods()
 	for _, a := range s.NodeStates {
-		if cluster.Forwards(a) {
-			known := s.LocalPods(a.Node)
+		if known, there := all[a.Node]; there && cluster.Forwards(a) {
 			out = append(out, Pods{a.Node, known.String(), known.Short()})
 		}
 	}

@@ -102,8 +102,9 @@ func (f *following) holder() string {
 // outside. A CNI may give out an address of one node's podCIDRs on another node, so
 // routes come first.
 func (f *following) sender() (node, how string) {
+	all := f.LocalPods()
 	for _, n := range f.Nodes {
-		known := f.LocalPods(n.Name)
+		known := all[n.Name]
 		switch {
 		case slices.Contains(n.InternalIPs, f.From):
 			return n.Name, fmt.Sprintf("whose address %s is", f.From)
@@ -221,7 +222,7 @@ func (f *following) endpointsOf() {
 // direct reports whether eBPF may connect the sender's socket before there is a packet.
 func (f *following) direct() bool {
 	a := f.NodeState(f.Node)
-	return a != nil && a.Engine.Accelerator.On() && f.out.Frontend.Sources == nil && f.Protocol != snapshot.SCTP && f.LocalPods(f.Node).Has(f.From)
+	return a != nil && a.Engine.Accelerator.On() && f.out.Frontend.Sources == nil && f.Protocol != snapshot.SCTP && f.LocalPods()[f.Node].Has(f.From)
 }
 
 func (f *following) nodeOf(ref snapshot.Ref, ep netip.AddrPort) string {

@@ -109,10 +109,10 @@ func Of(s *cluster.State) Report {
 	for _, p := range s.Pods {
 		r.Pods = append(r.Pods, Pod{p.Component, p.Name, p.Node, p.Image, p.Ready, p.Restarts})
 	}
+	all := s.LocalPods()
 	for _, a := range s.NodeStates {
 		var pods, short string
-		if cluster.Forwards(a) {
-			known := s.LocalPods(a.Node)
+		if known, there := all[a.Node]; there && cluster.Forwards(a) {
 			pods, short = known.String(), known.Short()
 		}
 		r.Agents = append(r.Agents, Agent{
