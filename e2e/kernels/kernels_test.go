@@ -187,7 +187,7 @@ func TestJob(t *testing.T) {
 	}
 }
 
-// An exception holds on series before its own, and for packages that run.
+// An exception holds on the series that it names, and for packages that run.
 func TestExceptions(t *testing.T) {
 	hold := func(series string, packages ...string) string {
 		var names []string
@@ -200,6 +200,10 @@ func TestExceptions(t *testing.T) {
 		{hold("5.10", "nodeport", "proxy/ebpf"), "nodeport proxy/ebpf"},
 		{hold("6.1", "nodeport", "proxy/ebpf"), "nodeport"},
 		{hold("5.10", "nodeport/socket"), ""},
+		{hold("5.10", "proxy/nftables/netlink"), "proxy/nftables/netlink"},
+		{hold("6.1", "proxy/nftables/netlink"), ""},
+		{hold("6.12", "proxy/nftables/netlink"), "proxy/nftables/netlink"},
+		{hold("7", "proxy/nftables/netlink"), "proxy/nftables/netlink"},
 	} {
 		if c.got != c.want {
 			t.Errorf("got %q, want %q", c.got, c.want)
