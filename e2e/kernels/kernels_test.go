@@ -121,7 +121,7 @@ var ends = []struct{ name, says, report, shows string }{
 func TestReport(t *testing.T) {
 	for _, e := range ends {
 		t.Run(e.name, func(t *testing.T) {
-			r := NewReport(Kernel{Series: "6.1"}, Job{Runs: []Run{{Package: "a"}, {Package: "b/c"}}})
+			r := NewReport(Image{Version: "6.1.176-1"}, Job{Runs: []Run{{Package: "a"}, {Package: "b/c"}}})
 			var out bytes.Buffer
 			screen := Screen{Out: &out}
 			if err := r.Read(strings.NewReader(e.says), screen.Heard); err != nil {
@@ -142,14 +142,14 @@ func TestReport(t *testing.T) {
 }
 
 func TestTable(t *testing.T) {
-	r := NewReport(Kernel{Series: "6.1"}, Job{Left: []Exception{{Package: "a", Tests: []string{"TestZ"}, Why: "too large"}}})
+	r := NewReport(Image{Version: "6.1.176-1"}, Job{Left: []Exception{{Package: "a", Tests: []string{"TestZ"}, Why: "too large"}}})
 	if err := r.Read(strings.NewReader(ends[0].says), (&Screen{Out: io.Discard}).Heard); err != nil {
 		t.Fatal(err)
 	}
 	r.Took = 61 * time.Second
-	const want = "KERNEL   RELEASE                       RUN  PASSED SKIPPED  FAILED     TIME\n" +
-		"6.1      6.1.0                           2       2       0       0     1m1s\n" +
-		"left out on 6.1: a: TestZ: too large\n"
+	const want = "KERNEL       RELEASE                       RUN  PASSED SKIPPED  FAILED     TIME\n" +
+		"6.1.176-1    6.1.0                           2       2       0       0     1m1s\n" +
+		"left out on 6.1.176-1: a: TestZ: too large\n"
 	if got := Table([]*Report{r}); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
