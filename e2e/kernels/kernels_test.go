@@ -121,7 +121,7 @@ var ends = []struct{ name, says, report, shows string }{
 func TestReport(t *testing.T) {
 	for _, e := range ends {
 		t.Run(e.name, func(t *testing.T) {
-			r := NewReport(Kernel{Series: "6.1"}, Job{Runs: []Run{{Package: "a"}, {Package: "b/c"}}})
+			r := NewReport(Image{Version: "6.1.176-1"}, Job{Runs: []Run{{Package: "a"}, {Package: "b/c"}}})
 			var out bytes.Buffer
 			screen := Screen{Out: &out}
 			if err := r.Read(strings.NewReader(e.says), screen.Heard); err != nil {
@@ -142,14 +142,14 @@ func TestReport(t *testing.T) {
 }
 
 func TestTable(t *testing.T) {
-	r := NewReport(Kernel{Series: "6.1"}, Job{Left: []Exception{{Package: "a", Tests: []string{"TestZ"}, Why: "too large"}}})
+	r := NewReport(Image{Version: "6.1.176-1"}, Job{Left: []Exception{{Package: "a", Tests: []string{"TestZ"}, Why: "too large"}}})
 	if err := r.Read(strings.NewReader(ends[0].says), (&Screen{Out: io.Discard}).Heard); err != nil {
 		t.Fatal(err)
 	}
 	r.Took = 61 * time.Second
-	const want = "KERNEL   RELEASE                       RUN  PASSED SKIPPED  FAILED     TIME\n" +
-		"6.1      6.1.0                           2       2       0       0     1m1s\n" +
-		"left out on 6.1: a: TestZ: too large\n"
+	const want = "KERNEL       RELEASE                       RUN  PASSED SKIPPED  FAILED     TIME\n" +
+		"6.1.176-1    6.1.0                           2       2       0       0     1m1s\n" +
+		"left out on 6.1.176-1: a: TestZ: too large\n"
 	if got := Table([]*Report{r}); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
@@ -187,7 +187,7 @@ func TestJob(t *testing.T) {
 	}
 }
 
-// An exception holds on series before its own, and for packages that run.
+// An exception holds on the series that it names, and for packages that run.
 func TestExceptions(t *testing.T) {
 	hold := func(series string, packages ...string) string {
 		var names []string
@@ -200,6 +200,10 @@ func TestExceptions(t *testing.T) {
 		{hold("5.10", "nodeport", "proxy/ebpf"), "nodeport proxy/ebpf"},
 		{hold("6.1", "nodeport", "proxy/ebpf"), "nodeport"},
 		{hold("5.10", "nodeport/socket"), ""},
+		{hold("5.10", "proxy/nftables/netlink"), "proxy/nftables/netlink"},
+		{hold("6.1", "proxy/nftables/netlink"), ""},
+		{hold("6.12", "proxy/nftables/netlink"), "proxy/nftables/netlink"},
+		{hold("7", "proxy/nftables/netlink"), "proxy/nftables/netlink"},
 	} {
 		if c.got != c.want {
 			t.Errorf("got %q, want %q", c.got, c.want)

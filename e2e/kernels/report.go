@@ -12,7 +12,7 @@ import (
 
 // Report is what one guest said.
 type Report struct {
-	Kernel   string // the series that was asked for
+	Kernel   string // Debian's version
 	Release  string // what the kernel says of itself; empty if the guest did not end as it should
 	Took     time.Duration
 	Tests    []Test
@@ -27,8 +27,8 @@ type Test struct {
 }
 
 // NewReport is that of a guest which has not begun.
-func NewReport(k Kernel, job Job) *Report {
-	r := &Report{Kernel: k.Series, Packages: map[string]string{}, Left: job.Left}
+func NewReport(i Image, job Job) *Report {
+	r := &Report{Kernel: i.Version, Packages: map[string]string{}, Left: job.Left}
 	for _, run := range job.Runs {
 		r.Asked = append(r.Asked, run.Package)
 	}
@@ -110,10 +110,10 @@ func (r *Report) Err() error {
 // Table is a line for each kernel, and below it what was left out.
 func Table(reports []*Report) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%-8s %-28s %4s %7s %7s %7s %8s\n", "KERNEL", "RELEASE", "RUN", "PASSED", "SKIPPED", "FAILED", "TIME")
+	fmt.Fprintf(&b, "%-12s %-28s %4s %7s %7s %7s %8s\n", "KERNEL", "RELEASE", "RUN", "PASSED", "SKIPPED", "FAILED", "TIME")
 	for _, r := range reports {
 		passed, skipped, failed := len(r.with("PASS")), len(r.with("SKIP")), len(r.with("FAIL"))
-		fmt.Fprintf(&b, "%-8s %-28s %4d %7d %7d %7d %8s\n", r.Kernel, r.Release,
+		fmt.Fprintf(&b, "%-12s %-28s %4d %7d %7d %7d %8s\n", r.Kernel, r.Release,
 			passed+skipped+failed, passed, skipped, failed, r.Took.Round(time.Second))
 	}
 	for _, r := range reports {

@@ -112,11 +112,15 @@ type Selection struct {
 
 // before makes a guest a node:
 //   - Bridges of pods give their packets to netfilter, as Kubernetes asks of nodes.
-//   - Linux sizes the connection table by the memory, and a guest has little.
+//   - Linux sizes the connection table by the memory, and a guest has little. Tests
+//     want 100,000 connections, and one fills the table.
+//   - The first transaction would load these modules one by one, and begin again after
+//     each. In an emulator this takes longer than the engine waits for an answer.
 var before = [][]string{
 	{"ip", "link", "set", "lo", "up"},
 	{"modprobe", "-a", "br_netfilter", "nf_conntrack"},
-	{"sysctl", "-qw", "net.netfilter.nf_conntrack_max=262144"},
+	{"modprobe", "-aq", "nft_chain_nat", "nft_ct", "nft_fib_inet", "nft_hash", "nft_masq", "nft_nat", "nft_numgen", "nft_reject_inet", "nf_conntrack_netlink"},
+	{"sysctl", "-qw", "net.netfilter.nf_conntrack_max=120000"},
 }
 
 // NewJob is what a guest does: all test programs, without the tests that exceptions

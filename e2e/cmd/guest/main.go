@@ -5,6 +5,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -52,7 +53,7 @@ func first() error {
 	}
 	for {
 		pid, err := syscall.Wait4(-1, nil, 0, nil)
-		if pid == p.Pid || err == syscall.ECHILD {
+		if pid == p.Pid || errors.Is(err, syscall.ECHILD) {
 			return nil
 		}
 	}

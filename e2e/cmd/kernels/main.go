@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -53,6 +54,9 @@ func cache() string {
 }
 
 func run(ctx context.Context, o options) error {
+	if runtime.GOARCH != "amd64" {
+		return errors.New("the guests are amd64, and take the programs of this machine: it has to be amd64 too")
+	}
 	picked, err := kernels.Pick(o.kernels)
 	if err != nil {
 		return err
@@ -106,15 +110,15 @@ func (o options) on(ctx context.Context, k kernels.Kernel, guest string, tests [
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = log.Close() }()
+	defer log.Close()
 	screen := &kernels.Screen{Out: os.Stdout, All: o.selection.Run != "" || o.selection.Bench != ""}
 	g := kernels.Guest{
 		Image: image, Initramfs: initramfs, Dir: dir, Console: filepath.Join(o.logs, k.Series+".console"),
 		Limit: o.selection.Limit + time.Minute, // a test program says where it was when its own limit ends it
 	}
-	r := kernels.NewReport(k, job)
+	r := kernels.NewReport(image, job)
 	err = g.Run(ctx, r, func(line string, failed bool) {
-		_, _ = fmt.Fprintln(log, line)
+		fmt.Fprintln(log, line)
 		screen.Heard(line, failed)
 	})
 	if err != nil {
