@@ -317,25 +317,18 @@ func TestFaults(t *testing.T) {
 // stepFaults are the errors of a step: of the call, and of a transaction also the
 // kernel's answers.
 func stepFaults(step string) []dataplanetest.Fault {
-	fails := func(errnos ...unix.Errno) (out []dataplanetest.Fault) {
-		for _, e := range errnos {
-			out = append(out, dataplanetest.Fault{Step: step, Errno: e})
-		}
-		return out
-	}
+	call := dataplanetest.Fault{Step: step, Errno: unix.ENOBUFS}
+	full := dataplanetest.Fault{Step: step, Errno: unix.ENOSPC, Reply: true, Says: "add "} // to a set, or a chain
 	switch step {
 	case openSocket:
-		return fails(unix.EMFILE)
-	case createTables, addChains, changeElements:
-		out := fails(unix.ENOBUFS)
-		for _, f := range []dataplanetest.Fault{
-			{Errno: unix.ENOSPC, Says: "add "}, {Errno: unix.ENOMEM, Says: "add "}, // to a set, or a chain
-			{Errno: unix.ERESTART}, {Errno: unix.ERESTART, Times: restarts},
-		} {
-			f.Step, f.Reply = step, true
-			out = append(out, f)
+		return []dataplanetest.Fault{{Step: step, Errno: unix.EMFILE}}
+	case createTables, addChains:
+		return []dataplanetest.Fault{call, full}
+	case changeElements:
+		return []dataplanetest.Fault{
+			call, full, {Step: step, Errno: unix.ENOMEM, Reply: true, Says: "add "},
+			{Step: step, Errno: unix.ERESTART, Reply: true}, {Step: step, Errno: unix.ERESTART, Reply: true, Times: restarts},
 		}
-		return out
 	}
-	return fails(unix.ENOBUFS)
+	return []dataplanetest.Fault{call}
 }
