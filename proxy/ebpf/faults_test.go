@@ -18,6 +18,7 @@ import (
 
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/internal/test/intercept"
+	"github.com/fairlead/fairlead/internal/test/nstest"
 	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/dataplanetest"
 	nftables "github.com/fairlead/fairlead/proxy/nftables/netlink"
@@ -307,6 +308,7 @@ func TestFullMap(t *testing.T) {
 	if s := e.State(); s.On || !strings.Contains(s.Reason, "node_ips") {
 		t.Errorf("with a full map: %+v", s)
 	}
+	nstest.Eventually(t, "the programs to be detached", func() bool { return !hasty{e}.running() })
 	answers(t, c, after)
 	e.retry = time.Time{}
 	sync(t, e, after)
