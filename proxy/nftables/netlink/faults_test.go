@@ -314,6 +314,9 @@ func TestFaults(t *testing.T) {
 	dataplanetest.Faults(t, g)
 }
 
+// often is more often than a Sync tries.
+const often = 20
+
 // stepFaults are the errors of a step: of the call, and of a transaction also the
 // kernel's answers.
 func stepFaults(step string) []dataplanetest.Fault {
@@ -327,7 +330,7 @@ func stepFaults(step string) []dataplanetest.Fault {
 	case changeElements:
 		return []dataplanetest.Fault{
 			call, full, {Step: step, Errno: unix.ENOMEM, Reply: true, Says: "add "},
-			{Step: step, Errno: unix.ERESTART, Reply: true}, {Step: step, Errno: unix.ERESTART, Reply: true, Times: restarts},
+			{Step: step, Errno: unix.ERESTART, Reply: true}, {Step: step, Errno: unix.ERESTART, Reply: true, Times: often},
 		}
 	}
 	return []dataplanetest.Fault{call}
