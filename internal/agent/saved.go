@@ -95,14 +95,15 @@ func newCluster(cfg *Config, m *metrics, changed func()) cluster {
 // Run follows the API server until ctx ends.
 func (c *cluster) Run(ctx context.Context) error { return c.store.Run(ctx) }
 
-// recall reads what the last agent saved. What cannot be read is said and left.
+// recall reads what the last agent saved. A file that cannot be used is logged, and
+// the agent starts without it.
 func (c *cluster) recall() {
 	if c.cfg.StateDir == "" {
 		return
 	}
 	s, err := load(c.cfg.StateDir, c.cfg.Node)
 	if err != nil {
-		c.cfg.Log.Warn("the saved snapshot is of no use", "error", err)
+		c.cfg.Log.Warn("could not use the saved snapshot, starting without it", "error", err)
 		return
 	}
 	c.saved = s

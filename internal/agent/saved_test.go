@@ -2,6 +2,7 @@ package agent
 
 import (
 	"bytes"
+	"log/slog"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -151,5 +152,18 @@ func TestSavedStateOfV010BothWays(t *testing.T) {
 	}
 	if text := tableOf(got.Snapshot); text != want || got.Proxy != Fairlead {
 		t.Errorf("of a file of v0.1.0 come %q and\n%s\nwant\n%s", got.Proxy, text, want)
+	}
+}
+
+// A file that cannot be used is one line in the log, and the agent starts without it.
+func TestUnusableFileIsLogged(t *testing.T) {
+	var log bytes.Buffer
+	c := cluster{cfg: &Config{StateDir: t.TempDir(), Node: "n1", Log: slog.New(slog.NewTextHandler(&log, nil))}}
+	if err := os.WriteFile(savedPath(c.cfg.StateDir), []byte(`{"Version":1,"Node":"n1","Snap`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.recall()
+	if c.saved != nil || strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), "could not use the saved snapshot") {
+		t.Errorf("saved %v, log %q", c.saved, log.String())
 	}
 }

@@ -1,6 +1,6 @@
 // Package dataplanetest is what every proxy.Dataplane must do, as one suite of
-// tests; a Fake that passes it, for tests of those who use a Dataplane; and a
-// wrapper that fails now and then.
+// tests, and a Fake that passes it, for tests of those who use a Dataplane. Faults
+// makes each step of a Sync fail, or ends the process there.
 package dataplanetest
 
 import (

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy/ebpf/content"
@@ -108,7 +109,7 @@ func put[T, K, V any](m *ebpf.Map, all []T, key func(T) K, value func(int) V) er
 		keys[i], values[i] = key(e), value(i)
 		if len(all) <= few {
 			if err := m.Put(&keys[i], &values[i]); err != nil {
-				return fmt.Errorf("write %s: %w", m, err)
+				return notWritten(m, err)
 			}
 		}
 	}
@@ -116,9 +117,18 @@ func put[T, K, V any](m *ebpf.Map, all []T, key func(T) K, value func(int) V) er
 		return nil
 	}
 	if _, err := m.BatchUpdate(keys, values, nil); err != nil {
-		return fmt.Errorf("write %s: %w", m, err)
+		return notWritten(m, err)
 	}
 	return nil
+}
+
+// notWritten says why a map could not be written. The kernel says E2BIG when a hash map
+// is full, which the library takes for a key that is too big.
+func notWritten(m *ebpf.Map, err error) error {
+	if errors.Is(err, unix.E2BIG) {
+		return fmt.Errorf("write %s: it is full, with %d entries: %w", m, m.MaxEntries(), unix.E2BIG)
+	}
+	return fmt.Errorf("write %s: %w", m, err)
 }
 
 // remove deletes what is there.

@@ -239,8 +239,8 @@ func transaction(typ int) []byte {
 // nfnetlink is one message.
 func nfnetlink(typ int, family byte, subsystem [2]byte, attributes []byte) []byte {
 	const create = unix.NLM_F_REQUEST | unix.NLM_F_CREATE
-	out := binary.NativeEndian.AppendUint32(nil, uint32(unix.NLMSG_HDRLEN+4+len(attributes))) //nolint:gosec // small
-	out = binary.NativeEndian.AppendUint16(out, uint16(typ))                                  //nolint:gosec // a message type
+	out := binary.NativeEndian.AppendUint32(nil, uint32(unix.NLMSG_HDRLEN+4+len(attributes)))
+	out = binary.NativeEndian.AppendUint16(out, uint16(typ))
 	out = binary.NativeEndian.AppendUint16(out, create)
 	out = append(out, make([]byte, 8)...) // sequence and port
 	out = append(out, family, 0, subsystem[0], subsystem[1])

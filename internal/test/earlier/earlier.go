@@ -68,7 +68,7 @@ func program() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer os.RemoveAll(source)
+	defer func() { _ = os.RemoveAll(source) }()
 	if err := checkout(source); err != nil {
 		return "", err
 	}

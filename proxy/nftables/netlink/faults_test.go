@@ -12,7 +12,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/internal/test/intercept"
+	"github.com/fairlead/fairlead/internal/test/nstest"
 	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/dataplanetest"
 	"github.com/fairlead/fairlead/proxy/nftables"
@@ -254,6 +256,31 @@ func (s space) objects(t *testing.T) string {
 	return sorted(strings.Join(out, ""))
 }
 
+// staleFlows reports whether the node tracks a UDP flow to an endpoint that the tables
+// do not have.
+func (l *lab) staleFlows(t *testing.T) bool {
+	t.Helper()
+	table, err := l.node.engine(t).Dump(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for family, name := range map[snapshot.Family]string{snapshot.IPv4: "ipv4", snapshot.IPv6: "ipv6"} {
+		for line := range strings.Lines(l.node.Run(t, "conntrack", "-f", name, "-L", "-p", "udp")) {
+			words := strings.Fields(line)
+			served := !strings.HasPrefix(line, "udp") // what the program says of itself
+			for _, f := range table.Frontends {
+				for _, ep := range f.Cluster {
+					served = served || f.Family == family && f.Protocol == snapshot.UDP && slices.Contains(words, "src="+ep.Addr().String())
+				}
+			}
+			if !served {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // What goes wrong at a step of a Sync, or ends the process there, harms no connection
 // and leaves nothing behind.
 func TestFaults(t *testing.T) {
@@ -279,33 +306,32 @@ func TestFaults(t *testing.T) {
 		Adopt:   append(slices.Clone(read), readSets, readChains, readRules, readElements, addChains, answerTo+addChains, changeElements, answerTo+changeElements, forgetElements, answerTo+forgetElements, readEvents, listFlows, endFlows),
 		Faults:  stepFaults,
 		Answers: l.answers, Alive: alive,
-		Held: func(t *testing.T) string { return l.node.objects(t) },
+		Held: func(t *testing.T) string {
+			nstest.Eventually(t, "UDP flows to endpoints that went to end", func() bool { return !l.staleFlows(t) })
+			return l.node.objects(t)
+		},
 	}
 	dataplanetest.Faults(t, g)
 }
 
+// often is more often than a Sync tries.
+const often = 20
+
 // stepFaults are the errors of a step: of the call, and of a transaction also the
 // kernel's answers.
 func stepFaults(step string) []dataplanetest.Fault {
-	fails := func(errnos ...unix.Errno) (out []dataplanetest.Fault) {
-		for _, e := range errnos {
-			out = append(out, dataplanetest.Fault{Step: step, Errno: e})
-		}
-		return out
-	}
+	call := dataplanetest.Fault{Step: step, Errno: unix.ENOBUFS}
+	full := dataplanetest.Fault{Step: step, Errno: unix.ENOSPC, Reply: true, Says: "add "} // to a set, or a chain
 	switch step {
 	case openSocket:
-		return fails(unix.EMFILE)
-	case createTables, addChains, changeElements:
-		out := fails(unix.ENOBUFS)
-		for _, f := range []dataplanetest.Fault{
-			{Errno: unix.ENOSPC, Says: "add "}, {Errno: unix.ENOMEM, Says: "add "}, // to a set, or a chain
-			{Errno: unix.ERESTART}, {Errno: unix.ERESTART, Times: restarts},
-		} {
-			f.Step, f.Reply = step, true
-			out = append(out, f)
+		return []dataplanetest.Fault{{Step: step, Errno: unix.EMFILE}}
+	case createTables, addChains:
+		return []dataplanetest.Fault{call, full}
+	case changeElements:
+		return []dataplanetest.Fault{
+			call, full, {Step: step, Errno: unix.ENOMEM, Reply: true, Says: "add "},
+			{Step: step, Errno: unix.ERESTART, Reply: true}, {Step: step, Errno: unix.ERESTART, Reply: true, Times: often},
 		}
-		return out
 	}
-	return fails(unix.ENOBUFS)
+	return []dataplanetest.Fault{call}
 }
