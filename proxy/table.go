@@ -240,6 +240,10 @@ type Dataplane interface {
 	// equal Table again changes nothing, unless somebody else changed the kernel's
 	// copy: then that is repaired.
 	Sync(ctx context.Context, t *Table) (Change, error)
+	// Notify has changed called after somebody else changed what the last Sync left.
+	// The next Sync repairs it. changed is called in any goroutine and must not block.
+	// Notify is called before the first Sync, if at all.
+	Notify(changed func())
 	// Dump returns the Table that the kernel holds now, without the fields that
 	// it does not hold (Service, PortName); nil if it holds none of ours.
 	Dump(ctx context.Context) (*Table, error)

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fairlead/fairlead/internal/node"
@@ -36,6 +37,8 @@ type engine struct {
 	pods     *pods // those that the Accelerator leaves alone
 	other    otherProxy
 	compiler proxy.Compiler
+	told     atomic.Bool // somebody else changed the kernel's state since the last Sync began
+	repairs  backoff
 
 	mu    sync.Mutex
 	order engineOrder
@@ -83,7 +86,13 @@ func (e *engine) State() engineState {
 }
 
 // Run works until ctx ends, and leaves everything in the kernel as it is.
-func (e *engine) Run(ctx context.Context) { e.loop.Run(ctx, e.step) }
+func (e *engine) Run(ctx context.Context) {
+	e.cfg.Dataplane.Notify(func() {
+		e.told.Store(true)
+		e.loop.Wake()
+	})
+	e.loop.Run(ctx, e.step)
+}
 
 func (e *engine) step(ctx context.Context) error {
 	e.mu.Lock()
@@ -101,6 +110,10 @@ func (e *engine) step(ctx context.Context) error {
 	if e.proxy != Fairlead {
 		return e.leave(ctx)
 	}
+	if time.Now().Before(e.repairs.until) {
+		e.loop.At(e.repairs.until)
+		return nil
+	}
 	return e.program(ctx, order)
 }
 
@@ -113,7 +126,11 @@ func (e *engine) program(ctx context.Context, order engineOrder) error {
 		e.loop.At(again)
 	}
 	table := e.compiler.Compile(order.Snapshot, e.cfg.Node, order.Addrs, opt)
+	began, told := time.Now(), e.told.Swap(false)
 	change, err := e.cfg.Dataplane.Sync(ctx, table)
+	if told || change.Repaired {
+		e.repairs.repaired(began, time.Now())
+	}
 	e.metrics.synced(change, err)
 	now := e.State()
 	if err != nil {
@@ -122,7 +139,7 @@ func (e *engine) program(ctx context.Context, order engineOrder) error {
 		return fmt.Errorf("program: %w", err)
 	}
 	if change.Repaired {
-		e.cfg.Log.Warn("the engine's kernel state was changed by somebody else; repaired", "added", change.Added, "deleted", change.Deleted, "rebuilt", change.Rebuilt)
+		e.cfg.Log.Warn("the engine's kernel state was changed by somebody else; repaired", "added", change.Added, "deleted", change.Deleted, "rebuilt", change.Rebuilt, "pause", e.repairs.pause)
 	}
 	e.confirm(order)
 	return nil

@@ -236,6 +236,7 @@ func TestOrder(t *testing.T) {
 		t.Run(slow+" is slow", func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				a, d := lived(t)
+				synctest.Wait() // the first steps read how slow they are
 				d.mu.Lock()
 				d.slow = map[string]time.Duration{slow: 300 * time.Millisecond}
 				d.mu.Unlock()

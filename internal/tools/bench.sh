@@ -48,6 +48,10 @@ failover) ## Let nodes and agents fail in the lab and count what a client sees; 
 proxy) ## Compare forwarding with kube-proxy's, 1 to 10,000 Services; SIZES=100,1000 RUNS=3 LOADS=1 for less (root)
 	bench proxy ${SIZES:+--sizes="$SIZES"} ${RUNS:+--runs="$RUNS"} ${LOADS:+--loads="$LOADS"}
 	;;
+repair) ## Time the repair of what others do to the engine's tables at 1,000 to 50,000 Services, and what watching costs others (root)
+	internal/tools/packages.sh
+	REQUIRE_ROOT=1 go test ./proxy/nftables/netlink -run '^$' -bench '^Benchmark(Repair|Listener)$' -benchtime 1x -count=1 -timeout=30m | lines bench-
+	;;
 *)
 	internal/tools/whats.sh internal/tools/bench.sh "${1:-(nothing)}"
 	;;

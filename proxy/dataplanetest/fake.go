@@ -14,6 +14,7 @@ type Kernel struct {
 	mu    sync.Mutex
 	table *proxy.Table // normal; nil if it holds none of ours
 	syncs int
+	tell  map[*Fake]func() // called after somebody else changed the table
 }
 
 // Table returns a copy of what the kernel holds, nil if nothing.
@@ -27,12 +28,24 @@ func (k *Kernel) Table() *proxy.Table {
 }
 
 // Set replaces what the kernel holds, as a person with a command line would.
-func (k *Kernel) Set(t *proxy.Table) {
+func (k *Kernel) Set(t *proxy.Table) { k.set(t, nil) }
+
+// set is Set by a Fake, nil for somebody else. It calls back the other Fakes.
+func (k *Kernel) set(t *proxy.Table, by *Fake) {
 	k.mu.Lock()
-	defer k.mu.Unlock()
 	k.table = nil
 	if t != nil {
 		k.table = Normal(t)
+	}
+	var tell []func()
+	for f, changed := range k.tell {
+		if f != by {
+			tell = append(tell, changed)
+		}
+	}
+	k.mu.Unlock()
+	for _, changed := range tell {
+		changed()
 	}
 }
 
@@ -71,19 +84,27 @@ func (f *Fake) fail(ctx context.Context, call string) error {
 // Probe implements proxy.Dataplane.
 func (f *Fake) Probe(ctx context.Context) error { return f.fail(ctx, "probe") }
 
+// Notify implements proxy.Dataplane. Only Set is somebody else's change.
+func (f *Fake) Notify(changed func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.tell == nil {
+		f.tell = map[*Fake]func(){}
+	}
+	f.tell[f] = changed
+}
+
 // Sync implements proxy.Dataplane. It counts a Frontend, and each other entry,
 // as one element.
 func (f *Fake) Sync(ctx context.Context, t *proxy.Table) (proxy.Change, error) {
 	if err := f.fail(ctx, "sync"); err != nil {
 		return proxy.Change{}, err
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	want := Normal(t)
+	want, held := Normal(t), f.Table()
 	var c proxy.Change
-	c.Repaired = f.last != nil && !reflect.DeepEqual(f.last, f.table)
-	c.Rebuilt = f.table == nil
-	have, now := entries(f.table), entries(want)
+	c.Repaired = f.last != nil && !reflect.DeepEqual(f.last, held)
+	c.Rebuilt = held == nil
+	have, now := entries(held), entries(want)
 	for key, e := range now {
 		if !reflect.DeepEqual(have[key], e) {
 			c.Added++
@@ -94,8 +115,13 @@ func (f *Fake) Sync(ctx context.Context, t *proxy.Table) (proxy.Change, error) {
 			c.Deleted++
 		}
 	}
-	f.table, f.last = want, want
+	f.last = want
+	if !c.Empty() {
+		f.set(want, f)
+	}
+	f.mu.Lock()
 	f.syncs++
+	f.mu.Unlock()
 	return c, nil
 }
 
@@ -143,7 +169,7 @@ func (f *Fake) Cleanup(ctx context.Context) error {
 	if err := f.fail(ctx, "cleanup"); err != nil {
 		return err
 	}
-	f.Set(nil)
+	f.set(nil, f)
 	f.last = nil
 	return nil
 }

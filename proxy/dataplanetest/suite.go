@@ -21,7 +21,7 @@ import (
 // again with the same t, another instance on the same kernel.
 func Run(t *testing.T, newDataplane func(t *testing.T) proxy.Dataplane) {
 	for name, test := range map[string]func(*testing.T, func(*testing.T) proxy.Dataplane){
-		"Sync": testSync, "Change": testChange, "Adopt": testAdopt, "Dump": testDump, "Cleanup": testCleanup,
+		"Sync": testSync, "Change": testChange, "Adopt": testAdopt, "Notify": testNotify, "Dump": testDump, "Cleanup": testCleanup,
 		"Probe": testProbe, "Random": testRandom, "Faults": testFaults, "NotWhenCancelled": testCancelled,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newDataplane) })
@@ -136,6 +136,28 @@ func testAdopt(t *testing.T, newDataplane func(*testing.T) proxy.Dataplane) {
 		t.Errorf("after a foreign change: %+v", c)
 	}
 	holds(t, second, before)
+}
+
+// testNotify: a change by somebody else is told without a Sync, one of our own is not.
+func testNotify(t *testing.T, newDataplane func(*testing.T) proxy.Dataplane) {
+	before, after := Example()
+	d, told := newDataplane(t), make(chan struct{}, 100)
+	d.Notify(func() { told <- struct{}{} })
+	mustSync(t, d, before)
+	mustSync(t, d, after)
+	mustSync(t, newDataplane(t), before)
+	select {
+	case <-told:
+	case <-time.After(10 * time.Second):
+		t.Fatal("a change by another instance was not told")
+	}
+	if c := mustSync(t, d, after); c.Empty() || !c.Repaired {
+		t.Errorf("after it: %+v", c)
+	}
+	holds(t, d, after)
+	if len(told) > 0 {
+		t.Errorf("told %d times too often", len(told))
+	}
 }
 
 func testDump(t *testing.T, newDataplane func(*testing.T) proxy.Dataplane) {

@@ -107,6 +107,9 @@ func (e *Engine) say() {
 // Probe implements proxy.Dataplane: it asks the one behind, which suffices.
 func (e *Engine) Probe(ctx context.Context) error { return e.opt.Behind.Probe(ctx) }
 
+// Notify implements proxy.Dataplane: it passes changed to the one behind.
+func (e *Engine) Notify(changed func()) { e.opt.Behind.Notify(changed) }
+
 // Dump implements proxy.Dataplane: what the one behind holds is what is served.
 func (e *Engine) Dump(ctx context.Context) (*proxy.Table, error) { return e.opt.Behind.Dump(ctx) }
 

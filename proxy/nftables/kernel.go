@@ -7,7 +7,8 @@ const TableComment = "fairlead: Services of Kubernetes"
 
 // Kernel is what the kernel holds of one family's table: the names and types of
 // its sets and chains, and the elements. Anybody may have made the table or changed
-// it. The shell reads both families at one generation of the ruleset.
+// it. If somebody writes to it while the shell reads, a Kernel may be what the table
+// never held at once: the shell then reads again.
 type Kernel struct {
 	*Family
 	Exists   bool // if not, all the rest is empty

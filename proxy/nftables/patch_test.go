@@ -181,6 +181,8 @@ func TestDrifted(t *testing.T) {
 			}
 			next, patches := Adopt(kernel, table, DefaultMark, false)
 			held(t, apply(t, kernel, patches), next, table)
+			next, patches = ruleset.Repair(kernel, table, DefaultMark, false)
+			held(t, apply(t, kernel, patches), next, table)
 		})
 	}
 }

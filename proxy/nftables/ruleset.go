@@ -39,9 +39,15 @@ func (r *Ruleset) Next(t *proxy.Table) (*Ruleset, []*Patch) {
 // rules. With replace, or if a table is not ours at all, it is made again from nothing.
 // mark is the one bit that the rules use of a packet's mark.
 func Adopt(kernel []*Kernel, t *proxy.Table, mark uint32, replace bool) (*Ruleset, []*Patch) {
+	return Parse(kernel).Repair(kernel, t, mark, replace)
+}
+
+// Repair is Adopt for tables that held r before somebody else changed them: endpoints
+// keep the slots that they have in r.
+func (r *Ruleset) Repair(kernel []*Kernel, t *proxy.Table, mark uint32, replace bool) (*Ruleset, []*Patch) {
 	next := &Ruleset{Table: t, Layouts: map[*Family]*Layout{}}
 	var changes []change
-	next.slots, changes = Parse(kernel).place(t.Frontends)
+	next.slots, changes = r.place(t.Frontends)
 	patches := make([]*Patch, 0, len(kernel))
 	for _, k := range kernel {
 		p := k.patch(next, mark, replace)

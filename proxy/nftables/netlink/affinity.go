@@ -16,17 +16,17 @@ import (
 // between our look and our delete fails the transaction.
 const purgeTries = 5
 
-// purge forgets the clients of Leftovers, and reports whether there were any. It is
-// a transaction of its own, after the one that moved the endpoints. Until then such a
-// client is sent to a live endpoint, which is another than before.
-func (c *conn) purge(ctx context.Context, left map[*nftables.Family]map[string][]string, r *nftables.Ruleset) (bool, error) {
+// purge forgets the clients of Leftovers. It is a transaction of its own, after the one
+// that moved the endpoints. Until then such a client is sent to a live endpoint, which
+// is another than before.
+func (c *conn) purge(ctx context.Context, left map[*nftables.Family]map[string][]string, r *nftables.Ruleset) error {
 	var err error
 	for range purgeTries {
 		var found []clients
 		if found, err = c.readClients(ctx, left, r); err != nil || len(found) == 0 {
-			return false, err
+			return err
 		}
-		b := newBatch(c.seq, 0)
+		b := newBatch(c.seq)
 		for _, f := range found {
 			b.elements(f.family, unix.NFT_MSG_DELSETELEM, f.set, f.elems)
 		}
@@ -34,7 +34,7 @@ func (c *conn) purge(ctx context.Context, left map[*nftables.Family]map[string][
 			break
 		}
 	}
-	return err == nil, err
+	return err
 }
 
 // clients are elements of one affinity set.

@@ -27,14 +27,5 @@ func (e *Engine) forgetClients(ctx context.Context) error {
 	if err := e.connect(); err != nil {
 		return err
 	}
-	wrote, err := e.conn.purge(ctx, e.left, e.ruleset)
-	if err != nil || !wrote {
-		return err
-	}
-	gen, err := e.conn.generation(ctx)
-	if gen == e.generation+1 {
-		e.generation = gen // that was our own transaction
-		e.ours(gen)
-	}
-	return err
+	return e.conn.purge(ctx, e.left, e.ruleset)
 }

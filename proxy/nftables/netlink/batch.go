@@ -27,13 +27,11 @@ type batch struct {
 	sets     uint32 // ids of anonymous sets
 }
 
-// newBatch starts a transaction that the kernel refuses (ERESTART) unless the
-// ruleset is still at generation; 0 is any.
-func newBatch(firstSeq, generation uint32) *batch {
+// newBatch starts a transaction. It names no generation of the ruleset, which others
+// raise too: the kernel would refuse ours whenever somebody else wrote to any table.
+func newBatch(firstSeq uint32) *batch {
 	b := &batch{table: nftables.TableName, seq: firstSeq, requests: map[uint32]*request{}}
-	end := b.message(unix.NFNL_MSG_BATCH_BEGIN, 0, 0, "begin")
-	b.u32(unix.NFNL_BATCH_GENID, generation)
-	end()
+	b.message(unix.NFNL_MSG_BATCH_BEGIN, 0, 0, "begin")()
 	b.resID(0)
 	return b
 }

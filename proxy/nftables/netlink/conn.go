@@ -114,7 +114,6 @@ type message struct {
 	typ, flags uint16
 	seq        uint32
 	family     byte
-	resID      uint16 // of an event: the low bits of the generation
 	data       []byte // after the nfgenmsg, or after the header for errors
 }
 
@@ -130,7 +129,7 @@ func messages(b []byte, yield func(message) error) error {
 			seq: binary.NativeEndian.Uint32(b[8:]), data: b[unix.NLMSG_HDRLEN:n],
 		}
 		if m.typ >= unix.NLMSG_MIN_TYPE && len(m.data) >= 4 {
-			m.family, m.resID, m.data = m.data[0], binary.BigEndian.Uint16(m.data[2:]), m.data[4:]
+			m.family, m.data = m.data[0], m.data[4:]
 		}
 		if err := yield(m); err != nil {
 			return err
@@ -140,8 +139,8 @@ func messages(b []byte, yield func(message) error) error {
 	return nil
 }
 
-// errInterrupted says that the ruleset changed during a dump.
-var errInterrupted = errors.New("the ruleset changed while it was read")
+// errInterrupted says that what is dumped, or in nftables any table, changed meanwhile.
+var errInterrupted = errors.New("a list changed while it was read")
 
 // get sends one request and passes every reply to yield. With dump it reads
 // until the end of the dump.

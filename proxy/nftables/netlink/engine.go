@@ -2,12 +2,9 @@ package netlink
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/nftables"
@@ -27,15 +24,15 @@ type Options struct {
 
 // Engine is the proxy.Dataplane on nftables. It is used by one goroutine.
 type Engine struct {
-	opt        Options
-	conn       *conn
-	watch      *watch            // nil if it is not known to have seen everything since generation
-	ruleset    *nftables.Ruleset // as of the last successful Sync; nil before
-	generation uint32            // at which the kernel held it
-	left       nftables.Leftovers
-	sweeper    *sweeper // nil before the first Sync
-	replace    bool     // the next Sync replaces a table that it would else swap
-	reads      int      // how often a Sync read everything back
+	opt     Options
+	changed func()            // see Notify
+	conn    *conn             // nil before it is needed, and after an error
+	watch   *watch            // nil before the first Sync
+	ruleset *nftables.Ruleset // as of the last successful Sync; nil before
+	unsure  bool              // a Sync failed since then, or nobody watched
+	left    nftables.Leftovers
+	sweeper *sweeper // nil before the first Sync
+	reads   int      // how often a Sync read everything back
 }
 
 var _ proxy.Dataplane = (*Engine)(nil)
@@ -48,13 +45,17 @@ func New(opt Options) *Engine {
 	if opt.Log == nil {
 		opt.Log = slog.Default()
 	}
-	return &Engine{opt: opt}
+	return &Engine{opt: opt, changed: func() {}}
 }
 
-// Close closes the Engine's sockets and ends its goroutine. The kernel keeps what it
+// Notify implements proxy.Dataplane.
+func (e *Engine) Notify(changed func()) { e.changed = changed }
+
+// Close closes the Engine's sockets and ends its goroutines. The kernel keeps what it
 // holds, and the Engine may be used again.
 func (e *Engine) Close() {
 	e.disconnect()
+	e.unwatch()
 	e.endSweeper()
 }
 
@@ -66,148 +67,172 @@ func (e *Engine) endSweeper() {
 	}
 }
 
-// disconnect closes the sockets of Sync. The next Sync opens others.
+// disconnect closes the socket that writes. What needs it next opens another.
 func (e *Engine) disconnect() {
 	if e.conn != nil {
 		e.conn.close()
 		e.conn = nil
 	}
-	e.unwatch()
 }
 
-// connect makes sure that there is a socket.
+// connect makes sure that there is a socket, which the watch ignores if there is one.
 func (e *Engine) connect() error {
 	if e.conn != nil {
 		return nil
 	}
-	var err error
-	e.conn, err = dial(e.opt.Netns, socketBuffer)
-	return err
+	c, err := dial(e.opt.Netns, socketBuffer)
+	if err != nil {
+		return err
+	}
+	if e.watch != nil {
+		if err := e.watch.ignore(c); err != nil {
+			c.close()
+			return err
+		}
+	}
+	e.conn = c
+	return nil
 }
 
-// restarts is how often a transaction is tried again because somebody else
-// changed the ruleset between our look and our write.
-const restarts = 10
+// look makes sure that there is a watch, and reports whether somebody else wrote to our
+// tables since the last Sync. What others write from now on is for the next one.
+func (e *Engine) look() (touched bool, err error) {
+	if e.watch == nil {
+		w, err := openWatch(e.opt.Netns, e.changed)
+		if err != nil {
+			return false, err
+		}
+		e.disconnect() // the next socket is one that the watch ignores
+		e.watch, e.unsure = w, true
+	}
+	if touched, err = e.watch.take(); err != nil {
+		e.unwatch()
+		return false, err
+	}
+	return touched, e.connect()
+}
+
+func (e *Engine) unwatch() {
+	if e.watch != nil {
+		e.watch.close()
+		e.watch = nil
+	}
+}
 
 // connections opens a socket for the sweeper.
 func (e *Engine) connections() (connections, error) { return dial(e.opt.Netns, sweepBuffer) }
 
-// errReplace says that a table's static part could not be swapped, and that the
-// table as a whole is to be replaced.
-var errReplace = errors.New("swap the static part")
+// attempts is how often a Sync tries. Somebody else may write to our tables between our
+// look and our write, and the kernel then refuses ours. The second attempt reads the
+// tables. The last one makes them again: something of others may be in the way.
+const attempts = 3
 
 // Sync implements proxy.Dataplane. t must not be changed afterwards: the
 // Engine remembers it, and takes a Frontend that is the same pointer as last
 // time to be unchanged. Beside Sync, from the first one on, a goroutine ends the
-// connections that t makes stale. Close ends it.
+// connections that t makes stale, and another one watches our tables. Close ends them.
 func (e *Engine) Sync(ctx context.Context, t *proxy.Table) (proxy.Change, error) {
 	var err error
-	for range restarts {
+	for i := range attempts {
 		var c proxy.Change
-		if c, err = e.sync(ctx, t); err == nil {
+		if c, err = e.sync(ctx, t, i == attempts-1); err == nil {
 			return c, nil
 		}
 		e.disconnect()
-		// After ENOBUFS a transaction may be in force whose answer was lost.
-		if !errors.Is(err, unix.ERESTART) && !errors.Is(err, errReplace) && !errors.Is(err, unix.ENOBUFS) {
+		e.unsure = true
+		if ctx.Err() != nil {
 			break
 		}
 	}
 	return proxy.Change{}, fmt.Errorf("sync the nftables ruleset: %w", err)
 }
 
-func (e *Engine) sync(ctx context.Context, t *proxy.Table) (proxy.Change, error) {
-	if err := e.connect(); err != nil {
-		return proxy.Change{}, err
-	}
-	gen, err := e.conn.generation(ctx)
+func (e *Engine) sync(ctx context.Context, t *proxy.Table, replace bool) (proxy.Change, error) {
+	touched, err := e.look()
 	if err != nil {
 		return proxy.Change{}, err
 	}
-	var next *nftables.Ruleset
-	var patches []*nftables.Patch
-	repaired := false
-	if e.unchanged(gen) {
-		next, patches = e.ruleset.Next(t)
-	} else {
-		e.reads++
-		e.unwatch()
-		var kernel []*nftables.Kernel
-		if kernel, gen, err = e.conn.read(ctx); err != nil {
-			return proxy.Change{}, err
-		}
-		repaired = e.ruleset != nil && e.ruleset.Drifted(kernel)
-		next, patches = nftables.Adopt(kernel, t, e.opt.Mark, e.replace)
+	next, patches, repaired, err := e.plan(ctx, t, touched, replace)
+	if err != nil {
+		return proxy.Change{}, err
 	}
 	if e.sweeper == nil {
 		e.sweeper = startSweeper(e.opt.Log, e.connections)
 	}
 	e.sweeper.coming.Store(t)
-	if gen, err = e.write(ctx, patches, gen); err != nil {
-		return proxy.Change{}, e.replaceAfter(ctx, patches, err)
+	if err := e.write(ctx, patches); err != nil {
+		return proxy.Change{}, err
 	}
-	e.replace, e.ruleset, e.generation = false, next, gen
+	e.ruleset, e.unsure = next, false
 	e.sweeper.give(order{next.Table, nftables.Gone(patches)})
 	change := nftables.Summary(patches)
 	change.Repaired = repaired
 	e.after(ctx, patches)
-	if err := e.watchFrom(ctx, e.generation); err != nil {
-		e.opt.Log.Debug("Could not watch the ruleset: a change by others costs a full read", "err", err)
-	}
 	return change, nil
 }
 
-// replaceAfter returns err. If the kernel refused a swap, the next Sync replaces the
-// tables instead: somebody else's objects may be in the way.
-func (e *Engine) replaceAfter(ctx context.Context, patches []*nftables.Patch, err error) error {
-	swaps := slices.ContainsFunc(patches, func(p *nftables.Patch) bool { return p.Swap })
-	if !swaps || e.replace || ctx.Err() != nil || errors.Is(err, unix.ERESTART) {
-		return err
+// plan plans from what the last Sync left, or from what the kernel holds if that may
+// be something else. repaired reports whether it is.
+func (e *Engine) plan(ctx context.Context, t *proxy.Table, touched, replace bool) (next *nftables.Ruleset, patches []*nftables.Patch, repaired bool, err error) {
+	known := e.ruleset != nil && !e.unsure
+	if known && !touched {
+		next, patches = e.ruleset.Next(t)
+		return next, patches, false, nil
 	}
-	e.replace = true
-	return fmt.Errorf("%w: %w", errReplace, err)
-}
-
-// write writes the Patches, all of them or nothing, if the ruleset is still at
-// generation gen. It returns the generation afterwards.
-func (e *Engine) write(ctx context.Context, patches []*nftables.Patch, gen uint32) (uint32, error) {
-	empty := !slices.ContainsFunc(patches, func(p *nftables.Patch) bool { return !p.Empty() })
-	if err := ctx.Err(); err != nil || empty {
-		return gen, err
-	}
-	if c := nftables.Summary(patches); c.Added+c.Deleted > manyElements || c.Rebuilt {
-		e.unwatch()
-	}
-	grown, err := e.transact(patches, gen, (*batch).grow)
+	e.reads++
+	kernel, err := e.conn.read(ctx)
 	if err != nil {
-		return gen, err
+		return nil, nil, false, err
 	}
-	after, err := e.transact(patches, grown, (*batch).patch)
-	if err != nil && grown != gen {
-		e.ruleset = nil // there are chains that it does not have
+	if known {
+		next, patches = e.ruleset.Repair(kernel, t, e.opt.Mark, replace)
+	} else {
+		next, patches = nftables.Adopt(kernel, t, e.opt.Mark, replace)
 	}
-	return after, err
+	return next, patches, e.ruleset != nil && e.ruleset.Drifted(kernel), nil
 }
 
-// transact commits what add appends to a batch for each Patch, if anything. It
-// returns the generation afterwards.
-func (e *Engine) transact(patches []*nftables.Patch, gen uint32, add func(*batch, *nftables.Patch)) (uint32, error) {
-	b := newBatch(e.conn.seq, gen)
+// write writes the Patches, all of them or nothing but chains that nothing leads to.
+func (e *Engine) write(ctx context.Context, patches []*nftables.Patch) error {
+	if c := nftables.Summary(patches); c.Added+c.Deleted > manyElements {
+		return e.unheard(ctx, func() (int, error) { return e.commit(ctx, patches) })
+	}
+	_, err := e.commit(ctx, patches)
+	return err
+}
+
+// commit is write. It returns how many transactions it took, up to an error.
+func (e *Engine) commit(ctx context.Context, patches []*nftables.Patch) (transactions int, err error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	for _, add := range []func(*batch, *nftables.Patch){(*batch).grow, (*batch).patch} {
+		wrote, err := e.transact(patches, add)
+		if err != nil && transactions > 0 {
+			e.ruleset = nil // there are chains that it does not have
+		}
+		if err != nil {
+			return transactions, err
+		}
+		if wrote {
+			transactions++
+		}
+	}
+	return transactions, nil
+}
+
+// transact commits what add appends to a batch for each Patch. It reports whether that
+// was anything.
+func (e *Engine) transact(patches []*nftables.Patch, add func(*batch, *nftables.Patch)) (bool, error) {
+	b := newBatch(e.conn.seq)
 	begun := len(b.buf)
 	for _, p := range patches {
 		add(b, p)
 	}
 	if len(b.buf) == begun {
-		return gen, nil
+		return false, nil
 	}
-	if err := e.conn.commit(b); err != nil {
-		return gen, err
-	}
-	if gen++; gen == 0 {
-		gen++ // the kernel never uses 0, which stands for any generation
-	}
-	e.ours(gen)
-	return gen, nil
+	return true, e.conn.commit(b)
 }
 
 // Dump implements proxy.Dataplane.
@@ -226,7 +251,7 @@ func (e *Engine) read(ctx context.Context) ([]*nftables.Kernel, error) {
 	if err := e.connect(); err != nil {
 		return nil, err
 	}
-	kernel, _, err := e.conn.read(ctx)
+	kernel, err := e.conn.read(ctx)
 	if err != nil {
 		e.disconnect()
 	}
@@ -235,13 +260,16 @@ func (e *Engine) read(ctx context.Context) ([]*nftables.Kernel, error) {
 
 // Cleanup implements proxy.Dataplane.
 func (e *Engine) Cleanup(ctx context.Context) error {
-	// Another proxy may forward from now on, whose connections are not ours to end.
+	// Another proxy may forward from now on, whose connections are not ours to end, and
+	// whose tables are not ours to watch.
 	e.endSweeper()
+	e.unwatch()
 	kernel, err := e.read(ctx)
 	if err != nil {
 		return fmt.Errorf("clean up nftables: %w", err)
 	}
-	b := newBatch(e.conn.seq, 0)
+	e.ruleset = nil
+	b := newBatch(e.conn.seq)
 	found := false
 	for _, k := range kernel {
 		if k.Exists {

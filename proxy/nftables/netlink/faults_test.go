@@ -137,13 +137,12 @@ func (n *stepNamer) Answer(c intercept.Call, f dataplanetest.Fault) intercept.Ve
 	return intercept.Verdict{}
 }
 
-// refusal is an answer that refuses a transaction: at its begin if another one came
-// between (ERESTART), else at the first element that it adds.
+// refusal is an answer that refuses a transaction, at the first element that it adds.
 func refusal(b []byte, errno unix.Errno) []byte {
 	begin := binary.NativeEndian.Uint32(b[8:])
 	seq := begin
 	_ = messages(b, func(m message) error {
-		if seq == begin && m.typ == nft(unix.NFT_MSG_NEWSETELEM) && errno != unix.ERESTART {
+		if seq == begin && m.typ == nft(unix.NFT_MSG_NEWSETELEM) {
 			seq = m.seq
 		}
 		return nil
@@ -289,7 +288,7 @@ func TestFaults(t *testing.T) {
 	sync(t, l.engine, before)
 	alive := l.stays(t, netip.AddrPortFrom(addressesOf(nftables.IP4.ID).vip, 80))
 	l.engine.Close()
-	read := []string{openSocket, readGeneration, readTable}
+	read := []string{openSocket, readEvents, readTable}
 	g := &dataplanetest.Ground{
 		Victim: func(t *testing.T) dataplanetest.Victim {
 			netns, err := os.Open("/run/netns/" + l.node.Name)
@@ -301,9 +300,9 @@ func TestFaults(t *testing.T) {
 		},
 		New:    func(t *testing.T) proxy.Dataplane { return l.node.engine(t) },
 		Before: before, After: after,
-		First:   append(slices.Clone(read), createTables, answerTo+createTables, readEvents, listFlows),
-		Change:  []string{readGeneration, readEvents, addChains, answerTo + addChains, changeElements, answerTo + changeElements, readElements, forgetElements, answerTo + forgetElements, openSocket, listFlows, endFlows},
-		Adopt:   append(slices.Clone(read), readSets, readChains, readRules, readElements, addChains, answerTo+addChains, changeElements, answerTo+changeElements, forgetElements, answerTo+forgetElements, readEvents, listFlows, endFlows),
+		First:   append(slices.Clone(read), createTables, answerTo+createTables, listFlows),
+		Change:  []string{readEvents, addChains, answerTo + addChains, changeElements, answerTo + changeElements, readElements, forgetElements, answerTo + forgetElements, openSocket, listFlows, endFlows},
+		Adopt:   append(slices.Clone(read), readSets, readChains, readRules, readElements, addChains, answerTo+addChains, changeElements, answerTo+changeElements, forgetElements, answerTo+forgetElements, listFlows, endFlows),
 		Faults:  stepFaults,
 		Answers: l.answers, Alive: alive,
 		Held: func(t *testing.T) string {
@@ -330,7 +329,7 @@ func stepFaults(step string) []dataplanetest.Fault {
 	case changeElements:
 		return []dataplanetest.Fault{
 			call, full, {Step: step, Errno: unix.ENOMEM, Reply: true, Says: "add "},
-			{Step: step, Errno: unix.ERESTART, Reply: true}, {Step: step, Errno: unix.ERESTART, Reply: true, Times: often},
+			{Step: step, Errno: unix.EEXIST, Reply: true}, {Step: step, Errno: unix.EEXIST, Reply: true, Times: often},
 		}
 	}
 	return []dataplanetest.Fault{call}

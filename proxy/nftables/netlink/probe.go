@@ -23,7 +23,7 @@ func (e *Engine) Probe(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	b := newBatch(e.conn.seq, 0)
+	b := newBatch(e.conn.seq)
 	b.table = probeTable
 	for _, f := range nftables.Families {
 		l, elems := nftables.Sample(f, e.opt.Mark)

@@ -53,8 +53,8 @@ func number(b []byte) uint32 {
 	return binary.BigEndian.Uint32(b)
 }
 
-// generation returns the number that every transaction in this network
-// namespace, ours or not, increases.
+// generation returns the number that every transaction in this network namespace, ours
+// or not, increases.
 func (c *conn) generation(ctx context.Context) (uint32, error) {
 	var gen uint32
 	err := c.get(ctx, nft(unix.NFT_MSG_GETGEN), unix.AF_UNSPEC, false, func(*batch) {}, func(m message) error {
@@ -67,35 +67,30 @@ func (c *conn) generation(ctx context.Context) (uint32, error) {
 	return gen, nil
 }
 
-// read returns what the kernel holds of both families, in the order of
-// nftables.Families, and the generation at which that was so.
-func (c *conn) read(ctx context.Context) ([]*nftables.Kernel, uint32, error) {
-	const tries = 10
-	for range tries {
-		gen, err := c.generation(ctx)
-		if err != nil {
-			return nil, 0, err
-		}
-		var out []*nftables.Kernel
-		for _, f := range nftables.Families {
-			k, tableErr := c.readTable(ctx, f)
-			out = append(out, k)
-			if err = tableErr; err != nil {
-				break
-			}
-		}
-		if err != nil && !errors.Is(err, errInterrupted) && !errors.Is(err, unix.ENOENT) {
-			return nil, 0, fmt.Errorf("read the tables: %w", explain(err))
-		}
-		after, gerr := c.generation(ctx)
-		if gerr != nil {
-			return nil, 0, gerr
-		}
-		if err == nil && after == gen {
-			return out, gen, nil
-		}
+// dump lists objects of ours. That it was interrupted means that somebody wrote to any
+// table. If it was ours, the watch says so. Otherwise the list is complete: the kernel
+// resumes it by how many objects of our table it has passed.
+func (c *conn) dump(ctx context.Context, msg uint16, f *nftables.Family, attrs func(*batch), yield func(message) error) error {
+	err := c.get(ctx, nft(msg), nfproto(f), true, attrs, yield)
+	if errors.Is(err, errInterrupted) {
+		return nil
 	}
-	return nil, 0, fmt.Errorf("read the tables: %w %d times", errInterrupted, tries)
+	return err
+}
+
+// read returns what the kernel holds of both families, in the order of
+// nftables.Families. If somebody else writes to our tables meanwhile, it may be what
+// they never held at once, and the watch says so.
+func (c *conn) read(ctx context.Context) ([]*nftables.Kernel, error) {
+	var out []*nftables.Kernel
+	for _, f := range nftables.Families {
+		k, err := c.readTable(ctx, f)
+		if err != nil {
+			return nil, fmt.Errorf("read the table %s %s: %w", f, nftables.TableName, explain(err))
+		}
+		out = append(out, k)
+	}
+	return out, nil
 }
 
 func (c *conn) readTable(ctx context.Context, f *nftables.Family) (*nftables.Kernel, error) {
@@ -126,12 +121,13 @@ func (c *conn) readTable(ctx context.Context, f *nftables.Family) (*nftables.Ker
 			elems, err = c.readElements(ctx, elems, f, name, s)
 		}
 	}
-	k.Elements = nftables.SortElements(elems)
+	// A map that grows is listed twice in part.
+	k.Elements = slices.Compact(nftables.SortElements(elems))
 	return k, err
 }
 
 func (c *conn) readSets(ctx context.Context, k *nftables.Kernel) error {
-	return c.get(ctx, nft(unix.NFT_MSG_GETSET), nfproto(k.Family), true,
+	return c.dump(ctx, unix.NFT_MSG_GETSET, k.Family,
 		func(b *batch) { b.str(unix.NFTA_SET_TABLE, nftables.TableName) },
 		func(m message) error {
 			var name string
@@ -162,7 +158,22 @@ func (c *conn) readSets(ctx context.Context, k *nftables.Kernel) error {
 		})
 }
 
-func (c *conn) readChains(ctx context.Context, k *nftables.Kernel) error {
+// chainTries is how often readChains lists the chains while others write.
+const chainTries = 10
+
+// readChains lists the chains of all tables, which the kernel resumes by how many of
+// anybody's it has passed. If chains come and go meanwhile, it may miss some of ours:
+// readChains then lists again, and takes all that it ever saw.
+func (c *conn) readChains(ctx context.Context, k *nftables.Kernel) (err error) {
+	for range chainTries {
+		if err = c.listChains(ctx, k); !errors.Is(err, errInterrupted) {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *conn) listChains(ctx context.Context, k *nftables.Kernel) error {
 	return c.get(ctx, nft(unix.NFT_MSG_GETCHAIN), nfproto(k.Family), true, func(*batch) {}, func(m message) error {
 		if cstring(attribute(m.data, unix.NFTA_CHAIN_TABLE)) != nftables.TableName {
 			return nil
@@ -181,7 +192,7 @@ func (c *conn) readChains(ctx context.Context, k *nftables.Kernel) error {
 }
 
 func (c *conn) readRules(ctx context.Context, k *nftables.Kernel) error {
-	return c.get(ctx, nft(unix.NFT_MSG_GETRULE), nfproto(k.Family), true,
+	return c.dump(ctx, unix.NFT_MSG_GETRULE, k.Family,
 		func(b *batch) { b.str(unix.NFTA_RULE_TABLE, nftables.TableName) },
 		func(m message) error {
 			if cstring(attribute(m.data, unix.NFTA_RULE_TABLE)) != nftables.TableName {
@@ -203,7 +214,7 @@ func (c *conn) readRules(ctx context.Context, k *nftables.Kernel) error {
 func (c *conn) readElements(ctx context.Context, out []nftables.Element, f *nftables.Family, name string, s nftables.SetType) ([]nftables.Element, error) {
 	first := len(out)
 	var ends []bool
-	err := c.get(ctx, nft(unix.NFT_MSG_GETSETELEM), nfproto(f), true,
+	err := c.dump(ctx, unix.NFT_MSG_GETSETELEM, f,
 		func(b *batch) {
 			b.str(unix.NFTA_SET_ELEM_LIST_TABLE, nftables.TableName)
 			b.str(unix.NFTA_SET_ELEM_LIST_SET, name)

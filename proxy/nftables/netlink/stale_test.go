@@ -82,15 +82,15 @@ func TestStaleFlowsAfterAKill(t *testing.T) {
 func (s space) commitOnly(t *testing.T, table *proxy.Table) {
 	t.Helper()
 	e := s.engine(t)
-	if err := e.connect(); err != nil {
+	if _, err := e.look(); err != nil {
 		t.Fatal(err)
 	}
-	kernel, gen, err := e.conn.read(t.Context())
+	kernel, err := e.conn.read(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, patches := nftables.Adopt(kernel, table, nftables.DefaultMark, false)
-	if _, err := e.write(t.Context(), patches, gen); err != nil {
+	if err := e.write(t.Context(), patches); err != nil {
 		t.Fatal(err)
 	}
 }

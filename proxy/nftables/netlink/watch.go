@@ -2,30 +2,39 @@ package netlink
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
-	"slices"
+	gosync "sync"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/proxy/nftables"
 )
 
-// watchBuffer bounds what the kernel queues between two Syncs about other
-// programs' changes. When it overflows we read everything again.
-const watchBuffer = 1 << 20
-
-// watch reports whether a new generation of the ruleset concerns our tables. On
-// many nodes every pod start changes some other table, and reading all of
-// 10,000 Services back each time would cost more than the Sync itself.
-type watch struct {
-	*conn
-	own []uint16 // low bits of the generations that are our own doing
-}
+// watchBuffer bounds what the kernel queues of other programs' changes: 100,000 elements
+// in one transaction fit. When it overflows, the next Sync reads our tables.
+const watchBuffer = 8 << 20
 
 // groupNFTables is NFNLGRP_NFTABLES.
 const groupNFTables = 7
 
-func openWatch(netns int) (*watch, error) {
+// watch learns from the kernel's events whether somebody else wrote to our tables.
+// Other tables are not its business, and neither is the generation of the ruleset.
+type watch struct {
+	conn    *conn
+	changed func() // called in a goroutine, when touched becomes true there
+	done    chan struct{}
+
+	mu      gosync.Mutex
+	touched bool  // somebody else wrote to our tables since take was last called
+	err     error // why the watch ended; nil while it works
+}
+
+// openWatch subscribes to the events of a network namespace, 0 for our own. What is
+// read afterwards can be relied on until take says otherwise.
+func openWatch(netns int, changed func()) (*watch, error) {
 	c, err := dial(netns, watchBuffer)
 	if err != nil {
 		return nil, err
@@ -34,80 +43,134 @@ func openWatch(netns int) (*watch, error) {
 		c.close()
 		return nil, fmt.Errorf("watch the ruleset: %w", explain(err))
 	}
-	return &watch{conn: c}, nil
+	w := &watch{conn: c, changed: changed, done: make(chan struct{})}
+	go w.run()
+	return w, nil
 }
 
-// foreignOnly reads what happened since it was last called. It returns true if
-// all of it, up to generation gen, is known and none of it is a change to our
-// tables by somebody else.
-func (w *watch) foreignOnly(gen uint32) bool {
-	complete, touched := false, false
-	for {
-		data, err := w.receive(false)
-		if err != nil {
-			return false // ENOBUFS: some of it is lost
-		}
-		if data == nil {
-			break
-		}
-		err = messages(data, func(m message) error {
-			if m.typ == nft(unix.NFT_MSG_NEWGEN) {
-				// Sent after all that the transaction changed.
-				complete = complete || number(attribute(m.data, unix.NFTA_GEN_ID)) == gen
-				return nil
-			}
-			// Attribute 1 is the table's name in every kind of message.
-			ours := (m.family == packet4.nfproto || m.family == packet6.nfproto) && cstring(attribute(m.data, 1)) == nftables.TableName
-			touched = touched || ours && !slices.Contains(w.own, m.resID)
-			return nil
-		})
-		if err != nil {
-			return false
-		}
+// close ends the watch and returns when its goroutine has ended.
+func (w *watch) close() {
+	w.conn.close()
+	<-w.done
+}
+
+// ignore has the kernel leave out what the socket of c writes. All messages of one
+// datagram are of one transaction, so the filter looks at the first one's sender.
+func (w *watch) ignore(c *conn) error {
+	const sender = 12 // nlmsg_pid, in the byte order of this machine
+	filter, err := bpf.Assemble([]bpf.Instruction{
+		bpf.LoadAbsolute{Off: sender, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: binary.BigEndian.Uint32(host(c.nl.PID())), SkipTrue: 1},
+		bpf.RetConstant{Val: 0xffffffff},
+		bpf.RetConstant{Val: 0},
+	})
+	if err == nil {
+		err = w.conn.nl.SetBPF(filter)
 	}
-	w.own = nil
-	return complete && !touched
-}
-
-// unchanged reports whether the kernel still holds what the last Sync left.
-func (e *Engine) unchanged(gen uint32) bool {
-	foreign := e.watch != nil && e.watch.foreignOnly(gen)
-	return e.ruleset != nil && (e.generation == gen || foreign)
-}
-
-// watchFrom makes sure that changes after generation gen are watched. Without
-// a watch every foreign change costs a full read, and nothing else.
-func (e *Engine) watchFrom(ctx context.Context, gen uint32) error {
-	if e.watch != nil {
-		return nil
-	}
-	w, err := openWatch(e.opt.Netns)
 	if err != nil {
-		return err
+		return fmt.Errorf("watch the ruleset: %w", err)
 	}
-	if now, err := w.generation(ctx); err != nil || now != gen {
-		w.close() // what happened in between was not seen; the next Sync reads it
-		return err
-	}
-	e.watch = w
 	return nil
 }
 
-// ours says that generation gen is our own doing.
-func (e *Engine) ours(gen uint32) {
-	if e.watch != nil {
-		e.watch.own = append(e.watch.own, uint16(gen))
-	}
+// run waits for events until the watch is closed.
+func (w *watch) run() {
+	defer close(w.done)
+	err := w.conn.raw.Read(func(fd uintptr) bool {
+		news, err := w.drain(int(fd))
+		if news {
+			w.changed()
+		}
+		return err != nil
+	})
+	w.mu.Lock()
+	w.err = errors.Join(w.err, err)
+	w.mu.Unlock()
 }
 
-// unwatch closes the watch; the next Sync that reads everything opens another.
-func (e *Engine) unwatch() {
-	if e.watch != nil {
-		e.watch.close()
-		e.watch = nil
+// take reports whether somebody else wrote to our tables since it was last called, up
+// to now. After an error the watch is of no use.
+func (w *watch) take() (bool, error) {
+	// Not by Read, which run holds while it waits.
+	err := w.conn.raw.Control(func(fd uintptr) { _, _ = w.drain(int(fd)) })
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	touched := w.touched
+	w.touched = false
+	if err = errors.Join(err, w.err); err != nil {
+		return true, fmt.Errorf("watch the ruleset: %w", err)
 	}
+	return touched, nil
 }
 
-// manyElements is when our own transaction would fill the watch's buffer: it is
-// closed before and opened after.
-const manyElements = 500
+// drain reads all events that there are. It reports whether touched became true.
+func (w *watch) drain(fd int) (news bool, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	was := w.touched
+	for w.err == nil {
+		n, _, err := unix.Recvfrom(fd, w.conn.buf, unix.MSG_DONTWAIT)
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			return w.touched && !was, nil
+		case errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.ENOBUFS):
+			// Events are lost. The kernel loses more until the queue has been empty once.
+			w.touched = true
+		case err != nil:
+			w.touched, w.err = true, err
+		default:
+			w.touched = w.touched || concernsUs(w.conn.buf[:n])
+		}
+	}
+	return w.touched && !was, w.err
+}
+
+// touch has the next Sync read our tables.
+func (w *watch) touch() {
+	w.mu.Lock()
+	w.touched = true
+	w.mu.Unlock()
+	w.changed()
+}
+
+// manyElements is from how many elements on a transaction of ours is unheard.
+const manyElements = 5000
+
+// unheard calls write, which returns how many transactions it took, while the watch
+// hears nothing. For a listener the kernel makes a message of 4 KiB for each element,
+// and keeps all until the transaction is done: over 1 GB for 50,000 Services with 5
+// endpoints. If somebody else wrote to any table meanwhile, the next Sync reads ours.
+func (e *Engine) unheard(ctx context.Context, write func() (transactions int, err error)) error {
+	before, err := e.conn.generation(ctx)
+	if err != nil {
+		return err
+	}
+	if err := e.watch.conn.nl.LeaveGroup(groupNFTables); err != nil {
+		return fmt.Errorf("watch the ruleset: %w", err)
+	}
+	n, failed := write()
+	if err := e.watch.conn.nl.JoinGroup(groupNFTables); err != nil {
+		e.unwatch() // the next Sync opens another one, and reads our tables
+	}
+	if failed != nil {
+		return failed
+	}
+	if after, err := e.conn.generation(ctx); e.watch != nil && (err != nil || after != before+uint32(n)) {
+		e.watch.touch()
+	}
+	return nil
+}
+
+// concernsUs reports whether a datagram of events has one of our tables.
+func concernsUs(data []byte) bool {
+	ours := false
+	err := messages(data, func(m message) error {
+		family := m.family == packet4.nfproto || m.family == packet6.nfproto
+		// Attribute 1 is the table's name in every kind of message but that of a new
+		// generation, which has no family.
+		ours = ours || family && cstring(attribute(m.data, 1)) == nftables.TableName
+		return nil
+	})
+	return ours || err != nil
+}

@@ -11,7 +11,7 @@ import (
 
 // Whatever arrives is read without a panic.
 func FuzzRead(f *testing.F) {
-	b := newBatch(1, 7)
+	b := newBatch(1)
 	_, patches := nftables.Adopt(nothing(), everything(), nftables.DefaultMark, false)
 	b.patch(patches[0])
 	f.Add(b.buf[len(b.buf)-4000:])
