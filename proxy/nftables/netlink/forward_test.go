@@ -1,16 +1,18 @@
 package netlink
 
 import (
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
 	vnl "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/internal/test/nstest"
 	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/nftables"
 )
@@ -229,8 +231,8 @@ func TestEstablishedSurvives(t *testing.T) {
 			still("endpoint replaced")
 			l.client.wants(t, "tcp", a.address(f), "podB "+a.nodeOnB.String())
 			sync(t, l.engine, a.table())
-			ackAtOnce(t, c) // an acknowledgement that comes while there is no table would be reset
 			still("Service deleted")
+			l.podA.wantAcknowledged(t, family) // an acknowledgement that comes while there is no table would be reset
 			l.node.Pipe(t, "delete table "+familyName(a)+" fairlead\n", "nft", "-f", "-")
 			if ch := sync(t, l.engine, a.table(f)); !ch.Rebuilt {
 				t.Errorf("%+v", ch)
@@ -240,17 +242,18 @@ func TestEstablishedSurvives(t *testing.T) {
 	}
 }
 
-// ackAtOnce has the kernel acknowledge what is read next without delay.
-func ackAtOnce(t *testing.T, c net.Conn) {
+// wantAcknowledged waits until whatever the servers of a namespace said is acknowledged.
+func (s space) wantAcknowledged(t *testing.T, f snapshot.Family) {
 	t.Helper()
-	raw, err := c.(*net.TCPConn).SyscallConn()
-	if err != nil {
-		t.Fatal(err)
-	}
-	control := raw.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_QUICKACK, 1) })
-	if err := errors.Join(control, err); err != nil {
-		t.Fatal(err)
-	}
+	family := map[snapshot.Family]uint8{snapshot.IPv4: unix.AF_INET, snapshot.IPv6: unix.AF_INET6}[f]
+	nstest.Eventually(t, "the answers to be acknowledged", func() (all bool) {
+		s.Do(t, func() error {
+			sockets, err := vnl.SocketDiagTCPInfo(family)
+			all = !slices.ContainsFunc(sockets, func(r *vnl.InetDiagTCPInfoResp) bool { return r.TCPInfo != nil && r.TCPInfo.Unacked > 0 })
+			return err
+		})
+		return all
+	})
 }
 
 func familyName(a addressing) string {
