@@ -54,7 +54,7 @@ remove.`,
 			return fmt.Errorf("netlink: %w", err)
 		}
 		defer handle.Close()
-		n, errLinks := l2.Cleanup(handle)
+		n, errLinks := l2.Cleanup(handle, 0)
 		accelerator.Behind, accelerator.Log = nftables.New(nftables.Options{Log: log}), log
 		engine := ebpf.New(accelerator)
 		programs, errPrograms := engine.Remove()

@@ -102,7 +102,7 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("netlink: %w", err)
 	}
-	leases := l2.New(handle, cfg.Log)
+	leases := l2.New(handle, 0, cfg.Log)
 	leases.Metrics = l2.NewMetrics(cfg.Metrics)
 	a := assemble(&cfg, leases)
 	leases.Changed = func() { // a claim that waited may be held, or there are findings

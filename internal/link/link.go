@@ -47,7 +47,7 @@ func resolve(links []netlink.Link, addrs []netlink.Addr) State {
 	prefixes := map[int][]netip.Prefix{}
 	ipvs := slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().Name == ipvsLink })
 	for _, a := range addrs {
-		if l2.IsLease(a) || ipvs >= 0 && a.LinkIndex == links[ipvs].Attrs().Index {
+		if l2.IsOurs(a) || ipvs >= 0 && a.LinkIndex == links[ipvs].Attrs().Index {
 			continue
 		}
 		p, ok := prefix(a)
@@ -133,5 +133,5 @@ func Watch(ctx context.Context, changed func()) error {
 }
 
 func isLease(u netlink.AddrUpdate) bool {
-	return u.NewAddr && l2.IsLease(netlink.Addr{IPNet: &u.LinkAddress, Flags: u.Flags, PreferedLft: u.PreferedLft, ValidLft: u.ValidLft})
+	return u.NewAddr && l2.IsOurs(netlink.Addr{IPNet: &u.LinkAddress, Flags: u.Flags, PreferedLft: u.PreferedLft, ValidLft: u.ValidLft})
 }
