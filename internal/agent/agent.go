@@ -208,7 +208,8 @@ func (a *Agent) Run(ctx context.Context) error {
 		if a.engine.proxy == Fairlead {
 			return fmt.Errorf("this node cannot forward: %w", err)
 		}
-		a.engine.other.cleaned = true // nor can it hold anything of ours
+		a.engine.other.unable = true
+		a.cfg.Log.Warn("ports of VIPs that no Service has are not refused", "error", err)
 	}
 	if err := a.links.read(); err != nil {
 		return err

@@ -98,7 +98,7 @@ func (e *engine) step(ctx context.Context) error {
 		return nil
 	}
 	if e.proxy != Fairlead {
-		return e.leave(ctx)
+		return e.leave(ctx, order)
 	}
 	return e.program(ctx, order)
 }
@@ -106,13 +106,10 @@ func (e *engine) step(ctx context.Context) error {
 // program gives the engine its Table. When that fails the kernel holds what it
 // held before, and so does State.
 func (e *engine) program(ctx context.Context, order engineOrder) error {
-	opt := e.cfg.Options
-	opt.Quarantined, opt.Self, opt.Own = order.Quarantined, order.Self, order.Own
 	if again := e.pods.exclude(order.Snapshot); !again.IsZero() {
 		e.loop.At(again)
 	}
-	table := e.compiler.Compile(order.Snapshot, e.cfg.Node, order.Addrs, opt)
-	change, err := e.cfg.Dataplane.Sync(ctx, table)
+	change, err := e.cfg.Dataplane.Sync(ctx, e.compile(order))
 	e.metrics.synced(change, err)
 	now := e.State()
 	if err != nil {
@@ -125,6 +122,13 @@ func (e *engine) program(ctx context.Context, order engineOrder) error {
 	}
 	e.confirm(order)
 	return nil
+}
+
+// compile returns the Table that order asks for.
+func (e *engine) compile(order engineOrder) *proxy.Table {
+	opt := e.cfg.Options
+	opt.Quarantined, opt.Self, opt.Own = order.Quarantined, order.Self, order.Own
+	return e.compiler.Compile(order.Snapshot, e.cfg.Node, order.Addrs, opt)
 }
 
 // confirm takes in that the kernel holds what order asked for.

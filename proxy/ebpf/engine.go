@@ -149,8 +149,11 @@ func (e *Engine) Remove() (int, error) {
 // Sync implements proxy.Dataplane. t must not be changed afterwards.
 func (e *Engine) Sync(ctx context.Context, t *proxy.Table) (proxy.Change, error) {
 	change, err := e.opt.Behind.Sync(ctx, t)
-	if e.opt.Off {
-		return change, errors.Join(err, e.stayOff())
+	switch {
+	case e.opt.Off:
+		return change, errors.Join(err, e.stayOff("turned off"))
+	case len(t.Frontends) > 0 && !t.Forwards():
+		return change, errors.Join(err, e.stayOff("another proxy forwards"))
 	}
 	if err != nil || e.off != nil && time.Now().Before(e.retry) {
 		return change, err
@@ -172,7 +175,7 @@ func (e *Engine) Sync(ctx context.Context, t *proxy.Table) (proxy.Change, error)
 }
 
 // stayOff removes what an earlier Engine left, which nobody keeps up to date.
-func (e *Engine) stayOff() error {
+func (e *Engine) stayOff(why string) error {
 	if e.removed {
 		return nil
 	}
@@ -183,7 +186,7 @@ func (e *Engine) stayOff() error {
 	if n > 0 {
 		e.opt.Log.Info("detached the eBPF programs of an earlier agent", "programs", n)
 	}
-	e.removed, e.off = true, errors.New("turned off")
+	e.removed, e.off = true, errors.New(why)
 	e.say()
 	return nil
 }

@@ -17,7 +17,7 @@ func later(t *testing.T, s space, family string) {
 	t.Helper()
 	s.Pipe(t, strings.ReplaceAll(`
 		add chain FAMILY fairlead layout-99
-		delete chain FAMILY fairlead layout-3
+		delete chain FAMILY fairlead layout-4
 		add set FAMILY fairlead later { type inet_service; elements = { 80 }; }
 		add chain FAMILY fairlead later { type filter hook prerouting priority -50; }
 		add rule FAMILY fairlead later th dport @later counter
@@ -30,20 +30,31 @@ func later(t *testing.T, s space, family string) {
 }
 
 // earlier makes the table in the kernel like one of version 2, without the sets and
-// the chain that version 3 came with.
+// chains that versions 3 and 4 came with, and with its hooks.
 func earlier(t *testing.T, s space, family string) {
 	t.Helper()
 	s.Pipe(t, strings.ReplaceAll(`
 		add chain FAMILY fairlead layout-2
-		delete chain FAMILY fairlead layout-3
+		delete chain FAMILY fairlead layout-4
 		flush chain FAMILY fairlead sources-prerouting
 		add rule FAMILY fairlead sources-prerouting ct state new jump source-ranges
 		flush chain FAMILY fairlead sources-output
 		add rule FAMILY fairlead sources-output ct state new jump source-ranges
 		flush chain FAMILY fairlead invalid
 		delete chain FAMILY fairlead invalid
+		flush chain FAMILY fairlead unused-ports
+		delete chain FAMILY fairlead unused-ports
 		delete set FAMILY fairlead external-ips
 		delete set FAMILY fairlead nodeports
+		delete set FAMILY fairlead vip-ports
+		flush chain FAMILY fairlead prerouting
+		delete chain FAMILY fairlead prerouting
+		add chain FAMILY fairlead prerouting { type nat hook prerouting priority -100; }
+		add rule FAMILY fairlead prerouting jump services
+		flush chain FAMILY fairlead output
+		delete chain FAMILY fairlead output
+		add chain FAMILY fairlead output { type nat hook output priority -100; }
+		add rule FAMILY fairlead output jump services
 	`, "FAMILY", family), "nft", "-f", "-")
 }
 
