@@ -190,18 +190,12 @@ func (as answers) set(want asked) error {
 	return nil
 }
 
-// remove makes the kernel answer no more for what is in gone. What is left is
-// answered for as long as it would have been.
+// remove makes the kernel stop answering for what is in gone. What is left is
+// answered for as long as it would have been. If nothing is left, the table goes.
 func (as answers) remove(gone map[answered]bool) error {
 	now, err := as.read()
 	if err != nil {
 		return err
-	}
-	if !now.intact { // somebody else's version answers for all or nothing
-		if !now.exists {
-			return nil
-		}
-		return as.removeAll()
 	}
 	c, err := as.open()
 	if err != nil {
@@ -213,6 +207,12 @@ func (as answers) remove(gone map[answered]bool) error {
 		if now.addrs[a] {
 			there = append(there, a)
 		}
+	}
+	switch {
+	case !now.exists:
+		return nil
+	case len(there) == len(now.addrs), !now.intact: // another version answers for all or for nothing
+		return as.removeAll()
 	}
 	if err = change(sortAnswered(there), arp, ndp, c.SetDeleteElements); err == nil {
 		err = c.Flush()
@@ -233,6 +233,23 @@ func (as answers) removeAll() error {
 	c.DelTable(newTable())
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("remove table netdev %s: %w", answerTable, err)
+	}
+	return nil
+}
+
+// Probe reports what keeps the kernel of the network namespace netns, a file
+// descriptor or 0 for that of the caller, from answering. It leaves nothing behind.
+func Probe(netns int) error {
+	c, err := answers{netns: netns}.open()
+	if err != nil {
+		return err
+	}
+	t := &nftables.Table{Name: answerTable + "-probe", Family: nftables.TableFamilyNetdev}
+	replace(c, t, false)
+	addLink(c, t, port{name: "lo"})
+	c.DelTable(t)
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("answer ARP and NDP by nftables: %w", needed(err))
 	}
 	return nil
 }

@@ -383,6 +383,11 @@ func (ls *Leases) Adopt() ([]announcer.Claim, error) {
 	if err != nil {
 		return nil, err
 	}
+	if now.exists && len(now.ports) == 0 { // the time of all of it is over
+		if err := ls.answers.removeAll(); err != nil {
+			return nil, err
+		}
+	}
 	ls.adopted = true
 	for a := range now.addrs {
 		link, err := ls.links.LinkByIndex(int(a.link))
