@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/nftables"
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -61,7 +62,12 @@ type table struct {
 }
 
 func (as answers) open() (*nftables.Conn, error) {
-	c, err := nftables.New(nftables.WithNetNSFd(as.netns))
+	// A transaction is sent at once: it has to fit the socket's buffer.
+	const buffer = 16 << 20
+	room := func(c *netlink.Conn) error {
+		return errors.Join(c.SetWriteBuffer(buffer), c.SetReadBuffer(buffer))
+	}
+	c, err := nftables.New(nftables.WithNetNSFd(as.netns), nftables.WithSockOptions(room))
 	if err != nil {
 		return nil, fmt.Errorf("nftables: %w", err)
 	}

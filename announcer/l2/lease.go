@@ -64,6 +64,18 @@ func member(vip netip.Addr, link netlink.Link, lifetime time.Duration) *netlink.
 	return onLink(netip.AddrFrom16(b), memberBits, link.Attrs().Index, lifetime)
 }
 
+// group is a solicited-node group on a link, which several VIPs may be in. For IPv4
+// it means nothing.
+type group struct {
+	link int // index
+	last [3]byte
+}
+
+func groupOf(vip netip.Addr, link int) group {
+	b := vip.As16()
+	return group{link, [3]byte(b[13:])}
+}
+
 // memberBits is the length of the prefix of member addresses.
 const memberBits = 64
 

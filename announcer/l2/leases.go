@@ -42,6 +42,7 @@ type Leases struct {
 	log     *slog.Logger
 	held    map[announcer.Claim]lease
 	sorted  []announcer.Claim // the keys of held; nil: not known
+	members map[group]int     // how many of held are in each group
 	failed  map[announcer.Claim]failure
 	returns uint64 // Set.Returns of the last Sync
 	adopted bool
@@ -59,14 +60,15 @@ type lease struct {
 	link    int // index
 	mac     string
 	renewed time.Time
-	address bool // it is an address of the link too, as version 0.1 left it
+	until   time.Time // when the kernel stops answering, unless the lease is renewed
+	address bool      // it is an address of the link too, as version 0.1 left it
 }
 
 // New makes Leases on links, which are those of the network namespace netns, a file
 // descriptor; 0 is that of the caller. It starts nothing.
 func New(links Links, netns int, log *slog.Logger) *Leases {
 	return &Leases{
-		links: links, answers: answers{netns, announcer.Lease}, log: log, Metrics: NewMetrics(nil), held: map[announcer.Claim]lease{}, failed: map[announcer.Claim]failure{}, wakeRun: make(chan struct{}, 1),
+		links: links, answers: answers{netns, announcer.Lease}, log: log, Metrics: NewMetrics(nil), held: map[announcer.Claim]lease{}, members: map[group]int{}, failed: map[announcer.Claim]failure{}, wakeRun: make(chan struct{}, 1),
 		detector: newDetector(), bursts: map[announcer.Claim]*burst{}, ports: map[string]netlink.Link{},
 	}
 }
@@ -133,13 +135,21 @@ func (ls *Leases) Withdraw(claims []announcer.Claim) error {
 		return nil
 	}
 	if err := ls.answers.remove(gone); err != nil {
-		return fmt.Errorf("withdraw %v: %w", claims, err)
+		return fmt.Errorf("withdraw %s: %w", names(claims), err)
 	}
 	var errs []error
 	for _, c := range claims {
 		errs = append(errs, ls.release(c))
 	}
 	return errors.Join(errs...)
+}
+
+// names prints claims for an error, one at least.
+func names(claims []announcer.Claim) string {
+	if len(claims) == 1 {
+		return claims[0].String()
+	}
+	return fmt.Sprintf("%s and %d more", claims[0], len(claims)-1)
 }
 
 // failure is a claim that the kernel did not take.
@@ -167,7 +177,7 @@ func (ls *Leases) acquire(want []announcer.Claim, now time.Time) error {
 		return err
 	}
 	if ls.Sure != nil && !ls.Sure() { // the kernel is not even asked
-		return errors.Join(err, fmt.Errorf("announce %v: %w", due, errStill))
+		return errors.Join(err, fmt.Errorf("announce %s: %w", names(due), errStill))
 	}
 	ready, joined := ls.join(ready, due, now)
 	err = errors.Join(err, joined)
@@ -175,7 +185,12 @@ func (ls *Leases) acquire(want []announcer.Claim, now time.Time) error {
 		for _, c := range due {
 			ls.fail(c, now)
 		}
-		return errors.Join(err, fmt.Errorf("announce %v: %w", due, bad))
+		for _, c := range slices.Clone(ls.Held()) {
+			if now.After(ls.held[c].until) {
+				ls.noteReleased(c)
+			}
+		}
+		return errors.Join(err, fmt.Errorf("announce %s: %w", names(due), bad))
 	}
 	isReady := map[announcer.Claim]bool{}
 	for _, c := range ready {
@@ -214,14 +229,15 @@ func (ls *Leases) sortOut(want []announcer.Claim, now time.Time) (ready, due []a
 		if same {
 			ls.confirmBurst(c)
 		}
-		back := f.linkless // the reason is gone
-		switch waits := f.times > 0 && !back && now.Before(f.due); {
-		case waits:
+		news, back := !same || now.Sub(was.renewed) >= announcer.Renew/2, f.linkless // the reason is gone
+		if f.times > 0 && !back && now.Before(f.due) {
 			ls.retryBy(f.due)
-		case !same || now.Sub(was.renewed) >= announcer.Renew/2:
+			news = false
+		}
+		if news {
 			due = append(due, c)
 		}
-		if held || slices.Contains(due, c) {
+		if held || news {
 			ready = append(ready, c)
 		}
 	}
@@ -278,7 +294,7 @@ func (ls *Leases) hold(c announcer.Claim, now time.Time) (err error) {
 		}
 	}
 	at := link.Attrs()
-	ls.noteHeld(c, lease{link: at.Index, mac: at.HardwareAddr.String(), renewed: now, address: err != nil})
+	ls.noteHeld(c, lease{link: at.Index, mac: at.HardwareAddr.String(), renewed: now, until: now.Add(ls.answers.lifetime), address: err != nil})
 	delete(ls.failed, c)
 	if !same {
 		ls.log.Info("announcing", "vip", c.Addr, "link", c.Link, "mac", at.HardwareAddr.String())
@@ -357,14 +373,21 @@ func (ls *Leases) Held() []announcer.Claim {
 
 // noteHeld notes that the kernel was told to hold c.
 func (ls *Leases) noteHeld(c announcer.Claim, l lease) {
-	if _, had := ls.held[c]; !had {
-		ls.sorted = nil
+	if was, had := ls.held[c]; !had || was.link != l.link {
+		ls.noteReleased(c)
+		ls.members[groupOf(c.Addr, l.link)]++
 	}
 	ls.held[c] = l
 }
 
 // noteReleased notes that the kernel no longer holds c.
 func (ls *Leases) noteReleased(c announcer.Claim) {
+	if was, had := ls.held[c]; had {
+		g := groupOf(c.Addr, was.link)
+		if ls.members[g]--; ls.members[g] == 0 {
+			delete(ls.members, g)
+		}
+	}
 	delete(ls.held, c)
 	ls.sorted = nil
 }
@@ -402,6 +425,7 @@ func (ls *Leases) Adopt() ([]announcer.Claim, error) {
 }
 
 func (ls *Leases) adopt(c announcer.Claim, l lease) {
+	l.until = time.Now().Add(ls.answers.lifetime)
 	ls.noteHeld(c, l)
 	ls.log.Info("adopted a held address", "vip", c.Addr, "link", c.Link)
 }
@@ -423,7 +447,7 @@ func (ls *Leases) release(c announcer.Claim) error {
 	if err == nil && l.address {
 		err = ls.removeAddr(l.link, leased(c.Addr, l.link, announcer.Lease))
 	}
-	if err == nil && c.Addr.Is6() && !ls.needsGroup(c, l.link) {
+	if err == nil && c.Addr.Is6() && ls.members[groupOf(c.Addr, l.link)] == 1 {
 		err = ls.removeAddr(l.link, member(c.Addr, link, announcer.Lease))
 	}
 	var gone netlink.LinkNotFoundError
@@ -434,21 +458,6 @@ func (ls *Leases) release(c announcer.Claim) error {
 	ls.cancelBurst(c)
 	ls.log.Info("withdrawn", "vip", c.Addr, "link", c.Link)
 	return nil
-}
-
-// needsGroup reports whether another VIP on the link has the same solicited-node
-// group as that of c.
-func (ls *Leases) needsGroup(c announcer.Claim, link int) bool {
-	group := func(a netip.Addr) [3]byte {
-		b := a.As16()
-		return [3]byte(b[13:])
-	}
-	for o, l := range ls.held {
-		if o.Addr != c.Addr && l.link == link && o.Addr.Is6() && group(o.Addr) == group(c.Addr) {
-			return true
-		}
-	}
-	return false
 }
 
 // removeAddr removes an address from a link, if it is there.

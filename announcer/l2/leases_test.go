@@ -179,7 +179,7 @@ func TestSyncRepairsAndGoesOn(t *testing.T) {
 	ls := l.holder()
 	l.sync(t, ls, on4)
 	l.node.Run(t, "nft", "flush", "ruleset")
-	ls.held[on4] = lease{link: ls.held[on4].link, mac: l.mac} // its renewal is due
+	ls.noteHeld(on4, lease{link: ls.held[on4].link, mac: l.mac}) // its renewal is due
 	got, err := ls.Sync(announcer.Set{Claims: []announcer.Claim{on4, {Addr: vip6, Link: "gone0"}}})
 	if err == nil || !strings.Contains(err.Error(), "gone0") {
 		t.Errorf("a missing link gives %v", err)

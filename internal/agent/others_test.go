@@ -189,7 +189,7 @@ func TestLeave(t *testing.T) {
 		t.Errorf("beside an unhealthy proxy: %+v; in the kernel: %v", now, kernel.Table())
 	}
 	code, a.engine.other.asked = http.StatusOK, time.Time{}
-	const want = "guard 198.18.0.200 TCP/80 -> none\nnodeport-address 198.51.100.1\n"
+	const want = "guard 198.18.0.200 tcp/80 -> none\nnodeport-address 198.51.100.1\n"
 	if now := leave(); !now.InSync || !now.Other || kernel.Table().String() != want {
 		t.Errorf("beside a healthy one: %+v; in the kernel:\n%v", now, kernel.Table())
 	}
