@@ -49,7 +49,7 @@ func (t *Table) Trace(p Packet) Outcome {
 		return t.undefined(p)
 	}
 	if f.Kind == Guard {
-		return Outcome{Verdict: Forward, Frontend: f, Why: "left to the proxy that forwards"}
+		return Outcome{Verdict: Forward, Why: "left to the proxy that forwards"}
 	}
 	if f.Sources != nil && !contains(f.Sources, p.Src) {
 		return Outcome{Verdict: Drop, Frontend: f, Why: "source not in loadBalancerSourceRanges"}

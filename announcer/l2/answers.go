@@ -93,10 +93,14 @@ func (as answers) read() (table, error) {
 		return now, nil
 	}
 	now.exists = true
-	if now.intact, err = now.readRules(c); err != nil || !now.intact {
+	if now.intact, err = now.readRules(c); err != nil {
 		return now, err
 	}
-	return now, now.readSets(c)
+	err = now.readSets(c)
+	if !now.intact {
+		return now, nil // another version's, which answers for what its sets hold, if it has them
+	}
+	return now, err
 }
 
 // readRules reports whether the rules are those of this version.
@@ -217,7 +221,7 @@ func (as answers) remove(gone map[answered]bool) error {
 	switch {
 	case !now.exists:
 		return nil
-	case len(there) == len(now.addrs), !now.intact: // another version answers for all or for nothing
+	case len(there) == len(now.addrs):
 		return as.removeAll()
 	}
 	if err = change(sortAnswered(there), arp, ndp, c.SetDeleteElements); err == nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/mdlayher/arp"
 
+	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/internal/test/nstest"
 )
 
@@ -106,6 +107,32 @@ func TestWayBackToVersion01(t *testing.T) {
 	answered()
 	if !l.member(t) {
 		t.Error("the group was left with what ended")
+	}
+}
+
+// What a version with other rules answers for is adopted as well, and gets the rules
+// of this one.
+func TestOtherRulesAreReplaced(t *testing.T) {
+	l := newLAN(t)
+	l.sync(t, l.holder(), on4, on6)
+	l.node.Run(t, "nft", "flush", "chain", "netdev", "fairlead", "answer-arp")
+	next := l.holder()
+	if held, err := next.Adopt(); err != nil || len(held) != 2 {
+		t.Fatalf("adopted %v, %v", held, err)
+	}
+	l.sync(t, next, on4, on6)
+	if l.asks(t, vip4) != l.mac || l.asks(t, vip6) != l.mac {
+		t.Error("a VIP is not answered")
+	}
+	if len(next.bursts) > 0 {
+		t.Error("an announcement is due though no address moved")
+	}
+	l.node.Run(t, "nft", "flush", "chain", "netdev", "fairlead", "answer-arp")
+	if err := next.Withdraw([]announcer.Claim{on4}); err != nil {
+		t.Fatal(err)
+	}
+	if l.asks(t, vip4) != "" || l.asks(t, vip6) != l.mac {
+		t.Error("the VIP that was withdrawn is answered, or the other one is not")
 	}
 }
 
