@@ -259,7 +259,7 @@ func Probe(netns int) error {
 	addLink(c, t, port{name: "lo"})
 	c.DelTable(t)
 	if err := c.Flush(); err != nil {
-		return fmt.Errorf("answer ARP and NDP by nftables: %w", needed(err))
+		return fmt.Errorf("answer ARP and NDP by nftables, which needs CONFIG_NF_TABLES_NETDEV and CONFIG_NFT_DUP_NETDEV: %w", err)
 	}
 	return nil
 }
