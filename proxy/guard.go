@@ -15,7 +15,7 @@ func (t *Table) Guarded() *Table {
 	return out
 }
 
-// Forwards reports whether t translates anything, and is not one that Guarded made.
-func (t *Table) Forwards() bool {
-	return len(t.Frontends) > 0 && t.Frontends[0].Kind != Guard // the last kind
+// Guards reports whether t is a guard: it has ports of VIPs, and translates nothing.
+func (t *Table) Guards() bool {
+	return len(t.Frontends) > 0 && t.Frontends[0].Kind == Guard // the last kind
 }

@@ -19,8 +19,8 @@ func TestGuarded(t *testing.T) {
 	if want := "guard 198.18.0.200 tcp/80 -> none\nnodeport-address 198.18.0.1\n"; got.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
-	if !full.Forwards() || got.Forwards() {
-		t.Error("the full Table forwards and the guard does not")
+	if full.Guards() || !got.Guards() {
+		t.Error("the full Table is no guard, and the other one is")
 	}
 	for to, want := range map[string]string{
 		"198.18.0.200:80": "forward (left to the proxy that forwards)",

@@ -152,7 +152,7 @@ func (e *Engine) Sync(ctx context.Context, t *proxy.Table) (proxy.Change, error)
 	switch {
 	case e.opt.Off:
 		return change, errors.Join(err, e.stayOff("turned off"))
-	case len(t.Frontends) > 0 && !t.Forwards():
+	case t.Guards():
 		return change, errors.Join(err, e.stayOff("another proxy forwards"))
 	}
 	if err != nil || e.off != nil && time.Now().Before(e.retry) {
@@ -168,6 +168,7 @@ func (e *Engine) Sync(ctx context.Context, t *proxy.Table) (proxy.Change, error)
 		e.opt.Log.Info("sockets are connected to endpoints directly again")
 		e.off = nil
 	}
+	e.removed = false
 	e.after()
 	change.Added, change.Deleted = change.Added+more.Added, change.Deleted+more.Deleted
 	change.Repaired = change.Repaired || more.Repaired
