@@ -184,10 +184,44 @@ func (w *town) check(t *testing.T, what string) {
 	}
 }
 
+// kinds are the ways in which others write their rules: as nftables of their own, or
+// by iptables on nftables or on the older interface.
+var kinds = []string{"nftables", "nft", "legacy"}
+
+// native writes the rules of one table for both families. In text, FAMILY is ip or
+// ip6, and VIP, SERVICE and HOSTPORT are addresses with their port.
+func (w *town) native(t *testing.T, text string) {
+	t.Helper()
+	for i, family := range []string{"ip", "ip6"} {
+		at := func(a netip.Addr, port uint16) string { return netip.AddrPortFrom(a, port).String() }
+		w.node.Pipe(t, strings.NewReplacer("FAMILY", family, "VIP", townVIPs[i].String(),
+			"SERVICE", at(townService[i], 8080), "HOSTPORT", at(townHostport[i], 8080)).Replace(text), "nft", "-f", "-")
+	}
+}
+
 // others writes rules as the CNI plugin portmap and Docker do, for hostPorts 80 and
 // 81 of every address of the node, and one for port 82 of any address at all.
 func (w *town) others(t *testing.T, kind string) {
 	t.Helper()
+	if kind == "nftables" {
+		w.native(t, `table FAMILY hostports {
+			chain ports {
+				tcp dport { 80, 81 } dnat to HOSTPORT
+				udp dport { 80, 81 } dnat to HOSTPORT
+			}
+			chain prerouting {
+				type nat hook prerouting priority -100
+				fib daddr type local jump ports
+				tcp dport 82 redirect to :22
+				udp dport 82 redirect to :22
+			}
+			chain output {
+				type nat hook output priority -100
+				fib daddr type local jump ports
+			}
+		}`)
+		return
+	}
 	for i, program := range []string{"iptables-" + kind, "ip6tables-" + kind} {
 		loopback, to := []string{"127.0.0.0/8", "::1/128"}[i], netip.AddrPortFrom(townHostport[i], 8080).String()
 		for _, rule := range []string{
@@ -211,6 +245,23 @@ func (w *town) others(t *testing.T, kind string) {
 // kubeProxy writes rules as kube-proxy does for the Service.
 func (w *town) kubeProxy(t *testing.T, kind string) {
 	t.Helper()
+	if kind == "nftables" {
+		w.native(t, `table FAMILY kube-proxy {
+			chain services {
+				FAMILY daddr VIP tcp dport 80 dnat to SERVICE
+				FAMILY daddr VIP udp dport 80 dnat to SERVICE
+			}
+			chain nat-prerouting {
+				type nat hook prerouting priority -100
+				jump services
+			}
+			chain nat-output {
+				type nat hook output priority -100
+				jump services
+			}
+		}`)
+		return
+	}
 	for i, program := range []string{"iptables-" + kind, "ip6tables-" + kind} {
 		for _, rule := range []string{"-N KUBE-SERVICES", "-A PREROUTING -j KUBE-SERVICES", "-A OUTPUT -j KUBE-SERVICES"} {
 			w.node.Run(t, append([]string{program, "-w", "-t", "nat"}, strings.Fields(rule)...)...)
@@ -237,7 +288,7 @@ func (w *town) flush(t *testing.T, kind string) {
 // after the whole ruleset was flushed. Their ports stay theirs at the node's own
 // addresses. What listens on all addresses of the node does not answer at a VIP.
 func TestOthersTakeNoVIP(t *testing.T) {
-	for _, kind := range []string{"nft", "legacy"} {
+	for _, kind := range kinds {
 		t.Run(kind, func(t *testing.T) {
 			w := newTown(t)
 			w.others(t, kind)
@@ -257,7 +308,7 @@ func TestOthersTakeNoVIP(t *testing.T) {
 
 // The same where kube-proxy forwards: it is no matter whose rules are first.
 func TestOthersTakeNoVIPOfAnotherProxy(t *testing.T) {
-	for _, kind := range []string{"nft", "legacy"} {
+	for _, kind := range kinds {
 		t.Run(kind, func(t *testing.T) {
 			w := newTown(t)
 			w.table = w.table.Guarded()
