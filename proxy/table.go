@@ -24,10 +24,11 @@ const (
 	VIP                    // an address of ours that a record gives to the Service
 	ExternalIP             // an address that is not ours: another provider's, from the status, or of spec.externalIPs
 	NodePort               // a port on every address in Table.NodePortAddrs
+	Guard                  // a port of a VIP that another proxy forwards: it is left alone, and all others of the VIP are refused
 )
 
 func (k Kind) String() string {
-	return [...]string{"clusterip", "vip", "externalip", "nodeport"}[k]
+	return [...]string{"clusterip", "vip", "externalip", "nodeport", "guard"}[k]
 }
 
 // Key says which packets belong to a Frontend. No two Frontends of a Table
@@ -136,7 +137,7 @@ type Table struct {
 }
 
 // Addrs returns the distinct addresses of the frontends of one kind and family,
-// sorted. New connections to undefined ports of a ClusterIP or VIP are rejected;
+// sorted. New connections to undefined ports of a ClusterIP, VIP or Guard are rejected;
 // an ExternalIP is not ours, and what is no frontend of it passes.
 func (t *Table) Addrs(kind Kind, family snapshot.Family) []netip.Addr {
 	var out []netip.Addr

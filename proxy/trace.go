@@ -48,6 +48,9 @@ func (t *Table) Trace(p Packet) Outcome {
 	if f == nil {
 		return t.undefined(p)
 	}
+	if f.Kind == Guard {
+		return Outcome{Verdict: Forward, Why: "left to the proxy that forwards"}
+	}
 	if f.Sources != nil && !contains(f.Sources, p.Src) {
 		return Outcome{Verdict: Drop, Frontend: f, Why: "source not in loadBalancerSourceRanges"}
 	}
@@ -67,7 +70,7 @@ func (t *Table) hairpin(p Packet, eps []netip.AddrPort) bool {
 
 func (t *Table) match(p Packet) *Frontend {
 	family := snapshot.FamilyOf(p.Dst.Addr())
-	for _, kind := range []Kind{ClusterIP, VIP, ExternalIP} {
+	for _, kind := range []Kind{ClusterIP, VIP, ExternalIP, Guard} {
 		if f := t.Frontend(Key{kind, family, p.Dst.Addr(), p.Protocol, p.Dst.Port()}); f != nil {
 			return f
 		}
@@ -96,7 +99,7 @@ func (t *Table) path(f *Frontend, p Packet) (eps []netip.AddrPort, masquerade bo
 
 func (t *Table) undefined(p Packet) Outcome {
 	addr := p.Dst.Addr()
-	for _, kind := range []Kind{ClusterIP, VIP} {
+	for _, kind := range []Kind{ClusterIP, VIP, Guard} {
 		if t.HasAddr(kind, addr) {
 			return Outcome{Verdict: Reject, Why: fmt.Sprintf("undefined port of a %s", kind)}
 		}

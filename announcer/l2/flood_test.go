@@ -73,6 +73,9 @@ func TestFloodOfForeignARP(t *testing.T) {
 		during, count = 10*time.Second, 180
 	}
 	l := newLAN(t)
+	// Something has to answer pings, and not the requests for its address.
+	l.node.Run(t, "sysctl", "-qw", "net.ipv4.conf.all.arp_ignore=1")
+	l.node.Run(t, "ip", "addr", "add", vip4.String()+"/32", "dev", "lo")
 	ls := l.holder()
 	l.run(t, ls)
 	l.sync(t, ls, on4, on6)

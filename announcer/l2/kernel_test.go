@@ -180,16 +180,24 @@ func TestTakeOverIsSaidFourTimes(t *testing.T) {
 	}
 }
 
-// A lease that nobody renews ends by itself.
+// A lease that nobody renews ends by itself, with what it needed of the link.
 func TestLeaseEnds(t *testing.T) {
 	l := newLAN(t)
 	ls := l.holder()
-	ls.lifetime = 2 * time.Second
+	ls.answers.lifetime = 2 * time.Second
 	l.sync(t, ls, on4, on6)
-	nstest.Eventually(t, "the addresses are gone", func() bool {
-		out := l.node.Run(t, "ip", "addr", "show", "dev", "eth0")
-		return !strings.Contains(out, vip4.String()) && !strings.Contains(out, vip6.String())
+	nstest.Eventually(t, "nobody answers", func() bool { return l.asks(t, vip4) == "" && l.asks(t, vip6) == "" })
+	nstest.Eventually(t, "the link left the group", func() bool {
+		return !strings.Contains(l.node.Run(t, "ip", "-6", "maddr", "show", "dev", "eth0"), "ff02::1:ff00:200")
 	})
+	next := l.holder()
+	if held, err := next.Adopt(); err != nil || len(held) > 0 {
+		t.Errorf("adopted %v, %v", held, err)
+	}
+	l.sync(t, next, on4)
+	if mac := l.asks(t, vip6); mac != "" {
+		t.Errorf("what ended is answered for again, with %s", mac)
+	}
 }
 
 // unprobed is both addresses, which were never probed.
@@ -258,8 +266,8 @@ func TestProbeFindsForeignHost(t *testing.T) {
 // when it does not any more, and no moment before.
 func TestTakeOverWaitsForTheLease(t *testing.T) {
 	l := newLAN(t)
-	frozen, ls := New(l.client.Netlink(t), slog.New(slog.DiscardHandler)), l.holder()
-	frozen.lifetime = 3 * time.Second
+	frozen, ls := New(l.client.Netlink(t), int(l.client.Handle), slog.New(slog.DiscardHandler)), l.holder()
+	frozen.answers.lifetime = 3 * time.Second
 	l.sync(t, frozen, on4, on6)
 	l.run(t, ls)
 	left := announcer.Set{Claims: []announcer.Claim{on4, on6}, Orphaned: map[netip.Addr]bool{vip4: true, vip6: true}}
@@ -268,11 +276,12 @@ func TestTakeOverWaitsForTheLease(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		theirs := l.client.Run(t, "ip", "addr", "show", "dev", "eth0")
-		for _, c := range held {
-			if strings.Contains(theirs, c.Addr.String()+"/") {
-				t.Errorf("%s is held by two", c.Addr)
-			}
+		theirs, err := frozen.answers.read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(held) > 0 && len(theirs.ports) > 0 {
+			t.Errorf("%v are held by two", held)
 		}
 		return len(held) == 2
 	})

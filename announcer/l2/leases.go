@@ -16,7 +16,7 @@ import (
 	"github.com/fairlead/fairlead/announcer"
 )
 
-// Links is the part of the kernel that Leases need: *netlink.Handle.
+// Links is what Leases need of the kernel's links: *netlink.Handle.
 type Links interface {
 	LinkByName(name string) (netlink.Link, error)
 	LinkByIndex(index int) (netlink.Link, error)
@@ -37,15 +37,16 @@ type Leases struct {
 	Sure    func() bool
 	Metrics *Metrics // New makes some that nobody sees
 
-	links    Links
-	log      *slog.Logger
-	lifetime time.Duration
-	held     map[announcer.Claim]lease
-	sorted   []announcer.Claim // the keys of held; nil: not known
-	failed   map[announcer.Claim]failure
-	returns  uint64 // Set.Returns of the last Sync
-	adopted  bool
-	wakeRun  chan struct{} // wakes Run
+	links   Links
+	answers answers
+	log     *slog.Logger
+	held    map[announcer.Claim]lease
+	sorted  []announcer.Claim // the keys of held; nil: not known
+	members map[group]int     // how many of held are in each group
+	failed  map[announcer.Claim]failure
+	returns uint64 // Set.Returns of the last Sync
+	adopted bool
+	wakeRun chan struct{} // wakes Run
 
 	mu       sync.Mutex
 	detector *detector
@@ -59,12 +60,15 @@ type lease struct {
 	link    int // index
 	mac     string
 	renewed time.Time
+	until   time.Time // when the kernel stops answering, unless the lease is renewed
+	address bool      // it is an address of the link too, as version 0.1 left it
 }
 
-// New makes Leases. It starts nothing.
-func New(links Links, log *slog.Logger) *Leases {
+// New makes Leases on links, which are those of the network namespace netns, a file
+// descriptor; 0 is that of the caller. It starts nothing.
+func New(links Links, netns int, log *slog.Logger) *Leases {
 	return &Leases{
-		links: links, log: log, Metrics: NewMetrics(nil), lifetime: announcer.Lease, held: map[announcer.Claim]lease{}, failed: map[announcer.Claim]failure{}, wakeRun: make(chan struct{}, 1),
+		links: links, answers: answers{netns, announcer.Lease}, log: log, Metrics: NewMetrics(nil), held: map[announcer.Claim]lease{}, members: map[group]int{}, failed: map[announcer.Claim]failure{}, wakeRun: make(chan struct{}, 1),
 		detector: newDetector(), bursts: map[announcer.Claim]*burst{}, ports: map[string]netlink.Link{},
 	}
 }
@@ -98,10 +102,10 @@ func (ls *Leases) Sync(set announcer.Set) ([]announcer.Claim, error) {
 	for _, c := range want {
 		wanted[c] = true
 	}
-	var errs []error
-	for c := range ls.held {
+	var gone []announcer.Claim
+	for _, c := range ls.Held() {
 		if !wanted[c] {
-			errs = append(errs, ls.withdraw(c))
+			gone = append(gone, c)
 		}
 	}
 	for c := range ls.failed {
@@ -109,27 +113,43 @@ func (ls *Leases) Sync(set announcer.Set) ([]announcer.Claim, error) {
 			delete(ls.failed, c)
 		}
 	}
-	for _, c := range want {
-		errs = append(errs, ls.tryAcquire(c, time.Now()))
-	}
+	err := errors.Join(ls.Withdraw(gone), ls.acquire(want, time.Now()))
 	if set.Returns > ls.returns {
 		ls.announceAgain()
 	}
 	ls.returns = set.Returns
 	ls.wake()
-	return ls.Held(), errors.Join(errs...)
+	return ls.Held(), err
 }
 
 // Withdraw gives up claims, before whatever forwards them goes. It returns the
 // errors of all that could not be withdrawn: the next Sync tries these again.
 func (ls *Leases) Withdraw(claims []announcer.Claim) error {
-	var errs []error
+	gone := map[answered]bool{}
 	for _, c := range claims {
-		if _, held := ls.held[c]; held {
-			errs = append(errs, ls.withdraw(c))
+		if l, held := ls.held[c]; held {
+			gone[answered{uint32(l.link), c.Addr}] = true
 		}
 	}
+	if len(gone) == 0 {
+		return nil
+	}
+	if err := ls.answers.remove(gone); err != nil {
+		return fmt.Errorf("withdraw %s: %w", names(claims), err)
+	}
+	var errs []error
+	for _, c := range claims {
+		errs = append(errs, ls.release(c))
+	}
 	return errors.Join(errs...)
+}
+
+// names prints claims for an error, one at least.
+func names(claims []announcer.Claim) string {
+	if len(claims) == 1 {
+		return claims[0].String()
+	}
+	return fmt.Sprintf("%s and %d more", claims[0], len(claims)-1)
 }
 
 // failure is a claim that the kernel did not take.
@@ -148,25 +168,148 @@ const (
 	longestPause = announcer.Renew
 )
 
-// tryAcquire holds c unless it failed a moment ago. One address that the kernel refuses,
-// such as an IPv6 one on a link without IPv6, must not delay any other.
-func (ls *Leases) tryAcquire(c announcer.Claim, now time.Time) error {
-	f, failed := ls.failed[c]
-	back := f.linkless && ls.ports[c.Link] != nil // the reason is gone
-	if failed && !back && now.Before(f.due) {
-		ls.retryBy(f.due)
-		return nil
-	}
-	err := ls.acquire(c)
-	if err == nil || errors.Is(err, errStill) { // the kernel was not even asked
-		delete(ls.failed, c)
+// acquire has the kernel answer for want, and renews that. One address that the
+// kernel refuses, such as an IPv6 one on a link without IPv6, must not delay any
+// other.
+func (ls *Leases) acquire(want []announcer.Claim, now time.Time) error {
+	ready, due, err := ls.sortOut(want, now)
+	if len(due) == 0 {
 		return err
 	}
+	if ls.Sure != nil && !ls.Sure() { // the kernel is not even asked
+		return errors.Join(err, fmt.Errorf("announce %s: %w", names(due), errStill))
+	}
+	ready, joined := ls.join(ready, due, now)
+	err = errors.Join(err, joined)
+	if bad := ls.answers.set(ls.asked(ready)); bad != nil {
+		for _, c := range due {
+			ls.fail(c, now)
+		}
+		for _, c := range slices.Clone(ls.Held()) {
+			if now.After(ls.held[c].until) {
+				ls.noteReleased(c)
+			}
+		}
+		return errors.Join(err, fmt.Errorf("announce %s: %w", names(due), bad))
+	}
+	isReady := map[announcer.Claim]bool{}
+	for _, c := range ready {
+		isReady[c] = true
+	}
+	for _, c := range due {
+		if isReady[c] {
+			err = errors.Join(err, ls.hold(c, now))
+		}
+	}
+	for _, c := range slices.Clone(ls.Held()) {
+		if !isReady[c] { // Withdraw could not, and now it is not answered for
+			err = errors.Join(err, ls.release(c))
+		}
+	}
+	return err
+}
+
+// sortOut returns which of want the kernel is to answer for, and of which of these
+// it has to be told now.
+func (ls *Leases) sortOut(want []announcer.Claim, now time.Time) (ready, due []announcer.Claim, err error) {
+	for _, c := range want {
+		link, f := ls.ports[c.Link], ls.failed[c]
+		was, held := ls.held[c]
+		if link == nil {
+			ls.noteReleased(c)
+			if !f.linkless || !now.Before(f.due) {
+				ls.fail(c, now)
+				err = errors.Join(err, fmt.Errorf("announce %s on %s: there is no such link", c.Addr, c.Link))
+			} else {
+				ls.retryBy(f.due)
+			}
+			continue
+		}
+		same := held && was.is(link)
+		if same {
+			ls.confirmBurst(c)
+		}
+		news, back := !same || now.Sub(was.renewed) >= announcer.Renew/2, f.linkless // the reason is gone
+		if f.times > 0 && !back && now.Before(f.due) {
+			ls.retryBy(f.due)
+			news = false
+		}
+		if news {
+			due = append(due, c)
+		}
+		if held || news {
+			ready = append(ready, c)
+		}
+	}
+	return ready, due, err
+}
+
+// is reports whether l is a lease on link as it is now.
+func (l lease) is(link netlink.Link) bool {
+	return l.link == link.Attrs().Index && l.mac == link.Attrs().HardwareAddr.String()
+}
+
+// join has the links of the IPv6 claims among due hear questions for them. It
+// returns ready without the new claims for which that fails.
+func (ls *Leases) join(ready, due []announcer.Claim, now time.Time) ([]announcer.Claim, error) {
+	var errs []error
+	deaf := map[announcer.Claim]bool{}
+	for _, c := range due {
+		if c.Addr.Is4() {
+			continue
+		}
+		link := ls.ports[c.Link]
+		if err := ls.links.AddrReplace(link, member(c.Addr, link, ls.answers.lifetime)); err != nil {
+			errs = append(errs, fmt.Errorf("announce %s on %s: %w", c.Addr, c.Link, err))
+			if _, held := ls.held[c]; !held { // else it is a member still
+				ls.fail(c, now)
+				deaf[c] = true
+			}
+		}
+	}
+	return slices.DeleteFunc(ready, func(c announcer.Claim) bool { return deaf[c] }), errors.Join(errs...)
+}
+
+// asked returns what the kernel is told of claims whose links are there.
+func (ls *Leases) asked(claims []announcer.Claim) asked {
+	out := asked{ports: map[uint32]port{}, addrs: map[answered]bool{}}
+	for _, c := range claims {
+		at := ls.ports[c.Link].Attrs()
+		index := uint32(at.Index)
+		out.ports[index] = port{index, at.Name, at.HardwareAddr}
+		out.addrs[answered{index, c.Addr}] = true
+	}
+	return out
+}
+
+// hold notes that the kernel answers for c, and takes it from the link if version
+// 0.1 left it there.
+func (ls *Leases) hold(c announcer.Claim, now time.Time) (err error) {
+	link := ls.ports[c.Link]
+	was, held := ls.held[c]
+	same := held && was.is(link)
+	if was.address {
+		if err = ls.removeAddr(was.link, leased(c.Addr, was.link, announcer.Lease)); err != nil {
+			err = fmt.Errorf("take %s from %s: %w", c.Addr, c.Link, err)
+		}
+	}
+	at := link.Attrs()
+	ls.noteHeld(c, lease{link: at.Index, mac: at.HardwareAddr.String(), renewed: now, until: now.Add(ls.answers.lifetime), address: err != nil})
+	delete(ls.failed, c)
+	if !same {
+		ls.log.Info("announcing", "vip", c.Addr, "link", c.Link, "mac", at.HardwareAddr.String())
+		ls.startBurst(c)
+	}
+	return err
+}
+
+// fail notes that c could not be held at time now.
+func (ls *Leases) fail(c announcer.Claim, now time.Time) {
+	f := ls.failed[c]
 	f.due = now.Add(min(firstPause<<min(f.times, 10), longestPause))
 	f.times, f.linkless = f.times+1, ls.ports[c.Link] == nil
 	ls.failed[c] = f
 	ls.retryBy(f.due)
-	return err
 }
 
 // retryBy has Changed called at due, or before.
@@ -230,14 +373,21 @@ func (ls *Leases) Held() []announcer.Claim {
 
 // noteHeld notes that the kernel was told to hold c.
 func (ls *Leases) noteHeld(c announcer.Claim, l lease) {
-	if _, had := ls.held[c]; !had {
-		ls.sorted = nil
+	if was, had := ls.held[c]; !had || was.link != l.link {
+		ls.noteReleased(c)
+		ls.members[groupOf(c.Addr, l.link)]++
 	}
 	ls.held[c] = l
 }
 
 // noteReleased notes that the kernel no longer holds c.
 func (ls *Leases) noteReleased(c announcer.Claim) {
+	if was, had := ls.held[c]; had {
+		g := groupOf(c.Addr, was.link)
+		if ls.members[g]--; ls.members[g] == 0 {
+			delete(ls.members, g)
+		}
+	}
 	delete(ls.held, c)
 	ls.sorted = nil
 }
@@ -248,46 +398,36 @@ func (ls *Leases) Adopt() ([]announcer.Claim, error) {
 	if ls.adopted {
 		return ls.Held(), nil
 	}
-	all, err := findLeases(ls.links)
+	now, err := ls.answers.read()
 	if err != nil {
 		return nil, err
 	}
+	addrs, err := findLeases(ls.links)
+	if err != nil {
+		return nil, err
+	}
+	if now.exists && len(now.ports) == 0 { // the time of all of it is over
+		if err := ls.answers.removeAll(); err != nil {
+			return nil, err
+		}
+	}
 	ls.adopted = true
-	for _, f := range all {
-		ls.noteHeld(f.Claim, lease{link: f.link.Attrs().Index, mac: f.link.Attrs().HardwareAddr.String()})
-		ls.log.Info("adopted a held address", "vip", f.Addr, "link", f.Link)
+	for a := range now.addrs {
+		link, err := ls.links.LinkByIndex(int(a.link))
+		if p, live := now.ports[a.link]; live && err == nil {
+			ls.adopt(announcer.Claim{Addr: a.addr, Link: link.Attrs().Name}, lease{link: int(a.link), mac: p.mac.String()})
+		}
+	}
+	for _, f := range addrs {
+		ls.adopt(f.Claim, lease{link: f.link.Attrs().Index, mac: f.link.Attrs().HardwareAddr.String(), address: true})
 	}
 	return ls.Held(), nil
 }
 
-func (ls *Leases) acquire(c announcer.Claim) error {
-	link := ls.ports[c.Link]
-	if link == nil {
-		ls.noteReleased(c)
-		return fmt.Errorf("announce %s on %s: there is no such link", c.Addr, c.Link)
-	}
-	at, now := link.Attrs(), time.Now()
-	was, held := ls.held[c]
-	held = held && was.link == at.Index
-	same := held && was.mac == at.HardwareAddr.String()
-	if same {
-		ls.confirmBurst(c)
-	}
-	if same && now.Sub(was.renewed) < announcer.Renew/2 {
-		return nil
-	}
-	if ls.Sure != nil && !ls.Sure() {
-		return fmt.Errorf("announce %s on %s: %w", c.Addr, c.Link, errStill)
-	}
-	if err := ls.links.AddrReplace(link, leased(c.Addr, at.Index, ls.lifetime)); err != nil {
-		return fmt.Errorf("announce %s on %s: %w", c.Addr, c.Link, err)
-	}
-	ls.noteHeld(c, lease{link: at.Index, mac: at.HardwareAddr.String(), renewed: now})
-	if !same {
-		ls.log.Info("announcing", "vip", c.Addr, "link", c.Link, "mac", at.HardwareAddr.String())
-		ls.startBurst(c)
-	}
-	return nil
+func (ls *Leases) adopt(c announcer.Claim, l lease) {
+	l.until = time.Now().Add(ls.answers.lifetime)
+	ls.noteHeld(c, l)
+	ls.log.Info("adopted a held address", "vip", c.Addr, "link", c.Link)
 }
 
 // announceAgain announces everything that is held once more, as at a take-over: after a
@@ -299,14 +439,19 @@ func (ls *Leases) announceAgain() {
 	}
 }
 
-func (ls *Leases) withdraw(c announcer.Claim) error {
-	index := ls.held[c].link
-	link, err := ls.links.LinkByIndex(index)
-	if err == nil {
-		err = ls.links.AddrDel(link, leased(c.Addr, index, ls.lifetime))
+// release notes that the kernel does not answer for c, and takes from its link what
+// c needed there.
+func (ls *Leases) release(c announcer.Claim) error {
+	l := ls.held[c]
+	link, err := ls.links.LinkByIndex(l.link)
+	if err == nil && l.address {
+		err = ls.removeAddr(l.link, leased(c.Addr, l.link, announcer.Lease))
+	}
+	if err == nil && c.Addr.Is6() && ls.members[groupOf(c.Addr, l.link)] == 1 {
+		err = ls.removeAddr(l.link, member(c.Addr, link, announcer.Lease))
 	}
 	var gone netlink.LinkNotFoundError
-	if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) && !errors.As(err, &gone) {
+	if err != nil && !errors.As(err, &gone) {
 		return fmt.Errorf("withdraw %s from %s: %w", c.Addr, c.Link, err)
 	}
 	ls.noteReleased(c)
@@ -315,45 +460,72 @@ func (ls *Leases) withdraw(c announcer.Claim) error {
 	return nil
 }
 
-// foundLease is a claim on a link that is there.
+// removeAddr removes an address from a link, if it is there.
+func (ls *Leases) removeAddr(index int, addr *netlink.Addr) error {
+	link, err := ls.links.LinkByIndex(index)
+	if err == nil {
+		err = ls.links.AddrDel(link, addr)
+	}
+	if errors.Is(err, unix.EADDRNOTAVAIL) {
+		return nil
+	}
+	return err
+}
+
+// foundLease is a claim that version 0.1 left on a link.
 type foundLease struct {
 	announcer.Claim
 	link netlink.Link
 }
 
-// findLeases finds every address of ours on the links of this network namespace.
-func findLeases(links Links) ([]foundLease, error) {
+// findLeases finds every VIP on the links of this network namespace.
+func findLeases(links Links) (out []foundLease, err error) {
+	return out, eachOurs(links, func(a netlink.Addr, link netlink.Link) {
+		if isLeased(a) {
+			ip, _ := netip.AddrFromSlice(a.IP)
+			out = append(out, foundLease{announcer.Claim{Addr: ip.Unmap(), Link: link.Attrs().Name}, link})
+		}
+	})
+}
+
+// eachOurs calls f for every address of ours on a link.
+func eachOurs(links Links, f func(netlink.Addr, netlink.Link)) error {
 	addrs, err := links.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
-		return nil, fmt.Errorf("list addresses: %w", err)
+		return fmt.Errorf("list addresses: %w", err)
 	}
-	var out []foundLease
 	for _, a := range addrs {
-		if !IsLease(a) {
+		if !IsOurs(a) {
 			continue
 		}
 		link, err := links.LinkByIndex(a.LinkIndex)
 		if err != nil {
 			continue // gone in between, and its addresses with it
 		}
-		ip, _ := netip.AddrFromSlice(a.IP)
-		out = append(out, foundLease{announcer.Claim{Addr: ip.Unmap(), Link: link.Attrs().Name}, link})
+		f(a, link)
 	}
-	return out, nil
+	return nil
 }
 
-// Cleanup removes every address of ours, also those of other processes, and returns how
-// many there were.
-func Cleanup(links Links) (int, error) {
-	all, err := findLeases(links)
-	if err != nil {
-		return 0, err
+// Cleanup removes all that is answered for in the network namespace netns, which
+// links are of, also by other processes. It returns how many VIPs that were.
+func Cleanup(links Links, netns int) (int, error) {
+	as, vips := answers{netns: netns}, map[netip.Addr]bool{}
+	now, err := as.read()
+	errs := []error{err}
+	for a := range now.addrs {
+		vips[a.addr] = true
 	}
-	var errs []error
-	for _, f := range all {
-		if err := links.AddrDel(f.link, leased(f.Addr, f.link.Attrs().Index, announcer.Lease)); err != nil {
-			errs = append(errs, fmt.Errorf("withdraw %s from %s: %w", f.Addr, f.Link, err))
+	if err == nil && now.exists {
+		errs = append(errs, as.removeAll())
+	}
+	errs = append(errs, eachOurs(links, func(a netlink.Addr, link netlink.Link) {
+		if ip, _ := netip.AddrFromSlice(a.IP); isLeased(a) {
+			vips[ip.Unmap()] = true
 		}
-	}
-	return len(all), errors.Join(errs...)
+		if err := links.AddrDel(link, &netlink.Addr{IPNet: a.IPNet}); err != nil {
+			errs = append(errs, fmt.Errorf("take %s from %s: %w", a.IPNet, link.Attrs().Name, err))
+		}
+	}))
+	return len(vips), errors.Join(errs...)
 }

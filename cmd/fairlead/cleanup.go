@@ -28,8 +28,8 @@ func cleanupCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "cleanup", Args: cobra.NoArgs,
 		Short: "Remove every kernel object of fairlead from this node, or what it left in the API",
-		Long: `cleanup removes fairlead's nftables tables, its eBPF programs and the addresses
-that it holds on links. Run it on a node whose agent is gone for good; Services stop answering
+		Long: `cleanup removes fairlead's nftables tables and with them the addresses that the
+kernel answers for, its eBPF programs, and what version 0.1 left on links. Run it on a node whose agent is gone for good; Services stop answering
 there. With --cluster it removes from the API what no chart owns: fairlead's
 finalizers on Services, its Lease, NodeStates and the Secret with the agents' keys;
 pools and the record of held addresses stay. It succeeds when there is nothing to
@@ -54,14 +54,14 @@ remove.`,
 			return fmt.Errorf("netlink: %w", err)
 		}
 		defer handle.Close()
-		n, errLinks := l2.Cleanup(handle)
+		n, errLinks := l2.Cleanup(handle, 0)
 		accelerator.Behind, accelerator.Log = nftables.New(nftables.Options{Log: log}), log
 		engine := ebpf.New(accelerator)
 		programs, errPrograms := engine.Remove()
 		if err := errors.Join(errLinks, errPrograms, accelerator.Behind.Cleanup(cmd.Context())); err != nil {
 			return err
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "removed %d held addresses, %d eBPF programs and the tables ip fairlead, ip6 fairlead\n", n, programs)
+		fmt.Fprintf(cmd.OutOrStdout(), "removed %d held addresses, %d eBPF programs and the tables ip fairlead, ip6 fairlead and netdev fairlead\n", n, programs)
 		return nil
 	}
 	return cmd

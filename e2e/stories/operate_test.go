@@ -363,7 +363,7 @@ func (o *operator) kernel(node string) {
 			o.Errorf("%s: %v", node, err)
 		}
 		for line := range strings.Lines(string(out)) {
-			if strings.Contains(line, "fairlead") || strings.Contains(line, "198.18.0.2") && strings.Contains(line, "/32") || what == "state" {
+			if strings.Contains(line, "fairlead") || strings.Contains(line, "198.18.0.2") && strings.Contains(line, "/32") || strings.Contains(line, "fe80::fa1e:") || what == "state" {
 				o.Errorf("%s of %s: %s", what, node, line)
 			}
 		}

@@ -102,7 +102,7 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("netlink: %w", err)
 	}
-	leases := l2.New(handle, cfg.Log)
+	leases := l2.New(handle, 0, cfg.Log)
 	leases.Metrics = l2.NewMetrics(cfg.Metrics)
 	a := assemble(&cfg, leases)
 	leases.Changed = func() { // a claim that waited may be held, or there are findings
@@ -208,7 +208,8 @@ func (a *Agent) Run(ctx context.Context) error {
 		if a.engine.proxy == Fairlead {
 			return fmt.Errorf("this node cannot forward: %w", err)
 		}
-		a.engine.other.cleaned = true // nor can it hold anything of ours
+		a.engine.other.unable = true
+		a.cfg.Log.Warn("ports of VIPs that no Service has are not refused", "error", err)
 	}
 	if err := a.links.read(); err != nil {
 		return err

@@ -117,7 +117,7 @@ func newBenchWorld(b *testing.B, vips, nodes int) *benchWorld {
 	b.Cleanup(engine.Close)
 	log := slog.New(slog.DiscardHandler)
 	cfg := &Config{Node: "node0", Log: log, Dataplane: engine, Clients: &kube.Clients{}, SysctlDir: b.TempDir()}
-	w := &benchWorld{Agent: assemble(cfg, l2.New(node.Netlink(b), log)), builder: kube.NewBuilder(), vips: vips, nodes: nodes}
+	w := &benchWorld{Agent: assemble(cfg, l2.New(node.Netlink(b), int(node.Handle), log)), builder: kube.NewBuilder(), vips: vips, nodes: nodes}
 	w.engine.proxy, w.cluster.store, w.gossip, w.engine.follow = Fairlead, w, benchGossip{w}, func(_ *snapshot.Snapshot, _, _ []netip.Addr) {}
 	w.links.state = link.State{
 		Links: []snapshot.Link{{Name: "eth0", Prefixes: []netip.Prefix{netip.MustParsePrefix("198.18.255.1/16")}}}, Addrs: []netip.Addr{netip.MustParseAddr("203.0.113.1")},

@@ -20,7 +20,7 @@ type otherProxy struct {
 	last    answer
 	asked   time.Time
 	message string // what was said last
-	cleaned bool   // nothing of ours is left in the kernel
+	unable  bool   // this kernel can hold nothing of ours
 }
 
 // ask asks the other proxy how it is.
@@ -44,21 +44,23 @@ func (b *otherProxy) ask(ctx context.Context, url string) answer {
 	return b.last
 }
 
-// leave takes the place of program where another proxy forwards. Once that proxy
-// is in order, what an earlier agent of ours left in the kernel goes, and not
-// before.
-func (e *engine) leave(ctx context.Context) error {
+// leave takes the place of program where another proxy forwards. The engine then holds
+// a guard: other proxies say nothing about the ports of a VIP that no Service has.
+// Once the other proxy is in order, the guard replaces what an earlier agent of ours
+// left in the kernel, and not before.
+func (e *engine) leave(ctx context.Context, order engineOrder) error {
 	ready, message := e.other.ask(ctx, e.cfg.OtherHealth).verdict(e.proxy)
 	if message != e.other.message {
 		e.other.message = message
 		e.cfg.Log.Info("the proxy that forwards instead of us", "proxy", e.proxy, "ready", ready, "message", message)
 	}
 	e.keep(engineState{Engine: node.Engine{Known: true, InSync: ready, Other: true}, message: message})
-	if ready && !e.other.cleaned {
-		if err := e.cfg.Dataplane.Cleanup(ctx); err != nil {
-			return fmt.Errorf("take our tables out: %w", err)
+	if ready && !e.other.unable {
+		change, err := e.cfg.Dataplane.Sync(ctx, e.compile(order).Guarded())
+		e.metrics.synced(change, err)
+		if err != nil {
+			return fmt.Errorf("guard the ports of VIPs: %w", err)
 		}
-		e.other.cleaned = true
 	}
 	at := time.Now()
 	e.health.Synced(snapshot.IPv4, at, at)

@@ -108,7 +108,7 @@ func serve(t *testing.T, pod nstest.Space, port, name string) {
 
 // From another proxy to fairlead and back, in the order that
 // docs/migrate-kube-proxy.md gives: no new connection fails. Beside each other
-// the one that came last forwards.
+// fairlead forwards, whatever came last.
 func TestChangeOver(t *testing.T) {
 	client, node, pod := nstest.New(t, "client"), nstest.New(t, "node"), nstest.New(t, "pod")
 	for _, c := range []struct {
@@ -158,7 +158,7 @@ func TestChangeOver(t *testing.T) {
 	stop()
 	want("ours alone", "fairlead")
 	start()
-	want("both, the other last", "another")
+	want("both, the other last", "fairlead")
 	if err := ours.Cleanup(t.Context()); err != nil {
 		t.Error(err)
 	}

@@ -108,7 +108,7 @@ func (e *engine) step(ctx context.Context) error {
 		return nil
 	}
 	if e.proxy != Fairlead {
-		return e.leave(ctx)
+		return e.leave(ctx, order)
 	}
 	if time.Now().Before(e.repairs.until) {
 		e.loop.At(e.repairs.until)
@@ -120,14 +120,11 @@ func (e *engine) step(ctx context.Context) error {
 // program gives the engine its Table. When that fails the kernel holds what it
 // held before, and so does State.
 func (e *engine) program(ctx context.Context, order engineOrder) error {
-	opt := e.cfg.Options
-	opt.Quarantined, opt.Self, opt.Own, opt.Routed = order.Quarantined, order.Self, order.Own, order.Routed
 	if again := e.pods.exclude(order.Snapshot); !again.IsZero() {
 		e.loop.At(again)
 	}
-	table := e.compiler.Compile(order.Snapshot, e.cfg.Node, order.Addrs, opt)
 	began, told := time.Now(), e.told.Swap(false)
-	change, err := e.cfg.Dataplane.Sync(ctx, table)
+	change, err := e.cfg.Dataplane.Sync(ctx, e.compile(order))
 	if told || change.Repaired {
 		e.repairs.repaired(began, time.Now())
 	}
@@ -143,6 +140,13 @@ func (e *engine) program(ctx context.Context, order engineOrder) error {
 	}
 	e.confirm(order)
 	return nil
+}
+
+// compile returns the Table that order asks for.
+func (e *engine) compile(order engineOrder) *proxy.Table {
+	opt := e.cfg.Options
+	opt.Quarantined, opt.Self, opt.Own, opt.Routed = order.Quarantined, order.Self, order.Own, order.Routed
+	return e.compiler.Compile(order.Snapshot, e.cfg.Node, order.Addrs, opt)
 }
 
 // confirm takes in that the kernel holds what order asked for.

@@ -22,6 +22,7 @@ import (
 
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/node"
+	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/dataplanetest"
 )
@@ -159,8 +160,8 @@ func TestWatchOthers(t *testing.T) {
 	})
 }
 
-// Where another proxy forwards, the node is in order while it is, and what an
-// earlier agent left goes once, and not before.
+// Where another proxy forwards, the node is in order while it is. A guard for the
+// ports of VIPs takes the place of what an earlier agent left, and not before.
 func TestLeave(t *testing.T) {
 	a, _ := newAgent(t, Off)
 	kernel := a.cfg.Dataplane.(*dataplanetest.Fake).Kernel
@@ -170,21 +171,27 @@ func TestLeave(t *testing.T) {
 	defer srv.Close()
 	defer a.engine.other.client.CloseIdleConnections()
 	a.engine.proxy, a.cfg.OtherHealth = KubeProxy, srv.URL
+	svc := &snapshot.Service{
+		Ref: snapshot.Ref{Namespace: "a", Name: "web"}, UID: "u", Type: snapshot.LoadBalancer,
+		ClusterIPs: []netip.Addr{netip.MustParseAddr("198.18.96.1")}, Ports: []snapshot.Port{{Protocol: snapshot.TCP, Port: 80}},
+	}
+	vip := &snapshot.Address{Addr: netip.MustParseAddr("198.18.0.200"), Holders: []snapshot.Holder{{Ref: svc.Ref, UID: svc.UID}}}
+	order := engineOrder{Program: node.Program{
+		Snapshot: &snapshot.Snapshot{Services: []*snapshot.Service{svc}, Addresses: []*snapshot.Address{vip}}, Addrs: []netip.Addr{netip.MustParseAddr("198.51.100.1")},
+	}}
 	leave := func() node.Engine {
-		if err := a.engine.leave(t.Context()); err != nil {
+		if err := a.engine.leave(t.Context(), order); err != nil {
 			t.Error(err)
 		}
 		return a.engine.State().Engine
 	}
-	if now := leave(); now.InSync || !now.Other || kernel.Table() == nil {
+	if now := leave(); now.InSync || !now.Other || kernel.Syncs() != 0 {
 		t.Errorf("beside an unhealthy proxy: %+v; in the kernel: %v", now, kernel.Table())
 	}
 	code, a.engine.other.asked = http.StatusOK, time.Time{}
-	if now := leave(); !now.InSync || !now.Other || kernel.Table() != nil {
-		t.Errorf("beside a healthy one: %+v; in the kernel: %v", now, kernel.Table())
-	}
-	if kernel.Syncs() != 0 {
-		t.Error("something was programmed")
+	const want = "guard 198.18.0.200 tcp/80 -> none\nnodeport-address 198.51.100.1\n"
+	if now := leave(); !now.InSync || !now.Other || kernel.Table().String() != want {
+		t.Errorf("beside a healthy one: %+v; in the kernel:\n%v", now, kernel.Table())
 	}
 	if got := a.mode(); got != "kube-proxy" {
 		t.Errorf("engine mode %q", got)

@@ -102,7 +102,7 @@ func TestHolderFollowsLinks(t *testing.T) {
 	node.Run(t, "ip", "addr", "add", "fd98:18::1/64", "dev", "eth0", "nodad")
 	client.Run(t, "ip", "addr", "add", "fd98:18::2/64", "dev", "eth0", "nodad")
 	f := &follower{node: node, vips: []netip.Addr{v4, v6}}
-	f.run(t, l2.New(node.Netlink(t), slog.New(slog.DiscardHandler)))
+	f.run(t, l2.New(node.Netlink(t), int(node.Handle), slog.New(slog.DiscardHandler)))
 	within := func(what string, ok func() bool) {
 		t.Helper()
 		began := time.Now()

@@ -57,7 +57,7 @@ func resolve(links []netlink.Link, addrs []netlink.Addr) State {
 	prefixes := map[int][]netip.Prefix{}
 	ipvs := slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().Name == ipvsLink })
 	for _, a := range addrs {
-		if l2.IsLease(a) || ipvs >= 0 && a.LinkIndex == links[ipvs].Attrs().Index {
+		if l2.IsOurs(a) || ipvs >= 0 && a.LinkIndex == links[ipvs].Attrs().Index {
 			continue
 		}
 		p, ok := prefix(a)

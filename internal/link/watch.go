@@ -101,5 +101,5 @@ func ended(ok bool, what string) error {
 }
 
 func isLease(u netlink.AddrUpdate) bool {
-	return u.NewAddr && l2.IsLease(netlink.Addr{IPNet: &u.LinkAddress, Flags: u.Flags, PreferedLft: u.PreferedLft, ValidLft: u.ValidLft})
+	return u.NewAddr && l2.IsOurs(netlink.Addr{IPNet: &u.LinkAddress, Flags: u.Flags, PreferedLft: u.PreferedLft, ValidLft: u.ValidLft})
 }

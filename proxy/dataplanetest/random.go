@@ -39,7 +39,7 @@ func Random(r *rand.Rand) *proxy.Table {
 }
 
 func randomFrontend(r *rand.Rand) *proxy.Frontend {
-	kinds := []proxy.Kind{proxy.ClusterIP, proxy.VIP, proxy.ExternalIP, proxy.NodePort}
+	kinds := []proxy.Kind{proxy.ClusterIP, proxy.VIP, proxy.ExternalIP, proxy.NodePort, proxy.Guard}
 	f := &proxy.Frontend{Key: proxy.Key{
 		Kind: kinds[r.IntN(len(kinds))], Family: []snapshot.Family{snapshot.IPv4, snapshot.IPv6}[r.IntN(2)],
 		Protocol: []snapshot.Protocol{snapshot.TCP, snapshot.UDP, snapshot.SCTP}[r.IntN(3)], Port: uint16(80 + r.IntN(2)),
@@ -51,6 +51,9 @@ func randomFrontend(r *rand.Rand) *proxy.Frontend {
 		f.Addr = netip.AddrFrom4([4]byte{10, 96, byte(f.Kind), n})
 	default:
 		f.Addr = netip.AddrFrom16([16]byte{0xfd, 0x98, 14: byte(f.Kind), 15: n})
+	}
+	if f.Kind == proxy.Guard {
+		return f
 	}
 	f.Cluster = randomEndpoints(r, f.Family, 12)
 	if f.Kind != proxy.ClusterIP && r.IntN(2) == 0 {

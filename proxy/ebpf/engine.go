@@ -152,8 +152,11 @@ func (e *Engine) Remove() (int, error) {
 // Sync implements proxy.Dataplane. t must not be changed afterwards.
 func (e *Engine) Sync(ctx context.Context, t *proxy.Table) (proxy.Change, error) {
 	change, err := e.opt.Behind.Sync(ctx, t)
-	if e.opt.Off {
-		return change, errors.Join(err, e.stayOff())
+	switch {
+	case e.opt.Off:
+		return change, errors.Join(err, e.stayOff("turned off"))
+	case t.Guards():
+		return change, errors.Join(err, e.stayOff("another proxy forwards"))
 	}
 	if err != nil || e.off != nil && time.Now().Before(e.retry) {
 		return change, err
@@ -168,6 +171,7 @@ func (e *Engine) Sync(ctx context.Context, t *proxy.Table) (proxy.Change, error)
 		e.opt.Log.Info("sockets are connected to endpoints directly again")
 		e.off = nil
 	}
+	e.removed = false
 	e.after()
 	change.Added, change.Deleted = change.Added+more.Added, change.Deleted+more.Deleted
 	change.Repaired = change.Repaired || more.Repaired
@@ -175,7 +179,7 @@ func (e *Engine) Sync(ctx context.Context, t *proxy.Table) (proxy.Change, error)
 }
 
 // stayOff removes what an earlier Engine left, which nobody keeps up to date.
-func (e *Engine) stayOff() error {
+func (e *Engine) stayOff(why string) error {
 	if e.removed {
 		return nil
 	}
@@ -186,7 +190,7 @@ func (e *Engine) stayOff() error {
 	if n > 0 {
 		e.opt.Log.Info("detached the eBPF programs of an earlier agent", "programs", n)
 	}
-	e.removed, e.off = true, errors.New("turned off")
+	e.removed, e.off = true, errors.New(why)
 	e.say()
 	return nil
 }

@@ -23,7 +23,7 @@ type checked struct{ *Engine }
 
 func (c checked) Dump(ctx context.Context) (*proxy.Table, error) {
 	t, err := c.Engine.Dump(ctx)
-	if err != nil || t == nil {
+	if err != nil || t == nil || t.Guards() { // another proxy forwards: the programs are off
 		return t, err
 	}
 	if s := c.State(); !s.On && c.objects != nil {

@@ -35,6 +35,7 @@ func (l *Layout) fixedSets() []Set {
 		{Name: setLocalLinks, Key: []Field{FieldLink}, Interval: true},
 		{Name: setHairpin, Key: []Field{l.addr, l.addr, fieldProto, fieldService}},
 		{Name: mapPing, Key: []Field{fieldProto}, Data: addr},
+		{Name: setVIPPorts, Key: vip},
 		{Name: setSourceVIPs, Key: vip},
 		{Name: SetSourceAllow, Key: append(slices.Clone(vip), l.addr), Interval: true},
 		{Name: mapExternal, Key: vip, Verdict: true},
@@ -64,6 +65,7 @@ const (
 	setKeepSource   = "keep-source"
 	setLocalLinks   = "local-links"
 	setHairpin      = "hairpin"
+	setVIPPorts     = "vip-ports"
 	setSourceVIPs   = "lbsr-vips"
 	mapPing         = "ping"
 	mapExternal     = "external"
@@ -77,17 +79,19 @@ const (
 	chainNoService  = "no-service"
 	chainSources    = "source-ranges"
 	chainInvalid    = "invalid"
+	chainUnused     = "unused-ports"
 )
 
 var (
 	hookSourcesIn  = &Hook{"filter", pointPrerouting, -110}
 	hookSourcesOut = &Hook{"filter", pointOutput, -110}
-	hookDNATIn     = &Hook{"nat", pointPrerouting, -100}
-	hookDNATOut    = &Hook{"nat", pointOutput, -100}
-	hookInput      = &Hook{"filter", pointInput, 0}
-	hookForward    = &Hook{"filter", pointForward, 0}
-	hookOutput     = &Hook{"filter", pointOutput, 0}
-	hookSNAT       = &Hook{"nat", pointPostrouting, 100}
+	// Whoever translates a packet first wins, and others do it at -100.
+	hookDNATIn  = &Hook{"nat", pointPrerouting, -105}
+	hookDNATOut = &Hook{"nat", pointOutput, -105}
+	hookInput   = &Hook{"filter", pointInput, 0}
+	hookForward = &Hook{"filter", pointForward, 0}
+	hookOutput  = &Hook{"filter", pointOutput, 0}
+	hookSNAT    = &Hook{"nat", pointPostrouting, 100}
 )
 
 func (l *Layout) fixedChains() []Chain {
@@ -99,9 +103,27 @@ func (l *Layout) sourceChains() []Chain {
 	return []Chain{
 		{chainSources, nil, []Rule{l.rule(
 			in(setSourceVIPs, Daddr, Proto, Dport), notIn(SetSourceAllow, Daddr, Proto, Dport, Saddr), drop())}},
-		{"sources-prerouting", hookSourcesIn, []Rule{l.rule(ctInvalid(), jump(chainInvalid)), l.rule(ctNew(), jump(chainSources))}},
-		{"sources-output", hookSourcesOut, []Rule{l.rule(ctInvalid(), jump(chainInvalid)), l.rule(ctNew(), jump(chainSources))}},
+		l.unusedChain(),
+		{"sources-prerouting", hookSourcesIn, l.beforeNAT()},
+		{"sources-output", hookSourcesOut, l.beforeNAT()},
 	}
+}
+
+// beforeNAT are the rules that look at packets before anybody translates them.
+func (l *Layout) beforeNAT() []Rule {
+	return []Rule{
+		l.rule(ctInvalid(), jump(chainInvalid)), l.rule(ctNew(), jump(chainSources)),
+		l.rule(ctNew(), in(setVIPs, Daddr), jump(chainUnused)),
+	}
+}
+
+// unusedChain refuses what is sent to a port of a VIP that no Service has, before the
+// rules of others for that port number can take it.
+func (l *Layout) unusedChain() Chain {
+	return Chain{chainUnused, nil, []Rule{
+		l.rule(echoRequest(), accept()),
+		l.rule(notIn(setVIPPorts, Daddr, Proto, Dport), goTo(chainRefuse)),
+	}}
 }
 
 // invalidChain drops what belongs to no connection and is sent to a Service.
@@ -193,14 +215,21 @@ func (l *Layout) filterChains() []Chain {
 		{chainNoService, nil, []Rule{
 			l.rule(vmap(mapNoEndpoints, Daddr, Proto, Dport)),
 			l.rule(in(setClusterIPs, Daddr), goTo(chainRefuse)),
-			l.rule(in(setVIPs, Daddr), goTo(chainRefuse)),
 			l.rule(in(setServiceCIDRs, Daddr), drop()),
 			l.rule(in(setNodePortIPs, Daddr), vmap("np-"+mapNoEndpoints, Proto, Dport)),
 		}},
 		{"filter-input", hookInput, []Rule{l.rule(ctNew(), jump(chainNoService))}},
-		{"filter-forward", hookForward, []Rule{l.rule(ctNew(), jump(chainNoService)), l.untranslated()}},
-		{"filter-output", hookOutput, []Rule{l.rule(ctNew(), jump(chainNoService)), l.untranslated()}},
+		{"filter-forward", hookForward, []Rule{l.rule(ctNew(), jump(chainNoService)), l.unforwarded(), l.untranslated()}},
+		{"filter-output", hookOutput, []Rule{l.rule(ctNew(), jump(chainNoService)), l.unforwarded(), l.untranslated()}},
 	}
+}
+
+// unforwarded refuses what is still sent to a VIP after all translation: it would go
+// around between router and node. What comes in at the filter for input does so because
+// the VIP is an address of a link, as kube-proxy makes it for IPVS, which takes the
+// packet later.
+func (l *Layout) unforwarded() Rule {
+	return l.rule(ctNew(), in(setVIPs, Daddr), goTo(chainRefuse))
 }
 
 // untranslated drops what an endpoint of this node sends outside of its

@@ -9,9 +9,9 @@ import (
 
 // layoutVersion is the version of the static part: the sets, maps, chains and rules,
 // but not what the sets and maps hold. It must be raised when that part changes. A
-// table has an empty chain that is named by the version, "layout-3", because the
+// table has an empty chain that is named by the version, "layout-4", because the
 // kernel never changes the comment of a table that exists.
-const layoutVersion = 3
+const layoutVersion = 4
 
 // versionChain is the name of the chain that says which layout a table has.
 func versionChain() string { return "layout-" + strconv.Itoa(layoutVersion) }

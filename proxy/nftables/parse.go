@@ -80,6 +80,10 @@ func (p *parser) exists(e Element) {
 			pl.Kind = proxy.NodePort
 		}
 		pl.LocalOnly = strings.HasSuffix(e.Data, chainExtLocal) || strings.Contains(e.Comment, commentLocal)
+	case setVIPPorts:
+		if p.fronts[e.Key] == nil {
+			p.frontend(e.Key, false).Kind = proxy.Guard
+		}
 	case variant{}.frontends(), mapNoEndpoints, "np-" + mapNoEndpoints:
 		pl := p.frontend(e.Key, strings.HasPrefix(e.Set, "np-"))
 		switch {

@@ -34,6 +34,12 @@ func (p *Slots) key() string {
 // elements appends p's elements.
 func (p *Slots) elements(out []Element) []Element {
 	np, key, prefix := p.Kind == proxy.NodePort, p.key(), ""
+	if p.Kind == proxy.VIP || p.Kind == proxy.Guard {
+		out = append(out, Element{Set: setVIPPorts, Key: key})
+	}
+	if p.Kind == proxy.Guard {
+		return out
+	}
 	if np {
 		prefix = "np-"
 	}
@@ -115,8 +121,10 @@ func (f *Family) frontendAddrs(out []Element, t *proxy.Table) []Element {
 	for _, a := range t.Addrs(proxy.ClusterIP, f.ID) {
 		out = append(out, Element{Set: setClusterIPs, Key: bytesOf(a)})
 	}
-	for _, a := range t.Addrs(proxy.VIP, f.ID) {
-		out = append(out, Element{Set: setVIPs, Key: bytesOf(a)})
+	for _, kind := range []proxy.Kind{proxy.VIP, proxy.Guard} {
+		for _, a := range t.Addrs(kind, f.ID) {
+			out = append(out, Element{Set: setVIPs, Key: bytesOf(a)})
+		}
 	}
 	for _, a := range t.Addrs(proxy.ExternalIP, f.ID) {
 		out = append(out, Element{Set: setExternalIPs, Key: bytesOf(a)})
@@ -127,7 +135,7 @@ func (f *Family) frontendAddrs(out []Element, t *proxy.Table) []Element {
 // addrOfFrontend appends what frontendAddrs does for the address of one Frontend,
 // if t has any Frontend with it.
 func (f *Family) addrOfFrontend(out []Element, t *proxy.Table, key proxy.Key) []Element {
-	set, ok := map[proxy.Kind]string{proxy.ClusterIP: setClusterIPs, proxy.VIP: setVIPs, proxy.ExternalIP: setExternalIPs}[key.Kind]
+	set, ok := map[proxy.Kind]string{proxy.ClusterIP: setClusterIPs, proxy.VIP: setVIPs, proxy.Guard: setVIPs, proxy.ExternalIP: setExternalIPs}[key.Kind]
 	if !ok || !t.HasAddr(key.Kind, key.Addr) {
 		return out
 	}

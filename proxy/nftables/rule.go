@@ -47,6 +47,7 @@ const (
 	Goto                     // go to Chains[0]
 	Jump                     // go to Chains[0] and come back
 	Drop                     // drop the packet
+	Accept                   // end the chains of this hook, of ours alone
 	DNAT                     // translate the destination to what the map Set has for Fields
 	DNATAddr                 // the same where Set has an address without a port
 	Redirect                 // translate the destination to the node itself
@@ -177,6 +178,7 @@ func clearMark(mark uint32) part {
 func plain(verb Verb, text string) part { return always(Statement{Verb: verb, text: text}) }
 
 func drop() part         { return plain(Drop, "drop") }
+func accept() part       { return plain(Accept, "accept") }
 func ctNew() part        { return plain(CtNew, "ct state new") }
 func ctInvalid() part    { return plain(CtInvalid, "ct state invalid") }
 func ctDNAT() part       { return plain(CtDNAT, "ct status dnat") }

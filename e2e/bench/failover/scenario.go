@@ -117,8 +117,8 @@ func freeze(ctx context.Context, f *fault) error {
 		return err
 	}
 	took := f.heldElsewhere(ctx)
-	watch := fmt.Sprintf("for i in $(seq %d); do for a in %s; do ip -o address show to $a | sed \"s/^/$(date +%%T.%%N) /\"; done; sleep 0.05; done",
-		int(afterWake/(60*time.Millisecond)), strings.Join(took, " "))
+	watch := fmt.Sprintf("for i in $(seq %d); do for a in %s; do %s; done; sleep 0.05; done",
+		int(afterWake/(60*time.Millisecond)), strings.Join(took, " "), sayIfAnswered)
 	watched := make(chan string, 1)
 	go func() {
 		out, err := f.Lab.Exec(ctx, f.node, "sh", "-c", watch)
@@ -141,11 +141,15 @@ func freeze(ctx context.Context, f *fault) error {
 	return nil
 }
 
+// sayIfAnswered prints a line if the kernel answers for $a. Only a link that answers
+// has a time that is left.
+const sayIfAnswered = `case "$(nft list table netdev fairlead 2>/dev/null)" in *expires*" . $a"[\ ,]*) echo "$(date +%T.%N) $a";; esac`
+
 // heldElsewhere lists the addresses that other nodes hold.
 func (f *fault) heldElsewhere(ctx context.Context) (out []string) {
 	for _, ip := range f.service.ExternalIPs {
 		for _, node := range f.Lab.Nodes() {
-			if text, err := f.Lab.Exec(ctx, node, "ip", "-o", "address", "show", "to", ip); err == nil && len(text) > 0 && node != f.node {
+			if text, err := f.Lab.Exec(ctx, node, "sh", "-c", "a="+ip+"; "+sayIfAnswered); err == nil && len(text) > 0 && node != f.node {
 				out = append(out, ip)
 			}
 		}

@@ -161,12 +161,16 @@ func (c *changeOver) startAgent(flags ...string) {
 	})
 }
 
-// wantTables waits until the kernel holds what it is to hold, and no more.
+// wantTables waits until the tables forward that are to, and no others. Beside
+// kube-proxy fairlead's is there too, and guards VIPs alone.
 func (c *changeOver) wantTables(kubeProxy, fairlead bool) {
 	c.Helper()
-	for table, want := range map[string]bool{c.kubeProxy.table: kubeProxy, c.fairlead.table: fairlead} {
-		c.until(fmt.Sprintf("table %s: %v", table, want), func() error {
-			err := c.world.node.run(c.Context(), "", "nft", "list", "table", "ip", table)
+	for look, want := range map[string]bool{
+		"nft list table ip " + c.kubeProxy.table:                               kubeProxy,
+		"nft list map ip " + c.fairlead.table + " external | grep -q elements": fairlead,
+	} {
+		c.until(fmt.Sprintf("%s: %v", look, want), func() error {
+			err := c.world.node.run(c.Context(), "", "sh", "-c", look)
 			if (err == nil) != want {
 				return fmt.Errorf("it is not so: %w", err)
 			}

@@ -19,6 +19,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead/fairlead/announcer/l2"
 	"github.com/fairlead/fairlead/internal/cli/cluster"
 	"github.com/fairlead/fairlead/internal/cli/doctor"
 	"github.com/fairlead/fairlead/internal/link"
@@ -53,7 +54,8 @@ func Read(ctx context.Context, opt Options) (doctor.Host, error) {
 	h.Settings = settings(opt.Sysctls, h)
 	h.Tracked, _ = strconv.Atoi(h.Settings["net.netfilter.nf_conntrack_count"])
 	h.TrackMax, _ = strconv.Atoi(h.Settings["net.netfilter.nf_conntrack_max"])
-	if err := nftables.New(nftables.Options{Log: slog.New(slog.DiscardHandler)}).Probe(ctx); err != nil {
+	engine := nftables.New(nftables.Options{Log: slog.New(slog.DiscardHandler)})
+	if err := errors.Join(engine.Probe(ctx), l2.Probe(0)); err != nil {
 		h.NFTables = err.Error()
 	}
 	h.Packet = packetSocket()

@@ -80,6 +80,7 @@ func fixedOf(p packet) map[nftables.Verb][]expr.Any {
 		nftables.EchoRequest: append(protocol(p.icmp), &expr.Payload{DestRegister: reg0, Base: expr.PayloadBaseTransportHeader, Len: 1},
 			compare(expr.CmpOpEq, []byte{p.echoRequest})),
 		nftables.Drop:       {&expr.Verdict{Kind: expr.VerdictDrop}},
+		nftables.Accept:     {&expr.Verdict{Kind: expr.VerdictAccept}},
 		nftables.Redirect:   {&expr.Redir{}},
 		nftables.Masquerade: {&expr.Masq{FullyRandom: true}},
 		nftables.RejectTCP:  append(protocol(unix.IPPROTO_TCP), &expr.Reject{Type: unix.NFT_REJECT_TCP_RST}),

@@ -22,7 +22,7 @@ func later(t *testing.T, s space, family string) {
 	t.Helper()
 	s.Pipe(t, strings.ReplaceAll(`
 		add chain FAMILY fairlead layout-99
-		delete chain FAMILY fairlead layout-3
+		delete chain FAMILY fairlead layout-4
 		add set FAMILY fairlead later { type inet_service; elements = { 80 }; }
 		add chain FAMILY fairlead later { type filter hook prerouting priority -50; }
 		add rule FAMILY fairlead later th dport @later counter

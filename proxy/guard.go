@@ -1,0 +1,21 @@
+package proxy
+
+// Guarded returns what a node holds that leaves forwarding to another proxy, where t
+// is what it would hold otherwise: the ports of VIPs are left alone and all other
+// ports of VIPs are refused. Pings are answered as t says.
+func (t *Table) Guarded() *Table {
+	out := &Table{NodePortAddrs: t.NodePortAddrs}
+	for _, f := range t.Frontends {
+		if f.Kind == VIP {
+			g := &Frontend{Key: f.Key, Service: f.Service, PortName: f.PortName}
+			g.Kind = Guard
+			out.Frontends = append(out.Frontends, g)
+		}
+	}
+	return out
+}
+
+// Guards reports whether t is a guard: it has ports of VIPs, and translates nothing.
+func (t *Table) Guards() bool {
+	return len(t.Frontends) > 0 && t.Frontends[0].Kind == Guard // the last kind
+}
