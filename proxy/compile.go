@@ -82,7 +82,7 @@ func compileService(in inputs) compiled {
 func clusterIP(svc *snapshot.Service, port snapshot.Port, ip netip.Addr, c choice) *Frontend {
 	f := &Frontend{
 		Key:     Key{Kind: ClusterIP, Family: snapshot.FamilyOf(ip), Addr: ip, Protocol: port.Protocol, Port: port.Port},
-		Service: svc.Ref, PortName: port.Name, Affinity: svc.Affinity, Cluster: c.cluster, Lost: c.lost, created: svc.Created,
+		Service: svc.Ref, PortName: port.Name, Affinity: AffinityTimeout(svc.Affinity), Cluster: c.cluster, Lost: c.lost, created: svc.Created,
 	}
 	if svc.InternalTrafficPolicy == snapshot.PolicyLocal {
 		f.Cluster = c.local
@@ -102,7 +102,7 @@ func clusterIP(svc *snapshot.Service, port snapshot.Port, ip netip.Addr, c choic
 func external(in inputs, port snapshot.Port, family snapshot.Family, c choice) []*Frontend {
 	svc := in.svc
 	base := Frontend{
-		Service: svc.Ref, PortName: port.Name, Affinity: svc.Affinity, Cluster: c.cluster, Serving: c.beyond(c.cluster), Lost: c.lost, created: svc.Created,
+		Service: svc.Ref, PortName: port.Name, Affinity: AffinityTimeout(svc.Affinity), Cluster: c.cluster, Serving: c.beyond(c.cluster), Lost: c.lost, created: svc.Created,
 	}
 	if svc.ExternalTrafficPolicy == snapshot.PolicyLocal {
 		base.LocalOnly, base.Local = true, c.local
