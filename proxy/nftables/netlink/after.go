@@ -1,40 +1,21 @@
 package netlink
 
-import (
-	"context"
+import "context"
 
-	"github.com/fairlead/fairlead/proxy/nftables"
-)
-
-// after has the affinity sets forget the clients of endpoints that moved. A failure is
-// not a failure of the Sync, because the Table is in force: it is logged and tried
-// again next time.
-func (e *Engine) after(ctx context.Context, patches []*nftables.Patch) {
-	e.left.Add(patches)
-	if len(e.left) == 0 {
-		return
+// after has the affinity sets forget clients where they were. A failure is not a
+// failure of the Sync, because the Table is in force: it is logged. Those clients are
+// forgotten by their timeout.
+func (e *Engine) after(ctx context.Context, clients []client) {
+	wrote, err := e.conn.forget(ctx, clients)
+	if err == nil && wrote {
+		var gen uint32
+		if gen, err = e.conn.generation(ctx); gen == e.generation+1 {
+			e.generation = gen // that was our own transaction
+			e.ours(gen)
+		}
 	}
-	if err := e.forgetClients(ctx); err != nil {
-		e.opt.Log.Warn("Could not forget the clients of removed endpoints, will try again", "err", err)
+	if err != nil {
+		e.opt.Log.Warn("Could not forget the clients of removed endpoints", "err", err)
 		e.disconnect()
-		return
 	}
-	e.left = nil
-}
-
-// forgetClients purges the clients of e.left.
-func (e *Engine) forgetClients(ctx context.Context) error {
-	if err := e.connect(); err != nil {
-		return err
-	}
-	wrote, err := e.conn.purge(ctx, e.left, e.ruleset)
-	if err != nil || !wrote {
-		return err
-	}
-	gen, err := e.conn.generation(ctx)
-	if gen == e.generation+1 {
-		e.generation = gen // that was our own transaction
-		e.ours(gen)
-	}
-	return err
 }

@@ -32,10 +32,9 @@ type Engine struct {
 	watch      *watch            // nil if it is not known to have seen everything since generation
 	ruleset    *nftables.Ruleset // as of the last successful Sync; nil before
 	generation uint32            // at which the kernel held it
-	left       nftables.Leftovers
-	sweeper    *sweeper // nil before the first Sync
-	replace    bool     // the next Sync replaces a table that it would else swap
-	reads      int      // how often a Sync read everything back
+	sweeper    *sweeper          // nil before the first Sync
+	replace    bool              // the next Sync replaces a table that it would else swap
+	reads      int               // how often a Sync read everything back
 }
 
 var _ proxy.Dataplane = (*Engine)(nil)
@@ -142,14 +141,18 @@ func (e *Engine) sync(ctx context.Context, t *proxy.Table) (proxy.Change, error)
 		e.sweeper = startSweeper(e.opt.Log, e.connections)
 	}
 	e.sweeper.coming.Store(t)
-	if gen, err = e.write(ctx, patches, gen); err != nil {
+	clients, err := e.conn.clients(ctx, patches)
+	if err != nil {
+		return proxy.Change{}, err
+	}
+	if gen, err = e.write(ctx, patches, clients, gen); err != nil {
 		return proxy.Change{}, e.replaceAfter(ctx, patches, err)
 	}
 	e.replace, e.ruleset, e.generation = false, next, gen
 	e.sweeper.give(order{next.Table, nftables.Gone(patches)})
 	change := nftables.Summary(patches)
 	change.Repaired = repaired
-	e.after(ctx, patches)
+	e.after(ctx, clients)
 	if err := e.watchFrom(ctx, e.generation); err != nil {
 		e.opt.Log.Debug("Could not watch the ruleset: a change by others costs a full read", "err", err)
 	}
@@ -167,9 +170,9 @@ func (e *Engine) replaceAfter(ctx context.Context, patches []*nftables.Patch, er
 	return fmt.Errorf("%w: %w", errReplace, err)
 }
 
-// write writes the Patches, all of them or nothing, if the ruleset is still at
-// generation gen. It returns the generation afterwards.
-func (e *Engine) write(ctx context.Context, patches []*nftables.Patch, gen uint32) (uint32, error) {
+// write writes the Patches with the clients that move, all of them or nothing, if the
+// ruleset is still at generation gen. It returns the generation afterwards.
+func (e *Engine) write(ctx context.Context, patches []*nftables.Patch, clients []client, gen uint32) (uint32, error) {
 	empty := !slices.ContainsFunc(patches, func(p *nftables.Patch) bool { return !p.Empty() })
 	if err := ctx.Err(); err != nil || empty {
 		return gen, err
@@ -177,11 +180,17 @@ func (e *Engine) write(ctx context.Context, patches []*nftables.Patch, gen uint3
 	if c := nftables.Summary(patches); c.Added+c.Deleted > manyElements || c.Rebuilt {
 		e.unwatch()
 	}
-	grown, err := e.transact(patches, gen, (*batch).grow)
+	grown, err := e.transact(patches, gen, (*batch).early)
 	if err != nil {
 		return gen, err
 	}
-	after, err := e.transact(patches, grown, (*batch).patch)
+	after, err := e.transact(patches, grown, func(b *batch, p *nftables.Patch) {
+		b.patch(p)
+		b.remember(p.Family, clients)
+	})
+	if errors.Is(err, unix.ENFILE) && len(clients) > 0 { // a memory is full: they are remembered nowhere
+		after, err = e.transact(patches, grown, (*batch).patch)
+	}
 	if err != nil && grown != gen {
 		e.ruleset = nil // there are chains that it does not have
 	}

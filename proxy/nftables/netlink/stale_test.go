@@ -89,7 +89,7 @@ func (s space) commitOnly(t *testing.T, table *proxy.Table) {
 		t.Fatal(err)
 	}
 	_, patches := nftables.Adopt(kernel, table, nftables.DefaultMark, false)
-	if _, err := e.write(t.Context(), patches, gen); err != nil {
+	if _, err := e.write(t.Context(), patches, nil, gen); err != nil {
 		t.Fatal(err)
 	}
 }
