@@ -26,12 +26,13 @@ type memory struct {
 	held     map[snapshot.Ref][]*snapshot.Address // by holder
 	reserved reserved
 	done     map[snapshot.Ref]compiled
-	sorted   []*Frontend    // of all Services, also those that clash
-	packets  map[match]int  // how many of sorted match them
-	clashes  int            // of packets with more than one
-	hairpin  map[Target]int // how many Services have it
-	targets  []Target       // the keys of hairpin, sorted
-	counts   counts         // of sorted
+	sorted   []*Frontend           // of all Services, also those that clash
+	packets  map[match]int         // how many of sorted match them
+	clashes  int                   // of packets with more than one
+	hairpin  map[Target]int        // how many Services have it
+	targets  []Target              // the keys of hairpin, sorted
+	counts   counts                // of sorted
+	exceeded map[snapshot.Ref]bool // Services that are larger than their share
 }
 
 // cluster is what the frontends of all Services depend on.
@@ -99,7 +100,7 @@ func (c *Compiler) Summary() Summary {
 func compileAll(s *snapshot.Snapshot, now cluster, old *memory) *memory {
 	m := &memory{
 		cluster: now, snap: s, held: map[snapshot.Ref][]*snapshot.Address{}, done: make(map[snapshot.Ref]compiled, len(s.Services)),
-		packets: make(map[match]int, len(s.Services)), hairpin: map[Target]int{},
+		packets: make(map[match]int, len(s.Services)), hairpin: map[Target]int{}, exceeded: map[snapshot.Ref]bool{},
 	}
 	for _, a := range s.Addresses {
 		m.noteHolders(a)
@@ -120,7 +121,7 @@ func compileAll(s *snapshot.Snapshot, now cluster, old *memory) *memory {
 		if !ok || !one.in.equal(in) {
 			one = compileService(in)
 		}
-		m.done[svc.Ref] = one
+		m.keep(svc.Ref, one)
 		m.count(one, 1)
 		m.sorted = append(m.sorted, one.frontends...)
 	}
@@ -156,6 +157,14 @@ func (m *memory) forgetHolders(a *snapshot.Address) {
 		if m.held[h.Ref] = left; len(left) == 0 {
 			delete(m.held, h.Ref)
 		}
+	}
+}
+
+// keep notes what a Service was compiled to.
+func (m *memory) keep(ref snapshot.Ref, one compiled) {
+	m.done[ref] = one
+	if one.problem != nil {
+		m.exceeded[ref] = true
 	}
 }
 
@@ -200,6 +209,7 @@ func (m *memory) update(s *snapshot.Snapshot) {
 		old := m.done[ref]
 		touch(old)
 		delete(m.done, ref)
+		delete(m.exceeded, ref)
 		gone = append(gone, old.frontends...)
 		if svc := s.Service(ref); svc != nil && svc.Served() {
 			now := old
@@ -207,7 +217,7 @@ func (m *memory) update(s *snapshot.Snapshot) {
 				now = compileService(in)
 			}
 			touch(now)
-			m.done[ref] = now
+			m.keep(ref, now)
 			m.count(now, 1) // first: what stays is never counted as gone
 			come = append(come, now.frontends...)
 		}

@@ -15,7 +15,7 @@ type Move struct {
 	Key      string // of the Frontend: the keys of its clients end with it
 }
 
-// Moves returns what becomes of the clients that are remembered. They stay with their
+// Moves returns where the clients that are remembered belong now. They stay with their
 // endpoints while those keep their slots or get others.
 func (p *Patch) Moves() []Move {
 	var out []Move

@@ -77,7 +77,7 @@ func loadBalancers(n, endpoints int) *proxy.Table {
 
 // The kernel's search for loops grows no faster than the number of Services.
 func TestWalkGrowsLinearly(t *testing.T) {
-	for _, endpoints := range []int{1, 3, 10, 20} {
+	for _, endpoints := range []int{1, 10, 20} {
 		t.Run(fmt.Sprint(endpoints), func(t *testing.T) {
 			count := func(services int) float64 {
 				r, _ := Adopt(nothing(), loadBalancers(services, endpoints), DefaultMark, false)
@@ -85,7 +85,11 @@ func TestWalkGrowsLinearly(t *testing.T) {
 			}
 			none := count(0)
 			first := (count(50) - none) / 50
-			for _, services := range []int{100, 200, 400, 1000} {
+			most := 1000
+			if endpoints > exactSlots {
+				most = 400 // each has many more slots
+			}
+			for _, services := range []int{100, 200, most} {
 				each := (count(services) - none) / float64(services)
 				t.Logf("%d LoadBalancer Services: %.0f visits each", services, each)
 				if each > 1.1*first {
