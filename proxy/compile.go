@@ -56,7 +56,8 @@ type compiled struct {
 	in        inputs
 	frontends []*Frontend
 	hairpin   []Target
-	here      []netip.Addr // addresses of endpoints on the node, ready or not
+	here      []netip.Addr      // addresses of endpoints on the node, ready or not
+	problem   *snapshot.Problem // nil if it is within its share
 }
 
 func (a inputs) equal(b inputs) bool {
@@ -69,17 +70,19 @@ func (a nodeFacts) equal(b nodeFacts) bool {
 }
 
 func compileService(in inputs) compiled {
-	out := compiled{in: in, here: here(in.svc, in.node.name)}
-	for _, port := range in.svc.Ports {
+	out, share := compiled{in: in, here: here(in.svc, in.node.name)}, shareOf(in)
+	for _, port := range in.svc.Ports[:share.ports] {
 		for _, ip := range in.svc.ClusterIPs {
 			c := choose(in.svc, port, snapshot.FamilyOf(ip), in.node)
+			c.cluster, c.local = share.targets(port, c.cluster), share.targets(port, c.local)
 			out.frontends = append(out.frontends, clusterIP(in.svc, port, ip, c))
-			out.frontends = append(out.frontends, external(in, port, snapshot.FamilyOf(ip), c)...)
+			out.frontends = append(out.frontends, external(in, port, snapshot.FamilyOf(ip), c, share)...)
 			for _, ep := range c.local {
 				out.hairpin = append(out.hairpin, Target{Protocol: port.Protocol, Addr: ep})
 			}
 		}
 	}
+	out.problem = share.problem(in.svc.Ref)
 	return out
 }
 
@@ -97,7 +100,7 @@ func here(svc *snapshot.Service, node string) []netip.Addr {
 func clusterIP(svc *snapshot.Service, port snapshot.Port, ip netip.Addr, c choice) *Frontend {
 	f := &Frontend{
 		Key:     Key{Kind: ClusterIP, Family: snapshot.FamilyOf(ip), Addr: ip, Protocol: port.Protocol, Port: port.Port},
-		Service: svc.Ref, PortName: port.Name, Affinity: svc.Affinity, Cluster: c.cluster, Lost: c.lost, created: svc.Created,
+		Service: svc.Ref, PortName: port.Name, Affinity: AffinityTimeout(svc.Affinity), Cluster: c.cluster, Lost: c.lost, created: svc.Created,
 	}
 	if svc.InternalTrafficPolicy == snapshot.PolicyLocal {
 		f.Cluster = c.local
@@ -114,10 +117,10 @@ func clusterIP(svc *snapshot.Service, port snapshot.Port, ip netip.Addr, c choic
 
 // external makes the frontends that are reached from outside: the node port,
 // the VIPs, other providers' addresses and the external IPs.
-func external(in inputs, port snapshot.Port, family snapshot.Family, c choice) []*Frontend {
+func external(in inputs, port snapshot.Port, family snapshot.Family, c choice, share *share) []*Frontend {
 	svc := in.svc
 	base := Frontend{
-		Service: svc.Ref, PortName: port.Name, Affinity: svc.Affinity, Cluster: c.cluster, Serving: c.beyond(c.cluster), Lost: c.lost, created: svc.Created,
+		Service: svc.Ref, PortName: port.Name, Affinity: AffinityTimeout(svc.Affinity), Cluster: c.cluster, Serving: c.beyond(c.cluster), Lost: c.lost, created: svc.Created,
 	}
 	if svc.ExternalTrafficPolicy == snapshot.PolicyLocal {
 		base.LocalOnly, base.Local = true, c.local
@@ -138,7 +141,7 @@ func external(in inputs, port snapshot.Port, family snapshot.Family, c choice) [
 	if port.NodePort != 0 && (svc.Type == snapshot.NodePort || svc.Type == snapshot.LoadBalancer) {
 		add(NodePort, netip.Addr{}, port.NodePort)
 	}
-	allowed := sources(svc.SourceRanges, family)
+	allowed := share.ranges(sources(svc.SourceRanges, family))
 	for _, vip := range ofFamily(family, in.addrs.vips) {
 		add(VIP, vip, port.Port).Sources = withNode(allowed, vip, in.node.addrs)
 	}

@@ -34,7 +34,8 @@ type memory struct {
 	clashes  int           // of packets with more than one
 	hairpin  tally[Target]
 	here     tally[netip.Addr]
-	counts   counts // of sorted
+	counts   counts                // of sorted
+	exceeded map[snapshot.Ref]bool // Services that are larger than their share
 }
 
 // tally is what the Services have, each entry once, while Services come and go.
@@ -148,7 +149,7 @@ func (c *Compiler) Known() Known { return c.known }
 func compileAll(s *snapshot.Snapshot, now cluster, old *memory) *memory {
 	m := &memory{
 		cluster: now, snap: s, held: map[snapshot.Ref][]*snapshot.Address{}, done: make(map[snapshot.Ref]compiled, len(s.Services)),
-		packets: make(map[match]int, len(s.Services)), hairpin: newTally(Target.Compare), here: newTally(netip.Addr.Compare),
+		packets: make(map[match]int, len(s.Services)), hairpin: newTally(Target.Compare), here: newTally(netip.Addr.Compare), exceeded: map[snapshot.Ref]bool{},
 	}
 	for _, a := range s.Addresses {
 		m.noteHolders(a)
@@ -169,7 +170,7 @@ func compileAll(s *snapshot.Snapshot, now cluster, old *memory) *memory {
 		if !ok || !one.in.equal(in) {
 			one = compileService(in)
 		}
-		m.done[svc.Ref] = one
+		m.keep(svc.Ref, one)
 		m.count(one, 1)
 		m.sorted = append(m.sorted, one.frontends...)
 	}
@@ -206,6 +207,14 @@ func (m *memory) forgetHolders(a *snapshot.Address) {
 	}
 }
 
+// keep notes what a Service was compiled to.
+func (m *memory) keep(ref snapshot.Ref, one compiled) {
+	m.done[ref] = one
+	if one.problem != nil {
+		m.exceeded[ref] = true
+	}
+}
+
 // count adds n to what is known of one Service.
 func (m *memory) count(one compiled, n int) {
 	m.counts.add(one.frontends, n)
@@ -235,13 +244,14 @@ func (m *memory) update(s *snapshot.Snapshot) {
 	for ref := range dirty {
 		old := m.done[ref]
 		delete(m.done, ref)
+		delete(m.exceeded, ref)
 		gone = append(gone, old.frontends...)
 		if svc := s.Service(ref); svc != nil && svc.Served() {
 			now := old
 			if in := m.inputs(svc); old.in.svc == nil || !old.in.equal(in) {
 				now = compileService(in)
 			}
-			m.done[ref] = now
+			m.keep(ref, now)
 			m.count(now, 1) // first: what stays is never counted as gone
 			come = append(come, now.frontends...)
 		}

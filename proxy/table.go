@@ -92,7 +92,7 @@ type Frontend struct {
 	// others. All their connections end. Sorted; not held by the kernel.
 	Lost     []netip.AddrPort
 	Empty    Verdict       // for the packets that have no endpoint; Forward if all have one
-	Affinity time.Duration // whole seconds a client stays with its endpoint after its last new connection; 0: no affinity
+	Affinity time.Duration // an AffinityTimeout: a client stays with its endpoint so long after its last new connection; 0: no affinity
 	// Sources are the only sources that may open a connection (VIP and
 	// ExternalIP only; dropped otherwise, checked before DNAT): sorted, not
 	// overlapping. nil: all.

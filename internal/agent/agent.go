@@ -134,7 +134,7 @@ func assemble(cfg *Config, leases leaseKeeper) *Agent {
 		node: cfg.Node, cidrs: cfg.NodePortAddresses, sockets: socket.Read, changed: a.report.loop.Wake, log: cfg.Log,
 		loop: reconcile.New("node ports", cfg.Log), servers: health.NewServers(&a.health, cfg.Log),
 	}
-	a.engine.follow = a.ports.Follow
+	a.engine.follow, a.engine.exceeded = a.ports.Follow, a.ports.Exceeded
 	a.sysctls.loop = reconcile.New("sysctls", cfg.Log)
 	a.sysctls.loop.Resync = 10 * time.Second
 	return a

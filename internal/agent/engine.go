@@ -30,7 +30,8 @@ type engine struct {
 	loop     *reconcile.Loop
 	changed  func() // called when State returns something else
 	follow   func(s *snapshot.Snapshot, addrs, own []netip.Addr)
-	through  func() uint64 // the last Plan whose withdrawals are done
+	exceeded func([]snapshot.Problem) // is called before follow
+	through  func() uint64            // the last Plan whose withdrawals are done
 	metrics  *metrics
 	health   *health.Proxy
 	proxy    Proxy // who forwards
@@ -161,6 +162,7 @@ func (e *engine) confirm(order engineOrder) {
 	e.health.Synced(snapshot.IPv4, order.began, at)
 	e.health.Synced(snapshot.IPv6, order.began, at)
 	e.keep(engineState{Engine: node.Engine{Known: true, InSync: true, Ready: summary.VIPs}, summary: summary, pods: e.compiler.Known()})
+	e.exceeded(e.compiler.Problems())
 	e.follow(order.Snapshot, order.Addrs, proxy.Own(order.Snapshot, order.Self, order.Own))
 }
 
@@ -197,9 +199,10 @@ func sameReady(a, b map[netip.Addr]bool) bool {
 }
 
 // newEngine makes an engine that calls changed when State returns something else.
-// New fills in through and follow, and Run proxy.
+// New fills in through, follow and exceeded, and Run proxy.
 func newEngine(cfg *Config, m *metrics, h *health.Proxy, changed func()) *engine {
 	e := &engine{cfg: cfg, metrics: m, health: h, changed: changed, loop: reconcile.New("engine", cfg.Log)}
+	e.exceeded = func([]snapshot.Problem) {}
 	e.loop.Coalesce = 0 // whoever decides has coalesced already
 	e.pods = &pods{cfg: cfg, changed: e.loop.Wake}
 	e.other.client.Timeout = time.Second

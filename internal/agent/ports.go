@@ -37,6 +37,7 @@ type ports struct {
 	snap     *snapshot.Snapshot
 	addrs    []netip.Addr
 	own      []netip.Addr
+	exceeded []snapshot.Problem
 	problems []snapshot.Problem
 }
 
@@ -47,6 +48,14 @@ func (p *ports) Follow(s *snapshot.Snapshot, addrs, own []netip.Addr) {
 	p.snap, p.addrs, p.own = s, addrs, own
 	p.mu.Unlock()
 	p.loop.Wake()
+}
+
+// Exceeded makes found, about Services that are larger than their share, what the next
+// steps report as well.
+func (p *ports) Exceeded(found []snapshot.Problem) {
+	p.mu.Lock()
+	p.exceeded = found
+	p.mu.Unlock()
 }
 
 // Problems returns what the last step found, sorted.
@@ -64,14 +73,14 @@ func (p *ports) Run(ctx context.Context) {
 
 func (p *ports) step(ctx context.Context) error {
 	p.mu.Lock()
-	s, addrs, own := p.snap, p.addrs, p.own
+	s, addrs, own, exceeded := p.snap, p.addrs, p.own, p.exceeded
 	p.mu.Unlock()
 	if s == nil {
 		return nil
 	}
 	found := p.servers.Sync(ctx, nodeport.Listeners(nodeport.Checks(s, p.node), addrs, p.cidrs))
 	err := p.findOccupied(s, addrs)
-	found = nodeport.SortProblems(slices.Concat(found, p.occupied, nodeport.Owned(s, own)))
+	found = nodeport.SortProblems(slices.Concat(found, p.occupied, nodeport.Owned(s, own), exceeded))
 	p.mu.Lock()
 	same := slices.Equal(found, p.problems)
 	p.problems = found

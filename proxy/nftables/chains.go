@@ -38,13 +38,17 @@ func (l *Layout) fixedSets() []Set {
 		{Name: setVIPPorts, Key: vip},
 		{Name: setSourceVIPs, Key: vip},
 		{Name: SetSourceAllow, Key: append(slices.Clone(vip), l.addr), Interval: true},
-		{Name: mapExternal, Key: vip, Verdict: true},
+		{Name: setExternal, Key: vip},
+		{Name: setExternalCluster, Key: vip},
+		{Name: setNodePortsCluster, Key: np},
 		{Name: mapNoEndpoints, Key: vip, Verdict: true},
-		{Name: "np-" + mapExternal, Key: np, Verdict: true},
 		{Name: "np-" + mapNoEndpoints, Key: np, Verdict: true},
 	}
 	for _, v := range variants {
 		sets = append(sets, Set{Name: v.frontends(), Key: l.frontendKey(v), Verdict: true})
+		if !v.local {
+			sets = append(sets, Set{Name: v.share(), Key: l.frontendKey(v), dynamic: true}, Set{Name: v.full(), Key: l.frontendKey(v), dynamic: true})
+		}
 	}
 	return sets
 }
@@ -60,6 +64,7 @@ const (
 	setExternalIPs  = "external-ips"
 	setNodePortIPs  = "nodeport-ips"
 	setNodePorts    = "nodeports"
+	setExternal     = "external"
 	setServiceCIDRs = "service-cidrs"
 	setLocalPods    = "local-pods"
 	setKeepSource   = "keep-source"
@@ -68,12 +73,16 @@ const (
 	setVIPPorts     = "vip-ports"
 	setSourceVIPs   = "lbsr-vips"
 	mapPing         = "ping"
-	mapExternal     = "external"
 	mapNoEndpoints  = "no-endpoints"
+
+	setExternalCluster  = "external-cluster"
+	setNodePortsCluster = "nodeports-cluster"
 
 	chainCluster    = "cluster"
 	chainExtCluster = "ext-cluster"
 	chainExtLocal   = "ext-local"
+	chainClassify   = "classify"
+	chainNodePorts  = "nodeports"
 	chainRefuse     = "refuse"
 	chainServices   = "services"
 	chainNoService  = "no-service"
@@ -95,8 +104,8 @@ var (
 )
 
 func (l *Layout) fixedChains() []Chain {
-	return slices.Concat([]Chain{{Name: versionChain()}, l.invalidChain()}, l.sourceChains(), l.natChains(), l.externalChains(variant{}),
-		l.externalChains(variant{nodePort: true}), l.filterChains(), l.masqueradeChains())
+	return slices.Concat([]Chain{{Name: VersionChain()}, l.invalidChain()}, l.sourceChains(), l.natChains(),
+		l.filterChains(), l.masqueradeChains())
 }
 
 func (l *Layout) sourceChains() []Chain {
@@ -146,26 +155,57 @@ func (l *Layout) invalidChain() Chain {
 // An endpoint that is chosen for it now need not be the connection's.
 func (l *Layout) adopted() Rule { return l.rule(opensNothing(), goTo(chainRefuse)) }
 
+// natChains translate. Each of them that leads to the Frontends does so once: the
+// kernel's search for loops walks a map as often as there are ways to it, and before
+// Linux 6.6 it does not remember where it was.
 func (l *Layout) natChains() []Chain {
+	vip, np := variant{}, variant{nodePort: true}
 	return []Chain{
-		{chainServices, nil, []Rule{
-			l.rule(vmap(mapExternal, Daddr, Proto, Dport)),
-			l.rule(vmap(mapExternal, Daddr, Proto, Dport)),
+		{chainServices, nil, append([]Rule{l.rule(jump(chainClassify))}, l.toFrontends(vip)...)},
+		// A chain that classify goes to returns to services, for those packets that the
+		// Frontends are for. external holds external-cluster as well: a packet that looks
+		// while a policy changes finds its Frontend in one of them.
+		{chainClassify, nil, []Rule{
+			l.rule(in(setExternalCluster, Daddr, Proto, Dport), goTo(chainExtCluster)),
+			l.rule(in(setExternal, Daddr, Proto, Dport), goTo(chainExtLocal)),
 			l.rule(in(setClusterIPs, Daddr), goTo(chainCluster)),
-			l.rule(in(setNodePortIPs, Daddr), vmap("np-"+mapExternal, Proto, Dport)),
-			l.rule(in(setNodePortIPs, Daddr), vmap("np-"+mapExternal, Proto, Dport)),
-			l.rule(in(setVIPs, Daddr), echoRequest(), dnatAddr(mapPing, Proto)),
+			l.rule(echoRequest(), in(setVIPs, Daddr), dnatAddr(mapPing, Proto)),
 			// redirect drops the packet if the link that it came in from has no address.
-			l.rule(in(setVIPs, Daddr), echoRequest(), redirect()),
+			l.rule(echoRequest(), in(setVIPs, Daddr), redirect()),
+			l.rule(in(setNodePortIPs, Daddr), goTo(chainNodePorts)),
+			l.rule(accept()),
+		}},
+		{chainNodePorts, nil, append(append([]Rule{l.rule(jump("np-" + chainClassify))}, l.toFrontends(np)...), l.rule(accept()))},
+		{"np-" + chainClassify, nil, []Rule{
+			l.rule(in(setNodePortsCluster, Proto, Dport), goTo(chainExtCluster)),
+			l.rule(in(setNodePorts, Proto, Dport), goTo("np-"+chainExtLocal)),
+			l.rule(accept()),
 		}},
 		{chainCluster, nil, []Rule{
 			l.adopted(),
 			l.rule(notIn(setKeepSource, Saddr), notIn(setLocalLinks, Iif), setMark(l.mark)),
-			l.toFrontends(variant{}), l.toFrontends(variant{}),
 		}},
+		{chainExtCluster, nil, []Rule{l.adopted(), l.rule(setMark(l.mark))}},
+		l.localChain(chainExtLocal, vip),
+		l.localChain("np-"+chainExtLocal, np),
 		{"prerouting", hookDNATIn, []Rule{l.rule(jump(chainServices))}},
 		{"output", hookDNATOut, []Rule{l.rule(jump(chainServices))}},
 	}
+}
+
+// localChain is the way of a Frontend with policy Local. What comes from this node
+// returns, for the endpoints of the cluster. Who finds nothing at the end is dropped:
+// there are endpoints elsewhere only, or the policy changed from Local to Cluster
+// while the packet was on its way.
+func (l *Layout) localChain(name string, v variant) Chain {
+	rules := []Rule{
+		l.adopted(),
+		l.rule(in(setLocalPods, Saddr), ret()),
+		l.rule(in(setLocalLinks, Iif), ret()),
+		l.rule(sourceIsOurs(), setMark(l.mark), ret()),
+	}
+	rules = append(rules, l.toFrontends(variant{v.nodePort, true})...)
+	return Chain{name, nil, append(rules, l.rule(drop()))}
 }
 
 // selectors returns what a frontend is looked up by.
@@ -176,38 +216,14 @@ func (v variant) selectors() []Selector {
 	return []Selector{Daddr, Proto, Dport}
 }
 
-// externalChains are the two ways to a Frontend from outside. Who finds nothing
-// at the end of ext-local is dropped: there are endpoints elsewhere only, or the
-// policy changed from Local to Cluster while the packet was on its way.
-func (l *Layout) externalChains(v variant) []Chain {
-	extCluster, extLocal := chainExtCluster, chainExtLocal
-	if v.nodePort {
-		extCluster, extLocal = "np-"+extCluster, "np-"+extLocal
-	}
-	return []Chain{
-		{extCluster, nil, []Rule{
-			l.adopted(),
-			l.rule(setMark(l.mark)),
-			l.toFrontends(v), l.toFrontends(v),
-		}},
-		{extLocal, nil, []Rule{
-			l.adopted(),
-			l.rule(in(setLocalPods, Saddr), vmap(v.frontends(), v.selectors()...)),
-			l.rule(in(setLocalPods, Saddr), vmap(v.frontends(), v.selectors()...)),
-			l.rule(in(setLocalLinks, Iif), vmap(v.frontends(), v.selectors()...)),
-			l.rule(in(setLocalLinks, Iif), vmap(v.frontends(), v.selectors()...)),
-			l.rule(sourceIsOurs(), goTo(extCluster)),
-			l.toFrontends(variant{v.nodePort, true}), l.toFrontends(variant{v.nodePort, true}),
-			l.rule(drop()),
-		}},
-	}
+// toFrontends looks the Frontend up, twice: a packet that looks while a transaction
+// replaces the element sees the old generation of the map, from which the old element
+// is gone already. The second look sees the new one; without it the packet would be
+// refused as for an undefined port.
+func (l *Layout) toFrontends(v variant) []Rule {
+	look := l.rule(vmap(v.frontends(), v.selectors()...))
+	return []Rule{look, look}
 }
-
-// toFrontends looks the Frontend up. Its users have the rule twice: a packet
-// that looks while a transaction replaces the element sees the old generation
-// of the map, from which the old element is gone already. The second look sees
-// the new one; without it the packet would be refused as for an undefined port.
-func (l *Layout) toFrontends(v variant) Rule { return l.rule(vmap(v.frontends(), v.selectors()...)) }
 
 func (l *Layout) filterChains() []Chain {
 	return []Chain{
@@ -264,26 +280,64 @@ func (l *Layout) slotChain(v variant, i int) Chain {
 // replaces its rules can find the map of the old ones empty; it is dropped and
 // sent again.
 func (l *Layout) balanceChain(b balance) Chain {
-	c := Chain{Name: b.String()}
-	targets := make([]string, b.n)
-	for i := range targets {
-		targets[i] = b.slot(i)
-		if b.sticky > 0 {
-			targets[i] = b.stick(i, b.sticky)
-			c.Rules = append(c.Rules, l.rule(in(b.affinity(i), b.client()...), goTo(targets[i])))
-		}
+	slots := make([]string, b.n)
+	for i := range slots {
+		slots[i] = b.slot(i)
 	}
-	c.Rules = append(c.Rules, l.rule(spread(targets)), l.rule(drop()))
+	if b.sticky > 0 {
+		return l.stickyChain(b, slots)
+	}
+	return Chain{Name: b.String(), Rules: []Rule{l.rule(spread(slots, false)), l.rule(drop())}}
+}
+
+// clientShare is how many clients of one Frontend are remembered at once, and again
+// within each timeout. So one Frontend never has more than twice as many: with a
+// memory of 65,535 clients for each slot, it takes many to fill one.
+const clientShare = 2048
+
+// stickyChain is balanceChain for a Frontend with affinity. A client that is remembered
+// goes to its slot. Any other is remembered if that is possible: at a random slot, or,
+// while the Frontend is in the set full, at the slot that its address hashes to. A
+// client that cannot be remembered has its slot by the hash as well, and keeps the
+// Frontend in full for the timeout. So it never depends on what others do whether a
+// client gets the same slot again.
+func (l *Layout) stickyChain(b balance, slots []string) Chain {
+	c := Chain{Name: b.String()}
+	sticks, timeout := make([]string, b.n), time.Duration(b.sticky)*time.Second
+	for i, slot := range slots {
+		sticks[i] = b.stick(i, b.sticky)
+		c.Rules = append(c.Rules, l.rule(in(b.affinity(i), b.client()...), update(b.affinity(i), timeout, b.client()...), goTo(slot)))
+	}
+	byHash := func(chains []string, jumps bool) part {
+		if len(chains) == 1 { // some kernels refuse a hash modulo 1
+			if jumps {
+				return jump(chains[0])
+			}
+			return goTo(chains[0])
+		}
+		return hashed(chains, jumps)
+	}
+	c.Rules = append(c.Rules,
+		l.rule(notIn(b.full(), b.selectors()...), spread(sticks, true)),
+		l.rule(byHash(sticks, true)),
+		l.rule(update(b.full(), timeout, b.selectors()...)),
+		l.rule(byHash(slots, false)),
+		l.rule(drop()))
 	return c
 }
 
 // client is what affinity remembers.
 func (v variant) client() []Selector { return append([]Selector{Saddr}, v.selectors()...) }
 
-// stickChain remembers and forwards in two rules: a full set fails only the first.
+// stickChain remembers the client at slot i and sends it there. It returns if the
+// client cannot be remembered, because the set or the Frontend's share is full. The
+// first client beyond the share is remembered all the same: its slot was chosen at
+// random, so that the hash would not find it again.
 func (l *Layout) stickChain(v variant, i, seconds int) Chain {
+	timeout := time.Duration(seconds) * time.Second
+	remember := update(v.affinity(i), timeout, v.client()...)
 	return Chain{Name: v.stick(i, seconds), Rules: []Rule{
-		l.rule(update(v.affinity(i), time.Duration(seconds)*time.Second, v.client()...)),
-		l.rule(goTo(v.slot(i))),
+		l.rule(updateSome(clientShare, v.share(), timeout, v.selectors()...), remember, goTo(v.slot(i))),
+		l.rule(notIn(v.full(), v.selectors()...), update(v.full(), timeout, v.selectors()...), remember, goTo(v.slot(i))),
 	}}
 }

@@ -9,7 +9,7 @@
 //   - Kernel is what a table was found to hold.
 //   - Patch is what to change in a table.
 //   - Slots are a Frontend and the numbered places of its endpoints.
-//   - Leftovers are the clients that affinity sets have to forget after a change.
+//   - A Move says where the clients that affinity remembers belong after a change.
 //
 // One Sync of a proxy.Table goes through them in this order:
 //
@@ -21,7 +21,7 @@
 //     the elements (render.go), with what is there (patch.go). The results are the
 //     next Ruleset and a Patch for each family.
 //  3. netlink writes the Patches. If that fails, the old Ruleset stays.
-//  4. Leftovers.Add adds what the Patches leave. netlink cleans it up as far as it can.
+//  4. netlink takes the clients of the Patches' Moves out of the sets where they were.
 //
 // Beside Sync, Flow.Stale (flows.go) decides which connections end, and Concerned after
 // which changes netlink has to ask it.

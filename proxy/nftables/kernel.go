@@ -24,7 +24,8 @@ type Kernel struct {
 func (k *Kernel) ours() bool { return strings.HasPrefix(k.Comment, "fairlead") && k.Flags == 0 }
 
 // layout is the Layout that has as many slots and balance chains as the table. It
-// ignores a chain that needs more slots than there are: that one is not ours.
+// ignores a chain that no Frontend can need, or that needs more slots than there are:
+// that one is not ours, or another version's.
 func (k *Kernel) layout(mark uint32) *Layout {
 	l := newLayout(k.Family, mark)
 	for _, v := range variants {
@@ -36,7 +37,7 @@ func (k *Kernel) layout(mark uint32) *Layout {
 		}
 	}
 	for name := range k.Chains {
-		if b, ok := parseBalance(name); ok && b.n <= l.slots[b.index()] {
+		if b, ok := parseBalance(name); ok && b.possible() && b.n <= l.slots[b.index()] {
 			l.balances[b] = true
 		}
 	}

@@ -13,13 +13,14 @@ import (
 // kernel never changes the comment of a table that exists.
 const layoutVersion = 4
 
-// versionChain is the name of the chain that says which layout a table has.
-func versionChain() string { return "layout-" + strconv.Itoa(layoutVersion) }
+// VersionChain returns the name of the chain that says which layout a table has.
+func VersionChain() string { return "layout-" + strconv.Itoa(layoutVersion) }
 
 // Layout is the static part of one family's table: its sets, chains and rules,
 // but not what the sets hold. A few sets and chains exist once for each slot, or
 // once for each number of slots and each timeout that a Frontend has; the others
-// are always there.
+// are always there. None of them goes while the table stays: there are few numbers
+// of slots (slotCount), and few timeouts (proxy.AffinityTimeout).
 type Layout struct {
 	*Family
 	Sets     []Set
@@ -30,17 +31,15 @@ type Layout struct {
 	byName   map[string]Set
 }
 
-// minSlots is how many slots exist before any Frontend needs them: binding a
-// map to a rule later makes the kernel walk its elements.
-const minSlots = 8
-
 // newLayout makes a Layout without balance chains. fill completes it.
 func newLayout(f *Family, mark uint32) *Layout {
-	return &Layout{Family: f, mark: mark, slots: [4]int{minSlots, minSlots, minSlots, minSlots}, balances: map[balance]bool{}}
+	// The slots of small Frontends exist from the start: binding a map to a rule later
+	// makes the kernel walk its elements.
+	return &Layout{Family: f, mark: mark, slots: [4]int{exactSlots, exactSlots, exactSlots, exactSlots}, balances: map[balance]bool{}}
 }
 
-// layoutFor makes the Layout that Frontends need, and what need not go of the one
-// that is there; keep may be nil.
+// layoutFor makes the Layout that Frontends need, and what is there already; keep may
+// be nil.
 func layoutFor(f *Family, mark uint32, fronts []*Slots, keep *Layout) *Layout {
 	l := newLayout(f, mark)
 	for _, p := range fronts {
@@ -62,29 +61,19 @@ func layoutFor(f *Family, mark uint32, fronts []*Slots, keep *Layout) *Layout {
 // covers reports whether b's chain and its slots exist.
 func (l *Layout) covers(b balance) bool { return l.balances[b] && l.slots[b.index()] >= b.n }
 
-// grow adds what b needs. Slots double, so that they seldom grow.
+// grow adds what b needs.
 func (l *Layout) grow(b balance) {
 	l.balances[b] = true
-	for l.slots[b.index()] < b.n {
-		l.slots[b.index()] *= 2
-	}
+	l.slots[b.index()] = max(l.slots[b.index()], slotCountFrom(b.n))
 }
 
-// keep adds what old has and need not be pruned: chains without affinity stay
-// for the next Service with that many endpoints, chains with a timeout only while
-// some Frontend has that timeout.
+// keep adds what old has, for the next Service that needs it.
 func (l *Layout) keep(old *Layout) {
-	timeouts := map[int]bool{0: true}
-	for b := range l.balances {
-		timeouts[b.sticky] = true
-	}
 	for i, n := range old.slots {
 		l.slots[i] = max(l.slots[i], n)
 	}
 	for b := range old.balances {
-		if timeouts[b.sticky] {
-			l.grow(b)
-		}
+		l.grow(b)
 	}
 }
 
@@ -139,7 +128,7 @@ func Sample(f *Family, mark uint32) (*Layout, []Element) {
 		{Set: setLocalPods, Key: first, End: first},
 		linkElement("a*"),
 		{Set: SetSourceAllow, Key: front + first, End: front + first},
-		{Set: mapExternal, Key: front, Data: "goto " + chainExtCluster, Comment: commentExternalIP},
+		{Set: setExternalCluster, Key: front, Comment: commentLocal},
 		{Set: variant{}.frontends(), Key: front, Data: "goto " + balance{n: 2, sticky: 1}.String()},
 		{Set: variant{}.ep(0), Key: front, Data: first + "\x00\x01\x00\x00"},
 	}

@@ -2,8 +2,12 @@ package nftables
 
 import (
 	"cmp"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/fairlead/fairlead/proxy"
 )
 
 // variant says which of the parallel slot maps a list of endpoints is in: node
@@ -39,6 +43,12 @@ func (v variant) ep(i int) string       { return v.name("ep") + "-" + strconv.It
 func (v variant) slot(i int) string     { return v.name("s") + "-" + strconv.Itoa(i) }
 func (v variant) affinity(i int) string { return v.name("affinity") + "-" + strconv.Itoa(i) }
 func (v variant) frontends() string     { return v.name("frontends") }
+
+// share and full are the sets that hold which Frontends may remember how many
+// clients, and which have remembered as many as they may. The lists of local
+// endpoints have no others.
+func (v variant) share() string { return variant{nodePort: v.nodePort}.name("share") }
+func (v variant) full() string  { return variant{nodePort: v.nodePort}.name("full") }
 
 // stick is the chain that remembers slot i for t seconds.
 func (v variant) stick(i, t int) string {
@@ -78,11 +88,19 @@ func parseBalance(s string) (balance, bool) {
 	return b, b.n > 0 && b.String() == s
 }
 
-// isStick and isAffinity know the names of objects that come and go with a
-// timeout.
-func isStick(name string) bool { return strings.HasPrefix(strings.TrimPrefix(name, "np-"), "a-") }
-func isAffinity(name string) bool {
-	return strings.HasPrefix(strings.TrimPrefix(name, "np-"), "affinity-")
+// ofSlots reports whether a set or chain belongs to slots: the rules of these chains
+// lead to such sets and chains alone.
+func ofSlots(name string) bool {
+	name = strings.TrimPrefix(name, "np-")
+	return name == variant{}.share() || name == variant{}.full() || slices.ContainsFunc([]string{"ep-", "affinity-", "lb-", "a-", "s-"}, func(prefix string) bool {
+		return strings.HasPrefix(name, prefix)
+	})
+}
+
+// possible reports whether a Frontend can need b.
+func (b balance) possible() bool {
+	timeout := time.Duration(b.sticky) * time.Second
+	return b.sticky == 0 && slotCountFrom(b.n) == b.n || b.sticky > 0 && proxy.AffinityTimeout(timeout) == timeout
 }
 
 func compareBalance(a, b balance) int {

@@ -32,8 +32,8 @@ func Parse(kernel []*Kernel) *Ruleset {
 // with their Slots. It ignores an element that no Ruleset has; a comparison of
 // elements finds those.
 func (f *Family) parse(elems []Element) (*proxy.Table, []*Slots) {
-	p := parser{Family: f, table: &proxy.Table{}, fronts: map[string]*Slots{}}
-	for _, pass := range []func(Element){p.exists, p.fill} {
+	p := parser{Family: f, table: &proxy.Table{}, fronts: map[string]*Slots{}, addrs: map[string]map[string]bool{setClusterIPs: {}, setVIPs: {}}}
+	for _, pass := range []func(Element){p.addr, p.exists, p.fill} {
 		for _, e := range elems {
 			pass(e)
 		}
@@ -59,54 +59,70 @@ type parser struct {
 	*Family
 	table  *proxy.Table
 	fronts map[string]*Slots
+	addrs  map[string]map[string]bool // what the sets of ClusterIPs and VIPs hold
 	// The set of the previous element, taken apart: elements are sorted.
 	set    string
 	number int  // the slot, if the set is a slot map
 	local  bool // of a slot map
 }
 
+// addr notes that an address is a ClusterIP or a VIP.
+func (p *parser) addr(e Element) {
+	if set := p.addrs[e.Set]; set != nil {
+		set[e.Key] = true
+	}
+}
+
+// kind is what a Frontend at an address is. An address of a ClusterIP can be an
+// external IP as well, for another port.
+func (p *parser) kind(addr string, external bool) proxy.Kind {
+	switch {
+	case p.addrs[setClusterIPs][addr] && !external:
+		return proxy.ClusterIP
+	case p.addrs[setVIPs][addr]:
+		return proxy.VIP
+	}
+	return proxy.ExternalIP
+}
+
 // exists makes a Frontend of an element that proves that there is one, with the kind
-// that the element proves. Elements are sorted by set, so the most specific one comes
-// first.
+// and the policy that the element proves. Elements are sorted by set, so external
+// comes before the others. A table of an older version has neither of the sets of
+// external Frontends; what its Frontends lack is then a change.
 func (p *parser) exists(e Element) {
 	switch e.Set {
-	case mapExternal, "np-" + mapExternal:
-		pl := p.frontend(e.Key, e.Set != mapExternal)
-		pl.Kind = proxy.VIP
-		if strings.Contains(e.Comment, commentExternalIP) {
-			pl.Kind = proxy.ExternalIP
+	case setExternal, setNodePorts:
+		pl := p.frontend(e.Key, e.Set == setNodePorts)
+		pl.LocalOnly = true
+		if e.Set == setExternal {
+			pl.Kind = p.kind(e.Key[:p.AddrLen], true)
 		}
-		if e.Set != mapExternal {
-			pl.Kind = proxy.NodePort
+	case setExternalCluster, setNodePortsCluster:
+		p.frontend(e.Key, e.Set == setNodePortsCluster).LocalOnly = e.Comment == commentLocal
+	case mapNoEndpoints, "np-" + mapNoEndpoints:
+		pl := p.frontend(e.Key, e.Set != mapNoEndpoints)
+		pl.Empty = proxy.Reject
+		if e.Data == "drop" {
+			pl.Empty = proxy.Drop
 		}
-		pl.LocalOnly = strings.HasSuffix(e.Data, chainExtLocal) || strings.Contains(e.Comment, commentLocal)
-	case setVIPPorts:
+	case variant{}.frontends(), variant{nodePort: true}.frontends():
+		p.frontend(e.Key, e.Set != variant{}.frontends())
+	case setVIPPorts: // the last of them
 		if p.fronts[e.Key] == nil {
 			p.frontend(e.Key, false).Kind = proxy.Guard
-		}
-	case variant{}.frontends(), mapNoEndpoints, "np-" + mapNoEndpoints:
-		pl := p.frontend(e.Key, strings.HasPrefix(e.Set, "np-"))
-		switch {
-		case e.Set == variant{}.frontends():
-		case e.Data == "drop":
-			pl.Empty = proxy.Drop
-		default:
-			pl.Empty = proxy.Reject
 		}
 	}
 }
 
-// frontend returns the Frontend with this key, a new ClusterIP if there is none.
+// frontend returns the Frontend with this key, a new one if there is none.
 func (p *parser) frontend(key string, nodePort bool) *Slots {
 	if pl := p.fronts[key]; pl != nil {
 		return pl
 	}
-	pl := &Slots{Frontend: &proxy.Frontend{Key: proxy.Key{Family: p.ID}}}
+	pl := &Slots{Frontend: &proxy.Frontend{Key: proxy.Key{Kind: proxy.NodePort, Family: p.ID}}}
 	p.fronts[key] = pl
-	if nodePort {
-		pl.Kind = proxy.NodePort
-	} else {
-		pl.Addr = p.addrOf(key)
+	if !nodePort {
+		pl.Kind, pl.Addr = p.kind(key[:p.AddrLen], false), p.addrOf(key)
 		key = key[p.AddrLen:]
 	}
 	pl.Protocol, pl.Port = snapshot.Protocol(key[0]), portOf(key[4:])
@@ -170,10 +186,9 @@ func (p *parser) fillSlot(pl *Slots, e Element) {
 		slots = &pl.local
 	}
 	for len(*slots) <= p.number {
-		*slots = append(*slots, slot{})
+		*slots = append(*slots, netip.AddrPort{})
 	}
-	ep := netip.AddrPortFrom(p.addrOf(e.Data), portOf(e.Data[p.AddrLen:]))
-	(*slots)[p.number] = slot{ep: ep, copy: e.Comment == commentCopy}
+	(*slots)[p.number] = netip.AddrPortFrom(p.addrOf(e.Data), portOf(e.Data[p.AddrLen:]))
 }
 
 func (f *Family) prefixes(from, to string) []netip.Prefix {

@@ -10,7 +10,7 @@ import (
 
 // Patch is what to change in one family's table so that it holds a Ruleset. The
 // shell writes the Patches of both families in one transaction, or in two if one of
-// them Grows. An empty Patch changes nothing.
+// them has Early objects. An empty Patch changes nothing.
 type Patch struct {
 	*Family
 	Layout  *Layout // the table's, afterwards
@@ -23,7 +23,7 @@ type Patch struct {
 	AddSets   []Set
 	AddChains []Chain
 	Del, Add  []Element // sorted by set; an element that changes is in both
-	changes   []change  // for Leftovers
+	changes   []change
 }
 
 // Empty reports whether there is nothing to write.
@@ -34,11 +34,48 @@ func (p *Patch) static() bool {
 	return p.Create || p.Replace || p.Swap || len(p.DelSets)+len(p.DelChains)+len(p.AddSets)+len(p.AddChains) > 0
 }
 
-// Grows reports whether a table that stays gets sets and chains. They go into an
-// earlier transaction of their own: a packet that is in the rules of one generation
-// and follows an element of the next into a new chain finds that chain empty.
-func (p *Patch) Grows() bool {
-	return !p.Create && !p.Replace && !p.Swap && len(p.AddSets)+len(p.AddChains) > 0
+// Early returns those sets and chains of a table that stays which come in an earlier
+// transaction of their own: a packet that is in the rules of one generation and follows
+// an element of the next into a new chain finds that chain empty. Of a swap these are
+// those of slots, which the rules of both versions lead to.
+func (p *Patch) Early() (sets []Set, chains []Chain) {
+	switch {
+	case p.Create || p.Replace:
+		return nil, nil
+	case !p.Swap:
+		return p.AddSets, p.AddChains
+	}
+	for _, s := range p.AddSets {
+		if ofSlots(s.Name) {
+			sets = append(sets, s)
+		}
+	}
+	for _, c := range p.AddChains {
+		if ofSlots(c.Name) {
+			i := slices.IndexFunc(p.Layout.Chains, func(o Chain) bool { return o.Name == c.Name })
+			chains = append(chains, p.Layout.Chains[i])
+		}
+	}
+	replaced := func(name string) bool { return slices.Contains(p.DelSets, name) || slices.Contains(p.DelChains, name) }
+	if slices.ContainsFunc(sets, func(s Set) bool { return replaced(s.Name) }) || slices.ContainsFunc(chains, func(c Chain) bool { return replaced(c.Name) }) {
+		return nil, nil // somebody else's are in the way
+	}
+	return sets, chains
+}
+
+// Late returns the sets and chains that are to be added and not Early.
+func (p *Patch) Late() (sets []Set, chains []Chain) {
+	early := map[string]bool{}
+	earlySets, earlyChains := p.Early()
+	for _, s := range earlySets {
+		early["set "+s.Name] = true
+	}
+	for _, c := range earlyChains {
+		early["chain "+c.Name] = true
+	}
+	isEarly := func(kind, name string) bool { return early[kind+" "+name] }
+	sets = slices.DeleteFunc(slices.Clone(p.AddSets), func(s Set) bool { return isEarly("set", s.Name) })
+	return sets, slices.DeleteFunc(slices.Clone(p.AddChains), func(c Chain) bool { return isEarly("chain", c.Name) })
 }
 
 // Summary is what the Patches amount to, as Sync returns it.
@@ -67,13 +104,9 @@ func (r *Ruleset) patch(next *Ruleset, f *Family, changes []change) *Patch {
 	return p
 }
 
-// outdated reports whether l may not be the Layout that the Frontends need once they
-// have changed.
+// outdated reports whether l lacks what the Frontends need once they have changed.
 func (l *Layout) outdated(changes []change) bool {
 	for _, c := range changes {
-		if c.old != nil && c.old.Affinity > 0 {
-			return true // the last one with its timeout takes that timeout's chains along
-		}
 		if c.new != nil && slices.ContainsFunc(c.new.balances(), func(b balance) bool { return !l.covers(b) }) {
 			return true
 		}
@@ -113,29 +146,10 @@ func (k *Kernel) patch(next *Ruleset, mark uint32, replace bool) *Patch {
 }
 
 // adopt plans what makes the table's sets and chains those of want. It returns false
-// if one of them is not as we write it.
+// if one of them is not as we write it, or is not ours: that one may lead to ours.
 func (k *Kernel) adopt(want *Layout) (*Patch, bool) {
 	p := k.objects(want, func(got, c ChainType) bool { return got == c })
-	for _, name := range p.DelSets {
-		// The type of a set cannot be changed, and rules of ours refer to it.
-		_, otherType := want.Set(name)
-		// A set that is not ours may be one that ours refer to.
-		if otherType || !isAffinity(name) {
-			return nil, false
-		}
-	}
-	for _, name := range p.DelChains {
-		// Somebody changed a rule of it, or another version wrote it.
-		otherRules := slices.ContainsFunc(p.AddChains, func(c Chain) bool { return c.Name == name })
-		// The chains of a timeout go with the last Frontend that has it. Any other
-		// chain is foreign, and may lead to ours.
-		b, ok := parseBalance(name)
-		ofTimeout := ok && b.sticky > 0 || isStick(name)
-		if otherRules || !ofTimeout {
-			return nil, false
-		}
-	}
-	return p, true
+	return p, len(p.DelSets)+len(p.DelChains) == 0
 }
 
 // swap plans want in place of the table's sets, chains and rules. Sets and maps of

@@ -13,14 +13,9 @@ import (
 	"github.com/fairlead/fairlead/proxy"
 )
 
-// commentExternalIP marks a Frontend of kind ExternalIP, commentLocal one with
-// policy Local that takes the way of Cluster, and commentCopy a slot that holds a
-// copy: none can be told from the bytes alone.
-const (
-	commentExternalIP = "external-ip"
-	commentLocal      = "local"
-	commentCopy       = "copy"
-)
+// commentLocal marks a Frontend with policy Local that takes the way of Cluster: it
+// cannot be told from the bytes alone.
+const commentLocal = "local"
 
 // key is the bytes by which p is looked up.
 func (p *Slots) key() string {
@@ -44,10 +39,7 @@ func (p *Slots) elements(out []Element) []Element {
 		prefix = "np-"
 	}
 	if p.Kind != proxy.ClusterIP {
-		out = append(out, p.way(prefix, key))
-	}
-	if np {
-		out = append(out, Element{Set: setNodePorts, Key: key})
+		out = p.way(out, key)
 	}
 	if p.Empty != proxy.Forward {
 		verdict := "drop"
@@ -70,33 +62,27 @@ func (p *Slots) elements(out []Element) []Element {
 	return out
 }
 
-// way is the element that says which of the two ways from outside p takes. With
-// policy Local and no endpoint at all it is that of Cluster, which ends in a
-// refusal.
-func (p *Slots) way(prefix, key string) Element {
-	e := Element{Set: prefix + mapExternal, Key: key, Data: "goto " + prefix + chainExtCluster}
-	var comment []string
-	if p.Kind == proxy.ExternalIP {
-		comment = append(comment, commentExternalIP)
+// way appends the elements that say which of the two ways from outside p takes. With
+// policy Local and no endpoint at all it is that of Cluster, which ends in a refusal.
+func (p *Slots) way(out []Element, key string) []Element {
+	all, cluster := setExternal, setExternalCluster
+	if p.Kind == proxy.NodePort {
+		all, cluster = setNodePorts, setNodePortsCluster
 	}
+	out = append(out, Element{Set: all, Key: key})
 	switch {
-	case p.LocalOnly && p.Empty == proxy.Reject:
-		comment = append(comment, commentLocal)
-	case p.LocalOnly:
-		e.Data = "goto " + prefix + chainExtLocal
+	case !p.LocalOnly:
+		out = append(out, Element{Set: cluster, Key: key})
+	case p.Empty == proxy.Reject:
+		out = append(out, Element{Set: cluster, Key: key, Comment: commentLocal})
 	}
-	e.Comment = strings.Join(comment, " ")
-	return e
+	return out
 }
 
-func slotElements(out []Element, v variant, key string, slots []slot) []Element {
-	for i, s := range slots {
+func slotElements(out []Element, v variant, key string, slots []netip.AddrPort) []Element {
+	for i, ep := range slots {
 		b := make([]byte, 0, 20)
-		e := Element{Set: v.ep(i), Key: key, Data: string(portKey(addrKey(b, s.ep.Addr()), s.ep.Port()))}
-		if s.copy {
-			e.Comment = commentCopy
-		}
-		out = append(out, e)
+		out = append(out, Element{Set: v.ep(i), Key: key, Data: string(portKey(addrKey(b, ep.Addr()), ep.Port()))})
 	}
 	return out
 }

@@ -22,8 +22,11 @@ type Statement struct {
 	Verb    Verb
 	Set     string     // the set or map to look in
 	Fields  []Selector // the key to look for
-	Chains  []string   // Goto and Jump: one; Spread: those to choose from
+	Chains  []string   // Goto and Jump: one; Spread and Hash: those to choose from
+	Return  bool       // Spread and Hash: jump to the chain, which may return
 	Timeout time.Duration
+	PerDay  uint64 // Update: how often it succeeds for each element, with Burst; 0: always
+	Burst   uint32
 	Mark    uint32 // one bit
 	text    string
 }
@@ -44,8 +47,10 @@ const (
 	EchoRequest              // match: a ping
 	Vmap                     // take the verdict that the map Set has for Fields
 	Spread                   // go to one of Chains at random
+	Hash                     // go to one of Chains, always the same one for a source
 	Goto                     // go to Chains[0]
 	Jump                     // go to Chains[0] and come back
+	Return                   // go back to where the last Jump came from
 	Drop                     // drop the packet
 	Accept                   // end the chains of this hook, of ours alone
 	DNAT                     // translate the destination to what the map Set has for Fields
@@ -124,6 +129,17 @@ func update(set string, timeout time.Duration, fields ...Selector) part {
 	}
 }
 
+// updateSome is an update that succeeds for an element burst times, and then burst
+// times within each timeout.
+func updateSome(burst uint32, set string, timeout time.Duration, fields ...Selector) part {
+	return func(f *Family) Statement {
+		s := update(set, timeout, fields...)(f)
+		s.Burst, s.PerDay = burst, uint64(burst)*uint64(24*time.Hour/timeout)
+		s.text = strings.TrimSuffix(s.text, " }") + fmt.Sprintf(" limit rate %d/day burst %d packets }", s.PerDay, s.Burst)
+		return s
+	}
+}
+
 // nftDuration prints whole seconds as nft does: 1d2h3m4s without zeros.
 func nftDuration(d time.Duration) string {
 	var b strings.Builder
@@ -142,13 +158,33 @@ func nftDuration(d time.Duration) string {
 // always is a part that is the same in both families.
 func always(s Statement) part { return func(*Family) Statement { return s } }
 
-func spread(chains []string) part {
+// spread goes to one of chains at random; jump says that it may return.
+func spread(chains []string, jump bool) part {
+	text := fmt.Sprintf("numgen random mod %d ", len(chains)) + verdictsText(chains, jump)
+	return always(Statement{Verb: Spread, Chains: chains, Return: jump, text: text})
+}
+
+// HashSeed is the seed of a Hash. All nodes have the same one.
+const HashSeed = 0x666c
+
+// hashed is like spread, and goes to the same chain for the same source.
+func hashed(chains []string, jump bool) part {
+	return func(f *Family) Statement {
+		text := fmt.Sprintf("jhash %s saddr mod %d seed 0x%x ", f.Name, len(chains), HashSeed) + verdictsText(chains, jump)
+		return Statement{Verb: Hash, Chains: chains, Return: jump, text: text}
+	}
+}
+
+func verdictsText(chains []string, jump bool) string {
+	verb := "goto"
+	if jump {
+		verb = "jump"
+	}
 	texts := make([]string, len(chains))
 	for i, c := range chains {
-		texts[i] = fmt.Sprintf("%d : goto %s", i, c)
+		texts[i] = fmt.Sprintf("%d : %s %s", i, verb, c)
 	}
-	text := fmt.Sprintf("numgen random mod %d vmap { %s }", len(chains), strings.Join(texts, ", "))
-	return always(Statement{Verb: Spread, Chains: chains, text: text})
+	return "vmap { " + strings.Join(texts, ", ") + " }"
 }
 
 func goTo(chain string) part {
@@ -179,6 +215,7 @@ func plain(verb Verb, text string) part { return always(Statement{Verb: verb, te
 
 func drop() part         { return plain(Drop, "drop") }
 func accept() part       { return plain(Accept, "accept") }
+func ret() part          { return plain(Return, "return") }
 func ctNew() part        { return plain(CtNew, "ct state new") }
 func ctInvalid() part    { return plain(CtInvalid, "ct state invalid") }
 func ctDNAT() part       { return plain(CtDNAT, "ct status dnat") }

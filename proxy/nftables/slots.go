@@ -15,7 +15,7 @@ import (
 // elements. Slots are never changed: a Frontend that differs gets new ones.
 type Slots struct {
 	*proxy.Frontend
-	cluster, local []slot
+	cluster, local []netip.AddrPort // by number; an endpoint may be there several times
 }
 
 // change is one Frontend that differs; old is nil if it came, new if it went.
@@ -63,7 +63,7 @@ func (r *Ruleset) place(want []*proxy.Frontend) ([]*Slots, []change) {
 
 // sameInKernel reports whether the kernel holds the same for both.
 func sameInKernel(a, b *proxy.Frontend) bool {
-	return a.LocalOnly == b.LocalOnly && a.Empty == b.Empty && a.Affinity == b.Affinity &&
+	return a.LocalOnly == b.LocalOnly && a.Empty == b.Empty && seconds(a.Affinity) == seconds(b.Affinity) &&
 		slices.Equal(a.Cluster, b.Cluster) && slices.Equal(a.Local, b.Local) &&
 		(a.Sources == nil) == (b.Sources == nil) && slices.Equal(a.Sources, b.Sources)
 }
@@ -78,11 +78,46 @@ func (c change) newOrOld() *Slots {
 
 // assignSlots gives f's endpoints slots; prev says where they are now.
 func assignSlots(prev *Slots, f *proxy.Frontend) *Slots {
-	p := &Slots{Frontend: f, cluster: assign(prev.cluster, f.Cluster, f.Affinity > 0)}
+	count := slotCount
+	if f.Affinity > 0 {
+		// A client is looked for in the memory of each slot, so that there are no more
+		// slots than endpoints.
+		count = func(n int) int { return n }
+	}
+	p := &Slots{Frontend: f, cluster: assign(prev.cluster, f.Cluster, count(len(f.Cluster)))}
 	if f.LocalOnly {
-		p.local = assign(prev.local, f.Local, f.Affinity > 0)
+		p.local = assign(prev.local, f.Local, count(len(f.Local)))
 	}
 	return p
+}
+
+// exactSlots is up to how many endpoints there is one slot for each.
+const exactSlots = 16
+
+// slotCount returns how many slots n endpoints without affinity have. Above exactSlots
+// it is the same number for many n, so that an endpoint that comes or goes changes
+// what a few slots hold, and not their number. That would be a verdict, for which the
+// kernel looks for loops among all verdicts. The number is 5 times the fewest
+// endpoints that have it, and at least 4 times the most: no endpoint is chosen more
+// than 1.25 times as often as another.
+func slotCount(n int) int {
+	fewest := exactSlots + 1
+	if n < fewest {
+		return n
+	}
+	for n > 5*fewest/4 {
+		fewest = 5*fewest/4 + 1
+	}
+	return 5 * fewest
+}
+
+// slotCountFrom returns the least that slotCount returns and that is not below n.
+func slotCountFrom(n int) int {
+	endpoints := min(n, exactSlots)
+	for slotCount(endpoints) < n {
+		endpoints = 5*endpoints/4 + 1
+	}
+	return slotCount(endpoints)
 }
 
 // balances are the chains that p's elements go to.
@@ -98,136 +133,47 @@ func (p *Slots) balances() []balance {
 	return out
 }
 
-// seconds is an affinity as a rule has it: whole seconds, at least one.
-func seconds(d time.Duration) int {
-	if d <= 0 {
-		return 0
-	}
-	return max(1, int(d/time.Second))
-}
+// seconds is an affinity as a rule has it: whole seconds, 0 for none.
+func seconds(d time.Duration) int { return int(proxy.AffinityTimeout(d) / time.Second) }
 
-// slot is one place that a new connection may be sent to. With affinity a slot
-// that lost its endpoint in the middle holds a copy of a live endpoint, so that
-// the slots after it need not move.
-type slot struct {
-	ep   netip.AddrPort
-	copy bool
-}
-
-// assign gives every wanted endpoint a slot. Endpoints that were in prev keep
-// their slot when the count allows it; with sticky they always do. It depends
-// on nothing but its arguments.
-func assign(prev []slot, want []netip.AddrPort, sticky bool) []slot {
-	switch {
-	case len(want) == 0:
+// assign gives the wanted endpoints n slots. Each has n/len(want) of them, or one more.
+// An endpoint stays in as many of its slots in prev as it may have. assign depends on
+// nothing but its arguments.
+func assign(prev, want []netip.AddrPort, n int) []netip.AddrPort {
+	if len(want) == 0 {
 		return nil
-	case len(prev) == 0:
-		out := make([]slot, len(want))
-		for i, ep := range want {
-			out[i].ep = ep
-		}
-		return out
-	case sticky:
-		return assignSticky(prev, want)
 	}
-	return assignDense(prev, want)
-}
-
-// assignDense uses exactly len(want) slots.
-func assignDense(prev []slot, want []netip.AddrPort) []slot {
-	out := make([]slot, len(want))
-	placed := make([]bool, len(want))
-	for i := range min(len(prev), len(out)) {
-		if at, ok := find(want, prev[i].ep); ok && !placed[at] {
-			out[i].ep, placed[at] = prev[i].ep, true
+	out, uses := make([]netip.AddrPort, n), make([]int, len(want))
+	least, more := n/len(want), n%len(want) // more endpoints have one slot more than least
+	put := func(i, at int) {
+		if uses[at] == least {
+			more--
+		}
+		out[i] = want[at]
+		uses[at]++
+	}
+	for i := range min(len(prev), n) {
+		at, ok := find(want, prev[i])
+		if ok && (uses[at] < least || uses[at] == least && more > 0) {
+			put(i, at)
 		}
 	}
-	next := 0
-	for i, ep := range want {
-		if placed[i] {
-			continue
+	free := 0
+	fill := func(at int) {
+		for out[free].IsValid() {
+			free++
 		}
-		for out[next].ep.IsValid() {
-			next++
-		}
-		out[next].ep = ep
+		put(free, at)
 	}
-	return out
-}
-
-// assignSticky moves no live endpoint: new ones take freed slots, then copies'
-// slots, then new slots at the end.
-func assignSticky(prev []slot, want []netip.AddrPort) []slot {
-	out, placed := survivors(prev, want)
-	var free []int
-	for _, freed := range []bool{true, false} {
-		for i, s := range out {
-			if freed == !s.ep.IsValid() && (freed || s.copy) {
-				free = append(free, i)
-			}
+	for at := range want {
+		for uses[at] < least {
+			fill(at)
 		}
 	}
-	for i, ep := range want {
-		switch {
-		case placed[i]:
-		case len(free) > 0:
-			out[free[0]] = slot{ep: ep}
-			free = free[1:]
-		default:
-			out = append(out, slot{ep: ep})
+	for at := range want {
+		if uses[at] == least && more > 0 {
+			fill(at)
 		}
-	}
-	for n := len(out); n > 0 && (out[n-1].copy || !out[n-1].ep.IsValid()); n-- {
-		out = out[:n-1]
-	}
-	return fillCopies(out, want)
-}
-
-// survivors returns prev without the endpoints that are not wanted, each of the
-// others in exactly one slot that is not a copy; and which endpoints of want have a
-// slot.
-func survivors(prev []slot, want []netip.AddrPort) ([]slot, []bool) {
-	out := slices.Clone(prev)
-	placed := make([]bool, len(want))
-	for i, s := range out {
-		at, ok := find(want, s.ep)
-		switch {
-		case !ok:
-			out[i] = slot{}
-		case !s.copy && !placed[at]:
-			placed[at] = true
-		default:
-			out[i].copy = true
-		}
-	}
-	for i, s := range out {
-		if at, ok := find(want, s.ep); ok && !placed[at] {
-			out[i].copy, placed[at] = false, true
-		}
-	}
-	return out, placed
-}
-
-// fillCopies puts into every empty slot the endpoint that has the fewest slots.
-func fillCopies(out []slot, want []netip.AddrPort) []slot {
-	uses := make([]int, len(want))
-	for _, s := range out {
-		if at, ok := find(want, s.ep); ok {
-			uses[at]++
-		}
-	}
-	for i := range out {
-		if out[i].ep.IsValid() {
-			continue
-		}
-		least := 0
-		for j := range uses {
-			if uses[j] < uses[least] {
-				least = j
-			}
-		}
-		out[i] = slot{ep: want[least], copy: true}
-		uses[least]++
 	}
 	return out
 }
@@ -237,13 +183,8 @@ func find(sorted []netip.AddrPort, ep netip.AddrPort) (int, bool) {
 }
 
 // endpoints returns the distinct endpoints in slots, sorted.
-func endpoints(slots []slot) []netip.AddrPort {
-	var out []netip.AddrPort
-	for _, s := range slots {
-		if s.ep.IsValid() && !s.copy {
-			out = append(out, s.ep)
-		}
-	}
+func endpoints(slots []netip.AddrPort) []netip.AddrPort {
+	out := slices.DeleteFunc(slices.Clone(slots), func(ep netip.AddrPort) bool { return !ep.IsValid() })
 	slices.SortFunc(out, netip.AddrPort.Compare)
 	return slices.Compact(out)
 }

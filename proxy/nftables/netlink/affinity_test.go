@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
 	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/nftables"
 )
@@ -192,7 +195,7 @@ func affinityElements(t *testing.T, l *lab) int {
 	n := 0
 	for f, layout := range l.engine.ruleset.Layouts {
 		for _, set := range layout.Sets {
-			if !set.Type().Dynamic() {
+			if !strings.Contains(set.Name, "affinity") {
 				continue
 			}
 			elems, err := l.engine.conn.readElements(t.Context(), nil, f, set.Name, nftables.SetType{})
@@ -233,21 +236,66 @@ func TestAffinityPurge(t *testing.T) {
 	})
 }
 
-// A set that is full remembers nobody new, but everybody is served.
-func TestFullAffinitySetStillForwards(t *testing.T) {
+// A memory that is full does not switch affinity off: a client that cannot be
+// remembered always gets the same endpoint. All are reached.
+func TestFullMemory(t *testing.T) {
 	l := newLab(t)
-	a := addressesOf(nftables.IP4.ID)
-	f := sticky(a.front(proxy.VIP, "tcp", a.podA), time.Hour)
-	sync(t, l.engine, a.table(f))
-	small := strings.ReplaceAll(l.node.Pipe(t, "", "nft", "list", "table", "ip", nftables.TableName), "size 65535", "size 1")
-	l.node.Pipe(t, "delete table ip fairlead\n"+small, "nft", "-f", "-")
-	for _, src := range []netip.Addr{a.client, a.client2, a.client, a.client2} {
-		got := l.client.outcome("tcp", a.address(f), netip.AddrPortFrom(src, 0), patient)
-		if got != "podA "+a.nodeOnA.String() {
-			t.Errorf("from %s: %q", src, got)
-		}
+	for _, family := range bothFamilies {
+		t.Run(family.String(), func(t *testing.T) {
+			a := addressesOf(family)
+			f := sticky(a.front(proxy.VIP, "tcp", a.podA, a.podB, a.remote), time.Hour)
+			sync(t, l.engine, a.table(f))
+			name := familyName(a)
+			small := strings.ReplaceAll(l.node.Pipe(t, "", "nft", "list", "table", name, nftables.TableName), "size 65535", "size 1")
+			fill := ""
+			for i := range f.Cluster {
+				fill += fmt.Sprintf("add element %s fairlead affinity-%d { %s . %s . tcp . 9 timeout 1h }\n", name, i, a.client, a.vip)
+			}
+			l.node.Pipe(t, fmt.Sprintf("delete table %s fairlead\n%s\n%s", name, small, fill), "nft", "-f", "-")
+			clients := make([]netip.Addr, 0, 40)
+			for i := range cap(clients) {
+				clients = append(clients, l.more(t, a, i))
+			}
+			reached, first := map[string]int{}, map[netip.Addr]string{}
+			for round := range 6 {
+				for _, src := range clients {
+					got := l.client.outcome("tcp", a.address(f), netip.AddrPortFrom(src, 0), patient)
+					if round == 0 {
+						first[src] = got
+						reached[got]++
+					}
+					if got != first[src] {
+						t.Fatalf("%s: got %q after %q", src, got, first[src])
+					}
+				}
+			}
+			if len(reached) != 3 {
+				t.Errorf("reached %v, want three endpoints", reached)
+			}
+			sync(t, l.node.engine(t), a.table())
+		})
 	}
-	if n := affinityElements(t, l); n != 1 {
-		t.Errorf("%d clients remembered, want 1", n)
+}
+
+// more gives the client's namespace another address.
+func (l *lab) more(t *testing.T, a addressing, i int) netip.Addr {
+	t.Helper()
+	addr := numbered(a.family, 65, i)
+	for s, do := range map[space]func(netlink.Link) error{
+		l.client: func(link netlink.Link) error {
+			return netlink.AddrReplace(link, &netlink.Addr{IPNet: host128(addr), Flags: unix.IFA_F_NODAD})
+		},
+		l.node: func(link netlink.Link) error {
+			return netlink.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: host128(addr), Scope: netlink.SCOPE_LINK})
+		},
+	} {
+		s.Do(t, func() error {
+			link, err := netlink.LinkByName(map[bool]string{true: "eth0", false: "client"}[s == l.client])
+			if err == nil {
+				err = do(link)
+			}
+			return err
+		})
 	}
+	return addr
 }

@@ -151,8 +151,8 @@ func (b *batch) deleteChains(f *nftables.Family, names []string) {
 
 func (b *batch) addRule(f *nftables.Family, chain string, r nftables.Rule) {
 	for _, st := range r.Statements {
-		if st.Verb == nftables.Spread {
-			b.addSpread(f, st.Chains)
+		if st.Verb == nftables.Spread || st.Verb == nftables.Hash {
+			b.addSpread(f, st)
 		}
 	}
 	end := b.message(nft(unix.NFT_MSG_NEWRULE), unix.NLM_F_CREATE|unix.NLM_F_APPEND, nfproto(f),
@@ -178,9 +178,9 @@ func (b *batch) addRule(f *nftables.Family, chain string, r nftables.Rule) {
 // over types that it does not know.
 const ruleHash = 0x66
 
-// addSpread adds the anonymous map {0: goto a, ...} of a numgen. Its key is in
-// host byte order and says so, or a listing would not load back.
-func (b *batch) addSpread(f *nftables.Family, chains []string) {
+// addSpread adds the anonymous map {0: goto a, ...} of a numgen or a jhash. Its key is
+// in host byte order and says so, or a listing would not load back.
+func (b *batch) addSpread(f *nftables.Family, st nftables.Statement) {
 	end := b.message(nft(unix.NFT_MSG_NEWSET), create, nfproto(f), "add anonymous map")
 	b.str(unix.NFTA_SET_TABLE, b.table)
 	b.str(unix.NFTA_SET_NAME, spreadSet)
@@ -192,13 +192,17 @@ func (b *batch) addSpread(f *nftables.Family, chains []string) {
 	b.u32(unix.NFTA_SET_DATA_TYPE, unix.NFT_DATA_VERDICT)
 	b.u32(unix.NFTA_SET_DATA_LEN, 0)
 	desc := b.nest(unix.NFTA_SET_DESC)
-	b.u32(unix.NFTA_SET_DESC_SIZE, uint32(len(chains)))
+	b.u32(unix.NFTA_SET_DESC_SIZE, uint32(len(st.Chains)))
 	b.close(desc)
 	b.attr(unix.NFTA_SET_USERDATA, []byte{0, 4, 1, 0, 0, 0, 1, 4, 0, 0, 0, 0})
 	end()
-	elems := make([]nftables.Element, len(chains))
-	for i, c := range chains {
-		elems[i] = nftables.Element{Key: string(host(uint32(i))), Data: "goto " + c}
+	verb := "goto "
+	if st.Return {
+		verb = "jump "
+	}
+	elems := make([]nftables.Element, len(st.Chains))
+	for i, c := range st.Chains {
+		elems[i] = nftables.Element{Key: string(host(uint32(i))), Data: verb + c}
 	}
 	b.elements(f, unix.NFT_MSG_NEWSETELEM, nftables.Set{Name: spreadSet, Verdict: true}, elems)
 }
@@ -266,9 +270,12 @@ func (b *batch) value(typ uint16, data string) {
 
 func (b *batch) verdict(text string) {
 	code := int32(nfDrop)
-	target, ok := strings.CutPrefix(text, "goto ")
-	if ok {
+	verb, target, ok := strings.Cut(text, " ")
+	switch verb {
+	case "goto":
 		code = unix.NFT_GOTO
+	case "jump":
+		code = unix.NFT_JUMP
 	}
 	n := b.nest(unix.NFTA_DATA_VERDICT)
 	b.u32(unix.NFTA_VERDICT_CODE, uint32(code))

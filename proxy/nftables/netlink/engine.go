@@ -2,9 +2,12 @@ package netlink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/nftables"
@@ -30,7 +33,6 @@ type Engine struct {
 	watch   *watch            // nil before the first Sync
 	ruleset *nftables.Ruleset // as of the last successful Sync; nil before
 	unsure  bool              // a Sync failed since then, or nobody watched
-	left    nftables.Leftovers
 	sweeper *sweeper // nil before the first Sync
 	reads   int      // how often a Sync read everything back
 }
@@ -160,14 +162,18 @@ func (e *Engine) sync(ctx context.Context, t *proxy.Table, replace bool) (proxy.
 		e.sweeper = startSweeper(e.opt.Log, e.connections)
 	}
 	e.sweeper.coming.Store(t)
-	if err := e.write(ctx, patches); err != nil {
+	clients, err := e.conn.clients(ctx, patches)
+	if err != nil {
+		return proxy.Change{}, err
+	}
+	if err := e.write(ctx, patches, clients); err != nil {
 		return proxy.Change{}, err
 	}
 	e.ruleset, e.unsure = next, false
 	e.sweeper.give(order{next.Table, nftables.Gone(patches)})
 	change := nftables.Summary(patches)
 	change.Repaired = repaired
-	e.after(ctx, patches)
+	e.after(ctx, clients)
 	return change, nil
 }
 
@@ -192,33 +198,40 @@ func (e *Engine) plan(ctx context.Context, t *proxy.Table, touched, replace bool
 	return next, patches, e.ruleset != nil && e.ruleset.Drifted(kernel), nil
 }
 
-// write writes the Patches, all of them or nothing but chains that nothing leads to.
-func (e *Engine) write(ctx context.Context, patches []*nftables.Patch) error {
+// write writes the Patches with the clients that move, all of them or nothing but
+// chains that nothing leads to.
+func (e *Engine) write(ctx context.Context, patches []*nftables.Patch, clients []client) error {
 	if c := nftables.Summary(patches); c.Added+c.Deleted > manyElements {
-		return e.unheard(ctx, func() (int, error) { return e.commit(ctx, patches) })
+		return e.unheard(ctx, func() (int, error) { return e.commit(ctx, patches, clients) })
 	}
-	_, err := e.commit(ctx, patches)
+	_, err := e.commit(ctx, patches, clients)
 	return err
 }
 
 // commit is write. It returns how many transactions it took, up to an error.
-func (e *Engine) commit(ctx context.Context, patches []*nftables.Patch) (transactions int, err error) {
+func (e *Engine) commit(ctx context.Context, patches []*nftables.Patch, clients []client) (transactions int, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}
-	for _, add := range []func(*batch, *nftables.Patch){(*batch).grow, (*batch).patch} {
-		wrote, err := e.transact(patches, add)
-		if err != nil && transactions > 0 {
-			e.ruleset = nil // there are chains that it does not have
-		}
-		if err != nil {
-			return transactions, err
-		}
-		if wrote {
-			transactions++
-		}
+	if wrote, err := e.transact(patches, (*batch).early); err != nil {
+		return 0, err
+	} else if wrote {
+		transactions++
 	}
-	return transactions, nil
+	wrote, err := e.transact(patches, func(b *batch, p *nftables.Patch) {
+		b.patch(p)
+		b.remember(p.Family, clients)
+	})
+	if errors.Is(err, unix.ENFILE) && len(clients) > 0 { // a memory is full: they are remembered nowhere
+		wrote, err = e.transact(patches, (*batch).patch)
+	}
+	switch {
+	case err != nil && transactions > 0:
+		e.ruleset = nil // there are chains that it does not have
+	case err == nil && wrote:
+		transactions++
+	}
+	return transactions, err
 }
 
 // transact commits what add appends to a batch for each Patch. It reports whether that

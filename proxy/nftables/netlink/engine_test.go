@@ -39,7 +39,7 @@ func TestRepairsWhatOthersBreak(t *testing.T) {
 		"add chain ip fairlead foreign; add rule ip fairlead foreign goto lb-2": true,
 		"flush map ip fairlead ep-1":                                            false,
 		"add element ip fairlead vips { 192.0.2.77 }":                           false,
-		"add chain ip fairlead lb-3-sticky-5":                                   true,
+		"add chain ip fairlead lb-3-sticky-6":                                   true,
 	} {
 		t.Run(breakage, func(t *testing.T) {
 			s := newSpace(t, "drift")
@@ -152,9 +152,9 @@ func TestReplacesAnotherLayout(t *testing.T) {
 	}
 }
 
-// Chains come with a new number of endpoints or a new timeout; those of a
-// timeout go with the last Frontend that has it.
-func TestChainsComeAndGo(t *testing.T) {
+// Chains come with a new number of endpoints or a new timeout, and stay for the next
+// Frontend that needs them.
+func TestChainsComeAndStay(t *testing.T) {
 	s := newSpace(t, "chains")
 	e := s.engine(t)
 	a := addressesOf(nftables.IP4.ID)
@@ -182,10 +182,10 @@ func TestChainsComeAndGo(t *testing.T) {
 		{a.front(proxy.ClusterIP, "tcp", a.podA, a.podB), "1 2"},
 		{sticky(a.front(proxy.ClusterIP, "tcp", a.podA), time.Minute), "1 1-sticky-60 2"},
 		{sticky(a.front(proxy.ClusterIP, "tcp", a.podA, a.podB), time.Minute), "1 1-sticky-60 2 2-sticky-60"},
-		{sticky(a.front(proxy.ClusterIP, "tcp", a.podA, a.podB), time.Hour), "1 2 2-sticky-3600"},
-		{a.front(proxy.ClusterIP, "tcp", a.podA), "1 2"},
-		{many, "1 2 40"},
-		{a.front(proxy.ClusterIP, "tcp"), "1 2 40"},
+		{sticky(a.front(proxy.ClusterIP, "tcp", a.podA, a.podB), time.Hour), "1 1-sticky-60 2 2-sticky-3600 2-sticky-60"},
+		{a.front(proxy.ClusterIP, "tcp", a.podA), "1 1-sticky-60 2 2-sticky-3600 2-sticky-60"},
+		{many, "1 1-sticky-60 180 2 2-sticky-3600 2-sticky-60"},
+		{a.front(proxy.ClusterIP, "tcp"), "1 1-sticky-60 180 2 2-sticky-3600 2-sticky-60"},
 	} {
 		table := a.table(step.front)
 		if c := sync(t, e, table); c.Rebuilt {

@@ -40,7 +40,7 @@ const reg0 = unix.NFT_REG32_00
 const spreadSet = "__map%d"
 
 // expressions is a statement as bytecode. anonymous is the id of the anonymous map
-// that a Spread chooses from.
+// that a Spread or a Hash chooses from.
 func expressions(f *nftables.Family, s nftables.Statement, anonymous uint32) []expr.Any {
 	switch s.Verb {
 	case nftables.In, nftables.NotIn, nftables.Vmap, nftables.DNAT, nftables.DNATAddr, nftables.Update:
@@ -48,16 +48,25 @@ func expressions(f *nftables.Family, s nftables.Statement, anonymous uint32) []e
 	case nftables.SetMark, nftables.Marked, nftables.ClearMark:
 		return marking(s)
 	case nftables.Spread:
-		return []expr.Any{
-			&expr.Numgen{Register: reg0, Modulus: uint32(len(s.Chains)), Type: unix.NFT_NG_RANDOM},
-			&expr.Lookup{SourceRegister: reg0, SetName: spreadSet, SetID: anonymous, IsDestRegSet: true, DestRegister: unix.NFT_REG_VERDICT},
-		}
+		return []expr.Any{&expr.Numgen{Register: reg0, Modulus: uint32(len(s.Chains)), Type: unix.NFT_NG_RANDOM}, verdictOf(anonymous)}
+	case nftables.Hash:
+		// The kernel hashes registers, and wants the result beside them.
+		to := reg0 + uint32(f.AddrLen)/4
+		choice := verdictOf(anonymous)
+		choice.SourceRegister = to
+		return append(load(f, []nftables.Selector{nftables.Saddr}), &expr.Hash{SourceRegister: reg0, DestRegister: to, Length: uint32(f.AddrLen),
+			Modulus: uint32(len(s.Chains)), Seed: nftables.HashSeed, Type: expr.HashTypeJenkins}, choice)
 	case nftables.Goto:
 		return []expr.Any{&expr.Verdict{Kind: expr.VerdictGoto, Chain: s.Chains[0]}}
 	case nftables.Jump:
 		return []expr.Any{&expr.Verdict{Kind: expr.VerdictJump, Chain: s.Chains[0]}}
 	}
 	return fixed[f][s.Verb]
+}
+
+// verdictOf takes the verdict that an anonymous map has for the first register.
+func verdictOf(anonymous uint32) *expr.Lookup {
+	return &expr.Lookup{SourceRegister: reg0, SetName: spreadSet, SetID: anonymous, IsDestRegSet: true, DestRegister: unix.NFT_REG_VERDICT}
 }
 
 // fixed are the statements that depend on the family at most.
@@ -81,6 +90,7 @@ func fixedOf(p packet) map[nftables.Verb][]expr.Any {
 			compare(expr.CmpOpEq, []byte{p.echoRequest})),
 		nftables.Drop:       {&expr.Verdict{Kind: expr.VerdictDrop}},
 		nftables.Accept:     {&expr.Verdict{Kind: expr.VerdictAccept}},
+		nftables.Return:     {&expr.Verdict{Kind: expr.VerdictReturn}},
 		nftables.Redirect:   {&expr.Redir{}},
 		nftables.Masquerade: {&expr.Masq{FullyRandom: true}},
 		nftables.RejectTCP:  append(protocol(unix.IPPROTO_TCP), &expr.Reject{Type: unix.NFT_REJECT_TCP_RST}),
@@ -105,7 +115,11 @@ func lookup(f *nftables.Family, s nftables.Statement) []expr.Any {
 		out = append(out, &expr.Lookup{SourceRegister: reg0, SetName: s.Set, IsDestRegSet: true, DestRegister: reg0},
 			&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(nfproto(f)), RegAddrMin: reg0})
 	case nftables.Update:
-		out = append(out, &expr.Dynset{SrcRegKey: reg0, SetName: s.Set, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: s.Timeout})
+		update := &expr.Dynset{SrcRegKey: reg0, SetName: s.Set, Operation: unix.NFT_DYNSET_OP_UPDATE, Timeout: s.Timeout}
+		if s.PerDay > 0 {
+			update.Exprs = []expr.Any{&expr.Limit{Type: expr.LimitTypePkts, Rate: s.PerDay, Unit: expr.LimitTimeDay, Burst: s.Burst}}
+		}
+		out = append(out, update)
 	}
 	return out
 }

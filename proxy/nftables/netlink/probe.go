@@ -51,6 +51,8 @@ var features = []struct{ word, option string }{
 	{"reject", "CONFIG_NFT_REJECT"},
 	{"fib ", "CONFIG_NFT_FIB_IPV4 and NFT_FIB_IPV6"},
 	{"numgen", "CONFIG_NFT_NUMGEN"},
+	{"jhash", "CONFIG_NFT_HASH"},
+	{"limit ", "CONFIG_NFT_LIMIT"},
 	{"ct ", "CONFIG_NFT_CT"},
 	{"add chain", "CONFIG_NFT_NAT and CONFIG_NF_NAT"},
 	{nftables.SetSourceAllow, "ranges in concatenated sets, Linux 5.6"},

@@ -90,7 +90,7 @@ func (s space) commitOnly(t *testing.T, table *proxy.Table) {
 		t.Fatal(err)
 	}
 	_, patches := nftables.Adopt(kernel, table, nftables.DefaultMark, false)
-	if err := e.write(t.Context(), patches); err != nil {
+	if err := e.write(t.Context(), patches, nil); err != nil {
 		t.Fatal(err)
 	}
 }

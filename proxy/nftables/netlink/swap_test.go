@@ -3,9 +3,11 @@ package netlink
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -20,9 +22,9 @@ import (
 // map of another type.
 func later(t *testing.T, s space, family string) {
 	t.Helper()
-	s.Pipe(t, strings.ReplaceAll(`
+	s.Pipe(t, strings.NewReplacer("FAMILY", family, "VERSION", nftables.VersionChain()).Replace(`
 		add chain FAMILY fairlead layout-99
-		delete chain FAMILY fairlead layout-4
+		delete chain FAMILY fairlead VERSION
 		add set FAMILY fairlead later { type inet_service; elements = { 80 }; }
 		add chain FAMILY fairlead later { type filter hook prerouting priority -50; }
 		add rule FAMILY fairlead later th dport @later counter
@@ -31,7 +33,7 @@ func later(t *testing.T, s space, family string) {
 		delete chain FAMILY fairlead sources-output
 		delete set FAMILY fairlead lbsr-vips
 		add set FAMILY fairlead lbsr-vips { type inet_service; elements = { 80 }; }
-	`, "FAMILY", family), "nft", "-f", "-")
+	`), "nft", "-f", "-")
 }
 
 // syncV010 has the engine of v0.1.0 make the kernel hold table.
@@ -52,6 +54,61 @@ func syncV010(t *testing.T, s space, table *proxy.Table) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("v0.1.0: %v: %s", err, out)
 	}
+}
+
+// olderVersions are those whose tables for oldTable are in testdata: that of version
+// 0.1.0, and the one before this.
+var olderVersions = []int{2, 3}
+
+// oldTable is what the tables in testdata hold.
+func oldTable(a addressing) *proxy.Table {
+	return a.table(a.front(proxy.VIP, "tcp", a.podA, a.podB, a.remote),
+		sticky(a.front(proxy.VIP, "udp", a.podA, a.podB, a.remote), time.Hour),
+		sticky(a.front(proxy.NodePort, "tcp", a.podA, a.podB), time.Hour))
+}
+
+// older makes the table in the kernel, which holds oldTable, that of an older version,
+// in one transaction and as that version does: sets of the same type stay.
+func older(t *testing.T, s space, family string, version int) {
+	t.Helper()
+	old, err := os.ReadFile(fmt.Sprintf("testdata/layout-%d-%s.nft", version, family))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Of three endpoints, as if that version had other chains for them: then the verdicts
+	// of the Service change with the rules.
+	old = regexp.MustCompile(`((?:goto|chain) lb-3)([ ,])`).ReplaceAll(old, []byte("${1}3$2"))
+	s.Pipe(t, strings.ReplaceAll(`
+		add chain FAMILY fairlead lb-33
+		add rule FAMILY fairlead lb-33 numgen random mod 3 vmap { 0 : goto s-0, 1 : goto s-1, 2 : goto s-2 }
+	`, "FAMILY", family), "nft", "-f", "-")
+	var script strings.Builder
+	fmt.Fprintf(&script, "flush table %s fairlead\nflush map %s fairlead frontends\n", family, family)
+	want := objects(string(old))
+	for name, typ := range objects(s.Run(t, "nft", "-s", "list", "table", family, nftables.TableName)) {
+		if want[name] != typ {
+			kind, name, _ := strings.Cut(name, " ")
+			fmt.Fprintf(&script, "delete %s %s fairlead %s\n", kind, family, name)
+		}
+	}
+	script.Write(old)
+	s.Pipe(t, script.String(), "nft", "-f", "-")
+}
+
+// objects returns the types of the sets, maps and chains in a listing, by kind and name.
+func objects(listing string) map[string]string {
+	out, name := map[string]string{}, ""
+	for line := range strings.Lines(listing) {
+		words := strings.Fields(line)
+		switch {
+		case len(words) == 3 && words[2] == "{" && words[0] != "table":
+			name = words[0] + " " + words[1]
+			out[name] = ""
+		case len(words) > 0 && words[0] == "type":
+			out[name] = strings.TrimSpace(line)
+		}
+	}
+	return out
 }
 
 // A table of another version is swapped: the rules are ours, what the maps hold
@@ -136,34 +193,43 @@ func TestSwapTakesOutForeignObjects(t *testing.T) {
 }
 
 // An agent of one version starts beside the table of another, up and down again,
-// while clients connect: no connection is refused or fails.
+// while clients connect: no connection is refused or fails, and a client that is
+// remembered stays with its endpoint.
 func TestSwapUnderLoad(t *testing.T) {
 	l := newLab(t)
 	for _, family := range bothFamilies {
 		t.Run(family.String(), func(t *testing.T) {
 			a := addressesOf(family)
-			f := a.front(proxy.VIP, "tcp", a.podA, a.podB, a.remote)
-			table := a.table(f, sticky(a.front(proxy.NodePort, "tcp", a.podA, a.podB), time.Hour))
+			table := oldTable(a)
 			sync(t, l.engine, table)
+			kept := a.address(table.Frontends[1])
+			first := l.client.ask("udp", kept)
+			steps := []func(){
+				func() {
+					other := New(Options{Netns: int(l.node.Handle), Mark: 0x1000})
+					sync(t, other, table)
+					other.Close()
+				},
+				func() { later(t, l.node, familyName(a)) },
+			}
+			for _, v := range olderVersions {
+				steps = append(steps, func() { older(t, l.node, familyName(a), v) })
+			}
 			swaps := 0
-			load := stream{from: l.client, to: a.address(f), workers: 8, rate: 500}
+			load := stream{from: l.client, to: a.address(table.Frontends[0]), workers: 8, rate: 500}
 			unharmed(t, load.during(func() {
-				for end := time.Now().Add(2 * time.Second); time.Now().Before(end); swaps++ {
-					switch swaps % 3 {
-					case 0:
-						other := New(Options{Netns: int(l.node.Handle), Mark: 0x1000})
-						sync(t, other, table)
-						other.Close()
-					case 1:
-						sync(t, l.node.engine(t), table)
-					case 2:
-						later(t, l.node, familyName(a))
-						sync(t, l.node.engine(t), table)
+				for end := time.Now().Add(2 * time.Second); time.Now().Before(end) || swaps < 2*len(steps); swaps++ {
+					steps[swaps%len(steps)]()
+					if ch := sync(t, l.node.engine(t), table); !ch.Rebuilt {
+						t.Errorf("step %d: %+v", swaps%len(steps), ch)
 					}
-					<-time.After(20 * time.Millisecond)
+					if got := l.client.ask("udp", kept); got != first {
+						t.Errorf("step %d: the client moved from %q to %q", swaps%len(steps), first, got)
+					}
 				}
 			}))
 			t.Logf("%d swaps", swaps)
+			sync(t, l.engine, a.table())
 		})
 	}
 }

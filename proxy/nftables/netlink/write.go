@@ -6,19 +6,19 @@ import (
 	"github.com/fairlead/fairlead/proxy/nftables"
 )
 
-// grow appends the sets and chains of a Patch that Grows.
-func (b *batch) grow(p *nftables.Patch) {
-	if p.Grows() {
-		b.addObjects(p.Family, p.AddSets, p.AddChains)
-	}
+// early appends the Early sets and chains of a Patch.
+func (b *batch) early(p *nftables.Patch) {
+	sets, chains := p.Early()
+	b.addObjects(p.Family, sets, chains)
 }
 
-// patch appends a Patch, without what grow appends: sets and chains before what
+// patch appends a Patch, without what early appends: sets and chains before what
 // refers to them. Elements are deleted before they are added, because a changed one
 // is both.
 func (b *batch) patch(p *nftables.Patch) {
+	sets, chains := p.Late()
 	if p.Swap {
-		b.swap(p)
+		b.swap(p, sets, chains)
 		return
 	}
 	if p.Replace {
@@ -27,28 +27,21 @@ func (b *batch) patch(p *nftables.Patch) {
 	if p.Replace || p.Create {
 		b.addTable(p.Family, nftables.TableComment)
 	}
-	if !p.Grows() {
-		b.addObjects(p.Family, p.AddSets, p.AddChains)
-	}
+	b.addObjects(p.Family, sets, chains)
 	b.patchElements(p, unix.NFT_MSG_DELSETELEM, p.Del)
 	b.patchElements(p, unix.NFT_MSG_NEWSETELEM, p.Add)
-	b.deleteRules(p.Family, p.DelChains)
-	b.deleteChains(p.Family, p.DelChains)
-	for _, name := range p.DelSets {
-		b.deleteSet(p.Family, name)
-	}
 }
 
-// swap appends a Patch with Swap. It takes out all rules first, so that nothing
-// refers to what goes.
-func (b *batch) swap(p *nftables.Patch) {
+// swap appends a Patch with Swap, in which sets and chains are new. It takes out all
+// rules first, so that nothing refers to what goes.
+func (b *batch) swap(p *nftables.Patch, sets []nftables.Set, chains []nftables.Chain) {
 	b.deleteRules(p.Family, []string{""})
 	b.patchElements(p, unix.NFT_MSG_DELSETELEM, p.Del)
 	for _, name := range p.DelSets {
 		b.deleteSet(p.Family, name)
 	}
 	b.deleteChains(p.Family, p.DelChains)
-	b.addObjects(p.Family, p.AddSets, p.AddChains)
+	b.addObjects(p.Family, sets, chains)
 	b.addRules(p.Family, p.Layout.Chains)
 	b.patchElements(p, unix.NFT_MSG_NEWSETELEM, p.Add)
 }

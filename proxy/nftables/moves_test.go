@@ -2,6 +2,7 @@ package nftables
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -38,18 +39,16 @@ func front(kind proxy.Kind, p snapshot.Protocol, endpoints ...netip.Addr) *proxy
 	return f
 }
 
-// leftoversOf returns what a Sync leaves that follows one with old.
-func leftoversOf(old, now []*proxy.Frontend) Leftovers {
+// movesOf returns the moves of a Sync that follows one with old.
+func movesOf(old, now []*proxy.Frontend) []Move {
 	r, _ := Adopt(nothing(), &proxy.Table{Frontends: old}, DefaultMark, false)
 	_, patches := r.Next(&proxy.Table{Frontends: now})
-	var l Leftovers
-	l.Add(patches)
-	return l
+	return patches[0].Moves()
 }
 
-// The clients of a slot are forgotten when it means another endpoint or none, or
-// when the affinity ends.
-func TestLeftoverClients(t *testing.T) {
+// Clients stay with their endpoint when it gets another slot. They are forgotten when
+// it is gone, or when the affinity ends.
+func TestMoves(t *testing.T) {
 	sticky := func(endpoints ...netip.Addr) []*proxy.Frontend {
 		f := front(proxy.VIP, snapshot.TCP, endpoints...)
 		f.Affinity = time.Hour
@@ -58,24 +57,24 @@ func TestLeftoverClients(t *testing.T) {
 	for _, c := range []struct {
 		what     string
 		old, now []*proxy.Frontend
-		sets     []string
+		moves    []string
 	}{
 		{"nothing", sticky(podA, podB), sticky(podA, podB), nil},
 		{"an endpoint more", sticky(podA), sticky(podA, podB), nil},
-		{"the last one less", sticky(podA, podB), sticky(podA), []string{"affinity-1"}},
-		{"the first one less", sticky(podA, podB), sticky(podB), []string{"affinity-0"}},
-		{"deleted", sticky(podA, podB), nil, []string{"affinity-0", "affinity-1"}},
-		{"without affinity", sticky(podA), []*proxy.Frontend{front(proxy.VIP, snapshot.TCP, podA)}, []string{"affinity-0"}},
+		{"the last one less", sticky(podA, podB), sticky(podA), []string{"affinity-1 "}},
+		{"the first one less", sticky(podA, podB), sticky(podB), []string{"affinity-0 ", "affinity-1 affinity-0"}},
+		{"the first of three less", sticky(podA, podB, remote), sticky(podB, remote), []string{"affinity-0 ", "affinity-2 affinity-0"}},
+		{"another one", sticky(podA), sticky(podB), []string{"affinity-0 "}},
+		{"deleted", sticky(podA, podB), nil, []string{"affinity-0 ", "affinity-1 "}},
+		{"without affinity", sticky(podA), []*proxy.Frontend{front(proxy.VIP, snapshot.TCP, podA)}, []string{"affinity-0 "}},
 		{"with affinity", []*proxy.Frontend{front(proxy.VIP, snapshot.TCP, podA)}, sticky(podA), nil},
 	} {
-		l := leftoversOf(c.old, c.now)
-		if len(l[IP4]) != len(c.sets) {
-			t.Errorf("%s: %q, want %q", c.what, l[IP4], c.sets)
+		var got []string
+		for _, m := range movesOf(c.old, c.now) {
+			got = append(got, m.From+" "+m.To)
 		}
-		for _, set := range c.sets {
-			if len(l[IP4][set]) != 1 {
-				t.Errorf("%s: %q in %s, want one Frontend", c.what, l[IP4][set], set)
-			}
+		if !slices.Equal(got, c.moves) {
+			t.Errorf("%s: %q, want %q", c.what, got, c.moves)
 		}
 	}
 }
