@@ -75,6 +75,9 @@ type Peer struct {
 	Paths       []Path // sorted by prefix
 }
 
+// Internal reports whether the session is within one AS.
+func (p Peer) Internal() bool { return p.PeerASN == p.LocalASN }
+
 // BFD is how the path to a peer is watched.
 type BFD struct {
 	MinTx, MinRx time.Duration

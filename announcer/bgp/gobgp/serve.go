@@ -1,11 +1,9 @@
 // Package gobgp holds one BGP session, and is the only package that knows gobgp.
-// It runs in a process of its own (see package speaker): gobgp v3.37.0 ends its
-// process on a message of a type that it does not know (RFC 4271 section 6.1),
-// which any router can send.
+// It runs in a process of its own (see package speaker): where gobgp v3.37.0 finds a
+// fault in its own logic, it ends the process.
 //
-// It never listens: a session is dialled, or its connections are passed to the
-// process. What a peer announces is ignored, and a peer that announces more than a
-// bounded number of prefixes is cut off.
+// gobgp never sees the router: this package connects, or is passed a connection that
+// the router opened, and feeds gobgp through a sieve that lets no UPDATE through.
 package gobgp
 
 import (
@@ -71,10 +69,10 @@ func Inherited() (Pipes, error) {
 func Serve(ctx context.Context, p Pipes, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	conns := make(chan *net.TCPConn)
-	go receive(ctx, p.Connections, conns)
+	in := newInbox()
+	go receivePassed(ctx, p.Connections, in)
 	orders, answers := json.NewDecoder(p.Orders), json.NewEncoder(p.Answers)
-	open := func(o Order) (*session, error) { return newSession(ctx, o.Peer, o.RouterID, conns, log) }
+	open := func(o Order) (*session, error) { return newSession(ctx, o.Peer, o.RouterID, in, log) }
 	var s *session
 	for {
 		var o Order
@@ -116,18 +114,9 @@ func obey(ctx context.Context, s **session, o Order, open func(Order) (*session,
 		return nil
 	case o.Do == "reset":
 		(*s).journal.setReason(o.Why)
-		return (*s).engine.reset(ctx, (*s).peer.Addr, o.Why)
+		return (*s).engine.reset(ctx, o.Why)
 	case o.Do == "close":
 		return (*s).close(ctx)
 	}
-	return (*s).revive(ctx)
-}
-
-// revive tries again, a minute later, with a peer that announced too much.
-func (s *session) revive(ctx context.Context) error {
-	if s.journal.cutOffFor() < time.Minute {
-		return nil
-	}
-	s.journal.revived()
-	return s.engine.enable(ctx, s.peer.Addr)
+	return nil
 }

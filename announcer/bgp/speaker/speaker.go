@@ -1,7 +1,7 @@
 // Package speaker holds the BGP sessions that package bgp decides on, each in a
-// process of its own that runs package gobgp: what a router sends can end that
-// process, and then its session is opened anew; no other session, and nothing
-// else that the agent does, notices. The paths to the peers are watched by BFD
+// process of its own that runs package gobgp. A process that fails ends its own
+// session, which is opened again; no other session, and nothing else that the agent
+// does, notices. The paths to the peers are watched by BFD
 // in this process.
 package speaker
 
