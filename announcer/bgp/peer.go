@@ -3,6 +3,7 @@ package bgp
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -147,12 +148,28 @@ func (d *decision) bfd(p *snapshot.BGPPeer, out *Peer) *snapshot.Refusal {
 	if f.Multiplier < 2 || f.Multiplier > 255 {
 		return refusal(BadBFD, "a detection multiplier of %d: 2 to 255", f.Multiplier)
 	}
-	onLink := slices.ContainsFunc(d.Self.Links, func(l snapshot.Link) bool { return l.Contains(p.Addr) })
+	links := d.linksTo(p.Addr)
 	out.BFD = &BFD{
 		MinTx: f.MinTx, MinRx: f.MinRx, Multiplier: uint8(f.Multiplier), Passive: f.Passive,
-		Multihop: p.Multihop > 0 || p.TTLSecurity > 1 || p.PeerASN == p.LocalASN && !onLink,
+		Multihop: p.Multihop > 0 || p.TTLSecurity > 1 || p.PeerASN == p.LocalASN && len(links) == 0,
+	}
+	switch {
+	case !out.BFD.Multihop:
+		out.BFD.Links = links
+	case p.TTLSecurity > 0:
+		out.BFD.MinTTL = uint8(256 - int(p.TTLSecurity))
 	}
 	return nil
+}
+
+// linksTo returns the names of the links of this node that addr is on.
+func (d *decision) linksTo(addr netip.Addr) (names []string) {
+	for _, l := range d.Self.Links {
+		if l.Contains(addr) {
+			names = append(names, l.Name)
+		}
+	}
+	return names
 }
 
 func refusal(reason snapshot.Reason, format string, args ...any) *snapshot.Refusal {

@@ -84,6 +84,8 @@ type BFD struct {
 	Multiplier   uint8
 	Passive      bool
 	Multihop     bool
+	Links        []string // that the router's packets may come by; empty: any
+	MinTTL       uint8    // of the router's packets over several hops; 0: any
 }
 
 // Refused is what was decided not to be done about a peer or an Announcement.

@@ -14,7 +14,7 @@ import (
 type Config struct {
 	ASN       uint32
 	ID        string // router ID
-	Graceful  bool   // helps with graceful restart, also when BFD is down
+	Graceful  bool   // helps with graceful restart
 	BFD       int    // milliseconds between packets, lost after 3; 0: no BFD
 	Reflect   bool   // BIRD announces every route to every neighbor; FRR does so always
 	Neighbors []Neighbor
@@ -101,7 +101,7 @@ protocol kernel { ipv6 { export all; }; }
 	if c.BFD > 0 {
 		way := fmt.Sprintf("interval %d ms; multiplier 3;", c.BFD)
 		fmt.Fprintf(&b, "protocol bfd { interface \"*\" { %s }; multihop { %s }; }\n", way, way)
-		common += map[bool]string{false: " bfd on;", true: " bfd graceful;"}[c.Graceful]
+		common += " bfd on;"
 	}
 	if c.Graceful {
 		common += " graceful restart on;"
