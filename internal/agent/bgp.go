@@ -34,6 +34,7 @@ type routes struct {
 	done    func()      // called when what order.withdraw does not have is withdrawn
 	loop    *reconcile.Loop
 	secrets *reconcile.Loop
+	routers *routers
 	was     bgp.Plan // the last that was carried out; the loop's alone
 
 	mu        sync.Mutex
@@ -57,6 +58,7 @@ type routesOrder struct {
 func newRoutes(cfg *Config, changed, report, done func(), forGood func() bool) *routes {
 	r := &routes{
 		cfg: cfg, changed: changed, forGood: forGood, done: done, passwords: map[snapshot.SecretKey]string{},
+		routers: newRouters(cfg.Log, changed),
 		speaker: speaker.New(cfg.Log, report, sessionProcess), loop: reconcile.New("BGP", cfg.Log), secrets: reconcile.New("BGP passwords", cfg.Log),
 	}
 	r.syncer = r.speaker
@@ -80,6 +82,7 @@ func sessionProcess() *exec.Cmd { return exec.Command("/proc/self/exe", SessionC
 func (r *routes) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { r.secrets.Run(ctx, r.read) })
+	wg.Go(func() { r.routers.Run(ctx) })
 	wg.Go(func() { r.loop.Run(ctx, r.step) })
 	speaking, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -147,6 +150,7 @@ func (r *routes) Through() uint64 {
 // Passwords returns what could be read of the Secrets that s names.
 func (r *routes) Passwords(s *snapshot.Snapshot) map[snapshot.SecretKey]string {
 	r.want(s)
+	r.routers.want(s, r.cfg.Node)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.passwords

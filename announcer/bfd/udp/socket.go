@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"time"
 
@@ -157,9 +158,21 @@ func bindSource(fd int, p Peer) error {
 
 func sockaddr(a netip.Addr, number int) unix.Sockaddr {
 	if a.Is6() {
-		return &unix.SockaddrInet6{Addr: a.As16(), Port: number}
+		return &unix.SockaddrInet6{Addr: a.As16(), Port: number, ZoneId: zoneID(a)}
 	}
 	return &unix.SockaddrInet4{Addr: a.As4(), Port: number}
+}
+
+// zoneID is the index of the link that a link-local address is on; 0: none.
+func zoneID(a netip.Addr) uint32 {
+	if a.Zone() == "" {
+		return 0
+	}
+	l, err := net.InterfaceByName(a.Zone())
+	if err != nil {
+		return 0 // the kernel refuses it then
+	}
+	return uint32(l.Index)
 }
 
 // send sends what it can: a packet that the kernel refuses is one that is lost.
@@ -210,6 +223,9 @@ func (s *Speaker) read(p port, fd int) bool {
 		a.from = netip.AddrFrom4(addr.Addr)
 	case *unix.SockaddrInet6:
 		a.from = netip.AddrFrom16(addr.Addr)
+		if a.from.IsLinkLocalUnicast() {
+			a.from = a.from.WithZone(s.linkName(a.link))
+		}
 	}
 	s.receive(s.thread.buf[:n], a, time.Now())
 	return true

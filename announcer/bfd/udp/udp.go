@@ -340,12 +340,22 @@ func (s *Speaker) by(names []string, link int) bool {
 	if len(names) == 0 || slices.Contains(names, s.thread.links[link]) {
 		return true
 	}
-	l, err := net.InterfaceByIndex(link)
-	if err != nil {
-		return false
+	delete(s.thread.links, link)
+	return slices.Contains(names, s.linkName(link))
+}
+
+// linkName is the name of the link with an index; empty: there is none.
+func (s *Speaker) linkName(link int) string {
+	name, known := s.thread.links[link]
+	if !known {
+		l, err := net.InterfaceByIndex(link)
+		if err != nil {
+			return ""
+		}
+		name = l.Name
+		s.thread.links[link] = name
 	}
-	s.thread.links[link] = l.Name
-	return slices.Contains(names, l.Name)
+	return name
 }
 
 // tick lets every session do what is due.

@@ -113,7 +113,7 @@ func (s *session) carry(ctx context.Context, router *net.TCPConn) time.Duration 
 		send(router, outer, s.peer)
 		_ = router.Close() // what waits for the router's next message ends too
 	})
-	in := &sieve{from: router, notified: s.journal.notified, opening: func(o offer) { s.heed(ctx, o) }}
+	in := &sieve{from: router, notified: s.journal.notified, opening: func(o offer) error { return s.heed(ctx, o) }}
 	err = receive(in, outer)
 	var fault *notification
 	if errors.As(err, &fault) {

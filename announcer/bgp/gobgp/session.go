@@ -124,14 +124,19 @@ func (s *session) begin(ctx context.Context, own netip.Addr) error {
 	return s.settle(ctx)
 }
 
-// heed takes in what the router's OPEN offers.
-func (s *session) heed(ctx context.Context, o offer) {
+// heed takes in what the router's OPEN offers. gobgp checks the AS number unless any
+// other than this node's will do.
+func (s *session) heed(ctx context.Context, o offer) error {
+	if s.peer.PeerASN == 0 && o.asn() == s.peer.LocalASN {
+		return &notification{2, 2, "an OPEN of this node's own AS: peerASN has to say so"}
+	}
 	s.table.Lock()
 	defer s.table.Unlock()
 	s.offered = o.foreignHop
 	if err := s.settle(ctx); err != nil {
 		s.journal.log.Error("announce what the router can take", "error", err)
 	}
+	return nil
 }
 
 // foreign reports whether p's next hop is of another family than its prefix. The

@@ -49,11 +49,11 @@ func frame(kind uint8, body []byte) []byte {
 type sieve struct {
 	from     io.Reader
 	buf      [longestMsg]byte
-	opened   bool           // the OPEN has come
-	up       time.Time      // when a KEEPALIVE came after it; zero: the session is not up
-	told     time.Time      // when gobgp last heard that the router lives
-	opening  func(offer)    // called with what the OPEN offers, before it is passed on
-	notified func([2]uint8) // called with the code and subcode of a NOTIFICATION
+	opened   bool              // the OPEN has come
+	up       time.Time         // when a KEEPALIVE came after it; zero: the session is not up
+	told     time.Time         // when gobgp last heard that the router lives
+	opening  func(offer) error // called with what the OPEN offers, before it is passed on
+	notified func([2]uint8)    // called with the code and subcode of a NOTIFICATION
 }
 
 // next reads one message and returns what to pass on, if anything. The error is a
@@ -139,7 +139,9 @@ func (s *sieve) open(body []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.opening(o); err != nil {
+		return nil, err
+	}
 	s.opened = true
-	s.opening(o)
 	return frame(typeOpen, o.body()), nil
 }

@@ -21,7 +21,7 @@ func anOpen(caps ...byte) []byte {
 // sift returns the types of the messages that a sieve lets through, and why it ends.
 func sift(t *testing.T, in []byte) (out []packet.BGPMessage, offered offer, err error) {
 	t.Helper()
-	s := &sieve{from: bytes.NewReader(in), notified: func([2]uint8) {}, opening: func(o offer) { offered = o }}
+	s := &sieve{from: bytes.NewReader(in), notified: func([2]uint8) {}, opening: func(o offer) error { offered = o; return nil }}
 	for {
 		msg, err := s.next()
 		if err != nil {
