@@ -35,6 +35,7 @@ type routes struct {
 	loop    *reconcile.Loop
 	secrets *reconcile.Loop
 	routers *routers
+	unheld  *unheld
 	was     bgp.Plan // the last that was carried out; the loop's alone
 
 	mu        sync.Mutex
@@ -58,7 +59,7 @@ type routesOrder struct {
 func newRoutes(cfg *Config, changed, report, done func(), forGood func() bool) *routes {
 	r := &routes{
 		cfg: cfg, changed: changed, forGood: forGood, done: done, passwords: map[snapshot.SecretKey]string{},
-		routers: newRouters(cfg.Log, changed),
+		routers: newRouters(cfg.Log, changed), unheld: newUnheld(cfg.Log),
 		speaker: speaker.New(cfg.Log, report, sessionProcess), loop: reconcile.New("BGP", cfg.Log), secrets: reconcile.New("BGP passwords", cfg.Log),
 	}
 	r.syncer = r.speaker
@@ -83,6 +84,7 @@ func (r *routes) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { r.secrets.Run(ctx, r.read) })
 	wg.Go(func() { r.routers.Run(ctx) })
+	wg.Go(func() { r.unheld.Run(ctx) })
 	wg.Go(func() { r.loop.Run(ctx, r.step) })
 	speaking, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -90,6 +92,7 @@ func (r *routes) Run(ctx context.Context) {
 		<-ctx.Done()
 		if r.forGood() {
 			r.speaker.Close()
+			r.unheld.end()
 		}
 		stop()
 	})
@@ -167,6 +170,7 @@ func (r *routes) step(context.Context) error {
 	r.through = order.number
 	r.mu.Unlock()
 	r.done()
+	r.unheld.set(order.announce, time.Now())
 	r.sync(order.announce)
 	return nil
 }
