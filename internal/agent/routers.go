@@ -78,7 +78,7 @@ func (r *routers) want(s *snapshot.Snapshot, node string) {
 	}
 }
 
-// Run reads and tells until ctx ends.
+// Run reads the routers, and has this node announced to them, until ctx ends.
 func (r *routers) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()

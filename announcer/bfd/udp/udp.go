@@ -131,8 +131,8 @@ func (s *Speaker) poke() {
 const leaveWithin = 500 * time.Millisecond
 
 // Leave asks every neighbour with a Restart to keep its session up for so long, and
-// returns when they have agreed, or after half a second. Run is to end then: it tells
-// those that agreed nothing, and the others Admin Down.
+// returns when they have agreed, or after half a second. The caller ends Run next: Run
+// says Admin Down to those that have not agreed, and nothing to the others.
 func (s *Speaker) Leave() {
 	s.mu.Lock()
 	if s.wake < 0 {
@@ -173,8 +173,8 @@ func (s *Speaker) leave(now time.Time) {
 // farewell is how long a session that is dropped goes on saying Admin Down.
 const farewell = 50 * time.Millisecond
 
-// Run keeps the sessions until ctx ends, and then tells every neighbour Admin
-// Down. It keeps the goroutine's thread to itself, in the network namespace
+// Run keeps the sessions until ctx ends, and then says Admin Down to every neighbour
+// that has not agreed to wait (see Leave). It keeps the goroutine's thread to itself, in the network namespace
 // that it was called in. The error tells what could not be started.
 func (s *Speaker) Run(ctx context.Context) error {
 	runtime.LockOSThread()
@@ -335,7 +335,7 @@ func (s *Speaker) receive(b []byte, a arrival, now time.Time) {
 }
 
 // by reports whether link is one of names. A link's name is looked up again when it
-// does not fit: links are made anew with the index of another.
+// does not fit: a new link may have the index of an earlier one.
 func (s *Speaker) by(names []string, link int) bool {
 	if len(names) == 0 || slices.Contains(names, s.thread.links[link]) {
 		return true

@@ -115,7 +115,7 @@ func (p *process) order(routerID netip.Addr) gobgp.Order {
 	return gobgp.Order{Do: "announce", RouterID: routerID, Peer: p.peer}
 }
 
-// same tells whether the session can go on as want. How its path is watched does
+// same reports whether the session can go on as want. How its path is watched does
 // not matter to it.
 func (p *process) same(want bgp.Peer) bool {
 	have := p.peer

@@ -29,7 +29,7 @@ func linkLocal(t *testing.T, ns nstest.Space) (addr netip.Addr) {
 	return addr
 }
 
-// frrInterface has FRR hold a session with whoever announces itself on eth0.
+// frrInterface has FRR hold a session with the neighbor that announces itself on eth0.
 func frrInterface(t *testing.T, ns nstest.Space) {
 	t.Helper()
 	routertest.StartFRR(t, ns, map[string]string{
