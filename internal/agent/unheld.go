@@ -23,14 +23,14 @@ const lingers = time.Minute
 type unheld struct {
 	log     *slog.Logger
 	loop    *reconcile.Loop
-	refuse  func([]netip.Prefix) error     // link.Refuse
-	refused func() ([]netip.Prefix, error) // link.Refused
+	refuse  func(prefixes, was []netip.Prefix) error // link.Refuse
+	refused func() ([]netip.Prefix, error)           // link.Refused
 
 	mu        sync.Mutex
 	began     bool                       // what an earlier agent left was read
 	announced map[netip.Prefix]bool      // now
 	until     map[netip.Prefix]time.Time // of those that linger
-	was       []netip.Prefix             // as last carried out
+	was       []netip.Prefix             // as last carried out; nil: not known
 }
 
 func newUnheld(log *slog.Logger) *unheld {
@@ -39,11 +39,15 @@ func newUnheld(log *slog.Logger) *unheld {
 	return u
 }
 
-// Run ends what lingers, until ctx ends. What is refused then stays, for the next agent.
+// Run ends what lingers, and repairs what others have changed, until ctx ends. What is
+// refused then stays, for the next agent.
 func (u *unheld) Run(ctx context.Context) {
 	u.loop.Run(ctx, func(context.Context) error {
 		u.mu.Lock()
 		defer u.mu.Unlock()
+		if len(u.was) > 0 {
+			u.was = nil
+		}
 		return u.apply(time.Now())
 	})
 }
@@ -90,15 +94,16 @@ func (u *unheld) apply(now time.Time) error {
 		for _, p := range left {
 			u.until[p] = now.Add(lingers)
 		}
-		u.began, u.was = true, left
+		u.began, u.was = true, slices.Concat([]netip.Prefix{}, left)
 	}
 	maps.DeleteFunc(u.until, func(p netip.Prefix, end time.Time) bool { return u.announced[p] || !now.Before(end) })
-	want := slices.SortedFunc(maps.Keys(u.until), netip.Prefix.Compare)
-	want = slices.SortedFunc(slices.Values(slices.AppendSeq(want, maps.Keys(u.announced))), netip.Prefix.Compare)
-	if slices.Equal(u.was, want) {
+	want := slices.AppendSeq(slices.AppendSeq([]netip.Prefix{}, maps.Keys(u.until)), maps.Keys(u.announced))
+	slices.SortFunc(want, netip.Prefix.Compare)
+	if u.was != nil && slices.Equal(u.was, want) {
 		return nil
 	}
-	if err := u.refuse(want); err != nil {
+	if err := u.refuse(want, u.was); err != nil {
+		u.was = nil
 		return err
 	}
 	u.was = want

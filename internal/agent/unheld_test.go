@@ -13,7 +13,7 @@ import (
 // withoutKernel has u refuse nothing.
 func (u *unheld) withoutKernel() {
 	u.refused = func() ([]netip.Prefix, error) { return nil, nil }
-	u.refuse = func([]netip.Prefix) error { return nil }
+	u.refuse = func(_, _ []netip.Prefix) error { return nil }
 }
 
 // TestUnheld: packets to what is announced are refused, and for a minute to what was, by
@@ -24,7 +24,7 @@ func TestUnheld(t *testing.T) {
 	u := newUnheld(slog.New(slog.DiscardHandler))
 	var said []string
 	u.refused = func() ([]netip.Prefix, error) { return []netip.Prefix{left}, nil }
-	u.refuse = func(p []netip.Prefix) error { said = append(said, fmt.Sprint(p)); return nil }
+	u.refuse = func(p, _ []netip.Prefix) error { said = append(said, fmt.Sprint(p)); return nil }
 	plan := func(prefixes ...netip.Prefix) bgp.Plan {
 		var p bgp.Peer
 		for _, prefix := range prefixes {

@@ -25,10 +25,19 @@ const (
 // the node itself sends is not looked at. Without it, a packet to an address that is
 // announced and held by nobody goes back to the router, which returns it, until its TTL
 // is used up. An equal call changes nothing. After an error some are refused.
-func Refuse(prefixes []netip.Prefix) error {
-	have, err := refused()
-	if err != nil {
-		return err
+//
+// was is what an earlier call has refused: only the difference is sent to the kernel. With
+// nil the kernel is asked, and what others have changed is repaired.
+func Refuse(prefixes, was []netip.Prefix) error {
+	have := make(map[netip.Prefix]bool, len(was))
+	for _, p := range was {
+		have[p] = true
+	}
+	if was == nil {
+		var err error
+		if have, err = refused(); err != nil {
+			return err
+		}
 	}
 	for _, p := range prefixes {
 		if !have[p] {

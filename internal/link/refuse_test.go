@@ -32,13 +32,15 @@ func TestRefuse(t *testing.T) {
 		}
 		return router.Run(t, "nft", "list", "table", "inet", "seen")
 	}
+	var was []netip.Prefix
 	refuse := func(prefixes ...string) {
 		t.Helper()
-		var want []netip.Prefix
+		want := []netip.Prefix{}
 		for _, p := range prefixes {
 			want = append(want, netip.MustParsePrefix(p))
 		}
-		node.Do(t, func() error { return link.Refuse(want) })
+		node.Do(t, func() error { return link.Refuse(want, was) })
+		was = want
 		var got []netip.Prefix
 		node.Do(t, func() (err error) { got, err = link.Refused(); return err })
 		if len(got) != len(want) {
@@ -54,6 +56,9 @@ func TestRefuse(t *testing.T) {
 	if out := node.Run(t, "ip", "route", "get", "198.19.0.1"); !strings.Contains(out, "via 198.18.7.2") {
 		t.Errorf("the node's own packets: %s", out)
 	}
+	node.Run(t, "ip", "route", "del", "unreachable", "198.19.0.0/24", "table", "7947")
+	was = nil // somebody else has changed it
+	refuse("198.19.0.0/24", "fd98:19::/64")
 	refuse()
 	if out := node.Run(t, "ip", "rule") + node.Run(t, "ip", "-6", "rule"); strings.Contains(out, "7947") {
 		t.Errorf("the rules stay:\n%s", out)
