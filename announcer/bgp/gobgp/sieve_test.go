@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	packet "github.com/osrg/gobgp/v3/pkg/packet/bgp"
 )
@@ -118,4 +119,18 @@ func FuzzSieve(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestPause: a session that ends early again and again is tried at longer and longer
+// intervals. After the first time it is tried at once.
+func TestPause(t *testing.T) {
+	want := []time.Duration{0, 0, 5 * time.Second, 10 * time.Second, 20 * time.Second, 30 * time.Second}
+	for failures, d := range want {
+		if got := pause(failures); got != d {
+			t.Errorf("after %d failures: %s, and not %s", failures, got, d)
+		}
+	}
+	if got := pause(1000); got != longestPause {
+		t.Errorf("after 1000 failures: %s", got)
+	}
 }
