@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
+	"math/rand/v2"
 	"net"
 	"sync"
 	"time"
@@ -32,7 +32,7 @@ func (s *session) run(ctx, connecting context.Context) {
 		conn, err := s.connect(connecting)
 		if err != nil {
 			s.journal.setReason(err.Error())
-			sleep(connecting, s.peer.Connect)
+			sleep(connecting, jittered(s.peer.Connect))
 			continue
 		}
 		if s.carry(ctx, conn) >= well {
@@ -40,7 +40,7 @@ func (s *session) run(ctx, connecting context.Context) {
 		}
 		failures++
 		if !s.peer.Passive { // a router that connects has a pause of its own
-			sleep(connecting, pause(failures))
+			sleep(connecting, jittered(pause(failures)))
 		}
 	}
 }
@@ -51,6 +51,12 @@ func pause(failures int) time.Duration {
 		return 0
 	}
 	return min(shortestPause<<min(failures-2, 8), longestPause)
+}
+
+// jittered is d less 0 to 25 %, so that the nodes of a cluster do not all come at once
+// (RFC 4271 section 10).
+func jittered(d time.Duration) time.Duration {
+	return time.Duration(float64(d) * (0.75 + 0.25*rand.Float64()))
 }
 
 func sleep(ctx context.Context, d time.Duration) {
