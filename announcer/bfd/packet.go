@@ -53,6 +53,7 @@ type Packet struct {
 	Diag          Diag
 	Poll          bool
 	Final         bool
+	Independent   bool // of the control plane: BFD outlasts its restarts
 	Demand        bool
 	DetectMult    uint8
 	My, Your      uint32 // discriminators
@@ -66,6 +67,7 @@ const (
 	version    = 1
 	bitPoll    = 1 << 5
 	bitFinal   = 1 << 4
+	bitControl = 1 << 3
 	bitAuth    = 1 << 2
 	bitDemand  = 1 << 1
 	bitMulti   = 1
@@ -91,7 +93,7 @@ func Decode(b []byte) (Packet, error) {
 		return Packet{}, errShort
 	}
 	p := Packet{
-		Diag: Diag(b[0] & 0x1f), State: State(b[1] >> 6), Poll: b[1]&bitPoll != 0, Final: b[1]&bitFinal != 0, Demand: b[1]&bitDemand != 0,
+		Diag: Diag(b[0] & 0x1f), State: State(b[1] >> 6), Poll: b[1]&bitPoll != 0, Final: b[1]&bitFinal != 0, Independent: b[1]&bitControl != 0, Demand: b[1]&bitDemand != 0,
 		DetectMult: b[2], My: binary.BigEndian.Uint32(b[4:]), Your: binary.BigEndian.Uint32(b[8:]),
 		DesiredMinTx: micros(b[12:]), RequiredMinRx: micros(b[16:]),
 	}
@@ -116,7 +118,7 @@ func Decode(b []byte) (Packet, error) {
 func (p Packet) Encode() []byte {
 	b := make([]byte, packetLen)
 	b[0] = version<<5 | uint8(p.Diag)&0x1f
-	b[1] = uint8(p.State)<<6 | flag(p.Poll, bitPoll) | flag(p.Final, bitFinal) | flag(p.Demand, bitDemand)
+	b[1] = uint8(p.State)<<6 | flag(p.Poll, bitPoll) | flag(p.Final, bitFinal) | flag(p.Independent, bitControl) | flag(p.Demand, bitDemand)
 	b[2], b[3] = p.DetectMult, packetLen
 	binary.BigEndian.PutUint32(b[4:], p.My)
 	binary.BigEndian.PutUint32(b[8:], p.Your)

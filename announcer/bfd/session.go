@@ -12,6 +12,9 @@ type Config struct {
 	MinRx      time.Duration // shortest interval between packets received
 	Multiplier uint8         // packets that may be lost
 	Passive    bool          // waits for the neighbour to speak first
+	// Restart is for how long the neighbour is to keep the session up while this side
+	// restarts: see Leave. 0: it is not.
+	Restart time.Duration
 }
 
 // Session is one side of a BFD session. Every method that depends on the time
@@ -25,6 +28,7 @@ type Session struct {
 	heard  time.Time
 	known  bool // the neighbour's discriminator is known
 
+	fresh   bool          // nothing was sent or received yet
 	polling bool          // a poll sequence is under way
 	tx      time.Duration // what the packets say: desired min tx
 	txUsed  time.Duration // what is in force until the poll ends
@@ -35,8 +39,14 @@ type Session struct {
 
 // NewSession starts in state Down. my is the local discriminator, not 0 and
 // of no other session.
+//
+// With a Restart the session listens for a second before it speaks. If the neighbour
+// is still up with my, from before a restart, the session goes on from there.
 func NewSession(my uint32, cfg Config, now time.Time) *Session {
-	s := &Session{cfg: cfg, my: my, state: Down, next: now}
+	s := &Session{cfg: cfg, my: my, state: Down, next: now, fresh: true}
+	if cfg.Restart > 0 {
+		s.next = now.Add(slow)
+	}
 	s.remote.RequiredMinRx = time.Microsecond
 	s.tx, s.txUsed, s.rxUsed = max(cfg.MinTx, slow), max(cfg.MinTx, slow), cfg.MinRx
 	return s
@@ -105,7 +115,7 @@ func (s *Session) Tick(now time.Time, jitter float64) []Packet {
 	if !s.speaks() || now.Before(s.next) {
 		return nil
 	}
-	s.sent = now
+	s.sent, s.fresh = now, false
 	s.next = now.Add(s.jittered(jitter))
 	return []Packet{s.packet(s.polling, false)}
 }
@@ -130,7 +140,10 @@ func (s *Session) expire(now time.Time) {
 
 // Receive takes in a packet that is meant for this session.
 func (s *Session) Receive(p Packet, now time.Time, jitter float64) []Packet {
-	if p.Your != 0 && p.Your != s.my {
+	// A neighbour that is not Up yet may not know our discriminator. While we are Up it
+	// does, and one that has restarted is found by its silence: a packet that anybody
+	// could have made must not end the session.
+	if p.Your != s.my && (p.Your != 0 || s.state == Up) {
 		return nil
 	}
 	s.remote, s.known, s.heard = p, true, now
@@ -142,6 +155,12 @@ func (s *Session) Receive(p Packet, now time.Time, jitter float64) []Packet {
 		return nil
 	}
 	before := s.state
+	if s.fresh && p.State == Up && s.cfg.Restart > 0 { // up from before our restart
+		s.enter(Up, NoDiag, now)
+	}
+	if s.fresh { // the answer is the first packet
+		s.fresh, s.sent = false, now
+	}
 	s.follow(p.State, now)
 	s.sooner(jitter)
 	var out []Packet
@@ -208,7 +227,7 @@ func (s *Session) sooner(jitter float64) {
 
 // Configure changes what this side asks for, without taking the session down.
 func (s *Session) Configure(cfg Config, now time.Time) {
-	s.cfg.Multiplier, s.cfg.Passive, s.cfg.MinTx = cfg.Multiplier, cfg.Passive, cfg.MinTx
+	s.cfg.Multiplier, s.cfg.Passive, s.cfg.MinTx, s.cfg.Restart = cfg.Multiplier, cfg.Passive, cfg.MinTx, cfg.Restart
 	tx := cfg.MinTx
 	if s.state != Up {
 		tx = max(tx, slow)
@@ -219,6 +238,22 @@ func (s *Session) Configure(cfg Config, now time.Time) {
 	}
 	s.next = now
 }
+
+// Leave prepares for a restart: the neighbour is asked to wait for Restart until it
+// misses a packet. It has agreed when Settled reports so. The caller falls silent then,
+// and a Session with the same discriminator goes on. Without a Restart, or while the
+// session is not Up, Leave does nothing.
+func (s *Session) Leave(now time.Time) {
+	if s.state != Up || s.cfg.Restart == 0 {
+		return
+	}
+	s.cfg.MinTx = max(s.cfg.MinTx, s.cfg.Restart/time.Duration(s.cfg.Multiplier))
+	s.ask(s.cfg.MinTx, s.cfg.MinRx)
+	s.next = now
+}
+
+// Settled reports whether the neighbour knows the intervals that this side asks for.
+func (s *Session) Settled() bool { return !s.polling }
 
 // Disable takes the session to AdminDown, which the neighbour does not take for
 // a broken path (RFC 5880 section 6.8.16).
@@ -232,7 +267,7 @@ func (s *Session) Disable(now time.Time) []Packet {
 
 func (s *Session) packet(poll, final bool) Packet {
 	p := Packet{
-		State: s.state, Diag: s.diag, Poll: poll, Final: final, DetectMult: s.cfg.Multiplier, My: s.my,
+		State: s.state, Diag: s.diag, Poll: poll, Final: final, Independent: s.cfg.Restart > 0, DetectMult: s.cfg.Multiplier, My: s.my,
 		DesiredMinTx: s.tx, RequiredMinRx: s.cfg.MinRx,
 	}
 	if s.known {

@@ -115,8 +115,10 @@ func TestDetection(t *testing.T) {
 		p.run(time.Duration(mult-1) * 50 * ms * 3 / 4)
 		p.want(bfd.Up, bfd.Up)
 		p.run(time.Duration(mult) * 50 * ms)
-		p.want(bfd.Down, bfd.Down) // b hears it from a, whose packets still come
-		if p.a.Diag() != bfd.TimeExpired || p.b.Diag() != bfd.NeighborDown {
+		p.want(bfd.Down, bfd.Up)
+		p.run(time.Duration(mult) * 50 * ms)
+		p.want(bfd.Down, bfd.Down) // a's packets still come, but no longer say b's discriminator
+		if p.a.Diag() != bfd.TimeExpired || p.b.Diag() != bfd.TimeExpired {
 			t.Errorf("x%d: diagnostics %s and %s", mult, p.a.Diag(), p.b.Diag())
 		}
 		p.cutB = false
@@ -212,6 +214,53 @@ func TestAdminDown(t *testing.T) {
 	}
 	p.run(5 * time.Second)
 	p.want(bfd.AdminDown, bfd.Down)
+}
+
+// A packet that does not say our discriminator, which anybody could have made, does not
+// end a session that is Up.
+func TestForged(t *testing.T) {
+	p := newPair(t, fast(3), fast(3))
+	p.run(2 * time.Second)
+	for _, state := range []bfd.State{bfd.Down, bfd.AdminDown} {
+		p.fromA(p.a.Receive(bfd.Packet{State: state, DetectMult: 1, My: 9, DesiredMinTx: time.Second}, p.now, 0))
+		p.run(time.Second)
+		p.want(bfd.Up, bfd.Up)
+	}
+}
+
+// A session that left goes on after the restart, and the neighbour notices nothing. If
+// it stays away for longer than it said, the neighbour is down.
+func TestLeave(t *testing.T) {
+	restarts := fast(3)
+	restarts.Restart = 60 * time.Second
+	for name, c := range map[string]struct {
+		away time.Duration
+		want bfd.State
+	}{"short": {50 * time.Second, bfd.Up}, "too long": {61 * time.Second, bfd.Down}} {
+		t.Run(name, func(t *testing.T) {
+			p := newPair(t, restarts, fast(3))
+			p.run(3 * time.Second)
+			p.want(bfd.Up, bfd.Up)
+			p.a.Leave(p.now)
+			p.run(100 * ms)
+			if !p.a.Settled() || p.b.Detection() != 60*time.Second {
+				t.Fatalf("settled: %t, the neighbour waits %s", p.a.Settled(), p.b.Detection())
+			}
+			p.cutA, p.cutB = true, true
+			p.run(c.away)
+			p.want(bfd.Down, c.want)
+			p.cutA, p.cutB = false, false
+			p.a = bfd.NewSession(1, restarts, p.now)
+			p.run(3 * time.Second)
+			p.want(bfd.Up, bfd.Up)
+			if p.b.Detection() != 150*ms {
+				t.Errorf("afterwards the neighbour waits %s", p.b.Detection())
+			}
+			p.cutA, p.cutB = true, true
+			p.run(300 * ms)
+			p.want(bfd.Down, bfd.Down)
+		})
+	}
 }
 
 func TestNeighborRestarts(t *testing.T) {

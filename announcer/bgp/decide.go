@@ -224,9 +224,10 @@ func compareLarge(a, b [3]uint32) int { return slices.Compare(a[:], b[:]) }
 
 // nextHop is where this node takes prefix's packets from p: the session's own
 // address for its own family, and for IPv4 over an IPv6 session that offers
-// nothing else (RFC 8950).
+// nothing else (RFC 8950). A router behind a link-local address need not have a way
+// to any other address of the link.
 func (d *decision) nextHop(p *Peer, prefix netip.Prefix) (netip.Addr, *snapshot.Refusal) {
-	if prefix.Addr().Is4() == p.Addr.Is4() {
+	if prefix.Addr().Is4() == p.Addr.Is4() || p.Addr.IsLinkLocalUnicast() && p.Addr.Is6() {
 		return netip.Addr{}, nil
 	}
 	is4 := prefix.Addr().Is4()

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/netip"
 	"reflect"
+	"slices"
 
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -34,6 +35,9 @@ func (d *Decider) knows(in Input) bool {
 		return false
 	}
 	if reflect.ValueOf(d.in.Ready).Pointer() != reflect.ValueOf(in.Ready).Pointer() || !maps.Equal(d.in.Passwords, in.Passwords) {
+		return false
+	}
+	if !slices.Equal(d.in.Routers, in.Routers) {
 		return false
 	}
 	if d.in.Self.Draining != in.Self.Draining || !reflect.DeepEqual(d.in.Self.Links, in.Self.Links) {

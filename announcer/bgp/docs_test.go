@@ -16,7 +16,7 @@ func TestDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range []snapshot.Reason{
-		bgp.BadTimers, bgp.BadPeer, bgp.BadBFD, bgp.SameAddress, bgp.PasswordMissing, bgp.BadCommunity, bgp.BadAggregation, bgp.LocalPrefConflict,
+		bgp.BadTimers, bgp.BadPeer, bgp.NoRouter, bgp.BadBFD, bgp.SameAddress, bgp.PasswordMissing, bgp.BadCommunity, bgp.BadAggregation, bgp.LocalPrefConflict,
 		bgp.NoPeer, bgp.NoNextHop, bgp.NoEndpoint, bgp.NoLocalEndpoint, bgp.NodeNotEligible, bgp.EngineNotReady,
 	} {
 		if !strings.Contains(string(data), "| `"+string(r)+"` |") {

@@ -3,6 +3,7 @@ package bgp
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -30,9 +31,15 @@ func (d *decision) peers() []Peer {
 		if !p.NodeSelector.Matches(d.labels()) {
 			continue
 		}
-		peer, refusal := d.peer(p)
-		if refusal != nil {
-			d.refuse("peer", p.Name, refusal)
+		peer, r := d.peer(p)
+		if r == nil {
+			// Two ways of saying where a router is may lead to one router.
+			if i := slices.IndexFunc(out, func(o Peer) bool { return o.Addr == peer.Addr }); i >= 0 {
+				r = refusal(SameAddress, "BGPPeer %s leads to %s too", out[i].Name, peer.Addr)
+			}
+		}
+		if r != nil {
+			d.refuse("peer", p.Name, r)
 			continue
 		}
 		out = append(out, peer)
@@ -52,8 +59,11 @@ func (d *decision) peer(p *snapshot.BGPPeer) (Peer, *snapshot.Refusal) {
 		Name: p.Name, Addr: p.Addr, Port: cmp.Or(p.Port, defaultPort), PeerASN: p.PeerASN, LocalASN: p.LocalASN,
 		Connect: cmp.Or(p.Connect, defaultConnect), Source: p.Source, Passive: p.Passive, Multihop: p.Multihop, TTLSecurity: p.TTLSecurity,
 	}
-	if !p.Addr.IsValid() || p.PeerASN == 0 || p.LocalASN == 0 {
-		return out, refusal(BadPeer, "a peer needs an address and two AS numbers")
+	if p.LocalASN == 0 {
+		return out, refusal(BadPeer, "a peer needs localASN")
+	}
+	if r := d.router(p, &out); r != nil {
+		return out, r
 	}
 	if p.Multihop > 0 && p.PeerASN == p.LocalASN {
 		return out, refusal(BadPeer, "ebgpMultihop is for a peer of another AS")
@@ -61,7 +71,7 @@ func (d *decision) peer(p *snapshot.BGPPeer) (Peer, *snapshot.Refusal) {
 	if p.Multihop > 0 && p.TTLSecurity > 0 {
 		return out, refusal(BadPeer, "ebgpMultihop and ttlSecurity exclude each other")
 	}
-	if p.Source.IsValid() && p.Source.Is4() != p.Addr.Is4() {
+	if p.Source.IsValid() && p.Source.Is4() != out.Addr.Is4() {
 		return out, refusal(BadPeer, "sourceAddress is of another family than the peer's")
 	}
 	if older := d.older(p); older != "" {
@@ -80,11 +90,41 @@ func (d *decision) peer(p *snapshot.BGPPeer) (Peer, *snapshot.Refusal) {
 	return out, r
 }
 
+// router finds the address of the router.
+func (d *decision) router(p *snapshot.BGPPeer, out *Peer) *snapshot.Refusal {
+	var found []netip.Addr
+	for _, r := range d.Routers {
+		if p.Interface != "" && r.Link == p.Interface && r.Addr.IsLinkLocalUnicast() || p.Gateway && r.Default {
+			found = append(found, r.Addr)
+		}
+	}
+	slices.SortFunc(found, netip.Addr.Compare)
+	found = slices.Compact(found)
+	if p.Gateway { // a session by either family carries both: IPv4 is before IPv6
+		found = found[:min(len(found), 1)]
+	}
+	switch {
+	case p.Addr.IsValid():
+		out.Addr = p.Addr
+	case p.Interface == "" && !p.Gateway:
+		return refusal(BadPeer, "a peer needs an address, an interface, or defaultGateway")
+	case p.Gateway && len(found) == 0:
+		return refusal(NoRouter, "this node has no default gateway")
+	case len(found) == 0:
+		return refusal(NoRouter, "no router announces itself on %s: it must send router advertisements", p.Interface)
+	case len(found) > 1:
+		return refusal(NoRouter, "%d routers announce themselves on %s: name the address of one", len(found), p.Interface)
+	default:
+		out.Addr = found[0]
+	}
+	return nil
+}
+
 // older returns the name of an older BGPPeer that has p's address on a node
 // that p selects too.
 func (d *decision) older(p *snapshot.BGPPeer) string {
 	for _, o := range d.Snapshot.BGPPeers {
-		if o.Name == p.Name || o.Addr != p.Addr || cmp.Or(o.Created.Compare(p.Created), cmp.Compare(o.Name, p.Name)) > 0 {
+		if o.Name == p.Name || o.Addr != p.Addr || o.Interface != p.Interface || o.Gateway != p.Gateway || cmp.Or(o.Created.Compare(p.Created), cmp.Compare(o.Name, p.Name)) > 0 {
 			continue
 		}
 		both := func(n *snapshot.Node) bool {
@@ -147,12 +187,31 @@ func (d *decision) bfd(p *snapshot.BGPPeer, out *Peer) *snapshot.Refusal {
 	if f.Multiplier < 2 || f.Multiplier > 255 {
 		return refusal(BadBFD, "a detection multiplier of %d: 2 to 255", f.Multiplier)
 	}
-	onLink := slices.ContainsFunc(d.Self.Links, func(l snapshot.Link) bool { return l.Contains(p.Addr) })
+	links := d.linksTo(out.Addr)
 	out.BFD = &BFD{
 		MinTx: f.MinTx, MinRx: f.MinRx, Multiplier: uint8(f.Multiplier), Passive: f.Passive,
-		Multihop: p.Multihop > 0 || p.TTLSecurity > 1 || p.PeerASN == p.LocalASN && !onLink,
+		Multihop: p.Multihop > 0 || p.TTLSecurity > 1 || p.PeerASN == p.LocalASN && len(links) == 0,
+	}
+	switch {
+	case !out.BFD.Multihop:
+		out.BFD.Links = links
+	case p.TTLSecurity > 0:
+		out.BFD.MinTTL = uint8(256 - int(p.TTLSecurity))
 	}
 	return nil
+}
+
+// linksTo returns the names of the links of this node that addr is on.
+func (d *decision) linksTo(addr netip.Addr) (names []string) {
+	if addr.Zone() != "" {
+		return []string{addr.Zone()}
+	}
+	for _, l := range d.Self.Links {
+		if l.Contains(addr) {
+			names = append(names, l.Name)
+		}
+	}
+	return names
 }
 
 func refusal(reason snapshot.Reason, format string, args ...any) *snapshot.Refusal {

@@ -17,6 +17,7 @@ import (
 const (
 	BadTimers         snapshot.Reason = "BadTimers"         // hold and keepalive time do not go together
 	BadPeer           snapshot.Reason = "BadPeer"           // no address, no AS number, or multihop within an AS
+	NoRouter          snapshot.Reason = "NoRouter"          // no router is on the link, or several are
 	BadBFD            snapshot.Reason = "BadBFD"            // interval or multiplier out of range
 	SameAddress       snapshot.Reason = "SameAddress"       // an older peer has the address on one of the nodes
 	PasswordMissing   snapshot.Reason = "PasswordMissing"   // the Secret cannot be used
@@ -38,6 +39,7 @@ type Input struct {
 	Self      snapshot.Electable            // this node as it is now
 	Ready     map[netip.Addr]bool           // the VIPs that this node's engine holds now; not changed afterwards
 	Passwords map[snapshot.SecretKey]string // what could be read
+	Routers   []snapshot.Router             // that this node knows of; sorted
 	// Retreating is the first while of a drain: routers are asked to prefer other
 	// ways (RFC 8326) before the paths are withdrawn.
 	Retreating bool
@@ -58,9 +60,9 @@ type Path struct {
 // Peer is a session, and what is announced over it.
 type Peer struct {
 	Name        string
-	Addr        netip.Addr
+	Addr        netip.Addr // link-local with the zone
 	Port        uint16
-	PeerASN     uint32
+	PeerASN     uint32 // 0: any but LocalASN
 	LocalASN    uint32
 	Hold        time.Duration
 	Keepalive   time.Duration
@@ -75,12 +77,17 @@ type Peer struct {
 	Paths       []Path // sorted by prefix
 }
 
+// Internal reports whether the session is within one AS.
+func (p Peer) Internal() bool { return p.PeerASN == p.LocalASN }
+
 // BFD is how the path to a peer is watched.
 type BFD struct {
 	MinTx, MinRx time.Duration
 	Multiplier   uint8
 	Passive      bool
 	Multihop     bool
+	Links        []string // that the router's packets may come by; empty: any
+	MinTTL       uint8    // of the router's packets over several hops; 0: any
 }
 
 // Refused is what was decided not to be done about a peer or an Announcement.
@@ -161,7 +168,11 @@ func (p Plan) String() string {
 
 func (p Peer) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s AS%d from AS%d hold=%s keepalive=%s", p.Name, netip.AddrPortFrom(p.Addr, p.Port), p.PeerASN, p.LocalASN, p.Hold, p.Keepalive)
+	as := "any AS"
+	if p.PeerASN != 0 {
+		as = fmt.Sprintf("AS%d", p.PeerASN)
+	}
+	fmt.Fprintf(&b, "%s %s %s from AS%d hold=%s keepalive=%s", p.Name, netip.AddrPortFrom(p.Addr, p.Port), as, p.LocalASN, p.Hold, p.Keepalive)
 	if p.Password != "" {
 		b.WriteString(" password")
 	}

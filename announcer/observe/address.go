@@ -25,8 +25,7 @@ type sayings struct {
 	leave   []string // nodes that hand it over or are lost, in words
 	keepers int      // nodes in keep
 	last    string   // node in keep
-	routers int      // nodes that announce it over BGP
-	session int      // sessions over which they do
+	routed  bool     // over BGP, by any node that has a session
 	refusal snapshot.Refusal
 }
 
@@ -85,7 +84,7 @@ func (w *sayings) announced(node string, a snapshot.Announced, history bool) {
 	case a.Link == "" && a.Peers == 0:
 		// Without a session no router hears of it.
 	case a.Link == "":
-		w.routers, w.session = w.routers+1, w.session+a.Peers
+		w.routed = true
 	case a.Leaving || history:
 		// Another node has it by now, or is about to take it.
 		w.leave = append(w.leave, text())
@@ -114,8 +113,10 @@ func (w *sayings) by(addr netip.Addr) []string {
 		// address, it is the node that hands it over or that was lost.
 		out = slices.Clone(w.leave)
 	}
-	if w.routers > 0 {
-		out = append(out, fmt.Sprintf("%s over BGP by %d nodes in %d sessions", addr, w.routers, w.session))
+	if w.routed {
+		// How many nodes and sessions there are is not said: each session that comes or
+		// goes would change the condition of every Service.
+		out = append(out, addr.String()+" over BGP")
 	}
 	return out
 }
@@ -124,11 +125,12 @@ func (w *sayings) by(addr netip.Addr) []string {
 // addrs.
 func (o Observed) Announced(addrs []netip.Addr) snapshot.Condition {
 	var by, nobody, foreign []string
-	silent := false
+	silent, unlisted := false, true
 	for _, addr := range addrs {
 		a := o.Addresses[addr]
 		by = append(by, a.By...)
 		silent = silent || len(a.By) == 0
+		unlisted = unlisted && (len(a.By) > 0 || a.Standing == Unlisted)
 		if text := a.foreign(addr); text != "" {
 			foreign = append(foreign, text)
 		} else if len(a.By) == 0 {
@@ -140,6 +142,9 @@ func (o Observed) Announced(addrs []netip.Addr) snapshot.Condition {
 		// One address without an owner is what its Service's owner has to know: who
 		// announces the others is left out.
 		c = snapshot.Condition{Status: "False", Reason: "NotAnnounced"}
+	}
+	if silent && unlisted {
+		return snapshot.Condition{Status: "Unknown", Reason: "NotListed", Message: "some node announces more addresses than its NodeState lists, maybe " + strings.Join(nobody, ", ")}
 	}
 	if len(nobody) > 0 {
 		c.Message = "no node announces " + strings.Join(nobody, ", ")

@@ -24,14 +24,31 @@ type BGPPeer struct {
 
 // BGPPeerSpec describes the router and the session.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.ebgpMultihop) || self.peerASN != self.localASN",message="ebgpMultihop needs a peer in another AS"
+// +kubebuilder:validation:XValidation:rule="[has(self.address), has(self.interface), has(self.defaultGateway) && self.defaultGateway].filter(x, x).size() == 1",message="one of address, interface and defaultGateway says where the router is"
+// +kubebuilder:validation:XValidation:rule="!has(self.ebgpMultihop) || !has(self.peerASN) || self.peerASN != self.localASN",message="ebgpMultihop needs a peer in another AS"
 // +kubebuilder:validation:XValidation:rule="!has(self.keepaliveTime) || !has(self.holdTime) || duration(self.holdTime) == duration('0s') || duration(self.keepaliveTime) < duration(self.holdTime)",message="keepaliveTime must be shorter than holdTime"
 // +kubebuilder:validation:XValidation:rule="!has(self.ebgpMultihop) || !has(self.ttlSecurity)",message="ebgpMultihop and ttlSecurity exclude each other"
 type BGPPeerSpec struct {
-	// Address of the router, IPv4 or IPv6, without a zone.
+	// Address of the router, IPv4 or IPv6. A link-local one has the link's name as its
+	// zone: fe80::254%eth0.
 	//
-	// +required
-	Address IPAddress `json:"address"`
+	// +optional
+	Address RouterAddress `json:"address,omitempty"`
+
+	// Interface is the link that the router is alone on, with its link-local address
+	// ("BGP unnumbered"). The router and the agents send router advertisements there.
+	//
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=15
+	// +kubebuilder:validation:Pattern=`^[^/:%\s]+$`
+	Interface string `json:"interface,omitempty"`
+
+	// DefaultGateway takes each node's own default gateway for the router, the one for
+	// IPv4 if a node has two.
+	//
+	// +optional
+	DefaultGateway bool `json:"defaultGateway,omitempty"`
 
 	// Port of the router or, with passive, that the nodes listen on. Default 179.
 	//
@@ -41,12 +58,13 @@ type BGPPeerSpec struct {
 	// +kubebuilder:default=179
 	Port int32 `json:"port,omitempty"`
 
-	// PeerASN is the router's AS number, 1 to 4294967295 (RFC 6793).
+	// PeerASN is the router's AS number, 1 to 4294967295 (RFC 6793). Absent: any but
+	// localASN.
 	//
-	// +required
+	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=4294967295
-	PeerASN int64 `json:"peerASN"`
+	PeerASN int64 `json:"peerASN,omitempty"`
 
 	// LocalASN is the nodes' AS number, 1 to 4294967295. The same as peerASN
 	// makes the session iBGP.
@@ -136,6 +154,15 @@ type BGPPeerSpec struct {
 	// +optional
 	BFD *BFD `json:"bfd,omitempty"`
 }
+
+// RouterAddress is an IPv4 or IPv6 address. A link-local one has a zone.
+//
+// +kubebuilder:validation:MinLength=2
+// +kubebuilder:validation:MaxLength=55
+// +kubebuilder:validation:Pattern=`^[0-9A-Fa-f.:]+(%[^/:%\s]{1,15})?$`
+// +kubebuilder:validation:XValidation:rule="self.contains(':') ? self.split('%')[0].matches('^(([0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,7}:|([0-9A-Fa-f]{1,4}:){1,6}:[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,5}(:[0-9A-Fa-f]{1,4}){1,2}|([0-9A-Fa-f]{1,4}:){1,4}(:[0-9A-Fa-f]{1,4}){1,3}|([0-9A-Fa-f]{1,4}:){1,3}(:[0-9A-Fa-f]{1,4}){1,4}|([0-9A-Fa-f]{1,4}:){1,2}(:[0-9A-Fa-f]{1,4}){1,5}|([0-9A-Fa-f]{1,4}:){1,1}(:[0-9A-Fa-f]{1,4}){1,6}|:((:[0-9A-Fa-f]{1,4}){1,7}|:))$') : self.matches('^(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])([.](25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])){3}$')",message="not an IPv4 or IPv6 address"
+// +kubebuilder:validation:XValidation:rule="self.contains('%') == self.matches('^[Ff][Ee][89ABab][0-9A-Fa-f]:')",message="a link-local address, and no other, needs the name of its link: fe80::254%eth0"
+type RouterAddress string
 
 // IPAddress is an IPv4 or IPv6 address without a zone.
 //

@@ -157,7 +157,7 @@ type PeerState struct {
 	// Address of the router.
 	//
 	// +optional
-	// +kubebuilder:validation:MaxLength=39
+	// +kubebuilder:validation:MaxLength=55
 	Address string `json:"address,omitempty"`
 
 	// State of the session as RFC 4271 section 8.2.2 names it, or Refused if the

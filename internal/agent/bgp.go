@@ -34,6 +34,8 @@ type routes struct {
 	done    func()      // called when what order.withdraw does not have is withdrawn
 	loop    *reconcile.Loop
 	secrets *reconcile.Loop
+	routers *routers
+	unheld  *unheld
 	was     bgp.Plan // the last that was carried out; the loop's alone
 
 	mu        sync.Mutex
@@ -57,6 +59,7 @@ type routesOrder struct {
 func newRoutes(cfg *Config, changed, report, done func(), forGood func() bool) *routes {
 	r := &routes{
 		cfg: cfg, changed: changed, forGood: forGood, done: done, passwords: map[snapshot.SecretKey]string{},
+		routers: newRouters(cfg.Log, changed), unheld: newUnheld(cfg.Log),
 		speaker: speaker.New(cfg.Log, report, sessionProcess), loop: reconcile.New("BGP", cfg.Log), secrets: reconcile.New("BGP passwords", cfg.Log),
 	}
 	r.syncer = r.speaker
@@ -80,6 +83,8 @@ func sessionProcess() *exec.Cmd { return exec.Command("/proc/self/exe", SessionC
 func (r *routes) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { r.secrets.Run(ctx, r.read) })
+	wg.Go(func() { r.routers.Run(ctx) })
+	wg.Go(func() { r.unheld.Run(ctx) })
 	wg.Go(func() { r.loop.Run(ctx, r.step) })
 	speaking, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -87,6 +92,7 @@ func (r *routes) Run(ctx context.Context) {
 		<-ctx.Done()
 		if r.forGood() {
 			r.speaker.Close()
+			r.unheld.end()
 		}
 		stop()
 	})
@@ -147,6 +153,7 @@ func (r *routes) Through() uint64 {
 // Passwords returns what could be read of the Secrets that s names.
 func (r *routes) Passwords(s *snapshot.Snapshot) map[snapshot.SecretKey]string {
 	r.want(s)
+	r.routers.want(s, r.cfg.Node)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.passwords
@@ -163,6 +170,7 @@ func (r *routes) step(context.Context) error {
 	r.through = order.number
 	r.mu.Unlock()
 	r.done()
+	r.unheld.set(order.announce, time.Now())
 	r.sync(order.announce)
 	return nil
 }

@@ -41,6 +41,7 @@ func TestStopForGood(t *testing.T) {
 			r := newRoutes(&Config{Log: log}, func() {}, func() {}, func() {}, func() bool { return forGood })
 			r.speaker = speaker.New(log, func() {}, session)
 			r.syncer = r.speaker
+			r.unheld.withoutKernel()
 			ctx, cancel := context.WithCancel(t.Context())
 			done := make(chan struct{})
 			go func() { r.Run(ctx); close(done) }()

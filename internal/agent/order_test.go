@@ -168,6 +168,7 @@ func lived(t *testing.T) (*Agent, *diary) {
 	d := &diary{Fake: dataplanetest.NewFake(), paths: map[string]bool{}, vips: map[netip.Addr]bool{}, fails: map[string]error{}, world: storytest.NewWorld()}
 	a := assemble(&Config{Node: "a", Log: slog.New(slog.DiscardHandler), Dataplane: d, Clients: &kube.Clients{}}, nodeLinks{d})
 	a.engine.proxy, a.cluster.store, a.routes.syncer = Fairlead, d, router{d}
+	a.routes.unheld.withoutKernel()
 	a.engine.follow = func(_ *snapshot.Snapshot, _, _ []netip.Addr) {}
 	st := snapshot.Link{Name: "eth0", Prefixes: []netip.Prefix{netip.MustParsePrefix("198.51.100.1/24")}}
 	a.links.state.Links = []snapshot.Link{st}

@@ -35,7 +35,7 @@ func (a *Agent) collect(s *snapshot.Snapshot, now time.Time) node.Inputs {
 	in := node.Inputs{
 		Now: now, Node: a.cfg.Node, Snapshot: s, Changes: a.cluster.changes(s), Links: links.Links,
 		Self: a.decision.self, Own: links.Addrs, Routed: links.Pods, Addrs: nodeport.Resolve(a.decision.self, links.Addrs, a.cfg.NodePortAddresses), Engine: a.engine.State().Engine,
-		Passwords: a.routes.Passwords(s), Removed: a.removal.removed.Load(),
+		Passwords: a.routes.Passwords(s), Routers: a.routes.routers.known(), Removed: a.removal.removed.Load(),
 	}
 	in.View, in.Sure = a.gossip.View()
 	held, known := a.layer2.Held()

@@ -19,7 +19,8 @@ func toBGPPeer(p *v1alpha1.BGPPeer) *snapshot.BGPPeer {
 		NodeSelector: toSelector(p.Spec.NodeSelector), HoldSet: p.Spec.HoldTime != nil, Hold: duration(p.Spec.HoldTime),
 		KeepaliveSet: p.Spec.KeepaliveTime != nil, Keepalive: duration(p.Spec.KeepaliveTime), Connect: duration(p.Spec.ConnectTime), Passive: p.Spec.Passive,
 	}
-	out.Addr, _ = snapshot.ParseAddr(string(p.Spec.Address))
+	out.Addr, _ = snapshot.ParseZoned(string(p.Spec.Address))
+	out.Interface, out.Gateway = p.Spec.Interface, p.Spec.DefaultGateway
 	out.Source, _ = snapshot.ParseAddr(string(p.Spec.SourceAddress))
 	if s := p.Spec.PasswordSecretRef; s != nil {
 		out.Secret = snapshot.SecretKey{Name: s.Name, Key: cmp.Or(s.Key, passwordKey)}

@@ -28,7 +28,8 @@ type Inputs struct {
 	View      announcer.View    // what this node holds of the others
 	Sure      bool              // View may be acted on
 	Passwords map[snapshot.SecretKey]string
-	Removed   bool // fairlead is being removed from the cluster
+	Routers   []snapshot.Router // that this node knows of
+	Removed   bool              // fairlead is being removed from the cluster
 }
 
 // Engine is what forwards Services on this node, as it was last confirmed.
@@ -143,7 +144,7 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 	retreats, until := retreating(next.draining, in.Now)
 	p.Wake = earliest(p.Wake, until)
 	next.routes = route(bgp.Input{
-		Snapshot: in.Snapshot, Changes: in.Changes, Node: in.Node, Self: self, Ready: routable(ready, in.Engine), Passwords: in.Passwords, Retreating: retreats,
+		Snapshot: in.Snapshot, Changes: in.Changes, Node: in.Node, Self: self, Ready: routable(ready, in.Engine), Passwords: in.Passwords, Routers: in.Routers, Retreating: retreats,
 	})
 	p.Announce.Routes = next.routes
 	p.Withdraw.Routes = narrowed(was.routes, next.routes)

@@ -12,9 +12,11 @@ type BGPPeer struct {
 	Generation   int64
 	Ready        Condition // as last written
 	Created      time.Time
-	Addr         netip.Addr
+	Addr         netip.Addr // invalid: Interface or Gateway leads to it
+	Interface    string     // whose one router is meant
+	Gateway      bool       // the node's default gateway is meant
 	Port         uint16
-	PeerASN      uint32
+	PeerASN      uint32 // 0: any but LocalASN
 	LocalASN     uint32
 	NodeSelector *Selector
 	Hold         time.Duration // HoldSet and 0: none
@@ -30,6 +32,13 @@ type BGPPeer struct {
 	RestartTime  time.Duration
 	Graceful     bool
 	BFD          *BFD
+}
+
+// Router is a router that a node knows of.
+type Router struct {
+	Link    string
+	Addr    netip.Addr // link-local with the zone
+	Default bool       // a default route goes by it
 }
 
 // SecretKey names one key of a Secret in fairlead's own namespace.

@@ -20,6 +20,16 @@ func ParseAddr(text string) (netip.Addr, bool) {
 	return a.Unmap(), true
 }
 
+// ParseZoned is ParseAddr for addresses that may have a zone.
+func ParseZoned(text string) (netip.Addr, bool) {
+	host, zone, zoned := strings.Cut(text, "%")
+	a, ok := ParseAddr(host)
+	if !zoned {
+		return a, ok
+	}
+	return a.WithZone(zone), ok && a.Is6()
+}
+
 // ParsePrefix is ParseAddr for CIDRs. Host bits are kept.
 func ParsePrefix(text string) (netip.Prefix, bool) {
 	addr, length, _ := strings.Cut(text, "/")

@@ -23,7 +23,7 @@ bfd) ## Count BFD sessions that go down although nothing is wrong, on busy cores
 	internal/tools/packages.sh
 	go test ./announcer/bfd/udp -run FalsePositives -count=1 -v -measure=60s | lines '.*bench-bfd:'
 	;;
-bgp) ## Time 1,000 VIPs, a withdrawal and a lost node at a real router, and a power loss in the lab; ROUTER=frr or bird there (root)
+bgp) ## Time 5,000 VIPs, a withdrawal, a restart and a lost node at a real router, and a power loss in the lab; ROUTER=frr or bird there (root)
 	internal/tools/packages.sh
 	go test ./announcer/bgp/speaker -run Measure -count=1 -v -measure | lines '.*bench-bgp:'
 	bench bgp ${ROUTER:+--router="$ROUTER"}

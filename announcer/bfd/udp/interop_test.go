@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -196,5 +197,50 @@ func TestTwoOfOurs(t *testing.T) {
 	na.await(t, bfd.Down)
 	if s := na.Status()[0]; s.Remote != bfd.AdminDown || s.Diag != bfd.NeighborDown {
 		t.Errorf("a neighbour that goes away looks like %s, %s", s.Remote, s.Diag)
+	}
+}
+
+// TestOtherLink: a pod that speaks with the router's address is not believed, because
+// its packets come by another link.
+func TestOtherLink(t *testing.T) {
+	node, router := wired(t)
+	pod := nstest.New(t, "pod")
+	node.Run(t, "ip", "link", "add", "pod0", "type", "veth", "peer", "name", "eth0", "netns", pod.Name)
+	node.Run(t, "sysctl", "-qw", "net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.pod0.rp_filter=2")
+	node.Run(t, "ip", "link", "set", "pod0", "up")
+	node.Run(t, "ip", "addr", "add", "198.18.9.1/32", "dev", "pod0")
+	pod.Run(t, "ip", "link", "set", "eth0", "up")
+	pod.Run(t, "ip", "addr", "add", "198.18.7.2/24", "dev", "eth0")
+	mac := strings.TrimSpace(node.Run(t, "cat", "/sys/class/net/pod0/address"))
+	pod.Run(t, "ip", "neigh", "add", "198.18.7.1", "lladdr", mac, "dev", "eth0")
+	node.Run(t, "nft", "add table ip seen; add chain ip seen in { type filter hook input priority 0; }; add rule ip seen in iifname pod0 udp dport 3784 counter")
+	l := links["IPv4"]
+	peer, back := l.peer(), l
+	peer.Links = []string{"eth0"}
+	back.ours, back.theirs = l.theirs, l.ours
+	var mu sync.Mutex
+	var states []bfd.State
+	n := start(t, node, func(st udp.Status) { mu.Lock(); defer mu.Unlock(); states = append(states, st.State) })
+	n.Sync([]udp.Peer{peer})
+	start(t, pod, nil).Sync([]udp.Peer{back.peer()})
+	seen := func(least int) func() bool {
+		return func() bool {
+			_, after, _ := strings.Cut(node.Run(t, "nft", "list", "table", "ip", "seen"), "packets ")
+			count, _, _ := strings.Cut(after, " ")
+			have, _ := strconv.Atoi(count)
+			return have >= least
+		}
+	}
+	routertest.Within(t, "the pod has spoken", seen(2))
+	if n.state() != bfd.Down {
+		t.Errorf("the pod made the session %s", n.state())
+	}
+	start(t, router, nil).Sync([]udp.Peer{back.peer()})
+	n.await(t, bfd.Up)
+	routertest.Within(t, "the pod has spoken again", seen(3))
+	mu.Lock()
+	defer mu.Unlock()
+	if last := len(states) - 1; len(states) > 2 || states[last] != bfd.Up {
+		t.Errorf("the session was %v", states)
 	}
 }

@@ -10,9 +10,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/netip"
+	"reflect"
 	"runtime"
 	"slices"
 	"sync"
@@ -28,7 +31,25 @@ type Peer struct {
 	Addr     netip.Addr
 	Source   netip.Addr // address to send from; invalid: the kernel chooses
 	Multihop bool       // the neighbour is not on a link of this node
+	Links    []string   // that its packets may come by; empty: any
+	MinTTL   uint8      // that its packets must have over several hops; 0: any
 	bfd.Config
+}
+
+// leastTTL is the TTL that the neighbour's packets must have. Over one hop it is the
+// one that they were sent with (RFC 5881 section 5).
+func (p Peer) leastTTL() int {
+	if p.Multihop {
+		return int(p.MinTTL)
+	}
+	return ttl
+}
+
+// same reports whether p asks for what o does.
+func (p Peer) same(o Peer) bool {
+	links := slices.Equal(p.Links, o.Links)
+	p.Links, o.Links = nil, nil
+	return links && reflect.DeepEqual(p, o)
 }
 
 // Status is what is known of one path.
@@ -48,10 +69,11 @@ type Speaker struct {
 	log     *slog.Logger
 	changed func(Status)
 
-	mu     sync.Mutex
-	wanted []Peer
-	status []Status
-	wake   int // an eventfd; -1 before and after Run
+	mu      sync.Mutex
+	wanted  []Peer
+	status  []Status
+	wake    int           // an eventfd; -1 before and after Run
+	leaving chan struct{} // closed when every neighbour that can has agreed to wait; nil: nobody asked
 
 	thread loop // Run's alone
 }
@@ -63,6 +85,8 @@ type loop struct {
 	buf     []byte
 	oob     []byte
 	failed  map[netip.Addr]string // what was last logged of it
+	left    bool                  // the neighbours were asked to wait
+	links   map[int]string        // names by index, as last looked up
 }
 
 // path is one session and its socket.
@@ -103,11 +127,54 @@ func (s *Speaker) poke() {
 	}
 }
 
+// leaveWithin is how long Leave waits for answers, which come at once.
+const leaveWithin = 500 * time.Millisecond
+
+// Leave asks every neighbour with a Restart to keep its session up for so long, and
+// returns when they have agreed, or after half a second. The caller ends Run next: Run
+// says Admin Down to those that have not agreed, and nothing to the others.
+func (s *Speaker) Leave() {
+	s.mu.Lock()
+	if s.wake < 0 {
+		s.mu.Unlock()
+		return
+	}
+	s.leaving = make(chan struct{})
+	agreed := s.leaving
+	s.poke()
+	s.mu.Unlock()
+	select {
+	case <-agreed:
+	case <-time.After(leaveWithin):
+	}
+}
+
+// leave asks the neighbours to wait, once, and takes in when they have agreed.
+func (s *Speaker) leave(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.leaving == nil {
+		return
+	}
+	settled := true
+	for _, p := range s.thread.peers {
+		if !s.thread.left {
+			p.session.Leave(now)
+		}
+		settled = settled && (p.Restart == 0 || p.session.Settled())
+	}
+	s.thread.left = true
+	if settled {
+		close(s.leaving)
+		s.leaving = nil
+	}
+}
+
 // farewell is how long a session that is dropped goes on saying Admin Down.
 const farewell = 50 * time.Millisecond
 
-// Run keeps the sessions until ctx ends, and then tells every neighbour Admin
-// Down. It keeps the goroutine's thread to itself, in the network namespace
+// Run keeps the sessions until ctx ends, and then says Admin Down to every neighbour
+// that has not agreed to wait (see Leave). It keeps the goroutine's thread to itself, in the network namespace
 // that it was called in. The error tells what could not be started.
 func (s *Speaker) Run(ctx context.Context) error {
 	runtime.LockOSThread()
@@ -126,10 +193,11 @@ func (s *Speaker) Run(ctx context.Context) error {
 		s.poke()
 	})
 	defer stop()
-	s.thread = loop{peers: map[netip.Addr]*path{}, sockets: map[port]int{}, buf: make([]byte, 512), oob: make([]byte, 128), failed: map[netip.Addr]string{}}
+	s.thread = loop{peers: map[netip.Addr]*path{}, sockets: map[port]int{}, buf: make([]byte, 512), oob: make([]byte, 128), failed: map[netip.Addr]string{}, links: map[int]string{}}
 	s.urgent()
 	for ctx.Err() == nil {
 		s.follow(time.Now())
+		s.leave(time.Now())
 		s.wait()
 		s.drain()
 		s.tick(time.Now())
@@ -141,7 +209,10 @@ func (s *Speaker) Run(ctx context.Context) error {
 func (s *Speaker) close() {
 	now := time.Now()
 	for _, p := range s.thread.peers {
-		p.send(p.session.Disable(now))
+		waits := s.thread.left && p.Restart > 0 && p.session.State() == bfd.Up && p.session.Settled()
+		if !waits {
+			p.send(p.session.Disable(now))
+		}
 		_ = unix.Close(p.fd)
 	}
 	for _, fd := range s.thread.sockets {
@@ -193,7 +264,7 @@ func (s *Speaker) complain(addr netip.Addr, err error) {
 
 func (s *Speaker) want(w Peer, now time.Time) error {
 	have := s.thread.peers[w.Addr]
-	if have != nil && have.Peer == w && have.leaving.IsZero() {
+	if have != nil && have.same(w) && have.leaving.IsZero() {
 		return nil
 	}
 	if have != nil && have.Source == w.Source && have.Multihop == w.Multihop && have.leaving.IsZero() {
@@ -212,13 +283,20 @@ func (s *Speaker) want(w Peer, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	s.thread.peers[w.Addr] = &path{Peer: w, session: bfd.NewSession(s.discriminator(), w.Config, now), fd: fd, since: now}
+	s.thread.peers[w.Addr] = &path{Peer: w, session: bfd.NewSession(s.discriminator(w), w.Config, now), fd: fd, since: now}
 	return nil
 }
 
-func (s *Speaker) discriminator() uint32 {
-	for {
-		d := rand.Uint32()
+// discriminator is one that no other session has. With a Restart it is the same as
+// before the restart.
+func (s *Speaker) discriminator(w Peer) uint32 {
+	d := rand.Uint32()
+	if w.Restart > 0 {
+		h := fnv.New32a()
+		_, _ = fmt.Fprint(h, w.Addr, w.Source, w.Multihop)
+		d = h.Sum32()
+	}
+	for ; ; d = rand.Uint32() {
 		if d != 0 && s.byDiscriminator(d) == nil {
 			return d
 		}
@@ -234,17 +312,50 @@ func (s *Speaker) byDiscriminator(d uint32) *path {
 	return nil
 }
 
-// receive hands a packet from addr to its session.
-func (s *Speaker) receive(b []byte, from netip.Addr, multihop bool, now time.Time) {
+// arrival is how a packet came.
+type arrival struct {
+	from     netip.Addr
+	multihop bool // by that port
+	ttl      int  // or hop limit; 0: unknown
+	link     int  // its index; 0: unknown
+}
+
+// receive hands a packet to its session. One that could come from somebody else than
+// the neighbour is not believed.
+func (s *Speaker) receive(b []byte, a arrival, now time.Time) {
 	packet, err := bfd.Decode(b)
 	if err != nil {
 		return
 	}
-	p := s.thread.peers[from]
-	if p == nil || p.Multihop != multihop {
+	p := s.thread.peers[a.from]
+	if p == nil || p.Multihop != a.multihop || a.ttl < p.leastTTL() || !s.by(p.Links, a.link) {
 		return
 	}
 	s.act(p, func() []bfd.Packet { return p.session.Receive(packet, now, rand.Float64()) }, now)
+}
+
+// by reports whether link is one of names. A link's name is looked up again when it
+// does not fit: a new link may have the index of an earlier one.
+func (s *Speaker) by(names []string, link int) bool {
+	if len(names) == 0 || slices.Contains(names, s.thread.links[link]) {
+		return true
+	}
+	delete(s.thread.links, link)
+	return slices.Contains(names, s.linkName(link))
+}
+
+// linkName is the name of the link with an index; empty: there is none.
+func (s *Speaker) linkName(link int) string {
+	name, known := s.thread.links[link]
+	if !known {
+		l, err := net.InterfaceByIndex(link)
+		if err != nil {
+			return ""
+		}
+		name = l.Name
+		s.thread.links[link] = name
+	}
+	return name
 }
 
 // tick lets every session do what is due.

@@ -27,22 +27,16 @@ func Pass(to *net.UnixConn, conn *net.TCPConn) error {
 	return nil
 }
 
-// receive takes in what is passed until the other end goes, or ctx ends.
-func receive(ctx context.Context, from *net.UnixConn, conns chan<- *net.TCPConn) {
+// receivePassed puts what is passed into in until the other end goes, or ctx ends.
+func receivePassed(ctx context.Context, from *net.UnixConn, in *inbox) {
 	defer context.AfterFunc(ctx, func() { _ = from.Close() })()
 	for {
 		conn, err := next(from)
 		if err != nil {
 			return
 		}
-		if conn == nil {
-			continue
-		}
-		select {
-		case conns <- conn:
-		case <-ctx.Done():
-			_ = conn.Close()
-			return
+		if conn != nil {
+			in.put(conn)
 		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
-	"slices"
 	"time"
 
 	api "github.com/osrg/gobgp/v3/api"
@@ -18,21 +17,20 @@ import (
 	"github.com/fairlead/fairlead/announcer/bgp"
 )
 
-// maxPrefixes is how many prefixes of a family a peer may announce before it is
-// cut off. All are ignored, but gobgp remembers them.
-const maxPrefixes = 1000
-
-// deferral is for how many seconds a restarted session waits for the router's
-// End-of-RIB before it announces: nothing here depends on the router's routes.
+// deferral is for how many seconds a restarted session would wait for the End-of-RIB
+// of a router that names families in its graceful restart capability. The sieve
+// leaves them out.
 const deferral = 1
 
-// engine is a gobgp server for one peer.
+// here is the router for gobgp: its connections are those of this process with itself.
+var here = netip.AddrFrom4([4]byte{127, 0, 0, 1}).String()
+
+// engine is a gobgp server for one peer. What it is fed has gone through a sieve.
 type engine struct{ bgp *server.BgpServer }
 
 // accept makes b take in the connections that come through conns. gobgp v3.37.0
-// takes in only what its own sockets accept, and every session is a process of its
-// own here: they cannot all listen on one port. So conns is put where those sockets
-// would write. Call it before b.Serve.
+// takes in only what its own sockets accept, and a session's connections come from
+// elsewhere. So conns is put where those sockets would write. Call it before b.Serve.
 func accept(b *server.BgpServer, conns chan *net.TCPConn) error {
 	field := reflect.ValueOf(b).Elem().FieldByName("acceptCh")
 	if !field.IsValid() || field.Type() != reflect.TypeOf(conns) {
@@ -56,25 +54,7 @@ func newEngine(ctx context.Context, routerID netip.Addr, conns chan *net.TCPConn
 	if err := e.bgp.StartBgp(ctx, &api.StartBgpRequest{Global: global}); err != nil {
 		return nil, fmt.Errorf("start BGP: %w", err)
 	}
-	if err := e.ignoreRoutes(ctx); err != nil {
-		return nil, fmt.Errorf("import policy: %w", err)
-	}
 	return e, nil
-}
-
-// ignoreRoutes makes the import policy reject whatever is not our own.
-func (e *engine) ignoreRoutes(ctx context.Context) error {
-	own := &api.Policy{Name: "own", Statements: []*api.Statement{{
-		Name:       "own",
-		Conditions: &api.Conditions{RouteType: api.Conditions_ROUTE_TYPE_LOCAL},
-		Actions:    &api.Actions{RouteAction: api.RouteAction_ACCEPT},
-	}}}
-	if err := e.bgp.AddPolicy(ctx, &api.AddPolicyRequest{Policy: own}); err != nil {
-		return err
-	}
-	return e.bgp.SetPolicyAssignment(ctx, &api.SetPolicyAssignmentRequest{Assignment: &api.PolicyAssignment{
-		Name: "global", Direction: api.PolicyDirection_IMPORT, Policies: []*api.Policy{{Name: "own"}}, DefaultAction: api.RouteAction_REJECT,
-	}})
 }
 
 func (e *engine) watch(ctx context.Context, took func(api.PeerState_SessionState)) error {
@@ -92,20 +72,11 @@ var families = []*api.Family{
 
 func (e *engine) addPeer(ctx context.Context, p bgp.Peer, restarting bool) error {
 	conf := &api.Peer{
-		Conf:      &api.PeerConf{NeighborAddress: p.Addr.String(), PeerAsn: p.PeerASN, LocalAsn: p.LocalASN, AuthPassword: p.Password},
-		Transport: &api.Transport{RemotePort: uint32(p.Port), PassiveMode: p.Passive},
+		Conf:      &api.PeerConf{NeighborAddress: here, PeerAsn: p.PeerASN, LocalAsn: p.LocalASN},
+		Transport: &api.Transport{PassiveMode: true},
 		Timers: &api.Timers{Config: &api.TimersConfig{
-			HoldTime: seconds(p.Hold), KeepaliveInterval: seconds(p.Keepalive), ConnectRetry: max(seconds(p.Connect), 1), IdleHoldTimeAfterReset: 1,
+			HoldTime: seconds(p.Hold), KeepaliveInterval: seconds(p.Keepalive), IdleHoldTimeAfterReset: 1,
 		}},
-	}
-	if p.Source.IsValid() {
-		conf.Transport.LocalAddress = p.Source.String()
-	}
-	if p.Multihop > 0 {
-		conf.EbgpMultihop = &api.EbgpMultihop{Enabled: true, MultihopTtl: uint32(p.Multihop)}
-	}
-	if p.TTLSecurity > 0 { // a packet loses one at every hop but the last
-		conf.TtlSecurity = &api.TtlSecurity{Enabled: true, TtlMin: 256 - uint32(p.TTLSecurity)}
 	}
 	graceful := p.RestartTime > 0
 	if graceful {
@@ -117,7 +88,6 @@ func (e *engine) addPeer(ctx context.Context, p bgp.Peer, restarting bool) error
 		conf.AfiSafis = append(conf.AfiSafis, &api.AfiSafi{
 			Config:            &api.AfiSafiConfig{Family: f, Enabled: true},
 			MpGracefulRestart: &api.MpGracefulRestart{Config: &api.MpGracefulRestartConfig{Enabled: graceful}},
-			PrefixLimits:      &api.PrefixLimit{Family: f, MaxPrefixes: maxPrefixes},
 		})
 	}
 	if err := e.bgp.AddPeer(ctx, &api.AddPeerRequest{Peer: conf}); err != nil {
@@ -137,38 +107,16 @@ func (e *engine) stop(ctx context.Context) error {
 	return nil
 }
 
-func (e *engine) reset(ctx context.Context, addr netip.Addr, why string) error {
-	return e.bgp.ResetPeer(ctx, &api.ResetPeerRequest{Address: addr.String(), Communication: why})
-}
-
-func (e *engine) enable(ctx context.Context, addr netip.Addr) error {
-	return e.bgp.EnablePeer(ctx, &api.EnablePeerRequest{Address: addr.String()})
+func (e *engine) reset(ctx context.Context, why string) error {
+	return e.bgp.ResetPeer(ctx, &api.ResetPeerRequest{Address: here, Communication: why})
 }
 
 // updates counts the UPDATE messages that were sent.
-func (e *engine) updates(addr netip.Addr) (n uint64) {
-	_ = e.bgp.ListPeer(context.Background(), &api.ListPeerRequest{Address: addr.String()}, func(p *api.Peer) {
+func (e *engine) updates() (n uint64) {
+	_ = e.bgp.ListPeer(context.Background(), &api.ListPeerRequest{Address: here}, func(p *api.Peer) {
 		n = p.GetState().GetMessages().GetSent().GetUpdate()
 	})
 	return n
-}
-
-// takesForeign tells whether the peer's OPEN offers to take IPv4 prefixes with an
-// IPv6 next hop (RFC 8950).
-func (e *engine) takesForeign(ctx context.Context, addr netip.Addr) (yes bool) {
-	_ = e.bgp.ListPeer(ctx, &api.ListPeerRequest{Address: addr.String()}, func(p *api.Peer) {
-		for _, one := range p.GetState().GetRemoteCap() {
-			var c api.ExtendedNexthopCapability
-			if one.UnmarshalTo(&c) != nil {
-				continue // another capability
-			}
-			yes = yes || slices.ContainsFunc(c.Tuples, func(t *api.ExtendedNexthopCapabilityTuple) bool {
-				of, hop := t.NlriFamily, t.NexthopFamily
-				return of.GetAfi() == api.Family_AFI_IP && of.GetSafi() == api.Family_SAFI_UNICAST && hop.GetAfi() == api.Family_AFI_IP6
-			})
-		}
-	})
-	return yes
 }
 
 // path adds a path to the server's table, or takes it out.
@@ -190,22 +138,17 @@ const igp = 0
 
 func toAPI(peer bgp.Peer, p bgp.Path, withdraw bool) (*api.Path, error) {
 	addr, bits := p.Prefix.Addr(), uint8(p.Prefix.Bits())
-	var nlri packet.AddrPrefixInterface = packet.NewIPAddrPrefix(bits, addr.String())
-	attrs := []packet.PathAttributeInterface{packet.NewPathAttributeOrigin(igp)}
-	hop := p.NextHop
+	var nlri packet.AddrPrefixInterface = packet.NewIPv6AddrPrefix(bits, addr.String())
 	if addr.Is4() {
-		if !hop.IsValid() {
-			hop = netip.IPv4Unspecified()
-		}
-		attrs = append(attrs, packet.NewPathAttributeNextHop(hop.String()))
-	} else {
-		if !hop.IsValid() {
-			hop = netip.IPv6Unspecified()
-		}
-		nlri = packet.NewIPv6AddrPrefix(bits, addr.String())
-		attrs = append(attrs, packet.NewPathAttributeMpReachNLRI(hop.String(), []packet.AddrPrefixInterface{nlri}))
+		nlri = packet.NewIPAddrPrefix(bits, addr.String())
 	}
-	if peer.LocalASN == peer.PeerASN {
+	attrs := []packet.PathAttributeInterface{packet.NewPathAttributeOrigin(igp)}
+	if addr.Is4() && p.NextHop.Is4() {
+		attrs = append(attrs, packet.NewPathAttributeNextHop(p.NextHop.String()))
+	} else {
+		attrs = append(attrs, packet.NewPathAttributeMpReachNLRI(p.NextHop.String(), []packet.AddrPrefixInterface{nlri}))
+	}
+	if peer.Internal() {
 		attrs = append(attrs, packet.NewPathAttributeLocalPref(p.LocalPref))
 	}
 	if len(p.Communities) > 0 {

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/osrg/gobgp/v3/pkg/log"
 )
@@ -16,8 +15,7 @@ type journal struct {
 
 	mu          sync.Mutex
 	reason      string
-	reasonGiven bool      // since the last attempt began
-	cutOff      time.Time // when the peer had announced too much; zero: it has not
+	reasonGiven bool // since the last attempt began
 }
 
 // setReason takes in why the session is down. It is logged when it is news.
@@ -61,27 +59,11 @@ func (j *journal) fails(why string) {
 	}
 }
 
-func (j *journal) overrun() {
-	j.setReason(fmt.Sprintf("the peer announces more than %d prefixes", maxPrefixes))
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.cutOff = time.Now()
-}
-
-func (j *journal) revived() {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.cutOff = time.Time{}
-}
-
-// cutOffFor is how long ago the peer was cut off; 0 if it is not.
-func (j *journal) cutOffFor() time.Duration {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.cutOff.IsZero() {
-		return 0
-	}
-	return time.Since(j.cutOff)
+// notified takes in the code and subcode of a NOTIFICATION of the router's. gobgp says
+// nothing of one that comes before the session is up.
+func (j *journal) notified(why [2]uint8) {
+	fields := log.Fields{"Code": why[0], "Subcode": why[1]}
+	j.setReason(describe("received notification", fields))
 }
 
 // listener is a server's logger: it picks out what the journal keeps.
@@ -96,10 +78,6 @@ func (s *listener) note(msg string, fields log.Fields) {
 		if j.last() == "" {
 			j.setReason(fmt.Sprint(fields["Reason"]))
 		}
-	case "prefix limit reached":
-		j.overrun()
-	case "failed to connect":
-		j.setReason(fmt.Sprintf("connect: %v", fields["Error"]))
 	case "state changed":
 		s.opening(fmt.Sprint(fields["old"]), fmt.Sprint(fields["new"]), fmt.Sprint(fields["reason"]))
 	}
@@ -113,8 +91,6 @@ func (s *listener) opening(was, is, why string) {
 	case is != "BGP_FSM_IDLE" || was != "BGP_FSM_OPENSENT" && was != "BGP_FSM_OPENCONFIRM":
 	case why == "read-failed", why == "write-failed":
 		s.fails("the router closes the connection before the session is up: does it know this node's address?")
-	case why == "invalid-msg":
-		s.fails("the router refuses the session before its OPEN, or says something else: does it expect these AS numbers?")
 	default:
 		s.fails("the session does not come up: " + why)
 	}
@@ -124,11 +100,16 @@ func (s *listener) opening(was, is, why string) {
 func (s *listener) warn(msg string, fields log.Fields) {
 	s.note(msg, fields)
 	switch {
-	case msg == "prefix limit reached", msg == "sent notification" && s.last() != "":
+	case msg == "sent notification" && s.last() != "":
 		return // why it was sent was told before, in more words
 	case strings.HasPrefix(msg, "No matching path for withdraw"), msg == "Closed an accepted connection":
 		return // a path that never came to a session that is down; a second connection
 	}
+	s.setReason(describe(msg, fields))
+}
+
+// describe is msg with what the fields say about it.
+func describe(msg string, fields log.Fields) string {
 	var b strings.Builder
 	b.WriteString(msg)
 	for _, key := range []string{"Error", "error", "Err", "Code", "Subcode", "Communicated-Reason"} {
@@ -136,7 +117,7 @@ func (s *listener) warn(msg string, fields log.Fields) {
 			fmt.Fprintf(&b, ", %s %v%s", strings.ToLower(key), v, meaning(key, v, fields))
 		}
 	}
-	s.setReason(b.String())
+	return b.String()
 }
 
 // The error codes of a NOTIFICATION (RFC 4271 section 4.5), and the subcodes of
@@ -181,7 +162,7 @@ func (s *listener) Warn(msg string, fields log.Fields) { s.warn(msg, fields) }
 // Info is looked through for the end of a session.
 func (s *listener) Info(msg string, fields log.Fields) { s.note(msg, fields) }
 
-// Debug is looked through for failed attempts to connect.
+// Debug is looked through for the end of a session.
 func (s *listener) Debug(msg string, fields log.Fields) { s.note(msg, fields) }
 
 // SetLevel does nothing: what is needed is picked.

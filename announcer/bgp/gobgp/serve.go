@@ -1,11 +1,9 @@
 // Package gobgp holds one BGP session, and is the only package that knows gobgp.
-// It runs in a process of its own (see package speaker): gobgp v3.37.0 ends its
-// process on a message of a type that it does not know (RFC 4271 section 6.1),
-// which any router can send.
+// It runs in a process of its own (see package speaker): where gobgp v3.37.0 finds a
+// fault in its own logic, it ends the process.
 //
-// It never listens: a session is dialled, or its connections are passed to the
-// process. What a peer announces is ignored, and a peer that announces more than a
-// bounded number of prefixes is cut off.
+// gobgp never sees the router: this package connects, or is passed a connection that
+// the router opened, and feeds gobgp through a sieve that lets no UPDATE through.
 package gobgp
 
 import (
@@ -66,39 +64,78 @@ func Inherited() (Pipes, error) {
 	return Pipes{Orders: os.Stdin, Answers: os.Stdout, Connections: conns}, nil
 }
 
-// Serve obeys the Orders that come in until there are no more, or one to close.
-// It ends without a NOTIFICATION unless it was told to close.
+// The agent asks how the session stands every half second. One that has not asked for
+// patience ticks is frozen. Ticks are counted, and not time: a node that stood still as a
+// whole has missed them too.
+const (
+	tick     = 500 * time.Millisecond
+	patience = 8
+)
+
+// Serve obeys the Orders that come in until there are no more, or one to close. It ends
+// without a NOTIFICATION unless it was told to close, or the agent has frozen: then
+// nobody knows whether the node should still announce what it does.
 func Serve(ctx context.Context, p Pipes, log *slog.Logger) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	conns := make(chan *net.TCPConn)
-	go receive(ctx, p.Connections, conns)
-	orders, answers := json.NewDecoder(p.Orders), json.NewEncoder(p.Answers)
-	open := func(o Order) (*session, error) { return newSession(ctx, o.Peer, o.RouterID, conns, log) }
+	in := newInbox()
+	go receivePassed(ctx, p.Connections, in)
+	orders, failed := make(chan Order), make(chan error, 1)
+	go func() { failed <- read(ctx, p.Orders, orders) }()
+	answers := json.NewEncoder(p.Answers)
+	open := func(o Order) (*session, error) { return newSession(ctx, o.Peer, o.RouterID, in, log) }
 	var s *session
-	for {
-		var o Order
-		if err := orders.Decode(&o); err != nil {
-			if errors.Is(err, io.EOF) {
+	ticks := time.NewTicker(tick)
+	defer ticks.Stop()
+	for silent := 0; ; silent++ {
+		select {
+		case o := <-orders:
+			silent = 0
+			if err := answers.Encode(answer(ctx, &s, o, open)); err != nil {
+				return fmt.Errorf("answer: %w", err)
+			}
+			if o.Do == "close" {
 				return nil
 			}
+		case err := <-failed:
+			return err
+		case <-ticks.C:
+			if s != nil && silent >= patience {
+				return errors.Join(errors.New("the agent does not ask for the session any more"), s.close(ctx))
+			}
+		}
+	}
+}
+
+// read passes Orders on until there are no more.
+func read(ctx context.Context, from io.Reader, orders chan<- Order) error {
+	decoder := json.NewDecoder(from)
+	for {
+		var o Order
+		err := decoder.Decode(&o)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
 			return fmt.Errorf("read an order: %w", err)
 		}
-		var a Answer
-		err := obey(ctx, &s, o, open)
-		if err != nil {
-			a.Error = err.Error()
-		}
-		if s != nil && o.Do != "close" {
-			a.Status = s.status()
-		}
-		if err := answers.Encode(a); err != nil {
-			return fmt.Errorf("answer: %w", err)
-		}
-		if o.Do == "close" {
+		select {
+		case orders <- o:
+		case <-ctx.Done():
 			return nil
 		}
 	}
+}
+
+// answer obeys o and returns how it stands then.
+func answer(ctx context.Context, s **session, o Order, open func(Order) (*session, error)) (a Answer) {
+	if err := obey(ctx, s, o, open); err != nil {
+		a.Error = err.Error()
+	}
+	if *s != nil && o.Do != "close" {
+		a.Status = (*s).status()
+	}
+	return a
 }
 
 func obey(ctx context.Context, s **session, o Order, open func(Order) (*session, error)) error {
@@ -116,18 +153,9 @@ func obey(ctx context.Context, s **session, o Order, open func(Order) (*session,
 		return nil
 	case o.Do == "reset":
 		(*s).journal.setReason(o.Why)
-		return (*s).engine.reset(ctx, (*s).peer.Addr, o.Why)
+		return (*s).engine.reset(ctx, o.Why)
 	case o.Do == "close":
 		return (*s).close(ctx)
 	}
-	return (*s).revive(ctx)
-}
-
-// revive tries again, a minute later, with a peer that announced too much.
-func (s *session) revive(ctx context.Context) error {
-	if s.journal.cutOffFor() < time.Minute {
-		return nil
-	}
-	s.journal.revived()
-	return s.engine.enable(ctx, s.peer.Addr)
+	return nil
 }

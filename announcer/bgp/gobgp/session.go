@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
-	"slices"
 	"sync"
 	"time"
 
@@ -19,13 +18,20 @@ import (
 
 // session is one peer in its server.
 type session struct {
-	peer    bgp.Peer // without paths
-	engine  *engine
-	journal *journal
+	peer     bgp.Peer // without paths
+	engine   *engine
+	journal  *journal
+	accepted chan *net.TCPConn // what gobgp takes in
+	idle     *gate             // open while it waits for a connection
+	inbox    *inbox            // what the router opened
+
+	stopConnecting context.CancelFunc // set by open
+	ended          chan struct{}      // closed when no connection is left
 
 	table   sync.Mutex
 	wanted  []bgp.Path
 	paths   map[netip.Prefix]bgp.Path // that the server has
+	own     netip.Addr                // this node's end of the last connection; invalid: there was none
 	offered bool                      // by the router's last OPEN: it takes paths that are foreign
 
 	mu    sync.Mutex
@@ -35,31 +41,45 @@ type session struct {
 	flaps uint64
 }
 
-// newSession makes a session that does not dial yet. One that is passive takes in
-// what comes through conns.
-func newSession(ctx context.Context, p bgp.Peer, routerID netip.Addr, conns chan *net.TCPConn, log *slog.Logger) (*session, error) {
+// newSession makes a session that does not connect yet. One that is passive takes in
+// what comes through the inbox.
+func newSession(ctx context.Context, p bgp.Peer, routerID netip.Addr, in *inbox, log *slog.Logger) (*session, error) {
 	p.Paths = nil
 	s := &session{
-		peer: p, paths: map[netip.Prefix]bgp.Path{}, state: "Idle", since: time.Now(),
-		journal: &journal{log: log.With("peer", p.Name)},
+		peer: p, paths: map[netip.Prefix]bgp.Path{}, state: "Idle", since: time.Now(), accepted: make(chan *net.TCPConn),
+		idle: newGate(), inbox: in, ended: make(chan struct{}), journal: &journal{log: log.With("peer", p.Name)},
 	}
 	var err error
-	s.engine, err = newEngine(ctx, routerID, conns, &listener{s.journal})
+	s.engine, err = newEngine(ctx, routerID, s.accepted, &listener{s.journal})
 	return s, err
 }
 
-// open starts to dial. The router is told that this node went on forwarding
+// open starts to connect. The router is told that this node went on forwarding
 // while there was no session.
 func (s *session) open(ctx context.Context) error {
-	if err := s.engine.watch(ctx, func(state api.PeerState_SessionState) { s.enter(ctx, state) }); err != nil {
+	connecting, stop := context.WithCancel(ctx)
+	s.stopConnecting = stop
+	go s.run(ctx, connecting)
+	if err := s.engine.watch(ctx, s.enter); err != nil {
 		return err
 	}
 	return s.engine.addPeer(ctx, s.peer, true)
 }
 
-// close withdraws everything and ends the session.
+// closeWithin is how long a router may take to read the last words of a session.
+const closeWithin = 2 * time.Second
+
+// close withdraws everything and ends the session with a NOTIFICATION. It returns
+// when the router's socket has taken all that.
 func (s *session) close(ctx context.Context) error {
-	return errors.Join(s.announce(ctx, nil), s.engine.stop(ctx))
+	s.stopConnecting()
+	err := errors.Join(s.announce(ctx, nil), s.engine.stop(ctx))
+	select {
+	case <-s.ended:
+	case <-time.After(closeWithin):
+		err = errors.Join(err, errors.New("close: the router does not read"))
+	}
+	return err
 }
 
 // states are gobgp's, by RFC 4271's names.
@@ -69,18 +89,16 @@ var states = map[api.PeerState_SessionState]string{
 }
 
 // enter takes in a state that the session has entered.
-func (s *session) enter(ctx context.Context, state api.PeerState_SessionState) {
-	if state == api.PeerState_OPENCONFIRM || state == api.PeerState_ESTABLISHED {
-		s.heed(ctx)
-	}
+func (s *session) enter(state api.PeerState_SessionState) {
+	s.idle.set(state == api.PeerState_ACTIVE)
 	s.mu.Lock()
 	was, up := s.up, state == api.PeerState_ESTABLISHED
 	s.up, s.state = up, states[state]
-	if was != up {
-		s.since = time.Now()
-	}
 	if was && !up {
 		s.flaps++
+	}
+	if was != up {
+		s.since = time.Now()
 	}
 	s.mu.Unlock()
 	if !was && up {
@@ -97,34 +115,48 @@ func (s *session) announce(ctx context.Context, paths []bgp.Path) error {
 	return s.settle(ctx)
 }
 
-// heed takes in what the router's OPEN offers.
-func (s *session) heed(ctx context.Context) {
-	offers := s.engine.takesForeign(ctx, s.peer.Addr)
+// begin takes in this node's end of a new connection, which is the next hop of paths
+// that have no other.
+func (s *session) begin(ctx context.Context, own netip.Addr) error {
 	s.table.Lock()
 	defer s.table.Unlock()
-	if s.offered == offers {
-		return
+	s.own, s.offered = own, false
+	return s.settle(ctx)
+}
+
+// heed takes in what the router's OPEN offers. gobgp checks the AS number unless any
+// other than this node's will do.
+func (s *session) heed(ctx context.Context, o offer) error {
+	if s.peer.PeerASN == 0 && o.asn() == s.peer.LocalASN {
+		return &notification{2, 2, "an OPEN of this node's own AS: peerASN has to say so"}
 	}
-	s.offered = offers
+	s.table.Lock()
+	defer s.table.Unlock()
+	s.offered = o.foreignHop
 	if err := s.settle(ctx); err != nil {
 		s.journal.log.Error("announce what the router can take", "error", err)
 	}
+	return nil
 }
 
-// foreign tells whether p's next hop is of another family than its prefix. The
+// foreign reports whether p's next hop is of another family than its prefix. The
 // router must have offered to take such paths (RFC 8950 section 4).
 func (s *session) foreign(p bgp.Path) bool {
 	return p.Prefix.Addr().Is4() && !p.NextHop.IsValid() && !s.peer.Addr.Is4()
 }
 
-// settle makes the server's table what is wanted: withdrawals first.
+// settle makes the server's table what is wanted and can be told: withdrawals first.
 func (s *session) settle(ctx context.Context) error {
-	can := s.wanted
-	if !s.offered {
-		can = slices.DeleteFunc(slices.Clone(can), s.foreign)
-	}
+	var can []bgp.Path
 	wanted := map[netip.Prefix]bool{}
-	for _, p := range can {
+	for _, p := range s.wanted {
+		if !s.own.IsValid() || !s.offered && s.foreign(p) {
+			continue
+		}
+		if !p.NextHop.IsValid() {
+			p.NextHop = s.own
+		}
+		can = append(can, p)
 		wanted[p.Prefix] = true
 	}
 	var errs []error
@@ -171,7 +203,7 @@ func (s *session) status() Status {
 	prefixes, why := s.announcedPaths()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := Status{Established: s.up, State: s.state, Since: s.since, Flaps: s.flaps, Updates: s.engine.updates(s.peer.Addr)}
+	out := Status{Established: s.up, State: s.state, Since: s.since, Flaps: s.flaps, Updates: s.engine.updates()}
 	if s.up {
 		out.Prefixes, out.LastError = prefixes, why
 	} else {

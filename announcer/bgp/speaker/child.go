@@ -22,6 +22,8 @@ type process struct {
 	peer    bgp.Peer // as last wanted, with its paths
 	status  gobgp.Status
 	crashes uint64
+	failed  int          // how often it failed, one soon after the other
+	started time.Time    // when the last process was
 	past    gobgp.Status // counts of the processes before
 	cmd     *exec.Cmd
 	in, out *os.File
@@ -31,8 +33,25 @@ type process struct {
 // answerWithin is how long a process may take to obey.
 const answerWithin = 5 * time.Second
 
+// The pauses before a process is started again. The first follows at once.
+const (
+	shortestPause = time.Second
+	longestPause  = 30 * time.Second
+	// sound is how long a process must have lived for its failure to be the first.
+	sound = time.Minute
+)
+
+// due reports whether a process that failed may be started again at now.
+func (p *process) due(now time.Time) bool {
+	if p.failed < 2 {
+		return true
+	}
+	return now.Sub(p.started) >= min(shortestPause<<min(p.failed-2, 8), longestPause)
+}
+
 // start starts the process.
 func (p *process) start(cmd *exec.Cmd) error {
+	p.started = time.Now()
 	p.status = gobgp.Status{State: "Idle", Since: time.Now(), LastError: "the session's process is being started", Flaps: p.past.Flaps, Updates: p.past.Updates}
 	read, in, err := os.Pipe()
 	if err != nil {
@@ -77,17 +96,26 @@ func pair() (*net.UnixConn, *os.File, error) {
 // crashed ends what is left of a process that failed.
 func (p *process) crashed() {
 	p.crashes++
+	p.fails()
 	p.kill()
 	if p.past.Established {
 		p.past.Flaps++
 	}
 }
 
+// fails counts a failure.
+func (p *process) fails() {
+	if time.Since(p.started) >= sound {
+		p.failed = 0
+	}
+	p.failed++
+}
+
 func (p *process) order(routerID netip.Addr) gobgp.Order {
 	return gobgp.Order{Do: "announce", RouterID: routerID, Peer: p.peer}
 }
 
-// same tells whether the session can go on as want. How its path is watched does
+// same reports whether the session can go on as want. How its path is watched does
 // not matter to it.
 func (p *process) same(want bgp.Peer) bool {
 	have := p.peer

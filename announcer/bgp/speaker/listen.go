@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/announcer/bgp"
+	"github.com/fairlead/fairlead/announcer/bgp/gobgp"
 )
 
 // listenEvery is how often a port that could not be listened on is tried again.
@@ -191,25 +192,12 @@ func (l *listener) trust(passwords map[netip.Addr]string) error {
 
 // sign has connections with addr signed, or no more if there is no password.
 func (l *listener) sign(addr netip.Addr, password string) error {
-	sig := unix.TCPMD5Sig{Keylen: uint16(len(password))}
-	copy(sig.Key[:], password)
-	if addr.Is4() {
-		sig.Addr.Family = unix.AF_INET
-		ip := addr.As4()
-		copy(sig.Addr.Data[2:], ip[:]) // after the port, as in sockaddr_in
-	} else {
-		sig.Addr.Family = unix.AF_INET6
-		ip := addr.As16()
-		copy(sig.Addr.Data[6:], ip[:]) // after port and flow, as in sockaddr_in6
-	}
 	raw, err := l.tcp.SyscallConn()
 	if err != nil {
 		return err
 	}
 	var set error
-	err = raw.Control(func(fd uintptr) {
-		set = unix.SetsockoptTCPMD5Sig(int(fd), unix.IPPROTO_TCP, unix.TCP_MD5SIG, &sig)
-	})
+	err = raw.Control(func(fd uintptr) { set = gobgp.Sign(int(fd), addr, password) })
 	return errors.Join(err, set)
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/fairlead/fairlead/announcer/bgp"
 	"github.com/fairlead/fairlead/announcer/bgp/gobgp"
 	"github.com/fairlead/fairlead/announcer/bgp/speaker"
+	"github.com/fairlead/fairlead/internal/link"
 	"github.com/fairlead/fairlead/internal/test/nstest"
 	"github.com/fairlead/fairlead/internal/test/routertest"
 )
@@ -52,7 +53,7 @@ func TestMain(m *testing.M) {
 
 // order is a line that a speaking process reads; it answers with a report.
 type order struct {
-	Do   string // "sync", "status", "weigh" or "close"
+	Do   string // "sync", "status", "weigh", "advertise" or "close"
 	Plan bgp.Plan
 }
 
@@ -88,6 +89,12 @@ func obey(s *speaker.Speaker, o order) report {
 		s.Sync(o.Plan)
 	case "close":
 		s.Close()
+	case "advertise": // in this process, whose names of links are those of its namespace
+		a, err := link.NewAdvertiser("eth0")
+		if err != nil {
+			panic(err)
+		}
+		go func() { _ = a.Run(context.Background()) }()
 	}
 	took := time.Since(began)
 	var m runtime.MemStats

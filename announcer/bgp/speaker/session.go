@@ -124,9 +124,13 @@ func (sess *session) carryOut(g goal) {
 		}
 		sess.log.Error("a BGP session's process ended and is started again", "error", err)
 		p.crashed()
+		p.status = gobgp.Status{State: "Idle", Since: time.Now(), LastError: "the session's process ended: " + err.Error(), Flaps: p.past.Flaps, Updates: p.past.Updates}
 	}
-	if err := sess.start(g); err != nil {
-		sess.log.Error("BGP session", "error", err)
+	if p.due(time.Now()) {
+		if err := sess.start(g); err != nil {
+			sess.log.Error("BGP session", "error", err)
+			p.fails()
+		}
 	}
 	sess.publishStatus(p)
 }

@@ -1,7 +1,7 @@
 // Package speaker holds the BGP sessions that package bgp decides on, each in a
-// process of its own that runs package gobgp: what a router sends can end that
-// process, and then its session is opened anew; no other session, and nothing
-// else that the agent does, notices. The paths to the peers are watched by BFD
+// process of its own that runs package gobgp. A process that fails ends its own
+// session, which is opened again; no other session, and nothing else that the agent
+// does, notices. The paths to the peers are watched by BFD
 // in this process.
 package speaker
 
@@ -60,9 +60,10 @@ func New(log *slog.Logger, changed func(), command func() *exec.Cmd) *Speaker {
 
 // Run watches sessions and paths until ctx ends. Then it ends the sessions'
 // processes without a word to the routers: a stop is a restart, and routers that
-// know graceful restart keep their routes. Close is for the other way out. BFD
-// says Admin Down only when the sessions are gone: FRR 8.4 closes one that is
-// still there for that, and then forgets its routes.
+// know graceful restart keep their routes. Close is for the other way out. Before,
+// BFD asks these routers to wait for the restart. It says Admin Down to the others
+// only when the sessions are gone: FRR 8.4 closes one that is still there for that,
+// and then forgets its routes.
 func (s *Speaker) Run(ctx context.Context) error {
 	paths, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -82,6 +83,7 @@ func (s *Speaker) Run(ctx context.Context) error {
 			}
 		case <-ctx.Done():
 			s.listeners.sync(nil)
+			s.bfd.Leave()
 			s.abandon()
 			stop()
 			wg.Wait()
@@ -207,8 +209,8 @@ func watched(plan bgp.Plan) []udp.Peer {
 	for _, p := range plan.Peers {
 		if f := p.BFD; f != nil {
 			out = append(out, udp.Peer{
-				Addr: p.Addr, Source: p.Source, Multihop: f.Multihop,
-				Config: bfd.Config{MinTx: f.MinTx, MinRx: f.MinRx, Multiplier: f.Multiplier, Passive: f.Passive},
+				Addr: p.Addr, Source: p.Source, Multihop: f.Multihop, Links: f.Links, MinTTL: f.MinTTL,
+				Config: bfd.Config{MinTx: f.MinTx, MinRx: f.MinRx, Multiplier: f.Multiplier, Passive: f.Passive, Restart: p.RestartTime},
 			})
 		}
 	}

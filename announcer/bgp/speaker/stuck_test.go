@@ -121,7 +121,7 @@ func TestSilentPeer(t *testing.T) {
 	}
 }
 
-// resident is the most memory that a process has had, in bytes.
+// resident is the memory that a process has, in bytes; 0 if it has ended.
 func resident(t *testing.T, pid int) int64 {
 	t.Helper()
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
@@ -129,7 +129,7 @@ func resident(t *testing.T, pid int) int64 {
 		return 0 // it has ended
 	}
 	for line := range strings.Lines(string(data)) {
-		if text, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+		if text, ok := strings.CutPrefix(line, "VmRSS:"); ok {
 			kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(text), "kB")), 10, 64)
 			if err != nil {
 				t.Fatal(err)

@@ -30,12 +30,12 @@ type Case struct {
 // Cases are all of them. A hold time of 3 s is the shortest that there is.
 var Cases = []Case{
 	{
-		Name: "BFD 50 ms x 3", BFD: true, Gone: 300 * time.Millisecond, Clean: 500 * time.Millisecond,
-		Peer: `{"holdTime":"90s","keepaliveTime":"30s","bfd":{"receiveInterval":"50ms","transmitInterval":"50ms","detectMultiplier":3}}`,
+		Name: "BFD 50 ms x 3 and graceful restart", BFD: true, Gone: 300 * time.Millisecond, Clean: 500 * time.Millisecond,
+		Peer: `{"holdTime":"90s","keepaliveTime":"30s","bfd":{"receiveInterval":"50ms","transmitInterval":"50ms","detectMultiplier":3},"gracefulRestart":{}}`,
 	},
 	{
 		Name: "hold time 3 s, no BFD", Gone: 3500 * time.Millisecond, Clean: 4 * time.Second,
-		Peer: `{"holdTime":"3s","keepaliveTime":"1s","bfd":null}`,
+		Peer: `{"holdTime":"3s","keepaliveTime":"1s","bfd":null,"gracefulRestart":null}`,
 	},
 }
 

@@ -16,7 +16,7 @@ const multihop = 255
 func (m *maker) peer(p bgpPeer) {
 	id := "BGPPeer/" + p.Name
 	spec := v1alpha1.BGPPeerSpec{
-		Address: v1alpha1.IPAddress(p.Spec.PeerAddress), Port: p.Spec.PeerPort, PeerASN: p.Spec.PeerASN, LocalASN: p.Spec.MyASN,
+		Address: v1alpha1.RouterAddress(p.Spec.PeerAddress), Port: p.Spec.PeerPort, PeerASN: p.Spec.PeerASN, LocalASN: p.Spec.MyASN,
 		HoldTime: p.Spec.HoldTime, KeepaliveTime: p.Spec.KeepaliveTime, ConnectTime: p.Spec.ConnectTime,
 		SourceAddress: v1alpha1.IPAddress(p.Spec.SourceAddress),
 	}

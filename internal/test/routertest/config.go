@@ -2,6 +2,8 @@ package routertest
 
 import (
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -12,8 +14,9 @@ import (
 type Config struct {
 	ASN       uint32
 	ID        string // router ID
-	Graceful  bool   // helps with graceful restart, also when BFD is down
+	Graceful  bool   // helps with graceful restart
 	BFD       int    // milliseconds between packets, lost after 3; 0: no BFD
+	Reflect   bool   // BIRD announces every route to every neighbor; FRR does so always
 	Neighbors []Neighbor
 }
 
@@ -37,6 +40,8 @@ type Router interface {
 	Path(t testing.TB, prefix string) string
 	// Peer is what the router knows of a session, in its words.
 	Peer(t testing.TB, addr string) string
+	// Sent is how many IPv4 prefixes the router announces over a session.
+	Sent(t testing.TB, addr string) int
 }
 
 // Routers start the programs that there are, by name.
@@ -96,7 +101,7 @@ protocol kernel { ipv6 { export all; }; }
 	if c.BFD > 0 {
 		way := fmt.Sprintf("interval %d ms; multiplier 3;", c.BFD)
 		fmt.Fprintf(&b, "protocol bfd { interface \"*\" { %s }; multihop { %s }; }\n", way, way)
-		common += map[bool]string{false: " bfd on;", true: " bfd graceful;"}[c.Graceful]
+		common += " bfd on;"
 	}
 	if c.Graceful {
 		common += " graceful restart on;"
@@ -114,12 +119,13 @@ protocol kernel { ipv6 { export all; }; }
 		} else {
 			extra += " direct;"
 		}
-		four := "import all; export none;"
+		export := map[bool]string{false: "none", true: "all"}[c.Reflect]
+		four := "import all; export " + export + ";"
 		if n.OwnHop {
 			four += " extended next hop on;"
 		}
-		fmt.Fprintf(&b, "protocol bgp n%d { local %s as %d; neighbor %s as %d; ipv4 { %s }; ipv6 { import all; export none; }; %s }\n",
-			i, n.Local, c.ASN, n.Addr, n.ASN, four, extra)
+		fmt.Fprintf(&b, "protocol bgp n%d { local %s as %d; neighbor %s as %d; ipv4 { %s }; ipv6 { import all; export %s; }; %s }\n",
+			i, n.Local, c.ASN, n.Addr, n.ASN, four, export, extra)
 	}
 	return b.String()
 }
@@ -159,4 +165,25 @@ func (r *BIRD) Path(t testing.TB, prefix string) string {
 func (r *BIRD) Peer(t testing.TB, _ string) string {
 	t.Helper()
 	return r.Show(t, "show protocols all")
+}
+
+// Sent implements Router.
+func (r *FRR) Sent(t testing.TB, addr string) int {
+	t.Helper()
+	return number(r.Show(t, "bgpd", "show bgp ipv4 unicast neighbors "+addr+" advertised-routes"), `Total number of prefixes (\d+)`)
+}
+
+// Sent implements Router.
+func (r *BIRD) Sent(t testing.TB, addr string) int {
+	t.Helper()
+	_, after, _ := strings.Cut(r.Peer(t, addr), "Neighbor address: "+addr)
+	return number(after, `(\d+) exported`)
+}
+
+// number is the first one in text that pattern captures; 0: none.
+func number(text, pattern string) (n int) {
+	if found := regexp.MustCompile(pattern).FindStringSubmatch(text); found != nil {
+		n, _ = strconv.Atoi(found[1])
+	}
+	return n
 }

@@ -3,6 +3,7 @@ package storytest
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -10,8 +11,16 @@ import (
 
 func bgpPeer(s *snapshot.Snapshot, name string, a *attrs) {
 	out := &snapshot.BGPPeer{
-		Name: name, NodeSelector: a.selector("node"), Addr: each(a, []string{a.text("addr")}, netip.ParseAddr)[0],
+		Name: name, NodeSelector: a.selector("node"),
 		Multihop: uint8(a.number("multihop")), TTLSecurity: uint8(a.number("ttlsecurity")), Port: uint16(a.number("port")), Created: a.created(),
+	}
+	switch where := a.text("addr"); {
+	case a.flag("gateway"):
+		out.Gateway = true
+	case strings.HasPrefix(where, "link:"):
+		out.Interface = strings.TrimPrefix(where, "link:")
+	default:
+		out.Addr = each(a, []string{where}, netip.ParseAddr)[0]
 	}
 	if text := a.text("as"); text != "" {
 		if _, err := fmt.Sscanf(text, "%d/%d", &out.PeerASN, &out.LocalASN); err != nil {

@@ -49,7 +49,7 @@
 //	announcement NAME                 of all pools and Services, by all nodes, over layer 2
 //	  pool=K=V service=K=V node=K=V prefer=K=V:N+K=V:N interfaces=A,B
 //	  bgp peers=A,B localpref=N communities=C,C large=C,C length=N length6=N
-//	bgppeer NAME ADDR as=PEER/LOCAL
+//	bgppeer NAME ADDR|link:NAME|gateway as=PEER/LOCAL
 //	  port=N node=K=V hold=T keepalive=T secret=S source=A multihop=TTL ttlsecurity=N
 //	  restart=T passive bfd=TX/RXxMULT
 //
