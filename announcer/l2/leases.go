@@ -53,6 +53,8 @@ type Leases struct {
 	bursts   map[announcer.Claim]*burst
 	ports    map[string]netlink.Link // by name, as the last Sync saw them
 	retryAt  time.Time               // when a claim that failed is to be tried again; zero: none
+	emptied  bool                    // somebody removed the kernel's table, or may have
+	rest     time.Time               // until when that is not repaired again
 }
 
 // lease is what the kernel was told of one claim.
@@ -98,6 +100,8 @@ func (ls *Leases) Sync(set announcer.Set) ([]announcer.Claim, error) {
 	want := ls.detector.admit(set.Claims, ls.heldAddrs(), time.Now())
 	ls.retryAt = time.Time{}
 	ls.mu.Unlock()
+	began := time.Now()
+	repairs := ls.repairs(began)
 	wanted := make(map[announcer.Claim]bool, len(want))
 	for _, c := range want {
 		wanted[c] = true
@@ -114,6 +118,9 @@ func (ls *Leases) Sync(set announcer.Set) ([]announcer.Claim, error) {
 		}
 	}
 	err := errors.Join(ls.Withdraw(gone), ls.acquire(want, time.Now()))
+	if repairs {
+		ls.restFrom(began, time.Now())
+	}
 	if set.Returns > ls.returns {
 		ls.announceAgain()
 	}

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/fairlead/fairlead/announcer"
@@ -66,6 +67,9 @@ func (ls *Leases) wake() {
 func (ls *Leases) Run(ctx context.Context) {
 	r := &runner{Leases: ls, stations: map[string]*station{}, failed: map[string]string{}, last: time.Now()}
 	defer r.close()
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	watch.Go(func() { ls.follow(ctx) })
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
