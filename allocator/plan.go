@@ -196,7 +196,7 @@ func (s *slot) want(buf *[]snapshot.Holder) AddressWant {
 	}
 	start := len(*buf)
 	for _, svc := range s.holders {
-		*buf = append(*buf, snapshot.Holder{Ref: svc.Ref, UID: svc.UID, Ports: svc.ports})
+		*buf = append(*buf, snapshot.Holder{Ref: svc.Ref, UID: svc.UID, Ports: svc.ports[:min(len(svc.ports), portsMax)]})
 	}
 	w.Holders = (*buf)[start:len(*buf):len(*buf)]
 	slices.SortFunc(w.Holders, func(a, b snapshot.Holder) int {

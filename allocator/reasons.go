@@ -33,6 +33,8 @@ const (
 	InvalidRequest snapshot.Reason = "InvalidRequest"
 	// ConflictingRequest: two parts of the request contradict each other.
 	ConflictingRequest snapshot.Reason = "ConflictingRequest"
+	// TooLarge: the Service has more ports than an address is given for.
+	TooLarge snapshot.Reason = "TooLarge"
 	// NoClusterIP: the Service has no cluster IP yet, so its families are not
 	// known. Not an error.
 	NoClusterIP snapshot.Reason = "NoClusterIP"

@@ -1,6 +1,7 @@
 package allocator
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"sort"
@@ -28,6 +29,10 @@ type slot struct {
 
 // holdersMax is how many holders the Address kind can store.
 const holdersMax = 1024
+
+// sharedPortsMax is how many ports a new holder may bring a shared address to: etcd
+// stores objects of up to 1.5 MiB, and a port with its managed fields takes 120 bytes.
+const sharedPortsMax = 8192
 
 // fault is why a Service may not share a slot.
 type fault uint8
@@ -57,7 +62,7 @@ func (s *slot) fault(svc *service, staying bool) fault {
 		return otherKey
 	case s.group != svc.group:
 		return otherGroup
-	case len(s.holders) >= holdersMax:
+	case !staying && s.full(svc):
 		return tooMany
 	}
 	for _, p := range svc.ports {
@@ -74,6 +79,12 @@ func (s *slot) fault(svc *service, staying bool) fault {
 		}
 	}
 	return fits
+}
+
+// full reports whether the record of s has no room for svc.
+func (s *slot) full(svc *service) bool {
+	return len(s.holders) >= holdersMax || len(s.ports)+len(svc.ports) > sharedPortsMax ||
+		slices.ContainsFunc(s.holders, func(o *service) bool { return len(o.ports) > portsMax })
 }
 
 // refusal puts f in words for svc, which may not have s.
@@ -98,7 +109,7 @@ func (s *slot) refusal(svc *service, f fault) *snapshot.Refusal {
 	case noConsent:
 		why = "and not all holders and this Service name each other's namespace in " + AnnotationShareNamespaces
 	case tooMany:
-		why = "and " + strconv.Itoa(holdersMax-1) + " others: it is full"
+		why = fmt.Sprintf("and has no room: %d Services with %d ports can share an address", holdersMax, sharedPortsMax)
 	}
 	return refuse(ShareRefused, "%s is held by %s, %s", s.addr, first, why)
 }

@@ -85,15 +85,15 @@ func (b balancer) writeRecords(ctx context.Context, s *snapshot.Snapshot, plan *
 	return nil
 }
 
-// attached returns one of holders whose Service is served here and still names
-// addr in its status, or nil.
+// attached returns one of holders whose Service is served here, or was served by
+// another fairlead, and still names addr in its status; nil if there is none.
 func (p *Provider) attached(addr netip.Addr, holders []snapshot.Holder) *snapshot.Holder {
 	for i, h := range holders {
 		obj := p.store.Service(h.Ref)
 		if obj == nil || string(obj.UID) != h.UID || !record.Names(obj, addr) {
 			continue
 		}
-		if obj.Spec.Type == corev1.ServiceTypeLoadBalancer && obj.Spec.LoadBalancerClass == nil && obj.DeletionTimestamp == nil {
+		if obj.Spec.Type == corev1.ServiceTypeLoadBalancer && obj.DeletionTimestamp == nil && (obj.Spec.LoadBalancerClass == nil || record.Assigns(obj, addr.String())) {
 			return &holders[i]
 		}
 	}

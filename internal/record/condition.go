@@ -1,6 +1,7 @@
 package record
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -88,4 +89,14 @@ func set(svc *corev1.Service, kind string, c snapshot.Condition) {
 	meta.SetStatusCondition(&svc.Status.Conditions, metav1.Condition{
 		Type: kind, Status: metav1.ConditionStatus(c.Status), Reason: c.Reason, Message: c.Message, ObservedGeneration: svc.Generation,
 	})
+}
+
+// Assigns reports whether svc's condition AddressAssigned names addr.
+func Assigns(svc *corev1.Service, addr string) bool {
+	c := meta.FindStatusCondition(svc.Status.Conditions, v1alpha1.ConditionAddressAssigned)
+	if c == nil {
+		return false
+	}
+	words := strings.FieldsFunc(c.Message, func(r rune) bool { return r == ' ' || r == ',' || r == ';' })
+	return slices.ContainsFunc(words, func(w string) bool { return w == addr || strings.TrimRight(w, ":") == addr })
 }

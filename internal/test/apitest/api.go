@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -49,6 +50,7 @@ func New() *API {
 	core := fake.NewSimpleClientset()
 	core.Resources = []*metav1.APIResourceList{{GroupVersion: networkingv1.SchemeGroupVersion.String()}}
 	core.PrependWatchReactor("*", func(clienttesting.Action) (bool, watch.Interface, error) { return true, watch.NewFake(), nil })
+	core.PrependReactor("get", "services", a.getService)
 	core.PrependReactor("update", "services", a.updateService)
 	core.PrependReactor("patch", "services", a.patchService)
 	a.Clients = &kube.Clients{
@@ -86,6 +88,17 @@ func (a *API) Start(t *testing.T) {
 		case <-time.After(time.Millisecond):
 		}
 	}
+}
+
+func (a *API) getService(action clienttesting.Action) (bool, runtime.Object, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	get := action.(clienttesting.GetAction)
+	svc, there := a.services.all[get.GetNamespace()+"/"+get.GetName()]
+	if !there {
+		return true, nil, apierrors.NewNotFound(a.services.kind, get.GetName())
+	}
+	return true, svc.DeepCopy(), nil
 }
 
 func (a *API) updateService(action clienttesting.Action) (bool, runtime.Object, error) {
