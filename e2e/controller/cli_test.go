@@ -70,7 +70,7 @@ func TestExplainAgreesWithConditions(t *testing.T) {
 		}
 	}
 	out, _ := c.run("", "explain", "default/held")
-	for _, want := range []string{"✔ address     192.0.2.0 from pool lan", "✔ record", "✔ finalizer", "✔ status"} {
+	for _, want := range []string{"✔ address     192.0.2.0 from pool lan", "✔ record", "✔ status"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("want %q in\n%s", want, out)
 		}
