@@ -244,20 +244,28 @@ func (p *pass) cleanings() (jobs []job) {
 	return jobs
 }
 
-// clean takes our traces from a Service that is not ours any more. Its records are
-// freed after that, because no Plan has them. The status of a Service that is being
-// deleted goes with it, unless somebody else's finalizer keeps it.
+// clean takes our traces from a Service that is not ours any more. The condition goes
+// last: by it, what is left after a crash is found. The records are freed after that,
+// because no Plan has them.
 func (p *pass) clean(ctx context.Context, svc *snapshot.Service, obj *corev1.Service) error {
-	bare, changed := record.Cleared(obj, p.snap)
 	finalizers := record.ForeignFinalizers(obj, svc)
-	if changed && !(svc.Deleting && len(finalizers) == 0) {
-		p.Recorder.Event(obj, corev1.EventTypeNormal, "DeletingLoadBalancer", "Deleting load balancer")
-		got, err := p.writeStatus(ctx, obj, bare, nil)
-		if got == nil || err != nil {
-			return err
-		}
-		p.Recorder.Event(obj, corev1.EventTypeNormal, "DeletedLoadBalancer", "Deleted load balancer")
-		obj = got
+	if err := p.writer.Finalizers(ctx, obj, finalizers); err != nil {
+		return err
 	}
-	return p.writer.Finalizers(ctx, obj, finalizers)
+	if svc.Deleting && len(finalizers) == 0 {
+		return nil // its status goes with it
+	}
+	if obj = p.object(svc.Ref, svc.UID); obj == nil {
+		return nil
+	}
+	bare, changed := record.Cleared(obj, p.snap)
+	if !changed {
+		return nil
+	}
+	p.Recorder.Event(obj, corev1.EventTypeNormal, "DeletingLoadBalancer", "Deleting load balancer")
+	if _, err := p.writeStatus(ctx, obj, bare, nil); err != nil {
+		return err
+	}
+	p.Recorder.Event(obj, corev1.EventTypeNormal, "DeletedLoadBalancer", "Deleted load balancer")
+	return nil
 }
