@@ -133,6 +133,7 @@ type ledger struct {
 	pools    *pools
 	shared   map[string]*sharers
 	released []*slot // by drop, since somebody last emptied the list
+	cools    bool    // pools' cool-downs count
 }
 
 // sharers lists the slots of one share key in the order in which they got it.
@@ -208,7 +209,7 @@ func (l *ledger) assign(svc *service, s *slot) {
 		s.key, s.group, s.ports = svc.key, svc.group, nil
 		if s.pool != nil {
 			b := s.pool.block(snapshot.FamilyOf(s.addr))
-			b.free.remove(numOf(s.addr))
+			b.take(numOf(s.addr))
 			b.assigned++
 		}
 	}
@@ -217,6 +218,9 @@ func (l *ledger) assign(svc *service, s *slot) {
 	}
 	if svc.held == nil {
 		svc.held = svc.heldBuf[:0]
+	}
+	if s.ofNamespace(svc.Namespace) == 0 {
+		s.pool.note(svc.Namespace, 1)
 	}
 	s.holders = append(s.holders, svc)
 	svc.held = append(svc.held, s)
@@ -245,6 +249,9 @@ func (l *ledger) list(svc *service, s *slot) {
 func (l *ledger) release(svc *service, s *slot) {
 	s.holders = slices.DeleteFunc(s.holders, func(o *service) bool { return o == svc })
 	svc.held = slices.DeleteFunc(svc.held, func(o *slot) bool { return o == s })
+	if s.ofNamespace(svc.Namespace) == 0 {
+		s.pool.note(svc.Namespace, -1)
+	}
 	l.released = append(l.released, s)
 	if sh := l.shared[s.key]; sh != nil {
 		clear(sh.skip)
@@ -258,8 +265,12 @@ func (l *ledger) release(svc *service, s *slot) {
 	s.listed = false
 	if s.pool != nil {
 		b := s.pool.block(snapshot.FamilyOf(s.addr))
-		b.free.putBack(numOf(s.addr))
 		b.assigned--
+		if l.cools && s.pool.CoolDown > 0 && s.record != nil {
+			b.keepFor(svc.Namespace, numOf(s.addr))
+		} else {
+			b.free.putBack(numOf(s.addr))
+		}
 	}
 }
 

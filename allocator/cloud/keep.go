@@ -26,7 +26,7 @@ func (p *Provider) keep(ctx context.Context) error {
 		return nil
 	}
 	began := time.Now()
-	plan := allocator.Decide(s, p.options)
+	plan := allocator.Decide(s, p.optionsNow())
 	took := time.Since(began)
 	seen := observe.Observe(s)
 	p.metrics.Decided(plan, seen, took)
@@ -39,7 +39,15 @@ func (p *Provider) keep(ctx context.Context) error {
 		p.loop.Wake()
 	}
 	p.loop.At(p.items.Next())
+	p.loop.At(plan.Again)
 	return nil
+}
+
+// optionsNow returns the options of a decision that is made now.
+func (p *Provider) optionsNow() allocator.Options {
+	opt := p.options
+	opt.Now = time.Now()
+	return opt
 }
 
 // clean returns the works that take our traces from Services that are not ours any

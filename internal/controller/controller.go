@@ -148,7 +148,9 @@ func (c *Controller) step(ctx context.Context) error {
 		c.inherit(s)
 	}
 	began := time.Now()
-	plan := allocator.Decide(s, c.Options)
+	opt := c.Options
+	opt.Now = began
+	plan := allocator.Decide(s, opt)
 	took := time.Since(began)
 	seen := observe.Observe(s)
 	c.decided.Decided(plan, seen, took)

@@ -87,6 +87,7 @@ func (c *Controller) apply(ctx context.Context, s *snapshot.Snapshot, plan *allo
 		c.loop.Wake()
 	}
 	c.loop.At(c.items.Next())
+	c.loop.At(plan.Again)
 }
 
 // job is what is to be done for one Service.

@@ -39,6 +39,7 @@ const (
 	OutsideNetworks Code = "FL0211"
 	BadSources      Code = "FL0212"
 	NodePortTrouble Code = "FL0213"
+	PoolSkips       Code = "FL0214"
 	TwoProxies      Code = "FL0301"
 	StrictARP       Code = "FL0302"
 	OtherBalancer   Code = "FL0303"
@@ -101,6 +102,7 @@ var Catalog = []Entry{
 	{OutsideNetworks, Warning, "No node is in a pool's network"},
 	{BadSources, Problem, "loadBalancerSourceRanges cannot be read"},
 	{NodePortTrouble, Problem, "A node could not do something for a Service"},
+	{PoolSkips, Warning, "A pool contains addresses of nodes"},
 	{TwoProxies, Problem, "Two proxies forward Services"},
 	{StrictARP, Problem, "kube-proxy answers ARP for every address"},
 	{OtherBalancer, Problem, "Another load balancer serves the same Services"},

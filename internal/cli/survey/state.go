@@ -26,7 +26,7 @@ import (
 func (o *Objects) State() *cluster.State {
 	s := &cluster.State{
 		Now: o.Now, FromFiles: o.FromFiles, Gaps: o.Gaps, Namespace: o.namespace(),
-		Allocation: allocator.Options{Class: v1alpha1.LoadBalancerClass, DefaultClass: true},
+		Allocation: allocator.Options{Class: v1alpha1.LoadBalancerClass, DefaultClass: true, Now: o.Now},
 	}
 	var states []*snapshot.NodeState
 	b := kube.NewBuilder()
