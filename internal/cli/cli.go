@@ -63,6 +63,7 @@ type Client struct {
 
 // Env is what the commands share.
 type Env struct {
+	In       io.Reader
 	Out, Err io.Writer
 	Version  string
 	// Connect makes the Client. It is called when a command needs it.
@@ -75,7 +76,7 @@ type Env struct {
 // cluster to talk to.
 func Commands(version string) []*cobra.Command {
 	flags := genericclioptions.NewConfigFlags(true)
-	env := &Env{Out: os.Stdout, Err: os.Stderr, Version: version, Colour: colours(os.Stdout)}
+	env := &Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Version: version, Colour: colours(os.Stdout)}
 	env.Connect = func() (*Client, error) { return connect(flags, version) }
 	cmds := env.Commands()
 	for _, c := range cmds {
