@@ -239,10 +239,13 @@ func (m *model) dropPool(t *rapid.T) {
 	}
 }
 
-// flag changes --default-class. The replicas are restarted one after the other.
-func (m *model) flag(t *rapid.T) {
+// flag changes --default-class, and with it restarts the replicas. Two that act at once
+// with different flags would undo each other's work until one of them ends.
+func (m *model) flag(*rapid.T) {
 	m.opt.DefaultClass = !m.opt.DefaultClass
-	m.replica(t).restart(m.opt)
+	for _, r := range m.replicas {
+		r.restart(m.opt)
+	}
 }
 
 // old lets version 0.1 lead in between: it puts its finalizer on what it serves.
@@ -324,11 +327,6 @@ func (m *model) holds(s *corev1.Service, ip string) bool {
 // settle brings everything to both replicas until neither writes any more, and checks
 // that all agrees then.
 func (m *model) settle(t *rapid.T) {
-	for _, r := range m.replicas {
-		if r.Options.DefaultClass != m.opt.DefaultClass {
-			r.restart(m.opt)
-		}
-	}
 	act := func() error {
 		for _, r := range m.replicas {
 			r.sees.BringAll()

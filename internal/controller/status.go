@@ -80,7 +80,7 @@ func assignmentEvents(old, now *corev1.Service, o allocator.Outcome) []event {
 		if r.Reason == allocator.NoPool || r.Reason == allocator.NoClusterIP {
 			kind = corev1.EventTypeNormal
 		}
-		out = append(out, event{kind, string(r.Reason), r.Message})
+		out = append(out, event{kind, string(r.Reason), record.Assigned(o).Message})
 	}
 	return out
 }
