@@ -23,6 +23,9 @@ import (
 	"github.com/fairlead/fairlead/api/v1alpha1"
 )
 
+// ownKinds are fairlead's.
+var ownKinds = []string{"Address", "AddressPool", "Announcement", "BGPPeer", "NodeState"}
+
 // Stdin is the path that stands for the standard input.
 const Stdin = "-"
 
@@ -71,17 +74,12 @@ func Load(paths []string, stdin io.Reader) (*Manifests, error) {
 
 type loader struct {
 	out    Manifests
-	kinds  map[string]*kind
 	scheme *runtime.Scheme
 	strict runtime.Decoder
 }
 
 func newLoader() (*loader, error) {
 	l := &loader{scheme: runtime.NewScheme()}
-	var err error
-	if l.kinds, err = kinds(); err != nil {
-		return nil, fmt.Errorf("fairlead's kinds: %w", err)
-	}
 	if err := errors.Join(clientscheme.AddToScheme(l.scheme), v1alpha1.AddToScheme(l.scheme)); err != nil {
 		return nil, fmt.Errorf("kinds: %w", err)
 	}
@@ -141,10 +139,10 @@ func (l *loader) object(obj map[string]any, where string) {
 	switch {
 	case kind == "" || apiVersion == "":
 		l.note("%s has no apiVersion and kind: it is not an object of Kubernetes", where)
-	case gvk.Group == v1alpha1.GroupVersion.Group:
-		l.own(obj, gvk)
 	case l.scheme.Recognizes(gvk):
-		l.core(obj, gvk)
+		l.known(obj, gvk)
+	case gvk.Group == v1alpha1.GroupVersion.Group:
+		l.problem(obj, "there is no such kind in %s: there are %s", v1alpha1.GroupVersion, strings.Join(ownKinds, ", "))
 	default:
 		l.note("%s: fairlead does not read the kind %s of %s", where, kind, apiVersion)
 	}
@@ -154,40 +152,8 @@ func (l *loader) note(format string, args ...any) {
 	l.out.Notes = append(l.out.Notes, fmt.Sprintf(format, args...))
 }
 
-// own takes in an object of one of fairlead's kinds.
-func (l *loader) own(obj map[string]any, gvk schema.GroupVersionKind) {
-	k := l.kinds[gvk.Kind]
-	if k == nil || gvk.Version != v1alpha1.Version {
-		names := make([]string, 0, len(l.kinds))
-		for name := range l.kinds {
-			names = append(names, name)
-		}
-		slices.Sort(names)
-		l.problem(obj, "there is no such kind in %s: there are %s", v1alpha1.GroupVersion, strings.Join(names, ", "))
-		return
-	}
-	if !l.named(obj) {
-		return
-	}
-	if errs := k.admit(obj); len(errs) > 0 {
-		for _, err := range errs {
-			l.problem(obj, "%s", err.Error())
-		}
-		return
-	}
-	typed, err := l.scheme.New(gvk)
-	if err == nil {
-		err = runtime.DefaultUnstructuredConverter.FromUnstructured(obj, typed)
-	}
-	if err != nil {
-		l.problem(obj, "%v", err)
-		return
-	}
-	l.add(typed, gvk)
-}
-
-// core takes in an object of one of Kubernetes' kinds.
-func (l *loader) core(obj map[string]any, gvk schema.GroupVersionKind) {
+// known takes in an object of a kind that is read.
+func (l *loader) known(obj map[string]any, gvk schema.GroupVersionKind) {
 	if !l.named(obj) {
 		return
 	}

@@ -6,19 +6,31 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1unstructured "k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
 )
 
 func unstructured(obj map[string]any) *metav1unstructured.Unstructured {
 	return &metav1unstructured.Unstructured{Object: obj}
 }
 
-// refused returns what the API server would refuse of a Service: the mistakes that
-// people make. The rules of Kubernetes' own kinds cannot be imported.
-func refused(obj runtime.Object) (out []string) {
-	svc, ok := obj.(*corev1.Service)
-	if !ok {
-		return nil
+// refused returns what the API server would refuse of obj: the mistakes that people
+// make.
+func refused(obj runtime.Object) []string {
+	switch obj := obj.(type) {
+	case *corev1.Service:
+		return service(obj)
+	case *v1alpha1.AddressPool:
+		return pool(obj)
+	case *v1alpha1.Announcement:
+		return announcement(obj)
+	case *v1alpha1.BGPPeer:
+		return peer(obj)
 	}
+	return nil
+}
+
+func service(svc *corev1.Service) (out []string) {
 	type port struct {
 		protocol corev1.Protocol
 		number   int32
