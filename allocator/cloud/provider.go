@@ -62,6 +62,7 @@ func New(cfg Config) *Provider {
 	p.loop.Coalesce, p.loop.Resync = 20*time.Millisecond, time.Minute
 	p.items = reconcile.NewItems(cfg.Log, p.loop.Wake)
 	p.store = kube.NewStore(cfg.Clients, func() { p.changed.ring(); p.loop.Wake() })
+	p.store.WithoutEndpoints = true
 	p.writer = &record.Writer{Clients: cfg.Clients, Store: p.store, Log: cfg.Log}
 	return p
 }

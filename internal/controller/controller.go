@@ -64,6 +64,7 @@ func New(cfg Config) *Controller {
 	c.loop.Coalesce, c.loop.Resync = 20*time.Millisecond, time.Minute
 	c.items = reconcile.NewItems(cfg.Log, c.loop.Wake)
 	c.Store = kube.NewStore(cfg.Clients, c.loop.Wake)
+	c.Store.WithoutEndpoints = true
 	c.writer = &record.Writer{Clients: cfg.Clients, Store: c.Store, Log: cfg.Log}
 	return c
 }

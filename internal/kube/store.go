@@ -23,6 +23,10 @@ import (
 
 // Store keeps a Builder current from the API server.
 type Store struct {
+	// WithoutEndpoints leaves Services' endpoints out, which change with every pod. Set
+	// it before Run.
+	WithoutEndpoints bool
+
 	clients *Clients
 	changed func()
 
@@ -44,7 +48,6 @@ func (s *Store) Run(ctx context.Context) error {
 	core := informers.NewSharedInformerFactory(s.clients.Kube, 0)
 	all := []cache.SharedIndexInformer{
 		core.Core().V1().Services().Informer(),
-		core.Discovery().V1().EndpointSlices().Informer(),
 		core.Core().V1().Nodes().Informer(),
 		core.Core().V1().Namespaces().Informer(),
 		informer(s.clients.Pools.List, s.clients.Pools.Watch, &v1alpha1.AddressPool{}),
@@ -52,6 +55,9 @@ func (s *Store) Run(ctx context.Context) error {
 		informer(s.clients.Announcements.List, s.clients.Announcements.Watch, &v1alpha1.Announcement{}),
 		informer(s.clients.NodeStates.List, s.clients.NodeStates.Watch, &v1alpha1.NodeState{}),
 		informer(s.clients.BGPPeers.List, s.clients.BGPPeers.Watch, &v1alpha1.BGPPeer{}),
+	}
+	if !s.WithoutEndpoints {
+		all = append(all, core.Discovery().V1().EndpointSlices().Informer())
 	}
 	if s.servesServiceCIDRs(ctx) {
 		all = append(all, core.Networking().V1().ServiceCIDRs().Informer())
