@@ -115,6 +115,11 @@ func (d *decision) explicit(svc *service) ([]netip.Addr, *snapshot.Refusal) {
 			return nil, why
 		}
 	}
+	if !all {
+		if why := d.namespaceLimit(svc, d.pools.giving(svc.req.addrs[0]), svc.req.addrs); why != nil {
+			return nil, why
+		}
+	}
 	return svc.req.addrs, nil
 }
 
@@ -131,6 +136,8 @@ func (d *decision) mayGive(svc *service, addr netip.Addr) *snapshot.Refusal {
 	switch {
 	case len(d.pools.all) == 0:
 		return refuse(NoPool, "there is no AddressPool")
+	case p == nil && d.pools.skipping(addr) != "":
+		return refuse(OutsidePools, "%s %s", addr, d.pools.skipping(addr))
 	case p == nil && d.pools.containing(addr) != nil:
 		return refuse(OutsidePools, "%s ends in .0 or .255, which pool %s avoids", addr, d.pools.containing(addr).Name)
 	case p == nil:
@@ -215,7 +222,7 @@ func (d *decision) pickFamilies(svc *service, pools []*pool, fams []snapshot.Fam
 				got = append(got, a)
 			}
 		}
-		if len(got) == len(fams) {
+		if len(got) == len(fams) && d.namespaceLimit(svc, p, got) == nil {
 			return slices.Clone(got)
 		}
 	}
@@ -231,7 +238,7 @@ func (d *decision) pickOne(svc *service, p *pool, f snapshot.Family) (netip.Addr
 	if s := d.joinable(svc, f, func(o *pool) bool { return o == p }); s != nil {
 		return s.addr, true
 	}
-	n, ok := p.block(f).free.lowest()
+	n, ok := p.block(f).pick(svc.Namespace)
 	if !ok {
 		return netip.Addr{}, false
 	}
@@ -252,11 +259,14 @@ func (d *decision) pickShared(svc *service, pools []*pool, fams []snapshot.Famil
 		}
 		in, got = s.pool, append(got, s.addr)
 	}
+	if d.namespaceLimit(svc, in, got) != nil {
+		return nil
+	}
 	return got
 }
 
 // ranks orders the reasons why no pool gave: the first one is said.
-var ranks = []snapshot.Reason{PoolExhausted, WrongFamily, PoolDisabled, PoolConflicting, PoolInvalid, NotSelected, NoPool}
+var ranks = []snapshot.Reason{NamespaceLimit, PoolExhausted, WrongFamily, PoolDisabled, PoolConflicting, PoolInvalid, NotSelected, NoPool}
 
 // whyNot says why no pool gave to svc.
 func (d *decision) whyNot(svc *service) *snapshot.Refusal {
@@ -271,7 +281,7 @@ func (d *decision) whyNot(svc *service) *snapshot.Refusal {
 		}
 		reason := d.reject(svc, p)
 		if reason == "" {
-			reason = p.lacks(svc)
+			reason = d.lacks(svc, p)
 		}
 		i := slices.Index(ranks, reason)
 		if i < best {
@@ -285,7 +295,7 @@ func (d *decision) whyNot(svc *service) *snapshot.Refusal {
 }
 
 // lacks tells what is wrong with p, which could serve svc but did not.
-func (p *pool) lacks(svc *service) snapshot.Reason {
+func (d *decision) lacks(svc *service, p *pool) snapshot.Reason {
 	missing := 0
 	for _, f := range svc.families {
 		if len(p.block(f).spans) == 0 {
@@ -294,6 +304,9 @@ func (p *pool) lacks(svc *service) snapshot.Reason {
 	}
 	if missing > 0 && !svc.prefer || missing == len(svc.families) {
 		return WrongFamily
+	}
+	if p.MaxPerNamespace > 0 && p.byNamespace[svc.Namespace]+len(svc.families) > p.MaxPerNamespace {
+		return NamespaceLimit
 	}
 	return PoolExhausted
 }
@@ -307,6 +320,8 @@ func whyNotText(reason snapshot.Reason, svc *service, names []string) string {
 		list = fmt.Sprintf("%s and %d more", strings.Join(names[:namesMax], ", "), len(names)-namesMax)
 	}
 	switch reason {
+	case NamespaceLimit:
+		return fmt.Sprintf("namespace %s has as many addresses as it may have of %s", svc.Namespace, list)
 	case PoolExhausted:
 		return fmt.Sprintf("no free %s address in %s", familyText(svc), list)
 	case WrongFamily:

@@ -42,7 +42,7 @@ func (d *decision) consider(svc *service, p *pool) Considered {
 			return out
 		}
 	} else if out.Reason == "" && d.pickFamilies(svc, []*pool{p}, svc.families) == nil {
-		out.Reason = p.lacks(svc)
+		out.Reason = d.lacks(svc, p)
 	}
 	out.Message = p.explain(out.Reason, svc)
 	return out
@@ -61,6 +61,9 @@ func (d *decision) withholds(svc *service, p *pool) *snapshot.Refusal {
 		why := d.mayGive(svc, a)
 		if why == nil {
 			why = d.mayJoin(svc, a)
+		}
+		if why == nil {
+			why = d.namespaceLimit(svc, p, svc.req.addrs)
 		}
 		if why != nil {
 			return refuse(why.Reason, "does not give it: %s", why.Message)
@@ -82,6 +85,8 @@ func (p *pool) explain(reason snapshot.Reason, svc *service) string {
 		return "does not select this Service or its namespace"
 	case WrongFamily:
 		return fmt.Sprintf("has no %s addresses", familyText(svc))
+	case NamespaceLimit:
+		return fmt.Sprintf("gives at most %d addresses to a namespace, and %s has %d", p.MaxPerNamespace, svc.Namespace, p.byNamespace[svc.Namespace])
 	case PoolExhausted:
 		return fmt.Sprintf("has no free %s address", familyText(svc))
 	case PoolConflicting:

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
@@ -11,6 +12,7 @@ import (
 // decision is one run of Decide.
 type decision struct {
 	*ledger
+	now      time.Time
 	snap     *snapshot.Snapshot
 	services []service // by name
 	ranked   []*service
@@ -26,6 +28,7 @@ func decide(s *snapshot.Snapshot, opt Options) *decision {
 	d := newDecision(sorted(s), opt)
 	d.keepHolders()
 	d.adopt()
+	d.cool()
 	d.move()
 	d.serve()
 	d.rewordRefusals()
@@ -33,7 +36,8 @@ func decide(s *snapshot.Snapshot, opt Options) *decision {
 }
 
 func newDecision(s *snapshot.Snapshot, opt Options) *decision {
-	d := &decision{snap: s, ledger: newLedger(newPools(s, opt.Reserved), s.Addresses)}
+	d := &decision{snap: s, now: opt.Now, ledger: newLedger(newPools(s, opt.Reserved), s.Addresses)}
+	d.cools = !opt.Now.IsZero()
 	n, nports := 0, 0
 	for _, svc := range s.Services {
 		if Ours(svc, opt) {
@@ -106,7 +110,7 @@ func (s *slot) releaseHelps(svc *service) bool {
 	if s.pool == nil || !svc.wants(f) {
 		return false
 	}
-	_, ok := s.pool.block(f).free.lowest()
+	_, ok := s.pool.block(f).pick(svc.Namespace)
 	return ok
 }
 

@@ -123,6 +123,24 @@ func merge(spans []span) []span {
 	return out
 }
 
+// without returns sorted, merged spans but for what cut has of them.
+func without(spans []span, cut span) []span {
+	var out []span
+	for _, s := range spans {
+		if !s.overlaps(cut) {
+			out = append(out, s)
+			continue
+		}
+		if s.from.less(cut.from) {
+			out = append(out, span{s.from, cut.from.minus(numOne)})
+		}
+		if cut.to.less(s.to) {
+			out = append(out, span{cut.to.plus(numOne), s.to})
+		}
+	}
+	return out
+}
+
 // within tells whether sorted, merged spans contain n.
 func within(spans []span, n num) bool {
 	i := sort.Search(len(spans), func(i int) bool { return n.less(spans[i].from) }) - 1

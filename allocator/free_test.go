@@ -117,7 +117,7 @@ func TestSpanSize(t *testing.T) {
 // TestHugePools: a pool of any size costs nothing and counts without a sign.
 func TestHugePools(t *testing.T) {
 	for _, text := range []string{"::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "0.0.0.0-255.255.255.255", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"} {
-		p := newPool(&snapshot.Pool{Name: "p", AvoidBuggyIPs: true, Ranges: []netipx.IPRange{netipx.MustParseIPRange(text)}})
+		p := newPool(&snapshot.Pool{Name: "p", AvoidBuggyIPs: true, Ranges: []netipx.IPRange{netipx.MustParseIPRange(text)}}, &taken{})
 		for _, f := range families {
 			b := p.block(f)
 			if n, ok := b.free.lowest(); ok != (b.total != num{}) || ok && !b.free.remove(n) {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"go4.org/netipx"
+
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
@@ -152,7 +154,8 @@ func anyFree(s *snapshot.Snapshot, p *allocator.Plan, pool *snapshot.Pool, f sna
 			last := a.AsSlice()[len(a.AsSlice())-1]
 			held := slices.ContainsFunc(p.Addresses, func(w allocator.AddressWant) bool { return w.Addr == a })
 			rec := record(s, a)
-			if !held && (rec == nil || !rec.Deleting) && !(pool.AvoidBuggyIPs && a.Is4() && (last == 0 || last == 255)) {
+			excluded := pool.MaxPerNamespace > 0 || slices.ContainsFunc(pool.Exclude, func(r netipx.IPRange) bool { return r.Contains(a) })
+			if !held && !excluded && !ofNode(s, a) && (rec == nil || !rec.Deleting) && !(pool.AvoidBuggyIPs && a.Is4() && (last == 0 || last == 255)) {
 				return 1
 			}
 		}
@@ -160,9 +163,17 @@ func anyFree(s *snapshot.Snapshot, p *allocator.Plan, pool *snapshot.Pool, f sna
 	return 0
 }
 
+// ofNode reports whether a is an address of a node, which no pool gives.
+func ofNode(s *snapshot.Snapshot, a netip.Addr) bool {
+	return slices.ContainsFunc(s.Nodes, func(n *snapshot.Node) bool { return slices.Contains(n.InternalIPs, a) })
+}
+
 // gives tells whether some pool may give a to svc. Conflicts between pools are
 // left to the stories.
 func gives(s *snapshot.Snapshot, a netip.Addr, svc *snapshot.Service) bool {
+	if ofNode(s, a) {
+		return false
+	}
 	for _, p := range s.Pools {
 		for _, r := range p.Ranges {
 			last := a.AsSlice()[len(a.AsSlice())-1]

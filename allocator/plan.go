@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
@@ -15,6 +16,7 @@ type Options struct {
 	Class        string         // the loadBalancerClass that is ours
 	DefaultClass bool           // Services without a class are ours too
 	Reserved     []netip.Prefix // no pool may overlap them, besides what the Snapshot shows
+	Now          time.Time      // by which a pool's cool-down is over; zero: there is none
 }
 
 // Plan is the decision: the whole of what is to be true, sorted.
@@ -23,6 +25,7 @@ type Plan struct {
 	Addresses []AddressWant // every record that is to exist, by address; others are to be deleted
 	Releases  []Release     // who holds an address by a record and is to lose it, by address
 	Pools     []PoolOutcome // one for every pool, by name
+	Again     time.Time     // when the first address has cooled down; zero: none does
 }
 
 // Outcome is what one Service gets.
@@ -44,7 +47,8 @@ type AddressWant struct {
 	Pool       string // that it was given from last; it may have lost the address since, or be gone
 	ShareKey   string
 	ShareGroup string            // what the holders of a shared address have in common; see snapshot.Address
-	Holders    []snapshot.Holder // by name
+	Holders    []snapshot.Holder // by name; none while the address cools down
+	Freed      snapshot.Freed    // without holders: who held it last
 }
 
 // Release is one holder that a record loses.
@@ -161,6 +165,7 @@ func (d *decision) plan() *Plan {
 	for _, s := range held {
 		p.Addresses = append(p.Addresses, s.want(&holders))
 	}
+	d.planCooling(p)
 	for i := range d.recorded {
 		s := &d.recorded[i]
 		for _, h := range s.record.Holders {
@@ -196,7 +201,7 @@ func (s *slot) want(buf *[]snapshot.Holder) AddressWant {
 	}
 	start := len(*buf)
 	for _, svc := range s.holders {
-		*buf = append(*buf, snapshot.Holder{Ref: svc.Ref, UID: svc.UID, Ports: svc.ports})
+		*buf = append(*buf, snapshot.Holder{Ref: svc.Ref, UID: svc.UID, Ports: svc.ports[:min(len(svc.ports), portsMax)]})
 	}
 	w.Holders = (*buf)[start:len(*buf):len(*buf)]
 	slices.SortFunc(w.Holders, func(a, b snapshot.Holder) int {
@@ -239,6 +244,9 @@ func (d *decision) warnings(svc *service) []snapshot.Refusal {
 }
 
 func (d *decision) outside(addr netip.Addr) string {
+	if why := d.pools.skipping(addr); why != "" {
+		return fmt.Sprintf("%s is kept, but it %s", addr, why)
+	}
 	if p := d.pools.containing(addr); p != nil {
 		return fmt.Sprintf("%s is kept, but pool %s avoids addresses that end in .0 or .255", addr, p.Name)
 	}

@@ -8,6 +8,8 @@ import (
 	"sort"
 	"strings"
 
+	"go4.org/netipx"
+
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -18,6 +20,10 @@ type pool struct {
 	off    snapshot.Reason // why it gives nothing to anybody; "" if it gives
 	clash  snapshot.Refusal
 	pinned bool // serves only some namespaces or Services
+
+	byNamespace map[string]int // addresses that each namespace holds, if that is limited
+
+	skipped []use // addresses of nodes in its ranges, which it does not give
 }
 
 // block is one family of a pool.
@@ -25,10 +31,11 @@ type block struct {
 	spans    []span // sorted, merged
 	total    num
 	free     freeSet
+	cooling  []cooling // by address; not in free
 	assigned uint64
 }
 
-func newPool(p *snapshot.Pool) *pool {
+func newPool(p *snapshot.Pool, cluster *taken) *pool {
 	out := &pool{Pool: p, clash: snapshot.Refusal{Reason: NoConflict, Message: "overlaps nothing"}}
 	out.pinned = len(p.Namespaces) > 0 || set(p.NamespaceSelector) || set(p.ServiceSelector)
 	for _, r := range p.Ranges {
@@ -39,8 +46,17 @@ func newPool(p *snapshot.Pool) *pool {
 		b.spans = append(b.spans, span{numOf(r.From()), numOf(r.To())})
 	}
 	for _, f := range families {
+		out.block(f).spans = merge(out.block(f).spans)
+	}
+	for _, r := range p.Exclude {
+		if r.IsValid() {
+			b := out.block(snapshot.FamilyOf(r.From()))
+			b.spans = without(b.spans, span{numOf(r.From()), numOf(r.To())})
+		}
+	}
+	cluster.skip(out)
+	for _, f := range families {
 		b := out.block(f)
-		b.spans = merge(b.spans)
 		avoid := p.AvoidBuggyIPs && f == snapshot.IPv4
 		for _, s := range b.spans {
 			b.total = b.total.plus(s.size(avoid))
@@ -104,8 +120,9 @@ type part struct {
 
 func newPools(s *snapshot.Snapshot, reserved []netip.Prefix) *pools {
 	ps := &pools{}
+	cluster := takenByCluster(s, reserved)
 	for _, p := range s.Pools {
-		ps.all = append(ps.all, newPool(p))
+		ps.all = append(ps.all, newPool(p, cluster))
 	}
 	ps.order, ps.byAge = slices.Clone(ps.all), slices.Clone(ps.all)
 	slices.SortFunc(ps.order, func(a, b *pool) int {
@@ -114,7 +131,7 @@ func newPools(s *snapshot.Snapshot, reserved []netip.Prefix) *pools {
 	slices.SortFunc(ps.byAge, func(a, b *pool) int {
 		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Name, b.Name))
 	})
-	ps.findClashes(takenByCluster(s, reserved))
+	ps.findClashes(cluster)
 	return ps
 }
 
@@ -225,7 +242,7 @@ func (p *pool) outcome() PoolOutcome {
 	out.Status.ObservedGeneration = p.Generation
 	out.Status.IPv4, out.Status.IPv6 = p.v4.count(p.off != ""), p.v6.count(p.off != "")
 	out.Conflicting = snapshot.Condition{Status: "False", Reason: string(p.clash.Reason), Message: p.clash.Message}
-	if p.off == PoolConflicting {
+	if p.off == PoolConflicting || len(p.skipped) > 0 {
 		out.Conflicting.Status = "True"
 	}
 	return out
@@ -263,6 +280,22 @@ func (p *pool) why() string {
 		return fmt.Sprintf("pool %s %s", p.Name, p.clash.Message)
 	}
 	return fmt.Sprintf("pool %s: %s", p.Name, p.ready().Message)
+}
+
+// skipping says why a pool that has addr in its ranges does not give it; "" if none
+// has, or if addr is given.
+func (ps *pools) skipping(addr netip.Addr) string {
+	for _, p := range ps.byAge {
+		if slices.ContainsFunc(p.Exclude, func(r netipx.IPRange) bool { return r.Contains(addr) }) && slices.ContainsFunc(p.Ranges, func(r netipx.IPRange) bool { return r.Contains(addr) }) {
+			return "is excluded from pool " + p.Name
+		}
+		for _, u := range p.skipped {
+			if u.prefix.Addr() == addr {
+				return fmt.Sprintf("is an address of node %s, which pool %s does not give", u.name, p.Name)
+			}
+		}
+	}
+	return ""
 }
 
 // contains tells whether addr is in one of p's ranges.

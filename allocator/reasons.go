@@ -9,6 +9,8 @@ const (
 	NoPool snapshot.Reason = "NoPool"
 	// PoolExhausted: the pools that serve the Service have no free address.
 	PoolExhausted snapshot.Reason = "PoolExhausted"
+	// NamespaceLimit: the namespace holds as many addresses of the pool as it may.
+	NamespaceLimit snapshot.Reason = "NamespaceLimit"
 	// PoolNotFound: the Service asks for a pool that does not exist.
 	PoolNotFound snapshot.Reason = "PoolNotFound"
 	// PoolConflicting: the pool overlaps an older pool or the cluster's own
@@ -33,6 +35,8 @@ const (
 	InvalidRequest snapshot.Reason = "InvalidRequest"
 	// ConflictingRequest: two parts of the request contradict each other.
 	ConflictingRequest snapshot.Reason = "ConflictingRequest"
+	// TooLarge: the Service has more ports than an address is given for.
+	TooLarge snapshot.Reason = "TooLarge"
 	// NoClusterIP: the Service has no cluster IP yet, so its families are not
 	// known. Not an error.
 	NoClusterIP snapshot.Reason = "NoClusterIP"
@@ -57,7 +61,7 @@ const (
 	NoConflict snapshot.Reason = "NoConflict"
 	// OverlapsPool: the pool overlaps an older pool.
 	OverlapsPool snapshot.Reason = "OverlapsPool"
-	// OverlapsNode: the pool contains the address of a node.
+	// OverlapsNode: the pool contains addresses of nodes, which it does not give.
 	OverlapsNode snapshot.Reason = "OverlapsNode"
 	// OverlapsPods: the pool overlaps the pod CIDR of a node.
 	OverlapsPods snapshot.Reason = "OverlapsPods"

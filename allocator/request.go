@@ -25,6 +25,15 @@ var (
 	consentKeys = []string{AnnotationShareNamespaces}
 )
 
+// Annotations lists the annotations of Services that this package reads, its own first.
+func Annotations() []string {
+	out := []string{AnnotationAddresses, AnnotationPool, AnnotationShareKey, AnnotationShareNamespaces}
+	for _, keys := range [][]string{addressKeys, poolKeys, shareKeys, consentKeys} {
+		out = append(out, keys[1:]...)
+	}
+	return out
+}
+
 // request is what a Service asks for.
 type request struct {
 	addrs    []netip.Addr // one, or one of each family; none: any

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	"go4.org/netipx"
+
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -93,5 +95,55 @@ func TestHoldersMax(t *testing.T) {
 	p := Decide(s, ours)
 	if len(p.Addresses) != 2 || len(p.Addresses[0].Holders) != holdersMax || len(p.Addresses[1].Holders) != 1 {
 		t.Errorf("got %d addresses", len(p.Addresses))
+	}
+}
+
+// A claim that the Address kind cannot store is refused, keeps what it holds, and
+// nobody joins it.
+func TestTooLarge(t *testing.T) {
+	big := func(n int) *snapshot.Service {
+		svc := &snapshot.Service{
+			Ref: snapshot.Ref{Namespace: "z", Name: "big"}, UID: "big", Type: snapshot.LoadBalancer,
+			ClusterIPs: []netip.Addr{netip.MustParseAddr("10.96.0.1")}, Annotations: map[string]string{AnnotationShareKey: "K"},
+		}
+		for i := range n {
+			svc.Ports = append(svc.Ports, snapshot.Port{Protocol: snapshot.TCP, Port: uint16(i + 1)})
+		}
+		return svc
+	}
+	small := &snapshot.Service{
+		Ref: snapshot.Ref{Namespace: "z", Name: "small"}, UID: "small", Type: snapshot.LoadBalancer, Ports: []snapshot.Port{{Port: 65535}},
+		ClusterIPs: []netip.Addr{netip.MustParseAddr("10.96.0.2")}, Annotations: map[string]string{AnnotationShareKey: "K"},
+	}
+	from := netip.MustParseAddr("192.0.2.0")
+	pool := &snapshot.Pool{Name: "lan", AutoAssign: true, Ranges: []netipx.IPRange{netipx.IPRangeFrom(from, from.Next())}}
+	record := &snapshot.Address{Addr: from, Pool: "lan", ShareKey: "K", Holders: []snapshot.Holder{{Ref: big(0).Ref, UID: "big"}}}
+	for _, tc := range []struct {
+		name  string
+		ports int
+		held  bool
+		want  string
+	}{
+		{"as many as there may be", portsMax, false, "assign z/big 192.0.2.0 pool=lan\nassign z/small 192.0.2.0 pool=lan\n"},
+		{"one more", portsMax + 1, false, "refuse z/big TooLarge\nassign z/small 192.0.2.0 pool=lan\n"},
+		{"a holder that grows", portsMax + 1, true, "keep z/big 192.0.2.0 pool=lan refused=TooLarge\nassign z/small 192.0.2.1 pool=lan\n"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := &snapshot.Snapshot{Services: []*snapshot.Service{big(tc.ports), small}, Pools: []*snapshot.Pool{pool}}
+			if tc.held {
+				s.Addresses = []*snapshot.Address{record}
+			}
+			p := Decide(s, Options{DefaultClass: true})
+			if p.String() != tc.want {
+				t.Errorf("got\n%swant\n%s", p, tc.want)
+			}
+			for _, a := range p.Addresses {
+				for _, h := range a.Holders {
+					if len(h.Ports) > portsMax {
+						t.Errorf("the record of %s is to have %d ports of %s", a.Addr, len(h.Ports), h.Ref)
+					}
+				}
+			}
+		})
 	}
 }

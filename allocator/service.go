@@ -2,6 +2,8 @@ package allocator
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -71,6 +73,11 @@ func (svc *service) fill(obj *snapshot.Service, ns *snapshot.Namespace, ports *[
 	if svc.broken == nil {
 		svc.broken = svc.fitFamilies()
 	}
+	// The Address kind refuses more: without this, the write of the record would fail
+	// for ever, and the owner would not learn why.
+	if len(svc.ports) > portsMax {
+		svc.broken = refuse(TooLarge, "the Service has %d ports, and an address is given for at most %d: split it into several Services", len(svc.ports), portsMax)
+	}
 }
 
 // wantFamilies reads spec.ipFamilyPolicy, spec.ipFamilies and spec.clusterIPs.
@@ -116,6 +123,10 @@ func (svc *service) fitFamilies() *snapshot.Refusal {
 	return nil
 }
 
+// portsMax is how many ports of one holder, and groupMax how many bytes of what
+// holders have in common, the Address kind can store.
+const portsMax, groupMax = 4096, 16384
+
 // shareGroupOf says whose packets a Service may share an address with: with
 // externalTrafficPolicy Cluster anybody's of that policy, with Local only those
 // of the same pods, because a node attracts an address for all its holders.
@@ -128,7 +139,11 @@ func shareGroupOf(svc *snapshot.Service) string {
 		keys = append(keys, k+"="+v)
 	}
 	slices.Sort(keys)
-	return "local:" + strings.Join(keys, ",")
+	group := "local:" + strings.Join(keys, ",")
+	if len(group) > groupMax {
+		return fmt.Sprintf("local:sha256:%x", sha256.Sum256([]byte(group)))
+	}
+	return group
 }
 
 // portsOf returns the ports of svc, sorted, at the end of buf.

@@ -1,6 +1,7 @@
 package allocator
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"sort"
@@ -28,6 +29,10 @@ type slot struct {
 
 // holdersMax is how many holders the Address kind can store.
 const holdersMax = 1024
+
+// sharedPortsMax is how many ports a new holder may bring a shared address to: etcd
+// stores objects of up to 1.5 MiB, and a port with its managed fields takes 120 bytes.
+const sharedPortsMax = 8192
 
 // fault is why a Service may not share a slot.
 type fault uint8
@@ -57,7 +62,7 @@ func (s *slot) fault(svc *service, staying bool) fault {
 		return otherKey
 	case s.group != svc.group:
 		return otherGroup
-	case len(s.holders) >= holdersMax:
+	case !staying && s.full(svc):
 		return tooMany
 	}
 	for _, p := range svc.ports {
@@ -74,6 +79,12 @@ func (s *slot) fault(svc *service, staying bool) fault {
 		}
 	}
 	return fits
+}
+
+// full reports whether the record of s has no room for svc.
+func (s *slot) full(svc *service) bool {
+	return len(s.holders) >= holdersMax || len(s.ports)+len(svc.ports) > sharedPortsMax ||
+		slices.ContainsFunc(s.holders, func(o *service) bool { return len(o.ports) > portsMax })
 }
 
 // refusal puts f in words for svc, which may not have s.
@@ -98,7 +109,7 @@ func (s *slot) refusal(svc *service, f fault) *snapshot.Refusal {
 	case noConsent:
 		why = "and not all holders and this Service name each other's namespace in " + AnnotationShareNamespaces
 	case tooMany:
-		why = "and " + strconv.Itoa(holdersMax-1) + " others: it is full"
+		why = fmt.Sprintf("and has no room: %d Services with %d ports can share an address", holdersMax, sharedPortsMax)
 	}
 	return refuse(ShareRefused, "%s is held by %s, %s", s.addr, first, why)
 }
@@ -122,6 +133,7 @@ type ledger struct {
 	pools    *pools
 	shared   map[string]*sharers
 	released []*slot // by drop, since somebody last emptied the list
+	cools    bool    // pools' cool-downs count
 }
 
 // sharers lists the slots of one share key in the order in which they got it.
@@ -197,7 +209,7 @@ func (l *ledger) assign(svc *service, s *slot) {
 		s.key, s.group, s.ports = svc.key, svc.group, nil
 		if s.pool != nil {
 			b := s.pool.block(snapshot.FamilyOf(s.addr))
-			b.free.remove(numOf(s.addr))
+			b.take(numOf(s.addr))
 			b.assigned++
 		}
 	}
@@ -206,6 +218,9 @@ func (l *ledger) assign(svc *service, s *slot) {
 	}
 	if svc.held == nil {
 		svc.held = svc.heldBuf[:0]
+	}
+	if s.ofNamespace(svc.Namespace) == 0 {
+		s.pool.note(svc.Namespace, 1)
 	}
 	s.holders = append(s.holders, svc)
 	svc.held = append(svc.held, s)
@@ -234,6 +249,9 @@ func (l *ledger) list(svc *service, s *slot) {
 func (l *ledger) release(svc *service, s *slot) {
 	s.holders = slices.DeleteFunc(s.holders, func(o *service) bool { return o == svc })
 	svc.held = slices.DeleteFunc(svc.held, func(o *slot) bool { return o == s })
+	if s.ofNamespace(svc.Namespace) == 0 {
+		s.pool.note(svc.Namespace, -1)
+	}
 	l.released = append(l.released, s)
 	if sh := l.shared[s.key]; sh != nil {
 		clear(sh.skip)
@@ -247,8 +265,12 @@ func (l *ledger) release(svc *service, s *slot) {
 	s.listed = false
 	if s.pool != nil {
 		b := s.pool.block(snapshot.FamilyOf(s.addr))
-		b.free.putBack(numOf(s.addr))
 		b.assigned--
+		if l.cools && s.pool.CoolDown > 0 && s.record != nil {
+			b.keepFor(svc.Namespace, numOf(s.addr))
+		} else {
+			b.free.putBack(numOf(s.addr))
+		}
 	}
 }
 

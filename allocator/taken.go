@@ -8,9 +8,13 @@ import (
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// taken is what of the address space the cluster itself uses: no pool may
-// contain any of it.
-type taken struct{ v4, v6 []use }
+// taken is what of the address space the cluster itself uses. A pool does not give the
+// addresses of nodes: one more node, or another DHCP lease, must not stop the pool. A
+// pool that overlaps a whole prefix is a mistake and gives nothing.
+type taken struct {
+	v4, v6 []use
+	nodes  []use // of both families, sorted by node
+}
 
 // use is one interval and what it is used for.
 type use struct {
@@ -29,7 +33,9 @@ func takenByCluster(s *snapshot.Snapshot, reserved []netip.Prefix) *taken {
 	for _, n := range s.Nodes {
 		for _, a := range n.InternalIPs {
 			a = a.Unmap().WithZone("")
-			t.add(netip.PrefixFrom(a, a.BitLen()), use{reason: OverlapsNode, what: "contains the address of node", name: n.Name})
+			if a.IsValid() {
+				t.nodes = append(t.nodes, use{span: span{numOf(a), numOf(a)}, name: n.Name, prefix: netip.PrefixFrom(a, a.BitLen())})
+			}
 		}
 	}
 	for _, n := range s.Nodes {
@@ -58,6 +64,24 @@ func (t *taken) add(p netip.Prefix, u use) {
 		t.v4 = append(t.v4, u)
 	} else {
 		t.v6 = append(t.v6, u)
+	}
+}
+
+// skip takes the addresses of nodes out of p.
+func (t *taken) skip(p *pool) {
+	for _, u := range t.nodes {
+		b := p.block(snapshot.FamilyOf(u.prefix.Addr()))
+		if !within(b.spans, u.from) {
+			continue
+		}
+		b.spans = without(b.spans, u.span)
+		p.skipped = append(p.skipped, u)
+	}
+	switch n := len(p.skipped); {
+	case n == 1:
+		p.clash = *refuse(OverlapsNode, "does not give %s, which is an address of node %s", p.skipped[0].prefix.Addr(), p.skipped[0].name)
+	case n > 1:
+		p.clash = *refuse(OverlapsNode, "does not give %d addresses of nodes, such as %s of node %s", n, p.skipped[0].prefix.Addr(), p.skipped[0].name)
 	}
 }
 

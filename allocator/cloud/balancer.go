@@ -47,7 +47,7 @@ func (b balancer) EnsureLoadBalancer(ctx context.Context, _ string, svc *corev1.
 	if err != nil {
 		return nil, err
 	}
-	plan := allocator.Decide(s, b.options)
+	plan := allocator.Decide(s, b.optionsNow())
 	at := slices.IndexFunc(plan.Services, func(o allocator.Outcome) bool { return o.Ref == refOf(svc) && o.UID == string(svc.UID) })
 	if at < 0 {
 		return nil, cloudprovider.ImplementedElsewhere // not ours any more: the caller will see that too
@@ -85,15 +85,15 @@ func (b balancer) writeRecords(ctx context.Context, s *snapshot.Snapshot, plan *
 	return nil
 }
 
-// attached returns one of holders whose Service is served here and still names
-// addr in its status, or nil.
+// attached returns one of holders whose Service is served here, or was served by
+// another fairlead, and still names addr in its status; nil if there is none.
 func (p *Provider) attached(addr netip.Addr, holders []snapshot.Holder) *snapshot.Holder {
 	for i, h := range holders {
 		obj := p.store.Service(h.Ref)
 		if obj == nil || string(obj.UID) != h.UID || !record.Names(obj, addr) {
 			continue
 		}
-		if obj.Spec.Type == corev1.ServiceTypeLoadBalancer && obj.Spec.LoadBalancerClass == nil && obj.DeletionTimestamp == nil {
+		if obj.Spec.Type == corev1.ServiceTypeLoadBalancer && obj.DeletionTimestamp == nil && (obj.Spec.LoadBalancerClass == nil || record.Assigns(obj, addr.String())) {
 			return &holders[i]
 		}
 	}
@@ -131,6 +131,9 @@ func (b balancer) EnsureLoadBalancerDeleted(ctx context.Context, _ string, svc *
 		return err
 	}
 	for _, a := range holdings(s, svc) {
+		if p := s.Pool(a.Pool); p != nil && p.CoolDown > 0 {
+			continue // the loop frees it, which remembers who had it
+		}
 		w := record.Write{Have: a}
 		rest := slices.DeleteFunc(slices.Clone(a.Holders), func(h snapshot.Holder) bool { return h.UID == string(svc.UID) })
 		if len(rest) > 0 {

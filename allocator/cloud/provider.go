@@ -45,6 +45,7 @@ type Provider struct {
 	writer  *record.Writer
 	metrics *record.Metrics
 	loop    *reconcile.Loop
+	items   *reconcile.Items
 	events  toolsrecord.EventRecorder
 	changed broadcast
 }
@@ -59,7 +60,9 @@ func New(cfg Config) *Provider {
 		metrics: record.NewMetrics(cfg.Metrics), loop: reconcile.New("keeper", cfg.Log),
 	}
 	p.loop.Coalesce, p.loop.Resync = 20*time.Millisecond, time.Minute
+	p.items = reconcile.NewItems(cfg.Log, p.loop.Wake)
 	p.store = kube.NewStore(cfg.Clients, func() { p.changed.ring(); p.loop.Wake() })
+	p.store.WithoutEndpoints = true
 	p.writer = &record.Writer{Clients: cfg.Clients, Store: p.store, Log: cfg.Log}
 	return p
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -38,6 +39,7 @@ func TestStories(t *testing.T) {
 		server := apitest.New()
 		p := New(Config{Clients: server.Clients, Log: slog.New(slog.DiscardHandler)})
 		server.Store = p.store
+		p.items.Patience = time.Hour
 		server.Start(t)
 		server.Tell(t, storytest.Read(t, file), func(allocator.Options) error {
 			u := upstream{API: server, lb: balancer{p}}

@@ -74,6 +74,28 @@ type AddressSpec struct {
 	// +listMapKey=uid
 	// +kubebuilder:validation:MaxItems=1024
 	Holders []AddressHolder `json:"holders,omitempty"`
+
+	// Freed says who held the address last, while nobody does and the pool's
+	// coolDown is not over.
+	//
+	// +optional
+	Freed *FreedAddress `json:"freed,omitempty"`
+}
+
+// FreedAddress says since when an address is free, and in which namespace its last
+// holder was.
+type FreedAddress struct {
+	// Namespace of the last holder.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Namespace string `json:"namespace"`
+
+	// At is when the last holder lost the address.
+	//
+	// +required
+	At metav1.Time `json:"at"`
 }
 
 // AddressHolder is one Service that holds an address.

@@ -32,25 +32,54 @@ type AddressPool struct {
 // AddressPoolSpec is what the owner of the cluster asks for.
 type AddressPoolSpec struct {
 	// Addresses lists what the pool gives, each entry a CIDR (192.0.2.0/25,
-	// 2001:db8::/112) or an inclusive range (192.0.2.200-192.0.2.220). Both
-	// families may be mixed. A single address is a /32 or a /128. A pool must
-	// not overlap an older pool nor the cluster's own nodes, pods and Services:
-	// otherwise it gives nothing at all and has the condition Conflicting.
+	// 2001:db8::/112), an inclusive range (192.0.2.200-192.0.2.220) or a single
+	// address. Both families may be mixed. A pool must not overlap an older pool
+	// nor the cluster's own pods and Services: otherwise it gives nothing at all
+	// and has the condition Conflicting. It does not give addresses of nodes.
 	//
 	// +required
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
-	// +kubebuilder:validation:items:MinLength=4
-	// +kubebuilder:validation:items:MaxLength=79
-	// +kubebuilder:validation:items:Pattern=`^[0-9A-Fa-f.:]+(/[0-9]{1,3}|-[0-9A-Fa-f.:]+)$`
-	// +kubebuilder:validation:items:XValidation:rule="self.contains('.') || self.contains(':')",message="neither a CIDR such as 192.0.2.0/24 nor a range such as 192.0.2.1-192.0.2.9"
+	// +kubebuilder:validation:items:MinLength=2
+	// +kubebuilder:validation:items:MaxLength=85
+	// +kubebuilder:validation:items:Pattern=`^[0-9A-Fa-f.:]+(/[0-9]{1,3}| *- *[0-9A-Fa-f.:]+)?$`
+	// +kubebuilder:validation:items:XValidation:rule="self.contains('.') || self.contains(':')",message="not an address such as 192.0.2.5, a CIDR such as 192.0.2.0/24 or a range such as 192.0.2.1-192.0.2.9"
 	// +kubebuilder:validation:items:XValidation:rule="!(self.contains('.') && self.contains(':'))",message="both ends of a range must be of one family"
-	// +kubebuilder:validation:items:XValidation:rule="!self.contains('.') || self.contains(':') || self.matches('^(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])([.](25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])){3}(/(3[0-2]|[12]?[0-9])|-(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])([.](25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])){3})$')",message="not an IPv4 CIDR or range: octets are 0 to 255, prefix lengths 0 to 32, without leading zeros"
-	// +kubebuilder:validation:items:XValidation:rule="!self.contains(':') || self.contains('.') || self.matches('^(([0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,7}:|([0-9A-Fa-f]{1,4}:){1,6}:[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,5}(:[0-9A-Fa-f]{1,4}){1,2}|([0-9A-Fa-f]{1,4}:){1,4}(:[0-9A-Fa-f]{1,4}){1,3}|([0-9A-Fa-f]{1,4}:){1,3}(:[0-9A-Fa-f]{1,4}){1,4}|([0-9A-Fa-f]{1,4}:){1,2}(:[0-9A-Fa-f]{1,4}){1,5}|([0-9A-Fa-f]{1,4}:){1,1}(:[0-9A-Fa-f]{1,4}){1,6}|:((:[0-9A-Fa-f]{1,4}){1,7}|:))(/(12[0-8]|1[01][0-9]|[1-9]?[0-9])|-(([0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,7}:|([0-9A-Fa-f]{1,4}:){1,6}:[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,5}(:[0-9A-Fa-f]{1,4}){1,2}|([0-9A-Fa-f]{1,4}:){1,4}(:[0-9A-Fa-f]{1,4}){1,3}|([0-9A-Fa-f]{1,4}:){1,3}(:[0-9A-Fa-f]{1,4}){1,4}|([0-9A-Fa-f]{1,4}:){1,2}(:[0-9A-Fa-f]{1,4}){1,5}|([0-9A-Fa-f]{1,4}:){1,1}(:[0-9A-Fa-f]{1,4}){1,6}|:((:[0-9A-Fa-f]{1,4}){1,7}|:)))$')",message="not an IPv6 CIDR or range: up to eight groups of up to four hex digits, prefix lengths 0 to 128"
+	// +kubebuilder:validation:items:XValidation:rule="!self.contains('.') || self.contains(':') || self.matches('^(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])([.](25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])){3}(/(3[0-2]|[12]?[0-9])| *- *(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])([.](25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])){3})?$')",message="not an IPv4 address, CIDR or range: octets are 0 to 255, prefix lengths 0 to 32, without leading zeros"
+	// +kubebuilder:validation:items:XValidation:rule="!self.contains(':') || self.contains('.') || self.matches('^(([0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,7}:|([0-9A-Fa-f]{1,4}:){1,6}:[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,5}(:[0-9A-Fa-f]{1,4}){1,2}|([0-9A-Fa-f]{1,4}:){1,4}(:[0-9A-Fa-f]{1,4}){1,3}|([0-9A-Fa-f]{1,4}:){1,3}(:[0-9A-Fa-f]{1,4}){1,4}|([0-9A-Fa-f]{1,4}:){1,2}(:[0-9A-Fa-f]{1,4}){1,5}|([0-9A-Fa-f]{1,4}:){1,1}(:[0-9A-Fa-f]{1,4}){1,6}|:((:[0-9A-Fa-f]{1,4}){1,7}|:))(/(12[0-8]|1[01][0-9]|[1-9]?[0-9])| *- *(([0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,7}:|([0-9A-Fa-f]{1,4}:){1,6}:[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,5}(:[0-9A-Fa-f]{1,4}){1,2}|([0-9A-Fa-f]{1,4}:){1,4}(:[0-9A-Fa-f]{1,4}){1,3}|([0-9A-Fa-f]{1,4}:){1,3}(:[0-9A-Fa-f]{1,4}){1,4}|([0-9A-Fa-f]{1,4}:){1,2}(:[0-9A-Fa-f]{1,4}){1,5}|([0-9A-Fa-f]{1,4}:){1,1}(:[0-9A-Fa-f]{1,4}){1,6}|:((:[0-9A-Fa-f]{1,4}){1,7}|:)))?$')",message="not an IPv6 address, CIDR or range: up to eight groups of up to four hex digits, prefix lengths 0 to 128"
 	// +kubebuilder:validation:items:XValidation:rule="!self.matches('^[0-9]{1,3}([.][0-9]{1,3}){3}/(3[0-2]|[12]?[0-9])$') || [self.split('/')[0].split('.')].all(o, (int(o[0]) * 16777216 + int(o[1]) * 65536 + int(o[2]) * 256 + int(o[3])) % [4294967296, 2147483648, 1073741824, 536870912, 268435456, 134217728, 67108864, 33554432, 16777216, 8388608, 4194304, 2097152, 1048576, 524288, 262144, 131072, 65536, 32768, 16384, 8192, 4096, 2048, 1024, 512, 256, 128, 64, 32, 16, 8, 4, 2, 1][int(self.split('/')[1])] == 0)",message="the address has bits set beyond the prefix length: write the first address of the block"
-	// +kubebuilder:validation:items:XValidation:rule="!self.matches('^[0-9]{1,3}([.][0-9]{1,3}){3}-[0-9]{1,3}([.][0-9]{1,3}){3}$') || [[self.split('-')[0].split('.'), self.split('-')[1].split('.')]].all(e, int(e[0][0]) * 16777216 + int(e[0][1]) * 65536 + int(e[0][2]) * 256 + int(e[0][3]) <= int(e[1][0]) * 16777216 + int(e[1][1]) * 65536 + int(e[1][2]) * 256 + int(e[1][3]))",message="the range ends before it begins"
+	// +kubebuilder:validation:items:XValidation:rule="!self.matches('^[0-9]{1,3}([.][0-9]{1,3}){3} *- *[0-9]{1,3}([.][0-9]{1,3}){3}$') || [[self.replace(' ', '').split('-')[0].split('.'), self.replace(' ', '').split('-')[1].split('.')]].all(e, int(e[0][0]) * 16777216 + int(e[0][1]) * 65536 + int(e[0][2]) * 256 + int(e[0][3]) <= int(e[1][0]) * 16777216 + int(e[1][1]) * 65536 + int(e[1][2]) * 256 + int(e[1][3]))",message="the range ends before it begins"
 	Addresses []string `json:"addresses"`
+
+	// Exclude lists what of addresses the pool does not give, each entry as in
+	// addresses. Services that hold one keep it.
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=64
+	Exclude []AddressRange `json:"exclude,omitempty"`
+
+	// MaxPerNamespace is how many addresses of the pool the Services of one
+	// namespace may hold. A shared address counts once, and both addresses of a
+	// dual-stack Service count. Services that hold more keep them. Absent: no
+	// limit.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	MaxPerNamespace *int32 `json:"maxPerNamespace,omitempty"`
+
+	// CoolDown is how long an address that is free again stays with its former
+	// namespace: others get one of the pool's other addresses, while there are
+	// any, because clients may still know the address from DNS. At most 24h.
+	// Absent: not at all.
+	//
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') || duration(self) <= duration('24h')",message="coolDown must be at most 24h"
+	CoolDown *metav1.Duration `json:"coolDown,omitempty"`
 
 	// AutoAssign gives the pool's addresses to Services that name no pool and
 	// no address. With false they are given only on request. Default true.
@@ -103,6 +132,14 @@ type AddressPoolSpec struct {
 	// +optional
 	ServiceSelector *metav1.LabelSelector `json:"serviceSelector,omitempty"`
 }
+
+// AddressRange is an address, a CIDR or an inclusive range of addresses.
+//
+// +kubebuilder:validation:MinLength=2
+// +kubebuilder:validation:MaxLength=85
+// +kubebuilder:validation:Pattern=`^[0-9A-Fa-f.:]+(/[0-9]{1,3}| *- *[0-9A-Fa-f.:]+)?$`
+// +kubebuilder:validation:XValidation:rule="self.contains(':') ? self.matches('^(([0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,7}:|([0-9A-Fa-f]{1,4}:){1,6}:[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,5}(:[0-9A-Fa-f]{1,4}){1,2}|([0-9A-Fa-f]{1,4}:){1,4}(:[0-9A-Fa-f]{1,4}){1,3}|([0-9A-Fa-f]{1,4}:){1,3}(:[0-9A-Fa-f]{1,4}){1,4}|([0-9A-Fa-f]{1,4}:){1,2}(:[0-9A-Fa-f]{1,4}){1,5}|([0-9A-Fa-f]{1,4}:){1,1}(:[0-9A-Fa-f]{1,4}){1,6}|:((:[0-9A-Fa-f]{1,4}){1,7}|:))(/|$| *-)') : self.matches('^(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])([.](25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])){3}(/|$| *-)')",message="does not begin with an IPv4 or IPv6 address"
+type AddressRange string
 
 // AddressPoolStatus is what the controller last saw and did.
 type AddressPoolStatus struct {

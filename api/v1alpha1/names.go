@@ -62,7 +62,8 @@ const (
 	ConditionMembers = "Members"
 )
 
-// Finalizers on a Service that holds an address.
+// Finalizers on a Service that holds an address, of version 0.1 and, the first of
+// them, of fairlead-ccm. The controller takes them away.
 const (
 	// FinalizerClassless is Kubernetes' own, for Services without
 	// spec.loadBalancerClass.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/cli/manifest"
 	"github.com/fairlead/fairlead/internal/cli/render"
 )
 
@@ -24,7 +25,7 @@ node's engine would hold, and who would announce what. What a cluster would add
 		Example: "  fairlead render -f examples/",
 	}
 	f := cmd.Flags()
-	f.StringArrayVarP(&files, "filename", "f", nil, "file or folder of manifests; may be given more than once")
+	f.StringArrayVarP(&files, "filename", "f", nil, "file, folder or pattern of manifests, -: standard input; may be given more than once")
 	f.StringVar(&node, "node", "", "node whose table is printed; empty: the first one")
 	f.StringVar(&opt.Class, "class", v1alpha1.LoadBalancerClass, "spec.loadBalancerClass of the Services that are ours")
 	f.BoolVar(&opt.DefaultClass, "default-class", true, "Services without a loadBalancerClass are ours too")
@@ -32,7 +33,11 @@ node's engine would hold, and who would announce what. What a cluster would add
 		if len(files) == 0 {
 			return errors.New("give at least one file or folder with -f")
 		}
-		return render.Render(cmd.OutOrStdout(), files, node, opt)
+		manifests, err := manifest.Load(files, cmd.InOrStdin())
+		if err != nil {
+			return err
+		}
+		return render.Render(cmd.OutOrStdout(), manifests, node, opt)
 	}
 	return cmd
 }

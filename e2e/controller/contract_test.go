@@ -31,7 +31,13 @@ func TestEvents(t *testing.T) {
 	c.told("web", "Normal EnsuringLoadBalancer", "Normal EnsuredLoadBalancer", "Normal UpdatedLoadBalancer")
 	c.delete("web")
 	c.gone("web")
-	c.told("web", "Normal EnsuringLoadBalancer", "Normal EnsuredLoadBalancer", "Normal UpdatedLoadBalancer", "Normal DeletingLoadBalancer", "Normal DeletedLoadBalancer")
+	c.noRecords()
+	c.service("other")
+	c.holds("other", "192.0.2.0")
+	c.edit("other", func(s *corev1.Service) {
+		s.Spec.Type, s.Spec.AllocateLoadBalancerNodePorts = corev1.ServiceTypeClusterIP, nil
+	})
+	c.told("other", "Normal EnsuringLoadBalancer", "Normal EnsuredLoadBalancer", "Normal DeletingLoadBalancer", "Normal DeletedLoadBalancer")
 	c.noRecords()
 }
 
@@ -86,14 +92,14 @@ func TestStatusRepaired(t *testing.T) {
 	}
 }
 
-// TestFinalizers: Kubernetes' own for a Service without a class, ours for one
-// with our class; both go with the type, other finalizers stay.
+// TestFinalizers: a Service gets none, loses those of version 0.1 when a controller
+// begins to lead, and keeps those of others.
 func TestFinalizers(t *testing.T) {
 	c := newCluster(t)
 	c.pool("lan", "192.0.2.0/30")
-	c.start(options)
+	none := c.start(options)
 	for name, tc := range map[string]struct {
-		want    string
+		old     string
 		changes []change
 	}{
 		"plain":   {v1alpha1.FinalizerClassless, nil},
@@ -101,23 +107,55 @@ func TestFinalizers(t *testing.T) {
 	} {
 		foreign := func(s *corev1.Service) { s.Finalizers = []string{"example.com/keep"} }
 		c.service(name, append(tc.changes, foreign)...)
-		c.eventually(name, func() error {
-			if s := c.get(name); ips(s) == "" || !slices.Equal(s.Finalizers, []string{"example.com/keep", tc.want}) {
-				return fmt.Errorf("finalizers %q, status %q", s.Finalizers, ips(s))
-			}
-			return nil
-		})
+		c.finalizers(name)
+		none.stop()
+		c.edit(name, func(s *corev1.Service) { s.Finalizers = append(s.Finalizers, tc.old) })
+		none = c.start(options)
+		c.finalizers(name)
 		c.edit(name, func(s *corev1.Service) {
 			s.Spec.Type, s.Spec.LoadBalancerClass, s.Spec.AllocateLoadBalancerNodePorts = corev1.ServiceTypeClusterIP, nil, nil
 		})
 		c.eventually(name+" of another type", func() error {
-			s := c.get(name)
-			if !slices.Equal(s.Finalizers, []string{"example.com/keep"}) || ips(s) != "" || len(s.Status.Conditions) > 0 || c.recorded(s) != "" {
-				return fmt.Errorf("finalizers %q, status %+v, records %q", s.Finalizers, s.Status, c.recorded(s))
+			if s := c.get(name); ips(s) != "" || len(s.Status.Conditions) > 0 || c.recorded(s) != "" {
+				return fmt.Errorf("status %+v, records %q", s.Status, c.recorded(s))
 			}
 			return nil
 		})
 	}
+}
+
+// finalizers waits until a Service has an address and no finalizer of ours.
+func (c *cluster) finalizers(name string) {
+	c.Helper()
+	c.eventually(name, func() error {
+		if s := c.get(name); ips(s) == "" || !slices.Equal(s.Finalizers, []string{"example.com/keep"}) {
+			return fmt.Errorf("finalizers %q, status %q", s.Finalizers, ips(s))
+		}
+		return nil
+	})
+}
+
+// TestNotOursAnyMore: with another --default-class, a Service without a class loses
+// everything of ours, and keeps what another load balancer has written.
+func TestNotOursAnyMore(t *testing.T) {
+	c := newCluster(t)
+	c.pool("lan", "192.0.2.0/32")
+	r := c.start(options)
+	c.service("plain")
+	c.holds("plain", "192.0.2.0")
+	r.settled()
+	r.stop()
+	c.service("classed", classed(v1alpha1.LoadBalancerClass))
+	c.editStatus("plain", func(st *corev1.ServiceStatus) {
+		st.LoadBalancer.Ingress = append(st.LoadBalancer.Ingress, corev1.LoadBalancerIngress{IP: "203.0.113.9"})
+	})
+	c.start(allocator.Options{Class: v1alpha1.LoadBalancerClass})
+	c.holds("classed", "192.0.2.0")
+	if s := c.get("plain"); ips(s) != "203.0.113.9" || len(s.Status.Conditions) > 0 {
+		t.Errorf("status %+v", s.Status)
+	}
+	c.delete("plain")
+	c.gone("plain")
 }
 
 // TestForeign: a Service of another class is left byte for byte as it is, and

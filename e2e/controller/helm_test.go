@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/e2e/apiserver"
 	"github.com/fairlead/fairlead/e2e/lab"
 	"github.com/fairlead/fairlead/internal/job/retire"
@@ -167,6 +168,7 @@ func TestRetire(t *testing.T) {
 		return err
 	})
 	p.stop()
+	c.edit("web", func(s *corev1.Service) { s.Finalizers = []string{v1alpha1.FinalizerClassless} }) // as version 0.1 did
 	c.nodeState("n1")
 	kubeconfig, servers := c.identity("fairlead-uninstall")
 	clients, err := kube.Connect(kube.Access{Kubeconfig: kubeconfig, Servers: servers, UserAgent: "test"})

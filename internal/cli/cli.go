@@ -10,10 +10,12 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -63,10 +65,13 @@ type Client struct {
 
 // Env is what the commands share.
 type Env struct {
+	In       io.Reader
 	Out, Err io.Writer
 	Version  string
 	// Connect makes the Client. It is called when a command needs it.
 	Connect func() (*Client, error)
+	// Namespace is that of the kubeconfig's context; nil: default.
+	Namespace func() (string, error)
 	// Colour tells whether Out shows colours.
 	Colour bool
 }
@@ -75,13 +80,45 @@ type Env struct {
 // cluster to talk to.
 func Commands(version string) []*cobra.Command {
 	flags := genericclioptions.NewConfigFlags(true)
-	env := &Env{Out: os.Stdout, Err: os.Stderr, Version: version, Colour: colours(os.Stdout)}
+	env := &Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Version: version, Colour: colours(os.Stdout)}
 	env.Connect = func() (*Client, error) { return connect(flags, version) }
-	cmds := env.Commands()
-	for _, c := range cmds {
-		flags.AddFlags(c.Flags())
+	env.Namespace = func() (string, error) {
+		ns, _, err := flags.ToRawKubeConfigLoader().Namespace()
+		return ns, err
 	}
-	return cmds
+	cmds := env.Commands()
+	shared := pflag.NewFlagSet("options", pflag.ContinueOnError)
+	flags.AddFlags(shared)
+	for _, c := range cmds {
+		c.Flags().AddFlagSet(shared)
+		hide(c, shared)
+	}
+	return append(cmds, options(shared))
+}
+
+// shown are the flags for the cluster that every command's help has.
+var shown = []string{"kubeconfig", "context", "namespace"}
+
+// hide keeps the other flags for the cluster out of c's help. They are the same for all
+// commands, and the ones of the command would be lost among them.
+func hide(c *cobra.Command, shared *pflag.FlagSet) {
+	help := c.HelpFunc()
+	c.SetHelpFunc(func(c *cobra.Command, args []string) {
+		shared.VisitAll(func(f *pflag.Flag) { f.Hidden = !slices.Contains(shown, f.Name) })
+		help(c, args)
+		fmt.Fprintln(c.OutOrStdout(), "\nThe other flags for the cluster are kubectl's: fairlead options")
+	})
+}
+
+// options is the command that lists the flags for the cluster.
+func options(shared *pflag.FlagSet) *cobra.Command {
+	return &cobra.Command{
+		Use: "options", Short: "List the flags for the cluster, which are kubectl's", Args: cobra.NoArgs,
+		Run: func(cmd *cobra.Command, _ []string) {
+			shared.VisitAll(func(f *pflag.Flag) { f.Hidden = false })
+			fmt.Fprint(cmd.OutOrStdout(), shared.FlagUsages())
+		},
+	}
 }
 
 // Commands returns the commands without the flags for the cluster.

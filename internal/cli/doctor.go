@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/fairlead/fairlead/internal/cli/cluster"
 	"github.com/fairlead/fairlead/internal/cli/doctor"
+	"github.com/fairlead/fairlead/internal/cli/manifest"
 	"github.com/fairlead/fairlead/internal/cli/render"
 	"github.com/fairlead/fairlead/internal/cli/survey"
 )
@@ -39,7 +41,7 @@ with 0 if there is no problem, 1 if there is one, and 2 if it could not look.`,
   fairlead doctor --node`,
 	}
 	f := cmd.Flags()
-	f.StringArrayVarP(&x.files, "filename", "f", nil, "file or folder of manifests to look at instead of the cluster; may be given more than once")
+	f.StringArrayVarP(&x.files, "filename", "f", nil, "file, folder or pattern of manifests to look at instead of the cluster, -: standard input; may be given more than once")
 	f.BoolVar(&x.here, "node", false, "look at this machine instead of the cluster")
 	f.StringVar(&x.name, "node-name", os.Getenv("NODE_NAME"), "with --node: this node's name in Kubernetes; empty: its host name")
 	f.StringVar(&x.sysctl, "sysctl-dir", "/proc/sys", "with --node: where the kernel's settings are")
@@ -77,7 +79,7 @@ type diagnosis struct {
 func (e *Env) examine(ctx context.Context, x examine) (out diagnosis, err error) {
 	switch {
 	case len(x.files) > 0:
-		out.Findings, err = examineFiles(x.files)
+		out.Findings, err = e.examineFiles(x.files)
 		return out, err
 	case x.here:
 		out.Findings, err = e.examineHost(ctx, x)
@@ -96,13 +98,24 @@ func (e *Env) examine(ctx context.Context, x examine) (out diagnosis, err error)
 }
 
 // examineFiles looks at manifests as if they were a cluster's only objects.
-func examineFiles(paths []string) ([]doctor.Finding, error) {
-	objects, err := render.Objects(paths)
+func (e *Env) examineFiles(paths []string) ([]doctor.Finding, error) {
+	m, err := manifest.Load(paths, e.In)
 	if err != nil {
 		return nil, err
 	}
-	o := &survey.Objects{All: objects, FromFiles: true}
-	return doctor.Cluster(o.State()), nil
+	for _, n := range m.Notes {
+		fmt.Fprintln(e.Err, "not read:", n)
+	}
+	refused := make([]doctor.Rejected, len(m.Problems))
+	for i, p := range m.Problems {
+		refused[i] = doctor.Rejected(p)
+	}
+	return doctor.Files(stateOf(m), refused), nil
+}
+
+// stateOf makes a cluster of manifests.
+func stateOf(m *manifest.Manifests) *cluster.State {
+	return (&survey.Objects{All: render.Complete(m.Objects), FromFiles: true}).State()
 }
 
 // needed is what fairlead's accounts must be allowed, the parts without which

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -11,13 +12,15 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/fairlead/fairlead/internal/cli/cluster"
 	"github.com/fairlead/fairlead/internal/cli/explain"
+	"github.com/fairlead/fairlead/internal/cli/manifest"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
 func (e *Env) explain() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "explain NAMESPACE/SERVICE", Args: cobra.ExactArgs(1),
+		Use: "explain NAMESPACE/SERVICE [-f FILE...]", Args: cobra.ExactArgs(1),
 		Short: "Say step by step why a Service is or is not reached",
 		Long: `explain goes through everything that must be so for a Service of type LoadBalancer
 to be reached from outside, says of each whether it is, and ends with the one thing
@@ -27,17 +30,19 @@ look.`,
 		Example:           "  fairlead explain default/web",
 		ValidArgsFunction: e.completeServices,
 	}
+	var files []string
+	cmd.Flags().StringArrayVarP(&files, "filename", "f", nil, "file, folder or pattern of manifests to look at instead of the cluster, -: standard input; may be given more than once")
 	out := e.outputFlag(cmd, false)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ref, err := e.ref(cmd, args[0])
 		if err != nil {
 			return blind(err)
 		}
-		o, _, err := e.read(cmd.Context())
+		state, err := e.stateToExplain(cmd.Context(), files)
 		if err != nil {
 			return blind(err)
 		}
-		t, ok := explain.Explain(o.State(), ref)
+		t, ok := explain.Explain(state, ref)
 		if !ok {
 			return blind(fmt.Errorf("there is no Service %s: kubectl get services -A", ref))
 		}
@@ -47,6 +52,22 @@ look.`,
 		return wrong(t.Failed() != nil)
 	}
 	return cmd
+}
+
+// stateToExplain reads files, or the cluster if there are none.
+func (e *Env) stateToExplain(ctx context.Context, files []string) (*cluster.State, error) {
+	if len(files) > 0 {
+		m, err := manifest.Load(files, e.In)
+		if err != nil {
+			return nil, err
+		}
+		return stateOf(m), m.Refused()
+	}
+	o, _, err := e.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return o.State(), nil
 }
 
 // completeServices lists the Services of type LoadBalancer for a shell's
@@ -72,12 +93,25 @@ func (e *Env) completeServices(cmd *cobra.Command, args []string, begun string) 
 	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
-// ref reads NAMESPACE/NAME, or NAME in the namespace of --namespace.
+// namespace is that of the kubeconfig's context.
+func (e *Env) namespace() string {
+	if e.Namespace != nil {
+		if ns, err := e.Namespace(); err == nil && ns != "" {
+			return ns
+		}
+	}
+	return metav1.NamespaceDefault
+}
+
+// ref reads NAMESPACE/NAME, or NAME in the namespace of --namespace or of the context. A
+// namespace called svc needs the kind before it.
 func (e *Env) ref(cmd *cobra.Command, text string) (snapshot.Ref, error) {
-	text = strings.TrimPrefix(text, "service/")
+	for _, kind := range []string{"service/", "services/", "svc/"} {
+		text = strings.TrimPrefix(text, kind)
+	}
 	namespace, name, both := strings.Cut(text, "/")
 	if !both {
-		namespace, name = "default", text
+		namespace, name = e.namespace(), text
 		if f := cmd.Flags().Lookup("namespace"); f != nil && f.Value.String() != "" {
 			namespace = f.Value.String()
 		}

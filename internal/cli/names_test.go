@@ -8,9 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/cli/doctor"
-	"github.com/fairlead/fairlead/internal/cli/explain"
 )
 
 var anyCode = regexp.MustCompile(`FL\d{4}`)
@@ -44,12 +42,5 @@ func TestEveryCodeIsExplainedAndFound(t *testing.T) {
 		if !found[string(e.Code)] {
 			t.Errorf("no story shows %s: %s", e.Code, e.Title)
 		}
-	}
-}
-
-// What the pure packages name is what the API types name.
-func TestNamesAgree(t *testing.T) {
-	if explain.FinalizerClassed != v1alpha1.FinalizerClassed || explain.FinalizerClassless != v1alpha1.FinalizerClassless {
-		t.Error("the finalizers that explain looks for are not those that the controller writes")
 	}
 }

@@ -1,5 +1,5 @@
 // Package controller makes the allocator's Plan true in the API: Address
-// records, finalizers, Service status and conditions, pool counters, Events.
+// records, Service status and conditions, pool counters, Events.
 // One of its replicas, the leader, acts.
 package controller
 
@@ -46,20 +46,25 @@ type Config struct {
 // Controller is one replica. New starts nothing.
 type Controller struct {
 	Config
-	Store    *kube.Store
-	Recorder toolsrecord.EventRecorder
-	loop     *reconcile.Loop
-	metrics  *metrics
-	decided  *record.Metrics
-	writer   *record.Writer
-	acting   sync.Mutex // a lost Lease's last step ends before the next one's first
+	Store     *kube.Store
+	Recorder  toolsrecord.EventRecorder
+	loop      *reconcile.Loop
+	metrics   *metrics
+	decided   *record.Metrics
+	writer    *record.Writer
+	items     *reconcile.Items
+	inherited sync.Map   // UIDs of the Services with a finalizer of version 0.1
+	led       bool       // a step has been made since this replica began to lead
+	acting    sync.Mutex // a lost Lease's last step ends before the next one's first
 }
 
 // New makes a Controller.
 func New(cfg Config) *Controller {
 	c := &Controller{Config: cfg, loop: reconcile.New("controller", cfg.Log), metrics: newMetrics(cfg.Metrics), decided: record.NewMetrics(cfg.Metrics)}
 	c.loop.Coalesce, c.loop.Resync = 20*time.Millisecond, time.Minute
+	c.items = reconcile.NewItems(cfg.Log, c.loop.Wake)
 	c.Store = kube.NewStore(cfg.Clients, c.loop.Wake)
+	c.Store.WithoutEndpoints = true
 	c.writer = &record.Writer{Clients: cfg.Clients, Store: c.Store, Log: cfg.Log}
 	return c
 }
@@ -120,6 +125,7 @@ func (c *Controller) act(ctx context.Context) {
 	c.Log.Info("leading", "identity", c.Identity)
 	c.decided.Lead(true)
 	defer c.decided.Lead(false)
+	c.led = false
 	var keys sync.WaitGroup
 	defer keys.Wait()
 	if c.Namespace != "" {
@@ -130,6 +136,7 @@ func (c *Controller) act(ctx context.Context) {
 		})
 	}
 	c.loop.Run(ctx, c.step)
+	c.items.Wait()
 }
 
 func (c *Controller) step(ctx context.Context) error {
@@ -137,10 +144,17 @@ func (c *Controller) step(ctx context.Context) error {
 	if s == nil {
 		return nil // nothing is acted on before the first full listing
 	}
+	if !c.led {
+		c.led = true
+		c.inherit(s)
+	}
 	began := time.Now()
-	plan := allocator.Decide(s, c.Options)
+	opt := c.Options
+	opt.Now = began
+	plan := allocator.Decide(s, opt)
 	took := time.Since(began)
 	seen := observe.Observe(s)
 	c.decided.Decided(plan, seen, took)
-	return c.apply(ctx, s, plan, seen)
+	c.apply(ctx, s, plan, seen)
+	return nil
 }

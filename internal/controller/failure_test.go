@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -40,19 +41,23 @@ func TestFailureIsRetried(t *testing.T) {
 	c := New(Config{Clients: api.Clients, Log: slog.New(slog.DiscardHandler)})
 	events := toolsrecord.NewFakeRecorder(20)
 	c.Recorder, api.Store = events, c.Store
+	c.items.Patience, c.items.MinRetry = time.Hour, time.Hour
 	api.Start(t)
 	story := "-- cluster --\npool lan 192.0.2.0/32\nservice a/web\nservice a/waits\n-- want --\n"
 	steps := 0
 	api.Tell(t, storytest.Parse([]byte(story+"assign a/web 192.0.2.0 pool=lan\nrefuse a/waits PoolExhausted\n")), func(opt allocator.Options) error {
 		c.Options = opt
 		steps++
-		if err := c.step(t.Context()); err == nil {
-			t.Error("a record that could not be written is no error")
+		if err := c.step(t.Context()); err != nil {
+			return err
+		}
+		if c.items.Next().IsZero() {
+			t.Error("a record that could not be written is not tried again")
 		}
 		if got := c.Store.Service(web).Status.LoadBalancer.Ingress; len(got) > 0 {
 			t.Errorf("the status says %v without a record", got)
 		}
-		records.broken = false
+		records.broken, c.items.MinRetry = false, 0
 		if err := c.step(t.Context()); err != nil {
 			return err
 		}

@@ -38,9 +38,8 @@ func TestNodePortProblems(t *testing.T) {
 		b.Set(got)
 		s := b.Snapshot()
 		s.NodeStates = []*snapshot.NodeState{{Electable: snapshot.Electable{Node: "n1"}, Problems: problems}}
-		if errs := c.writer.NodePorts(t.Context(), s, observe.Observe(s), recorder); errs != nil {
-			t.Fatal(errs)
-		}
+		c.items.Run(t.Context(), c.writer.NodePorts(s, observe.Observe(s), recorder))
+		c.items.Wait()
 		close(recorder.Events)
 		var events []string
 		for e := range recorder.Events {

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,217 +15,258 @@ import (
 
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/announcer/observe"
-	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/record"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// writers is how many API writes are under way at once.
-const writers = 32
-
-// pass makes one Plan true. The order of effects for every Service: finalizer,
-// Address records, status. A record that another Service is to lose is written
-// only after that Service holds its new one.
+// pass makes one Plan true. The order of effects: first the statuses of Services that
+// are not ours any more, then for every Service of ours its Address records and its
+// status. A record that another Service is to lose is written only after that
+// Service holds its new one, or after its status has been cleared.
 type pass struct {
 	*Controller
-	snap   *snapshot.Snapshot
-	plan   *allocator.Plan
-	writes map[netip.Addr]record.Write
-	once   map[netip.Addr]func() error // each record is written once, by the first Service that needs it
-	seen   observe.Observed
-	failed map[snapshot.Ref]bool // Services whose part of an earlier round failed
+	snap    *snapshot.Snapshot
+	plan    *allocator.Plan
+	writes  map[netip.Addr]record.Write
+	once    map[netip.Addr]func() error // each record is written once, by the first Service that needs it
+	seen    observe.Observed
+	pending pending
 }
 
-func (c *Controller) apply(ctx context.Context, s *snapshot.Snapshot, plan *allocator.Plan, seen observe.Observed) error {
-	p := &pass{
-		Controller: c, snap: s, plan: plan, writes: record.Writes(plan, s), seen: seen, failed: map[snapshot.Ref]bool{},
-	}
-	p.once = make(map[netip.Addr]func() error, len(p.writes))
-	for addr, w := range p.writes {
-		p.once[addr] = sync.OnceValue(func() error { return c.writer.Record(ctx, w) })
-	}
-	var errs []error
-	for _, round := range record.Rounds(plan, p.writes) {
-		errs = append(errs, p.services(ctx, round)...)
-	}
-	errs = append(errs, p.leftovers()...)
-	for _, svc := range toClean(s, c.Options) {
-		errs = append(errs, p.clean(ctx, svc))
-	}
-	errs = append(errs, c.writer.Pools(ctx, s, plan)...)
-	errs = append(errs, c.writer.Peers(ctx, s, seen)...)
-	errs = append(errs, c.writer.NodePorts(ctx, s, seen, c.Recorder)...)
-	errs = append(errs, c.writer.ForgetNodes(ctx, s)...)
-	more, err := c.writer.Findings(ctx, s, seen)
-	if more {
-		c.loop.Wake()
-	}
-	errs = append(errs, err)
-	return errors.Join(errs...)
+// pending holds the UIDs of the Services that have been begun and have not succeeded. Nobody gets
+// what they are to lose. It is safe for concurrent use: a work may outlive its pass.
+type pending struct {
+	mu   sync.Mutex
+	uids map[string]bool
 }
 
-// services makes the outcomes of one round true, some at a time.
-func (p *pass) services(ctx context.Context, round []allocator.Outcome) (errs []error) {
-	failed := map[snapshot.Ref]bool{}
-	var mu sync.Mutex
-	each(round, func(o allocator.Outcome) {
-		if err := p.service(ctx, o); err != nil {
-			mu.Lock()
-			defer mu.Unlock()
-			errs = append(errs, fmt.Errorf("service %s: %w", o.Ref, err))
-			failed[o.Ref] = true
-		}
-	})
-	maps.Copy(p.failed, failed)
-	return errs
+func (p *pending) begin(uid string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.uids[uid] = true
 }
 
-func (p *pass) service(ctx context.Context, o allocator.Outcome) error {
-	svc := p.snap.Service(o.Ref)
-	obj := p.Store.Service(o.Ref)
-	if svc == nil || obj == nil || string(obj.UID) != o.UID {
-		return nil // gone or made anew since; the next pass sees it
-	}
-	if svc.Deleting {
-		return nil // see clean
-	}
-	if err := p.ensureRecords(ctx, svc, obj, o); err != nil {
-		if !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err) {
-			p.Recorder.Event(obj, corev1.EventTypeWarning, "SyncLoadBalancerFailed", "Error syncing load balancer: "+err.Error())
-		}
-		return err
-	}
-	if obj = p.Store.Service(o.Ref); obj == nil {
-		return nil
-	}
-	want, changed, events := wantStatus(obj, o, p.seen.Announced(o.Addrs), time.Now())
-	if !changed {
-		return nil
-	}
-	return p.writeStatus(ctx, obj, want, events)
+func (p *pending) end(uid string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.uids, uid)
 }
 
-// ensureRecords makes sure of the finalizer and the records.
-func (p *pass) ensureRecords(ctx context.Context, svc *snapshot.Service, obj *corev1.Service, o allocator.Outcome) error {
-	if len(o.Addrs) == 0 {
-		return nil
-	}
-	if len(svc.Ingress) == 0 {
-		p.Recorder.Event(obj, corev1.EventTypeNormal, "EnsuringLoadBalancer", "Ensuring load balancer")
-	}
-	if name := finalizer(svc); !slices.Contains(obj.Finalizers, name) {
-		if err := p.writer.Finalizers(ctx, obj, append(slices.Clone(obj.Finalizers), name)); err != nil {
-			return err
-		}
-	}
-	for _, addr := range o.Addrs {
-		for _, l := range p.writes[addr].Losers {
-			if p.failed[l.Ref] {
-				return fmt.Errorf("address %s: %s does not hold its new address yet", addr, l.Ref)
-			}
-		}
-		if write, ok := p.once[addr]; ok {
-			if err := write(); err != nil {
-				return err
-			}
+// one returns one of holders that is pending, or nil.
+func (p *pending) one(holders []snapshot.Holder) *snapshot.Holder {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range holders {
+		if p.uids[holders[i].UID] {
+			return &holders[i]
 		}
 	}
 	return nil
 }
 
-// leftovers writes the records that no Service asked for: deletions, and
-// holders that went away from a shared address.
-func (p *pass) leftovers() []error {
-	var mu sync.Mutex
-	var errs []error
-	rest := make([]netip.Addr, 0, len(p.once))
-	for addr, w := range p.writes {
-		blocked := slices.ContainsFunc(w.Losers, func(l snapshot.Holder) bool { return p.failed[l.Ref] })
-		if !blocked {
-			rest = append(rest, addr)
-		}
+// errWaits means that a Service waits for another one, whose own error is told.
+var errWaits = errors.New("waits for another Service")
+
+func (c *Controller) apply(ctx context.Context, s *snapshot.Snapshot, plan *allocator.Plan, seen observe.Observed) {
+	p := &pass{
+		Controller: c, snap: s, plan: plan, writes: record.Writes(plan, s), seen: seen, pending: pending{uids: map[string]bool{}},
 	}
-	slices.SortFunc(rest, netip.Addr.Compare)
-	each(rest, func(addr netip.Addr) {
-		if err := p.once[addr](); err != nil {
-			mu.Lock()
-			defer mu.Unlock()
-			errs = append(errs, err)
-		}
-	})
-	return errs
+	p.once = make(map[netip.Addr]func() error, len(p.writes))
+	for addr, w := range p.writes {
+		p.once[addr] = sync.OnceValue(func() error { return c.writer.Record(ctx, w) })
+	}
+	p.run(ctx, p.cleanings())
+	for _, round := range record.Rounds(plan, p.writes) {
+		p.run(ctx, p.outcomes(round))
+	}
+	c.items.Run(ctx, p.leftovers())
+	findings, more := c.writer.Findings(s, seen)
+	c.items.Run(ctx, slices.Concat(c.writer.Pools(s, plan), c.writer.Peers(s, seen), c.writer.NodePorts(s, seen, c.Recorder), c.writer.ForgetNodes(s), findings))
+	if more {
+		c.loop.Wake()
+	}
+	c.loop.At(c.items.Next())
+	c.loop.At(plan.Again)
 }
 
-func (p *pass) writeStatus(ctx context.Context, old, want *corev1.Service, events []event) error {
+// job is what is to be done for one Service.
+type job struct {
+	obj *corev1.Service
+	do  func(context.Context) error
+}
+
+// run does jobs that do not depend on each other.
+func (p *pass) run(ctx context.Context, jobs []job) {
+	works := make([]reconcile.Work, 0, len(jobs))
+	for _, j := range jobs {
+		ref := snapshot.Ref{Namespace: j.obj.Namespace, Name: j.obj.Name}
+		p.pending.begin(string(j.obj.UID))
+		works = append(works, reconcile.Work{Key: "service " + ref.String(), Version: j.obj.ResourceVersion, Do: func(ctx context.Context) error {
+			err := j.do(ctx)
+			switch {
+			case errors.Is(err, errWaits):
+				return nil // the next pass asks again
+			case err == nil:
+				p.pending.end(string(j.obj.UID))
+			case !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err):
+				p.Recorder.Event(j.obj, corev1.EventTypeWarning, "SyncLoadBalancerFailed", "Error syncing load balancer: "+err.Error())
+			}
+			return err
+		}})
+	}
+	p.items.Run(ctx, works)
+}
+
+// object returns the API object of a Service; nil if it is gone or was made again
+// since. The next pass sees that.
+func (p *pass) object(ref snapshot.Ref, uid string) *corev1.Service {
+	obj := p.Store.Service(ref)
+	if obj == nil || string(obj.UID) != uid {
+		return nil
+	}
+	return obj
+}
+
+// outcomes returns the jobs of one round: of those Services that are not yet as their
+// outcome says.
+func (p *pass) outcomes(round []allocator.Outcome) (jobs []job) {
+	for _, o := range round {
+		svc, obj := p.snap.Service(o.Ref), p.object(o.Ref, o.UID)
+		if svc == nil || obj == nil || svc.Deleting {
+			continue
+		}
+		_, changed, _ := p.wantStatus(obj, o)
+		written := !slices.ContainsFunc(o.Addrs, func(a netip.Addr) bool { return p.once[a] != nil })
+		finalizers := p.finalizers(obj, svc)
+		if !changed && written && len(finalizers) == len(obj.Finalizers) {
+			continue
+		}
+		jobs = append(jobs, job{obj, func(ctx context.Context) error { return p.service(ctx, obj, o, finalizers) }})
+	}
+	return jobs
+}
+
+func (p *pass) wantStatus(obj *corev1.Service, o allocator.Outcome) (*corev1.Service, bool, []event) {
+	return wantStatus(obj, o, p.seen.Announced(o.Addrs), time.Now())
+}
+
+// service makes one outcome true. The finalizers are those that are to stay.
+func (p *pass) service(ctx context.Context, obj *corev1.Service, o allocator.Outcome, finalizers []string) error {
+	if len(o.Addrs) > 0 && len(obj.Status.LoadBalancer.Ingress) == 0 {
+		p.Recorder.Event(obj, corev1.EventTypeNormal, "EnsuringLoadBalancer", "Ensuring load balancer")
+	}
+	for _, addr := range o.Addrs {
+		if err := p.record(addr); err != nil {
+			return err
+		}
+	}
+	if want, changed, events := p.wantStatus(obj, o); changed {
+		got, err := p.writeStatus(ctx, obj, want, events)
+		if got == nil || err != nil {
+			return err
+		}
+		obj = got
+	}
+	if err := p.writer.Finalizers(ctx, obj, finalizers); err != nil {
+		return err
+	}
+	p.inherited.Delete(o.UID)
+	return nil
+}
+
+// record writes the record of addr, if it is to be written.
+func (p *pass) record(addr netip.Addr) error {
+	write, ok := p.once[addr]
+	if !ok {
+		return nil
+	}
+	if l := p.pending.one(p.writes[addr].Losers); l != nil {
+		return fmt.Errorf("%w: address %s: %s does not hold its new address yet", errWaits, addr, l.Ref)
+	}
+	return write()
+}
+
+// finalizers returns those that are to stay on svc.
+func (p *pass) finalizers(obj *corev1.Service, svc *snapshot.Service) []string {
+	if _, ours := p.inherited.Load(svc.UID); !ours {
+		return obj.Finalizers
+	}
+	return record.ForeignFinalizers(obj, svc)
+}
+
+// inherit notes the Services that have a finalizer of version 0.1 when this replica
+// begins to lead. It is taken away once: somebody who adds it again needs it.
+func (c *Controller) inherit(s *snapshot.Snapshot) {
+	c.inherited.Clear()
+	for _, svc := range s.Services {
+		if obj := c.Store.Service(svc.Ref); obj != nil && len(record.ForeignFinalizers(obj, svc)) < len(obj.Finalizers) {
+			c.inherited.Store(svc.UID, true)
+		}
+	}
+}
+
+// leftovers returns the writes of the records that no Service asked for: deletions,
+// and holders that went away from a shared address.
+func (p *pass) leftovers() (works []reconcile.Work) {
+	for addr, w := range p.writes {
+		version := ""
+		if w.Have != nil {
+			version = w.Have.ResourceVersion
+		}
+		if p.pending.one(w.Losers) == nil {
+			works = append(works, reconcile.Work{Key: "address " + addr.String(), Version: version, Do: func(context.Context) error { return p.once[addr]() }})
+		}
+	}
+	slices.SortFunc(works, func(a, b reconcile.Work) int { return strings.Compare(a.Key, b.Key) })
+	return works
+}
+
+func (p *pass) writeStatus(ctx context.Context, old, want *corev1.Service, events []event) (*corev1.Service, error) {
 	got, err := p.writer.ServiceStatus(ctx, want)
 	if got == nil || err != nil {
-		return err
+		return nil, err
 	}
 	p.metrics.observeStatus(old, got)
 	for _, e := range events {
 		p.metrics.countEvent(e)
 		p.Recorder.Event(got, e.kind, e.reason, e.message)
 	}
-	return nil
+	return got, nil
 }
 
-// clean takes our traces from a Service that is ours no more, the finalizer
-// last: it goes when no record names the Service.
-func (p *pass) clean(ctx context.Context, svc *snapshot.Service) error {
-	obj := p.Store.Service(svc.Ref)
-	if obj == nil || string(obj.UID) != svc.UID {
+// cleanings returns the jobs of the Services that are not ours any more.
+func (p *pass) cleanings() (jobs []job) {
+	for _, svc := range record.Traces(p.snap, p.Options) {
+		if obj := p.object(svc.Ref, svc.UID); obj != nil {
+			jobs = append(jobs, job{obj, func(ctx context.Context) error { return p.clean(ctx, svc, obj) }})
+		}
+	}
+	return jobs
+}
+
+// clean takes our traces from a Service that is not ours any more. The condition goes
+// last: by it, what is left after a crash is found. The records are freed after that,
+// because no Plan has them.
+func (p *pass) clean(ctx context.Context, svc *snapshot.Service, obj *corev1.Service) error {
+	finalizers := record.ForeignFinalizers(obj, svc)
+	if err := p.writer.Finalizers(ctx, obj, finalizers); err != nil {
+		return err
+	}
+	if svc.Deleting && len(finalizers) == 0 {
+		return nil // its status goes with it
+	}
+	if obj = p.object(svc.Ref, svc.UID); obj == nil {
 		return nil
 	}
-	bare, changed := clearedStatus(obj)
-	if changed {
-		p.Recorder.Event(obj, corev1.EventTypeNormal, "DeletingLoadBalancer", "Deleting load balancer")
-	}
-	for addr, w := range p.writes {
-		if !w.Takes(svc.UID) {
-			continue
-		}
-		if err := p.once[addr](); err != nil {
-			return fmt.Errorf("service %s: %w", svc.Ref, err)
-		}
-	}
-	if err := p.unmark(ctx, obj, bare, changed && !svc.Deleting); err != nil {
-		return fmt.Errorf("service %s: %w", svc.Ref, err)
-	}
-	if changed {
-		p.Recorder.Event(obj, corev1.EventTypeNormal, "DeletedLoadBalancer", "Deleted load balancer")
-	}
-	return nil
-}
-
-// unmark takes the status, if it is to be cleared, and then the finalizer from
-// a Service that no record names. The status of one that is being deleted goes
-// with it.
-func (p *pass) unmark(ctx context.Context, obj, bare *corev1.Service, clear bool) error {
-	if clear {
-		if err := p.writeStatus(ctx, obj, bare, nil); err != nil {
-			return err
-		}
-		obj = p.Store.Service(snapshot.Ref{Namespace: obj.Namespace, Name: obj.Name})
-	}
-	ours := func(f string) bool {
-		return f == v1alpha1.FinalizerClassed || f == v1alpha1.FinalizerClassless && bare.Spec.LoadBalancerClass == nil
-	}
-	if obj == nil || !slices.ContainsFunc(obj.Finalizers, ours) {
+	bare, changed := record.Cleared(obj, p.snap)
+	if !changed {
 		return nil
 	}
-	return p.writer.Finalizers(ctx, obj, slices.DeleteFunc(slices.Clone(obj.Finalizers), ours))
-}
-
-// each calls f for every item, at most writers at a time, and waits.
-func each[T any](items []T, f func(T)) {
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, writers)
-	for _, item := range items {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			f(item)
-		})
+	p.Recorder.Event(obj, corev1.EventTypeNormal, "DeletingLoadBalancer", "Deleting load balancer")
+	if _, err := p.writeStatus(ctx, obj, bare, nil); err != nil {
+		return err
 	}
-	wg.Wait()
+	p.Recorder.Event(obj, corev1.EventTypeNormal, "DeletedLoadBalancer", "Deleted load balancer")
+	return nil
 }

@@ -22,7 +22,7 @@ type event struct{ kind, reason, message string }
 // wantStatus returns old with the status that o asks for at now, whether that is a
 // change, and the Events that report it.
 func wantStatus(old *corev1.Service, o allocator.Outcome, announced snapshot.Condition, now time.Time) (svc *corev1.Service, changed bool, events []event) {
-	svc = old.DeepCopy()
+	svc = record.WithStatus(old)
 	if waiting := len(o.Addrs) == 0 && o.Refusal != nil && o.Refusal.Reason == allocator.NoPool; !waiting {
 		// Without any pool, what an earlier controller wrote stays: the first pool
 		// that has the address lets its Service keep it.
@@ -33,14 +33,6 @@ func wantStatus(old *corev1.Service, o allocator.Outcome, announced snapshot.Con
 		return old, false, nil
 	}
 	return svc, true, statusEvents(old, svc, o)
-}
-
-// clearedStatus returns old without any trace of ours in its status.
-func clearedStatus(old *corev1.Service) (svc *corev1.Service, changed bool) {
-	svc = old.DeepCopy()
-	svc.Status.LoadBalancer = corev1.LoadBalancerStatus{}
-	record.ClearConditions(svc)
-	return svc, !equality.Semantic.DeepEqual(old.Status, svc.Status)
 }
 
 // statusEvents lists the Events of a status change: those of the assignment, and who
@@ -88,7 +80,7 @@ func assignmentEvents(old, now *corev1.Service, o allocator.Outcome) []event {
 		if r.Reason == allocator.NoPool || r.Reason == allocator.NoClusterIP {
 			kind = corev1.EventTypeNormal
 		}
-		out = append(out, event{kind, string(r.Reason), r.Message})
+		out = append(out, event{kind, string(r.Reason), record.Assigned(o).Message})
 	}
 	return out
 }

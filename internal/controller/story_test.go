@@ -3,6 +3,7 @@ package controller
 import (
 	"log/slog"
 	"testing"
+	"time"
 
 	toolsrecord "k8s.io/client-go/tools/record"
 
@@ -20,6 +21,7 @@ func TestStories(t *testing.T) {
 		c := New(Config{Clients: api.Clients, Log: slog.New(slog.DiscardHandler)})
 		c.Recorder = &toolsrecord.FakeRecorder{}
 		api.Store = c.Store
+		c.items.Patience = time.Hour
 		api.Start(t)
 		api.Tell(t, storytest.Read(t, file), func(opt allocator.Options) error {
 			c.Options = opt

@@ -37,6 +37,7 @@ type Builder struct {
 	nodeStates    kind[snapshot.NodeState]
 	serviceCIDRs  kind[snapshot.ServiceCIDR]
 	bgpPeers      kind[snapshot.BGPPeer]
+	reset         bool // versions and UIDs do not count: see Reset, Remove
 }
 
 // NewBuilder makes an empty Builder.
@@ -51,6 +52,30 @@ func NewBuilder() *Builder {
 	}
 }
 
+// Reset takes obj in as it is, even if a newer version is held.
+func (b *Builder) Reset(obj any) bool {
+	b.reset = true
+	defer func() { b.reset = false }()
+	return b.Set(obj)
+}
+
+// Remove takes out the object that has the name of obj, whichever it is.
+func (b *Builder) Remove(obj any) bool {
+	b.reset = true
+	defer func() { b.reset = false }()
+	return b.Delete(obj)
+}
+
+// another reports whether obj is not the object old, but one of its name.
+func (b *Builder) another(obj, old metav1.Object) bool {
+	return !b.reset && old.GetUID() != obj.GetUID()
+}
+
+// outdated reports whether obj is an older version of the object old.
+func (b *Builder) outdated(obj, old metav1.Object) bool {
+	return !b.reset && old.GetUID() == obj.GetUID() && older(obj, old)
+}
+
 // Set takes obj in, or its newer version, and tells whether the next Snapshot
 // may differ. A version older than the one that is held is passed over. Kinds
 // that no Snapshot holds are ignored.
@@ -58,7 +83,7 @@ func (b *Builder) Set(obj any) bool {
 	switch o := obj.(type) {
 	case *corev1.Service:
 		ref := refOf(o)
-		if old, ok := b.services[ref]; ok && old.UID == o.UID && older(o, old) {
+		if old, ok := b.services[ref]; ok && b.outdated(o, old) {
 			return false
 		}
 		b.services[ref] = o
@@ -67,22 +92,22 @@ func (b *Builder) Set(obj any) bool {
 	case *discoveryv1.EndpointSlice:
 		return b.setSlice(o)
 	case *corev1.Node:
-		return b.nodes.set(o, toNode(o))
+		return b.nodes.set(b, o, toNode(o))
 	case *corev1.Namespace:
-		return b.namespaces.set(o, toNamespace(o))
+		return b.namespaces.set(b, o, toNamespace(o))
 	case *networkingv1.ServiceCIDR:
-		return b.serviceCIDRs.set(o, toServiceCIDR(o))
+		return b.serviceCIDRs.set(b, o, toServiceCIDR(o))
 	case *v1alpha1.AddressPool:
-		return b.pools.set(o, toPool(o))
+		return b.pools.set(b, o, toPool(o))
 	case *v1alpha1.Announcement:
-		return b.announcements.set(o, toAnnouncement(o))
+		return b.announcements.set(b, o, toAnnouncement(o))
 	case *v1alpha1.NodeState:
-		return b.nodeStates.set(o, decisive(ToNodeState(o)))
+		return b.nodeStates.set(b, o, decisive(ToNodeState(o)))
 	case *v1alpha1.BGPPeer:
-		return b.bgpPeers.set(o, toBGPPeer(o))
+		return b.bgpPeers.set(b, o, toBGPPeer(o))
 	case *v1alpha1.Address:
 		if a := toAddress(o); a != nil {
-			return b.addresses.set(o, a)
+			return b.addresses.set(b, o, a)
 		}
 	}
 	return false
@@ -94,7 +119,7 @@ func (b *Builder) Delete(obj any) bool {
 	switch o := obj.(type) {
 	case *corev1.Service:
 		old, ok := b.services[refOf(o)]
-		if !ok || old.UID != o.UID {
+		if !ok || b.another(o, old) {
 			return false
 		}
 		delete(b.services, refOf(o))
@@ -102,27 +127,27 @@ func (b *Builder) Delete(obj any) bool {
 		return true
 	case *discoveryv1.EndpointSlice:
 		old := b.slice(o)
-		if old == nil || old.UID != o.UID {
+		if old == nil || b.another(o, old) {
 			return false
 		}
 		b.dropSlice(refOf(o))
 		return true
 	case *corev1.Node:
-		return b.nodes.remove(o)
+		return b.nodes.remove(b, o)
 	case *corev1.Namespace:
-		return b.namespaces.remove(o)
+		return b.namespaces.remove(b, o)
 	case *networkingv1.ServiceCIDR:
-		return b.serviceCIDRs.remove(o)
+		return b.serviceCIDRs.remove(b, o)
 	case *v1alpha1.AddressPool:
-		return b.pools.remove(o)
+		return b.pools.remove(b, o)
 	case *v1alpha1.Announcement:
-		return b.announcements.remove(o)
+		return b.announcements.remove(b, o)
 	case *v1alpha1.NodeState:
-		return b.nodeStates.remove(o)
+		return b.nodeStates.remove(b, o)
 	case *v1alpha1.BGPPeer:
-		return b.bgpPeers.remove(o)
+		return b.bgpPeers.remove(b, o)
 	case *v1alpha1.Address:
-		return b.addresses.remove(o)
+		return b.addresses.remove(b, o)
 	}
 	return false
 }
@@ -190,7 +215,7 @@ func (b *Builder) rebuild(ref snapshot.Ref) {
 // that it is of none (any more) or of a headless one.
 func (b *Builder) setSlice(sl *discoveryv1.EndpointSlice) bool {
 	old := b.slice(sl)
-	if old != nil && old.UID == sl.UID && older(sl, old) {
+	if old != nil && b.outdated(sl, old) {
 		return false
 	}
 	if old != nil {
@@ -239,9 +264,9 @@ type object[T any] struct {
 	value *T
 }
 
-func (k *kind[T]) set(obj metav1.Object, value *T) bool {
+func (k *kind[T]) set(b *Builder, obj metav1.Object, value *T) bool {
 	old, ok := k.byName[obj.GetName()]
-	if ok && old.obj.GetUID() == obj.GetUID() && older(obj, old.obj) {
+	if ok && b.outdated(obj, old.obj) {
 		return false
 	}
 	same := ok && reflect.DeepEqual(old.value, value)
@@ -254,9 +279,9 @@ func (k *kind[T]) set(obj metav1.Object, value *T) bool {
 	return !same
 }
 
-func (k *kind[T]) remove(obj metav1.Object) bool {
+func (k *kind[T]) remove(b *Builder, obj metav1.Object) bool {
 	old, ok := k.byName[obj.GetName()]
-	if !ok || old.obj.GetUID() != obj.GetUID() {
+	if !ok || b.another(obj, old.obj) {
 		return false
 	}
 	delete(k.byName, obj.GetName())

@@ -96,6 +96,9 @@ func toAddress(a *v1alpha1.Address) *snapshot.Address {
 		}
 		out.Holders = append(out.Holders, held)
 	}
+	if f := a.Spec.Freed; f != nil {
+		out.Freed = snapshot.Freed{Namespace: f.Namespace, At: f.At.Time}
+	}
 	slices.SortFunc(out.Holders, func(a, b snapshot.Holder) int { return a.Ref.Compare(b.Ref) })
 	return out
 }
@@ -109,6 +112,9 @@ func FromAddress(a snapshot.Address) v1alpha1.AddressSpec {
 			held.Ports = append(held.Ports, v1alpha1.HeldPort{Protocol: corev1.Protocol(strings.ToUpper(p.Protocol.String())), Port: int32(p.Port)})
 		}
 		spec.Holders = append(spec.Holders, held)
+	}
+	if a.Freed.Namespace != "" {
+		spec.Freed = &v1alpha1.FreedAddress{Namespace: a.Freed.Namespace, At: metav1.NewTime(a.Freed.At)}
 	}
 	return spec
 }

@@ -26,6 +26,20 @@ func toPool(p *v1alpha1.AddressPool) *snapshot.Pool {
 	if p.Spec.Priority != nil {
 		out.Priority = int(*p.Spec.Priority)
 	}
+	if p.Spec.MaxPerNamespace != nil {
+		out.MaxPerNamespace = int(*p.Spec.MaxPerNamespace)
+	}
+	if p.Spec.CoolDown != nil {
+		out.CoolDown = p.Spec.CoolDown.Duration
+	}
+	for _, text := range p.Spec.Exclude {
+		r, err := parseRange(string(text))
+		if err != nil {
+			out.Bad = append(out.Bad, err.Error())
+			continue
+		}
+		out.Exclude = append(out.Exclude, r)
+	}
 	for _, text := range p.Spec.Addresses {
 		r, err := parseRange(text)
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/informers"
@@ -22,11 +23,16 @@ import (
 
 // Store keeps a Builder current from the API server.
 type Store struct {
+	// WithoutEndpoints leaves Services' endpoints out, which change with every pod. Set
+	// it before Run.
+	WithoutEndpoints bool
+
 	clients *Clients
 	changed func()
 
 	mu     sync.Mutex
 	b      *Builder
+	gone   tombs
 	synced bool
 }
 
@@ -42,7 +48,6 @@ func (s *Store) Run(ctx context.Context) error {
 	core := informers.NewSharedInformerFactory(s.clients.Kube, 0)
 	all := []cache.SharedIndexInformer{
 		core.Core().V1().Services().Informer(),
-		core.Discovery().V1().EndpointSlices().Informer(),
 		core.Core().V1().Nodes().Informer(),
 		core.Core().V1().Namespaces().Informer(),
 		informer(s.clients.Pools.List, s.clients.Pools.Watch, &v1alpha1.AddressPool{}),
@@ -50,6 +55,9 @@ func (s *Store) Run(ctx context.Context) error {
 		informer(s.clients.Announcements.List, s.clients.Announcements.Watch, &v1alpha1.Announcement{}),
 		informer(s.clients.NodeStates.List, s.clients.NodeStates.Watch, &v1alpha1.NodeState{}),
 		informer(s.clients.BGPPeers.List, s.clients.BGPPeers.Watch, &v1alpha1.BGPPeer{}),
+	}
+	if !s.WithoutEndpoints {
+		all = append(all, core.Discovery().V1().EndpointSlices().Informer())
 	}
 	if s.servesServiceCIDRs(ctx) {
 		all = append(all, core.Networking().V1().ServiceCIDRs().Informer())
@@ -128,8 +136,11 @@ func (s *Store) Service(ref snapshot.Ref) *corev1.Service {
 }
 
 // Written takes in what the API server returned for a write of ours, so that
-// the next Snapshot does not lag behind it.
-func (s *Store) Written(obj runtime.Object) { s.applyChange(s.b.Set, obj) }
+// the next Snapshot does not lag behind it. An object whose end is known already
+// stays away: nothing would take it out again.
+func (s *Store) Written(obj runtime.Object) {
+	s.applyChange(func(obj any) bool { return !s.gone.has(objectUID(obj)) && s.b.Set(obj) }, obj)
+}
 
 // Removed takes out what the API server deleted for us.
 func (s *Store) Removed(obj runtime.Object) { s.applyChange(s.b.Delete, obj) }
@@ -139,18 +150,58 @@ func (s *Store) OnAdd(obj any, _ bool) {
 	s.applyChange(s.b.Set, obj)
 }
 
-// OnUpdate is called by the informers.
-func (s *Store) OnUpdate(_, obj any) {
+// OnUpdate is called by the informers. A version that does not follow the one that the
+// informer itself had can only come from a new list. Then it counts whatever is held:
+// etcd may have been restored from a backup, and its numbers with it.
+func (s *Store) OnUpdate(was, obj any) {
+	if listed(was, obj) {
+		s.applyChange(s.b.Reset, obj)
+		return
+	}
 	s.applyChange(s.b.Set, obj)
+}
+
+// listed reports whether the informer that had was got obj from a list.
+func listed(was, obj any) bool {
+	a, okA := was.(metav1.Object)
+	b, okB := obj.(metav1.Object)
+	return okA && okB && !older(a, b)
 }
 
 // OnDelete is called by the informers.
 func (s *Store) OnDelete(obj any) {
+	remove := s.b.Delete
 	if unknown, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-		obj = unknown.Obj
+		// A new list does not have the name, so what a write of ours has brought
+		// since under the same name is gone too.
+		obj, remove = unknown.Obj, s.b.Remove
 	}
-	s.applyChange(s.b.Delete, obj)
+	s.applyChange(func(obj any) bool {
+		s.gone.add(objectUID(obj))
+		return remove(obj)
+	}, obj)
 }
+
+func objectUID(obj any) types.UID {
+	if o, ok := obj.(metav1.Object); ok {
+		return o.GetUID()
+	}
+	return ""
+}
+
+// tombs remembers the UIDs of the last objects that ended, a few thousand.
+type tombs struct{ now, before map[types.UID]bool }
+
+const tombsMax = 4096
+
+func (t *tombs) add(uid types.UID) {
+	if len(t.now) >= tombsMax || t.now == nil {
+		t.before, t.now = t.now, map[types.UID]bool{}
+	}
+	t.now[uid] = true
+}
+
+func (t *tombs) has(uid types.UID) bool { return uid != "" && (t.now[uid] || t.before[uid]) }
 
 func (s *Store) applyChange(op func(any) bool, obj any) {
 	s.mu.Lock()

@@ -5,6 +5,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
 )
 
 // spec 89: nothing can be acted on before everything was listed once, Services
@@ -20,5 +23,56 @@ func TestNothingBeforeTheFirstListing(t *testing.T) {
 	got, _ := s.Latest()
 	if got == nil || len(got.Services) != 1 {
 		t.Errorf("after the listing: %v", got)
+	}
+}
+
+// TestRestoredBackup: what a new list says counts, even if its resource versions are
+// lower than those that are held, and what is not in it is gone.
+func TestRestoredBackup(t *testing.T) {
+	version := func(v, addresses string) *v1alpha1.AddressPool {
+		return &v1alpha1.AddressPool{
+			ObjectMeta: metav1.ObjectMeta{Name: "lan", UID: "1", ResourceVersion: v},
+			Spec:       v1alpha1.AddressPoolSpec{Addresses: []string{addresses}},
+		}
+	}
+	newer := version("20", "192.0.2.0/24")
+	for _, tc := range []struct {
+		name string
+		do   func(*Store)
+		want int // addresses of the pool
+	}{
+		{"a late event", func(s *Store) {
+			s.Written(version("30", "192.0.2.0/25"))
+			s.OnUpdate(newer, version("25", "192.0.2.0/26"))
+		}, 128},
+		{"a list after a restore", func(s *Store) { s.OnUpdate(newer, version("10", "192.0.2.0/26")) }, 64},
+		{"a list without it", func(s *Store) {
+			again := version("30", "192.0.2.0/25")
+			again.UID = "2"
+			s.Written(again)
+			s.OnDelete(cache.DeletedFinalStateUnknown{Obj: newer})
+		}, 0},
+		{"a write that is answered after the end", func(s *Store) { s.OnDelete(newer); s.Written(version("30", "192.0.2.0/25")) }, 0},
+		{"the end of an earlier one", func(s *Store) {
+			again := version("30", "192.0.2.0/25")
+			again.UID = "2"
+			s.Written(again)
+			s.OnDelete(newer)
+		}, 128},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := NewStore(nil, func() {})
+			s.synced = true
+			s.OnAdd(newer, true)
+			tc.do(s)
+			got := 0
+			if p := s.Snapshot().Pool("lan"); p != nil {
+				from, to := p.Ranges[0].From().As4(), p.Ranges[0].To().As4()
+				got = int(to[3]) - int(from[3]) + 1
+			}
+			if got != tc.want {
+				t.Errorf("the pool has %d addresses, want %d", got, tc.want)
+			}
+		})
 	}
 }

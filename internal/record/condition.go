@@ -1,6 +1,7 @@
 package record
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -22,13 +23,39 @@ func Assigned(o allocator.Outcome) snapshot.Condition {
 	held := strings.Join(texts, ", ")
 	switch {
 	case len(o.Addrs) == 0 && o.Refusal != nil:
-		return snapshot.Condition{Status: "False", Reason: string(o.Refusal.Reason), Message: o.Refusal.Message}
+		return snapshot.Condition{Status: "False", Reason: string(o.Refusal.Reason), Message: told(o.Refusal)}
 	case o.Refusal != nil:
-		return snapshot.Condition{Status: "True", Reason: string(o.Refusal.Reason), Message: "keeps " + held + ": " + o.Refusal.Message}
+		return snapshot.Condition{Status: "True", Reason: string(o.Refusal.Reason), Message: "keeps " + held + ": " + told(o.Refusal)}
 	case outside(o) != nil:
 		return snapshot.Condition{Status: "True", Reason: string(allocator.OutsidePools), Message: outside(o).Message}
 	}
 	return snapshot.Condition{Status: "True", Reason: "Assigned", Message: held + " from pool " + o.Pool}
+}
+
+// next is what the owner of a Service can do, who sees neither pools nor other Services.
+var next = map[snapshot.Reason]string{
+	allocator.NoPool:             "the cluster's administrator has to make an AddressPool",
+	allocator.PoolExhausted:      "delete a Service of type LoadBalancer that you do not need, or ask the cluster's administrator for more addresses",
+	allocator.NamespaceLimit:     "delete a Service of type LoadBalancer that you do not need, or ask the cluster's administrator for a higher limit",
+	allocator.PoolNotFound:       "correct the annotation " + allocator.AnnotationPool + ", or take it away",
+	allocator.PoolConflicting:    "ask the cluster's administrator to correct the pool",
+	allocator.PoolInvalid:        "ask the cluster's administrator to correct the pool",
+	allocator.PoolDisabled:       "ask for another pool, or ask the cluster's administrator",
+	allocator.NotSelected:        "ask for another pool, or ask the cluster's administrator to let this Service use it",
+	allocator.OutsidePools:       "ask for an address of a pool, or for none",
+	allocator.AddressInUse:       "ask for another address, or for none",
+	allocator.ShareRefused:       "ask for another address, or for none",
+	allocator.WrongFamily:        "change spec.ipFamilyPolicy or what the annotations ask for",
+	allocator.InvalidRequest:     "correct it, or take it away",
+	allocator.ConflictingRequest: "take one of the two away",
+}
+
+// told is what a refusal says to the owner of the Service: what is wrong, and what to do.
+func told(r *snapshot.Refusal) string {
+	if n := next[r.Reason]; n != "" {
+		return r.Message + ". Next: " + n
+	}
+	return r.Message
 }
 
 func outside(o allocator.Outcome) *snapshot.Refusal {
@@ -88,4 +115,14 @@ func set(svc *corev1.Service, kind string, c snapshot.Condition) {
 	meta.SetStatusCondition(&svc.Status.Conditions, metav1.Condition{
 		Type: kind, Status: metav1.ConditionStatus(c.Status), Reason: c.Reason, Message: c.Message, ObservedGeneration: svc.Generation,
 	})
+}
+
+// Assigns reports whether svc's condition AddressAssigned names addr.
+func Assigns(svc *corev1.Service, addr string) bool {
+	c := meta.FindStatusCondition(svc.Status.Conditions, v1alpha1.ConditionAddressAssigned)
+	if c == nil {
+		return false
+	}
+	words := strings.FieldsFunc(c.Message, func(r rune) bool { return r == ' ' || r == ',' || r == ';' })
+	return slices.ContainsFunc(words, func(w string) bool { return w == addr || strings.TrimRight(w, ":") == addr })
 }

@@ -2,10 +2,8 @@ package record
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
-	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -14,35 +12,32 @@ import (
 	"github.com/fairlead/fairlead/announcer/observe"
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
 // mostStatuses is how many Addresses' statuses are written before other work
-// continues, statusWriters how many at once.
-const mostStatuses, statusWriters = 200, 8
+// continues.
+const mostStatuses = 50
 
-// Findings writes what the nodes found into the statuses of the Addresses, and
-// reports whether there is more to write.
-func (r *Writer) Findings(ctx context.Context, s *snapshot.Snapshot, seen observe.Observed) (more bool, err error) {
-	var due []snapshot.Address
+// Findings returns the writes of what the nodes found into the statuses of the
+// Addresses, and whether there are more.
+func (r *Writer) Findings(s *snapshot.Snapshot, seen observe.Observed) (works []reconcile.Work, more bool) {
 	for _, a := range s.Addresses {
 		want := observe.Merge(a, seen.Addresses[a.Addr].Finding)
 		same := want.ProbedAt.Equal(a.ProbedAt) && want.Conflict == a.Conflict && want.Conflicting == a.Conflicting
-		if !a.Deleting && !same {
-			due = append(due, want)
+		if a.Deleting || same {
+			continue
 		}
-	}
-	errs := make([]error, min(len(due), mostStatuses))
-	var group errgroup.Group
-	group.SetLimit(statusWriters)
-	for i := range errs {
-		group.Go(func() error {
-			errs[i] = r.addressStatus(ctx, due[i])
-			return nil
+		if len(works) == mostStatuses {
+			return works, true
+		}
+		works = append(works, reconcile.Work{
+			Key: "status of address " + a.Addr.String(), Version: a.ResourceVersion,
+			Do: func(ctx context.Context) error { return r.addressStatus(ctx, want) },
 		})
 	}
-	_ = group.Wait()
-	return len(due) > mostStatuses, errors.Join(errs...)
+	return works, false
 }
 
 func (r *Writer) addressStatus(ctx context.Context, a snapshot.Address) error {
@@ -60,7 +55,7 @@ func (r *Writer) addressStatus(ctx context.Context, a snapshot.Address) error {
 	}
 	got, err := r.Clients.Addresses.UpdateStatus(ctx, obj, metav1.UpdateOptions{})
 	if err != nil {
-		return fmt.Errorf("status of %s: %w", a.Addr, err)
+		return fmt.Errorf("write status: %w", err)
 	}
 	r.Store.Written(got)
 	return nil

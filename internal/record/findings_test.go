@@ -1,6 +1,7 @@
 package record_test
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"github.com/fairlead/fairlead/announcer/observe"
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/record"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/internal/test/apitest"
@@ -57,7 +59,8 @@ func TestFindings(t *testing.T) {
 				for i, f := range tc.found {
 					s.NodeStates = append(s.NodeStates, &snapshot.NodeState{Electable: snapshot.Electable{Node: fmt.Sprintf("n%d", i)}, Findings: []snapshot.Finding{f}})
 				}
-				if more, err := w.Findings(t.Context(), s, observe.Observe(s)); more || err != nil {
+				works, more := w.Findings(s, observe.Observe(s))
+				if err := run(t, works); more || err != nil {
 					t.Fatal(more, err)
 				}
 			}
@@ -70,6 +73,15 @@ func TestFindings(t *testing.T) {
 			}
 		})
 	}
+}
+
+// run does works, and returns the errors of all.
+func run(t *testing.T, works []reconcile.Work) error {
+	var errs []error
+	for _, w := range works {
+		errs = append(errs, w.Do(t.Context()))
+	}
+	return errors.Join(errs...)
 }
 
 func describe(t *testing.T, api *apitest.API) string {

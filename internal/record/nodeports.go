@@ -2,7 +2,6 @@ package record
 
 import (
 	"context"
-	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/fairlead/fairlead/announcer/observe"
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -27,21 +27,22 @@ func SetProblem(svc *corev1.Service, c snapshot.Condition, problem bool) (change
 	return true
 }
 
-// NodePorts writes into the statuses of Services, no matter who gives them
-// addresses, what nodes could not do for their node ports. The condition is the
-// memory, so that no Event repeats when another replica leads.
-func (r *Writer) NodePorts(ctx context.Context, s *snapshot.Snapshot, seen observe.Observed, events toolsrecord.EventRecorder) (errs []error) {
+// NodePorts returns the writes into the statuses of Services, no matter who gives
+// them addresses, of what nodes could not do for their node ports. The condition is
+// the memory, so that no Event repeats when another replica leads.
+func (r *Writer) NodePorts(s *snapshot.Snapshot, seen observe.Observed, events toolsrecord.EventRecorder) (works []reconcile.Work) {
 	for _, svc := range s.Services {
 		problem, has := seen.Problems[svc.Ref]
 		_, told := svc.Conditions[v1alpha1.ConditionNodePorts]
 		if !has && !told {
 			continue
 		}
-		if err := r.nodePorts(ctx, svc.Ref, problem, has, events); err != nil {
-			errs = append(errs, fmt.Errorf("service %s: condition %s: %w", svc.Ref, v1alpha1.ConditionNodePorts, err))
-		}
+		works = append(works, reconcile.Work{
+			Key: "condition " + v1alpha1.ConditionNodePorts + " of service " + svc.Ref.String(), Version: svc.UID,
+			Do: func(ctx context.Context) error { return r.nodePorts(ctx, svc.Ref, problem, has, events) },
+		})
 	}
-	return errs
+	return works
 }
 
 func (r *Writer) nodePorts(ctx context.Context, ref snapshot.Ref, problem snapshot.Condition, has bool, events toolsrecord.EventRecorder) error {

@@ -2,30 +2,29 @@ package record
 
 import (
 	"context"
-	"fmt"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead/fairlead/announcer/observe"
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// Peers writes how the sessions with every BGPPeer stand, where that changed.
-func (r *Writer) Peers(ctx context.Context, s *snapshot.Snapshot, seen observe.Observed) []error {
-	var errs []error
+// Peers returns the writes of how the sessions with every BGPPeer stand, where that
+// changed.
+func (r *Writer) Peers(s *snapshot.Snapshot, seen observe.Observed) (works []reconcile.Work) {
 	for _, p := range s.BGPPeers {
 		ready := seen.Peers[p.Name]
 		if p.Ready == ready {
 			continue
 		}
-		if err := r.peer(ctx, p, ready); err != nil && !apierrors.IsNotFound(err) {
-			errs = append(errs, fmt.Errorf("BGP peer %s: %w", p.Name, err))
-		}
+		works = append(works, reconcile.Work{Key: "BGP peer " + p.Name, Do: func(ctx context.Context) error {
+			return unlessGone(r.peer(ctx, p, ready))
+		}})
 	}
-	return errs
+	return works
 }
 
 func (r *Writer) peer(ctx context.Context, p *snapshot.BGPPeer, ready snapshot.Condition) error {

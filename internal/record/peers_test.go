@@ -56,8 +56,8 @@ func TestPeers(t *testing.T) {
 					st.Node = fmt.Sprintf("n%d", i)
 					s.NodeStates = append(s.NodeStates, st)
 				}
-				if errs := w.Peers(t.Context(), s, observe.Observe(s)); len(errs) > 0 {
-					t.Fatal(errs)
+				if err := run(t, w.Peers(s, observe.Observe(s))); err != nil {
+					t.Fatal(err)
 				}
 				obj, err = api.Clients.BGPPeers.Get(t.Context(), "tor", metav1.GetOptions{})
 				if err != nil {

@@ -2,7 +2,6 @@ package record
 
 import (
 	"context"
-	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -10,22 +9,28 @@ import (
 
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// Pools writes the counters and conditions of the pools where they changed.
-func (r *Writer) Pools(ctx context.Context, s *snapshot.Snapshot, plan *allocator.Plan) []error {
-	var errs []error
+// Pools returns the writes of the counters and conditions of the pools that changed.
+func (r *Writer) Pools(s *snapshot.Snapshot, plan *allocator.Plan) (works []reconcile.Work) {
 	for _, o := range plan.Pools {
 		pool := s.Pool(o.Name)
 		if pool == nil || samePool(pool, o) {
 			continue
 		}
-		if err := r.pool(ctx, o); err != nil && !apierrors.IsNotFound(err) {
-			errs = append(errs, fmt.Errorf("pool %s: %w", o.Name, err))
-		}
+		works = append(works, reconcile.Work{Key: "pool " + o.Name, Do: func(ctx context.Context) error { return unlessGone(r.pool(ctx, o)) }})
 	}
-	return errs
+	return works
+}
+
+// unlessGone returns err, nil if the object is not there.
+func unlessGone(err error) error {
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
 }
 
 func samePool(have *snapshot.Pool, want allocator.PoolOutcome) bool {
@@ -54,17 +59,15 @@ func (r *Writer) pool(ctx context.Context, o allocator.PoolOutcome) error {
 	return nil
 }
 
-// ForgetNodes deletes the NodeStates of nodes that are gone.
-func (r *Writer) ForgetNodes(ctx context.Context, s *snapshot.Snapshot) []error {
-	var errs []error
+// ForgetNodes returns the deletions of the NodeStates of nodes that are gone.
+func (r *Writer) ForgetNodes(s *snapshot.Snapshot) (works []reconcile.Work) {
 	for _, st := range s.NodeStates {
 		if s.Node(st.Node) != nil {
 			continue
 		}
-		err := r.Clients.NodeStates.Delete(ctx, st.Node, metav1.DeleteOptions{})
-		if err != nil && !apierrors.IsNotFound(err) {
-			errs = append(errs, fmt.Errorf("node state %s: %w", st.Node, err))
-		}
+		works = append(works, reconcile.Work{Key: "node state " + st.Node, Do: func(ctx context.Context) error {
+			return unlessGone(r.Clients.NodeStates.Delete(ctx, st.Node, metav1.DeleteOptions{}))
+		}})
 	}
-	return errs
+	return works
 }

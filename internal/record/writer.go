@@ -25,13 +25,16 @@ type Writer struct {
 // Record makes one Address record true. It fails if anybody has changed it since
 // it was read: the record is the lock.
 func (r *Writer) Record(ctx context.Context, w Write) error {
+	if err := r.goneAll(ctx, w.Losers); err != nil {
+		return fmt.Errorf("record of %s: %w", w.Addr(), err)
+	}
 	name := v1alpha1.AddressName(w.Addr())
 	if w.Want == nil {
 		return r.delete(ctx, name, w.Have)
 	}
 	obj := &v1alpha1.Address{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	obj.Spec = kube.FromAddress(snapshot.Address{
-		Addr: w.Want.Addr, Pool: w.Want.Pool, ShareKey: w.Want.ShareKey, ShareGroup: w.Want.ShareGroup, Holders: w.Want.Holders,
+		Addr: w.Want.Addr, Pool: w.Want.Pool, ShareKey: w.Want.ShareKey, ShareGroup: w.Want.ShareGroup, Holders: w.Want.Holders, Freed: w.Want.Freed,
 	})
 	var got *v1alpha1.Address
 	var err error
@@ -46,6 +49,26 @@ func (r *Writer) Record(ctx context.Context, w Write) error {
 	}
 	r.Store.Written(got)
 	r.Log.Info("address recorded", "address", w.Want.Addr, "holders", w.Want.Holders)
+	return nil
+}
+
+// goneAll returns an error if one of losers exists, though the Store does not have
+// it: each kind of object comes here at its own pace, and a record that another
+// leader has just made may be here before its Service.
+func (r *Writer) goneAll(ctx context.Context, losers []snapshot.Holder) error {
+	for _, l := range losers {
+		if obj := r.Store.Service(l.Ref); obj != nil && string(obj.UID) == l.UID {
+			continue
+		}
+		obj, err := r.Clients.Kube.CoreV1().Services(l.Namespace).Get(ctx, l.Name, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err):
+		case err != nil:
+			return fmt.Errorf("ask for its holder %s: %w", l.Ref, err)
+		case string(obj.UID) == l.UID:
+			return fmt.Errorf("its holder %s exists, but has not been seen here yet", l.Ref)
+		}
+	}
 	return nil
 }
 

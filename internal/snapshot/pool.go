@@ -15,6 +15,9 @@ type Pool struct {
 	Created           time.Time
 	Ranges            []netipx.IPRange // as written, in order; parsed
 	Bad               []string         // what of spec.addresses could not be parsed, with the reason; then the pool gives nothing
+	Exclude           []netipx.IPRange // what of Ranges it does not give
+	MaxPerNamespace   int              // 0: no limit
+	CoolDown          time.Duration
 	AutoAssign        bool
 	AvoidBuggyIPs     bool
 	Disabled          bool
@@ -49,10 +52,18 @@ type Address struct {
 	ShareKey        string
 	ShareGroup      string   // what the holders of a shared address have in common: "" or, with externalTrafficPolicy Local, their pods
 	Holders         []Holder // sorted by namespace, name
+	Freed           Freed    // without holders: who held it last
 	Deleting        bool
 	ProbedAt        time.Time // zero: not in this assignment
 	Conflict        string    // MAC of a foreign host that answers for it; "" if none
 	Conflicting     string    // what its condition of that name says while it is True
+}
+
+// Freed says in which namespace the last holder of an address was, and until when it
+// held it. At is in whole seconds, as the API server keeps it.
+type Freed struct {
+	Namespace string
+	At        time.Time
 }
 
 // Holder is one Service that holds an Address.

@@ -35,6 +35,9 @@ func pools(s *cluster.State) (out []Finding) {
 		case allocator.PoolDisabled:
 			continue // as its owner wants it
 		}
+		if p.Conflicting.Status == "True" {
+			out = append(out, find(PoolSkips, pool(p.Name), edit+": take out the addresses of nodes", "pool %s %s", p.Name, p.Conflicting.Message))
+		}
 		out = append(out, fill(p)...)
 		out = append(out, reachable(s, s.Pool(p.Name))...)
 	}

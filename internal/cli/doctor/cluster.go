@@ -12,19 +12,24 @@ import (
 
 // Cluster finds what is wrong with s.
 func Cluster(s *cluster.State) []Finding {
-	if s.FromFiles {
-		return files(s)
-	}
 	var out []Finding
-	for _, check := range []func(*cluster.State) []Finding{pools, services, processes, agents, ranges, strangers, versions, rights, gaps, announced, others, peers} {
+	for _, check := range []func(*cluster.State) []Finding{pools, services, annotations, processes, agents, ranges, strangers, versions, rights, gaps, announced, others, peers} {
 		out = append(out, check(s)...)
 	}
 	return sorted(out)
 }
 
-// files finds what is wrong with manifests.
-func files(s *cluster.State) []Finding {
-	out := slices.Concat(pools(s), services(s))
+// Rejected is one reason why the API server would refuse a manifest.
+type Rejected struct{ Kind, Namespace, Name, Message string }
+
+// Files finds what is wrong with manifests: with those that the API server would take,
+// and with those that it refuses.
+func Files(s *cluster.State, refused []Rejected) []Finding {
+	out := slices.Concat(pools(s), services(s), annotations(s))
+	for _, p := range refused {
+		about := Object{Resource: strings.ToLower(p.Kind), Namespace: p.Namespace, Name: p.Name}
+		out = append(out, find(Refused, about, "", "the API server refuses %s %s: %s", p.Kind, strings.TrimPrefix(p.Namespace+"/"+p.Name, "/"), p.Message))
+	}
 	for i := range out {
 		out[i].Next = "correct it before it is applied; docs/troubleshooting.md tells more of " + string(out[i].Code)
 	}

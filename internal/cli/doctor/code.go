@@ -39,6 +39,9 @@ const (
 	OutsideNetworks Code = "FL0211"
 	BadSources      Code = "FL0212"
 	NodePortTrouble Code = "FL0213"
+	PoolSkips       Code = "FL0214"
+	Refused         Code = "FL0215"
+	Misspelt        Code = "FL0216"
 	TwoProxies      Code = "FL0301"
 	StrictARP       Code = "FL0302"
 	OtherBalancer   Code = "FL0303"
@@ -102,6 +105,9 @@ var Catalog = []Entry{
 	{OutsideNetworks, Warning, "No node is in a pool's network"},
 	{BadSources, Problem, "loadBalancerSourceRanges cannot be read"},
 	{NodePortTrouble, Problem, "A node could not do something for a Service"},
+	{PoolSkips, Warning, "A pool contains addresses of nodes"},
+	{Refused, Problem, "The API server refuses a manifest"},
+	{Misspelt, Warning, "An annotation is misspelt"},
 	{TwoProxies, Problem, "Two proxies forward Services"},
 	{StrictARP, Problem, "kube-proxy answers ARP for every address"},
 	{OtherBalancer, Problem, "Another load balancer serves the same Services"},

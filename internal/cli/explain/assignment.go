@@ -11,12 +11,6 @@ import (
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// What fairlead writes into a Service, as api/v1alpha1 names it.
-const (
-	FinalizerClassless = "service.kubernetes.io/load-balancer-cleanup"
-	FinalizerClassed   = "fairlead.io/load-balancer-cleanup"
-)
-
 // assignment tells how the Service comes to its address.
 func (e *explaining) assignment() {
 	e.request()
@@ -30,7 +24,6 @@ func (e *explaining) assignment() {
 		return
 	}
 	e.records()
-	e.finalizer()
 	e.status()
 }
 
@@ -150,19 +143,6 @@ func (e *explaining) records() {
 		names = append(names, text)
 	}
 	e.ok("record", "%s", strings.Join(names, "; "))
-}
-
-func (e *explaining) finalizer() {
-	want := FinalizerClassless
-	if e.svc.Class != "" {
-		want = FinalizerClassed
-	}
-	if !slices.Contains(e.svc.Finalizers, want) {
-		e.fail("finalizer", "look at it again in a few seconds; if it stays, read the Service's Events: "+e.kubectl("describe service %s", e.svc.Name),
-			"%s is missing: the controller has not acted yet, or somebody took it away", want)
-		return
-	}
-	e.ok("finalizer", "%s", want)
 }
 
 // status tells whether clients can read the address from the Service.

@@ -3,39 +3,32 @@
 package render
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
-	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
-	clientscheme "k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/announcer"
-	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/cli/manifest"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/nodeport"
 	"github.com/fairlead/fairlead/proxy"
 )
 
-// Render reads the manifests in paths (files, or folders of .yaml, .yml and
-// .json) and writes what fairlead would make of them on node. node "" is the
-// first Node in the files.
-func Render(w io.Writer, paths []string, node string, opt allocator.Options) error {
-	objects, err := read(paths)
-	if err != nil {
+// Render writes what fairlead would make of manifests on node. node "" is the first Node
+// in them.
+func Render(w io.Writer, manifests *manifest.Manifests, node string, opt allocator.Options) error {
+	if err := manifests.Refused(); err != nil {
 		return err
 	}
-	s, notes := cluster(objects)
+	s, notes := cluster(manifests.Objects)
+	notes = append(slices.Clone(manifests.Notes), notes...)
 	if node == "" && len(s.Nodes) > 0 {
 		node = s.Nodes[0].Name
 	}
@@ -98,106 +91,15 @@ func announcements(s *snapshot.Snapshot) string {
 	return b.String()
 }
 
-// Objects reads the manifests in paths, as Render does, and completes them with
-// what Kubernetes would add to Services, but without stand-ins for nodes.
-func Objects(paths []string) ([]runtime.Object, error) {
-	objects, err := read(paths)
-	if err != nil {
-		return nil, err
-	}
+// Complete adds to manifests what Kubernetes would add to Services, but no stand-ins for
+// nodes.
+func Complete(objects []runtime.Object) []runtime.Object {
 	st := newStandIns(objects)
 	known := len(st.nodes)
 	return slices.DeleteFunc(st.objects(), func(o runtime.Object) bool {
 		_, node := o.(*corev1.Node)
 		return node && known == 0
-	}), nil
-}
-
-// read decodes every document of every file. Kinds that nobody here knows are
-// an error, so that a misspelt one is not passed over.
-func read(paths []string) ([]runtime.Object, error) {
-	files, err := expand(paths)
-	if err != nil {
-		return nil, err
-	}
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clientscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
-		return nil, fmt.Errorf("kinds: %w", err)
-	}
-	decoder := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
-	var out []runtime.Object
-	for _, file := range files {
-		objects, err := decode(file, decoder)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
-		out = append(out, objects...)
-	}
-	return out, nil
-}
-
-func decode(file string, decoder runtime.Decoder) ([]runtime.Object, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	docs := utilyaml.NewDocumentDecoder(f)
-	defer docs.Close()
-	var out []runtime.Object
-	buf := make([]byte, 4<<20)
-	for {
-		n, err := docs.Read(buf)
-		if errors.Is(err, io.EOF) {
-			return out, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		if strings.TrimSpace(withoutComments(string(buf[:n]))) == "" {
-			continue
-		}
-		obj, _, err := decoder.Decode(buf[:n], nil, nil)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, obj)
-	}
-}
-
-func withoutComments(doc string) string {
-	lines := slices.DeleteFunc(strings.Split(doc, "\n"), func(l string) bool {
-		l = strings.TrimSpace(l)
-		return strings.HasPrefix(l, "#") || l == "---"
 	})
-	return strings.Join(lines, "\n")
-}
-
-func expand(paths []string) ([]string, error) {
-	var out []string
-	for _, p := range paths {
-		info, err := os.Stat(p)
-		if err != nil {
-			return nil, err
-		}
-		if !info.IsDir() {
-			out = append(out, p)
-			continue
-		}
-		entries, err := os.ReadDir(p)
-		if err != nil {
-			return nil, err
-		}
-		for _, e := range entries {
-			if slices.Contains([]string{".yaml", ".yml", ".json"}, filepath.Ext(e.Name())) && !e.IsDir() {
-				out = append(out, filepath.Join(p, e.Name()))
-			}
-		}
-	}
-	if len(out) == 0 {
-		return nil, errors.New("no manifests found")
-	}
-	return out, nil
 }
 
 // cluster makes a Snapshot of objects, with stand-ins for what Kubernetes would

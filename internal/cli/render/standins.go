@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -21,6 +22,8 @@ var (
 	standInClusterIP = netip.MustParseAddr("203.0.113.1")
 	standInEndpoint  = netip.MustParseAddr("198.51.100.1")
 )
+
+const standInClusterIP6 = "2001:db8::1"
 
 const firstNodePort = 30000
 
@@ -91,6 +94,28 @@ func (st *standIns) note(format string, args ...any) {
 	st.notes = append(st.notes, fmt.Sprintf(format, args...))
 }
 
+// dual gives svc a second cluster IP if it asks for both families: whether the cluster
+// has both is not known here.
+func (st *standIns) dual(svc *corev1.Service) {
+	if p := svc.Spec.IPFamilyPolicy; p == nil || *p == corev1.IPFamilyPolicySingleStack {
+		return
+	}
+	svc.Spec.ClusterIPs = append(svc.Spec.ClusterIPs, standInClusterIP6)
+	st.note("cluster IP %s stands in for the second one of %s/%s", standInClusterIP6, svc.Namespace, svc.Name)
+	switch len(svc.Spec.IPFamilies) {
+	case 0:
+		svc.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}
+	case 1:
+		other := corev1.IPv6Protocol
+		if svc.Spec.IPFamilies[0] == corev1.IPv6Protocol {
+			other = corev1.IPv4Protocol
+			slices.Reverse(svc.Spec.ClusterIPs)
+			svc.Spec.ClusterIP = svc.Spec.ClusterIPs[0]
+		}
+		svc.Spec.IPFamilies = append(svc.Spec.IPFamilies, other)
+	}
+}
+
 // complete defaults svc as the API server does.
 func (st *standIns) complete(svc *corev1.Service) {
 	if svc.Spec.Type == "" {
@@ -106,6 +131,7 @@ func (st *standIns) complete(svc *corev1.Service) {
 	}
 	if len(svc.Spec.ClusterIPs) == 0 {
 		svc.Spec.ClusterIPs = []string{svc.Spec.ClusterIP}
+		st.dual(svc)
 	}
 	if len(svc.Spec.IPFamilies) == 0 {
 		svc.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}

@@ -3,6 +3,7 @@ package importer
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,7 +22,9 @@ func (m *maker) pool(p addressPool) {
 		Spec:       v1alpha1.AddressPoolSpec{AutoAssign: p.Spec.AutoAssign, AvoidBuggyIPs: p.Spec.AvoidBuggyIPs},
 	}
 	for k, v := range p.Labels {
-		out.Labels[k] = v
+		if m.selected(k) {
+			out.Labels[k] = v
+		}
 	}
 	var notes []string
 	for _, text := range p.Spec.Addresses {
@@ -43,6 +46,19 @@ func (m *maker) pool(p addressPool) {
 		notes = append(notes, "no advertisement selects this pool: MetalLB does not announce it, fairlead announces it over layer 2 on every suitable link")
 	}
 	m.put(out, "IPAddressPool/"+p.Name, notes...)
+}
+
+// selected reports whether an advertisement selects pools by the label key. Other labels
+// stay behind: by those of Argo CD or Helm, the new pool would be theirs, and be pruned.
+func (m *maker) selected(key string) bool {
+	inPools := func(s pools) bool {
+		return slices.ContainsFunc(s.IPAddressPoolSelectors, func(l metav1.LabelSelector) bool {
+			_, named := l.MatchLabels[key]
+			return named || slices.ContainsFunc(l.MatchExpressions, func(r metav1.LabelSelectorRequirement) bool { return r.Key == key })
+		})
+	}
+	return slices.ContainsFunc(m.config.l2, func(a l2Advertisement) bool { return inPools(a.Spec.pools) }) ||
+		slices.ContainsFunc(m.config.bgp, func(a bgpAdvertisement) bool { return inPools(a.Spec.pools) })
 }
 
 // only returns the one selector that there may be. Of several that cannot be

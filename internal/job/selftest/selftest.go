@@ -168,8 +168,8 @@ func (o *Options) create(ctx context.Context, port int) error {
 	return nil
 }
 
-// remove deletes the Service and waits until it is gone, which takes whoever
-// holds its finalizer.
+// remove deletes the Service and waits until it is gone, which takes those who
+// have a finalizer on it.
 func (o *Options) remove(ctx context.Context) error {
 	services := o.Kube.CoreV1().Services(o.Namespace)
 	switch err := services.Delete(ctx, o.Service, metav1.DeleteOptions{}); {

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -24,10 +25,12 @@ import (
 // API is the server. It is not safe for concurrent use but for the writes of its
 // clients.
 type API struct {
-	Clients *kube.Clients
-	Store   *kube.Store // of whoever is tested; set it before Start
-	mu      sync.Mutex
-	version int
+	Clients   *kube.Clients
+	Store     *kube.Store // of whoever is tested; set it before Start
+	mu        sync.Mutex
+	version   int
+	followers []*Follower
+	kinds     []kind
 
 	services   *objects[*corev1.Service, any]
 	nodes      *objects[*corev1.Node, any]
@@ -46,23 +49,53 @@ func New() *API {
 	a.cidrs = kindOf(a, "servicecidrs", &networkingv1.ServiceCIDR{}, func() any { return nil })
 	a.pools = kindOf(a, "addresspools", &v1alpha1.AddressPool{}, func() *v1alpha1.AddressPoolList { return &v1alpha1.AddressPoolList{} })
 	a.addresses = kindOf(a, "addresses", &v1alpha1.Address{}, func() *v1alpha1.AddressList { return &v1alpha1.AddressList{} })
+	a.Clients = a.Connect(nil)
+	return a
+}
+
+// Fault is asked before every write of a client. The write fails with before and is
+// not made, or is made and reported as failed with after.
+type Fault func() (before, after error)
+
+// Connect returns more clients of the server. fault may be nil.
+func (a *API) Connect(fault Fault) *kube.Clients {
+	if fault == nil {
+		fault = func() (before, after error) { return nil, nil }
+	}
 	core := fake.NewSimpleClientset()
 	core.Resources = []*metav1.APIResourceList{{GroupVersion: networkingv1.SchemeGroupVersion.String()}}
 	core.PrependWatchReactor("*", func(clienttesting.Action) (bool, watch.Interface, error) { return true, watch.NewFake(), nil })
-	core.PrependReactor("update", "services", a.updateService)
-	core.PrependReactor("patch", "services", a.patchService)
-	a.Clients = &kube.Clients{
-		Kube: core, Pools: &locked[*v1alpha1.AddressPool, *v1alpha1.AddressPoolList]{a.pools},
-		Addresses:     &locked[*v1alpha1.Address, *v1alpha1.AddressList]{a.addresses},
+	core.PrependReactor("get", "services", a.getService)
+	core.PrependReactor("update", "services", faulty(fault, a.updateService))
+	core.PrependReactor("patch", "services", faulty(fault, a.patchService))
+	return &kube.Clients{
+		Kube: core, Pools: &locked[*v1alpha1.AddressPool, *v1alpha1.AddressPoolList]{a.pools, fault},
+		Addresses:     &locked[*v1alpha1.Address, *v1alpha1.AddressList]{a.addresses, fault},
 		Announcements: kindOf(a, "announcements", &v1alpha1.Announcement{}, func() *v1alpha1.AnnouncementList { return &v1alpha1.AnnouncementList{} }),
 		NodeStates:    kindOf(a, "nodestates", &v1alpha1.NodeState{}, func() *v1alpha1.NodeStateList { return &v1alpha1.NodeStateList{} }),
 		BGPPeers:      kindOf(a, "bgppeers", &v1alpha1.BGPPeer{}, func() *v1alpha1.BGPPeerList { return &v1alpha1.BGPPeerList{} }),
 	}
-	return a
+}
+
+// faulty asks fault before f.
+func faulty(fault Fault, f clienttesting.ReactionFunc) clienttesting.ReactionFunc {
+	return func(action clienttesting.Action) (bool, runtime.Object, error) {
+		before, after := fault()
+		if before != nil {
+			return true, nil, before
+		}
+		handled, obj, err := f(action)
+		if err == nil {
+			err = after
+		}
+		return handled, obj, err
+	}
 }
 
 func kindOf[T object[T], L any](a *API, resource string, example T, list func() L) *objects[T, L] {
-	return &objects[T, L]{api: a, kind: schema.GroupResource{Resource: resource}, all: map[string]T{}, list: list, example: example}
+	o := &objects[T, L]{api: a, kind: schema.GroupResource{Resource: resource}, all: map[string]T{}, list: list, example: example}
+	a.kinds = append(a.kinds, o)
+	return o
 }
 
 // Start lets the Store list the empty cluster. What is changed from now on goes
@@ -86,6 +119,17 @@ func (a *API) Start(t *testing.T) {
 		case <-time.After(time.Millisecond):
 		}
 	}
+}
+
+func (a *API) getService(action clienttesting.Action) (bool, runtime.Object, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	get := action.(clienttesting.GetAction)
+	svc, there := a.services.all[get.GetNamespace()+"/"+get.GetName()]
+	if !there {
+		return true, nil, apierrors.NewNotFound(a.services.kind, get.GetName())
+	}
+	return true, svc.DeepCopy(), nil
 }
 
 func (a *API) updateService(action clienttesting.Action) (bool, runtime.Object, error) {
@@ -116,6 +160,10 @@ func (a *API) patchService(action clienttesting.Action) (bool, runtime.Object, e
 	}
 	svc = svc.DeepCopy()
 	svc.Finalizers, svc.ResourceVersion = wanted.Metadata.Finalizers, wanted.Metadata.ResourceVersion
+	if svc.DeletionTimestamp != nil && len(svc.Finalizers) == 0 {
+		a.services.drop(svc)
+		return true, svc, nil
+	}
 	got, err := a.services.Update(context.Background(), svc, metav1.UpdateOptions{})
 	return true, got, err
 }

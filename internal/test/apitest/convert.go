@@ -67,6 +67,13 @@ func pool(p *snapshot.Pool, old *v1alpha1.AddressPool) *v1alpha1.AddressPool {
 			NamespaceSelector: selector(p.NamespaceSelector), ServiceSelector: selector(p.ServiceSelector), Addresses: p.Bad,
 		},
 	}
+	for _, r := range p.Exclude {
+		out.Spec.Exclude = append(out.Spec.Exclude, v1alpha1.AddressRange(r.From().String()+"-"+r.To().String()))
+	}
+	if p.MaxPerNamespace > 0 {
+		n := int32(p.MaxPerNamespace)
+		out.Spec.MaxPerNamespace = &n
+	}
 	for _, r := range p.Ranges {
 		out.Spec.Addresses = append(out.Spec.Addresses, r.From().String()+"-"+r.To().String())
 	}

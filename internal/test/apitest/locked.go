@@ -7,7 +7,26 @@ import (
 )
 
 // locked is objects for many writers at once.
-type locked[T object[T], L any] struct{ *objects[T, L] }
+type locked[T object[T], L any] struct {
+	*objects[T, L]
+	fault Fault
+}
+
+// write makes one write, unless the fault says that it fails.
+func (l *locked[T, L]) write(do func() (T, error)) (T, error) {
+	before, after := l.fault()
+	if before != nil {
+		var none T
+		return none, before
+	}
+	l.api.mu.Lock()
+	defer l.api.mu.Unlock()
+	got, err := do()
+	if err == nil {
+		err = after
+	}
+	return got, err
+}
 
 func (l *locked[T, L]) Get(ctx context.Context, name string, opt metav1.GetOptions) (T, error) {
 	l.api.mu.Lock()
@@ -16,15 +35,11 @@ func (l *locked[T, L]) Get(ctx context.Context, name string, opt metav1.GetOptio
 }
 
 func (l *locked[T, L]) Create(ctx context.Context, o T, opt metav1.CreateOptions) (T, error) {
-	l.api.mu.Lock()
-	defer l.api.mu.Unlock()
-	return l.objects.Create(ctx, o, opt)
+	return l.write(func() (T, error) { return l.objects.Create(ctx, o, opt) })
 }
 
 func (l *locked[T, L]) Update(ctx context.Context, o T, opt metav1.UpdateOptions) (T, error) {
-	l.api.mu.Lock()
-	defer l.api.mu.Unlock()
-	return l.objects.Update(ctx, o, opt)
+	return l.write(func() (T, error) { return l.objects.Update(ctx, o, opt) })
 }
 
 func (l *locked[T, L]) UpdateStatus(ctx context.Context, o T, opt metav1.UpdateOptions) (T, error) {
@@ -32,7 +47,6 @@ func (l *locked[T, L]) UpdateStatus(ctx context.Context, o T, opt metav1.UpdateO
 }
 
 func (l *locked[T, L]) Delete(ctx context.Context, name string, opt metav1.DeleteOptions) error {
-	l.api.mu.Lock()
-	defer l.api.mu.Unlock()
-	return l.objects.Delete(ctx, name, opt)
+	_, err := l.write(func() (none T, err error) { return none, l.objects.Delete(ctx, name, opt) })
+	return err
 }

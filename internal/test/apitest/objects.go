@@ -97,11 +97,14 @@ func (s *objects[T, L]) put(o T) T {
 		o.SetUID(types.UID("uid-" + o.GetResourceVersion()))
 	}
 	s.all[key(o)] = o
-	s.api.Store.OnUpdate(nil, o)
+	s.api.tell(s.kind.Resource, key(o), o)
 	return o.DeepCopyObject().(T)
 }
 
 func (s *objects[T, L]) drop(o T) {
 	delete(s.all, key(o))
-	s.api.Store.OnDelete(o)
+	s.api.tell(s.kind.Resource, key(o), nil)
+	if s.api.Store != nil {
+		s.api.Store.OnDelete(o)
+	}
 }

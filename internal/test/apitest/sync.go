@@ -66,6 +66,41 @@ func (a *API) Services() []Service {
 // Put takes a Service in as somebody else wrote it.
 func (a *API) Put(svc Service) { a.services.put(svc) }
 
+// Delete deletes a Service, or begins to if it has finalizers.
+func (a *API) Delete(svc Service) {
+	if len(svc.Finalizers) == 0 {
+		a.services.drop(svc)
+		return
+	}
+	svc.DeletionTimestamp = &metav1.Time{Time: svc.CreationTimestamp.Time}
+	a.services.put(svc)
+}
+
+// Pools lists the pools of the server by name.
+func (a *API) Pools() []Pool {
+	out := slices.Collect(maps.Values(a.pools.all))
+	slices.SortFunc(out, func(x, y Pool) int { return compareNames(x, y) })
+	return out
+}
+
+// PutPool takes a pool in as somebody else wrote it.
+func (a *API) PutPool(p Pool) { a.pools.put(p) }
+
+// DeletePool deletes a pool.
+func (a *API) DeletePool(p Pool) { a.pools.drop(p) }
+
+// Records lists the records of the server by name.
+func (a *API) Records() []Record {
+	out := slices.Collect(maps.Values(a.addresses.all))
+	slices.SortFunc(out, func(x, y Record) int { return compareNames(x, y) })
+	return out
+}
+
+// Clear deletes everything.
+func (a *API) Clear() {
+	a.Sync(&snapshot.Snapshot{})
+}
+
 func compareNames(x, y metav1.Object) int {
 	if key(x) < key(y) {
 		return -1

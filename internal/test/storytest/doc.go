@@ -37,7 +37,8 @@
 //	  lacks=A,B                       addresses that its engine does not hold yet: World.Lacks
 //
 //	pool NAME RANGES                  gives to everybody, without being asked
-//	  labels=K=V priority=N auto=false avoidBuggyIPs disabled
+//	  labels=K=V priority=N auto=false avoidBuggyIPs disabled exclude=RANGES
+//	  max=N                           addresses that a namespace may hold
 //	  namespaces=A,B nsselector=K=V selector=K=V
 //	  bad=TEXT                        a range that cannot be read, and why
 //	address A                         a record

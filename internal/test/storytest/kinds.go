@@ -38,9 +38,12 @@ func namespace(s *snapshot.Snapshot, name string, a *attrs) {
 func pool(s *snapshot.Snapshot, name string, a *attrs) {
 	p := &snapshot.Pool{
 		Name: name, UID: "pool-" + name, Generation: int64(a.lines), Created: a.created(), Labels: a.labels("labels"),
-		Ranges: each(a, a.list("ranges"), ipRange), Bad: a.list("bad"), AutoAssign: a.text("auto") != "false",
+		Ranges: each(a, a.list("ranges"), ipRange), Exclude: each(a, a.list("exclude"), ipRange), Bad: a.list("bad"), AutoAssign: a.text("auto") != "false",
 		AvoidBuggyIPs: a.flag("avoidBuggyIPs"), Disabled: a.flag("disabled"), Priority: snapshot.NoPriority,
 		Namespaces: a.list("namespaces"), NamespaceSelector: a.selector("nsselector"), ServiceSelector: a.selector("selector"),
+	}
+	if a.text("max") != "" {
+		p.MaxPerNamespace = a.number("max")
 	}
 	if a.text("priority") != "" {
 		p.Priority = a.number("priority")

@@ -1,0 +1,90 @@
+package manifest
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/kube"
+)
+
+// rules collects what is wrong with one object.
+type rules []string
+
+// must notes that field is wrong, unless ok.
+func (r *rules) must(ok bool, field, format string, args ...any) {
+	if !ok {
+		*r = append(*r, field+": "+fmt.Sprintf(format, args...))
+	}
+}
+
+// within notes that a number is not between least and most. Absent ones are fine.
+func within[T int32 | int64](r *rules, field string, n *T, least, most int64) {
+	if n != nil {
+		r.must(int64(*n) >= least && int64(*n) <= most, field, "%d is not between %d and %d", *n, least, most)
+	}
+}
+
+func pool(p *v1alpha1.AddressPool) []string {
+	var r rules
+	b := kube.NewBuilder()
+	b.Set(p)
+	for _, why := range b.Snapshot().Pool(p.Name).Bad {
+		r.must(false, "spec.addresses", "%s", why)
+	}
+	n := len(p.Spec.Addresses)
+	r.must(n >= 1 && n <= 64, "spec.addresses", "there are %d entries, not between 1 and 64", n)
+	unique := slices.Compact(slices.Sorted(slices.Values(p.Spec.Addresses)))
+	r.must(len(unique) == n, "spec.addresses", "an entry is there twice")
+	within(&r, "spec.priority", p.Spec.Priority, 0, math.MaxInt32)
+	within(&r, "spec.maxPerNamespace", p.Spec.MaxPerNamespace, 1, math.MaxInt32)
+	r.must(lasts(p.Spec.CoolDown, 0) <= 24*time.Hour, "spec.coolDown", "it must be at most 24h")
+	return r
+}
+
+// lasts returns d, or the default.
+func lasts(d *metav1.Duration, or time.Duration) time.Duration {
+	if d == nil {
+		return or
+	}
+	return d.Duration
+}
+
+func announcement(a *v1alpha1.Announcement) []string {
+	var r rules
+	r.must((a.Spec.L2 == nil) != (a.Spec.BGP == nil), "spec", "give exactly one of l2 and bgp (l2: {} means every suitable link)")
+	for _, p := range a.Spec.PreferredNodes {
+		within(&r, "spec.preferredNodes.weight", &p.Weight, 1, 100)
+	}
+	if b := a.Spec.BGP; b != nil {
+		within(&r, "spec.bgp.localPref", b.LocalPref, 0, math.MaxUint32)
+		within(&r, "spec.bgp.aggregationLength", b.AggregationLength, 1, 32)
+		within(&r, "spec.bgp.aggregationLengthV6", b.AggregationLengthV6, 1, 128)
+	}
+	return r
+}
+
+func peer(p *v1alpha1.BGPPeer) []string {
+	var r rules
+	s := p.Spec
+	addr, err := netip.ParseAddr(string(s.Address))
+	r.must(err == nil && addr.Zone() == "" && !addr.Is4In6(), "spec.address", "%q is not an IPv4 or IPv6 address", s.Address)
+	within(&r, "spec.peerASN", &s.PeerASN, 1, math.MaxUint32)
+	within(&r, "spec.localASN", &s.LocalASN, 1, math.MaxUint32)
+	if s.Port != 0 {
+		within(&r, "spec.port", &s.Port, 1, math.MaxUint16)
+	}
+	within(&r, "spec.ebgpMultihop", s.EBGPMultihop, 2, 255)
+	within(&r, "spec.ttlSecurity", s.TTLSecurity, 1, 254)
+	r.must(s.EBGPMultihop == nil || s.PeerASN != s.LocalASN, "spec.ebgpMultihop", "it needs a peer in another AS")
+	r.must(s.EBGPMultihop == nil || s.TTLSecurity == nil, "spec.ebgpMultihop", "it and ttlSecurity exclude each other")
+	hold := lasts(s.HoldTime, 90*time.Second)
+	r.must(hold == 0 || hold >= 3*time.Second && hold <= 65535*time.Second, "spec.holdTime", "it must be 0s, or from 3s to 65535s")
+	r.must(s.KeepaliveTime == nil || hold == 0 || s.KeepaliveTime.Duration < hold, "spec.keepaliveTime", "it must be shorter than holdTime")
+	return r
+}
