@@ -70,6 +70,9 @@ type Ground struct {
 	First, Change, Adopt []string
 	// Faults returns what can happen at a step, besides the end of the process.
 	Faults func(step string) []Fault
+	// Fresh, if it is given, takes all of the Dataplane out of the kernel, so that each
+	// Sync that is disturbed makes the same objects.
+	Fresh func(t *testing.T)
 	// Answers checks each Frontend that all of tables have: an endpoint that one of
 	// them gives it has to answer. A nil Answers, Alive or Held checks nothing.
 	Answers func(t *testing.T, tables ...*proxy.Table)
@@ -127,6 +130,9 @@ func (g *Ground) run(t *testing.T, m mode, tried map[string]bool) {
 // begin makes the kernel serve m.last, and returns the Victim that is to be disturbed.
 func (g *Ground) begin(t *testing.T, m mode) Victim {
 	t.Helper()
+	if g.Fresh != nil && m.name != "first" {
+		g.Fresh(t)
+	}
 	switch m.name {
 	case "first":
 		if err := g.New(t).Cleanup(t.Context()); err != nil {

@@ -25,7 +25,7 @@ import (
 // State makes the value of what was read.
 func (o *Objects) State() *cluster.State {
 	s := &cluster.State{
-		Now: o.Now, Gaps: o.Gaps, Namespace: o.namespace(), Workloads: o.Workloads,
+		Now: o.Now, FromFiles: o.FromFiles, Gaps: o.Gaps, Namespace: o.namespace(), Workloads: o.Workloads,
 		Allocation: allocator.Options{Class: v1alpha1.LoadBalancerClass, DefaultClass: true, Now: o.Now},
 	}
 	var states []*snapshot.NodeState

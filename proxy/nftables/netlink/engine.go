@@ -33,8 +33,8 @@ type Engine struct {
 	watch   *watch            // nil before the first Sync
 	ruleset *nftables.Ruleset // as of the last successful Sync; nil before
 	unsure  bool              // a Sync failed since then, or nobody watched
-	sweeper *sweeper // nil before the first Sync
-	reads   int      // how often a Sync read everything back
+	sweeper *sweeper          // nil before the first Sync
+	reads   int               // how often a Sync read everything back
 }
 
 var _ proxy.Dataplane = (*Engine)(nil)

@@ -186,7 +186,7 @@ func faultTables() (before, after *proxy.Table) {
 		return t
 	}
 	return make(func(a addressing) netip.Addr { return a.podB }, time.Minute),
-		make(func(a addressing) netip.Addr { return a.remote }, 2*time.Minute)
+		make(func(a addressing) netip.Addr { return a.remote }, 5*time.Minute)
 }
 
 // answers checks Frontends from the client.
@@ -300,10 +300,16 @@ func TestFaults(t *testing.T) {
 		},
 		New:    func(t *testing.T) proxy.Dataplane { return l.node.engine(t) },
 		Before: before, After: after,
-		First:   append(slices.Clone(read), createTables, answerTo+createTables, listFlows),
-		Change:  []string{readEvents, addChains, answerTo + addChains, changeElements, answerTo + changeElements, readElements, forgetElements, answerTo + forgetElements, openSocket, listFlows, endFlows},
-		Adopt:   append(slices.Clone(read), readSets, readChains, readRules, readElements, addChains, answerTo+addChains, changeElements, answerTo+changeElements, forgetElements, answerTo+forgetElements, listFlows, endFlows),
-		Faults:  stepFaults,
+		First:  append(slices.Clone(read), createTables, answerTo+createTables, listFlows),
+		Change: []string{readEvents, addChains, answerTo + addChains, changeElements, answerTo + changeElements, readElements, forgetElements, answerTo + forgetElements, openSocket, listFlows, endFlows},
+		Adopt:  append(slices.Clone(read), readSets, readChains, readRules, readElements, addChains, answerTo+addChains, changeElements, answerTo+changeElements, forgetElements, answerTo+forgetElements, listFlows, endFlows),
+		Faults: stepFaults,
+		Fresh: func(t *testing.T) { // chains stay when no Frontend needs them any more
+			l.podA.wantAcknowledged(t, snapshot.IPv4)
+			if err := l.node.engine(t).Cleanup(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		},
 		Answers: l.answers, Alive: alive,
 		Held: func(t *testing.T) string {
 			nstest.Eventually(t, "UDP flows to endpoints that went to end", func() bool { return !l.staleFlows(t) })
