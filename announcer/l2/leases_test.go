@@ -60,7 +60,7 @@ func (l lan) holder() *Leases {
 	return New(l.links, int(l.node.Handle), slog.New(slog.DiscardHandler))
 }
 
-// asks has the client ask for vip anew, and returns the MAC that it is told; "" if
+// asks has the client ask for vip again, and returns the MAC that it is told; "" if
 // nobody answers.
 func (l lan) asks(t *testing.T, vip netip.Addr) string {
 	t.Helper()

@@ -167,7 +167,7 @@ func linkRules(chain string) []rule {
 func answerRules() []rule {
 	arp := rule{chainARP, "answer", arpAnswer()}
 	rules := []rule{
-		// Whoever asks in the name of the address claims it: RFC 5227 has us defend it,
+		// A host that asks in the name of the address claims it: RFC 5227 has us defend it,
 		// which is the agent's part.
 		{chainARP, "a claim", append(inSet(setARP, arpSenderIP, 4), &expr.Verdict{Kind: expr.VerdictAccept})},
 		arp, arp,
@@ -178,7 +178,7 @@ func answerRules() []rule {
 			[]expr.Any{load(ndpOption, 2, regKey), is(1, 1)},
 			[]expr.Any{value(regKey, 2, 1), store6(regKey, ndpOption, 2), store6(regMAC, ndpOptMAC, 6)},
 			load(ndpOptMAC, 6, regTo))},
-		{chainNDP, "answer whoever knows our MAC", ndpAnswer(
+		{chainNDP, "answer hosts that know our MAC", ndpAnswer(
 			[]expr.Any{load(ip6Length, 2, regKey), is(0, bareMessage)}, nil, loadEther(6, 6, regTo))},
 	} {
 		rules = append(rules, r, r)

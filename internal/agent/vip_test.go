@@ -325,7 +325,7 @@ func TestOthersTakeNoVIPOfAnotherProxy(t *testing.T) {
 	}
 }
 
-// A ping to a VIP is answered, whoever forwards.
+// A ping to a VIP is answered, also where another proxy forwards.
 func TestPingToVIP(t *testing.T) {
 	w := newTown(t)
 	for _, table := range []*proxy.Table{w.table, w.table.Guarded()} {

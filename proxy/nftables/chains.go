@@ -94,7 +94,7 @@ const (
 var (
 	hookSourcesIn  = &Hook{"filter", pointPrerouting, -110}
 	hookSourcesOut = &Hook{"filter", pointOutput, -110}
-	// Whoever translates a packet first wins, and others do it at -100.
+	// The first one that translates a packet wins, and others do it at -100.
 	hookDNATIn  = &Hook{"nat", pointPrerouting, -105}
 	hookDNATOut = &Hook{"nat", pointOutput, -105}
 	hookInput   = &Hook{"filter", pointInput, 0}

@@ -26,7 +26,7 @@ import (
 // clients.
 type API struct {
 	Clients   *kube.Clients
-	Store     *kube.Store // of whoever is tested; set it before Start
+	Store     *kube.Store // of the program under test; set it before Start
 	mu        sync.Mutex
 	version   int
 	followers []*Follower

@@ -66,7 +66,7 @@ func descriptor(pid, fd int) (int, error) {
 	return own, nil
 }
 
-// Verdict is what becomes of a Call. The zero value lets it through.
+// Verdict is what to do with a Call. The zero value lets it through.
 type Verdict struct {
 	Kill     bool       // the process ends with SIGKILL
 	Answered bool       // the kernel does not act; the call returns Value or Errno

@@ -176,7 +176,7 @@ func TestPodOutsideOfPodCIDRs(t *testing.T) {
 		pod.wants(t, network, netip.AddrPortFrom(a.clusterIP, 80), kept)
 		pod.wants(t, network, netip.AddrPortFrom(a.vip, 80), kept)
 		pod.Pipe(t, "", "ping", "-c", "1", "-W", "2", a.vip.String())
-		// Whoever comes over the uplink stays somebody outside.
+		// A host that comes over the uplink is still outside.
 		l.client.wants(t, network, netip.AddrPortFrom(a.clusterIP, 80), "remote "+a.nodeOnRemote.String())
 		l.client.silent(t, network, netip.AddrPortFrom(a.vip, 80))
 	})
