@@ -7,7 +7,7 @@ import "time"
 // most three times the one before. 125 s instead of two minutes is for Kubernetes' own
 // test, which asks for that and wants the client forgotten 5 s later.
 var affinityTimeouts = []time.Duration{
-	time.Second, 2 * time.Second, 5 * time.Second, 15 * time.Second, 30 * time.Second,
+	time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second,
 	time.Minute, 125 * time.Second, 5 * time.Minute, 10 * time.Minute, 30 * time.Minute,
 	time.Hour, 2 * time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour, 24 * time.Hour,
 }

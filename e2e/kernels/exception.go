@@ -33,7 +33,7 @@ var Exceptions = []Exception{
 		Why: "the kernel names the set that it refuses, not the element (docs/versions.md, What an older kernel lacks)",
 	},
 	{
-		Package: "proxy/nftables/netlink", Tests: []string{"TestListingLoadsBack", "TestFullAffinitySetStillForwards"}, From: "6.12",
+		Package: "proxy/nftables/netlink", Tests: []string{"TestListingLoadsBack", "TestFullMemory"}, From: "6.12",
 		Why: "these load rules by nft, and nft 1.0.6 writes an expression (byteorder of 1 byte) that newer kernels refuse; fairlead starts no nft",
 	},
 	{
