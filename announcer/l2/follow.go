@@ -21,7 +21,7 @@ func (as answers) followTable(ctx context.Context, emptied func()) error {
 	if err != nil {
 		return fmt.Errorf("watch nftables: %w", err)
 	}
-	defer c.Close()
+	defer func() { _ = c.Close() }()
 	const buffer = 8 << 20 // overflows where others write much: then it may have been removed
 	if err := errors.Join(c.SetReadBuffer(buffer), c.JoinGroup(unix.NFNLGRP_NFTABLES)); err != nil {
 		return fmt.Errorf("watch nftables: %w", err)
