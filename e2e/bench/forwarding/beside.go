@@ -118,7 +118,8 @@ const movesEvery = 100 * time.Millisecond
 // health is what a contender says of its Syncs in a run.
 type health struct {
 	failures  float64       // Syncs that failed
-	outOfSync float64       // looks, two a second, at which it said that it is not in sync; kube-proxy never does
+	begun     bool          // it has said that it is in sync
+	outOfSync float64       // looks since then, two a second, at which it said that it is not; kube-proxy never does
 	stale     time.Duration // the longest since a Sync that succeeded, as seen by these looks
 }
 
@@ -164,7 +165,9 @@ func (c contender) look(ctx context.Context, w *world, out *health) {
 		out.stale = max(out.stale, time.Since(time.UnixMilli(int64(last*1000))))
 	}
 	for _, m := range families[c.inSync].GetMetric() {
-		if m.GetGauge().GetValue() == 0 {
+		now := m.GetGauge().GetValue() == 1
+		out.begun = out.begun || now
+		if out.begun && !now {
 			out.outOfSync++
 		}
 	}
