@@ -45,8 +45,11 @@ func TestHostPortTakesNoPortOfAVIP(t *testing.T) {
 			answersTo(t, lab.Client, demo.URL(ip, 80), demo.Replicas)
 			eventually(t, settled, ip+" to refuse port 81", func(ctx context.Context) error {
 				out, err := get(ctx, l, lab.Client, demo.URL(ip, 81))
-				if err == nil || !strings.Contains(out+err.Error(), "refused") {
-					return fmt.Errorf("it says %q, %v", out, err)
+				switch {
+				case err == nil:
+					return fmt.Errorf("it says %q", out)
+				case !strings.Contains(out+err.Error(), "refused"):
+					return fmt.Errorf("it says %q: %w", out, err)
 				}
 				return nil
 			})
