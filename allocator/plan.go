@@ -16,7 +16,7 @@ type Options struct {
 	Class        string         // the loadBalancerClass that is ours
 	DefaultClass bool           // Services without a class are ours too
 	Reserved     []netip.Prefix // no pool may overlap them, besides what the Snapshot shows
-	Now          time.Time      // by which a pool's cool-down is over; zero: there is none
+	Now          time.Time      // whether a pool's cool-down is over depends on it; zero: no cool-downs
 }
 
 // Plan is the decision: the whole of what is to be true, sorted.

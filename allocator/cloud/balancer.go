@@ -86,7 +86,7 @@ func (b balancer) writeRecords(ctx context.Context, s *snapshot.Snapshot, plan *
 }
 
 // attached returns one of holders whose Service is served here, or was served by
-// another fairlead, and still names addr in its status; nil if there is none.
+// another fairlead, and whose status still names addr. It returns nil without one.
 func (p *Provider) attached(addr netip.Addr, holders []snapshot.Holder) *snapshot.Holder {
 	for i, h := range holders {
 		obj := p.store.Service(h.Ref)

@@ -80,8 +80,8 @@ func TestLeasesOfVersion01AreAdopted(t *testing.T) {
 	}
 }
 
-// What is left for version 0.1 after a way back is none of its leases, so it leaves
-// it alone. It does no harm, and ends.
+// After a way back, version 0.1 does not take what this version left for a lease of its
+// own, and leaves it alone. It does no harm, and ends.
 func TestWayBackToVersion01(t *testing.T) {
 	l := newLAN(t)
 	ls := l.holder()

@@ -27,8 +27,8 @@ const (
 	modules = "modules.cpio" // an initramfs that holds lib/modules
 )
 
-// Fetch returns the newest version of k that is in the cache. When there is none, or
-// when fresh is true, it asks the package server for the suite's newest.
+// Fetch returns the newest version of k that is in the cache. If the cache has no version
+// of k, or fresh is true, it asks the package server for the suite's newest.
 func Fetch(ctx context.Context, k Kernel, cache string, fresh bool) (Image, error) {
 	if !fresh {
 		if found, ok := cached(ctx, k, cache); ok {

@@ -25,8 +25,8 @@ var All = []Kernel{
 	{"7", "sid"}, // the newest, whatever its minor version is
 }
 
-// Pick returns the kernels of the named series, separated by commas or blanks; all
-// of them when there is none.
+// Pick returns the kernels of the named series, separated by commas or blanks. Without
+// a name it returns all of them.
 func Pick(names string) ([]Kernel, error) {
 	list := strings.FieldsFunc(names, func(r rune) bool { return r == ',' || r == ' ' })
 	if len(list) == 0 {

@@ -98,7 +98,7 @@ func (r *Report) faults() []string {
 	return faults
 }
 
-// Err is an error that names all faults; nil when there is none.
+// Err returns an error that names all faults, or nil without a fault.
 func (r *Report) Err() error {
 	faults := r.faults()
 	if len(faults) == 0 {

@@ -146,12 +146,12 @@ func TestFightForTheTables(t *testing.T) {
 		_, err := s.Try("nft", "list", "chain", "ip", "fairlead", "services")
 		return err == nil
 	}
-	until(t, "the first Sync", there)
+	nstest.Eventually(t, "the first Sync", there)
 	flushed := time.Now()
 	if _, err := s.Try("nft", "flush", "ruleset"); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the repair", func() bool { return testutil.ToFloat64(e.metrics.repairs) > 0 })
+	nstest.Eventually(t, "the repair", func() bool { return testutil.ToFloat64(e.metrics.repairs) > 0 })
 	t.Logf("repaired %v after nft flush ruleset began", time.Since(flushed))
 	began, cpu := time.Now(), cpuTime(t)
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -169,17 +169,8 @@ func TestFightForTheTables(t *testing.T) {
 	if doubled := 2 + bits.Len64(uint64(took/minPause)); repairs < 3 || repairs > doubled {
 		t.Errorf("%d repairs, want 3 to %d", repairs, doubled)
 	}
-	until(t, "the last repair", there)
-	until(t, "the log", func() bool { return log.count() >= repairs })
-}
-
-func until(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%s did not happen", what)
-		}
-	}
+	nstest.Eventually(t, "the last repair", there)
+	nstest.Eventually(t, "the log", func() bool { return log.count() >= repairs })
 }
 
 // cpuTime is what this process has used.

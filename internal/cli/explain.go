@@ -54,7 +54,7 @@ look.`,
 	return cmd
 }
 
-// stateToExplain reads files, or the cluster if there are none.
+// stateToExplain reads the files. Without files it reads the cluster.
 func (e *Env) stateToExplain(ctx context.Context, files []string) (*cluster.State, error) {
 	if len(files) > 0 {
 		m, err := manifest.Load(files, e.In)

@@ -344,7 +344,7 @@ func (s *Speaker) by(names []string, link int) bool {
 	return slices.Contains(names, s.linkName(link))
 }
 
-// linkName is the name of the link with an index; empty: there is none.
+// linkName returns the name of the link with an index, or "" if it does not exist.
 func (s *Speaker) linkName(link int) string {
 	name, known := s.thread.links[link]
 	if !known {

@@ -17,7 +17,7 @@ import (
 // Beside is a Churn in turn by kube-proxy and by fairlead, beside another program that
 // changes the nftables ruleset: a CNI, a firewall or a container runtime.
 type Beside struct {
-	Every []time.Duration // between two transactions of that program, a run each; 0: there is none
+	Every []time.Duration // between two transactions of that program, a run each; 0: that program does not run
 	Turns int             // of each of the two
 	Churn
 }
