@@ -64,7 +64,7 @@ const (
 	setExternalIPs  = "external-ips"
 	setNodePortIPs  = "nodeport-ips"
 	setNodePorts    = "nodeports"
-	setExternal     = "external"
+	setExternal     = "external-all"
 	setServiceCIDRs = "service-cidrs"
 	setLocalPods    = "local-pods"
 	setKeepSource   = "keep-source"
@@ -188,8 +188,8 @@ func (l *Layout) natChains() []Chain {
 		{chainExtCluster, nil, []Rule{l.adopted(), l.rule(setMark(l.mark))}},
 		l.localChain(chainExtLocal, vip),
 		l.localChain("np-"+chainExtLocal, np),
-		{"prerouting", hookDNATIn, []Rule{l.rule(jump(chainServices))}},
-		{"output", hookDNATOut, []Rule{l.rule(jump(chainServices))}},
+		{"nat-prerouting", hookDNATIn, []Rule{l.rule(jump(chainServices))}},
+		{"nat-output", hookDNATOut, []Rule{l.rule(jump(chainServices))}},
 	}
 }
 

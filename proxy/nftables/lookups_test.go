@@ -90,7 +90,7 @@ func TestLookups(t *testing.T) {
 		{"remembered client to VIP", packet{setExternal: "", setExternalCluster: "", "frontends": "lb-3-sticky-3600", "affinity-0": "", "ep-0": ""}, 5},
 		{"new client to VIP with affinity", packet{setExternal: "", setExternalCluster: "", "frontends": "lb-3-sticky-3600", "ep-0": ""}, 9},
 	} {
-		if got := lookups(l, "prerouting", c.p); got != c.want {
+		if got := lookups(l, "nat-prerouting", c.p); got != c.want {
 			t.Errorf("%s: %d lookups, want %d", c.what, got, c.want)
 		}
 	}

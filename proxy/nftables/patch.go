@@ -9,8 +9,9 @@ import (
 )
 
 // Patch is what to change in one family's table so that it holds a Ruleset. The
-// shell writes the Patches of both families in one transaction, or in two if one of
-// them has Early objects. An empty Patch changes nothing.
+// shell writes the Patches of both families in one transaction, with one before it if
+// one of them has Early objects, and one after it if one has Leftovers. An empty Patch
+// changes nothing.
 type Patch struct {
 	*Family
 	Layout  *Layout // the table's, afterwards
@@ -76,6 +77,44 @@ func (p *Patch) Late() (sets []Set, chains []Chain) {
 	isEarly := func(kind, name string) bool { return early[kind+" "+name] }
 	sets = slices.DeleteFunc(slices.Clone(p.AddSets), func(s Set) bool { return isEarly("set", s.Name) })
 	return sets, slices.DeleteFunc(slices.Clone(p.AddChains), func(c Chain) bool { return isEarly("chain", c.Name) })
+}
+
+// Leftovers returns the sets and chains which a swap deletes in a later transaction of
+// its own, until when these chains keep their rules. A packet that is in the rules of
+// the old layout looks up the sets of the old layout, and comes to the chains of its
+// hooks. If they went with the swap, it would find no Service and be refused. All go
+// with the swap if one of them has the name of something new.
+func (p *Patch) Leftovers() (sets, chains []string) {
+	if !p.Swap || taken(p.DelSets, p.AddSets) || taken(p.DelChains, p.AddChains) {
+		return nil, nil
+	}
+	return p.DelSets, p.DelChains
+}
+
+// InTheWay returns the sets and chains which a swap deletes at once.
+func (p *Patch) InTheWay() (sets, chains []string) {
+	if sets, chains = p.Leftovers(); len(sets)+len(chains) > 0 {
+		return nil, nil
+	}
+	return p.DelSets, p.DelChains
+}
+
+// Refilled returns the chains whose rules a swap replaces: those that are there.
+func (p *Patch) Refilled() []string {
+	_, chains := p.InTheWay()
+	names := slices.Clone(chains)
+	_, late := p.Late()
+	for _, c := range p.Layout.Chains {
+		if !slices.ContainsFunc(late, func(o Chain) bool { return o.Name == c.Name }) {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
+
+// taken reports whether one of the objects has one of the names.
+func taken[O interface{ name() string }](names []string, objects []O) bool {
+	return slices.ContainsFunc(objects, func(o O) bool { return slices.Contains(names, o.name()) })
 }
 
 // Summary is what the Patches amount to, as Sync returns it.

@@ -162,9 +162,9 @@ func TestDrifted(t *testing.T) {
 		"a chain has other rules": func(k *Kernel) { k.Chains[chainRefuse] = ChainType{Hashes: "foreign!"} },
 		"a chain is foreign":      func(k *Kernel) { k.Chains["foreign"] = ChainType{} },
 		"a chain has another hook": func(k *Kernel) {
-			c := k.Chains["prerouting"]
+			c := k.Chains["nat-prerouting"]
 			c.Hook.Priority++
-			k.Chains["prerouting"] = c
+			k.Chains["nat-prerouting"] = c
 		},
 	} {
 		t.Run(what, func(t *testing.T) {

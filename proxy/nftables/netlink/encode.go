@@ -127,14 +127,12 @@ func (b *batch) addChain(f *nftables.Family, c nftables.Chain) {
 	end()
 }
 
-// deleteRules deletes the rules of chains; "" stands for all chains.
+// deleteRules deletes the rules of chains.
 func (b *batch) deleteRules(f *nftables.Family, chains []string) {
 	for _, name := range chains {
 		end := b.message(nft(unix.NFT_MSG_DELRULE), 0, nfproto(f), "delete the rules of "+name)
 		b.str(unix.NFTA_RULE_TABLE, b.table)
-		if name != "" {
-			b.str(unix.NFTA_RULE_CHAIN, name)
-		}
+		b.str(unix.NFTA_RULE_CHAIN, name)
 		end()
 	}
 }

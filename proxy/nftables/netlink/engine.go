@@ -198,8 +198,8 @@ func (e *Engine) plan(ctx context.Context, t *proxy.Table, touched, replace bool
 	return next, patches, e.ruleset != nil && e.ruleset.Drifted(kernel), nil
 }
 
-// write writes the Patches with the clients that move, all of them or nothing but
-// chains that nothing leads to.
+// write writes the Patches with the clients that move. If it fails, the table has at
+// most sets and chains beside it that nothing leads to.
 func (e *Engine) write(ctx context.Context, patches []*nftables.Patch, clients []client) error {
 	if c := nftables.Summary(patches); c.Added+c.Deleted > manyElements {
 		return e.unheard(ctx, func() (int, error) { return e.commit(ctx, patches, clients) })
@@ -225,13 +225,30 @@ func (e *Engine) commit(ctx context.Context, patches []*nftables.Patch, clients 
 	if errors.Is(err, unix.ENFILE) && len(clients) > 0 { // a memory is full: they are remembered nowhere
 		wrote, err = e.transact(patches, (*batch).patch)
 	}
-	switch {
-	case err != nil && transactions > 0:
-		e.ruleset = nil // there are chains that it does not have
-	case err == nil && wrote:
+	if err == nil && wrote {
 		transactions++
+		wrote, err = e.leftovers(patches)
+		if err == nil && wrote {
+			transactions++
+		}
+	}
+	if err != nil && transactions > 0 {
+		e.ruleset = nil // there are sets or chains that it does not have
 	}
 	return transactions, err
+}
+
+// leftovers deletes what a swap left, when no packet is in the old rules any more.
+func (e *Engine) leftovers(patches []*nftables.Patch) (bool, error) {
+	if !slices.ContainsFunc(patches, func(p *nftables.Patch) bool { return p.Swap }) {
+		return false, nil
+	}
+	// The kernel runs rules within an RCU section, and this call waits for all of them. It
+	// is refused on a machine with nohz_full. Then a packet would have to be in the old
+	// rules for longer than a whole transaction takes.
+	const global = 1 // MEMBARRIER_CMD_GLOBAL in linux/membarrier.h
+	_, _, _ = unix.Syscall(unix.SYS_MEMBARRIER, global, 0, 0)
+	return e.transact(patches, (*batch).late)
 }
 
 // transact commits what add appends to a batch for each Patch. It reports whether that

@@ -192,6 +192,32 @@ func TestSwapTakesOutForeignObjects(t *testing.T) {
 	l.client.wants(t, "tcp", a.address(f), "podA "+a.nodeOnA.String())
 }
 
+// What the rules of an older layout look up stays until a transaction after the swap: a
+// packet that is still in them finds its Service.
+func TestSwapLeavesWhatOldRulesLookUp(t *testing.T) {
+	l := newLab(t)
+	for _, family := range bothFamilies {
+		a := addressesOf(family)
+		table := oldTable(a)
+		for _, version := range olderVersions {
+			t.Run(fmt.Sprintf("%s, layout %d", family, version), func(t *testing.T) {
+				sync(t, l.engine, table)
+				older(t, l.node, familyName(a), version)
+				kernel, err := l.node.engine(t).read(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				_, patches := nftables.Adopt(kernel, table, nftables.DefaultMark, false)
+				for _, p := range patches {
+					if sets, chains := p.InTheWay(); len(sets)+len(chains) > 0 {
+						t.Errorf("go with the swap: sets %q, chains %q", sets, chains)
+					}
+				}
+			})
+		}
+	}
+}
+
 // An agent of one version starts beside the table of another, up and down again,
 // while clients connect: no connection is refused or fails, and a client that is
 // remembered stays with its endpoint.

@@ -12,7 +12,17 @@ func (b *batch) early(p *nftables.Patch) {
 	b.addObjects(p.Family, sets, chains)
 }
 
-// patch appends a Patch, without what early appends: sets and chains before what
+// late appends the deletion of the Leftovers of a Patch.
+func (b *batch) late(p *nftables.Patch) {
+	sets, chains := p.Leftovers()
+	b.deleteRules(p.Family, chains)
+	for _, name := range sets {
+		b.deleteSet(p.Family, name)
+	}
+	b.deleteChains(p.Family, chains)
+}
+
+// patch appends a Patch, without what early and late append: sets and chains before what
 // refers to them. Elements are deleted before they are added, because a changed one
 // is both.
 func (b *batch) patch(p *nftables.Patch) {
@@ -32,15 +42,16 @@ func (b *batch) patch(p *nftables.Patch) {
 	b.patchElements(p, unix.NFT_MSG_NEWSETELEM, p.Add)
 }
 
-// swap appends a Patch with Swap, in which sets and chains are new. It takes out all
-// rules first, so that nothing refers to what goes.
+// swap appends a Patch with Swap, in which sets and chains are new. It takes out the
+// rules first, so that nothing refers to what is in the way.
 func (b *batch) swap(p *nftables.Patch, sets []nftables.Set, chains []nftables.Chain) {
-	b.deleteRules(p.Family, []string{""})
+	b.deleteRules(p.Family, p.Refilled())
 	b.patchElements(p, unix.NFT_MSG_DELSETELEM, p.Del)
-	for _, name := range p.DelSets {
+	delSets, delChains := p.InTheWay()
+	for _, name := range delSets {
 		b.deleteSet(p.Family, name)
 	}
-	b.deleteChains(p.Family, p.DelChains)
+	b.deleteChains(p.Family, delChains)
 	b.addObjects(p.Family, sets, chains)
 	b.addRules(p.Family, p.Layout.Chains)
 	b.patchElements(p, unix.NFT_MSG_NEWSETELEM, p.Add)
