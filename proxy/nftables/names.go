@@ -41,6 +41,7 @@ func (v variant) name(base string) string {
 
 func (v variant) ep(i int) string       { return v.name("ep") + "-" + strconv.Itoa(i) }
 func (v variant) slot(i int) string     { return v.name("s") + "-" + strconv.Itoa(i) }
+func (v variant) try(i int) string      { return v.name("t") + "-" + strconv.Itoa(i) }
 func (v variant) affinity(i int) string { return v.name("affinity") + "-" + strconv.Itoa(i) }
 func (v variant) frontends() string     { return v.name("frontends") }
 
@@ -92,7 +93,7 @@ func parseBalance(s string) (balance, bool) {
 // lead to such sets and chains alone.
 func ofSlots(name string) bool {
 	name = strings.TrimPrefix(name, "np-")
-	return name == variant{}.share() || name == variant{}.full() || slices.ContainsFunc([]string{"ep-", "affinity-", "lb-", "a-", "s-"}, func(prefix string) bool {
+	return name == variant{}.share() || name == variant{}.full() || slices.ContainsFunc([]string{"ep-", "affinity-", "lb-", "a-", "s-", "t-"}, func(prefix string) bool {
 		return strings.HasPrefix(name, prefix)
 	})
 }
@@ -100,7 +101,7 @@ func ofSlots(name string) bool {
 // possible reports whether a Frontend can need b.
 func (b balance) possible() bool {
 	timeout := time.Duration(b.sticky) * time.Second
-	return b.sticky == 0 && slotCountFrom(b.n) == b.n || b.sticky > 0 && proxy.AffinityTimeout(timeout) == timeout
+	return proxy.AffinityTimeout(timeout) == timeout
 }
 
 func compareBalance(a, b balance) int {

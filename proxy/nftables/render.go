@@ -51,8 +51,8 @@ func (p *Slots) elements(out []Element) []Element {
 	for _, b := range p.balances() {
 		out = append(out, Element{Set: b.frontends(), Key: key, Data: "goto " + b.String()})
 	}
-	out = slotElements(out, variant{np, false}, key, p.cluster)
-	out = slotElements(out, variant{np, true}, key, p.local)
+	out = slotElements(out, variant{np, false}, key, p.cluster.at)
+	out = slotElements(out, variant{np, true}, key, p.local.at)
 	if (p.Kind == proxy.VIP || p.Kind == proxy.ExternalIP) && p.Sources != nil {
 		out = append(out, Element{Set: setSourceVIPs, Key: key})
 		for _, r := range ranges(p.Sources, p.Family) {
