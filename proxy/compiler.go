@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"go4.org/netipx"
 
@@ -84,7 +85,10 @@ type cluster struct {
 	external bool
 }
 
+// equal leaves out which nodes are quarantined: that concerns only those Services that
+// have endpoints there.
 func (c cluster) equal(o cluster) bool {
+	c.node.quarantined = o.node.quarantined
 	return c.node.equal(o.node) && slices.Equal(c.ranges, o.ranges) && c.external == o.external
 }
 
@@ -117,7 +121,7 @@ func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []ne
 	if c.last == nil || !c.last.cluster.equal(now) {
 		c.last = compileAll(s, now, c.last)
 	} else {
-		c.last.update(s)
+		c.last.update(s, now)
 	}
 	t.Frontends = c.last.frontends()
 	t.Hairpin = c.last.hairpin.sorted
@@ -236,10 +240,11 @@ func (m *memory) count(one compiled, n int) {
 }
 
 // update compiles the Services that changed since the last Snapshot, and those
-// whose addresses did.
-func (m *memory) update(s *snapshot.Snapshot) {
+// whose addresses or whose endpoints' nodes did.
+func (m *memory) update(s *snapshot.Snapshot, now cluster) {
 	dirty := m.dirty(s)
-	m.snap = s
+	m.quarantine(s, now.node.quarantined, dirty)
+	m.snap, m.cluster = s, now
 	var gone, come []*Frontend
 	for ref := range dirty {
 		old := m.done[ref]
@@ -289,6 +294,23 @@ func (m *memory) dirty(s *snapshot.Snapshot) map[snapshot.Ref]bool {
 		m.holders(s, changed, dirty)
 	}
 	return dirty
+}
+
+// quarantine marks the Services dirty that have endpoints on nodes that are quarantined
+// now and were not, or the other way round.
+func (m *memory) quarantine(s *snapshot.Snapshot, nodes []string, dirty map[snapshot.Ref]bool) {
+	var differ []string
+	for was, is := range diff.Changed(m.cluster.node.quarantined, nodes, strings.Compare) {
+		differ = append(differ, *cmp.Or(was, is))
+	}
+	if len(differ) == 0 {
+		return
+	}
+	for _, svc := range s.Services {
+		if slices.ContainsFunc(svc.Endpoints, func(ep snapshot.Endpoint) bool { return slices.Contains(differ, ep.Node) }) {
+			dirty[svc.Ref] = true
+		}
+	}
 }
 
 // holders brings held up to date. It marks the Services dirty that mention an

@@ -39,7 +39,24 @@ func (v variant) name(base string) string {
 	return base
 }
 
-func (v variant) ep(i int) string       { return v.name("ep") + "-" + strconv.Itoa(i) }
+func (v variant) ep(i int) string {
+	if names := epNames[v.index()]; i < len(names) {
+		return names[i]
+	}
+	return v.name("ep") + "-" + strconv.Itoa(i)
+}
+
+// epNames are the first names of maps, by variant and slot: each element of a slot has
+// one, and there may be a million.
+var epNames = func() (names [4][64]string) {
+	for _, v := range variants {
+		for i := range names[v.index()] {
+			names[v.index()][i] = v.name("ep") + "-" + strconv.Itoa(i)
+		}
+	}
+	return names
+}()
+
 func (v variant) slot(i int) string     { return v.name("s") + "-" + strconv.Itoa(i) }
 func (v variant) try(i int) string      { return v.name("t") + "-" + strconv.Itoa(i) }
 func (v variant) affinity(i int) string { return v.name("affinity") + "-" + strconv.Itoa(i) }

@@ -78,8 +78,13 @@ func (r *Ruleset) place(want []*proxy.Frontend) ([]*Slots, []change) {
 
 // sameInKernel reports whether the kernel holds the same for both.
 func sameInKernel(a, b *proxy.Frontend) bool {
+	return sameButEndpoints(a, b) && slices.Equal(a.Cluster, b.Cluster) && slices.Equal(a.Local, b.Local)
+}
+
+// sameButEndpoints reports whether the kernel holds the same for both, if they have the
+// same endpoints.
+func sameButEndpoints(a, b *proxy.Frontend) bool {
 	return a.LocalOnly == b.LocalOnly && a.Empty == b.Empty && seconds(a.Affinity) == seconds(b.Affinity) &&
-		slices.Equal(a.Cluster, b.Cluster) && slices.Equal(a.Local, b.Local) &&
 		(a.Sources == nil) == (b.Sources == nil) && slices.Equal(a.Sources, b.Sources)
 }
 
