@@ -17,6 +17,7 @@ import (
 // memory: a Snapshot that shares no value with the last one is compiled anew.
 type Compiler struct {
 	last   *memory // nil at first
+	made   *id     // of the last Table; nil if the next one cannot note what changed since
 	traces traces  // of the node's pods
 	known  Known   // by these traces
 	pods   []netip.Prefix
@@ -118,12 +119,20 @@ func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []ne
 	for _, p := range s.Pools {
 		now.ranges = append(now.ranges, p.Ranges...)
 	}
+	var gone, come []*Frontend
+	since := c.made
 	if c.last == nil || !c.last.cluster.equal(now) {
-		c.last = compileAll(s, now, c.last)
+		c.last, since = compileAll(s, now, c.last), nil
 	} else {
-		c.last.update(s, now)
+		clashed := c.last.clashes > 0
+		if gone, come = c.last.update(s, now); clashed {
+			since = nil // other Frontends may show now, which did not change
+		}
 	}
 	t.Frontends = c.last.frontends()
+	if c.made = t.note(since, gone, come); c.last.clashes > 0 {
+		t.history, c.made = nil, nil
+	}
 	t.Hairpin = c.last.hairpin.sorted
 	if now := (traces{opt.Local, node, opt.Routed, c.last.here.sorted, opt.Own}); !c.traces.equal(now) {
 		c.traces, c.known = now, now.known()
@@ -240,12 +249,11 @@ func (m *memory) count(one compiled, n int) {
 }
 
 // update compiles the Services that changed since the last Snapshot, and those
-// whose addresses or whose endpoints' nodes did.
-func (m *memory) update(s *snapshot.Snapshot, now cluster) {
+// whose addresses or whose endpoints' nodes did. It returns their Frontends, sorted.
+func (m *memory) update(s *snapshot.Snapshot, now cluster) (gone, come []*Frontend) {
 	dirty := m.dirty(s)
 	m.quarantine(s, now.node.quarantined, dirty)
 	m.snap, m.cluster = s, now
-	var gone, come []*Frontend
 	for ref := range dirty {
 		old := m.done[ref]
 		delete(m.done, ref)
@@ -265,6 +273,7 @@ func (m *memory) update(s *snapshot.Snapshot, now cluster) {
 	m.sorted = replaced(m.sorted, gone, come, compareFrontends)
 	m.hairpin.settle()
 	m.here.settle()
+	return gone, come
 }
 
 // dirty are the Services that changed since the last Snapshot, and those whose

@@ -134,6 +134,8 @@ type Table struct {
 	// NodeLocal DNSCache answers there, for example. Packets that are not tracked
 	// reach it, and so must sockets. Not held by the kernel.
 	OwnClusterIPs []netip.Addr
+
+	history *history // nil unless a Compiler made it: see Changed
 }
 
 // Addrs returns the distinct addresses of the frontends of one kind and family,

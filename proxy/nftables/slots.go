@@ -36,44 +36,35 @@ func (p *Slots) slots(local bool) *slots {
 // change is one Frontend that differs; old is nil if it came, new if it went.
 type change struct{ old, new *Slots }
 
-// place returns the Slots of want, in its order, and what changed since r, whose Table
-// is sorted like want. A Frontend that is the same pointer in both is not looked at:
-// an unchanged Table costs a comparison of pointers.
-func (r *Ruleset) place(want []*proxy.Frontend) ([]*Slots, []change) {
-	// r.slots are in the order of r.Table.Frontends.
-	head, tail := diff.Common(r.Table.Frontends, want)
-	if head == len(r.slots) && head == len(want) {
-		return r.slots, nil
-	}
-	out := append(make([]*Slots, 0, len(want)), r.slots[:head]...)
-	old, last := r.slots[head:len(r.slots)-tail], r.slots[len(r.slots)-tail:]
-	samePointer := func(p *Slots, f *proxy.Frontend) bool { return p.Frontend == f }
-	order := func(p *Slots, f *proxy.Frontend) int {
-		if samePointer(p, f) {
-			return 0
-		}
-		return p.Key.Compare(f.Key)
-	}
+// place returns the Slots of t, in its order, and what changed since r.
+func (r *Ruleset) place(t *proxy.Table) ([]*Slots, []change) {
+	var gone, come []*Slots
 	var changes []change
-	for was, f := range diff.Sorted(old, want[head:len(want)-tail], order) {
-		switch {
-		case f == nil: // it went
-			changes = append(changes, change{old: *was})
-		case was == nil: // it came
-			now := assignSlots(&Slots{}, *f)
-			out, changes = append(out, now), append(changes, change{new: now})
-		case samePointer(*was, *f):
-			out = append(out, *was)
-		case sameInKernel((*was).Frontend, *f):
-			// Its Service was compiled again, without effect on the elements. The new
-			// pointer must be kept, or each later Sync would compare the values.
-			out = append(out, &Slots{*f, (*was).cluster, (*was).local})
-		default:
-			now := assignSlots(*was, *f)
-			out, changes = append(out, now), append(changes, change{*was, now})
+	left := r.slots // in the order of r.Table.Frontends
+	for was, is := range t.Changed(r.Table) {
+		var old, now *Slots
+		if was != nil {
+			at, _ := diff.Search(left, was.Key, func(p *Slots, k proxy.Key) int { return p.Key.Compare(k) })
+			old, left = left[at], left[at+1:]
+			gone = append(gone, old)
 		}
+		switch {
+		case is == nil:
+		case old == nil:
+			now = assignSlots(&Slots{}, is)
+		case sameInKernel(was, is):
+			// Its Service was compiled again, without effect on the elements.
+			come = append(come, &Slots{is, old.cluster, old.local})
+			continue
+		default:
+			now = assignSlots(old, is)
+		}
+		if now != nil {
+			come = append(come, now)
+		}
+		changes = append(changes, change{old, now})
 	}
-	return append(out, last...), changes
+	return diff.Apply(r.slots, gone, come, func(a, b *Slots) int { return a.Key.Compare(b.Key) }), changes
 }
 
 // sameInKernel reports whether the kernel holds the same for both.
