@@ -194,7 +194,10 @@ func compileAll(s *snapshot.Snapshot, now cluster, old *memory) *memory {
 }
 
 func compareFrontends(a, b *Frontend) int {
-	return cmp.Or(a.Key.Compare(b.Key), a.created.Compare(b.created), a.Service.Compare(b.Service), cmp.Compare(a.PortName, b.PortName))
+	if c := a.Key.Compare(b.Key); c != 0 {
+		return c
+	}
+	return cmp.Or(a.created.Compare(b.created), a.Service.Compare(b.Service), cmp.Compare(a.PortName, b.PortName))
 }
 
 func (m *memory) inputs(svc *snapshot.Service) inputs {
