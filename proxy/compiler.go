@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"go4.org/netipx"
 
@@ -16,6 +17,7 @@ import (
 // memory: a Snapshot that shares no value with the last one is compiled anew.
 type Compiler struct {
 	last   *memory // nil at first
+	made   *id     // of the last Table; nil if the next one cannot note what changed since
 	traces traces  // of the node's pods
 	known  Known   // by these traces
 	pods   []netip.Prefix
@@ -84,7 +86,10 @@ type cluster struct {
 	external bool
 }
 
+// equal leaves out which nodes are quarantined: that concerns only those Services that
+// have endpoints there.
 func (c cluster) equal(o cluster) bool {
+	c.node.quarantined = o.node.quarantined
 	return c.node.equal(o.node) && slices.Equal(c.ranges, o.ranges) && c.external == o.external
 }
 
@@ -114,12 +119,20 @@ func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []ne
 	for _, p := range s.Pools {
 		now.ranges = append(now.ranges, p.Ranges...)
 	}
+	var gone, come []*Frontend
+	since := c.made
 	if c.last == nil || !c.last.cluster.equal(now) {
-		c.last = compileAll(s, now, c.last)
+		c.last, since = compileAll(s, now, c.last), nil
 	} else {
-		c.last.update(s)
+		clashed := c.last.clashes > 0
+		if gone, come = c.last.update(s, now); clashed {
+			since = nil // other Frontends may show now, which did not change
+		}
 	}
 	t.Frontends = c.last.frontends()
+	if c.made = t.note(since, gone, come); c.last.clashes > 0 {
+		t.history, c.made = nil, nil
+	}
 	t.Hairpin = c.last.hairpin.sorted
 	if now := (traces{opt.Local, node, opt.Routed, c.last.here.sorted, opt.Own}); !c.traces.equal(now) {
 		c.traces, c.known = now, now.known()
@@ -181,7 +194,10 @@ func compileAll(s *snapshot.Snapshot, now cluster, old *memory) *memory {
 }
 
 func compareFrontends(a, b *Frontend) int {
-	return cmp.Or(a.Key.Compare(b.Key), a.created.Compare(b.created), a.Service.Compare(b.Service), cmp.Compare(a.PortName, b.PortName))
+	if c := a.Key.Compare(b.Key); c != 0 {
+		return c
+	}
+	return cmp.Or(a.created.Compare(b.created), a.Service.Compare(b.Service), cmp.Compare(a.PortName, b.PortName))
 }
 
 func (m *memory) inputs(svc *snapshot.Service) inputs {
@@ -236,11 +252,11 @@ func (m *memory) count(one compiled, n int) {
 }
 
 // update compiles the Services that changed since the last Snapshot, and those
-// whose addresses did.
-func (m *memory) update(s *snapshot.Snapshot) {
+// whose addresses or whose endpoints' nodes did. It returns their Frontends, sorted.
+func (m *memory) update(s *snapshot.Snapshot, now cluster) (gone, come []*Frontend) {
 	dirty := m.dirty(s)
-	m.snap = s
-	var gone, come []*Frontend
+	m.quarantine(s, now.node.quarantined, dirty)
+	m.snap, m.cluster = s, now
 	for ref := range dirty {
 		old := m.done[ref]
 		delete(m.done, ref)
@@ -260,6 +276,7 @@ func (m *memory) update(s *snapshot.Snapshot) {
 	m.sorted = replaced(m.sorted, gone, come, compareFrontends)
 	m.hairpin.settle()
 	m.here.settle()
+	return gone, come
 }
 
 // dirty are the Services that changed since the last Snapshot, and those whose
@@ -289,6 +306,23 @@ func (m *memory) dirty(s *snapshot.Snapshot) map[snapshot.Ref]bool {
 		m.holders(s, changed, dirty)
 	}
 	return dirty
+}
+
+// quarantine marks the Services dirty that have endpoints on nodes that are quarantined
+// now and were not, or the other way round.
+func (m *memory) quarantine(s *snapshot.Snapshot, nodes []string, dirty map[snapshot.Ref]bool) {
+	var differ []string
+	for was, is := range diff.Changed(m.cluster.node.quarantined, nodes, strings.Compare) {
+		differ = append(differ, *cmp.Or(was, is))
+	}
+	if len(differ) == 0 {
+		return
+	}
+	for _, svc := range s.Services {
+		if slices.ContainsFunc(svc.Endpoints, func(ep snapshot.Endpoint) bool { return slices.Contains(differ, ep.Node) }) {
+			dirty[svc.Ref] = true
+		}
+	}
 }
 
 // holders brings held up to date. It marks the Services dirty that mention an

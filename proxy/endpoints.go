@@ -25,7 +25,7 @@ func choose(svc *snapshot.Service, port snapshot.Port, family snapshot.Family, h
 		if ep.PortName != port.Name || ep.Protocol != port.Protocol || snapshot.FamilyOf(ep.Addr.Addr()) != family || !dialable(ep.Addr.Addr()) {
 			continue
 		}
-		if slices.Contains(here.quarantined, ep.Node) {
+		if here.isolates(ep.Node) {
 			lost = append(lost, ep)
 		}
 		switch {
@@ -36,7 +36,7 @@ func choose(svc *snapshot.Service, port snapshot.Port, family snapshot.Family, h
 		}
 	}
 	c := choice{anywhere: len(ready)+len(draining) > 0}
-	if left, leaving := elsewhere(ready, here.quarantined), elsewhere(draining, here.quarantined); len(left)+len(leaving) > 0 {
+	if left, leaving := here.outside(ready), here.outside(draining); len(left)+len(leaving) > 0 {
 		ready, draining = left, leaving // else the last ones are as good as any
 		c.lost = targets(lost)
 	}
@@ -91,12 +91,18 @@ func onNode(eps []*snapshot.Endpoint, node string) []*snapshot.Endpoint {
 	return out
 }
 
-// elsewhere returns the endpoints that are on none of nodes.
-func elsewhere(eps []*snapshot.Endpoint, nodes []string) []*snapshot.Endpoint {
-	if len(nodes) == 0 {
+// isolates reports whether node is quarantined.
+func (p nodeFacts) isolates(node string) bool {
+	_, found := slices.BinarySearch(p.quarantined, node)
+	return found
+}
+
+// outside returns the endpoints that are on no quarantined node.
+func (p nodeFacts) outside(eps []*snapshot.Endpoint) []*snapshot.Endpoint {
+	if len(p.quarantined) == 0 {
 		return eps
 	}
-	return slices.DeleteFunc(slices.Clone(eps), func(e *snapshot.Endpoint) bool { return slices.Contains(nodes, e.Node) })
+	return slices.DeleteFunc(slices.Clone(eps), func(e *snapshot.Endpoint) bool { return p.isolates(e.Node) })
 }
 
 func targets(eps []*snapshot.Endpoint) []netip.AddrPort {

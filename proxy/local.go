@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/fairlead/fairlead/internal/diff"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -132,7 +133,8 @@ func (t traces) known() (k Known) {
 	// are not in them. If they counted, these pods would be masqueraded.
 	some := map[snapshot.Family]bool{snapshot.IPv4: k.some(snapshot.IPv4), snapshot.IPv6: k.some(snapshot.IPv6)}
 	for _, a := range t.endpoints {
-		if some[snapshot.FamilyOf(a)] && !own[a] && !k.Has(a) {
+		_, routed := slices.BinarySearchFunc(k.Routes, a, netip.Addr.Compare)
+		if some[snapshot.FamilyOf(a)] && !own[a] && !routed && !contains(k.CIDRs, a) {
 			k.Endpoints = append(k.Endpoints, a)
 		}
 	}
@@ -158,11 +160,14 @@ func (k Known) sources() []netip.Prefix {
 	if len(k.Routes)+len(k.Endpoints) == 0 {
 		return k.CIDRs
 	}
-	out := slices.Clone(k.CIDRs)
-	for _, a := range slices.Concat(k.Routes, k.Endpoints) {
-		out = append(out, netip.PrefixFrom(a, a.BitLen()))
+	out := k.CIDRs
+	for _, addrs := range [][]netip.Addr{k.Routes, k.Endpoints} {
+		pods := make([]netip.Prefix, len(addrs))
+		for i, a := range addrs {
+			pods[i] = netip.PrefixFrom(a, a.BitLen())
+		}
+		out = diff.Apply(out, nil, pods, netip.Prefix.Compare)
 	}
-	slices.SortFunc(out, netip.Prefix.Compare)
 	return out
 }
 

@@ -2,8 +2,10 @@ package proxy_test
 
 import (
 	"fmt"
+	"iter"
 	"net/netip"
 	"reflect"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -22,6 +24,7 @@ func TestMemoryDoesNotShow(t *testing.T) {
 		c := &cluster{r: r, world: storytest.NewWorld()}
 		var memory proxy.Compiler
 		node, on, opt := "a", []netip.Addr(nil), proxy.Options{}
+		last := memory.Compile(&snapshot.Snapshot{}, node, on, opt)
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			s := c.next(t)
 			if r.IntN(8) == 0 { // seldom: all Services are compiled anew then
@@ -31,7 +34,13 @@ func TestMemoryDoesNotShow(t *testing.T) {
 			opt.Routed = [][]netip.Addr{nil, {netip.MustParseAddr("10.1.2.5"), netip.MustParseAddr("10.9.0.5"), netip.MustParseAddr("fd00:1::5")}}[r.IntN(2)]
 			want := proxy.Compile(s, node, on, opt)
 			violations(t, want)
-			same(t, "with a memory", want, memory.Compile(s, node, on, opt))
+			got := memory.Compile(s, node, on, opt)
+			same(t, "with a memory", want, got)
+			bare := *got // a copy has no notes
+			if noted, walked := pairs(got.Changed(last)), pairs(bare.Changed(last)); noted != walked {
+				t.Errorf("noted that this changed:\n%s\nwant\n%s", noted, walked)
+			}
+			last = got
 			all := proxy.KnownPods(s, func(string) proxy.Options { return opt })
 			if got, pods := memory.Known(), all[node]; s.Node(node) != nil && !reflect.DeepEqual(got, pods) {
 				t.Errorf("the pods are known by %+v, want %+v", got, pods)
@@ -42,6 +51,15 @@ func TestMemoryDoesNotShow(t *testing.T) {
 			same(t, "from an input in another order", want, proxy.Compile(shuffled(s), node, on, opt))
 		}
 	})
+}
+
+// pairs prints what changed.
+func pairs(changed iter.Seq2[*proxy.Frontend, *proxy.Frontend]) string {
+	var b strings.Builder
+	for was, is := range changed {
+		fmt.Fprintf(&b, "%v -> %v\n", was, is)
+	}
+	return b.String()
 }
 
 // drawn draws numbers that shrink.

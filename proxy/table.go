@@ -50,8 +50,17 @@ func (k Key) String() string {
 
 // Compare is the order of Frontends in a Table.
 func (k Key) Compare(o Key) int {
-	return cmp.Or(cmp.Compare(k.Kind, o.Kind), cmp.Compare(k.Family, o.Family), k.Addr.Compare(o.Addr),
-		cmp.Compare(k.Protocol, o.Protocol), cmp.Compare(k.Port, o.Port))
+	// One after the other: a large Table is compared a million times.
+	if c := cmp.Compare(k.Kind, o.Kind); c != 0 {
+		return c
+	}
+	if c := cmp.Compare(k.Family, o.Family); c != 0 {
+		return c
+	}
+	if c := k.Addr.Compare(o.Addr); c != 0 {
+		return c
+	}
+	return cmp.Or(cmp.Compare(k.Protocol, o.Protocol), cmp.Compare(k.Port, o.Port))
 }
 
 // Verdict is what becomes of a new connection that no endpoint takes.
@@ -134,6 +143,8 @@ type Table struct {
 	// NodeLocal DNSCache answers there, for example. Packets that are not tracked
 	// reach it, and so must sockets. Not held by the kernel.
 	OwnClusterIPs []netip.Addr
+
+	history *history // nil unless a Compiler made it: see Changed
 }
 
 // Addrs returns the distinct addresses of the frontends of one kind and family,

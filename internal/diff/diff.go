@@ -87,14 +87,14 @@ func Common[T comparable](old, new []T) (head, tail int) {
 // Apply returns the sorted list all without gone and with come, both of which are
 // sorted by the same order. A key in both is one entry that changes. Apply returns
 // all itself if there is nothing to do, otherwise a new list, nil if it is empty. It
-// costs a copy of all, and one binary search for each key.
+// costs a copy of all, and a Search for each key.
 func Apply[T any](all, gone, come []T, compare func(a, b T) int) []T {
 	if len(gone)+len(come) == 0 {
 		return all
 	}
 	out := make([]T, 0, max(0, len(all)-len(gone)+len(come)))
 	for was, now := range Sorted(gone, come, compare) {
-		at, found := slices.BinarySearchFunc(all, *cmp.Or(was, now), compare)
+		at, found := Search(all, *cmp.Or(was, now), compare)
 		out, all = append(out, all[:at]...), all[at:]
 		if was != nil && found {
 			all = all[1:]
@@ -107,4 +107,16 @@ func Apply[T any](all, gone, come []T, compare func(a, b T) int) []T {
 		return nil
 	}
 	return out
+}
+
+// Search is slices.BinarySearchFunc for a place that is likely near the start: its cost
+// grows with the logarithm of that place, not of the list's length.
+func Search[E, T any](list []E, target T, compare func(E, T) int) (at int, found bool) {
+	end := 1
+	for end < len(list) && compare(list[end-1], target) < 0 {
+		end *= 2
+	}
+	start := end / 2
+	at, found = slices.BinarySearchFunc(list[start:min(end, len(list))], target, compare)
+	return start + at, found
 }

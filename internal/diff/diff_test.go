@@ -148,6 +148,12 @@ func TestAgainstMaps(t *testing.T) {
 				come = append(come, *is)
 			}
 		}
+		for _, e := range now {
+			at, found := diff.Search(old, e, byKey)
+			if wantAt, want := slices.BinarySearchFunc(old, e, byKey); at != wantAt || found != want {
+				t.Errorf("Search for %q in %q: %d, %t, want %d, %t", e, old, at, found, wantAt, want)
+			}
+		}
 		before := slices.Clone(old)
 		if got := diff.Apply(old, gone, come, byKey); !slices.Equal(got, now) {
 			t.Errorf("Apply: %q, want %q", got, now)

@@ -26,6 +26,7 @@ type Builder struct {
 	owners        map[snapshot.Ref]snapshot.Ref                          // the Service of every slice that is held
 	built         map[snapshot.Ref]*snapshot.Service
 	sorted        []*snapshot.Service // built, as of the last Snapshot
+	last          *snapshot.Snapshot  // nil before the first
 	dirty         map[snapshot.Ref]bool
 	pending       map[snapshot.Ref][]time.Time // triggers of slices that no Service was rebuilt of yet
 	triggers      []time.Time                  // of Services whose value changed; not asked for yet
@@ -156,21 +157,27 @@ func (b *Builder) Delete(obj any) bool {
 func (b *Builder) Service(ref snapshot.Ref) *corev1.Service { return b.services[ref] }
 
 // Snapshot builds the current Snapshot. It shares the lists of kinds of which
-// nothing changed with the last one.
+// nothing changed with the last one, and notes in it what changed.
 func (b *Builder) Snapshot() *snapshot.Snapshot {
-	b.rebuildDirty()
-	return &snapshot.Snapshot{
+	changes := snapshot.Changes{Services: b.rebuildDirty()}
+	s := &snapshot.Snapshot{
 		Services: b.sorted, Nodes: b.nodes.values(), Namespaces: b.namespaces.values(), Pools: b.pools.values(),
 		Addresses:     b.addresses.sortedBy(func(x, y *snapshot.Address) int { return x.Addr.Compare(y.Addr) }),
 		Announcements: b.announcements.values(), NodeStates: b.nodeStates.values(), ServiceCIDRs: b.serviceCIDRs.values(),
 		BGPPeers: b.bgpPeers.values(),
 	}
+	if b.last != nil {
+		changes.Addresses = snapshot.Diff(&snapshot.Snapshot{Addresses: b.last.Addresses}, &snapshot.Snapshot{Addresses: s.Addresses}).Addresses
+	}
+	s.Follows(b.last, changes)
+	b.last = s
+	return s
 }
 
-// rebuildDirty brings built and sorted up to date.
-func (b *Builder) rebuildDirty() {
+// rebuildDirty brings built and sorted up to date. It returns the Services that changed.
+func (b *Builder) rebuildDirty() (changed []snapshot.Ref) {
 	if len(b.dirty) == 0 {
-		return
+		return nil
 	}
 	byRef := func(x, y *snapshot.Service) int { return x.Ref.Compare(y.Ref) }
 	var gone, come []*snapshot.Service
@@ -178,12 +185,13 @@ func (b *Builder) rebuildDirty() {
 		was := b.built[ref]
 		b.rebuild(ref)
 		if now := b.built[ref]; now != was {
-			gone, come = appendIf(gone, was), appendIf(come, now)
+			gone, come, changed = appendIf(gone, was), appendIf(come, now), append(changed, ref)
 		}
 	}
 	b.sorted = diff.Apply(b.sorted, gone, come, byRef)
 	clear(b.dirty)
 	clear(b.pending)
+	return changed
 }
 
 func appendIf(list []*snapshot.Service, s *snapshot.Service) []*snapshot.Service {

@@ -71,7 +71,7 @@ func everyKind(uid, version, v string) map[string]runtime.Object {
 func value(s *snapshot.Snapshot) any {
 	v := reflect.ValueOf(s).Elem()
 	for i := range v.NumField() {
-		if v.Field(i).Len() == 1 {
+		if f := v.Field(i); f.Kind() == reflect.Slice && f.Len() == 1 {
 			return v.Field(i).Index(0).Interface()
 		}
 	}
@@ -294,5 +294,36 @@ func TestBuilderUnknownKind(t *testing.T) {
 	set(t, b, &corev1.Pod{}, false)
 	if b.Delete(&corev1.Pod{}) {
 		t.Error("a Pod was deleted")
+	}
+}
+
+// TestBuilderNotesChanges: what a Snapshot notes is what a walk over it and over any
+// earlier one finds.
+func TestBuilderNotesChanges(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 7))
+	b := NewBuilder()
+	all := []*snapshot.Snapshot{b.Snapshot()}
+	for version := range 300 {
+		for range 1 + r.IntN(3) {
+			name, v := strconv.Itoa(r.IntN(5)), strconv.Itoa(version)
+			objects := []any{
+				newService(name, v, "10.96.0."+strconv.Itoa(r.IntN(3))),
+				newSlice("slice-"+name, "", 80, at("10.1.1."+strconv.Itoa(r.IntN(3)))),
+				&v1alpha1.Address{ObjectMeta: meta("192-0-2-"+name, "u", v), Spec: v1alpha1.AddressSpec{Address: "192.0.2." + name}},
+			}
+			switch o := objects[r.IntN(len(objects))]; r.IntN(4) {
+			case 0:
+				b.Remove(o)
+			default:
+				b.Reset(o)
+			}
+		}
+		now := b.Snapshot()
+		all = append(all, now)
+		old := all[r.IntN(len(all))]
+		bare := *now // has no notes
+		if got, want := snapshot.Diff(old, now), snapshot.Diff(old, &bare); fmt.Sprint(got.Services, got.Addresses) != fmt.Sprint(want.Services, want.Addresses) {
+			t.Fatalf("version %d: got %v, want %v", version, got, want)
+		}
 	}
 }

@@ -22,9 +22,25 @@ type Changes struct {
 }
 
 // Diff returns what changed from old to now. Values that both share by pointer
-// did not change. An old of nil is an empty cluster.
+// did not change. An old of nil is an empty cluster. Of Services and Addresses it
+// returns what the maker of both noted, if it did: see Follows. Otherwise it walks.
 func Diff(old, now *Snapshot) Changes {
-	c := Changes{Since: old}
+	c, ok := noted(old, now)
+	if !ok {
+		c = walk(old, now)
+	}
+	c.Since = old
+	if old == nil {
+		old = &Snapshot{}
+	}
+	c.Nodes, c.Namespaces, c.Pools = !same(old.Nodes, now.Nodes), !same(old.Namespaces, now.Namespaces), !same(old.Pools, now.Pools)
+	c.Announcements, c.NodeStates = !same(old.Announcements, now.Announcements), !same(old.NodeStates, now.NodeStates)
+	c.ServiceCIDRs, c.BGPPeers = !same(old.ServiceCIDRs, now.ServiceCIDRs), !same(old.BGPPeers, now.BGPPeers)
+	return c
+}
+
+// walk returns which Services and Addresses differ. It has no memory.
+func walk(old, now *Snapshot) (c Changes) {
 	if old == nil {
 		old = &Snapshot{}
 	}
@@ -38,9 +54,6 @@ func Diff(old, now *Snapshot) Changes {
 			c.Addresses = append(c.Addresses, (*cmp.Or(is, was)).Addr)
 		}
 	}
-	c.Nodes, c.Namespaces, c.Pools = !same(old.Nodes, now.Nodes), !same(old.Namespaces, now.Namespaces), !same(old.Pools, now.Pools)
-	c.Announcements, c.NodeStates = !same(old.Announcements, now.Announcements), !same(old.NodeStates, now.NodeStates)
-	c.ServiceCIDRs, c.BGPPeers = !same(old.ServiceCIDRs, now.ServiceCIDRs), !same(old.BGPPeers, now.BGPPeers)
 	return c
 }
 

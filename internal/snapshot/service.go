@@ -1,8 +1,8 @@
 package snapshot
 
 import (
-	"cmp"
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -13,7 +13,10 @@ func (r Ref) String() string { return r.Namespace + "/" + r.Name }
 
 // Compare orders by namespace, then name.
 func (r Ref) Compare(o Ref) int {
-	return cmp.Or(cmp.Compare(r.Namespace, o.Namespace), cmp.Compare(r.Name, o.Name))
+	if c := strings.Compare(r.Namespace, o.Namespace); c != 0 {
+		return c
+	}
+	return strings.Compare(r.Name, o.Name)
 }
 
 // Protocol is an IP protocol number as the kernel writes it.

@@ -19,6 +19,8 @@ type Snapshot struct {
 	NodeStates    []*NodeState
 	ServiceCIDRs  []*ServiceCIDR
 	BGPPeers      []*BGPPeer
+
+	history *history // nil: see Follows
 }
 
 // Sort puts every slice into its order. Makers of Snapshots call it once.

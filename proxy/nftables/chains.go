@@ -262,32 +262,40 @@ func (l *Layout) masqueradeChains() []Chain {
 	}}}
 }
 
-// slotChain sends to slot i, looking twice as toFrontends does. A packet whose
-// Frontend loses that slot while it is on its way goes to slot 0; and nowhere
-// rather than on without NAT, because its conntrack entry would then keep every
-// retry from being translated.
+// tryChain sends to slot i, looking twice as toFrontends does. It returns if the slot
+// is empty.
+func (l *Layout) tryChain(v variant, i int) Chain {
+	look := l.rule(dnat(v.ep(i), v.selectors()...))
+	return Chain{Name: v.try(i), Rules: []Rule{look, look}}
+}
+
+// slotChain is tryChain for a slot that is not empty. A packet whose Frontend loses
+// the slot while it is on its way goes to slot 0; and nowhere rather than on without
+// NAT, because its conntrack entry would then keep every retry from being translated.
 func (l *Layout) slotChain(v variant, i int) Chain {
-	own, first := l.rule(dnat(v.ep(i), v.selectors()...)), l.rule(dnat(v.ep(0), v.selectors()...))
-	c := Chain{Name: v.slot(i), Rules: []Rule{own, own}}
+	c := Chain{Name: v.slot(i), Rules: l.tryChain(v, i).Rules}
 	if i > 0 {
-		c.Rules = append(c.Rules, first)
+		c.Rules = append(c.Rules, l.rule(dnat(v.ep(0), v.selectors()...)))
 	}
 	c.Rules = append(c.Rules, l.rule(drop()))
 	return c
 }
 
-// balanceChain spreads over slots. A packet that is in it while a transaction
-// replaces its rules can find the map of the old ones empty; it is dropped and
-// sent again.
+// balanceChain spreads over slots. Those behind the full ones may be empty: a packet
+// that twice finds one empty takes one of the full ones. So no endpoint is chosen more
+// than 1.25 times as often as another, and no more than 1.06 times by the chain of
+// slotCount. A packet that is in the chain while a transaction replaces its rules can
+// find the map of the old ones empty; it is dropped and sent again.
 func (l *Layout) balanceChain(b balance) Chain {
-	slots := make([]string, b.n)
+	slots, tries := make([]string, b.n), make([]string, b.n)
 	for i := range slots {
-		slots[i] = b.slot(i)
+		slots[i], tries[i] = b.slot(i), b.try(i)
 	}
 	if b.sticky > 0 {
 		return l.stickyChain(b, slots)
 	}
-	return Chain{Name: b.String(), Rules: []Rule{l.rule(spread(slots, false)), l.rule(drop())}}
+	try := l.rule(spread(tries, true))
+	return Chain{Name: b.String(), Rules: []Rule{try, try, l.rule(spread(slots[:full(b.n)], false)), l.rule(drop())}}
 }
 
 // clientShare is how many clients of one Frontend are remembered at once, and again

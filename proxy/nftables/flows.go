@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/fairlead/fairlead/internal/diff"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy"
 )
@@ -89,15 +88,12 @@ var Protocols = []snapshot.Protocol{snapshot.UDP, snapshot.SCTP, snapshot.TCP}
 // stale in old.
 func Concerned(old, now *proxy.Table) map[snapshot.Protocol]bool {
 	out := map[snapshot.Protocol]bool{}
-	head, tail := diff.Common(old.Frontends, now.Frontends)
-	a, b := old.Frontends[head:len(old.Frontends)-tail], now.Frontends[head:len(now.Frontends)-tail]
-	compare := func(a, b *proxy.Frontend) int { return a.Key.Compare(b.Key) }
-	for was, is := range diff.Changed(a, b, compare) {
+	for was, is := range now.Changed(old) {
 		switch {
 		case is == nil:
-			out[(*was).Protocol] = true
-		case was == nil || strays(*was, *is):
-			out[(*is).Protocol] = true
+			out[was.Protocol] = true
+		case was == nil || strays(was, is):
+			out[is.Protocol] = true
 		}
 	}
 	return out

@@ -65,7 +65,7 @@ func (l *Layout) covers(b balance) bool { return l.balances[b] && l.slots[b.inde
 // grow adds what b needs.
 func (l *Layout) grow(b balance) {
 	l.balances[b] = true
-	l.slots[b.index()] = max(l.slots[b.index()], slotCountFrom(b.n))
+	l.slots[b.index()] = max(l.slots[b.index()], slotCount(b.n))
 }
 
 // keep adds what old has, for the next Service that needs it.
@@ -84,7 +84,7 @@ func (l *Layout) fill() *Layout {
 	for _, v := range variants {
 		for i := range l.slots[v.index()] {
 			l.Sets = append(l.Sets, l.epMap(v, i))
-			l.Chains = append(l.Chains, l.slotChain(v, i))
+			l.Chains = append(l.Chains, l.tryChain(v, i), l.slotChain(v, i))
 		}
 	}
 	affinities := map[variant]int{}

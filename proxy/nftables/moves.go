@@ -28,8 +28,8 @@ func (p *Patch) Moves() []Move {
 			now = c.new
 		}
 		np := c.old.Kind == proxy.NodePort
-		out = moves(out, c.old.key(), variant{np, false}, c.old.cluster, now.cluster)
-		out = moves(out, c.old.key(), variant{np, true}, c.old.local, now.local)
+		out = moves(out, c.old.key(), variant{np, false}, c.old.cluster.at, now.cluster.at)
+		out = moves(out, c.old.key(), variant{np, true}, c.old.local.at, now.local.at)
 	}
 	return out
 }

@@ -39,8 +39,26 @@ func (v variant) name(base string) string {
 	return base
 }
 
-func (v variant) ep(i int) string       { return v.name("ep") + "-" + strconv.Itoa(i) }
+func (v variant) ep(i int) string {
+	if names := epNames[v.index()]; i < len(names) {
+		return names[i]
+	}
+	return v.name("ep") + "-" + strconv.Itoa(i)
+}
+
+// epNames are the first names of maps, by variant and slot: each element of a slot has
+// one, and there may be a million.
+var epNames = func() (names [4][64]string) {
+	for _, v := range variants {
+		for i := range names[v.index()] {
+			names[v.index()][i] = v.name("ep") + "-" + strconv.Itoa(i)
+		}
+	}
+	return names
+}()
+
 func (v variant) slot(i int) string     { return v.name("s") + "-" + strconv.Itoa(i) }
+func (v variant) try(i int) string      { return v.name("t") + "-" + strconv.Itoa(i) }
 func (v variant) affinity(i int) string { return v.name("affinity") + "-" + strconv.Itoa(i) }
 func (v variant) frontends() string     { return v.name("frontends") }
 
@@ -92,7 +110,7 @@ func parseBalance(s string) (balance, bool) {
 // lead to such sets and chains alone.
 func ofSlots(name string) bool {
 	name = strings.TrimPrefix(name, "np-")
-	return name == variant{}.share() || name == variant{}.full() || slices.ContainsFunc([]string{"ep-", "affinity-", "lb-", "a-", "s-"}, func(prefix string) bool {
+	return name == variant{}.share() || name == variant{}.full() || slices.ContainsFunc([]string{"ep-", "affinity-", "lb-", "a-", "s-", "t-"}, func(prefix string) bool {
 		return strings.HasPrefix(name, prefix)
 	})
 }
@@ -100,7 +118,7 @@ func ofSlots(name string) bool {
 // possible reports whether a Frontend can need b.
 func (b balance) possible() bool {
 	timeout := time.Duration(b.sticky) * time.Second
-	return b.sticky == 0 && slotCountFrom(b.n) == b.n || b.sticky > 0 && proxy.AffinityTimeout(timeout) == timeout
+	return proxy.AffinityTimeout(timeout) == timeout
 }
 
 func compareBalance(a, b balance) int {

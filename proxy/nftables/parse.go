@@ -40,8 +40,8 @@ func (f *Family) parse(elems []Element) (*proxy.Table, []*Slots) {
 	}
 	fronts := make([]*Slots, 0, len(p.fronts))
 	for _, pl := range p.fronts {
-		pl.Cluster = endpoints(pl.cluster)
-		pl.Local = endpoints(pl.local)
+		pl.Cluster = endpoints(pl.cluster.at)
+		pl.Local = endpoints(pl.local.at)
 		fronts = append(fronts, pl)
 	}
 	sortSlots(fronts)
@@ -160,11 +160,12 @@ func (p *parser) fill(e Element) {
 	}
 }
 
-// fillSlot adds the endpoint of a slot map, or the affinity in the name of a chain.
+// fillSlot adds the endpoint of a slot map, or what the name of a chain says.
 func (p *parser) fillSlot(pl *Slots, e Element) {
 	if target, ok := strings.CutPrefix(e.Data, "goto "); ok {
-		if b, ok := parseBalance(target); ok && b.sticky > 0 {
+		if b, ok := parseBalance(target); ok {
 			pl.Affinity = time.Duration(b.sticky) * time.Second
+			pl.slots(b.local).over = b.n
 		}
 		return
 	}
@@ -181,14 +182,11 @@ func (p *parser) fillSlot(pl *Slots, e Element) {
 	if p.number < 0 || len(e.Data) < p.AddrLen+2 {
 		return
 	}
-	slots := &pl.cluster
-	if p.local {
-		slots = &pl.local
+	slots := pl.slots(p.local)
+	for len(slots.at) <= p.number {
+		slots.at = append(slots.at, netip.AddrPort{})
 	}
-	for len(*slots) <= p.number {
-		*slots = append(*slots, netip.AddrPort{})
-	}
-	(*slots)[p.number] = netip.AddrPortFrom(p.addrOf(e.Data), portOf(e.Data[p.AddrLen:]))
+	slots.at[p.number] = netip.AddrPortFrom(p.addrOf(e.Data), portOf(e.Data[p.AddrLen:]))
 }
 
 func (f *Family) prefixes(from, to string) []netip.Prefix {

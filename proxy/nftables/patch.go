@@ -1,6 +1,7 @@
 package nftables
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -260,6 +261,10 @@ func (f *Family) elementsDiff(old, t *proxy.Table, changes []change) (del, add [
 		!sameList(old.LocalPods, t.LocalPods) || !sameList(old.LocalLinks, t.LocalLinks) {
 		have, want = f.nodeElements(have, old), f.nodeElements(want, t)
 	}
+	if !sameList(old.LocalPods, t.LocalPods) {
+		lost, found := lostAndNew(old.LocalPods, t.LocalPods, netip.Prefix.Compare)
+		have, want = f.podElements(have, lost), f.podElements(want, found)
+	}
 	if !sameList(old.Hairpin, t.Hairpin) {
 		lost, found := lostAndNew(old.Hairpin, t.Hairpin, proxy.Target.Compare)
 		have, want = f.hairpinElements(have, lost), f.hairpinElements(want, found)
@@ -276,16 +281,43 @@ func (f *Family) elementsDiff(old, t *proxy.Table, changes []change) (del, add [
 
 // elements are the elements that differ by c.
 func (c change) elements() (lost, found []Element) {
-	var have, want []Element
-	if c.old != nil {
-		have = c.old.elements(nil)
+	if c.old == nil {
+		return nil, c.new.elements(nil)
 	}
-	if c.new != nil {
-		want = c.new.elements(nil)
+	if c.new == nil {
+		return c.old.elements(nil), nil
 	}
-	slices.SortFunc(have, Element.compare)
-	slices.SortFunc(want, Element.compare)
-	return lostAndNew(have, want, Element.compare)
+	key := c.new.key()
+	if !c.sameFacts() {
+		have, want := c.old.facts(nil, key), c.new.facts(nil, key)
+		slices.SortFunc(have, Element.compare)
+		slices.SortFunc(want, Element.compare)
+		lost, found = lostAndNew(have, want, Element.compare)
+	}
+	for _, local := range []bool{false, true} {
+		v := variant{c.new.Kind == proxy.NodePort, local}
+		was, now := c.old.slots(local).at, c.new.slots(local).at
+		for i := range max(len(was), len(now)) {
+			if i < len(was) && i < len(now) && was[i] == now[i] {
+				continue
+			}
+			set := v.ep(i)
+			if i < len(was) {
+				lost = append(lost, slotElement(set, key, was[i]))
+			}
+			if i < len(now) {
+				found = append(found, slotElement(set, key, now[i]))
+			}
+		}
+	}
+	return lost, found
+}
+
+// sameFacts reports whether the elements differ only by those of slots, as they do when
+// an endpoint comes or goes.
+func (c change) sameFacts() bool {
+	return sameButEndpoints(c.old.Frontend, c.new.Frontend) &&
+		c.old.cluster.over == c.new.cluster.over && c.old.local.over == c.new.local.over
 }
 
 // lostAndNew returns what is in one of two sorted lists only. An element whose data

@@ -28,7 +28,19 @@ func (p *Slots) key() string {
 
 // elements appends p's elements.
 func (p *Slots) elements(out []Element) []Element {
-	np, key, prefix := p.Kind == proxy.NodePort, p.key(), ""
+	key := p.key()
+	out = p.facts(out, key)
+	for _, local := range []bool{false, true} {
+		for i, ep := range p.slots(local).at {
+			out = append(out, slotElement(variant{p.Kind == proxy.NodePort, local}.ep(i), key, ep))
+		}
+	}
+	return out
+}
+
+// facts appends p's elements but for those of its slots.
+func (p *Slots) facts(out []Element, key string) []Element {
+	np, prefix := p.Kind == proxy.NodePort, ""
 	if p.Kind == proxy.VIP || p.Kind == proxy.Guard {
 		out = append(out, Element{Set: setVIPPorts, Key: key})
 	}
@@ -51,8 +63,6 @@ func (p *Slots) elements(out []Element) []Element {
 	for _, b := range p.balances() {
 		out = append(out, Element{Set: b.frontends(), Key: key, Data: "goto " + b.String()})
 	}
-	out = slotElements(out, variant{np, false}, key, p.cluster)
-	out = slotElements(out, variant{np, true}, key, p.local)
 	if (p.Kind == proxy.VIP || p.Kind == proxy.ExternalIP) && p.Sources != nil {
 		out = append(out, Element{Set: setSourceVIPs, Key: key})
 		for _, r := range ranges(p.Sources, p.Family) {
@@ -79,12 +89,8 @@ func (p *Slots) way(out []Element, key string) []Element {
 	return out
 }
 
-func slotElements(out []Element, v variant, key string, slots []netip.AddrPort) []Element {
-	for i, ep := range slots {
-		b := make([]byte, 0, 20)
-		out = append(out, Element{Set: v.ep(i), Key: key, Data: string(portKey(addrKey(b, ep.Addr()), ep.Port()))})
-	}
-	return out
+func slotElement(set, key string, ep netip.AddrPort) Element {
+	return Element{Set: set, Key: key, Data: string(portKey(addrKey(make([]byte, 0, 20), ep.Addr()), ep.Port()))}
 }
 
 // ranges merges the prefixes of one family: the kernel refuses overlaps.
@@ -128,7 +134,7 @@ func (f *Family) addrOfFrontend(out []Element, t *proxy.Table, key proxy.Key) []
 	return append(out, Element{Set: set, Key: bytesOf(key.Addr)})
 }
 
-// nodeElements appends what belongs to the node and to no Frontend.
+// nodeElements appends what belongs to the node and to no Frontend, but for its pods.
 func (f *Family) nodeElements(out []Element, t *proxy.Table) []Element {
 	if i := slices.IndexFunc(t.NodePortAddrs, f.has); i >= 0 {
 		out = append(out, Element{Set: mapPing, Key: string(f.icmp), Data: bytesOf(t.NodePortAddrs[i])})
@@ -139,20 +145,23 @@ func (f *Family) nodeElements(out []Element, t *proxy.Table) []Element {
 		}
 	}
 	out = f.rangeElements(out, setServiceCIDRs, t.ServiceCIDRs)
-	for _, p := range t.LocalPods {
-		if f.has(p.Addr()) {
-			out = append(out, prefixElement(setLocalPods, p))
-		}
-	}
 	for _, name := range t.LocalLinks {
 		out = append(out, linkElement(name))
 	}
-	keep := slices.DeleteFunc(slices.Clone(t.LocalPods), func(p netip.Prefix) bool { return !f.has(p.Addr()) })
-	if len(keep) == 0 && len(t.LocalLinks) == 0 { // no local pod is known: nothing is masqueraded
-		keep = []netip.Prefix{netip.PrefixFrom(f.addrOf(string(make([]byte, f.AddrLen))), 0)}
+	if len(t.LocalLinks) == 0 && !slices.ContainsFunc(t.LocalPods, func(p netip.Prefix) bool { return f.has(p.Addr()) }) {
+		// No local pod is known: nothing is masqueraded.
+		all := netip.PrefixFrom(f.addrOf(string(make([]byte, f.AddrLen))), 0)
+		out = append(out, prefixElement(setKeepSource, all))
 	}
-	for _, p := range keep {
-		out = append(out, prefixElement(setKeepSource, p))
+	return out
+}
+
+// podElements appends sources of local pods.
+func (f *Family) podElements(out []Element, pods []netip.Prefix) []Element {
+	for _, p := range pods {
+		if f.has(p.Addr()) {
+			out = append(out, prefixElement(setLocalPods, p), prefixElement(setKeepSource, p))
+		}
 	}
 	return out
 }
@@ -211,7 +220,7 @@ func (r *Ruleset) Elements(f *Family) []Element {
 			out = p.elements(out)
 		}
 	}
-	out = f.nodeElements(f.frontendAddrs(out, r.Table), r.Table)
+	out = f.podElements(f.nodeElements(f.frontendAddrs(out, r.Table), r.Table), r.Table.LocalPods)
 	return slices.Compact(SortElements(f.hairpinElements(out, r.Table.Hairpin)))
 }
 

@@ -23,7 +23,7 @@ type Ruleset struct {
 func (r *Ruleset) Next(t *proxy.Table) (*Ruleset, []*Patch) {
 	next := &Ruleset{Table: t, Layouts: map[*Family]*Layout{}}
 	var changes []change
-	next.slots, changes = r.place(t.Frontends)
+	next.slots, changes = r.place(t)
 	patches := make([]*Patch, 0, len(Families))
 	for _, f := range Families {
 		p := r.patch(next, f, ofFamily(f, changes))
@@ -47,7 +47,7 @@ func Adopt(kernel []*Kernel, t *proxy.Table, mark uint32, replace bool) (*Rulese
 func (r *Ruleset) Repair(kernel []*Kernel, t *proxy.Table, mark uint32, replace bool) (*Ruleset, []*Patch) {
 	next := &Ruleset{Table: t, Layouts: map[*Family]*Layout{}}
 	var changes []change
-	next.slots, changes = r.place(t.Frontends)
+	next.slots, changes = r.place(t)
 	patches := make([]*Patch, 0, len(kernel))
 	for _, k := range kernel {
 		p := k.patch(next, mark, replace)

@@ -15,56 +15,67 @@ import (
 // elements. Slots are never changed: a Frontend that differs gets new ones.
 type Slots struct {
 	*proxy.Frontend
-	cluster, local []netip.AddrPort // by number; an endpoint may be there several times
+	cluster, local slots
+}
+
+// slots are one list of endpoints, and over how many numbers its chain spreads. The
+// last of these may have no endpoint.
+type slots struct {
+	at   []netip.AddrPort // by number
+	over int              // at least len(at)
+}
+
+// slots returns those of one list.
+func (p *Slots) slots(local bool) *slots {
+	if local {
+		return &p.local
+	}
+	return &p.cluster
 }
 
 // change is one Frontend that differs; old is nil if it came, new if it went.
 type change struct{ old, new *Slots }
 
-// place returns the Slots of want, in its order, and what changed since r, whose Table
-// is sorted like want. A Frontend that is the same pointer in both is not looked at:
-// an unchanged Table costs a comparison of pointers.
-func (r *Ruleset) place(want []*proxy.Frontend) ([]*Slots, []change) {
-	// r.slots are in the order of r.Table.Frontends.
-	head, tail := diff.Common(r.Table.Frontends, want)
-	if head == len(r.slots) && head == len(want) {
-		return r.slots, nil
-	}
-	out := append(make([]*Slots, 0, len(want)), r.slots[:head]...)
-	old, last := r.slots[head:len(r.slots)-tail], r.slots[len(r.slots)-tail:]
-	samePointer := func(p *Slots, f *proxy.Frontend) bool { return p.Frontend == f }
-	order := func(p *Slots, f *proxy.Frontend) int {
-		if samePointer(p, f) {
-			return 0
-		}
-		return p.Key.Compare(f.Key)
-	}
+// place returns the Slots of t, in its order, and what changed since r.
+func (r *Ruleset) place(t *proxy.Table) ([]*Slots, []change) {
+	var gone, come []*Slots
 	var changes []change
-	for was, f := range diff.Sorted(old, want[head:len(want)-tail], order) {
-		switch {
-		case f == nil: // it went
-			changes = append(changes, change{old: *was})
-		case was == nil: // it came
-			now := assignSlots(&Slots{}, *f)
-			out, changes = append(out, now), append(changes, change{new: now})
-		case samePointer(*was, *f):
-			out = append(out, *was)
-		case sameInKernel((*was).Frontend, *f):
-			// Its Service was compiled again, without effect on the elements. The new
-			// pointer must be kept, or each later Sync would compare the values.
-			out = append(out, &Slots{*f, (*was).cluster, (*was).local})
-		default:
-			now := assignSlots(*was, *f)
-			out, changes = append(out, now), append(changes, change{*was, now})
+	left := r.slots // in the order of r.Table.Frontends
+	for was, is := range t.Changed(r.Table) {
+		var old, now *Slots
+		if was != nil {
+			at, _ := diff.Search(left, was.Key, func(p *Slots, k proxy.Key) int { return p.Key.Compare(k) })
+			old, left = left[at], left[at+1:]
+			gone = append(gone, old)
 		}
+		switch {
+		case is == nil:
+		case old == nil:
+			now = assignSlots(&Slots{}, is)
+		case sameInKernel(was, is):
+			// Its Service was compiled again, without effect on the elements.
+			come = append(come, &Slots{is, old.cluster, old.local})
+			continue
+		default:
+			now = assignSlots(old, is)
+		}
+		if now != nil {
+			come = append(come, now)
+		}
+		changes = append(changes, change{old, now})
 	}
-	return append(out, last...), changes
+	return diff.Apply(r.slots, gone, come, func(a, b *Slots) int { return a.Key.Compare(b.Key) }), changes
 }
 
 // sameInKernel reports whether the kernel holds the same for both.
 func sameInKernel(a, b *proxy.Frontend) bool {
+	return sameButEndpoints(a, b) && slices.Equal(a.Cluster, b.Cluster) && slices.Equal(a.Local, b.Local)
+}
+
+// sameButEndpoints reports whether the kernel holds the same for both, if they have the
+// same endpoints.
+func sameButEndpoints(a, b *proxy.Frontend) bool {
 	return a.LocalOnly == b.LocalOnly && a.Empty == b.Empty && seconds(a.Affinity) == seconds(b.Affinity) &&
-		slices.Equal(a.Cluster, b.Cluster) && slices.Equal(a.Local, b.Local) &&
 		(a.Sources == nil) == (b.Sources == nil) && slices.Equal(a.Sources, b.Sources)
 }
 
@@ -78,57 +89,53 @@ func (c change) newOrOld() *Slots {
 
 // assignSlots gives f's endpoints slots; prev says where they are now.
 func assignSlots(prev *Slots, f *proxy.Frontend) *Slots {
-	count := slotCount
-	if f.Affinity > 0 {
-		// A client is looked for in the memory of each slot, so that there are no more
-		// slots than endpoints.
-		count = func(n int) int { return n }
-	}
-	p := &Slots{Frontend: f, cluster: assign(prev.cluster, f.Cluster, count(len(f.Cluster)))}
+	p := &Slots{Frontend: f, cluster: slots{at: assign(prev.cluster.at, f.Cluster)}}
 	if f.LocalOnly {
-		p.local = assign(prev.local, f.Local, count(len(f.Local)))
+		p.local.at = assign(prev.local.at, f.Local)
+	}
+	wasSticky := prev.Frontend != nil && prev.Affinity > 0
+	for _, local := range []bool{false, true} {
+		was, now := prev.slots(local), p.slots(local)
+		switch n := len(now.at); {
+		case f.Affinity > 0:
+			now.over = n // a client is looked for in the memory of each slot, so that none is spare
+		case !wasSticky && full(was.over) <= n && n <= was.over:
+			now.over = was.over
+		default:
+			now.over = slotCount(n)
+		}
 	}
 	return p
 }
 
-// exactSlots is up to how many endpoints there is one slot for each.
+// exactSlots is up to how many endpoints a new Frontend has as many slots.
 const exactSlots = 16
 
-// slotCount returns how many slots n endpoints without affinity have. Above exactSlots
-// it is the same number for many n, so that an endpoint that comes or goes changes
-// what a few slots hold, and not their number. That would be a verdict, for which the
-// kernel looks for loops among all verdicts. The number is 5 times the fewest
-// endpoints that have it, and at least 4 times the most: no endpoint is chosen more
-// than 1.25 times as often as another.
+// slotCount returns how many slots the chain of a new Frontend with n endpoints
+// spreads over. A Frontend keeps its chain while that has enough slots and the first
+// ones, full, are taken. So an endpoint that comes or goes seldom changes a verdict:
+// for one, the kernel looks for loops among all verdicts. Above exactSlots there are
+// few numbers, and with them few chains.
 func slotCount(n int) int {
-	fewest := exactSlots + 1
-	if n < fewest {
-		return n
+	count := min(n, exactSlots)
+	for count < n {
+		count = 5 * (count + 1) / 4
 	}
-	for n > 5*fewest/4 {
-		fewest = 5*fewest/4 + 1
-	}
-	return 5 * fewest
+	return count
 }
 
-// slotCountFrom returns the least that slotCount returns and that is not below n.
-func slotCountFrom(n int) int {
-	endpoints := min(n, exactSlots)
-	for slotCount(endpoints) < n {
-		endpoints = 5*endpoints/4 + 1
-	}
-	return slotCount(endpoints)
-}
+// full returns how many slots of count are never empty, see balanceChain.
+func full(count int) int { return max(1, 3*count/5) }
 
 // balances are the chains that p's elements go to.
 func (p *Slots) balances() []balance {
 	var out []balance
 	np, sticky := p.Kind == proxy.NodePort, seconds(p.Affinity)
-	if len(p.cluster) > 0 {
-		out = append(out, balance{variant{np, false}, len(p.cluster), sticky})
+	if p.cluster.over > 0 {
+		out = append(out, balance{variant{np, false}, p.cluster.over, sticky})
 	}
-	if len(p.local) > 0 {
-		out = append(out, balance{variant{np, true}, len(p.local), sticky})
+	if p.local.over > 0 {
+		out = append(out, balance{variant{np, true}, p.local.over, sticky})
 	}
 	return out
 }
@@ -136,44 +143,29 @@ func (p *Slots) balances() []balance {
 // seconds is an affinity as a rule has it: whole seconds, 0 for none.
 func seconds(d time.Duration) int { return int(proxy.AffinityTimeout(d) / time.Second) }
 
-// assign gives the wanted endpoints n slots. Each has n/len(want) of them, or one more.
-// An endpoint stays in as many of its slots in prev as it may have. assign depends on
-// nothing but its arguments.
-func assign(prev, want []netip.AddrPort, n int) []netip.AddrPort {
+// assign gives each of the wanted endpoints a slot, the first ones without a gap. An
+// endpoint stays in its slot in prev if that one still exists. assign depends on nothing
+// but its arguments.
+func assign(prev, want []netip.AddrPort) []netip.AddrPort {
 	if len(want) == 0 {
 		return nil
 	}
-	out, uses := make([]netip.AddrPort, n), make([]int, len(want))
-	least, more := n/len(want), n%len(want) // more endpoints have one slot more than least
-	put := func(i, at int) {
-		if uses[at] == least {
-			more--
-		}
-		out[i] = want[at]
-		uses[at]++
-	}
-	for i := range min(len(prev), n) {
-		at, ok := find(want, prev[i])
-		if ok && (uses[at] < least || uses[at] == least && more > 0) {
-			put(i, at)
+	out, placed := make([]netip.AddrPort, len(want)), make([]bool, len(want))
+	for i := range min(len(prev), len(want)) {
+		// A table of an older version, or a broken one, may have an endpoint twice.
+		if at, ok := find(want, prev[i]); ok && !placed[at] {
+			out[i], placed[at] = want[at], true
 		}
 	}
 	free := 0
-	fill := func(at int) {
+	for at, ep := range want {
+		if placed[at] {
+			continue
+		}
 		for out[free].IsValid() {
 			free++
 		}
-		put(free, at)
-	}
-	for at := range want {
-		for uses[at] < least {
-			fill(at)
-		}
-	}
-	for at := range want {
-		if uses[at] == least && more > 0 {
-			fill(at)
-		}
+		out[free] = ep
 	}
 	return out
 }

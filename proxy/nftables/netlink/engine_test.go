@@ -184,8 +184,8 @@ func TestChainsComeAndStay(t *testing.T) {
 		{sticky(a.front(proxy.ClusterIP, "tcp", a.podA, a.podB), time.Minute), "1 1-sticky-60 2 2-sticky-60"},
 		{sticky(a.front(proxy.ClusterIP, "tcp", a.podA, a.podB), time.Hour), "1 1-sticky-60 2 2-sticky-3600 2-sticky-60"},
 		{a.front(proxy.ClusterIP, "tcp", a.podA), "1 1-sticky-60 2 2-sticky-3600 2-sticky-60"},
-		{many, "1 1-sticky-60 180 2 2-sticky-3600 2-sticky-60"},
-		{a.front(proxy.ClusterIP, "tcp"), "1 1-sticky-60 180 2 2-sticky-3600 2-sticky-60"},
+		{many, "1 1-sticky-60 2 2-sticky-3600 2-sticky-60 45"},
+		{a.front(proxy.ClusterIP, "tcp"), "1 1-sticky-60 2 2-sticky-3600 2-sticky-60 45"},
 	} {
 		table := a.table(step.front)
 		if c := sync(t, e, table); c.Rebuilt {
