@@ -26,6 +26,11 @@ const (
 // it.
 const patience = 3 * time.Second
 
+// listsWithin is how long a starting agent waits while an API server sends objects: the
+// list of a large cluster takes longer than patience, and to compile what was saved first
+// would make it longer still.
+const listsWithin = 8 * time.Second
+
 // cluster is what the agent knows of the cluster.
 type cluster struct {
 	cfg     *Config
@@ -37,6 +42,7 @@ type cluster struct {
 	asked     time.Time          // since when the API server owes an answer
 	started   time.Time          // of Run
 	fromSaved bool               // saved is being acted on
+	listed    bool               // the store has been listed
 	last      *snapshot.Snapshot // that was decided on
 
 	kept   *snapshot.Snapshot // that was written last; nil before
@@ -49,6 +55,7 @@ type store interface {
 	Latest() (*snapshot.Snapshot, []time.Time)
 	Snapshot() *snapshot.Snapshot
 	Synced() bool
+	Heard() time.Time
 }
 
 func newCluster(cfg *Config, m *metrics, changed func()) cluster {
@@ -91,19 +98,21 @@ func (c *cluster) snapshot(now time.Time) (*snapshot.Snapshot, []time.Time) {
 	s, triggers := c.store.Latest()
 	switch {
 	case s != nil:
-		if c.last == nil || c.fromSaved {
+		if !c.listed {
 			c.cfg.Log.Info("the cluster is listed", "services", len(s.Services), "after", now.Sub(c.started), "read", time.Since(now))
 		}
-		c.saved, c.fromSaved = nil, false
+		c.saved, c.listed = nil, true
 		c.metrics.saved.Set(0)
 		return s, slices.DeleteFunc(triggers, func(t time.Time) bool { return !t.After(c.started) })
 	case c.saved == nil || now.Sub(c.asked) < patience:
+		return nil, nil
+	case now.Sub(c.store.Heard()) < patience && now.Sub(c.asked) < listsWithin:
 		return nil, nil
 	}
 	if !c.fromSaved {
 		c.fromSaved = true
 		c.metrics.saved.Set(1)
-		c.cfg.Log.Warn("no API server answers; forwarding and announcing from the snapshot that was saved", "written", c.saved.Written)
+		c.cfg.Log.Warn("no API server has listed the cluster; forwarding and announcing from the snapshot that was saved", "written", c.saved.Written)
 	}
 	return c.saved.Snapshot, nil
 }

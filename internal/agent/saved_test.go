@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/saved"
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -100,4 +102,43 @@ func btoi(b bool) int {
 		return 1
 	}
 	return 0
+}
+
+// unlisted is a store that has not been listed.
+type unlisted struct {
+	store
+	heard time.Time
+}
+
+func (u *unlisted) Latest() (*snapshot.Snapshot, []time.Time) { return nil, nil }
+func (u *unlisted) Heard() time.Time                          { return u.heard }
+
+// An agent starts from what was saved if no API server answers, but not while one sends
+// the list of a large cluster, unless that takes too long.
+func TestWhenWhatWasSavedCounts(t *testing.T) {
+	start := time.Unix(1000, 0)
+	for name, tc := range map[string]struct {
+		after, heard time.Duration // since the question; 0: nothing was heard
+		want         bool
+	}{
+		"at once":               {time.Second, 0, false},
+		"nobody answers":        {patience, 0, true},
+		"a list comes in":       {7 * time.Second, 6 * time.Second, false},
+		"a list got stuck":      {7 * time.Second, 3 * time.Second, true},
+		"a list takes too long": {listsWithin, listsWithin - time.Second, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := &unlisted{}
+			if tc.heard > 0 {
+				u.heard = start.Add(tc.heard)
+			}
+			c := cluster{
+				cfg: &Config{Log: slog.New(slog.DiscardHandler)}, store: u, metrics: newMetrics(prometheus.NewPedanticRegistry()),
+				asked: start, saved: &saved.State{Snapshot: &snapshot.Snapshot{}},
+			}
+			if got, _ := c.snapshot(start.Add(tc.after)); (got != nil) != tc.want {
+				t.Errorf("acts on what was saved: %v, want %v", got != nil, tc.want)
+			}
+		})
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -40,6 +41,7 @@ type Store struct {
 	b      *Builder
 	gone   tombs
 	synced bool
+	heard  atomic.Int64 // when the API server last sent an object, in nanoseconds of Unix
 }
 
 // NewStore makes a Store that calls changed, which must not block, after every
@@ -233,8 +235,13 @@ func informer[L runtime.Object](
 	return cache.NewSharedIndexInformer(lw, example, 0, cache.Indexers{})
 }
 
+// Heard returns when the API server last sent an object, also while it lists; the Unix
+// epoch before.
+func (s *Store) Heard() time.Time { return time.Unix(0, s.heard.Load()) }
+
 // transform saves memory: an informer holds what the Builder does.
 func (s *Store) transform(obj any) (any, error) {
+	s.heard.Store(time.Now().UnixNano())
 	if o, ok := obj.(*corev1.Service); ok {
 		o.SetManagedFields(nil) // the only API object that is held, and nobody reads them
 	}
