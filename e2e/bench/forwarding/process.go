@@ -133,6 +133,17 @@ func (p *process) rest(ctx context.Context) error {
 	return errors.Join(err, p.ended(), ctx.Err())
 }
 
+// load returns how much processor time the process uses in a second.
+func (p *process) load(ctx context.Context, length time.Duration) (float64, error) {
+	before, err := p.cpu()
+	if err != nil {
+		return 0, err
+	}
+	pause(ctx, length)
+	after, err := p.cpu()
+	return (after - before).Seconds() / length.Seconds(), errors.Join(err, ctx.Err())
+}
+
 // addMemory adds the resident memory, and the most that it was.
 func (p *process) addMemory(out *report.Lines, keys string) error {
 	now, err := p.memory()
