@@ -62,6 +62,9 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 		if err != nil {
 			return err
 		}
+		if err := server.LimitMemory(); err != nil {
+			return err
+		}
 		mark, err := given.parse(&cfg)
 		if err != nil {
 			return err

@@ -26,14 +26,15 @@ const VersionEnv = "FAIRLEAD_KUBERNETES"
 // Server is a running API server.
 type Server struct {
 	Kubeconfig string // of an administrator
+	etcd       string // its URL
 	dir        string
 	programs   map[string]string
 	started    []*program
 }
 
 // Start is StartBare and brings fairlead's kinds.
-func Start(ctx context.Context, dir string, out io.Writer) (*Server, error) {
-	s, err := StartBare(ctx, dir, out)
+func Start(ctx context.Context, dir string, out io.Writer, flags ...string) (*Server, error) {
+	s, err := StartBare(ctx, dir, out, flags...)
 	if err != nil {
 		return nil, err
 	}
@@ -44,10 +45,11 @@ func Start(ctx context.Context, dir string, out io.Writer) (*Server, error) {
 	return s, nil
 }
 
-// StartBare starts a Server with an empty etcd below dir, which also gets the logs.
-func StartBare(ctx context.Context, dir string, out io.Writer) (*Server, error) {
+// StartBare starts a Server with an empty etcd below dir, which also gets the logs. The
+// API server gets flags too.
+func StartBare(ctx context.Context, dir string, out io.Writer, flags ...string) (*Server, error) {
 	s := &Server{dir: dir, Kubeconfig: filepath.Join(dir, "admin.kubeconfig")}
-	if err := s.start(ctx, out); err != nil {
+	if err := s.start(ctx, out, flags); err != nil {
 		s.Stop()
 		return nil, s.failed(err)
 	}
@@ -58,7 +60,7 @@ func (s *Server) failed(err error) error {
 	return fmt.Errorf("API server: %w; logs are in %s", err, s.dir)
 }
 
-func (s *Server) start(ctx context.Context, out io.Writer) error {
+func (s *Server) start(ctx context.Context, out io.Writer, flags []string) error {
 	var err error
 	if s.programs, err = lab.ControlPlanePrograms(ctx, lab.Options{Out: out, Kubernetes: os.Getenv(VersionEnv)}); err != nil {
 		return err
@@ -71,19 +73,20 @@ func (s *Server) start(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	client, peer := fmt.Sprintf("http://127.0.0.1:%d", ports[0]), fmt.Sprintf("http://127.0.0.1:%d", ports[1])
+	s.etcd = fmt.Sprintf("http://127.0.0.1:%d", ports[0])
+	client, peer := s.etcd, fmt.Sprintf("http://127.0.0.1:%d", ports[1])
 	err = s.run("etcd", "--name=test", "--data-dir="+s.file("etcd"), "--unsafe-no-fsync",
 		"--listen-client-urls="+client, "--advertise-client-urls="+client,
 		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=test="+peer)
 	if err != nil {
 		return err
 	}
-	err = s.run("kube-apiserver", "--etcd-servers="+client, fmt.Sprintf("--secure-port=%d", ports[2]),
+	err = s.run("kube-apiserver", append(flags, "--etcd-servers="+client, fmt.Sprintf("--secure-port=%d", ports[2]),
 		"--bind-address=127.0.0.1", "--advertise-address=192.0.2.1", "--endpoint-reconciler-type=none",
 		"--cert-dir="+s.file("certs"), "--token-auth-file="+token, "--authorization-mode=RBAC",
 		"--service-cluster-ip-range=10.96.0.0/16,fd00:96::/112",
 		"--service-account-issuer=https://kubernetes.default.svc",
-		"--service-account-key-file="+s.file("accounts.key"), "--service-account-signing-key-file="+s.file("accounts.key"))
+		"--service-account-key-file="+s.file("accounts.key"), "--service-account-signing-key-file="+s.file("accounts.key"))...)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package stories
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -15,7 +14,7 @@ import (
 
 	"github.com/fairlead/fairlead/e2e/demo"
 	"github.com/fairlead/fairlead/e2e/lab"
-	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/internal/saved"
 )
 
 // agentOf is the agent's pod on a node.
@@ -246,16 +245,16 @@ func savedHasAll(t *testing.T, node string, s demo.Service) {
 		want = append(want, p.IPs...)
 	}
 	eventually(t, settled, "the snapshot that "+node+" saves", func(ctx context.Context) error {
-		out, err := shared.Exec(ctx, node, "cat", "/var/lib/fairlead/snapshot.json")
+		out, err := shared.Exec(ctx, node, "cat", saved.Paths("/var/lib/fairlead")[0])
 		if err != nil {
 			return err
 		}
-		var saved struct{ Snapshot snapshot.Snapshot }
-		if err := json.Unmarshal(out, &saved); err != nil {
+		state, err := saved.Decode(out, node)
+		if err != nil {
 			return err
 		}
 		var has []string
-		for _, svc := range saved.Snapshot.Services {
+		for _, svc := range state.Snapshot.Services {
 			for _, in := range svc.Ingress {
 				has = append(has, in.IP.String())
 			}

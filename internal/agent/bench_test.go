@@ -123,6 +123,7 @@ type benchWorld struct {
 func (w *benchWorld) Latest() (*snapshot.Snapshot, []time.Time) { return w.builder.Snapshot(), nil }
 func (w *benchWorld) Snapshot() *snapshot.Snapshot              { return w.builder.Snapshot() }
 func (w *benchWorld) Synced() bool                              { return true }
+func (w *benchWorld) Heard() time.Time                          { return time.Time{} }
 func (w *benchWorld) Run(context.Context) error                 { return nil }
 
 type benchGossip struct{ w *benchWorld }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"testing"
@@ -46,6 +47,7 @@ func (changing) Run(context.Context) error                   { return nil }
 func (c changing) Latest() (*snapshot.Snapshot, []time.Time) { return c.Snapshot(), c }
 func (changing) Snapshot() *snapshot.Snapshot                { return &snapshot.Snapshot{} }
 func (changing) Synced() bool                                { return true }
+func (changing) Heard() time.Time                            { return time.Time{} }
 
 // A change is measured once, when the kernel holds it; changes from before the
 // agent's start are not.
@@ -53,7 +55,7 @@ func TestLatency(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	m := newMetrics(reg)
 	start := time.Unix(1000, 0)
-	c := cluster{store: changing{start.Add(-time.Second), start.Add(time.Second), start.Add(2 * time.Second)}, metrics: m, started: start}
+	c := cluster{cfg: &Config{Log: slog.New(slog.DiscardHandler)}, store: changing{start.Add(-time.Second), start.Add(time.Second), start.Add(2 * time.Second)}, metrics: m, started: start}
 	_, triggers := c.snapshot(start)
 	m.programmed(proxy.Summary{}, triggers, start.Add(3*time.Second))
 	all, err := reg.Gather()

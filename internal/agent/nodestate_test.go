@@ -14,6 +14,7 @@ import (
 	"github.com/fairlead/fairlead/announcer/bgp/speaker"
 	"github.com/fairlead/fairlead/internal/link"
 	"github.com/fairlead/fairlead/internal/node"
+	"github.com/fairlead/fairlead/internal/saved"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy"
 )
@@ -100,10 +101,10 @@ func TestLoadOfAnEarlierVersion(t *testing.T) {
 	data := `{"Version":1,"Node":"n1","Snapshot":{"NodeStates":[{"Node":"n1","Links":[{"Name":"eth0","Index":2,"MAC":"02:00:00:00:00:01","Prefixes":["192.0.2.5/24"]}],
 		"InSync":true,"Draining":true,"Announces":[{"Addr":"192.0.2.10","Link":"eth0","MAC":"02:00:00:00:00:01","Peers":0,"Leaving":false}],
 		"Peers":[{"Name":"tor","State":"Refused","Why":"BadBFD"}],"Gone":["n2"],"Refused":[{"Addr":"192.0.2.11","Reason":"NoEndpoint","Message":"none"}],"Findings":null,"Problems":null}]}}`
-	if err := os.WriteFile(savedPath(dir), []byte(data), 0o600); err != nil {
+	if err := os.WriteFile(saved.Paths(dir)[1], []byte(data), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	got, err := load(dir, "n1")
+	got, err := saved.Read(dir, "n1")
 	if err != nil {
 		t.Fatal(err)
 	}

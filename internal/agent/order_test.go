@@ -140,6 +140,7 @@ func (r router) Sync(plan bgp.Plan) {
 // Latest and so on are the API server's.
 func (d *diary) Latest() (*snapshot.Snapshot, []time.Time) { return d.Snapshot(), nil }
 func (d *diary) Synced() bool                              { return true }
+func (d *diary) Heard() time.Time                          { return time.Time{} }
 func (d *diary) Run(context.Context) error                 { return nil }
 func (d *diary) Snapshot() *snapshot.Snapshot {
 	d.mu.Lock()

@@ -70,7 +70,7 @@ func (a *Agent) chooseProxy(ctx context.Context) (Proxy, error) {
 	var last error
 	err := wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
 		others, last = readOthers(ctx, a.cfg.Clients.Kube)
-		known := a.cfg.Mode != Auto || a.cluster.saved.proxy() != ""
+		known := a.cfg.Mode != Auto || a.cluster.savedProxy() != ""
 		switch {
 		case last == nil:
 			a.cluster.asked = time.Now() // it is there, and is to list the cluster now
@@ -88,7 +88,7 @@ func (a *Agent) chooseProxy(ctx context.Context) (Proxy, error) {
 	if last != nil {
 		a.cfg.Log.Warn("cannot tell whether another proxy forwards Services", "error", last)
 		if a.cfg.Mode == Auto {
-			return a.cluster.saved.proxy(), nil
+			return a.cluster.savedProxy(), nil
 		}
 	}
 	return a.cfg.Mode.Decide(others, a.cfg.Force)

@@ -22,6 +22,7 @@ import (
 
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/node"
+	"github.com/fairlead/fairlead/internal/saved"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/dataplanetest"
@@ -100,11 +101,11 @@ func TestDecideWithoutAPI(t *testing.T) {
 	tests := []struct {
 		name  string
 		mode  Mode
-		saved *saved
+		saved *saved.State
 		err   error
 		want  Proxy // "": fails
 	}{
-		{"auto knows", Auto, &saved{Proxy: KubeProxy}, away, KubeProxy},
+		{"auto knows", Auto, &saved.State{Proxy: string(KubeProxy)}, away, KubeProxy},
 		{"auto may not ask", Auto, nil, forbidden, ""},
 		{"full", Full, nil, away, Fairlead},
 		{"full may not ask", Full, nil, forbidden, Fairlead},

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/internal/saved"
 )
 
 // removal is whether fairlead is being removed from the cluster, and whether the
@@ -112,7 +113,7 @@ func forget(dir string) error {
 		return nil
 	}
 	var errs []error
-	for _, path := range []string{savedPath(dir), keysPath(dir)} {
+	for _, path := range append(saved.Paths(dir), keysPath(dir)) {
 		if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/saved"
 	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/dataplanetest"
 )
@@ -84,7 +85,7 @@ func TestGoodbye(t *testing.T) {
 			kernel := a.cfg.Dataplane.(*dataplanetest.Fake).Kernel
 			kernel.Set(&proxy.Table{NodePortAddrs: []netip.Addr{netip.MustParseAddr("198.51.100.1")}})
 			a.cfg.StateDir, a.cfg.CleanOnRemoval = t.TempDir(), row.clean
-			for _, path := range []string{savedPath(a.cfg.StateDir), keysPath(a.cfg.StateDir), a.cfg.StateDir + "/other"} {
+			for _, path := range append(saved.Paths(a.cfg.StateDir), keysPath(a.cfg.StateDir), a.cfg.StateDir+"/other") {
 				if err := os.WriteFile(path, nil, 0o600); err != nil {
 					t.Fatal(err)
 				}

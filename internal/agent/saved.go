@@ -2,67 +2,34 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"hash/crc32"
-	"io/fs"
-	"os"
-	"path/filepath"
+	"reflect"
 	"slices"
 	"time"
 
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/reconcile"
+	"github.com/fairlead/fairlead/internal/saved"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// savedVersion is the version of the file's format; a file of another one is
-// not read.
-const savedVersion = 1
-
-// saved is what an agent keeps on disk: enough to forward and announce when it
-// starts while no API server answers.
-type saved struct {
-	Version  int
-	Node     string
-	Written  time.Time
-	Proxy    Proxy // who forwarded
-	Snapshot *snapshot.Snapshot
-}
-
-// savedFile is a saved as the file holds it.
-type savedFile struct {
-	saved
-	Snapshot json.RawMessage
-	Sum      uint32 // of the rest; 0 in files of v0.1.0, which has none
-}
-
-// sum returns the checksum of the file. It finds what a disk damaged: an address with
-// another digit is an address too.
-func (f *savedFile) sum() uint32 {
-	head := fmt.Sprintln(f.Version, f.Node, f.Written.UTC().Format(time.RFC3339Nano), f.Proxy)
-	table := crc32.MakeTable(crc32.Castagnoli)
-	return max(1, crc32.Update(crc32.Checksum([]byte(head), table), table, f.Snapshot))
-}
-
-// proxy returns who forwarded; "" if nothing is known of it.
-func (s *saved) proxy() Proxy {
-	if s == nil {
-		return ""
-	}
-	return s.Proxy
-}
-
-// saveEvery is the time from a change to the write of the file, which takes a
-// large cluster 25 ms.
-const saveEvery = 10 * time.Second
+// saveEvery is the time from a change that matters to the write of the file. A change of
+// endpoints alone waits until the last write is saveEndpointsEvery ago: each write takes a
+// large cluster a tenth of a second of CPU time, and pods come and go all the time.
+const (
+	saveEvery          = 10 * time.Second
+	saveEndpointsEvery = time.Minute
+)
 
 // patience is how long a starting agent waits for the API server before it
 // starts from what was saved: short, for the others take its addresses over after
 // announcer.HoldFor of silence, and the kubelet may have taken half of that to start
 // it.
 const patience = 3 * time.Second
+
+// listsWithin is how long a starting agent waits while an API server sends objects: the
+// list of a large cluster takes longer than patience, and to compile what was saved first
+// would make it longer still.
+const listsWithin = 8 * time.Second
 
 // cluster is what the agent knows of the cluster.
 type cluster struct {
@@ -71,11 +38,15 @@ type cluster struct {
 	keep    *reconcile.Loop // writes what the next agent starts from
 	metrics *metrics
 
-	saved     *saved             // what the last agent kept, until the cluster has been listed
+	saved     *saved.State       // what the last agent kept, until the cluster has been listed
 	asked     time.Time          // since when the API server owes an answer
 	started   time.Time          // of Run
 	fromSaved bool               // saved is being acted on
+	listed    bool               // the store has been listed
 	last      *snapshot.Snapshot // that was decided on
+
+	kept   *snapshot.Snapshot // that was written last; nil before
+	keptAt time.Time
 }
 
 // store is *kube.Store.
@@ -84,10 +55,13 @@ type store interface {
 	Latest() (*snapshot.Snapshot, []time.Time)
 	Snapshot() *snapshot.Snapshot
 	Synced() bool
+	Heard() time.Time
 }
 
 func newCluster(cfg *Config, m *metrics, changed func()) cluster {
-	c := cluster{cfg: cfg, store: kube.NewStore(cfg.Clients, changed), keep: reconcile.New("snapshot", cfg.Log), metrics: m}
+	followed := kube.NewStore(cfg.Clients, changed)
+	followed.Lean = true
+	c := cluster{cfg: cfg, store: followed, keep: reconcile.New("snapshot", cfg.Log), metrics: m}
 	c.keep.Resync, c.keep.Coalesce = 0, saveEvery
 	return c
 }
@@ -101,12 +75,20 @@ func (c *cluster) recall() {
 	if c.cfg.StateDir == "" {
 		return
 	}
-	s, err := load(c.cfg.StateDir, c.cfg.Node)
+	s, err := saved.Read(c.cfg.StateDir, c.cfg.Node)
 	if err != nil {
 		c.cfg.Log.Warn("could not use the saved snapshot, starting without it", "error", err)
 		return
 	}
 	c.saved = s
+}
+
+// savedProxy returns who forwarded; "" if nothing is known of it.
+func (c *cluster) savedProxy() Proxy {
+	if c.saved == nil {
+		return ""
+	}
+	return Proxy(c.saved.Proxy)
 }
 
 // snapshot returns what to act on at now: the cluster as it is, or, when no API
@@ -116,16 +98,21 @@ func (c *cluster) snapshot(now time.Time) (*snapshot.Snapshot, []time.Time) {
 	s, triggers := c.store.Latest()
 	switch {
 	case s != nil:
-		c.saved = nil
+		if !c.listed {
+			c.cfg.Log.Info("the cluster is listed", "services", len(s.Services), "after", now.Sub(c.started), "read", time.Since(now))
+		}
+		c.saved, c.listed = nil, true
 		c.metrics.saved.Set(0)
 		return s, slices.DeleteFunc(triggers, func(t time.Time) bool { return !t.After(c.started) })
 	case c.saved == nil || now.Sub(c.asked) < patience:
+		return nil, nil
+	case now.Sub(c.store.Heard()) < patience && now.Sub(c.asked) < listsWithin:
 		return nil, nil
 	}
 	if !c.fromSaved {
 		c.fromSaved = true
 		c.metrics.saved.Set(1)
-		c.cfg.Log.Warn("no API server answers; forwarding and announcing from the snapshot that was saved", "written", c.saved.Written)
+		c.cfg.Log.Warn("no API server has listed the cluster; forwarding and announcing from the snapshot that was saved", "written", c.saved.Written)
 	}
 	return c.saved.Snapshot, nil
 }
@@ -137,90 +124,63 @@ func (c *cluster) changes(s *snapshot.Snapshot) snapshot.Changes {
 	return changes
 }
 
-// save keeps the current Snapshot for the next start.
+// save keeps the current Snapshot for the next start, if it differs from the one that
+// was kept last.
 func (a *Agent) save(context.Context) error {
-	s := a.cluster.store.Snapshot()
+	c := &a.cluster
+	s := c.store.Snapshot()
 	if s == nil || a.cfg.StateDir == "" {
 		return nil
 	}
-	return save(a.cfg.StateDir, saved{Node: a.cfg.Node, Written: time.Now(), Proxy: a.engine.proxy, Snapshot: s})
-}
-
-func savedPath(dir string) string { return filepath.Join(dir, "snapshot.json") }
-
-// save writes s in dir, whole or not at all.
-func save(dir string, s saved) error {
-	s.Version = savedVersion
-	data, err := marshalSaved(s)
-	if err != nil {
-		return fmt.Errorf("save snapshot: %w", err)
+	now := time.Now()
+	switch differ(c.kept, s) {
+	case nothing:
+		return nil
+	case endpointsAlone:
+		if due := c.keptAt.Add(saveEndpointsEvery); now.Before(due) {
+			c.keep.At(due)
+			return nil
+		}
 	}
-	f, err := os.CreateTemp(dir, "snapshot-*.new")
-	if err != nil {
-		return fmt.Errorf("save snapshot: %w", err)
+	if err := saved.Write(a.cfg.StateDir, saved.State{Node: a.cfg.Node, Written: now, Proxy: string(a.engine.proxy), Snapshot: s}); err != nil {
+		return err
 	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), savedPath(dir))
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("save snapshot: %w", err), os.Remove(f.Name()))
-	}
+	c.kept, c.keptAt = s, now
 	return nil
 }
 
-func marshalSaved(s saved) (data []byte, err error) {
-	f := savedFile{saved: s}
-	if f.Snapshot, err = json.Marshal(s.Snapshot); err != nil {
-		return nil, err
-	}
-	f.Sum = f.sum()
-	return json.Marshal(f)
-}
+// difference is how much two Snapshots differ.
+type difference int
 
-// load reads what the last agent of this node saved in dir; nil if there is
-// nothing. It returns an error for a file that this agent cannot start from.
-func load(dir, node string) (*saved, error) {
-	data, err := os.ReadFile(savedPath(dir))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("load snapshot: %w", err)
-	}
-	s, err := unmarshalSaved(data, node)
-	if err != nil {
-		return nil, fmt.Errorf("load snapshot: %w", err)
-	}
-	return s, nil
-}
+const (
+	nothing difference = iota
+	endpointsAlone
+	more
+)
 
-func unmarshalSaved(data []byte, node string) (*saved, error) {
-	var f savedFile
-	if err := json.Unmarshal(data, &f); err != nil {
-		return nil, err
+// differ returns how much now differs from old, which may be nil.
+func differ(old, now *snapshot.Snapshot) difference {
+	if old == nil {
+		return more
 	}
-	if f.Version != savedVersion || f.Node != node {
-		return nil, fmt.Errorf("it is of version %d and node %q; want %d and %q", f.Version, f.Node, savedVersion, node)
+	changes := snapshot.Diff(old, now)
+	services := changes.Services
+	if changes.Services, changes.Since = nil, nil; !reflect.DeepEqual(changes, snapshot.Changes{}) {
+		return more
 	}
-	if f.Sum != 0 && f.Sum != f.sum() {
-		return nil, errors.New("it is damaged: its checksum is another")
+	for _, ref := range services {
+		was, is := old.Service(ref), now.Service(ref)
+		if was == nil || is == nil {
+			return more
+		}
+		bare, other := *was, *is
+		bare.Endpoints, other.Endpoints = nil, nil
+		if !reflect.DeepEqual(bare, other) {
+			return more
+		}
 	}
-	s := f.saved
-	if err := json.Unmarshal(f.Snapshot, &s.Snapshot); err != nil {
-		return nil, err
+	if len(services) > 0 {
+		return endpointsAlone
 	}
-	if s.Snapshot == nil || !whole(s.Snapshot) {
-		return nil, errors.New("it is damaged: something in it is empty")
-	}
-	s.Snapshot.Sort()
-	return &s, nil
-}
-
-// whole reports whether no list has an empty place, which nobody expects.
-func whole(s *snapshot.Snapshot) bool {
-	return !slices.Contains(s.Services, nil) && !slices.Contains(s.Nodes, nil) && !slices.Contains(s.Pools, nil) &&
-		!slices.Contains(s.Addresses, nil) && !slices.Contains(s.NodeStates, nil) && !slices.Contains(s.Namespaces, nil) &&
-		!slices.Contains(s.Announcements, nil) && !slices.Contains(s.ServiceCIDRs, nil) && !slices.Contains(s.BGPPeers, nil)
+	return nothing
 }

@@ -8,11 +8,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/diff"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
@@ -21,13 +18,12 @@ import (
 // values of objects that did not change, so that successive Snapshots share
 // them. It is not safe for concurrent use.
 type Builder struct {
-	services      map[snapshot.Ref]*corev1.Service
-	slices        map[snapshot.Ref]map[string]*discoveryv1.EndpointSlice // by Service, then name
-	owners        map[snapshot.Ref]snapshot.Ref                          // the Service of every slice that is held
-	built         map[snapshot.Ref]*snapshot.Service
-	sorted        []*snapshot.Service // built, as of the last Snapshot
-	last          *snapshot.Snapshot  // nil before the first
-	dirty         map[snapshot.Ref]bool
+	lean          bool // see Store.Lean
+	services      map[snapshot.Ref]*entry
+	parts         map[snapshot.Ref]*part // by the names of their slices, of those that belong to a Service
+	sorted        []*snapshot.Service    // as of the last Snapshot
+	last          *snapshot.Snapshot     // nil before the first
+	dirty         []*entry
 	pending       map[snapshot.Ref][]time.Time // triggers of slices that no Service was rebuilt of yet
 	triggers      []time.Time                  // of Services whose value changed; not asked for yet
 	nodes         kind[snapshot.Node]
@@ -41,12 +37,19 @@ type Builder struct {
 	reset         bool // versions and UIDs do not count: see Reset, Remove
 }
 
+// entry is a Service and the slices that belong to one of its name.
+type entry struct {
+	ref     snapshot.Ref
+	service *service // nil if there is none of that name
+	parts   []*part
+	built   *snapshot.Service // as of the last Snapshot
+	dirty   bool              // it is in the Builder's list
+}
+
 // NewBuilder makes an empty Builder.
 func NewBuilder() *Builder {
 	return &Builder{
-		services: map[snapshot.Ref]*corev1.Service{},
-		slices:   map[snapshot.Ref]map[string]*discoveryv1.EndpointSlice{}, owners: map[snapshot.Ref]snapshot.Ref{},
-		built: map[snapshot.Ref]*snapshot.Service{}, dirty: map[snapshot.Ref]bool{}, pending: map[snapshot.Ref][]time.Time{},
+		services: map[snapshot.Ref]*entry{}, parts: map[snapshot.Ref]*part{}, pending: map[snapshot.Ref][]time.Time{},
 		nodes: newKind[snapshot.Node](), namespaces: newKind[snapshot.Namespace](), pools: newKind[snapshot.Pool](),
 		addresses: newKind[snapshot.Address](), announcements: newKind[snapshot.Announcement](), nodeStates: newKind[snapshot.NodeState](),
 		serviceCIDRs: newKind[snapshot.ServiceCIDR](), bgpPeers: newKind[snapshot.BGPPeer](),
@@ -81,35 +84,33 @@ func (b *Builder) outdated(obj, old metav1.Object) bool {
 // may differ. A version older than the one that is held is passed over. Kinds
 // that no Snapshot holds are ignored.
 func (b *Builder) Set(obj any) bool {
-	switch o := obj.(type) {
-	case *corev1.Service:
-		ref := refOf(o)
-		if old, ok := b.services[ref]; ok && b.outdated(o, old) {
+	switch o := b.reduce(obj).(type) {
+	case *service:
+		e := b.entry(o.ref)
+		if e.service != nil && b.outdated(o, e.service) {
 			return false
 		}
-		b.services[ref] = o
-		b.dirty[ref] = true
+		e.service = o
+		b.touch(e)
 		return true
-	case *discoveryv1.EndpointSlice:
-		return b.setSlice(o)
-	case *corev1.Node:
-		return b.nodes.set(b, o, toNode(o))
-	case *corev1.Namespace:
-		return b.namespaces.set(b, o, toNamespace(o))
-	case *networkingv1.ServiceCIDR:
-		return b.serviceCIDRs.set(b, o, toServiceCIDR(o))
-	case *v1alpha1.AddressPool:
-		return b.pools.set(b, o, toPool(o))
-	case *v1alpha1.Announcement:
-		return b.announcements.set(b, o, toAnnouncement(o))
-	case *v1alpha1.NodeState:
-		return b.nodeStates.set(b, o, decisive(ToNodeState(o)))
-	case *v1alpha1.BGPPeer:
-		return b.bgpPeers.set(b, o, toBGPPeer(o))
-	case *v1alpha1.Address:
-		if a := toAddress(o); a != nil {
-			return b.addresses.set(b, o, a)
-		}
+	case *part:
+		return b.setPart(o)
+	case *item[snapshot.Node]:
+		return b.nodes.set(b, o)
+	case *item[snapshot.Namespace]:
+		return b.namespaces.set(b, o)
+	case *item[snapshot.ServiceCIDR]:
+		return b.serviceCIDRs.set(b, o)
+	case *item[snapshot.Pool]:
+		return b.pools.set(b, o)
+	case *item[snapshot.Announcement]:
+		return b.announcements.set(b, o)
+	case *item[snapshot.NodeState]:
+		return b.nodeStates.set(b, o)
+	case *item[snapshot.BGPPeer]:
+		return b.bgpPeers.set(b, o)
+	case *item[snapshot.Address]:
+		return o.value != nil && b.addresses.set(b, o)
 	}
 	return false
 }
@@ -117,44 +118,66 @@ func (b *Builder) Set(obj any) bool {
 // Delete takes obj out and tells whether the next Snapshot may differ. It leaves
 // another object of the same name, which was made after it, alone.
 func (b *Builder) Delete(obj any) bool {
-	switch o := obj.(type) {
-	case *corev1.Service:
-		old, ok := b.services[refOf(o)]
-		if !ok || b.another(o, old) {
+	switch o := b.reduce(obj).(type) {
+	case *service:
+		e := b.services[o.ref]
+		if e == nil || e.service == nil || b.another(o, e.service) {
 			return false
 		}
-		delete(b.services, refOf(o))
-		b.dirty[refOf(o)] = true
+		e.service = nil
+		b.touch(e)
 		return true
-	case *discoveryv1.EndpointSlice:
-		old := b.slice(o)
+	case *part:
+		old := b.parts[o.ref]
 		if old == nil || b.another(o, old) {
 			return false
 		}
-		b.dropSlice(refOf(o))
+		b.dropPart(old)
 		return true
-	case *corev1.Node:
+	case *item[snapshot.Node]:
 		return b.nodes.remove(b, o)
-	case *corev1.Namespace:
+	case *item[snapshot.Namespace]:
 		return b.namespaces.remove(b, o)
-	case *networkingv1.ServiceCIDR:
+	case *item[snapshot.ServiceCIDR]:
 		return b.serviceCIDRs.remove(b, o)
-	case *v1alpha1.AddressPool:
+	case *item[snapshot.Pool]:
 		return b.pools.remove(b, o)
-	case *v1alpha1.Announcement:
+	case *item[snapshot.Announcement]:
 		return b.announcements.remove(b, o)
-	case *v1alpha1.NodeState:
+	case *item[snapshot.NodeState]:
 		return b.nodeStates.remove(b, o)
-	case *v1alpha1.BGPPeer:
+	case *item[snapshot.BGPPeer]:
 		return b.bgpPeers.remove(b, o)
-	case *v1alpha1.Address:
+	case *item[snapshot.Address]:
 		return b.addresses.remove(b, o)
 	}
 	return false
 }
 
 // Service returns the API object of one Service, or nil. It must not be changed.
-func (b *Builder) Service(ref snapshot.Ref) *corev1.Service { return b.services[ref] }
+func (b *Builder) Service(ref snapshot.Ref) *corev1.Service {
+	if e := b.services[ref]; e != nil && e.service != nil {
+		return e.service.obj
+	}
+	return nil
+}
+
+// entry returns the entry of ref. It makes one if there is none.
+func (b *Builder) entry(ref snapshot.Ref) *entry {
+	e := b.services[ref]
+	if e == nil {
+		e = &entry{ref: ref}
+		b.services[ref] = e
+	}
+	return e
+}
+
+// touch has e rebuilt for the next Snapshot.
+func (b *Builder) touch(e *entry) {
+	if !e.dirty {
+		e.dirty, b.dirty = true, append(b.dirty, e)
+	}
+}
 
 // Snapshot builds the current Snapshot. It shares the lists of kinds of which
 // nothing changed with the last one, and notes in it what changed.
@@ -174,23 +197,23 @@ func (b *Builder) Snapshot() *snapshot.Snapshot {
 	return s
 }
 
-// rebuildDirty brings built and sorted up to date. It returns the Services that changed.
+// rebuildDirty brings the built Services and sorted up to date. It returns the Services
+// that changed.
 func (b *Builder) rebuildDirty() (changed []snapshot.Ref) {
 	if len(b.dirty) == 0 {
 		return nil
 	}
-	byRef := func(x, y *snapshot.Service) int { return x.Ref.Compare(y.Ref) }
+	slices.SortFunc(b.dirty, func(x, y *entry) int { return x.ref.Compare(y.ref) })
 	var gone, come []*snapshot.Service
-	for _, ref := range slices.SortedFunc(maps.Keys(b.dirty), snapshot.Ref.Compare) {
-		was := b.built[ref]
-		b.rebuild(ref)
-		if now := b.built[ref]; now != was {
-			gone, come, changed = appendIf(gone, was), appendIf(come, now), append(changed, ref)
+	for _, e := range b.dirty {
+		was := e.built
+		b.rebuild(e)
+		if e.built != was {
+			gone, come, changed = appendIf(gone, was), appendIf(come, e.built), append(changed, e.ref)
 		}
 	}
-	b.sorted = diff.Apply(b.sorted, gone, come, byRef)
-	clear(b.dirty)
-	clear(b.pending)
+	b.sorted = diff.Apply(b.sorted, gone, come, func(x, y *snapshot.Service) int { return x.Ref.Compare(y.Ref) })
+	b.dirty, b.pending = nil, map[snapshot.Ref][]time.Time{}
 	return changed
 }
 
@@ -201,98 +224,84 @@ func appendIf(list []*snapshot.Service, s *snapshot.Service) []*snapshot.Service
 	return append(list, s)
 }
 
-func (b *Builder) rebuild(ref snapshot.Ref) {
-	obj := b.services[ref]
-	if obj == nil {
-		delete(b.built, ref)
+func (b *Builder) rebuild(e *entry) {
+	e.dirty = false
+	if e.service == nil {
+		e.built = nil
+		if len(e.parts) == 0 {
+			delete(b.services, e.ref)
+		}
 		return
 	}
-	parts := make([]*discoveryv1.EndpointSlice, 0, len(b.slices[ref]))
-	for _, sl := range b.slices[ref] {
-		parts = append(parts, sl)
-	}
-	svc := toService(obj, parts)
-	if old := b.built[ref]; old == nil || !reflect.DeepEqual(old, svc) {
-		b.built[ref] = svc
-		b.triggers = append(b.triggers, b.pending[ref]...)
+	svc := *e.service.value
+	svc.Endpoints = union(e.parts)
+	if e.built == nil || !reflect.DeepEqual(e.built, &svc) {
+		e.built = &svc
+		b.triggers = append(b.triggers, b.pending[e.ref]...)
 		b.triggers = b.triggers[max(0, len(b.triggers)-mostTriggers):]
 	}
+	e.service.value = e.built // one copy of it is enough
 }
 
-// setSlice takes a slice in, or out of its Service's endpoints if its labels say
+// setPart takes a slice in, or out of its Service's endpoints if its labels say
 // that it is of none (any more) or of a headless one.
-func (b *Builder) setSlice(sl *discoveryv1.EndpointSlice) bool {
-	old := b.slice(sl)
-	if old != nil && b.outdated(sl, old) {
+func (b *Builder) setPart(p *part) bool {
+	old := b.parts[p.ref]
+	if old != nil && b.outdated(p, old) {
 		return false
 	}
 	if old != nil {
-		b.dropSlice(refOf(sl))
+		b.dropPart(old)
 	}
-	ref := owner(sl)
-	if _, headless := sl.Labels[corev1.IsHeadlessService]; headless || ref.Name == "" {
+	if p.value == nil {
 		return old != nil
 	}
-	if b.slices[ref] == nil {
-		b.slices[ref] = map[string]*discoveryv1.EndpointSlice{}
-	}
-	b.slices[ref][sl.Name], b.owners[refOf(sl)] = sl, ref
-	b.dirty[ref] = true
-	if at := trigger(sl); !at.IsZero() {
-		b.pending[ref] = append(b.pending[ref], at)
+	e := b.entry(*p.value)
+	e.parts = append(slices.Clip(e.parts), p)
+	b.parts[p.ref] = p
+	b.touch(e)
+	if at := triggerTime(p.trigger); !at.IsZero() {
+		b.pending[e.ref] = append(b.pending[e.ref], at)
 	}
 	return true
 }
 
-// slice returns the version of sl that is held, or nil.
-func (b *Builder) slice(sl *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
-	return b.slices[b.owners[refOf(sl)]][sl.Name]
-}
-
-func (b *Builder) dropSlice(name snapshot.Ref) {
-	ref := b.owners[name]
-	delete(b.owners, name)
-	delete(b.slices[ref], name.Name)
-	if len(b.slices[ref]) == 0 {
-		delete(b.slices, ref)
-	}
-	b.dirty[ref] = true
+func (b *Builder) dropPart(p *part) {
+	e := b.services[*p.value]
+	delete(b.parts, p.ref)
+	e.parts = slices.DeleteFunc(e.parts, func(o *part) bool { return o == p })
+	b.touch(e)
 }
 
 // kind holds the values of one cluster-scoped kind by name.
 type kind[T any] struct {
-	byName map[string]object[T]
+	byName map[string]*item[T]
 	list   []*T // the values, sorted; nil if they changed
 }
 
-func newKind[T any]() kind[T] { return kind[T]{byName: map[string]object[T]{}} }
+func newKind[T any]() kind[T] { return kind[T]{byName: map[string]*item[T]{}} }
 
-type object[T any] struct {
-	obj   metav1.Object
-	value *T
-}
-
-func (k *kind[T]) set(b *Builder, obj metav1.Object, value *T) bool {
-	old, ok := k.byName[obj.GetName()]
-	if ok && b.outdated(obj, old.obj) {
+func (k *kind[T]) set(b *Builder, it *item[T]) bool {
+	old, ok := k.byName[it.ref.Name]
+	if ok && b.outdated(it, old) {
 		return false
 	}
-	same := ok && reflect.DeepEqual(old.value, value)
+	same := ok && reflect.DeepEqual(old.value, it.value)
 	if same {
-		value = old.value
+		it.value = old.value
 	} else {
 		k.list = nil
 	}
-	k.byName[obj.GetName()] = object[T]{obj: obj, value: value}
+	k.byName[it.ref.Name] = it
 	return !same
 }
 
-func (k *kind[T]) remove(b *Builder, obj metav1.Object) bool {
-	old, ok := k.byName[obj.GetName()]
-	if !ok || b.another(obj, old.obj) {
+func (k *kind[T]) remove(b *Builder, it *item[T]) bool {
+	old, ok := k.byName[it.ref.Name]
+	if !ok || b.another(it, old) {
 		return false
 	}
-	delete(k.byName, obj.GetName())
+	delete(k.byName, it.ref.Name)
 	k.list = nil
 	return true
 }
@@ -322,13 +331,4 @@ func older(a, b metav1.Object) bool {
 	x, errX := strconv.ParseUint(a.GetResourceVersion(), 10, 64)
 	y, errY := strconv.ParseUint(b.GetResourceVersion(), 10, 64)
 	return errX == nil && errY == nil && x < y
-}
-
-func refOf(o metav1.Object) snapshot.Ref {
-	return snapshot.Ref{Namespace: o.GetNamespace(), Name: o.GetName()}
-}
-
-// owner is the Service that a slice belongs to; its Name is "" if none.
-func owner(sl *discoveryv1.EndpointSlice) snapshot.Ref {
-	return snapshot.Ref{Namespace: sl.Namespace, Name: sl.Labels[discoveryv1.LabelServiceName]}
 }

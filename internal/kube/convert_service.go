@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"unique"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -17,36 +18,51 @@ const defaultAffinity = 10800
 
 func uidOf(s string) types.UID { return types.UID(s) }
 
-// toService makes one Service of the object and its EndpointSlices.
-func toService(s *corev1.Service, slices []*discoveryv1.EndpointSlice) *snapshot.Service {
+// toService makes one Service without endpoints of the object. See Store.Lean.
+func toService(s *corev1.Service, lean bool) *snapshot.Service {
 	out := &snapshot.Service{
 		Ref: snapshot.Ref{Namespace: s.Namespace, Name: s.Name}, UID: string(s.UID), Created: s.CreationTimestamp.Time,
 		Labels: s.Labels, Annotations: s.Annotations, Finalizers: s.Finalizers, Deleting: s.DeletionTimestamp != nil,
-		Type: snapshot.ServiceType(s.Spec.Type), Headless: s.Spec.ClusterIP == corev1.ClusterIPNone,
-		ExternalTrafficPolicy: snapshot.Policy(s.Spec.ExternalTrafficPolicy),
+		Type: snapshot.ServiceType(intern(string(s.Spec.Type))), Headless: s.Spec.ClusterIP == corev1.ClusterIPNone,
+		ExternalTrafficPolicy: snapshot.Policy(intern(string(s.Spec.ExternalTrafficPolicy))),
 		SourceRanges:          s.Spec.LoadBalancerSourceRanges, HealthCheckNodePort: uint16(s.Spec.HealthCheckNodePort),
 		PublishNotReady: s.Spec.PublishNotReadyAddresses, LoadBalancerIP: s.Spec.LoadBalancerIP,
 		Selector: s.Spec.Selector, Conditions: toConditions(s.Status.Conditions),
 	}
 	if s.Spec.InternalTrafficPolicy != nil {
-		out.InternalTrafficPolicy = snapshot.Policy(*s.Spec.InternalTrafficPolicy)
+		out.InternalTrafficPolicy = snapshot.Policy(intern(string(*s.Spec.InternalTrafficPolicy)))
 	}
 	if s.Spec.LoadBalancerClass != nil {
 		out.Class = *s.Spec.LoadBalancerClass
 	}
 	if s.Spec.IPFamilyPolicy != nil {
-		out.FamilyPolicy = snapshot.FamilyPolicy(*s.Spec.IPFamilyPolicy)
+		out.FamilyPolicy = snapshot.FamilyPolicy(intern(string(*s.Spec.IPFamilyPolicy)))
 	}
 	if s.Spec.SessionAffinity == corev1.ServiceAffinityClientIP {
 		out.Affinity = seconds(affinitySeconds(s), defaultAffinity)
 	}
 	addresses(out, s)
 	for _, p := range s.Spec.Ports {
-		out.Ports = append(out.Ports, snapshot.Port{Name: p.Name, Protocol: protocol(p.Protocol), Port: uint16(p.Port), NodePort: uint16(p.NodePort)})
+		out.Ports = append(out.Ports, snapshot.Port{Name: intern(p.Name), Protocol: protocol(p.Protocol), Port: uint16(p.Port), NodePort: uint16(p.NodePort)})
 	}
-	out.Endpoints = toEndpoints(slices)
+	if lean {
+		leanService(out)
+	}
 	return out
 }
+
+// leanService leaves out what agents do not read. They match the labels of Services that
+// may have a VIP with Announcements, and of all others only those that say who serves it.
+func leanService(s *snapshot.Service) {
+	s.Annotations, s.Finalizers, s.Conditions, s.Selector, s.LoadBalancerIP, s.FamilyPolicy, s.Families = nil, nil, nil, nil, "", "", nil
+	if s.Type != snapshot.LoadBalancer {
+		s.Labels = s.ServedBy()
+	}
+}
+
+// intern returns a string equal to s that all who ask share. A cluster has few names of
+// ports, nodes and zones, and a hundred thousand mentions of them.
+func intern(s string) string { return unique.Make(s).Value() }
 
 func affinitySeconds(s *corev1.Service) *int32 {
 	if c := s.Spec.SessionAffinityConfig; c != nil && c.ClientIP != nil {
@@ -85,55 +101,72 @@ func addresses(out *snapshot.Service, s *corev1.Service) {
 	}
 }
 
-// toEndpoints makes the union of all slices of one Service. Ports without a name
-// or a number are passed over; of two entries with the same address and port the
-// one counts that is not terminating, is ready, serves and has a node, in this
-// order.
-func toEndpoints(all []*discoveryv1.EndpointSlice) []snapshot.Endpoint {
-	var out []snapshot.Endpoint
-	for _, sl := range all {
-		for _, ep := range sl.Endpoints {
-			if len(ep.Addresses) == 0 {
+// toEndpoints returns the endpoints of a slice, as union does. Ports without a name or
+// a number are passed over.
+func toEndpoints(sl *discoveryv1.EndpointSlice) []snapshot.Endpoint {
+	out := make([]snapshot.Endpoint, 0, len(sl.Endpoints)*len(sl.Ports))
+	for _, ep := range sl.Endpoints {
+		if len(ep.Addresses) == 0 {
+			continue
+		}
+		ip, ok := snapshot.ParseAddr(ep.Addresses[0])
+		if !ok {
+			continue
+		}
+		for _, p := range sl.Ports {
+			if p.Name == nil || p.Port == nil || *p.Port < 1 || *p.Port > 65535 {
 				continue
 			}
-			ip, ok := snapshot.ParseAddr(ep.Addresses[0])
-			if !ok {
-				continue
-			}
-			for _, p := range sl.Ports {
-				if p.Name == nil || p.Port == nil || *p.Port < 1 || *p.Port > 65535 {
-					continue
-				}
-				out = append(out, toEndpoint(ip, p, ep))
-			}
+			out = append(out, toEndpoint(ip, p, ep))
 		}
 	}
-	slices.SortFunc(out, compareEndpoints)
-	return slices.CompactFunc(out, func(a, b snapshot.Endpoint) bool {
+	return distinct(out)
+}
+
+// union returns the endpoints of all slices of one Service, nil for none. Of two entries
+// with the same address and port the one counts that is not terminating, is ready, serves
+// and has a node, in this order.
+func union(parts []*part) []snapshot.Endpoint {
+	if len(parts) == 1 {
+		return parts[0].endpoints // shared: nobody changes them
+	}
+	var all []snapshot.Endpoint
+	for _, p := range parts {
+		all = append(all, p.endpoints...)
+	}
+	return distinct(all)
+}
+
+func distinct(all []snapshot.Endpoint) []snapshot.Endpoint {
+	if len(all) == 0 {
+		return nil
+	}
+	slices.SortFunc(all, compareEndpoints)
+	return slices.CompactFunc(all, func(a, b snapshot.Endpoint) bool {
 		return a.PortName == b.PortName && a.Protocol == b.Protocol && a.Addr == b.Addr
 	})
 }
 
 func toEndpoint(ip netip.Addr, p discoveryv1.EndpointPort, ep discoveryv1.Endpoint) snapshot.Endpoint {
 	out := snapshot.Endpoint{
-		PortName: *p.Name, Protocol: snapshot.TCP, Addr: netip.AddrPortFrom(ip, uint16(*p.Port)),
+		PortName: intern(*p.Name), Protocol: snapshot.TCP, Addr: netip.AddrPortFrom(ip, uint16(*p.Port)),
 		Ready: isTrue(ep.Conditions.Ready, true), Serving: isTrue(ep.Conditions.Serving, true), Terminating: isTrue(ep.Conditions.Terminating, false),
 	}
 	if p.Protocol != nil {
 		out.Protocol = protocol(*p.Protocol)
 	}
 	if ep.NodeName != nil {
-		out.Node = *ep.NodeName
+		out.Node = intern(*ep.NodeName)
 	}
 	if ep.Zone != nil {
-		out.Zone = *ep.Zone
+		out.Zone = intern(*ep.Zone)
 	}
 	if ep.Hints != nil {
 		for _, z := range ep.Hints.ForZones {
-			out.ZoneHints = append(out.ZoneHints, z.Name)
+			out.ZoneHints = append(out.ZoneHints, intern(z.Name))
 		}
 		for _, n := range ep.Hints.ForNodes {
-			out.NodeHints = append(out.NodeHints, n.Name)
+			out.NodeHints = append(out.NodeHints, intern(n.Name))
 		}
 	}
 	return out

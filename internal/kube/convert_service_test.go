@@ -59,7 +59,7 @@ func TestEndpointConditions(t *testing.T) {
 	for _, tt := range tests {
 		ep := at("10.1.1.5")
 		ep.Conditions = tt.conditions
-		if got, want := text(toEndpoints([]*discoveryv1.EndpointSlice{newSlice("one", "", 80, ep)})), " tcp 10.1.1.5:80 "+tt.want; got != want {
+		if got, want := text(endpointsIn(newSlice("one", "", 80, ep))), " tcp 10.1.1.5:80 "+tt.want; got != want {
 			t.Errorf("%+v: got %q, want %q", tt.conditions, got, want)
 		}
 	}
@@ -92,7 +92,7 @@ func TestEndpoints(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := text(toEndpoints(tt.slices)); got != tt.want {
+			if got := text(endpointsIn(tt.slices...)); got != tt.want {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
@@ -126,9 +126,9 @@ func TestDuplicateEndpoints(t *testing.T) {
 				worse.Hints = &discoveryv1.EndpointHints{ForZones: better.Hints.ForZones, ForNodes: worse.Hints.ForNodes}
 			}
 			one, two := newSlice("one", "", 80, better), newSlice("two", "", 80, worse)
-			want := toEndpoints([]*discoveryv1.EndpointSlice{one})
+			want := endpointsIn(one)
 			for _, order := range [][]*discoveryv1.EndpointSlice{{one, two}, {two, one}} {
-				if got := toEndpoints(order); !reflect.DeepEqual(got, want) {
+				if got := endpointsIn(order...); !reflect.DeepEqual(got, want) {
 					t.Errorf("got %+v, want %+v", got, want)
 				}
 			}
@@ -137,7 +137,7 @@ func TestDuplicateEndpoints(t *testing.T) {
 	// Terminating weighs more than ready.
 	ready := with(func(e *discoveryv1.Endpoint) { e.Conditions.Terminating = ptr(true) })
 	unready := with(func(e *discoveryv1.Endpoint) { e.Conditions.Ready = ptr(false) })
-	if got := toEndpoints([]*discoveryv1.EndpointSlice{newSlice("one", "", 80, ready), newSlice("two", "", 80, unready)}); got[0].Terminating {
+	if got := endpointsIn(newSlice("one", "", 80, ready), newSlice("two", "", 80, unready)); got[0].Terminating {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -154,7 +154,7 @@ func TestToService(t *testing.T) {
 			Ports:                 []corev1.ServicePort{{Name: "dns", Protocol: corev1.ProtocolUDP, Port: 53, NodePort: 30053}, {Name: "x", Protocol: corev1.ProtocolSCTP, Port: 9}},
 		},
 		Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.010"}, {IP: "192.0.2.11", IPMode: &proxied}, {Hostname: "lb.example.com"}}}},
-	}, nil)
+	}, false)
 	if got := fmt.Sprintln(s.ClusterIPs, s.ExternalIPs); got != "[10.96.0.1 fd00:96::1] [203.0.113.9]\n" {
 		t.Errorf("addresses are %s", got)
 	}
@@ -182,7 +182,7 @@ func TestToServiceAffinity(t *testing.T) {
 		"default":      {corev1.ServiceAffinityClientIP, &corev1.SessionAffinityConfig{}, 3 * time.Hour},
 		"with timeout": {corev1.ServiceAffinityClientIP, &corev1.SessionAffinityConfig{ClientIP: &corev1.ClientIPConfig{TimeoutSeconds: ptr(int32(125))}}, 125 * time.Second},
 	} {
-		s := toService(&corev1.Service{Spec: corev1.ServiceSpec{SessionAffinity: tt.affinity, SessionAffinityConfig: tt.config}}, nil)
+		s := toService(&corev1.Service{Spec: corev1.ServiceSpec{SessionAffinity: tt.affinity, SessionAffinityConfig: tt.config}}, false)
 		if s.Affinity != tt.want {
 			t.Errorf("%s: got %s, want %s", name, s.Affinity, tt.want)
 		}
@@ -190,11 +190,19 @@ func TestToServiceAffinity(t *testing.T) {
 }
 
 func TestToServiceHeadless(t *testing.T) {
-	s := toService(&corev1.Service{Spec: corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone, ClusterIPs: []string{corev1.ClusterIPNone}}}, nil)
+	s := toService(&corev1.Service{Spec: corev1.ServiceSpec{ClusterIP: corev1.ClusterIPNone, ClusterIPs: []string{corev1.ClusterIPNone}}}, false)
 	if !s.Headless || len(s.ClusterIPs) != 0 {
 		t.Errorf("got %+v", s)
 	}
-	if old := toService(&corev1.Service{Spec: corev1.ServiceSpec{ClusterIP: "10.96.0.1"}}, nil); len(old.ClusterIPs) != 1 {
+	if old := toService(&corev1.Service{Spec: corev1.ServiceSpec{ClusterIP: "10.96.0.1"}}, false); len(old.ClusterIPs) != 1 {
 		t.Errorf("an old object without clusterIPs has %v", old.ClusterIPs)
 	}
+}
+
+func endpointsIn(all ...*discoveryv1.EndpointSlice) []snapshot.Endpoint {
+	var parts []*part
+	for _, sl := range all {
+		parts = append(parts, &part{endpoints: toEndpoints(sl)})
+	}
+	return union(parts)
 }

@@ -1,11 +1,6 @@
 package kube
 
-import (
-	"time"
-
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
-)
+import "time"
 
 // mostTriggers is how many triggers a Builder keeps for whoever asks; the oldest
 // go first.
@@ -21,10 +16,10 @@ func (b *Builder) Triggers() []time.Time {
 	return out
 }
 
-// trigger reads the time that the endpoint slice controller notes; zero if there
+// triggerTime reads the time that the endpoint slice controller notes; zero if there
 // is none.
-func trigger(sl *discoveryv1.EndpointSlice) time.Time {
-	at, err := time.Parse(time.RFC3339Nano, sl.Annotations[corev1.EndpointsLastChangeTriggerTime])
+func triggerTime(text string) time.Time {
+	at, err := time.Parse(time.RFC3339Nano, text)
 	if err != nil {
 		return time.Time{}
 	}

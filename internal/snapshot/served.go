@@ -6,6 +6,20 @@ const (
 	headlessLabel  = "service.kubernetes.io/headless"
 )
 
+// ServedBy returns those of s's labels that Served reads; nil if there are none.
+func (s *Service) ServedBy() map[string]string {
+	var out map[string]string
+	for _, key := range []string{proxyNameLabel, headlessLabel} {
+		if value, ok := s.Labels[key]; ok {
+			if out == nil {
+				out = map[string]string{}
+			}
+			out[key] = value
+		}
+	}
+	return out
+}
+
 // Served tells whether s has anything for a Service proxy to do, and whether
 // that proxy is the cluster's default one.
 func (s *Service) Served() bool {

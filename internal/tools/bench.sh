@@ -6,6 +6,7 @@ cd "$(dirname "$0")/../.."
 
 # lines prints what a Go benchmark says and its failures, and keeps its exit code.
 lines() { grep -E "^ *($1|--- FAIL|FAIL)|_test.go"; }
+large() { bench large ${CHANGES:+--changes="$CHANGES"} ${RESTARTS:+--restarts="$RESTARTS"} ${KUBE_PROXY:+--kube-proxy-plain="$KUBE_PROXY"} "$@"; }
 bench() { internal/tools/packages.sh && go run ./e2e/cmd/bench "$@"; }
 
 case ${1-} in
@@ -42,11 +43,20 @@ compile) ## Time what a change costs an agent, and a lost node, at 10,000 VIPs o
 eastwest) ## Compare how a pod reaches a pod: directly, by kube-proxy, by fairlead without and with eBPF; SIZES=1 RUNS=3 for less (root)
 	bench eastwest ${SIZES:+--sizes="$SIZES"} ${RUNS:+--runs="$RUNS"}
 	;;
+large) ## Measure 10,000 LoadBalancer Services, with kube-proxy, and 50,000 ClusterIP Services; CHANGES=20 RESTARTS=2 for less; KUBE_PROXY=15m with kube-proxy at 50,000 (root)
+	large
+	;;
+memory) ## Measure an agent of 50,000 Services alone: memory, changes and restarts; CHANGES=20 RESTARTS=2 for less (root)
+	large --balanced=0 --write=false
+	;;
 failover) ## Let nodes and agents fail in the lab and count what a client sees; POWER_LOSSES=4 RUNS=2 ONLY=kill,drain for less (root)
 	bench failover ${POWER_LOSSES:+--power-losses="$POWER_LOSSES"} ${RUNS:+--runs="$RUNS"} ${ONLY:+--only="$ONLY"}
 	;;
-proxy) ## Compare forwarding with kube-proxy's, 1 to 10,000 Services; SIZES=100,1000 RUNS=3 LOADS=1 for less (root)
-	bench proxy ${SIZES:+--sizes="$SIZES"} ${RUNS:+--runs="$RUNS"} ${LOADS:+--loads="$LOADS"}
+proxy) ## Compare forwarding with kube-proxy's, 1 to 10,000 Services, then as WHAT=large; SIZES=100,1000 RUNS=3 LOADS=1 LARGE=0 for less (root)
+	failed=0
+	bench proxy ${SIZES:+--sizes="$SIZES"} ${RUNS:+--runs="$RUNS"} ${LOADS:+--loads="$LOADS"} || failed=1
+	[ "${LARGE-}" = 0 ] || large || failed=1
+	exit $failed
 	;;
 repair) ## Time the repair of what others do to the engine's tables at 1,000 to 50,000 Services, and what watching costs others (root)
 	internal/tools/packages.sh

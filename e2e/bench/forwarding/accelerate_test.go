@@ -89,13 +89,13 @@ func (a *accelerated) restart(end func(*process), flags ...string) {
 	if a.agent != nil {
 		end(a.agent)
 	}
-	p, err := startProcess(a.world.node, a.logs+"/accelerated.log", append(slices.Clone(a.ours.args), flags...)...)
+	p, err := startProcess(a.world.node, nil, a.logs+"/accelerated.log", append(slices.Clone(a.ours.args), flags...)...)
 	if err != nil {
 		a.Fatal(err)
 	}
 	a.agent = p
 	a.Cleanup(p.stop)
-	err = until(a.Context(), 20*time.Millisecond, "the agent", func() error {
+	err = until(a.Context(), 20*time.Millisecond, patience, "the agent", func() error {
 		_, ok, err := a.ours.programmed(a.Context(), a.world)
 		if err == nil && !ok {
 			err = fmt.Errorf("it has not programmed yet")
@@ -110,7 +110,7 @@ func (a *accelerated) restart(end func(*process), flags ...string) {
 // wantMode waits until the NodeState says so.
 func (a *accelerated) wantMode(want string) {
 	a.Helper()
-	err := until(a.Context(), 100*time.Millisecond, "the NodeState to say "+want, func() error {
+	err := until(a.Context(), 100*time.Millisecond, patience, "the NodeState to say "+want, func() error {
 		raw, err := a.cluster.client.Discovery().RESTClient().Get().AbsPath("/apis/fairlead.io/v1alpha1/nodestates/" + nodeName).DoRaw(a.Context())
 		if err != nil {
 			return err

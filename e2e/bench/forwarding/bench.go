@@ -27,6 +27,7 @@ import (
 
 	"github.com/fairlead/fairlead/e2e/apiserver"
 	"github.com/fairlead/fairlead/e2e/lab"
+	"github.com/fairlead/fairlead/internal/kube"
 )
 
 // Bench is what to measure.
@@ -38,9 +39,11 @@ type Bench struct {
 	Length  time.Duration
 	Out     io.Writer // what it is doing
 
-	logs    string
-	world   *world
-	cluster *cluster
+	patience time.Duration // how long a contender may take to serve all Services; 0: patience
+	logs     string
+	world    *world
+	cluster  *cluster
+	api      *apiserver.Server
 }
 
 // Result is what came of one number of Services.
@@ -108,10 +111,11 @@ func (b *Bench) prepare(ctx context.Context) (found [2]contender, stop func(*err
 	if err != nil {
 		return found, stop, err
 	}
-	api, err := apiserver.Start(ctx, b.logs, b.Out)
+	api, err := apiserver.Start(ctx, b.logs, b.Out, nodePortRange)
 	if err != nil {
 		return found, stop, err
 	}
+	b.api = api
 	undo = append(undo, func() error { api.Stop(); return nil })
 	if b.world, err = newWorld(ctx); err != nil {
 		return found, stop, err
@@ -124,6 +128,9 @@ func (b *Bench) prepare(ctx context.Context) (found [2]contender, stop func(*err
 	return [2]contender{theirs, fairlead(ours, api.Kubeconfig, b.logs)}, stop, err
 }
 
+// nodePortRange has the API server give enough node ports for a large cluster.
+const nodePortRange = "--service-node-port-range=12000-32767"
+
 func (b *Bench) connectAPI(ctx context.Context, kubeconfig string) error {
 	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
@@ -134,7 +141,11 @@ func (b *Bench) connectAPI(ctx context.Context, kubeconfig string) error {
 	if err != nil {
 		return err
 	}
-	b.cluster = &cluster{client: client}
+	own, err := kube.FromConfig(config)
+	if err != nil {
+		return err
+	}
+	b.cluster = &cluster{client: client, own: own}
 	if err := b.world.bringAPI(ctx, config.Host[len("https://"):]); err != nil {
 		return err
 	}

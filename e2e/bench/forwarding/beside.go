@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/e2e/bench/report"
@@ -153,16 +154,17 @@ func (c contender) look(ctx context.Context, w *world, out *health) {
 	if err != nil {
 		return
 	}
+	c.read(families, out)
+}
+
+// read adds what the metrics say.
+func (c contender) read(families map[string]*dto.MetricFamily, out *health) {
 	out.failures = 0
 	for _, m := range families[c.failures].GetMetric() {
 		out.failures += m.GetCounter().GetValue()
 	}
-	var last float64
-	for _, m := range families[c.last].GetMetric() {
-		last = max(last, m.GetGauge().GetValue())
-	}
-	if last > 0 {
-		out.stale = max(out.stale, time.Since(time.UnixMilli(int64(last*1000))))
+	if last := lastSync(families, c.last); !last.IsZero() {
+		out.stale = max(out.stale, time.Since(last))
 	}
 	for _, m := range families[c.inSync].GetMetric() {
 		now := m.GetGauge().GetValue() == 1
@@ -171,6 +173,19 @@ func (c contender) look(ctx context.Context, w *world, out *health) {
 			out.outOfSync++
 		}
 	}
+}
+
+// lastSync returns when a Sync last succeeded by the gauges called name, one for each
+// family; zero if none did.
+func lastSync(families map[string]*dto.MetricFamily, name string) (at time.Time) {
+	var last float64
+	for _, m := range families[name].GetMetric() {
+		last = max(last, m.GetGauge().GetValue())
+	}
+	if last > 0 {
+		at = time.UnixMicro(int64(last * 1e6))
+	}
+	return at
 }
 
 // foreign is the name of the other program's table.

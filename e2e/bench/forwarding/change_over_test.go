@@ -147,7 +147,7 @@ func (c *changeOver) startAgent(flags ...string) {
 	if err := os.MkdirAll(c.fairlead.state, 0o755); err != nil {
 		c.Fatal(err)
 	}
-	p, err := startProcess(c.world.node, c.logs+"/fairlead.log", append(slices.Clone(c.fairlead.args), flags...)...)
+	p, err := startProcess(c.world.node, nil, c.logs+"/fairlead.log", append(slices.Clone(c.fairlead.args), flags...)...)
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -213,7 +213,7 @@ func (c *changeOver) run(args ...string) {
 
 func (c *changeOver) until(what string, check func() error) {
 	c.Helper()
-	if err := until(c.Context(), 50*time.Millisecond, what, check); err != nil {
+	if err := until(c.Context(), 50*time.Millisecond, patience, what, check); err != nil {
 		c.Fatal(err)
 	}
 }

@@ -11,6 +11,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/fairlead/fairlead/internal/kube"
 )
 
 const (
@@ -24,10 +26,12 @@ const (
 // the others has a node port, as far as there are any.
 type cluster struct {
 	client   kubernetes.Interface
+	own      *kube.Clients     // for fairlead's kinds
 	services []*corev1.Service // without the moving one
 	moving   *corev1.Service
 	moves    int // of its endpoint
 	east     [places]eastService
+	outside  []netip.AddrPort // a node port and VIPs, if there are any
 }
 
 func (c *cluster) prepare(ctx context.Context) error {
@@ -66,7 +70,11 @@ func (c *cluster) grow(ctx context.Context, n int) error {
 		})
 	}
 	wg.Wait()
-	return cmp.Or(errs...)
+	if err := cmp.Or(errs...); err != nil {
+		return err
+	}
+	c.outside = []netip.AddrPort{c.nodePort(), vipPort()}
+	return nil
 }
 
 // create makes the i-th Service and its slice.

@@ -23,7 +23,7 @@ type contender struct {
 	// Its counter of failed Syncs, its gauges of when one last succeeded, and whether it
 	// is in sync; "" if it has none.
 	failures, last, inSync string
-	args                   []string
+	args, env              []string
 	state                  string // folder that is emptied before it starts
 }
 
@@ -73,7 +73,12 @@ func (c contender) start(ctx context.Context, w *world, logs string) (*process, 
 			return nil, err
 		}
 	}
-	return startProcess(w.node, filepath.Join(logs, c.name+".log"), c.args...)
+	return c.run(w, logs)
+}
+
+// run starts the contender on what is there of it.
+func (c contender) run(w *world, logs string) (*process, error) {
+	return startProcess(w.node, c.env, filepath.Join(logs, c.name+".log"), c.args...)
 }
 
 // clean takes out what the contender left in the kernel.

@@ -134,7 +134,7 @@ func (b *EastWest) measureEast(ctx context.Context, n int, contenders *[2]conten
 			return nil, fmt.Errorf("%s: %w", c.name, err)
 		}
 		if c.state != "" {
-			err = until(ctx, 20*time.Millisecond, "the eBPF programs", b.pins.attached)
+			err = until(ctx, 20*time.Millisecond, patience, "the eBPF programs", b.pins.attached)
 		}
 		p.stop()
 		if err := errors.Join(err, c.active(ctx, b.world, false)); err != nil {
@@ -359,7 +359,7 @@ func (c *benchCgroup) inside(programs bool, f func() error) error {
 func (c *benchCgroup) remove() error {
 	err := join(c.root + "/..")
 	for _, dir := range []string{c.with, c.pods, c.without, path.Dir(c.without), c.root} {
-		err = errors.Join(err, until(context.Background(), 20*time.Millisecond, "an empty cgroup", func() error {
+		err = errors.Join(err, until(context.Background(), 20*time.Millisecond, patience, "an empty cgroup", func() error {
 			if err := os.Remove(dir); !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}

@@ -1,6 +1,7 @@
 package forwarding
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,7 +33,7 @@ func (b *Bench) load(ctx context.Context, c contender) (out load, p *process, er
 			p.stop()
 		}
 	}()
-	err = until(ctx, 2*time.Millisecond, c.name+" to serve", func() error {
+	err = until(ctx, 2*time.Millisecond, cmp.Or(b.patience, patience), c.name+" to serve", func() error {
 		if err := p.ended(); err != nil {
 			return fatal{err}
 		}
@@ -42,7 +43,7 @@ func (b *Bench) load(ctx context.Context, c contender) (out load, p *process, er
 		return out, p, err
 	}
 	out.wall = time.Since(p.began)
-	err = until(ctx, 20*time.Millisecond, c.name+"'s metrics", func() error {
+	err = until(ctx, 20*time.Millisecond, patience, c.name+"'s metrics", func() error {
 		took, ok, err := c.programmed(ctx, b.world)
 		if err == nil && !ok {
 			err = errors.New("it has not programmed yet")
@@ -59,7 +60,7 @@ func (b *Bench) load(ctx context.Context, c contender) (out load, p *process, er
 // serves asks a sample of the Services, and the VIP and the node port.
 func (b *Bench) serves() error {
 	return b.world.client.do(func() error {
-		for _, to := range append(b.cluster.sample(), b.cluster.nodePort(), vipPort()) {
+		for _, to := range append(b.cluster.sample(), b.cluster.outside...) {
 			if err := accepts(to, 100*time.Millisecond); err != nil {
 				return fmt.Errorf("%s: %w", to, err)
 			}
@@ -107,7 +108,7 @@ func (b *Bench) change(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	err = b.world.client.do(func() error {
-		return until(ctx, 2*time.Millisecond, "the new endpoint", func() error {
+		return until(ctx, 2*time.Millisecond, patience, "the new endpoint", func() error {
 			who, err := answerOf(clusterIP(b.cluster.moving), 50*time.Millisecond)
 			if err == nil && who != want {
 				err = fmt.Errorf("%s answers, not %s", who, want)
@@ -179,17 +180,25 @@ func (b *Bench) connect(to netip.AddrPort, length time.Duration) (tally, error) 
 // fatal ends an until.
 type fatal struct{ error }
 
+// lateError is an objection that check still had when the time was over.
+type lateError struct{ error }
+
+func (e *lateError) Unwrap() error { return e.error }
+
 // until asks check until it has no objection, in the namespace that the caller
-// is in.
-func until(ctx context.Context, every time.Duration, what string, check func() error) error {
-	deadline := time.Now().Add(patience)
+// is in. It returns a lateError if that takes longer than within.
+func until(ctx context.Context, every, within time.Duration, what string, check func() error) error {
+	deadline := time.Now().Add(within)
 	for {
 		err := check()
 		if err == nil {
 			return nil
 		}
-		if stop := (fatal{}); errors.As(err, &stop) || ctx.Err() != nil || time.Now().After(deadline) {
+		if stop := (fatal{}); errors.As(err, &stop) || ctx.Err() != nil {
 			return fmt.Errorf("wait for %s: %w", what, errors.Join(ctx.Err(), err))
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("wait for %s: %w", what, &lateError{err})
 		}
 		nap := unix.NsecToTimespec(every.Nanoseconds())
 		_ = unix.Nanosleep(&nap, nil) // the goroutine keeps its thread: a timer would wake another first

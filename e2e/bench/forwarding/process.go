@@ -2,14 +2,18 @@ package forwarding
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
+
+	"github.com/fairlead/fairlead/e2e/bench/report"
 )
 
 // process is a program that runs in a namespace until stop, or until this
@@ -20,14 +24,14 @@ type process struct {
 	done  chan struct{}
 }
 
-func startProcess(s space, log string, args ...string) (*process, error) {
+func startProcess(s space, env []string, log string, args ...string) (*process, error) {
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
 	}
 	defer out.Close()
 	p := &process{cmd: s.command(context.Background(), args...), done: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr = out, out
+	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Env = out, out, append(os.Environ(), env...)
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
 	go func() {
@@ -97,16 +101,96 @@ func cpuIn(stat string) (time.Duration, error) {
 }
 
 // memory is the resident memory, in bytes.
-func (p *process) memory() (int64, error) {
+func (p *process) memory() (int64, error) { return p.status("VmRSS") }
+
+// status reads a line of the process's status in KiB, and returns it in bytes.
+func (p *process) status(name string) (int64, error) {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
 	if err != nil {
 		return 0, err
 	}
 	for line := range strings.Lines(string(status)) {
-		if text, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+		if text, ok := strings.CutPrefix(line, name+":"); ok {
 			kib, err := strconv.ParseInt(strings.Fields(text)[0], 10, 64)
 			return kib << 10, err
 		}
 	}
-	return 0, fmt.Errorf("no VmRSS in %q", status)
+	return 0, fmt.Errorf("no %s in %q", name, status)
+}
+
+// rest waits until the process has little to do, for a minute at most.
+func (p *process) rest(ctx context.Context) error {
+	const look, little = 3 * time.Second, 60 * time.Millisecond
+	before, err := p.cpu()
+	for began := time.Now(); err == nil && time.Since(began) < time.Minute; {
+		pause(ctx, look)
+		var now time.Duration
+		if now, err = p.cpu(); now-before < little {
+			break
+		}
+		before = now
+	}
+	return errors.Join(err, p.ended(), ctx.Err())
+}
+
+// load returns how much processor time the process uses in a second.
+func (p *process) load(ctx context.Context, length time.Duration) (float64, error) {
+	before, err := p.cpu()
+	if err != nil {
+		return 0, err
+	}
+	pause(ctx, length)
+	after, err := p.cpu()
+	return (after - before).Seconds() / length.Seconds(), errors.Join(err, ctx.Err())
+}
+
+// addMemory adds the resident memory, and the most that it was.
+func (p *process) addMemory(out *report.Lines, keys string) error {
+	now, err := p.memory()
+	if err != nil {
+		return err
+	}
+	most, err := p.status("VmHWM")
+	out.Add("LargeMemory/"+keys, 1, report.Of(float64(now), "B"), report.Of(float64(most), "peak-B"))
+	return err
+}
+
+// samples are what a process had used when.
+type samples []struct {
+	at  time.Time
+	cpu time.Duration
+}
+
+// sampleCPU looks at the processor time every 5 ms until the function that it returns
+// is called.
+func (p *process) sampleCPU(ctx context.Context) func() samples {
+	ctx, cancel := context.WithCancel(ctx)
+	var out samples
+	var done sync.WaitGroup
+	done.Go(func() {
+		for ctx.Err() == nil {
+			if cpu, err := p.cpu(); err == nil {
+				out = append(out, struct {
+					at  time.Time
+					cpu time.Duration
+				}{time.Now(), cpu})
+			}
+			pause(ctx, 5*time.Millisecond)
+		}
+	})
+	return func() samples {
+		cancel()
+		done.Wait()
+		return out
+	}
+}
+
+// until returns the processor time that was used at first after at.
+func (s samples) until(at time.Time) time.Duration {
+	for _, one := range s {
+		if !one.at.Before(at) {
+			return one.cpu
+		}
+	}
+	return s[len(s)-1].cpu
 }

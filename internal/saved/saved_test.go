@@ -1,0 +1,295 @@
+package saved
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"reflect"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"go4.org/netipx"
+	"pgregory.net/rapid"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/internal/test/earlier"
+	"github.com/fairlead/fairlead/proxy"
+)
+
+// What is written comes back whole, and replaces the file of v0.1.0.
+func TestStateComesBackWhole(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(Paths(dir)[1], []byte(`{"Version":1,"Node":"n1","Snapshot":{}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	want := State{Node: "n1", Written: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC), Proxy: "fairlead", Snapshot: exampleSnapshot()}
+	if err := Write(dir, want); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Read(dir, "n1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(*got, want) {
+		t.Errorf("got\n%+v\nwant\n%+v", got.Snapshot, want.Snapshot)
+	}
+	entries, _ := os.ReadDir(dir)
+	if len(entries) != 1 {
+		t.Errorf("left behind: %v", entries)
+	}
+}
+
+// Every field of a Service is in the compact form, so that a new one is not forgotten.
+func TestEveryFieldOfAService(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		want := make([]*snapshot.Service, rapid.IntRange(0, 3).Draw(rt, "services"))
+		for i := range want {
+			want[i] = &snapshot.Service{}
+			fill(rt, reflect.ValueOf(want[i]).Elem())
+		}
+		var data bytes.Buffer
+		w := &coder{w: &data, index: map[string]uint64{}}
+		w.services(&want)
+		r := &coder{data: data.Bytes()}
+		var got []*snapshot.Service
+		r.services(&got)
+		if w.err != nil || r.err != nil || len(r.data) > 0 || len(want) > 0 && !reflect.DeepEqual(got, want) {
+			rt.Fatalf("got %+v, want %+v; %d bytes left; %v, %v", got, want, len(r.data), w.err, r.err)
+		}
+	})
+}
+
+// fill sets v to anything. An empty list or map is nil.
+func fill(rt *rapid.T, v reflect.Value) {
+	switch v.Interface().(type) {
+	case netip.Addr:
+		v.Set(reflect.ValueOf(rapid.SampledFrom([]netip.Addr{{}, netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("fe80::1%eth0")}).Draw(rt, "addr")))
+		return
+	case netip.AddrPort:
+		v.Set(reflect.ValueOf(netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), rapid.Uint16().Draw(rt, "port"))))
+		return
+	case time.Time:
+		v.Set(reflect.ValueOf(rapid.SampledFrom([]time.Time{{}, time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)}).Draw(rt, "time")))
+		return
+	}
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(rapid.SampledFrom([]string{"", "http", "east", rapid.String().Draw(rt, "text")}).Draw(rt, "which"))
+	case reflect.Bool:
+		v.SetBool(rapid.Bool().Draw(rt, "flag"))
+	case reflect.Uint8, reflect.Uint16:
+		v.SetUint(uint64(rapid.Uint8().Draw(rt, "number")))
+	case reflect.Int64:
+		v.SetInt(rapid.Int64Min(0).Draw(rt, "number"))
+	case reflect.Slice:
+		if n := rapid.IntRange(0, 3).Draw(rt, "items"); n > 0 {
+			v.Set(reflect.MakeSlice(v.Type(), n, n))
+		}
+		for i := range v.Len() {
+			fill(rt, v.Index(i))
+		}
+	case reflect.Map:
+		for range rapid.IntRange(0, 2).Draw(rt, "entries") {
+			if v.IsNil() {
+				v.Set(reflect.MakeMap(v.Type()))
+			}
+			key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+			fill(rt, key)
+			fill(rt, value)
+			v.SetMapIndex(key, value)
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			fill(rt, v.Field(i))
+		}
+	default:
+		rt.Fatalf("a field of type %s: the compact form does not know it", v.Type())
+	}
+}
+
+// exampleSnapshot has something of most kinds.
+func exampleSnapshot() *snapshot.Snapshot {
+	ip := netip.MustParseAddr
+	return &snapshot.Snapshot{
+		Services: []*snapshot.Service{{
+			Ref: snapshot.Ref{Namespace: "a", Name: "web"}, UID: "u", Created: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+			Type: snapshot.LoadBalancer, ClusterIPs: []netip.Addr{ip("203.0.113.1"), ip("2001:db8::1")}, Affinity: 10 * time.Second,
+			Ports:     []snapshot.Port{{Name: "http", Protocol: snapshot.TCP, Port: 80, NodePort: 30080}},
+			Endpoints: []snapshot.Endpoint{{PortName: "http", Protocol: snapshot.TCP, Addr: netip.MustParseAddrPort("198.51.100.1:8080"), Node: "n1", Ready: true, Serving: true}},
+			Ingress:   []snapshot.Ingress{{IP: ip("192.0.2.1")}, {Hostname: "x"}}, Conditions: map[string]snapshot.Condition{"c": {Status: "True"}},
+		}},
+		Nodes: []*snapshot.Node{{Name: "n1", PodCIDRs: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}, Ready: true}},
+		Pools: []*snapshot.Pool{{
+			Name: "lan", Ranges: []netipx.IPRange{netipx.MustParseIPRange("192.0.2.1-192.0.2.9")}, Priority: snapshot.NoPriority,
+			ServiceSelector: &snapshot.Selector{MatchLabels: map[string]string{"a": "b"}},
+		}},
+		Addresses:  []*snapshot.Address{{Addr: ip("192.0.2.1"), Pool: "lan", Holders: []snapshot.Holder{{Ref: snapshot.Ref{Namespace: "a", Name: "web"}, UID: "u"}}}},
+		NodeStates: []*snapshot.NodeState{{Electable: snapshot.Electable{Node: "n1", InSync: true, Links: []snapshot.Link{{Name: "eth0", Index: 2, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.77/24")}}}}}},
+	}
+}
+
+// What cannot be used is said, and is never a reason not to start.
+func TestReadRefusesWhatIsNotOurs(t *testing.T) {
+	for name, tc := range map[string]struct{ data, want string }{
+		"cut short":    {`{"Version":1,"Node":"n1","Snap`, "unexpected end"},
+		"other node":   {`{"Version":1,"Node":"n2","Snapshot":{}}`, `node "n2"`},
+		"other format": {`{"Version":99,"Node":"n1","Snapshot":{}}`, "version 99"},
+		"empty":        {``, "unexpected end"},
+		"no Snapshot":  {`{"Version":1,"Node":"n1"}`, "damaged"},
+		"null":         {`{"Version":1,"Node":"n1","Snapshot":null}`, "damaged"},
+		"a hole":       {`{"Version":1,"Node":"n1","Snapshot":{"Services":[null]}}`, "damaged"},
+		"another kind": {`{"Version":1,"Node":"n1","Snapshot":{"Services":{}}}`, "cannot unmarshal"},
+		"no checksum":  {magic, "too early"},
+		"other digits": {magic + "\x00\x00abcd", "checksum"},
+		"one to come":  {"fairlead snapshot 3\n", "invalid character"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, file := range []int{0, 1} {
+				dir := t.TempDir()
+				if err := os.WriteFile(Paths(dir)[file], []byte(tc.data), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				got, err := Read(dir, "n1")
+				if got != nil || err == nil || !strings.Contains(err.Error(), tc.want) {
+					t.Errorf("Read() = %v, %v; want an error with %q", got, err, tc.want)
+				}
+			}
+		})
+	}
+	if got, err := Read(t.TempDir(), "n1"); got != nil || err != nil {
+		t.Errorf("an empty folder: %v, %v", got, err)
+	}
+}
+
+// A file that the disk damaged anywhere, or that ends early, is not read: neither does
+// the agent crash, nor does it forward to an address with another digit.
+func TestDamagedFilesAreRefused(t *testing.T) {
+	var out bytes.Buffer
+	if err := encode(&out, State{Node: "n1", Written: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC), Snapshot: exampleSnapshot()}); err != nil {
+		t.Fatal(err)
+	}
+	data := out.Bytes()
+	for i := range data {
+		if _, err := Decode(data[:i], "n1"); err == nil {
+			t.Errorf("cut at byte %d: it is read", i)
+		}
+		damaged := bytes.Clone(data)
+		damaged[i] ^= 1 << (i % 8)
+		if _, err := Decode(damaged, "n1"); err == nil {
+			t.Errorf("a changed bit at byte %d: it is read", i)
+		}
+	}
+}
+
+// A compact form that ends early or names what is not there is refused without its
+// checksum too.
+func TestCoderOfDamagedServices(t *testing.T) {
+	var out bytes.Buffer
+	w := &coder{w: &out, index: map[string]uint64{}}
+	w.services(&exampleSnapshot().Services)
+	for i := range out.Len() {
+		var got []*snapshot.Service
+		r := &coder{data: out.Bytes()[:i]}
+		if r.services(&got); r.err == nil {
+			t.Errorf("cut at byte %d: it is read", i)
+		}
+	}
+}
+
+// tableOf is what a node programs from a saved Snapshot.
+func tableOf(s *snapshot.Snapshot) string {
+	return proxy.Compile(s, "n1", nil, proxy.Options{}).String()
+}
+
+// An agent that starts after an upgrade, while no API server answers, programs from the
+// file of v0.1.0 what v0.1.0 programmed. After a downgrade and one more upgrade there are
+// two files, of which the newer one counts.
+func TestStateOfV010(t *testing.T) {
+	now := exampleSnapshot()
+	text, err := json.Marshal(struct {
+		Version int
+		State
+	}{1, State{Node: "n1", Written: time.Unix(2000, 0), Proxy: "fairlead", Snapshot: now}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v010 := func(what string) []byte {
+		cmd := exec.Command(earlier.Program(t), what)
+		cmd.Stdin = bytes.NewReader(text)
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("v0.1.0 %s: %v", what, err)
+		}
+		return out
+	}
+	want, theirs := string(v010("table")), v010("save")
+	if !strings.Contains(want, "198.51.100.1:8080") {
+		t.Fatalf("the example serves nothing:\n%s", want)
+	}
+	for _, ours := range []int64{0, 1000, 3000} {
+		dir := t.TempDir()
+		if ours > 0 {
+			if err := Write(dir, State{Node: "n1", Written: time.Unix(ours, 0), Proxy: "kube-proxy", Snapshot: &snapshot.Snapshot{}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.WriteFile(Paths(dir)[1], theirs, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		got, err := Read(dir, "n1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if newer := ours == 3000; newer != (got.Proxy == "kube-proxy") || !newer && tableOf(got.Snapshot) != want {
+			t.Errorf("ours was written at %d: of %q come\n%s\nwant\n%s", ours, got.Proxy, tableOf(got.Snapshot), want)
+		}
+	}
+}
+
+// BenchmarkWrite is the CPU time of one write at 50,000 Services with 5 endpoints each.
+func BenchmarkWrite(b *testing.B) {
+	s := State{Node: "n1", Snapshot: &snapshot.Snapshot{}}
+	for i := range 50_000 {
+		svc := &snapshot.Service{
+			Ref: snapshot.Ref{Namespace: "default", Name: fmt.Sprintf("shop-%05d-web", i)}, UID: fmt.Sprintf("%08x-7f1c-4f0e-9c5d-0123456789ab", i),
+			Created: time.Unix(1_700_000_000, 0), Type: snapshot.ClusterIP, ClusterIPs: []netip.Addr{netip.AddrFrom4([4]byte{10, 96, byte(i >> 8), byte(i)})},
+			InternalTrafficPolicy: snapshot.PolicyCluster, Ports: []snapshot.Port{{Name: "http", Protocol: snapshot.TCP, Port: 80}},
+		}
+		for j := range 5 {
+			n := 5*i + j
+			svc.Endpoints = append(svc.Endpoints, snapshot.Endpoint{
+				PortName: "http", Protocol: snapshot.TCP, Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 128 + byte(n>>16), byte(n >> 8), byte(n)}), 8080),
+				Node: fmt.Sprintf("worker-%03d.example.org", n%500), Zone: string(rune('a' + n%3)), Ready: true, Serving: true,
+			})
+		}
+		s.Snapshot.Services = append(s.Snapshot.Services, svc)
+	}
+	dir := b.TempDir()
+	before := cpu(b)
+	for b.Loop() {
+		if err := Write(dir, s); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric((cpu(b)-before).Seconds()*1000/float64(b.N), "cpu-ms/op")
+	info, err := os.Stat(Paths(dir)[0])
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(info.Size())/(1<<20), "MiB")
+}
+
+// cpu returns what this process has spent.
+func cpu(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
