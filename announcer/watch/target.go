@@ -18,6 +18,8 @@ const (
 	// enoughAnswers is how many rounds a target has to answer before its silence means
 	// anything. Some kernels are told not to answer (arp_ignore=8).
 	enoughAnswers = 20
+	// tiredAfter is how many rounds a target is missed until it is asked rarely only.
+	tiredAfter = 10 * mostRounds
 	// hopeless is a loss at which silence means nothing.
 	hopeless = 0.9
 	// rememberRun is how long the longest silence that ended is remembered.
@@ -48,14 +50,15 @@ type target struct {
 	recent     float64 // share of questions that were not answered, before run
 	usual      float64
 
-	lost  bool
-	found int // rounds answered in a row since
+	lost     bool
+	saidLost time.Time // last
+	found    int       // rounds answered in a row since it was lost
 }
 
 func newTarget() *target { return &target{recent: unknownLoss} }
 
-// close ends the open round, if there is one.
-func (t *target) close(late bool, now time.Time) {
+// close ends the open round, and reports whether there was one.
+func (t *target) close(late bool, now time.Time) bool {
 	asked, answered := t.asked, t.answered
 	t.asked, t.answered = 0, false
 	switch {
@@ -70,6 +73,7 @@ func (t *target) close(late bool, now time.Time) {
 			t.lost = false
 		}
 	}
+	return asked > 0
 }
 
 // endRun takes in that an answer came: what was missed before was loss, or a pause. A
@@ -99,10 +103,14 @@ func (t *target) count(missed bool) {
 	t.usual += slow * (one - t.usual)
 }
 
-// open begins a round and returns how many times to ask.
+// open begins a round and returns how many times to ask: not at all in most rounds of a
+// target that is long gone, whose frames switches send to everybody.
 func (t *target) open(now time.Time) int {
+	if t.run >= tiredAfter && now.Sub(t.askedAt) < time.Second {
+		return 0
+	}
 	t.asked, t.askedAt = 1, now
-	if t.run > 0 && t.run < mostRounds {
+	if t.run > 0 && t.run < mostRounds && t.known() {
 		t.asked = timesAgain
 	}
 	return t.asked
@@ -110,7 +118,7 @@ func (t *target) open(now time.Time) int {
 
 // lose makes t lost. What it did before says nothing about the time after.
 func (t *target) lose() {
-	t.lost, t.found, t.run = true, 0, mostRounds
+	t.lost, t.found, t.run, t.answers = true, 0, mostRounds, 0
 }
 
 // answersAt reports whether t answered within the last rounds.
@@ -118,9 +126,12 @@ func (t *target) answersAt(now time.Time) bool {
 	return !t.lost && t.run == 0 && !t.answeredAt.IsZero() && now.Sub(t.answeredAt) <= 2*fewestRounds*Interval
 }
 
+// known reports whether the silence of t means anything.
+func (t *target) known() bool { return t.answers >= enoughAnswers }
+
 // enough reports whether t misses so many rounds that it is not chance.
 func (t *target) enough() bool {
-	return t.answers >= enoughAnswers && t.loss() < hopeless && t.run >= t.need()
+	return t.known() && t.loss() < hopeless && t.run >= t.need()
 }
 
 // loss is the share of questions that t did not answer while it was there.

@@ -25,7 +25,9 @@ const (
 	vetoFor = 10 * Interval
 	// lostFor is how long a word that a target is lost counts for a node that does not
 	// ask the target itself.
-	lostFor = time.Second
+	lostFor = 3 * time.Second
+	// repeatLost is how often a lost target is called so.
+	repeatLost = 10 * Interval
 	// heardFor is how long a frame proves that this node hears on a link.
 	heardFor = time.Second
 )
@@ -104,9 +106,12 @@ func (w *Watch) Round(now time.Time) (ask []Question) {
 	}
 	for _, at := range slices.SortedFunc(maps.Keys(w.targets), Target.Compare) {
 		t := w.targets[at]
-		t.close(late, now)
-		w.judge(at, t, now)
-		ask = append(ask, Question{at, t.open(now)})
+		if t.close(late, now) {
+			w.judge(at, t, now)
+		}
+		if times := t.open(now); times > 0 {
+			ask = append(ask, Question{at, times})
+		}
 	}
 	w.forget(now)
 	return ask
@@ -122,6 +127,10 @@ func (w *Watch) Answered(at Target, now time.Time) {
 		return
 	}
 	t.answered, t.answeredAt = true, now
+	if t.lost && t.run > 0 {
+		t.saidLost = now // it is back, and does not know yet what it missed
+		w.words = append(w.words, Word{at, Lost})
+	}
 	// Only an answer to what was asked since contradicts the one who doubts: the target
 	// may have died in between.
 	if !t.doubted.IsZero() && !t.askedAt.Before(t.doubted) {
@@ -157,6 +166,9 @@ func (w *Watch) Heard(link string, now time.Time) {
 	w.heard[link] = now
 }
 
+// Hears reports whether a frame that was given to Heard came in on link just now.
+func (w *Watch) Hears(link string, now time.Time) bool { return now.Sub(w.heard[link]) <= heardFor/2 }
+
 // Words returns what is to be said now, and forgets it.
 func (w *Watch) Words() []Word {
 	out := w.words
@@ -168,10 +180,13 @@ func (w *Watch) Words() []Word {
 func (w *Watch) judge(at Target, t *target, now time.Time) {
 	switch {
 	case t.lost:
-		w.words = append(w.words, Word{at, Lost})
+		if now.Sub(t.saidLost) >= repeatLost {
+			t.saidLost = now
+			w.words = append(w.words, Word{at, Lost})
+		}
 	case t.enough():
 		w.words = append(w.words, Word{at, Misses})
-	case t.run > 0:
+	case t.run > 0 && t.known():
 		w.words = append(w.words, Word{at, Doubts})
 	}
 	w.conclude(at, t, now)
@@ -247,7 +262,7 @@ func (w *Watch) Answering(now time.Time) (out []Target) {
 // there is about to be of interest.
 func (w *Watch) Doubtful() (links []string) {
 	for at, t := range w.targets {
-		if t.run > 0 || t.lost {
+		if t.run > 0 && t.known() || t.lost {
 			links = append(links, at.Link)
 		}
 	}
