@@ -18,11 +18,46 @@ type Question struct {
 	MAC  string     // of the node's link
 }
 
+// Reach is what this node knows by asking the kernels of other nodes on links.
+type Reach struct {
+	// Lost names, by node, its links on which it does not answer: two nodes agree. The node
+	// itself may be among them.
+	Lost map[string][]string
+	// Silent are the nodes that this node misses itself, on a link on which it hears others.
+	Silent map[string]bool
+}
+
+// Gone reports whether this node knows by itself that node does not answer.
+func (r Reach) Gone(node string) bool { return r.Silent[node] || len(r.Lost[node]) > 0 }
+
+// Without returns in without the links that are lost.
+func (r Reach) Without(in Input) Input {
+	if len(r.Lost) == 0 {
+		return in
+	}
+	in.Self = r.reachable(in.Self)
+	others := make(map[string]snapshot.Electable, len(in.Others))
+	for node, st := range in.Others {
+		others[node] = r.reachable(st)
+	}
+	in.Others = others
+	return in
+}
+
+func (r Reach) reachable(st snapshot.Electable) snapshot.Electable {
+	if lost := r.Lost[st.Node]; len(lost) > 0 {
+		st.Links = slices.DeleteFunc(slices.Clone(st.Links), func(l snapshot.Link) bool { return slices.Contains(lost, l.Name) })
+	}
+	return st
+}
+
 // Watching is what this node has to know to watch others.
 type Watching struct {
 	Links []snapshot.Link // of this node, those with other nodes on them
 	Ask   []Question      // sorted by node, then link
 	Nodes map[string]string
+	// Listen says that this node has to prove that it hears before it takes what it waits for.
+	Listen bool
 }
 
 // NewWatching returns whom to watch: the owners of the addresses that this node is an heir
@@ -86,4 +121,22 @@ func question(near, far snapshot.Link) (Question, bool) {
 		}
 	}
 	return Question{}, false
+}
+
+// FarName returns how node names the link that this node, whose links are links, knows as
+// link; "" if v does not show.
+func FarName(links []snapshot.Link, v View, node, link string) string {
+	m := v.Member(node)
+	if node == v.Node {
+		return link
+	}
+	if m == nil || m.Report == nil {
+		return ""
+	}
+	for _, q := range questions(links, &m.Report.Electable) {
+		if q.Link == link {
+			return q.Far
+		}
+	}
+	return ""
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"reflect"
 	"runtime"
 	"slices"
 	"sync"
@@ -42,13 +43,14 @@ type Seen struct {
 	Lost      []watch.Target // nodes that do not answer on a link: two others agree. It may name this node
 	Silent    []watch.Target // targets that this node misses, and it hears others on the link
 	Answering []watch.Target // targets that answer
+	Deaf      []string       // links on which nobody was heard since this node listens
 }
 
 // staleAfter is how long Seen is believed when the Watcher stands still.
-const staleAfter = 10 * watch.Interval
+const staleAfter = 20 * watch.Interval
 
 // idlePoll is how long the Watcher of nobody waits for a word.
-const idlePoll = 250 * time.Millisecond
+const idlePoll = 100 * time.Millisecond
 
 // NewWatcher makes a Watcher. It starts nothing.
 func NewWatcher(log *slog.Logger) *Watcher { return &Watcher{log: log} }
@@ -57,7 +59,9 @@ func NewWatcher(log *slog.Logger) *Watcher { return &Watcher{log: log} }
 func (w *Watcher) Follow(want announcer.Watching) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.want, w.news = want, true
+	if !reflect.DeepEqual(w.want, want) {
+		w.want, w.news = want, true
+	}
 }
 
 // Seen returns what was found last; nothing if that is too long ago.
@@ -68,6 +72,17 @@ func (w *Watcher) Seen() Seen {
 		return Seen{Lost: w.seen.Lost}
 	}
 	return w.seen
+}
+
+// Hears reports whether a host that is not missed was heard on link just now. It is true for
+// a link that cannot be listened on.
+func (w *Watcher) Hears(link string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.at.IsZero() {
+		return true // it does not run
+	}
+	return time.Since(w.at) <= staleAfter && !slices.Contains(w.seen.Deaf, link)
 }
 
 // Run watches until ctx ends. It keeps a thread to itself, which waits for nothing but the
@@ -99,6 +114,7 @@ type thread struct {
 	answers map[answerKey]watch.Target
 	frames  map[watch.Target][]byte
 	macs    map[watch.Target]string
+	wary    bool              // Watching.Listen
 	failed  map[string]string // what was last logged, by link
 }
 
@@ -139,7 +155,7 @@ func (t *thread) follow() {
 	if !news {
 		return
 	}
-	t.nodes = want.Nodes
+	t.nodes, t.wary = want.Nodes, want.Listen
 	t.openPorts(want.Links)
 	t.answers, t.frames, t.macs = map[answerKey]watch.Target{}, map[watch.Target][]byte{}, map[watch.Target]string{}
 	var targets []watch.Target
@@ -232,8 +248,8 @@ func (t *thread) turn() {
 			t.ask(q)
 		}
 		t.say()
-		t.listenClosely(now)
 	}
+	t.listenClosely(time.Now())
 	t.tell(time.Now())
 }
 
@@ -295,7 +311,7 @@ func (t *thread) again() {
 func (t *thread) listenClosely(now time.Time) {
 	doubtful := t.watch.Doubtful()
 	for name, p := range t.ports {
-		switch need := slices.Contains(doubtful, name) && !t.watch.Hears(name, now); {
+		switch need := (t.wary || slices.Contains(doubtful, name)) && !t.watch.Hears(name, now); {
 		case need && p.ears == nil:
 			ears, err := p.listen(unix.ETH_P_ALL, witnessFilter)
 			t.logError(name, err)
@@ -309,6 +325,17 @@ func (t *thread) listenClosely(now time.Time) {
 	}
 }
 
+// deaf returns the links on which the ears are open and have heard nobody.
+func (t *thread) deaf() (links []string) {
+	for name, p := range t.ports {
+		if p.ears != nil {
+			links = append(links, name)
+		}
+	}
+	slices.Sort(links)
+	return links
+}
+
 // listen looks for a frame of a host that is not missed.
 func (t *thread) listen(link string, p *watchPort, now time.Time) {
 	_, _ = p.ears.read(mostFrames, func(frame []byte) {
@@ -320,7 +347,7 @@ func (t *thread) listen(link string, p *watchPort, now time.Time) {
 			return
 		}
 		for at, mac := range t.macs {
-			if at.Link == link && mac == from {
+			if at.Link == link && mac == from && t.watch.Missed(at) {
 				return
 			}
 		}
@@ -365,7 +392,7 @@ func (t *thread) send(link string, s *socket, frame []byte) {
 
 // tell keeps what is found, and calls Changed if it is another.
 func (t *thread) tell(now time.Time) {
-	seen := Seen{Lost: t.watch.Lost(now), Silent: t.watch.Silent(now), Answering: t.watch.Answering(now)}
+	seen := Seen{Deaf: t.deaf(), Lost: t.watch.Lost(now), Silent: t.watch.Silent(now), Answering: t.watch.Answering(now)}
 	t.mu.Lock()
 	was := t.seen
 	t.seen, t.at = seen, now

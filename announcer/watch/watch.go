@@ -258,6 +258,12 @@ func (w *Watch) Answering(now time.Time) (out []Target) {
 	return out
 }
 
+// Missed reports whether at did not answer lately.
+func (w *Watch) Missed(at Target) bool {
+	t := w.targets[at]
+	return t != nil && (t.run > 0 || t.lost)
+}
+
 // Doubtful returns the links on which a target is missed, sorted. Whether this node hears
 // there is about to be of interest.
 func (w *Watch) Doubtful() (links []string) {

@@ -104,7 +104,8 @@ func (m *Memory) layer2Set(in Inputs, election announcer.Input, was Memory) (*an
 	}
 	set := m.set.next(in.Snapshot.Addresses, take, m.leaving, election, m.elected)
 	set.Ours = announcer.Ours(election)
-	set.Orphaned = m.handover.Orphaned(election, in.View, m.elected.Announce, announcer.Lease, in.Now)
+	news := slices.DeleteFunc(slices.Clone(m.elected.Announce), func(v announcer.VIP) bool { return held(v.Addr) })
+	set.Orphaned = m.handover.Orphaned(election, in.View, news, in.Reach, announcer.Lease, in.Now)
 	set.Returns = in.View.Returns
 	m.set = m.set.keep(set, in.Snapshot.Addresses, take, m.leaving, m.elected)
 	return m.set.set, until
