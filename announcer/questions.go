@@ -61,13 +61,14 @@ type Watching struct {
 }
 
 // NewWatching returns whom to watch: the owners of the addresses that this node is an heir
-// of, and the nodes whose agents are silent. It asks each on every link that both have.
+// of, or that have too few heirs, and the nodes whose agents are silent. It asks each on every link that both have.
 // Nodes names the node of each MAC on these links.
 func NewWatching(in Input, v View, p Plan) Watching {
 	w := Watching{Nodes: map[string]string{}}
 	watched := map[string]bool{}
 	for _, r := range p.Refused {
-		watched[r.Owner] = watched[r.Owner] || slices.Contains(r.Heirs, in.Node)
+		// It takes two to agree: where too few can be elected, all watch.
+		watched[r.Owner] = watched[r.Owner] || len(r.Heirs) < mostHeirs || slices.Contains(r.Heirs, in.Node)
 	}
 	for _, m := range v.Members {
 		watched[m.Node] = watched[m.Node] || m.Verdict != Alive

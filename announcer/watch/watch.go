@@ -23,8 +23,7 @@ const (
 	agreeFor = 4 * Interval
 	// vetoFor is how long the word of a node that got an answer counts.
 	vetoFor = 10 * Interval
-	// lostFor is how long a word that a target is lost counts for a node that does not
-	// ask the target itself.
+	// lostFor is how long a word that a target is lost counts.
 	lostFor = 3 * time.Second
 	// repeatLost is how often a lost target is called so.
 	repeatLost = 10 * Interval
@@ -212,8 +211,9 @@ func (w *Watch) conclude(at Target, t *target, now time.Time) {
 	}
 }
 
-// Lost returns the nodes that do not answer on a link, sorted: two nodes agreed, this one
-// among them unless it does not ask. It may name this node.
+// Lost returns the nodes that do not answer on a link, sorted: two nodes agreed. It may name
+// this node. A node that gets answers believes the others all the same, as the lost one
+// does: all have to come to the same owner.
 func (w *Watch) Lost(now time.Time) (out []Target) {
 	for at, t := range w.targets {
 		if t.lost {
@@ -221,9 +221,6 @@ func (w *Watch) Lost(now time.Time) (out []Target) {
 		}
 	}
 	for at, by := range w.told {
-		if t := w.targets[at]; t != nil && (t.lost || t.answersAt(now)) {
-			continue // what this node sees itself counts for more
-		}
 		for _, said := range by {
 			if said.say == Lost && now.Sub(said.at) <= lostFor {
 				out = append(out, at)
