@@ -87,8 +87,8 @@ func answerOf(frame []byte) (addr netip.Addr, mac string, ok bool) {
 
 // The types of a frame, as a socket filter sees them.
 const (
-	frameHost, frameOutgoing = 0, 4
-	arpOp                    = etherLen + 6
+	frameHost, frameMulticast = 0, 2 // what comes after these is not for this node, or its own
+	arpOp                     = etherLen + 6
 )
 
 // Filters of the sockets of a watched link: ARP replies to this node, neighbour
@@ -115,7 +115,7 @@ var (
 	wordFilter    = []bpf.Instruction{bpf.RetConstant{Val: longestFrame}}
 	witnessFilter = []bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtType},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: frameOutgoing, SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: frameMulticast, SkipTrue: 1},
 		bpf.RetConstant{Val: etherLen},
 		bpf.RetConstant{Val: 0},
 	}

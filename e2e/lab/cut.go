@@ -18,11 +18,9 @@ import (
 func (l *Lab) Cut(ctx context.Context, rules ...string) error {
 	text := "table bridge cut\ndelete table bridge cut\n"
 	if len(rules) > 0 {
-		text += "table bridge cut {\nchain forward {\ntype filter hook forward priority 0;\n"
-		for _, r := range rules {
-			text += r + " drop\n"
-		}
-		text += "}\n}\n"
+		drop := strings.Join(rules, " drop\n") + " drop\n"
+		text += "table bridge cut {\nchain forward {\ntype filter hook forward priority 0;\n" + drop +
+			"}\nchain output {\ntype filter hook output priority 0;\n" + drop + "}\n}\n" // the switch says things itself, too
 	}
 	cmd := exec.CommandContext(ctx, "ip", "netns", "exec", lanNamespace, "nft", "-f", "-")
 	cmd.Stdin = strings.NewReader(text)
