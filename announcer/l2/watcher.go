@@ -311,7 +311,7 @@ func (t *thread) again() {
 func (t *thread) listenClosely(now time.Time) {
 	doubtful := t.watch.Doubtful()
 	for name, p := range t.ports {
-		switch need := (t.wary || slices.Contains(doubtful, name)) && !t.watch.Hears(name, now); {
+		switch need := (t.wary || slices.Contains(doubtful, name)) && t.watch.Listens(name, now); {
 		case need && p.ears == nil:
 			ears, err := p.listen(unix.ETH_P_ALL, witnessFilter)
 			t.logError(name, err)
@@ -325,10 +325,10 @@ func (t *thread) listenClosely(now time.Time) {
 	}
 }
 
-// deaf returns the links on which the ears are open and have heard nobody.
-func (t *thread) deaf() (links []string) {
+// deaf returns the links on which this node listens and has heard nobody for a while.
+func (t *thread) deaf(now time.Time) (links []string) {
 	for name, p := range t.ports {
-		if p.ears != nil {
+		if p.ears != nil && !t.watch.Hears(name, now) {
 			links = append(links, name)
 		}
 	}
@@ -392,7 +392,7 @@ func (t *thread) send(link string, s *socket, frame []byte) {
 
 // tell keeps what is found, and calls Changed if it is another.
 func (t *thread) tell(now time.Time) {
-	seen := Seen{Deaf: t.deaf(), Lost: t.watch.Lost(now), Silent: t.watch.Silent(now), Answering: t.watch.Answering(now)}
+	seen := Seen{Deaf: t.deaf(now), Lost: t.watch.Lost(now), Silent: t.watch.Silent(now), Answering: t.watch.Answering(now)}
 	t.mu.Lock()
 	was := t.seen
 	t.seen, t.at = seen, now

@@ -165,8 +165,13 @@ func (w *Watch) Heard(link string, now time.Time) {
 	w.heard[link] = now
 }
 
-// Hears reports whether a frame that was given to Heard came in on link just now.
-func (w *Watch) Hears(link string, now time.Time) bool { return now.Sub(w.heard[link]) <= heardFor/2 }
+// Hears reports whether this node heard a host on link just now.
+func (w *Watch) Hears(link string, now time.Time) bool { return now.Sub(w.heard[link]) <= heardFor }
+
+// Listens reports whether this node has to listen on link, to go on hearing.
+func (w *Watch) Listens(link string, now time.Time) bool {
+	return now.Sub(w.heard[link]) > heardFor/2
+}
 
 // Words returns what is to be said now, and forgets it.
 func (w *Watch) Words() []Word {
