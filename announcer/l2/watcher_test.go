@@ -31,6 +31,7 @@ var watchedNodes = []string{"a", "b", "x"}
 // newWatchers makes them, with addresses by format: of "198.18.0.%d/24" the first is a's.
 func newWatchers(t *testing.T, format string) *watchers {
 	n := &watchers{sw: nstest.New(t, "switch"), space: map[string]nstest.Space{}, of: map[string]*Watcher{}, mac: map[string]string{}, stop: map[string]context.CancelFunc{}}
+	n.sw.Run(t, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1") // or its ports speak
 	n.sw.Run(t, "ip", "link", "add", "br0", "type", "bridge")
 	n.sw.Run(t, "ip", "link", "set", "br0", "up")
 	for i, name := range watchedNodes {

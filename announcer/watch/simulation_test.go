@@ -143,7 +143,7 @@ var two = map[string][]string{"a": {"x", "b"}, "b": {"x", "a"}, "x": {"a", "b"}}
 // TestDeadNodeIsLostSoon kills a node at random times.
 func TestDeadNodeIsLostSoon(t *testing.T) {
 	worst := time.Duration(0)
-	for seed := range uint64(100 * *histories) {
+	for seed := range uint64(25 * *histories) {
 		n := newNetwork(seed, two, "a", "b", "x", "c")
 		n.run(4*time.Second+time.Duration(n.rand.IntN(50))*time.Millisecond, nil)
 		if len(n.lost) > 0 {
@@ -167,7 +167,7 @@ func TestDeadNodeIsLostSoon(t *testing.T) {
 func TestDeadNodeIsLostWithin(t *testing.T) {
 	for _, loss := range []float64{0.05, 0.1, 0.3, 0.4} {
 		worst := time.Duration(0)
-		for seed := range uint64(10 * *histories) {
+		for seed := range uint64(4 * *histories) {
 			n := newNetwork(seed, two, "a", "b", "x")
 			n.loss = func(_, _ *simNode) float64 { return loss }
 			n.run(20*time.Second, nil)
@@ -210,10 +210,10 @@ func TestLivingNodeIsNotLost(t *testing.T) {
 		act     func(*network)
 		allowed string // the one who may be lost, and must
 	}{
-		{"no loss", two, 20, 10 * time.Second, nil, ""},
-		{"30 % of all frames, for ten minutes", two, 1, 10 * time.Minute, uniform(0.3), ""},
-		{"30 % of all frames begin to be lost", two, 100, 5 * time.Second, uniform(0.3), ""},
-		{"30 % of the frames to x are lost", two, 100, 5 * time.Second, func(n *network) {
+		{"no loss", two, 4, 10 * time.Second, nil, ""},
+		{"30 % of all frames are lost", two, 1, time.Minute, uniform(0.3), ""},
+		{"30 % of all frames begin to be lost", two, 20, 5 * time.Second, uniform(0.3), ""},
+		{"30 % of the frames to x are lost", two, 20, 5 * time.Second, func(n *network) {
 			n.loss = func(_, to *simNode) float64 {
 				if to.name == "x" {
 					return 0.3
@@ -221,18 +221,18 @@ func TestLivingNodeIsNotLost(t *testing.T) {
 				return 0
 			}
 		}, ""},
-		{"a is deaf", two, 30, 5 * time.Second, cut(func(_, to string) bool { return to == "a" }), "a"},
-		{"a is mute", two, 30, 5 * time.Second, cut(func(from, _ string) bool { return from == "a" }), "a"},
-		{"x is deaf", two, 30, 5 * time.Second, cut(func(_, to string) bool { return to == "x" }), "x"},
-		{"a and x are cut", two, 30, 5 * time.Second, cut(func(from, to string) bool { return from+to == "ax" || from+to == "xa" }), ""},
-		{"a and b are cut from x, which c hears", three, 30, 5 * time.Second, cut(func(from, to string) bool {
+		{"a is deaf", two, 8, 5 * time.Second, cut(func(_, to string) bool { return to == "a" }), "a"},
+		{"a is mute", two, 8, 5 * time.Second, cut(func(from, _ string) bool { return from == "a" }), "a"},
+		{"x is deaf", two, 8, 5 * time.Second, cut(func(_, to string) bool { return to == "x" }), "x"},
+		{"a and x are cut", two, 8, 5 * time.Second, cut(func(from, to string) bool { return from+to == "ax" || from+to == "xa" }), ""},
+		{"a and b are cut from x, which c hears", three, 8, 5 * time.Second, cut(func(from, to string) bool {
 			return (from == "x" || to == "x") && from != "c" && to != "c"
 		}), ""},
-		{"a machine pauses for 0.2 s", two, 30, 5 * time.Second, func(n *network) {
+		{"a machine pauses for 0.2 s", two, 8, 5 * time.Second, func(n *network) {
 			who := n.nodes[n.rand.IntN(2)] // a heir: of the owner nobody can tell
 			who.paused = n.now.Add(200 * time.Millisecond)
 		}, "pause"},
-		{"threads stand still for 0.2 s now and then", two, 30, 5 * time.Second, stalls, ""},
+		{"threads stand still for 0.2 s now and then", two, 8, 5 * time.Second, stalls, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for seed := range uint64(tt.runs * *histories) {
@@ -285,5 +285,27 @@ func TestLostNodeIsFound(t *testing.T) {
 	}
 	if !n.node("a").watch.targets[at].answersAt(n.now) {
 		t.Error("x answers nobody")
+	}
+}
+
+// TestSilentNeedsProof: what a deaf node missed means nothing at the moment it hears again.
+func TestSilentNeedsProof(t *testing.T) {
+	n := newNetwork(1, two, "a", "b", "x")
+	n.run(5*time.Second, nil)
+	n.loss = func(_, to *simNode) float64 {
+		if to.name == "a" {
+			return 1
+		}
+		return 0
+	}
+	n.run(3*time.Second, nil)
+	a := &n.node("a").watch
+	a.Heard(link, n.now) // a client's frame is the first that comes through
+	if silent := a.Silent(n.now); len(silent) > 0 {
+		t.Errorf("a deaf node that hears again at once calls %v silent", silent)
+	}
+	n.run(time.Second, func() { a.Heard(link, n.now) })
+	if silent := a.Silent(n.now); len(silent) != 2 {
+		t.Errorf("a node that hears others and no answers calls %v silent, want both", silent)
 	}
 }

@@ -106,6 +106,7 @@ func (w *Watch) Round(now time.Time) (ask []Question) {
 	for _, at := range slices.SortedFunc(maps.Keys(w.targets), Target.Compare) {
 		t := w.targets[at]
 		if t.close(late, now) {
+			t.proveMiss(w.Hears(at.Link, now))
 			w.judge(at, t, now)
 		}
 		if times := t.open(now); times > 0 {
@@ -237,11 +238,11 @@ func (w *Watch) Lost(now time.Time) (out []Target) {
 	return slices.Compact(out)
 }
 
-// Silent returns the targets that this node misses on a link on which it hears others,
-// sorted. For a second opinion there may be nobody to ask.
+// Silent returns the targets that this node misses on a link on which it hears others, and
+// did all the while, sorted. For a second opinion there may be nobody to ask.
 func (w *Watch) Silent(now time.Time) (out []Target) {
 	for at, t := range w.targets {
-		if (t.lost || t.enough()) && now.Sub(w.heard[at.Link]) <= heardFor {
+		if (t.lost || t.enough()) && t.proven >= t.need() && w.Hears(at.Link, now) {
 			out = append(out, at)
 		}
 	}
