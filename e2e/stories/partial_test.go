@@ -96,7 +96,7 @@ func (p partial) try(t *testing.T, ips []string) {
 	if err := l.Cut(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(8 * time.Second) // what happens when it is over
+	time.Sleep(20 * time.Second) // what happens when it is over: who was lost is found, and owners announce again
 	end := time.Now()
 	for addr, h := range stop() {
 		p.judge(t, owners[addr.String()] == node && p.moves, addr, h, end)
