@@ -70,19 +70,23 @@ func (h *Handover) TakeOver(elected []VIP, held func(netip.Addr) bool, at time.T
 }
 
 // Orphaned returns the addresses of next that another node's kernel may still answer
-// for at time at, although no agent looks after them. That node was elected before.
-// Its kernel answers for lease after the agent's last renewal, which may have been just
-// before the agent fell silent. An agent that speaks again needs the cluster's state
-// before it knows what it still owns.
-func (h *Handover) Orphaned(in Input, v View, next []VIP, lease time.Duration, at time.Time) map[netip.Addr]bool {
+// for at time at, although that node no longer owns them or its agent does not look after
+// them. That node was elected before. These cases are left:
+//   - an agent is silent and its node's kernel answers: as long as that lasts;
+//   - an agent was silent until less than lease ago. It needs the cluster's state before it
+//     knows what it still owns;
+//   - a node is called gone, and reach does not confirm it: a firewall may be what keeps
+//     its answers away, or this node may be the one that does not hear.
+func (h *Handover) Orphaned(in Input, v View, next []VIP, reach Reach, lease time.Duration, at time.Time) map[netip.Addr]bool {
 	gone, recent, before := map[string]bool{}, map[string]bool{}, in
 	before.Alive = maps.Clone(in.Alive)
 	for _, m := range v.Members {
-		if m.Verdict == NodeGone || at.Sub(m.Since) >= lease+time.Second {
+		young, silent := at.Sub(m.Since) < lease+time.Second, m.Verdict != Alive
+		if reach.Gone(m.Node) || !silent && !young {
 			continue
 		}
 		recent[m.Node] = true
-		if silent := m.Verdict == AgentGone || m.Stale; silent && m.Report != nil {
+		if (silent || m.Stale) && m.Report != nil {
 			gone[m.Node] = true
 			before.Alive[m.Node] = m.Report.Settled
 		}

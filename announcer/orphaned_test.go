@@ -21,25 +21,28 @@ func TestOrphaned(t *testing.T) {
 	}
 	in.Self = in.Snapshot.NodeState("worker-1").Electable
 	next := announcer.Decide(in).Announce
-	settled := &announcer.Report{Settled: true}
+	settled, nothing := &announcer.Report{Settled: true}, announcer.Reach{}
 	for _, tt := range []struct {
-		name string
-		m    announcer.Member
-		at   time.Duration
-		left bool
+		name  string
+		m     announcer.Member
+		at    time.Duration
+		reach announcer.Reach
+		left  bool
 	}{
-		{"its agent is gone, its kernel answers", announcer.Member{Verdict: announcer.AgentGone, Report: settled}, 25 * time.Second, true},
-		{"for longer than the lease", announcer.Member{Verdict: announcer.AgentGone, Report: settled}, 31 * time.Second, false},
-		{"its kernel is gone too", announcer.Member{Verdict: announcer.NodeGone, Stale: true, Report: settled}, 25 * time.Second, false},
-		{"its agent speaks", announcer.Member{Verdict: announcer.Alive, Report: settled}, 25 * time.Second, false},
-		{"its agent speaks again, but has not reported", announcer.Member{Verdict: announcer.Alive, Stale: true, Report: settled}, 25 * time.Second, true},
-		{"it was never electable", announcer.Member{Verdict: announcer.AgentGone, Report: &announcer.Report{}}, 25 * time.Second, false},
-		{"it never reported", announcer.Member{Verdict: announcer.AgentGone}, 25 * time.Second, false},
+		{"its agent is gone, its kernel answers", announcer.Member{Verdict: announcer.AgentGone, Report: settled}, 25 * time.Second, nothing, true},
+		{"for longer than the lease: it may renew all the same", announcer.Member{Verdict: announcer.AgentGone, Report: settled}, time.Hour, nothing, true},
+		{"its kernel is gone too, says gossip alone", announcer.Member{Verdict: announcer.NodeGone, Stale: true, Report: settled}, 25 * time.Second, nothing, true},
+		{"this node misses it as well", announcer.Member{Verdict: announcer.NodeGone, Stale: true, Report: settled}, 25 * time.Second, announcer.Reach{Silent: map[string]bool{"worker-2": true}}, false},
+		{"two nodes miss it", announcer.Member{Verdict: announcer.NodeGone, Stale: true, Report: settled}, 25 * time.Second, announcer.Reach{Lost: map[string][]string{"worker-2": {"eth0"}}}, false},
+		{"its agent speaks", announcer.Member{Verdict: announcer.Alive, Report: settled}, 25 * time.Second, nothing, false},
+		{"its agent speaks again, but has not reported", announcer.Member{Verdict: announcer.Alive, Stale: true, Report: settled}, 25 * time.Second, nothing, true},
+		{"it was never electable", announcer.Member{Verdict: announcer.AgentGone, Report: &announcer.Report{}}, 25 * time.Second, nothing, false},
+		{"it never reported", announcer.Member{Verdict: announcer.AgentGone}, 25 * time.Second, nothing, false},
 	} {
 		tt.m.Node, tt.m.Since = "worker-2", time.Unix(1000, 0)
 		view := announcer.View{Node: "worker-1", Members: []announcer.Member{tt.m}}
 		var h announcer.Handover
-		got := h.Orphaned(in, view, next, 30*time.Second, tt.m.Since.Add(tt.at))
+		got := h.Orphaned(in, view, next, tt.reach, 30*time.Second, tt.m.Since.Add(tt.at))
 		for _, vip := range next {
 			if want := tt.left && before[vip.Addr] == "worker-2"; got[vip.Addr] != want {
 				t.Errorf("%s: %s, which was held by %s: left %v", tt.name, vip.Addr, before[vip.Addr], got[vip.Addr])
@@ -66,7 +69,7 @@ func TestOrphanedForABetterNode(t *testing.T) {
 	ready := announcer.Decide(in)
 	h.Follow("worker-1", announcer.Plan{}, ready, nothing)
 	m := announcer.Member{Node: "worker-2", Verdict: announcer.AgentGone, Since: time.Unix(1000, 0), Report: &announcer.Report{Settled: true}}
-	left := h.Orphaned(in, announcer.View{Members: []announcer.Member{m}}, ready.Announce, 30*time.Second, m.Since.Add(time.Second))
+	left := h.Orphaned(in, announcer.View{Members: []announcer.Member{m}}, ready.Announce, announcer.Reach{}, 30*time.Second, m.Since.Add(time.Second))
 	owner := map[netip.Addr]string{}
 	for _, r := range was.Refused {
 		owner[r.Addr] = r.Owner
@@ -81,14 +84,14 @@ func TestOrphanedForABetterNode(t *testing.T) {
 	}
 	again := announcer.Member{Node: "worker-2", Verdict: announcer.Alive, Since: m.Since, Report: &announcer.Report{}}
 	view := announcer.View{Members: []announcer.Member{again}}
-	if soon := h.Orphaned(in, view, ready.Announce, 30*time.Second, m.Since.Add(25*time.Second)); !maps.Equal(soon, left) {
+	if soon := h.Orphaned(in, view, ready.Announce, announcer.Reach{}, 30*time.Second, m.Since.Add(25*time.Second)); !maps.Equal(soon, left) {
 		t.Errorf("the other agent speaks again, and may not have looked: %d are left, not %d", len(soon), len(left))
 	}
-	if late := h.Orphaned(in, view, ready.Announce, 30*time.Second, m.Since.Add(31*time.Second)); len(late) > 0 {
+	if late := h.Orphaned(in, view, ready.Announce, announcer.Reach{}, 30*time.Second, m.Since.Add(31*time.Second)); len(late) > 0 {
 		t.Errorf("the other agent has spoken for longer than the lease: %d are left", len(late))
 	}
 	h.Follow("worker-1", ready, ready, func(netip.Addr) bool { return true })
-	if left := h.Orphaned(in, announcer.View{Members: []announcer.Member{m}}, ready.Announce, 30*time.Second, m.Since.Add(time.Second)); len(left) > 0 {
+	if left := h.Orphaned(in, announcer.View{Members: []announcer.Member{m}}, ready.Announce, announcer.Reach{}, 30*time.Second, m.Since.Add(time.Second)); len(left) > 0 {
 		t.Errorf("it holds them, and waits for %d", len(left))
 	}
 }

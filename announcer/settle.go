@@ -37,7 +37,10 @@ type SettleInput struct {
 	InSync     bool
 	StoodStill time.Duration // for how long the agent stood still just before Now
 	Guarded    bool          // View.Guarded
-	Met        bool          // another agent was heard, or there is none to meet
+	// Lost says that the others did not get an answer from this node's kernel, and have
+	// taken over what it held.
+	Lost bool
+	Met  bool // another agent was heard, or there is none to meet
 	// Restarted is what others remember of this node, if they remember it
 	// settled, on this boot, silent for less than HoldFor, and its kernel not gone
 	// meanwhile.
@@ -55,7 +58,7 @@ type SettleInput struct {
 // once if its agent only restarted, or if nobody is long settled (all start
 // together, or it is alone; after a standstill it hears for MeetFor how the others
 // are by now). It is unsettled by its own failure, by having
-// stood still, and by coming back to a majority that went on without it.
+// stood still, and by coming back to others that went on without it.
 func (s SettleState) Next(a SettleInput) SettleState {
 	if s.startedAt.IsZero() {
 		s.startedAt = a.Now
@@ -65,10 +68,10 @@ func (s SettleState) Next(a SettleInput) SettleState {
 	}
 	s.Isolated = !s.guardedAt.IsZero() && a.Now.Sub(s.guardedAt) < isolatedFor
 	rejoined := s.Isolated && !a.Guarded && a.OthersInTouch > 0
-	if !a.InSync || a.StoodStill >= FrozenAfter || rejoined {
+	if !a.InSync || a.StoodStill >= FrozenAfter || rejoined || a.Lost {
 		s.healthySince, s.Settled, s.LongSettled = time.Time{}, false, false
 	}
-	if a.StoodStill >= FrozenAfter && a.OthersInTouch > 0 {
+	if a.Lost || a.StoodStill >= FrozenAfter && a.OthersInTouch > 0 {
 		s.stoodStillAt = a.Now
 	}
 	if rejoined {

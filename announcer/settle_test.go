@@ -45,6 +45,8 @@ func TestSettling(t *testing.T) {
 			0: others(0, 2), 1: others(2, 2), 100: func(a *SettleInput) { others(0, 0)(a); a.Guarded = true },
 			200: func(a *SettleInput) { others(2, 0)(a); a.Guarded = false }, 211: others(2, 2),
 		}, map[int]bool{150: true, 200: true, 211: true, 300: true}},
+		{"others took over from it: 60 s anew", from{0: others(0, 2), 1: others(2, 2), 100: func(a *SettleInput) { a.Lost = true }, 103: func(a *SettleInput) { a.Lost = false }}, map[int]bool{99: true, 100: false, 103: false, 161: false, 162: true}},
+		{"others took over from it that are not seasoned either: after 3 s", from{0: others(0, 2), 50: func(a *SettleInput) { a.Lost = true }, 53: func(a *SettleInput) { a.Lost = false }}, map[int]bool{49: true, 50: false, 54: false, 55: true}},
 		{"the guard alone changes nothing", from{0: others(0, 2), 50: guarded(true), 51: guarded(false), 52: others(0, 0)}, map[int]bool{50: true, 52: true}},
 	}
 	for _, tt := range tests {

@@ -208,6 +208,8 @@ type peer struct {
 	answer      Answer
 	answerSince time.Time // since when answer has been the same
 	nodeGone    bool      // its kernel did not answer in this silence
+	lost        bool      // see SetLost
+	gossips     bool      // while it is lost: its agent speaks all the same
 	returnedAt  time.Time // when it spoke after it had been quarantined; zero: never
 	stale       bool      // report is from before the last silence
 	report      *Report
@@ -233,6 +235,10 @@ func (r *Roster) Spoke(node string, addr netip.AddrPort, at time.Time) (returned
 		return false
 	}
 	p.addr = addr
+	if p.lost {
+		p.gossips = true
+		return false
+	}
 	if p.speaks {
 		return false
 	}
@@ -255,6 +261,9 @@ func (r *Roster) Spoke(node string, addr netip.AddrPort, at time.Time) (returned
 // FellSilent takes in that node's agent is silent.
 func (r *Roster) FellSilent(node string, at time.Time) {
 	p := r.peers[node]
+	if p != nil {
+		p.gossips = false
+	}
 	if p == nil || !p.speaks {
 		return
 	}
@@ -262,6 +271,30 @@ func (r *Roster) FellSilent(node string, at time.Time) {
 		p.since, p.nodeGone = at, false
 	}
 	p.speaks, p.stale = false, true
+}
+
+// SetLost takes in which nodes do not answer on the link of their agents' address: all of
+// them. Such a node is gone, whether or not its agent was heard a moment ago. It returns
+// those that answer again and whose agents speak, which have to say again how they are, and
+// whether anything changed.
+func (r *Roster) SetLost(lost map[string]bool, at time.Time) (returned []string, changed bool) {
+	for node, p := range r.peers {
+		switch {
+		case lost[node] && !p.lost && !p.since.IsZero():
+			speaks := p.speaks
+			r.FellSilent(node, at)
+			p.lost, p.gossips, p.nodeGone = true, speaks, true
+			p.answer, p.answerSince, p.asked = NoAnswer, at, at
+			changed = true
+		case !lost[node] && p.lost:
+			p.lost, changed = false, true
+			if p.gossips && r.Spoke(node, p.addr, at) {
+				returned = append(returned, node)
+			}
+		}
+	}
+	slices.Sort(returned)
+	return returned, changed
 }
 
 // Reported takes in a report and tells whether it is news.
@@ -395,6 +428,8 @@ func (r *Roster) View(self Report, own netip.AddrPort, at time.Time) View {
 
 func (p *peer) verdict(at time.Time) Verdict {
 	switch {
+	case p.lost:
+		return NodeGone
 	case p.speaks:
 		return Alive
 	case p.answer == Unasked && !p.restarting():

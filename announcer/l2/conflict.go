@@ -24,8 +24,12 @@ const (
 	CalmAfter = 60 * time.Second
 	// An address whose last owner's kernel may still answer is asked for AskEvery
 	// apart, and is free when Asks in a row were not answered.
-	Asks     = 2
-	AskEvery = 100 * time.Millisecond
+	// After askSlowly they are AskAgain apart: who has the address may have it for long,
+	// and is unheard by agents alone.
+	Asks      = 2
+	AskEvery  = 100 * time.Millisecond
+	AskAgain  = 500 * time.Millisecond
+	askSlowly = 40 * time.Second
 )
 
 // Finding is what this node learnt of an address and its record does not say, or
@@ -55,6 +59,8 @@ type contest struct {
 	links    []string
 	held     bool      // the kernel answers for it here
 	quiet    bool      // its last owner's kernel does not answer any more
+	since    time.Time // since when it waits
+	deaf     bool      // nothing was heard on its links while it was asked for
 	sent     int       // probes
 	due      time.Time // of the next probe, the verdict or the next round; zero: none
 	probedAt time.Time // end of the last round
@@ -70,8 +76,9 @@ type contest struct {
 type detector struct {
 	known    announcer.Set
 	contests map[netip.Addr]*contest
-	changed  bool // findings or what may be announced changed
-	tuned    bool // nothing changed of what is to be heard
+	changed  bool                   // findings or what may be announced changed
+	tuned    bool                   // nothing changed of what is to be heard
+	hears    func(link string) bool // see Leases.Hears
 
 	conflicts, defences int // so far
 }
@@ -123,7 +130,7 @@ func (d *detector) admit(claims []announcer.Claim, held func(netip.Addr) bool, n
 func (c *contest) wait(left bool, now time.Time) {
 	switch {
 	case left && c.phase == free && !c.quiet:
-		c.phase, c.sent, c.due = waiting, 0, now
+		c.phase, c.sent, c.due, c.since, c.deaf = waiting, 0, now, now, false
 	case !left && c.phase == waiting:
 		c.phase, c.due = free, time.Time{}
 	}
@@ -179,6 +186,9 @@ func (d *detector) tick(now time.Time, most int) (out []action) {
 		if c.phase == taken {
 			c.phase, c.sent, d.tuned = probing, 0, false
 		}
+		if c.phase == waiting && c.sent == Asks && d.unproven(c, now) {
+			continue
+		}
 		if c.phase == waiting && c.sent == Asks {
 			c.phase, c.quiet, c.due, c.sent, d.changed = free, true, time.Time{}, 0, true
 			continue
@@ -197,6 +207,23 @@ func (d *detector) tick(now time.Time, most int) (out []action) {
 	return out
 }
 
+// unproven reports whether the silence at c's questions means nothing, as nobody was heard
+// on its links. They are asked again when somebody is.
+func (d *detector) unproven(c *contest, now time.Time) bool {
+	if d.hears == nil {
+		return false
+	}
+	heard := slices.ContainsFunc(c.links, d.hears)
+	if heard && !c.deaf {
+		return false
+	}
+	if heard {
+		c.sent = 0
+	}
+	c.deaf, c.due = !heard, now.Add(AskEvery)
+	return true
+}
+
 // pause is the time between two questions for an address.
 func (c *contest) pause() time.Duration {
 	if c.phase == waiting {
@@ -210,6 +237,9 @@ func (d *detector) heard(link string, a assertion, now time.Time) []action {
 	c := d.contests[a.addr]
 	if c != nil && c.phase == waiting && !a.probe && slices.Contains(c.links, link) {
 		c.sent, c.due = 0, now.Add(AskEvery)
+		if now.Sub(c.since) > askSlowly {
+			c.due = now.Add(AskAgain)
+		}
 		return nil
 	}
 	if c == nil || d.known.Ours[a.mac] || !slices.Contains(c.links, link) {

@@ -20,6 +20,7 @@ import (
 //	ours M                M is a MAC of the cluster
 //	claim M | probe M     heard on eth0
 //	freeze                this process stood still
+//	deaf | hears          nobody is heard on eth0, or somebody is
 //	left | left no        its last owner's agent is gone; or not
 //
 // What comes of it is written behind "->".
@@ -77,6 +78,8 @@ func (s *script) do(t *testing.T, line string) {
 		s.acts(s.heard("eth0", assertion{s.addr, words[1], verb == "probe"}, s.now))
 	case verb == "left":
 		s.known.Orphaned = map[netip.Addr]bool{s.addr: len(words) == 1}
+	case verb == "deaf" || verb == "hears":
+		s.hears = func(string) bool { return verb == "hears" }
 	case verb == "freeze":
 		s.restartProbes(s.now)
 	default:
@@ -133,6 +136,18 @@ func TestConflictDetection(t *testing.T) {
 			claim 02:00:00:00:00:11 ->
 			want -> admitted=false
 			+300ms -> probe probe
+			want -> admitted=true`},
+		{"a node that hears nobody waits, and asks again when it hears", `
+			record uid=u probed
+			left
+			deaf
+			want -> admitted=false probe
+			+60s -> probe
+			want -> admitted=false
+			hears
+			+300ms -> probe probe
+			want -> admitted=false
+			+100ms ->
 			want -> admitted=true`},
 		{"its agent is back", `
 			record uid=u probed

@@ -170,6 +170,10 @@ func gratuitousFrames(mac net.HardwareAddr, vip netip.Addr) ([][]byte, error) {
 
 // arpFrame is a whole broadcast Ethernet frame.
 func arpFrame(op arp.Operation, mac net.HardwareAddr, sender netip.Addr, targetMAC net.HardwareAddr, target netip.Addr) ([]byte, error) {
+	return arpFrameTo(ethernet.Broadcast, op, mac, sender, targetMAC, target)
+}
+
+func arpFrameTo(to net.HardwareAddr, op arp.Operation, mac net.HardwareAddr, sender netip.Addr, targetMAC net.HardwareAddr, target netip.Addr) ([]byte, error) {
 	p, err := arp.NewPacket(op, mac, sender, targetMAC, target)
 	if err != nil {
 		return nil, fmt.Errorf("build ARP for %s: %w", target, err)
@@ -178,12 +182,17 @@ func arpFrame(op arp.Operation, mac net.HardwareAddr, sender netip.Addr, targetM
 	if err != nil {
 		return nil, fmt.Errorf("build ARP for %s: %w", target, err)
 	}
-	return etherFrame(ethernet.Broadcast, mac, ethernet.EtherTypeARP, body)
+	return etherFrame(to, mac, ethernet.EtherTypeARP, body)
 }
 
 // ndpFrame is a whole Ethernet frame to a multicast group.
 func ndpFrame(mac net.HardwareAddr, src, group netip.Addr, m ndp.Message) ([]byte, error) {
-	body, err := ndp.MarshalMessageChecksum(m, src, group)
+	return ndpFrameTo(groupMAC(group), mac, src, group, m)
+}
+
+// ndpFrameTo is a whole Ethernet frame from mac to the MAC to.
+func ndpFrameTo(to, mac net.HardwareAddr, src, dst netip.Addr, m ndp.Message) ([]byte, error) {
+	body, err := ndp.MarshalMessageChecksum(m, src, dst)
 	if err != nil {
 		return nil, fmt.Errorf("build NDP from %s: %w", src, err)
 	}
@@ -191,8 +200,8 @@ func ndpFrame(mac net.HardwareAddr, src, group netip.Addr, m ndp.Message) ([]byt
 	b = append(b, 6<<4, 0, 0, 0)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(body)))
 	b = append(b, protoICMPv6, ndpHopLimit)
-	b = append(append(append(b, src.AsSlice()...), group.AsSlice()...), body...)
-	return etherFrame(groupMAC(group), mac, ethernet.EtherTypeIPv6, b)
+	b = append(append(append(b, src.AsSlice()...), dst.AsSlice()...), body...)
+	return etherFrame(to, mac, ethernet.EtherTypeIPv6, b)
 }
 
 func etherFrame(dst, src net.HardwareAddr, kind ethernet.EtherType, body []byte) ([]byte, error) {

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -347,6 +348,46 @@ func TestForeignClaimIsDefended(t *testing.T) {
 		p.next(t, "the defence", func(f []byte) bool { a, ok := parse(f); return ok && a == assertion{addr: vip, mac: l.mac} })
 	}
 	nstest.Eventually(t, "both are counted once", func() bool { return testutil.ToFloat64(ls.Metrics.defences) == 2 })
+}
+
+// A frame of a VLAN that the node does not have says nothing of its own links. The kernel
+// hands it to packet sockets all the same, as one for another host.
+func TestClaimInAForeignVLANIsNone(t *testing.T) {
+	l := newLAN(t)
+	other := announcer.Claim{Addr: vip4.Next(), Link: "eth0"}
+	ls := l.running(t)
+	set := announcer.Set{Claims: []announcer.Claim{on4, other}, Records: map[netip.Addr]announcer.Record{
+		on4.Addr: {UID: "one", Probed: true}, other.Addr: {UID: "two", Probed: true},
+	}}
+	if _, err := ls.Sync(set); err != nil {
+		t.Fatal(err)
+	}
+	p := l.tap(t)
+	claim := func(vip netip.Addr) []byte {
+		f, err := arpFrame(arp.OperationReply, mac9, vip, ethernet.Broadcast, vip)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	claims := func() float64 { return testutil.ToFloat64(ls.Metrics.frames.WithLabelValues("claim")) }
+	nstest.Eventually(t, "the node listens", func() bool {
+		p.send(t, claim(other.Addr), nil)
+		return claims() > 0
+	})
+	plain := claim(vip4)
+	tagged := slices.Concat(plain[:12], []byte{0x81, 0, 0, 7}, plain[12:])
+	for range 3 {
+		p.send(t, tagged, nil)
+	}
+	was := claims()
+	p.send(t, claim(other.Addr), nil) // what comes before it has been heard when this is
+	nstest.Eventually(t, "the node hears on", func() bool { return claims() > was })
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	if c := ls.detector.contests[vip4]; c == nil || !c.contested.IsZero() {
+		t.Error("a frame of VLAN 7 counts as a claim on eth0")
+	}
 }
 
 // What was heard while the process stood still is dropped, and what was to be

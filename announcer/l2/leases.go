@@ -34,7 +34,10 @@ type Leases struct {
 	Changed func()
 	// Sure, if given, is asked right before the kernel is told to answer for an
 	// address: false when this process stood still since that was decided.
-	Sure    func() bool
+	Sure func() bool
+	// Hears, if given before Run, reports whether anybody was heard on a link just now. An
+	// address that another node's kernel may answer for is not taken before that.
+	Hears   func(link string) bool
 	Metrics *Metrics // New makes some that nobody sees
 
 	links   Links

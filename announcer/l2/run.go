@@ -65,6 +65,9 @@ func (ls *Leases) wake() {
 // takes over, probes what is to be probed, and defends what is held. It has to
 // be called in the network namespace of the links.
 func (ls *Leases) Run(ctx context.Context) {
+	ls.mu.Lock()
+	ls.detector.hears = ls.Hears
+	ls.mu.Unlock()
 	r := &runner{Leases: ls, stations: map[string]*station{}, failed: map[string]string{}, last: time.Now()}
 	defer r.close()
 	var watch sync.WaitGroup

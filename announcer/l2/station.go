@@ -169,7 +169,7 @@ func (sock *socket) read(most int, f func(frame []byte)) (n int, err error) {
 	buf := make([]byte, longestFrame)
 	err = raw.Read(func(fd uintptr) bool {
 		for n < most {
-			size, _, bad := unix.Recvfrom(int(fd), buf, unix.MSG_DONTWAIT)
+			size, from, bad := unix.Recvfrom(int(fd), buf, unix.MSG_DONTWAIT)
 			if bad != nil {
 				if !errors.Is(bad, unix.EAGAIN) && !errors.Is(bad, unix.EINTR) {
 					failed = bad
@@ -177,7 +177,10 @@ func (sock *socket) read(most int, f func(frame []byte)) (n int, err error) {
 				break
 			}
 			n++
-			f(buf[:size])
+			// The kernel hands over frames of VLANs that this node does not have, too.
+			if at, ok := from.(*unix.SockaddrLinklayer); !ok || at.Pkttype != unix.PACKET_OTHERHOST {
+				f(buf[:size])
+			}
 		}
 		return true // nothing waits here
 	})

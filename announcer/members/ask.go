@@ -71,12 +71,14 @@ func answerOf(err error) announcer.Answer {
 	switch {
 	case err == nil, errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ECONNRESET):
 		return announcer.Answered
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ETIMEDOUT):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, syscall.ETIMEDOUT):
 		return announcer.NoAnswer
 	}
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		return announcer.NoAnswer
 	}
-	return announcer.Unknown // no route, no permission: this node's own trouble
+	// No route, no permission: this node's own trouble. EHOSTUNREACH within askFor is a
+	// firewall that refuses: the kernel itself waits seconds for a host that is not there.
+	return announcer.Unknown
 }

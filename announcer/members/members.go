@@ -40,6 +40,9 @@ type Config struct {
 	Seeds   func() []netip.AddrPort
 	Changed func() // called when View prints differently; must not block
 	Prober  Prober // nil: the node's kernel is asked
+	// Answers, if given, reports whether a node's kernel answered on a link just now. It
+	// is not asked otherwise then: a firewall may refuse for it.
+	Answers func(node string) bool
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 
@@ -53,6 +56,7 @@ type Members struct {
 	keys    *memberlist.Keyring
 	metrics *metrics
 	wake    chan struct{}
+	urgent  chan struct{}          // wakes the loop, and nothing more is waited for
 	list    *memberlist.Memberlist // Run's
 	queue   memberlist.TransmitLimitedQueue
 	count   atomic.Int32   // members in view
@@ -75,6 +79,7 @@ type Members struct {
 	askedAt      time.Time       // when those were last asked who owe one
 	askers       map[string]bool // who asked for this node's
 	again        bool            // somebody asked for a newer one
+	lost         bool            // see SetLost
 	met          bool
 	dirty        bool          // the view may differ
 	updated      time.Duration // bootTime of the last update; 0: none
@@ -139,7 +144,7 @@ func BootID() (string, error) {
 // New makes a Members. It fails if the keys are none.
 func New(cfg Config) (*Members, error) {
 	m := &Members{
-		cfg: cfg, started: time.Now(), keys: &memberlist.Keyring{}, metrics: newMetrics(cfg.Metrics), wake: make(chan struct{}, 1),
+		cfg: cfg, started: time.Now(), keys: &memberlist.Keyring{}, metrics: newMetrics(cfg.Metrics), wake: make(chan struct{}, 1), urgent: make(chan struct{}, 1),
 		self: announcer.Report{Electable: snapshot.Electable{Node: cfg.Node}, Boot: cfg.Boot, Version: 1}, heard: map[string]time.Time{}, clashes: map[string]clash{}, toAsk: map[string]byte{}, askers: map[string]bool{},
 	}
 	if m.cfg.tuning == (tuning{}) {
@@ -193,6 +198,26 @@ func (m *Members) Say(r announcer.Report) {
 	m.dirty = true
 	m.mu.Unlock()
 	m.poke()
+}
+
+// SetLost takes in which nodes do not answer on the link of their agents' address, and
+// whether this node is called so by the others. It may be called again with the same.
+func (m *Members) SetLost(nodes map[string]bool, self bool) {
+	m.mu.Lock()
+	returned, changed := m.roster.SetLost(nodes, time.Now())
+	for _, node := range returned {
+		m.toAsk[node], m.again = msgAgain, true
+	}
+	changed = changed || self != m.lost
+	m.lost, m.dirty = self, m.dirty || changed
+	m.mu.Unlock()
+	if !changed {
+		return
+	}
+	select {
+	case m.urgent <- struct{}{}:
+	default:
+	}
 }
 
 // View returns what this node holds of all now. It must not be changed.
@@ -271,6 +296,7 @@ func (m *Members) loop(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+		case <-m.urgent:
 		case <-m.wake:
 			// More follows soon when many speak at once.
 			select {
@@ -413,7 +439,7 @@ func (m *Members) settle(v announcer.View, now time.Time, stood time.Duration, a
 		m.formerReport = nil
 	}
 	a := announcer.SettleInput{
-		Now: now, InSync: m.self.InSync, StoodStill: stood, Guarded: v.Guarded, Met: m.met || alone, Restarted: m.formerReport,
+		Now: now, InSync: m.self.InSync, StoodStill: stood, Guarded: v.Guarded, Lost: m.lost, Met: m.met || alone, Restarted: m.formerReport,
 		Booted: m.podsStart(now),
 	}
 	for _, o := range v.Members {
@@ -467,7 +493,10 @@ func (m *Members) setView(v announcer.View, now time.Time) bool {
 
 // askKernel has one silent kernel asked.
 func (m *Members) askKernel(ctx context.Context, ask announcer.Ask) {
-	answer := m.cfg.Prober.Ask(ctx, ask.Addr)
+	answer := announcer.Answered
+	if m.cfg.Answers == nil || !m.cfg.Answers(ask.Node) {
+		answer = m.cfg.Prober.Ask(ctx, ask.Addr)
+	}
 	if ctx.Err() != nil {
 		return
 	}

@@ -64,6 +64,7 @@ type Agent struct {
 	cluster  cluster
 	links    links
 	gossip   membership
+	reach    *reach
 	removal  removal
 	decision decision
 	layer2   *layer2
@@ -109,7 +110,7 @@ func New(cfg Config) (*Agent, error) {
 		a.layer2.Again()
 		a.report.loop.Wake()
 	}
-	leases.Sure = a.gossip.Fresh
+	leases.Sure, leases.Hears = a.gossip.Fresh, a.reach.watcher.Hears
 	a.report.leases = leases
 	if cfg.Metrics != nil {
 		cfg.Metrics.MustRegister(a.cfg.accelerationMetrics()...)
@@ -124,7 +125,10 @@ func assemble(cfg *Config, leases leaseKeeper) *Agent {
 	a.report = newReporter(cfg)
 	a.cluster = newCluster(cfg, a.metrics, a.changed)
 	a.links = links{log: cfg.Log, changed: a.wake}
-	a.gossip = newGossip(*cfg, a.decision.loop.Wake)
+	g := newGossip(*cfg, a.decision.loop.Wake)
+	a.gossip = g
+	a.reach = newReach(cfg.Node, g, func() []snapshot.Link { return a.links.State().Links }, a.decision.loop.Wake, cfg.Log)
+	g.answers = a.reach.answers
 	a.removal = removal{cfg: cfg, changed: a.decision.loop.Wake}
 	a.engine = newEngine(cfg, a.metrics, &a.health, a.wake)
 	a.engine.through = func() uint64 { return min(a.layer2.Through(), a.routes.Through()) }
@@ -183,6 +187,8 @@ func (a *Agent) tasks() []task {
 		{name: "follow the node's links", run: forever(a.links.Run)},
 		{name: "follow the agents' keys", run: a.followKeys},
 		{name: "speak with the other agents", run: forever(a.gossip.Run)},
+		{name: "ask the kernels of other nodes", run: forever(a.reach.watcher.Run)},
+		{name: "tell who does not answer", run: forever(a.reach.Run)},
 		{name: "follow the agents' DaemonSet, which is deleted when fairlead is removed", run: a.removal.Run},
 		{name: "follow this node's pods that opt out of acceleration", run: a.engine.pods.Run},
 		// The decision.

@@ -131,6 +131,7 @@ type benchGossip struct{ w *benchWorld }
 func (benchGossip) Run(context.Context)            {}
 func (benchGossip) SetKeys(keyring.Keys)           {}
 func (benchGossip) Follow(*snapshot.Snapshot)      {}
+func (benchGossip) SetLost(map[string]bool, bool)  {}
 func (benchGossip) Fresh() bool                    { return true }
 func (benchGossip) Say(announcer.Report)           {}
 func (g benchGossip) View() (announcer.View, bool) { return g.w.view, true }

@@ -26,6 +26,9 @@ type membership interface {
 	Follow(s *snapshot.Snapshot)
 	// Fresh reports whether the last View is still of now.
 	Fresh() bool
+	// SetLost takes in which nodes do not answer on the link of their agents, and whether
+	// others say that of this one.
+	SetLost(nodes map[string]bool, self bool)
 	// Say tells the others how this node is.
 	Say(announcer.Report)
 	// View returns what this node holds of all. It is not to be acted on unless ok:
@@ -44,6 +47,7 @@ type gossip struct {
 	node    string
 	port    uint16
 	changed func()
+	answers func(node string) bool // members.Config.Answers
 	log     *slog.Logger
 	metrics prometheus.Registerer
 	loop    *reconcile.Loop
@@ -126,6 +130,15 @@ func (g *gossip) Say(r announcer.Report) {
 	g.running.Say(r)
 }
 
+// SetLost implements membership.
+func (g *gossip) SetLost(nodes map[string]bool, self bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.running != nil {
+		g.running.SetLost(nodes, self)
+	}
+}
+
 // Fresh tells whether the last View is still of now.
 func (g *gossip) Fresh() bool {
 	g.mu.Lock()
@@ -178,7 +191,7 @@ func (g *gossip) begin(ctx context.Context) (*members.Members, context.Context, 
 		return nil, ctx, err
 	}
 	m, err := members.New(members.Config{
-		Node: g.node, Boot: boot, Bind: g.bind, Keys: g.keys, Seeds: func() []netip.AddrPort { return *g.seeds.Load() }, Changed: g.changed, Log: g.log, Metrics: g.metrics,
+		Node: g.node, Boot: boot, Bind: g.bind, Keys: g.keys, Seeds: func() []netip.AddrPort { return *g.seeds.Load() }, Changed: g.changed, Answers: g.answers, Log: g.log, Metrics: g.metrics,
 	})
 	if err != nil {
 		return nil, ctx, err

@@ -158,6 +158,7 @@ type alone struct{ view announcer.View }
 func (alone) Run(context.Context)            {}
 func (alone) SetKeys(keyring.Keys)           {}
 func (alone) Follow(*snapshot.Snapshot)      {}
+func (alone) SetLost(map[string]bool, bool)  {}
 func (alone) Fresh() bool                    { return true }
 func (alone) Say(announcer.Report)           {}
 func (a alone) View() (announcer.View, bool) { return a.view, true }

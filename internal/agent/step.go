@@ -38,6 +38,7 @@ func (a *Agent) collect(s *snapshot.Snapshot, now time.Time) node.Inputs {
 		Passwords: a.routes.Passwords(s), Routers: a.routes.routers.known(), Removed: a.removal.removed.Load(),
 	}
 	in.View, in.Sure = a.gossip.View()
+	in.Reach = a.reach.known(in.View)
 	held, known := a.layer2.Held()
 	in.Held, in.Sure = held, in.Sure && known
 	return in
@@ -54,6 +55,9 @@ func (a *Agent) apply(in node.Inputs, plan node.Plan, triggers []time.Time) {
 	a.decision.mu.Unlock()
 	if set := plan.Announce.Layer2; set != nil && set.Returns > was.view.Returns && len(in.Held) > 0 {
 		a.cfg.Log.Info("a node came back that was gone: announcing again", "addresses", len(in.Held))
+	}
+	if plan.Watch != nil {
+		a.reach.watcher.Follow(*plan.Watch)
 	}
 	a.layer2.Give(number, plan, in.Links)
 	a.routes.Give(number, plan)

@@ -27,6 +27,7 @@ type Inputs struct {
 	Held      []announcer.Claim // what the kernel answers for now, sorted
 	View      announcer.View    // what this node holds of the others
 	Sure      bool              // View may be acted on
+	Reach     announcer.Reach   // what this node knows of the others by itself
 	Passwords map[snapshot.SecretKey]string
 	Routers   []snapshot.Router // that this node knows of
 	Removed   bool              // fairlead is being removed from the cluster
@@ -51,6 +52,8 @@ type Plan struct {
 	Withdraw Withdrawal
 	Program  Program
 	Announce Announcement
+	// Watch is whom to ask whether they are there; nil: as before.
+	Watch *announcer.Watching
 	// Report is what to say to the other agents; nil: nothing is known yet.
 	Report *announcer.Report
 	State  State
@@ -136,8 +139,11 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 		Alive: in.View.Candidates(), Others: in.View.NodeStates(),
 	}
 	if in.Sure && in.Engine.Known {
-		next.elected = elect(election)
-		p.Announce.Layer2, p.Wake = next.layer2Set(in, election, was)
+		next.elected = elect(in.Reach.Without(election))
+		p.Announce.Layer2, p.Wake = next.layer2Set(in, in.Reach.Without(election), was)
+		watching := announcer.NewWatching(election, in.View, next.elected)
+		watching.Listen = len(p.Announce.Layer2.Orphaned) > 0
+		p.Watch = &watching
 		p.Withdraw.Claims = without(in.Held, p.Announce.Layer2.Claims)
 	}
 	next.draining = drainingSince(self.Draining, was.draining, in.Now)

@@ -96,7 +96,8 @@ func routable(ready map[netip.Addr]bool, e Engine) map[netip.Addr]bool {
 func (m *Memory) layer2Set(in Inputs, election announcer.Input, was Memory) (*announcer.Set, time.Time) {
 	held := holds(in.Held)
 	m.handover.Follow(in.Node, was.elected, m.elected, held)
-	m.handover.SetElectable(election.Alive[in.Node], in.Now)
+	// A node that was cordoned gave everything up: it is back as one that was gone.
+	m.handover.SetElectable(election.Alive[in.Node] && !election.Self.Draining, in.Now)
 	take, until := m.handover.TakeOver(m.elected.Announce, held, in.Now)
 	m.leaving = linger(in, election, was, m.elected, held)
 	if len(take) == len(m.elected.Announce) {
@@ -104,7 +105,8 @@ func (m *Memory) layer2Set(in Inputs, election announcer.Input, was Memory) (*an
 	}
 	set := m.set.next(in.Snapshot.Addresses, take, m.leaving, election, m.elected)
 	set.Ours = announcer.Ours(election)
-	set.Orphaned = m.handover.Orphaned(election, in.View, m.elected.Announce, announcer.Lease, in.Now)
+	news := slices.DeleteFunc(slices.Clone(m.elected.Announce), func(v announcer.VIP) bool { return held(v.Addr) })
+	set.Orphaned = m.handover.Orphaned(election, in.View, news, in.Reach, announcer.Lease, in.Now)
 	set.Returns = in.View.Returns
 	m.set = m.set.keep(set, in.Snapshot.Addresses, take, m.leaving, m.elected)
 	return m.set.set, until

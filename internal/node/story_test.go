@@ -26,6 +26,9 @@ var start = time.Unix(1_000_000, 0)
 //	NODE alive|agent-gone|node-gone [settled] [quarantined]
 //	unsure          node a is not sure who is alive; sure takes it back
 //	returns N       so many nodes came back
+//	lost NODE LINK  the node does not answer there
+//	silent NODE     node a gets no answer from it
+//	reached         all answer
 //
 // Without a view every agent is alive and may be elected.
 //
@@ -98,6 +101,15 @@ func (w *world) look(words []string) error {
 	switch words[0] {
 	case "sure", "unsure":
 		w.in.Sure = words[0] == "sure"
+		return nil
+	case "lost":
+		w.in.Reach.Lost = map[string][]string{words[1]: words[2:]}
+		return nil
+	case "silent":
+		w.in.Reach.Silent = map[string]bool{words[1]: true}
+		return nil
+	case "reached":
+		w.in.Reach = announcer.Reach{}
 		return nil
 	case "returns":
 		_, err := fmt.Sscan(words[1], &w.in.View.Returns)

@@ -1,0 +1,418 @@
+package l2
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"reflect"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mdlayher/packet"
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/announcer/watch"
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// Watcher asks the kernels of other nodes on links, and hears what other Watchers say. Its
+// methods are safe for concurrent use.
+type Watcher struct {
+	// Changed, if given before Run, is called from Run when Seen is another. It must not
+	// block.
+	Changed func()
+
+	log *slog.Logger
+
+	mu   sync.Mutex
+	want announcer.Watching
+	news bool // want is not followed yet
+	seen Seen
+	at   time.Time // of seen
+}
+
+// Seen is what a Watcher found, each list sorted.
+type Seen struct {
+	Lost      []watch.Target // nodes that do not answer on a link: two others agree. It may name this node
+	Silent    []watch.Target // targets that this node misses, and it hears others on the link
+	Answering []watch.Target // targets that answer
+	Deaf      []string       // links on which nobody was heard since this node listens
+}
+
+// staleAfter is how long Seen is believed when the Watcher stands still.
+const staleAfter = 20 * watch.Interval
+
+// idlePoll is how long the Watcher of nobody waits for a word.
+const idlePoll = 100 * time.Millisecond
+
+// NewWatcher makes a Watcher. It starts nothing.
+func NewWatcher(log *slog.Logger) *Watcher { return &Watcher{log: log} }
+
+// Follow makes w what to watch.
+func (w *Watcher) Follow(want announcer.Watching) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !reflect.DeepEqual(w.want, want) {
+		w.want, w.news = want, true
+	}
+}
+
+// Seen returns what was found last; nothing if that is too long ago.
+func (w *Watcher) Seen() Seen {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if time.Since(w.at) > staleAfter {
+		return Seen{Lost: w.seen.Lost}
+	}
+	return w.seen
+}
+
+// Hears reports whether a host that is not missed was heard on link just now. It is true for
+// a link that cannot be listened on.
+func (w *Watcher) Hears(link string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.at.IsZero() {
+		return true // it does not run
+	}
+	return time.Since(w.at) <= staleAfter && !slices.Contains(w.seen.Deaf, link)
+}
+
+// Run watches until ctx ends. It keeps a thread to itself, which waits for nothing but the
+// links, and has to be called in their network namespace.
+func (w *Watcher) Run(ctx context.Context) {
+	runtime.LockOSThread() // and never unlocks it: the thread's priority is to end with it
+	urgent()
+	t := &thread{Watcher: w, ports: map[string]*watchPort{}, failed: map[string]string{}}
+	defer t.close()
+	for ctx.Err() == nil {
+		t.follow()
+		t.turn()
+	}
+}
+
+// urgent asks for a place before ordinary threads. Without CAP_SYS_NICE the thread stays an
+// ordinary one, and on a busy node rounds are void more often.
+func urgent() {
+	attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Flags: unix.SCHED_FLAG_RESET_ON_FORK, Priority: 1}
+	_ = unix.SchedSetAttr(0, &attr, 0)
+}
+
+// thread is what Run keeps.
+type thread struct {
+	*Watcher
+	watch   watch.Watch
+	ports   map[string]*watchPort // by link
+	nodes   map[string]string     // by MAC
+	answers map[answerKey]watch.Target
+	frames  map[watch.Target][]byte
+	macs    map[watch.Target]string
+	wary    bool              // Watching.Listen
+	failed  map[string]string // what was last logged, by link
+}
+
+type answerKey struct {
+	link, mac string
+	addr      netip.Addr
+}
+
+// watchPort is the sockets on one link.
+type watchPort struct {
+	link                 snapshot.Link
+	mac                  net.HardwareAddr
+	arp, ndp, word, ears *socket // ears hears anybody, while that matters; else nil
+}
+
+func (p *watchPort) sockets() []*socket {
+	return slices.DeleteFunc([]*socket{p.arp, p.ndp, p.word, p.ears}, func(s *socket) bool { return s == nil })
+}
+
+func (p *watchPort) close() {
+	for _, s := range p.sockets() {
+		_ = s.conn.Close()
+	}
+}
+
+func (t *thread) close() {
+	for _, p := range t.ports {
+		p.close()
+	}
+}
+
+// follow takes in what to watch, if that is another.
+func (t *thread) follow() {
+	t.mu.Lock()
+	want, news := t.want, t.news
+	t.news = false
+	t.mu.Unlock()
+	if !news {
+		return
+	}
+	t.nodes, t.wary = want.Nodes, want.Listen
+	t.openPorts(want.Links)
+	t.answers, t.frames, t.macs = map[answerKey]watch.Target{}, map[watch.Target][]byte{}, map[watch.Target]string{}
+	var targets []watch.Target
+	for _, q := range want.Ask {
+		p := t.ports[q.Link]
+		if p == nil {
+			continue
+		}
+		frame, err := questionFrame(p.mac, q)
+		t.logError(q.Link, err)
+		if err != nil {
+			continue
+		}
+		at := watch.Target{Node: q.Node, Link: q.Link}
+		t.frames[at], t.macs[at] = frame, q.MAC
+		t.answers[answerKey{q.Link, q.MAC, q.To}] = at
+		targets = append(targets, at)
+	}
+	t.watch.Follow(targets)
+}
+
+// openPorts has sockets on links alone. A link whose sockets cannot be opened is tried again.
+func (t *thread) openPorts(links []snapshot.Link) {
+	for name, p := range t.ports {
+		if !slices.ContainsFunc(links, func(l snapshot.Link) bool { return l.Name == name && l.Index == p.link.Index && l.MAC == p.link.MAC }) {
+			p.close()
+			delete(t.ports, name)
+		}
+	}
+	for _, l := range links {
+		if t.ports[l.Name] != nil {
+			continue
+		}
+		p, err := openPort(l)
+		t.logError(l.Name, err)
+		if err == nil {
+			t.ports[l.Name] = p
+		}
+	}
+}
+
+func openPort(l snapshot.Link) (*watchPort, error) {
+	mac, err := net.ParseMAC(l.MAC)
+	if err != nil {
+		return nil, fmt.Errorf("watch on %s: %w", l.Name, err)
+	}
+	p := &watchPort{link: l, mac: mac}
+	for _, s := range []struct {
+		at     **socket
+		kind   int
+		filter []bpf.Instruction
+	}{{&p.arp, etherARP, replyFilter}, {&p.ndp, etherIPv6, advertFilter}, {&p.word, etherWord, wordFilter}} {
+		if *s.at, err = p.listen(s.kind, s.filter); err != nil {
+			p.close()
+			return nil, err
+		}
+	}
+	if err := p.word.conn.JoinGroup(wordGroup); err != nil {
+		p.close()
+		return nil, fmt.Errorf("watch on %s: %w", l.Name, err)
+	}
+	return p, nil
+}
+
+func (p *watchPort) listen(kind int, filter []bpf.Instruction) (*socket, error) {
+	program, err := bpf.Assemble(filter)
+	if err != nil {
+		return nil, fmt.Errorf("socket filter: %w", err)
+	}
+	conn, err := packet.Listen(&net.Interface{Index: p.link.Index, Name: p.link.Name, HardwareAddr: p.mac}, packet.Raw, kind, &packet.Config{Filter: program})
+	if err != nil {
+		return nil, fmt.Errorf("open packet socket on %s: %w", p.link.Name, err)
+	}
+	return &socket{conn: conn}, nil
+}
+
+// turn waits for a frame or the next round, and works on it.
+func (t *thread) turn() {
+	wait := idlePoll
+	if len(t.frames) > 0 {
+		wait = min(wait, time.Until(t.watch.Due()))
+	}
+	t.poll(wait)
+	for name, p := range t.ports {
+		t.hear(name, p)
+	}
+	t.say() // at once: others wait for it
+	if now := time.Now(); len(t.frames) > 0 && !now.Before(t.watch.Due()) {
+		for _, q := range t.watch.Round(now) {
+			t.ask(q)
+		}
+		t.say()
+	}
+	t.listenClosely(time.Now())
+	t.tell(time.Now())
+}
+
+// poll waits until a socket has something, for at most wait.
+func (t *thread) poll(wait time.Duration) {
+	if wait <= 0 {
+		return
+	}
+	var fds []unix.PollFd
+	for _, p := range t.ports {
+		for _, s := range p.sockets() {
+			if raw, err := s.conn.SyscallConn(); err == nil {
+				_ = raw.Control(func(fd uintptr) { fds = append(fds, unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}) })
+			}
+		}
+	}
+	limit := unix.NsecToTimespec(wait.Nanoseconds())
+	_, _ = unix.Ppoll(fds, &limit, nil) // an early end is the next turn
+}
+
+// hear takes in what has come on a link.
+func (t *thread) hear(link string, p *watchPort) {
+	now := time.Now()
+	answer := func(frame []byte) {
+		if addr, mac, ok := answerOf(frame); ok {
+			if at, asked := t.answers[answerKey{link, mac, addr}]; asked {
+				t.watch.Answered(at, now)
+			}
+		}
+	}
+	_, a := p.arp.read(mostFrames, answer)
+	_, b := p.ndp.read(mostFrames, answer)
+	_, c := p.word.read(mostFrames, func(frame []byte) {
+		from, node, say, err := parseWord(frame)
+		if name := t.nodes[from]; err == nil && name != "" && name != node {
+			t.watch.Heard(link, now)
+			t.watch.Told(name, watch.Target{Node: node, Link: link}, say, now)
+		}
+	})
+	if p.ears != nil {
+		t.listen(link, p, now)
+	}
+	if err := errors.Join(a, b, c); err != nil && !errors.Is(err, unix.ENETDOWN) {
+		t.logError(link, err)
+		p.close()
+		delete(t.ports, link)
+		t.again()
+	}
+}
+
+// again has what to watch followed once more.
+func (t *thread) again() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.news = true
+}
+
+// listenClosely opens the ears on links where somebody is missed.
+func (t *thread) listenClosely(now time.Time) {
+	doubtful := t.watch.Doubtful()
+	for name, p := range t.ports {
+		switch need := (t.wary || slices.Contains(doubtful, name)) && t.watch.Listens(name, now); {
+		case need && p.ears == nil:
+			ears, err := p.listen(unix.ETH_P_ALL, witnessFilter)
+			t.logError(name, err)
+			if err == nil {
+				p.ears = ears
+			}
+		case !need && p.ears != nil:
+			_ = p.ears.conn.Close()
+			p.ears = nil
+		}
+	}
+}
+
+// deaf returns the links on which this node listens and has heard nobody for a while.
+func (t *thread) deaf(now time.Time) (links []string) {
+	for name, p := range t.ports {
+		if p.ears != nil && !t.watch.Hears(name, now) {
+			links = append(links, name)
+		}
+	}
+	slices.Sort(links)
+	return links
+}
+
+// listen looks for a frame of a host that is not missed.
+func (t *thread) listen(link string, p *watchPort, now time.Time) {
+	_, _ = p.ears.read(mostFrames, func(frame []byte) {
+		if len(frame) < etherLen {
+			return
+		}
+		from := net.HardwareAddr(frame[6:12]).String()
+		if from == p.link.MAC {
+			return
+		}
+		for at, mac := range t.macs {
+			if at.Link == link && mac == from && t.watch.Missed(at) {
+				return
+			}
+		}
+		t.watch.Heard(link, now)
+	})
+}
+
+func (t *thread) ask(q watch.Question) {
+	p := t.ports[q.Link]
+	frame := t.frames[q.Target]
+	if p == nil || frame == nil {
+		return
+	}
+	s := p.arp
+	if frame[12] == etherIPv6>>8 {
+		s = p.ndp
+	}
+	for range q.Times {
+		t.send(q.Link, s, frame)
+	}
+}
+
+// say says what is to be said.
+func (t *thread) say() {
+	for _, word := range t.watch.Words() {
+		p := t.ports[word.Link]
+		if p == nil {
+			continue
+		}
+		frame, err := wordFrame(p.mac, word)
+		t.logError(word.Link, err)
+		if err == nil {
+			t.send(word.Link, p.word, frame)
+		}
+	}
+}
+
+func (t *thread) send(link string, s *socket, frame []byte) {
+	_, err := s.conn.WriteTo(frame, &packet.Addr{HardwareAddr: frame[:6]})
+	t.logError(link, err)
+}
+
+// tell keeps what is found, and calls Changed if it is another.
+func (t *thread) tell(now time.Time) {
+	seen := Seen{Deaf: t.deaf(now), Lost: t.watch.Lost(now), Silent: t.watch.Silent(now), Answering: t.watch.Answering(now)}
+	t.mu.Lock()
+	was := t.seen
+	t.seen, t.at = seen, now
+	t.mu.Unlock()
+	if slices.Equal(was.Lost, seen.Lost) && slices.Equal(was.Silent, seen.Silent) {
+		return
+	}
+	t.log.Info("nodes on links", "lost", seen.Lost, "silent", seen.Silent)
+	if t.Changed != nil {
+		t.Changed()
+	}
+}
+
+// logError logs an error of a link, once as long as it stays the same.
+func (t *thread) logError(link string, err error) {
+	if err == nil {
+		return
+	}
+	if t.failed[link] != err.Error() {
+		t.failed[link] = err.Error()
+		t.log.Warn("cannot watch nodes on a link", "link", link, "error", err)
+	}
+}

@@ -1,0 +1,173 @@
+package l2
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/announcer/watch"
+	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/internal/test/nstest"
+)
+
+// watchers are nodes a, b and x on one switch. a and b watch x.
+type watchers struct {
+	sw    nstest.Space
+	space map[string]nstest.Space
+	of    map[string]*Watcher
+	mac   map[string]string
+	stop  map[string]context.CancelFunc
+}
+
+var watchedNodes = []string{"a", "b", "x"}
+
+// newWatchers makes them, with addresses by format: of "198.18.0.%d/24" the first is a's.
+func newWatchers(t *testing.T, format string) *watchers {
+	n := &watchers{sw: nstest.New(t, "switch"), space: map[string]nstest.Space{}, of: map[string]*Watcher{}, mac: map[string]string{}, stop: map[string]context.CancelFunc{}}
+	n.sw.Run(t, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1") // or its ports speak
+	n.sw.Run(t, "ip", "link", "add", "br0", "type", "bridge")
+	n.sw.Run(t, "ip", "link", "set", "br0", "up")
+	for i, name := range watchedNodes {
+		s := nstest.New(t, name)
+		n.space[name] = s
+		n.sw.Run(t, "ip", "link", "add", "to-"+name, "type", "veth", "peer", "name", "eth0", "netns", s.Name)
+		n.sw.Run(t, "ip", "link", "set", "to-"+name, "master", "br0", "up")
+		s.Run(t, "sysctl", "-qw", "net.ipv6.conf.eth0.accept_dad=0")
+		s.Run(t, "ip", "addr", "add", fmt.Sprintf(format, i+1), "dev", "eth0")
+		s.Run(t, "ip", "link", "set", "eth0", "up")
+		l, err := s.Netlink(t).LinkByName("eth0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		n.mac[name] = l.Attrs().HardwareAddr.String()
+	}
+	for i, name := range watchedNodes {
+		n.start(t, name, n.watching(t, i, format))
+	}
+	return n
+}
+
+// watching is what node i has to know.
+func (n *watchers) watching(t *testing.T, i int, format string) announcer.Watching {
+	name := watchedNodes[i]
+	l, err := n.space[name].Netlink(t).LinkByName("eth0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := netip.MustParsePrefix(fmt.Sprintf(format, i+1))
+	w := announcer.Watching{Nodes: map[string]string{}}
+	w.Links = []snapshot.Link{{Name: "eth0", Index: l.Attrs().Index, MAC: n.mac[name], Prefixes: []netip.Prefix{own}}}
+	for j, other := range watchedNodes {
+		w.Nodes[n.mac[other]] = other
+		if other == "x" && name != "x" {
+			w.Ask = append(w.Ask, announcer.Question{Node: other, Link: "eth0", Far: "eth0", From: own.Addr(), To: netip.MustParsePrefix(fmt.Sprintf(format, j+1)).Addr(), MAC: n.mac[other]})
+		}
+	}
+	return w
+}
+
+func (n *watchers) start(t *testing.T, name string, what announcer.Watching) {
+	ctx, stop := context.WithCancel(context.Background())
+	w := NewWatcher(slog.New(slog.DiscardHandler))
+	w.Follow(what)
+	n.of[name], n.stop[name] = w, stop
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := n.space[name].In(func() error { w.Run(ctx); return nil }); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(func() { stop(); wg.Wait() })
+}
+
+// says waits until a node calls exactly these lost: "x@eth0".
+func (n *watchers) says(t *testing.T, who string, lost ...string) {
+	t.Helper()
+	nstest.Eventually(t, fmt.Sprintf("%s calls %v lost", who, lost), func() bool {
+		var now []string
+		for _, at := range n.of[who].Seen().Lost {
+			now = append(now, at.Node+"@"+at.Link)
+		}
+		return slices.Equal(now, lost)
+	})
+}
+
+// watched waits until a and b have had answers for long enough to miss them.
+func (n *watchers) watched(t *testing.T) {
+	t.Helper()
+	for _, name := range []string{"a", "b"} {
+		nstest.Eventually(t, name+" has answers of x", func() bool { return n.answering(name) })
+		n.turns(t, name, 80)
+	}
+}
+
+func (n *watchers) answering(name string) bool {
+	return slices.Contains(n.of[name].Seen().Answering, watch.Target{Node: "x", Link: "eth0"})
+}
+
+// turns waits until a node's thread has worked for so many intervals.
+func (n *watchers) turns(t *testing.T, name string, intervals int) {
+	t.Helper()
+	last := func() time.Time {
+		w := n.of[name]
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.at
+	}
+	for range intervals {
+		was := last()
+		nstest.Eventually(t, name+" works", func() bool { return last().Sub(was) >= watch.Interval })
+	}
+}
+
+// TestHeirsAgreeThatANodeIsLost: the kernel answers, whatever its agent does, until its
+// link is dead. Everybody is told, the node too when it is back.
+func TestHeirsAgreeThatANodeIsLost(t *testing.T) {
+	for _, format := range []string{"198.18.0.%d/24", "fd98:18::%d/64"} {
+		t.Run(format, func(t *testing.T) {
+			t.Parallel()
+			n := newWatchers(t, format)
+			n.watched(t)
+			n.says(t, "a")
+			n.sw.Run(t, "ip", "link", "set", "to-x", "down")
+			began := time.Now()
+			n.says(t, "a", "x@eth0")
+			t.Log("lost after", time.Since(began))
+			n.says(t, "b", "x@eth0")
+			n.sw.Run(t, "ip", "link", "set", "to-x", "up")
+			if strings.Contains(format, ":") {
+				n.space["x"].Run(t, "ip", "addr", "replace", fmt.Sprintf(format, 3), "dev", "eth0", "nodad")
+			}
+			n.says(t, "x", "x@eth0") // it withdraws what others have now
+			for _, name := range watchedNodes {
+				n.says(t, name)
+			}
+		})
+	}
+}
+
+// TestDeafNodeLosesNobody: node a sends and does not hear. Its own silence must not make it
+// take what others have.
+func TestDeafNodeLosesNobody(t *testing.T) {
+	t.Parallel()
+	n := newWatchers(t, "198.18.0.%d/24")
+	n.watched(t)
+	n.sw.Pipe(t, "table bridge cut { chain deaf { type filter hook forward priority 0; oifname to-a drop; }; }", "nft", "-f", "-")
+	nstest.Eventually(t, "a misses x, and knows that it hears nobody", func() bool { return !n.answering("a") && len(n.of["a"].Seen().Silent) == 0 })
+	for range 50 {
+		n.turns(t, "a", 1)
+		if seen := n.of["a"].Seen(); len(seen.Lost)+len(seen.Silent) > 0 {
+			t.Fatalf("a deaf node found %+v", seen)
+		}
+	}
+	if !n.answering("b") || len(n.of["b"].Seen().Lost) > 0 {
+		t.Errorf("b, which hears, found %+v", n.of["b"].Seen())
+	}
+}

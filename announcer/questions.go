@@ -1,0 +1,143 @@
+package announcer
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// Question is where the kernel of another node can be asked whether it is there.
+type Question struct {
+	Node string
+	Link string     // of this node
+	Far  string     // the node's own name of that link
+	From netip.Addr // of this node's link
+	To   netip.Addr // of the node, in a prefix that both have
+	MAC  string     // of the node's link
+}
+
+// Reach is what this node knows by asking the kernels of other nodes on links.
+type Reach struct {
+	// Lost names, by node, its links on which it does not answer: two nodes agree. The node
+	// itself may be among them.
+	Lost map[string][]string
+	// Silent are the nodes that this node misses itself, on a link on which it hears others.
+	Silent map[string]bool
+}
+
+// Gone reports whether this node knows by itself that node does not answer.
+func (r Reach) Gone(node string) bool { return r.Silent[node] || len(r.Lost[node]) > 0 }
+
+// Without returns in without the links that are lost.
+func (r Reach) Without(in Input) Input {
+	if len(r.Lost) == 0 {
+		return in
+	}
+	in.Self = r.reachable(in.Self)
+	others := make(map[string]snapshot.Electable, len(in.Others))
+	for node, st := range in.Others {
+		others[node] = r.reachable(st)
+	}
+	in.Others = others
+	return in
+}
+
+func (r Reach) reachable(st snapshot.Electable) snapshot.Electable {
+	if lost := r.Lost[st.Node]; len(lost) > 0 {
+		st.Links = slices.DeleteFunc(slices.Clone(st.Links), func(l snapshot.Link) bool { return slices.Contains(lost, l.Name) })
+	}
+	return st
+}
+
+// Watching is what this node has to know to watch others.
+type Watching struct {
+	Links []snapshot.Link // of this node, those with other nodes on them
+	Ask   []Question      // sorted by node, then link
+	Nodes map[string]string
+	// Listen says that this node has to prove that it hears before it takes what it waits for.
+	Listen bool
+}
+
+// NewWatching returns whom to watch: the owners of the addresses that this node is an heir
+// of, or that have too few heirs, and the nodes whose agents are silent. It asks each on every link that both have.
+// Nodes names the node of each MAC on these links.
+func NewWatching(in Input, v View, p Plan) Watching {
+	w := Watching{Nodes: map[string]string{}}
+	watched := map[string]bool{}
+	for _, r := range p.Refused {
+		// It takes two to agree: where too few can be elected, all watch.
+		watched[r.Owner] = watched[r.Owner] || len(r.Heirs) < mostHeirs || slices.Contains(r.Heirs, in.Node)
+	}
+	for _, m := range v.Members {
+		watched[m.Node] = watched[m.Node] || m.Verdict != Alive
+	}
+	shared := map[string]bool{}
+	for _, n := range in.Snapshot.Nodes {
+		st := in.state(n.Name)
+		if n.Name == in.Node || st == nil {
+			continue
+		}
+		for _, q := range questions(in.Self.Links, st) {
+			shared[q.Link], w.Nodes[q.MAC] = true, q.Node
+			if watched[q.Node] {
+				w.Ask = append(w.Ask, q)
+			}
+		}
+	}
+	for _, l := range in.Self.Links {
+		if shared[l.Name] {
+			w.Links = append(w.Links, l)
+		}
+	}
+	return w
+}
+
+// questions returns where st's node can be asked from links: once for each of links, by
+// the first prefix that both ends have.
+func questions(links []snapshot.Link, st *snapshot.Electable) (out []Question) {
+	for _, near := range links {
+		for _, far := range st.Links {
+			if q, ok := question(near, far); ok && far.MAC != "" && near.MAC != "" {
+				q.Node = st.Node
+				out = append(out, q)
+				break
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b Question) int { return strings.Compare(a.Link, b.Link) })
+	return out
+}
+
+func question(near, far snapshot.Link) (Question, bool) {
+	for _, a := range near.Prefixes {
+		if a.Addr().IsLinkLocalUnicast() {
+			continue // which every link has, whatever it is connected with
+		}
+		for _, b := range far.Prefixes {
+			if a.Masked() == b.Masked() && a.Addr() != b.Addr() {
+				return Question{Link: near.Name, Far: far.Name, From: a.Addr(), To: b.Addr(), MAC: far.MAC}, true
+			}
+		}
+	}
+	return Question{}, false
+}
+
+// FarName returns how node names the link that this node, whose links are links, knows as
+// link; "" if v does not show.
+func FarName(links []snapshot.Link, v View, node, link string) string {
+	m := v.Member(node)
+	if node == v.Node {
+		return link
+	}
+	if m == nil || m.Report == nil {
+		return ""
+	}
+	for _, q := range questions(links, &m.Report.Electable) {
+		if q.Link == link {
+			return q.Far
+		}
+	}
+	return ""
+}

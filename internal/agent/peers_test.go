@@ -1,0 +1,336 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+
+	"github.com/fairlead/fairlead/announcer/l2"
+	"github.com/fairlead/fairlead/internal/keyring"
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/internal/test/asktest"
+	"github.com/fairlead/fairlead/internal/test/nstest"
+	"github.com/fairlead/fairlead/internal/test/storytest"
+	"github.com/fairlead/fairlead/proxy/dataplanetest"
+)
+
+// runPeer makes this test's binary the agent of the node that it names.
+const runPeer = "FAIRLEAD_AGENT_PEER"
+
+// The cluster of the peers: three nodes, and a Service with two addresses of each family.
+const peersCluster = `
+node a ips=198.18.0.1
+node b ips=198.18.0.2
+node c ips=198.18.0.3
+service default/web type=LoadBalancer ports=tcp/80 status=198.18.0.200,198.18.0.201,198.18.0.203,fd98:18::200,fd98:18::201,fd98:18::202 ip=10.96.0.10,fd00::10
+endpoint default/web 10.1.1.5:80 node=a
+endpoint default/web [fd00::5]:80 node=a
+address 198.18.0.200 holder=default/web
+address 198.18.0.201 holder=default/web
+address 198.18.0.203 holder=default/web
+address fd98:18::200 holder=default/web
+address fd98:18::201 holder=default/web
+address fd98:18::202 holder=default/web`
+
+var peerNodes = []string{"a", "b", "c"}
+
+// peerMain is an agent with all of its layer 2 and gossip. Its engine holds everything.
+func peerMain(name string) error {
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer cancel()
+	handle, err := netlink.NewHandle(syscall.NETLINK_ROUTE)
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	d := &diary{Fake: dataplanetest.NewFake(), paths: map[string]bool{}, vips: map[netip.Addr]bool{}, fails: map[string]error{}, world: storytest.NewWorld()}
+	if err := d.world.Do(peersCluster); err != nil {
+		return err
+	}
+	cluster, err := d.world.Snapshot()
+	if err != nil {
+		return err
+	}
+	for _, at := range cluster.Addresses {
+		at.UID, at.ProbedAt = "u", time.Unix(1000, 0)
+	}
+	leases := l2.New(handle, 0, log)
+	a := assemble(&Config{Node: name, MembersPort: 7947, Log: log, Dataplane: d, Clients: &kube.Clients{}}, leases)
+	leases.Changed, leases.Sure, leases.Hears = a.layer2.Again, a.gossip.Fresh, a.reach.watcher.Hears
+	a.engine.proxy, a.cluster.store, a.routes.syncer = Fairlead, listed{d, cluster}, router{d}
+	a.routes.unheld.withoutKernel()
+	a.engine.follow = func(_ *snapshot.Snapshot, _, _ []netip.Addr) {}
+	if err := a.links.read(); err != nil {
+		return err
+	}
+	a.gossip.SetKeys(keyring.Keys{[]byte("0123456789abcdef")})
+	var wg sync.WaitGroup
+	for _, run := range []func(context.Context){
+		a.links.Run, a.gossip.Run, a.reach.watcher.Run, a.reach.Run, leases.Run, a.layer2.Run, a.engine.Run,
+		func(ctx context.Context) { a.decision.loop.Run(ctx, a.step) },
+		func(ctx context.Context) { a.routes.loop.Run(ctx, a.routes.step) },
+	} {
+		wg.Go(func() { run(ctx) })
+	}
+	wg.Wait()
+	return nil
+}
+
+// listed is an API server that always says the same.
+type listed struct {
+	*diary
+	cluster *snapshot.Snapshot
+}
+
+func (l listed) Latest() (*snapshot.Snapshot, []time.Time) { return l.cluster, nil }
+func (l listed) Snapshot() *snapshot.Snapshot              { return l.cluster }
+
+// peers are such agents on one switch, with a client.
+type peers struct {
+	sw, client nstest.Space
+	cmds       map[string]*exec.Cmd
+	mac        map[string]string // by node
+	logs       string            // folder
+	addrs      []netip.Addr
+}
+
+func newPeers(t *testing.T) *peers {
+	p := &peers{sw: nstest.New(t, "switch"), client: nstest.New(t, "client"), cmds: map[string]*exec.Cmd{}, mac: map[string]string{}, logs: t.TempDir()}
+	p.sw.Run(t, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1") // or its ports speak
+	p.sw.Run(t, "ip", "link", "add", "br0", "type", "bridge")
+	p.sw.Run(t, "ip", "link", "set", "br0", "up")
+	p.wire(t, p.client, "client", 100)
+	for _, line := range strings.Split(peersCluster, "\n") {
+		if words := strings.Fields(line); len(words) > 0 && words[0] == "address" {
+			p.addrs = append(p.addrs, netip.MustParseAddr(words[1]))
+		}
+	}
+	for i, name := range peerNodes {
+		s := nstest.New(t, name)
+		p.mac[name] = p.wire(t, s, name, i+1)
+		p.start(t, s, name)
+	}
+	return p
+}
+
+// wire connects s with the switch, and returns its MAC.
+func (p *peers) wire(t *testing.T, s nstest.Space, name string, number int) string {
+	t.Helper()
+	p.sw.Run(t, "ip", "link", "add", "name", "to-"+name, "type", "veth", "peer", "name", "eth0", "netns", s.Name)
+	p.sw.Run(t, "ip", "link", "set", "to-"+name, "master", "br0", "up")
+	s.Run(t, "sysctl", "-qw", "net.ipv6.conf.eth0.accept_dad=0")
+	s.Run(t, "ip", "addr", "add", fmt.Sprintf("198.18.0.%d/24", number), "dev", "eth0")
+	s.Run(t, "ip", "addr", "add", fmt.Sprintf("fd98:18::%d/64", number), "dev", "eth0", "nodad")
+	s.Run(t, "ip", "link", "set", "eth0", "up")
+	link, err := s.Netlink(t).LinkByName("eth0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return link.Attrs().HardwareAddr.String()
+}
+
+func (p *peers) start(t *testing.T, s nstest.Space, name string) {
+	t.Helper()
+	log, err := os.Create(p.logs + "/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("ip", "netns", "exec", s.Name, os.Args[0])
+	cmd.Env, cmd.Stderr = append(os.Environ(), runPeer+"="+name), log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p.cmds[name] = cmd
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		_ = log.Close()
+		if text, err := os.ReadFile(log.Name()); t.Failed() && err == nil {
+			t.Logf("%s says:\n%s", name, text)
+		}
+	})
+}
+
+func (p *peers) signal(t *testing.T, name string, s syscall.Signal) {
+	t.Helper()
+	if err := p.cmds[name].Process.Signal(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// cut makes the switch drop what matches one of rules, and nothing else.
+func (p *peers) cut(t *testing.T, rules ...string) {
+	t.Helper()
+	text := "table bridge cut\ndelete table bridge cut\n"
+	if len(rules) > 0 {
+		drop := strings.Join(rules, " drop\n") + " drop\n"
+		// The switch says things itself, too.
+		text += "table bridge cut { chain forward { type filter hook forward priority 0;\n" + drop + "}; chain output { type filter hook output priority 0;\n" + drop + "}; }\n"
+	}
+	p.sw.Pipe(t, text, "nft", "-f", "-")
+}
+
+// ask has the client ask for all addresses until stop is called.
+func (p *peers) ask(t *testing.T) (stop func() map[netip.Addr]*asktest.Heard) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	var heard map[netip.Addr]*asktest.Heard
+	done := make(chan error, 1)
+	go func() {
+		done <- p.client.In(func() (err error) {
+			heard, err = asktest.Ask(ctx, "eth0", p.addrs)
+			return err
+		})
+	}()
+	return func() map[netip.Addr]*asktest.Heard {
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		return heard
+	}
+}
+
+// listen asks for d.
+func (p *peers) listen(t *testing.T, d time.Duration) map[netip.Addr]*asktest.Heard {
+	t.Helper()
+	stop := p.ask(t)
+	time.Sleep(d)
+	return stop()
+}
+
+// settled waits until each address is answered by one node, and each node has one. It
+// returns who has what.
+func (p *peers) settled(t *testing.T) map[netip.Addr]string {
+	t.Helper()
+	owners := map[netip.Addr]string{}
+	nstest.Eventually(t, "one node answers for each address", func() bool {
+		same := len(owners) > 0
+		for addr, h := range p.listen(t, time.Second) {
+			macs := h.Moves()
+			if len(macs) != 1 {
+				owners = map[netip.Addr]string{}
+				return false
+			}
+			same = same && owners[addr] == p.node(macs[0])
+			owners[addr] = p.node(macs[0])
+		}
+		return same
+	})
+	return owners
+}
+
+func (p *peers) node(mac string) string {
+	for name, at := range p.mac {
+		if at == mac {
+			return name
+		}
+	}
+	return mac
+}
+
+// broken is something that breaks in part.
+type broken struct {
+	name   string
+	rules  []string // what the switch drops; X is the node
+	stop   bool     // its agent stands still as well
+	kill   bool     // it is killed
+	during time.Duration
+	moves  bool // X's addresses may move
+}
+
+// TestNodesThatBreakInPart: while something breaks in part and after it, a client asks for
+// all addresses. One node answers for each, no address moves that need not, and the last
+// announcement is the owner's.
+func TestNodesThatBreakInPart(t *testing.T) {
+	for _, b := range []broken{
+		{name: "it loses power", rules: []string{`iifname to-X`, `oifname to-X`}, kill: true, during: 3 * time.Second, moves: true},
+		{name: "it does not hear", rules: []string{`oifname to-X`}, during: 6 * time.Second, moves: true},
+		{name: "it stands still for 3 s", rules: []string{`iifname to-X`, `oifname to-X`}, stop: true, during: 3 * time.Second, moves: true},
+		{name: "it is cut from another", rules: []string{`iifname to-X oifname to-c`, `iifname to-c oifname to-X`}, during: 6 * time.Second},
+	} {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			b.try(t)
+		})
+	}
+}
+
+func (b broken) try(t *testing.T) {
+	p := newPeers(t)
+	owners := p.settled(t)
+	t.Log("at first", owners)
+	const node = "a"
+	var rules []string
+	for _, r := range b.rules {
+		rules = append(rules, strings.ReplaceAll(r, "X", node))
+	}
+	stop := p.ask(t)
+	time.Sleep(3 * time.Second) // so that all have been watched
+	p.cut(t, rules...)
+	switch {
+	case b.kill:
+		p.signal(t, node, syscall.SIGKILL)
+	case b.stop:
+		p.signal(t, node, syscall.SIGSTOP)
+	}
+	time.Sleep(b.during)
+	if b.stop {
+		p.signal(t, node, syscall.SIGCONT)
+	}
+	if !b.kill {
+		p.cut(t)
+	}
+	time.Sleep(4 * time.Second)
+	end := time.Now()
+	heard := stop()
+	for _, addr := range p.addrs {
+		b.judge(t, p, addr, heard[addr], owners[addr] == node, end)
+	}
+	nstest.Eventually(t, "the last to announce each address is who answers for it", func() bool {
+		agree := true
+		for addr, h := range p.listen(t, time.Second) {
+			was := heard[addr]
+			was.Answers, was.Said = append(was.Answers, h.Answers...), append(was.Said, h.Said...)
+			n := len(was.Said)
+			agree = agree && (n == 0 || was.Said[n-1].MAC == was.Answers[len(was.Answers)-1].MAC)
+		}
+		return agree
+	})
+}
+
+// The longest that an address may have no answer, or two: ten times what is promised.
+const (
+	noAnswerFor   = 10 * time.Second
+	twoAnswersFor = 5 * time.Second
+)
+
+func (b broken) judge(t *testing.T, p *peers, addr netip.Addr, h *asktest.Heard, own bool, end time.Time) {
+	silence, doubled := h.Silence(end), h.Doubled(100*time.Millisecond)
+	var nodes []string
+	for _, mac := range h.Moves() {
+		nodes = append(nodes, p.node(mac))
+	}
+	if len(nodes) > 8 {
+		nodes = nodes[:8]
+	}
+	t.Logf("%s: %v without an answer, %v with two, at %v", addr, silence.Round(time.Millisecond), doubled.Round(time.Millisecond), nodes)
+	if silence > noAnswerFor || doubled > twoAnswersFor {
+		t.Errorf("%s: no answer for %v, two for %v", addr, silence, doubled)
+	}
+	if (!own || !b.moves) && len(nodes) != 1 {
+		t.Errorf("%s moved: %v", addr, nodes)
+	}
+}

@@ -1,0 +1,86 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/announcer/l2"
+	"github.com/fairlead/fairlead/announcer/watch"
+	"github.com/fairlead/fairlead/internal/reconcile"
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// reach asks the kernels of other nodes on links, and tells the gossip who does not answer.
+type reach struct {
+	node    string
+	watcher *l2.Watcher
+	gossip  membership
+	links   func() []snapshot.Link
+	changed func() // has everything decided again
+	loop    *reconcile.Loop
+	last    l2.Seen // that was decided on
+}
+
+func newReach(node string, gossip membership, links func() []snapshot.Link, changed func(), log *slog.Logger) *reach {
+	r := &reach{node: node, watcher: l2.NewWatcher(log), gossip: gossip, links: links, changed: changed, loop: reconcile.New("reach", log)}
+	// Others take over what is known here, as soon as it is.
+	r.loop.Coalesce, r.loop.Resync = 0, time.Second
+	r.watcher.Changed = r.loop.Wake
+	return r
+}
+
+// Run tells the gossip what the watcher finds, until ctx ends.
+func (r *reach) Run(ctx context.Context) { r.loop.Run(ctx, r.step) }
+
+func (r *reach) step(context.Context) error {
+	view, _ := r.gossip.View()
+	links := r.links()
+	nodes, self := map[string]bool{}, false
+	seen := r.watcher.Seen()
+	for _, at := range seen.Lost {
+		switch {
+		case !speaksOn(view, links, at):
+		case at.Node == r.node:
+			self = true
+		default:
+			nodes[at.Node] = true
+		}
+	}
+	r.gossip.SetLost(nodes, self) // also if it said so before: the gossip may have begun since
+	if !slices.Equal(r.last.Lost, seen.Lost) || !slices.Equal(r.last.Silent, seen.Silent) {
+		r.last = seen
+		r.changed()
+	}
+	return nil
+}
+
+// speaksOn reports whether the agent of at's node is reached by at's link. A node that is
+// lost there is gone. Of another, that link is.
+func speaksOn(view announcer.View, links []snapshot.Link, at watch.Target) bool {
+	m := view.Member(at.Node)
+	i := slices.IndexFunc(links, func(l snapshot.Link) bool { return l.Name == at.Link })
+	return m != nil && i >= 0 && links[i].Contains(m.Addr.Addr())
+}
+
+// known returns what decisions need of what was found.
+func (r *reach) known(view announcer.View) announcer.Reach {
+	links, seen := r.links(), r.watcher.Seen()
+	out := announcer.Reach{Lost: map[string][]string{}, Silent: map[string]bool{}}
+	for _, at := range seen.Lost {
+		if far := announcer.FarName(links, view, at.Node, at.Link); far != "" {
+			out.Lost[at.Node] = append(out.Lost[at.Node], far)
+		}
+	}
+	for _, at := range seen.Silent {
+		out.Silent[at.Node] = out.Silent[at.Node] || speaksOn(view, links, at)
+	}
+	return out
+}
+
+// answers reports whether the kernel of a node answers on a link.
+func (r *reach) answers(node string) bool {
+	return slices.ContainsFunc(r.watcher.Seen().Answering, func(at watch.Target) bool { return at.Node == node })
+}
