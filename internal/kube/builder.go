@@ -38,6 +38,7 @@ type Builder struct {
 	serviceCIDRs  kind[snapshot.ServiceCIDR]
 	bgpPeers      kind[snapshot.BGPPeer]
 	reset         bool // versions and UIDs do not count: see Reset, Remove
+	pace          *pacer
 }
 
 // NewBuilder makes an empty Builder.
@@ -167,8 +168,24 @@ func (b *Builder) Snapshot() *snapshot.Snapshot {
 	}
 }
 
+// Pace holds large Services back that change all the time, so that the changes of
+// others are not behind theirs. Snapshot then has them as they were before.
+func (b *Builder) Pace() { b.pace = newPacer(time.Now) }
+
+// Resume returns when the first Service that the last Snapshot held back may change:
+// see pace. It is zero if none was held back.
+func (b *Builder) Resume() time.Time {
+	if b.pace == nil {
+		return time.Time{}
+	}
+	return b.pace.resume
+}
+
 // rebuildDirty brings built and sorted up to date.
 func (b *Builder) rebuildDirty() {
+	if b.pace != nil {
+		b.pace.resume = time.Time{}
+	}
 	if len(b.dirty) == 0 {
 		return
 	}
@@ -176,14 +193,19 @@ func (b *Builder) rebuildDirty() {
 	var gone, come []*snapshot.Service
 	for _, ref := range slices.SortedFunc(maps.Keys(b.dirty), snapshot.Ref.Compare) {
 		was := b.built[ref]
+		// One that was made again under its name is not the one that is held back.
+		if obj := b.services[ref]; obj != nil && was != nil && string(obj.UID) == was.UID && b.pace.holds(ref) {
+			continue
+		}
 		b.rebuild(ref)
+		b.pace.took(ref, b.built[ref])
+		delete(b.dirty, ref)
+		delete(b.pending, ref)
 		if now := b.built[ref]; now != was {
 			gone, come = appendIf(gone, was), appendIf(come, now)
 		}
 	}
 	b.sorted = diff.Apply(b.sorted, gone, come, byRef)
-	clear(b.dirty)
-	clear(b.pending)
 }
 
 func appendIf(list []*snapshot.Service, s *snapshot.Service) []*snapshot.Service {
@@ -204,11 +226,28 @@ func (b *Builder) rebuild(ref snapshot.Ref) {
 		parts = append(parts, sl)
 	}
 	svc := toService(obj, parts)
-	if old := b.built[ref]; old == nil || !reflect.DeepEqual(old, svc) {
+	if old := b.built[ref]; old == nil || !sameService(old, svc) {
 		b.built[ref] = svc
 		b.triggers = append(b.triggers, b.pending[ref]...)
 		b.triggers = b.triggers[max(0, len(b.triggers)-mostTriggers):]
 	}
+}
+
+// sameService reports whether two Services are equal. The endpoints are most of a
+// Service, and reflection over them takes longer than to make them.
+func sameService(a, b *snapshot.Service) bool {
+	if !slices.EqualFunc(a.Endpoints, b.Endpoints, sameEndpoint) {
+		return false
+	}
+	x, y := *a, *b
+	x.Endpoints, y.Endpoints = nil, nil
+	return reflect.DeepEqual(x, y)
+}
+
+func sameEndpoint(a, b snapshot.Endpoint) bool {
+	return a.PortName == b.PortName && a.Protocol == b.Protocol && a.Addr == b.Addr && a.Node == b.Node && a.Zone == b.Zone &&
+		a.Ready == b.Ready && a.Serving == b.Serving && a.Terminating == b.Terminating &&
+		slices.Equal(a.ZoneHints, b.ZoneHints) && slices.Equal(a.NodeHints, b.NodeHints)
 }
 
 // setSlice takes a slice in, or out of its Service's endpoints if its labels say

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -44,7 +45,7 @@ func toService(s *corev1.Service, slices []*discoveryv1.EndpointSlice) *snapshot
 	for _, p := range s.Spec.Ports {
 		out.Ports = append(out.Ports, snapshot.Port{Name: p.Name, Protocol: protocol(p.Protocol), Port: uint16(p.Port), NodePort: uint16(p.NodePort)})
 	}
-	out.Endpoints = toEndpoints(slices)
+	out.Endpoints, out.LeftOut = boundedEndpoints(s, slices)
 	return out
 }
 
@@ -101,15 +102,24 @@ func toEndpoints(all []*discoveryv1.EndpointSlice) []snapshot.Endpoint {
 				continue
 			}
 			for _, p := range sl.Ports {
-				if p.Name == nil || p.Port == nil || *p.Port < 1 || *p.Port > 65535 {
-					continue
+				if takes(p) {
+					out = append(out, toEndpoint(ip, p, ep))
 				}
-				out = append(out, toEndpoint(ip, p, ep))
 			}
 		}
 	}
-	slices.SortFunc(out, compareEndpoints)
-	return slices.CompactFunc(out, func(a, b snapshot.Endpoint) bool {
+	return union(out)
+}
+
+// takes reports whether a port of a slice has a name and a number.
+func takes(p discoveryv1.EndpointPort) bool {
+	return p.Name != nil && p.Port != nil && *p.Port >= 1 && *p.Port <= 65535
+}
+
+// union sorts endpoints and leaves one of each address and port.
+func union(all []snapshot.Endpoint) []snapshot.Endpoint {
+	slices.SortFunc(all, compareEndpoints)
+	return slices.CompactFunc(all, func(a, b snapshot.Endpoint) bool {
 		return a.PortName == b.PortName && a.Protocol == b.Protocol && a.Addr == b.Addr
 	})
 }
@@ -149,7 +159,11 @@ func isTrue(b *bool, or bool) bool {
 // compareEndpoints is a total order, so that it does not matter in which order
 // the slices come.
 func compareEndpoints(a, b snapshot.Endpoint) int {
-	return cmp.Or(cmp.Compare(a.PortName, b.PortName), cmp.Compare(a.Protocol, b.Protocol), a.Addr.Compare(b.Addr),
+	// Or evaluates all that it is given. Endpoints that differ here are most of them.
+	if c := cmp.Or(strings.Compare(a.PortName, b.PortName), cmp.Compare(a.Protocol, b.Protocol), a.Addr.Compare(b.Addr)); c != 0 {
+		return c
+	}
+	return cmp.Or(
 		last(a.Terminating, b.Terminating), last(!a.Ready, !b.Ready), last(!a.Serving, !b.Serving), last(a.Node == "", b.Node == ""),
 		cmp.Compare(a.Node, b.Node), cmp.Compare(a.Zone, b.Zone),
 		slices.Compare(a.ZoneHints, b.ZoneHints), slices.Compare(a.NodeHints, b.NodeHints))

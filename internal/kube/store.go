@@ -34,6 +34,7 @@ type Store struct {
 	b      *Builder
 	gone   tombs
 	synced bool
+	resume *time.Timer // calls changed when a Service that is held back may change
 }
 
 // NewStore makes a Store that calls changed, which must not block, after every
@@ -45,6 +46,13 @@ func NewStore(clients *Clients, changed func()) *Store {
 // Run follows the API server until ctx ends. It returns an error only if it
 // could not start.
 func (s *Store) Run(ctx context.Context) error {
+	s.mu.Lock()
+	if !s.WithoutEndpoints {
+		// Without endpoints, what this process wrote must be in the next Snapshot.
+		s.b.Pace()
+	}
+	s.mu.Unlock()
+	defer s.stopWaiting()
 	core := informers.NewSharedInformerFactory(s.clients.Kube, 0)
 	all := []cache.SharedIndexInformer{
 		core.Core().V1().Services().Informer(),
@@ -114,7 +122,30 @@ func (s *Store) Snapshot() *snapshot.Snapshot {
 	if !s.synced {
 		return nil
 	}
-	return s.b.Snapshot()
+	return s.build()
+}
+
+// build returns the current Snapshot. If a Service is held back, changed is called once
+// it may change. s.mu is held.
+func (s *Store) build() *snapshot.Snapshot {
+	out := s.b.Snapshot()
+	if s.resume != nil {
+		s.resume.Stop()
+		s.resume = nil
+	}
+	if at := s.b.Resume(); !at.IsZero() {
+		s.resume = time.AfterFunc(time.Until(at), s.changed)
+	}
+	return out
+}
+
+// stopWaiting ends what build began.
+func (s *Store) stopWaiting() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.resume != nil {
+		s.resume.Stop()
+	}
 }
 
 // Latest is Snapshot, with the Triggers of the changes that it is the first to
@@ -125,7 +156,7 @@ func (s *Store) Latest() (*snapshot.Snapshot, []time.Time) {
 	if !s.synced {
 		return nil, nil
 	}
-	return s.b.Snapshot(), s.b.Triggers()
+	return s.build(), s.b.Triggers()
 }
 
 // Service returns the API object of one Service, or nil. It must not be changed.
