@@ -121,17 +121,17 @@ func TestPace(t *testing.T) {
 			}
 			last = now
 		}
-		const rounds = 300
+		const rounds = 150
 		for round := range rounds {
-			flap("large", 8000, round)
+			flap("large", 2000, round)
 			flap("small", 3, round)
 			look()
-			time.Sleep(100 * time.Millisecond)
+			time.Sleep(200 * time.Millisecond)
 		}
 		if changes[small] != rounds {
 			t.Errorf("the small Service was taken in %d times of %d", changes[small], rounds)
 		}
-		if n := changes[large]; n < 3 || n > 6 { // 30 s
+		if n := changes[large]; n < 3 || n > 8 { // 30 s
 			t.Errorf("the large Service was taken in %d times", n)
 		}
 		for at := b.Resume(); !at.IsZero(); at = b.Resume() {
@@ -143,7 +143,7 @@ func TestPace(t *testing.T) {
 				t.Fatalf("in the end %v", ep)
 			}
 		}
-		flap("large", 8000, 0)
+		flap("large", 2000, 0)
 		b.Delete(newService("large", "2", "10.96.0.1"))
 		if look(); last.Service(large) != nil {
 			t.Error("a Service that is deleted is still there")
