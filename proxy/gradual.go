@@ -5,17 +5,20 @@ import (
 	"slices"
 )
 
-// stepFrontends is how many Frontends of one large Service a Table takes in at once.
-// The kernel takes milliseconds for so many, and half a second for 4096. The changes of
-// other Services come in between.
-const stepFrontends = 64
+// A Service of more than wholeFrontends comes in steps of stepFrontends. The kernel takes
+// milliseconds for a step, and half a second for 4096. The changes of other Services
+// come in between.
+const (
+	wholeFrontends = 256
+	stepFrontends  = 32
+)
 
 // after returns what is programmed next where old is programmed and to is wanted: to,
 // or part of the way if that is long. The rest follows in the next Tables: see More.
 // Only endpoints come gradually. A Service that gains or loses addresses or ports is
 // taken as it is, since others may have them next.
 func (to compiled) after(old compiled) compiled {
-	if len(to.frontends) <= stepFrontends || !slices.EqualFunc(old.frontends, to.frontends, func(a, b *Frontend) bool { return a.Key == b.Key }) {
+	if len(to.frontends) <= wholeFrontends || !slices.EqualFunc(old.frontends, to.frontends, func(a, b *Frontend) bool { return a.Key == b.Key }) {
 		return to
 	}
 	step := to

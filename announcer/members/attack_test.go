@@ -183,7 +183,11 @@ func TestAttackByConnections(t *testing.T) {
 		}
 		grown := (int64(most) - int64(before)) >> 20
 		t.Logf("attack: %d connections from %s: memory grows by %d MiB", attackers, from, grown)
-		if grown > 30 {
+		limit := int64(30)
+		if from == b.node {
+			limit = 96 // maxHeld, in buffers that double, and what is not collected yet
+		}
+		if grown > limit {
 			t.Errorf("%d connections from %s take %d MiB", attackers, from, grown)
 		}
 	}

@@ -95,7 +95,7 @@ func TestAttackByALargeService(t *testing.T) {
 		beside = append(beside, change(true))
 	}
 	p99 := func(of []time.Duration) time.Duration { return slices.Sorted(slices.Values(of))[len(of)*99/100] }
-	t.Logf("attack: ports x pods that flap: a change of another Service: p99 %s without, %s with; the first step with it %s",
+	t.Logf("attack: ports and pods: another Service's change takes %s without it and %s with it (p99), and %s when it comes first",
 		p99(alone), p99(beside), first)
 	if told != 1 {
 		t.Errorf("%d Services are told that they are too large", told)

@@ -29,7 +29,7 @@ func TestAttackByText(t *testing.T) {
 		if strings.ContainsAny(got, "\x1b\x07\u009b\u202e\r") || strings.Contains(got, "\nall is well") {
 			t.Errorf("colours %t: %q", colour, got)
 		}
-		if n := strings.Count(got, shown); n != 10 {
+		if n := strings.Count(got, shown); n != 11 {
 			t.Errorf("colours %t: the text is shown %d times: %q", colour, n, got)
 		}
 	}

@@ -200,7 +200,7 @@ func TestAttackByPackets(t *testing.T) {
 	took := time.Since(began)
 	_ = udp.Close()
 	seen := <-got
-	t.Logf("attack: %d packets each in %s: of the pod's %d arrive, of the node's %d", packets, took.Round(time.Millisecond), seen["198.18.1.2"], seen["198.18.0.2"])
+	t.Logf("attack: %d packets each in %s: %d of the pod's and %d in the node's name arrive", packets, took.Round(time.Millisecond), seen["198.18.1.2"], seen["198.18.0.2"])
 	if seen["198.18.1.2"] != 0 {
 		t.Error("the pod's packets arrive")
 	}

@@ -65,7 +65,7 @@ func TestAttackBySilentConnections(t *testing.T) {
 		_ = resp.Body.Close()
 	}
 	served := runtime.NumGoroutine() - before
-	t.Logf("attack: %d silent connections to an HTTP port: %d are served", attackers, served)
+	t.Logf("attack: %d silent connections: %d are served", attackers, served)
 	if served > mostPerSource+10 {
 		t.Errorf("%d of %d connections of one source are served", served, attackers)
 	}
