@@ -16,6 +16,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/memberlist"
 )
 
 // besieged is a member at a loopback address. Another address is a node's too, and a
@@ -229,5 +231,40 @@ func TestConnectionsAreCounted(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatal("nobody is let in any more")
 		}
+	}
+}
+
+// inner is a transport that received something, and whose end waits until it is taken.
+type inner struct {
+	memberlist.Transport
+	packets chan *memberlist.Packet
+	streams chan net.Conn
+}
+
+func (i inner) PacketCh() <-chan *memberlist.Packet { return i.packets }
+func (i inner) StreamCh() <-chan net.Conn           { return i.streams }
+func (i inner) Shutdown() error {
+	from := net.UDPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.1:7947"))
+	for range 3 {
+		i.packets <- &memberlist.Packet{From: from, Buf: append(append([]byte{byteLabel, byte(len(label))}, label...), make([]byte, 64)...)}
+		here, there := net.Pipe()
+		_ = there.Close()
+		i.streams <- opened{here, from.AddrPort()}
+	}
+	return nil
+}
+
+// What comes in while the transport ends is taken, or it would never end.
+func TestShutdownTakesWhatComesIn(t *testing.T) {
+	tr := guarded(inner{packets: make(chan *memberlist.Packet), streams: make(chan net.Conn)}, func(netip.Addr) bool { return true }, newMetrics(nil))
+	done := make(chan error, 1)
+	go func() { done <- tr.Shutdown() }()
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Fatal("it does not end")
 	}
 }

@@ -34,7 +34,8 @@ type transport struct {
 	metrics *metrics
 	packets chan *memberlist.Packet
 	streams chan net.Conn
-	down    chan struct{}
+	down    chan struct{} // closed: what comes in is thrown away
+	ended   chan struct{} // closed: nothing comes in any more
 	pumps   sync.WaitGroup
 
 	mu    sync.Mutex
@@ -47,7 +48,7 @@ type transport struct {
 func guarded(inner memberlist.Transport, allows func(netip.Addr) bool, m *metrics) *transport {
 	t := &transport{
 		Transport: inner, allows: allows, metrics: m, packets: make(chan *memberlist.Packet), streams: make(chan net.Conn),
-		down: make(chan struct{}), conns: map[netip.Addr]int{},
+		down: make(chan struct{}), ended: make(chan struct{}), conns: map[netip.Addr]int{},
 	}
 	t.pumps.Go(t.pumpPackets)
 	t.pumps.Go(t.pumpStreams)
@@ -60,10 +61,12 @@ func (t *transport) PacketCh() <-chan *memberlist.Packet { return t.packets }
 // StreamCh implements memberlist.Transport.
 func (t *transport) StreamCh() <-chan net.Conn { return t.streams }
 
-// Shutdown implements memberlist.Transport.
+// Shutdown implements memberlist.Transport. The inner transport waits until what it
+// received is taken, so the pumps end after it.
 func (t *transport) Shutdown() error {
 	close(t.down)
 	err := t.Transport.Shutdown()
+	close(t.ended)
 	t.pumps.Wait()
 	return err
 }
@@ -80,7 +83,7 @@ func (t *transport) DialTimeout(addr string, timeout time.Duration) (net.Conn, e
 func (t *transport) pumpPackets() {
 	for {
 		select {
-		case <-t.down:
+		case <-t.ended:
 			return
 		case p := <-t.Transport.PacketCh():
 			switch {
@@ -93,7 +96,6 @@ func (t *transport) pumpPackets() {
 			}
 			select {
 			case <-t.down:
-				return
 			case t.packets <- p:
 			}
 		}
@@ -103,7 +105,7 @@ func (t *transport) pumpPackets() {
 func (t *transport) pumpStreams() {
 	for {
 		select {
-		case <-t.down:
+		case <-t.ended:
 			return
 		case conn := <-t.Transport.StreamCh():
 			one := t.admit(conn)
@@ -114,7 +116,6 @@ func (t *transport) pumpStreams() {
 			select {
 			case <-t.down:
 				_ = one.Close()
-				return
 			case t.streams <- one:
 			}
 		}
