@@ -32,7 +32,8 @@ unit: ## Run the tests that need neither root nor a cluster
 	go test -race ./...
 
 e2e: packages ## Run the end-to-end stories in the lab (root); WHAT= picks a group, or stories by a regular expression
-	@run="$$($(TOOLS)/stories.sh '$(WHAT)')" && env -C e2e FAIRLEAD_E2E=1 $(if $(WHAT),FAIRLEAD_E2E_ALL=1) go test -count=1 -v -timeout=45m ./stories/... -run "$$run"
+	@if [ '$(WHAT)' = attacks ]; then exec $(TOOLS)/attacks.sh; fi; \
+	run="$$($(TOOLS)/stories.sh '$(WHAT)')" && env -C e2e FAIRLEAD_E2E=1 $(if $(WHAT),FAIRLEAD_E2E_ALL=1) go test -count=1 -v -timeout=45m ./stories/... -run "$$run"
 
 e2e-kind: ## Run them in a cluster of kind instead, which needs Docker; FAMILY=ipv4|ipv6|dual ANNOUNCE=bgp PROXY=1 IMAGE=kindest/node:… WHAT=
 	@run="$$($(TOOLS)/stories.sh '$(WHAT)')" && go build -o bin/e2e-kind ./e2e/cmd/kind && \

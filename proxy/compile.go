@@ -58,6 +58,8 @@ type compiled struct {
 	hairpin   []Target
 	here      []netip.Addr      // addresses of endpoints on the node, ready or not
 	problem   *snapshot.Problem // nil if it is within its share
+	next      *compiled         // what this is on its way to; nil if it is there: see after
+	from      int               // the Frontends before this one are there
 }
 
 func (a inputs) equal(b inputs) bool {
@@ -71,9 +73,10 @@ func (a nodeFacts) equal(b nodeFacts) bool {
 
 func compileService(in inputs) compiled {
 	out, share := compiled{in: in, here: here(in.svc, in.node.name)}, shareOf(in)
+	eps := byPort(in.svc)
 	for _, port := range in.svc.Ports[:share.ports] {
 		for _, ip := range in.svc.ClusterIPs {
-			c := choose(in.svc, port, snapshot.FamilyOf(ip), in.node)
+			c := choose(eps[portKey{port.Name, port.Protocol, snapshot.FamilyOf(ip)}], in.node)
 			c.cluster, c.local = share.targets(port, c.cluster), share.targets(port, c.local)
 			out.frontends = append(out.frontends, clusterIP(in.svc, port, ip, c))
 			out.frontends = append(out.frontends, external(in, port, snapshot.FamilyOf(ip), c, share)...)
@@ -141,7 +144,7 @@ func external(in inputs, port snapshot.Port, family snapshot.Family, c choice, s
 	if port.NodePort != 0 && (svc.Type == snapshot.NodePort || svc.Type == snapshot.LoadBalancer) {
 		add(NodePort, netip.Addr{}, port.NodePort)
 	}
-	allowed := share.ranges(sources(svc.SourceRanges, family))
+	allowed := share.allowed(family)
 	for _, vip := range ofFamily(family, in.addrs.vips) {
 		add(VIP, vip, port.Port).Sources = withNode(allowed, vip, in.node.addrs)
 	}

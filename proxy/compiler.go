@@ -38,6 +38,7 @@ type memory struct {
 	here     tally[netip.Addr]
 	counts   counts                // of sorted
 	exceeded map[snapshot.Ref]bool // Services that are larger than their share
+	moving   map[snapshot.Ref]bool // Services that are on their way: see after
 }
 
 // tally is what the Services have, each entry once, while Services come and go.
@@ -162,7 +163,7 @@ func (c *Compiler) Known() Known { return c.known }
 func compileAll(s *snapshot.Snapshot, now cluster, old *memory) *memory {
 	m := &memory{
 		cluster: now, snap: s, held: map[snapshot.Ref][]*snapshot.Address{}, done: make(map[snapshot.Ref]compiled, len(s.Services)),
-		packets: make(map[match]int, len(s.Services)), hairpin: newTally(Target.Compare), here: newTally(netip.Addr.Compare), exceeded: map[snapshot.Ref]bool{},
+		packets: make(map[match]int, len(s.Services)), hairpin: newTally(Target.Compare), here: newTally(netip.Addr.Compare), exceeded: map[snapshot.Ref]bool{}, moving: map[snapshot.Ref]bool{},
 	}
 	for _, a := range s.Addresses {
 		m.noteHolders(a)
@@ -182,9 +183,11 @@ func compileAll(s *snapshot.Snapshot, now cluster, old *memory) *memory {
 		}
 		if !ok || !one.in.equal(in) {
 			one = compileService(in)
+		} else if one.next != nil {
+			one = one.next.after(one)
 		}
 		m.keep(svc.Ref, one)
-		m.count(one, 1)
+		m.count(one)
 		m.sorted = append(m.sorted, one.frontends...)
 	}
 	slices.SortFunc(m.sorted, compareFrontends)
@@ -229,12 +232,41 @@ func (m *memory) keep(ref snapshot.Ref, one compiled) {
 	if one.problem != nil {
 		m.exceeded[ref] = true
 	}
+	if one.next != nil {
+		m.moving[ref] = true
+	}
 }
 
-// count adds n to what is known of one Service.
-func (m *memory) count(one compiled, n int) {
-	m.counts.add(one.frontends, n)
-	for _, f := range one.frontends {
+// count adds what is known of one Service.
+func (m *memory) count(one compiled) {
+	m.counts.add(one.frontends, 1)
+	m.tally(one.frontends, 1)
+	m.hairpin.add(one.hairpin, 1)
+	m.here.add(one.here, 1)
+}
+
+// exchange counts now in the place of old. It returns the Frontends that differ.
+func (m *memory) exchange(old, now compiled) (gone, come []*Frontend) {
+	gone, come = differing(old.frontends, now.frontends)
+	// What comes is first: what stays is never counted as gone.
+	m.counts.add(now.frontends, 1)
+	m.counts.add(old.frontends, -1)
+	m.tally(come, 1)
+	m.tally(gone, -1)
+	if !diff.Same(old.hairpin, now.hairpin) {
+		m.hairpin.add(now.hairpin, 1)
+		m.hairpin.add(old.hairpin, -1)
+	}
+	if !diff.Same(old.here, now.here) {
+		m.here.add(now.here, 1)
+		m.here.add(old.here, -1)
+	}
+	return gone, come
+}
+
+// tally counts Frontends n times by the packets that they take.
+func (m *memory) tally(fs []*Frontend, n int) {
+	for _, f := range fs {
 		k := f.match()
 		was := m.packets[k]
 		if m.packets[k] = was + n; was+n == 0 {
@@ -247,8 +279,6 @@ func (m *memory) count(one compiled, n int) {
 			m.clashes--
 		}
 	}
-	m.hairpin.add(one.hairpin, n)
-	m.here.add(one.here, n)
 }
 
 // update compiles the Services that changed since the last Snapshot, and those
@@ -256,22 +286,30 @@ func (m *memory) count(one compiled, n int) {
 func (m *memory) update(s *snapshot.Snapshot, now cluster) (gone, come []*Frontend) {
 	dirty := m.dirty(s)
 	m.quarantine(s, now.node.quarantined, dirty)
+	for ref := range m.moving {
+		dirty[ref] = true
+	}
 	m.snap, m.cluster = s, now
 	for ref := range dirty {
 		old := m.done[ref]
 		delete(m.done, ref)
 		delete(m.exceeded, ref)
-		gone = append(gone, old.frontends...)
+		delete(m.moving, ref)
+		now := compiled{}
 		if svc := s.Service(ref); svc != nil && svc.Served() {
-			now := old
+			now = old
 			if in := m.inputs(svc); old.in.svc == nil || !old.in.equal(in) {
 				now = compileService(in)
+				if old.in.svc != nil && old.in.svc.UID == svc.UID && old.in.node.equal(in.node) {
+					now = now.after(old)
+				}
+			} else if old.next != nil {
+				now = old.next.after(old)
 			}
 			m.keep(ref, now)
-			m.count(now, 1) // first: what stays is never counted as gone
-			come = append(come, now.frontends...)
 		}
-		m.count(old, -1)
+		less, more := m.exchange(old, now)
+		gone, come = append(gone, less...), append(come, more...)
 	}
 	m.sorted = replaced(m.sorted, gone, come, compareFrontends)
 	m.hairpin.settle()

@@ -17,14 +17,10 @@ type choice struct {
 	anywhere bool             // there is a usable endpoint somewhere
 }
 
-// choose decides which endpoints of svc's port a connection here may go to.
-func choose(svc *snapshot.Service, port snapshot.Port, family snapshot.Family, here nodeFacts) choice {
+// choose decides which of a port's endpoints a connection here may go to.
+func choose(eps []*snapshot.Endpoint, here nodeFacts) choice {
 	var ready, draining, lost []*snapshot.Endpoint
-	for i := range svc.Endpoints {
-		ep := &svc.Endpoints[i]
-		if ep.PortName != port.Name || ep.Protocol != port.Protocol || snapshot.FamilyOf(ep.Addr.Addr()) != family || !dialable(ep.Addr.Addr()) {
-			continue
-		}
+	for _, ep := range eps {
 		if here.isolates(ep.Node) {
 			lost = append(lost, ep)
 		}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"cmp"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -34,6 +35,9 @@ type share struct {
 	endpoints int // of each port
 	sources   int // of each Frontend
 	left      []string
+	given     []string                           // loadBalancerSourceRanges
+	parsed    map[snapshot.Family][]netip.Prefix // given, as far as asked for
+	ranks     map[netip.Addr]uint64              // of endpoints, as far as asked for
 }
 
 // shareOf returns the share of a Service.
@@ -43,11 +47,17 @@ func shareOf(in inputs) *share {
 	if in.svc.Type == snapshot.NodePort || in.svc.Type == snapshot.LoadBalancer {
 		addrs += len(in.svc.ClusterIPs)
 	}
-	s := &share{node: in.node.name, ports: min(len(in.svc.Ports), max(1, shareFrontends/max(1, addrs)))}
+	s := &share{
+		node: in.node.name, ports: min(len(in.svc.Ports), max(1, shareFrontends/max(1, addrs))),
+		given: in.svc.SourceRanges, parsed: map[snapshot.Family][]netip.Prefix{}, ranks: map[netip.Addr]uint64{},
+	}
 	s.endpoints = min(shareEndpoints, max(1, shareTargets/max(1, addrs*s.ports)))
 	s.sources = max(1, shareSources/max(1, limited*s.ports))
 	if n := len(in.svc.Ports); n > s.ports {
 		s.leave(fmt.Sprintf("%d of its %d ports", n-s.ports, n))
+	}
+	if in.svc.LeftOut != "" {
+		s.leave(in.svc.LeftOut)
 	}
 	return s
 }
@@ -66,15 +76,43 @@ func (s *share) targets(port snapshot.Port, eps []netip.AddrPort) []netip.AddrPo
 		return eps
 	}
 	s.leave(fmt.Sprintf("%d of the %d endpoints of port %d", len(eps)-s.endpoints, len(eps), port.Port))
-	ranks := make(map[netip.AddrPort]string, len(eps))
-	for _, ep := range eps {
-		sum := sha256.Sum256([]byte(s.node + " " + ep.String()))
-		ranks[ep] = string(sum[:8])
+	type ranked struct {
+		rank uint64
+		ep   netip.AddrPort
 	}
-	byRank := func(a, b netip.AddrPort) int { return cmp.Or(cmp.Compare(ranks[a], ranks[b]), a.Compare(b)) }
-	out := slices.SortedFunc(slices.Values(eps), byRank)[:s.endpoints]
+	all := make([]ranked, len(eps))
+	for i, ep := range eps {
+		all[i] = ranked{s.rank(ep.Addr()), ep}
+	}
+	slices.SortFunc(all, func(a, b ranked) int { return cmp.Or(cmp.Compare(a.rank, b.rank), a.ep.Compare(b.ep)) })
+	out := make([]netip.AddrPort, s.endpoints)
+	for i := range out {
+		out[i] = all[i].ep
+	}
 	slices.SortFunc(out, netip.AddrPort.Compare)
 	return out
+}
+
+// rank is the place of an endpoint among those that the node may leave out.
+func (s *share) rank(addr netip.Addr) uint64 {
+	rank, ok := s.ranks[addr]
+	if !ok {
+		sum := sha256.Sum256([]byte(s.node + " " + addr.String()))
+		rank = binary.BigEndian.Uint64(sum[:8])
+		s.ranks[addr] = rank
+	}
+	return rank
+}
+
+// allowed returns the sources of one family that may connect: see sources. The ranges
+// are read once, and not for each port.
+func (s *share) allowed(family snapshot.Family) []netip.Prefix {
+	all, ok := s.parsed[family]
+	if !ok {
+		all = s.ranges(sources(s.given, family))
+		s.parsed[family] = all
+	}
+	return all
 }
 
 // ranges returns allowed, or as many of them as there may be. Nobody gets in who

@@ -30,14 +30,16 @@ const (
 // both are answers that only that kernel gives. Beside an ARP request it works
 // for IPv6 and across routers, needs no capability, passes the same firewall
 // rules as the gossip did, and no proxy ARP answers for the dead.
-type kernelProber struct{}
+type kernelProber struct {
+	from netip.Addr // the address that the others know this node by
+}
 
-func (kernelProber) Ask(ctx context.Context, addr netip.AddrPort) announcer.Answer {
+func (k kernelProber) Ask(ctx context.Context, addr netip.AddrPort) announcer.Answer {
 	ctx, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
 	answers := make(chan announcer.Answer, askTries)
 	for i := range askTries {
-		go func() { answers <- ask(ctx, time.Duration(i)*askEvery, addr) }()
+		go func() { answers <- ask(ctx, time.Duration(i)*askEvery, k.from, addr) }()
 	}
 	worst := announcer.Unknown
 	for range askTries {
@@ -51,14 +53,14 @@ func (kernelProber) Ask(ctx context.Context, addr netip.AddrPort) announcer.Answ
 	return worst
 }
 
-func ask(ctx context.Context, after time.Duration, addr netip.AddrPort) announcer.Answer {
+func ask(ctx context.Context, after time.Duration, from netip.Addr, addr netip.AddrPort) announcer.Answer {
 	wait := time.NewTimer(after)
 	defer wait.Stop()
 	select {
 	case <-ctx.Done():
 	case <-wait.C:
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr.String())
+	conn, err := (&net.Dialer{LocalAddr: localAddr(from)}).DialContext(ctx, "tcp", addr.String())
 	if err == nil {
 		_ = conn.Close()
 	}

@@ -123,12 +123,20 @@ func (p *port) DialTimeout(addr string, timeout time.Duration) (net.Conn, error)
 	select {
 	case <-to.down:
 		return nil, errors.New("refused")
-	case to.streams <- there:
+	case to.streams <- opened{there, p.addr}:
 		return here, nil
 	case <-time.After(timeout):
 		return nil, errors.New("no answer")
 	}
 }
+
+// opened is the end of a pipe that another address opened.
+type opened struct {
+	net.Conn
+	from netip.AddrPort
+}
+
+func (o opened) RemoteAddr() net.Addr { return net.TCPAddrFromAddrPort(o.from) }
 
 func (p *port) PacketCh() <-chan *memberlist.Packet { return p.packets }
 func (p *port) StreamCh() <-chan net.Conn           { return p.streams }

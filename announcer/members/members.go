@@ -34,12 +34,12 @@ const Port = 7947
 // Config is what a Members is made of.
 type Config struct {
 	Node    string
-	Boot    string         // this kernel's boot id: BootID
-	Bind    netip.AddrPort // an address of this node, which the others reach
-	Keys    [][]byte       // 16, 24 or 32 bytes each; the first encrypts, all decrypt
-	Seeds   func() []netip.AddrPort
-	Changed func() // called when View prints differently; must not block
-	Prober  Prober // nil: the node's kernel is asked
+	Boot    string                  // this kernel's boot id: BootID
+	Bind    netip.AddrPort          // an address of this node, which the others reach
+	Keys    [][]byte                // 16, 24 or 32 bytes each; the first encrypts, all decrypt
+	Seeds   func() []netip.AddrPort // the other nodes' places; nobody else is listened to
+	Changed func()                  // called when View prints differently; must not block
+	Prober  Prober                  // nil: the node's kernel is asked
 	// Answers, if given, reports whether a node's kernel answered on a link just now. It
 	// is not asked otherwise then: a firewall may refuse for it.
 	Answers func(node string) bool
@@ -125,6 +125,9 @@ const (
 	joinMost  = 3 // seeds asked at one time by one who knows nobody
 )
 
+// label marks the messages of this gossip.
+const label = "fairlead"
+
 // The first byte of a message between agents.
 const (
 	msgReport   = 'r' // a report follows
@@ -151,7 +154,7 @@ func New(cfg Config) (*Members, error) {
 		m.cfg.tuning = standard
 	}
 	if m.cfg.Prober == nil {
-		m.cfg.Prober = kernelProber{}
+		m.cfg.Prober = kernelProber{from: cfg.Bind.Addr()}
 	}
 	m.queue.RetransmitMult, m.queue.NumNodes = 4, func() int { return int(m.count.Load()) }
 	if err := m.SetKeys(cfg.Keys); err != nil {
@@ -253,9 +256,19 @@ func (m *Members) poke() {
 // Run takes part in the gossip until ctx ends. Then it says that it restarts and
 // leaves; the others let the node keep its VIPs for announcer.HoldFor.
 func (m *Members) Run(ctx context.Context) error {
-	list, err := memberlist.Create(m.configuration())
+	conf := m.configuration()
+	inner := m.cfg.transport
+	if inner == nil {
+		var err error
+		if inner, err = listen(m.cfg.Bind, conf.Logger); err != nil {
+			return fmt.Errorf("members: listen on %s: %w", m.cfg.Bind, err)
+		}
+	}
+	guard := guarded(inner, m.isSeed, m.metrics)
+	conf.Transport = guard
+	list, err := memberlist.Create(conf)
 	if err != nil {
-		return fmt.Errorf("members: listen on %s: %w", m.cfg.Bind, err)
+		return errors.Join(fmt.Errorf("members: listen on %s: %w", m.cfg.Bind, err), guard.Shutdown())
 	}
 	m.list = list
 	work, cancel := context.WithCancel(ctx)
@@ -270,9 +283,14 @@ func (m *Members) Run(ctx context.Context) error {
 	return nil
 }
 
+// isSeed reports whether addr is this node's or a seed's.
+func (m *Members) isSeed(addr netip.Addr) bool {
+	return addr == m.cfg.Bind.Addr() || slices.ContainsFunc(m.cfg.Seeds(), func(s netip.AddrPort) bool { return s.Addr() == addr })
+}
+
 func (m *Members) configuration() *memberlist.Config {
 	t, c := m.cfg.tuning, memberlist.DefaultLANConfig()
-	c.Name, c.Label, c.Keyring, c.Transport = m.cfg.Node, "fairlead", m.keys, m.cfg.transport
+	c.Name, c.Label, c.Keyring = m.cfg.Node, label, m.keys
 	c.BindAddr, c.BindPort = m.cfg.Bind.Addr().String(), int(m.cfg.Bind.Port())
 	c.AdvertiseAddr, c.AdvertisePort = c.BindAddr, c.BindPort
 	c.ProbeInterval, c.ProbeTimeout = t.interval, t.timeout

@@ -21,6 +21,8 @@ const (
 	refusedKey     = "key"     // encrypted with none of our keys, or not at all
 	refusedGarbage = "garbage" // cannot be read
 	refusedSize    = "size"    // too long
+	refusedSource  = "source"  // from an address of no node
+	refusedExcess  = "excess"  // a connection beside too many others
 )
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -36,13 +38,13 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Buckets: []float64{0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.5, 2, 5},
 		}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "fairlead_member_messages_refused_total", Help: "Messages between agents that were not taken, by reason (key, garbage, size).",
+			Name: "fairlead_member_messages_refused_total", Help: "Messages between agents that were not taken, by reason (key, garbage, size, source, excess).",
 		}, []string{"reason"}),
 		clashes: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "fairlead_member_clashes_total", Help: "Messages of an agent that uses the name of another.",
 		}),
 	}
-	for _, r := range []string{refusedKey, refusedGarbage, refusedSize} {
+	for _, r := range []string{refusedKey, refusedGarbage, refusedSize, refusedSource, refusedExcess} {
 		m.refused.WithLabelValues(r)
 	}
 	m.elected = registered(reg, m.elected)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/fairlead/fairlead/announcer/members"
 	"github.com/fairlead/fairlead/internal/agent"
+	"github.com/fairlead/fairlead/internal/gate"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/server"
 	"github.com/fairlead/fairlead/nodeport"
@@ -27,6 +28,7 @@ func agentCommand() *cobra.Command {
 	var at agent.Addresses
 	var given agentTexts
 	var accelerate string
+	var guardPorts bool
 	cmd := &cobra.Command{
 		Use: "agent", Args: cobra.NoArgs,
 		Short: "Forward and announce on this node",
@@ -41,6 +43,7 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 	f.StringVar(&cfg.DaemonSet, "daemonset", "", "DaemonSet in --namespace that runs the agents; once it is deleted, a stop withdraws every address at once; empty: every stop is a restart")
 	f.BoolVar(&cfg.CleanOnRemoval, "clean-on-removal", false, "once --daemonset is deleted, a stop takes the rules out of the kernel too, and deletes what is in --state-dir")
 	f.Uint16Var(&cfg.MembersPort, "members-port", members.Port, "where the agents speak with each other, encrypted, TCP and UDP; the same on every node")
+	f.BoolVar(&guardPorts, "guard-ports", true, "keep all but the nodes' addresses from --members-port, and all but the routers of BGPPeers from BFD and BGP, by the table inet fairlead-ports")
 	f.StringVar(&cfg.StateDir, "state-dir", "/var/lib/fairlead", "folder where the agent keeps its last snapshot and keys, to start from when no API server answers; empty: nowhere")
 	f.StringVar(&given.mode, "proxy", "auto", "who forwards Services: full (fairlead), off (another proxy; fairlead announces alone), or auto (kube-proxy or Cilium if the cluster has them, else fairlead)")
 	f.BoolVar(&cfg.Force, "proxy-force", false, "forward beside another proxy, while it is being removed; its ports are taken over when they become free")
@@ -81,6 +84,9 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 			return err
 		}
 		cfg.Dataplane, cfg.Accelerator = engine, engine
+		if guardPorts {
+			cfg.Gate = gate.New(0)
+		}
 		return runAgent(cmd.Context(), cfg, at)
 	}
 	return cmd

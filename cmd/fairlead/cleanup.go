@@ -15,6 +15,7 @@ import (
 
 	"github.com/fairlead/fairlead/announcer/l2"
 	"github.com/fairlead/fairlead/internal/controller"
+	"github.com/fairlead/fairlead/internal/gate"
 	"github.com/fairlead/fairlead/internal/job/retire"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/proxy/ebpf"
@@ -58,10 +59,10 @@ remove.`,
 		accelerator.Behind, accelerator.Log = nftables.New(nftables.Options{Log: log}), log
 		engine := ebpf.New(accelerator)
 		programs, errPrograms := engine.Remove()
-		if err := errors.Join(errLinks, errPrograms, accelerator.Behind.Cleanup(cmd.Context())); err != nil {
+		if err := errors.Join(errLinks, errPrograms, accelerator.Behind.Cleanup(cmd.Context()), gate.New(0).Cleanup()); err != nil {
 			return err
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "removed %d held addresses, %d eBPF programs and the tables ip fairlead, ip6 fairlead and netdev fairlead\n", n, programs)
+		fmt.Fprintf(cmd.OutOrStdout(), "removed %d held addresses, %d eBPF programs and the tables ip fairlead, ip6 fairlead, netdev fairlead and inet fairlead-ports\n", n, programs)
 		return nil
 	}
 	return cmd

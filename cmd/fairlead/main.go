@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/fairlead/fairlead/internal/cli"
+	"github.com/fairlead/fairlead/internal/plain"
 )
 
 func main() {
@@ -32,7 +33,7 @@ func exitCode(err error) int {
 		exit = &cli.Exit{Code: 1, Err: err}
 	}
 	if exit.Err != nil {
-		fmt.Fprintln(os.Stderr, "fairlead:", exit.Err)
+		_, _ = fmt.Fprintf(plain.Writer(os.Stderr), "fairlead: %v\n", exit.Err) // it may quote an object
 	}
 	return exit.Code
 }

@@ -52,6 +52,7 @@ type Config struct {
 	MembersPort       uint16 // where agents speak with each other, TCP and UDP
 	CleanOnRemoval    bool   // a stop once DaemonSet was deleted takes everything out
 	CountBytes        bool   // let the kernel count the bytes of connections
+	Gate              Gate   // keeps who may reach MembersPort, BFD and BGP; nil: everybody may
 }
 
 // Agent is one node's agent. New starts nothing.
@@ -71,6 +72,7 @@ type Agent struct {
 	routes   *routes
 	engine   *engine
 	ports    *ports
+	gate     *gatekeeper
 	sysctls  sysctls
 	report   reporter
 	health   health.Proxy
@@ -139,6 +141,7 @@ func assemble(cfg *Config, leases leaseKeeper) *Agent {
 		loop: reconcile.New("node ports", cfg.Log), servers: health.NewServers(&a.health, cfg.Log),
 	}
 	a.engine.follow, a.engine.exceeded = a.ports.Follow, a.ports.Exceeded
+	a.gate = newGatekeeper(cfg, cfg.Log)
 	a.sysctls.loop = reconcile.New("sysctls", cfg.Log)
 	a.sysctls.loop.Resync = 10 * time.Second
 	return a
@@ -199,6 +202,7 @@ func (a *Agent) tasks() []task {
 		{name: "hold BGP sessions", run: forever(a.routes.Run)},
 		{name: "program the engine", run: forever(a.engine.Run)},
 		{name: "open health check ports", run: forever(a.ports.Run)},
+		{name: "keep others from the agent's ports", run: forever(a.gate.Run)},
 		{name: "set kernel settings", run: forever(func(ctx context.Context) { a.sysctls.loop.Run(ctx, a.setSysctls) })},
 		// What others read.
 		{name: "write the NodeState", run: forever(func(ctx context.Context) { a.report.loop.Run(ctx, a.writeState) })},

@@ -136,7 +136,7 @@ func (benchGossip) Fresh() bool                    { return true }
 func (benchGossip) Say(announcer.Report)           {}
 func (g benchGossip) View() (announcer.View, bool) { return g.w.view, true }
 
-func newBenchWorld(b *testing.B, size benchSize) *benchWorld {
+func newBenchWorld(b testing.TB, size benchSize) *benchWorld {
 	b.Helper()
 	node, peer := nstest.New(b, "bench"), nstest.New(b, "peer")
 	nstest.Wire(b, node, peer, "198.18.255.1/16", "198.18.255.2/16")
@@ -198,7 +198,7 @@ func (w *benchWorld) lose(gone bool) {
 }
 
 // settle ends a round: a lost node is back, and everything is as it was.
-func (w *benchWorld) settle(b *testing.B, kind string) {
+func (w *benchWorld) settle(b testing.TB, kind string) {
 	var none parts
 	switch kind {
 	case "none", "endpoint":
@@ -220,13 +220,13 @@ func (w *benchWorld) settle(b *testing.B, kind string) {
 }
 
 // run is a step and what follows from it.
-func (w *benchWorld) run(b *testing.B, into *parts) {
+func (w *benchWorld) run(b testing.TB, into *parts) {
 	for _, part := range []struct {
 		took *time.Duration
 		do   func(context.Context) error
 	}{{&into.decide, w.step}, {&into.layer2, w.layer2.step}, {&into.routes, w.routes.step}, {&into.engine, w.engine.step}} {
 		start := cpu()
-		if err := part.do(b.Context()); err != nil {
+		if err := part.do(context.Background()); err != nil {
 			b.Fatal(err)
 		}
 		*part.took += cpu() - start

@@ -140,6 +140,9 @@ func (e *engine) program(ctx context.Context, order engineOrder) error {
 		e.cfg.Log.Warn("the engine's kernel state was changed by somebody else; repaired", "added", change.Added, "deleted", change.Deleted, "rebuilt", change.Rebuilt, "pause", e.repairs.pause)
 	}
 	e.confirm(order)
+	if e.compiler.More() {
+		e.loop.Wake() // a large Service comes step by step, and what others changed by then with it
+	}
 	return nil
 }
 

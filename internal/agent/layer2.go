@@ -13,6 +13,7 @@ import (
 	"github.com/fairlead/fairlead/internal/node"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/nodeport/health"
 )
 
 // layer2 does what Plans say at layer 2. Its loop is apart from the engine's, so
@@ -34,6 +35,11 @@ type layer2 struct {
 	through uint64 // the last order whose withdrawals are done
 }
 
+// decideWithin is how long what is held is renewed without a new decision. A decision
+// may take long. One that never ends must not hold addresses that others wait for: the
+// agent says then that it is not alive.
+const decideWithin = health.Timeout
+
 // leaseKeeper is what layer2 acts on: *l2.Leases.
 type leaseKeeper interface {
 	Adopt() ([]announcer.Claim, error)
@@ -47,6 +53,7 @@ type layer2Order struct {
 	number   uint64
 	withdraw []announcer.Claim
 	set      *announcer.Set // nil: leave what is held
+	given    time.Time
 	links    []snapshot.Link
 }
 
@@ -59,14 +66,14 @@ func (o layer2Order) same(was layer2Order) bool {
 func newLayer2(leases leaseKeeper, log *slog.Logger, moved, done func()) *layer2 {
 	l := &layer2{leases: leases, loop: reconcile.New("layer 2", log), moved: moved, done: done}
 	l.loop.Coalesce = 0 // whoever decides has coalesced already
-	l.loop.Resync = 0
+	l.loop.Resync = announcer.Renew
 	return l
 }
 
 // Give makes p what is to be done, on links as they were last read.
 func (l *layer2) Give(number uint64, p node.Plan, links []snapshot.Link) {
 	l.mu.Lock()
-	l.order = layer2Order{number, p.Withdraw.Claims, p.Announce.Layer2, links}
+	l.order = layer2Order{number, p.Withdraw.Claims, p.Announce.Layer2, time.Now(), links}
 	l.mu.Unlock()
 	l.loop.Wake()
 }
@@ -108,7 +115,7 @@ func (l *layer2) step(context.Context) error {
 	l.through = order.number // also after an error: endpoints must not wait for a link that is gone
 	l.mu.Unlock()
 	l.done()
-	if order.set == nil {
+	if order.set == nil || time.Since(order.given) > decideWithin {
 		return err
 	}
 	if again := l.again.Swap(false); !again && order.same(l.last) && time.Since(l.synced) < announcer.Renew/2 {

@@ -21,6 +21,7 @@ import (
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/link"
+	"github.com/fairlead/fairlead/internal/plain"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
@@ -195,7 +196,7 @@ func peerState(st speaker.Status) snapshot.PeerState {
 // membersCondition says how it stands with the other agents, since when.
 func (a *Agent) membersCondition(view announcer.View, now time.Time) metav1.Condition {
 	ok, reason, message := aboutMembers(view)
-	c := metav1.Condition{Type: v1alpha1.ConditionMembers, Status: metav1.ConditionTrue, Reason: reason, Message: truncate(message, 4096)}
+	c := metav1.Condition{Type: v1alpha1.ConditionMembers, Status: metav1.ConditionTrue, Reason: reason, Message: plain.Cut(message, 4096)}
 	if !ok {
 		c.Status = metav1.ConditionFalse
 	}
@@ -224,5 +225,3 @@ func services(vips []announcer.VIP) map[netip.Addr]string {
 	}
 	return out
 }
-
-func truncate(s string, limit int) string { return s[:min(len(s), limit)] }

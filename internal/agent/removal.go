@@ -104,6 +104,9 @@ func (a *Agent) goodbye(ctx context.Context) error {
 	a.cfg.Log.Info("taking the engine's rules and the saved state out: fairlead is being removed")
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanFor)
 	defer cancel()
+	if a.cfg.Gate != nil {
+		err = errors.Join(err, a.cfg.Gate.Cleanup())
+	}
 	return errors.Join(err, a.cfg.Dataplane.Cleanup(ctx), forget(a.cfg.StateDir))
 }
 

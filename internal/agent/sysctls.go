@@ -15,6 +15,7 @@ import (
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/link"
+	"github.com/fairlead/fairlead/internal/plain"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/internal/sysctl"
@@ -49,7 +50,7 @@ func (s *sysctls) condition() []metav1.Condition {
 		Message: "every kernel setting is as forwarding and announcing need it", LastTransitionTime: s.since,
 	}
 	if len(s.wrong) > 0 {
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, "Wrong", truncate(strings.Join(s.wrong, "; "), 4096)
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, "Wrong", plain.Cut(strings.Join(s.wrong, "; "), 4096)
 	}
 	return []metav1.Condition{c}
 }

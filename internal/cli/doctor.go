@@ -15,6 +15,7 @@ import (
 	"github.com/fairlead/fairlead/internal/cli/manifest"
 	"github.com/fairlead/fairlead/internal/cli/render"
 	"github.com/fairlead/fairlead/internal/cli/survey"
+	"github.com/fairlead/fairlead/internal/plain"
 )
 
 // examine is what doctor is asked for.
@@ -104,7 +105,7 @@ func (e *Env) examineFiles(paths []string) ([]doctor.Finding, error) {
 		return nil, err
 	}
 	for _, n := range m.Notes {
-		fmt.Fprintln(e.Err, "not read:", n)
+		fmt.Fprintln(e.Err, "not read:", plain.Text(fmt.Sprint(n)))
 	}
 	refused := make([]doctor.Rejected, len(m.Problems))
 	for i, p := range m.Problems {

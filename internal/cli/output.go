@@ -14,6 +14,7 @@ import (
 
 	"github.com/fairlead/fairlead/internal/cli/doctor"
 	"github.com/fairlead/fairlead/internal/cli/explain"
+	"github.com/fairlead/fairlead/internal/plain"
 )
 
 // apiVersion is that of what -o json and the like print. It is no kind of the
@@ -83,7 +84,7 @@ func (o *output) print(w io.Writer, kind string, value any, findings []doctor.Fi
 		return fmt.Errorf("print: %w", err)
 	}
 	obj["apiVersion"], obj["kind"] = apiVersion, kind
-	return printer.PrintObj(&unstructured.Unstructured{Object: obj}, w)
+	return printer.PrintObj(&unstructured.Unstructured{Object: obj}, plain.Writer(w))
 }
 
 // printNames prints what the findings are about, each once, as kubectl takes it.
@@ -92,7 +93,7 @@ func printNames(w io.Writer, findings []doctor.Finding) error {
 	for _, f := range findings {
 		if name := f.Object.String(); name != "" && !told[name] {
 			told[name] = true
-			if _, err := fmt.Fprintln(w, name); err != nil {
+			if _, err := fmt.Fprintln(w, plain.Text(name)); err != nil {
 				return err
 			}
 		}
@@ -113,14 +114,18 @@ const (
 	red, green, yellow, bold, faint = "31", "32", "33", "1", "2"
 )
 
-func (s screen) paint(how, text string) string {
+// painted is text that is printed as it is: it has our escapes and no others.
+type painted string
+
+func (s screen) paint(how, text string) painted {
+	text = plain.Text(text)
 	if !s.colour {
-		return text
+		return painted(text)
 	}
-	return "\x1b[" + how + "m" + text + "\x1b[0m"
+	return painted("\x1b[" + how + "m" + text + "\x1b[0m")
 }
 
-func (s screen) mark(m explain.Mark) string {
+func (s screen) mark(m explain.Mark) painted {
 	switch m {
 	case explain.OK:
 		return s.paint(green, "✔")
@@ -130,23 +135,41 @@ func (s screen) mark(m explain.Mark) string {
 	return s.paint(faint, "·")
 }
 
-func (s screen) good(ok bool) string {
+func (s screen) good(ok bool) painted {
 	if ok {
 		return s.mark(explain.OK)
 	}
 	return s.mark(explain.Failed)
 }
 
-func (s screen) line(format string, args ...any) { fmt.Fprintf(s, format+"\n", args...) }
+// line prints a line. All that people see goes through it, so this is where the text of
+// others is made safe: what format has is ours, and what args have is not.
+func (s screen) line(format string, args ...any) {
+	safe := make([]any, len(args))
+	for i, a := range args {
+		switch a := a.(type) {
+		case painted, int:
+			safe[i] = a
+		default:
+			safe[i] = plain.Text(fmt.Sprint(a))
+		}
+	}
+	fmt.Fprintf(s, format+"\n", safe...)
+}
 
 // row is one line of a table; its mark has no part in the widths.
 type row struct {
-	mark  string
+	mark  painted
 	cells []string
 }
 
 // table prints rows below a head, columns two spaces apart.
 func (s screen) table(head []string, rows []row) {
+	for _, r := range rows {
+		for i, c := range r.cells {
+			r.cells[i] = plain.Text(c)
+		}
+	}
 	widths := make([]int, len(head))
 	for _, r := range append([]row{{cells: head}}, rows...) {
 		for i, c := range r.cells {

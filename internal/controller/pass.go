@@ -15,6 +15,7 @@ import (
 
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/announcer/observe"
+	"github.com/fairlead/fairlead/internal/plain"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/record"
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -110,7 +111,7 @@ func (p *pass) run(ctx context.Context, jobs []job) {
 			case err == nil:
 				p.pending.end(string(j.obj.UID))
 			case !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err):
-				p.Recorder.Event(j.obj, corev1.EventTypeWarning, "SyncLoadBalancerFailed", "Error syncing load balancer: "+err.Error())
+				p.Recorder.Event(j.obj, corev1.EventTypeWarning, "SyncLoadBalancerFailed", "Error syncing load balancer: "+plain.Text(err.Error()))
 			}
 			return err
 		}})
@@ -230,7 +231,7 @@ func (p *pass) writeStatus(ctx context.Context, old, want *corev1.Service, event
 	p.metrics.observeStatus(old, got)
 	for _, e := range events {
 		p.metrics.countEvent(e)
-		p.Recorder.Event(got, e.kind, e.reason, e.message)
+		p.Recorder.Event(got, e.kind, e.reason, plain.Text(e.message))
 	}
 	return got, nil
 }

@@ -35,6 +35,7 @@ type Builder struct {
 	serviceCIDRs  kind[snapshot.ServiceCIDR]
 	bgpPeers      kind[snapshot.BGPPeer]
 	reset         bool // versions and UIDs do not count: see Reset, Remove
+	pace          *pacer
 }
 
 // entry is a Service and the slices that belong to one of its name.
@@ -197,23 +198,47 @@ func (b *Builder) Snapshot() *snapshot.Snapshot {
 	return s
 }
 
+// Pace holds large Services back that change all the time, so that the changes of
+// others are not behind theirs. Snapshot then has them as they were before.
+func (b *Builder) Pace() { b.pace = newPacer(time.Now) }
+
+// Resume returns when the first Service that the last Snapshot held back may change:
+// see pace. It is zero if none was held back.
+func (b *Builder) Resume() time.Time {
+	if b.pace == nil {
+		return time.Time{}
+	}
+	return b.pace.resume
+}
+
 // rebuildDirty brings the built Services and sorted up to date. It returns the Services
 // that changed.
 func (b *Builder) rebuildDirty() (changed []snapshot.Ref) {
+	if b.pace != nil {
+		b.pace.resume = time.Time{}
+	}
 	if len(b.dirty) == 0 {
 		return nil
 	}
 	slices.SortFunc(b.dirty, func(x, y *entry) int { return x.ref.Compare(y.ref) })
 	var gone, come []*snapshot.Service
+	var held []*entry
 	for _, e := range b.dirty {
 		was := e.built
+		// One that was made again under its name is not the one that is held back.
+		if e.service != nil && was != nil && e.service.value.UID == was.UID && b.pace.holds(e.ref) {
+			held = append(held, e)
+			continue
+		}
 		b.rebuild(e)
+		b.pace.took(e.ref, e.built)
+		delete(b.pending, e.ref)
 		if e.built != was {
 			gone, come, changed = appendIf(gone, was), appendIf(come, e.built), append(changed, e.ref)
 		}
 	}
 	b.sorted = diff.Apply(b.sorted, gone, come, func(x, y *snapshot.Service) int { return x.Ref.Compare(y.Ref) })
-	b.dirty, b.pending = nil, map[snapshot.Ref][]time.Time{}
+	b.dirty = held
 	return changed
 }
 
@@ -234,13 +259,30 @@ func (b *Builder) rebuild(e *entry) {
 		return
 	}
 	svc := *e.service.value
-	svc.Endpoints = union(e.parts)
-	if e.built == nil || !reflect.DeepEqual(e.built, &svc) {
+	svc.Endpoints, svc.LeftOut = boundedUnion(svc.Ports, e.parts)
+	if e.built == nil || !sameService(e.built, &svc) {
 		e.built = &svc
 		b.triggers = append(b.triggers, b.pending[e.ref]...)
 		b.triggers = b.triggers[max(0, len(b.triggers)-mostTriggers):]
 	}
 	e.service.value = e.built // one copy of it is enough
+}
+
+// sameService reports whether two Services are equal. The endpoints are most of a
+// Service, and reflection over them takes longer than to make them.
+func sameService(a, b *snapshot.Service) bool {
+	if !slices.EqualFunc(a.Endpoints, b.Endpoints, sameEndpoint) {
+		return false
+	}
+	x, y := *a, *b
+	x.Endpoints, y.Endpoints = nil, nil
+	return reflect.DeepEqual(x, y)
+}
+
+func sameEndpoint(a, b snapshot.Endpoint) bool {
+	return a.PortName == b.PortName && a.Protocol == b.Protocol && a.Addr == b.Addr && a.Node == b.Node && a.Zone == b.Zone &&
+		a.Ready == b.Ready && a.Serving == b.Serving && a.Terminating == b.Terminating &&
+		slices.Equal(a.ZoneHints, b.ZoneHints) && slices.Equal(a.NodeHints, b.NodeHints)
 }
 
 // setPart takes a slice in, or out of its Service's endpoints if its labels say

@@ -11,6 +11,7 @@ import (
 
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/plain"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -128,7 +129,7 @@ func fromAnnounced(a snapshot.Announced) v1alpha1.AnnouncedAddress {
 }
 
 func fromRefused(r snapshot.Refused) v1alpha1.RefusedAddress {
-	return v1alpha1.RefusedAddress{Address: r.Addr.String(), Reason: string(r.Reason), Message: cut(r.Message, longMessage)}
+	return v1alpha1.RefusedAddress{Address: r.Addr.String(), Reason: string(r.Reason), Message: plain.Cut(r.Message, longMessage)}
 }
 
 func fromFinding(f snapshot.Finding) v1alpha1.AddressFinding {
@@ -136,12 +137,12 @@ func fromFinding(f snapshot.Finding) v1alpha1.AddressFinding {
 }
 
 func fromProblem(p snapshot.Problem) v1alpha1.ServiceProblem {
-	return v1alpha1.ServiceProblem{Service: p.Service.String(), Reason: string(p.Reason), Message: cut(p.Message, shortMessage)}
+	return v1alpha1.ServiceProblem{Service: p.Service.String(), Reason: string(p.Reason), Message: plain.Cut(p.Message, shortMessage)}
 }
 
 func fromPeerState(p snapshot.PeerState) v1alpha1.PeerState {
 	return v1alpha1.PeerState{
-		Name: p.Name, Address: p.Address, State: p.State, Since: toTime(p.Since), LastError: cut(p.LastError, shortMessage), Prefixes: count(p.Prefixes), BFD: p.BFD,
+		Name: p.Name, Address: p.Address, State: p.State, Since: toTime(p.Since), LastError: plain.Cut(p.LastError, shortMessage), Prefixes: count(p.Prefixes), BFD: p.BFD,
 	}
 }
 
@@ -159,9 +160,9 @@ func fromLocalPods(l *snapshot.LocalPods) *v1alpha1.LocalPods {
 
 func fromEngine(e snapshot.Engine, inSync bool) v1alpha1.EngineState {
 	return v1alpha1.EngineState{
-		Mode: e.Mode, InSync: inSync, Message: cut(e.Message, longMessage), Services: count(e.Services), Endpoints: count(e.Endpoints), LocalPods: fromLocalPods(e.LocalPods),
+		Mode: e.Mode, InSync: inSync, Message: plain.Cut(e.Message, longMessage), Services: count(e.Services), Endpoints: count(e.Endpoints), LocalPods: fromLocalPods(e.LocalPods),
 		Accelerator: v1alpha1.AcceleratorState{
-			Mode: e.Accelerator.Mode, Message: cut(e.Accelerator.Message, longMessage), LeftCount: count(e.Accelerator.LeftFrontends),
+			Mode: e.Accelerator.Mode, Message: plain.Cut(e.Accelerator.Message, longMessage), LeftCount: count(e.Accelerator.LeftFrontends),
 		},
 	}
 }
@@ -209,9 +210,6 @@ func each[A, B any](items []A, to func(A) B) []B {
 
 // first returns the first most of list, or all of it.
 func first[T any](list []T, most int) []T { return list[:min(len(list), most)] }
-
-// cut returns the first most bytes of text, or all of it.
-func cut(text string, most int) string { return text[:min(len(text), most)] }
 
 // count is n as the API type has it.
 func count(n int) int32 { return int32(n) } //nolint:gosec // bounded by the objects of a cluster

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 	"unique"
 
 	corev1 "k8s.io/api/core/v1"
@@ -101,8 +102,7 @@ func addresses(out *snapshot.Service, s *corev1.Service) {
 	}
 }
 
-// toEndpoints returns the endpoints of a slice, as union does. Ports without a name or
-// a number are passed over.
+// toEndpoints returns the endpoints of a slice, as distinct does.
 func toEndpoints(sl *discoveryv1.EndpointSlice) []snapshot.Endpoint {
 	out := make([]snapshot.Endpoint, 0, len(sl.Endpoints)*len(sl.Ports))
 	for _, ep := range sl.Endpoints {
@@ -114,18 +114,20 @@ func toEndpoints(sl *discoveryv1.EndpointSlice) []snapshot.Endpoint {
 			continue
 		}
 		for _, p := range sl.Ports {
-			if p.Name == nil || p.Port == nil || *p.Port < 1 || *p.Port > 65535 {
-				continue
+			if takes(p) {
+				out = append(out, toEndpoint(ip, p, ep))
 			}
-			out = append(out, toEndpoint(ip, p, ep))
 		}
 	}
 	return distinct(out)
 }
 
-// union returns the endpoints of all slices of one Service, nil for none. Of two entries
-// with the same address and port the one counts that is not terminating, is ready, serves
-// and has a node, in this order.
+// takes reports whether a port of a slice has a name and a number.
+func takes(p discoveryv1.EndpointPort) bool {
+	return p.Name != nil && p.Port != nil && *p.Port >= 1 && *p.Port <= 65535
+}
+
+// union returns the endpoints of all slices of one Service, nil for none.
 func union(parts []*part) []snapshot.Endpoint {
 	if len(parts) == 1 {
 		return parts[0].endpoints // shared: nobody changes them
@@ -137,6 +139,8 @@ func union(parts []*part) []snapshot.Endpoint {
 	return distinct(all)
 }
 
+// distinct sorts endpoints and leaves one of each address and port: the one that is not
+// terminating, is ready, serves and has a node, in this order. It returns nil for none.
 func distinct(all []snapshot.Endpoint) []snapshot.Endpoint {
 	if len(all) == 0 {
 		return nil
@@ -182,7 +186,11 @@ func isTrue(b *bool, or bool) bool {
 // compareEndpoints is a total order, so that it does not matter in which order
 // the slices come.
 func compareEndpoints(a, b snapshot.Endpoint) int {
-	return cmp.Or(cmp.Compare(a.PortName, b.PortName), cmp.Compare(a.Protocol, b.Protocol), a.Addr.Compare(b.Addr),
+	// Or evaluates all that it is given. Endpoints that differ here are most of them.
+	if c := cmp.Or(strings.Compare(a.PortName, b.PortName), cmp.Compare(a.Protocol, b.Protocol), a.Addr.Compare(b.Addr)); c != 0 {
+		return c
+	}
+	return cmp.Or(
 		last(a.Terminating, b.Terminating), last(!a.Ready, !b.Ready), last(!a.Serving, !b.Serving), last(a.Node == "", b.Node == ""),
 		cmp.Compare(a.Node, b.Node), cmp.Compare(a.Zone, b.Zone),
 		slices.Compare(a.ZoneHints, b.ZoneHints), slices.Compare(a.NodeHints, b.NodeHints))

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,8 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/informers"
-	coreinformers "k8s.io/client-go/informers/core/v1"
-	discoveryinformers "k8s.io/client-go/informers/discovery/v1"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
@@ -29,10 +26,6 @@ type Store struct {
 	// WithoutEndpoints leaves Services' endpoints out, which change with every pod. Set
 	// it before Run.
 	WithoutEndpoints bool
-	// Lean leaves out of Services what agents do not read, and their API objects, which
-	// Service would return. It is for stores that hold every Service's endpoints on every
-	// node. Set it before Run.
-	Lean bool
 
 	clients *Clients
 	changed func()
@@ -41,7 +34,7 @@ type Store struct {
 	b      *Builder
 	gone   tombs
 	synced bool
-	heard  atomic.Int64 // when the API server last sent an object, in nanoseconds of Unix
+	resume *time.Timer // calls changed when a Service that is held back may change
 }
 
 // NewStore makes a Store that calls changed, which must not block, after every
@@ -53,10 +46,16 @@ func NewStore(clients *Clients, changed func()) *Store {
 // Run follows the API server until ctx ends. It returns an error only if it
 // could not start.
 func (s *Store) Run(ctx context.Context) error {
-	s.b.lean = s.Lean
+	s.mu.Lock()
+	if !s.WithoutEndpoints {
+		// Without endpoints, what this process wrote must be in the next Snapshot.
+		s.b.Pace()
+	}
+	s.mu.Unlock()
+	defer s.stopWaiting()
 	core := informers.NewSharedInformerFactory(s.clients.Kube, 0)
 	all := []cache.SharedIndexInformer{
-		coreinformers.NewServiceInformer(s.clients.Kube, metav1.NamespaceAll, 0, cache.Indexers{}),
+		core.Core().V1().Services().Informer(),
 		core.Core().V1().Nodes().Informer(),
 		core.Core().V1().Namespaces().Informer(),
 		informer(s.clients.Pools.List, s.clients.Pools.Watch, &v1alpha1.AddressPool{}),
@@ -66,7 +65,7 @@ func (s *Store) Run(ctx context.Context) error {
 		informer(s.clients.BGPPeers.List, s.clients.BGPPeers.Watch, &v1alpha1.BGPPeer{}),
 	}
 	if !s.WithoutEndpoints {
-		all = append(all, discoveryinformers.NewEndpointSliceInformer(s.clients.Kube, metav1.NamespaceAll, 0, cache.Indexers{}))
+		all = append(all, core.Discovery().V1().EndpointSlices().Informer())
 	}
 	if s.servesServiceCIDRs(ctx) {
 		all = append(all, core.Networking().V1().ServiceCIDRs().Informer())
@@ -75,7 +74,7 @@ func (s *Store) Run(ctx context.Context) error {
 	defer wg.Wait()
 	var registered []cache.InformerSynced
 	for _, inf := range all {
-		if err := inf.SetTransform(s.transform); err != nil {
+		if err := inf.SetTransform(stripManagedFields); err != nil {
 			return fmt.Errorf("informer: %w", err)
 		}
 		reg, err := inf.AddEventHandler(s)
@@ -123,7 +122,30 @@ func (s *Store) Snapshot() *snapshot.Snapshot {
 	if !s.synced {
 		return nil
 	}
-	return s.b.Snapshot()
+	return s.build()
+}
+
+// build returns the current Snapshot. If a Service is held back, changed is called once
+// it may change. s.mu is held.
+func (s *Store) build() *snapshot.Snapshot {
+	out := s.b.Snapshot()
+	if s.resume != nil {
+		s.resume.Stop()
+		s.resume = nil
+	}
+	if at := s.b.Resume(); !at.IsZero() {
+		s.resume = time.AfterFunc(time.Until(at), s.changed)
+	}
+	return out
+}
+
+// stopWaiting ends what build began.
+func (s *Store) stopWaiting() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.resume != nil {
+		s.resume.Stop()
+	}
 }
 
 // Latest is Snapshot, with the Triggers of the changes that it is the first to
@@ -134,7 +156,7 @@ func (s *Store) Latest() (*snapshot.Snapshot, []time.Time) {
 	if !s.synced {
 		return nil, nil
 	}
-	return s.b.Snapshot(), s.b.Triggers()
+	return s.build(), s.b.Triggers()
 }
 
 // Service returns the API object of one Service, or nil. It must not be changed.
@@ -235,15 +257,10 @@ func informer[L runtime.Object](
 	return cache.NewSharedIndexInformer(lw, example, 0, cache.Indexers{})
 }
 
-// Heard returns when the API server last sent an object, also while it lists; the Unix
-// epoch before.
-func (s *Store) Heard() time.Time { return time.Unix(0, s.heard.Load()) }
-
-// transform saves memory: an informer holds what the Builder does.
-func (s *Store) transform(obj any) (any, error) {
-	s.heard.Store(time.Now().UnixNano())
-	if o, ok := obj.(*corev1.Service); ok {
-		o.SetManagedFields(nil) // the only API object that is held, and nobody reads them
+// stripManagedFields saves memory: nothing here reads them.
+func stripManagedFields(obj any) (any, error) {
+	if o, ok := obj.(metav1.Object); ok {
+		o.SetManagedFields(nil)
 	}
-	return s.b.reduce(obj), nil
+	return obj, nil
 }

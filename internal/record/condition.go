@@ -11,6 +11,7 @@ import (
 
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/plain"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -113,7 +114,7 @@ func ClearConditions(svc *corev1.Service) {
 
 func set(svc *corev1.Service, kind string, c snapshot.Condition) {
 	meta.SetStatusCondition(&svc.Status.Conditions, metav1.Condition{
-		Type: kind, Status: metav1.ConditionStatus(c.Status), Reason: c.Reason, Message: c.Message, ObservedGeneration: svc.Generation,
+		Type: kind, Status: metav1.ConditionStatus(c.Status), Reason: c.Reason, Message: plain.Text(c.Message), ObservedGeneration: svc.Generation,
 	})
 }
 

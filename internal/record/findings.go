@@ -12,6 +12,7 @@ import (
 	"github.com/fairlead/fairlead/announcer/observe"
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/plain"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
@@ -50,7 +51,7 @@ func (r *Writer) addressStatus(ctx context.Context, a snapshot.Address) error {
 	}
 	if a.Conflicting != "" {
 		meta.SetStatusCondition(&obj.Status.Conditions, metav1.Condition{
-			Type: v1alpha1.ConditionConflicting, Status: metav1.ConditionTrue, Reason: string(announcer.AddressConflict), Message: a.Conflicting,
+			Type: v1alpha1.ConditionConflicting, Status: metav1.ConditionTrue, Reason: string(announcer.AddressConflict), Message: plain.Text(a.Conflicting),
 		})
 	}
 	got, err := r.Clients.Addresses.UpdateStatus(ctx, obj, metav1.UpdateOptions{})

@@ -9,6 +9,7 @@ import (
 
 	"github.com/fairlead/fairlead/announcer/observe"
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/plain"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
@@ -56,7 +57,7 @@ func (r *Writer) nodePorts(ctx context.Context, ref snapshot.Ref, problem snapsh
 	}
 	got, err := r.ServiceStatus(ctx, want)
 	if has && got != nil {
-		events.Event(got, corev1.EventTypeWarning, problem.Reason, problem.Message)
+		events.Event(got, corev1.EventTypeWarning, problem.Reason, plain.Text(problem.Message))
 	}
 	return err
 }

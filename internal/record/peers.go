@@ -8,6 +8,7 @@ import (
 
 	"github.com/fairlead/fairlead/announcer/observe"
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/plain"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
@@ -34,7 +35,7 @@ func (r *Writer) peer(ctx context.Context, p *snapshot.BGPPeer, ready snapshot.C
 	}
 	obj.Status.ObservedGeneration = p.Generation
 	meta.SetStatusCondition(&obj.Status.Conditions, metav1.Condition{
-		Type: v1alpha1.ConditionReady, Status: metav1.ConditionStatus(ready.Status), Reason: ready.Reason, Message: ready.Message, ObservedGeneration: p.Generation,
+		Type: v1alpha1.ConditionReady, Status: metav1.ConditionStatus(ready.Status), Reason: ready.Reason, Message: plain.Text(ready.Message), ObservedGeneration: p.Generation,
 	})
 	got, err := r.Clients.BGPPeers.UpdateStatus(ctx, obj, metav1.UpdateOptions{})
 	if err != nil {

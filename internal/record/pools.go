@@ -9,6 +9,7 @@ import (
 
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/plain"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
@@ -48,7 +49,7 @@ func (r *Writer) pool(ctx context.Context, o allocator.PoolOutcome) error {
 	obj.Status.IPv6 = v1alpha1.AddressCount(o.Status.IPv6)
 	for kind, c := range map[string]snapshot.Condition{v1alpha1.ConditionReady: o.Ready, v1alpha1.ConditionConflicting: o.Conflicting} {
 		meta.SetStatusCondition(&obj.Status.Conditions, metav1.Condition{
-			Type: kind, Status: metav1.ConditionStatus(c.Status), Reason: c.Reason, Message: c.Message, ObservedGeneration: o.Status.ObservedGeneration,
+			Type: kind, Status: metav1.ConditionStatus(c.Status), Reason: c.Reason, Message: plain.Text(c.Message), ObservedGeneration: o.Status.ObservedGeneration,
 		})
 	}
 	got, err := r.Clients.Pools.UpdateStatus(ctx, obj, metav1.UpdateOptions{})

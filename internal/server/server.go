@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"runtime"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -25,7 +24,7 @@ func Listen(address string, mux http.Handler) (serve func(context.Context) error
 	if err != nil {
 		return nil, fmt.Errorf("%w (is kube-proxy or another fairlead running here?)", err)
 	}
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	srv, l := HTTP(mux), Bound(l)
 	return func(ctx context.Context) error {
 		stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 		defer stop()

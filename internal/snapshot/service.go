@@ -104,6 +104,7 @@ type Service struct {
 
 	Selector  map[string]string
 	Endpoints []Endpoint // sorted by port name, address, port
+	LeftOut   string     // what of its EndpointSlices is more than one Service may have; "" for nothing
 }
 
 // Port is one port of a Service.

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	bounded "github.com/fairlead/fairlead/internal/server"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/nodeport"
 )
@@ -103,12 +104,12 @@ func (s *Servers) listen(ctx context.Context, at socket) error {
 	}
 	srv := &server{http: http.Server{
 		Handler:           http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { s.answer(w, at) }),
-		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: 30 * time.Second,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}}
 	s.open[at] = srv
 	s.wg.Go(func() {
-		if err := srv.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := srv.http.Serve(bounded.Bound(l)); !errors.Is(err, http.ErrServerClosed) {
 			s.log.Error("a health check port does not answer any more", "service", at.service, "address", at.addr, "error", err)
 			s.forget(at, srv)
 		}

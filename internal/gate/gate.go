@@ -1,0 +1,240 @@
+// Package gate keeps who may reach the agent's own ports, by an nftables table of ours:
+// the other nodes reach the gossip, and routers reach BFD and BGP. What others send is
+// dropped before the kernel tracks it, and before a process wakes for it.
+package gate
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// Table is the name of the table, of family inet.
+const Table = "fairlead-ports"
+
+// Wants is who may reach what. Lists are sorted. An empty one means that the port is
+// not kept, or for Peers that no router may reach it.
+type Wants struct {
+	Members  uint16       // the port of the gossip, TCP and UDP
+	Nodes    []netip.Addr // who may reach it, at any of these addresses
+	BFD      []uint16     // UDP
+	Sessions []uint16     // of BGP, TCP
+	Peers    []netip.Addr // who may reach these at any address of this node
+}
+
+// perSecond is how many packets of gossip one node may send. It sends about a hundred.
+const (
+	perSecond = 2000
+	burst     = 2000
+	// rateTimeout is how long a source is remembered.
+	rateTimeout = time.Minute
+)
+
+// Gate acts on the kernel. It is used by one goroutine.
+type Gate struct {
+	netns int
+}
+
+// New makes a Gate of the network namespace netns, a file descriptor; 0: the caller's.
+func New(netns int) *Gate { return &Gate{netns: netns} }
+
+func (g *Gate) open() (*nftables.Conn, error) {
+	c, err := nftables.New(nftables.WithNetNSFd(g.netns))
+	if err != nil {
+		return nil, fmt.Errorf("nftables: %w", err)
+	}
+	return c, nil
+}
+
+// Sync makes the kernel hold w, in one transaction. After an error it holds what it held
+// before. If it holds w already, nothing is written.
+func (g *Gate) Sync(w Wants) error {
+	c, err := g.open()
+	if err != nil {
+		return err
+	}
+	ours, err := intact(c, w)
+	if err != nil || ours {
+		return err
+	}
+	t := table()
+	c.AddTable(t) // or removing it would fail if it were not there
+	c.DelTable(t)
+	c.AddTable(t)
+	if err := addSets(c, t, w); err != nil {
+		return fmt.Errorf("table inet %s: %w", Table, err)
+	}
+	accept := nftables.ChainPolicyAccept
+	ch := c.AddChain(&nftables.Chain{Name: "prerouting", Table: t, Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRaw, Policy: &accept})
+	for _, r := range w.rules() {
+		c.AddRule(&nftables.Rule{Table: t, Chain: ch, Exprs: r, UserData: []byte(w.mark())})
+	}
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("table inet %s: %w", Table, err)
+	}
+	return nil
+}
+
+// Cleanup removes the table, if it is there.
+func (g *Gate) Cleanup() error {
+	c, err := g.open()
+	if err != nil {
+		return err
+	}
+	c.AddTable(table())
+	c.DelTable(table())
+	if err := c.Flush(); err != nil {
+		return fmt.Errorf("remove table inet %s: %w", Table, err)
+	}
+	return nil
+}
+
+func table() *nftables.Table {
+	return &nftables.Table{Name: Table, Family: nftables.TableFamilyINet}
+}
+
+// intact reports whether the kernel holds the rules of w.
+func intact(c *nftables.Conn, w Wants) (bool, error) {
+	chains, err := c.ListChainsOfTableFamily(nftables.TableFamilyINet)
+	if err != nil {
+		return false, fmt.Errorf("list chains: %w", err)
+	}
+	for _, ch := range chains {
+		if ch.Table.Name != Table {
+			continue
+		}
+		rules, err := c.GetRules(ch.Table, ch)
+		if err != nil {
+			return false, fmt.Errorf("list rules of %s: %w", ch.Name, err)
+		}
+		same := func(r *nftables.Rule) bool { return string(r.UserData) == w.mark() }
+		return len(rules) == len(w.rules()) && !slices.ContainsFunc(rules, func(r *nftables.Rule) bool { return !same(r) }), nil
+	}
+	return false, nil
+}
+
+// version is of the rules that a Wants is made to.
+const version = 1
+
+// mark is a comment, as nft keeps it in a rule's user data, that names w.
+func (w Wants) mark() string {
+	sum := sha256.Sum256(fmt.Append(nil, version, w))
+	text := fmt.Sprintf("fairlead %x", sum[:8])
+	return string([]byte{0, byte(len(text) + 1)}) + text + "\x00"
+}
+
+// family is what differs between the two families.
+type family struct {
+	name         string
+	proto        byte
+	kind         nftables.SetDatatype
+	saddr, daddr uint32 // offsets in the network header
+	size         uint32
+}
+
+var families = []family{
+	{"4", unix.NFPROTO_IPV4, nftables.TypeIPAddr, 12, 16, 4},
+	{"6", unix.NFPROTO_IPV6, nftables.TypeIP6Addr, 8, 24, 16},
+}
+
+// addSets appends the sets of addresses: nodes, peers, and the rates of nodes.
+func addSets(c *nftables.Conn, t *nftables.Table, w Wants) error {
+	for _, f := range families {
+		for name, addrs := range map[string][]netip.Addr{"nodes": w.Nodes, "peers": w.Peers} {
+			var elems []nftables.SetElement
+			for _, a := range addrs {
+				if a.BitLen() == int(f.size)*8 {
+					elems = append(elems, nftables.SetElement{Key: a.AsSlice()})
+				}
+			}
+			s := &nftables.Set{Table: t, Name: name + f.name, KeyType: f.kind}
+			if err := c.AddSet(s, nil); err != nil {
+				return err
+			}
+			// A list in one message loses its tail beyond 64 KiB.
+			for some := range slices.Chunk(elems, 500) {
+				if err := c.SetAddElements(s, some); err != nil {
+					return err
+				}
+			}
+		}
+		rates := &nftables.Set{Table: t, Name: "rates" + f.name, KeyType: f.kind, Dynamic: true, HasTimeout: true, Timeout: rateTimeout, Size: 4096}
+		if err := c.AddSet(rates, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rules are the rules in their order.
+func (w Wants) rules() [][]expr.Any {
+	lo := append([]byte("lo"), make([]byte, 14)...)
+	out := [][]expr.Any{{
+		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1}, is(lo...), &expr.Verdict{Kind: expr.VerdictAccept},
+	}}
+	for _, f := range families {
+		if w.Members != 0 && len(w.Nodes) > 0 {
+			for _, proto := range []byte{unix.IPPROTO_TCP, unix.IPPROTO_UDP} {
+				to := slices.Concat(f.to(proto, w.Members), f.in(f.daddr, "nodes", false))
+				out = append(out, slices.Concat(to, f.in(f.saddr, "nodes", true), drop()))
+				if proto == unix.IPPROTO_UDP {
+					out = append(out, slices.Concat(to, f.tooFast(), drop()))
+				}
+			}
+		}
+		for _, port := range w.BFD {
+			out = append(out, slices.Concat(f.to(unix.IPPROTO_UDP, port), local(), f.in(f.saddr, "peers", true), drop()))
+		}
+		for _, port := range w.Sessions {
+			out = append(out, slices.Concat(f.to(unix.IPPROTO_TCP, port), local(), f.in(f.saddr, "peers", true), drop()))
+		}
+	}
+	return out
+}
+
+func is(data ...byte) expr.Any { return &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: data} }
+
+// to matches packets of the family to a port.
+func (f family) to(proto byte, port uint16) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, is(f.proto),
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1}, is(proto),
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2}, is(binary.BigEndian.AppendUint16(nil, port)...),
+	}
+}
+
+// in matches if an address is in a set, or not in it.
+func (f family) in(at uint32, set string, not bool) []expr.Any {
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: at, Len: f.size},
+		&expr.Lookup{SourceRegister: 1, SetName: set + f.name, Invert: not},
+	}
+}
+
+// tooFast matches the packets of one source that are more than perSecond.
+func (f family) tooFast() []expr.Any {
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: f.saddr, Len: f.size},
+		&expr.Dynset{SrcRegKey: 1, SetName: "rates" + f.name, Operation: unix.NFT_DYNSET_OP_UPDATE, Exprs: []expr.Any{
+			&expr.Limit{Type: expr.LimitTypePkts, Rate: perSecond, Burst: burst, Unit: expr.LimitTimeSecond, Over: true},
+		}},
+	}
+}
+
+// local matches packets to an address of this node.
+func local() []expr.Any {
+	return []expr.Any{
+		&expr.Fib{Register: 1, ResultADDRTYPE: true, FlagDADDR: true}, is(binary.NativeEndian.AppendUint32(nil, unix.RTN_LOCAL)...),
+	}
+}
+
+func drop() []expr.Any { return []expr.Any{&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop}} }
