@@ -107,6 +107,9 @@ func (c *cluster) recall() {
 		return
 	}
 	c.saved = s
+	if s != nil {
+		c.cfg.Clients.Paths.Learn(kube.ServersIn(s.Snapshot))
+	}
 }
 
 // snapshot returns what to act on at now: the cluster as it is, or, when no API
@@ -137,10 +140,15 @@ func (c *cluster) changes(s *snapshot.Snapshot) snapshot.Changes {
 	return changes
 }
 
-// save keeps the current Snapshot for the next start.
+// save keeps the current Snapshot for the next start, and learns from it where the API
+// servers are.
 func (a *Agent) save(context.Context) error {
 	s := a.cluster.store.Snapshot()
-	if s == nil || a.cfg.StateDir == "" {
+	if s == nil {
+		return nil
+	}
+	a.cfg.Clients.Paths.Learn(kube.ServersIn(s))
+	if a.cfg.StateDir == "" {
 		return nil
 	}
 	return save(a.cfg.StateDir, saved{Node: a.cfg.Node, Written: time.Now(), Proxy: a.engine.proxy, Snapshot: s})
