@@ -40,7 +40,13 @@ func Run(ctx context.Context, cfg Config) {
 	}
 	declare := reconcile.New("declared objects", cfg.Log)
 	declare.Resync = declareEvery
-	all.Go(func() {
-		declare.Run(ctx, (&declared{clients: cfg.Clients, manifests: cfg.Manifests, log: cfg.Log}).keep)
-	})
+	all.Go(func() { declare.Run(ctx, newDeclared(cfg).keep) })
+}
+
+// Declare makes the Manifests true once: it makes their objects as they are declared, and
+// deletes what was declared before, once no Service holds an address of it.
+func Declare(ctx context.Context, cfg Config) error { return newDeclared(cfg).keep(ctx) }
+
+func newDeclared(cfg Config) *declared {
+	return &declared{clients: cfg.Clients, manifests: cfg.Manifests, log: cfg.Log}
 }

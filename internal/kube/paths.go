@@ -15,6 +15,7 @@ import (
 	"time"
 
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
@@ -225,6 +226,9 @@ func (c *Clients) LearnServers(ctx context.Context) error {
 		return nil
 	}
 	sl, err := c.Kube.DiscoveryV1().EndpointSlices(apiServer.Namespace).Get(ctx, apiServer.Name, metav1.GetOptions{ResourceVersion: "0"})
+	if apierrors.IsNotFound(err) {
+		return nil // a cluster may keep its API servers to itself
+	}
 	if err != nil {
 		return fmt.Errorf("addresses of the API servers: %w", err)
 	}
