@@ -99,30 +99,29 @@ func TestHelm(t *testing.T) {
 	if r.uid() != first {
 		t.Error("the pool is not the one of the first install")
 	}
+	r.takenOut()
 }
 
-// TestTakenOut: a pool that is taken out of the values is deleted once no Service holds
+// takenOut: a pool that is taken out of the values is deleted once no Service holds
 // an address of it, and what was taken out with it not before. A pool that nobody
 // declared stays, as those that version 0.1.0 kept.
-func TestTakenOut(t *testing.T) {
-	r := newRelease(t)
-	r.helm("install", "192.0.2.0/28", "--create-namespace")
-	r.chores()
+func (r *helmRelease) takenOut() {
+	r.Helper()
 	pool := &v1alpha1.AddressPool{ObjectMeta: metav1.ObjectMeta{Name: "theirs"}, Spec: v1alpha1.AddressPoolSpec{Addresses: []string{"198.51.100.0/30"}}}
-	_, err := r.clients.Pools.Create(t.Context(), pool, metav1.CreateOptions{})
+	_, err := r.clients.Pools.Create(r.Context(), pool, metav1.CreateOptions{})
 	r.must("", err)
 	held := &v1alpha1.Address{ObjectMeta: metav1.ObjectMeta{Name: "192.0.2.1"}, Spec: v1alpha1.AddressSpec{
 		Address: "192.0.2.1", Pool: "lan", Holders: []v1alpha1.AddressHolder{{Namespace: "default", Name: "web", UID: "u"}},
 	}}
-	_, err = r.clients.Addresses.Create(t.Context(), held, metav1.CreateOptions{})
+	_, err = r.clients.Addresses.Create(r.Context(), held, metav1.CreateOptions{})
 	r.must("", err)
 	r.helm("upgrade", "", "--reset-values")
 	r.chores()
-	r.pool("192.0.2.0/28")
-	r.must("", r.clients.Addresses.Delete(t.Context(), held.Name, metav1.DeleteOptions{}))
+	r.pool("192.0.2.0/26")
+	r.must("", r.clients.Addresses.Delete(r.Context(), held.Name, metav1.DeleteOptions{}))
 	r.chores()
-	if left := r.must(r.Kubectl(t.Context(), "get", "addresspools", "-o", "name")); left != "addresspool.fairlead.io/theirs\n" {
-		t.Errorf("the pools are\n%s", left)
+	if left := r.must(r.Kubectl(r.Context(), "get", "addresspools", "-o", "name")); left != "addresspool.fairlead.io/theirs\n" {
+		r.Errorf("the pools are\n%s", left)
 	}
 }
 
@@ -130,6 +129,7 @@ func TestTakenOut(t *testing.T) {
 // not know fairlead's kinds, and again with another image. Nothing in it runs once.
 func TestGitOps(t *testing.T) {
 	r := newRelease(t)
+	r.lookup()
 	for _, tag := range []string{"one", "two"} {
 		file := filepath.Join(t.TempDir(), tag+".yaml")
 		r.must("", os.WriteFile(file, []byte(r.helm("template", "192.0.2.0/28", "--set", "namespace.create=true,image.tag="+tag)), 0o600))
@@ -144,22 +144,22 @@ func TestGitOps(t *testing.T) {
 	}
 }
 
-// TestLookup: a Helm that asks the cluster gives both workloads the API servers that the
+// lookup: a Helm that asks the cluster gives both workloads the API servers that the
 // cluster shows, if the values say none, and has the pod of helm test, which may do
 // no more than its task.
-func TestLookup(t *testing.T) {
-	r := newRelease(t)
+func (r *helmRelease) lookup() {
+	r.Helper()
 	r.must("", r.endpoints("192.0.2.12", "192.0.2.11"))
 	const found = "--api-servers=https://192.0.2.11:6443,https://192.0.2.12:6443\n"
 	out := r.helm("template", "", "--dry-run=server")
 	if n := strings.Count(out, found); n != 2 {
-		t.Errorf("%d workloads get the API servers, want 2", n)
+		r.Errorf("%d workloads get the API servers, want 2", n)
 	}
 	if out := r.helm("template", "", "--dry-run=server", "--set", "api.host=192.0.2.9"); strings.Contains(out, found) || strings.Count(out, "--api-servers=https://192.0.2.9:6443\n") != 2 {
-		t.Error("what the values say is not what the workloads get")
+		r.Error("what the values say is not what the workloads get")
 	}
 	if out := r.helm("template", ""); strings.Contains(out, "--api-servers") || strings.Contains(out, "helm.sh/hook") {
-		t.Error("the chart knows what it did not ask")
+		r.Error("the chart knows what it did not ask")
 	}
 	r.testPod(out)
 }
