@@ -58,10 +58,6 @@ ClusterRole/fairlead-support
   + rules[] {"apiGroups":["coordination.k8s.io"],"resourceNames":["fairlead-ccm"],"resources":["leases"],"verbs":["get"]}
 DaemonSet/fairlead-agent
   + container.args[] "--api-servers=https://192.0.2.11:6443,https://192.0.2.12:6443"
-  + container.env[KUBERNETES_SERVICE_HOST].name "KUBERNETES_SERVICE_HOST"
-  + container.env[KUBERNETES_SERVICE_HOST].value "192.0.2.11"
-  + container.env[KUBERNETES_SERVICE_PORT].name "KUBERNETES_SERVICE_PORT"
-  + container.env[KUBERNETES_SERVICE_PORT].value "6443"
 Deployment/fairlead-controller
   - spec.template.metadata.annotations {"kubectl.kubernetes.io/default-container":"controller","prometheus.io/path":"/metrics","prometheus.io/port":"9810","prometheus.io/scheme":"http","prometheus.io/scrape":"true"}
   - container.args[] "controller"
@@ -86,10 +82,6 @@ Deployment/fairlead-controller
   + container.args[] "--initialize-nodes"
   + container.args[] "--api-servers=https://192.0.2.11:6443,https://192.0.2.12:6443"
   + container.command[] "/fairlead-ccm"
-  + container.env[KUBERNETES_SERVICE_HOST].name "KUBERNETES_SERVICE_HOST"
-  + container.env[KUBERNETES_SERVICE_HOST].value "192.0.2.11"
-  + container.env[KUBERNETES_SERVICE_PORT].name "KUBERNETES_SERVICE_PORT"
-  + container.env[KUBERNETES_SERVICE_PORT].value "6443"
   + container.livenessProbe.httpGet.port "metrics"
   + container.livenessProbe.httpGet.scheme "HTTPS"
   + container.name "ccm"
@@ -99,25 +91,9 @@ Deployment/fairlead-controller
   + container.startupProbe.httpGet.port "metrics"
   + container.startupProbe.httpGet.scheme "HTTPS"
   + spec.template.spec.tolerations[] {"effect":"NoSchedule","key":"node.cloudprovider.kubernetes.io/uninitialized","operator":"Exists"}
-Job/fairlead-uninstall
-  - container.args[] "--lease=fairlead-controller"
-  + container.args[] "--lease=fairlead-ccm"
-  + container.args[] "--api-servers=https://192.0.2.11:6443,https://192.0.2.12:6443"
-  + container.env[KUBERNETES_SERVICE_HOST].name "KUBERNETES_SERVICE_HOST"
-  + container.env[KUBERNETES_SERVICE_HOST].value "192.0.2.11"
-  + container.env[KUBERNETES_SERVICE_PORT].name "KUBERNETES_SERVICE_PORT"
-  + container.env[KUBERNETES_SERVICE_PORT].value "6443"
-Pod/fairlead-test
-  + container.env[KUBERNETES_SERVICE_HOST].name "KUBERNETES_SERVICE_HOST"
-  + container.env[KUBERNETES_SERVICE_HOST].value "192.0.2.11"
-  + container.env[KUBERNETES_SERVICE_PORT].name "KUBERNETES_SERVICE_PORT"
-  + container.env[KUBERNETES_SERVICE_PORT].value "6443"
 Role/fairlead-controller
   - rules[] {"apiGroups":["coordination.k8s.io"],"resourceNames":["fairlead-controller"],"resources":["leases"],"verbs":["get","update"]}
   + rules[] {"apiGroups":["coordination.k8s.io"],"resourceNames":["fairlead-ccm"],"resources":["leases"],"verbs":["get","update"]}
-Role/fairlead-uninstall
-  - rules[] {"apiGroups":["coordination.k8s.io"],"resourceNames":["fairlead-controller"],"resources":["leases"],"verbs":["delete"]}
-  + rules[] {"apiGroups":["coordination.k8s.io"],"resourceNames":["fairlead-ccm"],"resources":["leases"],"verbs":["delete"]}
 `,
 	"monitored": `
 ConfigMap/fairlead-dashboards is new
@@ -130,27 +106,11 @@ ConfigMap/fairlead-dashboards is new
 DaemonSet/fairlead-agent
   - container.args[] "--metrics-address=127.0.0.1:10249"
   + container.args[] "--metrics-address=0.0.0.0:10249"
-  + container.env[KUBERNETES_SERVICE_HOST].name "KUBERNETES_SERVICE_HOST"
-  + container.env[KUBERNETES_SERVICE_HOST].value "192.0.2.11"
-  + container.env[KUBERNETES_SERVICE_PORT].name "KUBERNETES_SERVICE_PORT"
-  + container.env[KUBERNETES_SERVICE_PORT].value "6443"
+  + container.args[] "--api-servers=https://192.0.2.11:6443"
 Deployment/fairlead-controller
   - spec.template.metadata.annotations {"kubectl.kubernetes.io/default-container":"controller","prometheus.io/path":"/metrics","prometheus.io/port":"9810","prometheus.io/scheme":"http","prometheus.io/scrape":"true"}
   + spec.template.metadata.annotations {"kubectl.kubernetes.io/default-container":"controller"}
-  + container.env[KUBERNETES_SERVICE_HOST].name "KUBERNETES_SERVICE_HOST"
-  + container.env[KUBERNETES_SERVICE_HOST].value "192.0.2.11"
-  + container.env[KUBERNETES_SERVICE_PORT].name "KUBERNETES_SERVICE_PORT"
-  + container.env[KUBERNETES_SERVICE_PORT].value "6443"
-Job/fairlead-uninstall
-  + container.env[KUBERNETES_SERVICE_HOST].name "KUBERNETES_SERVICE_HOST"
-  + container.env[KUBERNETES_SERVICE_HOST].value "192.0.2.11"
-  + container.env[KUBERNETES_SERVICE_PORT].name "KUBERNETES_SERVICE_PORT"
-  + container.env[KUBERNETES_SERVICE_PORT].value "6443"
-Pod/fairlead-test
-  + container.env[KUBERNETES_SERVICE_HOST].name "KUBERNETES_SERVICE_HOST"
-  + container.env[KUBERNETES_SERVICE_HOST].value "192.0.2.11"
-  + container.env[KUBERNETES_SERVICE_PORT].name "KUBERNETES_SERVICE_PORT"
-  + container.env[KUBERNETES_SERVICE_PORT].value "6443"
+  + container.args[] "--api-servers=https://192.0.2.11:6443"
 PrometheusRule/fairlead is new
   + apiVersion "monitoring.coreos.com/v1"
   + kind "PrometheusRule"
@@ -202,12 +162,6 @@ Deployment/fairlead-controller
   - spec.template.spec.priorityClassName "system-cluster-critical"
   - spec.template.spec.tolerations[] {"effect":"NoSchedule","key":"node-role.kubernetes.io/control-plane","operator":"Exists"}
   + spec.replicas 1
-Job/fairlead-uninstall
-  - spec.template.spec.nodeSelector {"kubernetes.io/os":"linux"}
-  - spec.template.spec.tolerations[] {"effect":"NoSchedule","key":"node-role.kubernetes.io/control-plane","operator":"Exists"}
-Pod/fairlead-test
-  - spec.nodeSelector {"kubernetes.io/os":"linux"}
-  - spec.tolerations[] {"effect":"NoSchedule","key":"node-role.kubernetes.io/control-plane","operator":"Exists"}
 PodDisruptionBudget/fairlead-controller is gone
 `,
 	"standalone": `
@@ -218,33 +172,10 @@ DaemonSet/fairlead-agent
   + spec.template.metadata.annotations {"kubectl.kubernetes.io/default-container":"agent","prometheus.io/path":"/metrics","prometheus.io/port":"10249","prometheus.io/scheme":"http","prometheus.io/scrape":"true"}
   + container.args[] "--metrics-address=0.0.0.0:10249"
   + container.args[] "--api-servers=https://192.0.2.11:6444,https://192.0.2.12:6444"
-  + container.env[KUBERNETES_SERVICE_HOST].name "KUBERNETES_SERVICE_HOST"
-  + container.env[KUBERNETES_SERVICE_HOST].value "192.0.2.11"
-  + container.env[KUBERNETES_SERVICE_PORT].name "KUBERNETES_SERVICE_PORT"
-  + container.env[KUBERNETES_SERVICE_PORT].value "6444"
   + container.image "ghcr.io/fairlead/fairlead@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 Deployment/fairlead-controller
   - container.image "ghcr.io/fairlead/fairlead:VERSION"
   + container.args[] "--api-servers=https://192.0.2.11:6444,https://192.0.2.12:6444"
-  + container.env[KUBERNETES_SERVICE_HOST].name "KUBERNETES_SERVICE_HOST"
-  + container.env[KUBERNETES_SERVICE_HOST].value "192.0.2.11"
-  + container.env[KUBERNETES_SERVICE_PORT].name "KUBERNETES_SERVICE_PORT"
-  + container.env[KUBERNETES_SERVICE_PORT].value "6444"
-  + container.image "ghcr.io/fairlead/fairlead@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-Job/fairlead-uninstall
-  - container.image "ghcr.io/fairlead/fairlead:VERSION"
-  + container.args[] "--api-servers=https://192.0.2.11:6444,https://192.0.2.12:6444"
-  + container.env[KUBERNETES_SERVICE_HOST].name "KUBERNETES_SERVICE_HOST"
-  + container.env[KUBERNETES_SERVICE_HOST].value "192.0.2.11"
-  + container.env[KUBERNETES_SERVICE_PORT].name "KUBERNETES_SERVICE_PORT"
-  + container.env[KUBERNETES_SERVICE_PORT].value "6444"
-  + container.image "ghcr.io/fairlead/fairlead@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-Pod/fairlead-test
-  - container.image "ghcr.io/fairlead/fairlead:VERSION"
-  + container.env[KUBERNETES_SERVICE_HOST].name "KUBERNETES_SERVICE_HOST"
-  + container.env[KUBERNETES_SERVICE_HOST].value "192.0.2.11"
-  + container.env[KUBERNETES_SERVICE_PORT].name "KUBERNETES_SERVICE_PORT"
-  + container.env[KUBERNETES_SERVICE_PORT].value "6444"
   + container.image "ghcr.io/fairlead/fairlead@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 Role/fairlead-agent
   + rules[] {"apiGroups":[""],"resourceNames":["router-password"],"resources":["secrets"],"verbs":["get"]}

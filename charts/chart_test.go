@@ -20,7 +20,6 @@ import (
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -347,7 +346,7 @@ func checkRoles(t *testing.T, objects []runtime.Object) {
 	t.Helper()
 	forbidden := []string{"*", "secrets", "pods", "pods/exec", "configmaps", "roles", "clusterroles", "serviceaccounts", "serviceaccounts/token", "escalate", "bind", "impersonate", "deletecollection"}
 	for _, role := range pick[*rbacv1.ClusterRole](objects) {
-		if checkPeople(t, role) || strings.HasSuffix(role.Name, "-uninstall") {
+		if checkPeople(t, role) {
 			continue
 		}
 		for _, rule := range role.Rules {
@@ -538,10 +537,9 @@ func TestOldKubernetes(t *testing.T) {
 	mustHelm(t, "template", "fairlead", chart, "--kube-version", "1.29.0-gke.1")
 }
 
-// TestNotes: the notes end with a pool that the API takes, and warn of what
-// would not work.
+// TestNotes: the notes ask for nothing that fairlead finds by itself, and hold a pool
+// that the API takes.
 func TestNotes(t *testing.T) {
-	const warning = "Neither api.host nor api.servers"
 	notes := func(set string) string {
 		_, after, found := strings.Cut(mustHelm(t, "install", "fairlead", chart, "--namespace", "fairlead-system", "--dry-run=client", "--values", valuesFile(set)), "\nNOTES:\n")
 		if !found {
@@ -550,13 +548,12 @@ func TestNotes(t *testing.T) {
 		return after
 	}
 	got := notes("default")
-	for _, want := range []string{
-		warning,
-		"kubectl label namespace fairlead-system pod-security.kubernetes.io/enforce=privileged",
-		"rollout status deployment/fairlead-controller daemonset/fairlead-agent",
-	} {
-		if !strings.Contains(got, want) {
-			t.Errorf("the notes lack %q:\n%s", want, got)
+	if want := "rollout status deployment/fairlead-controller daemonset/fairlead-agent"; !strings.Contains(got, want) {
+		t.Errorf("the notes lack %q:\n%s", want, got)
+	}
+	for _, old := range []string{"api.host", "kubectl label", "!"} {
+		if strings.Contains(got, old) {
+			t.Errorf("the notes ask for %q:\n%s", old, got)
 		}
 	}
 	_, manifest, _ := strings.Cut(got, "<<EOF\n")
@@ -566,54 +563,64 @@ func TestNotes(t *testing.T) {
 	if pool.Kind != "AddressPool" || len(pool.Spec.Addresses) == 0 {
 		t.Errorf("the notes' pool is %+v", pool)
 	}
-	if strings.Contains(notes("standalone"), warning) {
-		t.Error("the notes warn though api.host is set")
-	}
-	if got := notes("guest"); strings.Contains(got, "kubectl label") || !strings.Contains(got, "example.com/second") {
+	if got := notes("guest"); !strings.Contains(got, "lan  192.0.2.200-192.0.2.250, 2001:db8::/112") || !strings.Contains(got, "example.com/second") {
 		t.Errorf("the guest's notes:\n%s", got)
 	}
 }
 
-// TestHooks: what runs for a test or an uninstall is hardened, has a role that is
-// no wider than its task, and goes away with it.
-func TestHooks(t *testing.T) {
+// TestNoHooks: what is rendered without a cluster can be applied as it is, again and
+// again: nothing in it runs once, or undoes anything.
+func TestNoHooks(t *testing.T) {
+	for _, set := range valueSets(t) {
+		crds, docs := render(t, set)
+		for _, doc := range slices.Concat(crds, docs) {
+			if strings.Contains(doc, "helm.sh/hook") || strings.Contains(doc, "\nkind: Job\n") || strings.Contains(doc, "\nkind: Pod\n") {
+				t.Errorf("%s renders\n%s", set, doc)
+			}
+		}
+	}
+}
+
+// TestFollowed: who follows a kind may, and nobody else. The controller knows
+// EndpointSlices just as the place where the API servers are.
+func TestFollowed(t *testing.T) {
+	both := []string{"addresses", "addresspools", "announcements", "bgppeers", "namespaces", "nodes", "nodestates", "servicecidrs", "services"}
 	_, docs := render(t, "default")
-	hooks := map[string][]runtime.Object{}
-	for _, o := range decode(t, docs) {
-		m, err := meta.Accessor(o)
-		if err != nil {
-			t.Fatal(err)
+	roles := map[string][]rbacv1.PolicyRule{}
+	for _, r := range pick[*rbacv1.ClusterRole](decode(t, docs)) {
+		roles[r.Name] = r.Rules
+	}
+	for role, want := range map[string][]string{"fairlead-controller": both, "fairlead-agent": append(slices.Clone(both), "endpointslices")} {
+		var got []string
+		for _, rule := range roles[role] {
+			if slices.Contains(rule.Verbs, "watch") {
+				got = append(got, rule.Resources...)
+			}
+			if slices.Contains(rule.Resources, "endpointslices") && role == "fairlead-controller" && (!slices.Equal(rule.ResourceNames, []string{"kubernetes"}) || !slices.Equal(rule.Verbs, []string{"get"})) {
+				t.Errorf("%s may %v EndpointSlices %v", role, rule.Verbs, rule.ResourceNames)
+			}
 		}
-		if hook := m.GetAnnotations()["helm.sh/hook"]; hook != "" {
-			hooks[hook] = append(hooks[hook], o)
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("%s may watch %v\nwant %v", role, got, want)
 		}
 	}
-	jobs, pods := pick[*batchv1.Job](hooks["post-delete"]), pick[*corev1.Pod](hooks["test"])
-	if len(jobs) != 1 || len(pods) != 1 || len(hooks) != 2 {
-		t.Fatalf("hooks: %v", hooks)
-	}
-	for _, spec := range []corev1.PodSpec{jobs[0].Spec.Template.Spec, pods[0].Spec} {
-		s := spec.Containers[0].SecurityContext
-		if !*spec.SecurityContext.RunAsNonRoot || !*s.ReadOnlyRootFilesystem || *s.AllowPrivilegeEscalation || spec.HostNetwork ||
-			!slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) || len(s.Capabilities.Add) != 0 {
-			t.Errorf("%s is not hardened", spec.Containers[0].Name)
+}
+
+// TestOwnNamespace: the controller may change one namespace, its own.
+func TestOwnNamespace(t *testing.T) {
+	for _, namespace := range []string{"fairlead-system", "lb"} {
+		out := mustHelm(t, "template", "fairlead", chart, "--namespace", namespace, "--show-only", "templates/rbac-controller.yaml")
+		var found []rbacv1.PolicyRule
+		for _, rule := range rulesOf[*rbacv1.ClusterRole](decode(t, documents(out))) {
+			if slices.Contains(rule.Resources, "namespaces") && slices.Contains(rule.Verbs, "patch") {
+				found = append(found, rule)
+			}
 		}
-	}
-	for hook, want := range map[string]string{
-		"post-delete": "list,patch services; list,delete nodestates; delete secrets fairlead-members; delete leases fairlead-controller",
-		"test":        "create services; get,delete services fairlead-test",
-	} {
-		var rules []string
-		for _, r := range slices.Concat(rulesOf[*rbacv1.ClusterRole](hooks[hook]), rulesOf[*rbacv1.Role](hooks[hook])) {
-			rules = append(rules, strings.Join(slices.Concat([]string{strings.Join(r.Verbs, ",")}, r.Resources, r.ResourceNames), " "))
+		if len(found) != 1 || !slices.Equal(found[0].ResourceNames, []string{namespace}) || len(found[0].Verbs) != 1 || len(found[0].Resources) != 1 {
+			t.Errorf("in %s the controller may %+v", namespace, found)
 		}
-		if got := strings.Join(rules, "; "); got != want {
-			t.Errorf("the hook %s may %s\nwant %s", hook, got, want)
-		}
-	}
-	selector := flagOf(pods[0].Spec.Containers[0].Args, "--selector")
-	if s, err := labels.Parse(selector); err != nil || !s.Matches(labels.Set(pods[0].Labels)) {
-		t.Errorf("%s does not select the pod: %v", selector, err)
 	}
 }
 
@@ -638,24 +645,53 @@ func flagOf(args []string, name string) string {
 	return ""
 }
 
-// TestPools: pools of the values are made by a job as long as the API server does
-// not know the kind, and are then objects of the release.
-func TestPools(t *testing.T) {
-	args := []string{"template", "fairlead", chart, "--values", valuesFile("guest"), "--show-only", "templates/pools.yaml"}
-	first := mustHelm(t, args...)
-	later := mustHelm(t, append(args, "--api-versions", "fairlead.io/v1alpha1/AddressPool")...)
-	if strings.Contains(later, "helm.sh/hook:") || strings.Count(later, "meta.helm.sh/release-name: fairlead\n") != 3 {
-		t.Errorf("later:\n%s", later)
+// TestAPIServers: what the values say of the API server is given to both workloads as
+// candidates, and changes nothing else.
+func TestAPIServers(t *testing.T) {
+	for set, want := range map[string]string{
+		"logLevel=info":                    "",
+		"api.host=192.0.2.11":              "https://192.0.2.11:6443",
+		"api.host=2001:db8::11":            "https://[2001:db8::11]:6443",
+		"api.host=localhost,api.port=7445": "https://localhost:7445",
+		"api.host=lb,api.servers={https://192.0.2.11:6443,https://lb:6443}": "https://lb:6443,https://192.0.2.11:6443",
+	} {
+		out := mustHelm(t, "template", "fairlead", chart, "--set", set)
+		if strings.Contains(out, "KUBERNETES_SERVICE") {
+			t.Errorf("%s: the pods do not know the ClusterIP any more", set)
+		}
+		var controller appsv1.Deployment
+		var agent appsv1.DaemonSet
+		for _, o := range decode(t, documents(mustHelm(t, "template", "fairlead", chart, "--set", set, "--show-only", "templates/controller.yaml", "--show-only", "templates/agent.yaml"))) {
+			switch o := o.(type) {
+			case *appsv1.Deployment:
+				controller = *o
+			case *appsv1.DaemonSet:
+				agent = *o
+			}
+		}
+		for _, pod := range []corev1.PodSpec{controller.Spec.Template.Spec, agent.Spec.Template.Spec} {
+			if got := flagOf(pod.Containers[0].Args, "--api-servers"); got != want {
+				t.Errorf("%s: %s gets %q, want %q", set, pod.Containers[0].Name, got, want)
+			}
+		}
 	}
-	jobs := pick[*batchv1.Job](decode(t, documents(first)))
-	if len(jobs) != 1 {
-		t.Fatalf("at the first install:\n%s", first)
-	}
-	for _, set := range [][]string{documents(flagOf(jobs[0].Spec.Template.Spec.Containers[0].Args, "--manifests")), documents(later)} {
-		objects := decode(t, set)
+}
+
+// TestDeclared: pools of the values are the controller's to make, whichever it is.
+func TestDeclared(t *testing.T) {
+	for _, mode := range []string{"controller", "ccm"} {
+		out := mustHelm(t, "template", "fairlead", chart, "--values", valuesFile("guest"), "--set", "controller.mode="+mode+",defaultClass=true", "--show-only", "templates/controller.yaml")
+		d := pick[*appsv1.Deployment](decode(t, documents(out)))[0]
+		objects := decode(t, documents(flagOf(d.Spec.Template.Spec.Containers[0].Args, "--manifests")))
 		pools, peers := pick[*v1alpha1.AddressPool](objects), pick[*v1alpha1.BGPPeer](objects)
 		if len(objects) != 3 || len(pools) != 1 || pools[0].Name != "lan" || len(pools[0].Spec.Addresses) != 2 || len(peers) != 1 || peers[0].Spec.PeerASN != 64511 {
 			t.Errorf("the values make %v", objects)
+		}
+		for _, o := range objects {
+			m, err := meta.Accessor(o)
+			if err != nil || m.GetLabels()["fairlead.io/declared"] != "true" || m.GetAnnotations()["meta.helm.sh/release-name"] != "fairlead" {
+				t.Errorf("%s has %v %v", m.GetName(), m.GetLabels(), m.GetAnnotations())
+			}
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 	cloudprovider "k8s.io/cloud-provider"
 
 	"github.com/fairlead/fairlead/allocator"
-	"github.com/fairlead/fairlead/internal/keyring"
+	"github.com/fairlead/fairlead/internal/chores"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/record"
@@ -31,8 +31,9 @@ type Config struct {
 	Clients *kube.Clients
 	Log     *slog.Logger
 	Metrics prometheus.Registerer // may be nil
-	// Namespace of the agents' keys; "" makes none.
+	// Namespace of the installation, with the agents' keys; "" keeps nothing in it.
 	Namespace string
+	Manifests string // of the objects that the installation declares; see chores.Config
 	// Nodes tells that new Nodes are to be initialised.
 	Nodes bool
 }
@@ -97,11 +98,10 @@ func (p *Provider) Initialize(_ cloudprovider.ControllerClientBuilder, stop <-ch
 	p.events = broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "fairlead-ccm"})
 	p.metrics.Lead(true) // this process ends when it loses its Lease
 	go p.loop.Run(ctx, p.keep)
-	if p.Namespace != "" {
-		keys := reconcile.New("agents' keys", p.Log)
-		keys.Resync = keyring.KeepEvery
-		go keys.Run(ctx, keyring.Keeper{Client: p.Clients.Kube, Namespace: p.Namespace, Log: p.Log}.Keep)
-	}
+	servers := reconcile.New("API servers", p.Log)
+	servers.Resync = kube.LearnEvery
+	go servers.Run(ctx, p.Clients.LearnServers)
+	go chores.Run(ctx, chores.Config{Clients: p.Clients, Log: p.Log, Namespace: p.Namespace, Manifests: p.Manifests})
 }
 
 // LoadBalancer returns what the service controller calls.

@@ -28,6 +28,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/fairlead/fairlead/allocator/cloud"
+	"github.com/fairlead/fairlead/internal/chores"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/stamp"
 )
@@ -41,8 +42,9 @@ const lease = "fairlead-ccm"
 
 // ownOptions are the flags that the framework does not have.
 type ownOptions struct {
-	servers []string
-	nodes   bool // initialise Nodes
+	servers   []string
+	manifests string
+	nodes     bool // initialise Nodes
 }
 
 func main() {
@@ -99,7 +101,8 @@ It exits when it loses its Lease.`
 func (o *ownOptions) flags() cliflag.NamedFlagSets {
 	var sets cliflag.NamedFlagSets
 	f := sets.FlagSet("fairlead")
-	f.StringSliceVar(&o.servers, "api-servers", nil, "https URLs of API servers, tried in turn, instead of the one that the credentials name")
+	f.StringSliceVar(&o.servers, "api-servers", nil, "https URLs of API servers to try beside the address that the credentials name")
+	f.StringVar(&o.manifests, "manifests", "", chores.ManifestsUsage)
 	f.BoolVar(&o.nodes, "initialize-nodes", false,
 		"Take the taint node.cloudprovider.kubernetes.io/uninitialized from new Nodes and set their addresses, for kubelets with --cloud-provider=external. Never deletes a Node")
 	return sets
@@ -133,33 +136,33 @@ func controllers(o *ownOptions) map[string]app.ControllerInitFuncConstructor {
 }
 
 func provider(cfg *config.CompletedConfig, o ownOptions) (*cloud.Provider, error) {
-	if err := tryInTurn(cfg, o.servers); err != nil {
+	paths, err := reach(cfg, o.servers)
+	if err != nil {
 		return nil, err
 	}
 	clients, err := kube.FromConfig(cfg.Kubeconfig)
 	if err != nil {
 		return nil, err
 	}
+	clients.Paths = paths
 	return cloud.New(cloud.Config{
 		Clients: clients, Log: slog.New(logr.ToSlogHandler(klog.Background())), Metrics: legacyregistry.Registerer(),
-		Namespace: cfg.ComponentConfig.Generic.LeaderElection.ResourceNamespace, Nodes: o.nodes,
+		Namespace: cfg.ComponentConfig.Generic.LeaderElection.ResourceNamespace, Nodes: o.nodes, Manifests: o.manifests,
 	}), nil
 }
 
-// tryInTurn makes the framework try servers in turn. It replaces the clients that
-// the framework has made for one server; nothing has used them yet.
-func tryInTurn(cfg *config.CompletedConfig, servers []string) error {
-	if len(servers) == 0 {
-		return nil
-	}
-	if err := kube.InTurn(cfg.Kubeconfig, servers); err != nil {
-		return err
+// reach gives the framework all ways to the API server. It replaces the clients that
+// the framework has made for one address; nothing has used them yet.
+func reach(cfg *config.CompletedConfig, servers []string) (*kube.Paths, error) {
+	paths, err := kube.Reach(cfg.Kubeconfig, servers)
+	if err != nil {
+		return nil, err
 	}
 	client, err := kubernetes.NewForConfig(cfg.Kubeconfig)
 	if err != nil {
-		return fmt.Errorf("API client: %w", err)
+		return nil, fmt.Errorf("API client: %w", err)
 	}
 	cfg.Client, cfg.VersionedClient = client, client
 	cfg.SharedInformers = informers.NewSharedInformerFactory(client, cfg.ComponentConfig.Generic.MinResyncPeriod.Duration)
-	return nil
+	return paths, nil
 }

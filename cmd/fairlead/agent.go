@@ -75,6 +75,7 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 		for _, p := range nodeport.Unserved(cfg.NodePortAddresses) {
 			log.Error("--nodeport-addresses names addresses on which node ports are never served", "cidr", p)
 		}
+		access.OnNode = true
 		if cfg.Clients, err = kube.Connect(*access); err != nil {
 			return err
 		}

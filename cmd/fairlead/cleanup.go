@@ -33,13 +33,13 @@ func cleanupCommand() *cobra.Command {
 kernel answers for, its eBPF programs, and what version 0.1 left on links. Run it on a node whose agent is gone for good; Services stop answering
 there. With --cluster it removes from the API what no chart owns: fairlead's
 finalizers on Services, its Lease, NodeStates and the Secret with the agents' keys;
-pools and the record of held addresses stay. It succeeds when there is nothing to
-remove.`,
+pools and the record of held addresses stay. It refuses that while fairlead is
+installed. It succeeds when there is nothing to remove.`,
 	}
 	access, logger := accessFlags(cmd), logFlag(cmd)
 	f := cmd.Flags()
 	bpfDirFlag(f, &accelerator.Pins)
-	f.BoolVar(&cluster, "cluster", false, "take it out of the API instead of this node, once the controller and the agents are gone")
+	f.BoolVar(&cluster, "cluster", false, "remove from the API instead of this node; refused while the controller or an agent is installed")
 	f.StringVar(&opt.Namespace, "namespace", "fairlead-system", "with --cluster: where fairlead was installed")
 	f.StringVar(&opt.Lease, "lease", controller.Lease, "with --cluster: name of the controllers' Lease")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -68,8 +68,7 @@ remove.`,
 	return cmd
 }
 
-// askFor is how long an API server that does not answer is asked again, or the
-// next one of --api-servers.
+// askFor is how long an API server that does not answer is asked again.
 const askFor = time.Minute
 
 func cleanupCluster(cmd *cobra.Command, access kube.Access, opt retire.Options) error {
@@ -84,8 +83,14 @@ func cleanupCluster(cmd *cobra.Command, access kube.Access, opt retire.Options) 
 		r, last = retire.Cluster(ctx, clients, opt)
 		all.Services += r.Services
 		all.NodeStates += r.NodeStates
+		if errors.Is(last, retire.ErrRuns) {
+			return false, last
+		}
 		return last == nil, nil
 	})
+	if errors.Is(err, retire.ErrRuns) {
+		return err
+	}
 	fmt.Fprintf(cmd.OutOrStdout(), "took the finalizers off %d Services and removed %d NodeStates, the Lease and the Secret\n", all.Services, all.NodeStates)
 	if err != nil {
 		return errors.Join(last, err)

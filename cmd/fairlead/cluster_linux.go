@@ -15,10 +15,10 @@ import (
 
 // clusterCommands are what the chart runs in a cluster, and what removes it.
 func clusterCommands() []*cobra.Command {
-	return []*cobra.Command{controllerCommand(), agentCommand(), bgpSessionCommand(), cleanupCommand(), seedCommand(), movedCommand()}
+	return []*cobra.Command{controllerCommand(), agentCommand(), bgpSessionCommand(), cleanupCommand(), movedCommand()}
 }
 
-const apiServersUsage = "https URLs of API servers, tried in turn, instead of the one that the credentials name"
+const apiServersUsage = "https URLs of API servers to try beside the address that the credentials name; the first that answers with the cluster's certificate counts"
 
 // accessFlags are the flags of every command that talks to the API server.
 func accessFlags(cmd *cobra.Command) *kube.Access {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/chores"
 	"github.com/fairlead/fairlead/internal/controller"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/record"
@@ -19,7 +20,7 @@ import (
 )
 
 func controllerCommand() *cobra.Command {
-	var health, metrics, namespace, identity string
+	var health, metrics, namespace, identity, manifests string
 	opt := allocator.Options{}
 	cmd := &cobra.Command{
 		Use: "controller", Args: cobra.NoArgs,
@@ -32,8 +33,9 @@ Events. Several replicas may run; the one that holds the Lease acts.`,
 	f := cmd.Flags()
 	f.StringVar(&opt.Class, "class", v1alpha1.LoadBalancerClass, "spec.loadBalancerClass of the Services that are ours")
 	f.BoolVar(&opt.DefaultClass, "default-class", true, "Services without a loadBalancerClass are ours too")
-	f.StringVar(&namespace, "leader-elect-namespace", "", "namespace of the Lease and of the agents' keys; empty: no election, for a single replica, and no keys are made")
+	f.StringVar(&namespace, "leader-elect-namespace", "", "namespace of the installation, with the Lease and the agents' keys; empty: no election, for a single replica, and nothing in the namespace is kept")
 	f.StringVar(&identity, "leader-elect-identity", hostname(), "name of this replica in the Lease")
+	f.StringVar(&manifests, "manifests", "", chores.ManifestsUsage)
 	f.StringVar(&health, "health-address", ":9811", "where /healthz and /readyz are served; empty: nowhere")
 	f.StringVar(&metrics, "metrics-address", ":9810", "where /metrics is served; empty: nowhere")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -47,7 +49,7 @@ Events. Several replicas may run; the one that holds the Lease acts.`,
 		if err != nil {
 			return err
 		}
-		c := controller.New(controller.Config{Clients: clients, Options: opt, Log: log, Metrics: reg, Identity: identity, Namespace: namespace})
+		c := controller.New(controller.Config{Clients: clients, Options: opt, Log: log, Metrics: reg, Identity: identity, Namespace: namespace, Manifests: manifests})
 		serveHealth, err := server.Listen(health, controllerHealth(c))
 		if err != nil {
 			return err

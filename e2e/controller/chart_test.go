@@ -34,9 +34,16 @@ func TestChart(t *testing.T) {
 	} {
 		t.Run(mode, func(t *testing.T) {
 			c := newCluster(t)
-			c.install(row.values)
+			c.install(row.values, "--set", "pools[0].name=given,pools[0].addresses={198.51.100.0/30}")
+			c.unlabel()
 			program, args := c.commandLine()
 			p := c.ship(program, args...)
+			c.eventually("the pool of the values", func() error {
+				_, err := c.Pools.Get(t.Context(), "given", metav1.GetOptions{})
+				return err
+			})
+			c.labelled()
+			c.must(c.Pools.Delete(t.Context(), "given", metav1.DeleteOptions{}))
 			c.pool("lan", "192.0.2.0/30")
 			c.service("web")
 			c.holds("web", "192.0.2.0")
@@ -69,11 +76,33 @@ func TestChart(t *testing.T) {
 	}
 }
 
+// enforce is the label by which Pod Security admission lets the agents in.
+const enforce = "pod-security.kubernetes.io/enforce"
+
+// unlabel takes the label off the release's namespace.
+func (c *cluster) unlabel() {
+	c.Helper()
+	_, err := server.Kubectl(c.Context(), "label", "namespace", release, enforce+"-")
+	c.must(err)
+}
+
+// labelled waits until the namespace has the label.
+func (c *cluster) labelled() {
+	c.Helper()
+	c.eventually("label of the namespace", func() error {
+		ns, err := c.Kube.CoreV1().Namespaces().Get(c.Context(), release, metav1.GetOptions{})
+		if err == nil && ns.Labels[enforce] != "privileged" {
+			err = fmt.Errorf("the labels are %v", ns.Labels)
+		}
+		return err
+	})
+}
+
 // install creates what the chart renders for a value set, until the end of the test.
-func (c *cluster) install(values string) {
+func (c *cluster) install(values string, more ...string) {
 	c.Helper()
 	file := filepath.Join(c.TempDir(), values+".yaml")
-	c.must(os.WriteFile(file, []byte(c.render(values)), 0o600))
+	c.must(os.WriteFile(file, []byte(c.render(values, more...)), 0o600))
 	c.releaseNamespace()
 	c.Cleanup(func() {
 		_, err := server.Kubectl(context.Background(), "delete", "--wait=false", "--ignore-not-found", "-f", file)
@@ -85,13 +114,13 @@ func (c *cluster) install(values string) {
 
 // render returns what the chart renders for a value set of charts/testdata, but for
 // the CRDs, which the API server already has.
-func (c *cluster) render(values string) string {
+func (c *cluster) render(values string, more ...string) string {
 	c.Helper()
 	root, err := lab.Checkout()
 	c.must(err)
 	charts := filepath.Join(root, "charts")
-	out, err := server.Helm(c.Context(), "template", "fairlead", filepath.Join(charts, "fairlead"), "--namespace", release,
-		"--values", filepath.Join(charts, "testdata", values+".values.yaml"), "--set", "crds.install=false")
+	out, err := server.Helm(c.Context(), append([]string{"template", "fairlead", filepath.Join(charts, "fairlead"), "--namespace", release,
+		"--values", filepath.Join(charts, "testdata", values+".values.yaml"), "--set", "crds.install=false"}, more...)...)
 	c.must(err)
 	return out
 }

@@ -78,8 +78,8 @@ func TestDescribedCluster(t *testing.T) {
 			t.Errorf("%s is of %s", ip, got)
 		}
 	}
-	if args := strings.Join(l.fairleadChartArgs("/root"), " "); !strings.Contains(args, "api.host=198.18.0.2 --set api.port=6443") {
-		t.Error(args)
+	if host, port := l.ground().api(); host != "198.18.0.2" || port != 6443 {
+		t.Errorf("the API server is at %s, port %d", host, port)
 	}
 }
 

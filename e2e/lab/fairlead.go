@@ -11,6 +11,7 @@ import (
 // FairleadNamespace is where the chart is installed.
 const FairleadNamespace = "fairlead-system"
 
+// fairleadNamespaceManifest is what an install of version 0.1.0 asked for first.
 const fairleadNamespaceManifest = `apiVersion: v1
 kind: Namespace
 metadata:
@@ -51,15 +52,12 @@ func (l *Lab) installFairlead(ctx context.Context, step *Step) error {
 	if err := l.Import(ctx, l.imageFile(FairleadImage)); err != nil {
 		return err
 	}
-	if err := l.apply(ctx, fairleadNamespaceManifest); err != nil {
-		return err
-	}
 	step.Waiting("helm")
 	present, err := l.hasFairlead(ctx)
 	if err != nil {
 		return err
 	}
-	if _, err := l.Helm(ctx, l.fairleadChartArgs(l.Root())...); err != nil {
+	if _, err := l.Helm(ctx, fairleadChartArgs(l.Root())...); err != nil {
 		return err
 	}
 	if present && !bytes.Equal(before, now) { // the tag is the same
@@ -97,17 +95,28 @@ func (l *Lab) installRevision(ctx context.Context, step *Step, root, tag string)
 		return err
 	}
 	step.Waiting("helm")
-	if _, err := l.Helm(ctx, append(l.fairleadChartArgs(root), "--set", "image.tag="+tag)...); err != nil {
+	host, port := l.ground().api() // version 0.1.0 had to be told
+	args := append(fairleadChartArgs(root), "--set", "image.tag="+tag, "--set", "api.host="+host, "--set", fmt.Sprintf("api.port=%d", port))
+	if _, err := l.Helm(ctx, args...); err != nil {
 		return err
 	}
 	return l.waitFairlead(ctx, step)
+}
+
+// ImportFairlead brings the image of this checkout to the nodes under another tag.
+func (l *Lab) ImportFairlead(ctx context.Context, tag string) error {
+	ref := fairleadRepository + ":" + tag
+	if err := WriteImage(l.imageFile(ref), ref, l.binary("fairlead"), "fairlead", l.binary("fairlead-ccm")); err != nil {
+		return err
+	}
+	return l.Import(ctx, l.imageFile(ref))
 }
 
 // ConfigureFairlead gives the chart that InstallFairlead installed other values, each
 // as helm's --set takes it. Without any it is as InstallFairlead installs it.
 func (l *Lab) ConfigureFairlead(ctx context.Context, values ...string) error {
 	step := l.progress.Begin("fairlead: %v", values)
-	args := l.fairleadChartArgs(l.Root())
+	args := fairleadChartArgs(l.Root())
 	for _, v := range values {
 		args = append(args, "--set", v)
 	}
@@ -125,13 +134,9 @@ func (l *Lab) hasFairlead(ctx context.Context) (bool, error) {
 	return len(out) > 0, err
 }
 
-func (l *Lab) fairleadChartArgs(root string) []string {
-	host, port := l.ground().api()
+func fairleadChartArgs(root string) []string {
 	return []string{"upgrade", "--install", "fairlead", filepath.Join(root, "charts", "fairlead"),
-		"--namespace", FairleadNamespace, "--create-namespace",
-		"--set", "image.tag=dev",
-		"--set", "api.host=" + host,
-		"--set", fmt.Sprintf("api.port=%d", port)}
+		"--namespace", FairleadNamespace, "--create-namespace", "--set", "image.tag=dev"}
 }
 
 func (l *Lab) waitFairlead(ctx context.Context, step *Step) error {

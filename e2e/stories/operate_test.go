@@ -296,10 +296,19 @@ func (o *operator) helm() {
 			o.Errorf("the notes do not show the pool %q:\n%s", want, notes)
 		}
 	}
-	kubectl(o.T, "wait", "--for=condition=Ready", "addresspool/more", "--timeout=30s")
+	ready := func(ctx context.Context) error {
+		_, err := o.l.Kubectl(ctx, "wait", "--for=condition=Ready", "addresspool/more", "--timeout=1s")
+		return err
+	}
+	eventually(o.T, settled, "the pool of the values", ready)
 	o.chart("upgrade", "--reset-then-reuse-values", "--set", "pools=null")
-	kubectl(o.T, "get", "addresspool", "more") // it is kept
-	kubectl(o.T, "delete", "addresspool", "more")
+	eventually(o.T, settled, "the end of the pool that was taken out of the values", func(ctx context.Context) error {
+		out, err := o.l.Kubectl(ctx, "get", "addresspool", "more", "--ignore-not-found", "-o", "name")
+		if err == nil && len(out) > 0 {
+			err = errors.New("it is still there")
+		}
+		return err
+	})
 }
 
 // uninstall leaves a Service of type LoadBalancer behind on purpose.
@@ -309,12 +318,20 @@ func (o *operator) uninstall() {
 		if err := o.l.InstallFairlead(ctx); err != nil {
 			return err
 		}
+		// The pool of the quick start was declared by values that are gone now.
+		if _, err := o.l.Kubectl(ctx, "delete", "addresspool", "lan", "--ignore-not-found"); err != nil {
+			return err
+		}
 		if _, err := o.l.Kubectl(ctx, "apply", "-f", filepath.Join(o.l.Root(), "examples", "pool.yaml")); err != nil {
 			return err
 		}
 		o.Logf("uninstalled and installed again in %s", time.Since(back).Round(time.Second))
 		return nil
 	})
+	cleanup := []string{"cleanup", "--cluster", "--kubeconfig=" + o.l.Kubeconfig()}
+	if out, code := fairlead(o.T, cleanup...); code != 1 || !strings.Contains(out, "still installed: DaemonSet fairlead-system/fairlead-agent") {
+		o.Errorf("cleanup --cluster while agents run: exit %d\n%s", code, out)
+	}
 	if out, err := o.l.Helm(o.Context(), "uninstall", "fairlead", "--namespace", lab.FairleadNamespace, "--timeout=3m"); err != nil {
 		o.Fatalf("%v: %s", err, out)
 	}
@@ -333,6 +350,9 @@ func (o *operator) uninstall() {
 	}
 	kubectl(o.T, "delete", "service", "web", "--timeout=20s")
 	const mine = "app.kubernetes.io/part-of=fairlead"
+	if out, code := fairlead(o.T, cleanup...); code != 0 {
+		o.Errorf("cleanup --cluster: exit %d\n%s", code, out)
+	}
 	left := kubectl(o.T, "get", "clusterroles,clusterrolebindings,roles,rolebindings,serviceaccounts,services,daemonsets,deployments,jobs,configmaps,networkpolicies,poddisruptionbudgets", "-A", "-l", mine, "-o", "name")
 	rest := kubectl(o.T, "-n", lab.FairleadNamespace, "get", "secrets,leases,nodestates", "-o", "name")
 	if left+rest != "" {
@@ -343,12 +363,64 @@ func (o *operator) uninstall() {
 	if out := kubectl(o.T, "get", "crd", "-o", "name"); strings.Contains(out, "fairlead.io") {
 		o.Errorf("CRDs are left: %s", out)
 	}
-	// The API server does not know the kinds any more: a job makes the pool.
-	o.chart("install", "--set", "image.tag=dev", "--set", "api.host="+lab.APIHost, "--set", fmt.Sprintf("api.port=%d", lab.APIPort),
-		"--set", "pools[0].name=lan", "--set", "pools[0].addresses={198.18.0.200-198.18.0.250,fd98:18::200-fd98:18::2ff}")
-	if out := kubectl(o.T, "get", "addresspool", "lan", "-o", "jsonpath={.spec.addresses}"); out != `["198.18.0.200-198.18.0.250","fd98:18::200-fd98:18::2ff"]` {
-		o.Errorf("the pool of the values is %s", out)
+	kubectl(o.T, "delete", "namespace", lab.FairleadNamespace, "--timeout=60s")
+	o.quickStart()
+}
+
+// quickStart runs the commands of the README exactly as written, on a cluster that has
+// never heard of fairlead: no kube-proxy, no namespace, no CRD.
+func (o *operator) quickStart() {
+	o.Helper()
+	page, err := os.ReadFile(filepath.Join(o.l.Root(), "README.md"))
+	if err != nil {
+		o.Fatal(err)
 	}
+	_, after, _ := strings.Cut(string(page), "## Install it on a cluster\n")
+	_, after, _ = strings.Cut(after, "```sh\n")
+	script, _, found := strings.Cut(after, "```\n")
+	if !found {
+		o.Fatal("the README has no quick start")
+	}
+	if err := o.l.ImportFairlead(o.Context(), o.appVersion()); err != nil { // in the place of the registry
+		o.Fatal(err)
+	}
+	kubectl(o.T, "apply", "-f", filepath.Join(o.l.Root(), "examples", "web.yaml"))
+	programs := o.TempDir()
+	for name, path := range map[string]string{"helm": o.l.HelmCommand(o.Context()).Path, "kubectl": o.l.KubectlCommand(o.Context()).Path} {
+		if err := os.Symlink(path, filepath.Join(programs, name)); err != nil {
+			o.Fatal(err)
+		}
+	}
+	cmd := o.l.HelmCommand(o.Context())
+	cmd.Path, cmd.Args, cmd.Dir = "/bin/bash", []string{"bash", "-e", "-c", script}, o.l.Root()
+	cmd.Env = append(cmd.Env, "PATH="+programs+":"+os.Getenv("PATH"))
+	began := time.Now()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		o.Fatalf("%v\n%s\n%s", err, script, out)
+	}
+	eventually(o.T, settled, "the address that the README promises", func(ctx context.Context) error {
+		r, err := o.l.Probe(ctx, lab.Client, "http://198.18.0.200/", "-n=20")
+		if err == nil {
+			err = objection(r, demo.Replicas)
+		}
+		return err
+	})
+	o.Logf("from helm install to the first answers: %s", time.Since(began).Round(time.Second))
+	if v := kubectl(o.T, "get", "namespace", lab.FairleadNamespace, "-o", `jsonpath={.metadata.labels.pod-security\.kubernetes\.io/enforce}`); v != "privileged" {
+		o.Errorf("the namespace's Pod Security label is %q", v)
+	}
+}
+
+// appVersion is the tag of the image that the chart asks for by itself.
+func (o *operator) appVersion() string {
+	o.Helper()
+	data, err := os.ReadFile(filepath.Join(o.l.Root(), "charts", "fairlead", "Chart.yaml"))
+	if err != nil {
+		o.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(data), "\nappVersion: ")
+	version, _, _ := strings.Cut(after, "\n")
+	return version
 }
 
 // kernel looks for what fairlead left on a node.

@@ -81,6 +81,9 @@ func (c *cluster) recall() {
 		return
 	}
 	c.saved = s
+	if s != nil {
+		c.cfg.Clients.Paths.Learn(kube.ServersIn(s.Snapshot))
+	}
 }
 
 // savedProxy returns who forwarded; "" if nothing is known of it.
@@ -125,11 +128,15 @@ func (c *cluster) changes(s *snapshot.Snapshot) snapshot.Changes {
 }
 
 // save keeps the current Snapshot for the next start, if it differs from the one that
-// was kept last.
+// was kept last, and learns from it where the API servers are.
 func (a *Agent) save(context.Context) error {
 	c := &a.cluster
 	s := c.store.Snapshot()
-	if s == nil || a.cfg.StateDir == "" {
+	if s == nil {
+		return nil
+	}
+	a.cfg.Clients.Paths.Learn(kube.ServersIn(s))
+	if a.cfg.StateDir == "" {
 		return nil
 	}
 	now := time.Now()

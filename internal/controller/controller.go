@@ -22,7 +22,7 @@ import (
 
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/announcer/observe"
-	"github.com/fairlead/fairlead/internal/keyring"
+	"github.com/fairlead/fairlead/internal/chores"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/record"
@@ -38,9 +38,10 @@ type Config struct {
 	Log      *slog.Logger
 	Metrics  prometheus.Registerer
 	Identity string // of this replica, unique
-	// Namespace of the Lease and of the agents' keys; "" acts without an election,
-	// for a single replica, and makes no keys.
+	// Namespace of the installation, with the Lease and the agents' keys; "" acts without
+	// an election, for a single replica, and keeps nothing in the namespace.
 	Namespace string
+	Manifests string // of the objects that the installation declares; see chores.Config
 }
 
 // Controller is one replica. New starts nothing.
@@ -80,10 +81,15 @@ func (c *Controller) Run(ctx context.Context) error {
 	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: c.Clients.Kube.CoreV1().Events("")})
 	c.Recorder = broadcaster.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "fairlead-controller"})
 
+	var beside sync.WaitGroup
+	defer beside.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stopped := make(chan error, 1)
 	go func() { stopped <- c.Store.Run(ctx) }()
+	servers := reconcile.New("API servers", c.Log)
+	servers.Resync = kube.LearnEvery
+	beside.Go(func() { servers.Run(ctx, c.Clients.LearnServers) })
 	for ctx.Err() == nil {
 		if err := c.lead(ctx); err != nil {
 			cancel()
@@ -126,15 +132,11 @@ func (c *Controller) act(ctx context.Context) {
 	c.decided.Lead(true)
 	defer c.decided.Lead(false)
 	c.led = false
-	var keys sync.WaitGroup
-	defer keys.Wait()
-	if c.Namespace != "" {
-		loop := reconcile.New("agents' keys", c.Log)
-		loop.Resync = keyring.KeepEvery
-		keys.Go(func() {
-			loop.Run(ctx, keyring.Keeper{Client: c.Clients.Kube, Namespace: c.Namespace, Log: c.Log}.Keep)
-		})
-	}
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() {
+		chores.Run(ctx, chores.Config{Clients: c.Clients, Log: c.Log, Namespace: c.Namespace, Manifests: c.Manifests})
+	})
 	c.loop.Run(ctx, c.step)
 	c.items.Wait()
 }

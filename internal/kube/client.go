@@ -7,8 +7,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/url"
-	"sync/atomic"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -26,8 +24,11 @@ import (
 // Access says how to reach the API server.
 type Access struct {
 	Kubeconfig string   // a file; "" means the pod's own service account
-	Servers    []string // https URLs that are tried in turn instead of the configured one
-	UserAgent  string
+	Servers    []string // https URLs to try beside the configured one
+	// OnNode is for a process in a node's network: it tries the addresses, too, where
+	// distributions have an API server or a proxy on the node itself.
+	OnNode    bool
+	UserAgent string
 	// Written, if given, is told every write that the API server answered: the
 	// verb as RBAC spells it and the resource, such as "services/status".
 	Written func(verb, resource string)
@@ -52,8 +53,10 @@ type Clients struct {
 	Announcements Objects[*v1alpha1.Announcement, *v1alpha1.AnnouncementList]
 	NodeStates    Objects[*v1alpha1.NodeState, *v1alpha1.NodeStateList]
 	BGPPeers      Objects[*v1alpha1.BGPPeer, *v1alpha1.BGPPeerList]
+	// Paths are the ways to the API server; nil if there is just the configured one.
+	Paths *Paths
 	// Apply applies a manifest of one of fairlead's kinds on the server's side, as
-	// manager.
+	// manager. It takes over fields that others have set.
 	Apply func(ctx context.Context, resource, name, manager string, manifest []byte) error
 }
 
@@ -64,15 +67,20 @@ func Connect(a Access) (*Clients, error) {
 		return nil, fmt.Errorf("API access: %w", err)
 	}
 	cfg.UserAgent = a.UserAgent
-	if len(a.Servers) > 0 {
-		if err := InTurn(cfg, a.Servers); err != nil {
+	var paths *Paths
+	if a.Kubeconfig == "" || len(a.Servers) > 0 {
+		if paths, err = reach(cfg, a.Servers, a.OnNode); err != nil {
 			return nil, err
 		}
 	}
 	if a.Written != nil {
 		cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return &writes{next: next, tell: a.Written} })
 	}
-	return FromConfig(cfg)
+	clients, err := FromConfig(cfg)
+	if err == nil {
+		clients.Paths = paths
+	}
+	return clients, err
 }
 
 // FromConfig makes Clients for an API server that is already known. It leaves
@@ -81,11 +89,16 @@ func FromConfig(cfg *rest.Config) (*Clients, error) {
 	cfg = rest.CopyConfig(cfg)
 	cfg.QPS, cfg.Burst = 1000, 2000 // the API server's own fairness limits us
 	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return &patient{next: next, pause: askAgain} })
-	core, err := kubernetes.NewForConfig(protobuf(cfg))
+	// One for both: a client with a dialer of its own shares no connection otherwise.
+	client, err := rest.HTTPClientFor(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("API client: %w", err)
 	}
-	own, err := restClient(cfg)
+	core, err := kubernetes.NewForConfigAndClient(protobuf(cfg), client)
+	if err != nil {
+		return nil, fmt.Errorf("API client: %w", err)
+	}
+	own, err := restClient(cfg, client)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +116,7 @@ func FromConfig(cfg *rest.Config) (*Clients, error) {
 		BGPPeers: gentype.NewClientWithList("bgppeers", own, codec, "",
 			func() *v1alpha1.BGPPeer { return &v1alpha1.BGPPeer{} }, func() *v1alpha1.BGPPeerList { return &v1alpha1.BGPPeerList{} }),
 		Apply: func(ctx context.Context, resource, name, manager string, manifest []byte) error {
-			return own.Patch(types.ApplyYAMLPatchType).Resource(resource).Name(name).Param("fieldManager", manager).Body(manifest).Do(ctx).Error()
+			return own.Patch(types.ApplyYAMLPatchType).Resource(resource).Name(name).Param("fieldManager", manager).Param("force", "true").Body(manifest).Do(ctx).Error()
 		},
 	}, nil
 }
@@ -115,13 +128,13 @@ func protobuf(cfg *rest.Config) *rest.Config {
 	return c
 }
 
-func restClient(cfg *rest.Config) (*rest.RESTClient, error) {
+func restClient(cfg *rest.Config, through *http.Client) (*rest.RESTClient, error) {
 	c := rest.CopyConfig(cfg)
 	gv := v1alpha1.GroupVersion
 	c.GroupVersion, c.APIPath = &gv, "/apis"
 	c.ContentType, c.AcceptContentTypes = runtime.ContentTypeJSON, runtime.ContentTypeJSON // own kinds have no protobuf
 	c.NegotiatedSerializer = serializer.NewCodecFactory(scheme()).WithoutConversion()
-	client, err := rest.RESTClientFor(c)
+	client, err := rest.RESTClientForConfigAndClient(c, through)
 	if err != nil {
 		return nil, fmt.Errorf("API client: %w", err)
 	}
@@ -134,40 +147,4 @@ func scheme() *runtime.Scheme {
 		panic(err) // a mistake in api/v1alpha1, not a condition of this run
 	}
 	return s
-}
-
-// InTurn makes cfg's requests go to one of servers, https URLs, and to the next
-// one after a request that got no answer.
-func InTurn(cfg *rest.Config, servers []string) error {
-	var hosts []string
-	for _, s := range servers {
-		u, err := url.Parse(s)
-		if err != nil || u.Scheme != "https" || u.Host == "" {
-			return fmt.Errorf("API server %q: want https://HOST:PORT", s)
-		}
-		hosts = append(hosts, u.Host)
-	}
-	cfg.Host = servers[0]
-	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		return &turns{hosts: hosts, next: next}
-	})
-	return nil
-}
-
-type turns struct {
-	hosts []string
-	at    atomic.Uint64
-	next  http.RoundTripper
-}
-
-func (t *turns) RoundTrip(req *http.Request) (*http.Response, error) {
-	at := t.at.Load()
-	req = req.Clone(req.Context())
-	req.URL.Host = t.hosts[at%uint64(len(t.hosts))]
-	req.Host = ""
-	resp, err := t.next.RoundTrip(req)
-	if err != nil && req.Context().Err() == nil {
-		t.at.CompareAndSwap(at, at+1)
-	}
-	return resp, err
 }

@@ -36,7 +36,7 @@ change-over) ## Change from kube-proxy to fairlead and back under load, the real
 	;;
 chart) ## Lint and render the chart with all value sets, and give the result to a real API server
 	go test ./charts
-	e2e -timeout=15m -v ./controller -run '^(TestRenderedObjects|TestHelm|TestRetire|TestChart|TestRolesForPeople)$' | results
+	e2e -timeout=15m -v ./controller -run '^(TestRenderedObjects|TestHelm|TestGitOps|TestRetire|TestChart|TestRolesForPeople)$' | results
 	;;
 controller) ## Run the controller on a real API server without nodes
 	e2e -race -timeout=15m ./controller

@@ -48,24 +48,33 @@ app.kubernetes.io/part-of: fairlead
 {{- end -}}
 
 {{/*
-The API server for client-go's in-cluster configuration. Kubernetes sets these
-two to the ClusterIP of Service kubernetes; what is set here wins.
+URLs of API servers, beside the ClusterIP of Service kubernetes: what the values say, else
+what the cluster shows of them, sorted. Where Helm asks no cluster (helm template,
+kustomize, GitOps) there are none, and the programs find their way by themselves.
 */}}
-{{- define "fairlead.apiEnv" -}}
-{{- with .Values.api }}
-{{- if .host }}
-- name: KUBERNETES_SERVICE_HOST
-  value: {{ .host | quote }}
-- name: KUBERNETES_SERVICE_PORT
-  value: {{ .port | quote }}
+{{- define "fairlead.apiServers" -}}
+{{- $urls := .Values.api.servers | default list }}
+{{- with .Values.api.host }}
+{{- $urls = prepend $urls (printf (ternary "https://[%s]:%d" "https://%s:%d" (contains ":" .)) . (int $.Values.api.port)) }}
+{{- end }}
+{{- if not $urls }}
+{{- with lookup "discovery.k8s.io/v1" "EndpointSlice" "default" "kubernetes" }}
+{{- $form := ternary "https://[%s]:%d" "https://%s:%d" (eq .addressType "IPv6") }}
+{{- $port := 0 }}
+{{- range .ports }}{{ if or (eq .name "https") (not $port) }}{{ $port = int .port }}{{ end }}{{ end }}
+{{- range .endpoints }}
+{{- $urls = append $urls (printf $form (first .addresses) $port) }}
+{{- end }}
+{{- $urls = sortAlpha $urls }}
 {{- end }}
 {{- end }}
+{{- join "," ($urls | uniq) }}
 {{- end -}}
 
 {{/* Of all commands. */}}
 {{- define "fairlead.serversArg" -}}
-{{- with .Values.api.servers }}
-- --api-servers={{ join "," . }}
+{{- with include "fairlead.apiServers" . }}
+- --api-servers={{ . }}
 {{- end }}
 {{- end -}}
 

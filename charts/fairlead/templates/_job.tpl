@@ -39,9 +39,6 @@ containers:
         valueFrom:
           fieldRef:
             fieldPath: metadata.namespace
-      {{- with include "fairlead.apiEnv" $root | trim }}
-      {{- . | nindent 6 }}
-      {{- end }}
     resources:
       requests:
         cpu: 10m
@@ -55,49 +52,10 @@ containers:
         drop: [ALL]
 {{- end -}}
 
-{{- define "fairlead.uninstallMeta" }}
-  labels:
-    {{- include "fairlead.labels" . | nindent 4 }}
-    app.kubernetes.io/component: uninstall
-  annotations:
-    helm.sh/hook: post-delete
-    helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
-{{- end }}
-
 {{- define "fairlead.testMeta" }}
   labels:
     {{- include "fairlead.labels" . | nindent 4 }}
     app.kubernetes.io/component: test
   annotations:
     helm.sh/hook: test
-{{- end }}
-
-{{- define "fairlead.seedMeta" }}
-  labels:
-    {{- include "fairlead.labels" . | nindent 4 }}
-    app.kubernetes.io/component: seed
-  annotations:
-    helm.sh/hook: post-install,post-upgrade
-    helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
-{{- end }}
-
-{{/* The objects of the values pools, announcements and peers. */}}
-{{- define "fairlead.pools" }}
-{{- range $kind, $list := dict "AddressPool" .Values.pools "Announcement" .Values.announcements "BGPPeer" .Values.peers }}
-{{- range $list }}
----
-apiVersion: fairlead.io/v1alpha1
-kind: {{ $kind }}
-metadata:
-  name: {{ .name }}
-  labels:
-    {{- include "fairlead.labels" $ | nindent 4 }}
-  annotations:
-    helm.sh/resource-policy: keep
-    meta.helm.sh/release-name: {{ $.Release.Name }}
-    meta.helm.sh/release-namespace: {{ $.Release.Namespace }}
-spec:
-  {{- toYaml (omit . "name") | nindent 2 }}
-{{- end }}
-{{- end }}
 {{- end }}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -32,10 +33,53 @@ type Report struct {
 	NodeStates int
 }
 
-// Cluster takes it out. It goes on after an error, and may be called again.
+// ErrRuns is that fairlead is still installed. Nothing has been taken out then.
+var ErrRuns = errors.New("fairlead is still installed")
+
+// ofFairlead selects the chart's objects and pods, in whatever namespace.
+var ofFairlead = metav1.ListOptions{LabelSelector: "app.kubernetes.io/part-of=fairlead"}
+
+// stillRuns returns an ErrRuns that names what runs fairlead in this cluster, nil if
+// nothing does. Agents whose keys and NodeStates are deleted lose each other.
+func stillRuns(ctx context.Context, clients *kube.Clients) error {
+	var running []string
+	agents, err := clients.Kube.AppsV1().DaemonSets("").List(ctx, ofFairlead)
+	if err != nil {
+		return fmt.Errorf("list DaemonSets: %w", err)
+	}
+	for i := range agents.Items {
+		running = append(running, "DaemonSet "+agents.Items[i].Namespace+"/"+agents.Items[i].Name)
+	}
+	controllers, err := clients.Kube.AppsV1().Deployments("").List(ctx, ofFairlead)
+	if err != nil {
+		return fmt.Errorf("list Deployments: %w", err)
+	}
+	for i := range controllers.Items {
+		running = append(running, "Deployment "+controllers.Items[i].Namespace+"/"+controllers.Items[i].Name)
+	}
+	pods, err := clients.Kube.CoreV1().Pods("").List(ctx, ofFairlead)
+	if err != nil {
+		return fmt.Errorf("list Pods: %w", err)
+	}
+	for i := range pods.Items {
+		if p := &pods.Items[i]; p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed {
+			running = append(running, "Pod "+p.Namespace+"/"+p.Name)
+		}
+	}
+	if len(running) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: %s. Uninstall it first, and wait until its pods have ended", ErrRuns, strings.Join(running, ", "))
+}
+
+// Cluster takes it out, unless fairlead is still installed: then it returns ErrRuns. It
+// continues after an error, and may be called again.
 func Cluster(ctx context.Context, clients *kube.Clients, opt Options) (Report, error) {
 	var r Report
 	var problems []error
+	if err := stillRuns(ctx, clients); err != nil {
+		return r, err
+	}
 	services, err := clients.Kube.CoreV1().Services("").List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return r, fmt.Errorf("list Services: %w", err)

@@ -1,0 +1,52 @@
+// Package chores is what the leading controller does for the installation itself,
+// beside addresses: it keeps the agents' keys, the Pod Security label of its own
+// namespace, and the objects that the chart's values declare.
+package chores
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/fairlead/fairlead/internal/keyring"
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/reconcile"
+)
+
+// Config says what is to be kept.
+type Config struct {
+	Clients   *kube.Clients
+	Log       *slog.Logger
+	Namespace string // of the installation; "" keeps nothing in it
+	Manifests string // AddressPools, Announcements and BGPPeers, as YAML
+}
+
+// ManifestsUsage describes the flag of the manifests.
+const ManifestsUsage = "YAML of the AddressPools, Announcements and BGPPeers to keep, as the chart's values declare them; those that it declared before are deleted once no Service holds an address of them"
+
+// Run does it until ctx ends.
+func Run(ctx context.Context, cfg Config) {
+	var all sync.WaitGroup
+	defer all.Wait()
+	if cfg.Namespace != "" {
+		keys := reconcile.New("agents' keys", cfg.Log)
+		keys.Resync = keyring.KeepEvery
+		all.Go(func() {
+			keys.Run(ctx, keyring.Keeper{Client: cfg.Clients.Kube, Namespace: cfg.Namespace, Log: cfg.Log}.Keep)
+		})
+		label := reconcile.New("Pod Security label", cfg.Log)
+		label.Resync = labelEvery
+		all.Go(func() { label.Run(ctx, (&namespace{client: cfg.Clients.Kube, name: cfg.Namespace, log: cfg.Log}).keep) })
+	}
+	declare := reconcile.New("declared objects", cfg.Log)
+	declare.Resync = declareEvery
+	all.Go(func() { declare.Run(ctx, newDeclared(cfg).keep) })
+}
+
+// Declare makes the Manifests true once: it makes their objects as they are declared, and
+// deletes what was declared before, once no Service holds an address of it.
+func Declare(ctx context.Context, cfg Config) error { return newDeclared(cfg).keep(ctx) }
+
+func newDeclared(cfg Config) *declared {
+	return &declared{clients: cfg.Clients, manifests: cfg.Manifests, log: cfg.Log}
+}
