@@ -34,7 +34,7 @@ look.`,
 	cmd.Flags().StringArrayVarP(&files, "filename", "f", nil, "file, folder or pattern of manifests to look at instead of the cluster, -: standard input; may be given more than once")
 	out := e.outputFlag(cmd, false)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		ref, err := e.ref(cmd, args[0])
+		ref, err := e.ref(args[0])
 		if err != nil {
 			return blind(err)
 		}
@@ -57,7 +57,7 @@ look.`,
 // stateToExplain reads the files. Without files it reads the cluster.
 func (e *Env) stateToExplain(ctx context.Context, files []string) (*cluster.State, error) {
 	if len(files) > 0 {
-		m, err := manifest.Load(files, e.In)
+		m, err := manifest.Load(files, e.In, e.namespace())
 		if err != nil {
 			return nil, err
 		}
@@ -93,28 +93,35 @@ func (e *Env) completeServices(cmd *cobra.Command, args []string, begun string) 
 	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
-// namespace is that of the kubeconfig's context.
+// namespace is that of --namespace, or of the kubeconfig's context.
 func (e *Env) namespace() string {
 	if e.Namespace != nil {
-		if ns, err := e.Namespace(); err == nil && ns != "" {
+		if ns, _, err := e.Namespace(); err == nil && ns != "" {
 			return ns
 		}
 	}
 	return metav1.NamespaceDefault
 }
 
+// asked is the namespace of --namespace; "" if the flag is not given.
+func (e *Env) asked() string {
+	if e.Namespace != nil {
+		if ns, given, err := e.Namespace(); err == nil && given {
+			return ns
+		}
+	}
+	return ""
+}
+
 // ref reads NAMESPACE/NAME, or NAME in the namespace of --namespace or of the context. A
 // namespace called svc needs the kind before it.
-func (e *Env) ref(cmd *cobra.Command, text string) (snapshot.Ref, error) {
+func (e *Env) ref(text string) (snapshot.Ref, error) {
 	for _, kind := range []string{"service/", "services/", "svc/"} {
 		text = strings.TrimPrefix(text, kind)
 	}
 	namespace, name, both := strings.Cut(text, "/")
 	if !both {
 		namespace, name = e.namespace(), text
-		if f := cmd.Flags().Lookup("namespace"); f != nil && f.Value.String() != "" {
-			namespace = f.Value.String()
-		}
 	}
 	if namespace == "" || name == "" || strings.Contains(name, "/") {
 		return snapshot.Ref{}, fmt.Errorf("%q is not NAMESPACE/SERVICE, such as default/web", text)

@@ -151,7 +151,7 @@ func TestLikeTheAPIServer(t *testing.T) {
 			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			got, err := Load([]string{file}, nil)
+			got, err := Load([]string{file}, nil, "default")
 			if err != nil {
 				t.Fatal(err)
 			}
