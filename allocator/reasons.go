@@ -69,4 +69,7 @@ const (
 	OverlapsServices snapshot.Reason = "OverlapsServices"
 	// OverlapsReserved: the pool overlaps a prefix that the operator reserved.
 	OverlapsReserved snapshot.Reason = "OverlapsReserved"
+	// OverlapsSpecial: the pool contains addresses that no client can connect to:
+	// loopback, link-local, multicast and the like.
+	OverlapsSpecial snapshot.Reason = "OverlapsSpecial"
 )
