@@ -89,6 +89,7 @@ func Commands(version string) []*cobra.Command {
 	flags.AddFlags(shared)
 	for _, c := range cmds {
 		c.Flags().AddFlagSet(shared)
+		env.completeShared(c, flags)
 		hide(c, shared)
 	}
 	return append(cmds, options(shared))
