@@ -25,6 +25,8 @@ const (
 	NotSelected snapshot.Reason = "NotSelected"
 	// OutsidePools: the address is in no pool, or its pool avoids it.
 	OutsidePools snapshot.Reason = "OutsidePools"
+	// AddressReserved: the pool keeps the address for another Service.
+	AddressReserved snapshot.Reason = "AddressReserved"
 	// AddressInUse: another Service holds the address.
 	AddressInUse snapshot.Reason = "AddressInUse"
 	// ShareRefused: the address is shared, but not with this Service.

@@ -44,6 +44,7 @@ var next = map[snapshot.Reason]string{
 	allocator.NotSelected:        "ask for another pool, or ask the cluster's administrator to let this Service use it",
 	allocator.OutsidePools:       "ask for an address of a pool, or for none",
 	allocator.AddressInUse:       "ask for another address, or for none",
+	allocator.AddressReserved:    "ask for another address, or for none",
 	allocator.ShareRefused:       "ask for another address, or for none",
 	allocator.WrongFamily:        "change spec.ipFamilyPolicy or what the annotations ask for",
 	allocator.InvalidRequest:     "correct it, or take it away",
