@@ -147,7 +147,7 @@ func (d *decision) mayGive(svc *service, addr netip.Addr) *snapshot.Refusal {
 	case !p.serves(svc.Service, svc.ns):
 		return refuse(NotSelected, "pool %s does not select this Service", p.Name)
 	case p.reservedFrom(svc, addr):
-		return refuse(AddressReserved, "pool %s keeps %s for another Service: ask for another address, or for none", p.Name, addr)
+		return refuse(AddressReserved, "pool %s keeps %s for another Service", p.Name, addr)
 	}
 	return nil
 }
