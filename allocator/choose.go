@@ -146,6 +146,8 @@ func (d *decision) mayGive(svc *service, addr netip.Addr) *snapshot.Refusal {
 		return refuse(p.off, "%s", p.why())
 	case !p.serves(svc.Service, svc.ns):
 		return refuse(NotSelected, "pool %s does not select this Service", p.Name)
+	case p.reservedFrom(svc, addr):
+		return refuse(AddressReserved, "pool %s keeps %s for another Service", p.Name, addr)
 	}
 	return nil
 }

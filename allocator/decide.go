@@ -28,6 +28,7 @@ func decide(s *snapshot.Snapshot, opt Options) *decision {
 	d := newDecision(sorted(s), opt)
 	d.keepHolders()
 	d.adopt()
+	d.useReservations()
 	d.cool()
 	d.move()
 	d.serve()

@@ -154,7 +154,8 @@ func anyFree(s *snapshot.Snapshot, p *allocator.Plan, pool *snapshot.Pool, f sna
 			last := a.AsSlice()[len(a.AsSlice())-1]
 			held := slices.ContainsFunc(p.Addresses, func(w allocator.AddressWant) bool { return w.Addr == a })
 			rec := record(s, a)
-			excluded := pool.MaxPerNamespace > 0 || slices.ContainsFunc(pool.Exclude, func(r netipx.IPRange) bool { return r.Contains(a) })
+			excluded := pool.MaxPerNamespace > 0 || slices.ContainsFunc(pool.Exclude, func(r netipx.IPRange) bool { return r.Contains(a) }) ||
+				slices.ContainsFunc(pool.Reservations, func(r snapshot.Reservation) bool { return r.Addr == a })
 			if !held && !excluded && !ofNode(s, a) && (rec == nil || !rec.Deleting) && !(pool.AvoidBuggyIPs && a.Is4() && (last == 0 || last == 255)) {
 				return 1
 			}

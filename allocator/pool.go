@@ -23,6 +23,8 @@ type pool struct {
 
 	byNamespace map[string]int // addresses that each namespace holds, if that is limited
 
+	reserved map[netip.Addr]snapshot.Ref // for whom each address is kept
+
 	skipped []use // addresses of nodes in its ranges, which it does not give
 }
 
@@ -33,6 +35,7 @@ type block struct {
 	free     freeSet
 	cooling  []cooling // by address; not in free
 	assigned uint64
+	reserved uint64 // kept for Services that do not hold them
 }
 
 func newPool(p *snapshot.Pool, cluster *taken) *pool {
@@ -63,6 +66,7 @@ func newPool(p *snapshot.Pool, cluster *taken) *pool {
 		}
 		b.free = newFreeSet(b.spans, avoid)
 	}
+	out.reserve()
 	return out
 }
 
@@ -252,7 +256,7 @@ func (p *pool) outcome() PoolOutcome {
 func (b *block) count(off bool) snapshot.PoolCount {
 	c := snapshot.PoolCount{Total: b.total.int64(), Assigned: num{0, b.assigned}.int64()}
 	if !off {
-		c.Free = b.total.minus(num{0, b.assigned}).int64()
+		c.Free = b.total.minus(num{0, b.assigned + b.reserved}).int64()
 	}
 	return c
 }

@@ -25,6 +25,8 @@ const (
 	NotSelected snapshot.Reason = "NotSelected"
 	// OutsidePools: the address is in no pool, or its pool avoids it.
 	OutsidePools snapshot.Reason = "OutsidePools"
+	// AddressReserved: the pool keeps the address for another Service.
+	AddressReserved snapshot.Reason = "AddressReserved"
 	// AddressInUse: another Service holds the address.
 	AddressInUse snapshot.Reason = "AddressInUse"
 	// ShareRefused: the address is shared, but not with this Service.
@@ -69,4 +71,7 @@ const (
 	OverlapsServices snapshot.Reason = "OverlapsServices"
 	// OverlapsReserved: the pool overlaps a prefix that the operator reserved.
 	OverlapsReserved snapshot.Reason = "OverlapsReserved"
+	// OverlapsSpecial: the pool contains addresses that no client can connect to:
+	// loopback, link-local, multicast and the like.
+	OverlapsSpecial snapshot.Reason = "OverlapsSpecial"
 )

@@ -76,7 +76,7 @@ func (svc *service) fill(obj *snapshot.Service, ns *snapshot.Namespace, ports *[
 	// The Address kind refuses more: without this, the write of the record would fail
 	// for ever, and the owner would not learn why.
 	if len(svc.ports) > portsMax {
-		svc.broken = refuse(TooLarge, "the Service has %d ports, and an address is given for at most %d: split it into several Services", len(svc.ports), portsMax)
+		svc.broken = refuse(TooLarge, "the Service has %d ports, and an address is given for at most %d", len(svc.ports), portsMax)
 	}
 }
 

@@ -209,6 +209,9 @@ func (l *ledger) assign(svc *service, s *slot) {
 		s.key, s.group, s.ports = svc.key, svc.group, nil
 		if s.pool != nil {
 			b := s.pool.block(snapshot.FamilyOf(s.addr))
+			if _, kept := s.pool.reserved[s.addr]; kept {
+				b.reserved--
+			}
 			b.take(numOf(s.addr))
 			b.assigned++
 		}
@@ -266,6 +269,10 @@ func (l *ledger) release(svc *service, s *slot) {
 	if s.pool != nil {
 		b := s.pool.block(snapshot.FamilyOf(s.addr))
 		b.assigned--
+		if _, kept := s.pool.reserved[s.addr]; kept {
+			b.reserved++
+			return
+		}
 		if l.cools && s.pool.CoolDown > 0 && s.record != nil {
 			b.keepFor(svc.Namespace, numOf(s.addr))
 		} else {

@@ -51,7 +51,25 @@ func takenByCluster(s *snapshot.Snapshot, reserved []netip.Prefix) *taken {
 	for _, p := range reserved {
 		t.add(p, use{reason: OverlapsReserved, what: "overlaps a reserved prefix"})
 	}
+	for _, s := range special {
+		t.add(s.prefix, use{reason: OverlapsSpecial, what: "contains addresses that no client can connect to, " + s.what})
+	}
 	return t
+}
+
+// special are the prefixes that are not for unicast between hosts (RFC 6890, RFC 4291).
+var special = []struct {
+	prefix netip.Prefix
+	what   string
+}{
+	{netip.MustParsePrefix("0.0.0.0/8"), "unspecified"},
+	{netip.MustParsePrefix("127.0.0.0/8"), "loopback"},
+	{netip.MustParsePrefix("169.254.0.0/16"), "link-local"},
+	{netip.MustParsePrefix("224.0.0.0/4"), "multicast"},
+	{netip.MustParsePrefix("240.0.0.0/4"), "reserved"},
+	{netip.MustParsePrefix("::/127"), "unspecified and loopback"},
+	{netip.MustParsePrefix("fe80::/10"), "link-local"},
+	{netip.MustParsePrefix("ff00::/8"), "multicast"},
 }
 
 func (t *taken) add(p netip.Prefix, u use) {

@@ -19,6 +19,7 @@ import (
 	"testing"
 
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -314,7 +315,8 @@ func checkNames(t *testing.T, objects []runtime.Object) {
 			t.Errorf("%s has labels %v", id, m.GetLabels())
 		}
 		switch o.(type) {
-		case *rbacv1.ClusterRole, *rbacv1.ClusterRoleBinding, *corev1.Namespace, *v1alpha1.AddressPool, *v1alpha1.Announcement, *v1alpha1.BGPPeer:
+		case *rbacv1.ClusterRole, *rbacv1.ClusterRoleBinding, *corev1.Namespace, *admissionv1.ValidatingAdmissionPolicy, *admissionv1.ValidatingAdmissionPolicyBinding,
+			*v1alpha1.AddressPool, *v1alpha1.Announcement, *v1alpha1.BGPPeer:
 		default:
 			if m.GetNamespace() != "fairlead-system" && !looks(o, m) {
 				t.Errorf("%s is in namespace %q", id, m.GetNamespace())

@@ -22,7 +22,7 @@ func Owned(s *snapshot.Snapshot, own []netip.Addr) []snapshot.Problem {
 				continue
 			}
 			out = append(out, snapshot.Problem{Service: svc.Ref, Reason: AddressOfNode, Message: fmt.Sprintf(
-				"%s is an address of this node, which does not forward it to the Service: take the address out of the pool, or off the node", addr)})
+				"%s is an address of this node, which does not forward it to the Service", addr)})
 		}
 	}
 	return SortProblems(out)

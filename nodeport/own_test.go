@@ -17,7 +17,7 @@ func TestOwned(t *testing.T) {
 		edit func(*snapshot.Service, *snapshot.Address)
 		want string
 	}{
-		{name: "its VIP", own: "192.0.2.10", want: "192.0.2.10 is an address of this node, which does not forward it to the Service: take the address out of the pool, or off the node"},
+		{name: "its VIP", own: "192.0.2.10", want: "192.0.2.10 is an address of this node, which does not forward it to the Service"},
 		{name: "another address", own: "192.0.2.11"},
 		{name: "none"},
 		{name: "the record of an earlier Service of this name", own: "192.0.2.10", edit: func(s *snapshot.Service, _ *snapshot.Address) { s.UID = "2" }},

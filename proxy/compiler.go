@@ -30,15 +30,18 @@ type memory struct {
 	snap     *snapshot.Snapshot
 	held     map[snapshot.Ref][]*snapshot.Address // by holder
 	reserved reserved
-	done     map[snapshot.Ref]compiled
-	sorted   []*Frontend   // of all Services, also those that clash
-	packets  map[match]int // how many of sorted match them
-	clashes  int           // of packets with more than one
-	hairpin  tally[Target]
-	here     tally[netip.Addr]
-	counts   counts                // of sorted
-	exceeded map[snapshot.Ref]bool // Services that are larger than their share
-	moving   map[snapshot.Ref]bool // Services that are on their way: see after
+	// clusterIPs counts the Services that have each: before Kubernetes 1.33, their range
+	// may not be known.
+	clusterIPs map[netip.Addr]int
+	done       map[snapshot.Ref]compiled
+	sorted     []*Frontend   // of all Services, also those that clash
+	packets    map[match]int // how many of sorted match them
+	clashes    int           // of packets with more than one
+	hairpin    tally[Target]
+	here       tally[netip.Addr]
+	counts     counts                // of sorted
+	exceeded   map[snapshot.Ref]bool // Services that are larger than their share
+	moving     map[snapshot.Ref]bool // Services that are on their way: see after
 }
 
 // tally is what the Services have, each entry once, while Services come and go.
@@ -84,6 +87,7 @@ func (t *tally[T]) settle() {
 type cluster struct {
 	node     nodeFacts
 	ranges   []netipx.IPRange // of all pools; their counters change with each allocation
+	services []netip.Prefix   // the ranges of ClusterIPs
 	external bool
 }
 
@@ -91,7 +95,7 @@ type cluster struct {
 // have endpoints there.
 func (c cluster) equal(o cluster) bool {
 	c.node.quarantined = o.node.quarantined
-	return c.node.equal(o.node) && slices.Equal(c.ranges, o.ranges) && c.external == o.external
+	return c.node.equal(o.node) && slices.Equal(c.ranges, o.ranges) && slices.Equal(c.services, o.services) && c.external == o.external
 }
 
 // match says which packets a Frontend takes: its Key without the Kind.
@@ -116,7 +120,7 @@ func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []ne
 	if node != nil {
 		facts.zone, facts.addrs = node.Zone, node.InternalIPs
 	}
-	now := cluster{node: facts, external: opt.ExternalIPs}
+	now := cluster{node: facts, services: t.ServiceCIDRs, external: opt.ExternalIPs}
 	for _, p := range s.Pools {
 		now.ranges = append(now.ranges, p.Ranges...)
 	}
@@ -164,6 +168,7 @@ func compileAll(s *snapshot.Snapshot, now cluster, old *memory) *memory {
 	m := &memory{
 		cluster: now, snap: s, held: map[snapshot.Ref][]*snapshot.Address{}, done: make(map[snapshot.Ref]compiled, len(s.Services)),
 		packets: make(map[match]int, len(s.Services)), hairpin: newTally(Target.Compare), here: newTally(netip.Addr.Compare), exceeded: map[snapshot.Ref]bool{}, moving: map[snapshot.Ref]bool{},
+		clusterIPs: make(map[netip.Addr]int, len(s.Services)),
 	}
 	for _, a := range s.Addresses {
 		m.noteHolders(a)
@@ -171,7 +176,12 @@ func compileAll(s *snapshot.Snapshot, now cluster, old *memory) *memory {
 	if old != nil {
 		m.reserved = old.reserved
 	}
-	m.reserved = m.reserved.of(s)
+	m.reserved = m.reserved.of(s, now.services)
+	for _, svc := range s.Services {
+		for _, ip := range svc.ClusterIPs {
+			m.clusterIPs[ip]++
+		}
+	}
 	for _, svc := range s.Services {
 		if !svc.Served() {
 			continue
@@ -337,13 +347,46 @@ func (m *memory) dirty(s *snapshot.Snapshot) map[snapshot.Ref]bool {
 			}
 		}
 	}
+	m.clusterIPsChanged(s, changes.Services, changed)
 	was := m.reserved
-	m.reserved = was.of(s)
+	m.reserved = was.of(s, m.cluster.services)
 	was.differ(m.reserved, changed)
+	if was.ranges != nil && !was.ranges.Equal(m.reserved.ranges) {
+		for _, svc := range s.Services {
+			for _, in := range svc.Ingress {
+				if in.IP.IsValid() && was.ranges.Contains(in.IP) != m.reserved.ranges.Contains(in.IP) {
+					changed[in.IP] = true
+				}
+			}
+		}
+	}
 	if len(changed) > 0 {
 		m.holders(s, changed, dirty)
 	}
 	return dirty
+}
+
+// clusterIPsChanged brings clusterIPs up to date with the Services that changed, and
+// marks the addresses that are a ClusterIP now and were none, or the other way round.
+func (m *memory) clusterIPsChanged(s *snapshot.Snapshot, services []snapshot.Ref, changed map[netip.Addr]bool) {
+	add := func(svc *snapshot.Service, n int) {
+		if svc == nil {
+			return
+		}
+		for _, ip := range svc.ClusterIPs {
+			was := m.clusterIPs[ip]
+			if m.clusterIPs[ip] = was + n; was+n == 0 {
+				delete(m.clusterIPs, ip)
+			}
+			if (was > 0) != (was+n > 0) {
+				changed[ip] = true
+			}
+		}
+	}
+	for _, ref := range services {
+		add(m.snap.Service(ref), -1)
+		add(s.Service(ref), 1)
+	}
 }
 
 // quarantine marks the Services dirty that have endpoints on nodes that are quarantined

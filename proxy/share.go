@@ -54,7 +54,7 @@ func shareOf(in inputs) *share {
 	s.endpoints = min(shareEndpoints, max(1, shareTargets/max(1, addrs*s.ports)))
 	s.sources = max(1, shareSources/max(1, limited*s.ports))
 	if n := len(in.svc.Ports); n > s.ports {
-		s.leave(fmt.Sprintf("%d of its %d ports", n-s.ports, n))
+		s.leave(fmt.Sprintf("its ports after the first %d", s.ports))
 	}
 	if in.svc.LeftOut != "" {
 		s.leave(in.svc.LeftOut)
@@ -75,7 +75,8 @@ func (s *share) targets(port snapshot.Port, eps []netip.AddrPort) []netip.AddrPo
 	if len(eps) <= s.endpoints {
 		return eps
 	}
-	s.leave(fmt.Sprintf("%d of the %d endpoints of port %d", len(eps)-s.endpoints, len(eps), port.Port))
+	// How many is not said: each pod that comes or goes would change the Service's condition.
+	s.leave(fmt.Sprintf("some endpoints of port %d", port.Port))
 	type ranked struct {
 		rank uint64
 		ep   netip.AddrPort
@@ -121,7 +122,7 @@ func (s *share) ranges(allowed []netip.Prefix) []netip.Prefix {
 	if len(allowed) <= s.sources {
 		return allowed
 	}
-	s.leave(fmt.Sprintf("%d of its %d source ranges", len(allowed)-s.sources, len(allowed)))
+	s.leave(fmt.Sprintf("its source ranges after the first %d", s.sources))
 	return allowed[:s.sources]
 }
 
@@ -133,7 +134,7 @@ func (s *share) problem(ref snapshot.Ref) *snapshot.Problem {
 	const most = 3
 	what := strings.Join(s.left[:min(most, len(s.left))], ", ")
 	if more := len(s.left) - most; more > 0 {
-		what += fmt.Sprintf(" and more of %d others", more)
+		what += " and others"
 	}
 	return &snapshot.Problem{Service: ref, Reason: ShareExceeded, Message: fmt.Sprintf(
 		"the Service is larger than one Service may be on a node: %s are left out; split it into several Services", what)}

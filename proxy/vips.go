@@ -53,7 +53,7 @@ func (m *memory) foreign(svc *snapshot.Service) []netip.Addr {
 		return nil
 	}
 	for _, in := range svc.Ingress {
-		if in.IP.IsValid() && !in.Proxy && !m.reserved.addrs[in.IP] && !ours(m.snap, in.IP) {
+		if in.IP.IsValid() && !in.Proxy && !m.reserved.has(in.IP) && m.clusterIPs[in.IP] == 0 && !ours(m.snap, in.IP) {
 			out = append(out, in.IP)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/announcer/bgp"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -125,6 +126,7 @@ func (w *sayings) by(addr netip.Addr) []string {
 // addrs.
 func (o Observed) Announced(addrs []netip.Addr) snapshot.Condition {
 	var by, nobody, foreign []string
+	why := unsaid
 	silent, unlisted := false, true
 	for _, addr := range addrs {
 		a := o.Addresses[addr]
@@ -134,7 +136,10 @@ func (o Observed) Announced(addrs []netip.Addr) snapshot.Condition {
 		if text := a.foreign(addr); text != "" {
 			foreign = append(foreign, text)
 		} else if len(a.By) == 0 {
-			nobody = append(nobody, a.nobody(addr))
+			nobody = append(nobody, addr.String())
+			if why == unsaid {
+				why = causeOf(a.Refusal.Reason)
+			}
 		}
 	}
 	c := snapshot.Condition{Status: "True", Reason: "Announced", Message: strings.Join(by, "; ")}
@@ -144,34 +149,55 @@ func (o Observed) Announced(addrs []netip.Addr) snapshot.Condition {
 		c = snapshot.Condition{Status: "False", Reason: "NotAnnounced"}
 	}
 	if silent && unlisted {
-		return snapshot.Condition{Status: "Unknown", Reason: "NotListed", Message: "some node announces more addresses than its NodeState lists, maybe " + strings.Join(nobody, ", ")}
+		return snapshot.Condition{Status: "Unknown", Reason: "NotListed", Message: "a node announces more addresses than it lists, and " + strings.Join(nobody, ", ") + " may be one of them. Next: connect to it"}
 	}
 	if len(nobody) > 0 {
-		c.Message = "no node announces " + strings.Join(nobody, ", ")
+		c.Message = "no node announces " + strings.Join(nobody, ", ") + ": " + why.why + ". Next: " + why.next
 	}
 	if len(foreign) > 0 {
 		// A conflict needs a person, whether the address is announced or not.
 		c.Reason = string(announcer.AddressConflict)
-		c.Message = strings.TrimPrefix(c.Message+"; "+strings.Join(foreign, "; "), "; ")
+		if c.Status == "True" {
+			foreign = append(by, foreign...)
+		} else if len(nobody) > 0 {
+			foreign = append([]string{"no node announces " + strings.Join(nobody, ", ") + ": " + why.why}, foreign...)
+		}
+		c.Message = strings.Join(foreign, "; ") + ". Next: ask the cluster's administrator to find that device, or ask for another address"
 	}
 	return c
+}
+
+// cause says to the owner of a Service why nobody announces its address, and the one
+// thing to do. Owners see no nodes: what each node says is for fairlead explain.
+type cause struct{ why, next string }
+
+var (
+	unsaid = cause{"no node has said why", "wait a few seconds; if it stays, ask the cluster's administrator"}
+	others = cause{"the announcements of its pool are not set up", "ask the cluster's administrator"}
+	causes = map[snapshot.Reason]cause{
+		"":                       unsaid,
+		announcer.NoEndpoint:     {"no pod of the Service is ready", "see why: kubectl describe pods; without a pod, compare spec.selector with the pods' labels"},
+		bgp.NoLocalEndpoint:      {"no pod of the Service is ready", "see why: kubectl describe pods; without a pod, compare spec.selector with the pods' labels"},
+		announcer.NoCandidate:    {"no node is able to", "ask the cluster's administrator"},
+		bgp.NodeNotEligible:      {"no node is able to", "ask the cluster's administrator"},
+		announcer.EngineNotReady: {"a node is about to", "wait a few seconds; if it stays, ask the cluster's administrator"},
+	}
+)
+
+func causeOf(reason snapshot.Reason) cause {
+	if c, known := causes[reason]; known {
+		return c
+	}
+	return others
 }
 
 // foreign says which foreign host has addr or claims it; "" if none does.
 func (a Address) foreign(addr netip.Addr) string {
 	switch {
 	case len(a.By) == 0 && a.Conflict != "":
-		return fmt.Sprintf("no node announces %s: %s has it, which is no node of this cluster", addr, a.Conflict)
+		return fmt.Sprintf("no node announces %s, because another device on the network has it (%s)", addr, a.Conflict)
 	case len(a.By) > 0 && a.Finding.Claimant != "":
-		return fmt.Sprintf("%s is claimed by %s too, which is no node of this cluster", addr, a.Finding.Claimant)
+		return fmt.Sprintf("another device on the network claims %s too (%s)", addr, a.Finding.Claimant)
 	}
 	return ""
-}
-
-// nobody names addr, with the reason why nobody announces it if a node says one.
-func (a Address) nobody(addr netip.Addr) string {
-	if a.Refusal.Message == "" {
-		return addr.String()
-	}
-	return fmt.Sprintf("%s (%s)", addr, a.Refusal.Message)
 }

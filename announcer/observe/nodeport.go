@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/nodeport"
 )
 
 // namedNodes is how many nodes a condition names: when a process comes up on
@@ -12,6 +13,14 @@ const namedNodes = 4
 
 // longestMessage is the most bytes that a condition's message may hold.
 const longestMessage = 32768
+
+// next is what the owner of a Service can do about a problem. Problems whose message
+// says it are not here.
+var next = map[snapshot.Reason]string{
+	nodeport.PortOccupied:      "give the Service another nodePort, or ask the cluster's administrator to stop that process",
+	nodeport.HealthCheckFailed: "make the Service again with another spec.healthCheckNodePort, or ask the cluster's administrator",
+	nodeport.AddressOfNode:     "ask for another address, or ask the cluster's administrator",
+}
 
 // complaints are what nodes could not do for one Service.
 type complaints struct {
@@ -38,6 +47,9 @@ func problems(s *snapshot.Snapshot) map[snapshot.Ref]snapshot.Condition {
 	out := make(map[snapshot.Ref]snapshot.Condition, len(found))
 	for ref, c := range found {
 		text := strings.Join(c.texts, "; ")
+		if n := next[c.reason]; n != "" {
+			text += ". Next: " + n
+		}
 		out[ref] = snapshot.Condition{Status: "False", Reason: string(c.reason), Message: text[:min(len(text), longestMessage)]}
 	}
 	return out

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/announcer/observe"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
@@ -15,6 +16,7 @@ func TestAnnouncedOfSeveral(t *testing.T) {
 	by := func(addr netip.Addr) observe.Address { return observe.Address{By: []string{addr.String() + " by n1"}} }
 	claimed := by(b)
 	claimed.Finding.Claimant = "M"
+	const next = ". Next: ask the cluster's administrator to find that device, or ask for another address"
 	for _, tc := range []struct {
 		name  string
 		first observe.Address // a
@@ -22,17 +24,17 @@ func TestAnnouncedOfSeveral(t *testing.T) {
 		want  string
 	}{
 		{"both", by(a), by(b), "True Announced 192.0.2.1 by n1; 2001:db8::1 by n1"},
-		{"one", by(a), observe.Address{}, "False NotAnnounced no node announces 2001:db8::1"},
-		{"none, one with a reason", observe.Address{}, observe.Address{Refusal: snapshot.Refusal{Reason: "R", Message: "why"}},
-			"False NotAnnounced no node announces 192.0.2.1, 2001:db8::1 (why)"},
+		{"one", by(a), observe.Address{}, "False NotAnnounced no node announces 2001:db8::1: no node has said why. Next: wait a few seconds; if it stays, ask the cluster's administrator"},
+		{"none, one with a reason", observe.Address{}, observe.Address{Refusal: snapshot.Refusal{Reason: announcer.EngineNotReady, Message: "why"}},
+			"False NotAnnounced no node announces 192.0.2.1, 2001:db8::1: a node is about to. Next: wait a few seconds; if it stays, ask the cluster's administrator"},
 		{"a foreign host has one", by(a), observe.Address{Conflict: "M"},
-			"False AddressConflict no node announces 2001:db8::1: M has it, which is no node of this cluster"},
+			"False AddressConflict no node announces 2001:db8::1, because another device on the network has it (M)" + next},
 		{"a foreign host has one, nobody the other", observe.Address{}, observe.Address{Conflict: "M"},
-			"False AddressConflict no node announces 192.0.2.1; no node announces 2001:db8::1: M has it, which is no node of this cluster"},
+			"False AddressConflict no node announces 192.0.2.1: no node has said why; no node announces 2001:db8::1, because another device on the network has it (M)" + next},
 		{"a foreign host claims one, nobody has the other", observe.Address{}, claimed,
-			"False AddressConflict no node announces 192.0.2.1; 2001:db8::1 is claimed by M too, which is no node of this cluster"},
+			"False AddressConflict no node announces 192.0.2.1: no node has said why; another device on the network claims 2001:db8::1 too (M)" + next},
 		{"a foreign host claims one", by(a), claimed,
-			"True AddressConflict 192.0.2.1 by n1; 2001:db8::1 by n1; 2001:db8::1 is claimed by M too, which is no node of this cluster"},
+			"True AddressConflict 192.0.2.1 by n1; 2001:db8::1 by n1; another device on the network claims 2001:db8::1 too (M)" + next},
 	} {
 		o := observe.Observed{Addresses: map[netip.Addr]observe.Address{a: tc.first, b: tc.other}}
 		c := o.Announced([]netip.Addr{a, b})

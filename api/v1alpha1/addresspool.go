@@ -60,6 +60,17 @@ type AddressPoolSpec struct {
 	// +kubebuilder:validation:MaxItems=64
 	Exclude []AddressRange `json:"exclude,omitempty"`
 
+	// Reservations keep addresses of the pool for Services by name: no other Service
+	// gets one, and the Service that is named gets it without asking, also when it
+	// is made again. It needs a reservation for each of its families; otherwise it
+	// is served as any other. A Service that holds an address already keeps that one.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=address
+	// +kubebuilder:validation:MaxItems=256
+	Reservations []Reservation `json:"reservations,omitempty"`
+
 	// MaxPerNamespace is how many addresses of the pool the Services of one
 	// namespace may hold. A shared address counts once, and both addresses of a
 	// dual-stack Service count. Services that hold more keep them. Absent: no
@@ -131,6 +142,28 @@ type AddressPoolSpec struct {
 	//
 	// +optional
 	ServiceSelector *metav1.LabelSelector `json:"serviceSelector,omitempty"`
+}
+
+// Reservation keeps one address for one Service.
+type Reservation struct {
+	// Address is an address of the pool.
+	//
+	// +required
+	Address IPAddress `json:"address"`
+
+	// Namespace is that of the Service.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Namespace string `json:"namespace"`
+
+	// Name is that of the Service.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name"`
 }
 
 // AddressRange is an address, a CIDR or an inclusive range of addresses.

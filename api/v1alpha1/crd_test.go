@@ -209,6 +209,8 @@ func TestAdmission(t *testing.T) {
 		{"AddressPool", "word", `spec: {addresses: [abc]}`, "not an address such as"},
 		{"AddressPool", "exclude", `spec: {addresses: [192.0.2.0/24], exclude: [192.0.2.1, 192.0.2.9 - 192.0.2.12, "2001:db8::/64"], maxPerNamespace: 3, coolDown: 10m}`, ""},
 		{"AddressPool", "bad-exclude", `spec: {addresses: [192.0.2.0/24], exclude: [192.0.2.300]}`, "does not begin with an IPv4 or IPv6 address"},
+		{"AddressPool", "reserved", `spec: {addresses: [192.0.2.0/24], reservations: [{address: 192.0.2.1, namespace: shop, name: web}]}`, ""},
+		{"AddressPool", "reserved-twice", `spec: {addresses: [192.0.2.0/24], reservations: [{address: 192.0.2.1, namespace: a, name: a}, {address: 192.0.2.1, namespace: b, name: b}]}`, "Duplicate"},
 		{"AddressPool", "no-limit", `spec: {addresses: [192.0.2.0/24], maxPerNamespace: 0}`, "greater than or equal to 1"},
 		{"AddressPool", "long-cool-down", `spec: {addresses: [192.0.2.0/24], coolDown: 25h}`, "coolDown must be at most 24h"},
 		{"Address", "192.0.2.7", `spec: {address: 192.0.2.7, pool: lan, freed: {namespace: a, at: "2026-11-21T10:00:00Z"}}`, ""},

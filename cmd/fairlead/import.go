@@ -1,50 +1,79 @@
 package main
 
 import (
+	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
+	"github.com/fairlead/fairlead/internal/cli/manifest"
 	"github.com/fairlead/fairlead/internal/job/importer"
 )
 
+// source is a load balancer whose configuration can be imported.
+type source struct {
+	name, title string
+	from        importer.From
+	reads       string // what it reads, and what it leaves out
+	get         string // arguments of kubectl get that print it
+}
+
+var sources = []source{
+	{
+		"metallb", "MetalLB", importer.MetalLB,
+		"IPAddressPools, L2Advertisements, BGPAdvertisements,\nBGPPeers, BFDProfiles and Communities",
+		"-n metallb-system ipaddresspools,l2advertisements,bgpadvertisements,bgppeers,bfdprofiles,communities",
+	},
+	{
+		"kube-vip", "kube-vip", importer.KubeVIP,
+		"the ConfigMap of its cloud provider, the environment of\nits DaemonSet, and annotations of Services",
+		"-n kube-system configmap/kubevip daemonset/kube-vip-ds",
+	},
+	{
+		"cilium", "Cilium LB-IPAM", importer.Cilium,
+		"CiliumLoadBalancerIPPools, CiliumL2AnnouncementPolicies,\nthe kinds of its BGP control plane, and annotations of Services",
+		"-A ciliumloadbalancerippools,ciliuml2announcementpolicies,ciliumbgpclusterconfigs,ciliumbgppeerconfigs,ciliumbgpadvertisements,services",
+	},
+	{
+		"purelb", "PureLB", importer.PureLB,
+		"ServiceGroups, the LBNodeAgent, and annotations of Services",
+		"-A servicegroups,lbnodeagents,services",
+	},
+}
+
 func importCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "import", Short: "Turn another load balancer's configuration into fairlead's"}
-	cmd.AddCommand(importMetalLBCommand())
+	for _, s := range sources {
+		cmd.AddCommand(s.command())
+	}
 	return cmd
 }
 
-func importMetalLBCommand() *cobra.Command {
-	var file string
+func (s source) command() *cobra.Command {
+	var files []string
 	cmd := &cobra.Command{
-		Use: "metallb -f FILE", Args: cobra.NoArgs,
-		Short: "Turn MetalLB's configuration into fairlead's",
-		Long: `metallb reads MetalLB's IPAddressPools, L2Advertisements, BGPAdvertisements,
-BGPPeers, BFDProfiles and Communities and prints AddressPools, Announcements and
-BGPPeers. What has no equal is a comment beside the object that lacks it. It talks
-to no cluster. docs/migrate-metallb.md tells the whole way.`,
-		Example: `  kubectl get -n metallb-system ipaddresspools,l2advertisements,bgpadvertisements,bgppeers,bfdprofiles,communities -o yaml |
-    fairlead import metallb -f - >fairlead.yaml`,
+		Use: s.name + " -f FILE...", Args: cobra.NoArgs,
+		Short: "Turn the configuration of " + s.title + " into fairlead's",
+		Long: s.name + " reads " + s.reads + `, and prints
+AddressPools, Announcements and BGPPeers. What has no equal is a comment beside the
+object that lacks it. It talks to no cluster. docs/migrate.md has every step.`,
+		Example: "  kubectl get " + s.get + " -o yaml |\n    fairlead import " + s.name + " -f - >fairlead.yaml",
 	}
-	cmd.Flags().StringVarP(&file, "filename", "f", "", "file with the manifests; -: standard input")
-	_ = cmd.MarkFlagRequired("filename")
+	cmd.Flags().StringArrayVarP(&files, "filename", "f", nil, "file, folder or pattern of manifests, -: standard input; may be given more than once")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		in := cmd.InOrStdin()
-		if file != "-" {
-			f, err := os.Open(file)
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			in = f
+		if len(files) == 0 {
+			return errors.New("give at least one file or folder with -f")
 		}
-		n, err := importer.MetalLB(cmd.OutOrStdout(), in)
+		var objects []importer.Object
+		if err := manifest.Each(files, cmd.InOrStdin(), func(o map[string]any, _ string) { objects = append(objects, o) }); err != nil {
+			return err
+		}
+		n, err := s.from(cmd.OutOrStdout(), objects)
 		if err != nil {
-			return fmt.Errorf("import metallb: %w", err)
+			return fmt.Errorf("import %s: %w", s.name, err)
 		}
 		if n > 0 {
-			fmt.Fprintf(cmd.ErrOrStderr(), "%d comments tell what has no equal or needs a look: grep '^#'\n", n)
+			fmt.Fprintf(cmd.ErrOrStderr(), "%d comments say what has no equal or needs a look: grep '^#'\n", n)
 		}
 		return nil
 	}

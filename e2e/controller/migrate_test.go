@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/fairlead/fairlead/e2e/lab"
+	"github.com/fairlead/fairlead/internal/cli/manifest"
 	"github.com/fairlead/fairlead/internal/job/importer"
 )
 
@@ -44,8 +45,12 @@ func TestTakenOver(t *testing.T) {
 
 func imported(t *testing.T, text string) string {
 	t.Helper()
+	var objects []importer.Object
+	if err := manifest.Read(strings.NewReader(text), "text", func(o map[string]any, _ string) { objects = append(objects, o) }); err != nil {
+		t.Fatal(err)
+	}
 	var out bytes.Buffer
-	if _, err := importer.MetalLB(&out, strings.NewReader(text)); err != nil {
+	if _, err := importer.MetalLB(&out, objects); err != nil {
 		t.Fatal(err)
 	}
 	return out.String()
@@ -65,7 +70,7 @@ func TestImportIsTaken(t *testing.T) {
 	c := newCluster(t)
 	root, err := lab.Checkout()
 	c.must(err)
-	for _, name := range []string{"layer2", "bgp", "selectors"} {
+	for _, name := range []string{"layer2", "bgp", "selectors", "kube-vip", "cilium", "purelb"} {
 		data, err := os.ReadFile(filepath.Join(root, "internal", "job", "importer", "testdata", name+".txtar"))
 		c.must(err)
 		_, made, _ := strings.Cut(string(data), "-- fairlead --\n")

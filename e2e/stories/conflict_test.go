@@ -61,7 +61,7 @@ func TestAddressOfAForeignHostIsNotAnnounced(t *testing.T) {
 	}
 	for _, addr := range []string{"198.18.0.245", "fd98:18::2f5"} {
 		eventually(t, settled, "the conflict of "+addr, func(ctx context.Context) error {
-			return saysOf(ctx, "service/contested", "fairlead.io/Announced", "False", "AddressConflict", addr+": "+mac+" has it")
+			return saysOf(ctx, "service/contested", "fairlead.io/Announced", "False", "AddressConflict", addr+", because another device on the network has it ("+mac+")")
 		})
 	}
 	for _, record := range []string{"198.18.0.245", "fd98-0018-0000-0000-0000-0000-0000-02f5"} {

@@ -70,8 +70,9 @@ type Env struct {
 	Version  string
 	// Connect makes the Client. It is called when a command needs it.
 	Connect func() (*Client, error)
-	// Namespace is that of the kubeconfig's context; nil: default.
-	Namespace func() (string, error)
+	// Namespace is that of --namespace, which is then given, or of the kubeconfig's
+	// context; nil: default.
+	Namespace func() (name string, given bool, err error)
 	// Colour tells whether Out shows colours.
 	Colour bool
 }
@@ -82,15 +83,13 @@ func Commands(version string) []*cobra.Command {
 	flags := genericclioptions.NewConfigFlags(true)
 	env := &Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Version: version, Colour: colours(os.Stdout)}
 	env.Connect = func() (*Client, error) { return connect(flags, version) }
-	env.Namespace = func() (string, error) {
-		ns, _, err := flags.ToRawKubeConfigLoader().Namespace()
-		return ns, err
-	}
+	env.Namespace = func() (string, bool, error) { return flags.ToRawKubeConfigLoader().Namespace() }
 	cmds := env.Commands()
 	shared := pflag.NewFlagSet("options", pflag.ContinueOnError)
 	flags.AddFlags(shared)
 	for _, c := range cmds {
 		c.Flags().AddFlagSet(shared)
+		env.completeShared(c, flags)
 		hide(c, shared)
 	}
 	return append(cmds, options(shared))

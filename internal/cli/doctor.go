@@ -35,8 +35,9 @@ func (e *Env) doctor() *cobra.Command {
 next fault. Without a flag it asks the cluster through the API server. With -f it
 reads manifests, before they are applied, and needs no cluster. With --node it looks
 at the machine that it runs on: its kernel, settings, links and ports; run it there
-as root. Every finding has a code that docs/troubleshooting.md explains. It exits
-with 0 if there is no problem, 1 if there is one, and 2 if it could not look.`,
+as root. With --namespace it leaves out what concerns Services of other namespaces.
+Every finding has a code that docs/troubleshooting.md explains. It exits with 0 if
+there is no problem, 1 if there is one, and 2 if it could not look.`,
 		Example: `  fairlead doctor
   fairlead doctor -f manifests/
   fairlead doctor --node`,
@@ -54,6 +55,9 @@ with 0 if there is no problem, 1 if there is one, and 2 if it could not look.`,
 			return blind(err)
 		}
 		findings := found.Findings
+		if len(x.files) == 0 { // in files, the flag is the namespace of objects that name none
+			findings = doctor.In(findings, e.asked())
+		}
 		found.Findings = append([]doctor.Finding{}, findings...)
 		err = out.print(e.Out, "Diagnosis", found, findings, func() {
 			s := e.screen()
@@ -100,7 +104,7 @@ func (e *Env) examine(ctx context.Context, x examine) (out diagnosis, err error)
 
 // examineFiles looks at manifests as if they were a cluster's only objects.
 func (e *Env) examineFiles(paths []string) ([]doctor.Finding, error) {
-	m, err := manifest.Load(paths, e.In)
+	m, err := manifest.Load(paths, e.In, e.namespace())
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead/fairlead/internal/cli/cluster"
@@ -28,13 +27,13 @@ to do. Its verdicts are those that the controller and the agents act on. It exit
 with 0 if the Service is reached, 1 if something is wrong, and 2 if it could not
 look.`,
 		Example:           "  fairlead explain default/web",
-		ValidArgsFunction: e.completeServices,
+		ValidArgsFunction: complete(e.services),
 	}
 	var files []string
 	cmd.Flags().StringArrayVarP(&files, "filename", "f", nil, "file, folder or pattern of manifests to look at instead of the cluster, -: standard input; may be given more than once")
 	out := e.outputFlag(cmd, false)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		ref, err := e.ref(cmd, args[0])
+		ref, err := e.ref(args[0])
 		if err != nil {
 			return blind(err)
 		}
@@ -57,7 +56,7 @@ look.`,
 // stateToExplain reads the files. Without files it reads the cluster.
 func (e *Env) stateToExplain(ctx context.Context, files []string) (*cluster.State, error) {
 	if len(files) > 0 {
-		m, err := manifest.Load(files, e.In)
+		m, err := manifest.Load(files, e.In, e.namespace())
 		if err != nil {
 			return nil, err
 		}
@@ -70,51 +69,35 @@ func (e *Env) stateToExplain(ctx context.Context, files []string) (*cluster.Stat
 	return o.State(), nil
 }
 
-// completeServices lists the Services of type LoadBalancer for a shell's
-// completion.
-func (e *Env) completeServices(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	c, err := e.Connect()
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
-	}
-	list, err := c.Kube.CoreV1().Services("").List(cmd.Context(), metav1.ListOptions{})
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveError
-	}
-	var out []string
-	for _, s := range list.Items {
-		if name := s.Namespace + "/" + s.Name; s.Spec.Type == corev1.ServiceTypeLoadBalancer && strings.HasPrefix(name, begun) {
-			out = append(out, name)
-		}
-	}
-	return out, cobra.ShellCompDirectiveNoFileComp
-}
-
-// namespace is that of the kubeconfig's context.
+// namespace is that of --namespace, or of the kubeconfig's context.
 func (e *Env) namespace() string {
 	if e.Namespace != nil {
-		if ns, err := e.Namespace(); err == nil && ns != "" {
+		if ns, _, err := e.Namespace(); err == nil && ns != "" {
 			return ns
 		}
 	}
 	return metav1.NamespaceDefault
 }
 
+// asked is the namespace of --namespace; "" if the flag is not given.
+func (e *Env) asked() string {
+	if e.Namespace != nil {
+		if ns, given, err := e.Namespace(); err == nil && given {
+			return ns
+		}
+	}
+	return ""
+}
+
 // ref reads NAMESPACE/NAME, or NAME in the namespace of --namespace or of the context. A
 // namespace called svc needs the kind before it.
-func (e *Env) ref(cmd *cobra.Command, text string) (snapshot.Ref, error) {
+func (e *Env) ref(text string) (snapshot.Ref, error) {
 	for _, kind := range []string{"service/", "services/", "svc/"} {
 		text = strings.TrimPrefix(text, kind)
 	}
 	namespace, name, both := strings.Cut(text, "/")
 	if !both {
 		namespace, name = e.namespace(), text
-		if f := cmd.Flags().Lookup("namespace"); f != nil && f.Value.String() != "" {
-			namespace = f.Value.String()
-		}
 	}
 	if namespace == "" || name == "" || strings.Contains(name, "/") {
 		return snapshot.Ref{}, fmt.Errorf("%q is not NAMESPACE/SERVICE, such as default/web", text)
@@ -140,6 +123,8 @@ it is not, and 2 if it could not look.`,
 	f.StringVar(&from, "from", "", "address of the client: a host outside, a pod or a node")
 	f.StringVar(&to, "to", "", "address and port, with /udp or /sctp if it is not TCP: a VIP, a cluster IP or a node's address")
 	f.StringVar(&q.Node, "node", "", "node that the packet comes to; empty: the one that it would come to")
+	_ = cmd.RegisterFlagCompletionFunc("node", complete(e.nodes))
+	_ = cmd.RegisterFlagCompletionFunc("to", complete(e.frontends))
 	out := e.outputFlag(cmd, false)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := question(&q, from, to); err != nil {

@@ -36,6 +36,7 @@ func (e *Env) outputFlag(cmd *cobra.Command, names bool) *output {
 	o.plain.AddFlags(cmd)
 	o.path.AddFlags(cmd)
 	cmd.Flags().StringVarP(&o.given, "output", "o", "", fmt.Sprintf("Output format. One of: (%s).", strings.Join(o.formats(), ", ")))
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(o.formats(), cobra.ShellCompDirectiveNoFileComp))
 	return o
 }
 

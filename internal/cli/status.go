@@ -18,8 +18,9 @@ func (e *Env) status() *cobra.Command {
 		Short: "Show on one screen who runs, what is announced and what is wrong",
 		Long: `status shows the controllers and agents, how full the pools are, which node
 announces which address, the BGP peers, and what is wrong, with a code for each
-that docs/troubleshooting.md explains. It exits with 0 if nothing is wrong, 1 if
-something is, and 2 if it could not look.`,
+that docs/troubleshooting.md explains. With --namespace it shows the addresses of that
+namespace's Services alone. It exits with 0 if nothing is wrong, 1 if something is,
+and 2 if it could not look.`,
 	}
 	out := e.outputFlag(cmd, true)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -28,7 +29,7 @@ something is, and 2 if it could not look.`,
 			return blind(err)
 		}
 		o.ReadWorkloads(cmd.Context(), c.Dynamic)
-		r := status.Of(o.State())
+		r := status.Of(o.State()).In(e.asked())
 		err = out.print(e.Out, "Status", r, r.Findings, func() { e.screen().status(r, out.wide()) })
 		if err != nil {
 			return blind(err)

@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/pflag"
 	appsv1 "k8s.io/api/apps/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -99,12 +101,16 @@ func (w *world) change(t *testing.T, text string) {
 func (w *world) run(t *testing.T, line string) string {
 	t.Helper()
 	var out bytes.Buffer
+	shared := pflag.NewFlagSet("shared", pflag.ContinueOnError)
+	namespace := shared.StringP("namespace", "n", "", "")
 	env := &cli.Env{Out: &out, Err: &out, Version: "0.1.0", Connect: func() (*cli.Client, error) { return w.client(t), nil }}
+	env.Namespace = func() (string, bool, error) { return cmp.Or(*namespace, "default"), *namespace != "", nil }
 	args := strings.Fields(strings.ReplaceAll(line, "FILES", w.files))
 	for _, cmd := range env.Commands() {
 		if cmd.Name() != args[0] {
 			continue
 		}
+		cmd.Flags().AddFlagSet(shared)
 		cmd.SetArgs(args[1:])
 		cmd.SetOut(&out)
 		cmd.SetErr(&out)

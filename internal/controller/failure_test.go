@@ -72,7 +72,7 @@ func TestFailureIsRetried(t *testing.T) {
 		told[e]++
 	}
 	for event, n := range map[string]int{
-		corev1.EventTypeWarning + " SyncLoadBalancerFailed Error syncing load balancer: record of 192.0.2.0: etcd is full": 1,
+		corev1.EventTypeWarning + " SyncLoadBalancerFailed Error syncing load balancer: record of 192.0.2.0: etcd is full. Next: nothing, as it is tried again; if it stays, ask the cluster's administrator": 1,
 		corev1.EventTypeNormal + " EnsuredLoadBalancer Ensured load balancer: 192.0.2.0 from pool lan":                     1,
 	} {
 		if told[event] != n {

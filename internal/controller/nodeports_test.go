@@ -50,7 +50,7 @@ func TestNodePortProblems(t *testing.T) {
 	if got := pass(); got != nil {
 		t.Errorf("without a problem: %v", got)
 	}
-	if got := strings.Join(pass(taken), ", "); got != "Warning NodePortClaimed node n1: node port 30080/tcp: taken" {
+	if got := strings.Join(pass(taken), ", "); got != "Warning NodePortClaimed node n1: node port 30080/tcp: taken. Next: give the Service another nodePort, or ask the cluster's administrator to stop that process" {
 		t.Errorf("a problem: %s", got)
 	}
 	cond := meta.FindStatusCondition(c.Store.Service(web).Status.Conditions, v1alpha1.ConditionNodePorts)

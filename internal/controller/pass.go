@@ -111,7 +111,7 @@ func (p *pass) run(ctx context.Context, jobs []job) {
 			case err == nil:
 				p.pending.end(string(j.obj.UID))
 			case !apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err):
-				p.Recorder.Event(j.obj, corev1.EventTypeWarning, "SyncLoadBalancerFailed", "Error syncing load balancer: "+plain.Text(err.Error()))
+				p.Recorder.Event(j.obj, corev1.EventTypeWarning, "SyncLoadBalancerFailed", "Error syncing load balancer: "+plain.Text(err.Error())+". Next: nothing, as it is tried again; if it stays, ask the cluster's administrator")
 			}
 			return err
 		}})

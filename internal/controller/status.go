@@ -68,7 +68,7 @@ func assignmentEvents(old, now *corev1.Service, o allocator.Outcome) []event {
 			}
 			out = append(out, done)
 			for _, w := range o.Warnings {
-				out = append(out, event{corev1.EventTypeWarning, string(w.Reason), w.Message})
+				out = append(out, event{corev1.EventTypeWarning, string(w.Reason), record.Warned(w)})
 			}
 		default:
 			out = append(out, event{corev1.EventTypeNormal, "DeletedLoadBalancer", "Deleted load balancer"})

@@ -3,6 +3,7 @@ package kube
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"go4.org/netipx"
@@ -32,6 +33,12 @@ func toPool(p *v1alpha1.AddressPool) *snapshot.Pool {
 	if p.Spec.CoolDown != nil {
 		out.CoolDown = p.Spec.CoolDown.Duration
 	}
+	for _, r := range p.Spec.Reservations {
+		if a, ok := snapshot.ParseAddr(string(r.Address)); ok {
+			out.Reservations = append(out.Reservations, snapshot.Reservation{Addr: a, Ref: snapshot.Ref{Namespace: r.Namespace, Name: r.Name}})
+		}
+	}
+	slices.SortFunc(out.Reservations, func(a, b snapshot.Reservation) int { return a.Addr.Compare(b.Addr) })
 	for _, text := range p.Spec.Exclude {
 		r, err := parseRange(string(text))
 		if err != nil {

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -10,6 +11,20 @@ import (
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
+
+// TestReservations: they are sorted by address.
+func TestReservations(t *testing.T) {
+	p := &v1alpha1.AddressPool{Spec: v1alpha1.AddressPoolSpec{Reservations: []v1alpha1.Reservation{
+		{Address: "192.0.2.2", Namespace: "b", Name: "x"}, {Address: "192.0.2.1", Namespace: "a", Name: "y"},
+	}}}
+	want := []snapshot.Reservation{
+		{Addr: netip.MustParseAddr("192.0.2.1"), Ref: snapshot.Ref{Namespace: "a", Name: "y"}},
+		{Addr: netip.MustParseAddr("192.0.2.2"), Ref: snapshot.Ref{Namespace: "b", Name: "x"}},
+	}
+	if got := toPool(p).Reservations; !slices.Equal(got, want) {
+		t.Errorf("%v", got)
+	}
+}
 
 func TestParseRange(t *testing.T) {
 	tests := []struct{ text, want string }{

@@ -28,7 +28,7 @@ func Assigned(o allocator.Outcome) snapshot.Condition {
 	case o.Refusal != nil:
 		return snapshot.Condition{Status: "True", Reason: string(o.Refusal.Reason), Message: "keeps " + held + ": " + told(o.Refusal)}
 	case outside(o) != nil:
-		return snapshot.Condition{Status: "True", Reason: string(allocator.OutsidePools), Message: outside(o).Message}
+		return snapshot.Condition{Status: "True", Reason: string(allocator.OutsidePools), Message: Warned(*outside(o))}
 	}
 	return snapshot.Condition{Status: "True", Reason: "Assigned", Message: held + " from pool " + o.Pool}
 }
@@ -45,10 +45,33 @@ var next = map[snapshot.Reason]string{
 	allocator.NotSelected:        "ask for another pool, or ask the cluster's administrator to let this Service use it",
 	allocator.OutsidePools:       "ask for an address of a pool, or for none",
 	allocator.AddressInUse:       "ask for another address, or for none",
+	allocator.AddressReserved:    "ask for another address, or for none",
 	allocator.ShareRefused:       "ask for another address, or for none",
 	allocator.WrongFamily:        "change spec.ipFamilyPolicy or what the annotations ask for",
 	allocator.InvalidRequest:     "correct it, or take it away",
 	allocator.ConflictingRequest: "take one of the two away",
+	allocator.TooLarge:           "split it into several Services",
+	allocator.NoClusterIP:        "wait; if it stays, ask the cluster's administrator for a larger range of ClusterIPs",
+}
+
+// warnings is what the owner of a Service can do about something that does not keep it
+// from its address.
+var warnings = map[snapshot.Reason]string{
+	allocator.OutsidePools:             "ask for an address of a pool",
+	allocator.NotSelected:              "ask the cluster's administrator to let the pool serve this Service",
+	allocator.PoolConflicting:          "ask the cluster's administrator to correct the pool",
+	allocator.PoolInvalid:              "ask the cluster's administrator to correct the pool",
+	allocator.StatusIgnored:            "tell the clients the new address",
+	allocator.DuplicateRequest:         "take one of the two away",
+	allocator.DeprecatedLoadBalancerIP: "move the address to the annotation",
+}
+
+// Warned is what a warning says to the owner of the Service.
+func Warned(w snapshot.Refusal) string {
+	if n := warnings[w.Reason]; n != "" {
+		return w.Message + ". Next: " + n
+	}
+	return w.Message
 }
 
 // told is what a refusal says to the owner of the Service: what is wrong, and what to do.

@@ -118,23 +118,3 @@ func TestAnnouncedSinceAcrossVersions(t *testing.T) {
 		}
 	}
 }
-
-// TestNext: every refusal says what the owner of the Service can do, unless its message
-// does, or there is nothing to do.
-func TestNext(t *testing.T) {
-	for _, r := range []snapshot.Reason{
-		allocator.NoPool, allocator.PoolExhausted, allocator.NamespaceLimit, allocator.PoolNotFound, allocator.PoolConflicting, allocator.PoolInvalid,
-		allocator.PoolDisabled, allocator.NotSelected, allocator.OutsidePools, allocator.AddressInUse, allocator.ShareRefused, allocator.WrongFamily,
-		allocator.InvalidRequest, allocator.ConflictingRequest,
-	} {
-		c := record.Assigned(allocator.Outcome{Refusal: &snapshot.Refusal{Reason: r, Message: "no"}})
-		if !strings.HasPrefix(c.Message, "no. Next: ") {
-			t.Errorf("%s: %q", r, c.Message)
-		}
-	}
-	for _, r := range []snapshot.Reason{allocator.TooLarge, allocator.NoClusterIP} {
-		if c := record.Assigned(allocator.Outcome{Refusal: &snapshot.Refusal{Reason: r, Message: "no"}}); c.Message != "no" {
-			t.Errorf("%s: %q", r, c.Message)
-		}
-	}
-}

@@ -16,6 +16,7 @@ type Pool struct {
 	Ranges            []netipx.IPRange // as written, in order; parsed
 	Bad               []string         // what of spec.addresses could not be parsed, with the reason; then the pool gives nothing
 	Exclude           []netipx.IPRange // what of Ranges it does not give
+	Reservations      []Reservation    // by address
 	MaxPerNamespace   int              // 0: no limit
 	CoolDown          time.Duration
 	AutoAssign        bool
@@ -29,6 +30,12 @@ type Pool struct {
 
 	Status     PoolStatus // as last written
 	Conditions map[string]Condition
+}
+
+// Reservation keeps an address for one Service.
+type Reservation struct {
+	Addr netip.Addr
+	Ref
 }
 
 // NoPriority sorts a pool without spec.priority after all others.

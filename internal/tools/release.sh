@@ -38,6 +38,7 @@ ours -version "$version" -artifacts "$PWD/$work/dist/artifacts.json" -out "$PWD/
 cp -R charts/fairlead "$work/fairlead"
 find "$work/fairlead" -exec touch -d "@$(git log -1 --format=%ct)" {} + # helm keeps the times
 GOWORK=off go tool -modfile=internal/tools/go.mod helm package "$work/fairlead" --version "$number" --app-version "$number" --destination dist
+internal/tools/manifests.sh "dist/fairlead-$number.tgz" >"dist/fairlead_${number}_manifests.yaml"
 
 (cd dist && LC_ALL=C && sha256sum -- *) >"$work/checksums"
 mv "$work/checksums" "dist/fairlead_${number}_checksums.txt"

@@ -175,7 +175,15 @@ func sorted(fs []Finding) []Finding {
 	return fs
 }
 
-// Bad tells whether one of fs is a Problem.
+// In leaves out findings about Services of other namespaces; namespace "" is all.
+// Findings about the cluster stay, because they may be the cause.
+func In(fs []Finding, namespace string) []Finding {
+	return slices.DeleteFunc(slices.Clone(fs), func(f Finding) bool {
+		return namespace != "" && f.Object.Resource == "service" && f.Object.Namespace != namespace
+	})
+}
+
+// Bad reports whether one of fs is a Problem.
 func Bad(fs []Finding) bool {
 	return slices.ContainsFunc(fs, func(f Finding) bool { return f.Severity == Problem })
 }

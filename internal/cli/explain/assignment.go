@@ -184,6 +184,12 @@ func (e *explaining) remedy(r *snapshot.Refusal) string {
 		return "let the pool select this Service: its spec.namespaces, namespaceSelector and serviceSelector (kubectl edit addresspool NAME)"
 	case allocator.OutsidePools:
 		return "ask for an address of a pool (kubectl get addresspool -o wide): " + annotate + "fairlead.io/addresses=ADDRESS"
+	case allocator.NamespaceLimit:
+		return "delete a Service of type LoadBalancer in " + e.svc.Namespace + " that is not needed, or raise spec.maxPerNamespace (kubectl edit addresspool NAME)"
+	case allocator.TooLarge:
+		return "split the Service into several"
+	case allocator.AddressReserved:
+		return "ask for another address: " + annotate + "fairlead.io/addresses=ADDRESS; or change the pool's spec.reservations (kubectl edit addresspool NAME)"
 	case allocator.AddressInUse:
 		return "ask for another address: " + annotate + "fairlead.io/addresses=ADDRESS; or share it: the same fairlead.io/share-key on both Services, with different ports"
 	case allocator.ShareRefused:

@@ -114,6 +114,9 @@ func TestLikeTheAPIServer(t *testing.T) {
 		{"AddressPool", `{addresses: [192.0.2.0/24], exclude: [192.0.2.1], maxPerNamespace: 2, coolDown: 10m}`},
 		{"AddressPool", `{addresses: [192.0.2.0/24], exclude: [abc]}`},
 		{"AddressPool", `{addresses: [192.0.2.0/24], maxPerNamespace: 0}`},
+		{"AddressPool", `{addresses: [192.0.2.0/24], reservations: [{address: 192.0.2.1, namespace: shop, name: web}, {address: "2001:db8::1", namespace: shop, name: web}]}`},
+		{"AddressPool", `{addresses: [192.0.2.0/24], reservations: [{address: 192.0.2.1, namespace: shop, name: ""}]}`},
+		{"AddressPool", `{addresses: [192.0.2.0/24], reservations: [{address: 192.0.2.0/24, namespace: shop, name: web}]}`},
 		{"AddressPool", `{addresses: [192.0.2.0/24], coolDown: 25h}`},
 		{"AddressPool", `{addresses: [192.0.2.0/24], priority: -1}`},
 		{"AddressPool", `{addresses: 192.0.2.0/24}`},
@@ -151,7 +154,7 @@ func TestLikeTheAPIServer(t *testing.T) {
 			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			got, err := Load([]string{file}, nil)
+			got, err := Load([]string{file}, nil, "default")
 			if err != nil {
 				t.Fatal(err)
 			}

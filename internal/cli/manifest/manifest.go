@@ -4,6 +4,7 @@ package manifest
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,9 @@ import (
 	"slices"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -52,52 +56,46 @@ func (m *Manifests) Refused() error {
 	return fmt.Errorf("%s %s: %s", p.Kind, strings.TrimPrefix(p.Namespace+"/"+p.Name, "/"), p.Message)
 }
 
-// Load reads the manifests in paths: files, folders with all their folders, patterns
-// such as *.yaml, or Stdin. Documents are YAML or JSON, one after the other, and lists
-// are taken apart. Only what cannot be read at all is an error.
-func Load(paths []string, stdin io.Reader) (*Manifests, error) {
-	l, err := newLoader()
+// Load reads the manifests in paths, as Each does. An object of a namespace that names
+// none is in namespace. Only what cannot be read at all is an error.
+func Load(paths []string, stdin io.Reader, namespace string) (*Manifests, error) {
+	l, err := newLoader(namespace)
 	if err != nil {
 		return nil, err
 	}
+	return &l.out, Each(paths, stdin, l.object)
+}
+
+// Each calls visit with every object in paths, and where it stands: files, folders with
+// all their folders, patterns such as *.yaml, or Stdin. Documents are YAML or JSON, one
+// after the other, and lists are taken apart.
+func Each(paths []string, stdin io.Reader, visit func(obj map[string]any, where string)) error {
 	files, err := expand(paths)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, file := range files {
-		if err := l.file(file, stdin); err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
+		if err := eachOf(file, stdin, visit); err != nil {
+			return fmt.Errorf("%s: %w", file, err)
 		}
 	}
-	return &l.out, nil
+	return nil
 }
 
-type loader struct {
-	out    Manifests
-	scheme *runtime.Scheme
-	strict runtime.Decoder
-}
-
-func newLoader() (*loader, error) {
-	l := &loader{scheme: runtime.NewScheme()}
-	if err := errors.Join(clientscheme.AddToScheme(l.scheme), v1alpha1.AddToScheme(l.scheme)); err != nil {
-		return nil, fmt.Errorf("kinds: %w", err)
+func eachOf(file string, stdin io.Reader, visit func(obj map[string]any, where string)) error {
+	if file == Stdin {
+		return Read(stdin, file, visit)
 	}
-	l.strict = serializer.NewCodecFactory(l.scheme, serializer.EnableStrict).UniversalDeserializer()
-	return l, nil
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return Read(f, file, visit)
 }
 
-// file reads one file.
-func (l *loader) file(file string, stdin io.Reader) error {
-	in := stdin
-	if file != Stdin {
-		f, err := os.Open(file)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		in = f
-	}
+// Read is Each for the documents of one reader, which visit knows by name.
+func Read(in io.Reader, name string, visit func(obj map[string]any, where string)) error {
 	docs := utilyaml.NewYAMLOrJSONDecoder(bufio.NewReader(in), 4096)
 	for n := 1; ; n++ {
 		var raw runtime.RawExtension
@@ -114,27 +112,51 @@ func (l *loader) file(file string, stdin io.Reader) error {
 		if err := utiljson.Unmarshal(raw.Raw, &obj); err != nil {
 			return fmt.Errorf("document %d: it is not an object: %w", n, err)
 		}
-		l.object(obj, fmt.Sprintf("%s, document %d", file, n))
+		flatten(obj, fmt.Sprintf("%s, document %d", name, n), visit)
 	}
 }
 
-// object takes in one object, or those of a list.
+// flatten visits one object, or those of a list.
+func flatten(obj map[string]any, where string, visit func(obj map[string]any, where string)) {
+	apiVersion, _ := obj["apiVersion"].(string)
+	kind, _ := obj["kind"].(string)
+	items, ok := obj["items"].([]any)
+	if !ok || !strings.HasSuffix(kind, "List") {
+		visit(obj, where)
+		return
+	}
+	for i, item := range items {
+		one, ok := item.(map[string]any)
+		if !ok {
+			continue
+		}
+		if one["kind"] == nil && kind != "List" {
+			one["apiVersion"], one["kind"] = apiVersion, strings.TrimSuffix(kind, "List")
+		}
+		flatten(one, fmt.Sprintf("%s, item %d", where, i+1), visit)
+	}
+}
+
+type loader struct {
+	out       Manifests
+	namespace string
+	scheme    *runtime.Scheme
+	strict    runtime.Decoder
+}
+
+func newLoader(namespace string) (*loader, error) {
+	l := &loader{scheme: runtime.NewScheme(), namespace: namespace}
+	if err := errors.Join(clientscheme.AddToScheme(l.scheme), v1alpha1.AddToScheme(l.scheme)); err != nil {
+		return nil, fmt.Errorf("kinds: %w", err)
+	}
+	l.strict = serializer.NewCodecFactory(l.scheme, serializer.EnableStrict).UniversalDeserializer()
+	return l, nil
+}
+
+// object takes in one object.
 func (l *loader) object(obj map[string]any, where string) {
 	apiVersion, _ := obj["apiVersion"].(string)
 	kind, _ := obj["kind"].(string)
-	if items, ok := obj["items"].([]any); ok && strings.HasSuffix(kind, "List") {
-		for i, item := range items {
-			one, ok := item.(map[string]any)
-			if !ok {
-				continue
-			}
-			if one["kind"] == nil && kind != "List" {
-				one["apiVersion"], one["kind"] = apiVersion, strings.TrimSuffix(kind, "List")
-			}
-			l.object(one, fmt.Sprintf("%s, item %d", where, i+1))
-		}
-		return
-	}
 	gvk := schema.FromAPIVersionAndKind(apiVersion, kind)
 	switch {
 	case kind == "" || apiVersion == "":
@@ -178,6 +200,17 @@ func (l *loader) known(obj map[string]any, gvk schema.GroupVersionKind) {
 
 func (l *loader) add(obj runtime.Object, gvk schema.GroupVersionKind) {
 	obj.GetObjectKind().SetGroupVersionKind(gvk)
+	switch obj := obj.(type) {
+	case *corev1.Service:
+		obj.Namespace = cmp.Or(obj.Namespace, l.namespace)
+	case *appsv1.Deployment:
+		obj.Namespace = cmp.Or(obj.Namespace, l.namespace)
+	case *discoveryv1.EndpointSlice:
+		obj.Namespace = cmp.Or(obj.Namespace, l.namespace)
+		for i := range obj.Ports { // the API server gives a port without a name the empty one
+			obj.Ports[i].Name = cmp.Or(obj.Ports[i].Name, new(string))
+		}
+	}
 	l.out.Objects = append(l.out.Objects, obj)
 }
 

@@ -49,14 +49,8 @@ func newStandIns(objects []runtime.Object) *standIns {
 		}
 		switch o := o.(type) {
 		case *corev1.Service:
-			if o.Namespace == "" {
-				o.Namespace = metav1.NamespaceDefault
-			}
 			st.services = append(st.services, o)
 		case *appsv1.Deployment:
-			if o.Namespace == "" {
-				o.Namespace = metav1.NamespaceDefault
-			}
 			st.deploys = append(st.deploys, o)
 		case *discoveryv1.EndpointSlice:
 			st.slices[o.Namespace+"/"+o.Labels[discoveryv1.LabelServiceName]] = true

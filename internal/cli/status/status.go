@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/fairlead/fairlead/allocator"
@@ -131,6 +132,16 @@ func Of(s *cluster.State) Report {
 		}
 		r.Peers = append(r.Peers, Peer{p.Name, p.Address, p.ASN, state, good})
 	}
+	return r
+}
+
+// In leaves out addresses and findings of other namespaces' Services; namespace "" is
+// all.
+func (r Report) In(namespace string) Report {
+	r.Findings = doctor.In(r.Findings, namespace)
+	r.VIPs = slices.DeleteFunc(slices.Clone(r.VIPs), func(v VIP) bool {
+		return namespace != "" && !slices.ContainsFunc(v.Services, func(s string) bool { return strings.HasPrefix(s, namespace+"/") })
+	})
 	return r
 }
 

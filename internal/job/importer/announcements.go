@@ -60,10 +60,10 @@ func (m *maker) announce(id, name string, spec v1alpha1.AnnouncementSpec, p pool
 		for _, nodeSelector := range orNone(anyOf(nodes)) {
 			for _, serviceSelector := range orNone(anyOf(services)) {
 				n++
-				out := &v1alpha1.Announcement{TypeMeta: typeOf("Announcement"), ObjectMeta: metav1.ObjectMeta{Name: m.unique(name, n)}, Spec: spec}
+				out := &v1alpha1.Announcement{TypeMeta: typeOf("Announcement"), ObjectMeta: metav1.ObjectMeta{Name: unique(name, n)}, Spec: spec}
 				out.Spec.PoolSelector, out.Spec.NodeSelector, out.Spec.ServiceSelector = poolSelector, nodeSelector, serviceSelector
 				m.put(out, id, notes...)
-				notes, m.unread[id] = nil, nil // said once
+				notes = nil // said once
 			}
 		}
 	}
@@ -79,14 +79,14 @@ func byName(names []string) *metav1.LabelSelector {
 	}}
 }
 
-// advertised tells whether any advertisement selects p.
+// advertised reports whether any advertisement selects p.
 func (m *maker) advertised(p addressPool) bool {
-	for _, a := range m.config.l2 {
+	for _, a := range m.l2s {
 		if a.Spec.pools.selects(p) {
 			return true
 		}
 	}
-	return slices.ContainsFunc(m.config.bgp, func(a bgpAdvertisement) bool { return a.Spec.pools.selects(p) })
+	return slices.ContainsFunc(m.bgps, func(a bgpAdvertisement) bool { return a.Spec.pools.selects(p) })
 }
 
 func (s pools) selects(p addressPool) bool {
@@ -99,7 +99,7 @@ func (s pools) selects(p addressPool) bool {
 	})
 }
 
-// address tells whether text is an address without a zone.
+// address reports whether text is an address without a zone.
 func address(text string) bool {
 	a, err := netip.ParseAddr(text)
 	return err == nil && a.Zone() == ""

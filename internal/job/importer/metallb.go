@@ -1,105 +1,79 @@
 package importer
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/yaml"
-
-	"github.com/fairlead/fairlead/api/v1alpha1"
 )
 
-// MetalLB reads MetalLB's configuration and writes fairlead's: pools first, then
-// peers, then Announcements. What has no equal is a comment before the object
-// that lacks it. It returns how many such comments there are.
-func MetalLB(w io.Writer, r io.Reader) (comments int, err error) {
-	c, err := read(r)
-	if err != nil {
-		return 0, err
+// MetalLB converts MetalLB's configuration.
+func MetalLB(w io.Writer, objects []Object) (comments int, err error) {
+	m := &maker{page: newPage(), profiles: map[string]bfdProfile{}, communities: map[string]string{}, peerNames: map[string][]string{}}
+	for _, o := range objects {
+		if err := m.add(o); err != nil {
+			return 0, err
+		}
 	}
-	m := &maker{config: c, peerNames: map[string][]string{}}
-	for _, p := range c.pools {
+	for _, p := range m.pools {
 		m.pool(p)
 	}
-	for _, p := range c.peers {
+	for _, p := range m.peers {
 		m.peer(p)
 	}
-	for _, a := range c.l2 {
+	for _, a := range m.l2s {
 		m.l2(a)
 	}
-	for _, a := range c.bgp {
+	for _, a := range m.bgps {
 		m.bgp(a)
 	}
-	for _, text := range c.other {
-		m.note(text)
-	}
-	if m.err != nil {
-		return 0, m.err
-	}
-	_, err = io.WriteString(w, m.out.String())
-	return m.comments, err
+	return m.write(w)
 }
 
-// maker writes manifests.
+// maker holds MetalLB's configuration, in the order of the text, and what is made of it.
 type maker struct {
-	*config
-	peerNames map[string][]string // ours, by MetalLB's
-	out       strings.Builder
-	comments  int
-	err       error
+	page
+	pools       []addressPool
+	l2s         []l2Advertisement
+	bgps        []bgpAdvertisement
+	peers       []bgpPeer
+	profiles    map[string]bfdProfile
+	communities map[string]string
+	peerNames   map[string][]string // ours, by MetalLB's
 }
 
-// put writes one object, after its comments: notes, and the fields of the object
-// id of MetalLB that have no equal.
-func (m *maker) put(obj any, id string, notes ...string) {
-	text, err := manifest(obj)
+func (m *maker) add(o Object) error {
+	group, kind, id, _, err := head(o)
+	if err == nil && group != "metallb.io" {
+		m.other = append(m.other, id+" is not MetalLB's")
+		return nil
+	}
+	if err == nil {
+		err = m.addKind(kind, id, o)
+	}
 	if err != nil {
-		m.err = err
-		return
+		return fmt.Errorf("%s: %w", id, err)
 	}
-	m.out.WriteString("---\n")
-	for _, n := range notes {
-		m.note(n)
-	}
-	for _, field := range m.unread[id] {
-		m.note(field + " has no equal")
-	}
-	m.out.Write(text)
+	return nil
 }
 
-func (m *maker) note(text string) {
-	m.comments++
-	fmt.Fprintf(&m.out, "# %s\n", strings.ReplaceAll(text, "\n", " "))
-}
-
-// unique is the name of the nth object that one of MetalLB's becomes.
-func (m *maker) unique(name string, n int) string {
-	if n == 1 {
-		return name
+func (m *maker) addKind(kind, id string, raw Object) error {
+	switch kind {
+	case "IPAddressPool":
+		return decode(&m.page, id, raw, func(o addressPool) { m.pools = append(m.pools, o) })
+	case "L2Advertisement":
+		return decode(&m.page, id, raw, func(o l2Advertisement) { m.l2s = append(m.l2s, o) })
+	case "BGPAdvertisement":
+		return decode(&m.page, id, raw, func(o bgpAdvertisement) { m.bgps = append(m.bgps, o) })
+	case "BGPPeer":
+		return decode(&m.page, id, raw, func(o bgpPeer) { m.peers = append(m.peers, o) })
+	case "BFDProfile":
+		return decode(&m.page, id, raw, func(o bfdProfile) { m.profiles[o.Name] = o })
+	case "Community":
+		return decode(&m.page, id, raw, func(o community) {
+			for _, a := range o.Spec.Communities {
+				m.communities[a.Name] = a.Value
+			}
+		})
 	}
-	return fmt.Sprintf("%s-%d", name, n)
-}
-
-func typeOf(kind string) metav1.TypeMeta {
-	return metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: kind}
-}
-
-// manifest is the YAML of an object without the fields that nobody writes.
-func manifest(obj any) ([]byte, error) {
-	data, err := json.Marshal(obj)
-	if err != nil {
-		return nil, err
-	}
-	var fields map[string]any
-	if err := json.Unmarshal(data, &fields); err != nil {
-		return nil, err
-	}
-	delete(fields, "status")
-	if meta, ok := fields["metadata"].(map[string]any); ok {
-		delete(meta, "creationTimestamp")
-	}
-	return yaml.Marshal(fields)
+	m.other = append(m.other, id+" has no equal")
+	return nil
 }

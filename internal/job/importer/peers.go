@@ -39,11 +39,11 @@ func (m *maker) peer(p bgpPeer) {
 		notes = append(notes, "a BGPPeer for each node selector: see that no node has the labels of two")
 	}
 	for i, nodes := range selectors {
-		out := &v1alpha1.BGPPeer{TypeMeta: typeOf("BGPPeer"), ObjectMeta: metav1.ObjectMeta{Name: m.unique(p.Name, i+1)}, Spec: spec}
+		out := &v1alpha1.BGPPeer{TypeMeta: typeOf("BGPPeer"), ObjectMeta: metav1.ObjectMeta{Name: unique(p.Name, i+1)}, Spec: spec}
 		out.Spec.NodeSelector = nodes
 		m.peerNames[p.Name] = append(m.peerNames[p.Name], out.Name)
 		m.put(out, id, notes...)
-		notes, m.unread[id] = nil, nil
+		notes = nil // said once
 	}
 }
 

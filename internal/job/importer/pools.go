@@ -57,8 +57,8 @@ func (m *maker) selected(key string) bool {
 			return named || slices.ContainsFunc(l.MatchExpressions, func(r metav1.LabelSelectorRequirement) bool { return r.Key == key })
 		})
 	}
-	return slices.ContainsFunc(m.config.l2, func(a l2Advertisement) bool { return inPools(a.Spec.pools) }) ||
-		slices.ContainsFunc(m.config.bgp, func(a bgpAdvertisement) bool { return inPools(a.Spec.pools) })
+	return slices.ContainsFunc(m.l2s, func(a l2Advertisement) bool { return inPools(a.Spec.pools) }) ||
+		slices.ContainsFunc(m.bgps, func(a bgpAdvertisement) bool { return inPools(a.Spec.pools) })
 }
 
 // only returns the one selector that there may be. Of several that cannot be

@@ -70,6 +70,9 @@ func pool(p *snapshot.Pool, old *v1alpha1.AddressPool) *v1alpha1.AddressPool {
 	for _, r := range p.Exclude {
 		out.Spec.Exclude = append(out.Spec.Exclude, v1alpha1.AddressRange(r.From().String()+"-"+r.To().String()))
 	}
+	for _, r := range p.Reservations {
+		out.Spec.Reservations = append(out.Spec.Reservations, v1alpha1.Reservation{Address: v1alpha1.IPAddress(r.Addr.String()), Namespace: r.Namespace, Name: r.Name})
+	}
 	if p.MaxPerNamespace > 0 {
 		n := int32(p.MaxPerNamespace)
 		out.Spec.MaxPerNamespace = &n

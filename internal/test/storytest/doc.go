@@ -38,6 +38,7 @@
 //
 //	pool NAME RANGES                  gives to everybody, without being asked
 //	  labels=K=V priority=N auto=false avoidBuggyIPs disabled exclude=RANGES
+//	  reserve=NS/NAME=ADDRESS,...     kept for this Service
 //	  max=N                           addresses that a namespace may hold
 //	  namespaces=A,B nsselector=K=V selector=K=V
 //	  bad=TEXT                        a range that cannot be read, and why

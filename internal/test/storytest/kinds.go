@@ -42,6 +42,7 @@ func pool(s *snapshot.Snapshot, name string, a *attrs) {
 		AvoidBuggyIPs: a.flag("avoidBuggyIPs"), Disabled: a.flag("disabled"), Priority: snapshot.NoPriority,
 		Namespaces: a.list("namespaces"), NamespaceSelector: a.selector("nsselector"), ServiceSelector: a.selector("selector"),
 	}
+	p.Reservations = each(a, a.list("reserve"), reservation)
 	if a.text("max") != "" {
 		p.MaxPerNamespace = a.number("max")
 	}
@@ -49,6 +50,17 @@ func pool(s *snapshot.Snapshot, name string, a *attrs) {
 		p.Priority = a.number("priority")
 	}
 	s.Pools = append(s.Pools, p)
+}
+
+// reservation reads NS/NAME=ADDRESS.
+func reservation(text string) (snapshot.Reservation, error) {
+	who, addr, _ := strings.Cut(text, "=")
+	of, err := ref(who)
+	if err != nil {
+		return snapshot.Reservation{}, err
+	}
+	a, err := netip.ParseAddr(addr)
+	return snapshot.Reservation{Addr: a, Ref: of}, err
 }
 
 func address(s *snapshot.Snapshot, name string, a *attrs) {

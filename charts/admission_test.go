@@ -1,0 +1,40 @@
+package charts_test
+
+import (
+	"strings"
+	"testing"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+)
+
+// TestAdmission: the policies are there from Kubernetes 1.30 on, and a value turns each
+// of them off. Before that the chart leaves them out and says so.
+func TestAdmission(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ version, set, want string }{
+		{"1.30.0", "x=", "fairlead-nodestates Deny, fairlead-annotations Warn"},
+		{"1.29.9", "x=", ""},
+		{"1.30.0", "admission.annotations=Deny", "fairlead-nodestates Deny, fairlead-annotations Deny"},
+		{"1.30.0", "admission.annotations=", "fairlead-nodestates Deny"},
+		{"1.30.0", "admission.nodeStates=false", "fairlead-annotations Warn"},
+	} {
+		out := mustHelm(t, "template", "fairlead", chart, "--namespace", "fairlead-system", "--kube-version", tc.version, "--set", strings.Replace(tc.set, "x=", "crds.install=true", 1))
+		var docs []string
+		for _, doc := range documents(out) {
+			if strings.HasPrefix(doc, "# Source: fairlead/templates/admission.yaml\n") {
+				docs = append(docs, doc)
+			}
+		}
+		objects := decode(t, docs)
+		var got []string
+		for _, b := range pick[*admissionv1.ValidatingAdmissionPolicyBinding](objects) {
+			got = append(got, b.Spec.PolicyName+" "+string(b.Spec.ValidationActions[0]))
+		}
+		if n := len(pick[*admissionv1.ValidatingAdmissionPolicy](objects)); n != len(got) {
+			t.Errorf("%v: %d policies, %d bindings", tc, n, len(got))
+		}
+		if text := strings.Join(got, ", "); text != tc.want {
+			t.Errorf("%v: %s", tc, text)
+		}
+	}
+}
