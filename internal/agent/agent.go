@@ -60,20 +60,21 @@ type Config struct {
 // decision decide, and gives the Plan to those who carry it out (layer2, routes,
 // engine), each in a loop of its own. report says it in the NodeState.
 type Agent struct {
-	cfg      *Config
-	cluster  cluster
-	links    links
-	gossip   membership
-	removal  removal
-	decision decision
-	layer2   *layer2
-	routes   *routes
-	engine   *engine
-	ports    *ports
-	sysctls  sysctls
-	report   reporter
-	health   health.Proxy
-	metrics  *metrics
+	cfg        *Config
+	cluster    cluster
+	links      links
+	gossip     membership
+	neighbours neighbours
+	removal    removal
+	decision   decision
+	layer2     *layer2
+	routes     *routes
+	engine     *engine
+	ports      *ports
+	sysctls    sysctls
+	report     reporter
+	health     health.Proxy
+	metrics    *metrics
 }
 
 // decision is what decides, and what it decided last.
@@ -125,6 +126,7 @@ func assemble(cfg *Config, leases leaseKeeper) *Agent {
 	a.cluster = newCluster(cfg, a.metrics, a.changed)
 	a.links = links{log: cfg.Log, changed: a.wake}
 	a.gossip = newGossip(*cfg, a.decision.loop.Wake)
+	a.neighbours = neighbours{macs: map[string][]string{}, dir: cfg.StateDir, log: cfg.Log, changed: a.cluster.keep.Wake}
 	a.removal = removal{cfg: cfg, changed: a.decision.loop.Wake}
 	a.engine = newEngine(cfg, a.metrics, &a.health, a.wake)
 	a.engine.through = func() uint64 { return min(a.layer2.Through(), a.routes.Through()) }

@@ -112,7 +112,7 @@ func forget(dir string) error {
 		return nil
 	}
 	var errs []error
-	for _, path := range []string{savedPath(dir), keysPath(dir)} {
+	for _, path := range []string{savedPath(dir), keysPath(dir), neighboursPath(dir)} {
 		if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}

@@ -87,7 +87,9 @@ type store interface {
 }
 
 func newCluster(cfg *Config, m *metrics, changed func()) cluster {
-	c := cluster{cfg: cfg, store: kube.NewStore(cfg.Clients, changed), keep: reconcile.New("snapshot", cfg.Log), metrics: m}
+	all := kube.NewStore(cfg.Clients, changed)
+	all.WithoutNodeStates = true // the agents speak with each other
+	c := cluster{cfg: cfg, store: all, keep: reconcile.New("snapshot", cfg.Log), metrics: m}
 	c.keep.Resync, c.keep.Coalesce = 0, saveEvery
 	return c
 }
@@ -137,13 +139,14 @@ func (c *cluster) changes(s *snapshot.Snapshot) snapshot.Changes {
 	return changes
 }
 
-// save keeps the current Snapshot for the next start.
+// save keeps the current Snapshot, and the MACs of the nodes, for the next start.
 func (a *Agent) save(context.Context) error {
+	kept := a.neighbours.Keep()
 	s := a.cluster.store.Snapshot()
 	if s == nil || a.cfg.StateDir == "" {
-		return nil
+		return kept
 	}
-	return save(a.cfg.StateDir, saved{Node: a.cfg.Node, Written: time.Now(), Proxy: a.engine.proxy, Snapshot: s})
+	return errors.Join(kept, save(a.cfg.StateDir, saved{Node: a.cfg.Node, Written: time.Now(), Proxy: a.engine.proxy, Snapshot: s}))
 }
 
 func savedPath(dir string) string { return filepath.Join(dir, "snapshot.json") }

@@ -38,6 +38,7 @@ func (a *Agent) collect(s *snapshot.Snapshot, now time.Time) node.Inputs {
 		Passwords: a.routes.Passwords(s), Routers: a.routes.routers.known(), Removed: a.removal.removed.Load(),
 	}
 	in.View, in.Sure = a.gossip.View()
+	in.MACs = a.neighbours.Learn(in.View, s)
 	held, known := a.layer2.Held()
 	in.Held, in.Sure = held, in.Sure && known
 	return in
