@@ -26,6 +26,7 @@ const VersionEnv = "FAIRLEAD_KUBERNETES"
 // Server is a running API server.
 type Server struct {
 	Kubeconfig string // of an administrator
+	Etcd       string // URL, without any access control
 	dir        string
 	programs   map[string]string
 	started    []*program
@@ -72,6 +73,7 @@ func (s *Server) start(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	client, peer := fmt.Sprintf("http://127.0.0.1:%d", ports[0]), fmt.Sprintf("http://127.0.0.1:%d", ports[1])
+	s.Etcd = client
 	err = s.run("etcd", "--name=test", "--data-dir="+s.file("etcd"), "--unsafe-no-fsync",
 		"--listen-client-urls="+client, "--advertise-client-urls="+client,
 		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=test="+peer)
