@@ -31,8 +31,10 @@ type Input struct {
 	Alive    map[string]bool     // the nodes that may be elected as far as their health goes
 	Ready    map[netip.Addr]bool // the VIPs that this node's engine holds now; not changed afterwards
 	// Others is what other agents say of their nodes, fresher than the Snapshot's
-	// NodeStates, which count for the rest.
+	// NodeStates, which count for the rest. A running agent has no NodeStates.
 	Others map[string]snapshot.Electable
+	// MACs are those of nodes that this node ever heard of. No election reads them: see Ours.
+	MACs []string
 	// Changes is what the Snapshot changed since another. A Decider reads it; it
 	// never changes the result.
 	Changes snapshot.Changes

@@ -80,7 +80,7 @@ func NewSet(in Input, p Plan, hold []VIP) Set {
 	return s
 }
 
-// Ours returns the MACs of all nodes of which anything was ever heard: Set.Ours.
+// Ours returns the MACs of all nodes that are known: Set.Ours.
 func Ours(in Input) map[string]bool {
 	out := map[string]bool{}
 	ours := func(st snapshot.Electable) {
@@ -94,6 +94,9 @@ func Ours(in Input) map[string]bool {
 	}
 	for _, st := range in.Snapshot.NodeStates {
 		ours(st.Electable)
+	}
+	for _, mac := range in.MACs {
+		out[mac] = true
 	}
 	return out
 }

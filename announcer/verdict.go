@@ -62,6 +62,7 @@ type Report struct {
 	Settled     bool   // may be elected: see SettleState
 	LongSettled bool   // has been settled for SettleAfter
 	Isolated    bool   // has lost sight of more than half of the nodes, now or just now
+	Later       string // what an agent of a later release says beyond this, as it is on the wire
 }
 
 // flags prints what is set.

@@ -24,8 +24,8 @@ const (
 	maxExchange = 8 << 20
 )
 
-// format is the first byte of every report. A later one may append fields, which
-// this one does not read; if it changes what is there it takes a new number.
+// format is the first byte of every report. A later release may append fields, which
+// this one does not read but hands on; if it changes what is there it takes a new number.
 const format = 1
 
 var errShort = errors.New("ends early")
@@ -56,7 +56,7 @@ func encode(r announcer.Report) []byte {
 			b = appendText(b, string(p.Addr().AsSlice()))
 		}
 	}
-	return b
+	return append(b, r.Later...)
 }
 
 // bits are a report's flags in their order on the wire.
@@ -95,6 +95,9 @@ func decode(b []byte) (announcer.Report, error) {
 	}
 	if d.err == nil && r.Node == "" {
 		d.err = errors.New("names no node")
+	}
+	if d.err == nil {
+		r.Later = string(d.b)
 	}
 	return r, d.err
 }

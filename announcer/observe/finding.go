@@ -12,13 +12,34 @@ func findings(s *snapshot.Snapshot) map[netip.Addr]snapshot.Finding {
 	for _, a := range s.Addresses {
 		uids[a.Addr] = a.UID
 	}
-	out := map[netip.Addr]snapshot.Finding{}
+	out, ours := map[netip.Addr]snapshot.Finding{}, nodeMACs(s)
 	for _, st := range s.NodeStates {
 		for _, f := range st.Findings {
+			// A node that was never heard by the others, nor heard them, takes them for
+			// foreign hosts, and they take it for one.
+			if ours[f.Claimant] {
+				f.Claimant = ""
+			}
+			if ours[f.Conflict] || f.ProbedAt.IsZero() && f.Claimant == "" {
+				continue
+			}
 			// A finding for another record was made before the address was assigned
 			// again: since then the foreign host may have gone, or come.
 			if f.UID == uids[f.Addr] {
 				out[f.Addr] = newer(out[f.Addr], f)
+			}
+		}
+	}
+	return out
+}
+
+// nodeMACs returns the MACs of the links of all nodes.
+func nodeMACs(s *snapshot.Snapshot) map[string]bool {
+	out := map[string]bool{}
+	for _, st := range s.NodeStates {
+		for _, l := range st.Links {
+			if l.MAC != "" {
+				out[l.MAC] = true
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -30,12 +31,15 @@ func Observe(s *snapshot.Snapshot) Observed {
 	}
 }
 
-// nodesGone returns the nodes that most of the others call gone: what such a node last
+// nodesGone returns the nodes that enough of the others call gone: what such a node last
 // said of itself is history. One node's word is not enough, because a node that is
 // cut off says so of all others.
 func nodesGone(s *snapshot.Snapshot) []string {
-	votes := map[string]int{}
+	votes, others := map[string]int{}, len(s.NodeStates)-1
 	for _, st := range s.NodeStates {
+		if cutOff(st, others) {
+			continue
+		}
 		for _, m := range st.Silent {
 			if gone(m) {
 				votes[m.Node]++
@@ -44,11 +48,24 @@ func nodesGone(s *snapshot.Snapshot) []string {
 	}
 	var out []string
 	for _, node := range slices.Sorted(maps.Keys(votes)) {
-		if others := len(s.NodeStates) - 1; 2*votes[node] > others {
+		if announcer.Believed(votes[node], others) {
 			out = append(out, node)
 		}
 	}
 	return out
+}
+
+// cutOff reports whether the node of st calls most of the others gone, where only the
+// witnesses of each are asked. A few nodes that are cut off together are all witnesses
+// that they have, and would outvote the rest.
+func cutOff(st *snapshot.NodeState, others int) bool {
+	n := 0
+	for _, m := range st.Silent {
+		if gone(m) {
+			n++
+		}
+	}
+	return others > announcer.Witnesses && 2*n > others
 }
 
 // String prints what was observed, a line each, sorted.

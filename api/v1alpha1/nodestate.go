@@ -36,7 +36,8 @@ type NodeStateSpec struct{}
 // NodeStateStatus is written whole by the node's agent.
 type NodeStateStatus struct {
 	// RenewTime is when the agent last wrote this, by the node's clock. For
-	// people: clocks differ, so no decision compares it with another one.
+	// people: clocks differ, so no decision compares it with another one. An agent
+	// that has nothing new to say writes every 10 to 15 minutes.
 	//
 	// +optional
 	RenewTime *metav1.MicroTime `json:"renewTime,omitempty"`
@@ -80,7 +81,8 @@ type NodeStateStatus struct {
 	Announces []AnnouncedAddress `json:"announces,omitempty"`
 
 	// Silent lists the nodes whose agents this one does not hear, with its verdict
-	// on them, sorted by name. The API server has no part in that.
+	// on them, sorted by name. The API server has no part in that. In a cluster of
+	// more than five nodes only some nodes list each of them.
 	//
 	// +optional
 	// +listType=map
@@ -94,8 +96,9 @@ type NodeStateStatus struct {
 	// +optional
 	RefusedCount int32 `json:"refusedCount"`
 
-	// Refused lists addresses that the node decided not to announce though they
-	// are held, with the reason, sorted by address.
+	// Refused lists addresses that the node was elected for and decided not to
+	// announce, and some that no node can announce, with the reason, sorted by
+	// address.
 	//
 	// +optional
 	// +listType=map
@@ -293,7 +296,7 @@ type NodeLink struct {
 	Name string `json:"name"`
 
 	// MAC address of the link, lower case with colons. Hosts that answer with
-	// the MAC of any NodeState are ours and never a conflict.
+	// the MAC of any node are ours and never a conflict.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=64

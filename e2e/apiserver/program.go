@@ -1,11 +1,17 @@
 package apiserver
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
+	"time"
 )
 
 // program is one that runs until stop, or until this process ends.
@@ -54,4 +60,25 @@ func (p *program) ended() bool {
 func (p *program) stop() {
 	_ = p.cmd.Process.Kill()
 	<-p.done
+}
+
+// CPU returns the CPU time that kube-apiserver has used since it started.
+func (s *Server) CPU() (time.Duration, error) {
+	i := slices.IndexFunc(s.started, func(p *program) bool { return p.name == "kube-apiserver" })
+	if i < 0 {
+		return 0, errors.New("kube-apiserver does not run")
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.started[i].cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	// The name, in parentheses, may hold spaces. Behind it utime and stime are the 12th
+	// and 13th field, in hundredths of a second (proc_pid_stat(5)).
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("/proc/PID/stat has %d fields", len(fields))
+	}
+	user, errUser := strconv.ParseInt(fields[11], 10, 64)
+	system, errSystem := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * 10 * time.Millisecond, errors.Join(errUser, errSystem)
 }

@@ -61,22 +61,23 @@ type Config struct {
 // decision decide, and gives the Plan to those who carry it out (layer2, routes,
 // engine), each in a loop of its own. report says it in the NodeState.
 type Agent struct {
-	cfg      *Config
-	cluster  cluster
-	links    links
-	gossip   membership
-	reach    *reach
-	removal  removal
-	decision decision
-	layer2   *layer2
-	routes   *routes
-	engine   *engine
-	ports    *ports
-	gate     *gatekeeper
-	sysctls  sysctls
-	report   reporter
-	health   health.Proxy
-	metrics  *metrics
+	cfg        *Config
+	cluster    cluster
+	links      links
+	gossip     membership
+	reach      *reach
+	neighbours neighbours
+	removal    removal
+	decision   decision
+	layer2     *layer2
+	routes     *routes
+	engine     *engine
+	ports      *ports
+	gate       *gatekeeper
+	sysctls    sysctls
+	report     reporter
+	health     health.Proxy
+	metrics    *metrics
 }
 
 // decision is what decides, and what it decided last.
@@ -131,6 +132,7 @@ func assemble(cfg *Config, leases leaseKeeper) *Agent {
 	a.gossip = g
 	a.reach = newReach(cfg.Node, g, func() []snapshot.Link { return a.links.State().Links }, a.decision.loop.Wake, cfg.Log)
 	g.answers = a.reach.answers
+	a.neighbours = neighbours{macs: map[string][]string{}, dir: cfg.StateDir, log: cfg.Log, changed: a.cluster.keep.Wake}
 	a.removal = removal{cfg: cfg, changed: a.decision.loop.Wake}
 	a.engine = newEngine(cfg, a.metrics, &a.health, a.wake)
 	a.engine.through = func() uint64 { return min(a.layer2.Through(), a.routes.Through()) }

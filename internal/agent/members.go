@@ -1,16 +1,10 @@
 package agent
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/fairlead/fairlead/announcer"
 )
-
-// silent lists the nodes that this one does not hear, with its verdict on them.
-func silent(v announcer.View) []announcer.Member {
-	return slices.DeleteFunc(slices.Clone(v.Members), func(m announcer.Member) bool { return m.Verdict == announcer.Alive })
-}
 
 // aboutMembers says how it stands with the other agents.
 func aboutMembers(v announcer.View) (ok bool, reason, message string) {

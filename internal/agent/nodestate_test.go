@@ -23,22 +23,9 @@ var vips = []netip.Addr{
 	netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("192.0.2.11"), netip.MustParseAddr("192.0.2.12"), netip.MustParseAddr("192.0.2.13"),
 }
 
-// An address is announced since the same time as long as it stays on its link; what
-// is known already is not overwritten.
-func TestAnnouncedSince(t *testing.T) {
-	at := func(sec int64) time.Time { return time.Unix(sec, 0) }
-	now := []snapshot.Announced{{Addr: vips[0], Link: "eth0"}, {Addr: vips[1], Link: "eth0"}, {Addr: vips[2], Link: "eth1"}, {Addr: vips[3], Since: at(4)}}
-	announcedSince(now, []snapshot.Announced{{Addr: vips[0], Link: "eth0", Since: at(1)}, {Addr: vips[2], Link: "eth0", Since: at(2)}, {Addr: vips[3], Since: at(3)}})
-	for i, want := range []time.Time{at(1), {}, {}, at(4)} {
-		if !now[i].Since.Equal(want) {
-			t.Errorf("%s since %v, want %v", now[i].Addr, now[i].Since, want)
-		}
-	}
-}
-
 // The NodeState says what is held on links, and what of it is handed over; who is
 // silent; and why the rest is not announced.
-func TestDescribeL2(t *testing.T) {
+func TestDescribe(t *testing.T) {
 	of := func(addr netip.Addr, name string) announcer.VIP {
 		return announcer.VIP{Addr: addr, Links: []string{"eth0"}, Services: []snapshot.Ref{{Namespace: "shop", Name: name}}}
 	}
@@ -46,7 +33,7 @@ func TestDescribeL2(t *testing.T) {
 		engineState: engineState{Engine: node.Engine{InSync: true}, summary: proxy.Summary{Services: 3, Endpoints: 9}},
 		plan: node.State{
 			Draining: true, Elected: []announcer.VIP{of(vips[0], "web")}, Leaving: []announcer.VIP{of(vips[1], "db")},
-			Refused: []announcer.Refused{{Addr: vips[2], Owner: "n2", Refusal: snapshot.Refusal{Reason: announcer.NotOwner, Message: "node n2 announces it"}}},
+			Refused: []announcer.Refused{{Addr: vips[2], Owner: "n1", Refusal: snapshot.Refusal{Reason: announcer.EngineNotReady, Message: "not yet"}}},
 		},
 		held: []announcer.Claim{{Addr: vips[0], Link: "eth0"}, {Addr: vips[1], Link: "eth0"}},
 		view: announcer.View{Node: "n1", Members: []announcer.Member{
@@ -54,10 +41,10 @@ func TestDescribeL2(t *testing.T) {
 			{Node: "n2", Verdict: announcer.NodeGone, Quarantine: true},
 		}},
 	}
-	got := describeL2(st, link.State{Links: []snapshot.Link{{Name: "eth0", MAC: "02:00:00:00:00:01"}}})
+	got := st.known(link.State{Links: []snapshot.Link{{Name: "eth0", MAC: "02:00:00:00:00:01"}}}).Describe(time.Now())
 	want := []string{
 		"{192.0.2.10 eth0 02:00:00:00:00:01 0 shop/web leaving=false}", "{192.0.2.11 eth0 02:00:00:00:00:01 0 shop/db leaving=true}",
-		"[{n2 node-gone true}]", "[{192.0.2.12 NotOwner: node n2 announces it}]", "true true 3 9",
+		"[{n2 node-gone true}]", "[{192.0.2.12 EngineNotReady: not yet}]", "true true 3 9",
 	}
 	var lines []string
 	for _, a := range got.Announces {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"reflect"
 	"slices"
 	"time"
@@ -61,6 +62,7 @@ type store interface {
 func newCluster(cfg *Config, m *metrics, changed func()) cluster {
 	followed := kube.NewStore(cfg.Clients, changed)
 	followed.Lean = true
+	followed.WithoutNodeStates = true // the agents speak with each other
 	c := cluster{cfg: cfg, store: followed, keep: reconcile.New("snapshot", cfg.Log), metrics: m}
 	c.keep.Resync, c.keep.Coalesce = 0, saveEvery
 	return c
@@ -128,18 +130,22 @@ func (c *cluster) changes(s *snapshot.Snapshot) snapshot.Changes {
 }
 
 // save keeps the current Snapshot for the next start, if it differs from the one that
-// was kept last, and learns from it where the API servers are.
+// was kept last, and the MACs of the nodes. It learns where the API servers are.
 func (a *Agent) save(context.Context) error {
-	c := &a.cluster
-	s := c.store.Snapshot()
+	kept := a.neighbours.Keep()
+	s := a.cluster.store.Snapshot()
 	if s == nil {
-		return nil
+		return kept
 	}
 	a.cfg.Clients.Paths.Learn(kube.ServersIn(s))
 	if a.cfg.StateDir == "" {
-		return nil
+		return kept
 	}
-	now := time.Now()
+	return errors.Join(kept, a.saveSnapshot(s))
+}
+
+func (a *Agent) saveSnapshot(s *snapshot.Snapshot) error {
+	c, now := &a.cluster, time.Now()
 	switch differ(c.kept, s) {
 	case nothing:
 		return nil

@@ -55,6 +55,7 @@ func (a *Agent) samples() http.Handler {
 // forwardOrLeave decides, opens the ports that the decision allows, and runs.
 func (a *Agent) forwardOrLeave(ctx context.Context, g *errgroup.Group, at Addresses, probes *health.Probes, reg prometheus.Gatherer) (err error) {
 	a.cluster.recall()
+	a.neighbours.load(a.cluster.saved)
 	a.engine.proxy, err = a.chooseProxy(ctx)
 	select {
 	case <-ctx.Done():

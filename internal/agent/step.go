@@ -39,6 +39,7 @@ func (a *Agent) collect(s *snapshot.Snapshot, now time.Time) node.Inputs {
 	}
 	in.View, in.Sure = a.gossip.View()
 	in.Reach = a.reach.known(in.View)
+	in.MACs = a.neighbours.Learn(in.View, s)
 	held, known := a.layer2.Held()
 	in.Held, in.Sure = held, in.Sure && known
 	return in

@@ -168,9 +168,9 @@ func fromEngine(e snapshot.Engine, inSync bool) v1alpha1.EngineState {
 }
 
 // decisive returns the part of st that decisions read, which is all that a Snapshot
-// holds. Every difference between two Snapshots wakes the controller and every
-// agent: what changes with each renewal, each attempt of a session, each endpoint
-// or each election of another node must not count.
+// holds. Every difference between two Snapshots wakes the controller: what changes with
+// each renewal, each attempt of a session, each endpoint or each election of another
+// node must not count.
 func decisive(st *snapshot.NodeState) *snapshot.NodeState {
 	out := *st
 	out.Version, out.Renewed, out.Engine, out.Conditions = "", time.Time{}, snapshot.Engine{}, nil
@@ -183,7 +183,7 @@ func decisive(st *snapshot.NodeState) *snapshot.NodeState {
 		}
 	}
 	for _, r := range st.Refused {
-		// Every node but the owner refuses every address so.
+		// In version 0.1 every node but the owner says so of every address.
 		if r.Reason != announcer.NotOwner {
 			out.Refused = append(out.Refused, r)
 		}

@@ -26,6 +26,10 @@ type Store struct {
 	// WithoutEndpoints leaves Services' endpoints out, which change with every pod. Set
 	// it before Run.
 	WithoutEndpoints bool
+	// WithoutNodeStates leaves out what agents say in the API. In a large cluster some
+	// NodeState changes every second, and an agent that read them all would cost the API
+	// server a thousand times that. Set it before Run.
+	WithoutNodeStates bool
 
 	clients *Clients
 	changed func()
@@ -61,11 +65,13 @@ func (s *Store) Run(ctx context.Context) error {
 		informer(s.clients.Pools.List, s.clients.Pools.Watch, &v1alpha1.AddressPool{}),
 		informer(s.clients.Addresses.List, s.clients.Addresses.Watch, &v1alpha1.Address{}),
 		informer(s.clients.Announcements.List, s.clients.Announcements.Watch, &v1alpha1.Announcement{}),
-		informer(s.clients.NodeStates.List, s.clients.NodeStates.Watch, &v1alpha1.NodeState{}),
 		informer(s.clients.BGPPeers.List, s.clients.BGPPeers.Watch, &v1alpha1.BGPPeer{}),
 	}
 	if !s.WithoutEndpoints {
-		all = append(all, core.Discovery().V1().EndpointSlices().Informer())
+		all = append(all, s.slices())
+	}
+	if !s.WithoutNodeStates {
+		all = append(all, informer(s.clients.NodeStates.List, s.clients.NodeStates.Watch, &v1alpha1.NodeState{}))
 	}
 	if s.servesServiceCIDRs(ctx) {
 		all = append(all, core.Networking().V1().ServiceCIDRs().Informer())
@@ -92,6 +98,13 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	return nil
+}
+
+// slices follows the EndpointSlices of Services that have an address. The API server
+// leaves those of headless Services out: a Builder would ignore them.
+func (s *Store) slices() cache.SharedIndexInformer {
+	served := informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = "!" + corev1.IsHeadlessService })
+	return informers.NewSharedInformerFactoryWithOptions(s.clients.Kube, 0, served).Discovery().V1().EndpointSlices().Informer()
 }
 
 // servesServiceCIDRs asks the API server, until it answers, for the kind
@@ -257,10 +270,13 @@ func informer[L runtime.Object](
 	return cache.NewSharedIndexInformer(lw, example, 0, cache.Indexers{})
 }
 
-// stripManagedFields saves memory: nothing here reads them.
+// stripManagedFields saves memory: nothing here reads them, nor a Node's images.
 func stripManagedFields(obj any) (any, error) {
 	if o, ok := obj.(metav1.Object); ok {
 		o.SetManagedFields(nil)
+	}
+	if n, ok := obj.(*corev1.Node); ok {
+		n.Status.Images = nil
 	}
 	return obj, nil
 }

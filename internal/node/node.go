@@ -26,6 +26,7 @@ type Inputs struct {
 	Engine    Engine
 	Held      []announcer.Claim // what the kernel answers for now, sorted
 	View      announcer.View    // what this node holds of the others
+	MACs      []string          // of the cluster's nodes, as this node remembers them
 	Sure      bool              // View may be acted on
 	Reach     announcer.Reach   // what this node knows of the others by itself
 	Passwords map[snapshot.SecretKey]string
@@ -136,7 +137,7 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 	self := snapshot.Electable{Node: in.Node, InSync: in.Engine.InSync, Draining: drains(in), Links: in.Links}
 	election := announcer.Input{
 		Snapshot: in.Snapshot, Changes: in.Changes, Node: in.Node, Self: self, Ready: ready,
-		Alive: in.View.Candidates(), Others: in.View.NodeStates(),
+		Alive: in.View.Candidates(), Others: in.View.NodeStates(), MACs: in.MACs,
 	}
 	if in.Sure && in.Engine.Known {
 		next.elected = elect(in.Reach.Without(election))

@@ -87,3 +87,16 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("without BGP: %v", got)
 	}
 }
+
+// While the gossip is cut, no node speaks of its MAC. What was remembered of them keeps
+// this node from taking another one for a foreign host.
+func TestOursWithoutGossip(t *testing.T) {
+	in := Inputs{
+		Node: "a", Snapshot: &snapshot.Snapshot{}, Sure: true, Engine: Engine{Known: true, InSync: true}, View: announcer.View{Node: "a"},
+		Links: []snapshot.Link{{Name: "eth0", MAC: "02:00:00:00:00:0a"}}, MACs: []string{"02:00:00:00:00:0b"},
+	}
+	p, _ := Decide(in, Memory{})
+	if ours := p.Announce.Layer2.Ours; len(ours) != 2 || !ours["02:00:00:00:00:0a"] || !ours["02:00:00:00:00:0b"] {
+		t.Errorf("ours are %v", ours)
+	}
+}

@@ -30,13 +30,13 @@ type Namespace struct {
 }
 
 // NodeState is what a node's agent says of its node. The agent writes it, and the
-// controller, the other agents and the commands read it; internal/kube converts it
-// to the API type and back. A Snapshot that is followed holds only the part that
-// decisions read: see kube.Builder.
+// controller and the commands read it; internal/kube converts it to the API type and
+// back. A Snapshot that the controller follows holds only the part that decisions read:
+// see kube.Builder. One that an agent follows holds none.
 type NodeState struct {
 	Electable
 	Version string    // of the agent
-	Renewed time.Time // when the agent last wrote it, by the node's clock
+	Renewed time.Time // when the agent last wrote it, by the node's clock: see RenewEvery
 	Engine  Engine
 	// Announces lists the VIPs that this node holds now: first those on links, then
 	// those over BGP, each sorted.
@@ -44,10 +44,11 @@ type NodeState struct {
 	// Unlisted counts the VIPs that it holds and that Announces leaves out, because
 	// the API lists a limited number.
 	Unlisted int
-	// Refused lists the VIPs that this node does not announce, and why, sorted by
-	// address. With reason NotOwner another node announces the VIP.
+	// Refused lists VIPs that this node does not announce, and why, sorted by address:
+	// those that it owns, and some that have no owner.
 	Refused []Refused
-	// Silent lists the nodes whose agents this one does not hear, sorted by name.
+	// Silent lists the nodes whose agents this one does not hear, sorted by name, as far
+	// as it is a witness of them.
 	Silent []Silent
 	// Peers lists the node's sessions with its BGPPeers, sorted by name.
 	Peers []PeerState
@@ -56,6 +57,18 @@ type NodeState struct {
 	// Problems lists what it could not do for single Services, sorted by Service.
 	Problems   []Problem
 	Conditions map[string]Condition
+}
+
+// RenewEvery is the shortest time between two writes of a NodeState in which nothing
+// changed; up to half of it more is chosen at random. Nobody decides by a renewal:
+// whether an agent runs is what the other agents say.
+const RenewEvery = 10 * time.Minute
+
+// WrittenWithin returns how long a change of a NodeState that nobody waits for stays
+// unwritten at most, in a cluster of so many nodes. A change that all nodes see at once
+// makes no more than ten writes a second.
+func WrittenWithin(nodes int) time.Duration {
+	return max(10*time.Second, time.Duration(nodes)*200*time.Millisecond)
 }
 
 // Electable is the part of a NodeState that an election reads. Agents also tell it

@@ -62,6 +62,9 @@ repair) ## Time the repair of what others do to the engine's tables at 1,000 to 
 	internal/tools/packages.sh
 	REQUIRE_ROOT=1 go test ./proxy/nftables/netlink -run '^$' -bench '^Benchmark(Repair|Listener)$' -benchtime 1x -count=1 -timeout=30m | lines bench-
 	;;
+size) ## Count what 500 simulated agents and the controller write, watch and cost a kube-apiserver with 50,000 Services; AGENTS=100 SERVICES=5000 for less
+	bench size ${AGENTS:+--agents="$AGENTS"} ${SERVICES:+--services="$SERVICES"}
+	;;
 *)
 	internal/tools/whats.sh internal/tools/bench.sh "${1:-(nothing)}"
 	;;

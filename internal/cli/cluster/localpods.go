@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy"
@@ -110,16 +111,17 @@ type Stranger struct {
 	LocalPods LocalPods // of the node
 }
 
-// settled is how long a pod runs before its node must know it: the NodeState tells of
-// it with its next renewal.
-const settled = SilentAfter
+// settled is how long a pod runs before its node must know it, and say so.
+func (s *State) settled() time.Duration {
+	return snapshot.WrittenWithin(len(s.NodeStates)) + 30*time.Second
+}
 
 // Strangers returns the pods that run on a node whose engine does not know one of their
 // addresses, by node and name.
 func (s *State) Strangers() (out []Stranger) {
 	by := map[string][]Workload{}
 	for _, w := range s.Workloads {
-		if s.Now.Sub(w.Started) > settled {
+		if s.Now.Sub(w.Started) > s.settled() {
 			by[w.Node] = append(by[w.Node], w)
 		}
 	}

@@ -115,13 +115,31 @@ func (s *State) Made(addr netip.Addr) time.Time {
 }
 
 // SilentAfter is how long an agent may leave its NodeState as it is before it
-// counts as silent here: four renewals.
-const SilentAfter = 40 * time.Second
+// counts as silent here, whatever the others say: two renewals.
+const SilentAfter = 3*snapshot.RenewEvery + time.Minute
 
-// Silent reports whether the agent of a has not renewed its NodeState for
-// SilentAfter.
-func (s *State) Silent(a *snapshot.NodeState) bool {
+// overdue reports whether the agent of a has not renewed its NodeState for SilentAfter.
+func (s *State) overdue(a *snapshot.NodeState) bool {
 	return !s.FromFiles && s.Now.Sub(a.Renewed) > SilentAfter
+}
+
+// Silent reports whether the agent of a does not run: it does not write its NodeState, or
+// the other agents do not hear it and it does not say so itself.
+func (s *State) Silent(a *snapshot.NodeState) bool {
+	return s.overdue(a) || s.Unheard(a) && !s.CutOff(a)
+}
+
+// Unheard reports whether the other agents do not hear that of a.
+func (s *State) Unheard(a *snapshot.NodeState) bool {
+	return announcer.Believed(len(s.SilentTo(a.Node)), len(s.NodeStates)-1)
+}
+
+// CutOff reports whether the agent of a runs, although others do not hear it: it says the
+// same of them, or that it never met any. The network is what is wrong.
+func (s *State) CutOff(a *snapshot.NodeState) bool {
+	by := s.SilentTo(a.Node)
+	mutual := func(m snapshot.Silent) bool { return slices.Contains(by, m.Node) }
+	return slices.ContainsFunc(a.Silent, mutual) || a.Conditions["Members"].Reason == "NotMet"
 }
 
 // Heard returns the NodeStates whose agents are not Silent, by node.
@@ -133,25 +151,21 @@ func (s *State) Heard() []*snapshot.NodeState {
 func (s *State) Election() announcer.Input {
 	in := announcer.Input{Snapshot: s.Snapshot, Alive: map[string]bool{}}
 	for _, a := range s.NodeStates {
-		by, others := s.SilentTo(a.Node)
-		in.Alive[a.Node] = !s.Silent(a) && 2*len(by) <= others
+		in.Alive[a.Node] = !s.overdue(a) && !s.Unheard(a)
 	}
 	return in
 }
 
-// SilentTo returns which other agents do not hear the agent of node, and how many
-// others there are to ask.
-func (s *State) SilentTo(node string) (by []string, others int) {
-	for _, a := range s.Heard() {
-		if a.Node == node {
-			continue
-		}
-		others++
-		if slices.ContainsFunc(a.Silent, func(m snapshot.Silent) bool { return m.Node == node }) {
+// SilentTo returns which other agents say that they do not hear that of node. In a large
+// cluster its witnesses alone say it.
+func (s *State) SilentTo(node string) (by []string) {
+	for _, a := range s.NodeStates {
+		silent := func(m snapshot.Silent) bool { return m.Node == node }
+		if a.Node != node && !s.overdue(a) && slices.ContainsFunc(a.Silent, silent) {
 			by = append(by, a.Node)
 		}
 	}
-	return by, others
+	return by
 }
 
 // Owners elects for every address that is held: who is to announce it, or why

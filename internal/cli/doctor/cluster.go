@@ -88,22 +88,39 @@ func agents(s *cluster.State) (out []Finding) {
 		case a == nil:
 			out = append(out, find(NoAgent, node(n.Name), pods, "node %s has no NodeState: no agent ever ran there, so nothing forwards Services there", n.Name))
 		case s.Silent(a):
-			out = append(out, find(SilentAgent, node(n.Name), pods, "the agent of node %s renewed its NodeState last %s ago", n.Name, cluster.Ago(s.Now, a.Renewed)))
+			out = append(out, find(SilentAgent, node(n.Name), pods, "the agent of node %s is silent%s: it wrote its NodeState last %s ago", n.Name, to(s.SilentTo(n.Name)), cluster.Ago(s.Now, a.Renewed)))
 		case !a.InSync:
 			out = append(out, find(OutOfSync, node(n.Name), s.Logs("agent", n.Name)+"; "+s.LookAt(n.Name), "the engine of node %s does not hold everything it should: %s", n.Name, cmp.Or(a.Engine.Message, "it did not say why")))
 		}
 		if a == nil {
 			continue
 		}
-		if by, _ := s.SilentTo(n.Name); len(by) > 0 && !s.Silent(a) {
+		if by := s.SilentTo(n.Name); !s.Silent(a) && s.CutOff(a) && (s.Unheard(a) || slices.ContainsFunc(by, inTouch(s))) {
 			out = append(out, find(SilentToOthers, node(n.Name), "open port 7947, TCP and UDP, between the nodes; "+s.LookAt(n.Name),
-				"node %s writes to the API server, but the agents on %s do not hear it: it announces nothing, and others may keep connections from its pods", n.Name, few(by)))
+				"node %s writes to the API server, but the agents on %s do not hear it, nor it them: it announces nothing, and others may keep connections from its pods", n.Name, few(by)))
 		}
 		if c := a.Conditions["Sysctls"]; c.Status == "False" {
 			out = append(out, find(KernelSetting, node(n.Name), "set it in /etc/sysctl.d on the node, or let the agent do it (chart value agent.setSysctls: true)", "node %s: %s", n.Name, c.Message))
 		}
 	}
 	return out
+}
+
+// inTouch returns a function that reports whether the agent of a node is heard by the
+// others. One that is not says of all others that it does not hear them.
+func inTouch(s *cluster.State) func(node string) bool {
+	return func(node string) bool {
+		a := s.NodeState(node)
+		return a != nil && !s.Unheard(a)
+	}
+}
+
+// to says to which agents one is silent.
+func to(by []string) string {
+	if len(by) == 0 {
+		return ""
+	}
+	return " to those on " + few(by)
 }
 
 // ranges is whether agents that forward can tell an unused ClusterIP from any other

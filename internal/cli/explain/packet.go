@@ -140,7 +140,7 @@ func (f *following) forwarder() {
 	case a == nil:
 		f.fail("engine", doctor, "node %s has no agent", f.Node)
 	case f.Silent(a):
-		f.note("engine", "the agent of %s has not been heard of for %s: its kernel may hold an older table", f.Node, cluster.Ago(f.Now, a.Renewed))
+		f.note("engine", "the agent of %s is silent, and wrote its NodeState last %s ago: its kernel may hold an older table", f.Node, cluster.Ago(f.Now, a.Renewed))
 	case !a.InSync:
 		f.fail("engine", doctor, "the engine of %s does not hold what follows yet: %s", f.Node, a.Engine.Message)
 	case a.Engine.Mode != "nftables":

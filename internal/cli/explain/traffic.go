@@ -235,7 +235,7 @@ func (e *explaining) engine() {
 		case a == nil:
 			d.Mark, d.Text = Failed, "no agent"
 		case e.Silent(a):
-			d.Mark, d.Text = Failed, fmt.Sprintf("not heard of for %s", cluster.Ago(e.Now, a.Renewed))
+			d.Mark, d.Text = Failed, fmt.Sprintf("its agent is silent; it wrote its NodeState last %s ago", cluster.Ago(e.Now, a.Renewed))
 		case !a.InSync:
 			d.Mark, d.Text = Failed, "not in sync: "+a.Engine.Message
 		default:

@@ -32,7 +32,7 @@
 //	  labels=K=V
 //	servicecidr NAME CIDRS
 //	agent NODE                        the NodeState of an agent that is in sync
-//	  links=eth0:CIDR+CIDR,eth1:CIDR outofsync draining
+//	  links=eth0:CIDR+CIDR,eth1:CIDR mac=MAC (of one more link eth0) outofsync draining
 //	  dead                            other agents do not hear it: World.Alive
 //	  lacks=A,B                       addresses that its engine does not hold yet: World.Lacks
 //

@@ -28,6 +28,9 @@ func agent(s *snapshot.Snapshot, name string, a *attrs) {
 		l, prefixes, _ := strings.Cut(text, ":")
 		st.Links = append(st.Links, snapshot.Link{Name: l, Index: i + 2, Prefixes: each(a, strings.Split(prefixes, "+"), netip.ParsePrefix)})
 	}
+	if mac := a.text("mac"); mac != "" {
+		st.Links = append(st.Links, snapshot.Link{Name: "eth0", MAC: mac})
+	}
 	s.NodeStates = append(s.NodeStates, st)
 }
 

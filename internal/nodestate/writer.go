@@ -1,0 +1,160 @@
+package nodestate
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// checkEvery is how often an agent looks whether its NodeState still is as it was
+// written, and up to half as much longer. A NodeState goes with its Node, which may come
+// back; people delete one; and an etcd that is restored from a backup has an old one.
+const checkEvery = 2 * time.Minute
+
+// Client has the calls of the API that a Writer makes.
+type Client interface {
+	Get(context.Context, string, metav1.GetOptions) (*v1alpha1.NodeState, error)
+	Create(context.Context, *v1alpha1.NodeState, metav1.CreateOptions) (*v1alpha1.NodeState, error)
+	UpdateStatus(context.Context, *v1alpha1.NodeState, metav1.UpdateOptions) (*v1alpha1.NodeState, error)
+}
+
+// Writer writes the NodeState of one node. It is not safe for concurrent use.
+type Writer struct {
+	Client Client
+	Node   string
+
+	when      when
+	announces []snapshot.Announced // as they were written last
+	obj       *v1alpha1.NodeState  // as the API server returned it last; nil: not known
+	check     time.Time            // when to look whether it still is so
+}
+
+// Written returns what the NodeState says since the last write.
+func (w *Writer) Written() v1alpha1.NodeStateStatus {
+	if w.when.written == nil {
+		return v1alpha1.NodeStateStatus{}
+	}
+	return *w.when.written
+}
+
+// Write writes st with its conditions if that is due, and returns when to call it again
+// at the latest. speakers are the nodes whose agents speak, this one included.
+func (w *Writer) Write(ctx context.Context, st snapshot.NodeState, conditions []metav1.Condition, speakers []string) (again time.Time, err error) {
+	return w.writeAt(ctx, st, conditions, speakers, time.Now())
+}
+
+func (w *Writer) writeAt(ctx context.Context, st snapshot.NodeState, conditions []metav1.Condition, speakers []string, now time.Time) (again time.Time, err error) {
+	st.Announces = slices.Clone(st.Announces)
+	announcedSince(st.Announces, w.announces)
+	if at := w.when.next(status(st, conditions), announcer.Witness(w.Node, speakers), len(speakers), now); at.After(now) {
+		same, err := w.same(ctx, now)
+		if same || err != nil {
+			return earlier(at, w.check), err
+		}
+	}
+	if err := w.write(ctx, st, conditions, now); err != nil {
+		w.obj = nil // another one may have written or deleted it
+		return time.Time{}, fmt.Errorf("node state: %w", err)
+	}
+	return earlier(w.when.renew, w.check), nil
+}
+
+// same reports whether the object still is as it was written, as far as it is time to
+// look. If it is not, or if that is not known, the next write looks for the object first.
+func (w *Writer) same(ctx context.Context, now time.Time) (bool, error) {
+	if now.Before(w.check) {
+		return true, nil
+	}
+	got, err := w.Client.Get(ctx, w.Node, metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return false, fmt.Errorf("look at the node state: %w", err)
+	}
+	w.check = now.Add(checkEvery + rand.N(checkEvery/2))
+	if err == nil && w.obj != nil && got.UID == w.obj.UID && got.ResourceVersion == w.obj.ResourceVersion {
+		return true, nil
+	}
+	w.obj = nil
+	return false, nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func (w *Writer) write(ctx context.Context, st snapshot.NodeState, conditions []metav1.Condition, now time.Time) error {
+	if err := w.find(ctx); err != nil {
+		return err
+	}
+	// After a restart the last agent's word counts.
+	announcedSince(st.Announces, kube.ToNodeState(w.obj).Announces)
+	for i := range st.Announces {
+		if v := &st.Announces[i]; v.Since.IsZero() {
+			v.Since = now.Truncate(time.Second) // as the API server keeps it
+		}
+	}
+	said := status(st, conditions)
+	obj := w.obj.DeepCopy()
+	obj.Status = said
+	obj.Status.RenewTime = &metav1.MicroTime{Time: now}
+	got, err := w.Client.UpdateStatus(ctx, obj, metav1.UpdateOptions{})
+	if err != nil {
+		return err
+	}
+	got.ManagedFields = nil // nothing here reads them, and a write without them leaves them as they are
+	w.obj, w.announces, w.check = got, st.Announces, now.Add(checkEvery+rand.N(checkEvery/2))
+	w.when.wrote(said, now)
+	return nil
+}
+
+// find makes w.obj the object, which it creates if there is none.
+func (w *Writer) find(ctx context.Context) (err error) {
+	if w.obj != nil {
+		return nil
+	}
+	w.obj, err = w.Client.Get(ctx, w.Node, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		w.obj, err = w.Client.Create(ctx, &v1alpha1.NodeState{ObjectMeta: metav1.ObjectMeta{Name: w.Node}}, metav1.CreateOptions{})
+	}
+	if err != nil {
+		w.obj = nil
+	}
+	return err
+}
+
+func status(st snapshot.NodeState, conditions []metav1.Condition) v1alpha1.NodeStateStatus {
+	out := kube.FromNodeState(st)
+	out.Conditions = conditions
+	return out
+}
+
+// announcedSince takes over from earlier since when each address is announced,
+// where now does not know it.
+func announcedSince(now, earlier []snapshot.Announced) {
+	type addrOnLink struct {
+		addr netip.Addr
+		link string
+	}
+	since := make(map[addrOnLink]time.Time, len(earlier))
+	for _, v := range earlier {
+		since[addrOnLink{v.Addr, v.Link}] = v.Since
+	}
+	for i := range now {
+		if v := &now[i]; v.Since.IsZero() {
+			v.Since = since[addrOnLink{v.Addr, v.Link}]
+		}
+	}
+}
