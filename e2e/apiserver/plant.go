@@ -48,7 +48,7 @@ func (s *Server) plant(ctx context.Context, objects []Object) error {
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.etcd+"/v3/kv/txn", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.Etcd+"/v3/kv/txn", bytes.NewReader(body))
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func attacker() *corev1.Service {
 // flap ten times a second. What another Service changes is programmed as before, and
 // the attacker is told what is left out.
 func TestAttackByALargeService(t *testing.T) {
-	w := newBenchWorld(t, 20, 4)
+	w := newBenchWorld(t, benchSize{services: 20, nodes: 4, endpoints: 10})
 	w.builder.Pace()
 	var told int
 	w.engine.exceeded = func(found []snapshot.Problem) { told = len(found) }

@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"log/slog"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,12 +12,12 @@ import (
 )
 
 // renewals counts how often what is held is renewed.
-type renewals struct{ n atomic.Int64 }
+type renewals struct{ n int }
 
 func (*renewals) Adopt() ([]announcer.Claim, error) { return nil, nil }
 func (*renewals) Withdraw([]announcer.Claim) error  { return nil }
 func (r *renewals) Sync(s announcer.Set) ([]announcer.Claim, error) {
-	r.n.Add(1)
+	r.n++
 	return s.Claims, nil
 }
 
@@ -35,10 +34,10 @@ func TestAddressesAreRenewedDuringALongDecision(t *testing.T) {
 		plan.Announce.Layer2 = &announcer.Set{}
 		l.Give(1, plan, nil)
 		renewed := func(d time.Duration) int {
-			was := r.n.Load()
+			was := r.n
 			time.Sleep(d)
 			synctest.Wait()
-			return int(r.n.Load() - was)
+			return r.n - was
 		}
 		if n := renewed(decideWithin); n < int(decideWithin/announcer.Renew) {
 			t.Errorf("renewed %d times in %s without a decision", n, decideWithin)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/internal/diff"
+	"github.com/fairlead/fairlead/internal/saved"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -43,10 +44,10 @@ type neighbours struct {
 
 // load reads what the last agent kept. One of version 0.1 kept no file of its own, but
 // the NodeStates in its snapshot, which may be nil, have the MACs too.
-func (n *neighbours) load(saved *saved) {
+func (n *neighbours) load(last *saved.State) {
 	n.macs = map[string][]string{}
-	if saved != nil {
-		for _, st := range saved.Snapshot.NodeStates {
+	if last != nil {
+		for _, st := range last.Snapshot.NodeStates {
 			n.macs[st.Node] = macsOf(st.Links)
 		}
 	}

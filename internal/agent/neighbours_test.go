@@ -10,6 +10,7 @@ import (
 
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/saved"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/internal/test/storytest"
 	"github.com/fairlead/fairlead/proxy/dataplanetest"
@@ -34,7 +35,7 @@ func clusterOf(nodes ...string) *snapshot.Snapshot {
 func TestNeighbours(t *testing.T) {
 	dir := t.TempDir()
 	woken := 0
-	start := func(was *saved) *neighbours {
+	start := func(was *saved.State) *neighbours {
 		n := &neighbours{dir: dir, log: slog.New(slog.DiscardHandler), changed: func() { woken++ }}
 		n.load(was)
 		return n
@@ -66,7 +67,7 @@ func TestNeighbours(t *testing.T) {
 	if err := os.Remove(neighboursPath(dir)); err != nil {
 		t.Fatal(err)
 	}
-	n = start(&saved{Snapshot: &snapshot.Snapshot{NodeStates: []*snapshot.NodeState{{Electable: snapshot.Electable{Node: "b", Links: []snapshot.Link{{MAC: "02:00:00:00:00:0b"}}}}}}})
+	n = start(&saved.State{Snapshot: &snapshot.Snapshot{NodeStates: []*snapshot.NodeState{{Electable: snapshot.Electable{Node: "b", Links: []snapshot.Link{{MAC: "02:00:00:00:00:0b"}}}}}}})
 	check("version 0.1 kept the NodeStates", alone, all, "[02:00:00:00:00:0b]")
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/saved"
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -63,7 +64,7 @@ func TestWhenTheClusterIsSaved(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				cfg := &Config{StateDir: t.TempDir(), Node: "n1", Log: slog.New(slog.DiscardHandler)}
+				cfg := &Config{StateDir: t.TempDir(), Node: "n1", Clients: &kube.Clients{}, Log: slog.New(slog.DiscardHandler)}
 				f := &followed{now: of(first)}
 				a := &Agent{cfg: cfg, engine: &engine{proxy: Fairlead}, cluster: cluster{cfg: cfg, store: f, keep: reconcile.New("snapshot", cfg.Log)}}
 				a.cluster.keep.Resync, a.cluster.keep.Coalesce = 0, saveEvery

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/saved"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -43,7 +44,7 @@ func TestAPIServersOfTheSavedSnapshot(t *testing.T) {
 		Ref:       snapshot.Ref{Namespace: "default", Name: "kubernetes"},
 		Endpoints: []snapshot.Endpoint{{PortName: "https", Protocol: snapshot.TCP, Addr: netip.MustParseAddrPort(api.Listener.Addr().String()), Ready: true}},
 	}}}
-	if err := save(dir, saved{Node: "n1", Snapshot: s}); err != nil {
+	if err := saved.Write(dir, saved.State{Node: "n1", Snapshot: s}); err != nil {
 		t.Fatal(err)
 	}
 	c := cluster{cfg: &Config{Node: "n1", StateDir: dir, Clients: clients, Log: slog.New(slog.DiscardHandler)}}

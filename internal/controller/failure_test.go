@@ -73,7 +73,7 @@ func TestFailureIsRetried(t *testing.T) {
 	}
 	for event, n := range map[string]int{
 		corev1.EventTypeWarning + " SyncLoadBalancerFailed Error syncing load balancer: record of 192.0.2.0: etcd is full. Next: nothing, as it is tried again; if it stays, ask the cluster's administrator": 1,
-		corev1.EventTypeNormal + " EnsuredLoadBalancer Ensured load balancer: 192.0.2.0 from pool lan":                     1,
+		corev1.EventTypeNormal + " EnsuredLoadBalancer Ensured load balancer: 192.0.2.0 from pool lan":                                                                                                        1,
 	} {
 		if told[event] != n {
 			t.Errorf("%q was told %d times, want %d: %v", event, told[event], n, told)

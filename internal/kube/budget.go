@@ -2,12 +2,9 @@ package kube
 
 import (
 	"cmp"
-	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -16,112 +13,78 @@ import (
 // The budget of one Service: so much of its EndpointSlices is read. Kubernetes bounds a
 // slice, but not how many there are, and each endpoint counts once for each port.
 const (
-	mostEndpoints = 1 << 15 // ports times addresses
-	mostPorts     = 4096    // of the Service's: as many as a node forwards
+	mostEndpoints = 1 << 15           // ports times addresses
+	mostPorts     = 4096              // of the Service's: as many as a node forwards
+	mostLooked    = 4 * mostEndpoints // endpoints of its slices that are compared
 )
 
-// boundedEndpoints returns the endpoints of a Service, and what of them is left out because
-// the Service is beyond its budget: "" for nothing. Its work is in proportion to the
-// slices, plus that of the budget.
-func boundedEndpoints(s *corev1.Service, all []*discoveryv1.EndpointSlice) (eps []snapshot.Endpoint, left string) {
+// read makes the endpoints of a part, at most the budget of a Service.
+func (p *part) read() {
+	if p.unread == nil {
+		return
+	}
+	sl := p.unread
+	if p.total > mostEndpoints {
+		sl = reduced(sl)
+	}
+	p.endpoints, p.unread = toEndpoints(sl), nil
+}
+
+// reduced is a slice with as many endpoints as the budget has room for: of each port the
+// same number, pods that are ready first.
+func reduced(sl *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
+	sl = sl.DeepCopy()
+	sl.Ports = slices.DeleteFunc(sl.Ports, func(p discoveryv1.EndpointPort) bool { return !takes(p) })
+	sl.Ports = sl.Ports[:min(len(sl.Ports), mostEndpoints)]
+	slices.SortStableFunc(sl.Endpoints, func(a, b discoveryv1.Endpoint) int {
+		return cmp.Or(last(!isTrue(a.Conditions.Ready, true), !isTrue(b.Conditions.Ready, true)), slices.Compare(a.Addresses, b.Addresses))
+	})
+	sl.Endpoints = sl.Endpoints[:min(len(sl.Endpoints), mostEndpoints/max(1, len(sl.Ports)))]
+	return sl
+}
+
+// boundedUnion returns the endpoints of a Service, and what of them is left out because
+// the Service is beyond its budget: "" for nothing.
+func boundedUnion(ports []snapshot.Port, parts []*part) (eps []snapshot.Endpoint, left string) {
 	total := 0
-	for _, sl := range all {
-		total += len(sl.Endpoints) * len(sl.Ports)
+	for _, p := range parts {
+		p.read()
+		total += p.total
 	}
 	if total <= mostEndpoints {
-		return toEndpoints(all), ""
+		return union(parts), ""
 	}
-	eps = within(s.Spec.Ports, all)
-	return eps, fmt.Sprintf("%d of the %d endpoints of its EndpointSlices", total-len(eps), total)
-}
-
-// candidate is an endpoint of a slice before its ports are taken.
-type candidate struct {
-	slice    int
-	addr     netip.Addr
-	endpoint *discoveryv1.Endpoint
-}
-
-// place is a port of a slice, and the number of the Service's port of that name.
-type place struct {
-	port   *discoveryv1.EndpointPort
-	number int
+	// How many is not said: each pod that comes or goes would change the Service's condition.
+	return within(ports, parts), "some endpoints of its EndpointSlices"
 }
 
 // within returns as many endpoints as the budget has room for: of each port the same
 // number, those that are ready first. It depends on nothing but the slices' content, so
 // that one endpoint that comes or goes changes one.
-func within(ports []corev1.ServicePort, all []*discoveryv1.EndpointSlice) []snapshot.Endpoint {
-	all = slices.SortedFunc(slices.Values(all), func(a, b *discoveryv1.EndpointSlice) int { return strings.Compare(a.Name, b.Name) })
-	names, open := places(ports, all)
-	each, taken := max(1, mostEndpoints/max(1, names)), make([]int, names)
-	room := make([]snapshot.Endpoint, each*names) // of each port in turn
-	for _, c := range candidates(all) {
-		open[c.slice] = slices.DeleteFunc(open[c.slice], func(p place) bool {
-			// A port that is full is not looked at again: the work stays within the budget.
-			if taken[p.number] == each {
-				return true
-			}
-			room[p.number*each+taken[p.number]] = toEndpoint(c.addr, *p.port, *c.endpoint)
-			taken[p.number]++
-			return false
-		})
-	}
-	out := room[:0]
-	for i, n := range taken {
-		out = append(out, union(room[i*each:i*each+n])...) // many short lists are sorted faster than one
-	}
-	return out
-}
-
-// places returns how many names the ports of a Service have, and the ports of each
-// slice that have one of these names. The names are numbered in their order.
-func places(ports []corev1.ServicePort, all []*discoveryv1.EndpointSlice) (names int, open [][]place) {
-	var sorted []string
+func within(ports []snapshot.Port, parts []*part) []snapshot.Endpoint {
+	named := map[string]int{} // the ports' names, and how many endpoints of each are taken
 	for _, p := range ports[:min(len(ports), mostPorts)] {
-		sorted = append(sorted, p.Name)
+		named[p.Name] = 0
 	}
-	slices.Sort(sorted)
-	sorted = slices.Compact(sorted)
-	number := make(map[string]int, len(sorted))
-	for i, name := range sorted {
-		number[name] = i
-	}
-	open = make([][]place, len(all))
-	for i, sl := range all {
-		for j := range sl.Ports {
-			p := &sl.Ports[j]
-			if !takes(*p) {
-				continue
-			}
-			if n, ok := number[*p.Name]; ok {
-				open[i] = append(open[i], place{p, n})
-			}
+	each := max(1, mostEndpoints/max(1, len(named)))
+	var out []snapshot.Endpoint
+	for _, ep := range looked(parts) {
+		if n, ok := named[ep.PortName]; ok && n < each {
+			named[ep.PortName] = n + 1
+			out = append(out, ep)
 		}
 	}
-	return len(sorted), open
+	return distinct(out)
 }
 
-// candidates returns the endpoints of slices, those that are ready first, and not more
-// than the budget has room for.
-func candidates(all []*discoveryv1.EndpointSlice) []candidate {
-	var out []candidate
-	for i, sl := range all {
-		for j := range sl.Endpoints {
-			ep := &sl.Endpoints[j]
-			if len(out) == mostEndpoints {
-				break
-			}
-			if len(ep.Addresses) == 0 {
-				continue
-			}
-			if addr, ok := snapshot.ParseAddr(ep.Addresses[0]); ok {
-				out = append(out, candidate{i, addr, ep})
-			}
-		}
+// looked are the endpoints of the first slices, those that are ready first.
+func looked(parts []*part) []snapshot.Endpoint {
+	var all []snapshot.Endpoint
+	for _, p := range slices.SortedFunc(slices.Values(parts), func(a, b *part) int { return strings.Compare(a.ref.Name, b.ref.Name) }) {
+		all = append(all, p.endpoints[:min(len(p.endpoints), mostLooked-len(all))]...)
 	}
-	slices.SortStableFunc(out, func(a, b candidate) int {
-		return cmp.Or(last(!isTrue(a.endpoint.Conditions.Ready, true), !isTrue(b.endpoint.Conditions.Ready, true)), a.addr.Compare(b.addr))
+	slices.SortStableFunc(all, func(a, b snapshot.Endpoint) int {
+		return cmp.Or(last(!a.Ready, !b.Ready), a.Addr.Compare(b.Addr))
 	})
-	return out
+	return all
 }

@@ -41,6 +41,17 @@ func wide(name string, ports, parts, pods int, unready func(int) bool) (*corev1.
 
 func never(int) bool { return false }
 
+// built is a Service with the endpoints of slices.
+func built(svc *corev1.Service, all []*discoveryv1.EndpointSlice) *snapshot.Service {
+	out := toService(svc, false)
+	var parts []*part
+	for _, sl := range all {
+		parts = append(parts, toPart(sl))
+	}
+	out.Endpoints, out.LeftOut = boundedUnion(out.Ports, parts)
+	return out
+}
+
 // However many slices, pods and ports a Service has, so many of its endpoints are read,
 // of each port as many. What is left out is said.
 func TestBudget(t *testing.T) {
@@ -52,14 +63,14 @@ func TestBudget(t *testing.T) {
 	}{
 		{"small", 3, 2, 10, 20, ""},
 		{"as large as may be", 4, 16, 512, 8192, ""},
-		{"many ports", 8000, 1, 30, 8, "207232 of the 240000 endpoints of its EndpointSlices"},
-		{"many slices", 1, 40, 1000, mostEndpoints, "7232 of the 40000 endpoints of its EndpointSlices"},
-		{"all of it", 1000, 20, 1000, 32, "19968000 of the 20000000 endpoints of its EndpointSlices"},
+		{"many ports", 8000, 1, 30, 4, "some endpoints of its EndpointSlices"},
+		{"many slices", 1, 40, 1000, mostEndpoints, "some endpoints of its EndpointSlices"},
+		{"all of it", 1000, 20, 1000, 32, "some endpoints of its EndpointSlices"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			svc, parts := wide("large", c.ports, c.parts, c.pods, never)
 			began := time.Now()
-			got := toService(svc, parts)
+			got := built(svc, parts)
 			t.Log(time.Since(began))
 			if got.LeftOut != c.says {
 				t.Errorf("it is said that %q is left out, want %q", got.LeftOut, c.says)
@@ -83,7 +94,7 @@ func TestBudget(t *testing.T) {
 // Beyond the budget, what is ready is read first.
 func TestBudgetReadyFirst(t *testing.T) {
 	svc, parts := wide("large", 2000, 3, 100, func(n int) bool { return n%40 != 0 && n < 299 })
-	got := toService(svc, parts)
+	got := built(svc, parts)
 	n := 0
 	for _, ep := range got.Endpoints {
 		if ep.PortName == "p1999" && ep.Ready {

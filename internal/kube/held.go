@@ -50,7 +50,9 @@ type service struct {
 type part struct {
 	item[snapshot.Ref] // the Service that it belongs to; nil if none
 	endpoints          []snapshot.Endpoint
-	trigger            string // when its pods changed, as its controller noted it
+	total              int                        // how many the slice has, which is more than the budget at times
+	unread             *discoveryv1.EndpointSlice // until endpoints are made of it, which takes long for a large one
+	trigger            string                     // when its pods changed, as its controller noted it
 }
 
 // reduce returns what a Builder holds of obj: one of the types above. Of other kinds it
@@ -93,6 +95,10 @@ func toPart(sl *discoveryv1.EndpointSlice) *part {
 		return out
 	}
 	out.value = &snapshot.Ref{Namespace: out.ref.Namespace, Name: name}
-	out.endpoints = toEndpoints(sl)
+	if out.total = len(sl.Endpoints) * len(sl.Ports); out.total > paceFree {
+		out.unread = sl // its Service may be held back
+	} else {
+		out.endpoints = toEndpoints(sl)
+	}
 	return out
 }

@@ -14,7 +14,6 @@ import (
 	"sync"
 	"time"
 
-	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
@@ -232,7 +231,7 @@ func (c *Clients) LearnServers(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("addresses of the API servers: %w", err)
 	}
-	c.Paths.Learn(ready(toEndpoints([]*discoveryv1.EndpointSlice{sl})))
+	c.Paths.Learn(ready(toEndpoints(sl)))
 	return nil
 }
 

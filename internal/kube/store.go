@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/informers"
+	coreinformers "k8s.io/client-go/informers/core/v1"
+	discoveryinformers "k8s.io/client-go/informers/discovery/v1"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
@@ -26,6 +29,10 @@ type Store struct {
 	// WithoutEndpoints leaves Services' endpoints out, which change with every pod. Set
 	// it before Run.
 	WithoutEndpoints bool
+	// Lean leaves out of Services what agents do not read, and their API objects, which
+	// Service would return. It is for stores that hold every Service's endpoints on every
+	// node. Set it before Run.
+	Lean bool
 	// WithoutNodeStates leaves out what agents say in the API. In a large cluster some
 	// NodeState changes every second, and an agent that read them all would cost the API
 	// server a thousand times that. Set it before Run.
@@ -38,7 +45,8 @@ type Store struct {
 	b      *Builder
 	gone   tombs
 	synced bool
-	resume *time.Timer // calls changed when a Service that is held back may change
+	resume *time.Timer  // calls changed when a Service that is held back may change
+	heard  atomic.Int64 // when the API server last sent an object, in nanoseconds of Unix
 }
 
 // NewStore makes a Store that calls changed, which must not block, after every
@@ -51,6 +59,7 @@ func NewStore(clients *Clients, changed func()) *Store {
 // could not start.
 func (s *Store) Run(ctx context.Context) error {
 	s.mu.Lock()
+	s.b.lean = s.Lean
 	if !s.WithoutEndpoints {
 		// Without endpoints, what this process wrote must be in the next Snapshot.
 		s.b.Pace()
@@ -59,7 +68,7 @@ func (s *Store) Run(ctx context.Context) error {
 	defer s.stopWaiting()
 	core := informers.NewSharedInformerFactory(s.clients.Kube, 0)
 	all := []cache.SharedIndexInformer{
-		core.Core().V1().Services().Informer(),
+		coreinformers.NewServiceInformer(s.clients.Kube, metav1.NamespaceAll, 0, cache.Indexers{}),
 		core.Core().V1().Nodes().Informer(),
 		core.Core().V1().Namespaces().Informer(),
 		informer(s.clients.Pools.List, s.clients.Pools.Watch, &v1alpha1.AddressPool{}),
@@ -80,7 +89,7 @@ func (s *Store) Run(ctx context.Context) error {
 	defer wg.Wait()
 	var registered []cache.InformerSynced
 	for _, inf := range all {
-		if err := inf.SetTransform(stripManagedFields); err != nil {
+		if err := inf.SetTransform(s.transform); err != nil {
 			return fmt.Errorf("informer: %w", err)
 		}
 		reg, err := inf.AddEventHandler(s)
@@ -103,8 +112,8 @@ func (s *Store) Run(ctx context.Context) error {
 // slices follows the EndpointSlices of Services that have an address. The API server
 // leaves those of headless Services out: a Builder would ignore them.
 func (s *Store) slices() cache.SharedIndexInformer {
-	served := informers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = "!" + corev1.IsHeadlessService })
-	return informers.NewSharedInformerFactoryWithOptions(s.clients.Kube, 0, served).Discovery().V1().EndpointSlices().Informer()
+	served := func(o *metav1.ListOptions) { o.LabelSelector = "!" + corev1.IsHeadlessService }
+	return discoveryinformers.NewFilteredEndpointSliceInformer(s.clients.Kube, metav1.NamespaceAll, 0, cache.Indexers{}, served)
 }
 
 // servesServiceCIDRs asks the API server, until it answers, for the kind
@@ -270,13 +279,15 @@ func informer[L runtime.Object](
 	return cache.NewSharedIndexInformer(lw, example, 0, cache.Indexers{})
 }
 
-// stripManagedFields saves memory: nothing here reads them, nor a Node's images.
-func stripManagedFields(obj any) (any, error) {
-	if o, ok := obj.(metav1.Object); ok {
-		o.SetManagedFields(nil)
+// Heard returns when the API server last sent an object, also while it lists; the Unix
+// epoch before.
+func (s *Store) Heard() time.Time { return time.Unix(0, s.heard.Load()) }
+
+// transform saves memory: an informer holds what the Builder does.
+func (s *Store) transform(obj any) (any, error) {
+	s.heard.Store(time.Now().UnixNano())
+	if o, ok := obj.(*corev1.Service); ok {
+		o.SetManagedFields(nil) // the only API object that is held, and nobody reads them
 	}
-	if n, ok := obj.(*corev1.Node); ok {
-		n.Status.Images = nil
-	}
-	return obj, nil
+	return s.b.reduce(obj), nil
 }

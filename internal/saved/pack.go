@@ -59,6 +59,7 @@ func (c *coder) service(s *snapshot.Service) {
 	c.conditions(&s.Conditions)
 	c.texts(&s.Selector)
 	list(c, &s.Endpoints, (*coder).endpoint)
+	c.text(&s.LeftOut)
 }
 
 func (c *coder) port(p *snapshot.Port) {
