@@ -52,7 +52,7 @@ func TestRoster(t *testing.T) {
 		{"told by another of an agent that is gone for 10 s", "0 heard a\n0 said a\n0 recall b\n0.2 answered b\n9 view a:A b:G\n11 view a:A b:g"},
 		{"told of one that speaks to us", three + "1 recall b\n1 view a:A b:A"},
 		{"two nodes agree that its kernel does not answer: at once, whatever gossip says", three + "10 unreachable a\n10 view a:Q b:A\n10.4 lost a\n10.5 answered a\n10.5 view a:Q b:A\n20 unreachable\n20 view a:Q b:A\n21 heard a\n21 view a:b b:A\n21 said a\n21 view a:B b:A\n32 view a:A b:A"},
-		{"unreachable for a moment, and gossip did not notice: it has to report anew", three + "10 unreachable a\n10 view a:Q b:A\n11 said a\n11 view a:Q b:A\n12 unreachable\n12 view a:b b:A\n12.1 said a\n12.1 view a:B b:A"},
+		{"unreachable for a moment, and gossip did not notice: it has to report again", three + "10 unreachable a\n10 view a:Q b:A\n11 said a\n11 view a:Q b:A\n12 unreachable\n12 view a:b b:A\n12.1 said a\n12.1 view a:B b:A"},
 		{"unreachable, and silent when it can be reached again", three + "10 unreachable a\n10.5 lost a\n12 unreachable\n13 view a:Q b:A"},
 		{"two of three unreachable: rather we are cut off", three + "10 unreachable a b\n10 view a:n b:n guarded"},
 		{"forgotten: silent for long, and no node of the cluster", three + "10 lost a\n10.2 mute a\n500 forget b\n500 view a:Q b:A\n700 forget a b\n700 view a:Q b:A\n700 forget\n700 view a:Q b:A\n701 forget b\n701 view b:A"},

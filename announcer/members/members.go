@@ -37,7 +37,8 @@ type Config struct {
 	Boot    string                  // this kernel's boot id: BootID
 	Bind    netip.AddrPort          // an address of this node, which the others reach
 	Keys    [][]byte                // 16, 24 or 32 bytes each; the first encrypts, all decrypt
-	Seeds   func() []netip.AddrPort // the other nodes' places; nobody else is listened to
+	Seeds   func() []netip.AddrPort // the other nodes' places; nobody else is listened to, unless Open
+	Open    bool                    // who has the key is listened to from any address
 	Changed func()                  // called when View prints differently; must not block
 	Prober  Prober                  // nil: the node's kernel is asked
 	// Answers, if given, reports whether a node's kernel answered on a link just now. It
@@ -264,7 +265,7 @@ func (m *Members) Run(ctx context.Context) error {
 			return fmt.Errorf("members: listen on %s: %w", m.cfg.Bind, err)
 		}
 	}
-	guard := guarded(inner, m.isSeed, m.metrics)
+	guard := guarded(inner, m.listensTo, m.metrics)
 	conf.Transport = guard
 	list, err := memberlist.Create(conf)
 	if err != nil {
@@ -283,9 +284,9 @@ func (m *Members) Run(ctx context.Context) error {
 	return nil
 }
 
-// isSeed reports whether addr is this node's or a seed's.
-func (m *Members) isSeed(addr netip.Addr) bool {
-	return addr == m.cfg.Bind.Addr() || slices.ContainsFunc(m.cfg.Seeds(), func(s netip.AddrPort) bool { return s.Addr() == addr })
+// listensTo reports whether messages from addr are read.
+func (m *Members) listensTo(addr netip.Addr) bool {
+	return m.cfg.Open || addr == m.cfg.Bind.Addr() || slices.ContainsFunc(m.cfg.Seeds(), func(s netip.AddrPort) bool { return s.Addr() == addr })
 }
 
 func (m *Members) configuration() *memberlist.Config {

@@ -74,3 +74,15 @@ func TestLastReport(t *testing.T) {
 		}
 	}
 }
+
+// Without a guard, nodes may speak from addresses that their Node objects do not have.
+func TestListensTo(t *testing.T) {
+	node, other := netip.MustParseAddrPort("198.18.0.2:7946"), netip.MustParseAddr("198.18.0.9")
+	m := &Members{cfg: Config{Bind: netip.MustParseAddrPort("198.18.0.1:7946"), Seeds: func() []netip.AddrPort { return []netip.AddrPort{node} }}}
+	if !m.listensTo(node.Addr()) || m.listensTo(other) {
+		t.Error("a node is refused, or a stranger is not")
+	}
+	if m.cfg.Open = true; !m.listensTo(other) {
+		t.Error("without a guard somebody is refused")
+	}
+}

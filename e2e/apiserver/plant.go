@@ -44,11 +44,29 @@ func (s *Server) plant(ctx context.Context, objects []Object) error {
 	for _, o := range objects {
 		all.Success = append(all.Success, operation{put{[]byte(o.Key), o.Value}})
 	}
-	body, err := json.Marshal(all)
+	return s.ask(ctx, "/v3/kv/txn", all, nil)
+}
+
+// Dig returns what etcd holds of an object.
+func (s *Server) Dig(ctx context.Context, key string) ([]byte, error) {
+	var found struct{ Kvs []struct{ Value []byte } }
+	if err := s.ask(ctx, "/v3/kv/range", map[string][]byte{"key": []byte(key)}, &found); err != nil {
+		return nil, fmt.Errorf("read from etcd: %w", err)
+	}
+	if len(found.Kvs) != 1 {
+		return nil, fmt.Errorf("etcd has no key %s", key)
+	}
+	return found.Kvs[0].Value, nil
+}
+
+// ask posts a question to etcd's gateway, which has base64 for bytes as encoding/json
+// does, and decodes the answer into out, unless that is nil.
+func (s *Server) ask(ctx context.Context, path string, question, out any) error {
+	body, err := json.Marshal(question)
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.Etcd+"/v3/kv/txn", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.etcd+path, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -58,8 +76,13 @@ func (s *Server) plant(ctx context.Context, objects []Object) error {
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s: %s", resp.Status, answer)
+	switch {
+	case err != nil:
+		return err
+	case resp.StatusCode != http.StatusOK:
+		return fmt.Errorf("%s: %s", resp.Status, answer)
+	case out == nil:
+		return nil
 	}
-	return err
+	return json.Unmarshal(answer, out)
 }

@@ -26,7 +26,7 @@ const VersionEnv = "FAIRLEAD_KUBERNETES"
 // Server is a running API server.
 type Server struct {
 	Kubeconfig string // of an administrator
-	Etcd       string // URL, without any access control
+	etcd       string // URL, without any access control
 	dir        string
 	programs   map[string]string
 	started    []*program
@@ -73,8 +73,8 @@ func (s *Server) start(ctx context.Context, out io.Writer, flags []string) error
 	if err != nil {
 		return err
 	}
-	s.Etcd = fmt.Sprintf("http://127.0.0.1:%d", ports[0])
-	client, peer := s.Etcd, fmt.Sprintf("http://127.0.0.1:%d", ports[1])
+	s.etcd = fmt.Sprintf("http://127.0.0.1:%d", ports[0])
+	client, peer := s.etcd, fmt.Sprintf("http://127.0.0.1:%d", ports[1])
 	err = s.run("etcd", "--name=test", "--data-dir="+s.file("etcd"), "--unsafe-no-fsync",
 		"--listen-client-urls="+client, "--advertise-client-urls="+client,
 		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=test="+peer)

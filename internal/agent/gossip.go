@@ -46,6 +46,7 @@ const meetFor = announcer.MeetFor + 2*time.Second
 type gossip struct {
 	node    string
 	port    uint16
+	open    bool // members.Config.Open
 	changed func()
 	answers func(node string) bool // members.Config.Answers
 	log     *slog.Logger
@@ -64,7 +65,7 @@ type gossip struct {
 }
 
 func newGossip(cfg Config, changed func()) *gossip {
-	g := &gossip{node: cfg.Node, port: cfg.MembersPort, changed: changed, log: cfg.Log, metrics: cfg.Metrics, loop: reconcile.New("members", cfg.Log)}
+	g := &gossip{node: cfg.Node, port: cfg.MembersPort, open: cfg.Gate == nil, changed: changed, log: cfg.Log, metrics: cfg.Metrics, loop: reconcile.New("members", cfg.Log)}
 	g.loop.Resync = 0
 	return g
 }
@@ -191,7 +192,7 @@ func (g *gossip) begin(ctx context.Context) (*members.Members, context.Context, 
 		return nil, ctx, err
 	}
 	m, err := members.New(members.Config{
-		Node: g.node, Boot: boot, Bind: g.bind, Keys: g.keys, Seeds: func() []netip.AddrPort { return *g.seeds.Load() }, Changed: g.changed, Answers: g.answers, Log: g.log, Metrics: g.metrics,
+		Node: g.node, Boot: boot, Bind: g.bind, Keys: g.keys, Seeds: func() []netip.AddrPort { return *g.seeds.Load() }, Open: g.open, Changed: g.changed, Answers: g.answers, Log: g.log, Metrics: g.metrics,
 	})
 	if err != nil {
 		return nil, ctx, err

@@ -100,7 +100,7 @@ func TestKeepAgain(t *testing.T) {
 }
 
 // The story of a cut: two agents met, then the network between them drops what they say
-// to each other, and one of them starts anew. It elects itself for the address that the
+// to each other, and one of them restarts. It elects itself for the address that the
 // other node holds, asks for it on the link, and the other node's kernel answers. That is
 // a node of the cluster, and no AddressConflict.
 func TestGossipCut(t *testing.T) {

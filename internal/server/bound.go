@@ -76,7 +76,7 @@ func (b *bound) give(from netip.Prefix) {
 	}
 }
 
-// source is what counts as one source: whoever has an IPv6 address has 2^64 of them.
+// source is what counts as one source: a host with an IPv6 address has 2^64 of them.
 func source(a net.Addr) netip.Prefix {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {
