@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,12 +13,12 @@ import (
 )
 
 // renewals counts how often what is held is renewed.
-type renewals struct{ n int }
+type renewals struct{ n atomic.Int64 }
 
 func (*renewals) Adopt() ([]announcer.Claim, error) { return nil, nil }
 func (*renewals) Withdraw([]announcer.Claim) error  { return nil }
 func (r *renewals) Sync(s announcer.Set) ([]announcer.Claim, error) {
-	r.n++
+	r.n.Add(1)
 	return s.Claims, nil
 }
 
@@ -34,10 +35,10 @@ func TestAddressesAreRenewedDuringALongDecision(t *testing.T) {
 		plan.Announce.Layer2 = &announcer.Set{}
 		l.Give(1, plan, nil)
 		renewed := func(d time.Duration) int {
-			was := r.n
+			was := r.n.Load()
 			time.Sleep(d)
 			synctest.Wait()
-			return r.n - was
+			return int(r.n.Load() - was)
 		}
 		if n := renewed(decideWithin); n < int(decideWithin/announcer.Renew) {
 			t.Errorf("renewed %d times in %s without a decision", n, decideWithin)
