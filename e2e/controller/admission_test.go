@@ -1,6 +1,7 @@
 package controller_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,15 +18,16 @@ func TestAdmission(t *testing.T) {
 	root, err := lab.Checkout()
 	c.must(err)
 	c.releaseNamespace()
-	render := func(set string) {
-		out, err := server.Helm(t.Context(), "template", "fairlead", filepath.Join(root, "charts", "fairlead"), "--namespace", release,
-			"--show-only", "templates/admission.yaml", "--show-only", "templates/rbac-agent.yaml", "--set", set)
-		c.must(err)
-		c.apply(out)
-	}
-	render("admission.annotations=Deny")
-	t.Cleanup(func() {
-		_, _ = server.Kubectl(t.Context(), "delete", "validatingadmissionpolicy,validatingadmissionpolicybinding", "-l", "app.kubernetes.io/part-of=fairlead")
+	out, err := server.Helm(t.Context(), "template", "fairlead", filepath.Join(root, "charts", "fairlead"), "--namespace", release,
+		"--show-only", "templates/admission.yaml", "--show-only", "templates/rbac-agent.yaml", "--set", "admission.annotations=Deny")
+	c.must(err)
+	rendered := filepath.Join(t.TempDir(), "rendered.yaml")
+	c.must(os.WriteFile(rendered, []byte(out), 0o600))
+	c.apply(out)
+	t.Cleanup(func() { // other tests have the chart's objects too, and Services that these policies refuse
+		if _, err := server.Kubectl(context.Background(), "delete", "--ignore-not-found", "-f", rendered); err != nil {
+			t.Error(err)
+		}
 	})
 	state := func(node string, as ...string) error {
 		file := filepath.Join(t.TempDir(), "state.yaml")
