@@ -11,7 +11,7 @@ import (
 
 // Nodes reach the gossip, routers reach BFD if they are watched and BGP if they connect.
 func TestGateWants(t *testing.T) {
-	ip := func(s string) netip.Addr { return netip.MustParseAddr(s) }
+	ip := netip.MustParseAddr
 	s := &snapshot.Snapshot{Nodes: []*snapshot.Node{
 		{Name: "a", InternalIPs: []netip.Addr{ip("192.0.2.2"), ip("2001:db8::2")}, ExternalIPs: []netip.Addr{ip("198.51.100.2")}},
 		{Name: "b", InternalIPs: []netip.Addr{ip("192.0.2.1")}},
