@@ -231,9 +231,13 @@ func TestNodeRestartedWithoutAPIServerForwardsWhatItsAgentSaved(t *testing.T) {
 		wantAll(t, hostAsks(t, lab.Client, target, "-n=200"), 6)
 		wantAll(t, hostAsks(t, lab.Ext, target, "-n=200"), 6)
 	}
-	if n := metricNow(t, other, `fairlead_members{verdict="alive"}`); int(n) != len(l.Nodes()) {
-		t.Errorf("%s hears %v agents", other, n)
-	}
+	// The agent forwards before it speaks with the others.
+	eventually(t, time.Minute, other+" hears all agents", func(context.Context) error {
+		if n := metricNow(t, other, `fairlead_members{verdict="alive"}`); int(n) != len(l.Nodes()) {
+			return fmt.Errorf("%v", n)
+		}
+		return nil
+	})
 	if now := timesSaid(t, node); now != said+1 {
 		t.Errorf("the agent's log says %d times %q, %d before", now, fromSaved, said)
 	}
