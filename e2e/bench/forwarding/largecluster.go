@@ -324,7 +324,7 @@ func controllerSlice(svc *corev1.Service, i, family, n int) *discoveryv1.Endpoin
 // managedFields is what the API server notes of a writer.
 func managedFields(by, fields string) []metav1.ManagedFieldsEntry {
 	at := metav1.Unix(born, 0)
-	return []metav1.ManagedFieldsEntry{{Manager: by, Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "v1", Time: &at, FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)}}}
+	return []metav1.ManagedFieldsEntry{{Manager: by, Operation: metav1.ManagedFieldsOperationUpdate, APIVersion: "v1", Time: &at, FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(fields)}}
 }
 
 // What managedFields have of a Service of Helm's and of a slice.
