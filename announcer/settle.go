@@ -40,7 +40,7 @@ type SettleInput struct {
 	// Lost says that the others did not get an answer from this node's kernel, and have
 	// taken over what it held.
 	Lost bool
-	Met  bool // another agent was heard, or there is none to meet
+	Met  bool // another agent was heard, or the cluster has no other
 	// Restarted is what others remember of this node, if they remember it
 	// settled, on this boot, silent for less than HoldFor, and its kernel not gone
 	// meanwhile.

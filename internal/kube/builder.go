@@ -41,7 +41,7 @@ type Builder struct {
 // entry is a Service and the slices that belong to one of its name.
 type entry struct {
 	ref     snapshot.Ref
-	service *service // nil if there is none of that name
+	service *service // nil if only slices name it
 	parts   []*part
 	built   *snapshot.Service // as of the last Snapshot
 	dirty   bool              // it is in the Builder's list
@@ -163,7 +163,7 @@ func (b *Builder) Service(ref snapshot.Ref) *corev1.Service {
 	return nil
 }
 
-// entry returns the entry of ref. It makes one if there is none.
+// entry returns the entry of ref, and makes it if needed.
 func (b *Builder) entry(ref snapshot.Ref) *entry {
 	e := b.services[ref]
 	if e == nil {

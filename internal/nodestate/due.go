@@ -16,7 +16,7 @@ import (
 type when struct {
 	written *v1alpha1.NodeStateStatus // nil: nothing
 	renew   time.Time
-	soft    time.Time // when the soft changes since are to be written; zero: there are none
+	soft    time.Time // when soft changes are to be written; zero if nothing soft has changed
 }
 
 // next returns when status is to be written, which is now if it is not after now.

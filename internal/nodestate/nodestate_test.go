@@ -141,8 +141,8 @@ func TestSilent(t *testing.T) {
 	}
 }
 
-// A refusal is said once: by the owner, or, where there is none, by the witnesses. That
-// another node is the owner is not worth a word.
+// The owner of an address reports its refusal. If the address has no owner, the witnesses
+// do. Nodes do not report that another node is the owner.
 func TestRefused(t *testing.T) {
 	v := view("n1", announcer.Member{Node: "n1"}, announcer.Member{Node: "n2"})
 	refused := func(i int, owner string, reason snapshot.Reason) announcer.Refused {

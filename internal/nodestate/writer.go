@@ -120,7 +120,7 @@ func (w *Writer) write(ctx context.Context, st snapshot.NodeState, conditions []
 	return nil
 }
 
-// find makes w.obj the object, which it creates if there is none.
+// find sets w.obj to the NodeState in the API. It creates one if the API has no such object.
 func (w *Writer) find(ctx context.Context) (err error) {
 	if w.obj != nil {
 		return nil

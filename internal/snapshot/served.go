@@ -6,7 +6,7 @@ const (
 	headlessLabel  = "service.kubernetes.io/headless"
 )
 
-// ServedBy returns those of s's labels that Served reads; nil if there are none.
+// ServedBy returns those of s's labels that Served reads, or nil.
 func (s *Service) ServedBy() map[string]string {
 	var out map[string]string
 	for _, key := range []string{proxyNameLabel, headlessLabel} {

@@ -121,7 +121,7 @@ func hasToMove(before, after *Table) float64 {
 	return gained * float64(len(before.Primary))
 }
 
-// Whoever was the primary of a hash is in its chain, also when the number of slots has
+// A node that was the primary of a hash is in its chain, also when the number of slots has
 // changed.
 func TestMemory(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 4))

@@ -50,7 +50,8 @@ app.kubernetes.io/part-of: fairlead
 {{/*
 URLs of API servers, beside the ClusterIP of Service kubernetes: what the values say, else
 what the cluster shows of them, sorted. Where Helm asks no cluster (helm template,
-kustomize, GitOps) there are none, and the programs find their way by themselves.
+kustomize, GitOps) there is no URL here. Agents and controllers then try the other
+addresses that docs/install.md lists.
 */}}
 {{- define "fairlead.apiServers" -}}
 {{- $urls := .Values.api.servers | default list }}

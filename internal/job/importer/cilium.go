@@ -19,7 +19,7 @@ import (
 func Cilium(w io.Writer, objects []Object) (comments int, err error) {
 	c := &cilium{page: newPage(), configs: map[string]ciliumPeerConfig{}}
 	for _, o := range objects {
-		if err := c.add(o); err != nil {
+		if err := c.add(o, source{"Cilium", "cilium.io", ciliumAnnotations}, c.addKind); err != nil {
 			return 0, err
 		}
 	}
@@ -62,23 +62,6 @@ var ciliumAnnotations = map[string]string{
 	"lbipam.cilium.io/ips": v1alpha1.AnnotationAddresses, "io.cilium/lb-ipam-ips": v1alpha1.AnnotationAddresses,
 	"lbipam.cilium.io/sharing-key": v1alpha1.AnnotationShareKey, "io.cilium/lb-ipam-sharing-key": v1alpha1.AnnotationShareKey,
 	"lbipam.cilium.io/sharing-cross-namespace": v1alpha1.AnnotationShareNamespaces, "io.cilium/lb-ipam-sharing-cross-namespace": v1alpha1.AnnotationShareNamespaces,
-}
-
-func (c *cilium) add(o Object) error {
-	group, kind, id, meta, err := head(o)
-	switch {
-	case err != nil:
-	case group == "" && kind == "Service":
-		c.service(meta, ciliumAnnotations)
-	case group != "cilium.io":
-		c.other = append(c.other, id+" is not Cilium's")
-	default:
-		err = c.addKind(kind, id, o)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", id, err)
-	}
-	return nil
 }
 
 func (c *cilium) addKind(kind, id string, raw Object) error {

@@ -1,7 +1,6 @@
 package importer
 
 import (
-	"fmt"
 	"io"
 )
 
@@ -9,7 +8,7 @@ import (
 func MetalLB(w io.Writer, objects []Object) (comments int, err error) {
 	m := &maker{page: newPage(), profiles: map[string]bfdProfile{}, communities: map[string]string{}, peerNames: map[string][]string{}}
 	for _, o := range objects {
-		if err := m.add(o); err != nil {
+		if err := m.add(o, source{"MetalLB", "metallb.io", nil}, m.addKind); err != nil {
 			return 0, err
 		}
 	}
@@ -38,21 +37,6 @@ type maker struct {
 	profiles    map[string]bfdProfile
 	communities map[string]string
 	peerNames   map[string][]string // ours, by MetalLB's
-}
-
-func (m *maker) add(o Object) error {
-	group, kind, id, _, err := head(o)
-	if err == nil && group != "metallb.io" {
-		m.other = append(m.other, id+" is not MetalLB's")
-		return nil
-	}
-	if err == nil {
-		err = m.addKind(kind, id, o)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", id, err)
-	}
-	return nil
 }
 
 func (m *maker) addKind(kind, id string, raw Object) error {

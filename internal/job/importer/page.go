@@ -83,6 +83,30 @@ func head(o Object) (group, kind, id string, m metav1.ObjectMeta, err error) {
 	return group, h.Kind, h.Kind + "/" + h.Name, h.ObjectMeta, err
 }
 
+// source is a load balancer whose objects are of one API group.
+type source struct {
+	name, group string
+	annotations map[string]string // of Services: see page.service; nil: Services are not looked at
+}
+
+// add takes o in by addKind if it is of the source's group. What else there is, is said.
+func (p *page) add(o Object, from source, addKind func(kind, id string, o Object) error) error {
+	group, kind, id, meta, err := head(o)
+	switch {
+	case err != nil:
+	case group == "" && kind == "Service" && from.annotations != nil:
+		p.service(meta, from.annotations)
+	case group != from.group:
+		p.other = append(p.other, id+" is not "+from.name+"'s")
+	default:
+		err = addKind(kind, id, o)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", id, err)
+	}
+	return nil
+}
+
 // read reads an object as a T.
 func read[T any](obj Object) (out T, err error) {
 	data, err := json.Marshal(obj)

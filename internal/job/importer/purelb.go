@@ -15,7 +15,7 @@ import (
 func PureLB(w io.Writer, objects []Object) (comments int, err error) {
 	p := &purelb{page: newPage()}
 	for _, o := range objects {
-		if err := p.add(o); err != nil {
+		if err := p.add(o, source{"PureLB", "purelb.io", pureLBAnnotations}, p.addKind); err != nil {
 			return 0, err
 		}
 	}
@@ -73,24 +73,14 @@ var pureLBAnnotations = map[string]string{
 	"purelb.io/allow-shared-ip": v1alpha1.AnnotationShareKey,
 }
 
-func (p *purelb) add(o Object) error {
-	group, kind, id, meta, err := head(o)
-	switch {
-	case err != nil:
-	case group == "" && kind == "Service":
-		p.service(meta, pureLBAnnotations)
-	case group != "purelb.io":
-		p.other = append(p.other, id+" is not PureLB's")
-	case kind == "ServiceGroup":
-		err = decode(&p.page, id, o, func(g serviceGroup) { p.groups = append(p.groups, g) })
-	case kind == "LBNodeAgent":
-		err = decode(&p.page, id, o, func(a nodeAgent) { p.agents = append(p.agents, a) })
-	default:
-		p.other = append(p.other, id+" has no equal")
+func (p *purelb) addKind(kind, id string, o Object) error {
+	switch kind {
+	case "ServiceGroup":
+		return decode(&p.page, id, o, func(g serviceGroup) { p.groups = append(p.groups, g) })
+	case "LBNodeAgent":
+		return decode(&p.page, id, o, func(a nodeAgent) { p.agents = append(p.agents, a) })
 	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", id, err)
-	}
+	p.other = append(p.other, id+" has no equal")
 	return nil
 }
 
