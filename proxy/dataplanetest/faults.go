@@ -58,7 +58,7 @@ type Victim interface {
 type Ground struct {
 	// Victim makes a Victim on the kernel, which ends with the test.
 	Victim func(t *testing.T) Victim
-	// New makes a Dataplane on the same kernel that nothing disturbs.
+	// New makes a Dataplane on the same kernel that nothing disturbs, which is a Dumper.
 	New func(t *testing.T) proxy.Dataplane
 	// Before and After are the Tables of the Syncs. A connection to an endpoint that
 	// both have is open meanwhile.
@@ -221,11 +221,7 @@ func (g *Ground) served(t *testing.T) *proxy.Table {
 	if g.Served != nil {
 		return g.Served(t)
 	}
-	got, err := g.New(t).Dump(t.Context())
-	if err != nil {
-		t.Fatalf("Dump: %v", err)
-	}
-	return got
+	return dump(t, g.New(t))
 }
 
 // same compares what a kernel serves with a Table.

@@ -128,17 +128,3 @@ func Gone(patches []*Patch) []proxy.Key {
 	}
 	return out
 }
-
-// Lost returns the endpoints of t for TCP that are on nodes that are lost. Their
-// connections end although they were answered.
-func Lost(t *proxy.Table) map[netip.AddrPort]bool {
-	out := map[netip.AddrPort]bool{}
-	for _, f := range t.Frontends {
-		for _, ep := range f.Lost {
-			if f.Protocol == snapshot.TCP {
-				out[ep] = true
-			}
-		}
-	}
-	return out
-}

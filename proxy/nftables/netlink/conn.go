@@ -230,6 +230,9 @@ func (c *conn) commit(b *batch) error {
 	return c.outcome(b, last)
 }
 
+// errUnanswered is that of a transaction that may be in force.
+var errUnanswered = errors.New("the kernel did not acknowledge the transaction")
+
 // outcome reads what the kernel answers to a batch. last is the request that it
 // acknowledges.
 func (c *conn) outcome(b *batch, last uint32) error {
@@ -239,7 +242,7 @@ func (c *conn) outcome(b *batch, last uint32) error {
 		// wait for.
 		data, err := c.receive(false)
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: %w", errUnanswered, err)
 		}
 		if data == nil {
 			break
@@ -266,7 +269,7 @@ func (c *conn) outcome(b *batch, last uint32) error {
 	// An error that does not fit the socket's buffer is lost. The acknowledgement
 	// comes last and is lost with it.
 	if failed == nil && !acked {
-		failed = fmt.Errorf("the kernel did not acknowledge the transaction: %w", unix.ENOBUFS)
+		failed = fmt.Errorf("%w: %w", errUnanswered, unix.ENOBUFS)
 	}
 	return failed
 }

@@ -94,7 +94,7 @@ func (s *sweeper) give(o order) {
 }
 
 func (s *sweeper) run(ctx context.Context) {
-	todo := agenda{gone: map[proxy.Key]bool{}, due: map[snapshot.Protocol]time.Time{}}
+	todo := newAgenda()
 	timer := time.NewTimer(sweepEvery)
 	defer timer.Stop()
 	for {
@@ -140,7 +140,7 @@ func (s *sweeper) compare(ctx context.Context, todo *agenda, protocols []snapsho
 	began := time.Now()
 	all := todo.lostLong(began)
 	stale := func(f nftables.Flow) bool {
-		return f.Stale(todo.table, todo.gone) && (!f.Open() || began.Sub(todo.lost[f.From]) >= lostFor)
+		return f.Stale(todo.table, todo.gone) && (!f.Open() || began.Sub(todo.lost[f.From].since) >= lostFor)
 	}
 	for _, p := range protocols {
 		listed, failed := c.list(ctx, p, all, stale)
@@ -175,25 +175,38 @@ type agenda struct {
 	table   *proxy.Table // nil before the first order
 	gone    map[proxy.Key]bool
 	due     map[snapshot.Protocol]time.Time
-	lost    map[netip.AddrPort]time.Time // endpoints on nodes that are lost, since when
-	rested  time.Time                    // no sweep before
-	failing bool                         // the last sweep failed, which was logged
+	lost    map[netip.AddrPort]lost // TCP endpoints on nodes that are lost: their connections end although they were answered
+	rested  time.Time               // no sweep before
+	failing bool                    // the last sweep failed, which was logged
+}
+
+// lost is how many Frontends say that an endpoint is on a node that is lost, and since
+// when.
+type lost struct {
+	frontends int
+	since     time.Time
+}
+
+func newAgenda() agenda {
+	return agenda{gone: map[proxy.Key]bool{}, due: map[snapshot.Protocol]time.Time{}, lost: map[netip.AddrPort]lost{}}
 }
 
 // take adds an order at time now.
 func (a *agenda) take(o order, now time.Time) {
 	concerned := map[snapshot.Protocol]bool{}
-	for _, p := range nftables.Protocols {
-		concerned[p] = true
-	}
 	if a.table != nil {
 		concerned = nftables.Concerned(a.table, o.table)
+	} else {
+		for _, p := range nftables.Protocols {
+			concerned[p] = true
+		}
+		a.table = &proxy.Table{}
 	}
+	a.lose(o.table, now)
 	for _, k := range o.gone {
 		a.gone[k], concerned[k.Protocol] = true, true
 	}
 	a.table = o.table
-	a.lose(now)
 	for p := range concerned {
 		at := now
 		if p == snapshot.TCP {
@@ -205,23 +218,40 @@ func (a *agenda) take(o order, now time.Time) {
 	}
 }
 
-// lose notes which endpoints of the Table are on nodes that are lost, at time now.
-func (a *agenda) lose(now time.Time) {
-	since := map[netip.AddrPort]time.Time{}
-	for ep := range nftables.Lost(a.table) {
-		since[ep] = now
-		if was, known := a.lost[ep]; known {
-			since[ep] = was
+// lose notes which endpoints of next, the Table that follows, are on nodes that are
+// lost, at time now.
+func (a *agenda) lose(next *proxy.Table, now time.Time) {
+	var back []netip.AddrPort // after all others: an endpoint may pass from one Frontend to another
+	for was, is := range next.Changed(a.table) {
+		if is != nil && is.Protocol == snapshot.TCP {
+			for _, ep := range is.Lost {
+				l, known := a.lost[ep]
+				if !known {
+					l.since = now
+				}
+				l.frontends++
+				a.lost[ep] = l
+			}
+		}
+		if was != nil && was.Protocol == snapshot.TCP {
+			back = append(back, was.Lost...)
 		}
 	}
-	a.lost = since
+	for _, ep := range back {
+		l := a.lost[ep]
+		if l.frontends--; l.frontends == 0 {
+			delete(a.lost, ep)
+		} else {
+			a.lost[ep] = l
+		}
+	}
 }
 
 // lostLong reports whether the connections of some endpoint end at time now although
 // it has answered.
 func (a *agenda) lostLong(now time.Time) bool {
-	for _, since := range a.lost {
-		if now.Sub(since) >= lostFor {
+	for _, l := range a.lost {
+		if now.Sub(l.since) >= lostFor {
 			return true
 		}
 	}
@@ -231,8 +261,8 @@ func (a *agenda) lostLong(now time.Time) bool {
 // ripe returns when the next endpoint has been lost for lostFor, after time now; zero
 // if none will.
 func (a *agenda) ripe(now time.Time) (next time.Time) {
-	for _, since := range a.lost {
-		if at := since.Add(lostFor); at.After(now) && (next.IsZero() || at.Before(next)) {
+	for _, l := range a.lost {
+		if at := l.since.Add(lostFor); at.After(now) && (next.IsZero() || at.Before(next)) {
 			next = at
 		}
 	}
