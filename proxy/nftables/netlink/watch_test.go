@@ -238,3 +238,19 @@ func TestLostAnswer(t *testing.T) {
 		t.Errorf("a fresh engine still had to write %+v", c)
 	}
 }
+
+// A reply that was read in time leaves no deadline for what the kernel answers later.
+func TestNoDeadlineStays(t *testing.T) {
+	s := newSpace(t, "patience")
+	e := s.engine(t)
+	sync(t, e, services(snapshot.IPv4, 10, 2))
+	e.conn.patience = time.Second
+	if _, err := e.Read(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	reads := e.reads
+	time.Sleep(e.conn.patience + 100*time.Millisecond) // nothing happens: there is nothing to wait for
+	if c := sync(t, e, services(snapshot.IPv4, 11, 2)); c.Added == 0 || e.reads != reads {
+		t.Errorf("%+v, %d full reads", c, e.reads-reads)
+	}
+}
