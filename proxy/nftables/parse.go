@@ -16,10 +16,10 @@ import (
 // ExternalIP, which stands for all others. parse ignores an element that no Ruleset has;
 // a comparison of elements finds those.
 func (k *Kernel) parse() map[string]*Slots {
-	p := parser{Family: k.Family, held: map[string]*Slots{}}
-	for _, e := range k.sound() {
+	p, sound := parser{Family: k.Family, held: map[string]*Slots{}}, k.sound()
+	for _, e := range k.Elements {
 		if e.Set != p.set {
-			p.enter(e.Set)
+			p.enter(e.Set, sound[e.Set])
 		}
 		p.add(e)
 	}
@@ -36,10 +36,13 @@ type parser struct {
 	number          int  // of a slot map, otherwise -1
 }
 
-// enter takes the name of a set apart.
-func (p *parser) enter(set string) {
+// enter takes the name of a set apart. A set that is not sound says nothing.
+func (p *parser) enter(set string, sound bool) {
 	name, np := strings.CutPrefix(set, "np-")
-	p.set, p.nodePort, p.number = set, np, -1
+	p.set, p.nodePort, p.number, p.front = set, np, -1, false
+	if !sound {
+		return
+	}
 	p.front = name == mapNoEndpoints || name == variant{}.frontends() || name == variant{local: true}.frontends()
 	if name, ok := strings.CutPrefix(name, "ep-"); ok {
 		name, p.local = strings.CutPrefix(name, "local-")

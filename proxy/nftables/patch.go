@@ -118,7 +118,7 @@ func (k *Kernel) patch(next *Ruleset, mark uint32, replace bool) *Patch {
 	case !grows:
 		p = k.swap(p.Layout)
 	}
-	p.Main().Del, p.Main().Add = lostAndNew(p.kept(from), next.Elements(k.Family), Element.compare)
+	p.Main().Del, p.Main().Add = lostAndNew(p.kept(from), next.Elements(k.Family), Element.Compare)
 	return p
 }
 
@@ -247,9 +247,9 @@ func (f *Family) elementsDiff(old, t *proxy.Table, changes []change) (del, add [
 		lost, found := lostAndNew(old.Hairpin, t.Hairpin, proxy.Target.Compare)
 		have, want = f.hairpinElements(have, lost), f.hairpinElements(want, found)
 	}
-	slices.SortFunc(have, Element.compare)
-	slices.SortFunc(want, Element.compare)
-	lost, found := lostAndNew(slices.Compact(have), slices.Compact(want), Element.compare)
+	slices.SortFunc(have, Element.Compare)
+	slices.SortFunc(want, Element.Compare)
+	lost, found := lostAndNew(slices.Compact(have), slices.Compact(want), Element.Compare)
 	del, add = append(del, lost...), append(add, found...)
 	bySet := func(a, b Element) int { return strings.Compare(a.Set, b.Set) }
 	slices.SortStableFunc(del, bySet)
@@ -268,9 +268,9 @@ func (c change) elements() (lost, found []Element) {
 	key := c.new.key()
 	if !c.sameFacts() {
 		have, want := c.old.facts(nil, key), c.new.facts(nil, key)
-		slices.SortFunc(have, Element.compare)
-		slices.SortFunc(want, Element.compare)
-		lost, found = lostAndNew(have, want, Element.compare)
+		slices.SortFunc(have, Element.Compare)
+		slices.SortFunc(want, Element.Compare)
+		lost, found = lostAndNew(have, want, Element.Compare)
 	}
 	for _, local := range []bool{false, true} {
 		v := variant{c.new.Kind == proxy.NodePort, local}

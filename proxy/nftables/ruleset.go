@@ -90,7 +90,7 @@ func (r *Ruleset) Drifted(kernel []*Kernel) bool {
 		if !ok || p.static() {
 			return true
 		}
-		if lost, found := lostAndNew(k.Elements, r.Elements(k.Family), Element.compare); len(lost)+len(found) > 0 {
+		if lost, found := lostAndNew(k.Elements, r.Elements(k.Family), Element.Compare); len(lost)+len(found) > 0 {
 			return true
 		}
 	}
