@@ -24,20 +24,25 @@ import (
 type fakeTable struct {
 	mu      gosync.Mutex
 	flows   []nftables.Flow
-	lists   map[snapshot.Protocol]int
+	lists   map[snapshot.Protocol]int // over IPv4
+	sixth   int                       // lists over IPv6
 	listing func() error
 }
 
-func (f *fakeTable) list(_ context.Context, p snapshot.Protocol, all bool, match func(nftables.Flow) bool) (out []tracked, err error) {
+func (f *fakeTable) list(_ context.Context, n nftables.Network, all bool, match func(nftables.Flow) bool) (out []tracked, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.lists[p]++
+	if n.Family != snapshot.IPv4 {
+		f.sixth++
+		return nil, nil
+	}
+	f.lists[n.Protocol]++
 	if f.listing != nil {
 		err = f.listing()
 	}
 	for _, fl := range f.flows {
 		unasked := fl.Protocol == snapshot.TCP && fl.Answered && !all
-		if err == nil && fl.Protocol == p && !unasked && match(fl) {
+		if err == nil && fl.Protocol == n.Protocol && !unasked && match(fl) {
 			out = append(out, tracked{Flow: fl})
 		}
 	}
@@ -137,6 +142,9 @@ func TestWhenConnectionsAreCompared(t *testing.T) {
 			synctest.Wait()
 			if passes(step.wait); f.walks() != step.want {
 				t.Errorf("%s: %d lists of UDP, SCTP and TCP, want %d", step.what, f.walks(), step.want)
+			}
+			if step.wait < sweepEvery && f.sixth > len(nftables.Protocols) {
+				t.Errorf("%s: %d lists over IPv6, of which there is no Frontend", step.what, f.sixth)
 			}
 		}
 	})
