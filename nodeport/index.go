@@ -23,15 +23,18 @@ func NewIndex(node string) *Index { return &Index{node: node} }
 func (x *Index) Follow(s *snapshot.Snapshot) {
 	var goneChecks, comeChecks []Check
 	var gone, come []*snapshot.Service
-	for _, ref := range snapshot.Diff(x.last, s).Services {
-		if x.last != nil {
-			was := x.last.Service(ref)
-			goneChecks = append(goneChecks, checks(was, x.node)...)
-			gone = append(gone, public(was)...)
+	add := func(was, now *snapshot.Service) {
+		goneChecks, comeChecks = append(goneChecks, checks(was, x.node)...), append(comeChecks, checks(now, x.node)...)
+		gone, come = append(gone, public(was)...), append(come, public(now)...)
+	}
+	if x.last == nil {
+		for _, svc := range s.Services {
+			add(nil, svc)
 		}
-		now := s.Service(ref)
-		comeChecks = append(comeChecks, checks(now, x.node)...)
-		come = append(come, public(now)...)
+	} else {
+		for _, ref := range snapshot.Diff(x.last, s).Services {
+			add(x.last.Service(ref), s.Service(ref))
+		}
 	}
 	slices.SortFunc(goneChecks, compareChecks)
 	slices.SortFunc(comeChecks, compareChecks)

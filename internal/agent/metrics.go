@@ -48,24 +48,30 @@ type endpointsByNode struct {
 
 // follow makes s what is counted. It takes the work of what changed.
 func (e *endpointsByNode) follow(s *snapshot.Snapshot, changes snapshot.Changes) {
-	if e.n == nil {
+	last := e.last
+	if e.last = s; last == nil {
 		e.n = map[string]int{}
-	}
-	add := func(s *snapshot.Snapshot, ref snapshot.Ref, n int) {
-		if s == nil || s.Service(ref) == nil {
-			return
+		for _, svc := range s.Services {
+			e.add(svc, 1)
 		}
-		for _, ep := range s.Service(ref).Endpoints {
-			if e.n[ep.Node] += n; e.n[ep.Node] == 0 {
-				delete(e.n, ep.Node)
-			}
+		return
+	}
+	for _, ref := range changes.From(last, s).Services {
+		e.add(s.Service(ref), 1)
+		e.add(last.Service(ref), -1)
+	}
+}
+
+// add counts the endpoints of svc, which may be nil, n times.
+func (e *endpointsByNode) add(svc *snapshot.Service, n int) {
+	if svc == nil {
+		return
+	}
+	for _, ep := range svc.Endpoints {
+		if e.n[ep.Node] += n; e.n[ep.Node] == 0 {
+			delete(e.n, ep.Node)
 		}
 	}
-	for _, ref := range changes.From(e.last, s).Services {
-		add(s, ref, 1)
-		add(e.last, ref, -1)
-	}
-	e.last = s
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
