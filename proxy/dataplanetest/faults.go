@@ -71,7 +71,7 @@ type Ground struct {
 	// Faults returns what can happen at a step, besides the end of the process.
 	Faults func(step string) []Fault
 	// Fresh, if it is given, takes all of the Dataplane out of the kernel, so that each
-	// Sync that is disturbed makes the same objects.
+	// Sync that is disturbed makes the same objects and finds the same connections.
 	Fresh func(t *testing.T)
 	// Answers checks each Frontend that all of tables have: an endpoint that one of
 	// them gives it has to answer. A nil Answers, Alive or Held checks nothing.
@@ -130,7 +130,7 @@ func (g *Ground) run(t *testing.T, m mode, tried map[string]bool) {
 // begin makes the kernel serve m.last, and returns the Victim that is to be disturbed.
 func (g *Ground) begin(t *testing.T, m mode) Victim {
 	t.Helper()
-	if g.Fresh != nil && m.name != "first" {
+	if g.Fresh != nil {
 		g.Fresh(t)
 	}
 	switch m.name {
