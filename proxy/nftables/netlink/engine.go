@@ -236,7 +236,7 @@ func (e *Engine) commit(steps [3]*batch, patches []*nftables.Patch, clients []cl
 		if i == nftables.Late {
 			awaitRules()
 		}
-		err := e.conn.commit(b)
+		err = e.conn.commit(b)
 		if errors.Is(err, unix.ENFILE) && i == nftables.Main && len(clients) > 0 { // a memory is full: they are remembered nowhere
 			err = e.conn.commit(e.encode(patches, i, nil))
 		}
