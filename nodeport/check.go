@@ -20,23 +20,24 @@ type Check struct {
 	Local   int // distinct addresses of this family with a ready endpoint on this node
 }
 
-// Checks returns the health checks of the node called node, sorted: one for each
-// family of every Service of type LoadBalancer with externalTrafficPolicy Local.
+// checks returns the health checks of svc, which may be nil, on the node called node:
+// one for each family of a Service of type LoadBalancer with externalTrafficPolicy Local.
 // Endpoints that terminate do not count, though they are still sent traffic:
 // that is what makes an outside load balancer leave in time.
-func Checks(s *snapshot.Snapshot, node string) []Check {
-	var out []Check
-	for _, svc := range s.Services {
-		if svc.HealthCheckNodePort == 0 || svc.Type != snapshot.LoadBalancer || svc.ExternalTrafficPolicy != snapshot.PolicyLocal || !svc.Served() {
-			continue
-		}
-		for _, ip := range svc.ClusterIPs {
-			family := snapshot.FamilyOf(ip)
-			out = append(out, Check{Service: svc.Ref, Family: family, Port: svc.HealthCheckNodePort, Local: local(svc, family, node)})
-		}
+func checks(svc *snapshot.Service, node string) []Check {
+	if svc == nil || svc.HealthCheckNodePort == 0 || svc.Type != snapshot.LoadBalancer || svc.ExternalTrafficPolicy != snapshot.PolicyLocal || !svc.Served() {
+		return nil
 	}
-	slices.SortStableFunc(out, func(a, b Check) int { return cmp.Or(a.Service.Compare(b.Service), cmp.Compare(a.Family, b.Family)) })
+	var out []Check
+	for _, ip := range svc.ClusterIPs {
+		family := snapshot.FamilyOf(ip)
+		out = append(out, Check{Service: svc.Ref, Family: family, Port: svc.HealthCheckNodePort, Local: local(svc, family, node)})
+	}
 	return out
+}
+
+func compareChecks(a, b Check) int {
+	return cmp.Or(a.Service.Compare(b.Service), cmp.Compare(a.Family, b.Family))
 }
 
 // local counts addresses and not ports: a pod with two ports is one endpoint.

@@ -65,7 +65,7 @@ func TestChecks(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var got []string
-			for _, c := range nodeport.Checks(local(tt.edit), tt.node) {
+			for _, c := range indexOf(local(tt.edit), tt.node).Checks() {
 				got = append(got, fmt.Sprintf("%s %d %d", c.Family, c.Port, c.Local))
 			}
 			if text := strings.Join(got, ", "); text != tt.want {
@@ -77,7 +77,7 @@ func TestChecks(t *testing.T) {
 
 // spec 56: health checks answer on the addresses on which node ports answer.
 func TestListeners(t *testing.T) {
-	checks := nodeport.Checks(local(nil), "a")
+	checks := indexOf(local(nil), "a").Checks()
 	const addrs = "198.51.100.1 198.51.100.101 2001:db8::1"
 	tests := []struct{ name, addrs, cidrs, want string }{
 		{name: "on each address", addrs: addrs, want: "198.51.100.1:30500=2 198.51.100.101:30500=2 [2001:db8::1]:30500=1"},

@@ -27,7 +27,7 @@ func (s Socket) at(addr netip.Addr) bool {
 // Problem for each port of a Service, sorted. addrs are the addresses on which
 // node ports answer. The engine serves the port all the same, so that the
 // process is cut off: that is what its owner should know.
-func Occupied(s *snapshot.Snapshot, addrs []netip.Addr, sockets []Socket) []snapshot.Problem {
+func (x *Index) Occupied(addrs []netip.Addr, sockets []Socket) []snapshot.Problem {
 	type number struct {
 		protocol snapshot.Protocol
 		port     uint16
@@ -38,10 +38,7 @@ func Occupied(s *snapshot.Snapshot, addrs []netip.Addr, sockets []Socket) []snap
 		listening[n] = append(listening[n], sock)
 	}
 	var out []snapshot.Problem
-	for _, svc := range s.Services {
-		if svc.Type != snapshot.NodePort && svc.Type != snapshot.LoadBalancer || !svc.Served() {
-			continue
-		}
+	for _, svc := range x.public {
 		for _, p := range svc.Ports {
 			at := occupiedAddrs(svc, addrs, listening[number{p.Protocol, p.NodePort}])
 			if p.NodePort == 0 || len(at) == 0 {

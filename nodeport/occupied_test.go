@@ -48,7 +48,7 @@ func TestClaims(t *testing.T) {
 				want = "node port 30080/tcp: a process listens on it at " + tt.want + " and gets no connection from outside, because the Service does"
 			}
 			var got string
-			for _, p := range nodeport.Occupied(s, each(tt.addrs, netip.MustParseAddr), each(tt.sockets, socket)) {
+			for _, p := range indexOf(s, "a").Occupied(each(tt.addrs, netip.MustParseAddr), each(tt.sockets, socket)) {
 				got += p.Message
 			}
 			if got != want {

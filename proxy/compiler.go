@@ -95,7 +95,7 @@ type cluster struct {
 // have endpoints there.
 func (c cluster) equal(o cluster) bool {
 	c.node.quarantined = o.node.quarantined
-	return c.node.equal(o.node) && slices.Equal(c.ranges, o.ranges) && slices.Equal(c.services, o.services) && c.external == o.external
+	return c.node.equal(o.node) && (diff.Same(c.ranges, o.ranges) || slices.Equal(c.ranges, o.ranges)) && slices.Equal(c.services, o.services) && c.external == o.external
 }
 
 // match says which packets a Frontend takes: its Key without the Kind.
@@ -121,8 +121,12 @@ func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []ne
 		facts.zone, facts.addrs = node.Zone, node.InternalIPs
 	}
 	now := cluster{node: facts, services: t.ServiceCIDRs, external: opt.ExternalIPs}
-	for _, p := range s.Pools {
-		now.ranges = append(now.ranges, p.Ranges...)
+	if c.last != nil && diff.Same(c.last.snap.Pools, s.Pools) {
+		now.ranges = c.last.cluster.ranges
+	} else {
+		for _, p := range s.Pools {
+			now.ranges = append(now.ranges, p.Ranges...)
+		}
 	}
 	var gone, come []*Frontend
 	since := c.made

@@ -256,9 +256,6 @@ type Dataplane interface {
 	// The next Sync repairs it. changed is called in any goroutine and must not block.
 	// Notify is called before the first Sync, if at all.
 	Notify(changed func())
-	// Dump returns the Table that the kernel holds now, without the fields that
-	// it does not hold (Service, PortName); nil if it holds none of ours.
-	Dump(ctx context.Context) (*Table, error)
 	// Cleanup removes every kernel object of ours. It needs no memory of an
 	// earlier Sync and succeeds when there is nothing.
 	Cleanup(ctx context.Context) error

@@ -8,12 +8,11 @@ import (
 
 // Exception is tests of a package that do not run in some guests.
 type Exception struct {
-	Package  string
-	Tests    []string
-	From     string // only on this series and newer ones; empty: on all
-	Below    string // only on series before this one; empty: on all
-	Emulated bool   // only without KVM, and when nobody named tests
-	Why      string
+	Package string
+	Tests   []string
+	From    string // only on this series and newer ones; empty: on all
+	Below   string // only on series before this one; empty: on all
+	Why     string
 }
 
 // Exceptions are all of them. What a kernel cannot do has its consequence in
@@ -36,24 +35,19 @@ var Exceptions = []Exception{
 		Package: "proxy/nftables/netlink", Tests: []string{"TestListingLoadsBack", "TestFullMemory"}, From: "6.12",
 		Why: "these load rules by nft, and nft 1.0.6 writes an expression (byteorder of 1 byte) that newer kernels refuse; fairlead starts no nft",
 	},
-	{
-		Package: "proxy/nftables/netlink", Tests: []string{"TestLoad"}, Emulated: true,
-		Why: "10,000 Services take minutes in an emulator; RUN=TestLoad runs it",
-	},
 }
 
-// Circumstances are what decides which exceptions hold.
+// Circumstances are what decides which exceptions hold, and how large tests are.
 type Circumstances struct {
 	Kernel   Kernel
-	Emulated bool
-	Named    bool // somebody named the tests that are to run
+	Emulated bool // there is no KVM
 }
 
 // Hold are the exceptions that hold for the packages.
 func (c Circumstances) Hold(packages []string) []Exception {
 	var list []Exception
 	for _, e := range Exceptions {
-		if slices.Contains(packages, e.Package) && c.within(e) && (!e.Emulated || c.Emulated && !c.Named) {
+		if slices.Contains(packages, e.Package) && c.within(e) {
 			list = append(list, e)
 		}
 	}

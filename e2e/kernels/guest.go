@@ -27,11 +27,17 @@ type Guest struct {
 	Limit     time.Duration
 }
 
-// Size of a guest. More processors than this machine has are slower, not faster.
-const (
-	processors = "2"
-	memory     = "1536M"
-)
+// memory of a guest.
+const memory = "1536M"
+
+// AtOnce returns how many guests run at the same time. An emulated guest has one
+// processor: two of them wait for each other more than they work.
+func AtOnce() int {
+	if Accelerated() {
+		return 1
+	}
+	return runtime.NumCPU()
+}
 
 // Run boots the guest and reads what it says into r, until it powers itself off. The
 // guest ends with ctx and after the limit, whatever it does.
@@ -99,20 +105,25 @@ func (g Guest) lastWords() string {
 }
 
 // arguments are those of QEMU. The guest has two serial ports and no device else.
-// no_timer_check: Linux panics when the emulated timer is late, as on a busy machine.
+//   - no_timer_check: Linux panics when the emulated timer is late, as on a busy machine.
+//   - tsc=reliable: for the same reason it would change to a clock that is a device, and
+//     each look at that one leaves the emulated processor.
+//   - rcu_expedited: many tests wait for RCU, each time a few ticks of the timer.
 func (g Guest) arguments(initramfs string) []string {
 	args := []string{
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-machine", "q35",
-		"-smp", processors, "-m", memory,
+		"-m", memory,
 		"-kernel", filepath.Join(g.Image.Dir, vmlinuz), "-initrd", initramfs,
-		"-append", "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check",
+		"-append", "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check tsc=reliable rcupdate.rcu_expedited=1",
 		"-serial", "file:" + g.Console, "-serial", "stdio",
 	}
 	if Accelerated() {
-		return append(args, "-accel", "kvm", "-cpu", "host")
+		return append(args, "-smp", "2", "-accel", "kvm", "-cpu", "host")
 	}
-	// Five levels of page tables cost an emulator more than four.
-	return append(args, "-accel", "tcg,thread=multi", "-cpu", "max,la57=off")
+	// Five levels of page tables cost an emulator more than four. Where the processor has
+	// erms or fsrm, Linux clears and copies memory by instructions that repeat themselves
+	// for each byte, and newer versions do so more often: each byte is emulated.
+	return append(args, "-accel", "tcg", "-cpu", "max,la57=off,erms=off,fsrm=off")
 }
 
 // Accelerated reports whether KVM works. A virtual machine whose processor cannot

@@ -5,6 +5,7 @@ type Job struct {
 	Before [][]string // commands that make the guest ready
 	Runs   []Run
 	Left   []Exception // what does not run
+	Env    []string    // of the test programs, beside what the guest sets
 }
 
 // JobFile is where the guest finds its Job.

@@ -128,7 +128,8 @@ func Table(reports []*Report) string {
 // that lead to a failure.
 type Screen struct {
 	Out     io.Writer
-	All     bool // show every line
+	Prefix  string // of each line: guests run at the same time
+	All     bool   // show every line
 	pending []string
 }
 
@@ -139,7 +140,7 @@ func (s *Screen) Heard(line string, failed bool) {
 	switch {
 	case s.All || shown.MatchString(line) && !failed:
 		s.pending = nil
-		fmt.Fprintln(s.Out, line)
+		fmt.Fprintln(s.Out, s.Prefix+line)
 	case failed:
 		s.pending = append(s.pending, line)
 		s.Flush()
@@ -152,7 +153,7 @@ func (s *Screen) Heard(line string, failed bool) {
 // early says in them where it was.
 func (s *Screen) Flush() {
 	for _, line := range s.pending {
-		fmt.Fprintln(s.Out, line)
+		fmt.Fprintln(s.Out, s.Prefix+line)
 	}
 	s.pending = nil
 }

@@ -7,8 +7,11 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/fairlead/fairlead/internal/test/nstest"
 )
 
 // module is the product's.
@@ -112,26 +115,35 @@ type Selection struct {
 
 // before makes a guest a node:
 //   - Bridges of pods give their packets to netfilter, as Kubernetes asks of nodes.
-//   - Linux sizes the connection table by the memory, and a guest has little. Tests
-//     want 100,000 connections, and one fills the table.
 //   - The first transaction would load these modules one by one, and begin again after
 //     each. In an emulator this takes longer than the engine waits for an answer.
 var before = [][]string{
 	{"ip", "link", "set", "lo", "up"},
 	{"modprobe", "-a", "br_netfilter", "nf_conntrack"},
 	{"modprobe", "-aq", "nft_chain_nat", "nft_ct", "nft_fib_inet", "nft_hash", "nft_masq", "nft_nat", "nft_numgen", "nft_reject_inet", "nf_conntrack_netlink"},
-	{"sysctl", "-qw", "net.netfilter.nf_conntrack_max=120000"},
+}
+
+// conntrackMax is how many connections a guest tracks: more than tests want, which is
+// 100,000 or in an emulator a tenth of that, and few because one test fills the table.
+func conntrackMax(emulated bool) int {
+	if emulated {
+		return 12_000
+	}
+	return 120_000
 }
 
 // NewJob is what a guest does: all test programs, without the tests that exceptions
 // name.
 func NewJob(c Circumstances, tests []TestProgram, s Selection) Job {
-	c.Named = s.Run != "" || s.Bench != ""
 	var packages []string
 	for _, t := range tests {
 		packages = append(packages, t.Package)
 	}
-	job := Job{Before: before, Left: c.Hold(packages)}
+	job := Job{Left: c.Hold(packages)}
+	job.Before = append(slices.Clone(before), []string{"sysctl", "-qw", fmt.Sprintf("net.netfilter.nf_conntrack_max=%d", conntrackMax(c.Emulated))})
+	if c.Emulated {
+		job.Env = []string{nstest.EmulatedEnv + "=1"}
+	}
 	for _, t := range tests {
 		args := s.arguments()
 		if skip := skipped(job.Left, t.Package); skip != "" {

@@ -22,6 +22,7 @@ import (
 	"github.com/fairlead/fairlead/internal/node"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/nodeport"
 	"github.com/fairlead/fairlead/nodeport/health"
 	"github.com/fairlead/fairlead/nodeport/socket"
 	"github.com/fairlead/fairlead/proxy"
@@ -139,7 +140,7 @@ func assemble(cfg *Config, leases leaseKeeper) *Agent {
 	a.layer2 = newLayer2(leases, cfg.Log, a.heldOthers, a.engine.loop.Wake)
 	a.routes = newRoutes(cfg, a.decision.loop.Wake, a.report.loop.Wake, a.engine.loop.Wake, a.removal.removed.Load)
 	a.ports = &ports{
-		node: cfg.Node, cidrs: cfg.NodePortAddresses, sockets: socket.Read, changed: a.report.loop.Wake, log: cfg.Log,
+		index: nodeport.NewIndex(cfg.Node), cidrs: cfg.NodePortAddresses, sockets: socket.Read, changed: a.report.loop.Wake, log: cfg.Log,
 		loop: reconcile.New("node ports", cfg.Log), servers: health.NewServers(&a.health, cfg.Log),
 	}
 	a.engine.follow, a.engine.exceeded = a.ports.Follow, a.ports.Exceeded

@@ -37,13 +37,41 @@ type metrics struct {
 	refusedL2            *prometheus.GaugeVec
 	refusedBGP           *prometheus.GaugeVec
 
-	counted countedEndpoints // the decision's loop alone
+	counted endpointsByNode // the decision's loop alone
 }
 
-// countedEndpoints is for which Snapshot and nodes quarantined endpoints were counted.
-type countedEndpoints struct {
-	snapshot *snapshot.Snapshot
-	nodes    []string
+// endpointsByNode counts the endpoints of a Snapshot by their node.
+type endpointsByNode struct {
+	last *snapshot.Snapshot // nil before the first follow
+	n    map[string]int
+}
+
+// follow makes s what is counted. It takes the work of what changed.
+func (e *endpointsByNode) follow(s *snapshot.Snapshot, changes snapshot.Changes) {
+	last := e.last
+	if e.last = s; last == nil {
+		e.n = map[string]int{}
+		for _, svc := range s.Services {
+			e.add(svc, 1)
+		}
+		return
+	}
+	for _, ref := range changes.From(last, s).Services {
+		e.add(s.Service(ref), 1)
+		e.add(last.Service(ref), -1)
+	}
+}
+
+// add counts the endpoints of svc, which may be nil, n times.
+func (e *endpointsByNode) add(svc *snapshot.Service, n int) {
+	if svc == nil {
+		return
+	}
+	for _, ep := range svc.Endpoints {
+		if e.n[ep.Node] += n; e.n[ep.Node] == 0 {
+			delete(e.n, ep.Node)
+		}
+	}
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -133,7 +161,7 @@ func (m *metrics) programmed(held proxy.Summary, triggers []time.Time, now time.
 // decided counts what a decision says. Only what changed is counted again: a
 // cluster may have ten thousand addresses.
 func (m *metrics) decided(in node.Inputs, was, now node.State) {
-	m.quarantined(in.Snapshot, in.View)
+	m.quarantined(in)
 	if diff.Same(was.Elected, now.Elected) && diff.Same(was.Refused, now.Refused) {
 		return
 	}
@@ -191,26 +219,12 @@ func countMissing(in, out node.State) (n int) {
 }
 
 // quarantined counts the endpoints on nodes that are gone.
-func (m *metrics) quarantined(s *snapshot.Snapshot, view announcer.View) {
-	m.guarded.Set(gaugeValue(view.Guarded))
-	now := countedEndpoints{s, view.Quarantined()}
-	if m.counted.snapshot != s || !slices.Equal(m.counted.nodes, now.nodes) {
-		m.quarantinedEndpoints.Set(float64(endpointsOn(s, now.nodes)))
+func (m *metrics) quarantined(in node.Inputs) {
+	m.guarded.Set(gaugeValue(in.View.Guarded))
+	m.counted.follow(in.Snapshot, in.Changes)
+	n := 0
+	for _, name := range in.View.Quarantined() {
+		n += m.counted.n[name]
 	}
-	m.counted = now
-}
-
-// endpointsOn counts the endpoints on nodes.
-func endpointsOn(s *snapshot.Snapshot, nodes []string) (n int) {
-	if len(nodes) == 0 {
-		return 0
-	}
-	for _, svc := range s.Services {
-		for _, ep := range svc.Endpoints {
-			if slices.Contains(nodes, ep.Node) {
-				n++
-			}
-		}
-	}
-	return n
+	m.quarantinedEndpoints.Set(float64(n))
 }

@@ -3,7 +3,9 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -93,5 +95,48 @@ func TestTakeovers(t *testing.T) {
 	m.moved(plan("192.0.2.1 NotOwner=192.0.2.2 NoEndpoint=192.0.2.3"), plan("192.0.2.1 192.0.2.2 192.0.2.3"))
 	if n := testutil.ToFloat64(m.takeovers); n != 1 {
 		t.Errorf("%v addresses were taken over, want 192.0.2.2 alone", n)
+	}
+}
+
+// Whatever Snapshots follow each other, the endpoints on nodes that are gone are counted
+// as by a walk through the last one.
+func TestQuarantinedEndpoints(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	m, last := newMetrics(nil), &snapshot.Snapshot{}
+	for range 200 {
+		next := &snapshot.Snapshot{Services: slices.Clone(last.Services)}
+		for range r.IntN(3) {
+			svc := &snapshot.Service{Ref: snapshot.Ref{Name: string(rune('a' + r.IntN(5)))}}
+			for range r.IntN(4) {
+				svc.Endpoints = append(svc.Endpoints, snapshot.Endpoint{Node: string(rune('k' + r.IntN(3)))})
+			}
+			at, held := slices.BinarySearchFunc(next.Services, svc.Ref, func(s *snapshot.Service, ref snapshot.Ref) int { return s.Ref.Compare(ref) })
+			if held {
+				next.Services = slices.Delete(next.Services, at, at+1)
+			}
+			if r.IntN(4) > 0 {
+				next.Services = slices.Insert(next.Services, at, svc)
+			}
+		}
+		in := node.Inputs{Snapshot: next, Changes: snapshot.Diff(last, next)}
+		want := 0
+		for _, name := range []string{"k", "l"} {
+			if r.IntN(2) == 0 {
+				continue
+			}
+			in.View.Members = append(in.View.Members, announcer.Member{Node: name, Quarantine: true})
+			for _, svc := range next.Services {
+				for _, ep := range svc.Endpoints {
+					if ep.Node == name {
+						want++
+					}
+				}
+			}
+		}
+		m.decided(in, node.State{}, node.State{})
+		if got := testutil.ToFloat64(m.quarantinedEndpoints); got != float64(want) {
+			t.Fatalf("got %v, want %d", got, want)
+		}
+		last = next
 	}
 }

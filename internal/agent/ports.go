@@ -22,7 +22,6 @@ const occupiedEvery = 10 * time.Second
 // node ports. Its loop is apart from that of the engine, so that neither waits
 // for the other.
 type ports struct {
-	node    string
 	cidrs   []netip.Prefix
 	sockets func() ([]nodeport.Socket, error)
 	changed func() // is called when Problems would return something else
@@ -30,6 +29,7 @@ type ports struct {
 	loop    *reconcile.Loop
 	servers *health.Servers
 
+	index      *nodeport.Index    // the loop's alone
 	occupiedAt time.Time          // when occupied was read; the loop's alone
 	occupied   []snapshot.Problem // the loop's alone
 
@@ -78,8 +78,9 @@ func (p *ports) step(ctx context.Context) error {
 	if s == nil {
 		return nil
 	}
-	found := p.servers.Sync(ctx, nodeport.Listeners(nodeport.Checks(s, p.node), addrs, p.cidrs))
-	err := p.findOccupied(s, addrs)
+	p.index.Follow(s)
+	found := p.servers.Sync(ctx, nodeport.Listeners(p.index.Checks(), addrs, p.cidrs))
+	err := p.findOccupied(addrs)
 	found = nodeport.SortProblems(slices.Concat(found, p.occupied, nodeport.Owned(s, own), exceeded))
 	p.mu.Lock()
 	same := slices.Equal(found, p.problems)
@@ -96,7 +97,7 @@ func (p *ports) step(ctx context.Context) error {
 
 // findOccupied brings p.occupied up to date, now and then. Without an answer of the kernel
 // they stay what they were.
-func (p *ports) findOccupied(s *snapshot.Snapshot, addrs []netip.Addr) error {
+func (p *ports) findOccupied(addrs []netip.Addr) error {
 	if time.Since(p.occupiedAt) < occupiedEvery {
 		return nil
 	}
@@ -104,6 +105,6 @@ func (p *ports) findOccupied(s *snapshot.Snapshot, addrs []netip.Addr) error {
 	if err != nil {
 		return err
 	}
-	p.occupiedAt, p.occupied = time.Now(), nodeport.Occupied(s, addrs, sockets)
+	p.occupiedAt, p.occupied = time.Now(), p.index.Occupied(addrs, sockets)
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/internal/test/nstest"
+	"github.com/fairlead/fairlead/nodeport"
 	"github.com/fairlead/fairlead/nodeport/health"
 	"github.com/fairlead/fairlead/nodeport/socket"
 )
@@ -25,7 +26,7 @@ func TestPortProblems(t *testing.T) {
 	node.Run(t, "ip", "addr", "add", "198.18.0.1/32", "dev", "lo")
 	changes := 0
 	p := &ports{
-		node: "a", sockets: socket.Read, changed: func() { changes++ }, log: log,
+		index: nodeport.NewIndex("a"), sockets: socket.Read, changed: func() { changes++ }, log: log,
 		loop: reconcile.New("node ports", log), servers: health.NewServers(&health.Proxy{}, log),
 	}
 	defer p.servers.Close()

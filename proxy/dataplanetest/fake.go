@@ -156,7 +156,7 @@ func entries(t *proxy.Table) map[any]any {
 	return out
 }
 
-// Dump implements proxy.Dataplane.
+// Dump implements Dumper.
 func (f *Fake) Dump(ctx context.Context) (*proxy.Table, error) {
 	if err := f.fail(ctx, "dump"); err != nil {
 		return nil, err

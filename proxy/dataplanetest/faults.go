@@ -58,7 +58,7 @@ type Victim interface {
 type Ground struct {
 	// Victim makes a Victim on the kernel, which ends with the test.
 	Victim func(t *testing.T) Victim
-	// New makes a Dataplane on the same kernel that nothing disturbs.
+	// New makes a Dataplane on the same kernel that nothing disturbs, which is a Dumper.
 	New func(t *testing.T) proxy.Dataplane
 	// Before and After are the Tables of the Syncs. A connection to an endpoint that
 	// both have is open meanwhile.
@@ -71,7 +71,7 @@ type Ground struct {
 	// Faults returns what can happen at a step, besides the end of the process.
 	Faults func(step string) []Fault
 	// Fresh, if it is given, takes all of the Dataplane out of the kernel, so that each
-	// Sync that is disturbed makes the same objects.
+	// Sync that is disturbed makes the same objects and finds the same connections.
 	Fresh func(t *testing.T)
 	// Answers checks each Frontend that all of tables have: an endpoint that one of
 	// them gives it has to answer. A nil Answers, Alive or Held checks nothing.
@@ -130,7 +130,7 @@ func (g *Ground) run(t *testing.T, m mode, tried map[string]bool) {
 // begin makes the kernel serve m.last, and returns the Victim that is to be disturbed.
 func (g *Ground) begin(t *testing.T, m mode) Victim {
 	t.Helper()
-	if g.Fresh != nil && m.name != "first" {
+	if g.Fresh != nil {
 		g.Fresh(t)
 	}
 	switch m.name {
@@ -221,11 +221,7 @@ func (g *Ground) served(t *testing.T) *proxy.Table {
 	if g.Served != nil {
 		return g.Served(t)
 	}
-	got, err := g.New(t).Dump(t.Context())
-	if err != nil {
-		t.Fatalf("Dump: %v", err)
-	}
-	return got
+	return dump(t, g.New(t))
 }
 
 // same compares what a kernel serves with a Table.

@@ -17,8 +17,24 @@ import (
 	"github.com/fairlead/fairlead/proxy"
 )
 
-// Run runs the suite. newDataplane makes an instance on a fresh kernel; called
-// again with the same t, another instance on the same kernel.
+// Dumper is what the Dataplanes of these tests have to be too.
+type Dumper interface {
+	// Dump returns the Table that the kernel holds now, without the fields that
+	// it does not hold (Service, PortName); nil if it holds none of ours.
+	Dump(ctx context.Context) (*proxy.Table, error)
+}
+
+func dump(t *testing.T, d proxy.Dataplane) *proxy.Table {
+	t.Helper()
+	got, err := d.(Dumper).Dump(t.Context())
+	if err != nil {
+		t.Fatalf("Dump: %v", err)
+	}
+	return got
+}
+
+// Run runs the suite. newDataplane makes an instance on a fresh kernel, which is a
+// Dumper; called again with the same t, another instance on the same kernel.
 func Run(t *testing.T, newDataplane func(t *testing.T) proxy.Dataplane) {
 	for name, test := range map[string]func(*testing.T, func(*testing.T) proxy.Dataplane){
 		"Sync": testSync, "Change": testChange, "Adopt": testAdopt, "Notify": testNotify, "Dump": testDump, "Cleanup": testCleanup,
@@ -62,10 +78,7 @@ func mustSync(t *testing.T, d proxy.Dataplane, table *proxy.Table) proxy.Change 
 // holds checks that the kernel holds what table says; nil is nothing.
 func holds(t *testing.T, d proxy.Dataplane, table *proxy.Table) {
 	t.Helper()
-	got, err := d.Dump(t.Context())
-	if err != nil {
-		t.Fatalf("Dump: %v", err)
-	}
+	got := dump(t, d)
 	if table == nil {
 		if got != nil {
 			t.Fatalf("the kernel holds\n%s, want nothing", text(got))

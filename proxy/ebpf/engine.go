@@ -110,9 +110,6 @@ func (e *Engine) Probe(ctx context.Context) error { return e.opt.Behind.Probe(ct
 // Notify implements proxy.Dataplane: it passes changed to the one behind.
 func (e *Engine) Notify(changed func()) { e.opt.Behind.Notify(changed) }
 
-// Dump implements proxy.Dataplane: what the one behind holds is what is served.
-func (e *Engine) Dump(ctx context.Context) (*proxy.Table, error) { return e.opt.Behind.Dump(ctx) }
-
 // Close forgets what is open. What is pinned goes on working.
 func (e *Engine) Close() {
 	if e.objects != nil {

@@ -278,7 +278,7 @@ func TestFaults(t *testing.T) {
 		Held:    func(t *testing.T) string { return pinned(t, l.pins) },
 		// Before the Sync of the programs comes that of the Dataplane behind.
 		Served: func(t *testing.T) *proxy.Table {
-			table, err := l.engine(t).Dump(t.Context())
+			table, err := checked{l.engine(t)}.behind(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -10,10 +10,12 @@ import (
 
 	bpf "github.com/cilium/ebpf"
 
+	"github.com/fairlead/fairlead/internal/test/nfttest"
 	"github.com/fairlead/fairlead/internal/test/nstest"
 	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/dataplanetest"
 	"github.com/fairlead/fairlead/proxy/ebpf/content"
+	ruleset "github.com/fairlead/fairlead/proxy/nftables"
 	nftables "github.com/fairlead/fairlead/proxy/nftables/netlink"
 )
 
@@ -22,7 +24,7 @@ import (
 type checked struct{ *Engine }
 
 func (c checked) Dump(ctx context.Context) (*proxy.Table, error) {
-	t, err := c.Engine.Dump(ctx)
+	t, err := c.behind(ctx)
 	if err != nil || t == nil || t.Guards() { // another proxy forwards: the programs are off
 		return t, err
 	}
@@ -39,6 +41,14 @@ func (c checked) Dump(ctx context.Context) (*proxy.Table, error) {
 		return nil, err
 	}
 	return t, differ(content.Adopt(held, t), t)
+}
+
+// behind returns what the Dataplane behind holds.
+func (c checked) behind(ctx context.Context) (*proxy.Table, error) {
+	kernel, err := c.opt.Behind.(interface {
+		Read(ctx context.Context) ([]*ruleset.Kernel, error)
+	}).Read(ctx)
+	return nfttest.Table(kernel), err
 }
 
 // pinned opens the maps that read looks at.

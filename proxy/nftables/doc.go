@@ -7,7 +7,7 @@
 //
 //   - Ruleset is what the tables shall hold.
 //   - Kernel is what a table was found to hold.
-//   - Patch is what to change in a table.
+//   - Patch is what to change in a table: a difference or a swap, in three Steps.
 //   - Slots are a Frontend and the numbered places of its endpoints.
 //   - A Move says where the clients that affinity remembers belong after a change.
 //
@@ -26,5 +26,6 @@
 // Beside Sync, Flow.Stale (flows.go) decides which connections end, and Concerned after
 // which changes netlink has to ask it.
 //
-// Parse (parse.go) is the way back, from a Kernel to the Table that it stands for.
+// The way back (parse.go), from a Kernel to Slots, gives adoption what it needs: which
+// endpoint has which slot, who remembers clients, and what is gone.
 package nftables

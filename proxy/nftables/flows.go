@@ -81,19 +81,42 @@ func (f Flow) strayed(front *proxy.Frontend) bool {
 	return !has(front.Serving)
 }
 
-// Protocols are what connections have, in the order in which they are compared.
+// Network is the flows of one protocol and one family, which the kernel lists at once.
+// A list takes milliseconds also where there are no flows: the kernel looks into a
+// quarter of a million places.
+type Network struct {
+	Protocol snapshot.Protocol
+	Family   snapshot.Family
+}
+
+func (n Network) String() string { return n.Protocol.String() + " over " + n.Family.String() }
+
+// Protocols are what connections have.
 var Protocols = []snapshot.Protocol{snapshot.UDP, snapshot.SCTP, snapshot.TCP}
 
-// Concerned returns the protocols of which now may make flows stale that were not
+// Networks are all of them, in the order in which they are compared.
+var Networks = func() (out []Network) {
+	for _, p := range Protocols {
+		for _, f := range Families {
+			out = append(out, Network{p, f.ID})
+		}
+	}
+	return out
+}()
+
+// NetworkOf returns where the flows to a Frontend are.
+func NetworkOf(k proxy.Key) Network { return Network{k.Protocol, k.Family} }
+
+// Concerned returns the Networks of which now may make flows stale that were not
 // stale in old.
-func Concerned(old, now *proxy.Table) map[snapshot.Protocol]bool {
-	out := map[snapshot.Protocol]bool{}
+func Concerned(old, now *proxy.Table) map[Network]bool {
+	out := map[Network]bool{}
 	for was, is := range now.Changed(old) {
 		switch {
 		case is == nil:
-			out[was.Protocol] = true
+			out[NetworkOf(was.Key)] = true
 		case was == nil || strays(was, is):
-			out[is.Protocol] = true
+			out[NetworkOf(is.Key)] = true
 		}
 	}
 	return out
@@ -123,20 +146,6 @@ func Gone(patches []*Patch) []proxy.Key {
 		for _, c := range p.changes {
 			if c.new == nil {
 				out = append(out, c.old.Key)
-			}
-		}
-	}
-	return out
-}
-
-// Lost returns the endpoints of t for TCP that are on nodes that are lost. Their
-// connections end although they were answered.
-func Lost(t *proxy.Table) map[netip.AddrPort]bool {
-	out := map[netip.AddrPort]bool{}
-	for _, f := range t.Frontends {
-		for _, ep := range f.Lost {
-			if f.Protocol == snapshot.TCP {
-				out[ep] = true
 			}
 		}
 	}

@@ -123,8 +123,8 @@ func TestConcerned(t *testing.T) {
 		{"all sources", with(sources(24), podA), with(same, podA), false},
 	} {
 		got := Concerned(c.old, c.now)
-		if got[snapshot.UDP] != c.concerned || got[snapshot.TCP] || got[snapshot.SCTP] {
-			t.Errorf("%s: got %v, want UDP %v", c.what, got, c.concerned)
+		if got[Network{snapshot.UDP, snapshot.IPv4}] != c.concerned || len(got) > 1 {
+			t.Errorf("%s: got %v, want UDP over IPv4 %v", c.what, got, c.concerned)
 		}
 	}
 }

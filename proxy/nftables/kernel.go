@@ -44,15 +44,14 @@ func (k *Kernel) layout(mark uint32) *Layout {
 	return l.fill()
 }
 
-// sound returns the elements of those sets that have the types that ours have:
-// an older layout, or somebody else's table of our name, may have others.
-func (k *Kernel) sound() []Element {
+// sound returns the sets that have the types that ours have: an older layout, or
+// somebody else's table of our name, may have others.
+func (k *Kernel) sound() map[string]bool {
 	l := k.layout(DefaultMark) // the mark is in no set's type
-	var out []Element
-	for _, e := range k.Elements {
-		if s, ok := l.Set(e.Set); ok && k.Sets[e.Set] == s.Type() {
-			out = append(out, e)
-		}
+	out := map[string]bool{}
+	for name, typ := range k.Sets {
+		s, ok := l.Set(name)
+		out[name] = ok && typ == s.Type()
 	}
 	return out
 }

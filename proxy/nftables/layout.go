@@ -11,7 +11,7 @@ import (
 // but not what the sets and maps hold. It must be raised when that part changes. A
 // table has an empty chain that is named by the version, "layout-4", because the
 // kernel never changes the comment of a table that exists. A set, map or
-// chain whose type or hook changes gets another name (see Patch.Leftovers).
+// chain whose type or hook changes gets another name (see Late).
 const layoutVersion = 4
 
 // VersionChain returns the name of the chain that says which layout a table has.
@@ -115,9 +115,9 @@ func (l *Layout) Set(name string) (Set, bool) {
 	return s, ok
 }
 
-// Sample returns a Layout with one of each kind of set, chain and rule, and
-// elements of its sets of each kind: what a kernel must be able to hold.
-func Sample(f *Family, mark uint32) (*Layout, []Element) {
+// Sample returns a Patch that makes a table with one of each kind of set, chain and
+// rule, and elements of each kind: what a kernel must be able to hold.
+func Sample(f *Family, mark uint32) *Patch {
 	l := newLayout(f, mark)
 	for _, v := range variants {
 		l.grow(balance{v, 2, 0})
@@ -125,7 +125,8 @@ func Sample(f *Family, mark uint32) (*Layout, []Element) {
 	}
 	first := strings.Repeat("\x00", f.AddrLen-1) + "\x01"
 	front := first + "\x06\x00\x00\x00\x00\x01\x00\x00"
-	return l.fill(), []Element{
+	p := (&Kernel{Family: f}).swap(l.fill())
+	p.Main().AddTable, p.Main().Add = true, []Element{
 		{Set: setLocalPods, Key: first, End: first},
 		linkElement("a*"),
 		{Set: SetSourceAllow, Key: front + first, End: front + first},
@@ -133,4 +134,5 @@ func Sample(f *Family, mark uint32) (*Layout, []Element) {
 		{Set: variant{}.frontends(), Key: front, Data: "goto " + balance{n: 2, sticky: 1}.String()},
 		{Set: variant{}.ep(0), Key: front, Data: first + "\x00\x01\x00\x00"},
 	}
+	return p
 }

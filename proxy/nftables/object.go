@@ -189,7 +189,8 @@ type Element struct {
 	Set, Key, End, Data, Comment string
 }
 
-func (e Element) compare(o Element) int {
+// Compare is the order of a table's elements: by set, key and end.
+func (e Element) Compare(o Element) int {
 	return cmp.Or(strings.Compare(e.Set, o.Set), strings.Compare(e.Key, o.Key), strings.Compare(e.End, o.End))
 }
 

@@ -9,124 +9,63 @@ import (
 	"github.com/fairlead/fairlead/proxy"
 )
 
-// Patch is what to change in one family's table so that it holds a Ruleset. The
-// shell writes the Patches of both families in one transaction, with one before it if
-// one of them has Early objects, and one after it if one has Leftovers. An empty Patch
-// changes nothing.
+// Patch is what to change in one family's table so that it holds a Ruleset. It is a
+// difference, of elements and of sets and chains that come; or a swap, which replaces
+// all rules as well. The shell writes the Steps of both families in as many transactions.
+// An empty Patch changes nothing.
 type Patch struct {
 	*Family
 	Layout  *Layout // the table's, afterwards
-	Create  bool    // there is no table
-	Replace bool    // delete the table first
-	// Swap: all rules go, and those of all chains of Layout come.
-	Swap      bool
-	DelSets   []string
-	DelChains []string
-	AddSets   []Set
-	AddChains []Chain
-	Del, Add  []Element // sorted by set; an element that changes is in both
-	changes   []change
+	Swap    bool
+	Steps   [3]Step
+	changes []change
+}
+
+// The Steps of a Patch.
+//   - Early are sets and chains of a table that stays. A packet that is in the rules of
+//     one generation and follows an element of the next into a new chain would find that
+//     chain empty.
+//   - Main is what the table's packets notice.
+//   - Late is what a swap leaves: the sets and chains of the old layout. A packet that is
+//     in the old rules would find no Service without them, and be refused.
+const (
+	Early = iota
+	Main
+	Late
+)
+
+// Step is what one transaction of a Patch does, in this order.
+type Step struct {
+	DelTable, AddTable bool
+	Flush              []string  // chains whose rules go
+	Del                []Element // sorted by set; an element that changes is in Add too
+	DelSets, DelChains []string
+	AddSets            []Set
+	AddChains          []Chain // without rules
+	AddRules           []Chain // whose rules come
+	Add                []Element
 }
 
 // Empty reports whether there is nothing to write.
-func (p *Patch) Empty() bool { return !p.static() && len(p.Del)+len(p.Add) == 0 }
+func (p *Patch) Empty() bool { return !p.static() && len(p.Main().Del)+len(p.Main().Add) == 0 }
+
+// Main returns the Step that changes what packets notice.
+func (p *Patch) Main() *Step { return &p.Steps[Main] }
 
 // static reports whether p changes more than elements.
 func (p *Patch) static() bool {
-	return p.Create || p.Replace || p.Swap || len(p.DelSets)+len(p.DelChains)+len(p.AddSets)+len(p.AddChains) > 0
-}
-
-// Early returns those sets and chains of a table that stays which come in an earlier
-// transaction of their own: a packet that is in the rules of one generation and follows
-// an element of the next into a new chain finds that chain empty. Of a swap these are
-// those of slots, which the rules of both versions lead to.
-func (p *Patch) Early() (sets []Set, chains []Chain) {
-	switch {
-	case p.Create || p.Replace:
-		return nil, nil
-	case !p.Swap:
-		return p.AddSets, p.AddChains
-	}
-	for _, s := range p.AddSets {
-		if ofSlots(s.Name) {
-			sets = append(sets, s)
-		}
-	}
-	for _, c := range p.AddChains {
-		if ofSlots(c.Name) {
-			i := slices.IndexFunc(p.Layout.Chains, func(o Chain) bool { return o.Name == c.Name })
-			chains = append(chains, p.Layout.Chains[i])
-		}
-	}
-	replaced := func(name string) bool { return slices.Contains(p.DelSets, name) || slices.Contains(p.DelChains, name) }
-	if slices.ContainsFunc(sets, func(s Set) bool { return replaced(s.Name) }) || slices.ContainsFunc(chains, func(c Chain) bool { return replaced(c.Name) }) {
-		return nil, nil // somebody else's are in the way
-	}
-	return sets, chains
-}
-
-// Late returns the sets and chains that are to be added and not Early.
-func (p *Patch) Late() (sets []Set, chains []Chain) {
-	early := map[string]bool{}
-	earlySets, earlyChains := p.Early()
-	for _, s := range earlySets {
-		early["set "+s.Name] = true
-	}
-	for _, c := range earlyChains {
-		early["chain "+c.Name] = true
-	}
-	isEarly := func(kind, name string) bool { return early[kind+" "+name] }
-	sets = slices.DeleteFunc(slices.Clone(p.AddSets), func(s Set) bool { return isEarly("set", s.Name) })
-	return sets, slices.DeleteFunc(slices.Clone(p.AddChains), func(c Chain) bool { return isEarly("chain", c.Name) })
-}
-
-// Leftovers returns the sets and chains which a swap deletes in a later transaction of
-// its own, until when these chains keep their rules. A packet that is in the rules of
-// the old layout looks up the sets of the old layout, and comes to the chains of its
-// hooks. If they went with the swap, it would find no Service and be refused. All go
-// with the swap if one of them has the name of something new.
-func (p *Patch) Leftovers() (sets, chains []string) {
-	if !p.Swap || taken(p.DelSets, p.AddSets) || taken(p.DelChains, p.AddChains) {
-		return nil, nil
-	}
-	return p.DelSets, p.DelChains
-}
-
-// InTheWay returns the sets and chains which a swap deletes at once.
-func (p *Patch) InTheWay() (sets, chains []string) {
-	if sets, chains = p.Leftovers(); len(sets)+len(chains) > 0 {
-		return nil, nil
-	}
-	return p.DelSets, p.DelChains
-}
-
-// Refilled returns the chains whose rules a swap replaces: those that are there.
-func (p *Patch) Refilled() []string {
-	_, chains := p.InTheWay()
-	names := slices.Clone(chains)
-	_, late := p.Late()
-	for _, c := range p.Layout.Chains {
-		if !slices.ContainsFunc(late, func(o Chain) bool { return o.Name == c.Name }) {
-			names = append(names, c.Name)
-		}
-	}
-	return names
-}
-
-// taken reports whether one of the objects has one of the names.
-func taken[O interface{ name() string }](names []string, objects []O) bool {
-	return slices.ContainsFunc(objects, func(o O) bool { return slices.Contains(names, o.name()) })
+	return p.Swap || len(p.Steps[Early].AddSets)+len(p.Steps[Early].AddChains) > 0
 }
 
 // Summary is what the Patches amount to, as Sync returns it.
 func Summary(patches []*Patch) proxy.Change {
 	var c proxy.Change
 	for _, p := range patches {
-		c.Added += len(p.Add)
-		c.Deleted += len(p.Del)
+		elements := len(p.Main().Add) + len(p.Main().Del)
+		c.Added += len(p.Main().Add)
+		c.Deleted += len(p.Main().Del)
 		// Sets and chains that come with elements are growth.
-		onlyStatic := p.static() && len(p.Del)+len(p.Add) == 0
-		c.Rebuilt = c.Rebuilt || p.Create || p.Replace || p.Swap || onlyStatic
+		c.Rebuilt = c.Rebuilt || p.Swap || p.static() && elements == 0
 	}
 	return c
 }
@@ -136,11 +75,11 @@ func (r *Ruleset) patch(next *Ruleset, f *Family, changes []change) *Patch {
 	have := r.Layouts[f]
 	p := &Patch{Family: f, Layout: have}
 	if have.outdated(changes) {
-		// have is what the kernel holds, so it can always be adopted.
-		p, _ = have.kernel().adopt(layoutFor(f, have.mark, next.slots, have))
+		// The new layout has all that have has: nothing has to be swapped.
+		p, _ = have.kernel().grow(layoutFor(f, have.mark, next.slots, have))
 	}
 	p.changes = changes
-	p.Del, p.Add = f.elementsDiff(r.Table, next.Table, changes)
+	p.Main().Del, p.Main().Add = f.elementsDiff(r.Table, next.Table, changes)
 	return p
 }
 
@@ -166,53 +105,86 @@ func (l *Layout) kernel() *Kernel {
 	return k
 }
 
-// patch plans one family of next from the table in the kernel.
+// patch plans one family of next from the table in the kernel. With replace, a table
+// that has to be swapped is made again instead.
 func (k *Kernel) patch(next *Ruleset, mark uint32, replace bool) *Patch {
-	want := next.Elements(k.Family)
-	if k.Exists && k.ours() {
-		layout := layoutFor(k.Family, mark, next.slots, k.layout(mark))
-		p, planned := k.adopt(layout)
-		if !planned && !replace {
-			p, planned = k.swap(layout), true
-		}
-		if planned {
-			p.Del, p.Add = lostAndNew(p.kept(k), want, Element.compare)
-			return p
-		}
+	from := k
+	p, grows := k.grow(layoutFor(k.Family, mark, next.slots, k.layout(mark)))
+	switch {
+	case !k.ours() || !grows && replace:
+		from = &Kernel{Family: k.Family}
+		p = from.swap(layoutFor(k.Family, mark, next.slots, nil))
+		p.Main().DelTable, p.Main().AddTable = k.Exists, true
+	case !grows:
+		p = k.swap(p.Layout)
 	}
-	fresh := layoutFor(k.Family, mark, next.slots, nil)
-	return &Patch{Family: k.Family, Layout: fresh, Create: !k.Exists, Replace: k.Exists,
-		AddSets: fresh.Sets, AddChains: fresh.Chains, Add: want}
+	p.Main().Del, p.Main().Add = lostAndNew(p.kept(from), next.Elements(k.Family), Element.Compare)
+	return p
 }
 
-// adopt plans what makes the table's sets and chains those of want. It returns false
-// if one of them is not as we write it, or is not ours: that one may lead to ours.
-func (k *Kernel) adopt(want *Layout) (*Patch, bool) {
-	p := k.objects(want, func(got, c ChainType) bool { return got == c })
-	return p, len(p.DelSets)+len(p.DelChains) == 0
+// grow plans a difference that adds what of want the table lacks. It returns false if a
+// set or chain is not as we write it, or is not ours: that one may lead to ours.
+func (k *Kernel) grow(want *Layout) (*Patch, bool) {
+	o := k.objects(want, func(got, c ChainType) bool { return got == c })
+	p := &Patch{Family: k.Family, Layout: want}
+	p.Steps[Early] = Step{AddSets: o.AddSets, AddChains: o.AddChains, AddRules: o.AddChains}
+	return p, len(o.DelSets)+len(o.DelChains) == 0
 }
 
-// swap plans want in place of the table's sets, chains and rules. Sets and maps of
-// the same type stay, with what they hold: clients keep their affinity, and no
-// connection finds a map empty.
+// swap plans want in place of the table's sets, chains and rules; a table that is not
+// there has none. Sets and maps of the same type stay, with what they hold: clients keep
+// their affinity, and no connection finds a map empty.
 func (k *Kernel) swap(want *Layout) *Patch {
+	p := &Patch{Family: k.Family, Layout: want, Swap: true}
+	early, main, late := &p.Steps[Early], &p.Steps[Main], &p.Steps[Late]
 	// All rules are replaced, so a chain with other rules can stay. The hook of a
 	// chain cannot be changed.
-	p := k.objects(want, func(got, c ChainType) bool { return got.Hook == c.Hook })
-	p.Swap = true
-	for i := range p.AddChains {
-		p.AddChains[i].Rules = nil // they come with those of all chains
+	*main = k.objects(want, func(got, c ChainType) bool { return got.Hook == c.Hook })
+	// What is in the way of something new goes at once, and with it all that may refer to it.
+	if k.Exists && !taken(main.DelSets, main.AddSets) && !taken(main.DelChains, main.AddChains) {
+		*late = Step{Flush: main.DelChains, DelSets: main.DelSets, DelChains: main.DelChains}
+		main.DelSets, main.DelChains = nil, nil
+		// The rules of both layouts lead to the chains of slots.
+		early.AddSets, main.AddSets = split(main.AddSets)
+		early.AddChains, main.AddChains = split(main.AddChains)
+		early.AddRules = early.AddChains
+	}
+	comes := map[string]bool{}
+	for _, c := range main.AddChains {
+		comes[c.Name] = true
+	}
+	main.Flush, main.AddRules = slices.Clone(main.DelChains), want.Chains
+	for _, c := range want.Chains {
+		if !comes[c.Name] {
+			main.Flush = append(main.Flush, c.Name)
+		}
 	}
 	return p
+}
+
+// split divides sets or chains into those of slots and the others.
+func split[O interface{ name() string }](all []O) (slots, others []O) {
+	for _, o := range all {
+		if ofSlots(o.name()) {
+			slots = append(slots, o)
+		} else {
+			others = append(others, o)
+		}
+	}
+	return slots, others
+}
+
+// taken reports whether one of the objects has one of the names.
+func taken[O interface{ name() string }](names []string, objects []O) bool {
+	return slices.ContainsFunc(objects, func(o O) bool { return slices.Contains(names, o.name()) })
 }
 
 // objects plans the sets and chains of want that the table lacks, and those that it
 // has beyond want. One that is in both but not alike goes and comes.
-func (k *Kernel) objects(want *Layout, alike func(got, want ChainType) bool) *Patch {
-	p := &Patch{Family: k.Family, Layout: want}
-	p.AddSets, p.DelSets = difference(k.Sets, want.Sets, func(got, s SetType) bool { return got == s })
-	p.AddChains, p.DelChains = difference(k.Chains, want.Chains, alike)
-	return p
+func (k *Kernel) objects(want *Layout, alike func(got, want ChainType) bool) (s Step) {
+	s.AddSets, s.DelSets = difference(k.Sets, want.Sets, func(got, s SetType) bool { return got == s })
+	s.AddChains, s.DelChains = difference(k.Chains, want.Chains, alike)
+	return s
 }
 
 // difference returns the sets or chains to add, and the names of those to delete.
@@ -239,10 +211,16 @@ func difference[O interface {
 
 // kept are the table's elements, without those that a swap deletes with their sets.
 func (p *Patch) kept(k *Kernel) []Element {
-	if !p.Swap {
+	gone := map[string]bool{}
+	for _, s := range p.Steps {
+		for _, name := range s.DelSets {
+			gone[name] = true
+		}
+	}
+	if len(gone) == 0 {
 		return k.Elements
 	}
-	return slices.DeleteFunc(slices.Clone(k.Elements), func(e Element) bool { return slices.Contains(p.DelSets, e.Set) })
+	return slices.DeleteFunc(slices.Clone(k.Elements), func(e Element) bool { return gone[e.Set] })
 }
 
 // elementsDiff returns the elements of one family that differ between two Tables,
@@ -269,9 +247,9 @@ func (f *Family) elementsDiff(old, t *proxy.Table, changes []change) (del, add [
 		lost, found := lostAndNew(old.Hairpin, t.Hairpin, proxy.Target.Compare)
 		have, want = f.hairpinElements(have, lost), f.hairpinElements(want, found)
 	}
-	slices.SortFunc(have, Element.compare)
-	slices.SortFunc(want, Element.compare)
-	lost, found := lostAndNew(slices.Compact(have), slices.Compact(want), Element.compare)
+	slices.SortFunc(have, Element.Compare)
+	slices.SortFunc(want, Element.Compare)
+	lost, found := lostAndNew(slices.Compact(have), slices.Compact(want), Element.Compare)
 	del, add = append(del, lost...), append(add, found...)
 	bySet := func(a, b Element) int { return strings.Compare(a.Set, b.Set) }
 	slices.SortStableFunc(del, bySet)
@@ -290,9 +268,9 @@ func (c change) elements() (lost, found []Element) {
 	key := c.new.key()
 	if !c.sameFacts() {
 		have, want := c.old.facts(nil, key), c.new.facts(nil, key)
-		slices.SortFunc(have, Element.compare)
-		slices.SortFunc(want, Element.compare)
-		lost, found = lostAndNew(have, want, Element.compare)
+		slices.SortFunc(have, Element.Compare)
+		slices.SortFunc(want, Element.Compare)
+		lost, found = lostAndNew(have, want, Element.Compare)
 	}
 	for _, local := range []bool{false, true} {
 		v := variant{c.new.Kind == proxy.NodePort, local}

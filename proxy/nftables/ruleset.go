@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"strconv"
 
+	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy"
 )
 
@@ -39,15 +40,24 @@ func (r *Ruleset) Next(t *proxy.Table) (*Ruleset, []*Patch) {
 // rules. With replace, or if a table is not ours at all, it is made again from nothing.
 // mark is the one bit that the rules use of a packet's mark.
 func Adopt(kernel []*Kernel, t *proxy.Table, mark uint32, replace bool) (*Ruleset, []*Patch) {
-	return Parse(kernel).Repair(kernel, t, mark, replace)
+	held := map[snapshot.Family]map[string]*Slots{}
+	for _, k := range kernel {
+		held[k.Family.ID] = k.parse()
+	}
+	slots, changes := adopt(held, t)
+	return plan(kernel, &Ruleset{Table: t, slots: slots}, changes, mark, replace)
 }
 
 // Repair is Adopt for tables that held r before somebody else changed them: endpoints
 // keep the slots that they have in r.
 func (r *Ruleset) Repair(kernel []*Kernel, t *proxy.Table, mark uint32, replace bool) (*Ruleset, []*Patch) {
-	next := &Ruleset{Table: t, Layouts: map[*Family]*Layout{}}
-	var changes []change
-	next.slots, changes = r.place(t)
+	slots, changes := r.place(t)
+	return plan(kernel, &Ruleset{Table: t, slots: slots}, changes, mark, replace)
+}
+
+// plan plans next from what the kernel holds.
+func plan(kernel []*Kernel, next *Ruleset, changes []change, mark uint32, replace bool) (*Ruleset, []*Patch) {
+	next.Layouts = map[*Family]*Layout{}
 	patches := make([]*Patch, 0, len(kernel))
 	for _, k := range kernel {
 		p := k.patch(next, mark, replace)
@@ -76,11 +86,11 @@ func (r *Ruleset) Drifted(kernel []*Kernel) bool {
 		if !k.Exists || !k.ours() {
 			return true
 		}
-		p, ok := k.adopt(r.Layouts[k.Family])
+		p, ok := k.grow(r.Layouts[k.Family])
 		if !ok || p.static() {
 			return true
 		}
-		if lost, found := lostAndNew(k.Elements, r.Elements(k.Family), Element.compare); len(lost)+len(found) > 0 {
+		if lost, found := lostAndNew(k.Elements, r.Elements(k.Family), Element.Compare); len(lost)+len(found) > 0 {
 			return true
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/internal/diff"
+	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy"
 )
 
@@ -65,6 +66,30 @@ func (r *Ruleset) place(t *proxy.Table) ([]*Slots, []change) {
 		changes = append(changes, change{old, now})
 	}
 	return diff.Apply(r.slots, gone, come, func(a, b *Slots) int { return a.Key.Compare(b.Key) }), changes
+}
+
+// adopt returns the Slots of t, in its order, where tables hold held, and what changes
+// with that. A Frontend that comes is left out of the changes: nothing follows from it.
+func adopt(held map[snapshot.Family]map[string]*Slots, t *proxy.Table) ([]*Slots, []change) {
+	out := make([]*Slots, 0, len(t.Frontends))
+	var changes []change
+	for _, f := range t.Frontends {
+		key := (&Slots{Frontend: f}).key()
+		old := held[f.Family][key]
+		if old == nil {
+			out = append(out, assignSlots(&Slots{}, f))
+			continue
+		}
+		delete(held[f.Family], key)
+		now := assignSlots(old, f)
+		out, changes = append(out, now), append(changes, change{old, now})
+	}
+	for _, left := range held {
+		for _, old := range left {
+			changes = append(changes, change{old, nil})
+		}
+	}
+	return out, changes
 }
 
 // sameInKernel reports whether the kernel holds the same for both.
@@ -172,11 +197,4 @@ func assign(prev, want []netip.AddrPort) []netip.AddrPort {
 
 func find(sorted []netip.AddrPort, ep netip.AddrPort) (int, bool) {
 	return slices.BinarySearchFunc(sorted, ep, netip.AddrPort.Compare)
-}
-
-// endpoints returns the distinct endpoints in slots, sorted.
-func endpoints(slots []netip.AddrPort) []netip.AddrPort {
-	out := slices.DeleteFunc(slices.Clone(slots), func(ep netip.AddrPort) bool { return !ep.IsValid() })
-	slices.SortFunc(out, netip.AddrPort.Compare)
-	return slices.Compact(out)
 }

@@ -174,6 +174,13 @@ func subset(n int, seed uint64) []netip.AddrPort {
 	return out
 }
 
+// endpoints returns the distinct endpoints in slots, sorted.
+func endpoints(slots []netip.AddrPort) []netip.AddrPort {
+	out := slices.DeleteFunc(slices.Clone(slots), func(ep netip.AddrPort) bool { return !ep.IsValid() })
+	slices.SortFunc(out, netip.AddrPort.Compare)
+	return slices.Compact(out)
+}
+
 func checkSlots(prev, next, want []netip.AddrPort) error {
 	if got := endpoints(next); len(next) != len(want) || !slices.Equal(got, want) {
 		return fmt.Errorf("slots %v, want %v", next, want)
@@ -218,7 +225,7 @@ func TestOneEndpointChangesData(t *testing.T) {
 			t.Errorf("from %d to %d endpoints: sets or chains change", from, to)
 		}
 		changed := map[string]int{} // elements by Frontend
-		for _, e := range slices.Concat(p.Del, p.Add) {
+		for _, e := range slices.Concat(p.Main().Del, p.Main().Add) {
 			if set, _ := p.Layout.Set(e.Set); same && set.Data == nil {
 				t.Errorf("from %d to %d endpoints: %s changes", from, to, e.Set)
 			}

@@ -99,7 +99,7 @@ func run() {
 	for _, r := range job.Runs {
 		fmt.Println(kernels.Begin(r.Package))
 		cmd := exec.Command(r.Program, r.Args...)
-		cmd.Dir, cmd.Stdout, cmd.Stderr = r.Dir, os.Stdout, os.Stdout
+		cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env = r.Dir, os.Stdout, os.Stdout, append(os.Environ(), job.Env...)
 		result := "ok"
 		if err := cmd.Run(); err != nil {
 			result = err.Error()

@@ -10,7 +10,9 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -33,7 +35,7 @@ func main() {
 	flag.StringVar(&o.selection.Bench, "bench", "", "benchmarks, by a regular expression; then no tests without -run")
 	flag.StringVar(&o.selection.BenchTime, "benchtime", "", "how long, or how often (10x), a benchmark runs")
 	flag.BoolVar(&o.fresh, "fresh", false, "ask for the newest version of each kernel, instead of using the cached one")
-	flag.DurationVar(&o.selection.Limit, "limit", 30*time.Minute, "of one kernel")
+	flag.DurationVar(&o.selection.Limit, "limit", time.Hour, "of one kernel")
 	flag.StringVar(&o.cache, "cache", cache(), "where kernels are kept")
 	flag.StringVar(&o.logs, "logs", "/var/lib/fairlead-kernels", "where the guests' output and consoles go")
 	flag.Parse()
@@ -81,20 +83,23 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	var reports []*kernels.Report
-	var failed error
-	for _, k := range picked {
-		r, err := o.on(ctx, k, guest, tests, dir)
-		failed = errors.Join(failed, err)
-		if r != nil {
-			reports = append(reports, r)
-		}
+	reports, failed := make([]*kernels.Report, len(picked)), make([]error, len(picked))
+	free := make(chan struct{}, kernels.AtOnce())
+	var all sync.WaitGroup
+	for i, k := range picked {
+		all.Go(func() {
+			free <- struct{}{}
+			defer func() { <-free }()
+			reports[i], failed[i] = o.on(ctx, k, guest, tests, filepath.Join(dir, k.Series))
+		})
 	}
+	all.Wait()
+	reports = slices.DeleteFunc(reports, func(r *kernels.Report) bool { return r == nil })
 	fmt.Print("\n", kernels.Table(reports))
-	return failed
+	return errors.Join(failed...)
 }
 
-// on runs the tests with one kernel. The error says what did not pass.
+// on runs the tests with one kernel, with files in dir. The error says what did not pass.
 func (o options) on(ctx context.Context, k kernels.Kernel, guest string, tests []kernels.TestProgram, dir string) (*kernels.Report, error) {
 	image, err := kernels.Fetch(ctx, k, o.cache, o.fresh)
 	if err != nil {
@@ -105,13 +110,16 @@ func (o options) on(ctx context.Context, k kernels.Kernel, guest string, tests [
 	if err != nil {
 		return nil, err
 	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
 	fmt.Printf("== kernel %s\n", image.Version)
 	log, err := os.Create(filepath.Join(o.logs, k.Series+".log"))
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	screen := &kernels.Screen{Out: os.Stdout, All: o.selection.Run != "" || o.selection.Bench != ""}
+	screen := &kernels.Screen{Out: os.Stdout, Prefix: k.Series + ": ", All: o.selection.Run != "" || o.selection.Bench != ""}
 	g := kernels.Guest{
 		Image: image, Initramfs: initramfs, Dir: dir, Console: filepath.Join(o.logs, k.Series+".console"),
 		Limit: o.selection.Limit + time.Minute, // a test program says where it was when its own limit ends it

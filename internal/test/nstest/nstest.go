@@ -30,6 +30,17 @@ func NeedRoot(t testing.TB) {
 	t.Skip("needs root: network namespaces")
 }
 
+// EmulatedEnv is set to 1 where an emulator runs the tests, some 25 times slower.
+const EmulatedEnv = "FAIRLEAD_EMULATED"
+
+// Few returns n, or a tenth of it in an emulator: for tests of many objects.
+func Few(n int) int {
+	if os.Getenv(EmulatedEnv) == "1" {
+		return n / 10
+	}
+	return n
+}
+
 // Space is a network namespace that goes away with the test.
 type Space struct {
 	Handle netns.NsHandle

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/fairlead/fairlead/internal/diff"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy"
 )
@@ -128,6 +129,10 @@ type State struct {
 	NodeIPs       []netip.Addr
 	Next          uint64 // the next list
 	LeftFrontends int    // Frontends with endpoints that are left to nftables
+	endpoints     int    // of Placed
+	crowded       bool   // some Frontends were left for want of room
+
+	table *proxy.Table // that Plan was given; nil: this is what was found
 
 	// What no Service needs, after a change that was not finished.
 	Orphans       []Slot
@@ -179,11 +184,76 @@ func write[T fmt.Stringer](b *strings.Builder, what string, all []T) {
 }
 
 // Plan decides how the maps come from old to what t says, and what they hold
-// then. A Frontend that is the same pointer as in old is not looked at.
+// then. A Frontend that is the same pointer as in old is not looked at. t must not be
+// changed afterwards.
 func Plan(old *State, t *proxy.Table, limit Limit) (*State, *Change) {
-	now, c := &State{NodeIPs: t.NodePortAddrs, Next: max(old.Next, 1)}, &Change{}
+	now, c := old.follow(t)
+	if now == nil || now.tight(limit) {
+		now, c = old.walk(t, limit)
+	}
+	c.GoneSlots, c.GoneMembers = append(c.GoneSlots, old.Orphans...), append(c.GoneMembers, old.OrphanMembers...)
+	// An address may come back as another kind, or an orphan be needed.
+	c.GoneServices = without(c.GoneServices, keys(c.Services))
+	c.GoneMembers = without(c.GoneMembers, c.Members)
+	c.GoneNodeIPs, c.NodeIPs = without(old.NodeIPs, t.NodePortAddrs), without(t.NodePortAddrs, old.NodeIPs)
+	return now, c
+}
+
+// next returns the State of t without what it places.
+func (s *State) next(t *proxy.Table) *State {
+	return &State{NodeIPs: t.NodePortAddrs, Next: max(s.Next, 1), table: t}
+}
+
+// tight reports whether s does not fit, so that somebody has to be left.
+func (s *State) tight(limit Limit) bool {
+	return len(s.Placed) > limit.Services || s.endpoints > limit.Endpoints
+}
+
+// wanted reports whether f of t is to be placed if there is room.
+func wanted(f *proxy.Frontend, t *proxy.Table) bool {
+	return f != nil && Taken(f) && (f.Kind != proxy.ClusterIP || !slices.Contains(t.OwnClusterIPs, f.Addr))
+}
+
+// left counts f, which may be nil, if it has endpoints and is not wanted.
+func left(f *proxy.Frontend, t *proxy.Table) int {
+	if f != nil && len(f.Cluster) > 0 && !wanted(f, t) {
+		return 1
+	}
+	return 0
+}
+
+// follow plans what changed since the Table of s. It returns nil if that is not all that
+// matters: whether a Frontend fits depends on all those before it.
+func (s *State) follow(t *proxy.Table) (*State, *Change) {
+	if s.table == nil || s.crowded || !slices.Equal(s.table.OwnClusterIPs, t.OwnClusterIPs) {
+		return nil, nil
+	}
+	now, c := s.next(t), &Change{}
+	now.LeftFrontends, now.endpoints = s.LeftFrontends, s.endpoints
+	var gone, come []*Placed
+	for was, is := range t.Changed(s.table) {
+		now.LeftFrontends += left(is, t) - left(was, s.table)
+		var prev *Placed
+		if wanted(was, s.table) {
+			at, _ := slices.BinarySearchFunc(s.Placed, was.Key, func(p *Placed, k proxy.Key) int { return p.Key.Compare(k) })
+			prev = s.Placed[at]
+			gone, now.endpoints = append(gone, prev), now.endpoints-len(was.Cluster)
+		}
+		if wanted(is, t) {
+			come, now.endpoints = append(come, c.place(prev, is, &now.Next)), now.endpoints+len(is.Cluster)
+		} else if prev != nil {
+			c.replace(prev, nil)
+		}
+	}
+	now.Placed = diff.Apply(s.Placed, gone, come, func(a, b *Placed) int { return a.Key.Compare(b.Key) })
+	return now, c
+}
+
+// walk plans all of t.
+func (s *State) walk(t *proxy.Table, limit Limit) (*State, *Change) {
+	now, c := s.next(t), &Change{}
 	now.Placed = make([]*Placed, 0, len(t.Frontends))
-	held, endpoints := old.Placed, 0
+	held := s.Placed
 	for _, f := range t.Frontends {
 		for len(held) > 0 && held[0].Frontend != f && held[0].Key.Compare(f.Key) < 0 {
 			c.replace(held[0], nil)
@@ -193,27 +263,23 @@ func Plan(old *State, t *proxy.Table, limit Limit) (*State, *Change) {
 		if len(held) > 0 && (held[0].Frontend == f || held[0].Key == f.Key) {
 			prev, held = held[0], held[1:]
 		}
-		endpoints += len(f.Cluster)
-		if !Taken(f) || f.Kind == proxy.ClusterIP && slices.Contains(t.OwnClusterIPs, f.Addr) || len(now.Placed) == limit.Services || endpoints > limit.Endpoints {
-			if len(f.Cluster) > 0 {
-				now.LeftFrontends++
-				endpoints -= len(f.Cluster)
-			}
-			if prev != nil {
-				c.replace(prev, nil)
-			}
+		fits := len(now.Placed) < limit.Services && now.endpoints+len(f.Cluster) <= limit.Endpoints
+		if wanted(f, t) && fits {
+			now.Placed = append(now.Placed, c.place(prev, f, &now.Next))
+			now.endpoints += len(f.Cluster)
 			continue
 		}
-		now.Placed = append(now.Placed, c.place(prev, f, &now.Next))
+		now.crowded = now.crowded || wanted(f, t)
+		if len(f.Cluster) > 0 {
+			now.LeftFrontends++
+		}
+		if prev != nil {
+			c.replace(prev, nil)
+		}
 	}
 	for _, p := range held {
 		c.replace(p, nil)
 	}
-	c.GoneSlots, c.GoneMembers = append(c.GoneSlots, old.Orphans...), append(c.GoneMembers, old.OrphanMembers...)
-	// An address may come back as another kind, or an orphan be needed.
-	c.GoneServices = without(c.GoneServices, keys(c.Services))
-	c.GoneMembers = without(c.GoneMembers, c.Members)
-	c.GoneNodeIPs, c.NodeIPs = without(old.NodeIPs, t.NodePortAddrs), without(t.NodePortAddrs, old.NodeIPs)
 	return now, c
 }
 

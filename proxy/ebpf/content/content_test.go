@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -170,12 +171,49 @@ func TestLimit(t *testing.T) {
 	if st.LeftFrontends != 1 || len(st.Placed) != 1 || len(c.Endpoints) != 2 {
 		t.Errorf("%d left, %d placed, %d endpoints", st.LeftFrontends, len(st.Placed), len(c.Endpoints))
 	}
-	table.Frontends = table.Frontends[1:]
+	table = &proxy.Table{Frontends: table.Frontends[1:]}
 	if st, _ = Plan(st, table, small); st.LeftFrontends != 0 || len(st.Placed) != 1 {
 		t.Errorf("with room: %d left, %d placed", st.LeftFrontends, len(st.Placed))
 	}
 	if st, _ := Plan(&State{}, table, Limit{Services: 0, Endpoints: 10}); st.LeftFrontends != 1 || len(st.Placed) != 0 {
 		t.Errorf("without: %d left, %d placed", st.LeftFrontends, len(st.Placed))
+	}
+}
+
+// TestPlanAgainstAWalk: what is planned by what changed is what a walk plans.
+func TestPlanAgainstAWalk(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 3))
+	state, followed := &State{}, 0
+	for i := range 150 {
+		table := dataplanetest.Random(r)
+		if state.table != nil && r.IntN(4) > 0 { // most Frontends are those of the last Table
+			for at, f := range state.table.Frontends {
+				if p, found := slices.BinarySearchFunc(table.Frontends, f.Key, func(f *proxy.Frontend, k proxy.Key) int { return f.Key.Compare(k) }); found && r.IntN(8) > 0 {
+					table.Frontends[p] = state.table.Frontends[at]
+				}
+			}
+		}
+		if r.IntN(8) == 0 && len(table.Frontends) > 0 {
+			table.OwnClusterIPs = []netip.Addr{table.Frontends[0].Addr}
+		}
+		limit := Limit{Services: 5 + r.IntN(40), Endpoints: 20 + r.IntN(200)}
+		forgetful := *state
+		forgetful.table = nil
+		now, c := Plan(state, table, limit)
+		wantNow, want := Plan(&forgetful, table, limit)
+		for _, st := range []*State{now, wantNow} {
+			st.Placed = append([]*Placed{}, st.Placed...) // no list and an empty one are the same
+		}
+		if !reflect.DeepEqual(now, wantNow) || c.String() != want.String() {
+			t.Fatalf("table %d: got\n%s%+v\nwant\n%s%+v", i, c, now, want, wantNow)
+		}
+		if n, _ := state.follow(table); n != nil && !n.tight(limit) {
+			followed++
+		}
+		state = now
+	}
+	if followed < 15 || followed > 135 {
+		t.Errorf("%d of 150 were planned by what changed", followed)
 	}
 }
 
@@ -190,6 +228,7 @@ func BenchmarkPlan(b *testing.B) {
 	for b.Loop() {
 		changed := *table.Frontends[5000]
 		changed.Cluster = changed.Cluster[:1+b.N%2]
+		table = &proxy.Table{Frontends: slices.Clone(table.Frontends)}
 		table.Frontends[5000] = &changed
 		st, _ = Plan(st, table, Limit{1 << 16, 1 << 18})
 	}

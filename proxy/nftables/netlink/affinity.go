@@ -26,7 +26,7 @@ type client struct {
 func (c *conn) clients(ctx context.Context, patches []*nftables.Patch) ([]client, error) {
 	var out []client
 	for _, p := range patches {
-		if p.Create || p.Replace {
+		if p.Main().AddTable {
 			continue
 		}
 		by := map[string][]nftables.Move{} // by set

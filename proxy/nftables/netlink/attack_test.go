@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/internal/test/nstest"
 	"github.com/fairlead/fairlead/proxy"
 )
 
@@ -77,7 +78,8 @@ func datagram(from netip.Addr, to netip.AddrPort) []byte {
 // always get the same.
 func TestForgedClients(t *testing.T) {
 	l := newLab(t)
-	for family, forged := range map[snapshot.Family]int{snapshot.IPv4: 65_535, snapshot.IPv6: 8 * 2048} {
+	const enough = 4 * 2048 // to fill the share of a Service
+	for family, forged := range map[snapshot.Family]int{snapshot.IPv4: max(nstest.Few(65_535), enough), snapshot.IPv6: max(nstest.Few(8*2048), enough)} {
 		t.Run(family.String(), func(t *testing.T) {
 			a := addressesOf(family)
 			attacked := sticky(a.front(proxy.VIP, "udp", a.podA, a.podB), 3*time.Hour)

@@ -36,6 +36,9 @@ func newBatch(firstSeq uint32) *batch {
 	return b
 }
 
+// empty reports whether nothing was appended since newBatch.
+func (b *batch) empty() bool { return len(b.requests) == 1 }
+
 // nlmsghdr 16 bytes, nfgenmsg 4 bytes.
 const headerLen = 20
 

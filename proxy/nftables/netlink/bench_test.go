@@ -113,7 +113,7 @@ func textLoad(tx *knftables.Transaction, table *proxy.Table) {
 	_, patches := nftables.Adopt(nothing(), table, nftables.DefaultMark, false)
 	p := patches[0]
 	tx.Add(&knftables.Table{})
-	for _, s := range p.AddSets {
+	for _, s := range p.Main().AddSets {
 		var flags []knftables.SetFlag
 		if s.Interval {
 			flags = append(flags, knftables.IntervalFlag)
@@ -127,10 +127,10 @@ func textLoad(tx *knftables.Transaction, table *proxy.Table) {
 			tx.Add(&knftables.Set{Name: s.Name, Type: nftables.FieldNames(s.Key), Flags: flags})
 		}
 	}
-	for _, c := range p.AddChains {
+	for _, c := range p.Main().AddChains {
 		tx.Add(textChain(c))
 	}
-	for _, c := range p.AddChains {
+	for _, c := range p.Main().AddRules {
 		for _, r := range c.Rules {
 			tx.Add(&knftables.Rule{Chain: c.Name, Rule: r.Text})
 		}
@@ -140,10 +140,10 @@ func textLoad(tx *knftables.Transaction, table *proxy.Table) {
 
 // textChange is a Patch's elements as knftables writes them.
 func textChange(tx *knftables.Transaction, p *nftables.Patch) {
-	for _, e := range p.Del {
+	for _, e := range p.Main().Del {
 		tx.Delete(textElement(p, e))
 	}
-	for _, e := range p.Add {
+	for _, e := range p.Main().Add {
 		tx.Add(textElement(p, e))
 	}
 }

@@ -19,7 +19,7 @@ import (
 // is sent at once, and an error or acknowledgement that does not fit is lost.
 const socketBuffer = 64 << 20
 
-// patience is how long a reply may take.
+// patience is how long a datagram of a reply may take.
 const patience = 30 * time.Second
 
 // conn is a netlink socket to nfnetlink. After any error it is thrown away,
@@ -29,6 +29,8 @@ type conn struct {
 	raw syscall.RawConn
 	seq uint32
 	buf []byte
+
+	patience time.Duration
 }
 
 // dial opens a socket in a network namespace, 0 for our own, with buffers of
@@ -38,7 +40,7 @@ func dial(netns, buffer int) (*conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket: %w", err)
 	}
-	c := &conn{nl: nl, seq: 1, buf: make([]byte, 64<<10)}
+	c := &conn{nl: nl, seq: 1, buf: make([]byte, 64<<10), patience: patience}
 	if c.raw, err = nl.SyscallConn(); err == nil {
 		err = c.setOptions(buffer)
 	}
@@ -161,17 +163,23 @@ func (c *conn) get(ctx context.Context, typ uint16, family byte, dump bool, attr
 	if err := c.send(b.buf); err != nil {
 		return err
 	}
-	// A reply that never comes must not stop the agent forever.
-	if err := c.nl.SetReadDeadline(time.Now().Add(patience)); err != nil {
-		return err
+	err := c.replies(seq, dump, yield)
+	// The deadline is that of this request. If it stayed, reading what the kernel answers
+	// to a later transaction would fail, although that one is in force.
+	if cleared := c.nl.SetReadDeadline(time.Time{}); err == nil {
+		err = cleared
 	}
-	return c.replies(seq, dump, yield)
+	return err
 }
 
 // replies reads what the kernel answers to request seq.
 func (c *conn) replies(seq uint32, dump bool, yield func(message) error) error {
 	interrupted := false
 	for done := false; !done; {
+		// A reply that never comes must not stop the agent forever.
+		if err := c.nl.SetReadDeadline(time.Now().Add(c.patience)); err != nil {
+			return err
+		}
 		data, err := c.receive(true)
 		if err != nil {
 			return err
@@ -230,6 +238,9 @@ func (c *conn) commit(b *batch) error {
 	return c.outcome(b, last)
 }
 
+// errUnanswered is that of a transaction that may be in force.
+var errUnanswered = errors.New("the kernel did not acknowledge the transaction")
+
 // outcome reads what the kernel answers to a batch. last is the request that it
 // acknowledges.
 func (c *conn) outcome(b *batch, last uint32) error {
@@ -239,7 +250,7 @@ func (c *conn) outcome(b *batch, last uint32) error {
 		// wait for.
 		data, err := c.receive(false)
 		if err != nil {
-			return err
+			return fmt.Errorf("%w: %w", errUnanswered, err)
 		}
 		if data == nil {
 			break
@@ -266,7 +277,7 @@ func (c *conn) outcome(b *batch, last uint32) error {
 	// An error that does not fit the socket's buffer is lost. The acknowledgement
 	// comes last and is lost with it.
 	if failed == nil && !acked {
-		failed = fmt.Errorf("the kernel did not acknowledge the transaction: %w", unix.ENOBUFS)
+		failed = fmt.Errorf("%w: %w", errUnanswered, unix.ENOBUFS)
 	}
 	return failed
 }

@@ -43,24 +43,18 @@ type tracked struct {
 
 // list implements connections. Kernels before 5.8 list more than was asked for, which
 // match has to refuse, and so do kernels that cannot select by status.
-func (c *conn) list(ctx context.Context, p snapshot.Protocol, all bool, match func(nftables.Flow) bool) (out []tracked, err error) {
-	ask := func(b *batch) { b.filter(p, p == snapshot.TCP && !all) }
-	var failed error
-	for _, family := range nftables.Families { // Linux 6.18 selects by protocol within a family only
-		err := c.get(ctx, ctGet, nfproto(family), true, ask, func(m message) error {
-			if f, ok := parseFlow(m.data); ok && f.Protocol == p && match(f) {
-				out = append(out, tracked{f, identity(m.data)})
-			}
-			return ctx.Err()
-		})
-		switch {
-		case errors.Is(err, errInterrupted):
-			failed = err // the rest of the list can be read
-		case err != nil:
-			return out, fmt.Errorf("list connections: %w", err)
+func (c *conn) list(ctx context.Context, n nftables.Network, all bool, match func(nftables.Flow) bool) (out []tracked, err error) {
+	ask := func(b *batch) { b.filter(n.Protocol, n.Protocol == snapshot.TCP && !all) }
+	err = c.get(ctx, ctGet, nfproto(nftables.FamilyOf(n.Family)), true, ask, func(m message) error {
+		if f, ok := parseFlow(m.data); ok && f.Protocol == n.Protocol && match(f) {
+			out = append(out, tracked{f, identity(m.data)})
 		}
+		return ctx.Err()
+	})
+	if err != nil {
+		return out, fmt.Errorf("list connections: %w", err)
 	}
-	return out, failed
+	return out, nil
 }
 
 // filter asks for the connections of one protocol, or only for those

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -166,6 +165,9 @@ func (e *Engine) sync(ctx context.Context, t *proxy.Table, replace bool) (proxy.
 	if err != nil {
 		return proxy.Change{}, err
 	}
+	if err := ctx.Err(); err != nil {
+		return proxy.Change{}, err
+	}
 	if err := e.write(ctx, patches, clients); err != nil {
 		return proxy.Change{}, err
 	}
@@ -201,83 +203,65 @@ func (e *Engine) plan(ctx context.Context, t *proxy.Table, touched, replace bool
 // write writes the Patches with the clients that move. If it fails, the table has at
 // most sets and chains beside it that nothing leads to.
 func (e *Engine) write(ctx context.Context, patches []*nftables.Patch, clients []client) error {
-	if c := nftables.Summary(patches); c.Added+c.Deleted > manyElements {
-		return e.unheard(ctx, func() (int, error) { return e.commit(ctx, patches, clients) })
+	var steps [3]*batch
+	for i := range steps {
+		steps[i] = e.encode(patches, i, clients)
 	}
-	_, err := e.commit(ctx, patches, clients)
+	commit := func() (int, error) { return e.commit(steps, patches, clients) }
+	if c := nftables.Summary(patches); c.Added+c.Deleted > manyElements {
+		return e.unheard(ctx, commit)
+	}
+	_, err := commit()
 	return err
 }
 
-// commit is write. It returns how many transactions it took, up to an error.
-func (e *Engine) commit(ctx context.Context, patches []*nftables.Patch, clients []client) (transactions int, err error) {
-	if err := ctx.Err(); err != nil {
-		return 0, err
-	}
-	if wrote, err := e.transact(patches, (*batch).early); err != nil {
-		return 0, err
-	} else if wrote {
-		transactions++
-	}
-	wrote, err := e.transact(patches, func(b *batch, p *nftables.Patch) {
-		b.patch(p)
-		b.remember(p.Family, clients)
-	})
-	if errors.Is(err, unix.ENFILE) && len(clients) > 0 { // a memory is full: they are remembered nowhere
-		wrote, err = e.transact(patches, (*batch).patch)
-	}
-	if err == nil && wrote {
-		transactions++
-		wrote, err = e.leftovers(patches)
-		if err == nil && wrote {
-			transactions++
+// encode makes the transaction of one Step of the Patches.
+func (e *Engine) encode(patches []*nftables.Patch, step int, clients []client) *batch {
+	b := newBatch(e.conn.seq)
+	for _, p := range patches {
+		b.step(p, step)
+		if step == nftables.Main {
+			b.remember(p.Family, clients)
 		}
 	}
-	if err != nil && transactions > 0 {
-		e.ruleset = nil // there are sets or chains that it does not have
-	}
-	return transactions, err
+	return b
 }
 
-// leftovers deletes what a swap left, when no packet is in the old rules any more.
-func (e *Engine) leftovers(patches []*nftables.Patch) (bool, error) {
-	if !slices.ContainsFunc(patches, func(p *nftables.Patch) bool { return p.Swap }) {
-		return false, nil
+// commit writes the Steps. It returns how many transactions it took, up to an error.
+func (e *Engine) commit(steps [3]*batch, patches []*nftables.Patch, clients []client) (transactions int, err error) {
+	for i, b := range steps {
+		if b.empty() {
+			continue
+		}
+		if i == nftables.Late {
+			awaitRules()
+		}
+		err = e.conn.commit(b)
+		if errors.Is(err, unix.ENFILE) && i == nftables.Main && len(clients) > 0 { // a memory is full: they are remembered nowhere
+			err = e.conn.commit(e.encode(patches, i, nil))
+		}
+		if err != nil {
+			if transactions > 0 || errors.Is(err, errUnanswered) {
+				e.ruleset = nil // what the tables hold is not known, and nobody else changed it
+			}
+			return transactions, err
+		}
+		transactions++
 	}
+	return transactions, nil
+}
+
+// awaitRules returns when no packet is in rules that are gone.
+func awaitRules() {
 	// The kernel runs rules within an RCU section, and this call waits for all of them. It
 	// is refused on a machine with nohz_full. Then a packet would have to be in the old
 	// rules for longer than a whole transaction takes.
 	const global = 1 // MEMBARRIER_CMD_GLOBAL in linux/membarrier.h
 	_, _, _ = unix.Syscall(unix.SYS_MEMBARRIER, global, 0, 0)
-	return e.transact(patches, (*batch).late)
 }
 
-// transact commits what add appends to a batch for each Patch. It reports whether that
-// was anything.
-func (e *Engine) transact(patches []*nftables.Patch, add func(*batch, *nftables.Patch)) (bool, error) {
-	b := newBatch(e.conn.seq)
-	begun := len(b.buf)
-	for _, p := range patches {
-		add(b, p)
-	}
-	if len(b.buf) == begun {
-		return false, nil
-	}
-	return true, e.conn.commit(b)
-}
-
-// Dump implements proxy.Dataplane.
-func (e *Engine) Dump(ctx context.Context) (*proxy.Table, error) {
-	kernel, err := e.read(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("dump the nftables ruleset: %w", err)
-	}
-	if !slices.ContainsFunc(kernel, func(k *nftables.Kernel) bool { return k.Exists }) {
-		return nil, nil
-	}
-	return nftables.Parse(kernel).Table, nil
-}
-
-func (e *Engine) read(ctx context.Context) ([]*nftables.Kernel, error) {
+// Read returns what the kernel holds of both families' tables.
+func (e *Engine) Read(ctx context.Context) ([]*nftables.Kernel, error) {
 	if err := e.connect(); err != nil {
 		return nil, err
 	}
@@ -294,7 +278,7 @@ func (e *Engine) Cleanup(ctx context.Context) error {
 	// whose tables are not ours to watch.
 	e.endSweeper()
 	e.unwatch()
-	kernel, err := e.read(ctx)
+	kernel, err := e.Read(ctx)
 	if err != nil {
 		return fmt.Errorf("clean up nftables: %w", err)
 	}

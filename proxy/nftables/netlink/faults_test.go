@@ -309,6 +309,9 @@ func TestFaults(t *testing.T) {
 			if err := l.node.engine(t).Cleanup(t.Context()); err != nil {
 				t.Fatal(err)
 			}
+			for _, family := range []string{"ipv4", "ipv6"} {
+				_, _ = l.node.Try("conntrack", "-f", family, "-D", "-p", "udp") // without any it fails
+			}
 		},
 		Answers: l.answers, Alive: alive,
 		Held: func(t *testing.T) string {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/internal/test/nstest"
 	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/nftables"
 )
@@ -116,9 +117,9 @@ func withEndpoint(t *proxy.Table, first, n int, ep netip.AddrPort) *proxy.Table 
 // spec 101: what others write to their tables, all the time, concerns neither a change
 // nor a restart.
 func TestOthersWriteAllTheTime(t *testing.T) {
-	const n = 5000
+	n := nstest.Few(5000)
 	s := newSpace(t, "foreign")
-	o := s.newStranger(t, 2000)
+	o := s.newStranger(t, nstest.Few(2000))
 	table, e := services(snapshot.IPv4, n, 5), s.engine(t)
 	sync(t, e, table)
 	reads := e.reads
@@ -132,7 +133,7 @@ func TestOthersWriteAllTheTime(t *testing.T) {
 		}
 	}
 	for i := range 30 {
-		table = withEndpoint(table, 100*i, 1+i%2*500, netip.AddrPortFrom(numbered(snapshot.IPv4, 120, i), 8080))
+		table = withEndpoint(table, nstest.Few(100)*i, 1+i%2*nstest.Few(500), netip.AddrPortFrom(numbered(snapshot.IPv4, 120, i), 8080))
 		c, err := e.Sync(t.Context(), table)
 		count(c, err, true)
 	}

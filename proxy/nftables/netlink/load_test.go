@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/internal/test/nstest"
 	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/nftables"
 )
@@ -41,7 +42,7 @@ func numbered(family snapshot.Family, net byte, i int) netip.Addr {
 // The kernel holds all of a load: messages that are too long and buffers that
 // are too small lose elements without an error.
 func TestLoad(t *testing.T) {
-	const n = 10000
+	n := nstest.Few(10000)
 	for _, family := range bothFamilies {
 		t.Run(family.String(), func(t *testing.T) {
 			s := newSpace(t, "load")

@@ -26,13 +26,7 @@ func (e *Engine) Probe(ctx context.Context) error {
 	b := newBatch(e.conn.seq)
 	b.table = probeTable
 	for _, f := range nftables.Families {
-		l, elems := nftables.Sample(f, e.opt.Mark)
-		b.addTable(f, "")
-		b.addObjects(f, l.Sets, l.Chains)
-		for _, el := range elems {
-			set, _ := l.Set(el.Set)
-			b.elements(f, unix.NFT_MSG_NEWSETELEM, set, []nftables.Element{el})
-		}
+		b.step(nftables.Sample(f, e.opt.Mark), nftables.Main)
 		b.deleteTable(f)
 	}
 	if err := e.conn.commit(b); err != nil {

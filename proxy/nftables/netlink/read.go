@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -115,14 +116,15 @@ func (c *conn) readTable(ctx context.Context, f *nftables.Family) (*nftables.Ker
 	if err == nil {
 		err = c.readRules(ctx, k)
 	}
-	var elems []nftables.Element
-	for name, s := range k.Sets {
-		if err == nil && !s.Dynamic() {
-			elems, err = c.readElements(ctx, elems, f, name, s)
+	for _, name := range slices.Sorted(maps.Keys(k.Sets)) {
+		if s := k.Sets[name]; err == nil && !s.Dynamic() {
+			first := len(k.Elements)
+			k.Elements, err = c.readElements(ctx, k.Elements, f, name, s)
+			slices.SortFunc(k.Elements[first:], nftables.Element.Compare)
 		}
 	}
 	// A map that grows is listed twice in part.
-	k.Elements = slices.Compact(nftables.SortElements(elems))
+	k.Elements = slices.Compact(k.Elements)
 	return k, err
 }
 
@@ -223,6 +225,9 @@ func (c *conn) readElements(ctx context.Context, out []nftables.Element, f *nfta
 			for _, v := range attributes(attribute(m.data, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
 				e, end := parseElement(v, s)
 				e.Set = name
+				if len(out) == cap(out) {
+					out = slices.Grow(out, max(len(out), 1000)) // append grows large lists by a quarter, and leaves as many copies
+				}
 				out = append(out, e)
 				if s.Ranges() {
 					ends = append(ends, end)

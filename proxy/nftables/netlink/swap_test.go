@@ -203,15 +203,20 @@ func TestSwapLeavesWhatOldRulesLookUp(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, layout %d", family, version), func(t *testing.T) {
 				sync(t, l.engine, table)
 				older(t, l.node, familyName(a), version)
-				kernel, err := l.node.engine(t).read(t.Context())
+				kernel, err := l.node.engine(t).Read(t.Context())
 				if err != nil {
 					t.Fatal(err)
 				}
 				_, patches := nftables.Adopt(kernel, table, nftables.DefaultMark, false)
+				later := 0
 				for _, p := range patches {
-					if sets, chains := p.InTheWay(); len(sets)+len(chains) > 0 {
-						t.Errorf("go with the swap: sets %q, chains %q", sets, chains)
+					if main := p.Main(); len(main.DelSets)+len(main.DelChains) > 0 {
+						t.Errorf("go with the swap: sets %q, chains %q", main.DelSets, main.DelChains)
 					}
+					later += len(p.Steps[nftables.Late].DelChains)
+				}
+				if later == 0 {
+					t.Error("nothing goes after the swap")
 				}
 			})
 		}

@@ -35,9 +35,9 @@ const (
 
 // connections are what a sweeper lists and ends.
 type connections interface {
-	// list returns the connections of protocol p that match, of TCP only those that
+	// list returns the connections of n that match, of TCP only those that
 	// are not answered unless all is set. After an error it returns what it had read.
-	list(ctx context.Context, p snapshot.Protocol, all bool, match func(nftables.Flow) bool) ([]tracked, error)
+	list(ctx context.Context, n nftables.Network, all bool, match func(nftables.Flow) bool) ([]tracked, error)
 	// end ends connections as they were listed, and returns how many.
 	end(listed []tracked) (int, error)
 	close()
@@ -45,7 +45,7 @@ type connections interface {
 
 // sweeper ends the connections that the Table makes stale, in a goroutine of its own:
 // when it starts, after each change that may make some stale, and every sweepEvery. It
-// always compares the whole list, so that nothing depends on an earlier sweep, nor on
+// always compares a whole Network, so that nothing depends on an earlier sweep, nor on
 // an earlier process.
 type sweeper struct {
 	open   func() (connections, error)
@@ -94,7 +94,7 @@ func (s *sweeper) give(o order) {
 }
 
 func (s *sweeper) run(ctx context.Context) {
-	todo := agenda{gone: map[proxy.Key]bool{}, due: map[snapshot.Protocol]time.Time{}}
+	todo := newAgenda()
 	timer := time.NewTimer(sweepEvery)
 	defer timer.Stop()
 	for {
@@ -110,14 +110,14 @@ func (s *sweeper) run(ctx context.Context) {
 	}
 }
 
-// sweep compares the protocols that are due. What fails is due again soon.
+// sweep compares the Networks that are due. What fails is due again soon.
 func (s *sweeper) sweep(ctx context.Context, todo *agenda) {
 	began := time.Now()
-	protocols := todo.now(began)
-	if len(protocols) == 0 {
+	networks := todo.now(began)
+	if len(networks) == 0 {
 		return
 	}
-	ended, err := s.compare(ctx, todo, protocols)
+	ended, err := s.compare(ctx, todo, networks)
 	if ctx.Err() != nil {
 		return
 	}
@@ -127,11 +127,11 @@ func (s *sweeper) sweep(ctx context.Context, todo *agenda) {
 	if err != nil && !todo.failing {
 		s.log.Warn("Could not compare the connections of this node with its endpoints, will try again", "err", err)
 	}
-	todo.did(protocols, began, time.Now(), err)
+	todo.did(networks, began, time.Now(), err)
 }
 
-// compare ends the stale connections of protocols, and returns how many.
-func (s *sweeper) compare(ctx context.Context, todo *agenda, protocols []snapshot.Protocol) (total int, err error) {
+// compare ends the stale connections of networks, and returns how many.
+func (s *sweeper) compare(ctx context.Context, todo *agenda, networks []nftables.Network) (total int, err error) {
 	c, err := s.open()
 	if err != nil {
 		return 0, err
@@ -140,15 +140,15 @@ func (s *sweeper) compare(ctx context.Context, todo *agenda, protocols []snapsho
 	began := time.Now()
 	all := todo.lostLong(began)
 	stale := func(f nftables.Flow) bool {
-		return f.Stale(todo.table, todo.gone) && (!f.Open() || began.Sub(todo.lost[f.From]) >= lostFor)
+		return f.Stale(todo.table, todo.gone) && (!f.Open() || began.Sub(todo.lost[f.From].since) >= lostFor)
 	}
-	for _, p := range protocols {
-		listed, failed := c.list(ctx, p, all, stale)
+	for _, n := range networks {
+		listed, failed := c.list(ctx, n, all, stale)
 		// What was listed is right although the list was interrupted.
-		n, also := c.end(s.settled(listed, todo.gone))
-		total += n
+		ended, also := c.end(s.settled(listed, todo.gone))
+		total += ended
 		if err := errors.Join(failed, also); err != nil {
-			return total, fmt.Errorf("%s: %w", p, explain(err))
+			return total, fmt.Errorf("%s: %w", n, explain(err))
 		}
 	}
 	return total, nil
@@ -174,54 +174,84 @@ func (s *sweeper) settled(listed []tracked, gone map[proxy.Key]bool) []tracked {
 type agenda struct {
 	table   *proxy.Table // nil before the first order
 	gone    map[proxy.Key]bool
-	due     map[snapshot.Protocol]time.Time
-	lost    map[netip.AddrPort]time.Time // endpoints on nodes that are lost, since when
-	rested  time.Time                    // no sweep before
-	failing bool                         // the last sweep failed, which was logged
+	due     map[nftables.Network]time.Time
+	lost    map[netip.AddrPort]lost // TCP endpoints on nodes that are lost: their connections end although they were answered
+	rested  time.Time               // no sweep before
+	failing bool                    // the last sweep failed, which was logged
+}
+
+// lost is how many Frontends say that an endpoint is on a node that is lost, and since
+// when.
+type lost struct {
+	frontends int
+	since     time.Time
+}
+
+func newAgenda() agenda {
+	return agenda{gone: map[proxy.Key]bool{}, due: map[nftables.Network]time.Time{}, lost: map[netip.AddrPort]lost{}}
 }
 
 // take adds an order at time now.
 func (a *agenda) take(o order, now time.Time) {
-	concerned := map[snapshot.Protocol]bool{}
-	for _, p := range nftables.Protocols {
-		concerned[p] = true
-	}
+	concerned := map[nftables.Network]bool{}
 	if a.table != nil {
 		concerned = nftables.Concerned(a.table, o.table)
+	} else {
+		for _, n := range nftables.Networks {
+			concerned[n] = true
+		}
+		a.table = &proxy.Table{}
 	}
+	a.lose(o.table, now)
 	for _, k := range o.gone {
-		a.gone[k], concerned[k.Protocol] = true, true
+		a.gone[k], concerned[nftables.NetworkOf(k)] = true, true
 	}
 	a.table = o.table
-	a.lose(now)
-	for p := range concerned {
+	for n := range concerned {
 		at := now
-		if p == snapshot.TCP {
+		if n.Protocol == snapshot.TCP {
 			at = now.Add(dialsAfter)
 		}
-		if due, ok := a.due[p]; !ok || at.Before(due) {
-			a.due[p] = at
+		if due, ok := a.due[n]; !ok || at.Before(due) {
+			a.due[n] = at
 		}
 	}
 }
 
-// lose notes which endpoints of the Table are on nodes that are lost, at time now.
-func (a *agenda) lose(now time.Time) {
-	since := map[netip.AddrPort]time.Time{}
-	for ep := range nftables.Lost(a.table) {
-		since[ep] = now
-		if was, known := a.lost[ep]; known {
-			since[ep] = was
+// lose notes which endpoints of next, the Table that follows, are on nodes that are
+// lost, at time now.
+func (a *agenda) lose(next *proxy.Table, now time.Time) {
+	var back []netip.AddrPort // after all others: an endpoint may pass from one Frontend to another
+	for was, is := range next.Changed(a.table) {
+		if is != nil && is.Protocol == snapshot.TCP {
+			for _, ep := range is.Lost {
+				l, known := a.lost[ep]
+				if !known {
+					l.since = now
+				}
+				l.frontends++
+				a.lost[ep] = l
+			}
+		}
+		if was != nil && was.Protocol == snapshot.TCP {
+			back = append(back, was.Lost...)
 		}
 	}
-	a.lost = since
+	for _, ep := range back {
+		l := a.lost[ep]
+		if l.frontends--; l.frontends == 0 {
+			delete(a.lost, ep)
+		} else {
+			a.lost[ep] = l
+		}
+	}
 }
 
 // lostLong reports whether the connections of some endpoint end at time now although
 // it has answered.
 func (a *agenda) lostLong(now time.Time) bool {
-	for _, since := range a.lost {
-		if now.Sub(since) >= lostFor {
+	for _, l := range a.lost {
+		if now.Sub(l.since) >= lostFor {
 			return true
 		}
 	}
@@ -231,8 +261,8 @@ func (a *agenda) lostLong(now time.Time) bool {
 // ripe returns when the next endpoint has been lost for lostFor, after time now; zero
 // if none will.
 func (a *agenda) ripe(now time.Time) (next time.Time) {
-	for _, since := range a.lost {
-		if at := since.Add(lostFor); at.After(now) && (next.IsZero() || at.Before(next)) {
+	for _, l := range a.lost {
+		if at := l.since.Add(lostFor); at.After(now) && (next.IsZero() || at.Before(next)) {
 			next = at
 		}
 	}
@@ -253,32 +283,32 @@ func (a *agenda) wait(now time.Time) time.Duration {
 	return max(0, next.Sub(now))
 }
 
-// now returns the protocols that are due.
-func (a *agenda) now(now time.Time) []snapshot.Protocol {
-	var out []snapshot.Protocol
-	for _, p := range nftables.Protocols {
-		if at, ok := a.due[p]; ok && !now.Before(at) {
-			out = append(out, p)
+// now returns the Networks that are due.
+func (a *agenda) now(now time.Time) []nftables.Network {
+	var out []nftables.Network
+	for _, n := range nftables.Networks {
+		if at, ok := a.due[n]; ok && !now.Before(at) {
+			out = append(out, n)
 		}
 	}
 	return out
 }
 
-// did notes a sweep of protocols.
-func (a *agenda) did(protocols []snapshot.Protocol, began, now time.Time, err error) {
+// did notes a sweep of networks.
+func (a *agenda) did(networks []nftables.Network, began, now time.Time, err error) {
 	a.failing = err != nil
 	a.rested = now.Add(min(resting*now.Sub(began), maxRest))
-	for _, p := range protocols {
+	for _, n := range networks {
 		if err != nil {
-			a.due[p] = now.Add(sweepRetry)
+			a.due[n] = now.Add(sweepRetry)
 			continue
 		}
-		a.due[p] = now.Add(max(sweepEvery, sparing*now.Sub(began)))
-		if ripe := a.ripe(began); p == snapshot.TCP && !ripe.IsZero() {
-			a.due[p] = ripe
+		a.due[n] = now.Add(max(sweepEvery, sparing*now.Sub(began)))
+		if ripe := a.ripe(began); n.Protocol == snapshot.TCP && !ripe.IsZero() {
+			a.due[n] = ripe
 		}
 		for k := range a.gone {
-			if k.Protocol == p {
+			if nftables.NetworkOf(k) == n {
 				delete(a.gone, k)
 			}
 		}

@@ -3,6 +3,8 @@ package netlink
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	gosync "sync"
@@ -22,20 +24,25 @@ import (
 type fakeTable struct {
 	mu      gosync.Mutex
 	flows   []nftables.Flow
-	lists   map[snapshot.Protocol]int
+	lists   map[snapshot.Protocol]int // over IPv4
+	sixth   int                       // lists over IPv6
 	listing func() error
 }
 
-func (f *fakeTable) list(_ context.Context, p snapshot.Protocol, all bool, match func(nftables.Flow) bool) (out []tracked, err error) {
+func (f *fakeTable) list(_ context.Context, n nftables.Network, all bool, match func(nftables.Flow) bool) (out []tracked, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.lists[p]++
+	if n.Family != snapshot.IPv4 {
+		f.sixth++
+		return nil, nil
+	}
+	f.lists[n.Protocol]++
 	if f.listing != nil {
 		err = f.listing()
 	}
 	for _, fl := range f.flows {
 		unasked := fl.Protocol == snapshot.TCP && fl.Answered && !all
-		if err == nil && fl.Protocol == p && !unasked && match(fl) {
+		if err == nil && fl.Protocol == n.Protocol && !unasked && match(fl) {
 			out = append(out, tracked{Flow: fl})
 		}
 	}
@@ -136,6 +143,9 @@ func TestWhenConnectionsAreCompared(t *testing.T) {
 			if passes(step.wait); f.walks() != step.want {
 				t.Errorf("%s: %d lists of UDP, SCTP and TCP, want %d", step.what, f.walks(), step.want)
 			}
+			if step.wait < sweepEvery && f.sixth > len(nftables.Protocols) {
+				t.Errorf("%s: %d lists over IPv6, of which there is no Frontend", step.what, f.sixth)
+			}
 		}
 	})
 }
@@ -197,4 +207,54 @@ func TestNodesThatVanishForAMomentKeepTheirConnections(t *testing.T) {
 			t.Error("the connection is still there though the node has been lost for long")
 		}
 	})
+}
+
+// Whatever Tables follow each other, the endpoints on lost nodes are those that the
+// last one names, since the first of the Tables in a row that name them.
+func TestLostEndpointsAgainstAWalk(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 5))
+	todo, since := newAgenda(), map[netip.AddrPort]time.Time{}
+	a := addressesOf(snapshot.IPv4)
+	last := a.table()
+	for i := range 200 {
+		now := time.Unix(int64(i), 0)
+		next := &proxy.Table{Frontends: slices.Clone(last.Frontends)}
+		for range r.IntN(4) {
+			f := a.front([]proxy.Kind{proxy.ClusterIP, proxy.VIP, proxy.NodePort}[r.IntN(3)], []string{"tcp", "udp"}[r.IntN(2)])
+			for _, pod := range []netip.Addr{a.podA, a.podB, a.remote} {
+				if r.IntN(2) == 0 {
+					f.Lost = append(f.Lost, a.ep(pod))
+				}
+			}
+			at, found := slices.BinarySearchFunc(next.Frontends, f.Key, func(f *proxy.Frontend, k proxy.Key) int { return f.Key.Compare(k) })
+			if found {
+				next.Frontends = slices.Delete(next.Frontends, at, at+1)
+			}
+			if r.IntN(4) > 0 {
+				next.Frontends = slices.Insert(next.Frontends, at, f)
+			}
+		}
+		todo.take(order{table: next}, now)
+		named := map[netip.AddrPort]bool{}
+		for _, f := range next.Frontends {
+			for _, ep := range f.Lost {
+				if f.Protocol != snapshot.TCP {
+					continue
+				}
+				named[ep] = true
+				if _, known := since[ep]; !known {
+					since[ep] = now
+				}
+			}
+		}
+		maps.DeleteFunc(since, func(ep netip.AddrPort, _ time.Time) bool { return !named[ep] })
+		got := map[netip.AddrPort]time.Time{}
+		for ep, l := range todo.lost {
+			got[ep] = l.since
+		}
+		if !maps.Equal(got, since) {
+			t.Fatalf("table %d: got %v, want %v", i, got, since)
+		}
+		last = next
+	}
 }

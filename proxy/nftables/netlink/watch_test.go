@@ -2,10 +2,14 @@ package netlink
 
 import (
 	"regexp"
+	"syscall"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/internal/test/nstest"
 	"github.com/fairlead/fairlead/proxy"
 )
 
@@ -117,7 +121,7 @@ func says(text string) func(testing.TB, space) string {
 // spec 102: what others do to our tables is found without a Sync, and repaired.
 func TestOthersChangesAreRepaired(t *testing.T) {
 	s := newSpace(t, "repair")
-	table := services(snapshot.IPv4, 1000, 5)
+	table := services(snapshot.IPv4, nstest.Few(1000), 5)
 	did := keep(t, s.engine(t), table)
 	for _, b := range breakages {
 		t.Run(b.what, func(t *testing.T) {
@@ -205,5 +209,48 @@ func TestUnheard(t *testing.T) {
 	s.Pipe(t, "delete element ip fairlead cluster-ips { 10.96.0.1 }", "nft", "-f", "-")
 	if c := sync(t, e, large); !c.Repaired {
 		t.Errorf("heard again: %+v", c)
+	}
+}
+
+// deaf is a socket whose next answer is lost.
+type deaf struct {
+	syscall.RawConn
+	left int
+}
+
+func (d *deaf) Read(f func(fd uintptr) bool) error {
+	if d.left--; d.left == 0 {
+		return unix.ENOBUFS
+	}
+	return d.RawConn.Read(f)
+}
+
+// A transaction of ours whose answer is lost is not taken for somebody else's.
+func TestLostAnswer(t *testing.T) {
+	s := newSpace(t, "deaf")
+	e := s.engine(t)
+	sync(t, e, services(snapshot.IPv4, 10, 2))
+	e.conn.raw = &deaf{e.conn.raw, 1}
+	if c := sync(t, e, services(snapshot.IPv4, 11, 2)); c.Repaired || !c.Empty() {
+		t.Errorf("%+v", c)
+	}
+	if c := sync(t, s.engine(t), services(snapshot.IPv4, 11, 2)); !c.Empty() {
+		t.Errorf("a fresh engine still had to write %+v", c)
+	}
+}
+
+// A reply that was read in time leaves no deadline for what the kernel answers later.
+func TestNoDeadlineStays(t *testing.T) {
+	s := newSpace(t, "patience")
+	e := s.engine(t)
+	sync(t, e, services(snapshot.IPv4, 10, 2))
+	e.conn.patience = time.Second
+	if _, err := e.Read(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	reads := e.reads
+	time.Sleep(e.conn.patience + 100*time.Millisecond) // nothing happens: there is nothing to wait for
+	if c := sync(t, e, services(snapshot.IPv4, 11, 2)); c.Added == 0 || e.reads != reads {
+		t.Errorf("%+v, %d full reads", c, e.reads-reads)
 	}
 }

@@ -13,7 +13,7 @@ import (
 func FuzzRead(f *testing.F) {
 	b := newBatch(1)
 	_, patches := nftables.Adopt(nothing(), everything(), nftables.DefaultMark, false)
-	b.patch(patches[0])
+	b.step(patches[0], nftables.Main)
 	f.Add(b.buf[len(b.buf)-4000:])
 	f.Add(b.buf[:4000])
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -6,65 +6,31 @@ import (
 	"github.com/fairlead/fairlead/proxy/nftables"
 )
 
-// early appends the Early sets and chains of a Patch.
-func (b *batch) early(p *nftables.Patch) {
-	sets, chains := p.Early()
-	b.addObjects(p.Family, sets, chains)
-}
-
-// late appends the deletion of the Leftovers of a Patch.
-func (b *batch) late(p *nftables.Patch) {
-	sets, chains := p.Leftovers()
-	b.deleteRules(p.Family, chains)
-	for _, name := range sets {
-		b.deleteSet(p.Family, name)
+// step appends one Step of a Patch. The rules go first and come last, so that nothing
+// refers to what is in the way. Elements are deleted before they are added, because a
+// changed one is both.
+func (b *batch) step(p *nftables.Patch, number int) {
+	f, s := p.Family, &p.Steps[number]
+	if s.DelTable {
+		b.deleteTable(f)
 	}
-	b.deleteChains(p.Family, chains)
-}
-
-// patch appends a Patch, without what early and late append: sets and chains before what
-// refers to them. Elements are deleted before they are added, because a changed one
-// is both.
-func (b *batch) patch(p *nftables.Patch) {
-	sets, chains := p.Late()
-	if p.Swap {
-		b.swap(p, sets, chains)
-		return
+	if s.AddTable {
+		b.addTable(f, nftables.TableComment)
 	}
-	if p.Replace {
-		b.deleteTable(p.Family)
+	b.deleteRules(f, s.Flush)
+	b.patchElements(p, unix.NFT_MSG_DELSETELEM, s.Del)
+	for _, name := range s.DelSets {
+		b.deleteSet(f, name)
 	}
-	if p.Replace || p.Create {
-		b.addTable(p.Family, nftables.TableComment)
+	b.deleteChains(f, s.DelChains)
+	for _, set := range s.AddSets {
+		b.addSet(f, set)
 	}
-	b.addObjects(p.Family, sets, chains)
-	b.patchElements(p, unix.NFT_MSG_DELSETELEM, p.Del)
-	b.patchElements(p, unix.NFT_MSG_NEWSETELEM, p.Add)
-}
-
-// swap appends a Patch with Swap, in which sets and chains are new. It takes out the
-// rules first, so that nothing refers to what is in the way.
-func (b *batch) swap(p *nftables.Patch, sets []nftables.Set, chains []nftables.Chain) {
-	b.deleteRules(p.Family, p.Refilled())
-	b.patchElements(p, unix.NFT_MSG_DELSETELEM, p.Del)
-	delSets, delChains := p.InTheWay()
-	for _, name := range delSets {
-		b.deleteSet(p.Family, name)
-	}
-	b.deleteChains(p.Family, delChains)
-	b.addObjects(p.Family, sets, chains)
-	b.addRules(p.Family, p.Layout.Chains)
-	b.patchElements(p, unix.NFT_MSG_NEWSETELEM, p.Add)
-}
-
-func (b *batch) addObjects(f *nftables.Family, sets []nftables.Set, chains []nftables.Chain) {
-	for _, s := range sets {
-		b.addSet(f, s)
-	}
-	for _, c := range chains {
+	for _, c := range s.AddChains {
 		b.addChain(f, c)
 	}
-	b.addRules(f, chains)
+	b.addRules(f, s.AddRules)
+	b.patchElements(p, unix.NFT_MSG_NEWSETELEM, s.Add)
 }
 
 func (b *batch) addRules(f *nftables.Family, chains []nftables.Chain) {
