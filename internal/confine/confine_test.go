@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -207,18 +206,14 @@ func TestAttackFromASession(t *testing.T) {
 // startWith starts a command as Start does, from a thread with these capabilities alone.
 func startWith(have uint32) func(*exec.Cmd) error {
 	return func(cmd *exec.Cmd) error {
-		started := make(chan error)
-		go func() {
-			runtime.LockOSThread() // for good: see Start
+		cmd.Env = []string{}
+		return onOwnThread(func() error {
 			header, data := version, [2]unix.CapUserData{{Effective: have, Permitted: have}}
 			if err := unix.Capset(&header, &data[0]); err != nil {
-				started <- err
-				return
+				return err
 			}
-			cmd.Env = []string{}
-			started <- startFromThread(cmd)
-		}()
-		return <-started
+			return startFromThread(cmd)
+		})
 	}
 }
 

@@ -25,20 +25,24 @@ const needed = 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID | 1<<unix.CAP_KILL
 // process's environment. Where this process may not change the user, the child keeps it.
 func Start(cmd *exec.Cmd) error {
 	cmd.Env = []string{}
-	started := make(chan error)
+	return onOwnThread(func() error { return startFromThread(cmd) })
+}
+
+// onOwnThread calls do on a thread that ends afterwards. A thread hands what it has given
+// up to its children, and to no other thread.
+func onOwnThread(do func() error) error {
+	done := make(chan error)
 	go func() {
-		// A thread hands what it has given up to its children, and to nobody else. It ends
-		// with this goroutine, which never unlocks it.
-		runtime.LockOSThread()
+		runtime.LockOSThread() // it ends with this goroutine, which never unlocks it
 		if unix.Gettid() != os.Getpid() {
-			started <- startFromThread(cmd)
+			done <- do()
 			return
 		}
 		// The first thread never ends, and /proc shows the process by it.
 		defer runtime.UnlockOSThread()
-		started <- Start(cmd)
+		done <- onOwnThread(do)
 	}()
-	return <-started
+	return <-done
 }
 
 func startFromThread(cmd *exec.Cmd) error {
