@@ -66,10 +66,8 @@ func TestTurns(t *testing.T) {
 		if most > perTurn/ports {
 			t.Errorf("one Snapshot took %d Services in", most)
 		}
-		for i := range many {
-			if ref := (snapshot.Ref{Namespace: "tenant", Name: fmt.Sprint("s", i)}); turns[ref] == 0 {
-				t.Fatalf("%s never had its turn", ref)
-			}
+		if len(turns) != many+1 {
+			t.Errorf("%d of %d Services had their turn", len(turns), many+1)
 		}
 		for at := b.Resume(); !at.IsZero(); at = b.Resume() {
 			time.Sleep(time.Until(at))

@@ -49,12 +49,11 @@ func flow(msg []byte) (f traffic.Flow, ok bool) {
 	if len(msg) < nl.SizeofNfgenmsg {
 		return f, false
 	}
-	var from, to netip.Addr
-	var ports [2]uint16
+	var t tuple
 	err := each(msg[nl.SizeofNfgenmsg:], func(a *attrs.AttributeDecoder) error {
 		switch a.Type() {
 		case ctaTupleOrig:
-			return tuple(a.Bytes(), &f.Protocol, &from, &to, &ports)
+			return t.read(a.Bytes())
 		case ctaCountersOrig, ctaCountersReply:
 			return each(a.Bytes(), func(a *attrs.AttributeDecoder) error {
 				if a.Type() == ctaCountersBytes {
@@ -65,21 +64,27 @@ func flow(msg []byte) (f traffic.Flow, ok bool) {
 		}
 		return nil
 	})
-	f.From, f.To = netip.AddrPortFrom(from, ports[0]), netip.AddrPortFrom(to, ports[1])
-	return f, err == nil && from.IsValid() && to.IsValid()
+	f.Protocol, f.From, f.To = t.protocol, netip.AddrPortFrom(t.from, t.ports[0]), netip.AddrPortFrom(t.to, t.ports[1])
+	return f, err == nil && t.from.IsValid() && t.to.IsValid()
 }
 
-// tuple reads one direction of a connection.
-func tuple(b []byte, protocol *uint8, from, to *netip.Addr, ports *[2]uint16) error {
+// tuple is one direction of a connection.
+type tuple struct {
+	protocol uint8
+	from, to netip.Addr
+	ports    [2]uint16 // of from and to
+}
+
+func (t *tuple) read(b []byte) error {
 	return each(b, func(a *attrs.AttributeDecoder) error {
 		switch a.Type() {
 		case ctaTupleIP:
 			return each(a.Bytes(), func(a *attrs.AttributeDecoder) error {
 				switch a.Type() {
 				case ctaV4Src, ctaV6Src:
-					*from, _ = netip.AddrFromSlice(a.Bytes())
+					t.from, _ = netip.AddrFromSlice(a.Bytes())
 				case ctaV4Dst, ctaV6Dst:
-					*to, _ = netip.AddrFromSlice(a.Bytes())
+					t.to, _ = netip.AddrFromSlice(a.Bytes())
 				}
 				return nil
 			})
@@ -87,11 +92,11 @@ func tuple(b []byte, protocol *uint8, from, to *netip.Addr, ports *[2]uint16) er
 			return each(a.Bytes(), func(a *attrs.AttributeDecoder) error {
 				switch a.Type() {
 				case ctaProtoNum:
-					*protocol = a.Uint8()
+					t.protocol = a.Uint8()
 				case ctaProtoSrcPort:
-					ports[0] = a.Uint16()
+					t.ports[0] = a.Uint16()
 				case ctaProtoDstPort:
-					ports[1] = a.Uint16()
+					t.ports[1] = a.Uint16()
 				}
 				return nil
 			})
