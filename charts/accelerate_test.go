@@ -10,7 +10,7 @@ import (
 
 // agentCapabilities are those that an agent needs for what its flags ask for.
 func agentCapabilities(c corev1.Container) []corev1.Capability {
-	want := []corev1.Capability{"NET_ADMIN", "NET_RAW", "SYS_NICE"}
+	want := []corev1.Capability{"NET_ADMIN", "NET_RAW", "SYS_NICE", "SETUID", "SETGID", "KILL"}
 	if slices.Contains(c.Args, "--accelerate=auto") {
 		want = append(want, "BPF")
 		if slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == "netns" }) {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 )
 
 // TestAdmission: the policies are there from Kubernetes 1.30 on, and a value turns each
@@ -16,16 +17,11 @@ func TestAdmission(t *testing.T) {
 		{"1.29.9", "x=", ""},
 		{"1.30.0", "admission.annotations=Deny", "fairlead-nodestates Deny, fairlead-annotations Deny"},
 		{"1.30.0", "admission.annotations=", "fairlead-nodestates Deny"},
+		{"1.31.0", "admission.endpoints={198.51.100.0/24,2001:db8::/64}", "fairlead-nodestates Deny, fairlead-annotations Warn, fairlead-endpoints Deny"},
 		{"1.30.0", "admission.nodeStates=false", "fairlead-annotations Warn"},
 	} {
 		out := mustHelm(t, "template", "fairlead", chart, "--namespace", "fairlead-system", "--kube-version", tc.version, "--set", strings.Replace(tc.set, "x=", "crds.install=true", 1))
-		var docs []string
-		for _, doc := range documents(out) {
-			if strings.HasPrefix(doc, "# Source: fairlead/templates/admission.yaml\n") {
-				docs = append(docs, doc)
-			}
-		}
-		objects := decode(t, docs)
+		objects := policies(t, out)
 		var got []string
 		for _, b := range pick[*admissionv1.ValidatingAdmissionPolicyBinding](objects) {
 			got = append(got, b.Spec.PolicyName+" "+string(b.Spec.ValidationActions[0]))
@@ -37,4 +33,16 @@ func TestAdmission(t *testing.T) {
 			t.Errorf("%v: %s", tc, text)
 		}
 	}
+}
+
+// policies are the objects of admission.yaml in what Helm printed.
+func policies(t *testing.T, out string) []runtime.Object {
+	t.Helper()
+	var docs []string
+	for _, doc := range documents(out) {
+		if strings.HasPrefix(doc, "# Source: fairlead/templates/admission.yaml\n") {
+			docs = append(docs, doc)
+		}
+	}
+	return decode(t, docs)
 }

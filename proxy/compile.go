@@ -14,6 +14,9 @@ type Options struct {
 	ExternalIPs bool // serve spec.externalIPs (CVE-2020-8554: off by default)
 	// Cluster-wide prefixes of Services, beside those of the ServiceCIDR objects.
 	ServiceCIDRs []netip.Prefix
+	// Refused are where no endpoint may be, beside loopback, link-local, unspecified and
+	// multicast addresses. Endpoints there get no connection.
+	Refused []netip.Prefix
 	// Local says how the packets of this node's pods are known.
 	Local Local
 	// Routed are the addresses that the node has a route to over a pod's link, sorted.
@@ -48,18 +51,19 @@ type inputs struct {
 type nodeFacts struct {
 	name, zone  string
 	addrs       []netip.Addr
-	own         []netip.Addr // the VIPs that are addresses of the node itself
-	quarantined []string     // Options.Quarantined
+	own         []netip.Addr   // the VIPs that are addresses of the node itself
+	quarantined []string       // Options.Quarantined
+	refused     []netip.Prefix // Options.Refused
 }
 
 type compiled struct {
 	in        inputs
 	frontends []*Frontend
 	hairpin   []Target
-	here      []netip.Addr      // addresses of endpoints on the node, ready or not
-	problem   *snapshot.Problem // nil if it is within its share
-	next      *compiled         // what this is on its way to; nil if it is there: see after
-	from      int               // the Frontends before this one are there
+	here      []netip.Addr       // addresses of endpoints on the node, ready or not
+	problems  []snapshot.Problem // by reason
+	next      *compiled          // what this is on its way to; nil if it is there: see after
+	from      int                // the Frontends before this one are there
 }
 
 func (a inputs) equal(b inputs) bool {
@@ -68,12 +72,12 @@ func (a inputs) equal(b inputs) bool {
 
 func (a nodeFacts) equal(b nodeFacts) bool {
 	return a.name == b.name && a.zone == b.zone && slices.Equal(a.addrs, b.addrs) &&
-		slices.Equal(a.own, b.own) && slices.Equal(a.quarantined, b.quarantined)
+		slices.Equal(a.own, b.own) && slices.Equal(a.quarantined, b.quarantined) && slices.Equal(a.refused, b.refused)
 }
 
 func compileService(in inputs) compiled {
-	out, share := compiled{in: in, here: here(in.svc, in.node.name)}, shareOf(in)
-	eps := byPort(in.svc)
+	out, share := compiled{in: in, here: here(in.svc, in.node)}, shareOf(in)
+	eps := byPort(in.svc, in.node)
 	for _, port := range in.svc.Ports[:share.ports] {
 		for _, ip := range in.svc.ClusterIPs {
 			c := choose(eps[portKey{port.Name, port.Protocol, snapshot.FamilyOf(ip)}], in.node)
@@ -85,15 +89,19 @@ func compileService(in inputs) compiled {
 			}
 		}
 	}
-	out.problem = share.problem(in.svc.Ref)
+	for _, p := range []*snapshot.Problem{refusal(in.svc, in.node), share.problem(in.svc.Ref)} {
+		if p != nil {
+			out.problems = append(out.problems, *p)
+		}
+	}
 	return out
 }
 
 // here returns the addresses of svc's endpoints on node, sorted.
-func here(svc *snapshot.Service, node string) []netip.Addr {
+func here(svc *snapshot.Service, node nodeFacts) []netip.Addr {
 	var out []netip.Addr
 	for _, ep := range svc.Endpoints {
-		if ep.Node != "" && ep.Node == node && dialable(ep.Addr.Addr()) {
+		if ep.Node != "" && ep.Node == node.name && !node.refuses(ep.Addr.Addr()) {
 			out = append(out, ep.Addr.Addr())
 		}
 	}

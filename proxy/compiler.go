@@ -40,7 +40,7 @@ type memory struct {
 	hairpin    tally[Target]
 	here       tally[netip.Addr]
 	counts     counts                // of sorted
-	exceeded   map[snapshot.Ref]bool // Services that are larger than their share
+	troubled   map[snapshot.Ref]bool // Services with problems
 	moving     map[snapshot.Ref]bool // Services that are on their way: see after
 }
 
@@ -110,7 +110,7 @@ func (f *Frontend) match() match { return match{f.Family, f.Addr, f.Protocol, f.
 
 // Compile is like the function Compile.
 func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []netip.Addr, opt Options) *Table {
-	facts := nodeFacts{name: name, quarantined: opt.Quarantined}
+	facts := nodeFacts{name: name, quarantined: opt.Quarantined, refused: opt.Refused}
 	t := &Table{NodePortAddrs: sorted(slices.Clone(nodePortAddrs)), ServiceCIDRs: serviceCIDRs(s, opt)}
 	node := s.Node(name)
 	if node == nil {
@@ -171,7 +171,7 @@ func (c *Compiler) Known() Known { return c.known }
 func compileAll(s *snapshot.Snapshot, now cluster, old *memory) *memory {
 	m := &memory{
 		cluster: now, snap: s, held: map[snapshot.Ref][]*snapshot.Address{}, done: make(map[snapshot.Ref]compiled, len(s.Services)),
-		packets: make(map[match]int, len(s.Services)), hairpin: newTally(Target.Compare), here: newTally(netip.Addr.Compare), exceeded: map[snapshot.Ref]bool{}, moving: map[snapshot.Ref]bool{},
+		packets: make(map[match]int, len(s.Services)), hairpin: newTally(Target.Compare), here: newTally(netip.Addr.Compare), troubled: map[snapshot.Ref]bool{}, moving: map[snapshot.Ref]bool{},
 		clusterIPs: make(map[netip.Addr]int, len(s.Services)),
 	}
 	for _, a := range s.Addresses {
@@ -243,8 +243,8 @@ func (m *memory) forgetHolders(a *snapshot.Address) {
 // keep notes what a Service was compiled to.
 func (m *memory) keep(ref snapshot.Ref, one compiled) {
 	m.done[ref] = one
-	if one.problem != nil {
-		m.exceeded[ref] = true
+	if len(one.problems) > 0 {
+		m.troubled[ref] = true
 	}
 	if one.next != nil {
 		m.moving[ref] = true
@@ -307,7 +307,7 @@ func (m *memory) update(s *snapshot.Snapshot, now cluster) (gone, come []*Fronte
 	for ref := range dirty {
 		old := m.done[ref]
 		delete(m.done, ref)
-		delete(m.exceeded, ref)
+		delete(m.troubled, ref)
 		delete(m.moving, ref)
 		now := compiled{}
 		if svc := s.Service(ref); svc != nil && svc.Served() {

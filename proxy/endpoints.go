@@ -114,7 +114,7 @@ func targets(eps []*snapshot.Endpoint) []netip.AddrPort {
 }
 
 // dialable refuses endpoints that would let a Service reach into a node or its
-// link: loopback, link-local and unspecified addresses.
+// link, whatever Options say: loopback, link-local and unspecified addresses.
 func dialable(a netip.Addr) bool {
 	return a.IsValid() && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !a.IsUnspecified() && !a.IsMulticast()
 }

@@ -9,14 +9,14 @@ type portKey struct {
 	family snapshot.Family
 }
 
-// byPort sorts the endpoints that a Service may have into its ports, in one walk.
+// byPort sorts the endpoints that a Service may have on node into its ports, in one walk.
 // A walk for each port would cost a Service its ports squared: with 8,000 ports and
 // 30 pods that is half a minute with each change.
-func byPort(svc *snapshot.Service) map[portKey][]*snapshot.Endpoint {
+func byPort(svc *snapshot.Service, node nodeFacts) map[portKey][]*snapshot.Endpoint {
 	out := make(map[portKey][]*snapshot.Endpoint, len(svc.Ports))
 	for i := range svc.Endpoints {
 		ep := &svc.Endpoints[i]
-		if addr := ep.Addr.Addr(); dialable(addr) {
+		if addr := ep.Addr.Addr(); !node.refuses(addr) {
 			k := portKey{ep.PortName, ep.Protocol, snapshot.FamilyOf(addr)}
 			out[k] = append(out[k], ep)
 		}

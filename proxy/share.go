@@ -140,16 +140,16 @@ func (s *share) problem(ref snapshot.Ref) *snapshot.Problem {
 		"the Service is larger than one Service may be on a node: %s are left out; split it into several Services", what)}
 }
 
-// Problems returns what is left out of the Services of the Table that Compile returned
-// last, because they are larger than their share. Sorted.
+// Problems returns what is wrong with the Services of the Table that Compile returned
+// last: they are larger than their share, or have endpoints that are refused. Sorted.
 func (c *Compiler) Problems() []snapshot.Problem {
 	var out []snapshot.Problem
 	if c.last == nil {
 		return nil
 	}
-	for ref := range c.last.exceeded {
-		out = append(out, *c.last.done[ref].problem)
+	for ref := range c.last.troubled {
+		out = append(out, c.last.done[ref].problems...)
 	}
-	slices.SortFunc(out, func(a, b snapshot.Problem) int { return a.Service.Compare(b.Service) })
+	slices.SortStableFunc(out, func(a, b snapshot.Problem) int { return a.Service.Compare(b.Service) })
 	return out
 }

@@ -28,7 +28,7 @@ var rules = []int{
 // "cluster" or "then" section changes the cluster. "on NODE" asks what becomes
 // of packets there; "table of NODE" wants the whole Table, and "counts on NODE"
 // what Table.NoLocal counts. NODE may be followed by nodeports=CIDRS,
-// service-cidrs=CIDRS, gone=NODES and external-ips.
+// service-cidrs=CIDRS, refused=CIDRS, gone=NODES and external-ips.
 func TestStories(t *testing.T) {
 	told := map[int]bool{}
 	storytest.Each(t, func(t *testing.T, s *storytest.Story) {
@@ -115,6 +115,8 @@ func (te *teller) compile(t *testing.T, text string) *proxy.Table {
 			}
 		case "gone":
 			opt.Quarantined = strings.Split(value, ",")
+		case "refused":
+			opt.Refused = prefixes(t, value)
 		case "service-cidrs":
 			opt.ServiceCIDRs = prefixes(t, value)
 		default:

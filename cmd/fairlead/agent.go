@@ -51,6 +51,7 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 	f.StringSliceVar(&given.nodePorts, "nodeport-addresses", nil, "CIDRs of the node's addresses on which node ports answer; none, or primary: its primary address of each family")
 	f.StringSliceVar(&given.serviceCIDRs, "service-cidrs", nil, "CIDRs of Services beside those of the ServiceCIDR objects; unused addresses in them are dropped")
 	f.BoolVar(&cfg.Options.ExternalIPs, "external-ips", false, "serve spec.externalIPs; whoever may create Services can then take any address (CVE-2020-8554)")
+	f.StringSliceVar(&given.refused, "refuse-endpoints", metadata(), "CIDRs where no endpoint may be, beside loopback and link-local addresses; the Services are told. By default metadata services of clouds")
 	f.StringVar(&given.detectLocal, "detect-local", "auto", "how packets of this node's pods are known: auto (the Node's podCIDRs, routes to pods' links, EndpointSlices), node-cidr (the podCIDRs alone), cluster-cidr=CIDR,CIDR (sources of all pods), interface-prefix=NAME or bridge=NAME (the link that they come in from)")
 	f.StringVar(&given.markBit, "mark-bit", fmt.Sprintf("%#x", nftables.DefaultMark), "the one bit of the packet mark that is used, between the engine's own chains; not kube-proxy's 0x4000")
 	f.BoolVar(&cfg.CountBytes, "count-bytes", false, "let the kernel count the bytes of connections (net.netfilter.nf_conntrack_acct), for fairlead top")
@@ -108,6 +109,7 @@ func runAgent(ctx context.Context, cfg agent.Config, at agent.Addresses) error {
 type agentTexts struct {
 	mode, detectLocal, markBit string
 	nodePorts, serviceCIDRs    []string
+	refused                    []string
 }
 
 // parse puts what the texts mean into cfg, and returns the bit of the mark.
@@ -127,8 +129,20 @@ func (t *agentTexts) parse(cfg *agent.Config) (mark uint32, err error) {
 	if mark, err = nftables.ParseMark(t.markBit); err != nil {
 		return 0, fmt.Errorf("--mark-bit: %w", err)
 	}
+	if cfg.Options.Refused, err = parsePrefixes("refuse-endpoints", t.refused); err != nil {
+		return 0, err
+	}
 	cfg.Options.ServiceCIDRs, err = parsePrefixes("service-cidrs", t.serviceCIDRs)
 	return mark, err
+}
+
+// metadata is proxy.MetadataServices as a flag has them.
+func metadata() []string {
+	var out []string
+	for _, p := range proxy.MetadataServices {
+		out = append(out, p.String())
+	}
+	return out
 }
 
 func parsePrefixes(flag string, texts []string) ([]netip.Prefix, error) {

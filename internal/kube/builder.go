@@ -198,8 +198,9 @@ func (b *Builder) Snapshot() *snapshot.Snapshot {
 	return s
 }
 
-// Pace holds large Services back that change all the time, so that the changes of
-// others are not behind theirs. Snapshot then has them as they were before.
+// Pace holds large Services back that change all the time, and many Services of one
+// namespace that change together, so that the changes of others are not behind theirs.
+// Snapshot then has them as they were before.
 func (b *Builder) Pace() { b.pace = newPacer(time.Now) }
 
 // Resume returns when the first Service that the last Snapshot held back may change:
@@ -220,10 +221,15 @@ func (b *Builder) rebuildDirty() (changed []snapshot.Ref) {
 	if len(b.dirty) == 0 {
 		return nil
 	}
-	slices.SortFunc(b.dirty, func(x, y *entry) int { return x.ref.Compare(y.ref) })
+	now, held := b.dirty, []*entry(nil)
+	if b.pace != nil && b.last != nil { // the first Snapshot has everything
+		if now, held = turn(b.dirty); len(held) > 0 {
+			b.pace.resume = b.pace.now()
+		}
+	}
+	slices.SortFunc(now, func(x, y *entry) int { return x.ref.Compare(y.ref) })
 	var gone, come []*snapshot.Service
-	var held []*entry
-	for _, e := range b.dirty {
+	for _, e := range now {
 		was := e.built
 		// One that was made again under its name is not the one that is held back.
 		if e.service != nil && was != nil && e.service.value.UID == was.UID && b.pace.holds(e.ref) {

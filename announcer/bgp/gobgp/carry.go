@@ -29,13 +29,13 @@ func (s *session) run(ctx, connecting context.Context) {
 	defer close(s.ended)
 	failures := 0
 	for connecting.Err() == nil {
-		conn, err := s.connect(connecting)
+		wire, err := s.connect(connecting)
 		if err != nil {
 			s.journal.setReason(err.Error())
 			sleep(connecting, jittered(s.peer.Connect))
 			continue
 		}
-		if s.carry(ctx, conn) >= well {
+		if s.carry(ctx, wire) >= well {
 			failures = 0
 		}
 		failures++
@@ -67,50 +67,35 @@ func sleep(ctx context.Context, d time.Duration) {
 }
 
 // connect returns the next connection with the router, once gobgp can take one.
-func (s *session) connect(ctx context.Context) (*net.TCPConn, error) {
-	for {
-		if err := s.idle.wait(ctx); err != nil {
-			return nil, err
-		}
-		if !s.peer.Passive {
-			return dial(ctx, s.peer)
-		}
-		conn, err := s.inbox.take(ctx)
-		if err != nil {
-			return nil, err
-		}
-		err = welcome(conn, s.peer)
-		if err == nil {
-			return conn, nil
-		}
-		s.journal.setReason(err.Error())
-		_ = conn.Close()
+func (s *session) connect(ctx context.Context) (Wire, error) {
+	if err := s.idle.wait(ctx); err != nil {
+		return Wire{}, err
 	}
+	if !s.peer.Passive {
+		if err := s.inbox.request(); err != nil {
+			return Wire{}, err
+		}
+	}
+	return s.inbox.take(ctx)
 }
 
 // carry passes messages between the router and gobgp until one of them ends the
 // session, or until ctx does. It returns for how long the session was up.
-func (s *session) carry(ctx context.Context, router *net.TCPConn) time.Duration {
+func (s *session) carry(ctx context.Context, wire Wire) time.Duration {
+	router, outer := wire.Router, wire.Outer
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.inbox.setBusy(true)
 	defer s.inbox.setBusy(false)
-	defer func() { _ = router.Close() }()
+	defer func() { _, _ = router.Close(), outer.Close() }()
 	if err := s.begin(ctx, addrOf(router.LocalAddr())); err != nil {
 		s.journal.log.Error("announce over a new session", "error", err)
 	}
-	inner, outer, err := pair(ctx)
-	if err != nil {
-		s.journal.setReason(err.Error())
-		sleep(ctx, s.peer.Connect)
-		return 0
-	}
-	defer func() { _ = outer.Close() }()
 	s.idle.set(false) // it opens when gobgp is done with this connection
 	select {
-	case s.accepted <- inner:
+	case s.accepted <- wire.Inner:
 	case <-ctx.Done():
-		_ = inner.Close()
+		_ = wire.Inner.Close()
 		return 0
 	}
 	defer context.AfterFunc(ctx, func() { _ = router.Close() })()
@@ -120,7 +105,7 @@ func (s *session) carry(ctx context.Context, router *net.TCPConn) time.Duration 
 		_ = router.Close() // what waits for the router's next message ends too
 	})
 	in := &sieve{from: router, notified: s.journal.notified, opening: func(o offer) error { return s.heed(ctx, o) }}
-	err = receive(in, outer)
+	err := receive(in, outer)
 	var fault *notification
 	if errors.As(err, &fault) {
 		s.journal.setReason(fault.Error())
@@ -202,29 +187,45 @@ func (g *gate) wait(ctx context.Context) error {
 	}
 }
 
-// inbox holds the connection that a router has opened last, for a session that is not
-// ready for it yet.
-type inbox struct {
-	mu   sync.Mutex
-	busy bool
-	kept *net.TCPConn
-	news chan struct{} // one slot
+// delivery is a Wire, or why there is none.
+type delivery struct {
+	wire    Wire
+	refusal error
 }
 
-func newInbox() *inbox { return &inbox{news: make(chan struct{}, 1)} }
+// inbox holds what the parent passed last, for a session that is not ready for it yet.
+type inbox struct {
+	parent *net.UnixConn
+	mu     sync.Mutex
+	busy   bool
+	kept   *delivery
+	news   chan struct{} // one slot
+}
 
-// put takes conn in. While a session is up another one is turned away.
-func (b *inbox) put(conn *net.TCPConn) {
+func newInbox(parent *net.UnixConn) *inbox {
+	return &inbox{parent: parent, news: make(chan struct{}, 1)}
+}
+
+// request asks the parent for a connection.
+func (b *inbox) request() error {
+	if _, err := b.parent.Write([]byte{0}); err != nil {
+		return fmt.Errorf("ask for a connection: %w", err)
+	}
+	return nil
+}
+
+// put takes d in. While a session is up another connection is turned away.
+func (b *inbox) put(d delivery) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.busy {
-		_ = conn.Close()
+		d.wire.Close()
 		return
 	}
 	if b.kept != nil {
-		_ = b.kept.Close()
+		b.kept.wire.Close()
 	}
-	b.kept = conn
+	b.kept = &d
 	select {
 	case b.news <- struct{}{}:
 	default:
@@ -237,20 +238,20 @@ func (b *inbox) setBusy(busy bool) {
 	b.busy = busy
 }
 
-// take waits for a connection.
-func (b *inbox) take(ctx context.Context) (*net.TCPConn, error) {
+// take waits for what the parent passes.
+func (b *inbox) take(ctx context.Context) (Wire, error) {
 	for {
 		b.mu.Lock()
-		conn := b.kept
+		d := b.kept
 		b.kept = nil
 		b.mu.Unlock()
-		if conn != nil {
-			return conn, nil
+		if d != nil {
+			return d.wire, d.refusal
 		}
 		select {
 		case <-b.news:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return Wire{}, ctx.Err()
 		}
 	}
 }

@@ -2,8 +2,9 @@
 // It runs in a process of its own (see package speaker): where gobgp v3.37.0 finds a
 // fault in its own logic, it ends the process.
 //
-// gobgp never sees the router: this package connects, or is passed a connection that
-// the router opened, and feeds gobgp through a sieve that lets no UPDATE through.
+// gobgp never sees the router: this package is passed a connection with it, and feeds
+// gobgp through a sieve that lets no UPDATE through. Before that the process gives up
+// whatever else it may do (see package confine).
 package gobgp
 
 import (
@@ -19,13 +20,14 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/announcer/bgp"
+	"github.com/fairlead/fairlead/internal/confine"
 )
 
 // Order is what the process is asked for. It answers each with an Answer.
 type Order struct {
 	Do       string // "announce", "status", "reset" or "close"
 	RouterID netip.Addr
-	Peer     bgp.Peer // announce: with the paths. Its settings stay those of the first
+	Peer     bgp.Peer // announce: with the paths, without the password. Its settings stay those of the first
 	Why      string   // reset: told to the peer
 }
 
@@ -50,7 +52,7 @@ type Status struct {
 type Pipes struct {
 	Orders      io.Reader
 	Answers     io.Writer
-	Connections *net.UnixConn // what a passive session is to use comes through it
+	Connections *net.UnixConn // what the session is to use comes through it
 }
 
 // Inherited are the pipes of a process that was started to hold a session: the
@@ -72,13 +74,17 @@ const (
 	patience = 8
 )
 
-// Serve obeys the Orders that come in until there are no more, or one to close. It ends
+// Serve seals the process, and obeys the Orders that come in until there are no more, or
+// one to close. It ends
 // without a NOTIFICATION unless it was told to close, or the agent has frozen: then
 // nobody knows whether the node should still announce what it does.
 func Serve(ctx context.Context, p Pipes, log *slog.Logger) error {
+	if err := confine.Seal(); err != nil {
+		return fmt.Errorf("give up rights: %w", err)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	in := newInbox()
+	in := newInbox(p.Connections)
 	go receivePassed(ctx, p.Connections, in)
 	orders, failed := make(chan Order), make(chan error, 1)
 	go func() { failed <- read(ctx, p.Orders, orders) }()

@@ -1,9 +1,11 @@
 package speaker
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/fairlead/fairlead/announcer/bgp"
 	"github.com/fairlead/fairlead/announcer/bgp/gobgp"
+	"github.com/fairlead/fairlead/internal/confine"
 )
 
 // process is one session and the process that holds it, one after the other.
@@ -27,11 +30,17 @@ type process struct {
 	past    gobgp.Status // counts of the processes before
 	cmd     *exec.Cmd
 	in, out *os.File
-	conns   *net.UnixConn // to pass a router's connection through
+	conns   *net.UnixConn // to pass connections with the router through
+
+	stopDialling context.CancelFunc
 }
 
 // answerWithin is how long a process may take to obey.
 const answerWithin = 5 * time.Second
+
+// longestAnswer is how many bytes of an answer are read. A process that a router has taken
+// over says what the router wants.
+const longestAnswer = 64 << 10
 
 // The pauses before a process is started again. The first follows at once.
 const (
@@ -70,11 +79,40 @@ func (p *process) start(cmd *exec.Cmd) error {
 	}
 	defer func() { _ = theirs.Close() }()
 	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = read, write, os.Stderr, []*os.File{theirs}
-	if err := cmd.Start(); err != nil {
+	if err := confine.Start(cmd); err != nil {
 		return errors.Join(err, in.Close(), out.Close(), conns.Close())
 	}
-	p.cmd, p.in, p.out, p.conns = cmd, in, out, conns
+	ctx, stop := context.WithCancel(context.Background())
+	p.cmd, p.in, p.out, p.conns, p.stopDialling = cmd, in, out, conns, stop
+	if !p.peer.Passive {
+		go answerRequests(ctx, conns, p.peer)
+	}
 	return nil
+}
+
+// dialEvery is how often a process gets a connection at most, whatever it asks for.
+const dialEvery = 250 * time.Millisecond
+
+// answerRequests gives a process connections to p, and to nobody else, until ctx ends.
+func answerRequests(ctx context.Context, conns *net.UnixConn, p bgp.Peer) {
+	for gobgp.Requested(conns) == nil {
+		next := time.After(dialEvery)
+		wire, err := dial(ctx, p)
+		if err == nil {
+			err = gobgp.Pass(conns, wire)
+			wire.Close() // the process has its own
+		} else {
+			err = gobgp.Refuse(conns, err)
+		}
+		if err != nil {
+			return
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // pair is a Unix socket and, for a child, its other end.
@@ -111,8 +149,11 @@ func (p *process) fails() {
 	p.failed++
 }
 
+// order has the process announce. It needs no password: its connections have it.
 func (p *process) order(routerID netip.Addr) gobgp.Order {
-	return gobgp.Order{Do: "announce", RouterID: routerID, Peer: p.peer}
+	peer := p.peer
+	peer.Password = ""
+	return gobgp.Order{Do: "announce", RouterID: routerID, Peer: peer}
 }
 
 // same reports whether the session can go on as want. How its path is watched does
@@ -151,7 +192,7 @@ func (p *process) do(o gobgp.Order) error {
 		return fmt.Errorf("session's process: %w", err)
 	}
 	var a gobgp.Answer
-	if err := json.NewDecoder(p.out).Decode(&a); err != nil {
+	if err := json.NewDecoder(io.LimitReader(p.out, longestAnswer)).Decode(&a); err != nil {
 		return fmt.Errorf("session's process: %w", err)
 	}
 	p.status = a.Status
@@ -181,6 +222,7 @@ func (p *process) kill() {
 	if p.cmd == nil {
 		return
 	}
+	p.stopDialling()
 	_ = p.cmd.Process.Kill()
 	_ = p.cmd.Wait()
 	_ = p.in.Close()

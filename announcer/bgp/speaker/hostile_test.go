@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -143,34 +144,39 @@ func attacks() map[string]attack {
 // corpus is what they send once the session is up.
 func corpus() map[string][]byte {
 	out := map[string][]byte{
-		"attribute length overflow":   update(attrs(origin, asPath, []byte{0x40, 3, 200, 1, 2})...),
-		"attributes beyond the body":  message(2, []byte{0, 0, 0xff, 0xff, 0x40}),
-		"withdrawn beyond the body":   message(2, []byte{0xff, 0xff, 0, 0}),
-		"AS4_PATH before AS_PATH":     update(attrs(origin, []byte{0xc0, 17, 6, 2, 1, 0, 0, 0xfb, 0xf5}, nextHop)...),
-		"AS4_PATH alone":              update(0xc0, 17, 6, 2, 1, 0, 0, 0xfb, 0xf5),
-		"unknown well-known":          update(attrs(origin, asPath, nextHop, []byte{0x40, 99, 1, 0})...),
-		"empty confederation segment": update(attrs(origin, []byte{0x40, 2, 2, 3, 0}, nextHop)...),
-		"AS_PATH segment too long":    update(attrs(origin, []byte{0x40, 2, 3, 2, 255, 0}, nextHop)...),
-		"MP_REACH truncated":          update(attrs(origin, asPath, []byte{0x80, 14, 5, 0, 2, 1, 16, 0xfd})...),
-		"MP_REACH empty":              update(attrs(origin, asPath, []byte{0x80, 14, 0})...),
-		"MP_UNREACH truncated":        update(0x80, 15, 2, 0, 2),
-		"prefix longer than 32":       message(2, append([]byte{0, 0, 0, 20}, attrs(origin, asPath, nextHop, []byte{200, 1, 1, 1, 1})...)),
-		"no attributes":               update(),
-		"ORIGIN not transitive":       update(attrs([]byte{0, 1, 1, 0}, asPath, nextHop)...),
-		"empty AS_PATH":               update(attrs(origin, []byte{0x40, 2, 0}, nextHop)...),
-		"odd lengths of attributes":   update(attrs([]byte{0x40, 1, 2, 0, 0}, []byte{0x40, 2, 5, 2, 1, 0, 0, 0xfb}, []byte{0x40, 3, 3, 1, 2, 3})...),
-		"OPEN again":                  open,
-		"OPEN without a body":         message(1, nil),
-		"NOTIFICATION without a body": message(3, nil),
-		"KEEPALIVE with a body":       message(4, []byte{1, 2, 3}),
-		"ROUTE-REFRESH short":         message(5, []byte{0}),
-		"unknown type":                message(77, []byte{1}),
-		"length below the minimum":    append(message(4, nil)[:16], 0, 1, 4),
-		"length above the maximum":    append(message(4, nil)[:16], 0xff, 0xff, 2),
-		"no marker":                   make([]byte, 19),
-		"half a message":              message(2, make([]byte, 100))[:40],
-		"nothing":                     nil,
+		"attribute length overflow":               update(attrs(origin, asPath, []byte{0x40, 3, 200, 1, 2})...),
+		"attributes beyond the body":              message(2, []byte{0, 0, 0xff, 0xff, 0x40}),
+		"withdrawn beyond the body":               message(2, []byte{0xff, 0xff, 0, 0}),
+		"CVE-2026-41643, AS4_PATH before AS_PATH": update(attrs(origin, []byte{0xc0, 17, 6, 2, 1, 0, 0, 0xfb, 0xf5}, nextHop)...),
+		"AS4_PATH alone":                          update(0xc0, 17, 6, 2, 1, 0, 0, 0xfb, 0xf5),
+		"CVE-2026-41642, unknown well-known":      update(attrs(origin, asPath, nextHop, []byte{0x40, 99, 1, 0})...),
+		"empty confederation segment":             update(attrs(origin, []byte{0x40, 2, 2, 3, 0}, nextHop)...),
+		"AS_PATH segment too long":                update(attrs(origin, []byte{0x40, 2, 3, 2, 255, 0}, nextHop)...),
+		"MP_REACH truncated":                      update(attrs(origin, asPath, []byte{0x80, 14, 5, 0, 2, 1, 16, 0xfd})...),
+		"MP_REACH empty":                          update(attrs(origin, asPath, []byte{0x80, 14, 0})...),
+		"MP_UNREACH truncated":                    update(0x80, 15, 2, 0, 2),
+		"prefix longer than 32":                   message(2, append([]byte{0, 0, 0, 20}, attrs(origin, asPath, nextHop, []byte{200, 1, 1, 1, 1})...)),
+		"no attributes":                           update(),
+		"ORIGIN not transitive":                   update(attrs([]byte{0, 1, 1, 0}, asPath, nextHop)...),
+		"empty AS_PATH":                           update(attrs(origin, []byte{0x40, 2, 0}, nextHop)...),
+		"odd lengths of attributes":               update(attrs([]byte{0x40, 1, 2, 0, 0}, []byte{0x40, 2, 5, 2, 1, 0, 0, 0xfb}, []byte{0x40, 3, 3, 1, 2, 3})...),
+		"OPEN again":                              open,
+		"OPEN without a body":                     message(1, nil),
+		"NOTIFICATION without a body":             message(3, nil),
+		"KEEPALIVE with a body":                   message(4, []byte{1, 2, 3}),
+		"ROUTE-REFRESH short":                     message(5, []byte{0}),
+		"unknown type":                            message(77, []byte{1}),
+		"length below the minimum":                append(message(4, nil)[:16], 0, 1, 4),
+		"length above the maximum":                append(message(4, nil)[:16], 0xff, 0xff, 2),
+		"no marker":                               make([]byte, 19),
+		"half a message":                          message(2, make([]byte, 100))[:40],
+		"nothing":                                 nil,
 	}
+	// The shapes that ended a gobgp that reads UPDATEs: CVE-2026-41642 and -41643 are above.
+	out["CVE-2026-42285, lengths that disagree"] = message(2, append([]byte{0, 0, 0, 30}, attrs(origin, asPath, nextHop)...))
+	out["CVE-2026-37461, half an extended community"] = update(attrs(origin, asPath, nextHop, []byte{0xc0, 25, 5, 0, 2, 0xfd, 0x98, 0})...)
+	out["CVE-2026-37462, lengths below zero"] = message(2, []byte{0, 4, 0, 0})
+	out["CVE-2026-7734, half a prefix SID"] = update(attrs(origin, asPath, nextHop, []byte{0xc0, 40, 4, 5, 0xff, 0xff, 0})...)
 	for n := range 4 {
 		out[fmt.Sprintf("NEXT_HOP of %d bytes", n)] = update(attrs(origin, asPath, append([]byte{0x40, 3, byte(n)}, make([]byte, n)...))...)
 	}
@@ -208,26 +214,19 @@ func TestHostile(t *testing.T) {
 	p.sync(peers[0])
 	within(t, "the real session is established", p.established(1))
 	before := p.do(order{Do: "weigh"}).Heap
-	p.sync(peers...)
-	within(t, "every attack was made", func() bool {
-		for len(said) > 0 {
-			delete(left, <-said)
-		}
-		return len(left) == 0
-	})
-	within(t, "every attack was taken in", func() bool {
-		for _, st := range p.status() {
-			if st.Crashes > 0 {
-				t.Fatalf("%s ended the session's process", st.Name)
+	// A session that is not asked for in time ends itself: so many do not starve each other.
+	for some := range slices.Chunk(peers[1:], 12) {
+		p.sync(append(slices.Clone(some), peers[0])...)
+		within(t, "these attacks were made, and taken in", func() bool {
+			for len(said) > 0 {
+				delete(left, <-said)
 			}
-			// A session whose peer says nothing waits for an OPEN.
-			told := st.LastError != "" && !strings.Contains(st.LastError, "started")
-			if st.Established || st.Crashes+st.Flaps > 0 || st.State == "OpenSent" || told {
-				delete(attacks, st.Name)
-			}
-		}
-		return len(attacks) == 0
-	})
+			return takenIn(t, p, left)
+		})
+	}
+	if len(left) > 0 {
+		t.Errorf("%d attacks were not made", len(left))
+	}
 	p.sync(peers[0])
 	if st := p.status(); len(st) != 1 || !st[0].Established || st[0].Flaps != 0 || st[0].Crashes != 0 {
 		t.Errorf("the real session noticed: %+v", st)
@@ -235,6 +234,26 @@ func TestHostile(t *testing.T) {
 	if heap := p.do(order{Do: "weigh"}).Heap; heap > before+mostMemory {
 		t.Errorf("the attacks left %d MiB", (heap-before)>>20)
 	}
+}
+
+// takenIn reports whether every session but the real one has seen its peer's attack, which
+// is one that left lacks.
+func takenIn(t *testing.T, p *process, left map[string]attack) bool {
+	t.Helper()
+	for _, st := range p.status() {
+		if st.Crashes > 0 {
+			t.Fatalf("%s ended the session's process", st.Name)
+		}
+		if _, waits := left[st.Addr.String()]; waits {
+			return false
+		}
+		// A session whose peer says nothing waits for an OPEN.
+		told := st.LastError != "" && !strings.Contains(st.LastError, "started")
+		if !st.Established && st.Flaps == 0 && st.State != "OpenSent" && !told {
+			return false
+		}
+	}
+	return true
 }
 
 // mostMemory is what a hostile peer may take, in bytes.

@@ -16,7 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/announcer/bgp"
-	"github.com/fairlead/fairlead/announcer/bgp/gobgp"
 )
 
 // listenEvery is how often a port that could not be listened on is tried again.
@@ -197,14 +196,14 @@ func (l *listener) sign(addr netip.Addr, password string) error {
 		return err
 	}
 	var set error
-	err = raw.Control(func(fd uintptr) { set = gobgp.Sign(int(fd), addr, password) })
+	err = raw.Control(func(fd uintptr) { set = sign(int(fd), addr, password) })
 	return errors.Join(err, set)
 }
 
-// remote is the address at the other end.
-func remote(conn *net.TCPConn) netip.Addr {
-	if a, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
-		return a.AddrPort().Addr().Unmap()
+// addrOf is the address of a, with its zone.
+func addrOf(a net.Addr) netip.Addr {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr().Unmap()
 	}
 	return netip.Addr{}
 }

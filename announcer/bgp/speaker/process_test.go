@@ -39,6 +39,7 @@ func TestMain(m *testing.M) {
 			err = gobgp.Serve(context.Background(), pipes, slog.New(slog.NewTextHandler(os.Stderr, nil)))
 		}
 		if err != nil {
+			fmt.Fprintln(os.Stderr, "session:", err)
 			os.Exit(1)
 		}
 		return

@@ -1,6 +1,7 @@
 package speaker
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -191,10 +192,10 @@ func (sess *session) abandon() {
 // passWithin is how long a process may take to make room for a connection.
 const passWithin = 100 * time.Millisecond
 
-// pass gives the process a connection of the router's.
+// pass gives the process a connection that the router opened.
 func (sess *session) pass(conn *net.TCPConn) error {
 	sess.mu.Lock()
-	to := sess.conns
+	to, p := sess.conns, sess.wanted.peer
 	sess.mu.Unlock()
 	if to == nil {
 		return errors.New("the session has no process")
@@ -202,7 +203,15 @@ func (sess *session) pass(conn *net.TCPConn) error {
 	if err := to.SetWriteDeadline(time.Now().Add(passWithin)); err != nil {
 		return fmt.Errorf("pass a connection: %w", err)
 	}
-	return gobgp.Pass(to, conn)
+	if err := welcome(conn, p); err != nil {
+		return gobgp.Refuse(to, err)
+	}
+	inner, outer, err := loop(context.Background())
+	if err != nil {
+		return err
+	}
+	defer func() { _, _ = inner.Close(), outer.Close() }()
+	return gobgp.Pass(to, gobgp.Wire{Router: conn, Inner: inner, Outer: outer})
 }
 
 // statusAndPeer is what there is to know of the session, and what it is to be.

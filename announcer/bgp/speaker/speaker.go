@@ -126,7 +126,7 @@ func (s *Speaker) bfdChanged(st udp.Status) {
 // Whoever else connects is turned away.
 func (s *Speaker) passConnection(at listenPort, conn *net.TCPConn) {
 	defer func() { _ = conn.Close() }() // the session's process has its own
-	from := remote(conn)
+	from := addrOf(conn.RemoteAddr())
 	s.mu.Lock()
 	var to *session
 	for _, sess := range s.sessions {

@@ -18,10 +18,10 @@ func TestHandlerReadsSeldom(t *testing.T) {
 		reads, takes := 0, time.Duration(0)
 		h := &Handler{
 			Node: "n1", VIPs: func() map[netip.Addr]bool { return nil }, Counts: func() bool { return true },
-			Flows: func() ([]traffic.Flow, error) {
+			Flows: func(func(traffic.Flow)) error {
 				reads++
 				time.Sleep(takes)
-				return nil, nil
+				return nil
 			},
 		}
 		ask := func(long time.Duration) {

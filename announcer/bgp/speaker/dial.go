@@ -1,4 +1,4 @@
-package gobgp
+package speaker
 
 import (
 	"cmp"
@@ -13,10 +13,24 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/announcer/bgp"
+	"github.com/fairlead/fairlead/announcer/bgp/gobgp"
 )
 
-// dial connects to p with everything that its socket needs.
-func dial(ctx context.Context, p bgp.Peer) (*net.TCPConn, error) {
+// dial opens a Wire to p.
+func dial(ctx context.Context, p bgp.Peer) (gobgp.Wire, error) {
+	router, err := connect(ctx, p)
+	if err != nil {
+		return gobgp.Wire{}, err
+	}
+	inner, outer, err := loop(ctx)
+	if err != nil {
+		return gobgp.Wire{}, errors.Join(err, router.Close())
+	}
+	return gobgp.Wire{Router: router, Inner: inner, Outer: outer}, nil
+}
+
+// connect connects to p with everything that its socket needs.
+func connect(ctx context.Context, p bgp.Peer) (*net.TCPConn, error) {
 	d := net.Dialer{Timeout: max(p.Connect, time.Second), Control: func(_, _ string, raw syscall.RawConn) error { return prepare(raw, p, true) }}
 	if p.Source.IsValid() {
 		d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(p.Source, 0))
@@ -39,7 +53,7 @@ func asTCP(conn net.Conn) (*net.TCPConn, error) {
 // welcome prepares a connection that the router opened. The error says why it is not
 // one of p's.
 func welcome(conn *net.TCPConn, p bgp.Peer) error {
-	if at := addrOf(conn.LocalAddr()); p.Source.IsValid() && at != p.Source {
+	if at := addrOf(conn.LocalAddr()).WithZone(""); p.Source.IsValid() && at != p.Source {
 		return fmt.Errorf("the router connects to %s, and not to %s", at, p.Source)
 	}
 	raw, err := conn.SyscallConn()
@@ -73,15 +87,15 @@ func prepare(raw syscall.RawConn, p bgp.Peer, password bool) error {
 			errs = append(errs, unix.SetsockoptInt(int(fd), level, leastOption, least))
 		}
 		if password && p.Password != "" {
-			errs = append(errs, Sign(int(fd), p.Addr, p.Password))
+			errs = append(errs, sign(int(fd), p.Addr, p.Password))
 		}
 	})
 	return errors.Join(append(errs, err)...)
 }
 
-// Sign has a socket's connections with addr signed (RFC 2385), or no longer if the
+// sign has a socket's connections with addr signed (RFC 2385), or no longer if the
 // password is empty. It is at most 80 bytes long.
-func Sign(fd int, addr netip.Addr, password string) error {
+func sign(fd int, addr netip.Addr, password string) error {
 	sig := unix.TCPMD5Sig{Keylen: uint16(len(password))}
 	copy(sig.Key[:], password)
 	if addr.Is4() {
@@ -96,16 +110,8 @@ func Sign(fd int, addr netip.Addr, password string) error {
 	return unix.SetsockoptTCPMD5Sig(fd, unix.IPPROTO_TCP, unix.TCP_MD5SIG, &sig)
 }
 
-// addrOf is the address of a, without a zone.
-func addrOf(a net.Addr) netip.Addr {
-	if tcp, ok := a.(*net.TCPAddr); ok {
-		return tcp.AddrPort().Addr().Unmap().WithZone("")
-	}
-	return netip.Addr{}
-}
-
-// pair is a TCP connection of this process with itself: gobgp takes in nothing else.
-func pair(ctx context.Context) (inner, outer *net.TCPConn, err error) {
+// loop is a TCP connection of this process with itself: gobgp takes in nothing else.
+func loop(ctx context.Context) (inner, outer *net.TCPConn, err error) {
 	var lc net.ListenConfig
 	lc.SetMultipathTCP(false)
 	l, err := lc.Listen(ctx, "tcp4", "127.0.0.1:0")
