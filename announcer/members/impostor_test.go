@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"encoding/binary"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"sync/atomic"
 	"testing"
@@ -278,4 +279,43 @@ func BenchmarkVouch(b *testing.B) {
 			b.Fatal("it is refused")
 		}
 	}
+}
+
+// An agent of version 0.1 follows one that signed. The others do not believe it until they
+// have heard that its node has no key any more; then it is what it was.
+func TestAgentThatStopsSigning(t *testing.T) {
+	c := newCluster(t)
+	signers, doubted := map[string]ed25519.PublicKey{}, make(chan string, 1)
+	for _, n := range []string{"a", "b", "c"} {
+		signers[n] = publicOf(keyOf(n))
+		c.start(n, func(cfg *Config) {
+			cfg.Key = keyOf(cfg.Node)
+			cfg.Doubted = func(node string) {
+				select {
+				case doubted <- node:
+				default:
+				}
+			}
+		})
+	}
+	for _, n := range c.nodes {
+		n.SetSigners(signers)
+	}
+	c.together(t)
+	c.nodes["c"].stop()
+	c.start("c", nil)
+	select {
+	case node := <-doubted:
+		if node != "c" {
+			t.Errorf("%s is doubted", node)
+		}
+	case <-time.After(patience):
+		t.Fatal("nobody is doubted")
+	}
+	without := maps.Clone(signers)
+	delete(without, "c")
+	for _, n := range []string{"a", "b"} {
+		c.nodes[n].SetSigners(without)
+	}
+	c.together(t)
 }
