@@ -9,12 +9,10 @@ time=$1
 shift
 [ $# -gt 0 ] || set -- .
 count=0
-while read -r file; do
-	for target in $(sed -nE 's/^func (Fuzz[A-Za-z0-9]+)\(f \*testing\.F\).*/\1/p' "$file"); do
-		go test -run='^$' -fuzz="^$target\$" -fuzztime="$time" "./$(dirname "$file")"
-		count=$((count + 1))
-	done
-done < <(grep -rlE '^func Fuzz' --include='*_test.go' "$@" | sort)
+while IFS=: read -r file target; do
+	go test -run='^$' -fuzz="^${target#func }\$" -fuzztime="$time" "./$(dirname "$file")"
+	count=$((count + 1))
+done < <(grep -roE '^func Fuzz[A-Za-z0-9]+' --include='*_test.go' "$@" | sort)
 # A script that finds nothing would say that all is well.
 [ "$count" -gt 0 ] || { echo "there is no fuzz target in $*" >&2; exit 1; }
 echo "$count fuzz targets, $time each"
