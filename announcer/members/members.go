@@ -47,7 +47,7 @@ type Config struct {
 	// is not asked otherwise then: a firewall may refuse for it.
 	Answers func(node string) bool
 	// Doubted, if given, is called when a report of a node was not signed by its key: the
-	// key may have changed. It must not block, and may be called often.
+	// key may have changed. It must not block or call a method here, and may be called often.
 	Doubted func(node string)
 	Log     *slog.Logger
 	Metrics prometheus.Registerer

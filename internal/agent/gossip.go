@@ -89,10 +89,12 @@ func (g *gossip) SetKeys(keys keyring.Keys) {
 // SetSigners takes in the keys that nodes sign their reports with.
 func (g *gossip) SetSigners(signers keyring.Signers) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.signers = signers
-	if g.running != nil {
-		g.running.SetSigners(signers)
+	running := g.running
+	g.mu.Unlock()
+	// Without the lock: it may check the last report of every node, and View does not wait.
+	if running != nil {
+		running.SetSigners(signers)
 	}
 }
 

@@ -33,6 +33,9 @@ type signers struct {
 	loop   *reconcile.Loop
 	log    *slog.Logger
 
+	// order keeps what is used in the order of what is told. It is held while use is called;
+	// mu is not, as the gossip calls Doubt with a lock of its own.
+	order   sync.Mutex
 	mu      sync.Mutex
 	told    keyring.Signers
 	doubted map[string]bool  // to be asked for
@@ -56,9 +59,11 @@ func newSigners(cfg *Config, use func(keyring.Signers)) *signers {
 
 // Set takes in all keys.
 func (s *signers) Set(all keyring.Signers) {
+	s.order.Lock()
+	defer s.order.Unlock()
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.told = all
+	s.mu.Unlock()
 	s.use(all)
 }
 
@@ -111,18 +116,28 @@ func (s *signers) next() (node string, more bool) {
 
 // learn takes in the key that the API has of a node.
 func (s *signers) learn(node, key string) {
+	s.order.Lock()
+	defer s.order.Unlock()
+	if all := s.changed(node, key); all != nil {
+		s.log.Warn("the key of a node has changed", "node", node, "signs", all[node] != nil)
+		s.use(all)
+	}
+}
+
+// changed returns all keys with the one of a node, or nil if it is the same as before:
+// somebody else speaks for the node, or the API does not have its new key yet.
+func (s *signers) changed(node, key string) keyring.Signers {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := maps.Clone(s.told)
 	if all == nil {
-		return
+		return nil
 	}
 	all.Set(node, key)
 	if all[node].Equal(s.told[node]) {
-		return // somebody else speaks for the node, or the API does not have its new key yet
+		return nil
 	}
-	s.log.Warn("the key of a node has changed", "node", node, "signs", all[node] != nil)
 	delete(s.asked, node)
 	s.told = all
-	s.use(all)
+	return all
 }

@@ -88,6 +88,18 @@ func TestDoubtedKeyIsAskedFor(t *testing.T) {
 	})
 }
 
+// The gossip doubts keys with a lock that it takes to use keys as well.
+func TestKeysAreUsedWhileOthersAreDoubted(t *testing.T) {
+	used := 0
+	var s *signers
+	s = newSigners(&Config{Log: slog.New(slog.DiscardHandler)}, func(keyring.Signers) { s.Doubt("a"); used++ })
+	s.Set(keyring.Signers{})
+	s.learn("a", keyring.PublicOf(ed25519.NewKeyFromSeed(make([]byte, 32))))
+	if used != 2 || !s.doubted["a"] {
+		t.Errorf("used %d times, doubted %v", used, s.doubted)
+	}
+}
+
 // The key that a node signs with is made once, for root alone. One that cannot be read is
 // replaced.
 func TestReportKeyIsKept(t *testing.T) {
