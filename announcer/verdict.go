@@ -311,6 +311,23 @@ func (r *Roster) Reported(rep Report, at time.Time) bool {
 	return true
 }
 
+// Report returns the last report of a node, which must not be changed; nil if none came.
+func (r *Roster) Report(node string) *Report {
+	if p := r.peers[node]; p != nil {
+		return p.report
+	}
+	return nil
+}
+
+// Doubt has the next report of a node count as news, whatever its version.
+func (r *Roster) Doubt(node string) {
+	if p := r.peers[node]; p != nil && p.report != nil {
+		doubted := *p.report
+		doubted.Version = 0
+		p.report = &doubted
+	}
+}
+
 // Ask is a silent node whose kernel is to be checked. It is given back with the
 // Answer.
 type Ask struct {

@@ -28,7 +28,7 @@ func (p *Provider) keep(ctx context.Context) error {
 	began := time.Now()
 	plan := allocator.Decide(s, p.optionsNow())
 	took := time.Since(began)
-	seen := observe.Observe(s)
+	seen := observe.Observe(s, began)
 	p.metrics.Decided(plan, seen, took)
 	p.items.Run(ctx, p.clean(s))
 	p.items.Run(ctx, p.free(s, plan))

@@ -101,7 +101,7 @@ func (p *Provider) Initialize(_ cloudprovider.ControllerClientBuilder, stop <-ch
 	servers := reconcile.New("API servers", p.Log)
 	servers.Resync = kube.LearnEvery
 	go servers.Run(ctx, p.Clients.LearnServers)
-	go chores.Run(ctx, chores.Config{Clients: p.Clients, Log: p.Log, Namespace: p.Namespace, Manifests: p.Manifests})
+	go chores.Run(ctx, chores.Config{Clients: p.Clients, Log: p.Log, Namespace: p.Namespace, Manifests: p.Manifests, Snapshot: p.store.Snapshot})
 }
 
 // LoadBalancer returns what the service controller calls.

@@ -39,8 +39,8 @@ func besiege(t *testing.T) *besieged {
 	b := &besieged{bind: netip.MustParseAddr("127.0.0.1"), node: netip.MustParseAddr("127.0.0.2"), nobody: netip.MustParseAddr("127.0.0.3"), port: port}
 	b.Members, err = New(Config{
 		Node: "a", Boot: "boot", Bind: netip.AddrPortFrom(b.bind, port), Keys: [][]byte{key}, Log: slog.New(slog.DiscardHandler), Changed: func() {},
-		Seeds: func() []netip.AddrPort {
-			return []netip.AddrPort{netip.AddrPortFrom(b.bind, port), netip.AddrPortFrom(b.node, port)}
+		Places: func() *Places {
+			return NewPlaces(map[string]netip.AddrPort{"a": netip.AddrPortFrom(b.bind, port), "b": netip.AddrPortFrom(b.node, port)})
 		},
 	})
 	if err != nil {

@@ -22,10 +22,12 @@ const (
 	maxPrefixes = 256
 	maxReports  = 4096 // in one exchange
 	maxExchange = 8 << 20
+	maxVersion  = 1 << 62
 )
 
 // format is the first byte of every report. A later release may append fields, which
 // this one does not read but hands on; if it changes what is there it takes a new number.
+// What is appended ends in the signature of the node, see signed.
 const format = 1
 
 var errShort = errors.New("ends early")
@@ -82,7 +84,7 @@ func decode(b []byte) (announcer.Report, error) {
 	for i, f := range bits(&r) {
 		*f = flags&(1<<i) != 0
 	}
-	r.Version, r.Node, r.Boot = d.number(1<<48), d.text(maxName), d.text(maxBoot)
+	r.Version, r.Node, r.Boot = d.number(maxVersion), d.text(maxName), d.text(maxBoot)
 	for range d.number(maxLinks) {
 		l := snapshot.Link{Name: d.text(maxLinkName), MAC: d.mac()}
 		for range d.number(maxPrefixes) {

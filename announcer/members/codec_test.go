@@ -69,7 +69,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"cut":                whole[:len(whole)-1],
 		"a long name":        encode(announcer.Report{Electable: snapshot.Electable{Node: strings.Repeat("n", maxName+1)}}),
 		"too many links":     encode(announcer.Report{Electable: snapshot.Electable{Node: "n", Links: make([]snapshot.Link, maxLinks+1)}}),
-		"a far version":      encode(announcer.Report{Electable: snapshot.Electable{Node: "n"}, Version: 1 << 60}),
+		"a far version":      encode(announcer.Report{Electable: snapshot.Electable{Node: "n"}, Version: 1 << 63}),
 		"a prefix too long":  {1, 0, 1, 1, 'n', 0, 1, 1, 'e', 0, 1, 33, 4, 192, 0, 2, 1},
 		"an odd address":     {1, 0, 1, 1, 'n', 0, 1, 1, 'e', 0, 1, 24, 3, 192, 0, 2},
 		"endless bytes":      make([]byte, maxReport+1),

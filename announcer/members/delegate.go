@@ -48,7 +48,7 @@ func (d *delegate) NotifyMsg(b []byte) {
 			m.refuse(err)
 			return
 		}
-		if m.receive(announcer.Remembered{Report: r}) && len(b) <= maxGossip {
+		if news, err := m.receive(announcer.Remembered{Report: r}); news && err == nil && len(b) <= maxGossip {
 			m.queue.QueueBroadcast(broadcast{node: r.Node, b: append([]byte(nil), b...)})
 		}
 	default:
@@ -60,8 +60,9 @@ func (d *delegate) NotifyMsg(b []byte) {
 func (d *delegate) LocalState(bool) []byte {
 	m := d.m
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	return encodeAll(append(m.roster.Reports(time.Now()), announcer.Remembered{Report: m.self}))
+	self, others := m.self, m.roster.Reports(time.Now())
+	m.mu.Unlock()
+	return encodeAll(append(others, announcer.Remembered{Report: signed(self, m.cfg.Key)}))
 }
 
 // MergeRemoteState takes in what another agent gave.
@@ -70,8 +71,14 @@ func (d *delegate) MergeRemoteState(b []byte, _ bool) {
 	if err != nil {
 		d.m.refuse(err)
 	}
+	forged := 0
 	for _, r := range all {
-		d.m.receive(r)
+		if _, err := d.m.receive(r); errors.Is(err, errForged) {
+			forged++
+		}
+		if forged > maxForged {
+			break // each takes time
+		}
 	}
 	d.m.mu.Lock()
 	d.m.met, d.m.dirty = true, true
@@ -79,8 +86,21 @@ func (d *delegate) MergeRemoteState(b []byte, _ bool) {
 	d.m.poke()
 }
 
-// NotifyMerge lets everybody in who has a key.
-func (d *delegate) NotifyMerge([]*memberlist.Node) error { return nil }
+// NotifyAlive lets those in who speak in the name of a node, and from its address. It
+// does not keep this node from its own name.
+func (d *delegate) NotifyAlive(n *memberlist.Node) error {
+	m := d.m
+	at := m.cfg.Places().Of(n.Name)
+	if n.Name == m.cfg.Node || at.IsValid() && at == addrOf(n) {
+		return nil
+	}
+	m.metrics.refused.WithLabelValues(refusedPlace).Inc()
+	if !at.IsValid() {
+		return errors.New("the API has no such node")
+	}
+	m.noteClash(n.Name, at, addrOf(n))
+	return fmt.Errorf("the node is at %s", at)
+}
 
 // NotifyJoin is called when a member begins to speak.
 func (d *delegate) NotifyJoin(n *memberlist.Node) {
@@ -119,15 +139,19 @@ func (d *delegate) NotifyUpdate(*memberlist.Node) {}
 // NotifyConflict is called when an agent speaks from one address in the name of
 // an agent that speaks from another.
 func (d *delegate) NotifyConflict(known, other *memberlist.Node) {
-	m := d.m
+	d.m.noteClash(known.Name, addrOf(known), addrOf(other))
+}
+
+// noteClash notes that a node's name is used at another address as well.
+func (m *Members) noteClash(node string, at, other netip.AddrPort) {
 	m.metrics.clashes.Inc()
-	text := fmt.Sprintf("%s is used by two agents, at %s and %s", known.Name, addrOf(known), addrOf(other))
+	text := fmt.Sprintf("%s is used by two agents, at %s and %s", node, at, other)
 	m.mu.Lock()
-	was := m.clashes[known.Name]
-	m.clashes[known.Name] = clash{text, time.Now()}
+	_, noted := m.clashes[node]
+	m.clashes[node] = clash{text, time.Now()}
 	m.dirty = true
 	m.mu.Unlock()
-	if was.text != text {
+	if !noted {
 		m.cfg.Log.Error("two nodes with one name; the second is not listened to", "clash", text)
 	}
 }
@@ -142,31 +166,50 @@ func (d *delegate) NotifyPingComplete(n *memberlist.Node, _ time.Duration, _ []b
 // AckPayload is empty.
 func (d *delegate) AckPayload() []byte { return nil }
 
-// receive takes in a report and reports whether it is news.
-func (m *Members) receive(r announcer.Remembered) bool {
+// receive takes in a report and reports whether it is news. It returns an error, which is
+// counted, if it is not to be believed.
+func (m *Members) receive(r announcer.Remembered) (news bool, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if r.Report.Node == m.cfg.Node {
-		m.receiveOwn(r)
-		return false
+	node := r.Report.Node
+	if node == m.cfg.Node {
+		return false, m.receiveOwn(r)
 	}
-	news := m.roster.Recall(r, time.Now())
+	if r.Addr = m.cfg.Places().Of(node); !r.Addr.IsValid() {
+		m.metrics.refused.WithLabelValues(refusedPlace).Inc()
+		return false, fmt.Errorf("the API has no node %s", node)
+	}
+	// What is not news costs no signature.
+	if known := m.roster.Report(node); known == nil || r.Report.Version > known.Version {
+		if err := m.vouch(r.Report, known); err != nil {
+			m.metrics.refused.WithLabelValues(refusedForged).Inc()
+			return false, err
+		}
+	}
+	news = m.roster.Recall(r, time.Now())
 	if news {
 		m.dirty = true
 		m.poke()
 	}
-	return news
+	return news, nil
 }
 
 // receiveOwn takes in what others remember of this node. If an earlier agent said
 // it, this one has to speak with a higher version to be heard; if only that agent was
 // gone, and not the node, this one goes on where it stopped; if the node was, its pods
 // start anew. m.mu is held.
-func (m *Members) receiveOwn(r announcer.Remembered) {
+func (m *Members) receiveOwn(r announcer.Remembered) error {
+	if r.Report.Version < m.self.Version {
+		return nil
+	}
+	if err := m.vouchOwn(r.Report); err != nil {
+		m.metrics.refused.WithLabelValues(refusedForged).Inc()
+		return err
+	}
 	own := m.self
-	own.Version = r.Report.Version
-	if r.Report.Version < m.self.Version || r.Report.Version == m.self.Version && bytes.Equal(encode(own), encode(r.Report)) {
-		return
+	own.Version, r.Report.Later = r.Report.Version, ""
+	if r.Report.Version == m.self.Version && bytes.Equal(encode(own), encode(r.Report)) {
+		return nil
 	}
 	if m.formerReport == nil && r.Report.Version > m.self.Version && !r.NodeWasGone(m.cfg.Boot) && r.Report.Settled && r.Silent < announcer.HoldFor {
 		m.formerReport, m.formerUntil = &r.Report, time.Now().Add(announcer.HoldFor-r.Silent)
@@ -178,6 +221,7 @@ func (m *Members) receiveOwn(r announcer.Remembered) {
 	}
 	m.usedVersion, m.dirty = max(m.usedVersion, r.Report.Version), true
 	m.poke()
+	return nil
 }
 
 func (m *Members) refuse(err error) {

@@ -8,6 +8,7 @@ package members
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -34,16 +35,20 @@ const Port = 7947
 // Config is what a Members is made of.
 type Config struct {
 	Node    string
-	Boot    string                  // this kernel's boot id: BootID
-	Bind    netip.AddrPort          // an address of this node, which the others reach
-	Keys    [][]byte                // 16, 24 or 32 bytes each; the first encrypts, all decrypt
-	Seeds   func() []netip.AddrPort // the other nodes' places; nobody else is listened to, unless Open
-	Open    bool                    // who has the key is listened to from any address
-	Changed func()                  // called when View prints differently; must not block
-	Prober  Prober                  // nil: the node's kernel is asked
+	Boot    string             // this kernel's boot id: BootID
+	Bind    netip.AddrPort     // an address of this node, which the others reach
+	Keys    [][]byte           // 16, 24 or 32 bytes each; the first encrypts, all decrypt
+	Places  func() *Places     // the other nodes'; no other node is believed, or listened to unless Open
+	Open    bool               // who has the key is listened to from any address
+	Changed func()             // called when View prints differently; must not block
+	Prober  Prober             // nil: the node's kernel is asked
+	Key     ed25519.PrivateKey // signs this node's reports; nil: they have no signature
 	// Answers, if given, reports whether a node's kernel answered on a link just now. It
 	// is not asked otherwise then: a firewall may refuse for it.
 	Answers func(node string) bool
+	// Doubted, if given, is called when a report of a node was not signed by its key: the
+	// key may have changed. It must not block or call a method here, and may be called often.
+	Doubted func(node string)
 	Log     *slog.Logger
 	Metrics prometheus.Registerer
 
@@ -65,6 +70,7 @@ type Members struct {
 
 	mu           sync.Mutex
 	roster       announcer.Roster
+	signers      map[string]ed25519.PublicKey // see SetSigners
 	self         announcer.Report
 	settling     announcer.SettleState
 	started      time.Time            // of this agent
@@ -286,7 +292,7 @@ func (m *Members) Run(ctx context.Context) error {
 
 // listensTo reports whether messages from addr are read.
 func (m *Members) listensTo(addr netip.Addr) bool {
-	return m.cfg.Open || addr == m.cfg.Bind.Addr() || slices.ContainsFunc(m.cfg.Seeds(), func(s netip.AddrPort) bool { return s.Addr() == addr })
+	return m.cfg.Open || addr == m.cfg.Bind.Addr() || m.cfg.Places().Has(addr)
 }
 
 func (m *Members) configuration() *memberlist.Config {
@@ -300,7 +306,7 @@ func (m *Members) configuration() *memberlist.Config {
 	c.TCPTimeout, c.UDPBufferSize, c.EnableCompression = time.Second, datagram, false
 	c.DeadNodeReclaimTime, c.MsgpackUseNewTimeFormat = time.Second, true
 	d := &delegate{m}
-	c.Delegate, c.Events, c.Conflict, c.Ping, c.Merge = d, d, d, d, d
+	c.Delegate, c.Events, c.Conflict, c.Ping, c.Alive = d, d, d, d, d
 	c.Logger = logger(m.cfg.Log, m.metrics)
 	return c
 }
@@ -371,7 +377,7 @@ func (m *Members) exchangeReports(self announcer.Report, ask map[string]byte, cu
 		var b []byte
 		switch {
 		case curious[n.Name]:
-			b = append([]byte{msgReport}, encode(self)...)
+			b = append([]byte{msgReport}, encode(signed(self, m.cfg.Key))...)
 		case ask[n.Name] == msgQuestion:
 			b = append([]byte{msgQuestion}, self.Node...)
 		case ask[n.Name] == msgAgain:
@@ -416,11 +422,11 @@ func (m *Members) update(now time.Time, boot time.Duration) (say, changed bool) 
 	if m.updated != 0 {
 		stood = max(0, boot-m.updated-updateEvery)
 	}
-	seeds := m.cfg.Seeds()
+	places := m.cfg.Places().All()
 	m.dirty, m.updated = false, boot
-	m.roster.Forget(seeds, now)
+	m.roster.Forget(places, now)
 	v := m.roster.View(m.self, m.cfg.Bind, now)
-	m.settle(v, now, stood, len(seeds) == 0)
+	m.settle(v, now, stood, len(places) == 0)
 	same := m.reportInView()
 	same.Version = m.self.Version
 	say = !bytes.Equal(encode(same), encode(m.self))
@@ -514,7 +520,7 @@ func (m *Members) setView(v announcer.View, now time.Time) bool {
 func (m *Members) askKernel(ctx context.Context, ask announcer.Ask) {
 	answer := announcer.Answered
 	if m.cfg.Answers == nil || !m.cfg.Answers(ask.Node) {
-		answer = m.cfg.Prober.Ask(ctx, ask.Addr)
+		answer = m.cfg.Prober.Ask(ctx, m.addrOf(ask))
 	}
 	if ctx.Err() != nil {
 		return
@@ -534,9 +540,18 @@ func (m *Members) askKernel(ctx context.Context, ask announcer.Ask) {
 	m.poke()
 }
 
+// addrOf returns where to ask a kernel: at the address that the API has of the node. A
+// node that is not in the API any more is asked where it spoke last.
+func (m *Members) addrOf(ask announcer.Ask) netip.AddrPort {
+	if at := m.cfg.Places().Of(ask.Node); at.IsValid() {
+		return at
+	}
+	return ask.Addr
+}
+
 // spreadReport spreads a report of this node.
 func (m *Members) spreadReport(r announcer.Report) {
-	b := append([]byte{msgReport}, encode(r)...)
+	b := append([]byte{msgReport}, encode(signed(r, m.cfg.Key))...)
 	if len(b) > maxReport {
 		m.cfg.Log.Error("this node's report is too long to be told: too many links or addresses", "bytes", len(b))
 		return
@@ -562,7 +577,7 @@ func (m *Members) others() []*memberlist.Node {
 // goodbye says that this agent restarts, to everybody at once and twice, and
 // leaves.
 func (m *Members) goodbye() {
-	b := append([]byte{msgReport}, encode(m.lastReport())...)
+	b := append([]byte{msgReport}, encode(signed(m.lastReport(), m.cfg.Key))...)
 	for range 2 {
 		for _, n := range m.others() {
 			if err := m.list.SendBestEffort(n, b); err != nil {
@@ -618,7 +633,7 @@ func (m *Members) missing() []string {
 		present[addrOf(n)] = true
 	}
 	var out []string
-	for _, s := range m.cfg.Seeds() {
+	for _, s := range m.cfg.Places().All() {
 		if !present[s] {
 			out = append(out, s.String())
 		}

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -60,6 +61,7 @@ type cluster struct {
 	f     *fabric
 	mu    sync.Mutex
 	nodes map[string]*node
+	also  map[string]netip.AddrPort // nodes in the API that have no member
 }
 
 // node is one of them.
@@ -78,15 +80,15 @@ func newCluster(t testing.TB, names ...string) *cluster {
 	return c
 }
 
-func (c *cluster) seeds() []netip.AddrPort {
+func (c *cluster) places() *Places {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var out []netip.AddrPort
-	for _, n := range c.nodes {
-		out = append(out, n.addr)
+	out := map[string]netip.AddrPort{}
+	maps.Copy(out, c.also)
+	for name, n := range c.nodes {
+		out[name] = n.addr
 	}
-	slices.SortFunc(out, netip.AddrPort.Compare)
-	return out
+	return NewPlaces(out)
 }
 
 // start runs a member of this name, anew if there was one.
@@ -101,7 +103,7 @@ func (c *cluster) start(name string, change func(*Config)) *node {
 	quick := standard
 	quick.pushPull, quick.seeds = 2*time.Second, 500*time.Millisecond
 	cfg := Config{
-		Node: name, Boot: "boot-of-" + name, Bind: n.addr, Keys: [][]byte{key}, Seeds: c.seeds, Changed: func() { n.changed.Add(1) },
+		Node: name, Boot: "boot-of-" + name, Bind: n.addr, Keys: [][]byte{key}, Places: c.places, Changed: func() { n.changed.Add(1) },
 		Log: slog.New(slog.DiscardHandler), transport: c.f.plug(n.addr), Prober: prober{c.f, n.addr}, tuning: quick,
 	}
 	if change != nil {

@@ -23,6 +23,8 @@ const (
 	refusedSize    = "size"    // too long
 	refusedSource  = "source"  // from an address of no node
 	refusedExcess  = "excess"  // a connection beside too many others
+	refusedPlace   = "place"   // of a node that is elsewhere, or is not in the API
+	refusedForged  = "forged"  // a report that its node did not sign
 )
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -38,13 +40,13 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Buckets: []float64{0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.5, 2, 5},
 		}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "fairlead_member_messages_refused_total", Help: "Messages between agents that were not taken, by reason (key, garbage, size, source, excess).",
+			Name: "fairlead_member_messages_refused_total", Help: "Messages between agents that were not taken, by reason (key, garbage, size, source, excess, place, forged).",
 		}, []string{"reason"}),
 		clashes: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "fairlead_member_clashes_total", Help: "Messages of an agent that uses the name of another.",
 		}),
 	}
-	for _, r := range []string{refusedKey, refusedGarbage, refusedSize, refusedSource, refusedExcess} {
+	for _, r := range []string{refusedKey, refusedGarbage, refusedSize, refusedSource, refusedExcess, refusedPlace, refusedForged} {
 		m.refused.WithLabelValues(r)
 	}
 	m.elected = registered(reg, m.elected)

@@ -21,24 +21,24 @@ import (
 	"github.com/fairlead/fairlead/internal/test/nstest"
 )
 
-// runNode makes this test's binary a member: "name address seed".
+// runNode makes this test's binary a member: "name address", then the other's.
 const runNode = "FAIRLEAD_MEMBERS_NODE"
 
 // nodeMain is a process that is one member and prints its view.
 func nodeMain() {
-	var name, bind, seed string
-	if _, err := fmt.Sscan(os.Getenv(runNode), &name, &bind, &seed); err != nil {
+	var name, bind, other, seed string
+	if _, err := fmt.Sscan(os.Getenv(runNode), &name, &bind, &other, &seed); err != nil {
 		panic(err)
 	}
 	boot, err := BootID()
 	if err != nil {
 		panic(err)
 	}
-	seeds := []netip.AddrPort{netip.MustParseAddrPort(bind), netip.MustParseAddrPort(seed)}
+	places := NewPlaces(map[string]netip.AddrPort{other: netip.MustParseAddrPort(seed)})
 	wake := make(chan struct{}, 1)
 	m, err := New(Config{
-		Node: name, Boot: boot, Bind: seeds[0], Keys: [][]byte{key}, Log: slog.New(slog.DiscardHandler),
-		Seeds: func() []netip.AddrPort { return seeds },
+		Node: name, Boot: boot, Bind: netip.MustParseAddrPort(bind), Keys: [][]byte{key}, Log: slog.New(slog.DiscardHandler),
+		Places: func() *Places { return places },
 		Changed: func() {
 			select {
 			case wake <- struct{}{}:
@@ -69,10 +69,10 @@ type process struct {
 	view string
 }
 
-func spawn(t *testing.T, in nstest.Space, name, bind, seed string) *process {
+func spawn(t *testing.T, in nstest.Space, name, bind, other, seed string) *process {
 	t.Helper()
 	p := &process{cmd: exec.Command("ip", "netns", "exec", in.Name, os.Args[0])}
-	p.cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %s", runNode, name, bind, seed))
+	p.cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %s %s", runNode, name, bind, other, seed))
 	p.cmd.Stderr = os.Stderr
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -132,15 +132,15 @@ func TestKernel(t *testing.T) {
 			one, two := nstest.New(t, "one"), nstest.New(t, "two")
 			nstest.Wire(t, one, two, family[0], family[1])
 			at := func(i int) string { return fmt.Sprintf(family[2], netip.MustParsePrefix(family[i]).Addr()) }
-			a := spawn(t, one, "a", at(0), at(1))
-			b := spawn(t, two, "b", at(1), at(0))
+			a := spawn(t, one, "a", at(0), "b", at(1))
+			b := spawn(t, two, "b", at(1), "a", at(0))
 			a.says(t, "b "+at(1)+" alive candidate")
 			b.says(t, "a "+at(0)+" alive candidate")
 
 			b.signal(t, syscall.SIGTERM)
 			t.Log("stopped by SIGTERM, known after", a.says(t, "agent-gone candidate says in-sync,restarting"))
 			_ = b.cmd.Wait()
-			b = spawn(t, two, "b", at(1), at(0))
+			b = spawn(t, two, "b", at(1), "a", at(0))
 			t.Log("started again, known after", a.says(t, "b "+at(1)+" alive candidate says in-sync,settled"))
 
 			b.signal(t, syscall.SIGSTOP)
@@ -157,7 +157,7 @@ func TestKernel(t *testing.T) {
 			if strings.Contains(family[0], ":") {
 				two.Run(t, "ip", "addr", "replace", family[1], "dev", "eth0", "nodad")
 			}
-			b = spawn(t, two, "b", at(1), at(0))
+			b = spawn(t, two, "b", at(1), "a", at(0))
 			t.Log("back, known after", a.says(t, "b "+at(1)+" alive"))
 			b.says(t, "a "+at(0)+" alive")
 			time.Sleep(500 * time.Millisecond)

@@ -31,7 +31,9 @@ func TestWhatOthersRememberOfThisNode(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			m.receive(c.of)
+			if _, err := m.receive(c.of); err != nil {
+				t.Fatal(err)
+			}
 			if got := m.formerReport != nil; got != c.want {
 				t.Errorf("it goes on: %v", got)
 			}
@@ -55,8 +57,9 @@ func TestWhatOthersRememberOfThisNode(t *testing.T) {
 // successor what it held before.
 func TestLastReport(t *testing.T) {
 	for stood, settled := range map[time.Duration]bool{0: true, time.Minute: false} {
+		var places *Places
 		m, err := New(Config{Node: "n", Boot: "now", Bind: netip.MustParseAddrPort("192.0.2.1:7947"), Keys: [][]byte{make([]byte, 32)},
-			Seeds: func() []netip.AddrPort { return nil }, Log: slog.New(slog.DiscardHandler)})
+			Places: func() *Places { return places }, Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -65,8 +68,11 @@ func TestLastReport(t *testing.T) {
 		if !m.self.Settled {
 			t.Fatal("a node that is alone is not settled at once")
 		}
+		places = NewPlaces(map[string]netip.AddrPort{"other": netip.MustParseAddrPort("192.0.2.2:7947")})
 		m.roster.Spoke("other", netip.MustParseAddrPort("192.0.2.2:7947"), time.Now())
-		m.receive(announcer.Remembered{Report: announcer.Report{Electable: snapshot.Electable{Node: "other", InSync: true}, Version: 1, Settled: true, LongSettled: true}})
+		if _, err := m.receive(announcer.Remembered{Report: announcer.Report{Electable: snapshot.Electable{Node: "other", InSync: true}, Version: 1, Settled: true, LongSettled: true}}); err != nil {
+			t.Fatal(err)
+		}
 		version := m.self.Version
 		m.updated -= stood
 		if r := m.lastReport(); r.Settled != settled || !r.Restarting || r.Version <= version {
@@ -78,7 +84,7 @@ func TestLastReport(t *testing.T) {
 // Without a guard, nodes may speak from addresses that their Node objects do not have.
 func TestListensTo(t *testing.T) {
 	node, other := netip.MustParseAddrPort("198.18.0.2:7946"), netip.MustParseAddr("198.18.0.9")
-	m := &Members{cfg: Config{Bind: netip.MustParseAddrPort("198.18.0.1:7946"), Seeds: func() []netip.AddrPort { return []netip.AddrPort{node} }}}
+	m := &Members{cfg: Config{Bind: netip.MustParseAddrPort("198.18.0.1:7946"), Places: func() *Places { return NewPlaces(map[string]netip.AddrPort{"n": node}) }}}
 	if !m.listensTo(node.Addr()) || m.listensTo(other) {
 		t.Error("a node is refused, or a stranger is not")
 	}

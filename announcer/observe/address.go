@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/announcer/bgp"
@@ -31,8 +32,9 @@ type sayings struct {
 }
 
 // addresses returns how every address stands.
-func addresses(s *snapshot.Snapshot, lost []string) map[netip.Addr]Address {
-	said, found := collect(s, lost), findings(s)
+func addresses(s *snapshot.Snapshot, lost []string, now time.Time) map[netip.Addr]Address {
+	said := collect(s, lost)
+	found := findings(s, said, now)
 	unlisted := slices.ContainsFunc(s.NodeStates, func(st *snapshot.NodeState) bool { return st.Unlisted > 0 })
 	stand := func(addr netip.Addr, conflict string) Address {
 		w := said[addr]
@@ -104,6 +106,12 @@ func (w *sayings) refused(why snapshot.Refusal) {
 	if w.refusal.Reason == "" && why.Reason != announcer.NotOwner {
 		w.refusal = why
 	}
+}
+
+// keptBeside reports whether another node than node announces the address on a link, and
+// does not hand it over.
+func (w *sayings) keptBeside(node string) bool {
+	return w != nil && (w.keepers > 1 || w.keepers == 1 && w.last != node)
 }
 
 // by returns who announces addr.

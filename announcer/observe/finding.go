@@ -2,12 +2,21 @@ package observe
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// findings merges what the nodes found of each address for its present record.
-func findings(s *snapshot.Snapshot) map[netip.Addr]snapshot.Finding {
+// clocksDiffer is how far ahead of the controller's a node's clock may be.
+const clocksDiffer = time.Minute
+
+// undated stands for a time that has not come yet: that of a node whose clock is wrong, or
+// that lies. What another node found later counts.
+var undated = time.Unix(1, 0)
+
+// findings merges what the nodes found of each address for its present record, as far as
+// their word counts at now.
+func findings(s *snapshot.Snapshot, said map[netip.Addr]*sayings, now time.Time) map[netip.Addr]snapshot.Finding {
 	uids := make(map[netip.Addr]string, len(s.Addresses))
 	for _, a := range s.Addresses {
 		uids[a.Addr] = a.UID
@@ -20,8 +29,13 @@ func findings(s *snapshot.Snapshot) map[netip.Addr]snapshot.Finding {
 			if ours[f.Claimant] {
 				f.Claimant = ""
 			}
-			if ours[f.Conflict] || f.ProbedAt.IsZero() && f.Claimant == "" {
+			// One node could switch off an address that another one holds, without trouble.
+			overruled := f.Conflict != "" && said[f.Addr].keptBeside(st.Node)
+			if ours[f.Conflict] || overruled || f.ProbedAt.IsZero() && f.Claimant == "" {
 				continue
+			}
+			if f.ProbedAt.After(now.Add(clocksDiffer)) {
+				f.ProbedAt = undated
 			}
 			// A finding for another record was made before the address was assigned
 			// again: since then the foreign host may have gone, or come.

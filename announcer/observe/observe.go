@@ -22,10 +22,10 @@ type Observed struct {
 	Problems  map[snapshot.Ref]snapshot.Condition // fairlead.io/NodePorts, of every Service that a node has a problem with
 }
 
-// Observe reads the NodeStates in the order of their names.
-func Observe(s *snapshot.Snapshot) Observed {
+// Observe reads the NodeStates in the order of their names, at now.
+func Observe(s *snapshot.Snapshot, now time.Time) Observed {
 	lost := nodesGone(s)
-	addresses := addresses(s, lost)
+	addresses := addresses(s, lost, now)
 	return Observed{
 		NodesGone: lost, Addresses: addresses, Standings: standings(s, addresses), Peers: peers(s, lost), Problems: problems(s),
 	}

@@ -3,6 +3,7 @@ package observe_test
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/announcer/observe"
@@ -42,4 +43,28 @@ func TestAnnouncedOfSeveral(t *testing.T) {
 			t.Errorf("%s:\ngot  %s\nwant %s", tc.name, got, tc.want)
 		}
 	}
+}
+
+// With the token of one node somebody reports a foreign host of the year 2099 on an address
+// that another node announces, or is about to.
+func TestAttackByAFalseConflict(t *testing.T) {
+	addr, now := netip.MustParseAddr("192.0.2.1"), time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	record := &snapshot.Address{Addr: addr, UID: "u"}
+	owner := &snapshot.NodeState{Electable: snapshot.Electable{Node: "a"}}
+	forger := &snapshot.NodeState{Electable: snapshot.Electable{Node: "y"}, Findings: []snapshot.Finding{
+		{Addr: addr, UID: "u", ProbedAt: now.AddDate(73, 0, 0), Conflict: "02:00:00:00:00:99"},
+	}}
+	s := &snapshot.Snapshot{Addresses: []*snapshot.Address{record}, NodeStates: []*snapshot.NodeState{owner, forger}}
+	conflict := func() string {
+		return observe.Merge(record, observe.Observe(s, now).Addresses[addr].Finding).Conflict
+	}
+	owner.Announces = []snapshot.Announced{{Addr: addr, Link: "eth0"}}
+	if got := conflict(); got != "" {
+		t.Errorf("while a node announces it: %s", got)
+	}
+	owner.Announces, owner.Findings = nil, []snapshot.Finding{{Addr: addr, UID: "u", ProbedAt: now}}
+	if got := conflict(); got != "" {
+		t.Errorf("a node found it free: %s", got)
+	}
+	t.Logf("attack: a conflict of the year 2099: passed over while a node announces the address, or finds it free")
 }

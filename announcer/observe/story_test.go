@@ -3,12 +3,16 @@ package observe_test
 import (
 	"regexp"
 	"testing"
+	"time"
 
 	"github.com/fairlead/fairlead/announcer/observe"
 	"github.com/fairlead/fairlead/internal/test/storytest"
 )
 
-var head = regexp.MustCompile(`^# \S`)
+var (
+	head = regexp.MustCompile(`^# \S`)
+	noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC) // of the day of which the stories tell
+)
 
 // TestStories tells every file in testdata to Observe. A "cluster" or "then" section
 // changes what is in the cluster and what the nodes say of it; "want" is what that
@@ -30,7 +34,7 @@ func TestStories(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				sec.Want(t, observe.Observe(in).String())
+				sec.Want(t, observe.Observe(in, noon).String())
 			default:
 				t.Fatalf("no section %q", sec.Name)
 			}

@@ -48,6 +48,13 @@ type NodeStateStatus struct {
 	// +kubebuilder:validation:MaxLength=128
 	AgentVersion string `json:"agentVersion,omitempty"`
 
+	// ReportKey is the public key, Ed25519 in base64, that the agent signs its reports to
+	// the other agents with. The controller tells the others. Absent: it does not sign.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	ReportKey string `json:"reportKey,omitempty"`
+
 	// Engine is the state of the forwarding engine.
 	//
 	// +optional

@@ -4,6 +4,7 @@ package agent
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -54,6 +55,8 @@ type Config struct {
 	CleanOnRemoval    bool   // a stop once DaemonSet was deleted takes everything out
 	CountBytes        bool   // let the kernel count the bytes of connections
 	Gate              Gate   // keeps who may reach MembersPort, BFD and BGP; nil: everybody may
+
+	reportKey ed25519.PrivateKey // signs what the agent reports to the others; nil: nothing does
 }
 
 // Agent is one node's agent. New starts nothing.
@@ -66,6 +69,7 @@ type Agent struct {
 	cluster    cluster
 	links      links
 	gossip     membership
+	signers    *signers
 	reach      *reach
 	neighbours neighbours
 	removal    removal
@@ -107,6 +111,9 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, fmt.Errorf("netlink: %w", err)
 	}
+	if cfg.reportKey, err = reportKey(cfg.StateDir); err != nil {
+		cfg.Log.Error("the key that this node signs its reports with is not kept", "error", err)
+	}
 	leases := l2.New(handle, 0, cfg.Log)
 	leases.Metrics = l2.NewMetrics(cfg.Metrics)
 	a := assemble(&cfg, leases)
@@ -130,7 +137,8 @@ func assemble(cfg *Config, leases leaseKeeper) *Agent {
 	a.cluster = newCluster(cfg, a.metrics, a.changed)
 	a.links = links{log: cfg.Log, changed: a.wake}
 	g := newGossip(*cfg, a.decision.loop.Wake)
-	a.gossip = g
+	a.gossip, a.signers = g, newSigners(cfg, g.SetSigners)
+	g.doubted = a.signers.Doubt
 	a.reach = newReach(cfg.Node, g, func() []snapshot.Link { return a.links.State().Links }, a.decision.loop.Wake, cfg.Log)
 	g.answers = a.reach.answers
 	a.neighbours = neighbours{macs: map[string][]string{}, dir: cfg.StateDir, log: cfg.Log, changed: a.cluster.keep.Wake}
@@ -193,6 +201,7 @@ func (a *Agent) tasks() []task {
 		{name: "follow the node's links", run: forever(a.links.Run)},
 		{name: "follow the agents' keys", run: a.followKeys},
 		{name: "speak with the other agents", run: forever(a.gossip.Run)},
+		{name: "learn the keys of nodes", run: forever(func(ctx context.Context) { a.signers.loop.Run(ctx, a.signers.step) })},
 		{name: "ask the kernels of other nodes", run: forever(a.reach.watcher.Run)},
 		{name: "tell who does not answer", run: forever(a.reach.Run)},
 		{name: "follow the agents' DaemonSet, which is deleted when fairlead is removed", run: a.removal.Run},

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"crypto/ed25519"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -47,16 +48,19 @@ type gossip struct {
 	node    string
 	port    uint16
 	open    bool // members.Config.Open
+	key     ed25519.PrivateKey
 	changed func()
 	answers func(node string) bool // members.Config.Answers
+	doubted func(node string)      // members.Config.Doubted
 	log     *slog.Logger
 	metrics prometheus.Registerer
 	loop    *reconcile.Loop
 
-	seeds atomic.Pointer[[]netip.AddrPort] // the others' places
+	places atomic.Pointer[members.Places] // the others'
 
 	mu      sync.Mutex
 	keys    keyring.Keys
+	signers keyring.Signers
 	bind    netip.AddrPort
 	said    *announcer.Report
 	running *members.Members
@@ -65,7 +69,7 @@ type gossip struct {
 }
 
 func newGossip(cfg Config, changed func()) *gossip {
-	g := &gossip{node: cfg.Node, port: cfg.MembersPort, open: cfg.Gate == nil, changed: changed, log: cfg.Log, metrics: cfg.Metrics, loop: reconcile.New("members", cfg.Log)}
+	g := &gossip{node: cfg.Node, port: cfg.MembersPort, open: cfg.Gate == nil, key: cfg.reportKey, changed: changed, log: cfg.Log, metrics: cfg.Metrics, loop: reconcile.New("members", cfg.Log)}
 	g.loop.Resync = 0
 	return g
 }
@@ -82,14 +86,26 @@ func (g *gossip) SetKeys(keys keyring.Keys) {
 	}
 }
 
+// SetSigners takes in the keys that nodes sign their reports with.
+func (g *gossip) SetSigners(signers keyring.Signers) {
+	g.mu.Lock()
+	g.signers = signers
+	running := g.running
+	g.mu.Unlock()
+	// Without the lock: it may check the last report of every node, and View does not wait.
+	if running != nil {
+		running.SetSigners(signers)
+	}
+}
+
 // Follow takes the nodes' addresses from s. While it does not know this node's,
 // they stay what they were.
 func (g *gossip) Follow(s *snapshot.Snapshot) {
-	bind, seeds := gossipAddrs(s, g.node, g.port)
+	bind, others := gossipAddrs(s, g.node, g.port)
 	if !bind.IsValid() {
 		return
 	}
-	g.seeds.Store(&seeds)
+	g.places.Store(members.NewPlaces(others))
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if bind == g.bind {
@@ -104,16 +120,16 @@ func (g *gossip) Follow(s *snapshot.Snapshot) {
 
 // gossipAddrs returns where the agent of a node speaks, the node's first address, and
 // where those of the others do, as far as they have an address of that family.
-func gossipAddrs(s *snapshot.Snapshot, node string, port uint16) (own netip.AddrPort, others []netip.AddrPort) {
+func gossipAddrs(s *snapshot.Snapshot, node string, port uint16) (own netip.AddrPort, others map[string]netip.AddrPort) {
 	n := s.Node(node)
 	if n == nil || len(n.InternalIPs) == 0 {
 		return own, nil
 	}
-	own = netip.AddrPortFrom(n.InternalIPs[0], port)
+	own, others = netip.AddrPortFrom(n.InternalIPs[0], port), make(map[string]netip.AddrPort, len(s.Nodes))
 	for _, other := range s.Nodes {
 		same := func(ip netip.Addr) bool { return snapshot.FamilyOf(ip) == snapshot.FamilyOf(own.Addr()) }
 		if i := slices.IndexFunc(other.InternalIPs, same); i >= 0 && other.Name != node {
-			others = append(others, netip.AddrPortFrom(other.InternalIPs[i], port))
+			others[other.Name] = netip.AddrPortFrom(other.InternalIPs[i], port)
 		}
 	}
 	return own, others
@@ -192,12 +208,13 @@ func (g *gossip) begin(ctx context.Context) (*members.Members, context.Context, 
 		return nil, ctx, err
 	}
 	m, err := members.New(members.Config{
-		Node: g.node, Boot: boot, Bind: g.bind, Keys: g.keys, Seeds: func() []netip.AddrPort { return *g.seeds.Load() }, Open: g.open, Changed: g.changed, Answers: g.answers, Log: g.log, Metrics: g.metrics,
+		Node: g.node, Boot: boot, Bind: g.bind, Keys: g.keys, Places: g.places.Load, Open: g.open, Key: g.key, Changed: g.changed, Answers: g.answers, Doubted: g.doubted, Log: g.log, Metrics: g.metrics,
 	})
 	if err != nil {
 		return nil, ctx, err
 	}
 	m.Say(*g.said)
+	m.SetSigners(g.signers)
 	ctx, g.stop = context.WithCancel(ctx)
 	g.running, g.began = m, time.Now()
 	return m, ctx, nil

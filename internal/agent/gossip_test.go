@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 
@@ -24,7 +25,7 @@ func TestPlaces(t *testing.T) {
 		{Name: "d"},
 	}}
 	own, others := gossipAddrs(s, "a", 1)
-	if own.String() != "192.0.2.1:1" || len(others) != 1 || others[0].String() != "192.0.2.2:1" {
+	if own.String() != "192.0.2.1:1" || len(others) != 1 || others["b"].String() != "192.0.2.2:1" {
 		t.Errorf("%s, %s", own, others)
 	}
 	if own, _ := gossipAddrs(s, "d", 1); own.IsValid() {
@@ -35,24 +36,24 @@ func TestPlaces(t *testing.T) {
 // TestKeysAreKept: for the next agent, for root alone.
 func TestKeysAreKept(t *testing.T) {
 	dir := t.TempDir()
-	if keys, err := loadKeys(dir); keys != nil || err != nil {
+	if keys, err := load(dir, keysFile, keyring.Parse); keys != nil || err != nil {
 		t.Error(keys, err)
 	}
 	keys := keyring.Keys{bytes.Repeat([]byte{7}, keyring.Size)}
-	if err := saveKeys(dir, keys); err != nil {
+	if err := save(dir, keysFile, keys.Format()); err != nil {
 		t.Fatal(err)
 	}
-	info, err := os.Stat(keysPath(dir))
+	info, err := os.Stat(filepath.Join(dir, keysFile))
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Error(info.Mode(), err)
 	}
-	if got, err := loadKeys(dir); err != nil || !bytes.Equal(got.Format(), keys.Format()) {
+	if got, err := load(dir, keysFile, keyring.Parse); err != nil || !bytes.Equal(got.Format(), keys.Format()) {
 		t.Error(got, err)
 	}
-	if err := os.WriteFile(keysPath(dir), []byte("x"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, keysFile), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := loadKeys(dir); err == nil {
+	if _, err := load(dir, keysFile, keyring.Parse); err == nil {
 		t.Error("broken keys are taken")
 	}
 }

@@ -1,7 +1,11 @@
 package agent
 
 import (
+	"bytes"
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,7 +24,12 @@ import (
 // followKeys gives the gossip the keys: first those that the last agent kept, so
 // that no API server is needed, then whatever the Secret holds.
 func (a *Agent) followKeys(ctx context.Context) error {
-	if keys, err := loadKeys(a.cfg.StateDir); err != nil {
+	if signers, err := load(a.cfg.StateDir, signersFile, keyring.ParseSigners); err != nil {
+		a.cfg.Log.Warn("the saved keys of nodes are of no use", "error", err)
+	} else if signers != nil {
+		a.signers.Set(signers)
+	}
+	if keys, err := load(a.cfg.StateDir, keysFile, keyring.Parse); err != nil {
 		a.cfg.Log.Warn("the saved keys are of no use", "error", err)
 	} else if keys != nil {
 		a.gossip.SetKeys(keys)
@@ -50,16 +59,39 @@ func (a *Agent) takeKeys(obj any) {
 		a.cfg.Log.Error("the agents' keys cannot be read; those that were known go on", "secret", keyring.Secret, "error", err)
 		return
 	}
+	signers, err := keyring.ParseSigners(secret.Data[keyring.DataSigners])
+	if err != nil {
+		a.cfg.Log.Error("the keys of nodes cannot be read; those that were known stay in use", "secret", keyring.Secret, "error", err)
+		signers = nil
+	}
+	// The signers first: they are what an agent that starts believes reports by.
+	if signers != nil {
+		a.signers.Set(signers)
+		err = save(a.cfg.StateDir, signersFile, signers.Format())
+	}
 	a.gossip.SetKeys(keys)
-	if err := saveKeys(a.cfg.StateDir, keys); err != nil {
+	if err := errors.Join(err, save(a.cfg.StateDir, keysFile, keys.Format())); err != nil {
 		a.cfg.Log.Error("the agents' keys", "error", err)
 	}
 }
 
-func keysPath(dir string) string { return filepath.Join(dir, "members.keys") }
+// The files in an agent's folder, which root alone can read.
+const (
+	keysFile    = "members.keys"    // that the gossip is encrypted with
+	signersFile = "members.signers" // that nodes sign their reports with
+	reportFile  = "report.key"      // that this node signs its reports with: the seed
+)
 
-// saveKeys writes keys in dir for the next agent, readable by root alone.
-func saveKeys(dir string, keys keyring.Keys) error {
+// keyPaths returns the files with keys in dir.
+func keyPaths(dir string) (out []string) {
+	for _, name := range []string{keysFile, signersFile, reportFile} {
+		out = append(out, filepath.Join(dir, name))
+	}
+	return out
+}
+
+// save writes a file in dir for the next agent, readable by root alone.
+func save(dir, name string, data []byte) error {
 	if dir == "" {
 		return nil
 	}
@@ -67,10 +99,10 @@ func saveKeys(dir string, keys keyring.Keys) error {
 	if err != nil {
 		return fmt.Errorf("save keys: %w", err)
 	}
-	_, err = f.Write(keys.Format())
+	_, err = f.Write(data)
 	err = errors.Join(err, f.Sync(), f.Close())
 	if err == nil {
-		err = os.Rename(f.Name(), keysPath(dir))
+		err = os.Rename(f.Name(), filepath.Join(dir, name))
 	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("save keys: %w", err), os.Remove(f.Name()))
@@ -78,21 +110,41 @@ func saveKeys(dir string, keys keyring.Keys) error {
 	return nil
 }
 
-// loadKeys reads what the last agent saved in dir; nil if there is nothing.
-func loadKeys(dir string) (keyring.Keys, error) {
+// load reads what the last agent saved in dir; nothing if there is no such file.
+func load[T any](dir, name string, parse func([]byte) (T, error)) (out T, err error) {
 	if dir == "" {
-		return nil, nil
+		return out, nil
 	}
-	text, err := os.ReadFile(keysPath(dir))
+	text, err := os.ReadFile(filepath.Join(dir, name))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return out, nil
+	}
+	if err == nil {
+		out, err = parse(text)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("load keys: %w", err)
+		return out, fmt.Errorf("load keys: %w", err)
 	}
-	keys, err := keyring.Parse(text)
-	if err != nil {
-		return nil, fmt.Errorf("load keys: %w", err)
+	return out, nil
+}
+
+// reportKey returns the key that the agent of this node signs its reports with. It is made
+// once and kept in dir. With an error, or without a dir, it is good for this agent alone:
+// the other agents believe its reports once the controller has told them the key.
+func reportKey(dir string) (ed25519.PrivateKey, error) {
+	key, err := load(dir, reportFile, parseSeed)
+	if err == nil && key != nil {
+		return key, nil
 	}
-	return keys, nil
+	seed := make([]byte, ed25519.SeedSize)
+	_, _ = rand.Read(seed) // never fails
+	return ed25519.NewKeyFromSeed(seed), errors.Join(err, save(dir, reportFile, base64.StdEncoding.AppendEncode(nil, seed)))
+}
+
+func parseSeed(text []byte) (ed25519.PrivateKey, error) {
+	seed, err := base64.StdEncoding.AppendDecode(nil, bytes.TrimSpace(text))
+	if err != nil || len(seed) != ed25519.SeedSize {
+		return nil, errors.New("not the key of a node") // and it is not to be printed
+	}
+	return ed25519.NewKeyFromSeed(seed), nil
 }

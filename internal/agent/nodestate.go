@@ -14,6 +14,7 @@ import (
 	"github.com/fairlead/fairlead/announcer/bgp/speaker"
 	"github.com/fairlead/fairlead/announcer/l2"
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/keyring"
 	"github.com/fairlead/fairlead/internal/link"
 	"github.com/fairlead/fairlead/internal/nodestate"
 	"github.com/fairlead/fairlead/internal/plain"
@@ -62,6 +63,7 @@ func (a *Agent) describe() (out snapshot.NodeState, conditions []metav1.Conditio
 	now := time.Now()
 	out = st.known(a.links.State()).Describe(now)
 	out.Node, out.Version, out.Engine.Mode = a.cfg.Node, a.cfg.Version, a.mode()
+	out.ReportKey = keyring.PublicOf(a.cfg.reportKey)
 	if a.engine.proxy == Fairlead {
 		out.Engine.Accelerator = a.cfg.accelerator()
 		out.Engine.LocalPods = a.cfg.localPods(st.pods, a.links.State())

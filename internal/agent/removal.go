@@ -116,7 +116,7 @@ func forget(dir string) error {
 		return nil
 	}
 	var errs []error
-	for _, path := range append(saved.Paths(dir), keysPath(dir), neighboursPath(dir)) {
+	for _, path := range append(append(saved.Paths(dir), keyPaths(dir)...), neighboursPath(dir)) {
 		if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}

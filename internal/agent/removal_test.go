@@ -85,7 +85,7 @@ func TestGoodbye(t *testing.T) {
 			kernel := a.cfg.Dataplane.(*dataplanetest.Fake).Kernel
 			kernel.Set(&proxy.Table{NodePortAddrs: []netip.Addr{netip.MustParseAddr("198.51.100.1")}})
 			a.cfg.StateDir, a.cfg.CleanOnRemoval = t.TempDir(), row.clean
-			for _, path := range append(saved.Paths(a.cfg.StateDir), keysPath(a.cfg.StateDir), a.cfg.StateDir+"/other") {
+			for _, path := range append(append(saved.Paths(a.cfg.StateDir), keyPaths(a.cfg.StateDir)...), a.cfg.StateDir+"/other") {
 				if err := os.WriteFile(path, nil, 0o600); err != nil {
 					t.Fatal(err)
 				}

@@ -77,6 +77,9 @@ func (c *cluster) recall() {
 	if c.cfg.StateDir == "" {
 		return
 	}
+	if err := saved.Tidy(c.cfg.StateDir); err != nil {
+		c.cfg.Log.Warn("cannot remove files that an earlier agent left half written", "error", err)
+	}
 	s, err := saved.Read(c.cfg.StateDir, c.cfg.Node)
 	if err != nil {
 		c.cfg.Log.Warn("could not use the saved snapshot, starting without it", "error", err)

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -28,6 +29,22 @@ func TestUnusableFileIsLogged(t *testing.T) {
 	c.recall()
 	if c.saved != nil || strings.Count(log.String(), "\n") != 1 || !strings.Contains(log.String(), "could not use the saved snapshot") {
 		t.Errorf("saved %v, log %q", c.saved, log.String())
+	}
+}
+
+// What an agent left that was killed while it wrote is removed, and nothing else.
+func TestHalfWrittenFilesAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	c := cluster{cfg: &Config{StateDir: dir, Node: "n1", Log: slog.New(slog.DiscardHandler)}}
+	for _, name := range []string{"snapshot-1.new", "members-22.new", "members.keys", "other"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.recall()
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 2 || left[0].Name() != "members.keys" || left[1].Name() != "other" {
+		t.Errorf("%v, %v", left, err)
 	}
 }
 

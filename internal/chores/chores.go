@@ -11,6 +11,7 @@ import (
 	"github.com/fairlead/fairlead/internal/keyring"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/reconcile"
+	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
 // Config says what is to be kept.
@@ -19,6 +20,9 @@ type Config struct {
 	Log       *slog.Logger
 	Namespace string // of the installation; "" keeps nothing in it
 	Manifests string // AddressPools, Announcements and BGPPeers, as YAML
+	// Snapshot returns the cluster, whose NodeStates have the agents' keys; nil while it is
+	// not known.
+	Snapshot func() *snapshot.Snapshot
 }
 
 // ManifestsUsage describes the flag of the manifests.
@@ -32,7 +36,7 @@ func Run(ctx context.Context, cfg Config) {
 		keys := reconcile.New("agents' keys", cfg.Log)
 		keys.Resync = keyring.KeepEvery
 		all.Go(func() {
-			keys.Run(ctx, keyring.Keeper{Client: cfg.Clients.Kube, Namespace: cfg.Namespace, Log: cfg.Log}.Keep)
+			keys.Run(ctx, keyring.Keeper{Client: cfg.Clients.Kube, Namespace: cfg.Namespace, Log: cfg.Log, Snapshot: cfg.Snapshot}.Keep)
 		})
 		label := reconcile.New("Pod Security label", cfg.Log)
 		label.Resync = labelEvery

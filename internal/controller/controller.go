@@ -135,7 +135,7 @@ func (c *Controller) act(ctx context.Context) {
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	beside.Go(func() {
-		chores.Run(ctx, chores.Config{Clients: c.Clients, Log: c.Log, Namespace: c.Namespace, Manifests: c.Manifests})
+		chores.Run(ctx, chores.Config{Clients: c.Clients, Log: c.Log, Namespace: c.Namespace, Manifests: c.Manifests, Snapshot: c.Store.Snapshot})
 	})
 	c.loop.Run(ctx, c.step)
 	c.items.Wait()
@@ -155,7 +155,7 @@ func (c *Controller) step(ctx context.Context) error {
 	opt.Now = began
 	plan := allocator.Decide(s, opt)
 	took := time.Since(began)
-	seen := observe.Observe(s)
+	seen := observe.Observe(s, began)
 	c.decided.Decided(plan, seen, took)
 	c.apply(ctx, s, plan, seen)
 	return nil

@@ -28,7 +28,7 @@ func TestMetrics(t *testing.T) {
 		Services: []*snapshot.Service{{Ref: web, Type: snapshot.LoadBalancer, ClusterIPs: []netip.Addr{ip1}}},
 		Pools:    []*snapshot.Pool{{Name: "lan", AutoAssign: true, Ranges: []netipx.IPRange{netipx.IPRangeFrom(ip1, ip1.Next())}}},
 	}
-	record.NewMetrics(reg).Decided(allocator.Decide(s, allocator.Options{DefaultClass: true}), observe.Observe(s), time.Second)
+	record.NewMetrics(reg).Decided(allocator.Decide(s, allocator.Options{DefaultClass: true}), observe.Observe(s, time.Now()), time.Second)
 	m.countEvent(event{corev1.EventTypeWarning, string(allocator.PoolExhausted), "no free address"})
 	m.countEvent(event{corev1.EventTypeNormal, "EnsuredLoadBalancer", "well"})
 	made := &corev1.Service{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(time.Now().Add(-4 * time.Second))}}

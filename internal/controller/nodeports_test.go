@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -38,7 +39,7 @@ func TestNodePortProblems(t *testing.T) {
 		b.Set(got)
 		s := b.Snapshot()
 		s.NodeStates = []*snapshot.NodeState{{Electable: snapshot.Electable{Node: "n1"}, Problems: problems}}
-		c.items.Run(t.Context(), c.writer.NodePorts(s, observe.Observe(s), recorder))
+		c.items.Run(t.Context(), c.writer.NodePorts(s, observe.Observe(s, time.Now()), recorder))
 		c.items.Wait()
 		close(recorder.Events)
 		var events []string

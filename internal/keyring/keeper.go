@@ -1,6 +1,7 @@
 package keyring
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -9,9 +10,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
 const (
@@ -34,6 +38,9 @@ type Keeper struct {
 	Client    kubernetes.Interface
 	Namespace string
 	Log       *slog.Logger
+	// Snapshot returns the cluster, or nil while it is not known. If it is nil itself the
+	// Signers stay as they are.
+	Snapshot func() *snapshot.Snapshot
 }
 
 // Keep makes sure that the Secret is there, and takes the next step of a rotation
@@ -54,7 +61,7 @@ func (k Keeper) Keep(ctx context.Context) error {
 		}
 	}
 	if err == nil && have.Name != "" {
-		err = k.rotate(ctx, have)
+		err = k.update(ctx, have)
 	}
 	if err != nil {
 		return fmt.Errorf("secret %s: %w", Secret, err)
@@ -62,36 +69,54 @@ func (k Keeper) Keep(ctx context.Context) error {
 	return nil
 }
 
-func (k Keeper) rotate(ctx context.Context, have *corev1.Secret) error {
-	keys, err := Parse(have.Data[Data])
+// update takes the next step of a rotation if it is due, and has the Secret name the
+// keys of the nodes.
+func (k Keeper) update(ctx context.Context, have *corev1.Secret) error {
+	want := have.DeepCopy()
+	step, err := rotate(want, time.Now())
 	if err != nil {
 		return err
 	}
-	_, asked := have.Annotations[AnnotationRotate]
-	at, since := readStep(have.Annotations[AnnotationRotation])
-	now := time.Now()
-	next, step, due := Next(keys, at, since, now, asked, generate)
-	if !due {
-		return nil
-	}
-	want := have.DeepCopy()
-	want.Data[Data] = next.Format()
-	if want.Annotations == nil {
-		want.Annotations = map[string]string{}
-	}
-	delete(want.Annotations, AnnotationRotate) // a new one asks for another turn
-	delete(want.Annotations, AnnotationRotation)
-	if step != Resting {
-		want.Annotations[AnnotationRotation] = fmt.Sprintf("%s %s", step, now.UTC().Format(time.RFC3339))
-		if at != Resting && asked {
-			want.Annotations[AnnotationRotate] = have.Annotations[AnnotationRotate] // after this one
+	if k.Snapshot != nil {
+		if s := k.Snapshot(); s != nil {
+			want.Data[DataSigners] = SignersOf(s).Format()
 		}
+	}
+	if equality.Semantic.DeepEqual(have, want) {
+		return nil
 	}
 	if _, err := k.Client.CoreV1().Secrets(k.Namespace).Update(ctx, want, metav1.UpdateOptions{}); err != nil {
 		return err
 	}
-	k.Log.Info("the agents' keys change", "secret", Secret, "step", step, "keys", len(next))
+	k.Log.Info("the agents' keys change", "secret", Secret, "rotation", step, "signers", bytes.Count(want.Data[DataSigners], []byte("\n")))
 	return nil
+}
+
+// rotate takes the next step of a rotation in s, if it is due, and returns it.
+func rotate(s *corev1.Secret, now time.Time) (Step, error) {
+	keys, err := Parse(s.Data[Data])
+	if err != nil {
+		return Resting, err
+	}
+	request, asked := s.Annotations[AnnotationRotate]
+	at, since := readStep(s.Annotations[AnnotationRotation])
+	next, step, due := Next(keys, at, since, now, asked, generate)
+	if !due {
+		return at, nil
+	}
+	s.Data[Data] = next.Format()
+	if s.Annotations == nil {
+		s.Annotations = map[string]string{}
+	}
+	delete(s.Annotations, AnnotationRotate) // a new one asks for another turn
+	delete(s.Annotations, AnnotationRotation)
+	if step != Resting {
+		s.Annotations[AnnotationRotation] = fmt.Sprintf("%s %s", step, now.UTC().Format(time.RFC3339))
+		if at != Resting && asked {
+			s.Annotations[AnnotationRotate] = request // after this one
+		}
+	}
+	return step, nil
 }
 
 // readStep reads AnnotationRotation; what makes no sense is no rotation.

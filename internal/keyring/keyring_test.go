@@ -2,6 +2,7 @@ package keyring
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -11,6 +12,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
 func TestParse(t *testing.T) {
@@ -74,6 +77,81 @@ func TestRotation(t *testing.T) {
 		}
 		if want := "[2 added 2 switched 1 resting]"; fmt.Sprint(seen) != want || bytes.Equal(before[0], first[0]) {
 			t.Errorf("steps %v, want %s", seen, want)
+		}
+	})
+}
+
+// TestSigners: the Secret names the key of each node that has one, and agents read it.
+// A controller that does not know the cluster changes nothing.
+func TestSigners(t *testing.T) {
+	client := fake.NewClientset()
+	var s *snapshot.Snapshot
+	k := Keeper{Client: client, Namespace: "ns", Log: slog.New(slog.DiscardHandler), Snapshot: func() *snapshot.Snapshot { return s }}
+	keep := func() (Signers, int) {
+		t.Helper()
+		client.ClearActions()
+		if err := k.Keep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		writes := 0
+		for _, a := range client.Actions() {
+			if a.GetVerb() == "update" {
+				writes++
+			}
+		}
+		secret, err := client.CoreV1().Secrets("ns").Get(t.Context(), Secret, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := ParseSigners(secret.Data[DataSigners])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got, writes
+	}
+	keep()
+	if got, writes := keep(); got != nil || writes != 0 {
+		t.Errorf("nothing is known: %v, %d writes", got, writes)
+	}
+	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))
+	state := func(node, key string) *snapshot.NodeState {
+		return &snapshot.NodeState{Electable: snapshot.Electable{Node: node}, ReportKey: key}
+	}
+	s = &snapshot.Snapshot{
+		Nodes:      []*snapshot.Node{{Name: "a"}, {Name: "b"}, {Name: "c"}, {Name: "d"}},
+		NodeStates: []*snapshot.NodeState{state("a", PublicOf(key)), state("b", ""), state("c", "nonsense"), state("gone", PublicOf(key))},
+	}
+	for _, writes := range []int{1, 0} {
+		got, n := keep()
+		if len(got) != 1 || !got["a"].Equal(key.Public()) || n != writes {
+			t.Errorf("%v, %d writes, want %d", got, n, writes)
+		}
+	}
+	s.NodeStates[0].ReportKey = "" // version 0.1 again
+	if got, _ := keep(); got == nil || len(got) != 0 {
+		t.Errorf("nobody signs: %v", got)
+	}
+	for _, text := range []string{"a", "a AAAA", "a " + PublicOf(key) + " b"} {
+		if got, err := ParseSigners([]byte(text)); err == nil {
+			t.Errorf("%q is %v", text, got)
+		}
+	}
+	if PublicOf(nil) != "" {
+		t.Error("no key has a public half")
+	}
+}
+
+// FuzzSigners: whatever the Secret holds, no panic; what was read is written and read
+// alike.
+func FuzzSigners(f *testing.F) {
+	f.Add([]byte("a O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik=\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		s, err := ParseSigners(text)
+		if err != nil {
+			return
+		}
+		if again, err := ParseSigners(s.Format()); err != nil || len(again) != len(s) {
+			t.Errorf("%v became %v, %v", s, again, err)
 		}
 	})
 }

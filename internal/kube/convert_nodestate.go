@@ -30,7 +30,7 @@ func ToNodeState(n *v1alpha1.NodeState) *snapshot.NodeState {
 	in := n.Status
 	out := &snapshot.NodeState{
 		Electable: snapshot.Electable{Node: n.Name, InSync: in.Engine.InSync, Draining: in.Draining, Links: each(in.Links, toLink)},
-		Version:   in.AgentVersion, Engine: toEngine(in.Engine), Conditions: toConditions(in.Conditions),
+		Version:   in.AgentVersion, ReportKey: in.ReportKey, Engine: toEngine(in.Engine), Conditions: toConditions(in.Conditions),
 		Unlisted: max(0, int(in.AnnouncesCount)-len(in.Announces)),
 		Silent:   each(in.Silent, func(m v1alpha1.SilentNode) snapshot.Silent { return snapshot.Silent(m) }),
 		Peers:    each(in.Peers, toPeerState), Problems: each(in.Problems, toProblem),
@@ -104,7 +104,7 @@ func toLocalPods(l *v1alpha1.LocalPods) *snapshot.LocalPods {
 // times a snapshot.Condition does not have.
 func FromNodeState(st snapshot.NodeState) v1alpha1.NodeStateStatus {
 	out := v1alpha1.NodeStateStatus{
-		AgentVersion: st.Version, Engine: fromEngine(st.Engine, st.InSync), Draining: st.Draining, Links: each(st.Links, fromLink),
+		AgentVersion: st.Version, ReportKey: st.ReportKey, Engine: fromEngine(st.Engine, st.InSync), Draining: st.Draining, Links: each(st.Links, fromLink),
 		AnnouncesCount: count(len(st.Announces) + st.Unlisted), Announces: each(first(st.Announces, mostAddresses), fromAnnounced),
 		Silent:       each(st.Silent, func(m snapshot.Silent) v1alpha1.SilentNode { return v1alpha1.SilentNode(m) }),
 		RefusedCount: count(len(st.Refused)), Refused: each(first(st.Refused, mostAddresses), fromRefused),

@@ -59,7 +59,7 @@ func TestFindings(t *testing.T) {
 				for i, f := range tc.found {
 					s.NodeStates = append(s.NodeStates, &snapshot.NodeState{Electable: snapshot.Electable{Node: fmt.Sprintf("n%d", i)}, Findings: []snapshot.Finding{f}})
 				}
-				works, more := w.Findings(s, observe.Observe(s))
+				works, more := w.Findings(s, observe.Observe(s, at(100)))
 				if err := run(t, works); more || err != nil {
 					t.Fatal(more, err)
 				}

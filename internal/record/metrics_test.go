@@ -30,7 +30,7 @@ func TestRefusedObjects(t *testing.T) {
 		Pools: []*snapshot.Pool{bad, disabled}, BGPPeers: []*snapshot.BGPPeer{{Name: "tor"}, {Name: "tor-2"}},
 		NodeStates: []*snapshot.NodeState{{Electable: snapshot.Electable{Node: "a"}, Peers: []snapshot.PeerState{refused, down}}},
 	}
-	m.Decided(allocator.Decide(s, allocator.Options{}), observe.Observe(s), time.Second)
+	m.Decided(allocator.Decide(s, allocator.Options{}), observe.Observe(s, time.Now()), time.Second)
 	const name = "fairlead_controller_refused_objects"
 	const want = `
 # HELP fairlead_controller_refused_objects Objects that have no effect because of what they say, by kind (AddressPool, BGPPeer) and the reason of their condition.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -56,7 +57,7 @@ func TestPeers(t *testing.T) {
 					st.Node = fmt.Sprintf("n%d", i)
 					s.NodeStates = append(s.NodeStates, st)
 				}
-				if err := run(t, w.Peers(s, observe.Observe(s))); err != nil {
+				if err := run(t, w.Peers(s, observe.Observe(s, time.Now()))); err != nil {
 					t.Fatal(err)
 				}
 				obj, err = api.Clients.BGPPeers.Get(t.Context(), "tor", metav1.GetOptions{})

@@ -54,6 +54,15 @@ func Write(dir string, s State) error {
 	return nil
 }
 
+// Tidy removes what an agent left in dir that was killed while it wrote a file there.
+func Tidy(dir string) error {
+	left, err := filepath.Glob(filepath.Join(dir, "*.new"))
+	for _, path := range left {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
+}
+
 func write(dir string, s State) error {
 	f, err := os.CreateTemp(dir, "snapshot-*.new")
 	if err != nil {

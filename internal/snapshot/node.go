@@ -37,7 +37,10 @@ type NodeState struct {
 	Electable
 	Version string    // of the agent
 	Renewed time.Time // when the agent last wrote it, by the node's clock: see RenewEvery
-	Engine  Engine
+	// ReportKey is the public key that the agent signs its reports to other agents with, in
+	// base64; "" if it does not sign.
+	ReportKey string
+	Engine    Engine
 	// Announces lists the VIPs that this node holds now: first those on links, then
 	// those over BGP, each sorted.
 	Announces []Announced

@@ -15,6 +15,7 @@ all() {
 	local began=$SECONDS
 	internal/tools/packages.sh
 	$stage "unit, story and kernel tests" env REQUIRE_ROOT=1 go test -race ./...
+	$stage "fuzz targets of what strangers send" internal/tools/fuzz.sh 1s announcer/bfd announcer/l2 internal/plain
 	$stage "lab unit tests" env -C e2e go test -race ./...
 	$stage "release and licences" env -C internal/tools/release GOWORK=off go test ./...
 	$stage "controller on a real API server" internal/tools/test.sh controller
@@ -45,6 +46,9 @@ docs) ## Run or check every command and YAML block of README and docs
 	go test ./docs
 	go test ./charts ./internal/cli -run "Doc|Readme|Told|Code"
 	e2e -timeout=15m -v ./controller -run '^TestDocs' | results
+	;;
+fuzz) ## Run each fuzz target for a while; FOR=10s
+	internal/tools/fuzz.sh "${FOR:-10s}"
 	;;
 kernels) ## Run the kernel tests on Linux 5.10, 6.1, 6.12 and 7 in QEMU (root, amd64); KERNEL=5.10 PKG=./proxy/ebpf RUN=TestPinned BENCH=. BENCHTIME=10x FRESH=1
 	internal/tools/packages.sh qemu-system-x86_64:qemu-system-x86 nft:nftables ip:iproute2 ping:iputils-ping conntrack:conntrack \

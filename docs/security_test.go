@@ -1,0 +1,78 @@
+package docs
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+var (
+	testName = regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9]+)`")
+	testFunc = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)[A-Za-z0-9]+)\(`)
+)
+
+// TestAttacksShownBy: each row of the table of attacks names tests, and they exist. Those
+// that worked once are in the list that "make e2e WHAT=attacks" runs.
+func TestAttacksShownBy(t *testing.T) {
+	page, err := os.ReadFile("security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list, err := os.ReadFile("../internal/tools/attacks.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(page), "\n## Attacks that are tried\n")
+	text, _, _ = strings.Cut(text, "\n### ")
+	exist, rows := tests(t), 0
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| who ") {
+			continue
+		}
+		rows++
+		cells := strings.Split(line, "|")
+		names := testName.FindAllStringSubmatch(cells[4], -1)
+		if len(names) == 0 {
+			t.Errorf("no test shows this: %s", line)
+		}
+		for _, m := range names {
+			if !exist[m[1]] {
+				t.Errorf("there is no %s", m[1])
+			}
+			if strings.HasPrefix(m[1], "TestAttack") && !strings.Contains(string(list), " "+m[1]+"|") {
+				t.Errorf("make e2e WHAT=attacks does not run %s", m[1])
+			}
+		}
+	}
+	if rows < 10 {
+		t.Errorf("%d rows", rows)
+	}
+}
+
+// tests returns the names of all tests and fuzz targets.
+func tests(t *testing.T) map[string]bool {
+	t.Helper()
+	out := map[string]bool{}
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (strings.HasPrefix(d.Name(), ".") && d.Name() != ".." || d.Name() == "bin"):
+			return fs.SkipDir
+		case !strings.HasSuffix(path, "_test.go"):
+			return nil
+		}
+		data, err := os.ReadFile(path)
+		for _, m := range testFunc.FindAllStringSubmatch(string(data), -1) {
+			out[m[1]] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
