@@ -47,7 +47,7 @@ type rosterKeeper struct {
 }
 
 func newRosterKeeper(t *testing.T) *rosterKeeper {
-	k := &rosterKeeper{T: t, api: fake.NewClientset()}
+	k := &rosterKeeper{T: t, api: fake.NewSimpleClientset()}
 	log := slog.New(slog.DiscardHandler)
 	k.roster = roster{client: k.api, namespace: "lb", nodes: func() []*snapshot.Node { return k.nodes }, loop: NewRoster(log), log: log}
 	return k

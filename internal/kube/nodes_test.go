@@ -35,7 +35,7 @@ type rosterWorld struct {
 // begin makes the world with Nodes. roster are the Nodes in a roster that was renewed so
 // long ago; none if there is no roster.
 func begin(t *testing.T, nodes string, age time.Duration, roster string) *rosterWorld {
-	w := &rosterWorld{T: t, api: fake.NewClientset()}
+	w := &rosterWorld{T: t, api: fake.NewSimpleClientset()}
 	w.api.PrependReactor("get", "*", func(clienttesting.Action) (bool, runtime.Object, error) {
 		return w.down.Load(), nil, errors.New("no answer")
 	})
@@ -166,7 +166,7 @@ func TestNodeSource(t *testing.T) {
 			w.has("a=x b=roster")
 			w.roster("a=x b=roster c", time.Now())
 			w.has("a=x b=roster c")
-			w.renew(3, time.Hour)
+			w.renew(3, 10*time.Minute)
 			w.has("a=x b=roster c")
 			w.asked(false)
 			return w
@@ -192,7 +192,7 @@ func TestNodeSource(t *testing.T) {
 		},
 		"the controller is gone": func(t *testing.T) *rosterWorld {
 			w := begin(t, "a b", time.Second, "a b")
-			w.renew(2, time.Hour)
+			w.renew(2, 10*time.Minute)
 			w.asked(false)
 			w.node("b=x")
 			w.has("a b")
@@ -211,7 +211,7 @@ func TestNodeSource(t *testing.T) {
 			time.Sleep(time.Hour)
 			w.down.Store(false)
 			time.Sleep(RosterEvery * 3 / 2) // less than it takes
-			w.renew(2, time.Hour)
+			w.renew(2, 10*time.Minute)
 			w.has("a b")
 			w.asked(false)
 			return w
