@@ -26,9 +26,9 @@ const (
 	// rosterRecent is how old a head may be, by this machine's clock, that is trusted at
 	// a start.
 	rosterRecent = 3 * RosterEvery
-	// rosterMisses is after how many looks without a renewal nobody keeps the roster.
-	// Each is RosterEvery after the one before, and up to half as much longer, so that a
-	// cluster's agents do not list all Nodes together.
+	// rosterMisses is after how many looks in a row without a renewal nobody keeps the roster.
+	// Each is RosterEvery after the one before, and up to twice that, so that a cluster's
+	// agents do not list all Nodes together.
 	rosterMisses = 3
 )
 
@@ -212,7 +212,7 @@ func (n *nodeSource) readRoster(ctx context.Context) {
 	renewals, misses := n.renewals, 0
 	n.mu.Unlock()
 	n.log.Info("following the roster of the Nodes that the controller keeps")
-	pause := func() time.Duration { return RosterEvery + rand.N(RosterEvery/2) }
+	pause := func() time.Duration { return RosterEvery + rand.N(RosterEvery) }
 	look := time.NewTimer(pause())
 	defer look.Stop()
 	for misses < rosterMisses {
@@ -222,10 +222,13 @@ func (n *nodeSource) readRoster(ctx context.Context) {
 		case <-look.C:
 			look.Reset(pause())
 			now, whole, _ := n.seen()
-			if now != renewals && whole {
+			switch {
+			case now != renewals && whole:
 				renewals, misses = now, 0
-			} else if n.answers(ctx) {
+			case n.answers(ctx):
 				misses++
+			default:
+				misses = 0 // an API server that cannot keep up would have to list all Nodes too
 			}
 		case <-n.changed:
 			if _, _, head := n.seen(); !head {

@@ -198,7 +198,7 @@ func TestNodeSource(t *testing.T) {
 			w.has("a b")
 			time.Sleep((rosterMisses-1)*RosterEvery - time.Second)
 			w.asked(false)
-			time.Sleep(5 * RosterEvery) // each look may be half as much later
+			time.Sleep(9 * RosterEvery) // each look may be twice as late
 			w.has("a b=x")
 			w.asked(true)
 			w.node("c")
@@ -213,6 +213,17 @@ func TestNodeSource(t *testing.T) {
 			time.Sleep(RosterEvery * 3 / 2) // less than it takes
 			w.renew(2, 10*time.Minute)
 			w.has("a b")
+			w.asked(false)
+			return w
+		},
+		"the API server hardly answers": func(t *testing.T) *rosterWorld {
+			w := begin(t, "a b", time.Second, "a b")
+			for range 30 { // no three looks in a row are answered
+				w.down.Store(true)
+				time.Sleep(3 * RosterEvery)
+				w.down.Store(false)
+				time.Sleep(RosterEvery * 3 / 2)
+			}
 			w.asked(false)
 			return w
 		},
