@@ -147,109 +147,112 @@ func (w *rosterWorld) asked(want bool) {
 	w.api.ClearActions()
 }
 
+// nodeStories are what happens to a roster, by name.
+var nodeStories = map[string]func(*testing.T) *rosterWorld{
+	"no roster": func(t *testing.T) *rosterWorld {
+		w := begin(t, "a b", 0, "")
+		w.asked(true)
+		w.has("a b")
+		w.node("b=x")
+		w.has("a b=x")
+		return w
+	},
+	"a roster": func(t *testing.T) *rosterWorld {
+		w := begin(t, "a b", time.Second, "a b=roster")
+		w.has("a b=roster")
+		w.roster("a=x b=roster", time.Now())
+		w.has("a=x b=roster")
+		w.roster("a=x b=roster c", time.Now())
+		w.has("a=x b=roster c")
+		w.renew(3, 10*time.Minute)
+		w.has("a=x b=roster c")
+		w.asked(false)
+		return w
+	},
+	"an old roster": func(t *testing.T) *rosterWorld {
+		w := begin(t, "a b", time.Hour, "a=old")
+		w.has("a b")
+		w.asked(true)
+		time.Sleep(time.Hour)
+		w.has("a b")
+		w.roster("a b=roster", time.Now()) // a controller is there again
+		w.has("a b=roster")
+		w.node("b=x")
+		w.has("a b=roster")
+		return w
+	},
+	"the clock is wrong": func(t *testing.T) *rosterWorld {
+		w := begin(t, "a b", -time.Hour, "a=roster b")
+		w.has("a b")
+		w.part(RosterHead, HeadOf(2, time.Now().Add(time.Hour+RosterEvery)))
+		w.has("a=roster b")
+		return w
+	},
+	"the controller is gone": func(t *testing.T) *rosterWorld {
+		w := begin(t, "a b", time.Second, "a b")
+		w.renew(2, 10*time.Minute)
+		w.asked(false)
+		w.node("b=x")
+		w.has("a b")
+		time.Sleep((rosterMisses-1)*RosterEvery - time.Second)
+		w.asked(false)
+		time.Sleep(9 * RosterEvery) // each look may be twice as late
+		w.has("a b=x")
+		w.asked(true)
+		w.node("c")
+		w.has("a b=x c")
+		return w
+	},
+	"the API server is gone": func(t *testing.T) *rosterWorld {
+		w := begin(t, "a b", time.Second, "a b")
+		w.down.Store(true)
+		time.Sleep(time.Hour)
+		w.down.Store(false)
+		time.Sleep(RosterEvery * 3 / 2) // less than it takes
+		w.renew(2, 10*time.Minute)
+		w.has("a b")
+		w.asked(false)
+		return w
+	},
+	"the API server hardly answers": func(t *testing.T) *rosterWorld {
+		w := begin(t, "a b", time.Second, "a b")
+		for range 30 { // no three looks in a row are answered
+			w.down.Store(true)
+			time.Sleep(3 * RosterEvery)
+			w.down.Store(false)
+			time.Sleep(RosterEvery * 3 / 2)
+		}
+		w.asked(false)
+		return w
+	},
+	"a part is missing": func(t *testing.T) *rosterWorld {
+		w := begin(t, "a b", time.Second, "a b c")
+		parts, err := RosterOf([]*snapshot.Node{{Name: "c"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for part := range parts {
+			w.drop(part)
+		}
+		w.has("a b c") // nobody said that c is gone
+		w.part(RosterHead, HeadOf(2, time.Now()))
+		w.has("a b")
+		return w
+	},
+	"the roster is given up": func(t *testing.T) *rosterWorld {
+		w := begin(t, "a b", time.Second, "a b=roster")
+		w.drop(RosterHead)
+		time.Sleep(time.Second) // client-go looks ten times a second whether all is listed
+		w.has("a b")
+		w.asked(true)
+		return w
+	},
+}
+
 // Agents follow the roster while a controller keeps it, and the Nodes otherwise. They
 // never have a part of the Nodes.
 func TestNodeSource(t *testing.T) {
-	for name, tell := range map[string]func(*testing.T) *rosterWorld{
-		"no roster": func(t *testing.T) *rosterWorld {
-			w := begin(t, "a b", 0, "")
-			w.asked(true)
-			w.has("a b")
-			w.node("b=x")
-			w.has("a b=x")
-			return w
-		},
-		"a roster": func(t *testing.T) *rosterWorld {
-			w := begin(t, "a b", time.Second, "a b=roster")
-			w.has("a b=roster")
-			w.roster("a=x b=roster", time.Now())
-			w.has("a=x b=roster")
-			w.roster("a=x b=roster c", time.Now())
-			w.has("a=x b=roster c")
-			w.renew(3, 10*time.Minute)
-			w.has("a=x b=roster c")
-			w.asked(false)
-			return w
-		},
-		"an old roster": func(t *testing.T) *rosterWorld {
-			w := begin(t, "a b", time.Hour, "a=old")
-			w.has("a b")
-			w.asked(true)
-			time.Sleep(time.Hour)
-			w.has("a b")
-			w.roster("a b=roster", time.Now()) // a controller is there again
-			w.has("a b=roster")
-			w.node("b=x")
-			w.has("a b=roster")
-			return w
-		},
-		"the clock is wrong": func(t *testing.T) *rosterWorld {
-			w := begin(t, "a b", -time.Hour, "a=roster b")
-			w.has("a b")
-			w.part(RosterHead, HeadOf(2, time.Now().Add(time.Hour+RosterEvery)))
-			w.has("a=roster b")
-			return w
-		},
-		"the controller is gone": func(t *testing.T) *rosterWorld {
-			w := begin(t, "a b", time.Second, "a b")
-			w.renew(2, 10*time.Minute)
-			w.asked(false)
-			w.node("b=x")
-			w.has("a b")
-			time.Sleep((rosterMisses-1)*RosterEvery - time.Second)
-			w.asked(false)
-			time.Sleep(9 * RosterEvery) // each look may be twice as late
-			w.has("a b=x")
-			w.asked(true)
-			w.node("c")
-			w.has("a b=x c")
-			return w
-		},
-		"the API server is gone": func(t *testing.T) *rosterWorld {
-			w := begin(t, "a b", time.Second, "a b")
-			w.down.Store(true)
-			time.Sleep(time.Hour)
-			w.down.Store(false)
-			time.Sleep(RosterEvery * 3 / 2) // less than it takes
-			w.renew(2, 10*time.Minute)
-			w.has("a b")
-			w.asked(false)
-			return w
-		},
-		"the API server hardly answers": func(t *testing.T) *rosterWorld {
-			w := begin(t, "a b", time.Second, "a b")
-			for range 30 { // no three looks in a row are answered
-				w.down.Store(true)
-				time.Sleep(3 * RosterEvery)
-				w.down.Store(false)
-				time.Sleep(RosterEvery * 3 / 2)
-			}
-			w.asked(false)
-			return w
-		},
-		"a part is missing": func(t *testing.T) *rosterWorld {
-			w := begin(t, "a b", time.Second, "a b c")
-			parts, err := RosterOf([]*snapshot.Node{{Name: "c"}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for part := range parts {
-				w.drop(part)
-			}
-			w.has("a b c") // nobody said that c is gone
-			w.part(RosterHead, HeadOf(2, time.Now()))
-			w.has("a b")
-			return w
-		},
-		"the roster is given up": func(t *testing.T) *rosterWorld {
-			w := begin(t, "a b", time.Second, "a b=roster")
-			w.drop(RosterHead)
-			time.Sleep(time.Second) // client-go looks ten times a second whether all is listed
-			w.has("a b")
-			w.asked(true)
-			return w
-		},
-	} {
+	for name, tell := range nodeStories {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { tell(t).stop() })
 		})
