@@ -46,6 +46,7 @@ type Provider struct {
 	writer  *record.Writer
 	metrics *record.Metrics
 	loop    *reconcile.Loop
+	roster  *reconcile.Loop
 	items   *reconcile.Items
 	events  toolsrecord.EventRecorder
 	changed broadcast
@@ -58,11 +59,11 @@ var _ cloudprovider.Interface = (*Provider)(nil)
 func New(cfg Config) *Provider {
 	p := &Provider{
 		Config: cfg, options: allocator.Options{DefaultClass: true},
-		metrics: record.NewMetrics(cfg.Metrics), loop: reconcile.New("keeper", cfg.Log),
+		metrics: record.NewMetrics(cfg.Metrics), loop: reconcile.New("keeper", cfg.Log), roster: chores.NewRoster(cfg.Log),
 	}
 	p.loop.Coalesce, p.loop.Resync = 20*time.Millisecond, time.Minute
 	p.items = reconcile.NewItems(cfg.Log, p.loop.Wake)
-	p.store = kube.NewStore(cfg.Clients, func() { p.changed.ring(); p.loop.Wake() })
+	p.store = kube.NewStore(cfg.Clients, func() { p.changed.ring(); p.loop.Wake(); p.roster.Wake() })
 	p.store.WithoutEndpoints = true
 	p.writer = &record.Writer{Clients: cfg.Clients, Store: p.store, Log: cfg.Log}
 	return p
@@ -101,7 +102,7 @@ func (p *Provider) Initialize(_ cloudprovider.ControllerClientBuilder, stop <-ch
 	servers := reconcile.New("API servers", p.Log)
 	servers.Resync = kube.LearnEvery
 	go servers.Run(ctx, p.Clients.LearnServers)
-	go chores.Run(ctx, chores.Config{Clients: p.Clients, Log: p.Log, Namespace: p.Namespace, Manifests: p.Manifests, Snapshot: p.store.Snapshot})
+	go chores.Run(ctx, chores.Config{Clients: p.Clients, Log: p.Log, Namespace: p.Namespace, Manifests: p.Manifests, Snapshot: p.store.Snapshot, Nodes: p.store.Nodes, Roster: p.roster})
 }
 
 // LoadBalancer returns what the service controller calls.

@@ -18,6 +18,7 @@ import (
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/server"
 	"github.com/fairlead/fairlead/nodeport"
+	"github.com/fairlead/fairlead/nodeport/socket"
 	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/nftables"
 	"github.com/fairlead/fairlead/proxy/nftables/netlink"
@@ -76,7 +77,7 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 		for _, p := range nodeport.Unserved(cfg.NodePortAddresses) {
 			log.Error("--nodeport-addresses names addresses on which node ports are never served", "cidr", p)
 		}
-		access.OnNode = true
+		access.OnNode, access.Connected = true, kubeletsServers
 		if cfg.Clients, err = kube.Connect(*access); err != nil {
 			return err
 		}
@@ -92,6 +93,16 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 		return runAgent(cmd.Context(), cfg, at)
 	}
 	return cmd
+}
+
+// kubeletsServers returns where the node's kubelet may be connected to an API server: at a
+// port where API servers are. What it returns is only tried.
+func kubeletsServers() []netip.AddrPort {
+	at, err := socket.Connected(6443, 443, 8443, 16443)
+	if err != nil {
+		return nil // one way less to find an API server, which the caller reports
+	}
+	return at
 }
 
 func runAgent(ctx context.Context, cfg agent.Config, at agent.Addresses) error {

@@ -112,6 +112,51 @@ func TestCCM(t *testing.T) {
 	m.endpoints()
 }
 
+// TestModeChange: an installation runs as a cloud provider instead of as the controller,
+// and the other way round. A Service with a class loses all that the controller gave it.
+// Those without keep their addresses. What is free goes to who waits.
+func TestModeChange(t *testing.T) {
+	c := newCluster(t)
+	c.forgetLease()
+	c.pool("lan", "192.0.2.0/31")
+	r := c.start(options)
+	c.service("plain")
+	c.holds("plain", "192.0.2.0")
+	c.service("classed", classed(v1alpha1.LoadBalancerClass))
+	c.holds("classed", "192.0.2.1")
+	c.service("waits")
+	c.refused("waits", "PoolExhausted")
+	r.settled()
+	r.stop()
+	c.edit("classed", func(s *corev1.Service) { s.Finalizers = append(s.Finalizers, v1alpha1.FinalizerClassed) })
+
+	m := c.startCCM()
+	c.holds("waits", "192.0.2.1")
+	c.holds("plain", "192.0.2.0")
+	c.bare("classed")
+	m.stop()
+
+	c.start(options)
+	c.refused("classed", "PoolExhausted")
+	c.holds("waits", "192.0.2.1")
+	c.delete("plain")
+	c.gone("plain")
+	c.holds("classed", "192.0.2.0")
+	c.delete("waits")
+	c.gone("waits")
+}
+
+// bare waits until nothing of ours is on a Service, nor in a record of it.
+func (c *cluster) bare(name string) {
+	c.Helper()
+	c.eventually(name, func() error {
+		if s := c.get(name); ips(s) != "" || len(s.Status.Conditions) > 0 || len(s.Finalizers) > 0 || c.recorded(s) != "" {
+			return fmt.Errorf("finalizers %q, status %+v, records %q", s.Finalizers, s.Status, c.recorded(s))
+		}
+		return nil
+	})
+}
+
 // endpoints checks what the framework serves and the Lease that it holds.
 func (m *ccm) endpoints() {
 	if body, err := m.page("/healthz"); err != nil || body != "ok" {

@@ -43,6 +43,7 @@ func TestChart(t *testing.T) {
 				return err
 			})
 			c.labelled()
+			c.rostered()
 			c.must(c.Pools.Delete(t.Context(), "given", metav1.DeleteOptions{}))
 			c.pool("lan", "192.0.2.0/30")
 			c.service("web")

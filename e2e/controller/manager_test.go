@@ -34,6 +34,7 @@ func TestControllerManager(t *testing.T) {
 		{"endpoints of a zone", (*cluster).testZones},
 		{"endpoints of a lost node", (*cluster).testLostNode},
 		{"end of a namespace", (*cluster).testNamespaceEnds},
+		{"end of the installation's namespace", (*cluster).testInstallationEnds},
 		{"end of a Service in the foreground", (*cluster).testForeground},
 		{"roles for people", (*cluster).testAggregation},
 		{"pods of the chart", (*cluster).testChartPods},

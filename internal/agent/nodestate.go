@@ -37,9 +37,20 @@ func newReporter(cfg *Config) reporter {
 	r := reporter{loop: reconcile.New("nodestate", cfg.Log)}
 	r.loop.Resync, r.loop.Coalesce = describeEvery, 200*time.Millisecond
 	if cfg.Clients != nil {
-		r.writer = nodestate.Writer{Client: cfg.Clients.NodeStates, Node: cfg.Node}
+		r.writer = nodestate.Writer{Client: cfg.Clients.NodeStates, Node: cfg.Node, Owner: cfg.owner}
 	}
 	return r
+}
+
+// owner returns the Namespace of the installation: when it is deleted, the cluster's
+// garbage collector deletes what agents wrote, which no chart owns.
+func (cfg *Config) owner(ctx context.Context) *metav1.OwnerReference {
+	ns, err := cfg.Clients.Kube.CoreV1().Namespaces().Get(ctx, cfg.Namespace, metav1.GetOptions{})
+	if err != nil {
+		cfg.Log.Warn("the NodeState will stay when fairlead's namespace is deleted", "error", err)
+		return nil
+	}
+	return &metav1.OwnerReference{APIVersion: "v1", Kind: "Namespace", Name: ns.Name, UID: ns.UID}
 }
 
 // writeState writes the NodeState if that is due. It says nothing before the first

@@ -4,9 +4,13 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/announcer/bgp"
@@ -98,5 +102,19 @@ func TestLoadOfAnEarlierVersion(t *testing.T) {
 	st := got.Snapshot.NodeState("n1")
 	if fmt.Sprintln(st.InSync, st.Draining, st.Links[0].Prefixes, st.Announces[0].Addr, st.Refused[0].Reason) != "true true [192.0.2.5/24] 192.0.2.10 NoEndpoint\n" {
 		t.Errorf("got %+v", st)
+	}
+}
+
+// A NodeState goes with the namespace of the installation. Without it, it is written all
+// the same.
+func TestNodeStateOwner(t *testing.T) {
+	a, _ := newAgent(t, Full, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "lb", UID: "1"}})
+	for namespace, want := range map[string]*metav1.OwnerReference{
+		"lb": {APIVersion: "v1", Kind: "Namespace", Name: "lb", UID: "1"}, "gone": nil,
+	} {
+		a.cfg.Namespace = namespace
+		if got := a.cfg.owner(t.Context()); !reflect.DeepEqual(got, want) {
+			t.Errorf("in namespace %s the owner is %+v", namespace, got)
+		}
 	}
 }

@@ -63,6 +63,7 @@ func newCluster(cfg *Config, m *metrics, changed func()) cluster {
 	followed := kube.NewStore(cfg.Clients, changed)
 	followed.Lean = true
 	followed.WithoutNodeStates = true // the agents speak with each other
+	followed.Roster, followed.Log = cfg.Namespace, cfg.Log
 	c := cluster{cfg: cfg, store: followed, keep: reconcile.New("snapshot", cfg.Log), metrics: m}
 	c.keep.Resync, c.keep.Coalesce = 0, saveEvery
 	return c

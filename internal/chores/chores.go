@@ -1,12 +1,14 @@
 // Package chores is what the leading controller does for the installation itself,
 // beside addresses: it keeps the agents' keys, the Pod Security label of its own
-// namespace, and the objects that the chart's values declare.
+// namespace, the roster of the Nodes that agents read, and the objects that the chart's
+// values declare.
 package chores
 
 import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/keyring"
 	"github.com/fairlead/fairlead/internal/kube"
@@ -23,6 +25,18 @@ type Config struct {
 	// Snapshot returns the cluster, whose NodeStates have the agents' keys; nil while it is
 	// not known.
 	Snapshot func() *snapshot.Snapshot
+	// Nodes returns all Nodes, sorted by name, nil before they are known: see
+	// kube.Store.Nodes. Roster is the loop that keeps the roster of them. It is to be woken
+	// when a Node may have changed.
+	Nodes  func() []*snapshot.Node
+	Roster *reconcile.Loop
+}
+
+// NewRoster makes the loop of a Config.
+func NewRoster(log *slog.Logger) *reconcile.Loop {
+	l := reconcile.New("roster of the Nodes", log)
+	l.Coalesce, l.Resync = 200*time.Millisecond, kube.RosterEvery // many Nodes change together
+	return l
 }
 
 // ManifestsUsage describes the flag of the manifests.
@@ -40,6 +54,8 @@ func Run(ctx context.Context, cfg Config) {
 		})
 		label := reconcile.New("Pod Security label", cfg.Log)
 		label.Resync = labelEvery
+		nodes := &roster{client: cfg.Clients.Kube, namespace: cfg.Namespace, nodes: cfg.Nodes, loop: cfg.Roster, log: cfg.Log}
+		all.Go(func() { cfg.Roster.Run(ctx, nodes.keep) })
 		all.Go(func() { label.Run(ctx, (&namespace{client: cfg.Clients.Kube, name: cfg.Namespace, log: cfg.Log}).keep) })
 	}
 	declare := reconcile.New("declared objects", cfg.Log)

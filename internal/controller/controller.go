@@ -50,6 +50,7 @@ type Controller struct {
 	Store     *kube.Store
 	Recorder  toolsrecord.EventRecorder
 	loop      *reconcile.Loop
+	roster    *reconcile.Loop
 	metrics   *metrics
 	decided   *record.Metrics
 	writer    *record.Writer
@@ -61,10 +62,10 @@ type Controller struct {
 
 // New makes a Controller.
 func New(cfg Config) *Controller {
-	c := &Controller{Config: cfg, loop: reconcile.New("controller", cfg.Log), metrics: newMetrics(cfg.Metrics), decided: record.NewMetrics(cfg.Metrics)}
+	c := &Controller{Config: cfg, loop: reconcile.New("controller", cfg.Log), roster: chores.NewRoster(cfg.Log), metrics: newMetrics(cfg.Metrics), decided: record.NewMetrics(cfg.Metrics)}
 	c.loop.Coalesce, c.loop.Resync = 20*time.Millisecond, time.Minute
 	c.items = reconcile.NewItems(cfg.Log, c.loop.Wake)
-	c.Store = kube.NewStore(cfg.Clients, c.loop.Wake)
+	c.Store = kube.NewStore(cfg.Clients, func() { c.loop.Wake(); c.roster.Wake() })
 	c.Store.WithoutEndpoints = true
 	c.writer = &record.Writer{Clients: cfg.Clients, Store: c.Store, Log: cfg.Log}
 	return c
@@ -135,7 +136,7 @@ func (c *Controller) act(ctx context.Context) {
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	beside.Go(func() {
-		chores.Run(ctx, chores.Config{Clients: c.Clients, Log: c.Log, Namespace: c.Namespace, Manifests: c.Manifests, Snapshot: c.Store.Snapshot})
+		chores.Run(ctx, chores.Config{Clients: c.Clients, Log: c.Log, Namespace: c.Namespace, Manifests: c.Manifests, Snapshot: c.Store.Snapshot, Nodes: c.Store.Nodes, Roster: c.roster})
 	})
 	c.loop.Run(ctx, c.step)
 	c.items.Wait()

@@ -354,6 +354,28 @@ func (k *kind[T]) remove(b *Builder, it *item[T]) bool {
 	return true
 }
 
+// replace takes all in, in the place of what is held, and reports whether anything
+// differs. It does not look at versions: all may be of another source.
+func (k *kind[T]) replace(all []*item[T]) bool {
+	next := make(map[string]*item[T], len(all))
+	differs := false
+	for _, it := range all {
+		old, ok := k.byName[it.ref.Name]
+		if ok && reflect.DeepEqual(old.value, it.value) {
+			it.value = old.value
+		} else {
+			differs = true
+		}
+		next[it.ref.Name] = it
+	}
+	differs = differs || len(next) != len(k.byName)
+	if differs {
+		k.list = nil
+	}
+	k.byName = next
+	return differs
+}
+
 // values returns the values, sorted by name.
 func (k *kind[T]) values() []*T {
 	if k.list == nil {

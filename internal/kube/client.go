@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/netip"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -27,7 +28,10 @@ type Access struct {
 	Servers    []string // https URLs to try beside the configured one
 	// OnNode is for a process in a node's network: it tries the addresses, too, where
 	// distributions have an API server or a proxy on the node itself.
-	OnNode    bool
+	OnNode bool
+	// Connected, if given, returns where other programs of the node are connected. These
+	// places are tried last, and only until one has worked.
+	Connected func() []netip.AddrPort
 	UserAgent string
 	// Written, if given, is told every write that the API server answered: the
 	// verb as RBAC spells it and the resource, such as "services/status".
@@ -72,6 +76,7 @@ func Connect(a Access) (*Clients, error) {
 		if paths, err = reach(cfg, a.Servers, a.OnNode); err != nil {
 			return nil, err
 		}
+		paths.connected = a.Connected
 	}
 	if a.Written != nil {
 		cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return &writes{next: next, tell: a.Written} })

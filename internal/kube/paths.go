@@ -46,6 +46,8 @@ type Paths struct {
 	given []string // HOST:PORT
 	local []string
 	tls   func() (*tls.Config, error) // nil: nothing to prove
+	// connected returns where other programs of the node are connected; nil: not known.
+	connected func() []netip.AddrPort
 
 	mu      sync.Mutex
 	learned []string
@@ -101,22 +103,30 @@ func (p *Paths) Learn(servers []netip.AddrPort) {
 	if p == nil || len(servers) == 0 {
 		return
 	}
-	learned := make([]string, len(servers))
-	for i, s := range servers {
-		learned[i] = s.String()
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.learned = learned
+	p.learned = texts(servers)
+}
+
+func texts(servers []netip.AddrPort) []string {
+	out := make([]string, len(servers))
+	for i, s := range servers {
+		out[i] = s.String()
+	}
+	return out
 }
 
 // candidates returns where to try to connect, in order: what worked last, what was
-// given, asked (the address that the credentials name), what was learned, and the
-// node's own addresses.
+// given, asked (the address that the credentials name), what was learned, the node's own
+// addresses, and, as long as nothing has worked, where the node's kubelet may be connected.
 func (p *Paths) candidates(asked string, shuffle func([]string)) (out []string) {
 	p.mu.Lock()
 	groups := [][]string{{p.last}, slices.Clone(p.given), {asked}, slices.Clone(p.learned), p.local}
 	p.mu.Unlock()
+	if p.connected != nil && groups[0][0] == "" {
+		// A new node without kube-proxy knows no API server, and its kubelet has one.
+		groups = append(groups, texts(p.connected()))
+	}
 	// All nodes would otherwise be at the first of several API servers.
 	shuffle(groups[1])
 	shuffle(groups[3])
@@ -174,7 +184,20 @@ func (p *Paths) dial(ctx context.Context, network, asked string) (net.Conn, erro
 			under, waiting = 0, nil
 		}
 	}
+	if p.lost() {
+		failed = append(failed, errUnknown)
+	}
 	return nil, &net.OpError{Op: "dial", Net: network, Err: errors.Join(failed...)}
+}
+
+// errUnknown says what to do where no API server can be found.
+var errUnknown = errors.New("nobody has said where an API server is: give --api-servers (api.host of the chart)")
+
+// lost reports whether no API server was given, nor ever found.
+func (p *Paths) lost() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.given) == 0 && len(p.learned) == 0 && p.last == ""
 }
 
 func (p *Paths) took(address string) {

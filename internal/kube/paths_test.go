@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
 	"net"
@@ -46,6 +47,36 @@ func TestCandidates(t *testing.T) {
 	want("a cluster that shows none", "[2001:db8::11]:6443", "lb:6443", "192.0.2.11:6443", asked, "127.0.0.1:7445")
 	if got := p.candidates(asked, slices.Reverse); got[1] != "192.0.2.11:6443" || p.given[0] != "lb:6443" {
 		t.Errorf("shuffled: %q, and what was given is %q", got, p.given)
+	}
+}
+
+// Where the kubelet may be connected is asked last, and no longer once anything worked.
+func TestCandidatesOfTheKubelet(t *testing.T) {
+	p := &Paths{local: []string{"127.0.0.1:6443"}, connected: func() []netip.AddrPort {
+		return []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:6443"), netip.MustParseAddrPort("192.0.2.11:6443")}
+	}}
+	same := func([]string) {}
+	if got, want := p.candidates("198.51.100.1:443", same), []string{"198.51.100.1:443", "127.0.0.1:6443", "192.0.2.11:6443"}; !slices.Equal(got, want) {
+		t.Errorf("at first: %q, want %q", got, want)
+	}
+	p.took("192.0.2.11:6443")
+	if got, want := p.candidates("198.51.100.1:443", same), []string{"192.0.2.11:6443", "198.51.100.1:443", "127.0.0.1:6443"}; !slices.Equal(got, want) {
+		t.Errorf("after one worked: %q, want %q", got, want)
+	}
+}
+
+// A node that knows no API server, on which nobody serves the ClusterIP, finds the one
+// that its kubelet is connected to.
+func TestTheKubeletsServer(t *testing.T) {
+	w := newWorld(t)
+	stranger, right := w.serve("stranger", w.issue("127.0.0.1")), w.serve("right", w.issue(clusterIP))
+	c := w.connect()
+	c.Paths.connected = func() []netip.AddrPort {
+		return []netip.AddrPort{netip.MustParseAddrPort(stranger.Listener.Addr().String()), netip.MustParseAddrPort(right.Listener.Addr().String())}
+	}
+	w.from(c, "right")
+	if n := w.asked.Load(); n != 0 {
+		t.Errorf("a stranger got %d requests", n)
 	}
 }
 
@@ -217,6 +248,25 @@ func TestNobodyAnswers(t *testing.T) {
 	if !nobody(err) || !strings.Contains(err.Error(), strings.TrimPrefix(at, "https://")) || !strings.Contains(err.Error(), clusterIP) {
 		t.Errorf("the error is %v", err)
 	}
+}
+
+// Where nobody has said where an API server is, the error says what to give.
+func TestNobodyIsKnown(t *testing.T) {
+	p := newWorld(t).connect().Paths
+	says := func(want bool) {
+		t.Helper()
+		conn, err := p.dial(t.Context(), "tcp", clusterIP+":1")
+		if err == nil {
+			_ = conn.Close()
+			t.Fatal("somebody answers")
+		}
+		if got := errors.Is(err, errUnknown); got != want {
+			t.Errorf("the error is %v", err)
+		}
+	}
+	says(true)
+	p.Learn([]netip.AddrPort{netip.MustParseAddrPort("127.97.31.3:1")})
+	says(false)
 }
 
 // What does not follow EndpointSlices asks for the one of the API servers.

@@ -3,6 +3,7 @@ package kube
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -37,6 +38,12 @@ type Store struct {
 	// NodeState changes every second, and an agent that read them all would cost the API
 	// server a thousand times that. Set it before Run.
 	WithoutNodeStates bool
+	// Roster is the namespace in which the controller may keep a roster of the Nodes. The
+	// Store follows it in the place of the Nodes while it is kept. "": it follows the
+	// Nodes. Set it before Run.
+	Roster string
+	// Log is told which of the two the Store follows. It may be nil. Set it before Run.
+	Log *slog.Logger
 
 	clients *Clients
 	changed func()
@@ -69,7 +76,6 @@ func (s *Store) Run(ctx context.Context) error {
 	core := informers.NewSharedInformerFactory(s.clients.Kube, 0)
 	all := []cache.SharedIndexInformer{
 		coreinformers.NewServiceInformer(s.clients.Kube, metav1.NamespaceAll, 0, cache.Indexers{}),
-		core.Core().V1().Nodes().Informer(),
 		core.Core().V1().Namespaces().Informer(),
 		informer(s.clients.Pools.List, s.clients.Pools.Watch, &v1alpha1.AddressPool{}),
 		informer(s.clients.Addresses.List, s.clients.Addresses.Watch, &v1alpha1.Address{}),
@@ -88,6 +94,13 @@ func (s *Store) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	var registered []cache.InformerSynced
+	if s.Roster == "" {
+		all = append(all, core.Core().V1().Nodes().Informer())
+	} else {
+		nodes := newNodeSource(s, s.Roster)
+		registered = append(registered, nodes.synced)
+		wg.Go(func() { nodes.Run(ctx) })
+	}
 	for _, inf := range all {
 		if err := inf.SetTransform(s.transform); err != nil {
 			return fmt.Errorf("informer: %w", err)
@@ -186,6 +199,22 @@ func (s *Store) Service(ref snapshot.Ref) *corev1.Service {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.b.Service(ref)
+}
+
+// Nodes returns all Nodes, sorted by name, nil before the first full listing. It returns
+// the same list as long as none of them changes.
+func (s *Store) Nodes() []*snapshot.Node {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.synced {
+		return nil
+	}
+	return s.b.nodes.values()
+}
+
+// replaceNodes takes all Nodes in, in the place of those that it has.
+func (s *Store) replaceNodes(all []*item[snapshot.Node]) {
+	s.applyChange(func(any) bool { return s.b.nodes.replace(all) }, nil)
 }
 
 // Written takes in what the API server returned for a write of ours, so that

@@ -197,7 +197,8 @@ func (a *api) UpdateStatus(_ context.Context, obj *v1alpha1.NodeState, _ metav1.
 // one wrote or deleted is written again with the next attempt.
 func TestWriter(t *testing.T) {
 	server := &api{}
-	w := Writer{Client: server, Node: "n1"}
+	installation := metav1.OwnerReference{APIVersion: "v1", Kind: "Namespace", Name: "lb", UID: "1"}
+	w := Writer{Client: server, Node: "n1", Owner: func(context.Context) *metav1.OwnerReference { return &installation }}
 	write := func(st snapshot.NodeState) error {
 		t.Helper()
 		again, err := w.Write(t.Context(), st, nil, []string{"n1"})
@@ -215,6 +216,9 @@ func TestWriter(t *testing.T) {
 	}
 	if server.writes != 2 || server.reads != 1 { // Create, UpdateStatus
 		t.Errorf("%d writes and %d reads", server.writes, server.reads)
+	}
+	if o := server.obj.OwnerReferences; len(o) != 1 || o[0] != installation {
+		t.Errorf("it is owned by %v", o)
 	}
 	st.Draining = true
 	if err := write(st); err != nil || server.writes != 3 || server.reads != 1 || !server.obj.Status.Draining {

@@ -33,6 +33,9 @@ type Client interface {
 type Writer struct {
 	Client Client
 	Node   string
+	// Owner, if given, returns the object with which a new NodeState is deleted, nil if
+	// that is not known.
+	Owner func(context.Context) *metav1.OwnerReference
 
 	when      when
 	announces []snapshot.Announced // as they were written last
@@ -127,7 +130,13 @@ func (w *Writer) find(ctx context.Context) (err error) {
 	}
 	w.obj, err = w.Client.Get(ctx, w.Node, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		w.obj, err = w.Client.Create(ctx, &v1alpha1.NodeState{ObjectMeta: metav1.ObjectMeta{Name: w.Node}}, metav1.CreateOptions{})
+		fresh := &v1alpha1.NodeState{ObjectMeta: metav1.ObjectMeta{Name: w.Node}}
+		if w.Owner != nil {
+			if owner := w.Owner(ctx); owner != nil {
+				fresh.OwnerReferences = []metav1.OwnerReference{*owner}
+			}
+		}
+		w.obj, err = w.Client.Create(ctx, fresh, metav1.CreateOptions{})
 	}
 	if err != nil {
 		w.obj = nil

@@ -90,7 +90,7 @@ func newAgent(i int, cfg *rest.Config, g *gossip, log *slog.Logger, wrap ...func
 	a := &agent{name: nodeName(i), version: "v0", links: links(i), gossip: g, loop: reconcile.New("agent", log)}
 	a.loop.Resync, a.loop.Coalesce = 10*time.Second, 200*time.Millisecond
 	a.store = kube.NewStore(clients, a.loop.Wake)
-	a.store.WithoutNodeStates = true
+	a.store.WithoutNodeStates, a.store.Roster = true, namespace
 	a.writer = nodestate.Writer{Client: clients.NodeStates, Node: a.name}
 	return a, nil
 }

@@ -88,11 +88,30 @@ func (o *Objects) namespace() string {
 // mode is what assigns addresses: controller or ccm.
 func (o *Objects) mode() string {
 	for _, obj := range o.All {
-		if p, ok := obj.(*corev1.Pod); ok && p.Labels[componentLabel] == "controller" && p.Spec.Containers[0].Name == "ccm" {
+		p, ok := obj.(*corev1.Pod)
+		if !ok || p.Labels[componentLabel] != "controller" {
+			continue
+		}
+		if c := ourContainer(p); c != nil && c.Name == "ccm" {
 			return "ccm"
 		}
 	}
 	return "controller"
+}
+
+// ourContainer returns the container of p that is fairlead's, by the names of the chart: others
+// may have added containers before it. It returns the first if none has such a name, and
+// nil if there is none.
+func ourContainer(p *corev1.Pod) *corev1.Container {
+	for i := range p.Spec.Containers {
+		if c := &p.Spec.Containers[i]; slices.Contains([]string{"agent", "controller", "ccm"}, c.Name) {
+			return c
+		}
+	}
+	if len(p.Spec.Containers) == 0 {
+		return nil
+	}
+	return &p.Spec.Containers[0]
 }
 
 func peer(p *v1alpha1.BGPPeer) cluster.Peer {
@@ -108,9 +127,9 @@ func peer(p *v1alpha1.BGPPeer) cluster.Peer {
 
 func pod(p *corev1.Pod) cluster.Pod {
 	out := cluster.Pod{Component: p.Labels[componentLabel], Name: p.Name, Node: p.Spec.NodeName}
-	if len(p.Spec.Containers) > 0 {
-		out.Image = p.Spec.Containers[0].Image
-		for _, port := range p.Spec.Containers[0].Ports {
+	if c := ourContainer(p); c != nil {
+		out.Image = c.Image
+		for _, port := range c.Ports {
 			if port.Name == "health" {
 				out.Health = int(port.ContainerPort)
 			}
@@ -154,10 +173,11 @@ func workload(p *corev1.Pod) (out cluster.Workload, ok bool) {
 // flags reads the choices of the cluster from the arguments of fairlead's own
 // processes. Those of all pods of a component are the same.
 func flags(s *cluster.State, p *corev1.Pod) {
-	if len(p.Spec.Containers) == 0 {
+	c := ourContainer(p)
+	if c == nil {
 		return
 	}
-	for _, arg := range p.Spec.Containers[0].Args {
+	for _, arg := range c.Args {
 		name, value, _ := strings.Cut(arg, "=")
 		switch name {
 		case "--class":

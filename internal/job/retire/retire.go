@@ -100,6 +100,7 @@ func Cluster(ctx context.Context, clients *kube.Clients, opt Options) (Report, e
 	r.NodeStates = n
 	problems = append(problems, err,
 		unlessGone("secret "+keyring.Secret, clients.Kube.CoreV1().Secrets(opt.Namespace).Delete(ctx, keyring.Secret, metav1.DeleteOptions{})),
+		unlessGone("roster of the Nodes", roster(ctx, clients, opt.Namespace)),
 		unlessGone("lease "+opt.Lease, clients.Kube.CoordinationV1().Leases(opt.Namespace).Delete(ctx, opt.Lease, metav1.DeleteOptions{})))
 	return r, errors.Join(problems...)
 }
@@ -141,6 +142,21 @@ func nodeStates(ctx context.Context, clients *kube.Clients) (int, error) {
 		n++
 	}
 	return n, errors.Join(problems...)
+}
+
+// roster deletes what the controller keeps of the Nodes.
+func roster(ctx context.Context, clients *kube.Clients, namespace string) error {
+	maps := clients.Kube.CoreV1().ConfigMaps(namespace)
+	list, err := maps.List(ctx, metav1.ListOptions{LabelSelector: kube.RosterLabel})
+	if err != nil {
+		return err
+	}
+	var problems []error
+	for i := range list.Items {
+		name := list.Items[i].Name
+		problems = append(problems, unlessGone(name, maps.Delete(ctx, name, metav1.DeleteOptions{})))
+	}
+	return errors.Join(problems...)
 }
 
 // unlessGone wraps err, nil if the object is not there.
