@@ -583,23 +583,20 @@ func TestNoHooks(t *testing.T) {
 	}
 }
 
-// TestFollowed: who follows a kind may, and nobody else. The controller knows
-// EndpointSlices just as the place where the API servers are.
+// TestFollowed: who follows a kind may, and nobody else. The controller follows
+// EndpointSlices if a pool gives the nodes' own addresses.
 func TestFollowed(t *testing.T) {
-	both := []string{"addresses", "addresspools", "announcements", "bgppeers", "namespaces", "nodes", "nodestates", "servicecidrs", "services"}
+	both := []string{"addresses", "addresspools", "announcements", "bgppeers", "endpointslices", "namespaces", "nodes", "nodestates", "servicecidrs", "services"}
 	_, docs := render(t, "default")
 	roles := map[string][]rbacv1.PolicyRule{}
 	for _, r := range pick[*rbacv1.ClusterRole](decode(t, docs)) {
 		roles[r.Name] = r.Rules
 	}
-	for role, want := range map[string][]string{"fairlead-controller": both, "fairlead-agent": append(slices.Clone(both), "endpointslices")} {
+	for role, want := range map[string][]string{"fairlead-controller": both, "fairlead-agent": both} {
 		var got []string
 		for _, rule := range roles[role] {
 			if slices.Contains(rule.Verbs, "watch") {
 				got = append(got, rule.Resources...)
-			}
-			if slices.Contains(rule.Resources, "endpointslices") && role == "fairlead-controller" && (!slices.Equal(rule.ResourceNames, []string{"kubernetes"}) || !slices.Equal(rule.Verbs, []string{"get"})) {
-				t.Errorf("%s may %v EndpointSlices %v", role, rule.Verbs, rule.ResourceNames)
 			}
 		}
 		slices.Sort(got)

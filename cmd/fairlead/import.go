@@ -39,6 +39,11 @@ var sources = []source{
 		"ServiceGroups, the LBNodeAgent, and annotations of Services",
 		"-A servicegroups,lbnodeagents,services",
 	},
+	{
+		"k3s", "k3s' ServiceLB", importer.K3s,
+		"labels of nodes and of Services",
+		"-A nodes,services",
+	},
 }
 
 func importCommand() *cobra.Command {

@@ -33,7 +33,7 @@ func (w Write) Takes(uid string) bool {
 func Writes(plan *allocator.Plan, s *snapshot.Snapshot) map[netip.Addr]Write {
 	out := map[netip.Addr]Write{}
 	have := make(map[netip.Addr]*snapshot.Address, len(s.Addresses))
-	for _, a := range s.Addresses {
+	for _, a := range slices.Concat(s.Addresses, s.NodeAddresses) {
 		have[a.Addr] = a
 	}
 	for i := range plan.Addresses {
@@ -53,10 +53,10 @@ func Writes(plan *allocator.Plan, s *snapshot.Snapshot) map[netip.Addr]Write {
 }
 
 func same(want allocator.AddressWant, have *snapshot.Address) bool {
-	return want.Pool == have.Pool && want.ShareKey == have.ShareKey && want.ShareGroup == have.ShareGroup &&
+	return want.Pool == have.Pool && want.Node == have.Node && want.ShareKey == have.ShareKey && want.ShareGroup == have.ShareGroup &&
 		want.Freed.Namespace == have.Freed.Namespace && want.Freed.At.Equal(have.Freed.At) &&
 		slices.EqualFunc(want.Holders, have.Holders, func(a, b snapshot.Holder) bool {
-			return a.Ref == b.Ref && a.UID == b.UID && slices.Equal(a.Ports, b.Ports)
+			return a.Ref == b.Ref && a.UID == b.UID && a.Pool == b.Pool && slices.Equal(a.Ports, b.Ports)
 		})
 }
 

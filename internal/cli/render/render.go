@@ -56,9 +56,14 @@ func section(w io.Writer, title, text string) {
 
 // applyRecords applies the plan's records to s, as the controller would.
 func applyRecords(s *snapshot.Snapshot, plan *allocator.Plan) {
-	s.Addresses = nil
+	s.Addresses, s.NodeAddresses = nil, nil
 	for _, a := range plan.Addresses {
-		s.Addresses = append(s.Addresses, &snapshot.Address{Addr: a.Addr, Pool: a.Pool, ShareKey: a.ShareKey, Holders: a.Holders})
+		record := &snapshot.Address{Addr: a.Addr, Pool: a.Pool, Node: a.Node, ShareKey: a.ShareKey, Holders: a.Holders}
+		if a.Node != "" {
+			s.NodeAddresses = append(s.NodeAddresses, record)
+			continue
+		}
+		s.Addresses = append(s.Addresses, record)
 	}
 	s.Sort()
 }
