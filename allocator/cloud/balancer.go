@@ -75,7 +75,7 @@ func (b balancer) writeRecords(ctx context.Context, s *snapshot.Snapshot, plan *
 		if !ok {
 			continue
 		}
-		if l := b.attached(addr, w.Losers); l != nil {
+		if l := b.attached(addr, w.Blockers()); l != nil {
 			return api.NewRetryError(fmt.Sprintf("%s: %s is on its way to another address", addr, l.Ref), retry)
 		}
 		if err := b.writer.Record(ctx, w); err != nil {

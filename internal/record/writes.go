@@ -23,6 +23,19 @@ func (w Write) Addr() netip.Addr {
 	return w.Have.Addr
 }
 
+// Blockers returns those of Losers whose new addresses the other holders wait for. A
+// node's own address is shared by port: who has another port is not in the way there.
+func (w Write) Blockers() []snapshot.Holder {
+	if w.Want == nil || w.Want.Node == "" || w.Have == nil || w.Have.Node == "" {
+		return w.Losers
+	}
+	return slices.DeleteFunc(slices.Clone(w.Losers), func(l snapshot.Holder) bool {
+		return !slices.ContainsFunc(w.Want.Holders, func(h snapshot.Holder) bool {
+			return slices.ContainsFunc(h.Ports, func(p snapshot.HeldPort) bool { return slices.Contains(l.Ports, p) })
+		})
+	})
+}
+
 // Takes reports whether uid is one of those that the write takes the address from.
 func (w Write) Takes(uid string) bool {
 	return slices.ContainsFunc(w.Losers, func(l snapshot.Holder) bool { return l.UID == uid })

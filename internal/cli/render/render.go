@@ -96,14 +96,14 @@ func announcements(s *snapshot.Snapshot) string {
 	return b.String()
 }
 
-// Complete adds to manifests what Kubernetes would add to Services, but no stand-ins for
-// nodes.
+// Complete adds to manifests what Kubernetes would add to Services, but a stand-in for
+// nodes only if a pool gives their addresses.
 func Complete(objects []runtime.Object) []runtime.Object {
 	st := newStandIns(objects)
 	known := len(st.nodes)
 	return slices.DeleteFunc(st.objects(), func(o runtime.Object) bool {
 		_, node := o.(*corev1.Node)
-		return node && known == 0
+		return node && known == 0 && st.selected == nil
 	})
 }
 

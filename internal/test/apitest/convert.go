@@ -41,7 +41,7 @@ func service(s *snapshot.Service, old *corev1.Service) *corev1.Service {
 		out.Spec.IPFamilies = append(out.Spec.IPFamilies, corev1.IPFamily(f.String()))
 	}
 	for _, p := range s.Ports {
-		out.Spec.Ports = append(out.Spec.Ports, corev1.ServicePort{Name: p.Name, Port: int32(p.Port), Protocol: corev1.Protocol(strings.ToUpper(p.Protocol.String()))})
+		out.Spec.Ports = append(out.Spec.Ports, corev1.ServicePort{Name: p.Name, Port: int32(p.Port), NodePort: int32(p.NodePort), Protocol: corev1.Protocol(strings.ToUpper(p.Protocol.String()))})
 	}
 	if old != nil && old.UID == out.UID {
 		out.Finalizers, out.Status = old.Finalizers, *old.Status.DeepCopy()
