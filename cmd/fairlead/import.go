@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/fairlead/fairlead/internal/cli/cluster"
 	"github.com/fairlead/fairlead/internal/cli/manifest"
 	"github.com/fairlead/fairlead/internal/job/importer"
 )
@@ -78,7 +79,7 @@ object that lacks it. It talks to no cluster. docs/migrate.md has every step.`,
 			return fmt.Errorf("import %s: %w", s.name, err)
 		}
 		if n > 0 {
-			fmt.Fprintf(cmd.ErrOrStderr(), "%d comments say what has no equal or needs a look: grep '^#'\n", n)
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s to read, about what has no equal or needs a look: grep '^#'\n", cluster.Count(n, "comment"))
 		}
 		return nil
 	}
