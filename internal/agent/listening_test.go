@@ -62,3 +62,53 @@ func TestListening(t *testing.T) {
 	order.Snapshot = &snapshot.Snapshot{}
 	look("[]", 0)
 }
+
+// A client reaches a Service at the node's own address, over TCP and UDP and in both
+// families, and on no other port: what the node itself listens on stays its own, although
+// a record gives the Service the port.
+func TestOwnAddressOfTheNode(t *testing.T) {
+	w := newTown(t)
+	log := slog.New(slog.DiscardHandler)
+	ports := []snapshot.Port{
+		{Name: "a", Protocol: snapshot.TCP, Port: 80}, {Name: "b", Protocol: snapshot.UDP, Port: 80},
+		{Name: "c", Protocol: snapshot.TCP, Port: 22}, {Name: "d", Protocol: snapshot.UDP, Port: 22},
+	}
+	web := &snapshot.Service{
+		Ref: snapshot.Ref{Namespace: "default", Name: "web"}, UID: "u", Type: snapshot.LoadBalancer, Ports: ports,
+		ClusterIPs: []netip.Addr{netip.MustParseAddr("198.19.0.1"), netip.MustParseAddr("fd98:19::1")},
+	}
+	self := &snapshot.Node{Name: "a", InternalIPs: townNode}
+	s := &snapshot.Snapshot{Services: []*snapshot.Service{web}, Nodes: []*snapshot.Node{self}}
+	held := snapshot.Holder{Ref: web.Ref, UID: "u", Pool: "edge"}
+	for _, p := range ports {
+		held.Ports = append(held.Ports, snapshot.HeldPort{Protocol: p.Protocol, Port: p.Port})
+		for _, pod := range townService {
+			web.Endpoints = append(web.Endpoints, snapshot.Endpoint{PortName: p.Name, Protocol: p.Protocol, Addr: netip.AddrPortFrom(pod, 8080), Ready: true, Serving: true})
+		}
+	}
+	for _, own := range townNode {
+		s.NodeAddresses = append(s.NodeAddresses, &snapshot.Address{Addr: own, Pool: "edge", Node: "a", Holders: []snapshot.Holder{held}})
+	}
+	s.Sort()
+	e := &engine{cfg: &Config{Node: "a", Log: log}, loop: reconcile.New("engine", log)}
+	e.own.sockets = socket.Read
+	w.node.Do(t, func() error {
+		w.table = e.compile(engineOrder{Program: node.Program{Snapshot: s, Self: self, Own: townNode}})
+		return nil
+	})
+	if _, err := w.engine.Sync(t.Context(), w.table); err != nil {
+		t.Fatal(err)
+	}
+	for _, own := range townNode {
+		for _, network := range []string{"tcp", "udp"} {
+			for port, want := range map[uint16]string{80: "service", 22: "sshd", 81: "refused"} {
+				if got := ask(w.client, network, netip.AddrPortFrom(own, port)); got != want {
+					t.Errorf("%s to %s port %d is answered by %q, want %q", network, own, port, got, want)
+				}
+			}
+		}
+	}
+	if len(e.own.problems) != 4 {
+		t.Errorf("says %v, want a problem for each port that the node keeps", e.own.problems)
+	}
+}
