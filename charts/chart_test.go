@@ -676,6 +676,19 @@ func TestAPIServers(t *testing.T) {
 	}
 }
 
+// TestPoolsOfNodes: a pool of the values has addresses or gives those of the nodes.
+func TestPoolsOfNodes(t *testing.T) {
+	for pool, ok := range map[string]bool{
+		`"nodeAddresses": {}`: true, `"addresses": ["192.0.2.1"]`: true,
+		`"addresses": ["192.0.2.1"], "nodeAddresses": {}`: false, `"autoAssign": false`: false,
+	} {
+		out, err := helm(t, "template", "fairlead", chart, "--set-json", `pools=[{"name": "p", `+pool+`}]`, "--show-only", "templates/controller.yaml")
+		if (err == nil) != ok {
+			t.Errorf("%s: %v\n%s", pool, err, out)
+		}
+	}
+}
+
 // TestDeclared: pools of the values are the controller's to make, whichever it is.
 func TestDeclared(t *testing.T) {
 	for _, mode := range []string{"controller", "ccm"} {
