@@ -20,6 +20,9 @@ func (d *decision) choose(svc *service) ([]netip.Addr, *snapshot.Refusal) {
 // target chooses what svc, which holds something, is to hold: nil if that is what
 // it holds now, with why if it cannot have what it asks for.
 func (d *decision) target(svc *service) ([]netip.Addr, *snapshot.Refusal) {
+	if svc.notOfNodes != nil {
+		return nil, svc.notOfNodes
+	}
 	if len(svc.req.addrs) > 0 {
 		return d.explicit(svc)
 	}

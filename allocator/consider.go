@@ -31,6 +31,9 @@ func Consider(s *snapshot.Snapshot, opt Options, ref snapshot.Ref) []Considered 
 }
 
 func (d *decision) consider(svc *service, p *pool) Considered {
+	if p.Nodes != nil {
+		return d.considerNodes(svc, p)
+	}
 	out := Considered{Pool: p.Name, Reason: d.reject(svc, p)}
 	if out.Gives = slices.ContainsFunc(svc.held, func(s *slot) bool { return s.pool == p }); out.Gives {
 		out.Reason, out.Message = "", "gives "+join(svc.heldIn(p))

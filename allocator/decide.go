@@ -17,6 +17,7 @@ type decision struct {
 	services []service // by name
 	ranked   []*service
 	byRef    map[snapshot.Ref]*service
+	nodes    *nodeLedger // nil: no pool gives the nodes' own addresses
 }
 
 // Decide decides which addresses each Service of ours holds. It reads s, which
@@ -27,10 +28,13 @@ func Decide(s *snapshot.Snapshot, opt Options) *Plan { return decide(s, opt).pla
 func decide(s *snapshot.Snapshot, opt Options) *decision {
 	d := newDecision(sorted(s), opt)
 	d.keepHolders()
+	d.keepNodes()
 	d.adopt()
 	d.useReservations()
 	d.cool()
+	d.moveToNodes()
 	d.move()
+	d.moveFromNodes()
 	d.serve()
 	d.rewordRefusals()
 	return d
@@ -39,6 +43,7 @@ func decide(s *snapshot.Snapshot, opt Options) *decision {
 func newDecision(s *snapshot.Snapshot, opt Options) *decision {
 	d := &decision{snap: s, now: opt.Now, ledger: newLedger(newPools(s, opt.Reserved), s.Addresses)}
 	d.cools = !opt.Now.IsZero()
+	d.nodes = newNodeLedger(s, d.pools)
 	n, nports := 0, 0
 	for _, svc := range s.Services {
 		if Ours(svc, opt) {
@@ -70,6 +75,7 @@ func newDecision(s *snapshot.Snapshot, opt Options) *decision {
 func sorted(s *snapshot.Snapshot) *snapshot.Snapshot {
 	if slices.IsSortedFunc(s.Services, func(a, b *snapshot.Service) int { return a.Ref.Compare(b.Ref) }) &&
 		slices.IsSortedFunc(s.Addresses, func(a, b *snapshot.Address) int { return a.Addr.Compare(b.Addr) }) &&
+		slices.IsSortedFunc(s.NodeAddresses, func(a, b *snapshot.Address) int { return a.Addr.Compare(b.Addr) }) &&
 		slices.IsSortedFunc(s.Pools, func(a, b *snapshot.Pool) int { return cmp.Compare(a.Name, b.Name) }) &&
 		slices.IsSortedFunc(s.Nodes, func(a, b *snapshot.Node) int { return cmp.Compare(a.Name, b.Name) }) &&
 		slices.IsSortedFunc(s.Namespaces, func(a, b *snapshot.Namespace) int { return cmp.Compare(a.Name, b.Name) }) &&
@@ -77,7 +83,7 @@ func sorted(s *snapshot.Snapshot) *snapshot.Snapshot {
 		return s
 	}
 	out := &snapshot.Snapshot{
-		Services: slices.Clone(s.Services), Addresses: slices.Clone(s.Addresses), Pools: slices.Clone(s.Pools),
+		Services: slices.Clone(s.Services), Addresses: slices.Clone(s.Addresses), NodeAddresses: slices.Clone(s.NodeAddresses), Pools: slices.Clone(s.Pools),
 		Nodes: slices.Clone(s.Nodes), Namespaces: slices.Clone(s.Namespaces), ServiceCIDRs: slices.Clone(s.ServiceCIDRs),
 	}
 	out.Sort()
@@ -161,18 +167,29 @@ func (d *decision) takeAll(svc *service, addrs []netip.Addr) {
 func (d *decision) serve() {
 	for _, displaced := range []bool{true, false} {
 		for _, svc := range d.ranked {
-			if len(svc.held) > 0 || svc.displaced != displaced {
+			if len(svc.held) > 0 || svc.nodePool != nil || svc.displaced != displaced {
 				continue
 			}
-			if svc.refusal = svc.broken; svc.broken != nil {
-				continue
-			}
-			var addrs []netip.Addr
-			if addrs, svc.refusal = d.choose(svc); svc.refusal == nil {
-				d.takeAll(svc, addrs)
+			if svc.refusal = svc.broken; svc.broken == nil {
+				svc.refusal = d.serveOne(svc)
 			}
 		}
 	}
+}
+
+// serveOne gives svc, which holds nothing, what it asks for, or returns why not.
+func (d *decision) serveOne(svc *service) *snapshot.Refusal {
+	notOfNodes, done := d.serveNodes(svc)
+	if done {
+		return notOfNodes
+	}
+	addrs, why := d.choose(svc)
+	if why == nil {
+		d.takeAll(svc, addrs)
+	} else if notOfNodes != nil {
+		return notOfNodes
+	}
+	return why
 }
 
 // rewordRefusals words the refusals about addresses in use again, now that it is settled

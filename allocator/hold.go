@@ -121,7 +121,7 @@ func (d *decision) best(svc *service, f snapshot.Family) netip.Addr {
 // nobody holds: records that were wiped, or Services of another allocator.
 func (d *decision) adopt() {
 	for _, svc := range d.ranked {
-		if len(svc.Ingress) == 0 || svc.displaced || len(svc.held) >= len(svc.families) {
+		if len(svc.Ingress) == 0 || svc.displaced || svc.nodePool != nil || len(svc.nodesBefore) > 0 || len(svc.held) >= len(svc.families) {
 			continue
 		}
 		d.adoptOne(svc)

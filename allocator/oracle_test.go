@@ -87,6 +87,10 @@ func outcomeViolations(s *snapshot.Snapshot, opt allocator.Options, p *allocator
 		if rec != nil && rec.Deleting {
 			bad("%s gets %s, whose record is being deleted", o.Ref, a)
 		}
+		if o.OfNodes {
+			out = append(out, nodeViolations(s, o, a)...)
+			continue
+		}
 		if !gives(s, a, svc) {
 			bad("%s gets %s, which no pool gives it", o.Ref, a)
 		}
@@ -188,6 +192,23 @@ func gives(s *snapshot.Snapshot, a netip.Addr, svc *snapshot.Service) bool {
 	return false
 }
 
+// nodeViolations checks one address of nodes that a Service gets: it is one of a node
+// that is up, and none of its ports is the node's own.
+func nodeViolations(s *snapshot.Snapshot, o allocator.Outcome, a netip.Addr) (out []string) {
+	up := slices.ContainsFunc(s.Nodes, func(n *snapshot.Node) bool {
+		return n.Ready && !n.Unheard && slices.Contains(slices.Concat(n.InternalIPs, n.ExternalIPs), a)
+	})
+	if !up {
+		out = append(out, fmt.Sprintf("%s gets %s of no node that is up", o.Ref, a))
+	}
+	for _, p := range find(s, o.Ref).Ports {
+		if p.Protocol == snapshot.TCP && slices.Contains([]uint16{22, 6443, 10250}, p.Port) {
+			out = append(out, fmt.Sprintf("%s gets port %d of a node", o.Ref, p.Port))
+		}
+	}
+	return out
+}
+
 func mayShare(s *snapshot.Snapshot, p *allocator.Plan, a, b snapshot.Ref) bool {
 	x, y := find(s, a), find(s, b)
 	for _, xp := range x.Ports {
@@ -196,6 +217,9 @@ func mayShare(s *snapshot.Snapshot, p *allocator.Plan, a, b snapshot.Ref) bool {
 				return false
 			}
 		}
+	}
+	if slices.ContainsFunc(p.Services, func(o allocator.Outcome) bool { return o.Ref == a && o.OfNodes }) {
+		return true
 	}
 	if x.ExternalTrafficPolicy != y.ExternalTrafficPolicy {
 		return false
@@ -240,7 +264,7 @@ func find(s *snapshot.Snapshot, ref snapshot.Ref) *snapshot.Service {
 }
 
 func record(s *snapshot.Snapshot, a netip.Addr) *snapshot.Address {
-	for _, r := range s.Addresses {
+	for _, r := range slices.Concat(s.Addresses, s.NodeAddresses) {
 		if r.Addr == a {
 			return r
 		}
@@ -251,9 +275,14 @@ func record(s *snapshot.Snapshot, a netip.Addr) *snapshot.Address {
 // applied is s with the Plan made true: records and statuses.
 func applied(s *snapshot.Snapshot, p *allocator.Plan) *snapshot.Snapshot {
 	out := *s
-	out.Addresses, out.Services = nil, nil
+	out.Addresses, out.NodeAddresses, out.Services = nil, nil, nil
 	for _, a := range p.Addresses {
-		out.Addresses = append(out.Addresses, &snapshot.Address{Addr: a.Addr, Pool: a.Pool, ShareKey: a.ShareKey, ShareGroup: a.ShareGroup, Holders: a.Holders})
+		rec := &snapshot.Address{Addr: a.Addr, Pool: a.Pool, Node: a.Node, ShareKey: a.ShareKey, ShareGroup: a.ShareGroup, Holders: a.Holders}
+		if a.Node != "" {
+			out.NodeAddresses = append(out.NodeAddresses, rec)
+			continue
+		}
+		out.Addresses = append(out.Addresses, rec)
 	}
 	for _, a := range s.Addresses {
 		if a.Deleting && record(&out, a.Addr) == nil {

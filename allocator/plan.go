@@ -33,6 +33,7 @@ type Outcome struct {
 	Ref     snapshot.Ref
 	UID     string
 	Addrs   []netip.Addr // what it is to hold, primary family first; none if refused
+	OfNodes bool         // Addrs are the nodes' own addresses, any number of them: nobody announces them
 	Pool    string       // of Addrs[0]; "" if outside all pools or none
 	Kept    bool         // its records name just Addrs: no news
 	Adopted bool         // it had Addrs in its status, and gets the record for it
@@ -45,6 +46,7 @@ type Outcome struct {
 type AddressWant struct {
 	Addr       netip.Addr
 	Pool       string // that it was given from last; it may have lost the address since, or be gone
+	Node       string // whose own address it is; "" if it is of a pool's ranges
 	ShareKey   string
 	ShareGroup string            // what the holders of a shared address have in common; see snapshot.Address
 	Holders    []snapshot.Holder // by name; none while the address cools down
@@ -119,6 +121,9 @@ func (o *Outcome) line(lost bool) string {
 func (w AddressWant) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s pool=%s", w.Addr, w.Pool)
+	if w.Node != "" {
+		fmt.Fprintf(&b, " node=%s", w.Node)
+	}
 	if w.ShareKey != "" {
 		fmt.Fprintf(&b, " key=%s", w.ShareKey)
 	}
@@ -166,6 +171,7 @@ func (d *decision) plan() *Plan {
 		p.Addresses = append(p.Addresses, s.want(&holders))
 	}
 	d.planCooling(p)
+	d.planNodes(p)
 	for i := range d.recorded {
 		s := &d.recorded[i]
 		for _, h := range s.record.Holders {
@@ -212,11 +218,14 @@ func (s *slot) want(buf *[]snapshot.Holder) AddressWant {
 
 func (d *decision) outcome(svc *service, buf *[]netip.Addr) Outcome {
 	o := Outcome{Ref: svc.Ref, UID: svc.UID, Addrs: svc.addrs(buf), Refusal: svc.refusal, Warnings: svc.warnings}
+	if svc.nodePool != nil {
+		return svc.nodeOutcome(o)
+	}
 	if len(o.Addrs) == 0 {
-		o.Kept = len(svc.before) == 0
+		o.Kept = len(svc.before)+len(svc.nodesBefore) == 0
 		return o
 	}
-	o.Kept = len(svc.before) == len(o.Addrs) && !slices.ContainsFunc(o.Addrs, func(a netip.Addr) bool { return !slices.Contains(svc.before, a) })
+	o.Kept = len(svc.nodesBefore) == 0 && len(svc.before) == len(o.Addrs) && !slices.ContainsFunc(o.Addrs, func(a netip.Addr) bool { return !slices.Contains(svc.before, a) })
 	o.Adopted = svc.adopted && !o.Kept && len(svc.before) == 0
 	if p := svc.heldOf(snapshot.FamilyOf(o.Addrs[0])).pool; p != nil {
 		o.Pool = p.Name

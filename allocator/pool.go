@@ -26,6 +26,8 @@ type pool struct {
 	reserved map[netip.Addr]snapshot.Ref // for whom each address is kept
 
 	skipped []use // addresses of nodes in its ranges, which it does not give
+
+	slots []*nodeSlot // the nodes' own addresses, if it gives those
 }
 
 // block is one family of a pool.
@@ -245,6 +247,9 @@ func (p *pool) outcome() PoolOutcome {
 	out := PoolOutcome{Name: p.Name, Ready: p.ready()}
 	out.Status.ObservedGeneration = p.Generation
 	out.Status.IPv4, out.Status.IPv6 = p.v4.count(p.off != ""), p.v6.count(p.off != "")
+	if p.Nodes != nil {
+		out.Status.IPv4, out.Status.IPv6 = p.countNodes(snapshot.IPv4), p.countNodes(snapshot.IPv6)
+	}
 	out.Conflicting = snapshot.Condition{Status: "False", Reason: string(p.clash.Reason), Message: p.clash.Message}
 	if p.off == PoolConflicting || len(p.skipped) > 0 {
 		out.Conflicting.Status = "True"
@@ -272,6 +277,10 @@ func (p *pool) ready() snapshot.Condition {
 		return no(PoolConflicting, p.clash.Message)
 	case p.off == PoolDisabled:
 		return no(PoolDisabled, "spec.disabled: holders stay, nobody joins")
+	case p.Nodes != nil && len(p.slots) == 0:
+		return no(PoolEmpty, "spec.nodeAddresses selects no node with an address")
+	case p.Nodes != nil:
+		return snapshot.Condition{Status: "True", Reason: string(PoolReady), Message: "gives the nodes' own addresses"}
 	case p.v4.total == num{} && p.v6.total == num{}:
 		return no(PoolEmpty, "spec.addresses has no address to give")
 	}

@@ -31,6 +31,11 @@ const (
 	AddressInUse snapshot.Reason = "AddressInUse"
 	// ShareRefused: the address is shared, but not with this Service.
 	ShareRefused snapshot.Reason = "ShareRefused"
+	// PortInUse: another Service has the port of the nodes whose addresses the Service
+	// would share.
+	PortInUse snapshot.Reason = "PortInUse"
+	// PortOfNode: the port is one that nodes have for themselves.
+	PortOfNode snapshot.Reason = "PortOfNode"
 	// WrongFamily: the addresses do not fit the Service's IP families.
 	WrongFamily snapshot.Reason = "WrongFamily"
 	// InvalidRequest: an annotation or spec.loadBalancerIP cannot be read.

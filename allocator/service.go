@@ -33,6 +33,12 @@ type service struct {
 	refusal   *snapshot.Refusal
 	warnings  []snapshot.Refusal
 
+	nodePool    *pool             // whose nodes' addresses it has; nil: none
+	nodeSlots   []*nodeSlot       // these addresses, in the order of its status
+	nodesBefore []netip.Addr      // those of nodes, by its records
+	poolBefore  string            // of nodesBefore
+	notOfNodes  *snapshot.Refusal // why it does not get the nodes that it asks for, while it holds an address of a range
+
 	sec, nsec, pos int64 // creation time, and place by name: the rank
 	beforeBuf      [2]netip.Addr
 	heldBuf        [2]*slot

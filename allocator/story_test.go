@@ -104,6 +104,11 @@ func shuffled(s *snapshot.Snapshot, seed int64) *snapshot.Snapshot {
 		c.Holders = mixed(r, a.Holders)
 		out.Addresses = append(out.Addresses, &c)
 	}
+	for _, a := range mixed(r, s.NodeAddresses) {
+		c := *a
+		c.Holders = mixed(r, a.Holders)
+		out.NodeAddresses = append(out.NodeAddresses, &c)
+	}
 	return out
 }
 

@@ -21,7 +21,7 @@ const (
 )
 
 // ExcludeLabel keeps a node from announcing, with any value but a false one.
-const ExcludeLabel = "node.kubernetes.io/exclude-from-external-load-balancers"
+const ExcludeLabel = snapshot.ExcludeLabel
 
 // Input is all that the decision depends on.
 type Input struct {

@@ -86,7 +86,7 @@ func (in Input) unfit(n *snapshot.Node, st *snapshot.Electable) string {
 		return "has no network (condition NetworkUnavailable)"
 	case n.Deleting:
 		return "is being deleted"
-	case excluded(n.Labels):
+	case n.Excluded():
 		return "has the label " + ExcludeLabel
 	}
 	return ""
@@ -290,11 +290,6 @@ func (e *election) names(of []int) []string {
 		out[i] = e.nodes[at].Name
 	}
 	return out
-}
-
-func excluded(labels map[string]string) bool {
-	v, ok := labels[ExcludeLabel]
-	return ok && !slices.Contains([]string{"false", "False", "FALSE", "f", "F", "0"}, v)
 }
 
 // usable reports whether svc has an endpoint of vip's family that takes new

@@ -583,23 +583,20 @@ func TestNoHooks(t *testing.T) {
 	}
 }
 
-// TestFollowed: who follows a kind may, and nobody else. The controller knows
-// EndpointSlices just as the place where the API servers are.
+// TestFollowed: who follows a kind may, and nobody else. The controller follows
+// EndpointSlices if a pool gives the nodes' own addresses.
 func TestFollowed(t *testing.T) {
-	both := []string{"addresses", "addresspools", "announcements", "bgppeers", "namespaces", "nodes", "nodestates", "servicecidrs", "services"}
+	both := []string{"addresses", "addresspools", "announcements", "bgppeers", "endpointslices", "namespaces", "nodes", "nodestates", "servicecidrs", "services"}
 	_, docs := render(t, "default")
 	roles := map[string][]rbacv1.PolicyRule{}
 	for _, r := range pick[*rbacv1.ClusterRole](decode(t, docs)) {
 		roles[r.Name] = r.Rules
 	}
-	for role, want := range map[string][]string{"fairlead-controller": both, "fairlead-agent": append(slices.Clone(both), "endpointslices")} {
+	for role, want := range map[string][]string{"fairlead-controller": both, "fairlead-agent": both} {
 		var got []string
 		for _, rule := range roles[role] {
 			if slices.Contains(rule.Verbs, "watch") {
 				got = append(got, rule.Resources...)
-			}
-			if slices.Contains(rule.Resources, "endpointslices") && role == "fairlead-controller" && (!slices.Equal(rule.ResourceNames, []string{"kubernetes"}) || !slices.Equal(rule.Verbs, []string{"get"})) {
-				t.Errorf("%s may %v EndpointSlices %v", role, rule.Verbs, rule.ResourceNames)
 			}
 		}
 		slices.Sort(got)
@@ -675,6 +672,19 @@ func TestAPIServers(t *testing.T) {
 			if got := flagOf(pod.Containers[0].Args, "--api-servers"); got != want {
 				t.Errorf("%s: %s gets %q, want %q", set, pod.Containers[0].Name, got, want)
 			}
+		}
+	}
+}
+
+// TestPoolsOfNodes: a pool of the values has addresses or gives those of the nodes.
+func TestPoolsOfNodes(t *testing.T) {
+	for pool, ok := range map[string]bool{
+		`"nodeAddresses": {}`: true, `"addresses": ["192.0.2.1"]`: true,
+		`"addresses": ["192.0.2.1"], "nodeAddresses": {}`: false, `"autoAssign": false`: false,
+	} {
+		out, err := helm(t, "template", "fairlead", chart, "--set-json", `pools=[{"name": "p", `+pool+`}]`, "--show-only", "templates/controller.yaml")
+		if (err == nil) != ok {
+			t.Errorf("%s: %v\n%s", pool, err, out)
 		}
 	}
 }

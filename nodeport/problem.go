@@ -13,6 +13,7 @@ const (
 	HealthCheckFailed snapshot.Reason = "FailedToStartServiceHealthcheck" // kube-proxy's word
 	AddressOfNode     snapshot.Reason = "AddressOfNode"
 	PortOccupied      snapshot.Reason = "NodePortClaimed"
+	PortOfNode        snapshot.Reason = "PortOfNode" // a process of the node has the port of the node's own address
 )
 
 // SortProblems puts problems into their order and drops repetitions.

@@ -32,6 +32,9 @@ type Options struct {
 	// Own are addresses of the node's links, but for those that it holds as VIPs.
 	// Its InternalIPs count without being listed.
 	Own []netip.Addr
+	// Listening are the ports of the node's own addresses on which its processes listen,
+	// sorted. No Service that has the addresses of nodes gets them.
+	Listening []Target
 }
 
 // Compile decides the whole Table of the node called name, whose node ports
@@ -127,7 +130,7 @@ func clusterIP(svc *snapshot.Service, port snapshot.Port, ip netip.Addr, c choic
 }
 
 // external makes the frontends that are reached from outside: the node port,
-// the VIPs, other providers' addresses and the external IPs.
+// the VIPs, the node's own addresses, other providers' and the external IPs.
 func external(in inputs, port snapshot.Port, family snapshot.Family, c choice, share *share) []*Frontend {
 	svc := in.svc
 	base := Frontend{
@@ -155,6 +158,11 @@ func external(in inputs, port snapshot.Port, family snapshot.Family, c choice, s
 	allowed := share.allowed(family)
 	for _, vip := range ofFamily(family, in.addrs.vips) {
 		add(VIP, vip, port.Port).Sources = withNode(allowed, vip, in.node.addrs)
+	}
+	for _, t := range in.addrs.nodes {
+		if ip := t.Addr.Addr(); t.Protocol == port.Protocol && t.Addr.Port() == port.Port && snapshot.FamilyOf(ip) == family {
+			add(ExternalIP, ip, port.Port).Sources = withNode(allowed, ip, in.node.addrs)
+		}
 	}
 	for _, ip := range ofFamily(family, in.addrs.foreign) {
 		add(ExternalIP, ip, port.Port).Sources = withNode(allowed, ip, in.node.addrs)

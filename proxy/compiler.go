@@ -85,17 +85,18 @@ func (t *tally[T]) settle() {
 
 // cluster is what the frontends of all Services depend on.
 type cluster struct {
-	node     nodeFacts
-	ranges   []netipx.IPRange // of all pools; their counters change with each allocation
-	services []netip.Prefix   // the ranges of ClusterIPs
-	external bool
+	node      nodeFacts
+	ranges    []netipx.IPRange // of all pools; their counters change with each allocation
+	services  []netip.Prefix   // the ranges of ClusterIPs
+	external  bool
+	listening []Target // Options.Listening
 }
 
 // equal leaves out which nodes are quarantined: that concerns only those Services that
 // have endpoints there.
 func (c cluster) equal(o cluster) bool {
 	c.node.quarantined = o.node.quarantined
-	return c.node.equal(o.node) && (diff.Same(c.ranges, o.ranges) || slices.Equal(c.ranges, o.ranges)) && slices.Equal(c.services, o.services) && c.external == o.external
+	return c.node.equal(o.node) && (diff.Same(c.ranges, o.ranges) || slices.Equal(c.ranges, o.ranges)) && slices.Equal(c.services, o.services) && c.external == o.external && slices.Equal(c.listening, o.listening)
 }
 
 // match says which packets a Frontend takes: its Key without the Kind.
@@ -120,7 +121,7 @@ func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []ne
 	if node != nil {
 		facts.zone, facts.addrs = node.Zone, node.InternalIPs
 	}
-	now := cluster{node: facts, services: t.ServiceCIDRs, external: opt.ExternalIPs}
+	now := cluster{node: facts, services: t.ServiceCIDRs, external: opt.ExternalIPs, listening: opt.Listening}
 	if c.last != nil && diff.Same(c.last.snap.Pools, s.Pools) {
 		now.ranges = c.last.cluster.ranges
 	} else {
@@ -176,6 +177,11 @@ func compileAll(s *snapshot.Snapshot, now cluster, old *memory) *memory {
 	}
 	for _, a := range s.Addresses {
 		m.noteHolders(a)
+	}
+	for _, a := range s.NodeAddresses {
+		if a.Node == now.node.name {
+			m.noteHolders(a)
+		}
 	}
 	if old != nil {
 		m.reserved = old.reserved
@@ -343,14 +349,12 @@ func (m *memory) dirty(s *snapshot.Snapshot) map[snapshot.Ref]bool {
 		changed[addr] = true
 		// An Address that changed hands concerns its holders of before and of now.
 		for _, a := range []*snapshot.Address{m.snap.Address(addr), s.Address(addr)} {
-			if a == nil {
-				continue
-			}
-			for _, h := range a.Holders {
-				dirty[h.Ref] = true
+			if a != nil {
+				markHolders(a, dirty)
 			}
 		}
 	}
+	m.ownChanged(s, dirty)
 	m.clusterIPsChanged(s, changes.Services, changed)
 	was := m.reserved
 	m.reserved = was.of(s, m.cluster.services)
@@ -368,6 +372,31 @@ func (m *memory) dirty(s *snapshot.Snapshot) map[snapshot.Ref]bool {
 		m.holders(s, changed, dirty)
 	}
 	return dirty
+}
+
+// ownChanged brings held up to date with the records of the node's own addresses, and
+// marks the Services dirty that have one, or had it.
+func (m *memory) ownChanged(s *snapshot.Snapshot, dirty map[snapshot.Ref]bool) {
+	if diff.Same(m.snap.NodeAddresses, s.NodeAddresses) {
+		return
+	}
+	own := func(a **snapshot.Address) bool { return a != nil && (*a).Node == m.cluster.node.name }
+	for was, is := range diff.Changed(m.snap.NodeAddresses, s.NodeAddresses, func(a, b *snapshot.Address) int { return a.Addr.Compare(b.Addr) }) {
+		if own(was) {
+			m.forgetHolders(*was)
+			markHolders(*was, dirty)
+		}
+		if own(is) {
+			m.noteHolders(*is)
+			markHolders(*is, dirty)
+		}
+	}
+}
+
+func markHolders(a *snapshot.Address, dirty map[snapshot.Ref]bool) {
+	for _, h := range a.Holders {
+		dirty[h.Ref] = true
+	}
 }
 
 // clusterIPsChanged brings clusterIPs up to date with the Services that changed, and

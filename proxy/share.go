@@ -42,7 +42,7 @@ type share struct {
 
 // shareOf returns the share of a Service.
 func shareOf(in inputs) *share {
-	limited := len(in.addrs.vips) + len(in.addrs.foreign)
+	limited := len(in.addrs.vips) + (len(in.addrs.nodes)+len(in.svc.Ports)-1)/max(1, len(in.svc.Ports)) + len(in.addrs.foreign)
 	addrs := len(in.svc.ClusterIPs) + limited + len(in.addrs.external)
 	if in.svc.Type == snapshot.NodePort || in.svc.Type == snapshot.LoadBalancer {
 		addrs += len(in.svc.ClusterIPs)

@@ -28,7 +28,7 @@ var rules = []int{
 // "cluster" or "then" section changes the cluster. "on NODE" asks what becomes
 // of packets there; "table of NODE" wants the whole Table, and "counts on NODE"
 // what Table.NoLocal counts. NODE may be followed by nodeports=CIDRS,
-// service-cidrs=CIDRS, refused=CIDRS, gone=NODES and external-ips.
+// service-cidrs=CIDRS, refused=CIDRS, gone=NODES, listening=PROTO/ADDR:PORT and external-ips.
 func TestStories(t *testing.T) {
 	told := map[int]bool{}
 	storytest.Each(t, func(t *testing.T, s *storytest.Story) {
@@ -112,6 +112,13 @@ func (te *teller) compile(t *testing.T, text string) *proxy.Table {
 		case "own":
 			for _, text := range strings.Split(value, ",") {
 				opt.Own = append(opt.Own, netip.MustParseAddr(text))
+			}
+		case "listening":
+			for _, text := range strings.Split(value, ",") {
+				protocol, addr, _ := strings.Cut(text, "/")
+				opt.Listening = append(opt.Listening, proxy.Target{
+					Protocol: map[string]snapshot.Protocol{"tcp": snapshot.TCP, "udp": snapshot.UDP}[protocol], Addr: netip.MustParseAddrPort(addr),
+				})
 			}
 		case "gone":
 			opt.Quarantined = strings.Split(value, ",")
@@ -273,6 +280,11 @@ func shuffled(s *snapshot.Snapshot) *snapshot.Snapshot {
 		c := *a
 		c.Holders = mixed(r, a.Holders)
 		out.Addresses = append(out.Addresses, &c)
+	}
+	for _, a := range mixed(r, s.NodeAddresses) {
+		c := *a
+		c.Holders = mixed(r, a.Holders)
+		out.NodeAddresses = append(out.NodeAddresses, &c)
 	}
 	for _, svc := range mixed(r, s.Services) {
 		c := *svc

@@ -22,7 +22,7 @@ type Kind uint8
 const (
 	ClusterIP  Kind = iota // a Service's cluster IP
 	VIP                    // an address of ours that a record gives to the Service
-	ExternalIP             // an address that is not ours: another provider's, from the status, or of spec.externalIPs
+	ExternalIP             // an address that has other ports too: the node's own, another provider's from the status, or of spec.externalIPs
 	NodePort               // a port on every address in Table.NodePortAddrs
 	Guard                  // a port of a VIP that another proxy forwards: it is left alone, and all others of the VIP are refused
 )

@@ -11,12 +11,13 @@ import (
 // cluster IPs: sorted, without duplicates, no address in two of the lists.
 type captured struct {
 	vips     []netip.Addr // of ours: an Address record gives them to it
+	nodes    []Target     // ports of the node's own addresses: an Address record gives them to it
 	foreign  []netip.Addr // other providers', from its status
 	external []netip.Addr // spec.externalIPs, with the option
 }
 
 func (c captured) equal(o captured) bool {
-	return slices.Equal(c.vips, o.vips) && slices.Equal(c.foreign, o.foreign) && slices.Equal(c.external, o.external)
+	return slices.Equal(c.vips, o.vips) && slices.Equal(c.nodes, o.nodes) && slices.Equal(c.foreign, o.foreign) && slices.Equal(c.external, o.external)
 }
 
 // capture decides which addresses svc may capture. Of ours (recorded, or in a pool) those whose record names it
@@ -26,17 +27,17 @@ func (c captured) equal(o captured) bool {
 func (m *memory) capture(svc *snapshot.Service) captured {
 	var c captured
 	for _, a := range m.held[svc.Ref] {
-		// Of an address of the node itself every port but the Service's would be refused.
-		if a.Deleting || svc.Type != snapshot.LoadBalancer || m.cluster.node.owns(a.Addr) {
-			continue
-		}
-		for _, h := range a.Holders {
-			if h.Ref == svc.Ref && h.UID == svc.UID {
-				c.vips = append(c.vips, a.Addr)
-			}
+		switch {
+		case a.Deleting || svc.Type != snapshot.LoadBalancer || !a.Held(svc.Ref, svc.UID):
+		case a.Node != "":
+			c.nodes = append(c.nodes, m.ownPorts(svc, a)...)
+		case !m.cluster.node.owns(a.Addr):
+			// Of an address of the node itself every port but the Service's would be refused.
+			c.vips = append(c.vips, a.Addr)
 		}
 	}
 	c.vips = sorted(c.vips)
+	slices.SortFunc(c.nodes, Target.Compare)
 	c.foreign = sorted(m.foreign(svc))
 	if m.cluster.external {
 		c.external = sorted(slices.DeleteFunc(slices.Clone(svc.ExternalIPs), func(ip netip.Addr) bool {
@@ -44,6 +45,28 @@ func (m *memory) capture(svc *snapshot.Service) captured {
 		}))
 	}
 	return c
+}
+
+// ownPorts returns the ports of the node's own addresses that the record a gives to svc:
+// those that the record names, and not those that the Service has by now, or its owner
+// could take the node's SSH until the controller says no. What a process of the node
+// listens on stays its own.
+func (m *memory) ownPorts(svc *snapshot.Service, a *snapshot.Address) []Target {
+	var out []Target
+	for _, h := range a.Holders {
+		if h.Ref != svc.Ref {
+			continue
+		}
+		for _, at := range a.CaughtAt(m.cluster.node.addrs) {
+			for _, p := range h.Ports {
+				t := Target{p.Protocol, netip.AddrPortFrom(at, p.Port)}
+				if _, listens := slices.BinarySearchFunc(m.cluster.listening, t, Target.Compare); !listens {
+					out = append(out, t)
+				}
+			}
+		}
+	}
+	return out
 }
 
 // foreign returns the addresses that another provider put in svc's status.

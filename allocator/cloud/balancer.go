@@ -75,7 +75,7 @@ func (b balancer) writeRecords(ctx context.Context, s *snapshot.Snapshot, plan *
 		if !ok {
 			continue
 		}
-		if l := b.attached(addr, w.Losers); l != nil {
+		if l := b.attached(addr, w.Blockers()); l != nil {
 			return api.NewRetryError(fmt.Sprintf("%s: %s is on its way to another address", addr, l.Ref), retry)
 		}
 		if err := b.writer.Record(ctx, w); err != nil {
@@ -137,7 +137,7 @@ func (b balancer) EnsureLoadBalancerDeleted(ctx context.Context, _ string, svc *
 		w := record.Write{Have: a}
 		rest := slices.DeleteFunc(slices.Clone(a.Holders), func(h snapshot.Holder) bool { return h.UID == string(svc.UID) })
 		if len(rest) > 0 {
-			w.Want = &allocator.AddressWant{Addr: a.Addr, Pool: a.Pool, ShareKey: a.ShareKey, ShareGroup: a.ShareGroup, Holders: rest}
+			w.Want = &allocator.AddressWant{Addr: a.Addr, Pool: a.Pool, Node: a.Node, ShareKey: a.ShareKey, ShareGroup: a.ShareGroup, Holders: rest}
 		}
 		if err := b.writer.Record(ctx, w); err != nil {
 			return err
@@ -148,7 +148,7 @@ func (b balancer) EnsureLoadBalancerDeleted(ctx context.Context, _ string, svc *
 
 // holdings returns the records that name svc.
 func holdings(s *snapshot.Snapshot, svc *corev1.Service) []*snapshot.Address {
-	return slices.DeleteFunc(slices.Clone(s.Addresses), func(a *snapshot.Address) bool {
+	return slices.DeleteFunc(slices.Concat(s.Addresses, s.NodeAddresses), func(a *snapshot.Address) bool {
 		return !slices.ContainsFunc(a.Holders, func(h snapshot.Holder) bool { return h.UID == string(svc.UID) && h.Ref == refOf(svc) })
 	})
 }

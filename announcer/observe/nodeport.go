@@ -19,6 +19,7 @@ const longestMessage = 32768
 var next = map[snapshot.Reason]string{
 	nodeport.PortOccupied:      "give the Service another nodePort, or ask the cluster's administrator to stop that process",
 	nodeport.HealthCheckFailed: "make the Service again with another spec.healthCheckNodePort, or ask the cluster's administrator",
+	nodeport.PortOfNode:        "choose another port in spec.ports, or ask the cluster's administrator to stop that process",
 	nodeport.AddressOfNode:     "ask for another address, or ask the cluster's administrator",
 }
 

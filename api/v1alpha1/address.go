@@ -52,6 +52,13 @@ type AddressSpec struct {
 	// +kubebuilder:validation:MaxLength=253
 	Pool string `json:"pool"`
 
+	// Node is the name of the node whose own address this is; empty for an address of
+	// a pool's ranges. Nobody announces it, and the holders share it by port.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Node string `json:"node,omitempty"`
+
 	// ShareKey is the share key of all holders; without one there is a single
 	// holder.
 	//
@@ -121,6 +128,13 @@ type AddressHolder struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	UID types.UID `json:"uid"`
+
+	// Pool from which the Service has the address, if it is a node's own: several
+	// pools may give the addresses of one node.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Pool string `json:"pool,omitempty"`
 
 	// Ports that the Service occupies on the address. Two holders never have
 	// one in common.

@@ -30,6 +30,9 @@ type AddressPool struct {
 }
 
 // AddressPoolSpec is what the owner of the cluster asks for.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.addresses) != has(self.nodeAddresses)",message="a pool has either addresses or nodeAddresses"
+// +kubebuilder:validation:XValidation:rule="!has(self.nodeAddresses) || !(has(self.exclude) || has(self.reservations) || has(self.maxPerNamespace) || has(self.coolDown))",message="exclude, reservations, maxPerNamespace and coolDown are for pools with addresses: Services share the nodes' addresses by port"
 type AddressPoolSpec struct {
 	// Addresses lists what the pool gives, each entry a CIDR (192.0.2.0/25,
 	// 2001:db8::/112), an inclusive range (192.0.2.200-192.0.2.220) or a single
@@ -37,7 +40,7 @@ type AddressPoolSpec struct {
 	// nor the cluster's own pods and Services: otherwise it gives nothing at all
 	// and has the condition Conflicting. It does not give addresses of nodes.
 	//
-	// +required
+	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=64
@@ -50,7 +53,16 @@ type AddressPoolSpec struct {
 	// +kubebuilder:validation:items:XValidation:rule="!self.contains(':') || self.contains('.') || self.matches('^(([0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,7}:|([0-9A-Fa-f]{1,4}:){1,6}:[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,5}(:[0-9A-Fa-f]{1,4}){1,2}|([0-9A-Fa-f]{1,4}:){1,4}(:[0-9A-Fa-f]{1,4}){1,3}|([0-9A-Fa-f]{1,4}:){1,3}(:[0-9A-Fa-f]{1,4}){1,4}|([0-9A-Fa-f]{1,4}:){1,2}(:[0-9A-Fa-f]{1,4}){1,5}|([0-9A-Fa-f]{1,4}:){1,1}(:[0-9A-Fa-f]{1,4}){1,6}|:((:[0-9A-Fa-f]{1,4}){1,7}|:))(/(12[0-8]|1[01][0-9]|[1-9]?[0-9])| *- *(([0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,7}:|([0-9A-Fa-f]{1,4}:){1,6}:[0-9A-Fa-f]{1,4}|([0-9A-Fa-f]{1,4}:){1,5}(:[0-9A-Fa-f]{1,4}){1,2}|([0-9A-Fa-f]{1,4}:){1,4}(:[0-9A-Fa-f]{1,4}){1,3}|([0-9A-Fa-f]{1,4}:){1,3}(:[0-9A-Fa-f]{1,4}){1,4}|([0-9A-Fa-f]{1,4}:){1,2}(:[0-9A-Fa-f]{1,4}){1,5}|([0-9A-Fa-f]{1,4}:){1,1}(:[0-9A-Fa-f]{1,4}){1,6}|:((:[0-9A-Fa-f]{1,4}){1,7}|:)))?$')",message="not an IPv6 address, CIDR or range: up to eight groups of up to four hex digits, prefix lengths 0 to 128"
 	// +kubebuilder:validation:items:XValidation:rule="!self.matches('^[0-9]{1,3}([.][0-9]{1,3}){3}/(3[0-2]|[12]?[0-9])$') || [self.split('/')[0].split('.')].all(o, (int(o[0]) * 16777216 + int(o[1]) * 65536 + int(o[2]) * 256 + int(o[3])) % [4294967296, 2147483648, 1073741824, 536870912, 268435456, 134217728, 67108864, 33554432, 16777216, 8388608, 4194304, 2097152, 1048576, 524288, 262144, 131072, 65536, 32768, 16384, 8192, 4096, 2048, 1024, 512, 256, 128, 64, 32, 16, 8, 4, 2, 1][int(self.split('/')[1])] == 0)",message="the address has bits set beyond the prefix length: write the first address of the block"
 	// +kubebuilder:validation:items:XValidation:rule="!self.matches('^[0-9]{1,3}([.][0-9]{1,3}){3} *- *[0-9]{1,3}([.][0-9]{1,3}){3}$') || [[self.replace(' ', '').split('-')[0].split('.'), self.replace(' ', '').split('-')[1].split('.')]].all(e, int(e[0][0]) * 16777216 + int(e[0][1]) * 65536 + int(e[0][2]) * 256 + int(e[0][3]) <= int(e[1][0]) * 16777216 + int(e[1][1]) * 65536 + int(e[1][2]) * 256 + int(e[1][3]))",message="the range ends before it begins"
-	Addresses []string `json:"addresses"`
+	Addresses []string `json:"addresses,omitempty"`
+
+	// NodeAddresses makes the pool give the nodes' own addresses instead. Nothing is
+	// announced. Each Service gets the addresses of all selected nodes that are ready,
+	// and the Services of such pools share them by port: no two have the same port of a
+	// node. Ports of the nodes' own programs, and the node ports of Services, are
+	// refused.
+	//
+	// +optional
+	NodeAddresses *NodeAddresses `json:"nodeAddresses,omitempty"`
 
 	// Exclude lists what of addresses the pool does not give, each entry as in
 	// addresses. Services that hold one keep it.
@@ -142,6 +154,16 @@ type AddressPoolSpec struct {
 	//
 	// +optional
 	ServiceSelector *metav1.LabelSelector `json:"serviceSelector,omitempty"`
+}
+
+// NodeAddresses selects the nodes whose addresses a pool gives: of each family their
+// ExternalIPs if one of the nodes has any, and otherwise their InternalIPs.
+type NodeAddresses struct {
+	// NodeSelector selects nodes by their labels. Absent or empty: all. Nodes with the
+	// label node.kubernetes.io/exclude-from-external-load-balancers are left out.
+	//
+	// +optional
+	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
 }
 
 // Reservation keeps one address for one Service.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/fairlead/fairlead/internal/cli/cluster"
 	"github.com/fairlead/fairlead/internal/cli/manifest"
 	"github.com/fairlead/fairlead/internal/job/importer"
 )
@@ -38,6 +39,11 @@ var sources = []source{
 		"purelb", "PureLB", importer.PureLB,
 		"ServiceGroups, the LBNodeAgent, and annotations of Services",
 		"-A servicegroups,lbnodeagents,services",
+	},
+	{
+		"k3s", "k3s' ServiceLB", importer.K3s,
+		"labels of nodes and of Services",
+		"-A nodes,services",
 	},
 }
 
@@ -73,7 +79,7 @@ object that lacks it. It talks to no cluster. docs/migrate.md has every step.`,
 			return fmt.Errorf("import %s: %w", s.name, err)
 		}
 		if n > 0 {
-			fmt.Fprintf(cmd.ErrOrStderr(), "%d comments say what has no equal or needs a look: grep '^#'\n", n)
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s to read, about what has no equal or needs a look: grep '^#'\n", cluster.Count(n, "comment"))
 		}
 		return nil
 	}

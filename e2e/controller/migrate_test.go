@@ -70,7 +70,7 @@ func TestImportIsTaken(t *testing.T) {
 	c := newCluster(t)
 	root, err := lab.Checkout()
 	c.must(err)
-	for _, name := range []string{"layer2", "bgp", "selectors", "kube-vip", "cilium", "purelb"} {
+	for _, name := range []string{"layer2", "bgp", "selectors", "kube-vip", "cilium", "purelb", "k3s", "k3s-plain"} {
 		data, err := os.ReadFile(filepath.Join(root, "internal", "job", "importer", "testdata", name+".txtar"))
 		c.must(err)
 		_, made, _ := strings.Cut(string(data), "-- fairlead --\n")

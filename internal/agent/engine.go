@@ -14,6 +14,7 @@ import (
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/nodeport/health"
+	"github.com/fairlead/fairlead/nodeport/socket"
 	"github.com/fairlead/fairlead/proxy"
 )
 
@@ -38,6 +39,7 @@ type engine struct {
 	pods     *pods // those that the Accelerator leaves alone
 	other    otherProxy
 	compiler proxy.Compiler
+	own      listening
 	told     atomic.Bool // somebody else changed the kernel's state since the last Sync began
 	repairs  backoff
 
@@ -150,6 +152,7 @@ func (e *engine) program(ctx context.Context, order engineOrder) error {
 func (e *engine) compile(order engineOrder) *proxy.Table {
 	opt := e.cfg.Options
 	opt.Quarantined, opt.Self, opt.Own, opt.Routed = order.Quarantined, order.Self, order.Own, order.Routed
+	opt.Listening = e.own.ports(e, order)
 	return e.compiler.Compile(order.Snapshot, e.cfg.Node, order.Addrs, opt)
 }
 
@@ -165,7 +168,7 @@ func (e *engine) confirm(order engineOrder) {
 	e.health.Synced(snapshot.IPv4, order.began, at)
 	e.health.Synced(snapshot.IPv6, order.began, at)
 	e.keep(engineState{Engine: node.Engine{Known: true, InSync: true, Ready: summary.VIPs}, summary: summary, pods: e.compiler.Known()})
-	e.exceeded(e.compiler.Problems())
+	e.exceeded(slices.Concat(e.compiler.Problems(), e.own.problems))
 	e.follow(order.Snapshot, order.Addrs, proxy.Own(order.Snapshot, order.Self, order.Own))
 }
 
@@ -206,6 +209,7 @@ func sameReady(a, b map[netip.Addr]bool) bool {
 func newEngine(cfg *Config, m *metrics, h *health.Proxy, changed func()) *engine {
 	e := &engine{cfg: cfg, metrics: m, health: h, changed: changed, loop: reconcile.New("engine", cfg.Log)}
 	e.exceeded = func([]snapshot.Problem) {}
+	e.own.sockets = socket.Read
 	e.loop.Coalesce = 0 // whoever decides has coalesced already
 	e.pods = &pods{cfg: cfg, changed: e.loop.Wake}
 	e.other.client.Timeout = time.Second

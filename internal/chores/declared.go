@@ -3,6 +3,7 @@ package chores
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -175,13 +176,15 @@ func (d *declared) used(ctx context.Context, objects []object) (pools []string, 
 	}
 	for i := range list.Items {
 		a := &list.Items[i]
-		if len(a.Spec.Holders) > 0 && !slices.Contains(pools, a.Spec.Pool) &&
-			slices.ContainsFunc(objects, func(o object) bool { return o.resource == "addresspools" && o.name == a.Spec.Pool }) {
-			pools = append(pools, a.Spec.Pool)
+		for _, h := range a.Spec.Holders {
+			name := cmp.Or(h.Pool, a.Spec.Pool)
+			if slices.ContainsFunc(objects, func(o object) bool { return o.resource == "addresspools" && o.name == name }) {
+				pools = append(pools, name)
+			}
 		}
 	}
 	slices.Sort(pools)
-	return pools, nil
+	return slices.Compact(pools), nil
 }
 
 func (d *declared) delete(ctx context.Context, o object) error {

@@ -182,7 +182,7 @@ func (p *pass) record(addr netip.Addr) error {
 	if !ok {
 		return nil
 	}
-	if l := p.pending.one(p.writes[addr].Losers); l != nil {
+	if l := p.pending.one(p.writes[addr].Blockers()); l != nil {
 		return fmt.Errorf("%w: address %s: %s does not hold its new address yet", errWaits, addr, l.Ref)
 	}
 	return write()

@@ -30,6 +30,7 @@ type Builder struct {
 	namespaces    kind[snapshot.Namespace]
 	pools         kind[snapshot.Pool]
 	addresses     kind[snapshot.Address]
+	records       records // what addresses holds
 	announcements kind[snapshot.Announcement]
 	nodeStates    kind[snapshot.NodeState]
 	serviceCIDRs  kind[snapshot.ServiceCIDR]
@@ -184,9 +185,11 @@ func (b *Builder) touch(e *entry) {
 // nothing changed with the last one, and notes in it what changed.
 func (b *Builder) Snapshot() *snapshot.Snapshot {
 	changes := snapshot.Changes{Services: b.rebuildDirty()}
+	all := b.addresses.sortedBy(func(x, y *snapshot.Address) int { return x.Addr.Compare(y.Addr) })
+	b.records = b.records.of(all)
 	s := &snapshot.Snapshot{
 		Services: b.sorted, Nodes: b.nodes.values(), Namespaces: b.namespaces.values(), Pools: b.pools.values(),
-		Addresses:     b.addresses.sortedBy(func(x, y *snapshot.Address) int { return x.Addr.Compare(y.Addr) }),
+		Addresses: b.records.ofPools, NodeAddresses: b.records.ofNodes,
 		Announcements: b.announcements.values(), NodeStates: b.nodeStates.values(), ServiceCIDRs: b.serviceCIDRs.values(),
 		BGPPeers: b.bgpPeers.values(),
 	}
@@ -197,6 +200,26 @@ func (b *Builder) Snapshot() *snapshot.Snapshot {
 	b.last = s
 	return s
 }
+
+// records are the Address objects by what they record.
+type records struct{ all, ofPools, ofNodes []*snapshot.Address }
+
+// of returns the records of all, with the same lists as r if all is the same list.
+// Decisions know by that what did not change.
+func (r records) of(all []*snapshot.Address) records {
+	if r.all != nil && diff.Same(r.all, all) {
+		return r
+	}
+	out := records{all: all, ofPools: all}
+	if !slices.ContainsFunc(all, ofNode) {
+		return out
+	}
+	out.ofPools = slices.DeleteFunc(slices.Clone(all), ofNode)
+	out.ofNodes = slices.DeleteFunc(slices.Clone(all), func(a *snapshot.Address) bool { return !ofNode(a) })
+	return out
+}
+
+func ofNode(a *snapshot.Address) bool { return a.Node != "" }
 
 // Pace holds large Services back that change all the time, and many Services of one
 // namespace that change together, so that the changes of others are not behind theirs.

@@ -41,6 +41,7 @@ func toNode(n *corev1.Node) *snapshot.Node {
 			// after an outage often of any. Whether the node lives is told by its
 			// agent's renewals.
 			out.Ready = c.Status != corev1.ConditionFalse
+			out.Unheard = c.Status == corev1.ConditionUnknown
 		case corev1.NodeNetworkUnavailable:
 			out.NetworkUnavail = c.Status == corev1.ConditionTrue
 		}
@@ -83,14 +84,14 @@ func toAddress(a *v1alpha1.Address) *snapshot.Address {
 		return nil
 	}
 	out := &snapshot.Address{
-		Addr: addr, UID: string(a.UID), ResourceVersion: a.ResourceVersion, Pool: a.Spec.Pool, ShareKey: a.Spec.ShareKey, ShareGroup: a.Spec.Backend,
+		Addr: addr, UID: string(a.UID), ResourceVersion: a.ResourceVersion, Pool: a.Spec.Pool, Node: a.Spec.Node, ShareKey: a.Spec.ShareKey, ShareGroup: a.Spec.Backend,
 		Deleting: a.DeletionTimestamp != nil, ProbedAt: timeOf(a.Status.ProbedAt), Conflict: a.Status.Conflict,
 	}
 	if c := toConditions(a.Status.Conditions)[v1alpha1.ConditionConflicting]; c.Status == string(metav1.ConditionTrue) {
 		out.Conflicting = c.Message
 	}
 	for _, h := range a.Spec.Holders {
-		held := snapshot.Holder{Ref: snapshot.Ref{Namespace: h.Namespace, Name: h.Name}, UID: string(h.UID)}
+		held := snapshot.Holder{Ref: snapshot.Ref{Namespace: h.Namespace, Name: h.Name}, UID: string(h.UID), Pool: h.Pool}
 		for _, p := range h.Ports {
 			held.Ports = append(held.Ports, snapshot.HeldPort{Protocol: protocol(p.Protocol), Port: uint16(p.Port)})
 		}
@@ -105,9 +106,9 @@ func toAddress(a *v1alpha1.Address) *snapshot.Address {
 
 // FromAddress is the spec of the Address object of a record.
 func FromAddress(a snapshot.Address) v1alpha1.AddressSpec {
-	spec := v1alpha1.AddressSpec{Address: a.Addr.String(), Pool: a.Pool, ShareKey: a.ShareKey, Backend: a.ShareGroup}
+	spec := v1alpha1.AddressSpec{Address: a.Addr.String(), Pool: a.Pool, Node: a.Node, ShareKey: a.ShareKey, Backend: a.ShareGroup}
 	for _, h := range a.Holders {
-		held := v1alpha1.AddressHolder{Namespace: h.Namespace, Name: h.Name, UID: uidOf(h.UID)}
+		held := v1alpha1.AddressHolder{Namespace: h.Namespace, Name: h.Name, UID: uidOf(h.UID), Pool: h.Pool}
 		for _, p := range h.Ports {
 			held.Ports = append(held.Ports, v1alpha1.HeldPort{Protocol: corev1.Protocol(strings.ToUpper(p.Protocol.String())), Port: int32(p.Port)})
 		}

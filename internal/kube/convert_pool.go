@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -23,6 +24,9 @@ func toPool(p *v1alpha1.AddressPool) *snapshot.Pool {
 			IPv4:               snapshot.PoolCount(p.Status.IPv4), IPv6: snapshot.PoolCount(p.Status.IPv6),
 		},
 		Conditions: toConditions(p.Status.Conditions),
+	}
+	if n := p.Spec.NodeAddresses; n != nil {
+		out.Nodes = cmp.Or(toSelector(n.NodeSelector), &snapshot.Selector{})
 	}
 	if p.Spec.Priority != nil {
 		out.Priority = int(*p.Spec.Priority)

@@ -27,8 +27,10 @@ import (
 
 // Store keeps a Builder current from the API server.
 type Store struct {
-	// WithoutEndpoints leaves Services' endpoints out, which change with every pod. Set
-	// it before Run.
+	// WithoutEndpoints leaves Services' endpoints out, which change with every pod. They
+	// are followed from the moment when a pool gives the nodes' own addresses: which nodes
+	// a Service with externalTrafficPolicy Local has then depends on them. Set it before
+	// Run.
 	WithoutEndpoints bool
 	// Lean leaves out of Services what agents do not read, and their API objects, which
 	// Service would return. It is for stores that hold every Service's endpoints on every
@@ -52,8 +54,10 @@ type Store struct {
 	b      *Builder
 	gone   tombs
 	synced bool
-	resume *time.Timer  // calls changed when a Service that is held back may change
-	heard  atomic.Int64 // when the API server last sent an object, in nanoseconds of Unix
+	need   chan struct{} // closed once endpoints are needed; nil afterwards, and if they are followed anyway
+	awaits bool          // the first full listing of endpoints
+	resume *time.Timer   // calls changed when a Service that is held back may change
+	heard  atomic.Int64  // when the API server last sent an object, in nanoseconds of Unix
 }
 
 // NewStore makes a Store that calls changed, which must not block, after every
@@ -67,6 +71,10 @@ func NewStore(clients *Clients, changed func()) *Store {
 func (s *Store) Run(ctx context.Context) error {
 	s.mu.Lock()
 	s.b.lean = s.Lean
+	need := make(chan struct{})
+	if s.WithoutEndpoints {
+		s.need = need
+	}
 	if !s.WithoutEndpoints {
 		// Without endpoints, what this process wrote must be in the next Snapshot.
 		s.b.Pace()
@@ -102,16 +110,14 @@ func (s *Store) Run(ctx context.Context) error {
 		wg.Go(func() { nodes.Run(ctx) })
 	}
 	for _, inf := range all {
-		if err := inf.SetTransform(s.transform); err != nil {
-			return fmt.Errorf("informer: %w", err)
-		}
-		reg, err := inf.AddEventHandler(s)
+		hasSynced, err := s.handle(inf)
 		if err != nil {
-			return fmt.Errorf("informer: %w", err)
+			return err
 		}
-		registered = append(registered, reg.HasSynced)
+		registered = append(registered, hasSynced)
 		wg.Go(func() { inf.Run(ctx.Done()) })
 	}
+	wg.Go(func() { s.followEndpoints(ctx, need) })
 	if cache.WaitForCacheSync(ctx.Done(), registered...) {
 		s.mu.Lock()
 		s.synced = true
@@ -120,6 +126,46 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	return nil
+}
+
+// handle has what inf learns taken in.
+func (s *Store) handle(inf cache.SharedIndexInformer) (cache.InformerSynced, error) {
+	if err := inf.SetTransform(s.transform); err != nil {
+		return nil, fmt.Errorf("informer: %w", err)
+	}
+	reg, err := inf.AddEventHandler(s)
+	if err != nil {
+		return nil, fmt.Errorf("informer: %w", err)
+	}
+	return reg.HasSynced, nil
+}
+
+// endpointsWithin is how long decisions wait for the first listing of endpoints. After
+// that they are made without: Services must not wait for a right that is missing.
+const endpointsWithin = 10 * time.Second
+
+// followEndpoints follows the EndpointSlices once need is closed, until ctx ends.
+func (s *Store) followEndpoints(ctx context.Context, need <-chan struct{}) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-need:
+	}
+	inf := s.slices()
+	hasSynced, err := s.handle(inf)
+	if err != nil {
+		return // a new informer takes both
+	}
+	go func() {
+		within, cancel := context.WithTimeout(ctx, endpointsWithin)
+		defer cancel()
+		cache.WaitForCacheSync(within.Done(), hasSynced)
+		s.mu.Lock()
+		s.awaits = false
+		s.mu.Unlock()
+		s.changed()
+	}()
+	inf.Run(ctx.Done())
 }
 
 // slices follows the EndpointSlices of Services that have an address. The API server
@@ -150,11 +196,12 @@ func (s *Store) Synced() bool {
 	return s.synced
 }
 
-// Snapshot returns the current Snapshot, or nil before the first full listing.
+// Snapshot returns the current Snapshot, or nil before the first full listing, also of
+// endpoints that are needed.
 func (s *Store) Snapshot() *snapshot.Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.synced {
+	if !s.synced || s.awaits {
 		return nil
 	}
 	return s.build()
@@ -188,7 +235,7 @@ func (s *Store) stopWaiting() {
 func (s *Store) Latest() (*snapshot.Snapshot, []time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.synced {
+	if !s.synced || s.awaits {
 		return nil, nil
 	}
 	return s.build(), s.b.Triggers()
@@ -288,6 +335,10 @@ func (t *tombs) has(uid types.UID) bool { return uid != "" && (t.now[uid] || t.b
 func (s *Store) applyChange(op func(any) bool, obj any) {
 	s.mu.Lock()
 	differs := op(obj) && s.synced
+	if p, ok := obj.(*item[snapshot.Pool]); ok && s.need != nil && p.value.Nodes != nil {
+		close(s.need)
+		s.need, s.awaits = nil, true
+	}
 	s.mu.Unlock()
 	if differs {
 		s.changed()

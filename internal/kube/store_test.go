@@ -1,10 +1,14 @@
 package kube
 
 import (
+	"context"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
@@ -74,5 +78,43 @@ func TestRestoredBackup(t *testing.T) {
 				t.Errorf("the pool has %d addresses, want %d", got, tc.want)
 			}
 		})
+	}
+}
+
+// TestEndpointsWhenAPoolNeedsThem: a controller follows EndpointSlices from the moment when
+// a pool gives the nodes' own addresses, and nothing is decided before they are there.
+func TestEndpointsWhenAPoolNeedsThem(t *testing.T) {
+	node, ready := "a", true
+	port, name := int32(8080), ""
+	slice := &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Namespace: "a", Name: "web-1", UID: "s", Labels: map[string]string{discoveryv1.LabelServiceName: "web"}},
+		AddressType: discoveryv1.AddressTypeIPv4, Ports: []discoveryv1.EndpointPort{{Name: &name, Port: &port}},
+		Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.1.1.5"}, NodeName: &node, Conditions: discoveryv1.EndpointConditions{Ready: &ready}}},
+	}
+	changed := make(chan struct{}, 1000)
+	s := NewStore(&Clients{Kube: fake.NewClientset(slice)}, func() { changed <- struct{}{} })
+	need := make(chan struct{})
+	s.need, s.synced = need, true
+	done := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer func() { cancel(); <-done }()
+	go func() { defer close(done); s.followEndpoints(ctx, need) }()
+	pool := func(name string, spec v1alpha1.AddressPoolSpec) any {
+		return s.b.reduce(&v1alpha1.AddressPool{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name)}, Spec: spec})
+	}
+	s.OnAdd(pool("lan", v1alpha1.AddressPoolSpec{Addresses: []string{"192.0.2.0/24"}}), false)
+	if s.Snapshot() == nil {
+		t.Error("nothing is decided for a pool that needs no endpoints")
+	}
+	s.OnAdd(s.b.reduce(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "web", UID: "u"}, Spec: corev1.ServiceSpec{ClusterIPs: []string{"10.96.0.1"}, Ports: []corev1.ServicePort{{Port: 80, Protocol: corev1.ProtocolTCP}}}}), false)
+	if got := s.Snapshot().Services; len(got) != 1 || len(got[0].Endpoints) != 0 {
+		t.Errorf("before a pool needs them: %v", got)
+	}
+	s.OnAdd(pool("edge", v1alpha1.AddressPoolSpec{NodeAddresses: &v1alpha1.NodeAddresses{}}), false)
+	for s.Snapshot() == nil {
+		<-changed
+	}
+	if got := s.Snapshot().Services; len(got) != 1 || len(got[0].Endpoints) != 1 {
+		t.Errorf("afterwards: %v", got)
 	}
 }

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -22,6 +23,9 @@ func Assigned(o allocator.Outcome) snapshot.Condition {
 		texts[i] = a.String()
 	}
 	held := strings.Join(texts, ", ")
+	if len(texts) > addrsMax {
+		held = fmt.Sprintf("%s and %d more", strings.Join(texts[:addrsMax], ", "), len(texts)-addrsMax)
+	}
 	switch {
 	case len(o.Addrs) == 0 && o.Refusal != nil:
 		return snapshot.Condition{Status: "False", Reason: string(o.Refusal.Reason), Message: told(o.Refusal)}
@@ -32,6 +36,9 @@ func Assigned(o allocator.Outcome) snapshot.Condition {
 	}
 	return snapshot.Condition{Status: "True", Reason: "Assigned", Message: held + " from pool " + o.Pool}
 }
+
+// addrsMax bounds how many addresses a condition lists.
+const addrsMax = 16
 
 // next is what the owner of a Service can do, who sees neither pools nor other Services.
 var next = map[snapshot.Reason]string{
@@ -47,6 +54,8 @@ var next = map[snapshot.Reason]string{
 	allocator.AddressInUse:       "ask for another address, or for none",
 	allocator.AddressReserved:    "ask for another address, or for none",
 	allocator.ShareRefused:       "ask for another address, or for none",
+	allocator.PortInUse:          "choose another port in spec.ports, or ask for another pool",
+	allocator.PortOfNode:         "choose another port in spec.ports, or ask for another pool",
 	allocator.WrongFamily:        "change spec.ipFamilyPolicy or what the annotations ask for",
 	allocator.InvalidRequest:     "correct it, or take it away",
 	allocator.ConflictingRequest: "take one of the two away",
@@ -96,7 +105,7 @@ func outside(o allocator.Outcome) *snapshot.Refusal {
 // without a change of the condition's status.
 func SetConditions(svc *corev1.Service, o allocator.Outcome, announced snapshot.Condition, now time.Time) {
 	set(svc, v1alpha1.ConditionAddressAssigned, Assigned(o))
-	if len(o.Addrs) == 0 {
+	if len(o.Addrs) == 0 || o.OfNodes {
 		meta.RemoveStatusCondition(&svc.Status.Conditions, v1alpha1.ConditionAnnounced)
 		return
 	}

@@ -41,7 +41,7 @@ func (r *rounds) roundOf(o *allocator.Outcome) int {
 	r.depth[o.Ref] = 0 // ends a ring
 	n := 0
 	for _, addr := range o.Addrs {
-		for _, l := range r.writes[addr].Losers {
+		for _, l := range r.writes[addr].Blockers() {
 			if loser := r.byRef[l.Ref]; loser != nil && loser.UID == l.UID {
 				n = max(n, r.roundOf(loser)+1)
 			}

@@ -68,7 +68,7 @@ func ourAddress(text string, svc *corev1.Service, s *snapshot.Snapshot) bool {
 	inPool := func(p *snapshot.Pool) bool {
 		return slices.ContainsFunc(p.Ranges, func(r netipx.IPRange) bool { return r.Contains(addr) })
 	}
-	return s.Address(addr) != nil || slices.ContainsFunc(s.Pools, inPool) || Assigns(svc, text)
+	return s.Address(addr) != nil || s.NodeAddress(addr) != nil || slices.ContainsFunc(s.Pools, inPool) || Assigns(svc, text)
 }
 
 // WithStatus returns a copy of svc whose status may be changed.

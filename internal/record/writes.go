@@ -23,6 +23,19 @@ func (w Write) Addr() netip.Addr {
 	return w.Have.Addr
 }
 
+// Blockers returns those of Losers whose new addresses the other holders wait for. A
+// node's own address is shared by port: who has another port is not in the way there.
+func (w Write) Blockers() []snapshot.Holder {
+	if w.Want == nil || w.Want.Node == "" || w.Have == nil || w.Have.Node == "" {
+		return w.Losers
+	}
+	return slices.DeleteFunc(slices.Clone(w.Losers), func(l snapshot.Holder) bool {
+		return !slices.ContainsFunc(w.Want.Holders, func(h snapshot.Holder) bool {
+			return slices.ContainsFunc(h.Ports, func(p snapshot.HeldPort) bool { return slices.Contains(l.Ports, p) })
+		})
+	})
+}
+
 // Takes reports whether uid is one of those that the write takes the address from.
 func (w Write) Takes(uid string) bool {
 	return slices.ContainsFunc(w.Losers, func(l snapshot.Holder) bool { return l.UID == uid })
@@ -33,7 +46,7 @@ func (w Write) Takes(uid string) bool {
 func Writes(plan *allocator.Plan, s *snapshot.Snapshot) map[netip.Addr]Write {
 	out := map[netip.Addr]Write{}
 	have := make(map[netip.Addr]*snapshot.Address, len(s.Addresses))
-	for _, a := range s.Addresses {
+	for _, a := range slices.Concat(s.Addresses, s.NodeAddresses) {
 		have[a.Addr] = a
 	}
 	for i := range plan.Addresses {
@@ -53,10 +66,10 @@ func Writes(plan *allocator.Plan, s *snapshot.Snapshot) map[netip.Addr]Write {
 }
 
 func same(want allocator.AddressWant, have *snapshot.Address) bool {
-	return want.Pool == have.Pool && want.ShareKey == have.ShareKey && want.ShareGroup == have.ShareGroup &&
+	return want.Pool == have.Pool && want.Node == have.Node && want.ShareKey == have.ShareKey && want.ShareGroup == have.ShareGroup &&
 		want.Freed.Namespace == have.Freed.Namespace && want.Freed.At.Equal(have.Freed.At) &&
 		slices.EqualFunc(want.Holders, have.Holders, func(a, b snapshot.Holder) bool {
-			return a.Ref == b.Ref && a.UID == b.UID && slices.Equal(a.Ports, b.Ports)
+			return a.Ref == b.Ref && a.UID == b.UID && a.Pool == b.Pool && slices.Equal(a.Ports, b.Ports)
 		})
 }
 

@@ -112,3 +112,22 @@ func TestRounds(t *testing.T) {
 		})
 	}
 }
+
+// TestBlockers: at a node's own address, those who lose it are in the way of others only
+// with their ports.
+func TestBlockers(t *testing.T) {
+	for _, tc := range []struct {
+		node string
+		port uint16 // of the new holder; the loser has 80
+		want int
+	}{{"", 81, 1}, {"a", 81, 0}, {"a", 80, 1}} {
+		w := record.Write{
+			Want:   &allocator.AddressWant{Addr: ip1, Node: tc.node, Holders: []snapshot.Holder{holder(db, tc.port)}},
+			Have:   &snapshot.Address{Addr: ip1, Node: tc.node},
+			Losers: []snapshot.Holder{holder(web, 80)},
+		}
+		if got := w.Blockers(); len(got) != tc.want {
+			t.Errorf("node %q, port %d: %v", tc.node, tc.port, got)
+		}
+	}
+}

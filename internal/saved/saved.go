@@ -188,6 +188,6 @@ func decodeV010(data []byte) (*State, error) {
 // whole reports whether no list has an empty place, which nobody expects.
 func whole(s *snapshot.Snapshot) bool {
 	return !slices.Contains(s.Services, nil) && !slices.Contains(s.Nodes, nil) && !slices.Contains(s.Pools, nil) &&
-		!slices.Contains(s.Addresses, nil) && !slices.Contains(s.NodeStates, nil) && !slices.Contains(s.Namespaces, nil) &&
+		!slices.Contains(s.Addresses, nil) && !slices.Contains(s.NodeAddresses, nil) && !slices.Contains(s.NodeStates, nil) && !slices.Contains(s.Namespaces, nil) &&
 		!slices.Contains(s.Announcements, nil) && !slices.Contains(s.ServiceCIDRs, nil) && !slices.Contains(s.BGPPeers, nil)
 }

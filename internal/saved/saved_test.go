@@ -128,8 +128,9 @@ func exampleSnapshot() *snapshot.Snapshot {
 			Name: "lan", Ranges: []netipx.IPRange{netipx.MustParseIPRange("192.0.2.1-192.0.2.9")}, Priority: snapshot.NoPriority,
 			ServiceSelector: &snapshot.Selector{MatchLabels: map[string]string{"a": "b"}},
 		}},
-		Addresses:  []*snapshot.Address{{Addr: ip("192.0.2.1"), Pool: "lan", Holders: []snapshot.Holder{{Ref: snapshot.Ref{Namespace: "a", Name: "web"}, UID: "u"}}}},
-		NodeStates: []*snapshot.NodeState{{Electable: snapshot.Electable{Node: "n1", InSync: true, Links: []snapshot.Link{{Name: "eth0", Index: 2, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.77/24")}}}}}},
+		Addresses:     []*snapshot.Address{{Addr: ip("192.0.2.1"), Pool: "lan", Holders: []snapshot.Holder{{Ref: snapshot.Ref{Namespace: "a", Name: "web"}, UID: "u"}}}},
+		NodeAddresses: []*snapshot.Address{{Addr: ip("198.51.100.1"), Pool: "edge", Node: "n", Holders: []snapshot.Holder{{Ref: snapshot.Ref{Namespace: "a", Name: "web"}, UID: "u", Pool: "edge"}}}},
+		NodeStates:    []*snapshot.NodeState{{Electable: snapshot.Electable{Node: "n1", InSync: true, Links: []snapshot.Link{{Name: "eth0", Index: 2, Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.77/24")}}}}}},
 	}
 }
 

@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"go4.org/netipx"
@@ -17,10 +18,21 @@ type Node struct {
 	ExternalIPs    []netip.Addr
 	PodCIDRs       []netip.Prefix
 	Ready          bool // condition Ready is there and not False
+	Unheard        bool // condition Ready is Unknown: the control plane does not hear the kubelet
 	NetworkUnavail bool // condition NetworkUnavailable is True
 	Unschedulable  bool // cordoned
 	Deleting       bool
 	Taints         []string // keys
+}
+
+// ExcludeLabel keeps a node from taking connections for load balancers, with any value
+// but a false one.
+const ExcludeLabel = "node.kubernetes.io/exclude-from-external-load-balancers"
+
+// Excluded reports whether the node has ExcludeLabel.
+func (n *Node) Excluded() bool {
+	v, ok := n.Labels[ExcludeLabel]
+	return ok && !slices.Contains([]string{"false", "False", "FALSE", "f", "F", "0"}, v)
 }
 
 // Namespace is a namespace's labels, which pools may select.

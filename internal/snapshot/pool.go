@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"go4.org/netipx"
@@ -15,6 +16,7 @@ type Pool struct {
 	Created           time.Time
 	Ranges            []netipx.IPRange // as written, in order; parsed
 	Bad               []string         // what of spec.addresses could not be parsed, with the reason; then the pool gives nothing
+	Nodes             *Selector        // it gives the addresses of these nodes, and has no Ranges; nil: it gives Ranges
 	Exclude           []netipx.IPRange // what of Ranges it does not give
 	Reservations      []Reservation    // by address
 	MaxPerNamespace   int              // 0: no limit
@@ -56,6 +58,7 @@ type Address struct {
 	UID             string
 	ResourceVersion string
 	Pool            string
+	Node            string // whose own address it is; "" if it is of a pool's Ranges
 	ShareKey        string
 	ShareGroup      string   // what the holders of a shared address have in common: "" or, with externalTrafficPolicy Local, their pods
 	Holders         []Holder // sorted by namespace, name
@@ -77,6 +80,7 @@ type Freed struct {
 type Holder struct {
 	Ref
 	UID   string
+	Pool  string     // from which it has the address, if that is a node's own; "" otherwise
 	Ports []HeldPort // sorted
 }
 
@@ -84,6 +88,23 @@ type Holder struct {
 type HeldPort struct {
 	Protocol Protocol
 	Port     uint16
+}
+
+// CaughtAt returns the addresses at which the node whose own address a is takes packets
+// for the holders of a, where internal are the node's InternalIPs. A packet to an
+// ExternalIP may arrive with an InternalIP instead, if the network in front of the node
+// translates it.
+func (a *Address) CaughtAt(internal []netip.Addr) []netip.Addr {
+	out := []netip.Addr{a.Addr}
+	if slices.Contains(internal, a.Addr) {
+		return out
+	}
+	for _, in := range internal {
+		if FamilyOf(in) == FamilyOf(a.Addr) {
+			out = append(out, in)
+		}
+	}
+	return out
 }
 
 // Held tells whether the Service with this ref and uid is a holder.

@@ -14,7 +14,8 @@ type Snapshot struct {
 	Nodes         []*Node
 	Namespaces    []*Namespace
 	Pools         []*Pool
-	Addresses     []*Address
+	Addresses     []*Address // of pools' Ranges
+	NodeAddresses []*Address // the nodes' own, sorted by address: nobody announces them
 	Announcements []*Announcement
 	NodeStates    []*NodeState
 	ServiceCIDRs  []*ServiceCIDR
@@ -30,6 +31,7 @@ func (s *Snapshot) Sort() {
 	byName(s.Namespaces, func(n *Namespace) string { return n.Name })
 	byName(s.Pools, func(p *Pool) string { return p.Name })
 	slices.SortFunc(s.Addresses, func(a, b *Address) int { return a.Addr.Compare(b.Addr) })
+	slices.SortFunc(s.NodeAddresses, func(a, b *Address) int { return a.Addr.Compare(b.Addr) })
 	byName(s.Announcements, func(a *Announcement) string { return a.Name })
 	byName(s.NodeStates, func(n *NodeState) string { return n.Node })
 	byName(s.ServiceCIDRs, func(c *ServiceCIDR) string { return c.Name })
@@ -65,13 +67,18 @@ func (s *Snapshot) Service(ref Ref) *Service {
 	return nil
 }
 
-// Address returns the record of addr, or nil.
-func (s *Snapshot) Address(addr netip.Addr) *Address {
-	i, found := slices.BinarySearchFunc(s.Addresses, addr, func(a *Address, want netip.Addr) int { return a.Addr.Compare(want) })
+// Address returns the record of addr, or nil. It does not look at NodeAddresses.
+func (s *Snapshot) Address(addr netip.Addr) *Address { return recordOf(s.Addresses, addr) }
+
+// NodeAddress returns the record of a node's own address, or nil.
+func (s *Snapshot) NodeAddress(addr netip.Addr) *Address { return recordOf(s.NodeAddresses, addr) }
+
+func recordOf(records []*Address, addr netip.Addr) *Address {
+	i, found := slices.BinarySearchFunc(records, addr, func(a *Address, want netip.Addr) int { return a.Addr.Compare(want) })
 	if !found {
 		return nil
 	}
-	return s.Addresses[i]
+	return records[i]
 }
 
 func byName[T any](items []*T, name func(*T) string) {

@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -127,8 +128,8 @@ func (e *explaining) address() {
 func (e *explaining) records() {
 	var names []string
 	for _, a := range e.plan.Addrs {
-		i := slices.IndexFunc(e.Addresses, func(r *snapshot.Address) bool { return r.Addr == a })
-		if i < 0 || !e.Addresses[i].Held(e.svc.Ref, e.svc.UID) {
+		record := cmp.Or(e.Snapshot.Address(a), e.NodeAddress(a))
+		if record == nil || !record.Held(e.svc.Ref, e.svc.UID) {
 			e.fail("record", "look at it again in a few seconds; if it stays, read the controller's log: kubectl -n "+e.Namespace+" logs "+e.Leader.Holder,
 				"the Address object of %s does not name this Service yet: the controller has not acted", a)
 			return
@@ -137,8 +138,11 @@ func (e *explaining) records() {
 		if made := e.Made(a); !made.IsZero() {
 			text += fmt.Sprintf(" (made %s ago)", cluster.Ago(e.Now, made))
 		}
-		if others := len(e.Addresses[i].Holders) - 1; others > 0 {
-			text += fmt.Sprintf(" and %s, share key %q", cluster.Count(others, "other"), e.Addresses[i].ShareKey)
+		switch others := len(record.Holders) - 1; {
+		case others > 0 && record.Node != "":
+			text += fmt.Sprintf(" and %s, by port", cluster.Count(others, "other"))
+		case others > 0:
+			text += fmt.Sprintf(" and %s, share key %q", cluster.Count(others, "other"), record.ShareKey)
 		}
 		names = append(names, text)
 	}
@@ -188,6 +192,8 @@ func (e *explaining) remedy(r *snapshot.Refusal) string {
 		return "delete a Service of type LoadBalancer in " + e.svc.Namespace + " that is not needed, or raise spec.maxPerNamespace (kubectl edit addresspool NAME)"
 	case allocator.TooLarge:
 		return "split the Service into several"
+	case allocator.PortInUse, allocator.PortOfNode:
+		return "choose another port: " + e.kubectl("edit service %s", e.svc.Name) + "; or ask for another pool: " + annotate + "fairlead.io/pool=NAME"
 	case allocator.AddressReserved:
 		return "ask for another address: " + annotate + "fairlead.io/addresses=ADDRESS; or change the pool's spec.reservations (kubectl edit addresspool NAME)"
 	case allocator.AddressInUse:

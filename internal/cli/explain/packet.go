@@ -124,6 +124,9 @@ func (f *following) sender() (node, how string) {
 
 // owner is the node whose own address is asked for.
 func (f *following) owner() string {
+	if a := f.NodeAddress(f.To.Addr()); a != nil { // it may be an ExternalIP
+		return a.Node
+	}
 	for _, n := range f.Nodes {
 		if slices.Contains(n.InternalIPs, f.To.Addr()) {
 			return n.Name

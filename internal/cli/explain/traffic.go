@@ -16,7 +16,13 @@ import (
 func (e *explaining) traffic() {
 	held := len(e.plan.Addrs) > 0
 	e.endpoints()
-	if held && !e.FromFiles {
+	switch {
+	case held && e.plan.OfNodes:
+		e.note("announcer", "nobody announces the nodes' own addresses: each node answers for its own, and forwards what arrives there")
+		if !e.FromFiles {
+			e.engine()
+		}
+	case held && !e.FromFiles:
 		for _, a := range e.plan.Addrs {
 			e.nodes(a)
 			e.announced(a)
@@ -58,7 +64,7 @@ func (e *explaining) count(of netip.Addr) conditions {
 // endpoints counts them for every family that the Service's addresses have.
 func (e *explaining) endpoints() {
 	of := e.plan.Addrs
-	if len(of) == 0 {
+	if len(of) == 0 || e.plan.OfNodes {
 		of = e.svc.ClusterIPs
 	}
 	for _, a := range of {

@@ -38,7 +38,11 @@ func pool(p *v1alpha1.AddressPool) []string {
 		r.must(false, "spec.addresses", "%s", why)
 	}
 	n := len(p.Spec.Addresses)
-	r.must(n >= 1 && n <= 64, "spec.addresses", "there are %d entries, not between 1 and 64", n)
+	ofNodes := p.Spec.NodeAddresses != nil
+	r.must(ofNodes == (n == 0), "spec", "give either addresses or nodeAddresses (nodeAddresses: {} means all nodes)")
+	r.must(n <= 64, "spec.addresses", "there are %d entries, more than 64", n)
+	alone := len(p.Spec.Exclude)+len(p.Spec.Reservations) == 0 && p.Spec.MaxPerNamespace == nil && p.Spec.CoolDown == nil
+	r.must(!ofNodes || alone, "spec", "exclude, reservations, maxPerNamespace and coolDown are for pools with addresses: Services share the nodes' addresses by port")
 	unique := slices.Compact(slices.Sorted(slices.Values(p.Spec.Addresses)))
 	r.must(len(unique) == n, "spec.addresses", "an entry is there twice")
 	within(&r, "spec.priority", p.Spec.Priority, 0, math.MaxInt32)

@@ -56,9 +56,14 @@ func section(w io.Writer, title, text string) {
 
 // applyRecords applies the plan's records to s, as the controller would.
 func applyRecords(s *snapshot.Snapshot, plan *allocator.Plan) {
-	s.Addresses = nil
+	s.Addresses, s.NodeAddresses = nil, nil
 	for _, a := range plan.Addresses {
-		s.Addresses = append(s.Addresses, &snapshot.Address{Addr: a.Addr, Pool: a.Pool, ShareKey: a.ShareKey, Holders: a.Holders})
+		record := &snapshot.Address{Addr: a.Addr, Pool: a.Pool, Node: a.Node, ShareKey: a.ShareKey, Holders: a.Holders}
+		if a.Node != "" {
+			s.NodeAddresses = append(s.NodeAddresses, record)
+			continue
+		}
+		s.Addresses = append(s.Addresses, record)
 	}
 	s.Sort()
 }
@@ -91,14 +96,14 @@ func announcements(s *snapshot.Snapshot) string {
 	return b.String()
 }
 
-// Complete adds to manifests what Kubernetes would add to Services, but no stand-ins for
-// nodes.
+// Complete adds to manifests what Kubernetes would add to Services, but a stand-in for
+// nodes only if a pool gives their addresses.
 func Complete(objects []runtime.Object) []runtime.Object {
 	st := newStandIns(objects)
 	known := len(st.nodes)
 	return slices.DeleteFunc(st.objects(), func(o runtime.Object) bool {
 		_, node := o.(*corev1.Node)
-		return node && known == 0
+		return node && known == 0 && st.selected == nil
 	})
 }
 

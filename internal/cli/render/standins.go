@@ -2,6 +2,7 @@ package render
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -14,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -23,7 +25,7 @@ var (
 	standInEndpoint  = netip.MustParseAddr("198.51.100.1")
 )
 
-const standInClusterIP6 = "2001:db8::1"
+const standInClusterIP6, standInNode6 = "2001:db8::1", "2001:db8:1::1"
 
 const firstNodePort = 30000
 
@@ -35,6 +37,7 @@ type standIns struct {
 	deploys  []*appsv1.Deployment
 	slices   map[string]bool // services that have EndpointSlices in the files
 	nodes    []string
+	selected map[string]string // labels of the nodes whose addresses a pool gives; nil: none gives them
 	notes    []string
 	nextIP   netip.Addr
 	nextEP   netip.Addr
@@ -56,6 +59,8 @@ func newStandIns(objects []runtime.Object) *standIns {
 			st.slices[o.Namespace+"/"+o.Labels[discoveryv1.LabelServiceName]] = true
 		case *corev1.Node:
 			st.nodes = append(st.nodes, o.Name)
+		case *v1alpha1.AddressPool:
+			st.selects(o.Spec.NodeAddresses)
 		}
 	}
 	return st
@@ -67,13 +72,17 @@ func (st *standIns) objects() []runtime.Object {
 	if len(st.nodes) == 0 {
 		st.nodes = []string{"node-1"}
 		st.note("node-1 stands in for the cluster's nodes")
-		out = append(out, &corev1.Node{
-			ObjectMeta: metav1.ObjectMeta{Name: "node-1"},
+		node := &corev1.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: "node-1", Labels: st.selected},
 			Status: corev1.NodeStatus{
 				Addresses:  []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "192.0.2.1"}},
 				Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
 			},
-		})
+		}
+		if st.selected != nil { // of both families: which ones the nodes have is not known here
+			node.Status.Addresses = append(node.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: standInNode6})
+		}
+		out = append(out, node)
 	}
 	for _, svc := range st.services {
 		st.complete(svc)
@@ -82,6 +91,26 @@ func (st *standIns) objects() []runtime.Object {
 		}
 	}
 	return out
+}
+
+// selects has the node that stands in for all others be one of those that n selects.
+func (st *standIns) selects(n *v1alpha1.NodeAddresses) {
+	if n == nil {
+		return
+	}
+	if st.selected == nil {
+		st.selected = map[string]string{}
+	}
+	if n.NodeSelector == nil {
+		return
+	}
+	maps.Copy(st.selected, n.NodeSelector.MatchLabels)
+	for _, r := range n.NodeSelector.MatchExpressions {
+		switch r.Operator {
+		case metav1.LabelSelectorOpIn, metav1.LabelSelectorOpExists:
+			st.selected[r.Key] = append(r.Values, "")[0]
+		}
+	}
 }
 
 func (st *standIns) note(format string, args ...any) {

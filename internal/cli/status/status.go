@@ -197,6 +197,13 @@ func vips(s *cluster.State) (out []VIP) {
 		}
 		out = append(out, v)
 	}
+	for _, a := range s.NodeAddresses {
+		v := VIP{Address: a.Addr.String(), Pool: a.Pool, Announcers: []string{a.Node + " as its own"}}
+		for _, h := range a.Holders {
+			v.Services = append(v.Services, h.Ref.String())
+		}
+		out = append(out, v)
+	}
 	slices.SortStableFunc(out, func(a, b VIP) int {
 		return slices.Compare(a.Announcers, b.Announcers)
 	})

@@ -13,6 +13,7 @@ import (
 // sources are the conversions, by the section of a story that has what they read.
 var sources = map[string]importer.From{
 	"metallb": importer.MetalLB, "kube-vip": importer.KubeVIP, "cilium": importer.Cilium, "purelb": importer.PureLB,
+	"k3s": importer.K3s,
 }
 
 // converted converts text.

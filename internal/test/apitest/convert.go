@@ -41,7 +41,7 @@ func service(s *snapshot.Service, old *corev1.Service) *corev1.Service {
 		out.Spec.IPFamilies = append(out.Spec.IPFamilies, corev1.IPFamily(f.String()))
 	}
 	for _, p := range s.Ports {
-		out.Spec.Ports = append(out.Spec.Ports, corev1.ServicePort{Name: p.Name, Port: int32(p.Port), Protocol: corev1.Protocol(strings.ToUpper(p.Protocol.String()))})
+		out.Spec.Ports = append(out.Spec.Ports, corev1.ServicePort{Name: p.Name, Port: int32(p.Port), NodePort: int32(p.NodePort), Protocol: corev1.Protocol(strings.ToUpper(p.Protocol.String()))})
 	}
 	if old != nil && old.UID == out.UID {
 		out.Finalizers, out.Status = old.Finalizers, *old.Status.DeepCopy()
@@ -66,6 +66,9 @@ func pool(p *snapshot.Pool, old *v1alpha1.AddressPool) *v1alpha1.AddressPool {
 			AutoAssign: &auto, AvoidBuggyIPs: p.AvoidBuggyIPs, Disabled: p.Disabled, Namespaces: p.Namespaces,
 			NamespaceSelector: selector(p.NamespaceSelector), ServiceSelector: selector(p.ServiceSelector), Addresses: p.Bad,
 		},
+	}
+	if p.Nodes != nil {
+		out.Spec.NodeAddresses = &v1alpha1.NodeAddresses{NodeSelector: selector(p.Nodes)}
 	}
 	for _, r := range p.Exclude {
 		out.Spec.Exclude = append(out.Spec.Exclude, v1alpha1.AddressRange(r.From().String()+"-"+r.To().String()))
@@ -102,10 +105,21 @@ func address(a *snapshot.Address, old *v1alpha1.Address) *v1alpha1.Address {
 }
 
 func node(n *snapshot.Node) *corev1.Node {
-	out := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name}}
+	out := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.Name, Labels: n.Labels}}
 	for _, a := range n.InternalIPs {
 		out.Status.Addresses = append(out.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: a.String()})
 	}
+	for _, a := range n.ExternalIPs {
+		out.Status.Addresses = append(out.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeExternalIP, Address: a.String()})
+	}
+	ready := corev1.NodeCondition{Type: corev1.NodeReady, Status: corev1.ConditionTrue}
+	switch {
+	case n.Unheard:
+		ready.Status = corev1.ConditionUnknown
+	case !n.Ready:
+		ready.Status = corev1.ConditionFalse
+	}
+	out.Status.Conditions = []corev1.NodeCondition{ready}
 	out.Spec.PodCIDRs = prefixes(n.PodCIDRs)
 	return out
 }

@@ -15,7 +15,7 @@ import (
 func (a *API) Sync(s *snapshot.Snapshot) {
 	match(a.services, s.Services, service)
 	match(a.pools, s.Pools, pool)
-	match(a.addresses, s.Addresses, address)
+	match(a.addresses, slices.Concat(s.Addresses, s.NodeAddresses), address)
 	match(a.nodes, s.Nodes, func(n *snapshot.Node, _ coreNode) coreNode { return node(n) })
 	match(a.namespaces, s.Namespaces, func(n *snapshot.Namespace, _ coreNamespace) coreNamespace { return namespace(n) })
 	match(a.cidrs, s.ServiceCIDRs, func(c *snapshot.ServiceCIDR, _ cidr) cidr { return serviceCIDR(c) })

@@ -27,7 +27,7 @@
 //	                                  what the controller is told; by default it serves Services without a class
 //
 //	node NAME                         ready, with a network
-//	  ips=A,B pods=CIDRS zone=Z labels=K=V notready nonetwork deleting unschedulable
+//	  ips=A,B external=A,B pods=CIDRS zone=Z labels=K=V notready unheard nonetwork deleting unschedulable
 //	namespace NAME
 //	  labels=K=V
 //	servicecidr NAME CIDRS
@@ -40,12 +40,14 @@
 //	  labels=K=V priority=N auto=false avoidBuggyIPs disabled exclude=RANGES
 //	  reserve=NS/NAME=ADDRESS,...     kept for this Service
 //	  max=N                           addresses that a namespace may hold
+//	  nodes[=K=V]                     the nodes' own addresses, instead of RANGES
 //	  namespaces=A,B nsselector=K=V selector=K=V
 //	  bad=TEXT                        a range that cannot be read, and why
 //	address A                         a record
 //	  pool=P                          by default the pool that contains it, or "gone"
+//	  node=NODE                       the node's own address
 //	  key=K backend=TEXT              the share key, and what its holders have in common
-//	  holder=NS/NAME[:UID[:PORT+PORT]],...
+//	  holder=NS/NAME[:UID[:PORT+PORT[:POOL]]],...
 //	                                  UID is by default that of the Service made first under the name
 //	  conflict=MAC deleting
 //	announcement NAME                 of all pools and Services, by all nodes, over layer 2

@@ -16,7 +16,7 @@ import (
 func node(s *snapshot.Snapshot, name string, a *attrs) {
 	s.Nodes = append(s.Nodes, &snapshot.Node{
 		Name: name, Zone: a.text("zone"), Labels: a.labels("labels"), InternalIPs: a.addrs("ips"), ExternalIPs: a.addrs("external"), PodCIDRs: a.prefixes("pods"),
-		Ready: !a.flag("notready"), NetworkUnavail: a.flag("nonetwork"), Deleting: a.flag("deleting"), Unschedulable: a.flag("unschedulable"),
+		Ready: !a.flag("notready"), NetworkUnavail: a.flag("nonetwork"), Deleting: a.flag("deleting"), Unschedulable: a.flag("unschedulable"), Unheard: a.flag("unheard"),
 	})
 }
 
@@ -45,6 +45,9 @@ func pool(s *snapshot.Snapshot, name string, a *attrs) {
 		AvoidBuggyIPs: a.flag("avoidBuggyIPs"), Disabled: a.flag("disabled"), Priority: snapshot.NoPriority,
 		Namespaces: a.list("namespaces"), NamespaceSelector: a.selector("nsselector"), ServiceSelector: a.selector("selector"),
 	}
+	if p.Nodes = a.selector("nodes"); a.text("nodes") == "true" {
+		p.Nodes = &snapshot.Selector{}
+	}
 	p.Reservations = each(a, a.list("reserve"), reservation)
 	if a.text("max") != "" {
 		p.MaxPerNamespace = a.number("max")
@@ -68,11 +71,15 @@ func reservation(text string) (snapshot.Reservation, error) {
 
 func address(s *snapshot.Snapshot, name string, a *attrs) {
 	out := &snapshot.Address{
-		Addr: each(a, []string{name}, netip.ParseAddr)[0], Pool: a.text("pool"), ShareKey: a.text("key"), ShareGroup: a.text("backend"),
+		Addr: each(a, []string{name}, netip.ParseAddr)[0], Pool: a.text("pool"), Node: a.text("node"), ShareKey: a.text("key"), ShareGroup: a.text("backend"),
 		Holders: each(a, a.list("holder"), holder), Conflict: a.text("conflict"), Deleting: a.flag("deleting"),
 	}
 	if out.Pool == "" {
 		out.Pool = poolOf(s, out.Addr)
+	}
+	if out.Node != "" {
+		s.NodeAddresses = append(s.NodeAddresses, out)
+		return
 	}
 	s.Addresses = append(s.Addresses, out)
 }
@@ -87,12 +94,13 @@ func poolOf(s *snapshot.Snapshot, addr netip.Addr) string {
 	return "gone"
 }
 
-// holder reads NS/NAME[:UID[:PORT+PORT]].
+// holder reads NS/NAME[:UID[:PORT+PORT[:POOL]]].
 func holder(text string) (snapshot.Holder, error) {
 	name, rest, _ := strings.Cut(text, ":")
-	uid, ports, _ := strings.Cut(rest, ":")
+	uid, rest, _ := strings.Cut(rest, ":")
+	ports, pool, _ := strings.Cut(rest, ":")
 	r, err := ref(name)
-	h := snapshot.Holder{Ref: r, UID: cmp.Or(uid, name)}
+	h := snapshot.Holder{Ref: r, UID: cmp.Or(uid, name), Pool: pool}
 	for _, text := range strings.FieldsFunc(ports, func(r rune) bool { return r == '+' }) {
 		p, wrong := port(text)
 		err = errors.Join(err, wrong)
@@ -107,7 +115,11 @@ func holderText(h snapshot.Holder) string {
 	for _, p := range h.Ports {
 		ports = append(ports, p.Protocol.String()+"/"+strconv.Itoa(int(p.Port)))
 	}
-	return h.Ref.String() + ":" + h.UID + ":" + strings.Join(ports, "+")
+	text := h.Ref.String() + ":" + h.UID + ":" + strings.Join(ports, "+")
+	if h.Pool != "" {
+		text += ":" + h.Pool
+	}
+	return text
 }
 
 func announcement(s *snapshot.Snapshot, name string, a *attrs) {
