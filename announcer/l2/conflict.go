@@ -22,13 +22,17 @@ const (
 	// CalmAfter is how long nobody else has to claim an announced address for the
 	// dispute to be over.
 	CalmAfter = 60 * time.Second
-	// An address whose last owner's kernel may still answer is asked for AskEvery
-	// apart, and is free when Asks in a row were not answered.
+	// An address whose last owner's kernel may still answer is asked for AskEvery apart,
+	// while that answers. A question that was not answered is followed by rounds of
+	// askTimes, AskSoon apart, and the address is free after Asks rounds: the kernel stops
+	// answering all at once, and loss alone rarely takes a whole round.
 	// After askSlowly they are AskAgain apart: who has the address may have it for long,
 	// and is unheard by agents alone.
-	Asks      = 2
-	AskEvery  = 100 * time.Millisecond
+	Asks      = 3
+	AskEvery  = 50 * time.Millisecond
+	AskSoon   = 25 * time.Millisecond
 	AskAgain  = 500 * time.Millisecond
+	askTimes  = 5
 	askSlowly = 40 * time.Second
 )
 
@@ -197,14 +201,34 @@ func (d *detector) tick(now time.Time, most int) (out []action) {
 			c.phase, c.due, c.sent, c.conflict, c.probedAt, d.changed = free, time.Time{}, 0, "", now, true
 			continue
 		}
-		for _, l := range c.links {
-			out = append(out, action{Claim: announcer.Claim{Addr: addr, Link: l}})
+		for range c.times() {
+			for _, l := range c.links {
+				out = append(out, action{Claim: announcer.Claim{Addr: addr, Link: l}})
+			}
 		}
 		c.sent, c.due = c.sent+1, now.Add(c.pause())
 		most--
 	}
 	slices.SortFunc(out, func(a, b action) int { return a.Claim.Compare(b.Claim) })
 	return out
+}
+
+// times is how many questions the next round for an address has.
+func (c *contest) times() int {
+	if c.phase == waiting && c.sent > 0 {
+		return askTimes
+	}
+	return 1
+}
+
+// next returns when tick is to be called again, at last.
+func (d *detector) next(last time.Time) time.Time {
+	for _, c := range d.contests {
+		if !c.due.IsZero() && c.due.Before(last) {
+			last = c.due
+		}
+	}
+	return last
 }
 
 // unproven reports whether the silence at c's questions means nothing, as nobody was heard
@@ -224,10 +248,10 @@ func (d *detector) unproven(c *contest, now time.Time) bool {
 	return true
 }
 
-// pause is the time between two questions for an address.
+// pause is the time between two rounds for an address, of which the first is not answered.
 func (c *contest) pause() time.Duration {
 	if c.phase == waiting {
-		return AskEvery
+		return AskSoon
 	}
 	return ProbeEvery
 }
@@ -236,7 +260,7 @@ func (c *contest) pause() time.Duration {
 func (d *detector) heard(link string, a assertion, now time.Time) []action {
 	c := d.contests[a.addr]
 	if c != nil && c.phase == waiting && !a.probe && slices.Contains(c.links, link) {
-		c.sent, c.due = 0, now.Add(AskEvery)
+		c.sent, c.due = 0, now.Add(AskEvery) // also if it answers several times
 		if now.Sub(c.since) > askSlowly {
 			c.due = now.Add(AskAgain)
 		}
@@ -300,16 +324,6 @@ func (d *detector) watched() map[string][]netip.Addr {
 		}
 	}
 	return out
-}
-
-// busy tells whether a probe is under way.
-func (d *detector) busy() bool {
-	for _, c := range d.contests {
-		if c.phase == probing || c.phase == waiting {
-			return true
-		}
-	}
-	return false
 }
 
 // findings returns, sorted, what is to be told: probes and conflicts that the

@@ -288,6 +288,46 @@ func TestTakeOverWaitsForTheLease(t *testing.T) {
 	})
 }
 
+// An address that a frozen agent held has an answer again soon after its lease ended.
+func TestTakeOverSoonAfterTheLease(t *testing.T) {
+	l := newLAN(t)
+	frozen, ls := New(l.client.Netlink(t), int(l.client.Handle), slog.New(slog.DiscardHandler)), l.holder()
+	frozen.answers.lifetime = 2 * time.Second
+	l.sync(t, frozen, on4)
+	again := make(chan struct{}, 1)
+	ls.Changed = func() {
+		select {
+		case again <- struct{}{}:
+		default:
+		}
+	}
+	l.run(t, ls)
+	left := announcer.Set{Claims: []announcer.Claim{on4}, Orphaned: map[netip.Addr]bool{vip4: true}}
+	if held, err := ls.Sync(left); err != nil || len(held) > 0 {
+		t.Fatalf("holds %v, %v", held, err)
+	}
+	var ended time.Time
+	for held := 0; held == 0; {
+		select {
+		case <-again:
+			now, err := ls.Sync(left)
+			if err != nil {
+				t.Fatal(err)
+			}
+			held = len(now)
+		case <-time.After(2 * time.Millisecond):
+			if theirs, err := frozen.answers.read(); err == nil && len(theirs.ports) == 0 && ended.IsZero() {
+				ended = time.Now()
+			}
+		}
+	}
+	if took := time.Since(ended); ended.IsZero() || took > 5*time.Second {
+		t.Errorf("taken over %v after the lease ended at %v", took, ended)
+	} else {
+		t.Logf("taken over %v after the lease ended", took.Round(time.Millisecond))
+	}
+}
+
 // A process that stood still since it decided leaves the kernel alone.
 func TestStandstillHoldsNothingAnew(t *testing.T) {
 	l := newLAN(t)
@@ -411,7 +451,7 @@ func TestFreezeDropsWhatWasHeard(t *testing.T) {
 		t.Errorf("%v late frames, want 1", n)
 	}
 	l.sync(t, ls, on4)
-	r.step(time.Now().Add(30*time.Second + busyEvery))
+	r.step(time.Now().Add(30*time.Second + 50*time.Millisecond))
 	if got := sent(); got != began+2 {
 		t.Errorf("%v frames were sent once the claim was confirmed, want %v", got, began+2)
 	}
