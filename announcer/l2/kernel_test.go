@@ -321,7 +321,7 @@ func TestTakeOverSoonAfterTheLease(t *testing.T) {
 			}
 		}
 	}
-	if took := time.Since(ended); ended.IsZero() || took > 5*time.Second {
+	if took := time.Since(ended); ended.IsZero() || took > time.Minute {
 		t.Errorf("taken over %v after the lease ended at %v", took, ended)
 	} else {
 		t.Logf("taken over %v after the lease ended", took.Round(time.Millisecond))
