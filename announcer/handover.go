@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// LeaveAfter is how long a node answers for an address after it has told the others that
-// the address is another node's. By then the other node has heard of it and announces the
-// address: there is always an answer. Two nodes answer for a moment, and both forward.
-const LeaveAfter = 250 * time.Millisecond
+// LeaveAfter is how long a node at most answers for an address after it has told the others
+// that the address is another node's. It stops when it hears that node announce the
+// address: there is always an answer, and two nodes answer for a moment only.
+const LeaveAfter = 400 * time.Millisecond
 
 // Handover is who had what this node is elected for. The zero value knows nobody.
 type Handover struct {

@@ -65,6 +65,8 @@ type contest struct {
 	quiet    bool      // its last owner's kernel does not answer any more
 	since    time.Time // since when it waits
 	deaf     bool      // nothing was heard on its links while it was asked for
+	passed   time.Time // when another node of ours announced it last
+	left     bool      // it is given up for that node
 	sent     int       // probes
 	due      time.Time // of the next probe, the verdict or the next round; zero: none
 	probedAt time.Time // end of the last round
@@ -125,9 +127,16 @@ func (d *detector) admit(claims []announcer.Claim, held func(netip.Addr) bool, n
 	for addr, on := range links {
 		c := d.contest(addr, held(addr), now)
 		c.wait(d.known.Orphaned[addr] && !held(addr), now)
-		c.links, c.held = on, c.phase == free || held(addr)
+		c.links, c.held = on, !d.leaves(addr, now) && (c.phase == free || held(addr))
 	}
 	return slices.DeleteFunc(slices.Clone(claims), func(c announcer.Claim) bool { return !d.contests[c.Addr].held })
+}
+
+// leaves reports whether addr is given up now, as its next owner announces it.
+func (d *detector) leaves(addr netip.Addr, now time.Time) bool {
+	c := d.contests[addr]
+	c.left = d.known.Leaving[addr] && (c.left || now.Sub(c.passed) < announcer.LeaveAfter)
+	return c.left
 }
 
 // wait begins to wait for the last owner's kernel to fall silent, or ends it.
@@ -266,7 +275,13 @@ func (d *detector) heard(link string, a assertion, now time.Time) []action {
 		}
 		return nil
 	}
-	if c == nil || d.known.Ours[a.mac] || !slices.Contains(c.links, link) {
+	if c == nil || !slices.Contains(c.links, link) {
+		return nil
+	}
+	if d.known.Ours[a.mac] {
+		if !a.probe { // also before this node has heard that it is no longer the owner
+			c.passed, d.changed = now, d.changed || d.known.Leaving[a.addr] && !c.left
+		}
 		return nil
 	}
 	switch {

@@ -22,6 +22,7 @@ import (
 //	claim M | probe M     heard on eth0
 //	freeze                this process stood still
 //	deaf | hears          nobody is heard on eth0, or somebody is
+//	leaving               it is to be given up once its next owner announces it
 //	left | left no        its last owner's agent is gone; or not
 //
 // What comes of it is written behind "->".
@@ -79,6 +80,8 @@ func (s *script) do(t *testing.T, line string) {
 		s.acts(s.heard("eth0", assertion{s.addr, words[1], verb == "probe"}, s.now))
 	case verb == "left":
 		s.known.Orphaned = map[netip.Addr]bool{s.addr: len(words) == 1}
+	case verb == "leaving":
+		s.known.Leaving = map[netip.Addr]bool{s.addr: true}
 	case verb == "deaf" || verb == "hears":
 		s.hears = func(string) bool { return verb == "hears" }
 	case verb == "freeze":
@@ -168,6 +171,35 @@ func TestConflictDetection(t *testing.T) {
 			left no
 			want -> admitted=true
 			+1s ->`},
+		{"the next owner announces what is handed over", `
+			record uid=u probed
+			ours 02:00:00:00:00:11
+			want held -> admitted=true
+			leaving
+			want held -> admitted=true
+			probe 02:00:00:00:00:11 ->
+			want held -> admitted=true
+			claim 02:00:00:00:00:11 ->
+			want held -> admitted=false
+			+1s ->
+			want held -> admitted=false`},
+		{"it did so before this node heard that it is the owner", `
+			record uid=u probed
+			ours 02:00:00:00:00:11
+			want held -> admitted=true
+			claim 02:00:00:00:00:11 ->
+			+100ms ->
+			want held -> admitted=true
+			leaving
+			want held -> admitted=false`},
+		{"it did so long ago", `
+			record uid=u probed
+			ours 02:00:00:00:00:11
+			want held -> admitted=true
+			claim 02:00:00:00:00:11 ->
+			+1s ->
+			leaving
+			want held -> admitted=true`},
 		{"nobody asks for what is held already", `
 			record uid=u probed
 			left

@@ -19,6 +19,8 @@ const (
 	// idleEvery is how often Run looks at the links when nothing is due, and shortestRest is
 	// how long it rests at least: what is due may have to wait for a link.
 	idleEvery, shortestRest = 250 * time.Millisecond, 10 * time.Millisecond
+	// leaveLook is how often Run looks whether the next owner of an address announces it.
+	leaveLook = 20 * time.Millisecond
 	// frozenAfter is how long Run has to stand still to notice.
 	frozenAfter = time.Second
 	// mostAddresses is how many addresses are probed or announced at a look.
@@ -137,6 +139,9 @@ func (r *runner) rest(now time.Time) time.Duration {
 			next = b.due
 		}
 	}
+	if soon := now.Add(leaveLook); len(r.detector.known.Leaving) > 0 && soon.Before(next) {
+		next = soon
+	}
 	if !r.retryAt.IsZero() && r.retryAt.Before(next) {
 		next = r.retryAt
 	}
@@ -195,7 +200,7 @@ func (r *runner) listen(drop bool, now time.Time) (acts []action) {
 			switch {
 			case drop:
 				r.Metrics.frames.WithLabelValues("late").Inc()
-			case !ok || r.detector.contests[a.addr] == nil:
+			case !ok || r.detector.contests[a.addr] == nil || a.mac == s.mac.String(): // some bonds hand back what was sent
 				r.Metrics.frames.WithLabelValues("other").Inc()
 			default:
 				r.Metrics.frames.WithLabelValues("claim").Inc()

@@ -103,6 +103,7 @@ func (m *Memory) layer2Set(in Inputs, election announcer.Input, was Memory) (*an
 	set.Ours = announcer.Ours(election)
 	news := slices.DeleteFunc(slices.Clone(take), func(v announcer.VIP) bool { return held(v.Addr) })
 	set.Orphaned = m.handover.Orphaned(election, in.View, news, in.Reach, announcer.Lease, in.Now)
+	set.Leaving = handedOver(m.leaving)
 	set.Returns = in.View.Returns
 	m.set = m.set.keep(set, in.Snapshot.Addresses, take, len(m.leaving) > 0, m.elected)
 	return m.set.set, until
@@ -131,7 +132,7 @@ func (l lastSet) next(addresses []*snapshot.Address, take, leaving []announcer.V
 func (l lastSet) keep(set announcer.Set, addresses []*snapshot.Address, take []announcer.VIP, lingers bool, elected announcer.Plan) lastSet {
 	now := lastSet{set: &set, addresses: addresses, take: take, disputed: elected.Disputed, lingers: lingers}
 	if was := l.set; was != nil && diff.Same(was.Claims, set.Claims) && diff.Same(was.Disputed, set.Disputed) &&
-		maps.Equal(was.Records, set.Records) && maps.Equal(was.Ours, set.Ours) && maps.Equal(was.Orphaned, set.Orphaned) && was.Returns == set.Returns {
+		maps.Equal(was.Records, set.Records) && maps.Equal(was.Ours, set.Ours) && maps.Equal(was.Orphaned, set.Orphaned) && maps.Equal(was.Leaving, set.Leaving) && was.Returns == set.Returns {
 		now.set = was
 	}
 	return now
@@ -187,6 +188,17 @@ func linger(in Inputs, election announcer.Input, was Memory, next announcer.Plan
 	}
 	slices.SortFunc(leaving, func(a, b departure) int { return a.Addr.Compare(b.Addr) })
 	return leaving, until
+}
+
+// handedOver returns the addresses that their next owners can take now: Set.Leaving.
+func handedOver(of []departure) map[netip.Addr]bool {
+	out := map[netip.Addr]bool{}
+	for _, d := range of {
+		if !d.since.IsZero() {
+			out[d.Addr] = true
+		}
+	}
+	return out
 }
 
 // vips returns the VIPs of departures.
