@@ -67,6 +67,7 @@ type contest struct {
 	deaf     bool      // nothing was heard on its links while it was asked for
 	passed   time.Time // when another node of ours announced it last
 	left     bool      // it is given up for that node
+	again    time.Time // when it was last announced again because of that
 	sent     int       // probes
 	due      time.Time // of the next probe, the verdict or the next round; zero: none
 	probedAt time.Time // end of the last round
@@ -182,7 +183,8 @@ func (d *detector) contest(addr netip.Addr, held bool, now time.Time) *contest {
 // action is one thing to send on one link.
 type action struct {
 	announcer.Claim
-	defend bool // else: probe
+	defend bool
+	again  bool // announce it again soon; neither: probe
 }
 
 // tick does what is due at now, and returns what to send, at most a number of
@@ -279,10 +281,10 @@ func (d *detector) heard(link string, a assertion, now time.Time) []action {
 		return nil
 	}
 	if d.known.Ours[a.mac] {
-		if !a.probe { // also before this node has heard that it is no longer the owner
-			c.passed, d.changed = now, d.changed || d.known.Leaving[a.addr] && !c.left
+		if a.probe {
+			return nil
 		}
-		return nil
+		return d.heardOurs(c, a.addr, now)
 	}
 	switch {
 	case c.held && !a.probe: // the kernel answers probes
@@ -295,6 +297,25 @@ func (d *detector) heard(link string, a assertion, now time.Time) []action {
 		d.tuned = false
 	}
 	return nil
+}
+
+// heardOurs takes in that another node of ours announced addr. It may be the next owner, of
+// which this node hears later. If it was wrong, the owner has to have the last word: it
+// announces again.
+func (d *detector) heardOurs(c *contest, addr netip.Addr, now time.Time) (out []action) {
+	c.passed = now
+	if d.known.Leaving[addr] {
+		d.changed = d.changed || !c.left
+		return nil
+	}
+	if !c.held || !c.again.IsZero() && now.Sub(c.again) < DefendEvery {
+		return nil
+	}
+	c.again = now
+	for _, l := range c.links {
+		out = append(out, action{Claim: announcer.Claim{Addr: addr, Link: l}, again: true})
+	}
+	return out
 }
 
 // defend answers a foreign claim to an address that is announced here: RFC 5227

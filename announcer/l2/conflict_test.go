@@ -95,6 +95,8 @@ func (s *script) acts(as []action) {
 	switch {
 	case len(as) > 1:
 		s.out = append(s.out, fmt.Sprintf("probe*%d", len(as)))
+	case len(as) == 1 && as[0].again:
+		s.out = append(s.out, "again")
 	case len(as) == 1 && as[0].defend:
 		s.out = append(s.out, "defend")
 	case len(as) == 1:
@@ -187,7 +189,7 @@ func TestConflictDetection(t *testing.T) {
 			record uid=u probed
 			ours 02:00:00:00:00:11
 			want held -> admitted=true
-			claim 02:00:00:00:00:11 ->
+			claim 02:00:00:00:00:11 -> again
 			+100ms ->
 			want held -> admitted=true
 			leaving
@@ -196,9 +198,19 @@ func TestConflictDetection(t *testing.T) {
 			record uid=u probed
 			ours 02:00:00:00:00:11
 			want held -> admitted=true
-			claim 02:00:00:00:00:11 ->
+			claim 02:00:00:00:00:11 -> again
 			+1s ->
 			leaving
+			want held -> admitted=true`},
+		{"another node of ours announces what this one owns", `
+			record uid=u probed
+			ours 02:00:00:00:00:11
+			want held -> admitted=true
+			probe 02:00:00:00:00:11 ->
+			claim 02:00:00:00:00:11 -> again
+			claim 02:00:00:00:00:11 ->
+			+11s ->
+			claim 02:00:00:00:00:11 -> again
 			want held -> admitted=true`},
 		{"nobody asks for what is held already", `
 			record uid=u probed

@@ -21,6 +21,9 @@ const (
 	idleEvery, shortestRest = 250 * time.Millisecond, 10 * time.Millisecond
 	// leaveLook is how often Run looks whether the next owner of an address announces it.
 	leaveLook = 20 * time.Millisecond
+	// againAfter is how long an owner waits for another node that announces its address to
+	// give it up. If this node is not the owner, it hears of that meanwhile.
+	againAfter = announcer.LeaveAfter + 200*time.Millisecond
 	// frozenAfter is how long Run has to stand still to notice.
 	frozenAfter = time.Second
 	// mostAddresses is how many addresses are probed or announced at a look.
@@ -114,7 +117,7 @@ func (r *runner) step(now time.Time) time.Duration {
 	}
 	acts := append(r.listen(frozen, now), r.detector.tick(now, mostAddresses)...)
 	r.tune()
-	r.sendActions(acts)
+	r.sendActions(acts, now)
 	r.sendBursts(now)
 	r.count()
 	changed := !r.retryAt.IsZero() && !now.Before(r.retryAt)
@@ -216,10 +219,16 @@ func (r *runner) listen(drop bool, now time.Time) (acts []action) {
 	return acts
 }
 
-func (r *runner) sendActions(acts []action) {
+func (r *runner) sendActions(acts []action, now time.Time) {
 	for _, a := range acts {
 		s := r.stations[a.Link]
 		if s == nil {
+			continue
+		}
+		if a.again {
+			if r.bursts[a.Claim] == nil {
+				r.bursts[a.Claim] = &burst{due: now.Add(againAfter)}
+			}
 			continue
 		}
 		if a.defend {
@@ -236,6 +245,10 @@ func (r *runner) sendBursts(now time.Time) {
 	most := mostAddresses
 	for c, b := range r.bursts {
 		s := r.stations[c.Link]
+		if r.detector.known.Leaving[c.Addr] { // the next owner speaks
+			delete(r.bursts, c)
+			continue
+		}
 		if b.stale || s == nil || now.Before(b.due) || most == 0 {
 			continue
 		}
