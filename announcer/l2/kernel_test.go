@@ -390,6 +390,30 @@ func TestForeignClaimIsDefended(t *testing.T) {
 	nstest.Eventually(t, "both are counted once", func() bool { return testutil.ToFloat64(ls.Metrics.defences) == 2 })
 }
 
+// Another node of ours that announces what this one owns does not have the last word.
+func TestOwnerAnnouncesLast(t *testing.T) {
+	l := newLAN(t)
+	p, ls := l.tap(t), l.running(t)
+	set := announcer.Set{Claims: []announcer.Claim{on4, on6}, Ours: map[string]bool{l.mac: true, p.mac.String(): true}}
+	if _, err := ls.Sync(set); err != nil {
+		t.Fatal(err)
+	}
+	nstest.Eventually(t, "it has been announced", func() bool {
+		ls.mu.Lock()
+		defer ls.mu.Unlock()
+		return len(ls.bursts) == 0
+	})
+	for _, vip := range []netip.Addr{vip4, vip6} {
+		said := func() float64 {
+			return testutil.ToFloat64(ls.Metrics.sent.WithLabelValues(protocol(vip), "announcement"))
+		}
+		before := said()
+		frames, err := gratuitousFrames(p.mac, vip)
+		p.send(t, frames[0], err)
+		nstest.Eventually(t, vip.String()+" is announced again", func() bool { return said() > before })
+	}
+}
+
 // A frame of a VLAN that the node does not have says nothing of its own links. The kernel
 // hands it to packet sockets all the same, as one for another host.
 func TestClaimInAForeignVLANIsNone(t *testing.T) {
