@@ -104,7 +104,7 @@ func (m *Memory) layer2Set(in Inputs, election announcer.Input, was Memory) (*an
 	news := slices.DeleteFunc(slices.Clone(take), func(v announcer.VIP) bool { return held(v.Addr) })
 	set.Orphaned = m.handover.Orphaned(election, in.View, news, in.Reach, announcer.Lease, in.Now)
 	set.Leaving = handedOver(m.leaving)
-	set.Returns = in.View.Returns
+	set.Returns = in.View.Returns + in.Reach.Returns
 	m.set = m.set.keep(set, in.Snapshot.Addresses, take, len(m.leaving) > 0, m.elected)
 	return m.set.set, until
 }

@@ -64,3 +64,13 @@ func TestOursWithoutGossip(t *testing.T) {
 		t.Errorf("ours are %v", ours)
 	}
 }
+
+// What is held is announced again when gossip says that a lost node is back, and when a node
+// that was not heard on a link is heard there again.
+func TestReturns(t *testing.T) {
+	in := Inputs{Node: "a", Snapshot: &snapshot.Snapshot{}, Sure: true, Engine: Engine{Known: true, InSync: true}, View: announcer.View{Node: "a", Returns: 1}}
+	in.Reach.Returns = 2
+	if p, _ := Decide(in, Memory{}); p.Announce.Layer2.Returns != 3 {
+		t.Errorf("layer 2 counts %d returns, want 3", p.Announce.Layer2.Returns)
+	}
+}
