@@ -16,7 +16,7 @@ func TestDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{announcer.ExcludeLabel, fmt.Sprintf("**%v s**", announcer.TakeAfter.Seconds())}
+	want := []string{announcer.ExcludeLabel, fmt.Sprintf("**%v s**", announcer.LeaveAfter.Seconds())}
 	for _, r := range []snapshot.Reason{announcer.NotOwner, announcer.NoEndpoint, announcer.NoCandidate, announcer.EngineNotReady, announcer.AddressConflict} {
 		want = append(want, "`"+string(r)+"`")
 	}

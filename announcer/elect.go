@@ -157,6 +157,13 @@ func (b *ballot) unfit(i int) string {
 	if c.unfit != "" {
 		return c.unfit
 	}
+	return b.unable(i)
+}
+
+// unable says why the contender at i cannot forward the address, or not announce it, in
+// words that follow its name. It returns "" if it can.
+func (b *ballot) unable(i int) string {
+	c := &b.nodes[i]
 	for _, l := range b.local {
 		if !l.nodes[c.Name] {
 			return l.unfit
@@ -166,6 +173,22 @@ func (b *ballot) unfit(i int) string {
 		return "has no link that the address may be announced on"
 	}
 	return ""
+}
+
+// Able returns a function that reports whether in.Node can forward and announce an
+// address, whether or not it is elected.
+func (in Input) Able() func(netip.Addr) bool {
+	e := newElection(in)
+	self := slices.IndexFunc(e.nodes, func(c contender) bool { return c.Name == in.Node })
+	may := in.Alive[in.Node] && in.Self.InSync && self >= 0
+	return func(addr netip.Addr) bool {
+		a := in.Snapshot.Address(addr)
+		if !may || a == nil {
+			return false
+		}
+		b := e.ballot(a, holders(in.Snapshot, a))
+		return b.unable(self) == ""
+	}
 }
 
 // mayAnnounceOn reports whether the contender at i may announce the address on its link l.

@@ -8,18 +8,13 @@ import (
 	"time"
 )
 
-// TakeAfter is how long a node that may be elected anew leaves its VIPs to those who
-// have them: they hear of it meanwhile and stop to answer for them. At no time do two
-// nodes answer a host that asks, or its next packet goes to a node that does not know
-// its connection; a host that knew the address before is served by the old node, which
-// goes on to forward; and one that asks while nobody answers is told by the
-// announcement of the new owner, long before it asks again.
-const TakeAfter = 200 * time.Millisecond
+// LeaveAfter is how long a node at most answers for an address after it has told the others
+// that the address is another node's. It stops when it hears that node announce the
+// address: there is always an answer, and two nodes answer for a moment only.
+const LeaveAfter = 400 * time.Millisecond
 
-// Handover is when a node may take over what it is elected for. The zero value is a
-// node that was never electable.
+// Handover is who had what this node is elected for. The zero value knows nobody.
 type Handover struct {
-	electable    time.Time             // since when; zero: it is not
 	formerOwners map[netip.Addr]string // who was elected before this node for what it does not hold yet
 }
 
@@ -45,36 +40,12 @@ func (h *Handover) Follow(node string, was, next Plan, held func(netip.Addr) boo
 	h.formerOwners = former
 }
 
-// SetElectable takes in whether this node may be elected now, at the time at.
-func (h *Handover) SetElectable(may bool, at time.Time) {
-	switch {
-	case !may:
-		h.electable = time.Time{}
-	case h.electable.IsZero():
-		h.electable = at
-	}
-}
-
-// TakeOver returns the VIPs of elected that are to be held at the time at, and when the
-// others may be: zero if none waits. What is held already does not wait.
-func (h *Handover) TakeOver(elected []VIP, held func(netip.Addr) bool, at time.Time) (take []VIP, until time.Time) {
-	due := h.electable.Add(TakeAfter)
-	for _, v := range elected {
-		if held(v.Addr) || !at.Before(due) {
-			take = append(take, v)
-		} else {
-			until = due
-		}
-	}
-	return take, until
-}
-
 // Orphaned returns the addresses of next that another node's kernel may still answer
 // for at time at, although that node no longer owns them or its agent does not look after
 // them. That node was elected before. These cases are left:
 //   - an agent is silent and its node's kernel answers: as long as that lasts;
-//   - an agent was silent until less than lease ago. It needs the cluster's state before it
-//     knows what it still owns;
+//   - an agent was silent until less than lease ago, and does not say that it may be elected.
+//     It needs the cluster's state before it knows what it still owns;
 //   - a node is called gone, and reach does not confirm it: a firewall may be what keeps
 //     its answers away, or this node may be the one that does not hear.
 func (h *Handover) Orphaned(in Input, v View, next []VIP, reach Reach, lease time.Duration, at time.Time) map[netip.Addr]bool {
@@ -82,7 +53,8 @@ func (h *Handover) Orphaned(in Input, v View, next []VIP, reach Reach, lease tim
 	before.Alive = maps.Clone(in.Alive)
 	for _, m := range v.Members {
 		young, silent := at.Sub(m.Since) < lease+time.Second, m.Verdict != Alive
-		if reach.Gone(m.Node) || !silent && !young {
+		knows := !m.Stale && m.Report != nil && m.Report.Settled && m.Report.InSync
+		if reach.Gone(m.Node) || !silent && (knows || !young) {
 			continue
 		}
 		recent[m.Node] = true

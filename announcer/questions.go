@@ -25,6 +25,9 @@ type Reach struct {
 	Lost map[string][]string
 	// Silent are the nodes that this node misses itself, on a link on which it hears others.
 	Silent map[string]bool
+	// Returns counts how often a node that was lost or silent answered again. Meanwhile it
+	// may have announced what this node holds.
+	Returns uint64
 }
 
 // Gone reports whether this node knows by itself that node does not answer.

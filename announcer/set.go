@@ -59,6 +59,9 @@ type Set struct {
 	// Orphaned are addresses that the kernel of their last owner may still answer for
 	// without an agent. They are taken when it does not answer any more.
 	Orphaned map[netip.Addr]bool
+	// Leaving are addresses of which another node is the owner now. They are given up when
+	// that node is heard to announce them.
+	Leaving map[netip.Addr]bool
 	// Records has the records of all addresses above, as far as there are any.
 	Records map[netip.Addr]Record
 	Ours    map[string]bool // the MACs of the cluster's nodes

@@ -22,6 +22,7 @@ import (
 type answers struct {
 	netns    int           // file descriptor of a network namespace; 0: that of the caller
 	lifetime time.Duration // how long the kernel answers after it was last told to
+	own      *ownPorts
 }
 
 // port is a link that answers.
@@ -65,6 +66,7 @@ func (as answers) open() (*nftables.Conn, error) {
 	// A transaction is sent at once: it has to fit the socket's buffer.
 	const buffer = 16 << 20
 	room := func(c *netlink.Conn) error {
+		as.own.add(c)
 		return errors.Join(c.SetWriteBuffer(buffer), c.SetReadBuffer(buffer))
 	}
 	c, err := nftables.New(nftables.WithNetNSFd(as.netns), nftables.WithSockOptions(room))

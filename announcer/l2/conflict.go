@@ -22,13 +22,17 @@ const (
 	// CalmAfter is how long nobody else has to claim an announced address for the
 	// dispute to be over.
 	CalmAfter = 60 * time.Second
-	// An address whose last owner's kernel may still answer is asked for AskEvery
-	// apart, and is free when Asks in a row were not answered.
+	// An address whose last owner's kernel may still answer is asked for AskEvery apart,
+	// while that answers. A question that was not answered is followed by rounds of
+	// askTimes, AskSoon apart, and the address is free after Asks rounds: the kernel stops
+	// answering all at once, and loss alone rarely takes a whole round.
 	// After askSlowly they are AskAgain apart: who has the address may have it for long,
 	// and is unheard by agents alone.
-	Asks      = 2
-	AskEvery  = 100 * time.Millisecond
+	Asks      = 3
+	AskEvery  = 50 * time.Millisecond
+	AskSoon   = 25 * time.Millisecond
 	AskAgain  = 500 * time.Millisecond
+	askTimes  = 5
 	askSlowly = 40 * time.Second
 )
 
@@ -61,6 +65,9 @@ type contest struct {
 	quiet    bool      // its last owner's kernel does not answer any more
 	since    time.Time // since when it waits
 	deaf     bool      // nothing was heard on its links while it was asked for
+	passed   time.Time // when another node of ours announced it last
+	left     bool      // it is given up for that node
+	again    time.Time // when it was last announced again because of that
 	sent     int       // probes
 	due      time.Time // of the next probe, the verdict or the next round; zero: none
 	probedAt time.Time // end of the last round
@@ -121,9 +128,16 @@ func (d *detector) admit(claims []announcer.Claim, held func(netip.Addr) bool, n
 	for addr, on := range links {
 		c := d.contest(addr, held(addr), now)
 		c.wait(d.known.Orphaned[addr] && !held(addr), now)
-		c.links, c.held = on, c.phase == free || held(addr)
+		c.links, c.held = on, !d.leaves(addr, now) && (c.phase == free || held(addr))
 	}
 	return slices.DeleteFunc(slices.Clone(claims), func(c announcer.Claim) bool { return !d.contests[c.Addr].held })
+}
+
+// leaves reports whether addr is given up now, as its next owner announces it.
+func (d *detector) leaves(addr netip.Addr, now time.Time) bool {
+	c := d.contests[addr]
+	c.left = d.known.Leaving[addr] && (c.left || now.Sub(c.passed) < announcer.LeaveAfter)
+	return c.left
 }
 
 // wait begins to wait for the last owner's kernel to fall silent, or ends it.
@@ -169,7 +183,8 @@ func (d *detector) contest(addr netip.Addr, held bool, now time.Time) *contest {
 // action is one thing to send on one link.
 type action struct {
 	announcer.Claim
-	defend bool // else: probe
+	defend bool
+	again  bool // announce it again soon; neither: probe
 }
 
 // tick does what is due at now, and returns what to send, at most a number of
@@ -197,14 +212,34 @@ func (d *detector) tick(now time.Time, most int) (out []action) {
 			c.phase, c.due, c.sent, c.conflict, c.probedAt, d.changed = free, time.Time{}, 0, "", now, true
 			continue
 		}
-		for _, l := range c.links {
-			out = append(out, action{Claim: announcer.Claim{Addr: addr, Link: l}})
+		for range c.times() {
+			for _, l := range c.links {
+				out = append(out, action{Claim: announcer.Claim{Addr: addr, Link: l}})
+			}
 		}
 		c.sent, c.due = c.sent+1, now.Add(c.pause())
 		most--
 	}
 	slices.SortFunc(out, func(a, b action) int { return a.Claim.Compare(b.Claim) })
 	return out
+}
+
+// times is how many questions the next round for an address has.
+func (c *contest) times() int {
+	if c.phase == waiting && c.sent > 0 {
+		return askTimes
+	}
+	return 1
+}
+
+// next returns when tick is to be called again, at last.
+func (d *detector) next(last time.Time) time.Time {
+	for _, c := range d.contests {
+		if !c.due.IsZero() && c.due.Before(last) {
+			last = c.due
+		}
+	}
+	return last
 }
 
 // unproven reports whether the silence at c's questions means nothing, as nobody was heard
@@ -224,10 +259,10 @@ func (d *detector) unproven(c *contest, now time.Time) bool {
 	return true
 }
 
-// pause is the time between two questions for an address.
+// pause is the time between two rounds for an address, of which the first is not answered.
 func (c *contest) pause() time.Duration {
 	if c.phase == waiting {
-		return AskEvery
+		return AskSoon
 	}
 	return ProbeEvery
 }
@@ -236,14 +271,20 @@ func (c *contest) pause() time.Duration {
 func (d *detector) heard(link string, a assertion, now time.Time) []action {
 	c := d.contests[a.addr]
 	if c != nil && c.phase == waiting && !a.probe && slices.Contains(c.links, link) {
-		c.sent, c.due = 0, now.Add(AskEvery)
+		c.sent, c.due = 0, now.Add(AskEvery) // also if it answers several times
 		if now.Sub(c.since) > askSlowly {
 			c.due = now.Add(AskAgain)
 		}
 		return nil
 	}
-	if c == nil || d.known.Ours[a.mac] || !slices.Contains(c.links, link) {
+	if c == nil || !slices.Contains(c.links, link) {
 		return nil
+	}
+	if d.known.Ours[a.mac] {
+		if a.probe {
+			return nil
+		}
+		return d.heardOurs(c, a.addr, now)
 	}
 	switch {
 	case c.held && !a.probe: // the kernel answers probes
@@ -256,6 +297,25 @@ func (d *detector) heard(link string, a assertion, now time.Time) []action {
 		d.tuned = false
 	}
 	return nil
+}
+
+// heardOurs takes in that another node of ours announced addr. It may be the next owner, of
+// which this node hears later. If it was wrong, the owner has to have the last word: it
+// announces again.
+func (d *detector) heardOurs(c *contest, addr netip.Addr, now time.Time) (out []action) {
+	c.passed = now
+	if d.known.Leaving[addr] {
+		d.changed = d.changed || !c.left
+		return nil
+	}
+	if !c.held || !c.again.IsZero() && now.Sub(c.again) < DefendEvery {
+		return nil
+	}
+	c.again = now
+	for _, l := range c.links {
+		out = append(out, action{Claim: announcer.Claim{Addr: addr, Link: l}, again: true})
+	}
+	return out
 }
 
 // defend answers a foreign claim to an address that is announced here: RFC 5227
@@ -300,16 +360,6 @@ func (d *detector) watched() map[string][]netip.Addr {
 		}
 	}
 	return out
-}
-
-// busy tells whether a probe is under way.
-func (d *detector) busy() bool {
-	for _, c := range d.contests {
-		if c.phase == probing || c.phase == waiting {
-			return true
-		}
-	}
-	return false
 }
 
 // findings returns, sorted, what is to be told: probes and conflicts that the

@@ -3,6 +3,7 @@ package l2
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,7 +13,7 @@ import (
 
 // script tells a detector what happens to one address, a line at a time:
 //
-//	+1.2s                 time passes, and is looked at every 50 ms
+//	+1.2s                 time passes, and is looked at every 25 ms
 //	want | want held      it is to be announced; it is held already
 //	drop                  it is another node's
 //	disputed              it is recorded in conflict and this node's to ask about
@@ -21,6 +22,7 @@ import (
 //	claim M | probe M     heard on eth0
 //	freeze                this process stood still
 //	deaf | hears          nobody is heard on eth0, or somebody is
+//	leaving               it is to be given up once its next owner announces it
 //	left | left no        its last owner's agent is gone; or not
 //
 // What comes of it is written behind "->".
@@ -41,7 +43,7 @@ func (s *script) do(t *testing.T, line string) {
 			t.Fatal(err)
 		}
 		for end := s.now.Add(d); s.now.Before(end); {
-			s.now = s.now.Add(50 * time.Millisecond)
+			s.now = s.now.Add(25 * time.Millisecond)
 			s.acts(s.tick(s.now, 10))
 		}
 	case verb == "want":
@@ -78,6 +80,8 @@ func (s *script) do(t *testing.T, line string) {
 		s.acts(s.heard("eth0", assertion{s.addr, words[1], verb == "probe"}, s.now))
 	case verb == "left":
 		s.known.Orphaned = map[netip.Addr]bool{s.addr: len(words) == 1}
+	case verb == "leaving":
+		s.known.Leaving = map[netip.Addr]bool{s.addr: true}
 	case verb == "deaf" || verb == "hears":
 		s.hears = func(string) bool { return verb == "hears" }
 	case verb == "freeze":
@@ -88,12 +92,15 @@ func (s *script) do(t *testing.T, line string) {
 }
 
 func (s *script) acts(as []action) {
-	for _, a := range as {
-		if a.defend {
-			s.out = append(s.out, "defend")
-		} else {
-			s.out = append(s.out, "probe")
-		}
+	switch {
+	case len(as) > 1:
+		s.out = append(s.out, fmt.Sprintf("probe*%d", len(as)))
+	case len(as) == 1 && as[0].again:
+		s.out = append(s.out, "again")
+	case len(as) == 1 && as[0].defend:
+		s.out = append(s.out, "defend")
+	case len(as) == 1:
+		s.out = append(s.out, "probe")
 	}
 }
 
@@ -123,31 +130,41 @@ func TestConflictDetection(t *testing.T) {
 			ours 02:00:00:00:00:11
 			want -> admitted=false probe
 			claim 02:00:00:00:00:11 ->
-			+500ms -> probe probe
+			+500ms -> probe probe*5 probe*5
 			want -> admitted=true
 			+60s ->`},
 		{"it answers several times", `
 			record uid=u probed
 			left
 			want -> admitted=false probe
-			+50ms ->
 			claim 02:00:00:00:00:11 ->
-			+100ms -> probe
+			+25ms ->
+			claim 02:00:00:00:00:11 ->
+			+50ms -> probe
 			claim 02:00:00:00:00:11 ->
 			want -> admitted=false
-			+300ms -> probe probe
+			+125ms -> probe probe*5 probe*5
 			want -> admitted=true`},
+		{"an answer is lost", `
+			record uid=u probed
+			left
+			want -> admitted=false probe
+			+25ms -> probe*5
+			claim 02:00:00:00:00:11 ->
+			claim 02:00:00:00:00:11 ->
+			+50ms -> probe
+			want -> admitted=false`},
 		{"a node that hears nobody waits, and asks again when it hears", `
 			record uid=u probed
 			left
 			deaf
 			want -> admitted=false probe
-			+60s -> probe
+			+60s -> probe*5 probe*5
 			want -> admitted=false
 			hears
-			+300ms -> probe probe
+			+75ms -> probe
 			want -> admitted=false
-			+100ms ->
+			+100ms -> probe*5 probe*5
 			want -> admitted=true`},
 		{"its agent is back", `
 			record uid=u probed
@@ -156,6 +173,45 @@ func TestConflictDetection(t *testing.T) {
 			left no
 			want -> admitted=true
 			+1s ->`},
+		{"the next owner announces what is handed over", `
+			record uid=u probed
+			ours 02:00:00:00:00:11
+			want held -> admitted=true
+			leaving
+			want held -> admitted=true
+			probe 02:00:00:00:00:11 ->
+			want held -> admitted=true
+			claim 02:00:00:00:00:11 ->
+			want held -> admitted=false
+			+1s ->
+			want held -> admitted=false`},
+		{"it did so before this node heard that it is the owner", `
+			record uid=u probed
+			ours 02:00:00:00:00:11
+			want held -> admitted=true
+			claim 02:00:00:00:00:11 -> again
+			+100ms ->
+			want held -> admitted=true
+			leaving
+			want held -> admitted=false`},
+		{"it did so long ago", `
+			record uid=u probed
+			ours 02:00:00:00:00:11
+			want held -> admitted=true
+			claim 02:00:00:00:00:11 -> again
+			+1s ->
+			leaving
+			want held -> admitted=true`},
+		{"another node of ours announces what this one owns", `
+			record uid=u probed
+			ours 02:00:00:00:00:11
+			want held -> admitted=true
+			probe 02:00:00:00:00:11 ->
+			claim 02:00:00:00:00:11 -> again
+			claim 02:00:00:00:00:11 ->
+			+11s ->
+			claim 02:00:00:00:00:11 -> again
+			want held -> admitted=true`},
 		{"nobody asks for what is held already", `
 			record uid=u probed
 			left
@@ -165,7 +221,7 @@ func TestConflictDetection(t *testing.T) {
 			record uid=u probed
 			left
 			want -> admitted=false probe
-			+200ms -> probe
+			+200ms -> probe*5 probe*5
 			want -> admitted=true
 			drop
 			left no
@@ -307,9 +363,36 @@ func TestProbesAreConcurrent(t *testing.T) {
 		if n := len(d.tick(now, mostAddresses)); n > mostAddresses {
 			t.Fatalf("%d probes at a look", n)
 		}
-		now = now.Add(busyEvery)
+		now = now.Add(50 * time.Millisecond)
 	}
 	if got := d.admit(claims, free, now); len(got) != 1000 {
 		t.Errorf("after a second %d of 1000 are free", len(got))
+	}
+}
+
+// An announcement is repeated for two seconds, and for 32 on a link that carries nothing.
+func TestAnnouncementsAreRepeated(t *testing.T) {
+	for _, tt := range []struct {
+		name        string
+		carriesFrom int // announcements until the link carries
+		want        []time.Duration
+	}{
+		{"a link that carries", 0, []time.Duration{0, 100 * time.Millisecond, 700 * time.Millisecond, 2 * time.Second}},
+		{"a port that opens after some time", 6, []time.Duration{0, 100 * time.Millisecond, 700 * time.Millisecond, 2 * time.Second, 4 * time.Second, 8 * time.Second}},
+		{"a port that never opens", 100, []time.Duration{0, 100 * time.Millisecond, 700 * time.Millisecond, 2 * time.Second, 4 * time.Second, 8 * time.Second, 16 * time.Second, 32 * time.Second}},
+	} {
+		sent := 0
+		r := &runner{Leases: &Leases{Carries: func(string) bool { return sent >= tt.carriesFrom }}}
+		got, more := []time.Duration{0}, true
+		for more {
+			var pause time.Duration
+			sent++
+			if pause, more = r.pauseAfter(sent, "eth0"); more {
+				got = append(got, got[len(got)-1]+pause)
+			}
+		}
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
+		}
 	}
 }

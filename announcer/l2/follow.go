@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/mdlayher/netlink"
@@ -14,9 +16,9 @@ import (
 // who removes the table all the time must not keep the agent busy.
 const restFactor = 9
 
-// followTable calls emptied whenever somebody, this process included, removes the table
-// of answers, or may have, until ctx ends.
-func (as answers) followTable(ctx context.Context, emptied func()) error {
+// followTable calls tampered whenever another process takes something out of the table of
+// answers, or may have, until ctx ends.
+func (as answers) followTable(ctx context.Context, tampered func()) error {
 	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: as.netns})
 	if err != nil {
 		return fmt.Errorf("watch nftables: %w", err)
@@ -31,23 +33,30 @@ func (as answers) followTable(ctx context.Context, emptied func()) error {
 		msgs, err := c.Receive()
 		switch {
 		case errors.Is(err, unix.ENOBUFS):
-			emptied()
+			tampered()
 		case err != nil && ctx.Err() == nil:
 			return fmt.Errorf("watch nftables: %w", err)
 		}
-		for _, m := range msgs {
-			if removesAnswers(m) {
-				emptied()
-			}
+		// The kernel itself, which is port 0, takes out the chain of a link that is gone.
+		if slices.ContainsFunc(msgs, func(m netlink.Message) bool {
+			return removesAnswers(m) && m.Header.PID != 0 && !as.own.has(m.Header.PID)
+		}) {
+			tampered()
 		}
 	}
 	return nil
 }
 
-// removesAnswers reports whether an event says that the table of answers went.
+// removesAnswers reports whether an event says that something went from the table of
+// answers, or the table itself.
 func removesAnswers(m netlink.Message) bool {
 	const header = 4 // of nfnetlink: the family, the version, and two bytes more
-	if m.Header.Type != unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_DELTABLE || len(m.Data) < header || m.Data[0] != unix.NFPROTO_NETDEV {
+	if m.Header.Type>>8 != unix.NFNL_SUBSYS_NFTABLES || len(m.Data) < header || m.Data[0] != unix.NFPROTO_NETDEV {
+		return false
+	}
+	switch m.Header.Type & 0xff {
+	case unix.NFT_MSG_DELTABLE, unix.NFT_MSG_DELCHAIN, unix.NFT_MSG_DELRULE, unix.NFT_MSG_DELSET, unix.NFT_MSG_DELSETELEM:
+	default:
 		return false
 	}
 	attrs, err := netlink.NewAttributeDecoder(m.Data[header:])
@@ -55,19 +64,46 @@ func removesAnswers(m netlink.Message) bool {
 		return false
 	}
 	for attrs.Next() {
-		if attrs.Type() == unix.NFTA_TABLE_NAME {
+		if attrs.Type() == unix.NFTA_TABLE_NAME { // has the same number in all of these
 			return attrs.String() == answerTable
 		}
 	}
 	return false
 }
 
-// follow has the table of answers repaired at once when somebody removes it: the
-// renewal would only do it seconds later. It returns when ctx ends.
+// ownPorts are the netlink ports of this process's last sockets. An event says which port
+// caused it. A nil value knows none.
+type ownPorts struct {
+	mu   sync.Mutex
+	last [256]uint32
+	next int
+}
+
+// add notes the port of c.
+func (p *ownPorts) add(c *netlink.Conn) {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last[p.next], p.next = c.PID(), (p.next+1)%len(p.last)
+}
+
+func (p *ownPorts) has(port uint32) bool {
+	if p == nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Contains(p.last[:], port)
+}
+
+// follow has the table of answers repaired at once when somebody removes something from
+// it: the renewal would only do it seconds later. It returns when ctx ends.
 func (ls *Leases) follow(ctx context.Context) {
 	err := ls.answers.followTable(ctx, func() {
 		ls.mu.Lock()
-		ls.emptied = true
+		ls.tampered = true
 		due := time.Now()
 		if due.Before(ls.rest) {
 			due = ls.rest
@@ -85,10 +121,10 @@ func (ls *Leases) follow(ctx context.Context) {
 // held is told to the kernel again then.
 func (ls *Leases) repairs(now time.Time) bool {
 	ls.mu.Lock()
-	due := ls.emptied && !now.Before(ls.rest)
+	due := ls.tampered && !now.Before(ls.rest)
 	if due {
-		ls.emptied = false
-	} else if ls.emptied {
+		ls.tampered = false
+	} else if ls.tampered {
 		ls.retryAt = ls.rest
 	}
 	ls.mu.Unlock()

@@ -1,15 +1,17 @@
 package l2
 
 import (
-	"strings"
 	"testing"
 	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/internal/test/nstest"
 )
 
-// Somebody removes the table by which the kernel answers: that is noticed, and the next
-// Sync repairs it, as often as it happens.
+// Somebody removes the table by which the kernel answers, or a part of it: that is noticed,
+// and the next Sync repairs it, as often as it happens.
 func TestRemovedTableIsRepaired(t *testing.T) {
 	l := newLAN(t)
 	ls := l.holder()
@@ -22,16 +24,25 @@ func TestRemovedTableIsRepaired(t *testing.T) {
 	}
 	l.run(t, ls)
 	l.sync(t, ls, on4, on6)
-	for _, command := range []string{"flush ruleset", "delete table netdev fairlead", "flush ruleset"} {
+	index := uint32(ls.held[on4].link)
+	for _, command := range []string{
+		"flush ruleset", "delete table netdev fairlead", "flush ruleset", "flush set netdev fairlead vips4", "flush map netdev fairlead links", "flush chain netdev fairlead answer-ndp",
+		"flush table netdev fairlead",
+	} {
+		select {
+		case <-woken:
+		default:
+		}
 		l.node.Run(t, "nft", command)
 		began := time.Now()
-		nstest.Eventually(t, "the table to be back after "+command, func() bool {
+		nstest.Eventually(t, "all to be back after "+command, func() bool {
 			select {
 			case <-woken:
 				l.sync(t, ls, on4, on6)
 			default:
 			}
-			return strings.Contains(l.node.Run(t, "nft", "list", "tables"), "netdev fairlead")
+			now, err := ls.answers.read()
+			return err == nil && now.intact && len(now.ports) == 1 && now.addrs[answered{index, vip4}] && now.addrs[answered{index, vip6}]
 		})
 		t.Logf("%s: repaired after %s", command, time.Since(began).Round(time.Millisecond))
 		if mac := l.asks(t, vip4); mac != l.mac {
@@ -39,6 +50,42 @@ func TestRemovedTableIsRepaired(t *testing.T) {
 		}
 		if mac := l.asks(t, vip6); mac != l.mac {
 			t.Errorf("after %s %s is answered with %q, want %s", command, vip6, mac, l.mac)
+		}
+	}
+}
+
+// What this process takes out of its table is not taken for the work of another one.
+func TestOwnChangesAreKnown(t *testing.T) {
+	l := newLAN(t)
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: int(l.node.Handle)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	if err := c.JoinGroup(unix.NFNLGRP_NFTABLES); err != nil {
+		t.Fatal(err)
+	}
+	ls := l.holder()
+	l.sync(t, ls, on4, on6)
+	l.sync(t, ls, on4)
+	l.sync(t, ls, on4, on6)
+	l.node.Run(t, "nft", "flush set netdev fairlead vips4")
+	for own := 0; ; {
+		msgs, err := c.Receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range msgs {
+			switch {
+			case !removesAnswers(m):
+			case ls.answers.own.has(m.Header.PID):
+				own++
+			case own == 0:
+				t.Error("another one is blamed before it did anything")
+				return
+			default:
+				return
+			}
 		}
 	}
 }

@@ -288,6 +288,46 @@ func TestTakeOverWaitsForTheLease(t *testing.T) {
 	})
 }
 
+// An address that a frozen agent held has an answer again soon after its lease ended.
+func TestTakeOverSoonAfterTheLease(t *testing.T) {
+	l := newLAN(t)
+	frozen, ls := New(l.client.Netlink(t), int(l.client.Handle), slog.New(slog.DiscardHandler)), l.holder()
+	frozen.answers.lifetime = 2 * time.Second
+	l.sync(t, frozen, on4)
+	again := make(chan struct{}, 1)
+	ls.Changed = func() {
+		select {
+		case again <- struct{}{}:
+		default:
+		}
+	}
+	l.run(t, ls)
+	left := announcer.Set{Claims: []announcer.Claim{on4}, Orphaned: map[netip.Addr]bool{vip4: true}}
+	if held, err := ls.Sync(left); err != nil || len(held) > 0 {
+		t.Fatalf("holds %v, %v", held, err)
+	}
+	var ended time.Time
+	for held := 0; held == 0; {
+		select {
+		case <-again:
+			now, err := ls.Sync(left)
+			if err != nil {
+				t.Fatal(err)
+			}
+			held = len(now)
+		case <-time.After(2 * time.Millisecond):
+			if theirs, err := frozen.answers.read(); err == nil && len(theirs.ports) == 0 && ended.IsZero() {
+				ended = time.Now()
+			}
+		}
+	}
+	if took := time.Since(ended); ended.IsZero() || took > time.Minute {
+		t.Errorf("taken over %v after the lease ended at %v", took, ended)
+	} else {
+		t.Logf("taken over %v after the lease ended", took.Round(time.Millisecond))
+	}
+}
+
 // A process that stood still since it decided leaves the kernel alone.
 func TestStandstillHoldsNothingAnew(t *testing.T) {
 	l := newLAN(t)
@@ -348,6 +388,30 @@ func TestForeignClaimIsDefended(t *testing.T) {
 		p.next(t, "the defence", func(f []byte) bool { a, ok := parse(f); return ok && a == assertion{addr: vip, mac: l.mac} })
 	}
 	nstest.Eventually(t, "both are counted once", func() bool { return testutil.ToFloat64(ls.Metrics.defences) == 2 })
+}
+
+// Another node of ours that announces what this one owns does not have the last word.
+func TestOwnerAnnouncesLast(t *testing.T) {
+	l := newLAN(t)
+	p, ls := l.tap(t), l.running(t)
+	set := announcer.Set{Claims: []announcer.Claim{on4, on6}, Ours: map[string]bool{l.mac: true, p.mac.String(): true}}
+	if _, err := ls.Sync(set); err != nil {
+		t.Fatal(err)
+	}
+	nstest.Eventually(t, "it has been announced", func() bool {
+		ls.mu.Lock()
+		defer ls.mu.Unlock()
+		return len(ls.bursts) == 0
+	})
+	for _, vip := range []netip.Addr{vip4, vip6} {
+		said := func() float64 {
+			return testutil.ToFloat64(ls.Metrics.sent.WithLabelValues(protocol(vip), "announcement"))
+		}
+		before := said()
+		frames, err := gratuitousFrames(p.mac, vip)
+		p.send(t, frames[0], err)
+		nstest.Eventually(t, vip.String()+" is announced again", func() bool { return said() > before })
+	}
 }
 
 // A frame of a VLAN that the node does not have says nothing of its own links. The kernel
@@ -411,7 +475,7 @@ func TestFreezeDropsWhatWasHeard(t *testing.T) {
 		t.Errorf("%v late frames, want 1", n)
 	}
 	l.sync(t, ls, on4)
-	r.step(time.Now().Add(30*time.Second + busyEvery))
+	r.step(time.Now().Add(30*time.Second + 50*time.Millisecond))
 	if got := sent(); got != began+2 {
 		t.Errorf("%v frames were sent once the claim was confirmed, want %v", got, began+2)
 	}

@@ -37,7 +37,9 @@ type Leases struct {
 	Sure func() bool
 	// Hears, if given before Run, reports whether anybody was heard on a link just now. An
 	// address that another node's kernel may answer for is not taken before that.
-	Hears   func(link string) bool
+	Hears func(link string) bool
+	// Carries, if given before Run, reports whether another node answered on a link just now.
+	Carries func(link string) bool
 	Metrics *Metrics // New makes some that nobody sees
 
 	links   Links
@@ -56,7 +58,7 @@ type Leases struct {
 	bursts   map[announcer.Claim]*burst
 	ports    map[string]netlink.Link // by name, as the last Sync saw them
 	retryAt  time.Time               // when a claim that failed is to be tried again; zero: none
-	emptied  bool                    // somebody removed the kernel's table, or may have
+	tampered bool                    // somebody removed something from the kernel's table, or may have
 	rest     time.Time               // until when that is not repaired again
 }
 
@@ -73,7 +75,7 @@ type lease struct {
 // descriptor; 0 is that of the caller. It starts nothing.
 func New(links Links, netns int, log *slog.Logger) *Leases {
 	return &Leases{
-		links: links, answers: answers{netns, announcer.Lease}, log: log, Metrics: NewMetrics(nil), held: map[announcer.Claim]lease{}, members: map[group]int{}, failed: map[announcer.Claim]failure{}, wakeRun: make(chan struct{}, 1),
+		links: links, answers: answers{netns, announcer.Lease, &ownPorts{}}, log: log, Metrics: NewMetrics(nil), held: map[announcer.Claim]lease{}, members: map[group]int{}, failed: map[announcer.Claim]failure{}, wakeRun: make(chan struct{}, 1),
 		detector: newDetector(), bursts: map[announcer.Claim]*burst{}, ports: map[string]netlink.Link{},
 	}
 }

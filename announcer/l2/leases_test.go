@@ -138,6 +138,29 @@ func TestHeldVIPIsNoAddress(t *testing.T) {
 	}
 }
 
+// What is held is never the source of the node's own packets, also after its addresses were
+// taken away and given again.
+func TestHeldVIPIsNoSource(t *testing.T) {
+	l := newLAN(t)
+	l.sync(t, l.holder(), on4, on6)
+	for _, own := range []string{"198.18.0.1/24", "fd98:18::1/64"} {
+		l.node.Run(t, "ip", "addr", "del", own, "dev", "eth0")
+	}
+	l.node.Run(t, "ip", "addr", "add", "198.18.0.1/32", "dev", "eth0")
+	l.node.Run(t, "ip", "addr", "add", "fd98:18::1/128", "dev", "eth0", "nodad")
+	for _, route := range [][2]string{{"198.18.0.2", "198.18.1.0/24"}, {"fd98:18::2", "fd98:19::/64"}} {
+		l.node.Run(t, "ip", "route", "add", route[1], "via", route[0], "dev", "eth0", "onlink")
+	}
+	for to, from := range map[string]string{"198.18.1.7": "198.18.0.1", "fd98:19::7": "fd98:18::1"} {
+		if out := l.node.Run(t, "ip", "route", "get", to); !strings.Contains(out+" ", " src "+from+" ") {
+			t.Errorf("to %s the node's address is not the source: %s", to, out)
+		}
+	}
+	if out := l.node.Run(t, "ip", "-6", "route", "get", "fe80::7", "dev", "eth0"); strings.Contains(out, "src fe80::fa1e") {
+		t.Errorf("the address of the group is a source: %s", out)
+	}
+}
+
 func TestNextProcessAdoptsLeases(t *testing.T) {
 	l := newLAN(t)
 	l.sync(t, l.holder(), on4, on6)

@@ -12,11 +12,18 @@ import (
 )
 
 const (
-	// burstTimes: at once, and three more times over two seconds.
-	burstTimes = 4
-	// busyEvery and idleEvery are how often Run looks at the links, with
-	// something under way and without.
-	busyEvery, idleEvery = 50 * time.Millisecond, 250 * time.Millisecond
+	// burstTimes: at once, and three more times over two seconds. On a link that has not
+	// carried anything yet it is said slowTimes more, over 30 seconds: the port of a switch
+	// may not forward for as long after it has a carrier.
+	burstTimes, slowTimes = 4, 4
+	// idleEvery is how often Run looks at the links when nothing is due, and shortestRest is
+	// how long it rests at least: what is due may have to wait for a link.
+	idleEvery, shortestRest = 250 * time.Millisecond, 10 * time.Millisecond
+	// leaveLook is how often Run looks whether the next owner of an address announces it.
+	leaveLook = 20 * time.Millisecond
+	// againAfter is how long an owner waits for another node that announces its address to
+	// give it up. If this node is not the owner, it hears of that meanwhile.
+	againAfter = announcer.LeaveAfter + 200*time.Millisecond
 	// frozenAfter is how long Run has to stand still to notice.
 	frozenAfter = time.Second
 	// mostAddresses is how many addresses are probed or announced at a look.
@@ -29,7 +36,7 @@ var burstPauses = [burstTimes - 1]time.Duration{100 * time.Millisecond, 600 * ti
 
 // burst is the announcements of one claim that are still to be sent.
 type burst struct {
-	times int
+	sent  int
 	due   time.Time
 	stale bool // since this process stood still, Sync has not confirmed the claim
 }
@@ -37,7 +44,7 @@ type burst struct {
 func (ls *Leases) startBurst(c announcer.Claim) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	ls.bursts[c] = &burst{times: burstTimes, due: time.Now()}
+	ls.bursts[c] = &burst{due: time.Now()}
 }
 
 func (ls *Leases) confirmBurst(c announcer.Claim) {
@@ -110,7 +117,7 @@ func (r *runner) step(now time.Time) time.Duration {
 	}
 	acts := append(r.listen(frozen, now), r.detector.tick(now, mostAddresses)...)
 	r.tune()
-	r.sendActions(acts)
+	r.sendActions(acts, now)
 	r.sendBursts(now)
 	r.count()
 	changed := !r.retryAt.IsZero() && !now.Before(r.retryAt)
@@ -124,10 +131,24 @@ func (r *runner) step(now time.Time) time.Duration {
 	if changed && r.Changed != nil {
 		r.Changed()
 	}
-	if len(r.bursts) > 0 || r.detector.busy() {
-		return busyEvery
+	return r.rest(now)
+}
+
+// rest returns for how long nothing is due, at most idleEvery.
+func (r *runner) rest(now time.Time) time.Duration {
+	next := r.detector.next(now.Add(idleEvery))
+	for c, b := range r.bursts {
+		if !b.stale && r.stations[c.Link] != nil && b.due.Before(next) {
+			next = b.due
+		}
 	}
-	return idleEvery
+	if soon := now.Add(leaveLook); len(r.detector.known.Leaving) > 0 && soon.Before(next) {
+		next = soon
+	}
+	if !r.retryAt.IsZero() && r.retryAt.Before(next) {
+		next = r.retryAt
+	}
+	return max(next.Sub(now), shortestRest)
 }
 
 // tune has a station on each link on which there is something to hear.
@@ -182,7 +203,7 @@ func (r *runner) listen(drop bool, now time.Time) (acts []action) {
 			switch {
 			case drop:
 				r.Metrics.frames.WithLabelValues("late").Inc()
-			case !ok || r.detector.contests[a.addr] == nil:
+			case !ok || r.detector.contests[a.addr] == nil || a.mac == s.mac.String(): // some bonds hand back what was sent
 				r.Metrics.frames.WithLabelValues("other").Inc()
 			default:
 				r.Metrics.frames.WithLabelValues("claim").Inc()
@@ -198,10 +219,16 @@ func (r *runner) listen(drop bool, now time.Time) (acts []action) {
 	return acts
 }
 
-func (r *runner) sendActions(acts []action) {
+func (r *runner) sendActions(acts []action, now time.Time) {
 	for _, a := range acts {
 		s := r.stations[a.Link]
 		if s == nil {
+			continue
+		}
+		if a.again {
+			if r.bursts[a.Claim] == nil {
+				r.bursts[a.Claim] = &burst{due: now.Add(againAfter)}
+			}
 			continue
 		}
 		if a.defend {
@@ -218,17 +245,36 @@ func (r *runner) sendBursts(now time.Time) {
 	most := mostAddresses
 	for c, b := range r.bursts {
 		s := r.stations[c.Link]
+		if r.detector.known.Leaving[c.Addr] { // the next owner speaks
+			delete(r.bursts, c)
+			continue
+		}
 		if b.stale || s == nil || now.Before(b.due) || most == 0 {
 			continue
 		}
 		most--
 		r.send(s, c, "announcement", gratuitousFrames)
-		if b.times--; b.times == 0 {
+		b.sent++
+		pause, more := r.pauseAfter(b.sent, c.Link)
+		if !more {
 			delete(r.bursts, c)
 			continue
 		}
-		b.due = now.Add(burstPauses[burstTimes-1-b.times])
+		b.due = now.Add(pause)
 	}
+}
+
+// pauseAfter returns when to announce again on a link what was announced so many times,
+// and whether to.
+func (r *runner) pauseAfter(sent int, link string) (time.Duration, bool) {
+	slow := sent - burstTimes
+	switch {
+	case slow < 0:
+		return burstPauses[sent-1], true
+	case slow == slowTimes || r.Carries == nil || r.Carries(link):
+		return 0, false
+	}
+	return 2 * time.Second << slow, true
 }
 
 func (r *runner) count() {

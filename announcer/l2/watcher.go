@@ -85,6 +85,11 @@ func (w *Watcher) Hears(link string) bool {
 	return time.Since(w.at) <= staleAfter && !slices.Contains(w.seen.Deaf, link)
 }
 
+// Carries reports whether another node answered on link just now.
+func (w *Watcher) Carries(link string) bool {
+	return slices.ContainsFunc(w.Seen().Answering, func(at watch.Target) bool { return at.Link == link })
+}
+
 // Run watches until ctx ends. It keeps a thread to itself, which waits for nothing but the
 // links, and has to be called in their network namespace.
 func (w *Watcher) Run(ctx context.Context) {

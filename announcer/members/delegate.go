@@ -2,6 +2,7 @@ package members
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -156,15 +157,26 @@ func (m *Members) noteClash(node string, at, other netip.AddrPort) {
 	}
 }
 
-// NotifyPingComplete notes a sign of life.
-func (d *delegate) NotifyPingComplete(n *memberlist.Node, _ time.Duration, _ []byte) {
-	d.m.mu.Lock()
-	defer d.m.mu.Unlock()
-	d.m.heard[n.Name] = time.Now()
+// NotifyPingComplete notes a sign of life. It has n asked for its report if that is newer
+// than the one known here: gossip may lose a report.
+func (d *delegate) NotifyPingComplete(n *memberlist.Node, _ time.Duration, payload []byte) {
+	m := d.m
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.heard[n.Name] = time.Now()
+	// An earlier release sends no version.
+	if len(payload) >= 8 && binary.BigEndian.Uint64(payload) > m.roster.Version(n.Name) {
+		m.toAsk[n.Name] = msgQuestion
+		m.poke()
+	}
 }
 
-// AckPayload is empty.
-func (d *delegate) AckPayload() []byte { return nil }
+// AckPayload is the version of this node's report.
+func (d *delegate) AckPayload() []byte {
+	d.m.mu.Lock()
+	defer d.m.mu.Unlock()
+	return binary.BigEndian.AppendUint64(nil, d.m.self.Version)
+}
 
 // receive takes in a report and reports whether it is news. It returns an error, which is
 // counted, if it is not to be believed.

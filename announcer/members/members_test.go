@@ -195,6 +195,22 @@ func TestReportsTravel(t *testing.T) {
 	}
 }
 
+// A report that gossip lost is asked for as soon as its node answers a ping.
+func TestLostReportIsAskedFor(t *testing.T) {
+	c := newCluster(t)
+	for _, name := range []string{"a", "b"} {
+		c.start(name, func(cfg *Config) { cfg.tuning.pushPull = time.Hour })
+	}
+	c.together(t)
+	a := c.nodes["a"]
+	a.mu.Lock()
+	a.self.Draining = true
+	a.self.Version++
+	*a.view.Member("a").Report = a.self // so that it takes it for told
+	a.mu.Unlock()
+	t.Logf("known after %s", c.nodes["b"].says(t, "a", "alive candidate says in-sync,draining"))
+}
+
 // TestPowerLoss: two see that the third is gone.
 func TestPowerLoss(t *testing.T) {
 	var all []time.Duration

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 	"os/signal"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -47,6 +49,7 @@ address fd98:18::202 holder=default/web`
 var peerNodes = []string{"a", "b", "c"}
 
 // peerMain is an agent with all of its layer 2 and gossip. Its engine holds everything.
+// SIGUSR1 cordons its node, or takes that back.
 func peerMain(name string) error {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
@@ -59,17 +62,15 @@ func peerMain(name string) error {
 	if err := d.world.Do(peersCluster); err != nil {
 		return err
 	}
-	cluster, err := d.world.Snapshot()
-	if err != nil {
+	cluster := &listed{diary: d}
+	if err := cluster.read(); err != nil {
 		return err
-	}
-	for _, at := range cluster.Addresses {
-		at.UID, at.ProbedAt = "u", time.Unix(1000, 0)
 	}
 	leases := l2.New(handle, 0, log)
 	a := assemble(&Config{Node: name, MembersPort: 7947, Log: log, Dataplane: d, Clients: &kube.Clients{}}, leases)
-	leases.Changed, leases.Sure, leases.Hears = a.layer2.Again, a.gossip.Fresh, a.reach.watcher.Hears
-	a.engine.proxy, a.cluster.store, a.routes.syncer = Fairlead, listed{d, cluster}, router{d}
+	leases.Changed, leases.Sure = a.layer2.Again, a.gossip.Fresh
+	leases.Hears, leases.Carries = a.reach.watcher.Hears, a.reach.watcher.Carries
+	a.engine.proxy, a.cluster.store, a.routes.syncer = Fairlead, cluster, router{d}
 	a.routes.unheld.withoutKernel()
 	a.engine.follow = func(_ *snapshot.Snapshot, _, _ []netip.Addr) {}
 	if err := a.links.read(); err != nil {
@@ -77,6 +78,7 @@ func peerMain(name string) error {
 	}
 	a.gossip.SetKeys(keyring.Keys{[]byte("0123456789abcdef")})
 	var wg sync.WaitGroup
+	wg.Go(func() { cluster.cordon(ctx, name, a.decision.loop.Wake) })
 	for _, run := range []func(context.Context){
 		a.links.Run, a.gossip.Run, a.reach.watcher.Run, a.reach.Run, leases.Run, a.layer2.Run, a.engine.Run,
 		func(ctx context.Context) { a.decision.loop.Run(ctx, a.step) },
@@ -88,14 +90,44 @@ func peerMain(name string) error {
 	return nil
 }
 
-// listed is an API server that always says the same.
+// listed is an API server.
 type listed struct {
 	*diary
-	cluster *snapshot.Snapshot
+	cluster atomic.Pointer[snapshot.Snapshot]
 }
 
-func (l listed) Latest() (*snapshot.Snapshot, []time.Time) { return l.cluster, nil }
-func (l listed) Snapshot() *snapshot.Snapshot              { return l.cluster }
+func (l *listed) Latest() (*snapshot.Snapshot, []time.Time) { return l.cluster.Load(), nil }
+func (l *listed) Snapshot() *snapshot.Snapshot              { return l.cluster.Load() }
+
+// read has the agent know what the world is like now.
+func (l *listed) read() error {
+	cluster, err := l.world.Snapshot()
+	if err != nil {
+		return err
+	}
+	for _, at := range cluster.Addresses {
+		at.UID, at.ProbedAt = "u", time.Unix(1000, 0)
+	}
+	l.cluster.Store(cluster)
+	return nil
+}
+
+// cordon cordons a node at SIGUSR1, and takes that back at the next, until ctx ends.
+func (l *listed) cordon(ctx context.Context, node string, changed func()) {
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, syscall.SIGUSR1)
+	for cordoned := true; ; cordoned = !cordoned {
+		select {
+		case <-ctx.Done():
+			return
+		case <-told:
+		}
+		if err := errors.Join(l.world.Do(fmt.Sprintf("node %s unschedulable=%t", node, cordoned)), l.read()); err != nil {
+			panic(err)
+		}
+		changed()
+	}
+}
 
 // peers are such agents on one switch, with a client.
 type peers struct {
@@ -332,5 +364,38 @@ func (b broken) judge(t *testing.T, p *peers, addr netip.Addr, h *asktest.Heard,
 	}
 	if (!own || !b.moves) && len(nodes) != 1 {
 		t.Errorf("%s moved: %v", addr, nodes)
+	}
+}
+
+// TestHandOverIsAnswered: while a node hands its addresses over, and has them back, somebody
+// answers for each of them all the time.
+func TestHandOverIsAnswered(t *testing.T) {
+	t.Parallel()
+	p := newPeers(t)
+	const node = "a"
+	owners := p.settled(t)
+	stop := p.ask(t)
+	for _, where := range []string{"cordoned", "back"} {
+		time.Sleep(time.Second)
+		p.signal(t, node, syscall.SIGUSR1)
+		nstest.Eventually(t, "its addresses are elsewhere when it is "+where, func() bool {
+			moved := true
+			for addr, h := range p.listen(t, time.Second/2) {
+				macs := h.Moves()
+				moved = moved && len(macs) == 1 && (owners[addr] != node || (p.node(macs[0]) == node) == (where == "back"))
+			}
+			return moved
+		})
+	}
+	end := time.Now()
+	for addr, h := range stop() {
+		silence, doubled := h.Silence(end), h.Doubled(100*time.Millisecond)
+		t.Logf("%s of %s: %v without an answer, %v with two", addr, owners[addr], silence.Round(time.Millisecond), doubled.Round(time.Millisecond))
+		if silence > 2*time.Second || doubled > twoAnswersFor {
+			t.Errorf("%s: no answer for %v, two for %v", addr, silence, doubled)
+		}
+		if owners[addr] != node && len(h.Moves()) != 1 {
+			t.Errorf("%s moved", addr)
+		}
 	}
 }

@@ -54,7 +54,7 @@ func (a *Agent) apply(in node.Inputs, plan node.Plan, triggers []time.Time) {
 	number := a.decision.plans
 	a.decision.state = state{view: in.View, plan: plan.State, routes: plan.Announce.Routes}
 	a.decision.mu.Unlock()
-	if set := plan.Announce.Layer2; set != nil && set.Returns > was.view.Returns && len(in.Held) > 0 {
+	if plan.Announce.Layer2 != nil && in.View.Returns > was.view.Returns && len(in.Held) > 0 {
 		a.cfg.Log.Info("a node came back that was gone: announcing again", "addresses", len(in.Held))
 	}
 	if plan.Watch != nil {

@@ -100,12 +100,13 @@ type State struct {
 // that starts.
 type Memory struct {
 	handover announcer.Handover
-	elected  announcer.Plan  // of layer 2
-	leaving  []announcer.VIP // State.Leaving
+	elected  announcer.Plan // of layer 2
+	leaving  []departure
 	routes   bgp.Plan
 	draining time.Time // since when; zero: it does not drain
 	others   everyRecord
 	set      lastSet
+	links    linkHealth
 }
 
 // Decide returns the Plan for in, after a decision that left was.
@@ -135,21 +136,25 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 	next = was
 	ready := next.ready(in)
 	self := snapshot.Electable{Node: in.Node, InSync: in.Engine.InSync, Draining: drains(in), Links: in.Links}
+	told, untilLink := self, time.Time{}
+	told.Links, next.links, untilLink = was.links.next(in)
 	election := announcer.Input{
-		Snapshot: in.Snapshot, Changes: in.Changes, Node: in.Node, Self: self, Ready: ready,
+		Snapshot: in.Snapshot, Changes: in.Changes, Node: in.Node, Self: told, Ready: ready,
 		Alive: in.View.Candidates(), Others: in.View.NodeStates(), MACs: in.MACs,
 	}
 	if in.Sure && in.Engine.Known {
 		next.elected = elect(in.Reach.Without(election))
 		p.Announce.Layer2, p.Wake = next.layer2Set(in, in.Reach.Without(election), was)
-		watching := announcer.NewWatching(election, in.View, next.elected)
+		watchers := election
+		watchers.Self = self
+		watching := announcer.NewWatching(watchers, in.View, next.elected)
 		watching.Listen = len(p.Announce.Layer2.Orphaned) > 0
 		p.Watch = &watching
 		p.Withdraw.Claims = without(in.Held, p.Announce.Layer2.Claims)
 	}
 	next.draining = drainingSince(self.Draining, was.draining, in.Now)
 	retreats, until := retreating(next.draining, in.Now)
-	p.Wake = earliest(p.Wake, until)
+	p.Wake = earliest(earliest(p.Wake, until), untilLink)
 	next.routes = route(bgp.Input{
 		Snapshot: in.Snapshot, Changes: in.Changes, Node: in.Node, Self: self, Ready: routable(ready, in.Engine), Passwords: in.Passwords, Routers: in.Routers, Retreating: retreats,
 	})
@@ -157,10 +162,10 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 	p.Withdraw.Routes = narrowed(was.routes, next.routes)
 	p.Program = Program{Snapshot: in.Snapshot, Self: in.Self, Addrs: in.Addrs, Own: in.Own, Routed: in.Routed, Quarantined: in.View.Quarantined()}
 	if in.Engine.Known {
-		p.Report = &announcer.Report{Electable: self}
+		p.Report = &announcer.Report{Electable: told}
 	}
 	p.State = State{
-		Draining: self.Draining, Elected: next.elected.Announce, Leaving: next.leaving, Routed: next.routes.Announce,
+		Draining: self.Draining, Elected: next.elected.Announce, Leaving: vips(next.leaving), Routed: next.routes.Announce,
 		Refused: refusals(next.elected.Refused, next.routes),
 	}
 	return p, next

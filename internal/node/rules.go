@@ -92,23 +92,20 @@ func routable(ready map[netip.Addr]bool, e Engine) map[netip.Addr]bool {
 }
 
 // layer2Set returns what to hold at layer 2 of what this node was elected for, and
-// when to decide again. It keeps what waits in m.
+// when to decide again. It keeps what is held for others in m.
 func (m *Memory) layer2Set(in Inputs, election announcer.Input, was Memory) (*announcer.Set, time.Time) {
 	held := holds(in.Held)
 	m.handover.Follow(in.Node, was.elected, m.elected, held)
-	// A node that was cordoned gave everything up: it is back as one that was gone.
-	m.handover.SetElectable(election.Alive[in.Node] && !election.Self.Draining, in.Now)
-	take, until := m.handover.TakeOver(m.elected.Announce, held, in.Now)
-	m.leaving = linger(in, election, was, m.elected, held)
-	if len(take) == len(m.elected.Announce) {
-		take = m.elected.Announce // one list, so that the next decision sees that it is the same
-	}
-	set := m.set.next(in.Snapshot.Addresses, take, m.leaving, election, m.elected)
+	take := m.elected.Announce
+	var until time.Time
+	m.leaving, until = linger(in, election, was, m.elected, held)
+	set := m.set.next(in.Snapshot.Addresses, take, vips(m.leaving), election, m.elected)
 	set.Ours = announcer.Ours(election)
-	news := slices.DeleteFunc(slices.Clone(m.elected.Announce), func(v announcer.VIP) bool { return held(v.Addr) })
+	news := slices.DeleteFunc(slices.Clone(take), func(v announcer.VIP) bool { return held(v.Addr) })
 	set.Orphaned = m.handover.Orphaned(election, in.View, news, in.Reach, announcer.Lease, in.Now)
-	set.Returns = in.View.Returns
-	m.set = m.set.keep(set, in.Snapshot.Addresses, take, m.leaving, m.elected)
+	set.Leaving = handedOver(m.leaving)
+	set.Returns = in.View.Returns + in.Reach.Returns
+	m.set = m.set.keep(set, in.Snapshot.Addresses, take, len(m.leaving) > 0, m.elected)
 	return m.set.set, until
 }
 
@@ -132,10 +129,10 @@ func (l lastSet) next(addresses []*snapshot.Address, take, leaving []announcer.V
 
 // keep returns set with the lists that it was made of. It is the last Set itself
 // if that is equal.
-func (l lastSet) keep(set announcer.Set, addresses []*snapshot.Address, take, leaving []announcer.VIP, elected announcer.Plan) lastSet {
-	now := lastSet{set: &set, addresses: addresses, take: take, disputed: elected.Disputed, lingers: len(leaving) > 0}
+func (l lastSet) keep(set announcer.Set, addresses []*snapshot.Address, take []announcer.VIP, lingers bool, elected announcer.Plan) lastSet {
+	now := lastSet{set: &set, addresses: addresses, take: take, disputed: elected.Disputed, lingers: lingers}
 	if was := l.set; was != nil && diff.Same(was.Claims, set.Claims) && diff.Same(was.Disputed, set.Disputed) &&
-		maps.Equal(was.Records, set.Records) && maps.Equal(was.Ours, set.Ours) && maps.Equal(was.Orphaned, set.Orphaned) && was.Returns == set.Returns {
+		maps.Equal(was.Records, set.Records) && maps.Equal(was.Ours, set.Ours) && maps.Equal(was.Orphaned, set.Orphaned) && maps.Equal(was.Leaving, set.Leaving) && was.Returns == set.Returns {
 		now.set = was
 	}
 	return now
@@ -149,23 +146,67 @@ func holds(claims []announcer.Claim) func(netip.Addr) bool {
 	}
 }
 
-// linger returns the VIPs that this node was elected for, still holds, and that
-// next gives to a node whose agent is silent for the moment. That agent keeps
-// what it has but cannot take anything over: without an owner until it speaks,
-// the address would have no answer. Everything else is given up at once. A node
-// that may not be elected itself gives up all.
-func linger(in Inputs, election announcer.Input, was Memory, next announcer.Plan, held func(netip.Addr) bool) []announcer.VIP {
-	if !election.Alive[in.Node] || !election.Self.InSync {
-		return nil
+// departure is a VIP that this node holds for the next owner until that one has it.
+type departure struct {
+	announcer.VIP
+	since time.Time // since when its next owner can take it; zero: its agent is silent
+}
+
+// linger returns the VIPs that this node was elected for, still holds, and that next
+// gives to another node, and when the first of them is to be given up: the other node
+// needs a moment to take it. One whose agent is silent cannot take it at all.
+// What this node cannot forward any more is given up at once.
+func linger(in Inputs, election announcer.Input, was Memory, next announcer.Plan, held func(netip.Addr) bool) (leaving []departure, until time.Time) {
+	before := slices.Clone(was.leaving)
+	for _, v := range was.elected.Announce {
+		if next.Owner(v.Addr) != "" {
+			before = append(before, departure{VIP: v})
+		}
 	}
-	before := slices.Concat(was.elected.Announce, was.leaving)
-	slices.SortStableFunc(before, func(a, b announcer.VIP) int { return a.Addr.Compare(b.Addr) })
-	before = slices.CompactFunc(before, func(a, b announcer.VIP) bool { return a.Addr == b.Addr })
-	return slices.DeleteFunc(before, func(v announcer.VIP) bool {
-		owner := next.Owner(v.Addr)
+	if len(before) == 0 {
+		return nil, until
+	}
+	able := election.Able()
+	for _, d := range before {
+		owner := next.Owner(d.Addr)
+		if owner == "" || !held(d.Addr) || !able(d.Addr) {
+			continue
+		}
 		m := in.View.Member(owner)
-		return owner == "" || !held(v.Addr) || m != nil && m.Verdict == announcer.Alive
-	})
+		switch speaks := m != nil && m.Verdict == announcer.Alive; {
+		case !speaks:
+			d.since = time.Time{}
+		case d.since.IsZero():
+			d.since = in.Now
+			fallthrough
+		case in.Now.Sub(d.since) < announcer.LeaveAfter:
+			until = earliest(until, d.since.Add(announcer.LeaveAfter))
+		default:
+			continue
+		}
+		leaving = append(leaving, d)
+	}
+	slices.SortFunc(leaving, func(a, b departure) int { return a.Addr.Compare(b.Addr) })
+	return leaving, until
+}
+
+// handedOver returns the addresses that their next owners can take now: Set.Leaving.
+func handedOver(of []departure) map[netip.Addr]bool {
+	out := map[netip.Addr]bool{}
+	for _, d := range of {
+		if !d.since.IsZero() {
+			out[d.Addr] = true
+		}
+	}
+	return out
+}
+
+// vips returns the VIPs of departures.
+func vips(of []departure) (out []announcer.VIP) {
+	for _, d := range of {
+		out = append(out, d.VIP)
+	}
+	return out
 }
 
 // narrowed returns the paths of was that next has too, as next has them, or nil

@@ -59,7 +59,7 @@ func remarks(c announcer.Claim, set announcer.Set, st State) string {
 	of := func(v announcer.VIP) bool { return v.Addr == c.Addr }
 	switch {
 	case slices.ContainsFunc(st.Leaving, of):
-		return " until its next owner can take it"
+		return " until its next owner has it"
 	case set.Orphaned[c.Addr]:
 		return " once its last owner's kernel is silent"
 	}
