@@ -45,21 +45,35 @@ func hasTCX() bool {
 // Attach has the program see what comes in by the links, which are indexes, and by no
 // others. A program that is there is replaced in one step, with its maps: no packet
 // passes between the two.
+//
+// A link that it cannot be attached to does not keep it from the others. Each is of
+// Ethernet.
 func (p *Program) Attach(links []int) error {
 	wanted := map[int]bool{}
+	var failed []error
 	for _, l := range links {
 		wanted[l] = true
 		if err := p.attach(l); err != nil {
-			return fmt.Errorf("attach the director to link %d: %w", l, err)
+			failed = append(failed, fmt.Errorf("attach the director to link %d: %w", l, err))
 		}
 	}
 	if _, err := detach(p.opt.Pins, func(l int) bool { return !wanted[l] }); err != nil {
-		return err
+		failed = append(failed, err)
+	}
+	if len(failed) > 0 {
+		return errors.Join(failed...) // the maps of another version may still be in use
 	}
 	return p.removeOtherLayouts()
 }
 
 func (p *Program) attach(index int) error {
+	l, err := netlink.LinkByIndex(index)
+	if err != nil {
+		return err
+	}
+	if l.Attrs().EncapType != "ether" {
+		return fmt.Errorf("%s is not Ethernet, but %s", l.Attrs().Name, l.Attrs().EncapType)
+	}
 	if p.ability.TCX {
 		return p.attachTCX(index)
 	}

@@ -85,13 +85,14 @@ func ask(t *testing.T, c net.Conn, line string) {
 // A connection of a real client through two nodes keeps the client's address. It goes on
 // while the next agent replaces the program, and ends for good with Remove.
 func TestAttach(t *testing.T) {
-	for _, hook := range []string{"tcx", "clsact"} {
+	nstest.NeedRoot(t)
+	hooks := []string{"clsact"}
+	if hasTCX() {
+		hooks = append(hooks, "tcx")
+	}
+	for _, hook := range hooks {
 		t.Run(hook, func(t *testing.T) {
 			l := newLab(t, Options{}, "a", "b")
-			l.needOracle(t)
-			if hook == "tcx" && !l.nodes[0].p.Ability().TCX {
-				t.Skip("this kernel has no tcx")
-			}
 			client := l.segment(t)
 			for _, n := range l.nodes {
 				n.p.ability.TCX = hook == "tcx"
@@ -190,6 +191,16 @@ func TestDetach(t *testing.T) {
 		n, err := detach(a.p.opt.Pins, func(index int) bool { return index == a.link })
 		if n != 0 {
 			t.Error("it is still attached to the first link")
+		}
+		return err
+	})
+	a.space.Do(t, func() error {
+		if err := a.p.Attach([]int{far.Attrs().Index, 4711, 1 << 20}); err == nil {
+			t.Error("attached to links that do not exist")
+		}
+		n, err := detach(a.p.opt.Pins, func(int) bool { return false })
+		if n != 0 {
+			t.Error("it is no longer attached to the link that exists")
 		}
 		return err
 	})

@@ -19,7 +19,8 @@ type Counters struct {
 	Dropped  uint64 // dropped at the end of a walk
 	Left     uint64 // left to the stack as if they were not directed
 	// Hops are the packets served here by how often they were passed on before.
-	Hops [17]uint64
+	// The last is all above 16, which tables that differ do not explain.
+	Hops [18]uint64
 	// VIPs and Nodes are the packets from outside: for which VIP, and for which node. The
 	// address 0.0.0.0 is all VIPs beyond the 4,095th.
 	VIPs  map[netip.Addr]Count
@@ -44,13 +45,13 @@ func (p *Program) Counters(s *State) (*Counters, error) {
 			sum.Events[i] += n
 		}
 		for i, n := range c.Hops {
-			sum.Hops[i] += n
+			sum.Hops[min(i, len(Counters{}.Hops)-1)] += n
 		}
 	}
 	e := sum.Events
 	out := &Counters{
 		Served: e[0], Directed: e[1], Diverted: e[2], Reset: e[3], Asked: e[4], Limited: e[5], Dropped: e[6], Left: e[7],
-		Hops: sum.Hops, VIPs: map[netip.Addr]Count{}, Nodes: map[string]Count{}, DivertedTo: map[string]uint64{},
+		Hops: [18]uint64(sum.Hops[:18]), VIPs: map[netip.Addr]Count{}, Nodes: map[string]Count{}, DivertedTo: map[string]uint64{},
 	}
 	if p.held == nil {
 		return out, nil

@@ -22,7 +22,7 @@ type directorCount struct {
 type directorCounts struct {
 	_      structs.HostLayout
 	Events [8]uint64
-	Hops   [17]uint64
+	Hops   [32]uint64
 }
 
 type directorFrontend struct {

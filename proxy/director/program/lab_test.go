@@ -2,6 +2,7 @@ package program
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -138,10 +139,29 @@ func (l *lab) node(name string) *node {
 	return nil
 }
 
-// sync has the node's maps hold its state.
+// sync has the node's maps hold its state, with a lease that does not end on a slow
+// machine.
 func (n *node) sync(t testing.TB) {
 	t.Helper()
 	if err := n.p.Sync(n.state, nil); err != nil {
+		t.Fatal(err)
+	}
+	s := n.settings(t)
+	s.Until = math.MaxUint64
+	n.configure(t, s)
+}
+
+func (n *node) settings(t testing.TB) (s directorSettings) {
+	t.Helper()
+	if err := n.p.objects.Config.Lookup(uint32(0), &s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (n *node) configure(t testing.TB, s directorSettings) {
+	t.Helper()
+	if err := n.p.objects.Config.Put(uint32(0), &s); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -213,9 +213,9 @@ func testGraces(t *testing.T, l *lab) {
 		p := kinds[c.kind](f)
 		l.directed(t, f, c.chain, "a", func(front *Frontend) { front.Grace = c.grace })
 		if c.expired {
-			if err := a.p.objects.Config.Put(uint32(0), &directorSettings{Me: a.p.held.me, Until: 1}); err != nil {
-				t.Fatal(err)
-			}
+			s := a.settings(t)
+			s.Until = 1
+			a.configure(t, s)
 		}
 		if c.entry != "" {
 			a.remember(t, p, c.entry)

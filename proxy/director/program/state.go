@@ -11,8 +11,8 @@ type State struct {
 	// Nodes are the Members of every Table, sorted by name as those are.
 	Nodes     []Node
 	Frontends []Frontend
-	// Hold is how long the end of a walk drops packets instead of having them reset. A
-	// node that is declared gone may come back with its connections.
+	// Hold is how long after the Sync the end of a walk drops packets instead of having
+	// them reset. A node that is declared gone may come back with its connections.
 	Hold time.Duration
 }
 

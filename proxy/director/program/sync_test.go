@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 )
@@ -145,6 +146,26 @@ func TestNumbersAgain(t *testing.T) {
 	}
 	if what, _ := a.step(t, f.packet(tcp, syn).bytes(outsider, a.mac)); what != "c" {
 		t.Error(what)
+	}
+}
+
+// Each Sync renews the lease, and holds the end of walks as long as it is told to.
+func TestLease(t *testing.T) {
+	l := newLab(t, Options{}, "a")
+	a := l.nodes[0]
+	a.state.Hold = time.Hour
+	for range 2 {
+		before := uint64(uptime(t))
+		if err := a.p.Sync(a.state, nil); err != nil {
+			t.Fatal(err)
+		}
+		s, after := a.settings(t), uint64(uptime(t))+1
+		for until, lasts := range map[uint64]time.Duration{s.Until: Lease, s.Hold: time.Hour} {
+			second, lasts := until/uint64(time.Second), uint64(lasts/time.Second)
+			if second < before+lasts || second > after+lasts {
+				t.Errorf("between %d and %d until %d, not %d s", before, after, second, lasts)
+			}
+		}
 	}
 }
 

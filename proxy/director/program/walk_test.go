@@ -48,8 +48,12 @@ func (c *cluster) primary(hash uint64) int {
 
 // decided is what a node without any connection has to do with a packet, in the words of
 // step.
-func (c *cluster) decided(p packet, serves bool, me, sender int) string {
-	hash := testSeed.Hash(director.Flow{Proto: p.proto, Source: p.from, Frontend: p.to})
+func (c *cluster) decided(p packet, serves, byClient bool, me, sender int) string {
+	flow := director.Flow{Proto: p.proto, Source: p.from, Frontend: p.to}
+	if byClient {
+		flow.Source = netip.AddrPortFrom(p.from.Addr(), 0)
+	}
+	hash := testSeed.Hash(flow)
 	primary := c.primary(hash)
 	at := director.Step{Hash: hash, Me: me, Sender: sender, Hop: 25 - int(p.ttl)}
 	if p.ttl > 24 || sender < 0 {
@@ -105,10 +109,10 @@ func compare(t *testing.T, names []string) {
 		}
 		me := r.IntN(len(names))
 		c := randomCluster(r, names)
-		serves := r.IntN(4) == 0
+		serves, byClient := r.IntN(4) == 0, r.IntN(4) == 0
 		n.state.Me, n.state.Frontends = names[me], nil
 		for _, f := range families {
-			n.state.Frontends = append(n.state.Frontends, Frontend{VIP: f.vip, Proto: tcp, Slots: &Slots{Chains: c.chains}, HasEndpoints: serves})
+			n.state.Frontends = append(n.state.Frontends, Frontend{VIP: f.vip, Proto: tcp, Slots: &Slots{Chains: c.chains}, HasEndpoints: serves, ByClient: byClient})
 		}
 		n.sync(t)
 		for range 80 {
@@ -122,8 +126,12 @@ func compare(t *testing.T, names []string) {
 			if sender >= 0 {
 				mac = n.state.Nodes[sender].MACs[0]
 			}
-			want := c.decided(p, serves, me, sender)
-			got, _ := n.step(t, p.bytes(mac, n.mac))
+			want, sent := c.decided(p, serves, byClient, me, sender), p
+			if p.flags == ack && r.IntN(3) == 0 { // an error about it goes the same way, and has another end
+				sent.about, sent.from = p.back(), p.to
+				want = strings.Replace(want, "reset", "drop", 1)
+			}
+			got, _ := n.step(t, sent.bytes(mac, n.mac))
 			if got != want {
 				t.Fatalf("seed %d, %d nodes, me %d, sender %d, %+v: %s, not %s", seed, len(names), me, sender, p, got, want)
 			}

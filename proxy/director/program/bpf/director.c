@@ -105,12 +105,14 @@ enum event {
 	LIMITED,  // dropped: too many of one source would have been diverted
 	DROPPED,  // dropped at the end of a walk
 	LEFT,	  // left to the stack as if it were not directed
-	EVENTS,
+	EVENTS, // a power of 2
 };
+
+#define HOPS 32 // a power of 2
 
 struct counts {
 	__u64 events[EVENTS];
-	__u64 hops[MOST_HOPS + 1]; // of what was served here
+	__u64 hops[HOPS]; // of what was served here
 };
 
 struct count {
@@ -440,6 +442,14 @@ struct way {
 	bool walks;
 };
 
+// bound has an index within an array of mask + 1. The compiler drops a mask that it
+// finds to change nothing, and verifiers before 6.3 do not know what it knows.
+INLINE __u32 bound(__u32 i, __u32 mask)
+{
+	asm volatile("" : "+r"(i));
+	return i & mask;
+}
+
 INLINE bool in_chain(const struct slot *s, __u32 node)
 {
 	int i;
@@ -473,7 +483,7 @@ INLINE __u32 by_age(const struct way *w)
 
 INLINE __u32 place(const struct ring *r, __u32 node)
 {
-	return node < NODES ? r->place[node & (NODES - 1)] : NOBODY;
+	return node < NODES ? r->place[bound(node, NODES - 1)] : NOBODY;
 }
 
 // after is the node that follows n places after a place of the ring.
@@ -482,7 +492,7 @@ INLINE __u32 after(const struct ring *r, __u32 at, __u32 n)
 	at += n;
 	if (at >= r->members)
 		at -= r->members;
-	return r->order[at & (NODES - 1)];
+	return r->order[bound(at, NODES - 1)];
 }
 
 // near is the node of the chain that follows first in the ring.
@@ -810,11 +820,11 @@ INLINE void note(const struct way *w, enum event e)
 	struct counts *c = bpf_map_lookup_elem(&counters, &zero);
 	__u64 *n;
 
-	if (!c || e >= EVENTS)
+	if (!c)
 		return;
-	c->events[e]++;
-	if (e == SERVED && w->hop <= MOST_HOPS)
-		c->hops[w->hop]++;
+	c->events[bound(e, EVENTS - 1)]++;
+	if (e == SERVED)
+		c->hops[bound(w->hop, HOPS - 1)]++;
 	if (e == DIVERTED) {
 		n = bpf_map_lookup_elem(&diverted, &w->next);
 		if (n)
