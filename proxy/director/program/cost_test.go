@@ -3,6 +3,7 @@ package program
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -52,17 +53,17 @@ func BenchmarkProgram(b *testing.B) {
 		{"accept of 1000", many, 1},
 	} {
 		b.Run(c.name, func(b *testing.B) {
-			single := a.median(b, a.p.prog, c.packets, 1) - a.median(b, empty, c.packets, 1)
-			b.ReportMetric(single, "ns/packet")
+			b.ReportMetric(a.cost(b, a.p.prog, c.packets, 1)-a.cost(b, empty, c.packets, 1), "ns/packet")
 			if c.hot > 1 {
-				b.ReportMetric(a.median(b, a.p.prog, c.packets, c.hot)-a.median(b, empty, c.packets, c.hot), "ns/hot")
+				b.ReportMetric(a.cost(b, a.p.prog, c.packets, c.hot)-a.cost(b, empty, c.packets, c.hot), "ns/hot")
 			}
 		})
 	}
 }
 
-// median is the median cost of b.N runs, each of so many packets at once.
-func (n *node) median(b *testing.B, prog *ebpf.Program, packets []packet, at int) float64 {
+// cost is what b.N runs take, each of so many packets at once: the median, or with
+// FAIRLEAD_BENCH_LEAST=1 the tenth part from below, for a machine that does other work.
+func (n *node) cost(b *testing.B, prog *ebpf.Program, packets []packet, at int) float64 {
 	frames := make([][]byte, len(packets))
 	for i, p := range packets {
 		frames[i] = p.bytes(outsider, MAC{}) // the MAC of lo
@@ -79,6 +80,9 @@ func (n *node) median(b *testing.B, prog *ebpf.Program, packets []packet, at int
 		return nil
 	})
 	slices.Sort(took)
+	if os.Getenv("FAIRLEAD_BENCH_LEAST") == "1" {
+		return float64(took[len(took)/10])
+	}
 	return float64(took[len(took)/2])
 }
 

@@ -81,6 +81,7 @@ type lab struct {
 func newLab(t testing.TB, opt Options, names ...string) *lab {
 	t.Helper()
 	l := &lab{pins: newPins(t)}
+	loadConntrack(t)
 	for i, name := range names {
 		n := &node{name: name, space: nstest.New(t, name), mac: MAC{2, 0, 0, 0, 0, byte(i + 1)}}
 		n.space.Run(t, "ip", "link", "add", "lan", "address", n.mac.String(), "type", "veth", "peer", "name", "far")
@@ -105,8 +106,16 @@ func newLab(t testing.TB, opt Options, names ...string) *lab {
 	return l
 }
 
-// needOracle skips a test on kernels without the conntrack functions, which
-// e2e/kernels names: everywhere else it has to run.
+// loadConntrack has the kernel load conntrack where it is a module, as the agent's rules
+// do.
+func loadConntrack(t testing.TB) {
+	t.Helper()
+	s := nstest.New(t, "conntrack")
+	s.Pipe(t, "table inet t { chain c { ct state new; }; }", "nft", "-f", "-")
+}
+
+// needOracle ends a test on kernels without the conntrack functions. Exceptions of
+// e2e/kernels name these kernels: everywhere else it has to run.
 func (l *lab) needOracle(t testing.TB) {
 	t.Helper()
 	if a := l.nodes[0].p.Ability(); !a.Oracle {

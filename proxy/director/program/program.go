@@ -14,6 +14,7 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/features"
 	"golang.org/x/sys/unix"
 
@@ -175,7 +176,9 @@ func (o *Options) loadWith(a Ability, pins string) (*Program, error) {
 		return nil, err
 	}
 	objects := &directorMaps{}
-	loaded, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: pins}})
+	loaded, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{
+		Maps: ebpf.MapOptions{PinPath: pins}, Programs: ebpf.ProgramOptions{ExtraRelocationTargets: conntrackTypes()},
+	})
 	if err != nil {
 		return nil, fmt.Errorf("load the director's program: %w", err)
 	}
@@ -185,6 +188,16 @@ func (o *Options) loadWith(a Ability, pins string) (*Program, error) {
 	}
 	p := &Program{opt: *o, objects: objects, prog: loaded.DetachProgram(use), ability: a, inner: spec.Maps["tables"].InnerMap}
 	return p, nil
+}
+
+// conntrackTypes are the types of conntrack where it is a module. Its functions are found
+// without them, but not what they return.
+func conntrackTypes() []*btf.Spec {
+	spec, err := btf.LoadKernelModuleSpec("nf_conntrack")
+	if err != nil {
+		return nil // it is part of the kernel, or not there
+	}
+	return []*btf.Spec{spec}
 }
 
 func (o *Options) setConstants(spec *ebpf.CollectionSpec, a Ability) error {

@@ -211,7 +211,7 @@ func TestMarks(t *testing.T) {
 
 // Probe says what the kernel can, and why it cannot.
 func TestProbe(t *testing.T) {
-	newPins(t) // needs root
+	loadConntrack(t)
 	a, err := Probe()
 	if err != nil {
 		t.Fatal(err)

@@ -792,6 +792,7 @@ INLINE int act(struct __sk_buff *skb, const struct packet *p, const struct way *
 			*e = LIMITED;
 			return TC_ACT_SHOT;
 		}
+		/* fallthrough */
 	case DIRECTED:
 		verdict = pass_on(skb, p, w->next);
 		if (verdict == PASS)
