@@ -37,7 +37,7 @@ func hasTCX() bool {
 	if err != nil {
 		return false
 	}
-	defer prog.Close()
+	defer func() { _ = prog.Close() }()
 	_, err = link.AttachTCX(link.TCXOptions{Interface: 1<<31 - 1, Program: prog, Attach: ebpf.AttachTCXIngress})
 	return errors.Is(err, unix.ENODEV)
 }

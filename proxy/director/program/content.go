@@ -1,7 +1,6 @@
 package program
 
 import (
-	"bytes"
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
@@ -54,7 +53,7 @@ type content struct {
 // table is a table and its place in the map of tables.
 type table struct {
 	at    uint32
-	slots []directorSlot // nil: not known any more, and in the map as the digest says
+	slots []directorSlot // nil: it is in the map
 }
 
 // next returns what the maps are to hold for s when they hold c. It keeps the numbers of
@@ -120,7 +119,7 @@ func nameHash(name string) uint64 {
 // entry is the node as the map has it. Its link is never 0 there: that is an entry of no
 // node, and a link that leads nowhere is the highest number.
 func (n Node) entry() directorNode {
-	e := directorNode{Name: nameHash(n.Name), Link: uint32(n.Link)} //nolint:gosec // an index of a link
+	e := directorNode{Name: nameHash(n.Name), Link: uint32(n.Link)}
 	if n.Link == 0 {
 		e.Link = 1<<32 - 1
 	}
@@ -155,14 +154,14 @@ func ringsOf(nodes []Node, ids []uint32, seed director.Seed) []directorRing {
 	out := make([]directorRing, ringCount)
 	for i := range out {
 		r := &out[i]
-		r.Members = uint32(len(nodes)) //nolint:gosec // at most maxNodes
+		r.Members = uint32(len(nodes))
 		for id := range r.Place {
 			r.Place[id] = nobody
 		}
 		for place, at := 0, 0; place < len(nodes); place++ {
-			r.Order[place] = uint16(ids[at]) //nolint:gosec // at most maxNodes
-			r.Place[ids[at]] = uint16(place) //nolint:gosec // at most maxNodes
-			at = rings.Next(uint64(i), at)   //nolint:gosec // at most ringCount
+			r.Order[place] = uint16(ids[at])
+			r.Place[ids[at]] = uint16(place)
+			at = rings.Next(uint64(i), at)
 		}
 	}
 	return out
@@ -179,19 +178,16 @@ func (n *content) addFrontends(was *content, list []Frontend, ids []uint32) erro
 		usedVIPs[at] = true
 	}
 	freeTable, freeVIP := lowest(usedTables), lowest(usedVIPs)
+	seen := map[*Slots]table{} // the frontends of a Service have the same
 	for _, f := range list {
 		key, value := f.entry()
 		if f.Slots != nil && len(f.Slots.Chains) > 0 {
-			rows := f.Slots.rows(ids)
-			d := digestOf(rows)
-			if _, ok := n.tables[d]; !ok {
-				t, ok := was.tables[d]
-				if t.slots = rows; !ok {
-					t.at = freeTable()
-				}
-				n.tables[d] = t
+			t, ok := seen[f.Slots]
+			if !ok {
+				t = n.addTable(was, f.Slots.rows(ids), freeTable)
+				seen[f.Slots] = t
 			}
-			value.Table, value.Slots = n.tables[d].at, uint32(len(rows)) //nolint:gosec // at most 65,521
+			value.Table, value.Slots = t.at, uint32(len(t.slots))
 		}
 		if value.Table >= maxTables {
 			return fmt.Errorf("more than %d tables at once", maxTables)
@@ -210,6 +206,21 @@ func (n *content) addFrontends(was *content, list []Frontend, ids []uint32) erro
 		n.frontends[key] = value
 	}
 	return nil
+}
+
+// addTable adds a table if there is none with these slots.
+func (n *content) addTable(was *content, rows []directorSlot, free func() uint32) table {
+	d := digestOf(rows)
+	t, ok := n.tables[d]
+	if ok {
+		return t
+	}
+	if t, ok = was.tables[d]; !ok {
+		t.at = free()
+	}
+	t.slots = rows
+	n.tables[d] = t
+	return t
 }
 
 // entry is the frontend as the map has it, without a table.
@@ -236,7 +247,7 @@ func (s *Slots) rows(ids []uint32) []directorSlot {
 		for j, member := range s.Chains[i*director.Places:][:director.Places] {
 			rows[i].Chain[j] = nobody
 			if int(member) < len(ids) {
-				rows[i].Chain[j] = uint16(ids[member]) //nolint:gosec // at most maxNodes
+				rows[i].Chain[j] = uint16(ids[member])
 			}
 		}
 		if s.Changed != nil {
@@ -247,9 +258,21 @@ func (s *Slots) rows(ids []uint32) []directorSlot {
 }
 
 func digestOf(rows []directorSlot) digest {
-	var b bytes.Buffer
-	_ = binary.Write(&b, binary.NativeEndian, rows) // a Buffer has no errors
-	return sha256.Sum256(b.Bytes())
+	b := make([]byte, 0, len(rows)*20)
+	for _, r := range rows {
+		for _, node := range r.Chain {
+			b = binary.NativeEndian.AppendUint16(b, node)
+		}
+		b = binary.NativeEndian.AppendUint32(b, r.Changed)
+	}
+	return sha256.Sum256(b)
+}
+
+// dropSlots drops what is only in the kernel from now on: a table is known by its digest.
+func (n *content) dropSlots() {
+	for d, t := range n.tables {
+		n.tables[d] = table{at: t.at}
+	}
 }
 
 // going is what has to be in the maps before nftables is told what goes: no frontend has

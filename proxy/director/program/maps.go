@@ -25,7 +25,7 @@ func (m *directorMaps) read() (*content, error) {
 		c.macs[mac.Address] = id
 	}
 	for i := range c.rings {
-		if err := m.Rings.Lookup(uint32(i), &c.rings[i]); err != nil { //nolint:gosec // small
+		if err := m.Rings.Lookup(uint32(i), &c.rings[i]); err != nil {
 			return nil, fmt.Errorf("ring %d: %w", i, err)
 		}
 	}
@@ -54,7 +54,7 @@ func (m *directorMaps) readTables(c *content) error {
 			return fmt.Errorf("table %d: %w", at, err)
 		}
 		d, err := readTable(inner)
-		inner.Close()
+		_ = inner.Close()
 		if err != nil {
 			return fmt.Errorf("table %d: %w", at, err)
 		}
@@ -72,7 +72,7 @@ func (m *directorMaps) readTables(c *content) error {
 func readTable(inner *ebpf.Map) (digest, error) {
 	rows := make([]directorSlot, inner.MaxEntries())
 	for i := range rows {
-		if err := inner.Lookup(uint32(i), &rows[i]); err != nil { //nolint:gosec // at most 65,521
+		if err := inner.Lookup(uint32(i), &rows[i]); err != nil {
 			return digest{}, err
 		}
 	}
@@ -110,7 +110,7 @@ func (p *Program) write(have, want *content) error {
 		if have.rings[i] == want.rings[i] {
 			continue
 		}
-		if err := m.Rings.Put(uint32(i), &want.rings[i]); err != nil { //nolint:gosec // small
+		if err := m.Rings.Put(uint32(i), &want.rings[i]); err != nil {
 			return fmt.Errorf("write ring %d: %w", i, err)
 		}
 	}
@@ -162,15 +162,15 @@ func (p *Program) addTables(have, want *content) error {
 
 func (p *Program) addTable(t table) error {
 	spec := p.inner.Copy()
-	spec.MaxEntries = uint32(len(t.slots)) //nolint:gosec // at most 65,521
+	spec.MaxEntries = uint32(len(t.slots))
 	inner, err := ebpf.NewMap(spec)
 	if err != nil {
 		return err
 	}
-	defer inner.Close()
+	defer func() { _ = inner.Close() }()
 	keys := make([]uint32, len(t.slots))
 	for i := range keys {
-		keys[i] = uint32(i) //nolint:gosec // at most 65,521
+		keys[i] = uint32(i)
 	}
 	if _, err := inner.BatchUpdate(keys, t.slots, nil); err != nil {
 		return err

@@ -201,11 +201,11 @@ func conntrackTypes() []*btf.Spec {
 }
 
 func (o *Options) setConstants(spec *ebpf.CollectionSpec, a Ability) error {
-	earn := uint64(time.Second) / uint64(o.Diversions.PerSecond) //nolint:gosec // positive
+	earn := uint64(time.Second) / uint64(o.Diversions.PerSecond)
 	for name, value := range map[string]any{
 		"seed": uint64(o.Seed), "mark_serve": o.Marks.Serve, "mark_reset": o.Marks.Reset, "mark_ask": o.Marks.Ask,
-		"earn": earn, "burst": earn * uint64(o.Diversions.Burst), //nolint:gosec // positive
-		"stream": uint32(o.UDPStream / time.Second), "coarse": a.cheapTime, //nolint:gosec // small
+		"earn": earn, "burst": earn * uint64(o.Diversions.Burst),
+		"stream": uint32(o.UDPStream / time.Second), "coarse": a.cheapTime,
 	} {
 		v, ok := spec.Variables[name]
 		if !ok {
@@ -257,6 +257,7 @@ func (p *Program) Sync(s *State, nftables func() error) error {
 	if err := p.write(&going, want); err != nil {
 		return fmt.Errorf("write the director's maps: %w", err)
 	}
+	want.dropSlots()
 	p.held = want
 	return p.configure(want.me, s.Hold)
 }
@@ -267,9 +268,9 @@ func (p *Program) configure(me uint32, hold time.Duration) error {
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
 		return fmt.Errorf("monotonic clock: %w", err)
 	}
-	c := directorSettings{Me: me, Until: uint64(now.Nano() + Lease.Nanoseconds())} //nolint:gosec // never negative
+	c := directorSettings{Me: me, Until: uint64(now.Nano() + Lease.Nanoseconds())}
 	if hold > 0 {
-		c.Hold = uint64(now.Nano() + hold.Nanoseconds()) //nolint:gosec // never negative
+		c.Hold = uint64(now.Nano() + hold.Nanoseconds())
 	}
 	if err := p.objects.Config.Put(uint32(0), &c); err != nil {
 		return fmt.Errorf("write the director's settings: %w", err)
