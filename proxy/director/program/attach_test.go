@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/internal/test/nstest"
 )
@@ -165,6 +166,48 @@ func (l *lab) checkAttached(t *testing.T) {
 func (n *node) attach(t *testing.T) {
 	t.Helper()
 	n.space.Do(t, func() error { return n.p.Attach([]int{n.link}) })
+}
+
+// On a trunk a frame with a VLAN tag looks like one without: the kernel takes the tag out
+// before the program sees it. The frame is in another network.
+func TestTrunk(t *testing.T) {
+	l := newLab(t, Options{}, "a", "b")
+	a := l.node("a")
+	for _, f := range families {
+		l.directed(t, f, "b a", "b")
+		a.attach(t)
+		before := a.counters(t).Directed
+		plain := f.packet(tcp, syn)
+		a.receive(t, with(plain, func(p *packet) { p.inVLAN = true }), plain)
+		nstest.Eventually(t, "the plain frame to be passed on", func() bool { return a.counters(t).Directed > before })
+		if n := a.counters(t).Directed - before; n != 1 {
+			t.Errorf("%s: %d frames", f.name, n)
+		}
+	}
+}
+
+// receive has packets come in by the node's link, one after the other.
+func (n *node) receive(t *testing.T, packets ...packet) {
+	t.Helper()
+	n.space.Run(t, "ip", "link", "set", "lan", "up")
+	n.space.Run(t, "ip", "link", "set", "far", "up")
+	n.space.Do(t, func() error {
+		far, err := netlink.LinkByName("far")
+		if err != nil {
+			return err
+		}
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		for _, p := range packets {
+			if err := unix.Sendto(fd, p.bytes(outsider, n.mac), 0, &unix.SockaddrLinklayer{Ifindex: far.Attrs().Index}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // A link that is no longer wanted has no program, and maps of other versions go.

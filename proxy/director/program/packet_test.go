@@ -28,6 +28,7 @@ type packet struct {
 	proto    uint8
 	flags    uint8 // of TCP
 	ttl      uint8
+	id       uint16 // of IPv4
 	fragment uint16  // the word of IPv4, or of the header of IPv6
 	option   bool    // an IP option, or a header of options
 	about    *packet // it is an ICMP error about this packet
@@ -83,6 +84,7 @@ func (p packet) ip() []byte {
 		h[0] = 0x46
 	}
 	binary.BigEndian.PutUint16(h[2:], uint16(len(h)+len(body)))
+	binary.BigEndian.PutUint16(h[4:], p.id)
 	binary.BigEndian.PutUint16(h[6:], p.fragment)
 	h[8], h[9] = p.ttl, p.number()
 	copy(h[12:], p.from.Addr().AsSlice())

@@ -36,6 +36,7 @@ var rules = []struct {
 	{"hold", true, testHold},
 	{"unreachable", false, testUnreachable},
 	{"by client", false, testByClient},
+	{"checksum", false, testChecksum},
 	{"without oracle", false, testWithoutOracle},
 }
 
@@ -101,6 +102,16 @@ func testLeftToTheStack(t *testing.T, l *lab) {
 		if way := l.travel(t, "a", plain); way != "a b serve" {
 			t.Errorf("plain: %s", way)
 		}
+	}
+}
+
+// The checksum of IPv4 stays right, whatever it was.
+func testChecksum(t *testing.T, l *lab) {
+	l.directed(t, families[0], "b a", "b")
+	for i := range 200 {
+		p := families[0].packet(tcp, syn)
+		p.id = uint16(i * 331)
+		l.travel(t, "a", p)
 	}
 }
 
