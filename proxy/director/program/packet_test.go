@@ -28,7 +28,7 @@ type packet struct {
 	proto    uint8
 	flags    uint8 // of TCP
 	ttl      uint8
-	id       uint16 // of IPv4
+	id       uint16  // of IPv4
 	fragment uint16  // the word of IPv4, or of the header of IPv6
 	option   bool    // an IP option, or a header of options
 	about    *packet // it is an ICMP error about this packet
