@@ -193,9 +193,13 @@ func (o *Options) loadWith(a Ability, pins string) (*Program, error) {
 // conntrackTypes are the types of conntrack where it is a module. Its functions are found
 // without them, but not what they return.
 func conntrackTypes() []*btf.Spec {
-	spec, err := btf.LoadKernelModuleSpec("nf_conntrack")
+	const module = "nf_conntrack"
+	if _, err := os.Stat("/sys/kernel/btf/" + module); err != nil {
+		return nil // it is part of the kernel, or not there: all types of the kernel need not be read
+	}
+	spec, err := btf.LoadKernelModuleSpec(module)
 	if err != nil {
-		return nil // it is part of the kernel, or not there
+		return nil // loading the program says what it lacks
 	}
 	return []*btf.Spec{spec}
 }
