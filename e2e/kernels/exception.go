@@ -28,6 +28,11 @@ var Exceptions = []Exception{
 		Why: "no atomic operations in eBPF programs: nftables forwards everything (docs/versions.md, What an older kernel lacks)",
 	},
 	{
+		Package: "proxy/director/program", Below: "5.18",
+		Tests: []string{"TestRules", "TestDiversions", "TestDecidesAsDirector", "TestHopsEnd"},
+		Why:   "no conntrack functions for eBPF programs: nftables looks connections up (docs/versions.md, What an older kernel lacks)",
+	},
+	{
 		Package: "proxy/nftables/netlink", Tests: []string{"TestRefusedTransactionNamesTheElement"}, Below: "6.1",
 		Why: "the kernel names the set that it refuses, not the element (docs/versions.md, What an older kernel lacks)",
 	},

@@ -35,6 +35,13 @@ change-over) ## Change from kube-proxy to fairlead and back under load, the real
 	internal/tools/packages.sh
 	e2e -v -timeout=15m ./bench/forwarding -run TestChangeOver
 	;;
+arm64) ## Run the tests of what nodes of two architectures must decide alike as an arm64 program, in QEMU
+	internal/tools/packages.sh qemu-aarch64-static:qemu-user-static
+	program=$(mktemp)
+	trap 'rm -f "$program"' EXIT
+	CGO_ENABLED=0 GOARCH=arm64 go test -c -o "$program" ./proxy/director
+	qemu-aarch64-static "$program" -test.v -test.run '^(TestGolden|TestShares|TestMemory|TestRings)$'
+	;;
 chart) ## Lint and render the chart with all value sets, and give the result to a real API server
 	go test ./charts
 	e2e -timeout=15m -v ./controller -run '^(TestRenderedObjects|TestHelm|TestGitOps|TestRetire|TestChart|TestRolesForPeople)$' | results

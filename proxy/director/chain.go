@@ -105,13 +105,14 @@ func (t *Table) Chains(m *Memory) []uint16 {
 	return out
 }
 
-// rings is how many orders of all members there are. A slot uses the one of its hash.
-const rings = 61
+// NumRings is how many orders of all members there are. A hash uses the one of its
+// remainder.
+const NumRings = 61
 
 // Rings say who follows a member, in orders that depend on the members' names alone: what
 // endpoints do never changes them. One for all Services.
 type Rings struct {
-	next [rings][]uint16 // by member
+	next [NumRings][]uint16 // by member
 }
 
 // NewRings makes the Rings of members, which are those of a Table and sorted as there.
@@ -133,5 +134,5 @@ func NewRings(seed Seed, members []Member) *Rings {
 
 // Next is who follows a member in the ring of a hash.
 func (r *Rings) Next(hash uint64, member int) int {
-	return int(r.next[hash%rings][member])
+	return int(r.next[hash%NumRings][member])
 }

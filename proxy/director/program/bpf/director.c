@@ -1,0 +1,929 @@
+// SPDX-License-Identifier: Apache-2.0 OR GPL-2.0-only
+//
+// The director: a packet to a directed VIP and port is passed on, unchanged, to the
+// node that serves its connection. docs/director.md has the rules, and the numbers in
+// the comments here are theirs. A packet that is not passed on is left to the stack,
+// with a mark if nftables has to do something about it.
+//
+// The kernel lets only programs under the GPL call its conntrack functions, hence the
+// choice of two licences.
+//
+// Addresses are 16 bytes for both families, IPv4 as ::ffff:a.b.c.d. Addresses and
+// ports are in network byte order. A node is a number that the agent gave it.
+
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <linux/tcp.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#define PLACES 8     // of a chain
+#define RINGS 61     // orders of all members
+#define NODES 1024   // that may be known at once
+#define VIPS 4096    // that are counted
+#define BUCKETS 16384 // of sources, a power of 2
+#define NOBODY 0xffff
+
+// The TTL of a packet that is passed on counts its hops: FIRST after the first, LAST
+// after the sixteenth.
+#define FIRST 24
+#define LAST 9
+
+// How far a walk goes by the chain's order, and by the ring within the chain.
+#define BY_AGE 2
+#define BY_RING 10
+#define MOST_HOPS 16
+
+#define FAMILY_IPV4 2 // AF_INET
+#define FAMILY_IPV6 10
+
+struct key {
+	__u32 ip[4];
+	__u16 port;
+	__u8 protocol;
+	__u8 zero;
+};
+
+enum frontend_flags {
+	HAS_ENDPOINTS = 1, // on this node, and nftables knows them
+	BY_CLIENT = 2,	   // session affinity: the source's port does not count
+	ON_GRACE = 4,	   // connections of before it was directed go on
+	OFF_GRACE = 8,	   // it is no longer directed, but its connections are
+};
+
+struct frontend {
+	__u32 table; // in tables
+	__u32 slots; // of it; 0: no node has an endpoint
+	__u32 vip;   // in vips
+	__u32 flags;
+};
+
+struct slot {
+	__u16 chain[PLACES]; // nodes: the primary, those before it, then others
+	__u32 changed;	     // second of the monotonic clock when it got this primary; 0: long ago
+};
+
+struct ring {
+	__u32 members;
+	__u16 order[NODES]; // nodes
+	__u16 place[NODES]; // in order, by node; NOBODY: not a member
+};
+
+struct node {
+	__u32 ip[4]; // IPv6
+	__u32 ip4;
+	__u32 link;	// by which it is reached; 0: no node
+	__u32 families; // 1: IPv4, 2: IPv6
+	__u32 zero;
+	__u64 name; // a hash of it
+};
+
+struct mac {
+	__u8 address[ETH_ALEN];
+	__u16 zero;
+};
+
+struct settings {
+	__u64 until; // ns of the monotonic clock: without an agent that renews it no SYN is passed on
+	__u64 hold;  // until then no walk ends with a reset: a node that has gone may come back
+	__u32 me;
+	__u32 zero;
+};
+
+enum event {
+	SERVED,	  // left to the stack for an endpoint here
+	DIRECTED, // passed on to the primary
+	DIVERTED, // passed on because this node does not have it
+	RESET,	  // left to nftables, which resets it
+	ASKED,	  // left to nftables, which looks for a connection
+	LIMITED,  // dropped: too many of one source would have been diverted
+	DROPPED,  // dropped at the end of a walk
+	LEFT,	  // left to the stack as if it were not directed
+	EVENTS, // a power of 2
+};
+
+#define HOPS 32 // a power of 2
+
+struct counts {
+	__u64 events[EVENTS];
+	__u64 hops[HOPS]; // of what was served here
+};
+
+struct count {
+	__u64 packets;
+	__u64 opened; // those that open a connection
+};
+
+#define MAP(NAME, TYPE, KEY, VALUE, MOST, FLAGS)   \
+	struct {                                   \
+		__uint(type, BPF_MAP_TYPE_##TYPE); \
+		__type(key, KEY);                  \
+		__type(value, VALUE);              \
+		__uint(max_entries, MOST);         \
+		__uint(map_flags, FLAGS);          \
+	} NAME SEC(".maps")
+
+// What the agent writes.
+MAP(config, ARRAY, __u32, struct settings, 1, 0);
+MAP(frontends, HASH, struct key, struct frontend, 16384, BPF_F_NO_PREALLOC);
+MAP(nodes, ARRAY, __u32, struct node, NODES, 0);
+MAP(macs, HASH, struct mac, __u32, 8 * NODES, BPF_F_NO_PREALLOC);
+MAP(rings, ARRAY, __u32, struct ring, RINGS, 0);
+
+// A table has as many slots as its cluster needs, and is never changed: another one
+// takes its place.
+struct table {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, struct slot);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_INNER_MAP);
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__type(key, __u32);
+	__uint(max_entries, 16384);
+	__array(values, struct table);
+} tables SEC(".maps");
+
+// What the programs write.
+MAP(buckets, ARRAY, __u32, __u64, BUCKETS, 0); // ns: when all that the source used is earned again
+MAP(counters, PERCPU_ARRAY, __u32, struct counts, 1, 0);
+MAP(vips, PERCPU_ARRAY, __u32, struct count, VIPS, 0);	 // what came from outside
+MAP(chosen, PERCPU_ARRAY, __u32, struct count, NODES, 0); // the primary of what came from outside
+MAP(diverted, PERCPU_ARRAY, __u32, __u64, NODES, 0);	 // to which node
+
+// The compiler describes the type of a map inside a map only if something else has it.
+const volatile struct slot described = {};
+
+// Constants of one load.
+const volatile __u64 seed = 0;
+const volatile __u32 mark_serve = 0;  // for an endpoint of this node
+const volatile __u32 mark_reset = 0;  // the client is to be told
+const volatile __u32 mark_ask = 0;    // to be looked for; the priority is the next node and 1, or 0: nobody follows
+const volatile __u64 earn = 100000;   // ns for one diversion of a source
+const volatile __u64 burst = 100000000; // ns: what a source may use before it has earned it
+const volatile __u32 stream = 180;    // seconds that conntrack keeps a UDP connection
+const volatile bool coarse = false;   // the kernel has the cheap clock, from 5.11
+
+// The conntrack functions of the kernel, from 5.18. ct_options is 12 bytes, which is
+// what all versions take.
+struct bpf_ct_opts {
+	__s32 netns; // -1: the packet's
+	__s32 error;
+	__u8 protocol;
+	__u8 direction;
+	__u8 zero[2];
+};
+struct ip_ct_tcp {
+	__u8 state;
+} __attribute__((preserve_access_index));
+union nf_conntrack_proto {
+	struct ip_ct_tcp tcp;
+} __attribute__((preserve_access_index));
+struct nf_conn {
+	unsigned long status;
+	union nf_conntrack_proto proto;
+} __attribute__((preserve_access_index));
+
+extern struct nf_conn *bpf_skb_ct_lookup(struct __sk_buff *skb, struct bpf_sock_tuple *tuple, __u32 tuple_size,
+					 struct bpf_ct_opts *opts, __u32 opts_size) __ksym;
+extern void bpf_ct_release(struct nf_conn *ct) __ksym;
+
+#define SEEN_REPLY 2 // IPS_SEEN_REPLY
+#define TIME_WAIT 7  // TCP_CONNTRACK_TIME_WAIT
+#define CLOSE 8	     // TCP_CONNTRACK_CLOSE
+
+#define PASS TC_ACT_UNSPEC // other programs of the link come next
+
+#define INLINE static __attribute__((always_inline)) inline
+#define CALLED static __attribute__((noinline)) // from several places
+
+enum kind {
+	SYN,	// opens a TCP connection
+	STREAM, // other TCP
+	DATAGRAM,
+	ERROR, // an ICMP error about a packet of the VIP
+};
+
+// packet is what the rules ask of one. Of an ICMP error, source and VIP are those of
+// the connection that it is about.
+struct packet {
+	__u32 source[4];
+	struct key vip;
+	__u16 port; // of the source
+	__u8 ttl;
+	__u8 kind;
+	bool v6;
+};
+
+// A pointer that was read before is 32 bits to the compiler, which the verifier refuses.
+#define POINTER(FIELD) ((void *)(long)*(const volatile __u32 *)&(FIELD))
+
+// head returns the packet's first n bytes.
+INLINE void *head(struct __sk_buff *skb, __u32 n)
+{
+	void *data = POINTER(skb->data);
+
+	if (data + n <= POINTER(skb->data_end))
+		return data;
+	if (bpf_skb_pull_data(skb, n))
+		return NULL;
+	data = POINTER(skb->data);
+	if (data + n > POINTER(skb->data_end))
+		return NULL;
+	return data;
+}
+
+// ports reads the header of TCP or UDP at an offset.
+INLINE bool ports(struct __sk_buff *skb, __u32 at, struct packet *p)
+{
+	struct tcphdr *tcp;
+	void *h;
+
+	if (p->vip.protocol == IPPROTO_UDP) {
+		h = head(skb, at + 8);
+		p->kind = DATAGRAM;
+	} else if (p->vip.protocol == IPPROTO_TCP) {
+		h = head(skb, at + sizeof(*tcp));
+	} else {
+		return false;
+	}
+	if (!h)
+		return false;
+	tcp = h + at;
+	p->port = tcp->source;
+	p->vip.port = tcp->dest;
+	if (p->vip.protocol == IPPROTO_TCP)
+		p->kind = tcp->syn && !tcp->ack && !tcp->rst && !tcp->fin ? SYN : STREAM;
+	return true;
+}
+
+// turned reads the ports of a packet that the VIP sent, of which an error has 8 bytes.
+INLINE bool turned(struct __sk_buff *skb, __u32 at, struct packet *p)
+{
+	__u16 *port;
+	void *h;
+
+	if (p->vip.protocol != IPPROTO_TCP && p->vip.protocol != IPPROTO_UDP)
+		return false;
+	h = head(skb, at + 8);
+	if (!h)
+		return false;
+	port = h + at;
+	p->vip.port = port[0];
+	p->port = port[1];
+	p->kind = ERROR;
+	return true;
+}
+
+// Types of ICMP errors.
+#define UNREACHABLE 3
+#define TIME_EXCEEDED 11
+#define BAD_PARAMETER 12
+#define FIRST_ERROR6 1
+#define LAST_ERROR6 4
+
+INLINE void mapped(__u32 *to, __u32 ip)
+{
+	to[0] = to[1] = 0;
+	to[2] = bpf_htonl(0xffff);
+	to[3] = ip;
+}
+
+#define FRAGMENT bpf_htons(0x3fff) // an offset, or more to come
+#define OFFSET bpf_htons(0x1fff)
+
+INLINE bool error4(struct __sk_buff *skb, __u32 vip, struct packet *p)
+{
+	const __u32 at = ETH_HLEN + sizeof(struct iphdr), inner = at + 8;
+	struct iphdr *ip;
+	void *h = head(skb, inner + sizeof(*ip));
+	__u8 type;
+
+	if (!h)
+		return false;
+	type = *(__u8 *)(h + at);
+	if (type != UNREACHABLE && type != TIME_EXCEEDED && type != BAD_PARAMETER)
+		return false;
+	ip = h + inner;
+	if (ip->saddr != vip || ip->version != 4 || ip->ihl != 5 || ip->frag_off & OFFSET)
+		return false;
+	mapped(p->source, ip->daddr);
+	mapped(p->vip.ip, ip->saddr);
+	p->vip.protocol = ip->protocol;
+	return turned(skb, inner + sizeof(*ip), p);
+}
+
+// Rule 1 for IPv4: what has options or is a fragment is left to the stack.
+INLINE bool read4(struct __sk_buff *skb, struct packet *p)
+{
+	struct iphdr *ip;
+	void *h = head(skb, ETH_HLEN + sizeof(*ip));
+
+	if (!h)
+		return false;
+	ip = h + ETH_HLEN;
+	if (ip->version != 4 || ip->ihl != 5 || ip->frag_off & FRAGMENT)
+		return false;
+	p->ttl = ip->ttl;
+	if (ip->protocol == IPPROTO_ICMP)
+		return error4(skb, ip->daddr, p);
+	mapped(p->source, ip->saddr);
+	mapped(p->vip.ip, ip->daddr);
+	p->vip.protocol = ip->protocol;
+	return ports(skb, ETH_HLEN + sizeof(*ip), p);
+}
+
+INLINE bool same(const __u32 *a, const __u32 *b)
+{
+	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3];
+}
+
+INLINE bool error6(struct __sk_buff *skb, struct packet *p)
+{
+	const __u32 at = ETH_HLEN + sizeof(struct ipv6hdr), inner = at + 8;
+	struct ipv6hdr *outer, *ip;
+	void *h = head(skb, inner + sizeof(*ip));
+	__u8 type;
+
+	if (!h)
+		return false;
+	outer = h + ETH_HLEN;
+	type = *(__u8 *)(h + at);
+	if (type < FIRST_ERROR6 || type > LAST_ERROR6)
+		return false;
+	ip = h + inner;
+	if (ip->version != 6 || !same(ip->saddr.in6_u.u6_addr32, outer->daddr.in6_u.u6_addr32))
+		return false;
+	__builtin_memcpy(p->source, &ip->daddr, sizeof(p->source));
+	__builtin_memcpy(p->vip.ip, &ip->saddr, sizeof(p->vip.ip));
+	p->vip.protocol = ip->nexthdr;
+	return turned(skb, inner + sizeof(*ip), p);
+}
+
+// Rule 1 for IPv6: what has an extension header is left to the stack.
+INLINE bool read6(struct __sk_buff *skb, struct packet *p)
+{
+	struct ipv6hdr *ip;
+	void *h = head(skb, ETH_HLEN + sizeof(*ip));
+
+	if (!h)
+		return false;
+	ip = h + ETH_HLEN;
+	if (ip->version != 6)
+		return false;
+	p->ttl = ip->hop_limit;
+	p->v6 = true;
+	if (ip->nexthdr == IPPROTO_ICMPV6)
+		return error6(skb, p);
+	__builtin_memcpy(p->source, &ip->saddr, sizeof(p->source));
+	__builtin_memcpy(p->vip.ip, &ip->daddr, sizeof(p->vip.ip));
+	p->vip.protocol = ip->nexthdr;
+	return ports(skb, ETH_HLEN + sizeof(*ip), p);
+}
+
+// read returns false for a packet that the director has nothing to do with.
+INLINE bool read(struct __sk_buff *skb, struct packet *p)
+{
+	if (skb->pkt_type != PACKET_HOST) // a flooding switch gives each node a copy
+		return false;
+	if (skb->vlan_present) // on a trunk it looks like one without a tag
+		return false;
+	if (skb->protocol == bpf_htons(ETH_P_IP))
+		return read4(skb, p);
+	if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		return read6(skb, p);
+	return false;
+}
+
+// mix, hash and slot are those of the package director.
+INLINE __u64 mix(__u64 x)
+{
+	x ^= x >> 33;
+	x *= 0xff51afd7ed558ccdULL;
+	x ^= x >> 33;
+	x *= 0xc4ceb9fe1a85ec53ULL;
+	return x ^ x >> 33;
+}
+
+INLINE __u64 word(const __u32 *ip) { return (__u64)bpf_ntohl(ip[0]) << 32 | bpf_ntohl(ip[1]); }
+
+INLINE __u64 hash_address(__u64 h, const __u32 *ip, bool v6)
+{
+	if (!v6)
+		return mix(h ^ bpf_ntohl(ip[3]));
+	return mix(mix(h ^ word(ip)) ^ word(ip + 2));
+}
+
+INLINE __u64 hash(const struct packet *p, __u32 flags)
+{
+	__u64 port = flags & BY_CLIENT ? 0 : bpf_ntohs(p->port);
+	__u64 h = mix(seed ^ (__u64)p->vip.protocol << 32 ^ port << 16 ^ bpf_ntohs(p->vip.port));
+
+	h = hash_address(h, p->source, p->v6);
+	return hash_address(h, p->vip.ip, p->v6);
+}
+
+// way is where a packet is on its way.
+struct way {
+	__u64 hash;
+	struct slot *slot;     // NULL: no node has an endpoint
+	struct settings *conf;
+	__u32 flags;	       // of the frontend
+	__u32 me, sender, hop; // the sender is NOBODY for a packet from outside
+	__u32 next;	       // whom it is passed on to; NOBODY
+	bool walks;
+};
+
+// bound has an index within an array of mask + 1. The compiler drops a mask that it
+// finds to change nothing, and verifiers before 6.3 do not know what it knows.
+INLINE __u32 bound(__u32 i, __u32 mask)
+{
+	asm volatile("" : "+r"(i));
+	return i & mask;
+}
+
+INLINE bool in_chain(const struct slot *s, __u32 node)
+{
+	int i;
+
+#pragma unroll
+	for (i = 0; i < PLACES; i++)
+		if (s->chain[i] == node)
+			return true;
+	return false;
+}
+
+// by_age is the first of the chain that was not asked. Those are not known: a node
+// knows itself, the sender, and how many came before the sender.
+INLINE __u32 by_age(const struct way *w)
+{
+	__u32 before = w->hop > 2 ? w->hop - 2 : 0;
+	int i;
+
+#pragma unroll
+	for (i = 0; i < PLACES; i++) {
+		__u32 m = w->slot->chain[i];
+
+		if (m == NOBODY || m == w->me || m == w->sender)
+			continue;
+		if (!before)
+			return m;
+		before--;
+	}
+	return NOBODY;
+}
+
+INLINE __u32 place(const struct ring *r, __u32 node)
+{
+	return node < NODES ? r->place[bound(node, NODES - 1)] : NOBODY;
+}
+
+// after is the node that follows n places after a place of the ring.
+INLINE __u32 after(const struct ring *r, __u32 at, __u32 n)
+{
+	at += n;
+	if (at >= r->members)
+		at -= r->members;
+	return r->order[bound(at, NODES - 1)];
+}
+
+// near is the node of the chain that follows first in the ring.
+INLINE __u32 near(const struct way *w, const struct ring *r, __u32 at)
+{
+	__u32 best = NOBODY, least = NOBODY;
+	int i;
+
+#pragma unroll
+	for (i = 0; i < PLACES; i++) {
+		__u32 m = w->slot->chain[i], there = place(r, m), distance;
+
+		if (there == NOBODY || m == w->me)
+			continue;
+		distance = there > at ? there - at : there + r->members - at;
+		if (distance < least) {
+			least = distance;
+			best = m;
+		}
+	}
+	return best;
+}
+
+// far is the node that follows first in the ring and is not in the chain. A chain has 8
+// nodes, so it is one of the next 9.
+INLINE __u32 far(const struct way *w, const struct ring *r, __u32 at)
+{
+	__u32 m;
+	int i;
+
+#pragma unroll
+	for (i = 1; i <= PLACES + 1; i++) {
+		m = after(r, at, i);
+		if (m == w->me)
+			break;
+		if (!in_chain(w->slot, m))
+			return m;
+	}
+	return NOBODY;
+}
+
+INLINE __u32 by_ring(const struct way *w, const struct ring *r)
+{
+	__u32 at = place(r, w->me), m = NOBODY;
+
+	if (at == NOBODY)
+		return NOBODY;
+	if (w->slot && r->members > PLACES)
+		m = w->hop <= BY_RING ? near(w, r, at) : far(w, r, at);
+	return m == NOBODY ? after(r, at, 1) : m;
+}
+
+// walk is who gets a packet that this node does not have; NOBODY at the end of the
+// walk. It decides as Walk of the package director does.
+CALLED __u32 walk(const struct way *w)
+{
+	__u32 index = w->hash % RINGS, m;
+	struct ring *r;
+
+	if (!w->walks || w->hop >= MOST_HOPS)
+		return NOBODY;
+	r = bpf_map_lookup_elem(&rings, &index);
+	if (!r || r->members < 2 || w->hop >= BY_RING + r->members)
+		return NOBODY;
+	if (w->slot && w->hop <= BY_AGE) {
+		m = by_age(w);
+		if (m != NOBODY)
+			return m;
+	}
+	return by_ring(w, r);
+}
+
+INLINE __u64 now(void) { return coarse ? bpf_ktime_get_coarse_ns() : bpf_ktime_get_ns(); }
+
+// Rule 2: set_ttl bounds how often the packet is passed on. The checksum of IPv4 is
+// changed by the difference (RFC 1624); a TTL is the upper byte of its word.
+INLINE bool set_ttl(struct __sk_buff *skb, const struct packet *p, __u8 ttl)
+{
+	struct ipv6hdr *ip6;
+	struct iphdr *ip;
+	__u32 sum;
+	void *h;
+
+	if (p->v6) {
+		h = head(skb, ETH_HLEN + sizeof(*ip6));
+		if (!h)
+			return false;
+		ip6 = h + ETH_HLEN;
+		ip6->hop_limit = ttl;
+		return true;
+	}
+	h = head(skb, ETH_HLEN + sizeof(*ip));
+	if (!h)
+		return false;
+	ip = h + ETH_HLEN;
+	sum = bpf_ntohs(ip->check) + ((__u32)(p->ttl - ttl) << 8);
+	ip->check = bpf_htons(sum + (sum >= 0xffff));
+	ip->ttl = ttl;
+	return true;
+}
+
+// Rule 7: affords reports whether the source may have one more diversion. A source is
+// an IPv4 address, or a /64. Two processors that read at once may give one too many.
+INLINE bool affords(const struct packet *p)
+{
+	__u64 h = p->v6 ? mix(seed ^ word(p->source)) : mix(seed ^ bpf_ntohl(p->source[3]));
+	__u32 index = h & (BUCKETS - 1);
+	__u64 *bucket = bpf_map_lookup_elem(&buckets, &index), at, t = bpf_ktime_get_ns();
+
+	if (!bucket)
+		return false;
+	at = *bucket > t ? *bucket : t;
+	if (at - t > burst)
+		return false;
+	*bucket = at + earn;
+	return true;
+}
+
+enum entry { NONE, UNANSWERED, CLOSED, OPEN };
+
+// found is what conntrack has for a connection to the VIP.
+CALLED enum entry found(struct __sk_buff *skb, const struct packet *p)
+{
+	struct bpf_ct_opts opts = {.netns = -1, .protocol = p->vip.protocol};
+	struct bpf_sock_tuple tuple = {};
+	enum entry e = OPEN;
+	struct nf_conn *ct;
+	__u8 state;
+
+	if (p->v6) {
+		__builtin_memcpy(tuple.ipv6.saddr, p->source, sizeof(tuple.ipv6.saddr));
+		__builtin_memcpy(tuple.ipv6.daddr, p->vip.ip, sizeof(tuple.ipv6.daddr));
+		tuple.ipv6.sport = p->port;
+		tuple.ipv6.dport = p->vip.port;
+		ct = bpf_skb_ct_lookup(skb, &tuple, sizeof(tuple.ipv6), &opts, sizeof(opts));
+	} else {
+		tuple.ipv4.saddr = p->source[3];
+		tuple.ipv4.daddr = p->vip.ip[3];
+		tuple.ipv4.sport = p->port;
+		tuple.ipv4.dport = p->vip.port;
+		ct = bpf_skb_ct_lookup(skb, &tuple, sizeof(tuple.ipv4), &opts, sizeof(opts));
+	}
+	if (!ct)
+		return NONE;
+	if (p->vip.protocol == IPPROTO_TCP) {
+		state = ct->proto.tcp.state;
+		if (state == TIME_WAIT || state == CLOSE)
+			e = CLOSED;
+		else if (!(ct->status & SEEN_REPLY))
+			e = UNANSWERED;
+	}
+	bpf_ct_release(ct);
+	return e;
+}
+
+// to has a node named as the next.
+INLINE enum event to(struct way *w, __u32 node, enum event e)
+{
+	w->next = node;
+	return e;
+}
+
+// Rule 4: whoever can serve takes what opens a connection, so that tables that differ
+// send it to nobody twice. At the end of the walk the stack has it.
+INLINE enum event opens(struct way *w)
+{
+	__u32 next;
+
+	if (w->flags & HAS_ENDPOINTS)
+		return SERVED;
+	next = w->slot ? walk(w) : NOBODY;
+	return next == NOBODY ? LEFT : to(w, next, DIVERTED);
+}
+
+// Rules 5 and 8: a connection is looked for along the walk. One that is closed counts
+// where nobody follows: its tuple may have been used again on another node.
+INLINE enum event stream_or_error(struct __sk_buff *skb, const struct packet *p, struct way *w)
+{
+	enum entry e = found(skb, p);
+	__u32 next;
+
+	if (e == OPEN)
+		return SERVED;
+	next = walk(w);
+	if (next != NOBODY)
+		return to(w, next, DIVERTED);
+	if (e == CLOSED)
+		return SERVED;
+	return p->kind == ERROR || !w->walks || now() < w->conf->hold ? DROPPED : RESET;
+}
+
+// changed reports whether the slot has got its primary so lately that the one before
+// may have the connection.
+INLINE bool changed(const struct slot *s)
+{
+	return s->changed && now() / 1000000000 - s->changed < stream;
+}
+
+// Rule 6: asked_once is whom a datagram without an entry is passed on to. The primary
+// asks the one before it, which sends back what it does not have. The hop says which of
+// both a packet is: the owner, which passes on a packet at its first hop, may be the one
+// before and has not looked. After that whoever can serve takes it.
+INLINE __u32 asked_once(const struct way *w)
+{
+	if (!w->slot || w->hop > 2 || !w->walks)
+		return NOBODY;
+	if (w->slot->chain[0] != w->me)
+		return w->slot->chain[0];
+	return w->hop < 2 && changed(w->slot) ? w->slot->chain[1] : NOBODY;
+}
+
+// here is for a packet that this node has to do something about: it is the primary, or
+// another node passed it on.
+INLINE enum event here(struct __sk_buff *skb, const struct packet *p, struct way *w, bool oracle)
+{
+	__u32 next;
+
+	if (p->kind == STREAM || p->kind == ERROR)
+		return oracle ? stream_or_error(skb, p, w) : to(w, walk(w), ASKED);
+	if (p->kind == DATAGRAM && oracle) {
+		if (found(skb, p) != NONE)
+			return SERVED;
+		next = asked_once(w);
+		if (next != NOBODY)
+			return to(w, next, DIVERTED);
+	}
+	return opens(w);
+}
+
+// outside is for a packet that no node has passed on; false: it is for this node to
+// decide. In a grace, and when no agent renews the maps, the connections of this node
+// come first: they were opened when it served what it received. What opens a connection
+// is then left to the stack, but for the grace after turning the director on.
+INLINE bool outside(struct __sk_buff *skb, const struct packet *p, struct way *w, bool oracle, enum event *e)
+{
+	bool off = w->flags & OFF_GRACE || now() > w->conf->until;
+	enum entry has = NONE;
+
+	*e = LEFT;
+	if (off && p->kind == SYN)
+		return true;
+	if (!w->slot || w->slot->chain[0] == w->me)
+		return false;
+	w->next = w->slot->chain[0];
+	*e = DIRECTED;
+	if (!off && !(w->flags & ON_GRACE))
+		return true;
+	if (oracle)
+		has = found(skb, p);
+	else if (p->kind != SYN)
+		*e = ASKED;
+	if (has == OPEN || (has == UNANSWERED && p->kind == SYN))
+		*e = LEFT;
+	return true;
+}
+
+// decide is what is done with a packet, and with w->next for whom.
+INLINE enum event decide(struct __sk_buff *skb, const struct packet *p, struct way *w, bool oracle)
+{
+	enum event e;
+
+	if (w->sender == NOBODY && outside(skb, p, w, oracle, &e))
+		return e;
+	return here(skb, p, w, oracle);
+}
+
+// pass_on sends the packet to another node by the link that it came by. Where that
+// does not lead there, the stack does what it does without a director.
+INLINE int pass_on(struct __sk_buff *skb, const struct packet *p, __u32 node)
+{
+	struct node *n = bpf_map_lookup_elem(&nodes, &node);
+	struct bpf_redir_neigh hop = {};
+	__u8 ttl = p->ttl - 1;
+
+	if (!n || n->link != skb->ifindex || !(n->families & (p->v6 ? 2 : 1)) || p->ttl <= LAST)
+		return PASS;
+	if (!set_ttl(skb, p, ttl > FIRST ? FIRST : ttl))
+		return PASS;
+	if (p->v6) {
+		hop.nh_family = FAMILY_IPV6;
+		__builtin_memcpy(hop.ipv6_nh, n->ip, sizeof(hop.ipv6_nh));
+	} else {
+		hop.nh_family = FAMILY_IPV4;
+		hop.ipv4_nh = n->ip4;
+	}
+	return bpf_redirect_neigh(skb->ifindex, &hop, sizeof(hop), 0);
+}
+
+// act does what was decided, and changes e where it cannot be done.
+INLINE int act(struct __sk_buff *skb, const struct packet *p, const struct way *w, enum event *e)
+{
+	int verdict = PASS;
+
+	switch (*e) {
+	case DIVERTED:
+		if (!affords(p)) {
+			*e = LIMITED;
+			return TC_ACT_SHOT;
+		}
+		/* fallthrough */
+	case DIRECTED:
+		verdict = pass_on(skb, p, w->next);
+		if (verdict == PASS)
+			*e = LEFT;
+		return verdict;
+	case DROPPED:
+		return TC_ACT_SHOT;
+	case SERVED:
+		skb->mark |= mark_serve;
+		return PASS;
+	case RESET:
+		skb->mark |= mark_reset;
+		return PASS;
+	case ASKED:
+		skb->mark |= mark_ask;
+		skb->priority = w->next == NOBODY ? 0 : w->next + 1;
+		return PASS;
+	default:
+		return PASS;
+	}
+}
+
+INLINE void note(const struct way *w, enum event e)
+{
+	__u32 zero = 0;
+	struct counts *c = bpf_map_lookup_elem(&counters, &zero);
+	__u64 *n;
+
+	if (!c)
+		return;
+	c->events[bound(e, EVENTS - 1)]++;
+	if (e == SERVED)
+		c->hops[bound(w->hop, HOPS - 1)]++;
+	if (e == DIVERTED) {
+		n = bpf_map_lookup_elem(&diverted, &w->next);
+		if (n)
+			(*n)++;
+	}
+}
+
+// seen counts a packet from outside, by VIP and by the node that it is for.
+INLINE void seen(const struct packet *p, const struct frontend *f, const struct way *w)
+{
+	__u32 primary = w->slot ? w->slot->chain[0] : NOBODY;
+	struct count *c = bpf_map_lookup_elem(&vips, &f->vip);
+
+	if (c) {
+		c->packets++;
+		c->opened += p->kind == SYN;
+	}
+	c = bpf_map_lookup_elem(&chosen, &primary);
+	if (c) {
+		c->packets++;
+		c->opened += p->kind == SYN;
+	}
+}
+
+INLINE bool find_slot(const struct frontend *f, struct way *w)
+{
+	__u32 at = (w->hash >> 32) * f->slots >> 32;
+	void *table;
+
+	if (!f->slots)
+		return true;
+	table = bpf_map_lookup_elem(&tables, &f->table);
+	if (!table)
+		return false;
+	w->slot = bpf_map_lookup_elem(table, &at);
+	return w->slot;
+}
+
+// find_sender is rule 3: who sent it, and after how many hops. What has a larger TTL
+// was passed on by nobody, though a node may be the client.
+INLINE void find_sender(struct __sk_buff *skb, const struct packet *p, struct way *w)
+{
+	struct mac mac = {};
+	__u32 *node;
+	void *h;
+
+	w->sender = NOBODY;
+	w->walks = p->ttl > FIRST;
+	if (w->walks)
+		return;
+	h = head(skb, ETH_HLEN);
+	if (!h)
+		return;
+	__builtin_memcpy(mac.address, h + ETH_ALEN, ETH_ALEN);
+	node = bpf_map_lookup_elem(&macs, &mac);
+	if (!node)
+		return;
+	w->sender = *node;
+	w->hop = FIRST + 1 - p->ttl;
+	w->walks = true;
+}
+
+INLINE int direct(struct __sk_buff *skb, bool oracle)
+{
+	struct way w = {.next = NOBODY};
+	struct packet p = {};
+	struct frontend *f;
+	__u32 zero = 0;
+	enum event e = LEFT;
+	int verdict = PASS;
+
+	if (!read(skb, &p))
+		return PASS;
+	f = bpf_map_lookup_elem(&frontends, &p.vip);
+	if (!f)
+		return PASS;
+	w.conf = bpf_map_lookup_elem(&config, &zero);
+	if (!w.conf)
+		return PASS;
+	w.flags = f->flags;
+	w.me = w.conf->me;
+	w.hash = hash(&p, f->flags);
+	if (find_slot(f, &w)) {
+		find_sender(skb, &p, &w);
+		if (w.sender == NOBODY)
+			seen(&p, f, &w);
+		e = decide(skb, &p, &w, oracle);
+		verdict = act(skb, &p, &w, &e);
+	}
+	note(&w, e);
+	return verdict;
+}
+
+SEC("tc")
+int with_oracle(struct __sk_buff *skb) { return direct(skb, true); }
+
+// without_oracle is for kernels without the conntrack functions.
+SEC("tc")
+int without_oracle(struct __sk_buff *skb) { return direct(skb, false); }
+
+char _license[] SEC("license") = "GPL";
