@@ -7,6 +7,7 @@ import (
 
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/internal/history"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy"
 )
@@ -28,11 +29,12 @@ type State struct {
 	Leader      Leader
 	Peers       []Peer // by name
 	KubeProxy   KubeProxy
-	Others      []Other      // other software that gives addresses to Services, by name
-	Permissions []Permission // that fairlead's accounts lack; see Gaps if they could not be asked for
-	Gaps        []Gap        // what could not be read
-	Records     []Record     // when the records were made
-	Workloads   []Workload   // pods that run with an address of their own, as far as they were asked for
+	Others      []Other         // other software that gives addresses to Services, by name
+	Permissions []Permission    // that fairlead's accounts lack; see Gaps if they could not be asked for
+	Gaps        []Gap           // what could not be read
+	Records     []Record        // when the records were made
+	Workloads   []Workload      // pods that run with an address of their own, as far as they were asked for
+	History     []history.Entry // what happened, oldest first, as far as the controller recorded it
 }
 
 // Workload is a pod of somebody's that runs.
