@@ -24,7 +24,7 @@ type Source interface {
 const (
 	settle = 150 * time.Millisecond
 	rest   = 500 * time.Millisecond
-	aging  = 10 * time.Second
+	aging  = 20 * time.Second
 )
 
 // view is the cluster of a Source as pages show it. All pages share one value as long as

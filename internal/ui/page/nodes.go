@@ -87,7 +87,7 @@ func Node(s *cluster.State, node string) Page {
 }
 
 func agent(s *cluster.State, st *snapshot.NodeState) g.Node {
-	r := status.Of(&cluster.State{Snapshot: s.Snapshot, Now: s.Now, FromFiles: s.FromFiles, Allocation: s.Allocation, Forwarding: s.Forwarding})
+	r := status.Of(s)
 	i := slices.IndexFunc(r.Agents, func(a status.Agent) bool { return a.Node == st.Node })
 	a := r.Agents[i]
 	return section("agent", "Agent", facts(

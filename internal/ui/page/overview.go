@@ -61,7 +61,10 @@ func poolBars(r status.Report) g.Node {
 	return h.Ul(append(out, h.Class("bars"))...)
 }
 
-// squares shows each node as a square.
+// named is how many nodes are shown with their names.
+const named = 30
+
+// squares shows each node as a square, and its name while they are few.
 func squares(r status.Report) g.Node {
 	var out []g.Node
 	for _, a := range r.Agents {
@@ -71,7 +74,12 @@ func squares(r status.Report) g.Node {
 		} else if a.Draining {
 			class = "square note"
 		}
-		out = append(out, h.Li(h.A(h.Class(class), h.Href(toNode(a.Node)), h.Title(clean(a.Node+": "+a.State())), h.Span(h.Class("unseen"), text(a.Node+": "+a.State())))))
+		says := a.Node + ": " + a.State()
+		label := h.Span(h.Class("unseen"), text(says))
+		if len(r.Agents) <= named {
+			label = h.Span(text(says))
+		}
+		out = append(out, h.Li(h.A(h.Href(toNode(a.Node)), h.Title(clean(says)), h.Span(h.Class(class)), label)))
 	}
 	if len(out) == 0 {
 		return h.P(h.Class("none"), g.Text("No node has an agent."))
@@ -82,8 +90,8 @@ func squares(r status.Report) g.Node {
 // The picture's measures, in its own units.
 const (
 	lineHigh  = 34
-	boxWide   = 220
-	between   = 160
+	boxWide   = 165
+	between   = 70
 	mostBoxes = 12
 )
 
@@ -102,7 +110,7 @@ func picture(r status.Report) g.Node {
 		boxes = append(boxes, box(boxWide+between, i, toNode(n.Node), n.Node, n.State(), n.Good()))
 	}
 	for i, v := range vips {
-		boxes = append(boxes, box(0, i, toAddress(v.Address), v.Address, status.Some(v.Services, false), len(v.Announcers) > 0))
+		boxes = append(boxes, box(0, i, toAddress(v.Address), v.Address, status.Some(v.Services, false), len(v.Announcers) > 0 && !accused(r, v)))
 		for _, by := range v.Announcers {
 			node, _, _ := strings.Cut(by, " ")
 			if j, ok := at[node]; ok {
@@ -114,11 +122,18 @@ func picture(r status.Report) g.Node {
 	wide := 2*boxWide + between + 4
 	left := len(r.VIPs) - len(vips)
 	return g.Group{
-		h.Div(h.Class("wide"), h.TabIndex("0"), h.Role("region"), h.Aria("label", "Picture: addresses and the nodes that announce them"),
-			g.El("svg", g.Attr("class", "picture"), g.Attr("viewBox", fmt.Sprintf("-2 -2 %d %d", wide, high)), g.Attr("width", fmt.Sprint(wide)), g.Attr("height", fmt.Sprint(high)),
+		h.Div(h.Role("group"), h.Aria("label", "Addresses and the nodes that announce them"),
+			g.El("svg", g.Attr("class", "picture"), g.Attr("viewBox", fmt.Sprintf("-2 -2 %d %d", wide, high)),
 				g.Group(lines), g.Group(boxes))),
 		g.If(left > 0, h.P(h.A(h.Href("/addresses"), g.Text(fmt.Sprintf("and %d more", left))))),
 	}
+}
+
+// accused reports whether a Service that holds the address has a problem.
+func accused(r status.Report, v status.VIP) bool {
+	return slices.ContainsFunc(r.Findings, func(f doctor.Finding) bool {
+		return f.Severity == doctor.Problem && f.Object.Resource == "service" && slices.Contains(v.Services, f.Object.Namespace+"/"+f.Object.Name)
+	})
 }
 
 // pictured are the nodes to draw: who announces one of vips, then those that are not in
@@ -156,8 +171,8 @@ func box(x, i int, to, what, detail string, ok bool) g.Node {
 	return g.El("a", g.Attr("href", to), g.Attr("class", class),
 		g.El("title", text(what+": "+detail)),
 		g.El("rect", g.Attr("x", num(x)), g.Attr("y", num(i*lineHigh)), g.Attr("width", num(boxWide)), g.Attr("height", num(lineHigh-6)), g.Attr("rx", "4")),
-		g.El("text", g.Attr("x", num(x+8)), g.Attr("y", num(i*lineHigh+12)), text(sign+short(what, 30))),
-		g.El("text", g.Attr("class", "detail"), g.Attr("x", num(x+8)), g.Attr("y", num(i*lineHigh+24)), text(short(detail, 38))))
+		g.El("text", g.Attr("x", num(x+8)), g.Attr("y", num(i*lineHigh+12)), text(sign+short(what, 20))),
+		g.El("text", g.Attr("class", "detail"), g.Attr("x", num(x+8)), g.Attr("y", num(i*lineHigh+24)), text(short(detail, 28))))
 }
 
 func arrow(i, j int) g.Node {

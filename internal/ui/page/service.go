@@ -59,7 +59,11 @@ func target(s *cluster.State, ref snapshot.Ref) string {
 // verdict is what explain ends with, and the step that failed.
 func verdict(t *explain.Trace) g.Node {
 	failed := t.Failed()
-	return h.Div(h.Class("verdict"),
+	class := "verdict ok"
+	if failed != nil {
+		class = "verdict failed"
+	}
+	return h.Div(h.Class(class),
 		h.P(good(failed == nil), h.Strong(text(t.Verdict))),
 		g.Iff(failed != nil, func() g.Node {
 			return h.P(h.Class("broken"), h.Strong(text(failed.Name)), g.Text(" "), text(failed.Text))
@@ -140,7 +144,7 @@ const few = 12
 func steps(list []explain.Step, all bool) g.Node {
 	var out []g.Node
 	for _, s := range list {
-		out = append(out, h.Li(h.Class("step"), mark(s.Mark), h.Strong(h.Class("name"), text(s.Name)), g.Text(" "), h.Span(h.Class("text"), text(s.Text)), details(s.Details, all)))
+		out = append(out, h.Li(h.Class("step"), mark(s.Mark), h.Strong(h.Class("name"), text(s.Name)), g.Text(" "), h.Div(h.Span(h.Class("text"), text(s.Text)), details(s.Details, all))))
 	}
 	return h.Ul(append(out, h.Class("steps"))...)
 }
@@ -164,7 +168,7 @@ func traceForm(s *cluster.State, ref snapshot.Ref, a Asked) g.Node {
 	for _, n := range s.Nodes {
 		nodes = append(nodes, h.Option(h.Value(clean(n.Name)), g.If(n.Name == a.Node, h.Selected()), text(n.Name)))
 	}
-	return section("trace", "What becomes of a packet",
+	return section("trace", "Trace a packet",
 		h.Form(h.Class("ask"), h.Action(toService(ref)+"#trace"), h.Method("get"),
 			h.Label(h.For("from"), g.Text("Client's address")), h.Input(h.ID("from"), h.Name("from"), h.Required(), h.Value(clean(a.From)), h.Placeholder("198.51.100.7"), h.AutoComplete("off")),
 			h.Label(h.For("to"), g.Text("Address and port")), h.Input(h.ID("to"), h.Name("to"), h.Required(), h.Value(clean(a.To)), h.Placeholder("192.0.2.10:80"), h.AutoComplete("off")),
