@@ -152,12 +152,19 @@ func eval[T any](b *tab, script string) T {
 	return v
 }
 
-// waits waits until script is true.
+// waits waits until script is true. While a page gives way to another, nothing is.
 func (b *tab) waits(script string) {
 	b.t.Helper()
-	for end := time.Now().Add(patient); !eval[bool](b, script); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
+	ctx, cancel := context.WithTimeout(b.ctx, patient)
+	defer cancel()
+	for {
+		if ok, err := chromedp.Run(ctx, chromedp.Evaluate[bool](script)); err == nil && ok {
+			return
+		}
+		select {
+		case <-ctx.Done():
 			b.t.Fatalf("not in time: %s\n%s", script, eval[string](b, "document.body.innerText"))
+		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }
@@ -198,6 +205,7 @@ func TestUI(t *testing.T) {
 	t.Run("pages", func(t *testing.T) { testPages(t, chrome) })
 	t.Run("keyboard", func(t *testing.T) { testKeyboard(t, chrome) })
 	t.Run("live", func(t *testing.T) { testLive(t, chrome) })
+	t.Run("reasons", func(t *testing.T) { testReasons(t, chrome) })
 	t.Run("hostile", func(t *testing.T) { testHostile(t, chrome) })
 }
 

@@ -36,7 +36,8 @@ func (k Kind) Fault() bool {
 	return k == Withdrawn || k == Conflict || k == NodeSilent || k == NotInSync
 }
 
-// Entry is one thing that happened at time At, by the clock of the node that says so.
+// Entry is one thing that happened at time At: that an address is announced, by the clock
+// of the node that announces it; else by that of the controller that saw it.
 type Entry struct {
 	At      time.Time `json:"at"`
 	Kind    Kind      `json:"kind"`
@@ -45,8 +46,8 @@ type Entry struct {
 	From    string    `json:"from,omitempty"`    // the node that announced it before
 	Node    string    `json:"node,omitempty"`    // the node that announces it now, or that it is about
 	Cause   string    `json:"cause,omitempty"`
-	// Gap is how long nobody announced the address, as far as the nodes' words show it;
-	// nil if they do not.
+	// Gap is how long nobody announced the address at least, as far as the nodes' words
+	// show it; 0 if the former announcer handed it over, nil if nothing shows it.
 	Gap *time.Duration `json:"gap,omitempty"`
 }
 
@@ -87,7 +88,7 @@ func (e Entry) Measured() string {
 	case *e.Gap <= 0:
 		return "no gap"
 	}
-	return "gap of " + e.Gap.Round(time.Millisecond).String()
+	return "gap of at least " + e.Gap.Round(time.Millisecond).String()
 }
 
 // Most is how many entries a Record has at most: about 200 bytes each.
@@ -122,9 +123,16 @@ func Read(data string) *Record {
 	return r
 }
 
-// Write is the reverse of Read.
+// mostBytes is what a Record may have as text; an object of the API server has a MiB.
+const mostBytes = 700_000
+
+// Write is the reverse of Read. What was seen of so many addresses that an object has no
+// room for it is left out: then moves that nobody saw are not known after a restart.
 func (r *Record) Write() (string, error) {
 	data, err := json.Marshal(r)
+	if err == nil && len(data) > mostBytes {
+		data, err = json.Marshal(&Record{Entries: r.Entries})
+	}
 	if err != nil {
 		return "", fmt.Errorf("history: %w", err)
 	}
@@ -205,9 +213,9 @@ func (f *following) nodes() {
 		case is.Silent:
 			is.NotInSync = was.NotInSync // nobody knows
 		case is.NotInSync && !was.NotInSync:
-			f.add(Entry{At: a.Renewed, Kind: NotInSync, Node: a.Node, Cause: a.Engine.Message})
+			f.add(Entry{At: f.now, Kind: NotInSync, Node: a.Node, Cause: a.Engine.Message})
 		case !is.NotInSync && was.NotInSync:
-			f.add(Entry{At: a.Renewed, Kind: InSyncAgain, Node: a.Node})
+			f.add(Entry{At: f.now, Kind: InSyncAgain, Node: a.Node})
 		}
 		if is == (Node{}) {
 			delete(f.Nodes, a.Node)
@@ -282,7 +290,7 @@ func (f *following) announcer(was Seen, now word, e Entry) Seen {
 	is := was
 	switch {
 	case now.node == "" && was.Node != "" && was.Until.IsZero() && !slices.Contains(now.leaving, was.Node):
-		is.Until = f.stopped(was.Node)
+		is.Until = f.now
 		e.At, e.Kind, e.From, e.Cause = is.Until, Withdrawn, was.Node, f.cause(was.Node)
 		f.add(e)
 	case now.node == "" || now.node == was.Node && was.Until.IsZero():
@@ -293,37 +301,26 @@ func (f *following) announcer(was Seen, now word, e Entry) Seen {
 		case was.Node == "":
 			e.Kind = Announced
 		case was.Node == now.node:
-			e.Kind, e.From = Announced, ""
-			e.Gap = between(was.Until, e.At)
+			e.Kind, e.From, e.Gap = Announced, "", between(was.Until, e.At)
 		default:
-			e.Cause, e.Gap = f.cause(was.Node), f.gap(was, now, e.At)
+			e.Cause, e.Gap = f.cause(was.Node), gap(was, now, e.At)
 		}
 		f.add(e)
 	}
 	return is
 }
 
-// stopped returns when node stopped announcing, by its own clock if it said so.
-func (f *following) stopped(node string) time.Time {
-	if a := f.snapshot.NodeState(node); a != nil && f.silent[node] == "" && !a.Renewed.IsZero() {
-		return a.Renewed
-	}
-	return f.now
-}
-
-// gap returns how long nobody announced the address. A node that went away without a
-// word leaves no time behind: nothing is measured then.
-func (f *following) gap(was Seen, now word, at time.Time) *time.Duration {
-	_, gone := f.silent[was.Node]
+// gap returns how long nobody announced the address, from when the withdrawal was seen.
+// A node that is replaced before it says anything leaves no time behind: then nothing is
+// measured.
+func gap(was Seen, now word, at time.Time) *time.Duration {
 	switch {
-	case !was.Until.IsZero():
-		return between(was.Until, at)
 	case slices.Contains(now.leaving, was.Node):
 		return new(time.Duration)
-	case gone || f.snapshot.NodeState(was.Node) == nil:
+	case was.Until.IsZero():
 		return nil
 	}
-	return between(f.stopped(was.Node), at)
+	return between(was.Until, at)
 }
 
 func between(from, to time.Time) *time.Duration {

@@ -2,6 +2,8 @@ package ui
 
 import (
 	"bytes"
+	"context"
+	"crypto/sha256"
 	"fmt"
 	"net/netip"
 	"net/url"
@@ -63,12 +65,11 @@ func large() *survey.Objects {
 }
 
 // still is a Source that never changes.
-type still struct {
-	Source
-	objects *survey.Objects
-}
+type still struct{ objects *survey.Objects }
 
 func (s still) Objects() *survey.Objects { return s.objects }
+func (still) Changed() <-chan struct{}   { return nil }
+func (still) Refresh(context.Context)    {}
 
 // The most that a page of a large cluster may have, and what it takes to make it. A
 // machine that is busy with other tests takes ten times as long.
@@ -109,4 +110,18 @@ func drawn(t testing.TB, s *Server, state *cluster.State, path string) (int, tim
 		t.Fatal(err)
 	}
 	return b.Len(), time.Since(began)
+}
+
+// The files of others are unchanged: those of the npm packages htmx.org 2.0.11 and
+// htmx-ext-sse 2.2.4.
+func TestFilesOfOthers(t *testing.T) {
+	for name, want := range map[string]string{
+		"static/htmx.min.js": "d6fdc75f204e6bdefa99b69bf1e6d4ac69b8a364f77929f45c13476b4000f717",
+		"static/sse.min.js":  "98a46496de0c3605fbffdce9167ba427bdd9553184f83f149c261891a92c0136",
+	} {
+		data, err := static.ReadFile(name)
+		if got := fmt.Sprintf("%x", sha256.Sum256(data)); err != nil || got != want {
+			t.Errorf("%s has the checksum %s, %v", name, got, err)
+		}
+	}
 }

@@ -224,8 +224,8 @@ type stream struct {
 	sent map[string]string
 }
 
-// patience is how long a browser may take nothing.
-const patience = 30 * time.Second
+// deaf is how long a browser may take nothing.
+const deaf = 30 * time.Second
 
 // send sends an event, unless the page has the same already.
 func (st *stream) send(event, data string) error {
@@ -233,7 +233,7 @@ func (st *stream) send(event, data string) error {
 		return nil
 	}
 	st.sent[event] = data
-	if err := st.out.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+	if err := st.out.SetWriteDeadline(time.Now().Add(deaf)); err != nil {
 		return fmt.Errorf("page: %w", err)
 	}
 	_, err := fmt.Fprintf(st.to, "event: %s\ndata: %s\n\n", event, strings.ReplaceAll(data, "\n", "\ndata: "))
@@ -242,7 +242,7 @@ func (st *stream) send(event, data string) error {
 
 // flush sends a comment too: a browser that went away is noticed by it.
 func (st *stream) flush() error {
-	if err := st.out.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+	if err := st.out.SetWriteDeadline(time.Now().Add(deaf)); err != nil {
 		return fmt.Errorf("page: %w", err)
 	}
 	if _, err := fmt.Fprint(st.to, ": here\n\n"); err != nil {

@@ -25,6 +25,8 @@ const (
 	settle = 150 * time.Millisecond
 	rest   = 500 * time.Millisecond
 	aging  = 20 * time.Second
+	// patience is how long a page waits for an API server that does not answer.
+	patience = 2 * time.Second
 )
 
 // view is the cluster of a Source as pages show it. All pages share one value as long as
@@ -51,7 +53,9 @@ func (v *view) now(ctx context.Context) (*cluster.State, <-chan struct{}) {
 		}
 	}
 	if time.Since(v.fresh) >= aging {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 		v.source.Refresh(ctx)
+		cancel()
 		v.fresh = time.Now()
 	}
 	v.changed = v.source.Changed() // before the objects: a change between the two is not lost

@@ -34,9 +34,9 @@ type Live struct {
 	changed chan struct{}     // closed at the next change
 	gaps    map[string]string // by resource
 	tried   map[string]bool   // resources that were read, or could not be
-	slow    Objects           // what Refresh read, but for the Lease
+	slow    Objects           // what Refresh read once a minute
 	slowAt  time.Time
-	lease   Objects
+	often   Objects // what it read each time: the Lease and the history
 }
 
 // NewLive returns a Live that reads nothing yet. now is the API server's clock.
@@ -183,17 +183,18 @@ func (l *Live) complete() bool {
 	return true
 }
 
-// slowly is how old what is neither watched nor the Lease may become.
+// slowly is how old what Refresh does not read each time may become.
 const slowly = time.Minute
 
 // Refresh reads what is not watched. It is cheap to call often.
 func (l *Live) Refresh(ctx context.Context) {
 	base := l.watched()
-	lease := Objects{All: base}
-	lease.lease(ctx, l.client)
-	lease.All = lease.All[len(base):]
+	often := Objects{All: base}
+	often.lease(ctx, l.client)
+	often.ReadHistory(ctx, l.client)
+	often.All = often.All[len(base):]
 	l.mu.Lock()
-	l.lease = lease
+	l.often = often
 	due := time.Since(l.slowAt) > slowly
 	l.mu.Unlock()
 	if !due {
@@ -237,10 +238,10 @@ func (l *Live) Objects() *Objects {
 	o := &Objects{All: l.watched(), Now: l.now()}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	o.All = slices.Concat(o.All, l.slow.All, l.lease.All)
+	o.All = slices.Concat(o.All, l.slow.All, l.often.All)
 	for _, what := range slices.Sorted(maps.Keys(l.gaps)) {
 		o.Gaps = append(o.Gaps, cluster.Gap{What: what, Why: l.gaps[what]})
 	}
-	o.Gaps = append(append(o.Gaps, l.slow.Gaps...), l.lease.Gaps...)
+	o.Gaps = append(append(o.Gaps, l.slow.Gaps...), l.often.Gaps...)
 	return o
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/cli/cluster"
+	"github.com/fairlead/fairlead/internal/history/keep"
 )
 
 // The names by which the chart's pods and their Lease are found.
@@ -106,6 +107,11 @@ func Read(ctx context.Context, client dynamic.Interface) (*Objects, error) {
 
 func (o *Objects) kubeProxy(ctx context.Context, client dynamic.Interface) {
 	o.single(ctx, client, core("configmaps"), systemSpace, "kube-proxy")
+}
+
+// ReadHistory reads what the controller wrote down. It is for people who look back.
+func (o *Objects) ReadHistory(ctx context.Context, client dynamic.Interface) {
+	o.single(ctx, client, core("configmaps"), o.namespace(), keep.ConfigMap)
 }
 
 func (o *Objects) lease(ctx context.Context, client dynamic.Interface) {

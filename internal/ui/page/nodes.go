@@ -82,7 +82,7 @@ func Node(s *cluster.State, node string) Page {
 		p.Live = append(head, h.P(good(false), g.Text("The node has no agent.")))
 		return p
 	}
-	p.Live = append(head, agent(s, st), links(st), announces(s, st), sessions(st), conditions(st), word(s, st))
+	p.Live = append(head, agent(s, st), word(s, st), sessions(st), links(st), announces(s, st), conditions(st))
 	return p
 }
 

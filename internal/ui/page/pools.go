@@ -11,6 +11,7 @@ import (
 	g "maragu.dev/gomponents"
 	h "maragu.dev/gomponents/html"
 
+	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/internal/cli/cluster"
 	"github.com/fairlead/fairlead/internal/cli/doctor"
 	"github.com/fairlead/fairlead/internal/cli/explain"
@@ -25,28 +26,35 @@ func Pools(s *cluster.State) Page {
 	for _, a := range s.Addresses {
 		held[a.Addr] = a
 	}
-	var out g.Group
+	conditions := map[string]allocator.PoolOutcome{}
+	for _, p := range allocator.Decide(s.Snapshot, s.Allocation).Pools {
+		conditions[p.Name] = p
+	}
+	var rows, maps []g.Node
 	for _, p := range r.Pools {
 		var use []string
 		for _, u := range p.Use {
 			use = append(use, u.Family+": "+u.String())
 		}
-		out = append(out, h.Section(h.Class("pool"), h.Aria("labelledby", "pool-"+p.Name), h.H2(h.ID("pool-"+p.Name), good(p.Good), name(p.Name)),
-			facts(fact("State", text(p.Ready)), fact("Ranges", text(strings.Join(p.Ranges, ", "))), fact("Assigned", text(strings.Join(use, "; ")))),
-			poolMap(s.Pool(p.Name), held)))
+		c := conditions[p.Name]
+		rows = append(rows, row(g.Group{good(p.Good), h.A(h.Href("#pool-"+url.PathEscape(p.Name)), name(p.Name))}, condition(c.Ready), condition(c.Conflicting), text(strings.Join(use, "; ")), text(strings.Join(p.Ranges, ", "))))
+		maps = append(maps, h.Section(h.Aria("labelledby", "pool-"+p.Name), h.H3(h.ID("pool-"+p.Name), name(p.Name)), poolMap(s.Pool(p.Name), held)))
 	}
 	var wrong []g.Node
 	for _, f := range doctor.Cluster(s) {
-		if f.Object.Resource == "addresspool.fairlead.io" || strings.HasPrefix(string(f.Code), "FL02") && f.Object.Resource == "" {
+		if f.Object.Resource == "addresspool.fairlead.io" {
 			wrong = append(wrong, finding(f))
 		}
 	}
 	return Page{Title: "Pools", Said: cluster.Count(len(r.Pools), "pool"), Live: g.Group{
 		h.H1(g.Text("Pools")), gaps(s),
+		section("list", "All pools", table("Pools", []string{"Pool", "State", "Conflicts", "Assigned", "Ranges"}, rows)),
 		g.If(len(wrong) > 0, section("wrong", "What is wrong", h.Ul(append(wrong, h.Class("findings"))...))),
-		g.If(len(out) == 0, h.P(h.Class("none"), g.Text("None."))), out, legend(),
+		g.If(len(maps) > 0, section("maps", "Use", append([]g.Node{legend()}, maps...)...)),
 	}}
 }
+
+func condition(c snapshot.Condition) g.Node { return text(c.Reason + ": " + c.Message) }
 
 func legend() g.Node {
 	return h.P(h.Class("legend"), cell("free", ""), g.Text(" free "), cell("held", ""), g.Text(" held "), cell("conflict", ""), g.Text(" a foreign host answers"))
