@@ -1,6 +1,7 @@
 package ui
 
 import (
+	"context"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -69,3 +70,10 @@ func TestGuard(t *testing.T) {
 		}
 	}
 }
+
+// still is a Source that never changes.
+type still struct{ objects *survey.Objects }
+
+func (s still) Objects() *survey.Objects { return s.objects }
+func (still) Changed() <-chan struct{}   { return nil }
+func (still) Refresh(context.Context)    {}

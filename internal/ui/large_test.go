@@ -1,8 +1,9 @@
+//go:build linux
+
 package ui
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"fmt"
 	"net/netip"
@@ -64,15 +65,8 @@ func large() *survey.Objects {
 	return o
 }
 
-// still is a Source that never changes.
-type still struct{ objects *survey.Objects }
-
-func (s still) Objects() *survey.Objects { return s.objects }
-func (still) Changed() <-chan struct{}   { return nil }
-func (still) Refresh(context.Context)    {}
-
-// The most that a page of a large cluster may have, and what it takes to make it. A
-// machine that is busy with other tests takes ten times as long.
+// The most that a page of a large cluster may have, and the time of a processor that
+// making it takes: a tenth of a second without the race detector.
 const (
 	mostBytes = 230_000 // beside its style and scripts, which have less than 70,000
 	mostTime  = 3 * time.Second
@@ -101,7 +95,7 @@ func drawn(t testing.TB, s *Server, state *cluster.State, path string) (int, tim
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	began := time.Now()
+	began := used(t)
 	p := s.draw(state, u)
 	if p.Missing {
 		t.Errorf("%s is missing", path)
@@ -109,7 +103,7 @@ func drawn(t testing.TB, s *Server, state *cluster.State, path string) (int, tim
 	if err := (page.Frame{At: path}).HTML(p).Render(&b); err != nil {
 		t.Fatal(err)
 	}
-	return b.Len(), time.Since(began)
+	return b.Len(), used(t) - began
 }
 
 // The files of others are unchanged: those of the npm packages htmx.org 2.0.11 and
