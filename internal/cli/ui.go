@@ -69,7 +69,11 @@ func (e *Env) source(ctx context.Context, opt *ui.Options, shown bool) error {
 	if err != nil {
 		return err
 	}
-	live := survey.NewLive(c.Dynamic, c.Now)
+	watch := c.Watch
+	if watch == nil {
+		watch = c.Dynamic
+	}
+	live := survey.NewLive(watch, c.Now)
 	go live.Run(ctx)
 	opt.Source = live
 	wait, cancel := context.WithTimeout(ctx, time.Minute)
