@@ -35,7 +35,7 @@ func Timeline(s *cluster.State, query string, at int) Page {
 		at := h.Time(h.DateTime(e.At.UTC().Format(time.RFC3339Nano)), g.Text(e.At.UTC().Format("2006-01-02 15:04:05.000")))
 		rows = append(rows, row(g.Group{at, h.Div(h.Class("none"), g.Text(cluster.Ago(s.Now, e.At)+" ago"))}, g.Group{mark(m), text(e.String())}, text(e.Measured()), of))
 	}
-	note := "The controller records moves and faults while it leads. The times are UTC, by the clocks of the nodes."
+	note := "The controller records moves and faults while it leads. The times are UTC, by the clock of the node that announces, else by that of the controller."
 	return Page{Title: "Timeline", Said: fmt.Sprintf("entries: %d", len(all)), Live: g.Group{
 		h.H1(g.Text("Timeline")), gaps(s), h.P(h.Class("none"), g.Text(note)),
 		section("list", "What happened", links, table("What happened, newest first", []string{"Time", "What", "Gap", "Service"}, rows)),
