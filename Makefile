@@ -51,7 +51,7 @@ verify: packages ## Check that generated files are current, modules tidy, code f
 	$(STAGE) "licences" $(TOOLS)/test.sh licences && \
 	$(STAGE) "lint" $(TOOLS)/lint.sh
 
-generate: ## Write deepcopy methods, CRDs and docs/metrics.md from the code; WHAT=bpf: compile the eBPF programs (clang 14; root installs it)
+generate: ## Write deepcopy methods, CRDs and docs/metrics.md from the code; WHAT=bpf: compile the eBPF programs (clang 14; root installs it); WHAT=screenshots: the pictures of docs/ui.md
 	@$(TOOLS)/generate.sh $(WHAT)
 
 release: ## Make every file of a release into dist/: VERSION=v0.1.0; OS=linux for the programs of one system

@@ -190,6 +190,7 @@ type Judged struct {
 	Unfit  string   // why it cannot be elected, in words that follow its name; "" if it can
 	Links  []string // on which it would announce
 	Weight int      // the sum of the preferences for it
+	Rank   int      // 1 is the owner, 2 its heir, and so on; 0 if it cannot be elected
 }
 
 // Judge says of every node whether it can be elected for addr, by name; nil if
@@ -204,7 +205,7 @@ func Judge(in Input, addr netip.Addr) []Judged {
 		won := b.winners(len(b.nodes))
 		out := make([]Judged, len(b.nodes))
 		for i, n := range b.nodes {
-			out[i] = Judged{Node: n.Name, Unfit: b.unfit(i), Links: b.links(i), Weight: b.weight(i)}
+			out[i] = Judged{Node: n.Name, Unfit: b.unfit(i), Links: b.links(i), Weight: b.weight(i), Rank: slices.Index(won, i) + 1}
 			if out[i].Unfit == "" && !slices.Contains(won, i) {
 				out[i].Unfit = "is draining"
 			}

@@ -56,6 +56,7 @@ ClusterRole/fairlead-controller
 ClusterRole/fairlead-support
   - rules[] {"apiGroups":["coordination.k8s.io"],"resourceNames":["fairlead-controller"],"resources":["leases"],"verbs":["get"]}
   + rules[] {"apiGroups":["coordination.k8s.io"],"resourceNames":["fairlead-ccm"],"resources":["leases"],"verbs":["get"]}
+ConfigMap/fairlead-history is gone
 DaemonSet/fairlead-agent
   + container.args[] "--api-servers=https://192.0.2.11:6443,https://192.0.2.12:6443"
 Deployment/fairlead-controller
@@ -93,6 +94,7 @@ Deployment/fairlead-controller
   + spec.template.spec.tolerations[] {"effect":"NoSchedule","key":"node.cloudprovider.kubernetes.io/uninitialized","operator":"Exists"}
 Role/fairlead-controller
   - rules[] {"apiGroups":["coordination.k8s.io"],"resourceNames":["fairlead-controller"],"resources":["leases"],"verbs":["get","update"]}
+  - rules[] {"apiGroups":[""],"resourceNames":["fairlead-history"],"resources":["configmaps"],"verbs":["get","update"]}
   + rules[] {"apiGroups":["coordination.k8s.io"],"resourceNames":["fairlead-ccm"],"resources":["leases"],"verbs":["get","update"]}
 `,
 	"monitored": `

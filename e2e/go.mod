@@ -19,6 +19,8 @@ require (
 	sigs.k8s.io/yaml v1.6.0
 )
 
+require maragu.dev/gomponents v1.2.0 // indirect
+
 replace (
 	github.com/fairlead/fairlead => ../
 	github.com/fairlead/fairlead/internal/tools/release => ../internal/tools/release

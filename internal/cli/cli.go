@@ -59,6 +59,7 @@ func wrong(found bool) error {
 // Client is how the commands reach the API server.
 type Client struct {
 	Dynamic dynamic.Interface
+	Watch   dynamic.Interface // Dynamic without a time limit, which would end a watch; nil: Dynamic
 	Kube    kubernetes.Interface
 	Now     func() time.Time // by the API server's clock
 }
@@ -122,7 +123,7 @@ func options(shared *pflag.FlagSet) *cobra.Command {
 
 // Commands returns the commands without the flags for the cluster.
 func (e *Env) Commands() []*cobra.Command {
-	return []*cobra.Command{e.status(), e.explain(), e.trace(), e.doctor(), e.collect(), e.top(), e.test()}
+	return []*cobra.Command{e.status(), e.explain(), e.trace(), e.doctor(), e.collect(), e.top(), e.ui(), e.test()}
 }
 
 // colours tells whether f is a terminal whose user wants colours
@@ -157,10 +158,13 @@ func ClientOf(cfg *rest.Config) (*Client, error) {
 	cfg.Wrap(func(next http.RoundTripper) http.RoundTripper { return &timed{next: next, clock: at} })
 	d, errD := dynamic.NewForConfig(cfg)
 	k, errK := kubernetes.NewForConfig(cfg)
-	if err := errors.Join(errD, errK); err != nil {
+	endless := rest.CopyConfig(cfg)
+	endless.Timeout = 0
+	w, errW := dynamic.NewForConfig(endless)
+	if err := errors.Join(errD, errK, errW); err != nil {
 		return nil, fmt.Errorf("API client: %w", err)
 	}
-	return &Client{Dynamic: d, Kube: k, Now: at.now}, nil
+	return &Client{Dynamic: d, Watch: w, Kube: k, Now: at.now}, nil
 }
 
 // clock is the API server's, as far as its answers tell: a laptop's may be

@@ -6,9 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/fairlead/fairlead/internal/cli/cluster"
 	"github.com/fairlead/fairlead/internal/cli/doctor"
-	"github.com/fairlead/fairlead/internal/cli/explain"
 	"github.com/fairlead/fairlead/internal/cli/status"
 )
 
@@ -60,14 +58,8 @@ func (s screen) status(r status.Report, wide bool) {
 
 func (s screen) controllers(r status.Report, wide bool) {
 	s.line("%s  in namespace %s", s.paint(bold, "CONTROLLER"), r.Namespace)
-	switch {
-	case r.LeaderUnread:
-		s.line("%s which one leads could not be read", s.mark(explain.Note))
-	case r.Leader == "":
-		s.line("%s none leads", s.good(false))
-	default:
-		s.line("%s %s leads, renewed its Lease %s ago", s.good(true), r.Leader, r.LeaderSince)
-	}
+	text, mark := r.Controls()
+	s.line("%s %s", s.mark(mark), text)
 	var rows []row
 	for _, p := range r.Pods {
 		if p.Component == "controller" || wide {
@@ -95,22 +87,13 @@ func (s screen) agents(r status.Report, wide bool) {
 	s.line("\n%s", s.paint(bold, "AGENTS"))
 	var rows []row
 	for _, a := range r.Agents {
-		sync := "in sync"
-		switch {
-		case a.Silent:
-			sync = "silent"
-		case !a.InSync:
-			sync = "not in sync"
-		case a.Draining:
-			sync = "draining"
-		}
-		cells := []string{a.Node, a.Version, a.Engine, sync, a.RenewedAgo, fmt.Sprint(a.Announces), fmt.Sprint(a.Services)}
+		cells := []string{a.Node, a.Version, a.Engine, a.State(), a.RenewedAgo, fmt.Sprint(a.Announces), fmt.Sprint(a.Services)}
 		if wide {
 			cells = append(cells, fmt.Sprint(a.Endpoints), a.LocalPods)
 		} else {
 			cells = append(cells, a.LocalPodsShort)
 		}
-		rows = append(rows, row{s.good(a.InSync && !a.Silent), cells})
+		rows = append(rows, row{s.good(a.Good()), cells})
 	}
 	head := []string{"NODE", "VERSION", "ENGINE", "STATE", "RENEWED", "ANNOUNCES", "SERVICES"}
 	if wide {
@@ -125,7 +108,7 @@ func (s screen) pools(r status.Report, wide bool) {
 	var rows []row
 	for _, p := range r.Pools {
 		for i, u := range p.Use {
-			cells := []string{p.Name, u.Family, bar(u), fmt.Sprintf("%d of %d, %d free", u.Assigned, u.Total, u.Free), p.Ready}
+			cells := []string{p.Name, u.Family, bar(u), u.String(), p.Ready}
 			if wide {
 				cells = append(cells, strings.Join(p.Ranges, ", "))
 			}
@@ -161,14 +144,6 @@ func bar(u status.PoolUse) string {
 	return "[" + strings.Repeat("#", n) + strings.Repeat(".", barWidth-n) + "]"
 }
 
-// some lists names: the first three, unless all are asked for.
-func some(names []string, all bool) string {
-	if n := len(names) - 3; n > 0 && !all {
-		names = append(names[:3:3], cluster.Count(n, "other"))
-	}
-	return strings.Join(names, ", ")
-}
-
 func (s screen) vips(r status.Report, wide bool) {
 	s.line("\n%s", s.paint(bold, "ADDRESSES"))
 	if len(r.VIPs) == 0 {
@@ -181,13 +156,10 @@ func (s screen) vips(r status.Report, wide bool) {
 		shown = shown[:mostVIPs]
 	}
 	for _, v := range shown {
-		by := some(v.Announcers, wide)
-		if by == "" {
-			by = "nobody: " + v.Silent
-		}
-		cells := []string{v.Address, some(v.Services, wide), by}
+		by := v.By(wide)
+		cells := []string{v.Address, status.Some(v.Services, wide), by}
 		if wide {
-			cells = []string{v.Address, v.Pool, some(v.Services, wide), by, v.MAC}
+			cells = []string{v.Address, v.Pool, status.Some(v.Services, wide), by, v.MAC}
 		}
 		rows = append(rows, row{s.good(len(v.Announcers) > 0), cells})
 	}

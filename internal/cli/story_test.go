@@ -32,6 +32,7 @@ import (
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/cli"
+	"github.com/fairlead/fairlead/internal/cli/demo"
 	"github.com/fairlead/fairlead/internal/test/storytest"
 	"github.com/fairlead/fairlead/internal/traffic"
 )
@@ -77,7 +78,7 @@ func must(t *testing.T, err error) {
 
 // world is a cluster in memory.
 type world struct {
-	objects   storytest.Objects
+	objects   demo.Objects
 	forbidden []string
 	files     string
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/fairlead/fairlead/internal/cli/cluster"
 	"github.com/fairlead/fairlead/internal/cli/explain"
+	"github.com/fairlead/fairlead/internal/cli/status"
 	"github.com/fairlead/fairlead/internal/cli/survey"
 	"github.com/fairlead/fairlead/internal/cli/top"
 	"github.com/fairlead/fairlead/internal/traffic"
@@ -168,7 +169,7 @@ func (s screen) top(t top.Table, height int) {
 	var lines []row
 	for _, r := range rows {
 		lines = append(lines, row{s.good(r.Announcer != "" && r.Ready > 0), []string{
-			r.Address, some(r.Services, false), orNone(r.Announcer, "nobody"), number(r.ConnectionsPerSecond), size(r.BytesPerSecond),
+			r.Address, status.Some(r.Services, false), orNone(r.Announcer, "nobody"), number(r.ConnectionsPerSecond), size(r.BytesPerSecond),
 			fmt.Sprint(r.Open), fmt.Sprintf("%d/%d", r.Ready, r.Endpoints), orNone(r.MovedAgo, "-"),
 		}})
 	}

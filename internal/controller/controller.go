@@ -23,6 +23,7 @@ import (
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/announcer/observe"
 	"github.com/fairlead/fairlead/internal/chores"
+	"github.com/fairlead/fairlead/internal/history/keep"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/record"
@@ -54,6 +55,7 @@ type Controller struct {
 	metrics   *metrics
 	decided   *record.Metrics
 	writer    *record.Writer
+	history   *keep.Keeper
 	items     *reconcile.Items
 	inherited sync.Map   // UIDs of the Services with a finalizer of version 0.1
 	led       bool       // a step has been made since this replica began to lead
@@ -67,6 +69,7 @@ func New(cfg Config) *Controller {
 	c.items = reconcile.NewItems(cfg.Log, c.loop.Wake)
 	c.Store = kube.NewStore(cfg.Clients, func() { c.loop.Wake(); c.roster.Wake() })
 	c.Store.WithoutEndpoints = true
+	c.history = &keep.Keeper{Client: cfg.Clients.Kube, Namespace: cfg.Namespace, Log: cfg.Log}
 	c.writer = &record.Writer{Clients: cfg.Clients, Store: c.Store, Log: cfg.Log}
 	return c
 }
@@ -138,6 +141,7 @@ func (c *Controller) act(ctx context.Context) {
 	beside.Go(func() {
 		chores.Run(ctx, chores.Config{Clients: c.Clients, Log: c.Log, Namespace: c.Namespace, Manifests: c.Manifests, Snapshot: c.Store.Snapshot, Nodes: c.Store.Nodes, Roster: c.roster})
 	})
+	beside.Go(func() { c.history.Run(ctx) })
 	c.loop.Run(ctx, c.step)
 	c.items.Wait()
 }
@@ -158,6 +162,7 @@ func (c *Controller) step(ctx context.Context) error {
 	took := time.Since(began)
 	seen := observe.Observe(s, began)
 	c.decided.Decided(plan, seen, took)
+	c.history.See(s, began)
 	c.apply(ctx, s, plan, seen)
 	return nil
 }

@@ -7,14 +7,17 @@ import (
 
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/internal/history"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy"
 )
 
 // State is a cluster as it was at Now, by the API server's clock. Its NodeStates are
-// whole: they have what people read too.
+// whole: they have what people read too. What the nodes say is put together once, so a
+// State is not changed after the first question, and it is not copied.
 type State struct {
 	*snapshot.Snapshot
+	together
 	Now       time.Time
 	FromFiles bool // from manifests: there are no processes to ask
 
@@ -28,11 +31,12 @@ type State struct {
 	Leader      Leader
 	Peers       []Peer // by name
 	KubeProxy   KubeProxy
-	Others      []Other      // other software that gives addresses to Services, by name
-	Permissions []Permission // that fairlead's accounts lack; see Gaps if they could not be asked for
-	Gaps        []Gap        // what could not be read
-	Records     []Record     // when the records were made
-	Workloads   []Workload   // pods that run with an address of their own, as far as they were asked for
+	Others      []Other         // other software that gives addresses to Services, by name
+	Permissions []Permission    // that fairlead's accounts lack; see Gaps if they could not be asked for
+	Gaps        []Gap           // what could not be read
+	Records     []Record        // when the records were made
+	Workloads   []Workload      // pods that run with an address of their own, as far as they were asked for
+	History     []history.Entry // what happened, oldest first, as far as the controller recorded it
 }
 
 // Workload is a pod of somebody's that runs.
@@ -142,11 +146,6 @@ func (s *State) CutOff(a *snapshot.NodeState) bool {
 	return slices.ContainsFunc(a.Silent, mutual) || a.Conditions["Members"].Reason == "NotMet"
 }
 
-// Heard returns the NodeStates whose agents are not Silent, by node.
-func (s *State) Heard() []*snapshot.NodeState {
-	return slices.DeleteFunc(slices.Clone(s.NodeStates), s.Silent)
-}
-
 // Election is what an election among the nodes reads, seen from outside.
 func (s *State) Election() announcer.Input {
 	in := announcer.Input{Snapshot: s.Snapshot, Alive: map[string]bool{}}
@@ -156,49 +155,10 @@ func (s *State) Election() announcer.Input {
 	return in
 }
 
-// SilentTo returns which other agents say that they do not hear that of node. In a large
-// cluster its witnesses alone say it.
-func (s *State) SilentTo(node string) (by []string) {
-	for _, a := range s.NodeStates {
-		silent := func(m snapshot.Silent) bool { return m.Node == node }
-		if a.Node != node && !s.overdue(a) && slices.ContainsFunc(a.Silent, silent) {
-			by = append(by, a.Node)
-		}
-	}
-	return by
-}
-
-// Owners elects for every address that is held: who is to announce it, or why
-// nobody can.
-func (s *State) Owners() []announcer.Refused { return announcer.Decide(s.Election()).Refused }
-
-// Owner is Owners for one address; nil if nobody holds it.
-func (s *State) Owner(addr netip.Addr) *announcer.Refused {
-	for _, r := range s.Owners() {
-		if r.Addr == addr {
-			return &r
-		}
-	}
-	return nil
-}
-
 // Says is one agent's word that it announces an address.
 type Says struct {
 	Agent *snapshot.NodeState
 	snapshot.Announced
-}
-
-// Announcers returns who says that it announces addr and is still heard of.
-func (s *State) Announcers(addr netip.Addr) []Says {
-	var out []Says
-	for _, a := range s.Heard() {
-		for _, v := range a.Announces {
-			if v.Addr == addr {
-				out = append(out, Says{a, v})
-			}
-		}
-	}
-	return out
 }
 
 // Logs is the command that shows the log of a component, of its pod on node if

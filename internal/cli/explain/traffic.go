@@ -156,6 +156,14 @@ func (e *explaining) unfitRemedy(verdicts []announcer.Judged) string {
 	return "the reason is behind each node above; fairlead doctor tells what to do about each"
 }
 
+// Announcing says of every node whether it may announce a, and who does.
+func Announcing(s *cluster.State, a netip.Addr) []Step {
+	e := &explaining{State: s, svc: &snapshot.Service{}, trace: &Trace{}}
+	e.nodes(a)
+	e.announced(a)
+	return e.trace.Steps
+}
+
 // about names a step of one address, if there are several.
 func (e *explaining) about(name string, a netip.Addr) string {
 	if len(e.plan.Addrs) > 1 {

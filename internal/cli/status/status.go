@@ -13,6 +13,7 @@ import (
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/internal/cli/cluster"
 	"github.com/fairlead/fairlead/internal/cli/doctor"
+	"github.com/fairlead/fairlead/internal/cli/explain"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -208,4 +209,52 @@ func vips(s *cluster.State) (out []VIP) {
 		return slices.Compare(a.Announcers, b.Announcers)
 	})
 	return out
+}
+
+// Controls returns who leads the controllers, and whether somebody does.
+func (r Report) Controls() (text string, mark explain.Mark) {
+	switch {
+	case r.LeaderUnread:
+		return "which one leads could not be read", explain.Note
+	case r.Leader == "":
+		return "none leads", explain.Failed
+	}
+	return fmt.Sprintf("%s leads, renewed its Lease %s ago", r.Leader, r.LeaderSince), explain.OK
+}
+
+// State returns the agent's state in a few words.
+func (a Agent) State() string {
+	switch {
+	case a.Silent:
+		return "silent"
+	case !a.InSync:
+		return "not in sync"
+	case a.Draining:
+		return "draining"
+	}
+	return "in sync"
+}
+
+// Good reports whether the agent runs and its engine is in sync.
+func (a Agent) Good() bool { return a.InSync && !a.Silent }
+
+// String returns how much of the family is in use.
+func (u PoolUse) String() string {
+	return fmt.Sprintf("%d of %d, %d free", u.Assigned, u.Total, u.Free)
+}
+
+// Some lists names: the first three, unless all are asked for.
+func Some(names []string, all bool) string {
+	if n := len(names) - 3; n > 0 && !all {
+		names = append(names[:3:3], cluster.Count(n, "other"))
+	}
+	return strings.Join(names, ", ")
+}
+
+// By returns who announces the address, or why nobody does.
+func (v VIP) By(all bool) string {
+	if len(v.Announcers) == 0 {
+		return "nobody: " + v.Silent
+	}
+	return Some(v.Announcers, all)
 }

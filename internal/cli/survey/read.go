@@ -19,6 +19,7 @@ import (
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/cli/cluster"
+	"github.com/fairlead/fairlead/internal/history/keep"
 )
 
 // The names by which the chart's pods and their Lease are found.
@@ -51,6 +52,7 @@ type source struct {
 	labels   string
 	required bool // without it there is nothing to say
 	absent   bool // the kind may be unknown to the API server
+	polled   bool // by Live, which may not watch it: the ClusterRole fairlead-support has no such right
 }
 
 func core(resource string) schema.GroupVersionResource {
@@ -73,8 +75,8 @@ var sources = []source{
 	{GroupVersionResource: schema.GroupVersionResource{Group: "networking.k8s.io", Version: "v1", Resource: "servicecidrs"}, absent: true},
 	{GroupVersionResource: own("bgppeers")},
 	{GroupVersionResource: core("pods"), labels: processes},
-	{GroupVersionResource: schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "daemonsets"}},
-	{GroupVersionResource: schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}},
+	{GroupVersionResource: schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "daemonsets"}, polled: true},
+	{GroupVersionResource: schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}, polled: true},
 }
 
 // ErrNotInstalled says that the API server does not know fairlead's kinds.
@@ -98,10 +100,23 @@ func Read(ctx context.Context, client dynamic.Interface) (*Objects, error) {
 			o.gap(s.Resource, err)
 		}
 	}
-	o.single(ctx, client, core("configmaps"), systemSpace, "kube-proxy")
-	lease := schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}
-	o.single(ctx, client, lease, o.namespace(), "fairlead-"+o.mode())
+	o.kubeProxy(ctx, client)
+	o.lease(ctx, client)
 	return o, nil
+}
+
+func (o *Objects) kubeProxy(ctx context.Context, client dynamic.Interface) {
+	o.single(ctx, client, core("configmaps"), systemSpace, "kube-proxy")
+}
+
+// ReadHistory reads what the controller wrote down. It is for people who look back.
+func (o *Objects) ReadHistory(ctx context.Context, client dynamic.Interface) {
+	o.single(ctx, client, core("configmaps"), o.namespace(), keep.ConfigMap)
+}
+
+func (o *Objects) lease(ctx context.Context, client dynamic.Interface) {
+	leases := schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}
+	o.single(ctx, client, leases, o.namespace(), "fairlead-"+o.mode())
 }
 
 // ReadWorkloads lists the pods that run with an address of their own. They can be many,
@@ -168,17 +183,26 @@ func (o *Objects) add(obj runtime.Object) error {
 		o.All = append(o.All, obj)
 		return nil
 	}
+	typed, err := Typed(u)
+	if err != nil {
+		return err
+	}
+	o.All = append(o.All, typed)
+	return nil
+}
+
+// Typed returns u as the type that it is, without its managed fields.
+func Typed(u *unstructured.Unstructured) (runtime.Object, error) {
 	u.SetManagedFields(nil)
 	typed, err := scheme.New(u.GroupVersionKind())
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", u.GetKind(), u.GetName(), err)
+		return nil, fmt.Errorf("%s %s: %w", u.GetKind(), u.GetName(), err)
 	}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, typed); err != nil {
-		return fmt.Errorf("%s %s: %w", u.GetKind(), u.GetName(), err)
+		return nil, fmt.Errorf("%s %s: %w", u.GetKind(), u.GetName(), err)
 	}
 	typed.GetObjectKind().SetGroupVersionKind(u.GroupVersionKind())
-	o.All = append(o.All, typed)
-	return nil
+	return typed, nil
 }
 
 // scheme knows every kind that is read.

@@ -16,6 +16,8 @@ import (
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/cli/cluster"
+	"github.com/fairlead/fairlead/internal/history"
+	"github.com/fairlead/fairlead/internal/history/keep"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/nodeport"
@@ -58,6 +60,10 @@ func (o *Objects) State() *cluster.State {
 		case *appsv1.Deployment:
 			other(s, "deployment", obj.Namespace, obj.Name, obj.Labels)
 		case *corev1.ConfigMap:
+			if obj.Name == keep.ConfigMap {
+				s.History = history.Read(obj.Data[keep.Key]).Entries
+				continue
+			}
 			s.KubeProxy.Mode, s.KubeProxy.StrictARP = kubeProxy(obj)
 		}
 	}

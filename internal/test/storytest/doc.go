@@ -89,11 +89,4 @@
 //	  uid=U probed=15:04:05 conflict=MAC claimant=MAC
 //	problem NODE/NS/NAME[/N]          N makes another problem of the same Service
 //	  reason=R text=TEXT
-//
-// # Objects
-//
-// The stories of the commands are about what the objects of the API server say,
-// status and times included: their cluster is YAML instead of lines. The same
-// rule holds. A document that names an object again is merged into it (RFC 7386:
-// null takes a field away), and "delete: true" deletes the object.
 package storytest

@@ -64,6 +64,14 @@ func components(infos []*debug.BuildInfo, libraries []library) ([]cdx.Component,
 			found[m.Path] = component(m.Path, m.Version, licence)
 		}
 	}
+	for _, l := range libraries {
+		if name, ok := strings.CutPrefix(l.path, npm); ok {
+			c := component(name, l.version, strings.Join(l.licences, " AND "))
+			c.PackageURL = "pkg:npm/" + name + "@" + l.version
+			c.BOMRef = c.PackageURL
+			found[l.path] = c
+		}
+	}
 	var list []cdx.Component
 	for _, c := range found {
 		list = append(list, c)

@@ -75,8 +75,35 @@ func libraries(ctx context.Context, root string) ([]library, error) {
 		l, err := dirs[path].library()
 		list, errs = append(list, l), append(errs, err)
 	}
+	for _, f := range embedded {
+		l, err := f.read(root)
+		list, errs = append(list, l), append(errs, err)
+	}
 	return list, errors.Join(errs...)
 }
+
+// embedded are the packages of npm whose files the page loads. A test in internal/ui
+// compares the files with those of these versions.
+var embedded = []file{
+	{"htmx.org", "2.0.11", "internal/ui/static/LICENSE.htmx"},
+	{"htmx-ext-sse", "2.2.4", "internal/ui/static/LICENSE.sse"},
+}
+
+// file is a package of npm, and where its licence lies.
+type file struct{ name, version, licence string }
+
+func (f file) read(root string) (library, error) {
+	l := library{path: npm + f.name, version: f.version}
+	content, err := os.ReadFile(filepath.Join(root, f.licence))
+	if err != nil {
+		return l, err
+	}
+	l.texts, l.licences = []text{{filepath.Base(f.licence), string(content)}}, identify(content)
+	return l, l.objection()
+}
+
+// npm begins the path of a library that is a package of npm.
+const npm = "npm:"
 
 // source is where a module's packages lie.
 type source struct {
@@ -198,7 +225,7 @@ func summary(list []library) string {
 // notices are the texts that the licences ask to be passed on.
 func notices(list []library) []byte {
 	var out strings.Builder
-	fmt.Fprintf(&out, "fairlead's programs contain these modules, unchanged. Their source is at\nhttps://pkg.go.dev/MODULE@VERSION. The Go library itself is BSD-3-Clause,\nhttps://go.dev/LICENSE.\n")
+	fmt.Fprintf(&out, "fairlead's programs contain these modules, unchanged. Their source is at\nhttps://pkg.go.dev/MODULE@VERSION, that of npm:NAME in the npm registry. The Go library itself is BSD-3-Clause,\nhttps://go.dev/LICENSE.\n")
 	for _, l := range list {
 		fmt.Fprintf(&out, "\n%s\n%s %s: %s\n", strings.Repeat("=", 78), l.path, l.version, strings.Join(l.licences, ", "))
 		for _, t := range l.texts {

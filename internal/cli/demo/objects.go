@@ -1,4 +1,4 @@
-package storytest
+package demo
 
 import (
 	"fmt"
@@ -10,8 +10,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Objects is the cluster of a story about what Kubernetes' objects say in full,
-// see the package's documentation.
+// Objects is the cluster of a story of the commands. A document that names an object again
+// is merged into it (RFC 7386: null takes a field away), and "delete: true" deletes it.
 type Objects struct {
 	all map[string]map[string]any // by kind, namespace and name
 }

@@ -1,0 +1,9 @@
+package page_test
+
+import (
+	"testing"
+
+	"github.com/fairlead/fairlead/internal/test/layertest"
+)
+
+func TestPure(t *testing.T) { layertest.Pure(t) }
