@@ -2,6 +2,7 @@ package l2
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -31,11 +32,12 @@ type Watcher struct {
 
 	log *slog.Logger
 
-	mu   sync.Mutex
-	want announcer.Watching
-	news bool // want is not followed yet
-	seen Seen
-	at   time.Time // of seen
+	mu    sync.Mutex
+	seals seals
+	want  announcer.Watching
+	news  bool // want is not followed yet
+	seen  Seen
+	at    time.Time // of seen
 }
 
 // Seen is what a Watcher found, each list sorted.
@@ -52,8 +54,11 @@ const staleAfter = 20 * watch.Interval
 // idlePoll is how long the Watcher of nobody waits for a word.
 const idlePoll = 100 * time.Millisecond
 
-// NewWatcher makes a Watcher. It starts nothing.
-func NewWatcher(log *slog.Logger) *Watcher { return &Watcher{log: log} }
+// NewWatcher makes a Watcher that signs what it says with own, unless that is nil. It starts
+// nothing, and neither speaks nor believes anybody before SetKeys.
+func NewWatcher(own ed25519.PrivateKey, log *slog.Logger) *Watcher {
+	return &Watcher{log: log, seals: seals{own: own}}
+}
 
 // Follow makes w what to watch.
 func (w *Watcher) Follow(want announcer.Watching) {
@@ -95,7 +100,7 @@ func (w *Watcher) Carries(link string) bool {
 func (w *Watcher) Run(ctx context.Context) {
 	runtime.LockOSThread() // and never unlocks it: the thread's priority is to end with it
 	urgent()
-	t := &thread{Watcher: w, ports: map[string]*watchPort{}, failed: map[string]string{}}
+	t := &thread{Watcher: w, ports: map[string]*watchPort{}, failed: map[string]string{}, heard: map[speaker]uint64{}, floor: numberAt(time.Now().Add(-maxSkew))}
 	defer t.close()
 	for ctx.Err() == nil {
 		t.follow()
@@ -121,7 +126,13 @@ type thread struct {
 	macs    map[watch.Target]string
 	wary    bool              // Watching.Listen
 	failed  map[string]string // what was last logged, by link
+	serials serials
+	heard   map[speaker]uint64 // the last number of each
+	floor   uint64             // no number below it is of one who speaks now
 }
+
+// speaker is a node on a link.
+type speaker struct{ node, link string }
 
 type answerKey struct {
 	link, mac string
@@ -288,11 +299,7 @@ func (t *thread) hear(link string, p *watchPort) {
 	_, a := p.arp.read(mostFrames, answer)
 	_, b := p.ndp.read(mostFrames, answer)
 	_, c := p.word.read(mostFrames, func(frame []byte) {
-		from, node, say, err := parseWord(frame)
-		if name := t.nodes[from]; err == nil && name != "" && name != node {
-			t.watch.Heard(link, now)
-			t.watch.Told(name, watch.Target{Node: node, Link: link}, say, now)
-		}
+		t.hearWord(link, frame, now)
 	})
 	if p.ears != nil {
 		t.listen(link, p, now)
@@ -303,6 +310,22 @@ func (t *thread) hear(link string, p *watchPort) {
 		delete(t.ports, link)
 		t.again()
 	}
+}
+
+// hearWord takes in a word of another node, if it is one: neither forged nor heard before.
+func (t *thread) hearWord(link string, frame []byte, now time.Time) {
+	w, err := parseWord(frame)
+	from := speaker{t.nodes[w.mac], link}
+	if err != nil || from.node == "" || from.node == w.node {
+		return
+	}
+	serial, err := t.sealed().open(frame, w.size, from.node)
+	if err != nil || serial <= max(t.heard[from], t.floor) {
+		return
+	}
+	t.heard[from] = serial
+	t.watch.Heard(link, now)
+	t.watch.Told(from.node, watch.Target{Node: w.node, Link: link}, w.say, now)
 }
 
 // again has what to watch followed once more.
@@ -384,8 +407,8 @@ func (t *thread) say() {
 		}
 		frame, err := wordFrame(p.mac, word)
 		t.logError(word.Link, err)
-		if err == nil {
-			t.send(word.Link, p.word, frame)
+		if sealed := t.sealed().close(frame, t.serials.next()); err == nil && sealed != nil {
+			t.send(word.Link, p.word, sealed)
 		}
 	}
 }

@@ -75,7 +75,9 @@ func (n *watchers) watching(t *testing.T, i int, format string) announcer.Watchi
 
 func (n *watchers) start(t *testing.T, name string, what announcer.Watching) {
 	ctx, stop := context.WithCancel(context.Background())
-	w := NewWatcher(slog.New(slog.DiscardHandler))
+	w := NewWatcher(signer(name), slog.New(slog.DiscardHandler))
+	w.SetKeys(wordKeys)
+	w.SetSigners(signersOf(watchedNodes...))
 	w.Follow(what)
 	n.of[name], n.stop[name] = w, stop
 	var wg sync.WaitGroup

@@ -27,28 +27,40 @@ const (
 var wordGroup = net.HardwareAddr{0x03, 0xfa, 0x1e, 0xad, 0x00, 0x01}
 
 // wordFrame is a word: the magic, its form, what is said, and the name of the node of which
-// it is said, with its length before.
+// it is said, with its length before. Its seals come after it.
 func wordFrame(mac net.HardwareAddr, w watch.Word) ([]byte, error) {
 	if len(w.Node) > 255 {
 		return nil, fmt.Errorf("name of %d bytes is too long for a word", len(w.Node))
 	}
 	b := append([]byte(wordMagic), wordForm, byte(w.Say), byte(len(w.Node)))
-	return etherFrame(wordGroup, mac, etherWord, append(b, w.Node...))
+	frame, err := etherFrame(wordGroup, mac, etherWord, append(b, w.Node...))
+	if err != nil {
+		return nil, err
+	}
+	return frame[:etherLen+wordName+len(w.Node)], nil // without what pads a short one
 }
 
 var errNoWord = errors.New("not a word of this form")
 
-// parseWord reads such a frame: the MAC that it came from, and what is said of which node.
-func parseWord(frame []byte) (from, node string, say watch.Say, err error) {
+// wordFrom is a word as it came.
+type wordFrom struct {
+	mac  string // of who says it, if the seal is right
+	node string // of which it is said
+	say  watch.Say
+	size int // of the frame without what seals it
+}
+
+// parseWord reads such a frame.
+func parseWord(frame []byte) (wordFrom, error) {
 	if len(frame) < etherLen+wordName || string(frame[etherLen:etherLen+len(wordMagic)]) != wordMagic {
-		return "", "", 0, errNoWord
+		return wordFrom{}, errNoWord
 	}
 	b := frame[etherLen+len(wordMagic):]
 	say, size := watch.Say(b[1]), int(b[2])
 	if b[0] != wordForm || say < watch.Doubts || say > watch.Lost || size == 0 || len(b) < 3+size {
-		return "", "", 0, errNoWord
+		return wordFrom{}, errNoWord
 	}
-	return net.HardwareAddr(frame[6:12]).String(), string(b[3 : 3+size]), say, nil
+	return wordFrom{net.HardwareAddr(frame[6:12]).String(), string(b[3 : 3+size]), say, etherLen + wordName + size}, nil
 }
 
 // questionFrame asks the kernel of a node for its own address, by a frame to that node

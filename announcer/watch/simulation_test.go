@@ -288,6 +288,30 @@ func TestLostNodeIsFound(t *testing.T) {
 	}
 }
 
+// TestOneNodeIsNotBelieved: one node in the wrong hands says that another, which answers, is
+// lost. Nobody believes it, also not a node that asks nobody, until a second one says so.
+func TestOneNodeIsNotBelieved(t *testing.T) {
+	n := newNetwork(1, two, "a", "b", "x", "y")
+	n.run(5*time.Second, nil)
+	at := Target{"x", link}
+	for range 100 {
+		for _, node := range n.nodes[1:] {
+			node.watch.Told("a", at, Lost, n.now)
+		}
+		n.run(10*time.Millisecond, func() {
+			for _, node := range n.nodes {
+				if lost := node.watch.Lost(n.now); len(lost) > 0 {
+					t.Fatalf("%s believes that %v are lost", node.name, lost)
+				}
+			}
+		})
+	}
+	n.node("y").watch.Told("b", at, Lost, n.now)
+	if got := fmt.Sprint(n.node("y").watch.Lost(n.now)); got != "[{x eth0}]" {
+		t.Errorf("lost at y, whom two nodes told: %s", got)
+	}
+}
+
 // TestSilentNeedsProof: what a deaf node missed means nothing at the moment it hears again.
 func TestSilentNeedsProof(t *testing.T) {
 	n := newNetwork(1, two, "a", "b", "x")

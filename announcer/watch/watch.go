@@ -219,7 +219,8 @@ func (w *Watch) conclude(at Target, t *target, now time.Time) {
 
 // Lost returns the nodes that do not answer on a link, sorted: two nodes agreed. It may name
 // this node. A node that gets answers believes the others all the same, as the lost one
-// does: all have to come to the same owner.
+// does: all have to come to the same owner. But it believes two of them, who both say so,
+// not one: that one may be in the hands of somebody else.
 func (w *Watch) Lost(now time.Time) (out []Target) {
 	for at, t := range w.targets {
 		if t.lost {
@@ -227,11 +228,17 @@ func (w *Watch) Lost(now time.Time) (out []Target) {
 		}
 	}
 	for at, by := range w.told {
+		witnesses := 0
 		for _, said := range by {
 			if said.say == Lost && now.Sub(said.at) <= lostFor {
-				out = append(out, at)
-				break
+				witnesses++
 			}
+		}
+		if t := w.targets[at]; t != nil && t.enough() {
+			witnesses++
+		}
+		if witnesses >= 2 {
+			out = append(out, at)
 		}
 	}
 	slices.SortFunc(out, Target.Compare)

@@ -19,6 +19,7 @@ import (
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/announcer/bgp"
 	"github.com/fairlead/fairlead/announcer/l2"
+	"github.com/fairlead/fairlead/internal/keyring"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/node"
 	"github.com/fairlead/fairlead/internal/reconcile"
@@ -137,9 +138,13 @@ func assemble(cfg *Config, leases leaseKeeper) *Agent {
 	a.cluster = newCluster(cfg, a.metrics, a.changed)
 	a.links = links{log: cfg.Log, changed: a.wake}
 	g := newGossip(*cfg, a.decision.loop.Wake)
-	a.gossip, a.signers = g, newSigners(cfg, g.SetSigners)
+	a.gossip = g
+	a.reach = newReach(cfg, g, func() []snapshot.Link { return a.links.State().Links }, a.decision.loop.Wake)
+	a.signers = newSigners(cfg, func(all keyring.Signers) {
+		g.SetSigners(all)
+		a.reach.watcher.SetSigners(all)
+	})
 	g.doubted = a.signers.Doubt
-	a.reach = newReach(cfg.Node, g, func() []snapshot.Link { return a.links.State().Links }, a.decision.loop.Wake, cfg.Log)
 	g.answers = a.reach.answers
 	a.neighbours = neighbours{macs: map[string][]string{}, dir: cfg.StateDir, log: cfg.Log, changed: a.cluster.keep.Wake}
 	a.removal = removal{cfg: cfg, changed: a.decision.loop.Wake}

@@ -32,7 +32,7 @@ func (a *Agent) followKeys(ctx context.Context) error {
 	if keys, err := load(a.cfg.StateDir, keysFile, keyring.Parse); err != nil {
 		a.cfg.Log.Warn("the saved keys are of no use", "error", err)
 	} else if keys != nil {
-		a.gossip.SetKeys(keys)
+		a.setKeys(keys)
 	}
 	byName := informers.WithTweakListOptions(func(o *metav1.ListOptions) {
 		o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, keyring.Secret).String()
@@ -47,6 +47,12 @@ func (a *Agent) followKeys(ctx context.Context) error {
 	}
 	secrets.Run(ctx.Done())
 	return nil
+}
+
+// setKeys has all that agents say to each other sealed by keys.
+func (a *Agent) setKeys(keys keyring.Keys) {
+	a.gossip.SetKeys(keys)
+	a.reach.watcher.SetKeys(keys)
 }
 
 func (a *Agent) takeKeys(obj any) {
@@ -69,7 +75,7 @@ func (a *Agent) takeKeys(obj any) {
 		a.signers.Set(signers)
 		err = save(a.cfg.StateDir, signersFile, signers.Format())
 	}
-	a.gossip.SetKeys(keys)
+	a.setKeys(keys)
 	if err := errors.Join(err, save(a.cfg.StateDir, keysFile, keys.Format())); err != nil {
 		a.cfg.Log.Error("the agents' keys", "error", err)
 	}

@@ -76,7 +76,7 @@ func peerMain(name string) error {
 	if err := a.links.read(); err != nil {
 		return err
 	}
-	a.gossip.SetKeys(keyring.Keys{[]byte("0123456789abcdef")})
+	a.setKeys(keyring.Keys{[]byte("0123456789abcdef")})
 	var wg sync.WaitGroup
 	wg.Go(func() { cluster.cordon(ctx, name, a.decision.loop.Wake) })
 	for _, run := range []func(context.Context){

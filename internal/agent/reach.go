@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"log/slog"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -26,8 +25,8 @@ type reach struct {
 	returns atomic.Uint64 // announcer.Reach.Returns
 }
 
-func newReach(node string, gossip membership, links func() []snapshot.Link, changed func(), log *slog.Logger) *reach {
-	r := &reach{node: node, watcher: l2.NewWatcher(log), gossip: gossip, links: links, changed: changed, loop: reconcile.New("reach", log)}
+func newReach(cfg *Config, gossip membership, links func() []snapshot.Link, changed func()) *reach {
+	r := &reach{node: cfg.Node, watcher: l2.NewWatcher(cfg.reportKey, cfg.Log), gossip: gossip, links: links, changed: changed, loop: reconcile.New("reach", cfg.Log)}
 	// Others take over what is known here, as soon as it is.
 	r.loop.Coalesce, r.loop.Resync = 0, time.Second
 	r.watcher.Changed = r.loop.Wake
