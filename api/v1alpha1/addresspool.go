@@ -94,8 +94,8 @@ type AddressPoolSpec struct {
 
 	// CoolDown is how long an address that is free again stays with its former
 	// namespace: others get one of the pool's other addresses, while there are
-	// any, because clients may still know the address from DNS. At most 24h.
-	// Absent: not at all.
+	// any, because clients may still know the address from DNS. At most 24h; 0s is
+	// not at all. Default 10m.
 	//
 	// +optional
 	// +kubebuilder:validation:Type=string

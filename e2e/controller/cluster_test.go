@@ -259,12 +259,14 @@ func (c *cluster) records() []v1alpha1.Address {
 	return list.Items
 }
 
-// noRecords waits until the last record is gone.
+// noRecords waits until no Service holds an address. A record that cools down has no holder.
 func (c *cluster) noRecords() {
 	c.Helper()
 	c.eventually("the records' end", func() error {
-		if n := len(c.records()); n != 0 {
-			return fmt.Errorf("%d records", n)
+		for _, a := range c.records() {
+			if len(a.Spec.Holders) > 0 || a.Spec.Freed == nil {
+				return fmt.Errorf("record %s: %+v", a.Name, a.Spec)
+			}
 		}
 		return nil
 	})

@@ -34,6 +34,7 @@ func toPool(p *v1alpha1.AddressPool) *snapshot.Pool {
 	if p.Spec.MaxPerNamespace != nil {
 		out.MaxPerNamespace = int(*p.Spec.MaxPerNamespace)
 	}
+	out.CoolDown = snapshot.DefaultCoolDown
 	if p.Spec.CoolDown != nil {
 		out.CoolDown = p.Spec.CoolDown.Duration
 	}

@@ -111,7 +111,7 @@ func TestToPool(t *testing.T) {
 	if p.ServiceSelector != nil || p.NamespaceSelector == nil || !p.NamespaceSelector.Matches(map[string]string{"any": "thing"}) {
 		t.Errorf("selectors are %v and %v", p.ServiceSelector, p.NamespaceSelector)
 	}
-	if d := toPool(&v1alpha1.AddressPool{}); !d.AutoAssign || d.Priority != snapshot.NoPriority || d.Bad != nil {
+	if d := toPool(&v1alpha1.AddressPool{}); !d.AutoAssign || d.CoolDown != 10*time.Minute || d.Priority != snapshot.NoPriority || d.Bad != nil {
 		t.Errorf("defaults are %+v", d)
 	}
 }

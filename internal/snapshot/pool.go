@@ -8,6 +8,10 @@ import (
 	"go4.org/netipx"
 )
 
+// DefaultCoolDown is the CoolDown of a Pool that names none: about as long as names are kept
+// from DNS.
+const DefaultCoolDown = 10 * time.Minute
+
 // Pool is an AddressPool.
 type Pool struct {
 	Name              string
@@ -20,7 +24,7 @@ type Pool struct {
 	Exclude           []netipx.IPRange // what of Ranges it does not give
 	Reservations      []Reservation    // by address
 	MaxPerNamespace   int              // 0: no limit
-	CoolDown          time.Duration
+	CoolDown          time.Duration    // how long a free address stays with its former namespace
 	AutoAssign        bool
 	AvoidBuggyIPs     bool
 	Disabled          bool

@@ -80,6 +80,9 @@ func pool(p *snapshot.Pool, old *v1alpha1.AddressPool) *v1alpha1.AddressPool {
 		n := int32(p.MaxPerNamespace)
 		out.Spec.MaxPerNamespace = &n
 	}
+	if p.Nodes == nil {
+		out.Spec.CoolDown = &metav1.Duration{Duration: p.CoolDown} // 0 too: no story means the default
+	}
 	for _, r := range p.Ranges {
 		out.Spec.Addresses = append(out.Spec.Addresses, r.From().String()+"-"+r.To().String())
 	}
