@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -28,8 +29,12 @@ import (
 func TestStopForGood(t *testing.T) {
 	for name, forGood := range map[string]bool{"a restart": false, "for good": true} {
 		t.Run(name, func(t *testing.T) {
-			file := filepath.Join(t.TempDir(), "orders")
-			// A session's process that writes its orders down.
+			dir := t.TempDir()
+			file := filepath.Join(dir, "orders")
+			if err := errors.Join(os.WriteFile(file, nil, 0o600), os.Chmod(file, 0o666), os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755)); err != nil {
+				t.Fatal(err)
+			}
+			// A session's process that writes its orders down. It runs as no user.
 			session := func() *exec.Cmd {
 				return exec.Command("sh", "-c", `while read -r order; do echo "$order" >>"$0"; echo '{}'; done`, file)
 			}

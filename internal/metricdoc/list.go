@@ -14,6 +14,7 @@ import (
 	"github.com/fairlead/fairlead/announcer/members"
 	"github.com/fairlead/fairlead/internal/agent"
 	"github.com/fairlead/fairlead/internal/controller"
+	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/record"
 	"github.com/fairlead/fairlead/internal/server"
 	"github.com/fairlead/fairlead/nodeport/health"
@@ -40,7 +41,7 @@ func All() (Lists, error) {
 		return Lists{}, err
 	}
 	health.NewProbes(nil, &ofAgent)
-	controller.New(controller.Config{Log: quiet, Metrics: &ofController})
+	controller.New(controller.Config{Log: quiet, Metrics: &ofController, Clients: &kube.Clients{}})
 	record.CountWrites(&ofController)
 	for _, c := range server.Collectors("") {
 		both.MustRegister(c)

@@ -107,7 +107,7 @@ func TestKilled(t *testing.T) {
 			got = <-done
 		}
 	}
-	if got != "map[podA:4000]" || agents < 3 {
+	if got != "map[podA:4000]" || agents < 2 {
 		t.Errorf("%d agents were killed: %s", agents, got)
 	}
 	t.Logf("%d agents were killed", agents)
