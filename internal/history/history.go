@@ -264,12 +264,12 @@ func (f *following) addresses() {
 	words := f.words()
 	held := map[string]bool{}
 	for _, a := range f.snapshot.Addresses {
+		if len(a.Holders) == 0 {
+			continue // it cools down: as if there were no record
+		}
 		key := a.Addr.String()
 		held[key] = true
-		e := Entry{Address: key}
-		if len(a.Holders) > 0 {
-			e.Service = a.Holders[0].Ref.String()
-		}
+		e := Entry{Address: key, Service: a.Holders[0].Ref.String()}
 		was, known := f.Seen[key]
 		is := f.announcer(was, words[a.Addr], e)
 		f.conflict(&is, a.Conflict, e)

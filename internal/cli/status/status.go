@@ -183,6 +183,9 @@ func vips(s *cluster.State) (out []VIP) {
 		silent[r.Addr] = r
 	}
 	for _, a := range s.Addresses {
+		if len(a.Holders) == 0 {
+			continue // it cools down: nobody is to answer
+		}
 		v := VIP{Address: a.Addr.String(), Pool: a.Pool}
 		for _, h := range a.Holders {
 			v.Services = append(v.Services, h.Ref.String())

@@ -87,6 +87,9 @@ func Of(s *cluster.State, c Counted, unheard map[string]string) Table {
 	}
 	t := Table{At: s.Now, Rows: []Row{}}
 	for _, a := range s.Addresses {
+		if len(a.Holders) == 0 {
+			continue // it cools down
+		}
 		t.Rows = append(t.Rows, row(s, a, rates[a.Addr.String()], twice, len(uncounted) < len(c)))
 	}
 	slices.SortStableFunc(t.Rows, func(a, b Row) int { return cmp.Compare(perSecond(b), perSecond(a)) })

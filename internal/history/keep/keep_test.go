@@ -22,7 +22,7 @@ func TestSurvivesARestart(t *testing.T) {
 	at := func(node string) *snapshot.Snapshot {
 		vip := netip.MustParseAddr("192.0.2.1")
 		st := &snapshot.NodeState{Electable: snapshot.Electable{Node: node, InSync: true}, Announces: []snapshot.Announced{{Addr: vip, Link: "eth0", Since: now}}}
-		return &snapshot.Snapshot{Addresses: []*snapshot.Address{{Addr: vip}}, NodeStates: []*snapshot.NodeState{st}}
+		return &snapshot.Snapshot{Addresses: []*snapshot.Address{{Addr: vip, Holders: []snapshot.Holder{{Ref: snapshot.Ref{Namespace: "shop", Name: "web"}}}}}, NodeStates: []*snapshot.NodeState{st}}
 	}
 	first := &Keeper{Client: client, Namespace: "fairlead-system", Log: slog.New(slog.DiscardHandler)}
 	step := func(k *Keeper) {
