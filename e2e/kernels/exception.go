@@ -23,7 +23,7 @@ var Exceptions = []Exception{
 		Package: "proxy/ebpf", Below: "5.12",
 		Tests: []string{
 			"TestConnect", "TestDatagrams", "TestStaleSockets", "TestAffinity", "TestLeft", "TestChangesUnderLoad", "TestExclude",
-			"TestPinned", "TestKilled", "TestLease", "TestRepair", "TestOff", "TestCleanup", "TestDataplane",
+			"TestPinned", "TestKilled", "TestLease", "TestRepair", "TestOff", "TestCleanup", "TestDataplane", "TestFaults", "TestFullMap",
 		},
 		Why: "no atomic operations in eBPF programs: nftables forwards everything (docs/versions.md, What an older kernel lacks)",
 	},

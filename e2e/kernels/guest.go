@@ -141,7 +141,7 @@ func Accelerated() bool {
 }
 
 // programs are what tests start.
-var programs = []string{"ip", "nft", "conntrack", "ping", "sysctl", "setpriv", "sh", "cat", "sleep", "modprobe"}
+var programs = []string{"ip", "tc", "nft", "conntrack", "ping", "sysctl", "setpriv", "sh", "cat", "sleep", "modprobe"}
 
 // files are what these programs read.
 var files = []string{"/etc/protocols", "/etc/services", "/etc/nsswitch.conf"}
