@@ -249,7 +249,7 @@ func (k *checker) what(ctx context.Context, verb, what string) error {
 	if err != nil {
 		return err
 	}
-	if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(what) + `\) `).Match(script) {
+	if !regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(what) + `\)(?: |$)`).Match(script) {
 		return fmt.Errorf("make %s has no WHAT=%s", verb, what)
 	}
 	return nil
