@@ -23,7 +23,7 @@ type nodeLedger struct {
 // poolNode is a node that some pool gives the addresses of.
 type poolNode struct {
 	*snapshot.Node
-	up    bool // it takes connections, as far as the API server knows
+	up    bool                           // it takes connections, as far as the API server knows
 	ports map[snapshot.HeldPort]*service // who has them
 	users int                            // Services that have ports of it
 }

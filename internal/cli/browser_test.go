@@ -86,7 +86,8 @@ func serve(t *testing.T, client *cli.Client, args ...string) string {
 	line, err := bufio.NewReader(in).ReadString('\n')
 	must(t, err)
 	go func() { _, _ = io.Copy(io.Discard, in) }()
-	return strings.TrimSpace(line[strings.Index(line, "http"):])
+	_, rest, _ := strings.Cut(line, "http")
+	return "http" + strings.TrimSpace(rest)
 }
 
 // open opens the link in a tab of its own.

@@ -365,6 +365,7 @@ func (m *model) agrees(t *rapid.T, s *corev1.Service) {
 		class = *s.Spec.LoadBalancerClass
 	}
 	ours := s.Spec.Type == corev1.ServiceTypeLoadBalancer && s.DeletionTimestamp == nil && (class == m.opt.Class || class == "" && m.opt.DefaultClass)
+	others := s.Spec.Type == corev1.ServiceTypeLoadBalancer && class != "" && class != m.opt.Class
 	condition := meta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionAddressAssigned)
 	ingress := len(s.Status.LoadBalancer.Ingress)
 	var held []string
@@ -375,9 +376,10 @@ func (m *model) agrees(t *rapid.T, s *corev1.Service) {
 	}
 	switch {
 	// A backup may have brought one back, which goes when the Service is deleted or a
-	// controller begins to lead. A Service that has got another class since then keeps it:
-	// nobody can tell whether it is the other controller's, which uses the same name.
-	case !(m.restored && s.DeletionTimestamp == nil) && len(s.Finalizers) > 0 && !slices.Equal(s.Finalizers, []string{"example.com/keep"}):
+	// controller begins to lead. A Service that has got another class before a controller
+	// saw it keeps it: nobody can tell whether it is the other controller's, which uses the
+	// same name and takes it away.
+	case !((m.restored || others) && s.DeletionTimestamp == nil) && len(s.Finalizers) > 0 && !slices.Equal(s.Finalizers, []string{"example.com/keep"}):
 		t.Fatalf("%s has the finalizers %v:\n%s", s.Name, s.Finalizers, m)
 	case !ours && (ingress > 0 || condition != nil || len(held) > 0):
 		t.Fatalf("%s is not ours and has %d addresses, %v on record, condition %v:\n%s", s.Name, ingress, held, condition, m)

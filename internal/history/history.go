@@ -297,10 +297,10 @@ func (f *following) announcer(was Seen, now word, e Entry) Seen {
 	default:
 		is.Node, is.Until = now.node, time.Time{}
 		e.At, e.Kind, e.From, e.Node = cmp.Or(now.since, f.now), Moved, was.Node, now.node
-		switch {
-		case was.Node == "":
+		switch was.Node {
+		case "":
 			e.Kind = Announced
-		case was.Node == now.node:
+		case now.node:
 			e.Kind, e.From, e.Gap = Announced, "", between(was.Until, e.At)
 		default:
 			e.Cause, e.Gap = f.cause(was.Node), gap(was, now, e.At)

@@ -136,7 +136,8 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 	next = was
 	ready := next.ready(in)
 	self := snapshot.Electable{Node: in.Node, InSync: in.Engine.InSync, Draining: drains(in), Links: in.Links}
-	told, untilLink := self, time.Time{}
+	told := self
+	var untilLink time.Time
 	told.Links, next.links, untilLink = was.links.next(in)
 	election := announcer.Input{
 		Snapshot: in.Snapshot, Changes: in.Changes, Node: in.Node, Self: told, Ready: ready,

@@ -185,15 +185,6 @@ func linkElement(name string) Element {
 	return e
 }
 
-// linkName is the inverse of linkElement.
-func (e Element) linkName() string {
-	name := strings.TrimRight(e.Key, "\x00")
-	if e.End != e.Key {
-		name += "*"
-	}
-	return name
-}
-
 // hairpinElements appends endpoints that may connect to themselves.
 func (f *Family) hairpinElements(out []Element, targets []proxy.Target) []Element {
 	for _, h := range targets {

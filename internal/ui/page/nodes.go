@@ -77,12 +77,13 @@ func Node(s *cluster.State, node string) Page {
 		wrong = append(wrong, finding(f))
 	}
 	p := Page{Title: node, Said: cluster.Count(len(found), "finding")}
-	head := g.Group{h.H1(name(node)), gaps(s), g.If(len(wrong) > 0, section("wrong", "What is wrong", h.Ul(append(wrong, h.Class("findings"))...)))}
+	live := g.Group{h.H1(name(node)), gaps(s), g.If(len(wrong) > 0, section("wrong", "What is wrong", h.Ul(append(wrong, h.Class("findings"))...)))}
 	if st == nil {
-		p.Live = append(head, h.P(good(false), g.Text("The node has no agent.")))
-		return p
+		live = append(live, h.P(good(false), g.Text("The node has no agent.")))
+	} else {
+		live = append(live, agent(s, st), word(s, st), sessions(st), links(st), announces(s, st), conditions(st))
 	}
-	p.Live = append(head, agent(s, st), word(s, st), sessions(st), links(st), announces(s, st), conditions(st))
+	p.Live = live
 	return p
 }
 
