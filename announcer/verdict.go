@@ -328,14 +328,6 @@ func (r *Roster) Doubt(node string) {
 	}
 }
 
-// Version returns the version of node's last report, 0 if there is none.
-func (r *Roster) Version(node string) uint64 {
-	if p := r.peers[node]; p != nil && p.report != nil {
-		return p.report.Version
-	}
-	return 0
-}
-
 // Ask is a silent node whose kernel is to be checked. It is given back with the
 // Answer.
 type Ask struct {

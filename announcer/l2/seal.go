@@ -20,9 +20,9 @@ const (
 // the same keys.
 const purpose = "fairlead's words on a link: "
 
-// seals are by what words are believed. Whoever is on the link can send a frame with the
-// MAC of a node: a word has to have a seal by a key that agents alone have, and the
-// signature of its node. So who is root on one node speaks for that node alone.
+// seals say which words are believed. Any host on the link can send a frame with the MAC of
+// a node, so a word needs a seal by a key that only agents have, and the signature of its
+// node. Somebody who is root on one node speaks for that node alone.
 type seals struct {
 	keys    [][]byte                     // the first seals, all of them open; none: nothing is said and nothing believed
 	own     ed25519.PrivateKey           // nil: what this node says is not signed
@@ -64,7 +64,7 @@ func (s seals) close(frame []byte, serial uint64) []byte {
 	return b
 }
 
-// errSealed says no more: whoever forges learns nothing.
+// errSealed gives no reason, so that a forger learns nothing.
 var errSealed = errors.New("not sealed by an agent")
 
 // open returns the number of a word that node sent. It is size bytes long without its end.

@@ -165,7 +165,11 @@ func (d *delegate) NotifyPingComplete(n *memberlist.Node, _ time.Duration, paylo
 	defer m.mu.Unlock()
 	m.heard[n.Name] = time.Now()
 	// An earlier release sends no version.
-	if len(payload) >= 8 && binary.BigEndian.Uint64(payload) > m.roster.Version(n.Name) {
+	known := uint64(0)
+	if r := m.roster.Report(n.Name); r != nil {
+		known = r.Version
+	}
+	if len(payload) >= 8 && binary.BigEndian.Uint64(payload) > known {
 		m.toAsk[n.Name] = msgQuestion
 		m.poke()
 	}

@@ -16,8 +16,9 @@ const signContext = "fairlead report\x00"
 // agent that says something new five times a second reaches it in 27 years.
 const maxJump = 1 << 32
 
-// maxForged is how many reports that are not their node's are read of one exchange. An
-// agent hands on what it believes itself, so that there are none unless keys just changed.
+// maxForged is how many reports of one exchange may have wrong signatures before the rest
+// is not read. An agent hands on only what it believes, so an honest exchange has wrong
+// ones only while keys change.
 const maxForged = 16
 
 var errForged = errors.New("a report is not its node's")
