@@ -22,6 +22,9 @@ func TestRead(t *testing.T) {
 	ns.Run(t, "ip", "address", "add", "198.18.0.11/24", "dev", "eth0")
 	ns.Run(t, "ip", "link", "set", "eth0", "up")
 	ns.Run(t, "ip", "link", "set", "peer0", "up")
+	nstest.Eventually(t, "eth0 to be up, which the kernel says later on a busy machine", func() bool {
+		return strings.Contains(ns.Run(t, "ip", "link", "show", "eth0"), "state UP")
+	})
 	ns.Run(t, "sysctl", "-qw", "net.ipv4.ip_forward=0", "net.ipv4.conf.all.send_redirects=0", "net.ipv4.conf.eth0.send_redirects=0",
 		"net.ipv4.conf.all.rp_filter=0", "net.ipv4.conf.eth0.rp_filter=1")
 	ns.Run(t, "nft", "add table ip other; add chain ip other transit { type filter hook forward priority 0; policy drop; }")

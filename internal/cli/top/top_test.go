@@ -24,8 +24,11 @@ func state() *cluster.State {
 		return snapshot.Endpoint{Addr: netip.MustParseAddrPort(addr), Ready: ready}
 	}
 	s := &snapshot.Snapshot{
-		Services:  []*snapshot.Service{{Ref: web, Endpoints: []snapshot.Endpoint{ep("10.244.1.5:8080", true), ep("10.244.2.5:8080", false), ep("10.244.2.5:8443", false)}}},
-		Addresses: []*snapshot.Address{{Addr: vip, Holders: []snapshot.Holder{{Ref: web}}}, {Addr: vip.Next()}},
+		Services: []*snapshot.Service{{Ref: web, Endpoints: []snapshot.Endpoint{ep("10.244.1.5:8080", true), ep("10.244.2.5:8080", false), ep("10.244.2.5:8443", false)}}},
+		Addresses: []*snapshot.Address{
+			{Addr: vip, Holders: []snapshot.Holder{{Ref: web}}}, {Addr: vip.Next(), Holders: []snapshot.Holder{{Ref: web}}},
+			{Addr: vip.Next().Next()}, // cools down: no row
+		},
 		NodeStates: []*snapshot.NodeState{{
 			Electable: snapshot.Electable{Node: "n1"}, Renewed: at,
 			Announces: []snapshot.Announced{{Addr: vip, Link: "eth0", Since: at.Add(-5 * time.Minute)}},
