@@ -46,16 +46,20 @@ const (
 	arpTargetMAC = 18
 	arpTargetIP  = 24
 
-	ip6Length   = 4 // of what follows the header
-	ip6NextHop  = 6 // next header and hop limit
-	ip6Saddr    = 8
-	ip6Daddr    = 24
-	icmp6Type   = 40 // type and code
-	icmp6Sum    = 42
-	ndpFlags    = 44
-	ndpAddr     = 48
-	ndpOption   = 64 // type and length of the first option
-	ndpOptMAC   = 66
+	ip6Length  = 4 // of what follows the header
+	ip6NextHop = 6 // next header and hop limit
+	ip6Saddr   = 8
+	ip6Daddr   = 24
+)
+
+// Offsets in the transport header, which is the ICMPv6 message.
+const (
+	icmp6Type   = 0 // type and code
+	icmp6Sum    = 2
+	ndpFlags    = 4
+	ndpAddr     = 8
+	ndpOption   = 24 // type and length of the first option
+	ndpOptMAC   = 26
 	bareMessage = 24 // length of a message without options
 )
 
@@ -91,10 +95,20 @@ func store(from, at, size uint32) expr.Any {
 	return &expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: from, Base: expr.PayloadBaseNetworkHeader, Offset: at, Len: size}
 }
 
-// store6 is store for what ICMPv6's checksum covers, addresses included.
+func load6(at, size, to uint32) expr.Any {
+	return &expr.Payload{DestRegister: to, Base: expr.PayloadBaseTransportHeader, Offset: at, Len: size}
+}
+
+// store6 changes an ICMPv6 message and its checksum. Linux 7.2 and newer change a
+// checksum only for a write to the header that has it.
 func store6(from, at, size uint32) expr.Any {
-	return &expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: from, Base: expr.PayloadBaseNetworkHeader, Offset: at, Len: size,
+	return &expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: from, Base: expr.PayloadBaseTransportHeader, Offset: at, Len: size,
 		CsumType: expr.CsumTypeInet, CsumOffset: icmp6Sum}
+}
+
+// unsummed6 changes an ICMPv6 message and leaves its checksum.
+func unsummed6(from, at, size uint32) expr.Any {
+	return &expr.Payload{OperationType: expr.PayloadWrite, SourceRegister: from, Base: expr.PayloadBaseTransportHeader, Offset: at, Len: size}
 }
 
 func storeEther(from, at, size uint32) expr.Any {
@@ -112,10 +126,10 @@ func isNot(data ...byte) expr.Any {
 
 func host32(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }
 
-// inSet matches if the link and the address at an offset are in a set.
-func inSet(set string, at, size uint32) []expr.Any {
+// inSet matches if the link and the address that addr loads into regAddr are in a set.
+func inSet(set string, addr expr.Any) []expr.Any {
 	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyIIF, Register: regKey}, load(at, size, regAddr),
+		&expr.Meta{Key: expr.MetaKeyIIF, Register: regKey}, addr,
 		&expr.Lookup{SourceRegister: regKey, SetName: set},
 	}
 }
@@ -157,7 +171,7 @@ func linkRules(chain string) []rule {
 		{chain, "ARP requests", slices.Concat(question(unix.ETH_P_ARP),
 			[]expr.Any{load(0, 8, regKey), is(0, 1, 8, 0, 6, 4, 0, 1), jump(chainARP)})},
 		{chain, "neighbour solicitations", slices.Concat(question(unix.ETH_P_IPV6),
-			[]expr.Any{load(ip6NextHop, 2, regKey), is(protoICMPv6, ndpHopLimit), load(icmp6Type, 2, regKey), is(icmpSolicit, 0), jump(chainNDP)})},
+			[]expr.Any{load(ip6NextHop, 2, regKey), is(protoICMPv6, ndpHopLimit), load6(icmp6Type, 2, regKey), is(icmpSolicit, 0), jump(chainNDP)})},
 	}
 }
 
@@ -169,15 +183,15 @@ func answerRules() []rule {
 	rules := []rule{
 		// A host that asks in the name of the address claims it: RFC 5227 has us defend it,
 		// which is the agent's part.
-		{chainARP, "a claim", append(inSet(setARP, arpSenderIP, 4), &expr.Verdict{Kind: expr.VerdictAccept})},
+		{chainARP, "a claim", append(inSet(setARP, load(arpSenderIP, 4, regAddr)), &expr.Verdict{Kind: expr.VerdictAccept})},
 		arp, arp,
 	}
 	for _, r := range []rule{
 		{chainNDP, "answer who would like to have the address", probeAnswer()},
 		{chainNDP, "answer with our MAC in the place of the asker's", ndpAnswer(
-			[]expr.Any{load(ndpOption, 2, regKey), is(1, 1)},
+			[]expr.Any{load6(ndpOption, 2, regKey), is(1, 1)},
 			[]expr.Any{value(regKey, 2, 1), store6(regKey, ndpOption, 2), store6(regMAC, ndpOptMAC, 6)},
-			load(ndpOptMAC, 6, regTo))},
+			load6(ndpOptMAC, 6, regTo))},
 		{chainNDP, "answer hosts that know our MAC", ndpAnswer(
 			[]expr.Any{load(ip6Length, 2, regKey), is(0, bareMessage)}, nil, loadEther(6, 6, regTo))},
 	} {
@@ -188,7 +202,7 @@ func answerRules() []rule {
 
 // arpAnswer turns a request into the reply.
 func arpAnswer() []expr.Any {
-	return slices.Concat(inSet(setARP, arpTargetIP, 4), linkMAC(), []expr.Any{
+	return slices.Concat(inSet(setARP, load(arpTargetIP, 4, regAddr)), linkMAC(), []expr.Any{
 		load(arpSenderMAC, 6, regTo), load(arpSenderIP, 4, regFrom), load(arpTargetIP, 4, regAddr),
 		store(regTo, arpTargetMAC, 6), store(regFrom, arpTargetIP, 4),
 		store(regMAC, arpSenderMAC, 6), store(regAddr, arpSenderIP, 4),
@@ -200,12 +214,25 @@ func arpAnswer() []expr.Any {
 // section 7.2.4), to the MAC that to loads.
 func ndpAnswer(match, option []expr.Any, to expr.Any) []expr.Any {
 	return slices.Concat(match, []expr.Any{load(ip6Saddr, 16, regKey), isNot(make([]byte, 16)...)},
-		inSet(setNDP, ndpAddr, 16), linkMAC(), []expr.Any{
-			to, load(ip6Saddr, 16, regFrom), load(ndpAddr, 16, regAddr),
-			store6(regFrom, ip6Daddr, 16), store6(regAddr, ip6Saddr, 16),
+		inSet(setNDP, load6(ndpAddr, 16, regAddr)), linkMAC(), []expr.Any{to},
+		addresses(load(ip6Saddr, 16, regFrom)), []expr.Any{
 			value(regKey, icmpAdvert, 0), store6(regKey, icmp6Type, 2),
 			value(regKey, 0x60, 0, 0, 0), store6(regKey, ndpFlags, 4), // solicited, override
 		}, option, sendBack(regTo))
+}
+
+// addresses gives the answer its addresses: the source is the target, which it loads
+// into regAddr, and the destination is what to loads into regFrom. ICMPv6's checksum
+// covers them, and store6 cannot write them. Hence the target changes in their place: to
+// an address of the question, past the checksum, and then to the one that replaces it.
+func addresses(to expr.Any) []expr.Any {
+	return []expr.Any{
+		load6(ndpAddr, 16, regAddr),
+		load(ip6Daddr, 16, regFrom), unsummed6(regFrom, ndpAddr, 16),
+		to, store6(regFrom, ndpAddr, 16), store(regFrom, ip6Daddr, 16),
+		load(ip6Saddr, 16, regFrom), unsummed6(regFrom, ndpAddr, 16),
+		store6(regAddr, ndpAddr, 16), store(regAddr, ip6Saddr, 16),
+	}
 }
 
 // probeAnswer answers a probe for a duplicate (RFC 4862 section 5.4), which has no
@@ -214,9 +241,7 @@ func probeAnswer() []expr.Any {
 	allNodes := []byte{0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}
 	return slices.Concat([]expr.Any{
 		load(ip6Saddr, 16, regKey), is(make([]byte, 16)...), load(ip6Daddr, 1, regKey), is(0xff),
-	}, inSet(setNDP, ndpAddr, 16), linkMAC(), []expr.Any{
-		load(ndpAddr, 16, regAddr), value(regFrom, allNodes...),
-		store6(regFrom, ip6Daddr, 16), store6(regAddr, ip6Saddr, 16),
+	}, inSet(setNDP, load6(ndpAddr, 16, regAddr)), linkMAC(), addresses(value(regFrom, allNodes...)), []expr.Any{
 		value(regKey, icmpAdvert, 0), store6(regKey, icmp6Type, 2),
 		value(regKey, 0x20, 0, 0, 0), store6(regKey, ndpFlags, 4), // override
 		value(regTo, 0x33, 0x33, 0, 0, 0, 1),

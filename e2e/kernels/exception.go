@@ -37,10 +37,6 @@ var Exceptions = []Exception{
 		Why: "the kernel names the set that it refuses, not the element (docs/versions.md, What an older kernel lacks)",
 	},
 	{
-		Package: "proxy/nftables/netlink", Tests: []string{"TestFaults"}, Below: "6.1",
-		Why: "the test stands still there, in the way it interrupts a step; why is not known yet (docs/versions.md, What an older kernel lacks)",
-	},
-	{
 		Package: "proxy/nftables/netlink", Tests: []string{"TestListingLoadsBack", "TestFullMemory", "TestSwapLeavesWhatOldRulesLookUp", "TestSwapUnderLoad"}, From: "6.12",
 		Why: "these load rules by nft, and nft 1.0.6 writes an expression (byteorder of 1 byte) that newer kernels refuse; fairlead starts no nft",
 	},

@@ -203,39 +203,6 @@ func agentLog(t *testing.T, node string) string {
 
 const fromSaved = "forwarding and announcing from the snapshot that was saved"
 
-// An agent that starts while no API server answers works from what the last one
-// saved: nothing is lost, and what is destroyed meanwhile is made anew.
-func TestAgentRestartedWithoutAPIServerWorksFromItsSavedSnapshot(t *testing.T) {
-	l := cluster(t)
-	s := web(t)
-	node := announcer(t, s.ExternalIPs[0])
-	savedHasAll(t, node, s)
-	p, before, began := agentOf(t, node), kernel(t, node), metricNow(t, node, startTime)
-	said := strings.Count(agentLog(t, node), fromSaved)
-	w := watch(t, s)
-	stopAPI(t)
-	if err := l.KillPod(t.Context(), p); err != nil {
-		t.Fatal(err)
-	}
-	nextAgent(t, node, began)
-	if now := strings.Count(agentLog(t, node), fromSaved); now != said+1 {
-		t.Errorf("the log says %d times %q, %d before", now, fromSaved, said)
-	}
-	wantEqual(t, before, kernel(t, node))
-	w.wantUnharmed(t)
-	for _, family := range []string{"ip", "ip6", "netdev"} {
-		if _, err := l.Exec(t.Context(), node, "nft", "delete", "table", family, "fairlead"); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, ip := range s.ExternalIPs {
-		answersTo(t, lab.Client, demo.URL(ip, 80), 6)
-	}
-	wantEqual(t, endpoints(before), endpoints(kernel(t, node)))
-	startAPI(t)
-	wantChangesApply(t)
-}
-
 // savedHasAll waits until the node's saved snapshot has the examples with all
 // their addresses, and all their pods ready.
 func savedHasAll(t *testing.T, node string, s demo.Service) {

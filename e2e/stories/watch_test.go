@@ -20,8 +20,19 @@ type watched struct {
 
 func watch(t *testing.T, s demo.Service) *watched {
 	t.Helper()
+	return watchBy(t, s, visitor(t))
+}
+
+// visitor is the pod that asks from inside.
+func visitor(t *testing.T) lab.Pod {
+	t.Helper()
+	return pods(t, "default", "run="+demo.Visitor, 1)[0]
+}
+
+// watchBy is watch without a question to the API server.
+func watchBy(t *testing.T, s demo.Service, from lab.Pod) *watched {
+	t.Helper()
 	l := cluster(t)
-	from := pods(t, "default", "run="+demo.Visitor, 1)[0]
 	w := &watched{}
 	start := func(p demo.Path, args ...string) {
 		t.Helper()

@@ -14,12 +14,12 @@ import (
 func web(t *testing.T) demo.Service {
 	t.Helper()
 	l := cluster(t)
-	electable(t)
 	undo(t, func(ctx context.Context) error { return removeWeb(ctx, l) })
 	s, err := demo.Deploy(t.Context(), l, l.Root())
 	if err != nil {
 		t.Fatal(err)
 	}
+	electable(t)
 	forgotten(t, s.ExternalIPs...)
 	settle(t, s)
 	return s

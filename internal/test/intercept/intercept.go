@@ -117,13 +117,18 @@ const letThrough = 1
 // Serve asks decide about each call of process pid, which Hold gave descriptor held
 // there. It returns when the process has ended.
 func Serve(pid, held int, decide func(Call) Verdict) error {
+	process, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return fmt.Errorf("open process %d: %w", pid, err)
+	}
+	defer func() { _ = unix.Close(process) }()
 	fd, err := descriptor(pid, held)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = unix.Close(fd) }()
 	for {
-		wait := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		wait := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: int32(process), Events: unix.POLLIN}}
 		if _, err := unix.Poll(wait, -1); err != nil && !errors.Is(err, unix.EINTR) {
 			return fmt.Errorf("wait for a system call: %w", err)
 		}
@@ -132,7 +137,9 @@ func Serve(pid, held int, decide func(Call) Verdict) error {
 			if err := next(fd, pid, decide); err != nil {
 				return err
 			}
-		case wait[0].Revents&unix.POLLHUP != 0:
+		// Linux 5.10 hangs up only when the parent has waited for the process. The parent
+		// may be the one that waits for Serve.
+		case wait[0].Revents&unix.POLLHUP != 0, wait[1].Revents&unix.POLLIN != 0:
 			return nil
 		}
 	}

@@ -45,7 +45,8 @@ func apart(node, _ string) []string { return []string{to(node), from(node)} }
 
 // Something breaks in part. A client asks for each address all the time: one node answers,
 // none that is well loses an address, and the last that was said of it is true. "make e2e
-// WHAT=partial" tries all of the table.
+// WHAT=trouble" tries all of the table. The file's name has this story be the last: the
+// nodes that broke are no candidates for a minute, and the next story would wait.
 func TestNodesThatBreakInPartAreNotBelieved(t *testing.T) {
 	cluster(t)
 	s := web(t)
