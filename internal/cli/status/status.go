@@ -61,8 +61,8 @@ type Agent struct {
 	// few words; "" if another proxy forwards.
 	LocalPods      string `json:"localPods,omitempty"`
 	LocalPodsShort string `json:"-"`
-	// Forwarding is how what asks for Direct is forwarded on this node, and WhyNotDirect
-	// why that is Masquerade; "" while nothing asks for Direct.
+	// Forwarding is Direct if this node can do what asks for it. WhyNotDirect says why it
+	// is Masquerade. Both are "" while nothing asks for Direct.
 	Forwarding   snapshot.Forwarding `json:"forwarding,omitempty"`
 	WhyNotDirect string              `json:"whyNotDirect,omitempty"`
 }
