@@ -148,7 +148,8 @@ type NodeStateStatus struct {
 	Peers []PeerState `json:"peers,omitempty"`
 
 	// Director is what the node can do for addresses whose forwarding is Direct.
-	// Absent: the agent is of an earlier version, which is not able.
+	// Absent: the agent is of an earlier version, and the node is served as with
+	// Masquerade.
 	//
 	// +optional
 	Director *DirectorState `json:"director,omitempty"`
