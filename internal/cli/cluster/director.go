@@ -25,10 +25,8 @@ func (s *State) Undirected(name string) string {
 	switch {
 	case a == nil:
 		return "it has no agent"
-	case a.Director == nil && a.Version == "":
-		return "its agent is of an earlier version"
-	case a.Director == nil:
-		return "its agent is of version " + a.Version + ", which cannot"
+	case a.Director == nil: // it is of an earlier version, or has just started
+		return "its agent, of version " + cmp.Or(a.Version, "(none)") + ", does not say that it can"
 	case !a.Director.Able:
 		return cmp.Or(a.Director.Why, "it did not say why")
 	}
