@@ -160,8 +160,8 @@ type dashboard struct {
 func dashboards(t *testing.T) map[string]dashboard {
 	t.Helper()
 	files, err := filepath.Glob(chart + "/files/dashboards/*.json")
-	if err != nil || len(files) != 5 {
-		t.Fatalf("%d dashboards, want 5: %v", len(files), err)
+	if err != nil || len(files) != 6 {
+		t.Fatalf("%d dashboards, want 6: %v", len(files), err)
 	}
 	out := map[string]dashboard{}
 	for _, file := range files {
@@ -287,7 +287,7 @@ func TestMonitoring(t *testing.T) {
 				t.Errorf("%s differs from its file: %v %v", name, err, bad)
 			}
 		}
-		if len(m.Data) != 5 {
+		if len(m.Data) != 6 {
 			t.Errorf("%d dashboards in %s", len(m.Data), m.Name)
 		}
 	}

@@ -36,6 +36,7 @@ type metrics struct {
 	saved                prometheus.Gauge
 	refusedL2            *prometheus.GaugeVec
 	refusedBGP           *prometheus.GaugeVec
+	director             directorMetrics
 
 	counted endpointsByNode // the decision's loop alone
 }
@@ -130,7 +131,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	if reg != nil {
 		reg.MustRegister(m.changes, m.takeovers, m.quarantinedEndpoints, m.guarded, m.inSync, m.queued, m.saved, m.refusedL2, m.refusedBGP, conntrack{"/proc/sys"})
-		reg.MustRegister(m.sync, m.failures, m.repairs, m.elements, m.last, m.announced, m.services, m.endpoints, m.sysctl, m.noLocal, m.latency)
+		reg.MustRegister(m.sync, m.failures, m.repairs, m.elements, m.last, m.announced, m.services, m.endpoints, m.sysctl, m.noLocal, m.latency, &m.director)
 	}
 	return m
 }

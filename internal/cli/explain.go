@@ -120,7 +120,7 @@ it is not, and 2 if it could not look.`,
   fairlead trace --from 2001:db8:1::7 --to [2001:db8::10]:53/udp --node worker-2`,
 	}
 	f := cmd.Flags()
-	f.StringVar(&from, "from", "", "address of the client: a host outside, a pod or a node")
+	f.StringVar(&from, "from", "", "address of the client: a host outside, a pod or a node; with its port, such as 198.51.100.7:40000, for the slot of a directed address")
 	f.StringVar(&to, "to", "", "address and port, with /udp or /sctp if it is not TCP: a VIP, a cluster IP or a node's address")
 	f.StringVar(&q.Node, "node", "", "node that the packet comes to; empty: the one that it would come to")
 	_ = cmd.RegisterFlagCompletionFunc("node", complete(e.nodes))
@@ -151,6 +151,9 @@ var protocols = map[string]snapshot.Protocol{"tcp": snapshot.TCP, "udp": snapsho
 // question reads the flags of trace.
 func question(q *explain.Question, from, to string) error {
 	var ok bool
+	if at, err := netip.ParseAddrPort(from); err == nil {
+		from, q.Port = at.Addr().String(), at.Port()
+	}
 	if q.From, ok = snapshot.ParseAddr(from); !ok {
 		return fmt.Errorf("--from: %q is no address: give the client's, such as --from 198.51.100.7", from)
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -85,6 +86,7 @@ func (s screen) controllers(r status.Report, wide bool) {
 
 func (s screen) agents(r status.Report, wide bool) {
 	s.line("\n%s", s.paint(bold, "AGENTS"))
+	directs := slices.ContainsFunc(r.Agents, func(a status.Agent) bool { return a.Forwarding != "" })
 	var rows []row
 	for _, a := range r.Agents {
 		cells := []string{a.Node, a.Version, a.Engine, a.State(), a.RenewedAgo, fmt.Sprint(a.Announces), fmt.Sprint(a.Services)}
@@ -93,6 +95,12 @@ func (s screen) agents(r status.Report, wide bool) {
 		} else {
 			cells = append(cells, a.LocalPodsShort)
 		}
+		switch {
+		case directs && wide:
+			cells = append(cells, a.ForwardingText())
+		case directs:
+			cells = append(cells, string(a.Forwarding))
+		}
 		rows = append(rows, row{s.good(a.Good()), cells})
 	}
 	head := []string{"NODE", "VERSION", "ENGINE", "STATE", "RENEWED", "ANNOUNCES", "SERVICES"}
@@ -100,6 +108,9 @@ func (s screen) agents(r status.Report, wide bool) {
 		head = append(head, "ENDPOINTS")
 	}
 	head = append(head, "LOCAL PODS BY")
+	if directs {
+		head = append(head, "FORWARDING")
+	}
 	s.table(head, rows)
 }
 

@@ -38,6 +38,7 @@ func (n *Node) Excluded() bool {
 // Namespace is a namespace's labels, which pools may select.
 type Namespace struct {
 	Name   string
+	UID    string
 	Labels map[string]string
 }
 
@@ -93,6 +94,7 @@ type Electable struct {
 	InSync   bool // the engine holds the last Table it was given
 	Draining bool // wants to hand over its VIPs
 	Links    []Link
+	Director *DirectorState // nil: the agent is of an earlier version. No election reads it
 }
 
 // Engine is what forwards on a node.

@@ -2,6 +2,7 @@ package director
 
 import (
 	"encoding/binary"
+	"hash/fnv"
 	"net/netip"
 )
 
@@ -9,6 +10,14 @@ import (
 // flows of one slot. All nodes have the same one, for as long as the cluster lives: with
 // another seed every connection has another slot.
 type Seed uint64
+
+// SeedOf is the Seed of a cluster: of the UID of its namespace kube-system, which lasts as
+// long as the cluster does, and which nobody outside knows.
+func SeedOf(uid string) Seed {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(uid)) // it never fails
+	return Seed(h.Sum64())
+}
 
 // mix is the finalizer of MurmurHash3 for 64 bits: each bit of x changes half of the
 // result's bits.

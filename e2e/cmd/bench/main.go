@@ -29,7 +29,7 @@ func main() {
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{Use: "bench", Short: "Measure fairlead in the lab", SilenceErrors: true, SilenceUsage: true}
 	root.PersistentFlags().String("lines", "", "file for what was measured, in the Go benchmark format; none: bench-COMMAND.out")
-	root.AddCommand(assignCommand(), proxyCommand(), churnCommand(), largeCommand(), eastWestCommand(), failoverCommand(), bgpCommand(), sizeCommand())
+	root.AddCommand(assignCommand(), proxyCommand(), churnCommand(), largeCommand(), eastWestCommand(), failoverCommand(), directorCommand(), bgpCommand(), sizeCommand())
 	return root
 }
 

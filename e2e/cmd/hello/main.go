@@ -2,7 +2,7 @@
 //
 // As a server it answers every HTTP request, TCP connection and UDP datagram
 // with one line of JSON: which pod answered, on which node, on which port, and
-// which client address it saw. "hello probe" makes many requests and prints
+// which client address it saw. GET /bytes?n=N is N bytes. "hello probe" makes many requests and prints
 // what came of them, "hello get" prints a page, "hello lookup" what a name is.
 package main
 

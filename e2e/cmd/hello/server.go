@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -87,6 +88,7 @@ func (s *server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /ready", s.tellReady)
 	mux.HandleFunc("POST /ready", s.setReady)
+	mux.HandleFunc("GET /bytes", bytes)
 	mux.HandleFunc("/", hello)
 	return mux
 }
@@ -100,6 +102,27 @@ func hello(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(probe.NewAnswer(local, remote).Line())
+}
+
+// maxBytes is the longest answer of bytes.
+const maxBytes = 1 << 30
+
+// bytes answers with as many zeros as ?n= says.
+func bytes(w http.ResponseWriter, r *http.Request) {
+	n, err := strconv.ParseInt(r.URL.Query().Get("n"), 10, 64)
+	if err != nil || n < 0 || n > maxBytes {
+		http.Error(w, fmt.Sprintf("n is not a number up to %d", maxBytes), http.StatusBadRequest)
+		return
+	}
+	w.Header().Set("Content-Length", strconv.FormatInt(n, 10))
+	zeros := make([]byte, 64<<10)
+	for n > 0 {
+		part := zeros[:min(n, int64(len(zeros)))]
+		if _, err := w.Write(part); err != nil {
+			return // the client has gone
+		}
+		n -= int64(len(part))
+	}
 }
 
 func (s *server) tellReady(w http.ResponseWriter, _ *http.Request) {

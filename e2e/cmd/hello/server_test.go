@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -62,6 +64,22 @@ func TestReadinessIsToggled(t *testing.T) {
 		response.Body.Close()
 		if response.StatusCode != step.want {
 			t.Errorf("after %q: status %d, want %d", step.set, response.StatusCode, step.want)
+		}
+	}
+}
+
+func TestBytes(t *testing.T) {
+	s := httptest.NewServer((&server{}).handler())
+	defer s.Close()
+	for query, want := range map[string]int{"n=0": 0, "n=70000": 70000, "n=": -1, "n=-1": -1, "n=9000000000": -1} {
+		response, err := http.Get(s.URL + "/bytes?" + query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if got := len(data); err != nil || (response.StatusCode == http.StatusOK) != (want >= 0) || want >= 0 && got != want {
+			t.Errorf("%s: %s with %d bytes, %v", query, response.Status, got, err)
 		}
 	}
 }

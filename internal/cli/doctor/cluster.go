@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -13,7 +14,7 @@ import (
 // Cluster finds what is wrong with s.
 func Cluster(s *cluster.State) []Finding {
 	var out []Finding
-	for _, check := range []func(*cluster.State) []Finding{pools, services, annotations, processes, agents, ranges, strangers, versions, rights, gaps, announced, others, peers} {
+	for _, check := range []func(*cluster.State) []Finding{pools, services, annotations, processes, agents, undirected, ranges, strangers, versions, rights, gaps, announced, others, peers} {
 		out = append(out, check(s)...)
 	}
 	return sorted(out)
@@ -104,6 +105,34 @@ func agents(s *cluster.State) (out []Finding) {
 		}
 	}
 	return out
+}
+
+// undirected are the nodes that are not able to do what asks for Direct. That a node has
+// no agent is a finding of its own.
+func undirected(s *cluster.State) (out []Finding) {
+	asks := s.Directed()
+	if len(asks) == 0 {
+		return nil
+	}
+	for _, a := range s.NodeStates {
+		why := s.Undirected(a.Node)
+		if why == "" {
+			continue
+		}
+		next := "docs/director.md has what a node needs; set forwarding: Masquerade if it stays as it is"
+		if a.Director == nil {
+			next = "wait for the upgrade to end (kubectl -n " + s.Namespace + " rollout status daemonset)"
+		}
+		out = append(out, find(NotDirect, node(a.Node), next, "%s for Direct, and node %s is not able: %s. What has endpoints there, or is announced by it, is served as with Masquerade", asking(asks), a.Node, why))
+	}
+	return out
+}
+
+func asking(services []*snapshot.Service) string {
+	if len(services) == 1 {
+		return services[0].Ref.String() + " asks"
+	}
+	return fmt.Sprintf("%d Services, such as %s, ask", len(services), services[0].Ref)
 }
 
 // inTouch returns a function that reports whether the agent of a node is heard by the

@@ -59,6 +59,7 @@ const (
 	TrackingFull    Code = "FL0412"
 	ForwardDropped  Code = "FL0413"
 	PodNotKnown     Code = "FL0414"
+	NotDirect       Code = "FL0415"
 	PeerDown        Code = "FL0501"
 )
 
@@ -125,6 +126,7 @@ var Catalog = []Entry{
 	{TrackingFull, Warning, "Connection tracking is nearly full"},
 	{ForwardDropped, Warning, "Another packet filter drops forwarded packets"},
 	{PodNotKnown, Warning, "A node does not know pods as its own"},
+	{NotDirect, Warning, "A node does not forward directly"},
 	{PeerDown, Problem, "A BGP peer has no session"},
 }
 

@@ -15,13 +15,18 @@ import (
 // Question asks what becomes of the first packet of a connection.
 type Question struct {
 	From     netip.Addr
+	Port     uint16 // from which it comes; 0: any
 	To       netip.AddrPort
 	Protocol snapshot.Protocol
 	Node     string // where it arrives; "": where it would
 }
 
 func (q Question) String() string {
-	return fmt.Sprintf("%s -> %s/%s", q.From, q.To, q.Protocol)
+	from := q.From.String()
+	if q.Port != 0 {
+		from = netip.AddrPortFrom(q.From, q.Port).String()
+	}
+	return fmt.Sprintf("%s -> %s/%s", from, q.To, q.Protocol)
 }
 
 // following is one Packet under way.
@@ -190,6 +195,10 @@ func (f *following) endpointsOf() {
 		return
 	}
 	fr := f.out.Frontend
+	endpoints, directed := f.directed()
+	if directed {
+		f.out.Endpoints = endpoints
+	}
 	if len(f.out.Endpoints) == 0 {
 		text := "none is ready"
 		if f.out.Verdict == proxy.Drop {
@@ -210,6 +219,8 @@ func (f *following) endpointsOf() {
 	}
 	f.add(step)
 	switch {
+	case directed:
+		f.ok("source", "kept: the pod sees %s, and its node answers it directly", f.From)
 	case f.out.Masquerade:
 		f.note("source", "the pod sees an address of %s instead of %s", f.Node, f.From)
 	case f.out.Hairpin:

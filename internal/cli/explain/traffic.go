@@ -30,6 +30,7 @@ func (e *explaining) traffic() {
 		e.engine()
 	}
 	e.policy()
+	e.forwarding()
 	e.sources()
 	e.nodePorts()
 }
@@ -268,6 +269,10 @@ func (e *explaining) engine() {
 func (e *explaining) policy() {
 	if e.svc.ExternalTrafficPolicy == snapshot.PolicyLocal {
 		e.note("policy", "externalTrafficPolicy Local: only nodes with a ready endpoint take connections, and the pods see the clients' addresses")
+		return
+	}
+	if e.Snapshot.Forwarding(e.svc.Ref) == snapshot.Direct {
+		e.note("policy", "externalTrafficPolicy Cluster: every node takes connections")
 		return
 	}
 	e.note("policy", "externalTrafficPolicy Cluster: every node takes connections, and the pods see a node's address instead of the client's")

@@ -61,6 +61,10 @@ type Agent struct {
 	// few words; "" if another proxy forwards.
 	LocalPods      string `json:"localPods,omitempty"`
 	LocalPodsShort string `json:"-"`
+	// Forwarding is Direct if this node can do what asks for it. WhyNotDirect says why it
+	// is Masquerade. Both are "" while nothing asks for Direct.
+	Forwarding   snapshot.Forwarding `json:"forwarding,omitempty"`
+	WhyNotDirect string              `json:"whyNotDirect,omitempty"`
 }
 
 // Pool is one AddressPool.
@@ -111,7 +115,7 @@ func Of(s *cluster.State) Report {
 	for _, p := range s.Pods {
 		r.Pods = append(r.Pods, Pod{p.Component, p.Name, p.Node, p.Image, p.Ready, p.Restarts})
 	}
-	all := s.LocalPods()
+	all, directs := s.LocalPods(), len(s.Directed()) > 0
 	for _, a := range s.NodeStates {
 		var pods, short string
 		if known, there := all[a.Node]; there && cluster.Forwards(a) {
@@ -122,6 +126,9 @@ func Of(s *cluster.State) Report {
 			Services: a.Engine.Services, Endpoints: a.Engine.Endpoints, Announces: len(a.Announces) + a.Unlisted, Renewed: a.Renewed, RenewedAgo: cluster.Ago(s.Now, a.Renewed), Silent: s.Silent(a),
 			LocalPods: pods, LocalPodsShort: short,
 		})
+		if directs {
+			r.Agents[len(r.Agents)-1].direct(s.Undirected(a.Node))
+		}
 	}
 	for _, p := range s.Peers {
 		state, good := p.Ready.Reason, p.Ready.Status == "True"
@@ -236,6 +243,22 @@ func (a Agent) State() string {
 		return "draining"
 	}
 	return "in sync"
+}
+
+// direct says that something asks for Direct, and why the node does not do it.
+func (a *Agent) direct(whyNot string) {
+	a.Forwarding, a.WhyNotDirect = snapshot.Direct, whyNot
+	if whyNot != "" {
+		a.Forwarding = snapshot.Masquerade
+	}
+}
+
+// ForwardingText returns how what asks for Direct is forwarded, and why.
+func (a Agent) ForwardingText() string {
+	if a.WhyNotDirect == "" {
+		return string(a.Forwarding)
+	}
+	return string(a.Forwarding) + ": " + a.WhyNotDirect
 }
 
 // Good reports whether the agent runs and its engine is in sync.

@@ -1,0 +1,127 @@
+// Package direct measures in the lab how connections to a VIP reach pods on other nodes
+// than its owner: by Masquerade, by Direct, and by kube-proxy. It counts connections a
+// second, what passes the owner's link, and the CPU time of the whole machine.
+package direct
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/fairlead/fairlead/e2e/bench/report"
+	"github.com/fairlead/fairlead/e2e/demo"
+	"github.com/fairlead/fairlead/e2e/lab"
+	"github.com/fairlead/fairlead/internal/snapshot"
+)
+
+// Way is how connections reach the pods.
+type Way string
+
+// The ways.
+const (
+	Masquerade = Way(snapshot.Masquerade)
+	Direct     = Way(snapshot.Direct)
+	KubeProxy  = Way("kube-proxy") // forwards what fairlead announces
+)
+
+// Bench is what to measure.
+type Bench struct {
+	Lab         *lab.Lab
+	Ways        []Way
+	Runs        int           // of each way, in turn
+	Connections time.Duration // for how long they are opened in a run
+	Downloads   int           // in a run
+	Size        int           // of a download, in bytes
+	Values      []string      // of the chart, with which agents direct
+	Out         io.Writer     // is told of every run
+
+	vip   string
+	owner demo.Announcer
+}
+
+// Run measures each way in turn, and returns a line for each run. It ends with the
+// Service as it was.
+func (b *Bench) Run(ctx context.Context) (out *report.Lines, err error) {
+	out = &report.Lines{}
+	defer func() { err = errors.Join(err, b.clean(context.WithoutCancel(ctx))) }()
+	if err := b.deploy(ctx); err != nil {
+		return out, err
+	}
+	for run := range b.Runs {
+		for i := range b.Ways {
+			way := b.Ways[(run+i)%len(b.Ways)] // which is first changes
+			if err := b.ask(ctx, way); err != nil {
+				return out, fmt.Errorf("%s: %w", way, err)
+			}
+			m, err := b.measure(ctx)
+			if err != nil {
+				return out, fmt.Errorf("%s, run %d: %w", way, run+1, err)
+			}
+			m.add(out, way)
+			fmt.Fprintf(b.Out, "%s %d/%d: %s\n", way, run+1, b.Runs, m)
+		}
+	}
+	return out, nil
+}
+
+// deploy makes a Service whose pods are on other nodes than its owner.
+func (b *Bench) deploy(ctx context.Context) error {
+	if slices.Contains(b.Ways, Direct) {
+		if err := b.Lab.ConfigureFairlead(ctx, b.Values...); err != nil {
+			return err
+		}
+	}
+	s, err := demo.Deploy(ctx, b.Lab, b.Lab.Root())
+	if err != nil {
+		return err
+	}
+	b.vip = s.ExternalIPs[0]
+	if b.owner, err = demo.FindAnnouncer(ctx, b.Lab, b.vip); err != nil {
+		return err
+	}
+	const elsewhere = `{"spec":{"template":{"spec":{"affinity":{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":` +
+		`{"nodeSelectorTerms":[{"matchExpressions":[{"key":"kubernetes.io/hostname","operator":"NotIn","values":[%q]}]}]}}}}}}}`
+	if _, err := b.Lab.Kubectl(ctx, "patch", "deployment", "web", "--patch", fmt.Sprintf(elsewhere, b.owner.Node)); err != nil {
+		return err
+	}
+	_, err = b.Lab.Kubectl(ctx, "rollout", "status", "deployment/web", "--timeout=3m")
+	return err
+}
+
+func (b *Bench) clean(ctx context.Context) error {
+	_, err := b.Lab.Kubectl(ctx, "annotate", "service", "web", snapshot.AnnotationForwarding+"-")
+	_, undo := b.Lab.Kubectl(ctx, "patch", "deployment", "web", "--patch", `{"spec":{"template":{"spec":{"affinity":null}}}}`)
+	if slices.Contains(b.Ways, Direct) {
+		undo = errors.Join(undo, b.Lab.ConfigureFairlead(ctx))
+	}
+	return errors.Join(err, undo)
+}
+
+// ask has the Service forwarded in this way, and waits until a client sees that it is.
+func (b *Bench) ask(ctx context.Context, way Way) error {
+	if way != KubeProxy {
+		if _, err := b.Lab.Kubectl(ctx, "annotate", "--overwrite", "service", "web", snapshot.AnnotationForwarding+"="+string(way)); err != nil {
+			return err
+		}
+	}
+	return lab.Until(ctx, time.Minute, "connections by "+string(way), func(ctx context.Context) error {
+		r, err := b.Lab.Probe(ctx, lab.Client, demo.URL(b.vip, 80), "-n=60", "-c=4", "-timeout=500ms")
+		switch {
+		case err != nil:
+			return err
+		case r.Failures > 0:
+			return fmt.Errorf("%d of %d requests failed", r.Failures, r.Requests)
+		case slices.Contains(r.Nodes, b.owner.Node):
+			return fmt.Errorf("pods of the owner %s still answer", b.owner.Node)
+		}
+		for source := range r.Sources {
+			if hidden := b.Lab.NodeOf(source) != ""; hidden == (way == Direct) {
+				return fmt.Errorf("pods see %s", source)
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,66 @@
+package direct
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/fairlead/fairlead/e2e/bench/report"
+)
+
+// NewReport compares the ways of which l are the lines.
+func NewReport(b Bench, l *report.Lines, took time.Duration) report.Report {
+	out := report.Report{
+		Name: "bench-director",
+		How: fmt.Sprintf("medians of %d runs with their 95 %% confidence intervals; pods on other nodes than the owner; connections for %s, then %d downloads of %d MB; %s; %s in all",
+			b.Runs, b.Connections, b.Downloads, b.Size/1e6, report.Machine(), took.Round(time.Second)),
+		Table: report.Table{Columns: []string{"figure", "kube-proxy", "Masquerade", "Direct", "Direct, times better than Masquerade", "Mann-Whitney"}},
+	}
+	for _, f := range []struct{ what, unit string }{
+		{"connections/s, each with one request", "conn/s"}, {"bytes on the owner's link for a byte downloaded", "owner-bytes/B"},
+		{"CPU of the whole machine for a GB", "cpu-sec/GB"},
+	} {
+		compared := l.InTurn(line(Direct), line(Masquerade), f.unit)
+		row := []string{f.what}
+		for _, way := range []Way{KubeProxy, Masquerade, Direct} {
+			row = append(row, report.Median(l.Values(line(way), f.unit)).Cell(f.unit))
+		}
+		out.Table.Rows = append(out.Table.Rows, append(row, compared.Times.Ratio(), compared.Test()))
+	}
+	for _, f := range []struct{ what, unit string }{{"connections of which the pod sees a node", "hidden"}, {"connections that failed", "failed"}} {
+		row := []string{f.what}
+		for _, way := range []Way{KubeProxy, Masquerade, Direct} {
+			row = append(row, count(l.Values(line(way), f.unit)))
+		}
+		out.Table.Rows = append(out.Table.Rows, append(row, "", ""))
+	}
+	out.Targets = targets(l)
+	return out
+}
+
+func count(values []float64) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.0f", sum(values))
+}
+
+// targets compares Direct with Masquerade of the same run.
+func targets(l *report.Lines) []report.Target {
+	better := func(unit string) report.Figure { return l.InTurn(line(Direct), line(Masquerade), unit).Times }
+	rate, link, cpu := better("conn/s"), better("owner-bytes/B"), better("cpu-sec/GB")
+	hidden, failed := sum(l.Values(line(Direct), "hidden")), sum(l.Values(line(Direct), "failed"))
+	return []report.Target{
+		{What: "connections/s: at least 1.2 times Masquerade's", Got: rate.Ratio(), Verdict: rate.AtLeast(1.2)},
+		{What: "bytes on the owner's link: at most 5 % of Masquerade's (20 times better)", Got: link.Ratio(), Verdict: link.AtLeast(20)},
+		{What: "CPU for a GB: at most 0.8 of Masquerade's (1.25 times better)", Got: cpu.Ratio(), Verdict: cpu.AtLeast(1.25)},
+		{What: "the pod sees the client of each connection", Got: fmt.Sprintf("%.0f hidden", hidden), Verdict: report.Exact(hidden).AtMost(0)},
+		{What: "no connection fails", Got: fmt.Sprintf("%.0f failed", failed), Verdict: report.Exact(failed).AtMost(0)},
+	}
+}
+
+func sum(values []float64) (total float64) {
+	for _, v := range values {
+		total += v
+	}
+	return total
+}

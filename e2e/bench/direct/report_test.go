@@ -1,0 +1,56 @@
+package direct
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fairlead/fairlead/e2e/bench/report"
+)
+
+// The report compares runs that followed each other, has no column's figure that was not
+// measured, and misses a target that was missed.
+func TestReport(t *testing.T) {
+	l := &report.Lines{}
+	for range 6 {
+		measured{connections: 1000, took: time.Second, hidden: 1000, size: 1e9, owner: 2e9, cpu: 2 * time.Second}.add(l, Masquerade)
+		measured{connections: 1300, took: time.Second, size: 1e9, owner: 4e7, cpu: 1900 * time.Millisecond}.add(l, Direct)
+	}
+	text := NewReport(Bench{Runs: 6, Downloads: 4, Size: 25e7, Connections: time.Second}, l, time.Minute).Markdown(time.Unix(0, 0))
+	for _, want := range []string{
+		"| connections/s, each with one request |  | 1.000k/s", "| 1.3 (1.3-1.3) |", "| 50 (50-50) | met |",
+		"| CPU for a GB: at most 0.8 of Masquerade's (1.25 times better) | 1.053 (1.053-1.053) | missed |",
+		"| connections of which the pod sees a node |  | 6000 | 0 |", "| no connection fails | 0 failed | met |",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	if text := NewReport(Bench{}, &report.Lines{}, 0).Missed(); !strings.Contains(text, "connections/s") {
+		t.Errorf("nothing was measured, and missed is %q", text)
+	}
+}
+
+func TestLinkBytes(t *testing.T) {
+	const text = `[{"ifname":"eth0","stats64":{"rx":{"bytes":100,"packets":2},"tx":{"bytes":11,"packets":1}}}]`
+	if n, err := linkBytes([]byte(text)); err != nil || n != 111 {
+		t.Errorf("got %d, %v", n, err)
+	}
+	for _, bad := range []string{"", "[]", "[{},{}]"} {
+		if n, err := linkBytes([]byte(bad)); err == nil {
+			t.Errorf("%q is %d bytes", bad, n)
+		}
+	}
+}
+
+func TestBusyTime(t *testing.T) {
+	got, err := busyIn("cpu  100 20 30 4000 500 6 7 8 90 10\ncpu0 1 2 3\n")
+	if want := 171 * tick; err != nil || got != want {
+		t.Errorf("got %s, %v, want %s", got, err, want)
+	}
+	for _, bad := range []string{"", "cpu0 1 2 3 4 5 6 7 8", "cpu 1 2", "cpu a b c d e f g"} {
+		if d, err := busyIn(bad); err == nil {
+			t.Errorf("%q is %s", bad, d)
+		}
+	}
+}

@@ -1,0 +1,224 @@
+package explain
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/fairlead/fairlead/internal/cli/cluster"
+	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/proxy"
+	"github.com/fairlead/fairlead/proxy/director"
+)
+
+// forwarding tells of a Service for which Direct is asked on which nodes that happens.
+func (e *explaining) forwarding() {
+	by := e.directBy()
+	switch {
+	case by == "":
+		return
+	case e.svc.ExternalTrafficPolicy == snapshot.PolicyLocal:
+		e.note("forwarding", "Direct, which %s asks for, has no effect: with externalTrafficPolicy Local every connection stays on the node that it reaches", by)
+		return
+	case e.Snapshot.Forwarding(e.svc.Ref) != snapshot.Direct:
+		e.note("forwarding", "Masquerade, as the annotation %s says; %s asks for Direct", snapshot.AnnotationForwarding, by)
+		return
+	}
+	if e.FromFiles {
+		e.ok("forwarding", "Direct, as %s asks: the pods see the clients, and answer them directly, where the nodes are able", by)
+		return
+	}
+	step := Step{Name: "forwarding", Mark: OK, Text: "Direct, as " + by + " asks: the pods see the clients, and answer them directly"}
+	pods, able := e.podsByNode(), 0
+	var waits []string
+	for _, n := range e.Nodes {
+		d := Step{Name: n.Name, Mark: OK, Text: cluster.Count(pods[n.Name], "endpoint")}
+		if why := e.Undirected(n.Name); why != "" {
+			d.Mark, d.Text = Failed, d.Text+"; it is not able: "+why
+			if pods[n.Name] > 0 {
+				waits = append(waits, n.Name)
+			}
+		} else {
+			able++
+			d.Text += takesOn(e.NodeState(n.Name))
+		}
+		step.Details = append(step.Details, d)
+	}
+	switch {
+	case len(waits) > 0:
+		step.Mark, step.Text = Note, "as with Masquerade until "+strings.Join(waits, ", ")+" can take part: "+by+" asks for Direct"
+	case able < len(e.Nodes):
+		step.Mark, step.Text = Note, step.Text+", unless a node announces the address that is not able"
+	}
+	e.add(step)
+}
+
+// directBy names what asks for Direct, "" if nothing does.
+func (e *explaining) directBy() string {
+	if e.svc.Forwarding == snapshot.Direct {
+		return "the annotation " + snapshot.AnnotationForwarding
+	}
+	if an := e.DirectBy(e.svc); an != nil {
+		return "Announcement " + an.Name
+	}
+	return ""
+}
+
+// podsByNode counts the endpoints of each node that serve.
+func (e *explaining) podsByNode() map[string]int {
+	out := map[string]int{}
+	for _, ep := range e.svc.Endpoints {
+		if ep.Ready || ep.Serving {
+			out[ep.Node]++
+		}
+	}
+	return out
+}
+
+// takesOn says by which links the node of a takes packets that others pass on.
+func takesOn(a *snapshot.NodeState) string {
+	var names []string
+	for _, l := range a.Director.Links {
+		names = append(names, l.Name)
+	}
+	if len(names) == 0 {
+		return ", and no link takes what others pass on"
+	}
+	return ", takes what others pass on by " + strings.Join(names, ", ")
+}
+
+// directed says how the packet is passed on, if it comes from outside to an address for
+// which Direct is asked. It returns where it may go, sorted, and false if it is not.
+func (f *following) directed() (endpoints []netip.AddrPort, ok bool) {
+	fr := f.out.Frontend
+	inside, _ := f.sender()
+	if fr.Kind != proxy.VIP || f.Snapshot.Forwarding(fr.Service) != snapshot.Direct || inside != "" {
+		return nil, false
+	}
+	eps := taking(f.Service(fr.Service), fr)
+	if why := f.undirected(eps, fr.Family); why != "" {
+		f.note("director", "%s; %s translates, as with Masquerade", why, f.Node)
+		return nil, false
+	}
+	byNode := map[string]int{}
+	for _, ep := range eps {
+		endpoints = append(endpoints, ep.Addr)
+		byNode[ep.Node]++
+	}
+	if len(eps) == 0 {
+		return nil, true
+	}
+	if to := f.slot(byNode); to != "" {
+		return on(eps, to), true
+	}
+	step := Step{Name: "director", Mark: OK, Text: f.Node + " passes it on unchanged to the node that its source chooses, and keeps nothing"}
+	for _, node := range sortedKeys(byNode) {
+		part := Step{Name: node, Mark: OK, Text: fmt.Sprintf("%d of %s", byNode[node], cluster.Count(len(eps), "connection"))}
+		if node == f.Node {
+			part.Text += ", which stay here"
+		}
+		step.Details = append(step.Details, part)
+	}
+	f.add(step)
+	return endpoints, true
+}
+
+// slot tells which node is the primary of the packet's slot, and returns it; "" if that
+// cannot be known: the cluster's seed or the client's port is missing. byNode counts the
+// endpoints that take connections.
+func (f *following) slot(byNode map[string]int) string {
+	system, affinity := f.Snapshot.Namespace("kube-system"), f.out.Frontend.Affinity > 0
+	if system == nil || system.UID == "" || f.Port == 0 && !affinity {
+		return ""
+	}
+	var members []director.Member
+	for _, n := range f.Nodes {
+		if f.Undirected(n.Name) == "" && !f.lost(n.Name) {
+			members = append(members, director.Member{Name: n.Name, Weight: byNode[n.Name]})
+		}
+	}
+	flow := director.Flow{Proto: uint8(f.Protocol), Source: netip.AddrPortFrom(f.From, f.Port), Frontend: f.To}
+	if affinity {
+		flow.Source = netip.AddrPortFrom(f.From, 0)
+	}
+	seed := director.SeedOf(system.UID)
+	table := director.New(seed, members)
+	if len(table.Primary) == 0 {
+		return ""
+	}
+	slot := table.Slot(seed.Hash(flow))
+	primary := table.Members[table.Primary[slot]].Name
+	how := "passes it on unchanged to " + primary
+	if primary == f.Node {
+		how = "serves it itself"
+	}
+	f.ok("director", "slot %d of %d: %s %s, and keeps nothing", slot, len(table.Primary), f.Node, how)
+	var chain []string
+	for _, member := range table.Chains(nil)[slot*director.Places:][:director.Places] {
+		if member != director.NoMember {
+			chain = append(chain, table.Members[member].Name)
+		}
+	}
+	f.note("chain", "%s: who is asked for a connection that is not there, after nodes that had the slot before", strings.Join(chain, ", "))
+	return primary
+}
+
+// lost reports whether the other nodes hold that the node called name is gone.
+func (f *following) lost(name string) bool {
+	return slices.ContainsFunc(f.Heard(), func(a *snapshot.NodeState) bool {
+		return slices.ContainsFunc(a.Silent, func(m snapshot.Silent) bool { return m.Node == name && m.Quarantined })
+	})
+}
+
+// on returns the addresses of those of eps that are on a node.
+func on(eps []snapshot.Endpoint, node string) (out []netip.AddrPort) {
+	for _, ep := range eps {
+		if ep.Node == node {
+			out = append(out, ep.Addr)
+		}
+	}
+	return out
+}
+
+// undirected says why packets for endpoints of a family are not passed on, "" if they are.
+func (f *following) undirected(eps []snapshot.Endpoint, family snapshot.Family) string {
+	if f.FromFiles {
+		return ""
+	}
+	if why := f.Undirected(f.Node); why != "" {
+		return f.Node + " does not pass packets on: " + why
+	}
+	for _, ep := range eps {
+		if ep.Node == "" {
+			return fmt.Sprintf("nothing is passed on while the EndpointSlice does not name the node of %s", ep.Addr)
+		}
+		if why := f.Unreached(f.Node, ep.Node, family); why != "" {
+			return "nothing is passed on while " + ep.Node + " has endpoints: " + why
+		}
+	}
+	return ""
+}
+
+// taking returns the endpoints of svc that take new connections of fr: those that are
+// ready, or those that still serve if none is. Topology has no say, as all nodes have to
+// choose alike.
+func taking(svc *snapshot.Service, fr *proxy.Frontend) []snapshot.Endpoint {
+	if svc == nil {
+		return nil
+	}
+	var ready, serving []snapshot.Endpoint
+	for _, ep := range svc.Endpoints {
+		switch {
+		case ep.PortName != fr.PortName || ep.Protocol != fr.Protocol || snapshot.FamilyOf(ep.Addr.Addr()) != fr.Family:
+		case ep.Ready:
+			ready = append(ready, ep)
+		case ep.Serving:
+			serving = append(serving, ep)
+		}
+	}
+	if len(ready) == 0 {
+		return serving
+	}
+	return ready
+}
