@@ -16,6 +16,7 @@ const (
 	AnnotationPool            = "fairlead.io/pool"
 	AnnotationShareKey        = "fairlead.io/share-key"
 	AnnotationShareNamespaces = "fairlead.io/share-namespaces"
+	AnnotationForwarding      = snapshot.AnnotationForwarding // no address depends on it
 )
 
 var (
@@ -23,12 +24,18 @@ var (
 	poolKeys    = []string{AnnotationPool, "metallb.io/address-pool", "metallb.universe.tf/address-pool"}
 	shareKeys   = []string{AnnotationShareKey, "metallb.io/allow-shared-ip", "metallb.universe.tf/allow-shared-ip"}
 	consentKeys = []string{AnnotationShareNamespaces}
+	forwardKeys = []string{AnnotationForwarding}
 )
+
+// OwnAnnotations lists the annotations of Services that are fairlead's own.
+func OwnAnnotations() []string {
+	return []string{AnnotationAddresses, AnnotationPool, AnnotationShareKey, AnnotationShareNamespaces, AnnotationForwarding}
+}
 
 // Annotations lists the annotations of Services that this package reads, its own first.
 func Annotations() []string {
-	out := []string{AnnotationAddresses, AnnotationPool, AnnotationShareKey, AnnotationShareNamespaces}
-	for _, keys := range [][]string{addressKeys, poolKeys, shareKeys, consentKeys} {
+	out := OwnAnnotations()
+	for _, keys := range [][]string{addressKeys, poolKeys, shareKeys, consentKeys, forwardKeys} {
 		out = append(out, keys[1:]...)
 	}
 	return out
@@ -66,10 +73,13 @@ func parseRequest(svc *snapshot.Service) (request, *snapshot.Refusal) {
 	if r.consent, why = parseOf(svc, consentKeys, parseNamespaces, slices.Equal); why != nil {
 		return request{}, why
 	}
+	if _, why = parseOf(svc, forwardKeys, parseForwarding, equal); why != nil {
+		return request{}, why
+	}
 	return r, nil
 }
 
-func equal(a, b string) bool { return a == b }
+func equal[T comparable](a, b T) bool { return a == b }
 
 // readLoadBalancerIP adds the deprecated field to what the annotations ask.
 func (r *request) readLoadBalancerIP(svc *snapshot.Service) *snapshot.Refusal {
@@ -176,6 +186,14 @@ func parseNamespaces(key, text string) ([]string, *snapshot.Refusal) {
 	}
 	slices.Sort(names)
 	return slices.Compact(names), nil
+}
+
+func parseForwarding(key, text string) (snapshot.Forwarding, *snapshot.Refusal) {
+	f, ok := snapshot.ParseForwarding(text)
+	if !ok {
+		return "", refuse(InvalidRequest, "%s: %s is neither %s nor %s", key, quote(text), snapshot.Direct, snapshot.Masquerade)
+	}
+	return f, nil
 }
 
 // isName tells whether text can be the name of a Kubernetes object: lower case

@@ -164,6 +164,9 @@ func (v View) String() string {
 			for _, l := range r.Links {
 				fmt.Fprintf(&b, " %s=%s%v", l.Name, l.MAC, l.Prefixes)
 			}
+			if r.Director != nil {
+				fmt.Fprintf(&b, " %s", r.Director)
+			}
 		}
 		b.WriteByte('\n')
 	}

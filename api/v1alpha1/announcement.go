@@ -62,7 +62,30 @@ type AnnouncementSpec struct {
 	//
 	// +optional
 	BGP *BGPAnnouncement `json:"bgp,omitempty"`
+
+	// Forwarding is how connections reach pods on other nodes than the one that has
+	// the address. With Masquerade that node translates them, and pods see the node
+	// instead of the client. With Direct it passes packets on unchanged, and the
+	// pod's node answers the client. Nodes that are not able to do that are served as
+	// with Masquerade: their NodeStates say why. Absent: Masquerade. If several
+	// Announcements select an address, it is Direct if one of them says so. A
+	// Service's annotation fairlead.io/forwarding counts before this. A Service with
+	// externalTrafficPolicy Local is never directed.
+	//
+	// +optional
+	Forwarding Forwarding `json:"forwarding,omitempty"`
 }
+
+// Forwarding is how connections to an address reach pods on other nodes.
+//
+// +kubebuilder:validation:Enum=Direct;Masquerade
+type Forwarding string
+
+// The ways of forwarding.
+const (
+	ForwardingDirect     Forwarding = "Direct"
+	ForwardingMasquerade Forwarding = "Masquerade"
+)
 
 // PreferredNodes adds Weight to every node that Selector matches.
 type PreferredNodes struct {

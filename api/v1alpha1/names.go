@@ -24,6 +24,9 @@ const (
 	// whose Services may share this one's address. Both sides must list each
 	// other.
 	AnnotationShareNamespaces = "fairlead.io/share-namespaces"
+	// AnnotationForwarding is how connections reach pods on other nodes: Direct or
+	// Masquerade. It counts before what Announcements say.
+	AnnotationForwarding = "fairlead.io/forwarding"
 )
 
 // MetalLB's annotations, read as synonyms when fairlead's own is absent.

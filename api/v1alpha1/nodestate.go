@@ -17,6 +17,7 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // +kubebuilder:printcolumn:name="Draining",type=boolean,priority=1,JSONPath=`.status.draining`
 // +kubebuilder:printcolumn:name="Services",type=integer,priority=1,JSONPath=`.status.engine.services`
 // +kubebuilder:printcolumn:name="Endpoints",type=integer,priority=1,JSONPath=`.status.engine.endpoints`
+// +kubebuilder:printcolumn:name="Director",type=boolean,priority=1,JSONPath=`.status.director.able`
 // +kubebuilder:printcolumn:name="Version",type=string,priority=1,JSONPath=`.status.agentVersion`
 // +kubebuilder:printcolumn:name="Renewed",type=date,JSONPath=`.status.renewTime`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
@@ -146,6 +147,13 @@ type NodeStateStatus struct {
 	// +kubebuilder:validation:MaxItems=256
 	Peers []PeerState `json:"peers,omitempty"`
 
+	// Director is what the node can do for addresses whose forwarding is Direct.
+	// Absent: the agent is of an earlier version, and the node is served as with
+	// Masquerade.
+	//
+	// +optional
+	Director *DirectorState `json:"director,omitempty"`
+
 	// Conditions of the node as fairlead's agent sees it.
 	//
 	// +optional
@@ -153,6 +161,53 @@ type NodeStateStatus struct {
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// DirectorState is what a node can do for addresses whose forwarding is Direct.
+type DirectorState struct {
+	// Able tells whether the node passes packets on, and takes those that others pass
+	// on to it.
+	//
+	// +optional
+	Able bool `json:"able"`
+
+	// Message says why the node is not able, or what it has to do without.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	Message string `json:"message,omitempty"`
+
+	// Links take packets that other nodes pass on, sorted by name.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=256
+	Links []DirectorLink `json:"links,omitempty"`
+}
+
+// DirectorLink is a link that takes packets which other nodes pass on.
+type DirectorLink struct {
+	// Name of the link, such as eth0.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Name string `json:"name"`
+
+	// MAC address of the link, lower case with colons.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	MAC string `json:"mac,omitempty"`
+
+	// Addresses of the node on the link, to which other nodes pass packets on.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=39
+	Addresses []string `json:"addresses,omitempty"`
 }
 
 // PeerState is a node's BGP session with one BGPPeer.

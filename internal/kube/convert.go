@@ -64,7 +64,7 @@ func toServiceCIDR(c *networkingv1.ServiceCIDR) *snapshot.ServiceCIDR {
 func toAnnouncement(a *v1alpha1.Announcement) *snapshot.Announcement {
 	out := &snapshot.Announcement{
 		Name: a.Name, PoolSelector: toSelector(a.Spec.PoolSelector), ServiceSelector: toSelector(a.Spec.ServiceSelector),
-		NodeSelector: toSelector(a.Spec.NodeSelector), L2: a.Spec.L2 != nil,
+		NodeSelector: toSelector(a.Spec.NodeSelector), L2: a.Spec.L2 != nil, Forwarding: snapshot.Forwarding(a.Spec.Forwarding),
 	}
 	if a.Spec.L2 != nil {
 		out.Interfaces = a.Spec.L2.Interfaces

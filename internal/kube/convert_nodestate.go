@@ -29,7 +29,7 @@ const (
 func ToNodeState(n *v1alpha1.NodeState) *snapshot.NodeState {
 	in := n.Status
 	out := &snapshot.NodeState{
-		Electable: snapshot.Electable{Node: n.Name, InSync: in.Engine.InSync, Draining: in.Draining, Links: each(in.Links, toLink)},
+		Electable: snapshot.Electable{Node: n.Name, InSync: in.Engine.InSync, Draining: in.Draining, Links: each(in.Links, toLink), Director: toDirector(in.Director)},
 		Version:   in.AgentVersion, ReportKey: in.ReportKey, Engine: toEngine(in.Engine), Conditions: toConditions(in.Conditions),
 		Unlisted: max(0, int(in.AnnouncesCount)-len(in.Announces)),
 		Silent:   each(in.Silent, func(m v1alpha1.SilentNode) snapshot.Silent { return snapshot.Silent(m) }),
@@ -60,6 +60,30 @@ func ToNodeState(n *v1alpha1.NodeState) *snapshot.NodeState {
 
 func toLink(l v1alpha1.NodeLink) snapshot.Link {
 	return snapshot.Link{Name: l.Name, MAC: l.MAC, Prefixes: prefixes(l.Prefixes)}
+}
+
+func toDirector(d *v1alpha1.DirectorState) *snapshot.DirectorState {
+	if d == nil {
+		return nil
+	}
+	return &snapshot.DirectorState{Able: d.Able, Why: d.Message, Links: each(d.Links, func(l v1alpha1.DirectorLink) snapshot.DirectorLink {
+		out := snapshot.DirectorLink{Name: l.Name, MAC: l.MAC}
+		for _, text := range l.Addresses {
+			if ip, ok := snapshot.ParseAddr(text); ok {
+				out.Addrs = append(out.Addrs, ip)
+			}
+		}
+		return out
+	})}
+}
+
+func fromDirector(d *snapshot.DirectorState) *v1alpha1.DirectorState {
+	if d == nil {
+		return nil
+	}
+	return &v1alpha1.DirectorState{Able: d.Able, Message: plain.Cut(d.Why, snapshot.MaxDirectorWhy), Links: each(d.Links, func(l snapshot.DirectorLink) v1alpha1.DirectorLink {
+		return v1alpha1.DirectorLink{Name: l.Name, MAC: l.MAC, Addresses: each(l.Addrs, netip.Addr.String)}
+	})}
 }
 
 func toPeerState(p v1alpha1.PeerState) snapshot.PeerState {
@@ -110,7 +134,7 @@ func FromNodeState(st snapshot.NodeState) v1alpha1.NodeStateStatus {
 		RefusedCount: count(len(st.Refused)), Refused: each(first(st.Refused, mostAddresses), fromRefused),
 		Findings:      each(first(st.Findings, mostAddresses), fromFinding),
 		ProblemsCount: count(len(st.Problems)), Problems: each(first(st.Problems, mostProblems), fromProblem),
-		Peers: each(st.Peers, fromPeerState),
+		Peers: each(st.Peers, fromPeerState), Director: fromDirector(st.Director),
 	}
 	if !st.Renewed.IsZero() {
 		out.RenewTime = &metav1.MicroTime{Time: st.Renewed}
@@ -174,7 +198,7 @@ func fromEngine(e snapshot.Engine, inSync bool) v1alpha1.EngineState {
 func decisive(st *snapshot.NodeState) *snapshot.NodeState {
 	out := *st
 	out.Version, out.Renewed, out.Engine, out.Conditions = "", time.Time{}, snapshot.Engine{}, nil
-	out.Silent, out.Refused, out.Peers = nil, nil, nil
+	out.Silent, out.Refused, out.Peers, out.Director = nil, nil, nil, nil
 	for _, m := range st.Silent {
 		// Agents restart one after the other in every upgrade: that their nodes'
 		// kernels answer decides nothing.

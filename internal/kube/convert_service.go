@@ -46,6 +46,8 @@ func toService(s *corev1.Service, lean bool) *snapshot.Service {
 	for _, p := range s.Spec.Ports {
 		out.Ports = append(out.Ports, snapshot.Port{Name: intern(p.Name), Protocol: protocol(p.Protocol), Port: uint16(p.Port), NodePort: uint16(p.NodePort)})
 	}
+	// A word that is not a way is refused by the allocator, and directs nothing.
+	out.Forwarding, _ = snapshot.ParseForwarding(s.Annotations[snapshot.AnnotationForwarding])
 	if lean {
 		leanService(out)
 	}

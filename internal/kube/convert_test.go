@@ -129,7 +129,9 @@ func TestNodeStateThereAndBack(t *testing.T) {
 	want := snapshot.NodeState{
 		Electable: snapshot.Electable{Node: "a", InSync: true, Draining: true, Links: []snapshot.Link{
 			{Name: "eth0", MAC: "02:00:00:00:00:01", Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.5/24")}},
-		}},
+		}, Director: &snapshot.DirectorState{Able: true, Why: "w", Links: []snapshot.DirectorLink{
+			{Name: "eth0", MAC: "02:00:00:00:00:01", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.5"), netip.MustParseAddr("2001:db8::5")}},
+		}}},
 		Version: "0.1.0", Renewed: time.Unix(7, 0),
 		Engine: snapshot.Engine{
 			Mode: "nftables", Message: "m", Services: 3, Endpoints: 9, Accelerator: snapshot.Accelerator{Mode: "ebpf", Message: "n", LeftFrontends: 1},
@@ -156,6 +158,7 @@ func TestNodeStateThereAndBack(t *testing.T) {
 	}
 
 	many := snapshot.NodeState{
+		Electable: snapshot.Electable{Director: &snapshot.DirectorState{Why: strings.Repeat("w", 5000)}},
 		Engine:    snapshot.Engine{Message: strings.Repeat("x", 5000), LocalPods: &snapshot.LocalPods{Count: 300, Routes: make([]netipx.IPRange, 300)}},
 		Announces: make([]snapshot.Announced, 1002), Refused: make([]snapshot.Refused, 1003), Findings: make([]snapshot.Finding, 1004),
 		Problems: []snapshot.Problem{{Message: strings.Repeat("y", 5000)}}, Peers: []snapshot.PeerState{{LastError: strings.Repeat("z", 5000)}},
@@ -163,8 +166,8 @@ func TestNodeStateThereAndBack(t *testing.T) {
 	status = FromNodeState(many)
 	got := fmt.Sprintln(len(status.Announces), status.AnnouncesCount, len(status.Refused), status.RefusedCount, len(status.Findings),
 		len(status.Engine.Message), len(status.Problems[0].Message), len(status.Peers[0].LastError),
-		len(status.Engine.LocalPods.Routes), status.Engine.LocalPods.RoutesCount)
-	if got != "1000 1002 1000 1003 1000 4096 1024 1024 256 300\n" {
+		len(status.Engine.LocalPods.Routes), status.Engine.LocalPods.RoutesCount, len(status.Director.Message))
+	if got != "1000 1002 1000 1003 1000 4096 1024 1024 256 300 256\n" {
 		t.Errorf("what is too long is written as %s", got)
 	}
 }
@@ -195,6 +198,7 @@ func TestSnapshotHoldsOfANodeStateWhatDecides(t *testing.T) {
 		{"an agent restarts", snapshot.NodeState{Silent: []snapshot.Silent{{Node: "b", Verdict: announcer.AgentGone.String()}}}, false},
 		{"a node is lost", snapshot.NodeState{Silent: []snapshot.Silent{{Node: "b", Verdict: announcer.NodeGone.String()}}}, true},
 		{"a session", snapshot.NodeState{Peers: []snapshot.PeerState{{Name: "tor", State: "Active"}}}, true},
+		{"the director", snapshot.NodeState{Electable: snapshot.Electable{Director: &snapshot.DirectorState{Able: true}}}, false},
 		{"a link", snapshot.NodeState{Electable: snapshot.Electable{Links: []snapshot.Link{{Name: "eth0"}}}}, true},
 	} {
 		b := NewBuilder()

@@ -29,7 +29,7 @@ func TestLean(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			obj := &corev1.Service{
-				ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "web", UID: "u", Labels: tc.labels, Annotations: map[string]string{"x": "y"}, Finalizers: []string{"f"}},
+				ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "web", UID: "u", Labels: tc.labels, Annotations: map[string]string{"x": "y", "fairlead.io/forwarding": "Direct"}, Finalizers: []string{"f"}},
 				Spec: corev1.ServiceSpec{
 					Type: tc.kind, ClusterIPs: []string{"10.96.0.9"}, Selector: map[string]string{"app": "web"}, IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol},
 					Ports: []corev1.ServicePort{{Name: "http", Port: 80}}, LoadBalancerSourceRanges: []string{"192.0.2.0/24"},
@@ -43,7 +43,7 @@ func TestLean(t *testing.T) {
 			want := *whole.Snapshot().Services[0]
 			got := lean.Snapshot().Services[0]
 			want.Labels, want.Annotations, want.Finalizers, want.Selector, want.Families, want.Conditions = tc.want, nil, nil, nil, nil, nil
-			if !reflect.DeepEqual(*got, want) || got.Served() != whole.Snapshot().Services[0].Served() {
+			if got.Forwarding != snapshot.Direct || !reflect.DeepEqual(*got, want) || got.Served() != whole.Snapshot().Services[0].Served() {
 				t.Errorf("got %+v, want %+v", *got, want)
 			}
 			ref := snapshot.Ref{Namespace: "a", Name: "web"}

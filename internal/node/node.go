@@ -32,6 +32,8 @@ type Inputs struct {
 	Passwords map[snapshot.SecretKey]string
 	Routers   []snapshot.Router // that this node knows of
 	Removed   bool              // fairlead is being removed from the cluster
+	// Director is what this node can do as a part of the director; nil: it is not known yet.
+	Director *snapshot.DirectorState
 }
 
 // Engine is what forwards Services on this node, as it was last confirmed.
@@ -94,6 +96,8 @@ type State struct {
 	Routed   []bgp.VIP
 	// Refused has one refusal for each VIP that is announced by no way.
 	Refused []announcer.Refused
+	// Director is Inputs.Director.
+	Director *snapshot.DirectorState
 }
 
 // Memory is what one decision leaves to the next. The zero value is an agent
@@ -135,7 +139,7 @@ func (d *Decider) Decide(in Inputs) (p Plan) {
 func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, route func(bgp.Input) bgp.Plan) (p Plan, next Memory) {
 	next = was
 	ready := next.ready(in)
-	self := snapshot.Electable{Node: in.Node, InSync: in.Engine.InSync, Draining: drains(in), Links: in.Links}
+	self := snapshot.Electable{Node: in.Node, InSync: in.Engine.InSync, Draining: drains(in), Links: in.Links, Director: in.Director}
 	told := self
 	var untilLink time.Time
 	told.Links, next.links, untilLink = was.links.next(in)
@@ -167,7 +171,7 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 	}
 	p.State = State{
 		Draining: self.Draining, Elected: next.elected.Announce, Leaving: vips(next.leaving), Routed: next.routes.Announce,
-		Refused: refusals(next.elected.Refused, next.routes),
+		Refused: refusals(next.elected.Refused, next.routes), Director: in.Director,
 	}
 	return p, next
 }

@@ -61,6 +61,7 @@ func TestWhen(t *testing.T) {
 		{"a node fell silent", func(s *v1alpha1.NodeStateStatus) {
 			s.Silent = []v1alpha1.SilentNode{{Node: "n2", Verdict: "node-gone"}}
 		}, nobody, 1000, 0, 0},
+		{"the node can direct", func(s *v1alpha1.NodeStateStatus) { s.Director = &v1alpha1.DirectorState{Able: true} }, nobody, 1000, 0, 0},
 		{"an address moved", func(s *v1alpha1.NodeStateStatus) { s.Announces, s.AnnouncesCount = s.Announces[1:], 1 }, nobody, 1000, 0, 0},
 		{"an address over BGP ended, at its witness", func(s *v1alpha1.NodeStateStatus) { s.Announces, s.AnnouncesCount = s.Announces[:1], 1 }, everybody, 1000, 0, 0},
 		{"an address over BGP ended, elsewhere", func(s *v1alpha1.NodeStateStatus) { s.Announces, s.AnnouncesCount = s.Announces[:1], 1 }, nobody, 1000, 100 * time.Second, 200 * time.Second},

@@ -28,7 +28,7 @@ type Known struct {
 // Describe returns what the agent says of its node at now.
 func (k Known) Describe(now time.Time) snapshot.NodeState {
 	out := snapshot.NodeState{
-		Electable: snapshot.Electable{Node: k.View.Node, InSync: k.InSync, Draining: k.State.Draining, Links: k.Links},
+		Electable: snapshot.Electable{Node: k.View.Node, InSync: k.InSync, Draining: k.State.Draining, Links: k.Links, Director: k.State.Director},
 		Engine:    snapshot.Engine{Message: k.Message, Services: k.Services, Endpoints: k.Endpoints},
 		Silent:    Silent(k.View, now), Refused: Refused(k.View, k.State.Refused, now),
 	}

@@ -60,6 +60,7 @@ func (c *coder) service(s *snapshot.Service) {
 	c.texts(&s.Selector)
 	list(c, &s.Endpoints, (*coder).endpoint)
 	c.text(&s.LeftOut)
+	name(c, &s.Forwarding)
 }
 
 func (c *coder) port(p *snapshot.Port) {

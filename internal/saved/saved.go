@@ -35,7 +35,7 @@ func Paths(dir string) []string {
 
 // magic begins the file. Behind it come a head in JSON, the Services in a compact form,
 // and a checksum of it all.
-const magic = "fairlead snapshot 2\n"
+const magic = "fairlead snapshot 3\n"
 
 var sums = crc32.MakeTable(crc32.Castagnoli)
 

@@ -147,7 +147,7 @@ func TestReadRefusesWhatIsNotOurs(t *testing.T) {
 		"another kind": {`{"Version":1,"Node":"n1","Snapshot":{"Services":{}}}`, "cannot unmarshal"},
 		"no checksum":  {magic, "too early"},
 		"other digits": {magic + "\x00\x00abcd", "checksum"},
-		"one to come":  {"fairlead snapshot 3\n", "invalid character"},
+		"one to come":  {"fairlead snapshot 4\n", "invalid character"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, file := range []int{0, 1} {

@@ -93,6 +93,7 @@ type Electable struct {
 	InSync   bool // the engine holds the last Table it was given
 	Draining bool // wants to hand over its VIPs
 	Links    []Link
+	Director *DirectorState // nil: the agent is of an earlier version. No election reads it
 }
 
 // Engine is what forwards on a node.

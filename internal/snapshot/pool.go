@@ -131,6 +131,7 @@ type Announcement struct {
 	L2              bool
 	Interfaces      []string // names or patterns; empty: every suitable link
 	BGP             *BGPAnnouncement
+	Forwarding      Forwarding // "": Masquerade
 }
 
 // PreferredNodes adds Weight to every node that Selector matches.

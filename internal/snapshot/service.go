@@ -94,8 +94,9 @@ type Service struct {
 	HealthCheckNodePort   uint16
 	PublishNotReady       bool
 
-	Class          string // spec.loadBalancerClass, "" if unset
-	LoadBalancerIP string // spec.loadBalancerIP, as written
+	Class          string     // spec.loadBalancerClass, "" if unset
+	LoadBalancerIP string     // spec.loadBalancerIP, as written
+	Forwarding     Forwarding // of its annotation; "": what its Announcements say
 	FamilyPolicy   FamilyPolicy
 	Families       []Family // spec.ipFamilies, in order
 

@@ -44,7 +44,7 @@ func nearest(key string) string {
 	}
 	prefix, _, _ := strings.Cut(key, "/")
 	if best == "" && prefix == "fairlead.io" {
-		return strings.Join(known[:4], ", ")
+		return strings.Join(allocator.OwnAnnotations(), ", ")
 	}
 	return best
 }

@@ -33,6 +33,7 @@
 //	servicecidr NAME CIDRS
 //	agent NODE                        the NodeState of an agent that is in sync
 //	  links=eth0:CIDR+CIDR,eth1:CIDR mac=MAC (of one more link eth0) outofsync draining
+//	  director=able|WHY               it takes packets that others pass on, on all its links, or why it does not
 //	  dead                            other agents do not hear it: World.Alive
 //	  lacks=A,B                       addresses that its engine does not hold yet: World.Lacks
 //
@@ -52,6 +53,7 @@
 //	  conflict=MAC deleting
 //	announcement NAME                 of all pools and Services, by all nodes, over layer 2
 //	  pool=K=V service=K=V node=K=V prefer=K=V:N+K=V:N interfaces=A,B
+//	  forwarding=Direct
 //	  bgp peers=A,B localpref=N communities=C,C large=C,C length=N length6=N
 //	bgppeer NAME ADDR|link:NAME|gateway as=PEER/LOCAL
 //	  port=N node=K=V hold=T keepalive=T secret=S source=A multihop=TTL ttlsecurity=N
@@ -68,7 +70,7 @@
 //	  external=Local internal=Local   the traffic policies
 //	  affinity=3h ranges=CIDRS externalIPs=A,B
 //	  class=C labels=K=V selector=K=V uid=U deleting
-//	  addresses=A,B pool=P key=K share=NS,NS
+//	  addresses=A,B pool=P key=K share=NS,NS forwarding=Direct
 //	                                  fairlead's annotations; NAME= leaves one there that is empty
 //	  note:ANNOTATION=TEXT loadBalancerIP=A
 //	  status=A,B@Proxy,HOST

@@ -3,6 +3,7 @@ package storytest
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -31,7 +32,25 @@ func agent(s *snapshot.Snapshot, name string, a *attrs) {
 	if mac := a.text("mac"); mac != "" {
 		st.Links = append(st.Links, snapshot.Link{Name: "eth0", MAC: mac})
 	}
+	if text := a.text("director"); text != "" {
+		st.Director = director(text, len(s.NodeStates)+1, st.Links)
+	}
 	s.NodeStates = append(s.NodeStates, st)
+}
+
+// director reads "able", with all links, or why the node is not able. A link without a
+// MAC gets one of the node's number.
+func director(text string, node int, links []snapshot.Link) *snapshot.DirectorState {
+	if text != "able" {
+		return &snapshot.DirectorState{Why: text}
+	}
+	links = slices.Clone(links)
+	var names []string
+	for i := range links {
+		links[i].MAC = cmp.Or(links[i].MAC, fmt.Sprintf("02:00:00:00:%02x:%02x", node, i))
+		names = append(names, links[i].Name)
+	}
+	return &snapshot.DirectorState{Able: true, Links: snapshot.DirectorLinks(links, names)}
 }
 
 func namespace(s *snapshot.Snapshot, name string, a *attrs) {
@@ -125,7 +144,7 @@ func holderText(h snapshot.Holder) string {
 func announcement(s *snapshot.Snapshot, name string, a *attrs) {
 	out := &snapshot.Announcement{
 		Name: name, PoolSelector: a.selector("pool"), ServiceSelector: a.selector("service"), NodeSelector: a.selector("node"),
-		Interfaces: a.list("interfaces"), L2: !a.flag("bgp"),
+		Interfaces: a.list("interfaces"), L2: !a.flag("bgp"), Forwarding: snapshot.Forwarding(a.text("forwarding")),
 	}
 	for _, text := range strings.FieldsFunc(a.text("prefer"), func(r rune) bool { return r == '+' }) {
 		labels, weight, _ := strings.Cut(text, ":")

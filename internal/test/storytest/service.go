@@ -25,6 +25,7 @@ func service(s *snapshot.Snapshot, name string, a *attrs) {
 		ExternalTrafficPolicy: snapshot.Policy(a.text("external")), InternalTrafficPolicy: snapshot.Policy(a.text("internal")),
 		Ports: each(a, list(cmp.Or(a.text("ports"), "tcp/80")), port), Ingress: each(a, a.list("status"), ingress), Affinity: a.span("affinity"),
 	}
+	out.Forwarding, _ = snapshot.ParseForwarding(out.Annotations[allocator.AnnotationForwarding])
 	families(out, a)
 	s.Services = append(s.Services, out)
 }
@@ -80,7 +81,7 @@ func family(text string) (snapshot.Family, error) {
 func annotations(a *attrs) map[string]string {
 	out := map[string]string{}
 	for name, key := range map[string]string{"addresses": allocator.AnnotationAddresses, "pool": allocator.AnnotationPool,
-		"key": allocator.AnnotationShareKey, "share": allocator.AnnotationShareNamespaces} {
+		"key": allocator.AnnotationShareKey, "share": allocator.AnnotationShareNamespaces, "forwarding": allocator.AnnotationForwarding} {
 		if _, given := a.values[name]; given {
 			out[key] = a.text(name)
 		}
