@@ -44,6 +44,9 @@ const (
 	OpensNothing             // match: a TCP segment that opens no connection
 	SourceIsOurs             // match: the source is one of the node's own addresses
 	Marked                   // match: the packet has Mark
+	NotMarked                // match: the packet does not have Mark
+	CtToEndpoint             // match: a client's packet to an endpoint of this node, which is not the connection's first
+	RouteMissing             // match: no route leads to the destination
 	EchoRequest              // match: a ping
 	Vmap                     // take the verdict that the map Set has for Fields
 	Spread                   // go to one of Chains at random
@@ -67,8 +70,8 @@ const (
 // Selector loads one field of a packet.
 type Selector uint8
 
-// The selectors: addresses, protocol, ports, and the link that a packet came in
-// from.
+// The selectors: addresses, protocol, ports, the link that a packet came in from, the
+// one that its destination is reached by, and the destination before translation.
 const (
 	Saddr Selector = iota
 	Daddr
@@ -76,12 +79,14 @@ const (
 	Dport
 	Sport
 	Iif
+	Oif
+	OriginalDaddr
 )
 
 func selectorsText(f *Family, fields []Selector) string {
 	texts := make([]string, len(fields))
 	for i, s := range fields {
-		texts[i] = [...]string{f.Name + " saddr", f.Name + " daddr", "meta l4proto", "th dport", "th sport", "iifname"}[s]
+		texts[i] = [...]string{f.Name + " saddr", f.Name + " daddr", "meta l4proto", "th dport", "th sport", "iifname", "fib daddr oifname", "ct original " + f.Name + " daddr"}[s]
 	}
 	return strings.Join(texts, " . ")
 }
@@ -207,6 +212,10 @@ func marked(mark uint32) part {
 	return marking(Marked, mark, fmt.Sprintf("meta mark & 0x%08x == 0x%08x", mark, mark))
 }
 
+func notMarked(mark uint32) part {
+	return marking(NotMarked, mark, fmt.Sprintf("meta mark & 0x%08x == 0", mark))
+}
+
 func clearMark(mark uint32) part {
 	return marking(ClearMark, mark, fmt.Sprintf("meta mark set meta mark ^ 0x%08x", mark))
 }
@@ -219,6 +228,14 @@ func ret() part          { return plain(Return, "return") }
 func ctNew() part        { return plain(CtNew, "ct state new") }
 func ctInvalid() part    { return plain(CtInvalid, "ct state invalid") }
 func ctDNAT() part       { return plain(CtDNAT, "ct status dnat") }
+func routeMissing() part { return plain(RouteMissing, "fib daddr oif missing") }
+
+// ctToEndpoint matches where the source was kept: what is masqueraded may be on its way
+// to another node.
+func ctToEndpoint() part {
+	return plain(CtToEndpoint, "ct direction original ct state established ct status & (snat | dnat) == dnat")
+}
+
 func opensNothing() part { return plain(OpensNothing, "tcp flags != syn / fin,syn,rst,ack") }
 func sourceIsOurs() part { return plain(SourceIsOurs, "fib saddr type local") }
 func masquerade() part   { return plain(Masquerade, "masquerade fully-random") }
