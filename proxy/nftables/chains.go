@@ -122,7 +122,10 @@ func (l *Layout) sourceChains() []Chain {
 		{chainSources, nil, []Rule{l.rule(
 			in(setSourceVIPs, Daddr, Proto, Dport), notIn(SetSourceAllow, Daddr, Proto, Dport, Saddr), drop())}},
 		l.unusedChain(),
-		{"sources-prerouting", hookSourcesIn, l.beforeNAT()},
+		{"sources-prerouting", hookSourcesIn, append(l.beforeNAT(),
+			// The director marks what it knows. This is for policy Local, and a packet still
+			// has the VIP.
+			l.rule(ctToEndpoint(), in(setUplinks, Iif), in(setVIPs, Daddr), setMark(l.serve())))},
 		{"sources-output", hookSourcesOut, l.beforeNAT()},
 	}
 }
@@ -131,7 +134,7 @@ func (l *Layout) sourceChains() []Chain {
 func (l *Layout) beforeNAT() []Rule {
 	return []Rule{
 		l.rule(ctInvalid(), jump(chainInvalid)),
-		l.rule(ctNew(), opensNothing(), in(setDirected, Daddr, Proto, Dport), drop()),
+		l.rule(ctNew(), in(setDirected, Daddr, Proto, Dport), opensNothing(), drop()),
 		l.rule(ctNew(), jump(chainSources)),
 		l.rule(ctNew(), in(setVIPs, Daddr), jump(chainUnused)),
 	}
@@ -177,12 +180,13 @@ func (l *Layout) directorChains() []Chain {
 	return []Chain{
 		{"director-reset", hookReset, []Rule{l.rule(marked(l.reset()), rejectTCP()), l.rule(marked(l.reset()), drop())}},
 		{"director-served", hookTranslated, []Rule{
+			l.rule(marked(l.serve()), ctToEndpoint(), jump(chainGone)),
 			l.rule(marked(l.serve()), clearMark(l.serve())),
-			l.rule(ctToEndpoint(), in(setUplinks, Iif), in(setVIPs, OriginalDaddr), jump(chainGone)),
 		}},
 		{chainGone, nil, []Rule{
+			l.rule(destinationIsOurs(), ret()), // to the kernel that is no route
 			l.rule(routeMissing(), goTo(chainRefuse)),
-			l.rule(in(setUplinks, Oif), goTo(chainRefuse)),
+			l.rule(routeBack(), goTo(chainRefuse)),
 		}},
 	}
 }

@@ -89,7 +89,11 @@ func fixedOf(p packet) map[nftables.Verb][]expr.Any {
 			&expr.Ct{Key: expr.CtKeySTATE, Register: reg0}, masked(expr.CtStateBitESTABLISHED, 0), compare(expr.CmpOpNeq, host(0)),
 			&expr.Ct{Key: expr.CtKeySTATUS, Register: reg0}, masked(ipsSrcNAT|ipsDstNAT, 0), compare(expr.CmpOpEq, host(ipsDstNAT)),
 		},
-		nftables.RouteMissing: {&expr.Fib{Register: reg0, ResultOIF: true, FlagDADDR: true, FlagPRESENT: true}, compare(expr.CmpOpEq, []byte{0})},
+		nftables.DestinationIsOurs: {&expr.Fib{Register: reg0, ResultADDRTYPE: true, FlagDADDR: true}, compare(expr.CmpOpEq, host(unix.RTN_LOCAL))},
+		nftables.RouteMissing:      {&expr.Fib{Register: reg0, ResultOIF: true, FlagDADDR: true, FlagPRESENT: true}, compare(expr.CmpOpEq, host(0))},
+		nftables.RouteBack: {
+			&expr.Fib{Register: reg0, ResultOIF: true, FlagDADDR: true, FlagIIF: true, FlagPRESENT: true}, compare(expr.CmpOpEq, host(1)),
+		},
 		// The flags are byte 13 of the segment. ECN's are not among those that count.
 		nftables.OpensNothing: append(protocol(unix.IPPROTO_TCP), &expr.Payload{DestRegister: reg0, Base: expr.PayloadBaseTransportHeader, Offset: 13, Len: 1},
 			&expr.Bitwise{SourceRegister: reg0, DestRegister: reg0, Len: 1, Mask: []byte{0x17}, Xor: []byte{0}}, compare(expr.CmpOpNeq, []byte{0x02})),
@@ -151,14 +155,6 @@ func load(f *nftables.Family, fields []nftables.Selector) []expr.Any {
 		case nftables.Iif:
 			out = append(out, &expr.Meta{Key: expr.MetaKeyIIFNAME, Register: reg})
 			reg += 4
-			continue
-		case nftables.Oif:
-			out = append(out, &expr.Fib{Register: reg, ResultOIFNAME: true, FlagDADDR: true})
-			reg += 4
-			continue
-		case nftables.OriginalDaddr:
-			out = append(out, &expr.Ct{Key: expr.CtKeyDST, Register: reg, Direction: directionOriginal})
-			reg += uint32(f.AddrLen) / 4
 			continue
 		case nftables.Proto:
 			out = append(out, &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg})
