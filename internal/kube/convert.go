@@ -54,7 +54,7 @@ func toNode(n *corev1.Node) *snapshot.Node {
 }
 
 func toNamespace(n *corev1.Namespace) *snapshot.Namespace {
-	return &snapshot.Namespace{Name: n.Name, Labels: n.Labels}
+	return &snapshot.Namespace{Name: n.Name, UID: string(n.UID), Labels: n.Labels}
 }
 
 func toServiceCIDR(c *networkingv1.ServiceCIDR) *snapshot.ServiceCIDR {

@@ -38,6 +38,7 @@ func (n *Node) Excluded() bool {
 // Namespace is a namespace's labels, which pools may select.
 type Namespace struct {
 	Name   string
+	UID    string
 	Labels map[string]string
 }
 
