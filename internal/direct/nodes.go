@@ -27,7 +27,7 @@ func (p *Planner) nodes(in Inputs) (out []director.Node) {
 		switch {
 		case m.Node == in.Node: // it has its program, or would not plan
 			n.MACs = macs(in.Links)
-			n.IPv4, n.IPv6 = own(in.Links)
+			n.IPv4, n.IPv6 = own(Links(in.Links, in.Node, in.View))
 		case m.Report == nil || m.Report.Director == nil || !m.Report.Director.Able:
 			continue
 		default:
@@ -68,7 +68,7 @@ func macs(links []snapshot.Link) (out []director.MAC) {
 	return out
 }
 
-// own is an address of each family that this node has.
+// own is an address of each family that this node has on links.
 func own(links []snapshot.Link) (v4, v6 netip.Addr) {
 	for _, l := range links {
 		for _, p := range l.Prefixes {
