@@ -26,6 +26,7 @@ type Director interface {
 	Sync(s *director.State, nftables func() error) error
 	Attach(links []int) error
 	Held() ([]director.Frontend, error)
+	Counters(s *director.State) (*program.Counters, error)
 	Close()
 }
 
@@ -62,6 +63,10 @@ type directing struct {
 	table    *proxy.Table    // of the last plan
 	rests    time.Time       // until when it is not loaded again
 	nextList time.Time
+
+	use    sync.Mutex // held while the program is used
+	state  *director.State
+	counts DirectorCounts
 
 	mu     sync.Mutex
 	status *snapshot.DirectorState
@@ -115,6 +120,53 @@ func names(links []snapshot.Link) (out []string) {
 	return out
 }
 
+// DirectorCounts is what the director of this node has done.
+type DirectorCounts struct {
+	State    *snapshot.DirectorState
+	Counters *program.Counters // nil: the program is not there
+	// Weights are the parts of all slots that each node is the primary of, by its name.
+	Weights map[string]float64
+}
+
+// Counts returns what the director has done. While the engine is at work it returns what
+// it returned last. It may be called from any goroutine.
+func (d *directing) Counts() DirectorCounts {
+	status := d.Status()
+	if !d.use.TryLock() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.counts
+	}
+	defer d.use.Unlock()
+	now := DirectorCounts{State: status}
+	if d.program != nil && d.state != nil {
+		now.Weights = weights(d.state)
+		var err error
+		if now.Counters, err = d.program.Counters(d.state); err != nil {
+			d.log.Warn("the director's counters", "error", err)
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.counts = now
+	return now
+}
+
+// weights are the parts of all slots by their primaries.
+func weights(s *director.State) map[string]float64 {
+	out, slots := map[string]float64{}, 0
+	for _, f := range s.Frontends {
+		for i := 0; i < len(f.Slots.Chains); i += director.Places {
+			out[s.Nodes[f.Slots.Chains[i]].Name]++
+			slots++
+		}
+	}
+	for name := range out {
+		out[name] /= float64(slots)
+	}
+	return out
+}
+
 // options adds what the Table needs to know of directing.
 func (d *directing) options(node string, order engineOrder, opt *proxy.Options) {
 	d.wanted = direct.Wanted(order.Snapshot)
@@ -127,6 +179,8 @@ func (d *directing) options(node string, order engineOrder, opt *proxy.Options) 
 // sync has the program know what t asks for, and write called between what goes and what
 // comes. If the program cannot, write is called all the same.
 func (d *directing) sync(node string, order engineOrder, t *proxy.Table, write func() error) error {
+	d.use.Lock()
+	defer d.use.Unlock()
 	state := d.plan(node, order, t)
 	if state == nil {
 		return write()
@@ -148,7 +202,7 @@ func (d *directing) sync(node string, order engineOrder, t *proxy.Table, write f
 		}
 		return nil
 	}
-	if len(state.Frontends)+len(d.wanted) == 0 {
+	if d.state = state; len(state.Frontends)+len(d.wanted) == 0 {
 		d.retire()
 		return nil
 	}
@@ -214,7 +268,7 @@ func (d *directing) fail(err error) {
 	d.log.Error("the director", "error", err)
 	if d.program != nil {
 		d.program.Close()
-		d.program = nil
+		d.program, d.state = nil, nil
 	}
 	d.links, d.rests = nil, time.Now().Add(retryDirector)
 	d.say(err.Error())
@@ -223,7 +277,7 @@ func (d *directing) fail(err error) {
 // retire takes the program out once nothing is left to do for it.
 func (d *directing) retire() {
 	d.program.Close()
-	d.program, d.links = nil, nil
+	d.program, d.links, d.state = nil, nil, nil
 	if _, err := d.Remove(); err != nil {
 		d.log.Error("the director stays attached", "error", err)
 		d.rests = time.Now().Add(retryDirector)

@@ -19,6 +19,7 @@ import (
 	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/dataplanetest"
 	"github.com/fairlead/fairlead/proxy/director"
+	"github.com/fairlead/fairlead/proxy/director/program"
 )
 
 // directorBook stands in for the program, and notes what is done.
@@ -51,7 +52,10 @@ func (b *directorBook) Attach(links []int) error {
 }
 
 func (b *directorBook) Held() ([]director.Frontend, error) { return b.held, nil }
-func (b *directorBook) Close()                             { b.lines = append(b.lines, "close") }
+func (b *directorBook) Counters(*director.State) (*program.Counters, error) {
+	return &program.Counters{Served: 7}, nil
+}
+func (b *directorBook) Close() { b.lines = append(b.lines, "close") }
 
 // directorDesk is an engine with a directorBook, in a cluster of two nodes.
 type directorDesk struct {
@@ -145,6 +149,14 @@ func TestDirecting(t *testing.T) {
 	synced("the guards hold on a node that cannot", true)
 	want("it is asked for", "1f2e", "goes, comes 1, attach [1], able")
 	want("again", "1f2e", "goes, comes 1, able")
+	if c := d.engine.director.Counts(); !c.State.Able || c.Counters.Served != 7 || len(c.Weights) != 1 || c.Weights["a"] != 1 {
+		t.Errorf("counts: %+v", c)
+	}
+	d.engine.director.use.Lock()
+	if c := d.engine.director.Counts(); c.Counters.Served != 7 {
+		t.Errorf("counts while the engine works: %+v", c)
+	}
+	d.engine.director.use.Unlock()
 
 	d.book.before = errors.New("no room")
 	want("the maps cannot be written", "1f2e", "close, no room")

@@ -178,7 +178,11 @@ func (l *Layout) reset() uint32 { return MarksBeside(l.mark).Reset }
 // in nobody's way when the kernel looks for a route.
 func (l *Layout) directorChains() []Chain {
 	return []Chain{
-		{"director-reset", hookReset, []Rule{l.rule(marked(l.reset()), rejectTCP()), l.rule(marked(l.reset()), drop())}},
+		// Others may use the bit for what is not directed.
+		{"director-reset", hookReset, []Rule{
+			l.rule(marked(l.reset()), in(setDirected, Daddr, Proto, Dport), rejectTCP()),
+			l.rule(marked(l.reset()), in(setDirected, Daddr, Proto, Dport), drop()),
+		}},
 		{"director-served", hookTranslated, []Rule{
 			l.rule(marked(l.serve()), ctToEndpoint(), jump(chainGone)),
 			l.rule(marked(l.serve()), clearMark(l.serve())),
