@@ -57,11 +57,13 @@ type directing struct {
 	wake    func() // a listing has ended
 
 	program  Director // nil: it is not loaded
+	adopted  bool     // its maps hold what an earlier agent wrote
 	planner  direct.Planner
 	wanted   []snapshot.Ref  // Services that are to be directed
 	links    []snapshot.Link // that it is attached to
 	table    *proxy.Table    // of the last plan
 	rests    time.Time       // until when it is not loaded again
+	every    time.Duration   // listEvery
 	nextList time.Time
 
 	use    sync.Mutex // held while the program is used
@@ -83,12 +85,11 @@ const (
 )
 
 func newDirecting(cfg *Config, changed, wake func()) *directing {
-	d := &directing{Direct: cfg.Direct, log: cfg.Log, flows: sample.Flows, changed: changed, wake: wake}
-	d.status = &snapshot.DirectorState{Why: notAsked}
-	return d
+	return &directing{Direct: cfg.Direct, log: cfg.Log, flows: sample.Flows, changed: changed, wake: wake, every: listEvery}
 }
 
-// Status returns what the node can do.
+// Status returns what the node can do; nil while that is not known. An agent that starts
+// must not say that it cannot: the others would take the VIPs' slots from its node.
 func (d *directing) Status() *snapshot.DirectorState {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -215,6 +216,13 @@ func (d *directing) plan(node string, order engineOrder, t *proxy.Table) *direct
 	if !d.ready(order.Snapshot) || !order.Sure {
 		return nil
 	}
+	if d.adopted && len(d.links) == 0 {
+		// Agents that start together wait for each other to say that they are able. New
+		// maps have to be filled first.
+		if d.attach(node, order); d.program == nil {
+			return nil
+		}
+	}
 	now := monotonic()
 	d.list(now, t)
 	d.mu.Lock()
@@ -252,7 +260,7 @@ func (d *directing) ready(s *snapshot.Snapshot) bool {
 	if err == nil {
 		var held []director.Frontend
 		if held, err = p.Held(); err == nil {
-			d.program = p
+			d.program, d.adopted = p, len(held) > 0
 			d.planner.Adopt(held, monotonic())
 			return true
 		}
@@ -325,7 +333,7 @@ func (d *directing) list(now time.Duration, t *proxy.Table) {
 		began := time.Now()
 		left, err := leftOf(t, now, d.flows)
 		d.mu.Lock()
-		d.lists, d.nextList = false, time.Now().Add(max(listEvery, listSparing*time.Since(began)))
+		d.lists, d.nextList = false, time.Now().Add(max(d.every, listSparing*time.Since(began)))
 		if err == nil {
 			d.left = left
 		}

@@ -52,6 +52,7 @@ type directNode struct {
 	name        string
 	space, pods nstest.Space
 	engine      *engine
+	pins        string
 	gone        bool // the others hold it for gone
 }
 
@@ -78,7 +79,8 @@ func newDirectLab(t *testing.T) *directLab {
 		batch(t, n.space, "route add default via 198.18.0.9\nroute add default via fd98::9\n")
 		n.wire(t, i)
 		n.serve(t)
-		n.start(t, filepath.Join(pins, n.name))
+		n.pins = filepath.Join(pins, n.name)
+		n.start(t)
 		l.nodes = append(l.nodes, n)
 		l.tell(t, "node n%d ips=198.18.0.%d,fd98::%d pods=10.1.%d.0/24,fd10:%d::/64", i, i, i, i, i)
 	}
@@ -166,21 +168,22 @@ func (n *directNode) serve(t *testing.T) {
 func hostOf(a net.Addr) netip.Addr { return netip.MustParseAddrPort(a.String()).Addr().Unmap() }
 
 // start makes the node's engine with its director, as a new agent does.
-func (n *directNode) start(t *testing.T, pins string) {
+func (n *directNode) start(t *testing.T) {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil)).With("node", n.name)
 	dataplane := engines.New(engines.Options{Netns: int(n.space.Handle), Log: log})
 	t.Cleanup(dataplane.Close)
 	cfg := &Config{Node: n.name, Log: log, Dataplane: dataplane, Direct: Direct{
 		Open: func(seed director.Seed) (Director, error) {
-			return program.Open(program.Options{Seed: seed, Marks: program.Marks(nftables.MarksBeside(nftables.DefaultMark)), Pins: pins, Log: log})
+			return program.Open(program.Options{Seed: seed, Marks: program.Marks(nftables.MarksBeside(nftables.DefaultMark)), Pins: n.pins, Log: log})
 		},
-		Pinned: func() bool { _, err := os.Stat(pins); return err == nil },
-		Remove: func() (int, error) { return program.Remove(pins) },
+		Pinned: func() bool { _, err := os.Stat(n.pins); return err == nil },
+		Remove: func() (int, error) { return program.Remove(n.pins) },
 	}}
 	n.engine = newEngine(cfg, newMetrics(nil), &health.Proxy{}, func() {})
 	n.engine.proxy = Fairlead
 	n.engine.follow = func(*snapshot.Snapshot, []netip.Addr, []netip.Addr) {}
+	n.engine.director.every = 0
 	n.engine.director.flows = func(take func(traffic.Flow)) error { return n.space.In(func() error { return sample.Flows(take) }) }
 }
 
@@ -374,11 +377,21 @@ func TestDirect(t *testing.T) {
 	l := newDirectLab(t)
 	l.owner(t, 1)
 	l.endpoints(t, "n2.1", "n3.1")
+	l.sync(t)
+	l.tell(t, "service default/web forwarding=Direct")
 	nstest.Eventually(t, "all nodes are able", func() bool {
 		l.sync(t)
-		return !slices.ContainsFunc(l.nodes, func(n *directNode) bool { return !n.engine.director.Status().Able })
+		return !slices.ContainsFunc(l.nodes, func(n *directNode) bool {
+			st := n.engine.director.Status()
+			return st == nil || !st.Able
+		})
 	})
-	l.sync(t) // and all know it
+	nstest.Eventually(t, "no node has connections of before", func() bool {
+		l.sync(t)
+		return !slices.ContainsFunc(l.nodes, func(n *directNode) bool {
+			return !slices.Equal(n.graces(t), []director.Grace{director.NoGrace, director.NoGrace})
+		})
+	})
 	for _, n := range l.nodes {
 		n.space.Pipe(t, `table inet seen { chain c { type filter hook prerouting priority -400; tcp sport { 80, 8080 } iifname "lan" counter; }; }`, "nft", "-f", "-")
 	}
@@ -402,6 +415,17 @@ func TestDirect(t *testing.T) {
 	l.sync(t)
 	live(t, "with 12 endpoints", all)
 	l.open(t, directVIPs[0], 20)
+	for _, n := range l.nodes {
+		n.engine.director.program.Close()
+		n.engine.cfg.Dataplane.(*engines.Engine).Close()
+		n.start(t)
+	}
+	live(t, "without agents", all)
+	l.sync(t)
+	live(t, "with other agents", all)
+	if got := l.nodes[0].graces(t); !slices.Equal(got, []director.Grace{director.NoGrace, director.NoGrace}) {
+		t.Errorf("the next agent has graces %v", got)
+	}
 	l.endpoints(t, "n2.1", "n3.1", "n3.4")
 	l.sync(t)
 	live(t, "with 3 endpoints", all)

@@ -111,7 +111,7 @@ func (d *directorDesk) program(t *testing.T, uid string) string {
 	}
 	view := announcer.View{Node: "a", Members: []announcer.Member{
 		{Node: "a", Report: &announcer.Report{Electable: snapshot.Electable{Node: "a", InSync: true, Links: []snapshot.Link{link(1)}}}},
-		{Node: "b", Report: &announcer.Report{Electable: snapshot.Electable{Node: "b", InSync: true, Links: []snapshot.Link{link(2)}}}},
+		{Node: "b", Report: &announcer.Report{Electable: snapshot.Electable{Node: "b", InSync: true, Links: []snapshot.Link{link(2)}, Director: &snapshot.DirectorState{Why: notAsked}}}},
 	}}
 	d.book.lines = nil
 	err = d.engine.program(t.Context(), engineOrder{Program: node.Program{Snapshot: s, Links: view.Members[0].Report.Links, View: view, Sure: true}})
@@ -119,6 +119,9 @@ func (d *directorDesk) program(t *testing.T, uid string) string {
 		d.book.lines = append(d.book.lines, err.Error())
 	}
 	st := d.engine.director.Status()
+	if st == nil {
+		return strings.Join(append(d.book.lines, "not known"), ", ")
+	}
 	if st.Able {
 		return strings.Join(append(d.book.lines, "able"), ", ")
 	}
@@ -162,14 +165,14 @@ func TestDirecting(t *testing.T) {
 	want("the maps cannot be written", "1f2e", "close, no room")
 	want("it rests", "1f2e", "no room")
 	d.book.before, d.engine.director.rests = nil, time.Time{}
-	want("it works again", "1f2e", "goes, comes 1, attach [1], able")
+	want("it works again, with the maps that it has", "1f2e", "attach [1], goes, comes 1, able")
 	d.book.after = errors.New("no memory")
 	want("what comes cannot be written", "1f2e", "goes, close, no memory")
 	d.book.after, d.engine.director.rests = nil, time.Time{}
 	d.opens = errors.New("no BTF")
 	want("it cannot be loaded", "1f2e", "no BTF")
 	d.opens, d.engine.director.rests = nil, time.Time{}
-	want("it works once more", "1f2e", "goes, comes 1, attach [1], able")
+	want("it works once more", "1f2e", "attach [1], goes, comes 1, able")
 
 	d.tell(t, "service default/web forwarding=Masquerade")
 	want("it is not asked for any more", "1f2e", "goes, comes 1, able")

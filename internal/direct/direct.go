@@ -41,6 +41,8 @@ type Left struct {
 
 // The times of a plan.
 const (
+	// MeetFor is how long an agent that starts waits for what the others can do.
+	MeetFor = 10 * time.Second
 	// GoneFor is how long the end of a walk drops packets after a node was declared gone,
 	// which may be false.
 	GoneFor = 10 * time.Second
@@ -57,7 +59,9 @@ const (
 // Planner plans one time after the other. The zero value is an agent that starts.
 type Planner struct {
 	modes   map[proxy.Key]mode
-	gone    map[string]time.Duration // when each node was found gone
+	began   time.Duration                      // the first plan
+	known   map[string]*snapshot.DirectorState // what each node said last that it can do
+	gone    map[string]time.Duration           // when each node was found gone
 	tables  map[string]*director.Table
 	history map[proxy.Key]*history
 	steps   map[step]*history
@@ -124,20 +128,32 @@ func keyOf(f director.Frontend) proxy.Key {
 	}
 }
 
-// Plan returns what the program is to know; nil while it is not known who the nodes are.
+// Plan returns what the program is to know; nil while it is not known who the nodes are,
+// or just after the start what they can do.
 func (p *Planner) Plan(in Inputs) *director.State {
 	if in.View.Member(in.Node) == nil {
 		return nil
 	}
+	if p.began == 0 {
+		p.began, p.known = in.Now, map[string]*snapshot.DirectorState{}
+	}
+	silent := p.hear(in.View)
+	if delete(silent, in.Node); len(silent) > 0 && in.Now-p.began < MeetFor {
+		return nil
+	}
 	st := &director.State{Me: in.Node, Nodes: p.nodes(in)}
 	st.Hold = p.hold(in.Now)
-	modes, silent := map[proxy.Key]mode{}, unheard(in.View)
+	modes := map[proxy.Key]mode{}
 	for _, f := range in.Table.Frontends {
 		was, had := p.modes[f.Key]
 		if f.Kind != proxy.VIP || f.Protocol == snapshot.SCTP || !f.Directed && !had {
 			continue
 		}
-		m, stays := next(was, had, wants(in.Snapshot, f) && carried(f, st.Nodes, silent), in, f.Key)
+		asWas := silent
+		if !had || was.grace == director.OffGrace {
+			asWas = nil
+		}
+		m, stays := next(was, had, wants(in.Snapshot, f) && carried(f, st.Nodes, asWas), in, f.Key)
 		if !stays {
 			continue
 		}
@@ -156,24 +172,30 @@ func wants(s *snapshot.Snapshot, f *proxy.Frontend) bool {
 	return f.Directed && s.Forwarding(f.Service) == snapshot.Direct
 }
 
-// unheard are the nodes that have not said yet what they can do: this agent has started
-// just now.
-func unheard(v announcer.View) map[string]bool {
-	out := map[string]bool{}
+// hear takes in what the nodes say that they can do. An agent that starts does not say it
+// at once, and its node goes on as before. It returns the nodes that never said it: their
+// agents are of an earlier version, or they and this one have started just now.
+func (p *Planner) hear(v announcer.View) (silent map[string]bool) {
+	silent, known := map[string]bool{}, map[string]*snapshot.DirectorState{}
 	for _, m := range v.Members {
-		if m.Report == nil {
-			out[m.Node] = true
+		st := p.known[m.Node]
+		if m.Report != nil && m.Report.Director != nil {
+			st = m.Report.Director
+		}
+		if known[m.Node] = st; st == nil {
+			silent[m.Node] = true
 		}
 	}
-	return out
+	p.known = known
+	return silent
 }
 
-// carried reports whether each node that has endpoints can be reached. One that was not
-// heard of yet is taken to be as it was.
-func carried(f *proxy.Frontend, nodes []director.Node, unheard map[string]bool) bool {
+// carried reports whether each node that has endpoints can be reached. Those in asWas are
+// taken to be as they were.
+func carried(f *proxy.Frontend, nodes []director.Node, asWas map[string]bool) bool {
 	return !slices.ContainsFunc(f.Nodes, func(n proxy.NodeEndpoints) bool {
 		i, known := find(nodes, n.Node)
-		return !unheard[n.Node] && !known || known && (f.Family == snapshot.IPv4 && !nodes[i].IPv4.IsValid() || f.Family == snapshot.IPv6 && !nodes[i].IPv6.IsValid())
+		return !asWas[n.Node] && !known || known && (f.Family == snapshot.IPv4 && !nodes[i].IPv4.IsValid() || f.Family == snapshot.IPv6 && !nodes[i].IPv6.IsValid())
 	})
 }
 

@@ -78,6 +78,9 @@ var key = proxy.Key{Kind: proxy.VIP, Family: snapshot.IPv4, Addr: netip.MustPars
 
 // modes says how Frontends are treated, in a word each.
 func modes(st *director.State) string {
+	if st == nil {
+		return "waits"
+	}
 	var out []string
 	for _, f := range st.Frontends {
 		out = append(out, [...]string{"direct", "on", "off"}[f.Grace])
@@ -125,8 +128,13 @@ func TestModes(t *testing.T) {
 		"another protocol":       {{says("service default/web ports=sctp/80"), ""}},
 		"a node that has not spoken yet": {{func(_ *testing.T, c *cluster) {
 			c.planner.Adopt([]director.Frontend{{VIP: netip.AddrPortFrom(key.Addr, 80), Proto: 6}}, c.now)
-			c.member("n3").Report = nil
-		}, "direct"}},
+			c.member("n3").Report.Director = nil
+		}, "waits"}, {later(MeetFor), "direct"}},
+		"a node of an earlier version": {{func(_ *testing.T, c *cluster) { c.member("n3").Report.Director = nil }, "waits"}, {later(MeetFor), ""}},
+		"a node whose agent starts": {
+			{nil, "on"}, {listed(nil, nil), "direct"}, {func(_ *testing.T, c *cluster) { c.member("n3").Report.Director = nil }, "direct"},
+			{func(_ *testing.T, c *cluster) { c.member("n3").Report = nil }, "off"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCluster(t)

@@ -28,11 +28,11 @@ func (p *Planner) nodes(in Inputs) (out []director.Node) {
 		case m.Node == in.Node: // it has its program, or would not plan
 			n.MACs = macs(in.Links)
 			n.IPv4, n.IPv6 = own(Links(in.Links, in.Node, in.View))
-		case m.Report == nil || m.Report.Director == nil || !m.Report.Director.Able:
+		case p.known[m.Node] == nil || !p.known[m.Node].Able || m.Report == nil:
 			continue
 		default:
 			n.MACs = macs(m.Report.Links)
-			n.Link, n.IPv4, n.IPv6 = neighbour(in.Links, taking(m.Report))
+			n.Link, n.IPv4, n.IPv6 = neighbour(in.Links, taking(m.Report.Links, p.known[m.Node]))
 		}
 		out = append(out, n)
 	}
@@ -53,9 +53,9 @@ func find(nodes []director.Node, name string) (int, bool) {
 }
 
 // taking are the links of a node that take what is passed on.
-func taking(r *announcer.Report) []snapshot.Link {
-	return slices.DeleteFunc(slices.Clone(r.Links), func(l snapshot.Link) bool {
-		return !slices.ContainsFunc(r.Director.Links, func(d snapshot.DirectorLink) bool { return d.Name == l.Name })
+func taking(links []snapshot.Link, st *snapshot.DirectorState) []snapshot.Link {
+	return slices.DeleteFunc(slices.Clone(links), func(l snapshot.Link) bool {
+		return !slices.ContainsFunc(st.Links, func(d snapshot.DirectorLink) bool { return d.Name == l.Name })
 	})
 }
 
