@@ -94,6 +94,7 @@ const (
 	chainInvalid    = "invalid"
 	chainUnused     = "unused-ports"
 	chainGone       = "gone-endpoints"
+	chainReset      = "reset-client"
 )
 
 var (
@@ -179,10 +180,8 @@ func (l *Layout) reset() uint32 { return MarksBeside(l.mark).Reset }
 func (l *Layout) directorChains() []Chain {
 	return []Chain{
 		// Others may use the bit for what is not directed.
-		{"director-reset", hookReset, []Rule{
-			l.rule(marked(l.reset()), in(setDirected, Daddr, Proto, Dport), rejectTCP()),
-			l.rule(marked(l.reset()), in(setDirected, Daddr, Proto, Dport), drop()),
-		}},
+		{"director-reset", hookReset, []Rule{l.rule(marked(l.reset()), in(setDirected, Daddr, Proto, Dport), goTo(chainReset))}},
+		{chainReset, nil, []Rule{l.rule(rejectTCP()), l.rule(drop())}},
 		{"director-served", hookTranslated, []Rule{
 			l.rule(marked(l.serve()), ctToEndpoint(), jump(chainGone)),
 			l.rule(marked(l.serve()), clearMark(l.serve())),
