@@ -430,12 +430,24 @@ func TestDirect(t *testing.T) {
 	l.sync(t)
 	live(t, "with 3 endpoints", all)
 
+	l.ownerDies(t, all)
+	l.offAndOn(t, all)
+	l.dies(t, all)
+}
+
+// ownerDies has the owner lose its power, and another node take the VIPs.
+func (l *directLab) ownerDies(t *testing.T, all []*talk) {
+	t.Helper()
 	batch(t, l.bridge, "link set port1 down\n")
 	l.nodes[0].gone = true
 	l.owner(t, 2)
 	l.sync(t)
 	live(t, "after the owner's death", all)
+}
 
+// offAndOn turns directing off and on again. What is opened in between is masqueraded.
+func (l *directLab) offAndOn(t *testing.T, all []*talk) {
+	t.Helper()
 	l.tell(t, "service default/web forwarding=Masquerade")
 	l.sync(t)
 	live(t, "no longer directed", all)
@@ -456,7 +468,6 @@ func TestDirect(t *testing.T) {
 	if got := l.nodes[1].graces(t); !slices.Equal(got, []director.Grace{director.OnGrace, director.OnGrace}) {
 		t.Errorf("graces %v", got)
 	}
-	l.dies(t, all)
 }
 
 // dies has a pod die, of which the cluster knows nothing yet. Its clients are told with
