@@ -17,6 +17,9 @@ func agentCapabilities(c corev1.Container) []corev1.Capability {
 			want = append(want, "SYS_ADMIN")
 		}
 	}
+	if slices.Contains(c.Args, "--director=auto") {
+		want = append(want, "BPF", "SYS_ADMIN")
+	}
 	return want
 }
 

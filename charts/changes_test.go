@@ -47,6 +47,17 @@ DaemonSet/fairlead-agent
   + spec.template.spec.volumes[netns].hostPath.type "DirectoryOrCreate"
   + spec.template.spec.volumes[netns].name "netns"
 `,
+	"directed": `
+DaemonSet/fairlead-agent
+  + container.args[] "--director=auto"
+  + container.securityContext.capabilities.add[] "BPF"
+  + container.securityContext.capabilities.add[] "SYS_ADMIN"
+  + container.volumeMounts[bpf].mountPath "/sys/fs/bpf"
+  + container.volumeMounts[bpf].name "bpf"
+  + spec.template.spec.volumes[bpf].hostPath.path "/sys/fs/bpf"
+  + spec.template.spec.volumes[bpf].hostPath.type "Directory"
+  + spec.template.spec.volumes[bpf].name "bpf"
+`,
 	"ccm": `
 ClusterRole/fairlead-controller
   + rules[] {"apiGroups":["authentication.k8s.io"],"resources":["tokenreviews"],"verbs":["create"]}

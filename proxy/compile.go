@@ -25,6 +25,12 @@ type Options struct {
 	// Quarantined lists nodes that are gone, though the cluster does not know it yet:
 	// their endpoints take no connection as long as the port has others. Sorted.
 	Quarantined []string
+	// Direct lists the Services whose VIPs are directed, sorted. It leaves out those with
+	// externalTrafficPolicy Local.
+	Direct []snapshot.Ref
+	// Uplinks are links by which other nodes are reached. One whose network the node's
+	// pods are in too is none of Table.Uplinks.
+	Uplinks []snapshot.Link
 	// Self is the node as it was last known. It stands in where the Snapshot lacks
 	// it: a node that still runs keeps forwarding when its Node object is deleted.
 	// It may be nil.
@@ -45,9 +51,10 @@ func Compile(s *snapshot.Snapshot, name string, nodePortAddrs []netip.Addr, opt 
 
 // inputs are all that one Service's frontends depend on.
 type inputs struct {
-	svc   *snapshot.Service
-	addrs captured
-	node  nodeFacts
+	svc    *snapshot.Service
+	addrs  captured
+	node   nodeFacts
+	direct bool // in Options.Direct
 }
 
 // nodeFacts is what matters of the node.
@@ -70,7 +77,7 @@ type compiled struct {
 }
 
 func (a inputs) equal(b inputs) bool {
-	return a.svc == b.svc && a.node.equal(b.node) && a.addrs.equal(b.addrs)
+	return a.svc == b.svc && a.direct == b.direct && a.node.equal(b.node) && a.addrs.equal(b.addrs)
 }
 
 func (a nodeFacts) equal(b nodeFacts) bool {
@@ -157,7 +164,12 @@ func external(in inputs, port snapshot.Port, family snapshot.Family, c choice, s
 	}
 	allowed := share.allowed(family)
 	for _, vip := range ofFamily(family, in.addrs.vips) {
-		add(VIP, vip, port.Port).Sources = withNode(allowed, vip, in.node.addrs)
+		f := add(VIP, vip, port.Port)
+		f.Sources = withNode(allowed, vip, in.node.addrs)
+		if in.direct && !f.LocalOnly {
+			f.Directed = true
+			f.Local, f.Nodes = c.directed(in.node)
+		}
 	}
 	for _, t := range in.addrs.nodes {
 		if ip := t.Addr.Addr(); t.Protocol == port.Protocol && t.Addr.Port() == port.Port && snapshot.FamilyOf(ip) == family {

@@ -89,11 +89,12 @@ type cluster struct {
 	ranges    []netipx.IPRange // of all pools; their counters change with each allocation
 	services  []netip.Prefix   // the ranges of ClusterIPs
 	external  bool
-	listening []Target // Options.Listening
+	listening []Target       // Options.Listening
+	direct    []snapshot.Ref // Options.Direct
 }
 
-// equal leaves out which nodes are quarantined: that concerns only those Services that
-// have endpoints there.
+// equal leaves out which nodes are quarantined, which concerns only those Services that
+// have endpoints there, and which Services are directed.
 func (c cluster) equal(o cluster) bool {
 	c.node.quarantined = o.node.quarantined
 	return c.node.equal(o.node) && (diff.Same(c.ranges, o.ranges) || slices.Equal(c.ranges, o.ranges)) && slices.Equal(c.services, o.services) && c.external == o.external && slices.Equal(c.listening, o.listening)
@@ -121,7 +122,7 @@ func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []ne
 	if node != nil {
 		facts.zone, facts.addrs = node.Zone, node.InternalIPs
 	}
-	now := cluster{node: facts, services: t.ServiceCIDRs, external: opt.ExternalIPs, listening: opt.Listening}
+	now := cluster{node: facts, services: t.ServiceCIDRs, external: opt.ExternalIPs, listening: opt.Listening, direct: opt.Direct}
 	if c.last != nil && diff.Same(c.last.snap.Pools, s.Pools) {
 		now.ranges = c.last.cluster.ranges
 	} else {
@@ -148,7 +149,7 @@ func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []ne
 		c.traces, c.known = now, now.known()
 		c.pods = c.known.sources()
 	}
-	t.LocalPods, t.LocalLinks = c.pods, c.known.Links
+	t.LocalPods, t.LocalLinks, t.Uplinks = c.pods, c.known.Links, uplinks(opt.Uplinks, c.last.here.sorted)
 	t.OwnClusterIPs = sorted(slices.DeleteFunc(slices.Clone(opt.Own), func(a netip.Addr) bool { return !t.HasAddr(ClusterIP, a) }))
 	return t
 }
@@ -225,7 +226,8 @@ func compareFrontends(a, b *Frontend) int {
 
 func (m *memory) inputs(svc *snapshot.Service) inputs {
 	m.looked++
-	return inputs{svc: svc, addrs: m.capture(svc), node: m.cluster.node}
+	_, direct := slices.BinarySearchFunc(m.cluster.direct, svc.Ref, snapshot.Ref.Compare)
+	return inputs{svc: svc, addrs: m.capture(svc), node: m.cluster.node, direct: direct}
 }
 
 // noteHolders notes that a has its holders.
@@ -306,6 +308,9 @@ func (m *memory) tally(fs []*Frontend, n int) {
 func (m *memory) update(s *snapshot.Snapshot, now cluster) (gone, come []*Frontend) {
 	dirty := m.dirty(s)
 	m.quarantine(s, now.node.quarantined, dirty)
+	for was, is := range diff.Changed(m.cluster.direct, now.direct, snapshot.Ref.Compare) {
+		dirty[*cmp.Or(was, is)] = true
+	}
 	for ref := range m.moving {
 		dirty[ref] = true
 	}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -10,11 +11,12 @@ import (
 // choice is which of one port's endpoints of one family a node uses. The rules
 // are kube-proxy's (pkg/proxy/topology.go, CategorizeEndpoints).
 type choice struct {
-	cluster  []netip.AddrPort // for policy Cluster: ready ones by topology, else serving and terminating ones
-	local    []netip.AddrPort // on this node: ready ones, else serving and terminating ones
-	serving  []netip.AddrPort // ready, or serving and terminating: their connections stay
-	lost     []netip.AddrPort // on nodes that are lost, while there are others
-	anywhere bool             // there is a usable endpoint somewhere
+	cluster  []netip.AddrPort     // for policy Cluster: ready ones by topology, else serving and terminating ones
+	local    []netip.AddrPort     // on this node: ready ones, else serving and terminating ones
+	serving  []netip.AddrPort     // ready, or serving and terminating: their connections stay
+	lost     []netip.AddrPort     // on nodes that are lost, while there are others
+	anywhere bool                 // there is a usable endpoint somewhere
+	taking   []*snapshot.Endpoint // all that take connections: ready ones, else serving and terminating ones
 }
 
 // choose decides which of a port's endpoints a connection here may go to.
@@ -38,14 +40,27 @@ func choose(eps []*snapshot.Endpoint, here nodeFacts) choice {
 	}
 	c.serving = targets(slices.Concat(ready, draining))
 	c.cluster = targets(near(ready, here.name, here.zone))
-	if len(ready) == 0 {
-		c.cluster = targets(draining)
+	if c.taking = ready; len(ready) == 0 {
+		c.cluster, c.taking = targets(draining), draining
 	}
 	c.local = targets(onNode(ready, here.name))
 	if len(c.local) == 0 {
 		c.local = targets(onNode(draining, here.name))
 	}
 	return c
+}
+
+// directed returns the endpoints on this node that take what others pass on, and how many
+// there are by node. Topology has no say: all nodes have to count the same.
+func (c choice) directed(here nodeFacts) (local []netip.AddrPort, nodes []NodeEndpoints) {
+	count := map[string]int{}
+	for _, ep := range c.taking {
+		count[ep.Node]++
+	}
+	for _, name := range slices.Sorted(maps.Keys(count)) {
+		nodes = append(nodes, NodeEndpoints{name, count[name]})
+	}
+	return targets(onNode(c.taking, here.name)), nodes
 }
 
 // near applies the topology hints: if every endpoint has node hints and one is

@@ -181,3 +181,18 @@ func (t *Table) fromPod(p Packet) (pod, known bool) {
 	return pod, len(t.LocalLinks) > 0 ||
 		slices.ContainsFunc(t.LocalPods, func(r netip.Prefix) bool { return r.Addr().Is4() == p.Src.Is4() })
 }
+
+// uplinks are the names of links, sorted, without those that lead to endpoints of this
+// node as well. An endpoint that has the link's own address is the node.
+func uplinks(links []snapshot.Link, here []netip.Addr) (out []string) {
+	for _, l := range links {
+		bridged := slices.ContainsFunc(here, func(a netip.Addr) bool {
+			return l.Contains(a) && !slices.ContainsFunc(l.Prefixes, func(p netip.Prefix) bool { return p.Addr() == a })
+		})
+		if !bridged {
+			out = append(out, l.Name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}

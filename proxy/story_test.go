@@ -28,7 +28,7 @@ var rules = []int{
 // "cluster" or "then" section changes the cluster. "on NODE" asks what becomes
 // of packets there; "table of NODE" wants the whole Table, and "counts on NODE"
 // what Table.NoLocal counts. NODE may be followed by nodeports=CIDRS,
-// service-cidrs=CIDRS, refused=CIDRS, gone=NODES, listening=PROTO/ADDR:PORT and external-ips.
+// service-cidrs=CIDRS, refused=CIDRS, gone=NODES, direct=SERVICES, listening=PROTO/ADDR:PORT and external-ips.
 func TestStories(t *testing.T) {
 	told := map[int]bool{}
 	storytest.Each(t, func(t *testing.T, s *storytest.Story) {
@@ -122,6 +122,11 @@ func (te *teller) compile(t *testing.T, text string) *proxy.Table {
 			}
 		case "gone":
 			opt.Quarantined = strings.Split(value, ",")
+		case "direct":
+			for _, text := range strings.Split(value, ",") {
+				namespace, name, _ := strings.Cut(text, "/")
+				opt.Direct = append(opt.Direct, snapshot.Ref{Namespace: namespace, Name: name})
+			}
 		case "refused":
 			opt.Refused = prefixes(t, value)
 		case "service-cidrs":
@@ -233,8 +238,8 @@ func violations(t check, table *proxy.Table) {
 		if !ascending(f.Cluster, netip.AddrPort.Compare) || !ascending(f.Local, netip.AddrPort.Compare) {
 			t.Errorf("endpoints out of order: %s", f)
 		}
-		if f.Local != nil && !f.LocalOnly {
-			t.Errorf("local endpoints without LocalOnly: %s", f)
+		if f.Local != nil && !f.LocalOnly && !f.Directed {
+			t.Errorf("local endpoints without LocalOnly or Directed: %s", f)
 		}
 		if empty := len(f.Cluster) == 0 || f.LocalOnly && len(f.Local) == 0; empty != (f.Empty != proxy.Forward) {
 			t.Errorf("the verdict for no endpoint does not fit: %s", f)

@@ -91,8 +91,14 @@ type Frontend struct {
 	created  time.Time    // of the Service: the older one wins a clash
 
 	LocalOnly bool
-	Cluster   []netip.AddrPort // sorted, no duplicates
-	Local     []netip.AddrPort // sorted; nil unless LocalOnly
+	// Directed says that another node may pass packets on to this one (package director):
+	// those take an endpoint of Local, with their source kept. A VIP with LocalOnly is not.
+	Directed bool
+	Cluster  []netip.AddrPort // sorted, no duplicates
+	Local    []netip.AddrPort // sorted; nil unless LocalOnly or Directed
+	// Nodes says where the endpoints are that take connections, if Directed. Every node
+	// has the same. Sorted by name; not held by the kernel.
+	Nodes []NodeEndpoints
 	// Serving are all endpoints that serve, also those that take no new connection:
 	// they terminate, or the topology prefers others. Their connections stay. Sorted;
 	// nil: those of Cluster and Local. Not held by the kernel.
@@ -106,6 +112,12 @@ type Frontend struct {
 	// ExternalIP only; dropped otherwise, checked before DNAT): sorted, not
 	// overlapping. nil: all.
 	Sources []netip.Prefix
+}
+
+// NodeEndpoints is how many endpoints a node has; the name "" is no known node.
+type NodeEndpoints struct {
+	Node      string
+	Endpoints int
 }
 
 // Target is a protocol and an endpoint.
@@ -136,6 +148,10 @@ type Table struct {
 	// LocalLinks are names of links: what comes in from them is from a local pod as
 	// well. "cali*" is every link whose name begins so. Sorted.
 	LocalLinks []string
+	// Uplinks are names of links by which clients' packets come from other hosts, sorted.
+	// What came in by one with its source kept was for an endpoint here. If it would leave
+	// by one again, that endpoint has gone, and the client is told.
+	Uplinks []string
 	// Hairpin lists this node's own endpoints: a connection that an endpoint
 	// makes to itself is masqueraded.
 	Hairpin []Target
@@ -189,6 +205,9 @@ func (t *Table) String() string {
 	for _, l := range t.LocalLinks {
 		fmt.Fprintf(&b, "local-link %s\n", l)
 	}
+	for _, l := range t.Uplinks {
+		fmt.Fprintf(&b, "uplink %s\n", l)
+	}
 	list(&b, "hairpin", t.Hairpin)
 	list(&b, "own-cluster-ip", t.OwnClusterIPs)
 	return b.String()
@@ -205,6 +224,12 @@ func (f *Frontend) String() string {
 	fmt.Fprintf(&b, "%s -> %s", f.Key, addrs(f.Cluster))
 	if f.LocalOnly {
 		fmt.Fprintf(&b, " local %s", addrs(f.Local))
+	}
+	if f.Directed {
+		fmt.Fprintf(&b, " directed to %s", addrs(f.Local))
+		for _, n := range f.Nodes {
+			fmt.Fprintf(&b, " %s=%d", n.Node, n.Endpoints)
+		}
 	}
 	if f.Serving != nil {
 		fmt.Fprintf(&b, " serving %s", addrs(f.Serving))

@@ -28,7 +28,7 @@ func agentCommand() *cobra.Command {
 	cfg := agent.Config{Version: version, Engine: "nftables"}
 	var at agent.Addresses
 	var given agentTexts
-	var accelerate string
+	var accelerate, directs string
 	var guardPorts bool
 	cmd := &cobra.Command{
 		Use: "agent", Args: cobra.NoArgs,
@@ -61,6 +61,7 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 	f.StringVar(&at.Health, "health-address", "0.0.0.0:10256", "where /healthz and /livez are served as kube-proxy does; left free if another proxy forwards; empty: nowhere")
 	f.StringVar(&at.Metrics, "metrics-address", "127.0.0.1:10249", "where /metrics and /proxyMode are served; left free if another proxy forwards; empty: nowhere")
 	f.StringVar(&accelerate, "accelerate", "off", "connect the sockets of this node's pods to endpoints directly, by eBPF: auto (where it works) or off")
+	f.StringVar(&directs, "director", "off", "pass packets to VIPs that are to be directed on to other nodes unchanged, and serve those of others, by eBPF: auto (where it works) or off")
 	accelerator := ebpfFlags(f)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		log, err := logger()
@@ -87,6 +88,9 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 			return err
 		}
 		cfg.Dataplane, cfg.Accelerator = engine, engine
+		if cfg.Direct, err = directors(directs, accelerator.Pins, mark, log); err != nil {
+			return err
+		}
 		if guardPorts {
 			cfg.Gate = gate.New(0)
 		}

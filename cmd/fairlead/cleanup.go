@@ -18,6 +18,7 @@ import (
 	"github.com/fairlead/fairlead/internal/gate"
 	"github.com/fairlead/fairlead/internal/job/retire"
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/proxy/director/program"
 	"github.com/fairlead/fairlead/proxy/ebpf"
 	nftables "github.com/fairlead/fairlead/proxy/nftables/netlink"
 )
@@ -59,7 +60,9 @@ installed. It succeeds when there is nothing to remove.`,
 		accelerator.Behind, accelerator.Log = nftables.New(nftables.Options{Log: log}), log
 		engine := ebpf.New(accelerator)
 		programs, errPrograms := engine.Remove()
-		if err := errors.Join(errLinks, errPrograms, accelerator.Behind.Cleanup(cmd.Context()), gate.New(0).Cleanup()); err != nil {
+		directors, errDirectors := program.Remove(directorPins(accelerator.Pins))
+		programs += directors
+		if err := errors.Join(errLinks, errPrograms, errDirectors, accelerator.Behind.Cleanup(cmd.Context()), gate.New(0).Cleanup()); err != nil {
 			return err
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "removed %d held addresses, %d eBPF programs and the tables ip fairlead, ip6 fairlead, netdev fairlead and inet fairlead-ports\n", n, programs)

@@ -19,18 +19,18 @@ type Accelerator interface {
 	Remove() (int, error)
 }
 
-// accelerates tells whether a DaemonSet's agents are to use the Accelerator. The
-// last of several flags counts.
-func accelerates(set *appsv1.DaemonSet) bool {
+// flagOf returns the value of a flag, such as "--accelerate=", that a DaemonSet's agents
+// have. The last of several counts.
+func flagOf(set *appsv1.DaemonSet, name string) string {
 	value := ""
 	for _, c := range set.Spec.Template.Spec.Containers {
 		for _, arg := range c.Args {
-			if v, ok := strings.CutPrefix(arg, "--accelerate="); ok {
+			if v, ok := strings.CutPrefix(arg, name); ok {
 				value = v
 			}
 		}
 	}
-	return value == "auto"
+	return value
 }
 
 // removeAccelerator takes the Accelerator out if the next agent is to be without: that one
@@ -42,6 +42,18 @@ func (a *Agent) removeAccelerator() error {
 	n, err := a.cfg.Accelerator.Remove()
 	if err == nil {
 		a.cfg.Log.Info("detached the eBPF programs: the next agent is to be without", "programs", n)
+	}
+	return err
+}
+
+// removeDirector takes the Director out if the next agent is to be without.
+func (a *Agent) removeDirector() error {
+	if a.cfg.Direct.Remove == nil || !a.removal.endsDirector.Load() {
+		return nil
+	}
+	n, err := a.cfg.Direct.Remove()
+	if err == nil && n > 0 {
+		a.cfg.Log.Info("detached the director: the next agent is to be without", "links", n)
 	}
 	return err
 }

@@ -56,6 +56,7 @@ type Config struct {
 	CleanOnRemoval    bool   // a stop once DaemonSet was deleted takes everything out
 	CountBytes        bool   // let the kernel count the bytes of connections
 	Gate              Gate   // keeps who may reach MembersPort, BFD and BGP; nil: everybody may
+	Direct            Direct
 
 	reportKey ed25519.PrivateKey // signs what the agent reports to the others; nil: nothing does
 }

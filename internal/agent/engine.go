@@ -40,6 +40,7 @@ type engine struct {
 	other    otherProxy
 	compiler proxy.Compiler
 	own      listening
+	director *directing
 	told     atomic.Bool // somebody else changed the kernel's state since the last Sync began
 	repairs  backoff
 
@@ -127,7 +128,15 @@ func (e *engine) program(ctx context.Context, order engineOrder) error {
 		e.loop.At(again)
 	}
 	began, told := time.Now(), e.told.Swap(false)
-	change, err := e.cfg.Dataplane.Sync(ctx, e.compile(order))
+	var change proxy.Change
+	table := e.compile(order)
+	err := e.director.sync(e.cfg.Node, order, table, func() (err error) {
+		change, err = e.cfg.Dataplane.Sync(ctx, table)
+		return err
+	})
+	if e.director.program != nil {
+		e.loop.At(began.Add(renewLease))
+	}
 	if told || change.Repaired {
 		e.repairs.repaired(began, time.Now())
 	}
@@ -153,6 +162,9 @@ func (e *engine) compile(order engineOrder) *proxy.Table {
 	opt := e.cfg.Options
 	opt.Quarantined, opt.Self, opt.Own, opt.Routed = order.Quarantined, order.Self, order.Own, order.Routed
 	opt.Listening = e.own.ports(e, order)
+	if e.proxy == Fairlead {
+		e.director.options(e.cfg.Node, order, &opt)
+	}
 	return e.compiler.Compile(order.Snapshot, e.cfg.Node, order.Addrs, opt)
 }
 
@@ -213,5 +225,6 @@ func newEngine(cfg *Config, m *metrics, h *health.Proxy, changed func()) *engine
 	e.loop.Coalesce = 0 // whoever decides has coalesced already
 	e.pods = &pods{cfg: cfg, changed: e.loop.Wake}
 	e.other.client.Timeout = time.Second
+	e.director = newDirecting(cfg, changed, e.loop.Wake)
 	return e
 }

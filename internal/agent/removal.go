@@ -27,6 +27,7 @@ type removal struct {
 
 	removed          atomic.Bool
 	endsAcceleration atomic.Bool // the next agent is to be without the Accelerator
+	endsDirector     atomic.Bool // the next agent is to be without the Director
 }
 
 // Run learns whether the DaemonSet that runs the agents was deleted:
@@ -68,7 +69,8 @@ func (r *removal) takeDaemonSet(obj any) {
 	o, ok := obj.(metav1.Object)
 	r.remove(ok && o.GetDeletionTimestamp() != nil)
 	if set, ok := obj.(*appsv1.DaemonSet); ok {
-		r.endsAcceleration.Store(!accelerates(set))
+		r.endsAcceleration.Store(flagOf(set, "--accelerate=") != "auto")
+		r.endsDirector.Store(flagOf(set, "--director=") != "auto")
 	}
 }
 
@@ -93,7 +95,7 @@ const cleanFor = 15 * time.Second
 // stop only the Accelerator goes, if the next agent is to be without.
 func (a *Agent) goodbye(ctx context.Context) error {
 	if !a.removal.removed.Load() {
-		return a.removeAccelerator()
+		return errors.Join(a.removeAccelerator(), a.removeDirector())
 	}
 	held, _ := a.layer2.Held()
 	a.cfg.Log.Info("withdrawing every address: fairlead is being removed", "addresses", len(held))
@@ -106,6 +108,10 @@ func (a *Agent) goodbye(ctx context.Context) error {
 	defer cancel()
 	if a.cfg.Gate != nil {
 		err = errors.Join(err, a.cfg.Gate.Cleanup())
+	}
+	if a.cfg.Direct.Remove != nil {
+		_, errDirector := a.cfg.Direct.Remove()
+		err = errors.Join(err, errDirector)
 	}
 	return errors.Join(err, a.cfg.Dataplane.Cleanup(ctx), forget(a.cfg.StateDir))
 }

@@ -70,7 +70,8 @@ type Withdrawal struct {
 	Routes *bgp.Plan         // the paths that stay; nil: none is to be withdrawn
 }
 
-// Program is what the engine has to hold: the arguments of proxy.Compile.
+// Program is what the engine has to hold: the arguments of proxy.Compile, and who the
+// nodes are that pass packets on to each other.
 type Program struct {
 	Snapshot    *snapshot.Snapshot
 	Self        *snapshot.Node
@@ -78,6 +79,9 @@ type Program struct {
 	Own         []netip.Addr // of the node's links
 	Routed      []netip.Addr // of the node's pods
 	Quarantined []string     // nodes whose endpoints take no traffic, sorted
+	Links       []snapshot.Link
+	View        announcer.View // not to be acted on unless Sure
+	Sure        bool
 }
 
 // Announcement is what to announce once the engine holds it.
@@ -165,7 +169,7 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 	})
 	p.Announce.Routes = next.routes
 	p.Withdraw.Routes = narrowed(was.routes, next.routes)
-	p.Program = Program{Snapshot: in.Snapshot, Self: in.Self, Addrs: in.Addrs, Own: in.Own, Routed: in.Routed, Quarantined: in.View.Quarantined()}
+	p.Program = Program{Snapshot: in.Snapshot, Self: in.Self, Addrs: in.Addrs, Own: in.Own, Routed: in.Routed, Quarantined: in.View.Quarantined(), Links: in.Links, View: in.View, Sure: in.Sure}
 	if in.Engine.Known {
 		p.Report = &announcer.Report{Electable: told}
 	}

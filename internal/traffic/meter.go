@@ -20,6 +20,7 @@ type Flow struct {
 	Protocol uint8
 	From, To netip.AddrPort
 	Bytes    uint64 // both ways; 0 if the kernel does not count them
+	Kept     bool   // the endpoint sees the client's own address
 }
 
 // key is what a Flow is known by again.

@@ -19,6 +19,7 @@ func Normal(t *proxy.Table) *proxy.Table {
 		ServiceCIDRs:  merge(t.ServiceCIDRs),
 		LocalPods:     clip(t.LocalPods),
 		LocalLinks:    clip(t.LocalLinks),
+		Uplinks:       clip(t.Uplinks),
 		Hairpin:       clip(t.Hairpin),
 	}
 	for _, f := range t.Frontends {
@@ -31,6 +32,9 @@ func normalFrontend(f *proxy.Frontend) *proxy.Frontend {
 	n := &proxy.Frontend{Key: f.Key, Cluster: clip(f.Cluster), Empty: f.Empty}
 	if f.Kind != proxy.ClusterIP && f.LocalOnly {
 		n.LocalOnly, n.Local = true, clip(f.Local)
+	}
+	if f.Directed {
+		n.Directed, n.Local = true, clip(f.Local)
 	}
 	if len(n.Cluster)+len(n.Local) > 0 {
 		n.Affinity = f.Affinity.Truncate(time.Second)

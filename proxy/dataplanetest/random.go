@@ -32,6 +32,11 @@ func Random(r *rand.Rand) *proxy.Table {
 			t.LocalLinks = append(t.LocalLinks, name)
 		}
 	}
+	for _, name := range []string{"eth0", "eth1"} {
+		if r.IntN(4) == 0 {
+			t.Uplinks = append(t.Uplinks, name)
+		}
+	}
 	for _, ep := range randomEndpoints(r, snapshot.IPv4, 4) {
 		t.Hairpin = append(t.Hairpin, proxy.Target{Protocol: snapshot.TCP, Addr: ep})
 	}
@@ -56,8 +61,9 @@ func randomFrontend(r *rand.Rand) *proxy.Frontend {
 		return f
 	}
 	f.Cluster = randomEndpoints(r, f.Family, 12)
-	if f.Kind != proxy.ClusterIP && r.IntN(2) == 0 {
-		f.LocalOnly = true
+	f.LocalOnly = f.Kind != proxy.ClusterIP && r.IntN(2) == 0
+	f.Directed = f.Kind == proxy.VIP && !f.LocalOnly && r.IntN(2) == 0
+	if f.LocalOnly || f.Directed {
 		for _, ep := range f.Cluster {
 			if r.IntN(3) == 0 {
 				f.Local = append(f.Local, ep)

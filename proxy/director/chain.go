@@ -36,7 +36,7 @@ func (m *Memory) Next(before, next *Table) *Memory {
 	}
 	out := &Memory{former: make([][]string, cmp.Or(len(next.Primary), was))}
 	for slot := range out.former {
-		first, last := overlap(slot, len(out.former), was)
+		first, last := Overlap(slot, len(out.former), was)
 		now := ""
 		if len(next.Primary) > 0 {
 			now = next.Members[next.Primary[slot]].Name
@@ -46,9 +46,9 @@ func (m *Memory) Next(before, next *Table) *Memory {
 	return out
 }
 
-// overlap are the first and last slot, of as many as there were, with hashes that are
+// Overlap are the first and last slot, of as many as there were, with hashes that are
 // slot's now.
-func overlap(slot, size, before int) (first, last int) {
+func Overlap(slot, size, before int) (first, last int) {
 	lowest := (uint64(slot)<<32 + uint64(size) - 1) / uint64(size)
 	highest := (uint64(slot+1)<<32 - 1) / uint64(size)
 	return slotOf(lowest<<32, before), slotOf(highest<<32, before)

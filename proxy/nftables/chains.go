@@ -38,6 +38,8 @@ func (l *Layout) fixedSets() []Set {
 		{Name: setVIPPorts, Key: vip},
 		{Name: setSourceVIPs, Key: vip},
 		{Name: SetSourceAllow, Key: append(slices.Clone(vip), l.addr), Interval: true},
+		{Name: setDirected, Key: vip},
+		{Name: setUplinks, Key: []Field{FieldLink}},
 		{Name: setExternal, Key: vip},
 		{Name: setExternalCluster, Key: vip},
 		{Name: setNodePortsCluster, Key: np},
@@ -71,6 +73,8 @@ const (
 	setLocalLinks   = "local-links"
 	setHairpin      = "hairpin"
 	setVIPPorts     = "vip-ports"
+	setDirected     = "directed"
+	setUplinks      = "uplinks"
 	setSourceVIPs   = "lbsr-vips"
 	mapPing         = "ping"
 	mapNoEndpoints  = "no-endpoints"
@@ -89,22 +93,28 @@ const (
 	chainSources    = "source-ranges"
 	chainInvalid    = "invalid"
 	chainUnused     = "unused-ports"
+	chainGone       = "gone-endpoints"
+	chainReset      = "reset-client"
 )
 
 var (
+	// Nobody looks for a connection before the reset: it needs none.
+	hookReset      = &Hook{"filter", pointPrerouting, -300}
 	hookSourcesIn  = &Hook{"filter", pointPrerouting, -110}
 	hookSourcesOut = &Hook{"filter", pointOutput, -110}
 	// The first one that translates a packet wins, and others do it at -100.
 	hookDNATIn  = &Hook{"nat", pointPrerouting, -105}
 	hookDNATOut = &Hook{"nat", pointOutput, -105}
-	hookInput   = &Hook{"filter", pointInput, 0}
-	hookForward = &Hook{"filter", pointForward, 0}
-	hookOutput  = &Hook{"filter", pointOutput, 0}
-	hookSNAT    = &Hook{"nat", pointPostrouting, 100}
+	// After the translation of others too.
+	hookTranslated = &Hook{"filter", pointPrerouting, -95}
+	hookInput      = &Hook{"filter", pointInput, 0}
+	hookForward    = &Hook{"filter", pointForward, 0}
+	hookOutput     = &Hook{"filter", pointOutput, 0}
+	hookSNAT       = &Hook{"nat", pointPostrouting, 100}
 )
 
 func (l *Layout) fixedChains() []Chain {
-	return slices.Concat([]Chain{{Name: VersionChain()}, l.invalidChain()}, l.sourceChains(), l.natChains(),
+	return slices.Concat([]Chain{{Name: VersionChain()}, l.invalidChain()}, l.directorChains(), l.sourceChains(), l.natChains(),
 		l.filterChains(), l.masqueradeChains())
 }
 
@@ -113,7 +123,10 @@ func (l *Layout) sourceChains() []Chain {
 		{chainSources, nil, []Rule{l.rule(
 			in(setSourceVIPs, Daddr, Proto, Dport), notIn(SetSourceAllow, Daddr, Proto, Dport, Saddr), drop())}},
 		l.unusedChain(),
-		{"sources-prerouting", hookSourcesIn, l.beforeNAT()},
+		{"sources-prerouting", hookSourcesIn, append(l.beforeNAT(),
+			// The director marks what it knows. This is for policy Local, and a packet still
+			// has the VIP.
+			l.rule(ctToEndpoint(), in(setUplinks, Iif), in(setVIPs, Daddr), setMark(l.serve())))},
 		{"sources-output", hookSourcesOut, l.beforeNAT()},
 	}
 }
@@ -121,7 +134,9 @@ func (l *Layout) sourceChains() []Chain {
 // beforeNAT are the rules that look at packets before anybody translates them.
 func (l *Layout) beforeNAT() []Rule {
 	return []Rule{
-		l.rule(ctInvalid(), jump(chainInvalid)), l.rule(ctNew(), jump(chainSources)),
+		l.rule(ctInvalid(), jump(chainInvalid)),
+		l.rule(ctNew(), in(setDirected, Daddr, Proto, Dport), opensNothing(), drop()),
+		l.rule(ctNew(), jump(chainSources)),
 		l.rule(ctNew(), in(setVIPs, Daddr), jump(chainUnused)),
 	}
 }
@@ -155,6 +170,30 @@ func (l *Layout) invalidChain() Chain {
 // An endpoint that is chosen for it now need not be the connection's.
 func (l *Layout) adopted() Rule { return l.rule(opensNothing(), goTo(chainRefuse)) }
 
+// serve and reset are the director's bits of the mark.
+func (l *Layout) serve() uint32 { return MarksBeside(l.mark).Serve }
+func (l *Layout) reset() uint32 { return MarksBeside(l.mark).Reset }
+
+// directorChains do what the director marks packets for, and say when an endpoint has
+// gone. The bit for serving is taken off as soon as the destination is translated: it is
+// in nobody's way when the kernel looks for a route.
+func (l *Layout) directorChains() []Chain {
+	return []Chain{
+		// Others may use the bit for what is not directed.
+		{"director-reset", hookReset, []Rule{l.rule(marked(l.reset()), in(setDirected, Daddr, Proto, Dport), goTo(chainReset))}},
+		{chainReset, nil, []Rule{l.rule(rejectTCP()), l.rule(drop())}},
+		{"director-served", hookTranslated, []Rule{
+			l.rule(marked(l.serve()), ctToEndpoint(), jump(chainGone)),
+			l.rule(marked(l.serve()), clearMark(l.serve())),
+		}},
+		{chainGone, nil, []Rule{
+			l.rule(destinationIsOurs(), ret()), // to the kernel that is no route
+			l.rule(routeMissing(), goTo(chainRefuse)),
+			l.rule(routeBack(), goTo(chainRefuse)),
+		}},
+	}
+}
+
 // natChains translate. Each of them that leads to the Frontends does so once: the
 // kernel's search for loops walks a map as often as there are ways to it, and before
 // Linux 6.6 it does not remember where it was.
@@ -166,7 +205,7 @@ func (l *Layout) natChains() []Chain {
 		// Frontends are for. external holds external-cluster as well: a packet that looks
 		// while a policy changes finds its Frontend in one of them.
 		{chainClassify, nil, []Rule{
-			l.rule(in(setExternalCluster, Daddr, Proto, Dport), goTo(chainExtCluster)),
+			l.rule(notMarked(l.serve()), in(setExternalCluster, Daddr, Proto, Dport), goTo(chainExtCluster)),
 			l.rule(in(setExternal, Daddr, Proto, Dport), goTo(chainExtLocal)),
 			l.rule(in(setClusterIPs, Daddr), goTo(chainCluster)),
 			l.rule(echoRequest(), in(setVIPs, Daddr), dnatAddr(mapPing, Proto)),
@@ -197,15 +236,19 @@ func (l *Layout) natChains() []Chain {
 // returns, for the endpoints of the cluster. Who finds nothing at the end is dropped:
 // there are endpoints elsewhere only, or the policy changed from Local to Cluster
 // while the packet was on its way.
+//
+// It is also the way of what the director serves here, from all sources. That finds
+// nothing if the director knows an endpoint that the rules do not have, after somebody
+// else changed them. It then takes the way of Cluster.
 func (l *Layout) localChain(name string, v variant) Chain {
 	rules := []Rule{
 		l.adopted(),
-		l.rule(in(setLocalPods, Saddr), ret()),
-		l.rule(in(setLocalLinks, Iif), ret()),
-		l.rule(sourceIsOurs(), setMark(l.mark), ret()),
+		l.rule(notMarked(l.serve()), in(setLocalPods, Saddr), ret()),
+		l.rule(notMarked(l.serve()), in(setLocalLinks, Iif), ret()),
+		l.rule(notMarked(l.serve()), sourceIsOurs(), setMark(l.mark), ret()),
 	}
 	rules = append(rules, l.toFrontends(variant{v.nodePort, true})...)
-	return Chain{name, nil, append(rules, l.rule(drop()))}
+	return Chain{name, nil, append(rules, l.rule(marked(l.serve()), setMark(l.mark), ret()), l.rule(drop()))}
 }
 
 // selectors returns what a frontend is looked up by.

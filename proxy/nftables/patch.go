@@ -236,7 +236,8 @@ func (f *Family) elementsDiff(old, t *proxy.Table, changes []change) (del, add [
 		}
 	}
 	if !sameList(old.NodePortAddrs, t.NodePortAddrs) || !sameList(old.ServiceCIDRs, t.ServiceCIDRs) ||
-		!sameList(old.LocalPods, t.LocalPods) || !sameList(old.LocalLinks, t.LocalLinks) {
+		!sameList(old.LocalPods, t.LocalPods) || !sameList(old.LocalLinks, t.LocalLinks) ||
+		!sameList(old.Uplinks, t.Uplinks) {
 		have, want = f.nodeElements(have, old), f.nodeElements(want, t)
 	}
 	if !sameList(old.LocalPods, t.LocalPods) {

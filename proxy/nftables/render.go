@@ -53,6 +53,9 @@ func (p *Slots) facts(out []Element, key string) []Element {
 	if p.Kind != proxy.ClusterIP {
 		out = p.way(out, key)
 	}
+	if p.Directed {
+		out = append(out, Element{Set: setDirected, Key: key})
+	}
 	if p.Empty != proxy.Forward {
 		verdict := "drop"
 		if p.Empty == proxy.Reject {
@@ -147,6 +150,9 @@ func (f *Family) nodeElements(out []Element, t *proxy.Table) []Element {
 	out = f.rangeElements(out, setServiceCIDRs, t.ServiceCIDRs)
 	for _, name := range t.LocalLinks {
 		out = append(out, linkElement(name))
+	}
+	for _, name := range t.Uplinks {
+		out = append(out, Element{Set: setUplinks, Key: linkElement(name).Key})
 	}
 	if len(t.LocalLinks) == 0 && !slices.ContainsFunc(t.LocalPods, func(p netip.Prefix) bool { return f.has(p.Addr()) }) {
 		// No local pod is known: nothing is masqueraded.

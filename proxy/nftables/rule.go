@@ -36,32 +36,37 @@ type Verb uint8
 
 // The verbs. Matches end the rule if they do not match.
 const (
-	In           Verb = iota // match: Fields is in Set
-	NotIn                    // match: Fields is not in Set
-	CtNew                    // match: the first packet of a connection
-	CtInvalid                // match: a packet that belongs to no connection
-	CtDNAT                   // match: the connection's destination was translated
-	OpensNothing             // match: a TCP segment that opens no connection
-	SourceIsOurs             // match: the source is one of the node's own addresses
-	Marked                   // match: the packet has Mark
-	EchoRequest              // match: a ping
-	Vmap                     // take the verdict that the map Set has for Fields
-	Spread                   // go to one of Chains at random
-	Hash                     // go to one of Chains, always the same one for a source
-	Goto                     // go to Chains[0]
-	Jump                     // go to Chains[0] and come back
-	Return                   // go back to where the last Jump came from
-	Drop                     // drop the packet
-	Accept                   // end the chains of this hook, of ours alone
-	DNAT                     // translate the destination to what the map Set has for Fields
-	DNATAddr                 // the same where Set has an address without a port
-	Redirect                 // translate the destination to the node itself
-	Masquerade               // translate the source to the node's
-	Update                   // remember Fields in Set for Timeout
-	SetMark                  // mark the packet with Mark
-	ClearMark                // remove Mark from the packet
-	RejectTCP                // if it is TCP: answer with a reset
-	Reject                   // answer with an ICMP port unreachable
+	In                Verb = iota // match: Fields is in Set
+	NotIn                         // match: Fields is not in Set
+	CtNew                         // match: the first packet of a connection
+	CtInvalid                     // match: a packet that belongs to no connection
+	CtDNAT                        // match: the connection's destination was translated
+	OpensNothing                  // match: a TCP segment that opens no connection
+	SourceIsOurs                  // match: the source is one of the node's own addresses
+	Marked                        // match: the packet has Mark
+	NotMarked                     // match: the packet does not have Mark
+	CtToEndpoint                  // match: a client's packet to an endpoint of this node, which is not the connection's first
+	DestinationIsOurs             // match: the destination is one of the node's own addresses
+	RouteMissing                  // match: no route leads to the destination
+	RouteBack                     // match: the route leads back over the link that the packet came in from
+	EchoRequest                   // match: a ping
+	Vmap                          // take the verdict that the map Set has for Fields
+	Spread                        // go to one of Chains at random
+	Hash                          // go to one of Chains, always the same one for a source
+	Goto                          // go to Chains[0]
+	Jump                          // go to Chains[0] and come back
+	Return                        // go back to where the last Jump came from
+	Drop                          // drop the packet
+	Accept                        // end the chains of this hook, of ours alone
+	DNAT                          // translate the destination to what the map Set has for Fields
+	DNATAddr                      // the same where Set has an address without a port
+	Redirect                      // translate the destination to the node itself
+	Masquerade                    // translate the source to the node's
+	Update                        // remember Fields in Set for Timeout
+	SetMark                       // mark the packet with Mark
+	ClearMark                     // remove Mark from the packet
+	RejectTCP                     // if it is TCP: answer with a reset
+	Reject                        // answer with an ICMP port unreachable
 )
 
 // Selector loads one field of a packet.
@@ -207,18 +212,32 @@ func marked(mark uint32) part {
 	return marking(Marked, mark, fmt.Sprintf("meta mark & 0x%08x == 0x%08x", mark, mark))
 }
 
+func notMarked(mark uint32) part {
+	return marking(NotMarked, mark, fmt.Sprintf("meta mark & 0x%08x == 0x00000000", mark))
+}
+
 func clearMark(mark uint32) part {
 	return marking(ClearMark, mark, fmt.Sprintf("meta mark set meta mark ^ 0x%08x", mark))
 }
 
 func plain(verb Verb, text string) part { return always(Statement{Verb: verb, text: text}) }
 
-func drop() part         { return plain(Drop, "drop") }
-func accept() part       { return plain(Accept, "accept") }
-func ret() part          { return plain(Return, "return") }
-func ctNew() part        { return plain(CtNew, "ct state new") }
-func ctInvalid() part    { return plain(CtInvalid, "ct state invalid") }
-func ctDNAT() part       { return plain(CtDNAT, "ct status dnat") }
+func drop() part              { return plain(Drop, "drop") }
+func accept() part            { return plain(Accept, "accept") }
+func ret() part               { return plain(Return, "return") }
+func ctNew() part             { return plain(CtNew, "ct state new") }
+func ctInvalid() part         { return plain(CtInvalid, "ct state invalid") }
+func ctDNAT() part            { return plain(CtDNAT, "ct status dnat") }
+func destinationIsOurs() part { return plain(DestinationIsOurs, "fib daddr type local") }
+func routeMissing() part      { return plain(RouteMissing, "fib daddr oif missing") }
+func routeBack() part         { return plain(RouteBack, "fib daddr . iif oif exists") }
+
+// ctToEndpoint matches where the source was kept: what is masqueraded may be on its way
+// to another node.
+func ctToEndpoint() part {
+	return plain(CtToEndpoint, "ct direction original ct state established ct status dnat / snat,dnat")
+}
+
 func opensNothing() part { return plain(OpensNothing, "tcp flags != syn / fin,syn,rst,ack") }
 func sourceIsOurs() part { return plain(SourceIsOurs, "fib saddr type local") }
 func masquerade() part   { return plain(Masquerade, "masquerade fully-random") }

@@ -3,6 +3,7 @@ package nftables
 import (
 	"fmt"
 	"math/bits"
+	"slices"
 	"strconv"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -100,6 +101,15 @@ func (r *Ruleset) Drifted(kernel []*Kernel) bool {
 // DefaultMark is the bit that marks a packet for masquerading. kube-proxy has
 // 0x4000, kubelet 0x8000, Calico 0xffff0000, Cilium 0x0f00.
 const DefaultMark = 0x2000
+
+// Marks are the bits of a packet's mark by which the director tells the rules what to do.
+type Marks struct{ Serve, Reset, Ask uint32 }
+
+// MarksBeside returns the director's bits where the rules use mark between themselves.
+func MarksBeside(mark uint32) Marks {
+	free := slices.DeleteFunc([]uint32{0x1000, 0x80, 0x40, 0x20}, func(bit uint32) bool { return bit == mark })
+	return Marks{free[0], free[1], free[2]}
+}
 
 // kubeProxyMark is the bit that kube-proxy uses, and whose rules may still be
 // there while fairlead takes over from it.

@@ -100,7 +100,7 @@ func sameInKernel(a, b *proxy.Frontend) bool {
 // sameButEndpoints reports whether the kernel holds the same for both, if they have the
 // same endpoints.
 func sameButEndpoints(a, b *proxy.Frontend) bool {
-	return a.LocalOnly == b.LocalOnly && a.Empty == b.Empty && seconds(a.Affinity) == seconds(b.Affinity) &&
+	return a.LocalOnly == b.LocalOnly && a.Directed == b.Directed && a.Empty == b.Empty && seconds(a.Affinity) == seconds(b.Affinity) &&
 		(a.Sources == nil) == (b.Sources == nil) && slices.Equal(a.Sources, b.Sources)
 }
 
@@ -115,7 +115,7 @@ func (c change) newOrOld() *Slots {
 // assignSlots gives f's endpoints slots; prev says where they are now.
 func assignSlots(prev *Slots, f *proxy.Frontend) *Slots {
 	p := &Slots{Frontend: f, cluster: slots{at: assign(prev.cluster.at, f.Cluster)}}
-	if f.LocalOnly {
+	if f.LocalOnly || f.Directed {
 		p.local.at = assign(prev.local.at, f.Local)
 	}
 	wasSticky := prev.Frontend != nil && prev.Affinity > 0

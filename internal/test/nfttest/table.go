@@ -43,6 +43,8 @@ func Table(kernel []*nftables.Kernel) *proxy.Table {
 	slices.SortFunc(out.Hairpin, proxy.Target.Compare)
 	slices.Sort(out.LocalLinks)
 	out.LocalLinks = slices.Compact(out.LocalLinks)
+	slices.Sort(out.Uplinks)
+	out.Uplinks = slices.Compact(out.Uplinks)
 	return out
 }
 
@@ -89,6 +91,9 @@ func (r *reader) node() {
 		}
 		r.table.LocalLinks = append(r.table.LocalLinks, name)
 	}
+	for _, e := range r.by["uplinks"] {
+		r.table.Uplinks = append(r.table.Uplinks, strings.TrimRight(e.Key, "\x00"))
+	}
 	for _, e := range r.by["hairpin"] {
 		rest := e.Key[2*r.AddrLen:]
 		r.table.Hairpin = append(r.table.Hairpin, proxy.Target{
@@ -123,6 +128,9 @@ func (r *reader) frontends() {
 		for _, e := range r.by[prefix+"frontends"] {
 			r.frontend(e.Key, np)
 		}
+	}
+	for _, e := range r.by["directed"] {
+		r.frontend(e.Key, false).Directed = true
 	}
 	for _, e := range r.by["vip-ports"] {
 		if r.fronts[e.Key] == nil {

@@ -16,7 +16,7 @@ import (
 
 // Attributes of ctnetlink that x/sys/unix lacks.
 const (
-	ctaTupleOrig, ctaCountersOrig, ctaCountersReply = 1, 9, 10
+	ctaTupleOrig, ctaTupleReply, ctaCountersOrig, ctaCountersReply = 1, 2, 9, 10
 
 	ctaTupleIP, ctaTupleProto                     = 1, 2
 	ctaV4Src, ctaV4Dst, ctaV6Src, ctaV6Dst        = 1, 2, 3, 4
@@ -49,11 +49,13 @@ func flow(msg []byte) (f traffic.Flow, ok bool) {
 	if len(msg) < nl.SizeofNfgenmsg {
 		return f, false
 	}
-	var t tuple
+	var t, back tuple
 	err := each(msg[nl.SizeofNfgenmsg:], func(a *attrs.AttributeDecoder) error {
 		switch a.Type() {
 		case ctaTupleOrig:
 			return t.read(a.Bytes())
+		case ctaTupleReply:
+			return back.read(a.Bytes())
 		case ctaCountersOrig, ctaCountersReply:
 			return each(a.Bytes(), func(a *attrs.AttributeDecoder) error {
 				if a.Type() == ctaCountersBytes {
@@ -65,6 +67,7 @@ func flow(msg []byte) (f traffic.Flow, ok bool) {
 		return nil
 	})
 	f.Protocol, f.From, f.To = t.protocol, netip.AddrPortFrom(t.from, t.ports[0]), netip.AddrPortFrom(t.to, t.ports[1])
+	f.Kept = back.to == t.from
 	return f, err == nil && t.from.IsValid() && t.to.IsValid()
 }
 

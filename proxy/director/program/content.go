@@ -72,7 +72,7 @@ func (c *content) next(s *State, seed director.Seed) (*content, error) {
 		frontends: map[directorKey]directorFrontend{}, vips: map[[4]uint32]uint32{}, rings: ringsOf(s.Nodes, ids, seed),
 	}
 	for i, node := range s.Nodes {
-		n.nodes[ids[i]] = node.entry()
+		n.nodes[ids[i]] = nodeEntry(node)
 		for _, mac := range node.MACs {
 			n.macs[mac] = ids[i]
 		}
@@ -116,9 +116,9 @@ func nameHash(name string) uint64 {
 	return binary.BigEndian.Uint64(sum[:])
 }
 
-// entry is the node as the map has it. Its link is never 0 there: that is an entry of no
+// nodeEntry is the node as the map has it. Its link is never 0 there: that is an entry of no
 // node, and a link that leads nowhere is the highest number.
-func (n Node) entry() directorNode {
+func nodeEntry(n Node) directorNode {
 	e := directorNode{Name: nameHash(n.Name), Link: uint32(n.Link)}
 	if n.Link == 0 {
 		e.Link = 1<<32 - 1
@@ -180,11 +180,11 @@ func (n *content) addFrontends(was *content, list []Frontend, ids []uint32) erro
 	freeTable, freeVIP := lowest(usedTables), lowest(usedVIPs)
 	seen := map[*Slots]table{} // the frontends of a Service have the same
 	for _, f := range list {
-		key, value := f.entry()
+		key, value := frontendEntry(f)
 		if f.Slots != nil && len(f.Slots.Chains) > 0 {
 			t, ok := seen[f.Slots]
 			if !ok {
-				t = n.addTable(was, f.Slots.rows(ids), freeTable)
+				t = n.addTable(was, rowsOf(f.Slots, ids), freeTable)
 				seen[f.Slots] = t
 			}
 			value.Table, value.Slots = t.at, uint32(len(t.slots))
@@ -223,8 +223,8 @@ func (n *content) addTable(was *content, rows []directorSlot, free func() uint32
 	return t
 }
 
-// entry is the frontend as the map has it, without a table.
-func (f Frontend) entry() (directorKey, directorFrontend) {
+// frontendEntry is the frontend as the map has it, without a table.
+func frontendEntry(f Frontend) (directorKey, directorFrontend) {
 	var port [2]byte
 	binary.BigEndian.PutUint16(port[:], f.VIP.Port())
 	key := directorKey{Ip: words(f.VIP.Addr()), Port: binary.NativeEndian.Uint16(port[:]), Protocol: f.Proto}
@@ -240,8 +240,25 @@ func (f Frontend) entry() (directorKey, directorFrontend) {
 	return key, directorFrontend{Flags: flags}
 }
 
-// rows are the slots with the nodes' numbers.
-func (s *Slots) rows(ids []uint32) []directorSlot {
+// heldFrontend is the inverse of frontendEntry.
+func heldFrontend(key directorKey, value directorFrontend) Frontend {
+	var port [2]byte
+	binary.NativeEndian.PutUint16(port[:], key.Port)
+	f := Frontend{
+		VIP: netip.AddrPortFrom(addrOf(key.Ip), binary.BigEndian.Uint16(port[:])), Proto: key.Protocol,
+		HasEndpoints: value.Flags&flagEndpoints != 0, ByClient: value.Flags&flagByClient != 0,
+	}
+	switch {
+	case value.Flags&flagOnGrace != 0:
+		f.Grace = OnGrace
+	case value.Flags&flagOffGrace != 0:
+		f.Grace = OffGrace
+	}
+	return f
+}
+
+// rowsOf are the slots with the nodes' numbers.
+func rowsOf(s *Slots, ids []uint32) []directorSlot {
 	rows := make([]directorSlot, len(s.Chains)/director.Places)
 	for i := range rows {
 		for j, member := range s.Chains[i*director.Places:][:director.Places] {

@@ -123,10 +123,6 @@ func (l *lab) needOracle(t testing.TB) {
 	}
 }
 
-func (m MAC) String() string {
-	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5])
-}
-
 // known are the nodes as n sees them.
 func (l *lab) known(n *node) (list []Node) {
 	for i, other := range l.nodes {

@@ -231,6 +231,21 @@ func (p *Program) Close() {
 	_ = p.prog.Close()
 }
 
+// Held returns the frontends that the maps hold, without their slots.
+func (p *Program) Held() ([]Frontend, error) {
+	var out []Frontend
+	var key directorKey
+	var value directorFrontend
+	each := p.objects.Frontends.Iterate()
+	for each.Next(&key, &value) {
+		out = append(out, heldFrontend(key, value))
+	}
+	if err := each.Err(); err != nil {
+		return nil, fmt.Errorf("read the director's frontends: %w", err)
+	}
+	return out, nil
+}
+
 // Sync makes the maps hold s, and lets the program go on for Lease. It calls nftables,
 // if that is not nil, when the maps no longer have what goes and do not yet have what
 // comes. So no packet is left to nftables for an endpoint that it does not know.

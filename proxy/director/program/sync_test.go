@@ -14,7 +14,7 @@ import (
 // frontendFlags are the flags that the map has for a VIP, over TCP; false if it has none.
 func (n *node) frontendFlags(t *testing.T, f family) (uint32, bool) {
 	t.Helper()
-	key, _ := Frontend{VIP: f.vip, Proto: tcp}.entry()
+	key, _ := frontendEntry(Frontend{VIP: f.vip, Proto: tcp})
 	var value directorFrontend
 	err := n.p.objects.Frontends.Lookup(key, &value)
 	if err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {

@@ -136,7 +136,7 @@ func TestMain(m *testing.M) {
 func TestReplacesAnotherLayout(t *testing.T) {
 	s := newSpace(t, "layout")
 	table := everything()
-	old := New(Options{Netns: int(s.Handle), Mark: 0x1000})
+	old := New(Options{Netns: int(s.Handle), Mark: 0x800})
 	t.Cleanup(old.Close)
 	sync(t, old, table)
 	e := s.engine(t)
@@ -144,7 +144,7 @@ func TestReplacesAnotherLayout(t *testing.T) {
 		t.Errorf("got %+v", c)
 	}
 	listing := s.Pipe(t, "", "nft", "list", "ruleset")
-	if strings.Contains(listing, "0x00001000") || !strings.Contains(listing, "0x00002000") {
+	if strings.Contains(listing, "0x00000800") || !strings.Contains(listing, "0x00002000") {
 		t.Error("the old rules are still there")
 	}
 	if c := sync(t, s.engine(t), table); !c.Empty() {

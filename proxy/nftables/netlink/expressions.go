@@ -33,6 +33,9 @@ func packetOf(f *nftables.Family) packet {
 
 func nfproto(f *nftables.Family) byte { return packetOf(f).nfproto }
 
+// directionOriginal is that of the packets of who opened a connection: IP_CT_DIR_ORIGINAL.
+const directionOriginal = 0
+
 // reg0 is the first 4-byte register; the kernel prints it as register 1.
 const reg0 = unix.NFT_REG32_00
 
@@ -45,7 +48,7 @@ func expressions(f *nftables.Family, s nftables.Statement, anonymous uint32) []e
 	switch s.Verb {
 	case nftables.In, nftables.NotIn, nftables.Vmap, nftables.DNAT, nftables.DNATAddr, nftables.Update:
 		return lookup(f, s)
-	case nftables.SetMark, nftables.Marked, nftables.ClearMark:
+	case nftables.SetMark, nftables.Marked, nftables.NotMarked, nftables.ClearMark:
 		return marking(s)
 	case nftables.Spread:
 		return []expr.Any{&expr.Numgen{Register: reg0, Modulus: uint32(len(s.Chains)), Type: unix.NFT_NG_RANDOM}, verdictOf(anonymous)}
@@ -76,11 +79,21 @@ var fixed = map[*nftables.Family]map[nftables.Verb][]expr.Any{
 }
 
 func fixedOf(p packet) map[nftables.Verb][]expr.Any {
-	const ipsDstNAT = 1 << 5 // IPS_DST_NAT
+	const ipsSrcNAT, ipsDstNAT = 1 << 4, 1 << 5 // IPS_SRC_NAT, IPS_DST_NAT
 	return map[nftables.Verb][]expr.Any{
 		nftables.CtNew:     {&expr.Ct{Key: expr.CtKeySTATE, Register: reg0}, masked(expr.CtStateBitNEW, 0), compare(expr.CmpOpNeq, host(0))},
 		nftables.CtInvalid: {&expr.Ct{Key: expr.CtKeySTATE, Register: reg0}, masked(expr.CtStateBitINVALID, 0), compare(expr.CmpOpNeq, host(0))},
 		nftables.CtDNAT:    {&expr.Ct{Key: expr.CtKeySTATUS, Register: reg0}, masked(ipsDstNAT, 0), compare(expr.CmpOpNeq, host(0))},
+		nftables.CtToEndpoint: {
+			&expr.Ct{Key: expr.CtKeyDIRECTION, Register: reg0}, compare(expr.CmpOpEq, []byte{directionOriginal}),
+			&expr.Ct{Key: expr.CtKeySTATE, Register: reg0}, masked(expr.CtStateBitESTABLISHED, 0), compare(expr.CmpOpNeq, host(0)),
+			&expr.Ct{Key: expr.CtKeySTATUS, Register: reg0}, masked(ipsSrcNAT|ipsDstNAT, 0), compare(expr.CmpOpEq, host(ipsDstNAT)),
+		},
+		nftables.DestinationIsOurs: {&expr.Fib{Register: reg0, ResultADDRTYPE: true, FlagDADDR: true}, compare(expr.CmpOpEq, host(unix.RTN_LOCAL))},
+		nftables.RouteMissing:      {&expr.Fib{Register: reg0, ResultOIF: true, FlagDADDR: true, FlagPRESENT: true}, compare(expr.CmpOpEq, host(0))},
+		nftables.RouteBack: {
+			&expr.Fib{Register: reg0, ResultOIF: true, FlagDADDR: true, FlagIIF: true, FlagPRESENT: true}, compare(expr.CmpOpEq, host(1)),
+		},
 		// The flags are byte 13 of the segment. ECN's are not among those that count.
 		nftables.OpensNothing: append(protocol(unix.IPPROTO_TCP), &expr.Payload{DestRegister: reg0, Base: expr.PayloadBaseTransportHeader, Offset: 13, Len: 1},
 			&expr.Bitwise{SourceRegister: reg0, DestRegister: reg0, Len: 1, Mask: []byte{0x17}, Xor: []byte{0}}, compare(expr.CmpOpNeq, []byte{0x02})),
@@ -165,6 +178,8 @@ func marking(s nftables.Statement) []expr.Any {
 		out = append(out, masked(^uint32(0), s.Mark), write)
 	case nftables.Marked:
 		out = append(out, masked(s.Mark, 0), compare(expr.CmpOpEq, host(s.Mark)))
+	case nftables.NotMarked:
+		out = append(out, masked(s.Mark, 0), compare(expr.CmpOpEq, host(0)))
 	}
 	return out
 }

@@ -1,0 +1,380 @@
+package agent
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/internal/direct"
+	"github.com/fairlead/fairlead/internal/plain"
+	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/internal/traffic"
+	"github.com/fairlead/fairlead/internal/traffic/sample"
+	"github.com/fairlead/fairlead/proxy"
+	"github.com/fairlead/fairlead/proxy/director"
+	"github.com/fairlead/fairlead/proxy/director/program"
+)
+
+// Director is the program that passes packets on to other nodes: *program.Program.
+type Director interface {
+	Sync(s *director.State, nftables func() error) error
+	Attach(links []int) error
+	Held() ([]director.Frontend, error)
+	Counters(s *director.State) (*program.Counters, error)
+	Close()
+}
+
+// Direct is how an agent gets its Director. The zero value is an agent without.
+type Direct struct {
+	Open   func(director.Seed) (Director, error)
+	Pinned func() bool         // an earlier agent left one
+	Remove func() (int, error) // takes out what any agent left, and returns from how many links
+}
+
+// Times of a directing. renewLease is how often the maps' lease is renewed at least,
+// retryDirector how long an error lets the program rest. A listing of conntrack comes
+// listEvery at most, and takes a twentieth of one CPU.
+const (
+	renewLease    = program.Lease / 3
+	retryDirector = 30 * time.Second
+	listEvery     = 5 * time.Second
+	listSparing   = 20
+)
+
+// directing has the program of this node know what a plan says. It begins once a Service
+// is to be directed. The engine's loop alone uses it, but for what mu guards.
+type directing struct {
+	Direct
+	log     *slog.Logger
+	flows   func(take func(traffic.Flow)) error
+	changed func() // Status returns something else
+	wake    func() // a listing has ended
+
+	program  Director // nil: it is not loaded
+	adopted  bool     // its maps hold what an earlier agent wrote
+	planner  direct.Planner
+	wanted   []snapshot.Ref  // Services that are to be directed
+	links    []snapshot.Link // that it is attached to
+	table    *proxy.Table    // of the last plan
+	rests    time.Time       // until when it is not loaded again
+	every    time.Duration   // listEvery
+	nextList time.Time
+
+	use    sync.Mutex // held while the program is used
+	state  *director.State
+	counts DirectorCounts
+
+	mu     sync.Mutex
+	status *snapshot.DirectorState
+	left   direct.Left
+	lists  bool // a listing is under way
+}
+
+// Reasons of a node that is not able.
+const (
+	notAsked     = "no Service asks for it"
+	notInstalled = "the agent was not given the rights for eBPF"
+	noNeighbour  = "no link leads to another node"
+	noIdentity   = "the UID of the namespace kube-system is not known yet"
+)
+
+func newDirecting(cfg *Config, changed, wake func()) *directing {
+	return &directing{Direct: cfg.Direct, log: cfg.Log, flows: sample.Flows, changed: changed, wake: wake, every: listEvery}
+}
+
+// Status returns what the node can do; nil while that is not known. An agent that starts
+// must not say that it cannot: the others would take the VIPs' slots from its node.
+func (d *directing) Status() *snapshot.DirectorState {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.status
+}
+
+// say keeps what Status returns. Without a reason the node is able.
+func (d *directing) say(why string) {
+	now := &snapshot.DirectorState{Able: why == "", Why: plain.Cut(why, snapshot.MaxDirectorWhy)}
+	if now.Able {
+		now.Links = snapshot.DirectorLinks(d.links, names(d.links))
+	}
+	d.mu.Lock()
+	was := d.status
+	d.status = now
+	d.mu.Unlock()
+	if !reflect.DeepEqual(was, now) {
+		d.log.Info("the director", "able", now.Able, "why", now.Why, "links", names(d.links))
+		d.changed()
+	}
+}
+
+func sameLink(a, b snapshot.Link) bool { return a.Index == b.Index }
+
+func names(links []snapshot.Link) (out []string) {
+	for _, l := range links {
+		out = append(out, l.Name)
+	}
+	return out
+}
+
+// DirectorCounts is what the director of this node has done.
+type DirectorCounts struct {
+	State    *snapshot.DirectorState
+	Counters *program.Counters // nil: the program is not there
+	// Weights are the parts of all slots that each node is the primary of, by its name.
+	Weights map[string]float64
+}
+
+// Counts returns what the director has done. While the engine is at work it returns what
+// it returned last. It may be called from any goroutine.
+func (d *directing) Counts() DirectorCounts {
+	status := d.Status()
+	if !d.use.TryLock() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.counts
+	}
+	defer d.use.Unlock()
+	now := DirectorCounts{State: status}
+	if d.program != nil && d.state != nil {
+		now.Weights = weights(d.state)
+		var err error
+		if now.Counters, err = d.program.Counters(d.state); err != nil {
+			d.log.Warn("the director's counters", "error", err)
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.counts = now
+	return now
+}
+
+// weights are the parts of all slots by their primaries.
+func weights(s *director.State) map[string]float64 {
+	out, slots := map[string]float64{}, 0
+	for _, f := range s.Frontends {
+		for i := 0; i < len(f.Slots.Chains); i += director.Places {
+			out[s.Nodes[f.Slots.Chains[i]].Name]++
+			slots++
+		}
+	}
+	for name := range out {
+		out[name] /= float64(slots)
+	}
+	return out
+}
+
+// options adds what the Table needs to know of directing.
+func (d *directing) options(node string, order engineOrder, opt *proxy.Options) {
+	d.wanted = direct.Wanted(order.Snapshot)
+	opt.Direct = d.planner.Services(d.wanted, d.table)
+	if len(opt.Direct) > 0 && order.Sure {
+		opt.Uplinks = direct.Links(order.Links, node, order.View)
+	}
+}
+
+// sync has the program know what t asks for, and write called between what goes and what
+// comes. If the program cannot, write is called all the same.
+func (d *directing) sync(node string, order engineOrder, t *proxy.Table, write func() error) error {
+	d.use.Lock()
+	defer d.use.Unlock()
+	state := d.plan(node, order, t)
+	if state == nil {
+		return write()
+	}
+	var failed error
+	wrote := false
+	err := d.program.Sync(state, func() error {
+		wrote = true
+		failed = write()
+		return failed
+	})
+	switch {
+	case failed != nil:
+		return failed
+	case err != nil:
+		d.fail(err)
+		if !wrote {
+			return write()
+		}
+		return nil
+	}
+	if d.state = state; len(state.Frontends)+len(d.wanted) == 0 {
+		d.retire()
+		return nil
+	}
+	d.attach(node, order)
+	return nil
+}
+
+// plan returns what the program is to know, nil if there is none.
+func (d *directing) plan(node string, order engineOrder, t *proxy.Table) *director.State {
+	if !d.ready(order.Snapshot) || !order.Sure {
+		return nil
+	}
+	if d.adopted && len(d.links) == 0 {
+		// Agents that start together wait for each other to say that they are able. New
+		// maps have to be filled first.
+		if d.attach(node, order); d.program == nil {
+			return nil
+		}
+	}
+	now := monotonic()
+	d.list(now, t)
+	d.mu.Lock()
+	left := d.left
+	d.mu.Unlock()
+	d.table = t
+	return d.planner.Plan(direct.Inputs{
+		Now: now, Node: node, Snapshot: order.Snapshot, Links: order.Links, View: order.View, Table: t, Left: left,
+	})
+}
+
+// ready reports whether the program is loaded. It loads it if that is wanted, and adopts
+// what an earlier agent left.
+func (d *directing) ready(s *snapshot.Snapshot) bool {
+	switch {
+	case d.program != nil:
+		return true
+	case d.Open == nil:
+		if len(d.wanted) > 0 {
+			d.say(notInstalled)
+		}
+		return false
+	case len(d.wanted) == 0 && !d.Pinned():
+		d.say(notAsked)
+		return false
+	case time.Now().Before(d.rests):
+		return false
+	}
+	seed, known := direct.Seed(s)
+	if !known {
+		d.say(noIdentity)
+		return false
+	}
+	p, err := d.Open(seed)
+	if err == nil {
+		var held []director.Frontend
+		if held, err = p.Held(); err == nil {
+			d.program, d.adopted = p, len(held) > 0
+			d.planner.Adopt(held, monotonic())
+			return true
+		}
+		p.Close()
+	}
+	d.fail(err)
+	return false
+}
+
+// fail has the program rest after an error. What is attached goes on with what its maps
+// hold, until their lease ends.
+func (d *directing) fail(err error) {
+	d.log.Error("the director", "error", err)
+	if d.program != nil {
+		d.program.Close()
+		d.program, d.state = nil, nil
+	}
+	d.links, d.rests = nil, time.Now().Add(retryDirector)
+	d.say(err.Error())
+}
+
+// retire takes the program out once nothing is left to do for it.
+func (d *directing) retire() {
+	d.program.Close()
+	d.program, d.links, d.state = nil, nil, nil
+	if _, err := d.Remove(); err != nil {
+		d.log.Error("the director stays attached", "error", err)
+		d.rests = time.Now().Add(retryDirector)
+	}
+	d.say(notAsked)
+}
+
+// attach attaches the program where other nodes are reached. A link that other nodes
+// were reached by stays.
+func (d *directing) attach(node string, order engineOrder) {
+	links := direct.Links(order.Links, node, order.View)
+	for _, l := range order.Links {
+		has := func(o snapshot.Link) bool { return o.Index == l.Index }
+		if slices.ContainsFunc(d.links, has) && !slices.ContainsFunc(links, has) {
+			links = append(links, l)
+		}
+	}
+	slices.SortFunc(links, func(a, b snapshot.Link) int { return a.Index - b.Index })
+	if !slices.EqualFunc(d.links, links, sameLink) {
+		indexes := make([]int, len(links))
+		for i, l := range links {
+			indexes[i] = l.Index
+		}
+		if err := d.program.Attach(indexes); err != nil {
+			d.fail(err)
+			return
+		}
+	}
+	if d.links = links; len(links) == 0 {
+		d.say(noNeighbour)
+		return
+	}
+	d.say("")
+}
+
+// list lists conntrack beside the engine's loop if that may end a grace.
+func (d *directing) list(now time.Duration, t *proxy.Table) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.lists || !d.planner.Listing(now) || time.Now().Before(d.nextList) {
+		return
+	}
+	d.lists = true
+	go func() {
+		began := time.Now()
+		left, err := leftOf(t, now, d.flows)
+		d.mu.Lock()
+		d.lists, d.nextList = false, time.Now().Add(max(d.every, listSparing*time.Since(began)))
+		if err == nil {
+			d.left = left
+		}
+		d.mu.Unlock()
+		if err != nil {
+			d.log.Warn("the director cannot list connections", "error", err)
+		}
+		d.wake()
+	}()
+}
+
+// leftOf is what conntrack has of the VIPs of t.
+func leftOf(t *proxy.Table, now time.Duration, flows func(func(traffic.Flow)) error) (direct.Left, error) {
+	left := direct.Left{Began: now, Owned: map[proxy.Key]bool{}, Kept: map[proxy.Key]bool{}}
+	err := flows(func(f traffic.Flow) {
+		key := proxy.Key{
+			Kind: proxy.VIP, Family: snapshot.FamilyOf(f.To.Addr()), Addr: f.To.Addr(), Protocol: snapshot.Protocol(f.Protocol), Port: f.To.Port(),
+		}
+		switch {
+		case t.Frontend(key) == nil, ofThisNode(t, f.From.Addr()):
+		case f.Kept:
+			left.Kept[key] = true
+		default:
+			left.Owned[key] = true
+		}
+	})
+	if err != nil {
+		return left, fmt.Errorf("list connections: %w", err)
+	}
+	return left, nil
+}
+
+// ofThisNode reports whether a client is this node or a pod of it: these are never
+// directed.
+func ofThisNode(t *proxy.Table, client netip.Addr) bool {
+	return slices.Contains(t.NodePortAddrs, client) || slices.ContainsFunc(t.LocalPods, func(p netip.Prefix) bool { return p.Contains(client) })
+}
+
+// monotonic is the clock of the program's maps.
+func monotonic() time.Duration {
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) // it always succeeds
+	return time.Duration(now.Nano())
+}

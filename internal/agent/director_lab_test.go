@@ -1,0 +1,494 @@
+package agent
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/internal/link"
+	"github.com/fairlead/fairlead/internal/node"
+	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/internal/test/nstest"
+	"github.com/fairlead/fairlead/internal/test/storytest"
+	"github.com/fairlead/fairlead/internal/traffic"
+	"github.com/fairlead/fairlead/internal/traffic/sample"
+	"github.com/fairlead/fairlead/nodeport/health"
+	"github.com/fairlead/fairlead/proxy/director"
+	"github.com/fairlead/fairlead/proxy/director/program"
+	"github.com/fairlead/fairlead/proxy/nftables"
+	engines "github.com/fairlead/fairlead/proxy/nftables/netlink"
+)
+
+// directLab is three nodes and a client on one bridge. Each node has the pods of its
+// namespace behind it, and an engine and a director as an agent has them. The cluster is
+// told to them, and they are told of each other, by the test.
+//
+//	client .9 -- 198.18.0.0/24 -- n1 .1 -- 10.1.1.1-4
+//	                            \ n2 .2 -- 10.1.2.1-4
+//	                            \ n3 .3 -- 10.1.3.1-4
+type directLab struct {
+	client, bridge nstest.Space
+	nodes          []*directNode
+	world          *storytest.World
+}
+
+type directNode struct {
+	name        string
+	space, pods nstest.Space
+	engine      *engine
+	pins        string
+	gone        bool // the others hold it for gone
+}
+
+// directVIPs are the addresses that the client dials.
+var directVIPs = []netip.AddrPort{netip.MustParseAddrPort("203.0.113.80:80"), netip.MustParseAddrPort("[2001:db8:2::80]:80")}
+
+const directPatience = 30 * time.Second // for what must come, at last
+
+// batch has ip carry out lines.
+func batch(t *testing.T, s nstest.Space, format string, args ...any) {
+	t.Helper()
+	s.Pipe(t, fmt.Sprintf(format, args...), "ip", "-force", "-batch", "-")
+}
+
+func newDirectLab(t *testing.T) *directLab {
+	t.Helper()
+	l := &directLab{client: nstest.New(t, "client"), bridge: nstest.New(t, "bridge"), world: storytest.NewWorld()}
+	batch(t, l.bridge, "link add name sw type bridge\nlink set sw up\n")
+	l.join(t, l.client, 9)
+	pins := directPins(t)
+	for i := 1; i <= 3; i++ {
+		n := &directNode{name: fmt.Sprintf("n%d", i), space: nstest.New(t, fmt.Sprintf("n%d", i)), pods: nstest.New(t, fmt.Sprintf("pods%d", i))}
+		l.join(t, n.space, i)
+		batch(t, n.space, "route add default via 198.18.0.9\nroute add default via fd98::9\n")
+		n.wire(t, i)
+		n.serve(t)
+		n.pins = filepath.Join(pins, n.name)
+		n.start(t)
+		l.nodes = append(l.nodes, n)
+		l.tell(t, "node n%d ips=198.18.0.%d,fd98::%d pods=10.1.%d.0/24,fd10:%d::/64", i, i, i, i, i)
+	}
+	l.tell(t, `namespace kube-system
+pool lan 203.0.113.0/24,2001:db8:2::/64
+address 203.0.113.80 holder=default/web
+address 2001:db8:2::80 holder=default/web
+service default/web type=LoadBalancer ip=10.96.0.1,fd96::1 families=4,6 policy=Require ports=tcp/80 forwarding=Direct`)
+	return l
+}
+
+// directPins makes a bpf filesystem that is mounted nowhere.
+func directPins(t *testing.T) string {
+	t.Helper()
+	fd, err := unix.Fsopen("bpf", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.FsconfigCreate(fd); err != nil {
+		t.Fatal(err)
+	}
+	mount, err := unix.Fsmount(fd, unix.FSMOUNT_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(mount) })
+	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), mount)
+}
+
+// join connects a namespace to the bridge, with the addresses of a number.
+func (l *directLab) join(t *testing.T, s nstest.Space, number int) {
+	t.Helper()
+	s.Run(t, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.all.forwarding=1", "net.ipv4.ip_forward=1",
+		"net.ipv4.conf.default.rp_filter=1", "net.ipv4.conf.all.rp_filter=1")
+	batch(t, s, "link add name lan type veth peer name port%d netns %s\n", number, l.bridge.Name)
+	batch(t, l.bridge, "link set port%d up master sw\n", number)
+	batch(t, s, "addr add 198.18.0.%d/24 dev lan\naddr add fd98::%d/64 dev lan nodad\nlink set lan up\n", number, number)
+}
+
+// wire connects a node with its pods, to each of which it has a route.
+func (n *directNode) wire(t *testing.T, i int) {
+	t.Helper()
+	batch(t, n.space, "link add name pods type veth peer name eth0 netns %s\nlink set pods up\naddr add 10.1.%d.254/32 dev pods\naddr add fd10:%d::fe/128 dev pods nodad\n", n.pods.Name, i, i)
+	n.pods.Run(t, "sysctl", "-qw", "net.ipv6.conf.eth0.accept_dad=0")
+	batch(t, n.pods, "link set eth0 up\n")
+	for k := 1; k <= 4; k++ {
+		batch(t, n.pods, "addr add 10.1.%d.%d/32 dev eth0\naddr add fd10:%d::%d/128 dev eth0 nodad\n", i, k, i, k)
+		batch(t, n.space, "route add 10.1.%d.%d dev pods\nroute add fd10:%d::%d dev pods\n", i, k, i, k)
+	}
+	for j := 1; j <= 3; j++ {
+		if j != i {
+			batch(t, n.space, "route add 10.1.%d.0/24 via 198.18.0.%d\nroute add fd10:%d::/64 via fd98::%d\n", j, j, j, j)
+		}
+	}
+	batch(t, n.pods, "route add default via 10.1.%d.254 dev eth0 onlink\nroute add default via fd10:%d::fe dev eth0 onlink\n", i, i)
+}
+
+// serve has the pods answer each line with their address and the client's.
+func (n *directNode) serve(t *testing.T) {
+	t.Helper()
+	var on net.Listener
+	n.pods.Do(t, func() (err error) {
+		on, err = net.Listen("tcp", ":8080")
+		return err
+	})
+	t.Cleanup(func() { on.Close() })
+	go func() {
+		for {
+			c, err := on.Accept()
+			if err != nil {
+				return
+			}
+			context.AfterFunc(t.Context(), func() { c.Close() })
+			go func() {
+				defer c.Close()
+				for in := bufio.NewScanner(c); in.Scan(); {
+					fmt.Fprintf(c, "%s %s\n", hostOf(c.LocalAddr()), hostOf(c.RemoteAddr()))
+				}
+			}()
+		}
+	}()
+}
+
+func hostOf(a net.Addr) netip.Addr { return netip.MustParseAddrPort(a.String()).Addr().Unmap() }
+
+// start makes the node's engine with its director, as a new agent does.
+func (n *directNode) start(t *testing.T) {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(t.Output(), nil)).With("node", n.name)
+	dataplane := engines.New(engines.Options{Netns: int(n.space.Handle), Log: log})
+	t.Cleanup(dataplane.Close)
+	cfg := &Config{Node: n.name, Log: log, Dataplane: dataplane, Direct: Direct{
+		Open: func(seed director.Seed) (Director, error) {
+			return program.Open(program.Options{Seed: seed, Marks: program.Marks(nftables.MarksBeside(nftables.DefaultMark)), Pins: n.pins, Log: log})
+		},
+		Pinned: func() bool { _, err := os.Stat(n.pins); return err == nil },
+		Remove: func() (int, error) { return program.Remove(n.pins) },
+	}}
+	n.engine = newEngine(cfg, newMetrics(nil), &health.Proxy{}, func() {})
+	n.engine.proxy = Fairlead
+	n.engine.follow = func(*snapshot.Snapshot, []netip.Addr, []netip.Addr) {}
+	n.engine.director.every = 0
+	n.engine.director.flows = func(take func(traffic.Flow)) error { return n.space.In(func() error { return sample.Flows(take) }) }
+}
+
+func (l *directLab) tell(t *testing.T, format string, args ...any) {
+	t.Helper()
+	if err := l.world.Do(fmt.Sprintf(format, args...)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// endpoints are the pods that the Service has, as NODE.NUMBER.
+func (l *directLab) endpoints(t *testing.T, pods ...string) {
+	t.Helper()
+	for _, n := range l.nodes {
+		for k := 1; k <= 4; k++ {
+			name := fmt.Sprintf("%s.%d", n.name, k)
+			for _, format := range []string{"10.1.%s.%d:8080", "[fd10:%s::%d]:8080"} {
+				at := fmt.Sprintf(format, n.name[1:], k)
+				had := l.world.Has("endpoint", "default/web "+at)
+				switch want := slices.Contains(pods, name); {
+				case want && !had:
+					l.tell(t, "endpoint default/web %s node=%s", at, n.name)
+				case !want && had:
+					l.tell(t, "delete endpoint default/web %s", at)
+				}
+			}
+		}
+	}
+}
+
+// sync has each node that lives do what its agent does after a change, one after the
+// other. What they can do is told to all in the next round.
+func (l *directLab) sync(t *testing.T) {
+	t.Helper()
+	for range 3 {
+		s, err := l.world.Snapshot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Namespace("kube-system").UID = "1f2e"
+		view, links := l.view(t)
+		for _, n := range l.nodes {
+			if n.gone {
+				continue
+			}
+			view.Node = n.name
+			state := links[n.name]
+			order := engineOrder{Program: node.Program{
+				Snapshot: s, Self: s.Node(n.name), Addrs: s.Node(n.name).InternalIPs, Own: state.Addrs, Routed: state.Pods,
+				Quarantined: view.Quarantined(), Links: state.Links, View: view, Sure: true,
+			}}
+			n.space.Do(t, func() error { return n.engine.program(t.Context(), order) })
+		}
+	}
+}
+
+// view is what the nodes hold of each other.
+func (l *directLab) view(t *testing.T) (v announcer.View, links map[string]link.State) {
+	t.Helper()
+	links = map[string]link.State{}
+	for _, n := range l.nodes {
+		var state link.State
+		n.space.Do(t, func() (err error) {
+			state, err = link.Read()
+			return err
+		})
+		links[n.name] = state
+		m := announcer.Member{Node: n.name, Report: &announcer.Report{Electable: snapshot.Electable{
+			Node: n.name, InSync: true, Links: state.Links, Director: n.engine.director.Status(),
+		}}}
+		if n.gone {
+			m.Verdict, m.Quarantine = announcer.NodeGone, true
+		}
+		v.Members = append(v.Members, m)
+	}
+	return v, links
+}
+
+// owner has a node announce the VIPs: the client's packets come to it.
+func (l *directLab) owner(t *testing.T, n int) {
+	t.Helper()
+	batch(t, l.client, "route replace 203.0.113.80 via 198.18.0.%d\nroute replace 2001:db8:2::80 via fd98::%d\n", n, n)
+}
+
+// talk is a connection of the client, and the pod at its other end.
+type talk struct {
+	net.Conn
+	pod string
+}
+
+// open opens connections to a VIP.
+func (l *directLab) open(t *testing.T, vip netip.AddrPort, n int) (all []*talk) {
+	t.Helper()
+	for range n {
+		var c net.Conn
+		l.client.Do(t, func() (err error) {
+			c, err = net.DialTimeout("tcp", vip.String(), directPatience)
+			return err
+		})
+		t.Cleanup(func() { c.Close() })
+		k := &talk{Conn: c}
+		pod, saw, err := k.ask()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k.pod = pod; saw != hostOf(c.LocalAddr()).String() {
+			t.Fatalf("the pod %s saw %s, not %s", pod, saw, hostOf(c.LocalAddr()))
+		}
+		all = append(all, k)
+	}
+	return all
+}
+
+// ask sends a line, and returns who answers and whom it saw.
+func (k *talk) ask() (pod, saw string, err error) {
+	_ = k.SetDeadline(time.Now().Add(directPatience))
+	if _, err := io.WriteString(k, "hello\n"); err != nil {
+		return "", "", err
+	}
+	line, err := bufio.NewReader(k).ReadString('\n')
+	if err != nil {
+		return "", "", err
+	}
+	pod, saw, _ = strings.Cut(strings.TrimSpace(line), " ")
+	return pod, saw, nil
+}
+
+// live wants all connections answered by the pods that they are with.
+func live(t *testing.T, when string, all []*talk) {
+	t.Helper()
+	lost := 0
+	for _, k := range all {
+		if pod, _, err := k.ask(); err != nil || pod != k.pod {
+			t.Logf("%s: %s, with %s: %q, %v", when, k.LocalAddr(), k.pod, pod, err)
+			lost++
+		}
+	}
+	if lost > 0 {
+		t.Fatalf("%s: %d of %d connections are lost", when, lost, len(all))
+	}
+}
+
+// graces are the graces of what a node directs.
+func (n *directNode) graces(t *testing.T) (out []director.Grace) {
+	t.Helper()
+	held, err := n.engine.director.program.Held()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range held {
+		out = append(out, f.Grace)
+	}
+	return out
+}
+
+// astray sends a segment outside of a connection's window.
+func (l *directLab) astray(t *testing.T, k *talk) {
+	t.Helper()
+	from, to := netip.MustParseAddrPort(k.LocalAddr().String()), netip.MustParseAddrPort(k.RemoteAddr().String())
+	b := make([]byte, 20)
+	binary.BigEndian.PutUint16(b, from.Port())
+	binary.BigEndian.PutUint16(b[2:], to.Port())
+	b[12], b[13] = 5<<4, 0x10
+	src, dst := from.Addr().As4(), to.Addr().As4()
+	for seq := range uint32(4) { // at most one of them is in the window
+		binary.BigEndian.PutUint32(b[4:], seq<<30)
+		b[16], b[17] = 0, 0
+		sum := uint32(6 + len(b))
+		for _, part := range [][]byte{src[:], dst[:], b} {
+			for i := 0; i < len(part); i += 2 {
+				sum += uint32(binary.BigEndian.Uint16(part[i:]))
+			}
+		}
+		sum = sum>>16 + sum&0xffff
+		binary.BigEndian.PutUint16(b[16:], ^uint16(sum>>16+sum&0xffff))
+		l.client.Do(t, func() error {
+			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_TCP)
+			if err != nil {
+				return err
+			}
+			defer unix.Close(fd)
+			return unix.Sendto(fd, b, 0, &unix.SockaddrInet4{Addr: dst})
+		})
+	}
+}
+
+// 200 connections through a VIP keep the client's address, and live while the pods that
+// they are with do: endpoints come and go, the owner dies, and directing ends and begins.
+func TestDirect(t *testing.T) {
+	nstest.NeedRoot(t)
+	l := newDirectLab(t)
+	l.owner(t, 1)
+	l.endpoints(t, "n2.1", "n3.1")
+	l.sync(t)
+	l.tell(t, "service default/web forwarding=Direct")
+	nstest.Eventually(t, "all nodes are able", func() bool {
+		l.sync(t)
+		return !slices.ContainsFunc(l.nodes, func(n *directNode) bool {
+			st := n.engine.director.Status()
+			return st == nil || !st.Able
+		})
+	})
+	nstest.Eventually(t, "no node has connections of before", func() bool {
+		l.sync(t)
+		return !slices.ContainsFunc(l.nodes, func(n *directNode) bool {
+			return !slices.Equal(n.graces(t), []director.Grace{director.NoGrace, director.NoGrace})
+		})
+	})
+	for _, n := range l.nodes {
+		n.space.Pipe(t, `table inet seen { chain c { type filter hook prerouting priority -400; tcp sport { 80, 8080 } iifname "lan" counter; }; }`, "nft", "-f", "-")
+	}
+	var all []*talk
+	for _, vip := range directVIPs {
+		all = append(all, l.open(t, vip, 100)...)
+	}
+	owner := l.nodes[0].space
+	if out := owner.Run(t, "nft", "list", "table", "inet", "seen"); !strings.Contains(out, "counter packets 0 ") {
+		t.Errorf("replies go through the owner:\n%s", out)
+	}
+	if out := owner.Run(t, "conntrack", "-L", "-p", "tcp", "--dport", "80"); out != "" && !strings.Contains(out, " 0 flow entries") {
+		t.Errorf("the owner keeps state:\n%s", out)
+	}
+	for range 4 {
+		l.astray(t, all[0])
+	}
+	live(t, "after segments outside of the window", all[:1])
+
+	l.endpoints(t, "n1.1", "n1.2", "n1.3", "n1.4", "n2.1", "n2.2", "n2.3", "n2.4", "n3.1", "n3.2", "n3.3", "n3.4")
+	l.sync(t)
+	live(t, "with 12 endpoints", all)
+	l.open(t, directVIPs[0], 20)
+	for _, n := range l.nodes {
+		n.engine.director.program.Close()
+		n.engine.cfg.Dataplane.(*engines.Engine).Close()
+		n.start(t)
+	}
+	live(t, "without agents", all)
+	l.sync(t)
+	live(t, "with other agents", all)
+	if got := l.nodes[0].graces(t); !slices.Equal(got, []director.Grace{director.NoGrace, director.NoGrace}) {
+		t.Errorf("the next agent has graces %v", got)
+	}
+	l.endpoints(t, "n2.1", "n3.1", "n3.4")
+	l.sync(t)
+	live(t, "with 3 endpoints", all)
+
+	l.ownerDies(t, all)
+	l.offAndOn(t, all)
+	l.dies(t, all)
+}
+
+// ownerDies has the owner lose its power, and another node take the VIPs.
+func (l *directLab) ownerDies(t *testing.T, all []*talk) {
+	t.Helper()
+	batch(t, l.bridge, "link set port1 down\n")
+	l.nodes[0].gone = true
+	l.owner(t, 2)
+	l.sync(t)
+	live(t, "after the owner's death", all)
+}
+
+// offAndOn turns directing off and on again. What is opened in between is masqueraded.
+func (l *directLab) offAndOn(t *testing.T, all []*talk) {
+	t.Helper()
+	l.tell(t, "service default/web forwarding=Masquerade")
+	l.sync(t)
+	live(t, "no longer directed", all)
+	var old []*talk
+	l.client.Do(t, func() error {
+		c, err := net.DialTimeout("tcp", directVIPs[0].String(), directPatience)
+		old = append(old, &talk{Conn: c})
+		return err
+	})
+	defer old[0].Close()
+	pod, saw, err := old[0].ask()
+	if old[0].pod = pod; err != nil || saw == "198.18.0.9" {
+		t.Errorf("not masqueraded: %s %s %v", pod, saw, err)
+	}
+	l.tell(t, "service default/web forwarding=Direct")
+	l.sync(t)
+	live(t, "directed again", append(all, old...))
+	if got := l.nodes[1].graces(t); !slices.Equal(got, []director.Grace{director.OnGrace, director.OnGrace}) {
+		t.Errorf("graces %v", got)
+	}
+}
+
+// dies has a pod die, of which the cluster knows nothing yet. Its clients are told with
+// the next segment. All others live on.
+func (l *directLab) dies(t *testing.T, all []*talk) {
+	t.Helper()
+	batch(t, l.nodes[2].space, "route del 10.1.3.1 dev pods\nroute del fd10:3::1 dev pods\n")
+	told, others := 0, []*talk(nil)
+	for _, k := range all {
+		if k.pod != "10.1.3.1" && k.pod != "fd10:3::1" {
+			others = append(others, k)
+			continue
+		}
+		began := time.Now()
+		if pod, _, err := k.ask(); !errors.Is(err, syscall.ECONNRESET) || time.Since(began) > 10*time.Second {
+			t.Errorf("its pod is gone: %q, %v after %v", pod, err, time.Since(began))
+		}
+		told++
+	}
+	if told == 0 || len(others) == 0 {
+		t.Errorf("%d connections with the pod, %d with others", told, len(others))
+	}
+	live(t, "another pod died", others)
+}

@@ -1,0 +1,232 @@
+// Package direct plans which VIPs are directed and among which nodes: what the eBPF
+// program of proxy/director/program is to know. It is pure.
+//
+// A VIP is directed once every node that has endpoints of it can serve it that way.
+// Until then its owner serves it as before. No change between both ends a connection: it
+// has a grace, in which the connections of before go on.
+package direct
+
+import (
+	"hash/fnv"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/proxy"
+	"github.com/fairlead/fairlead/proxy/director"
+)
+
+// Inputs are all that a plan depends on.
+type Inputs struct {
+	// Now is the monotonic clock, whose seconds director.Slots count.
+	Now      time.Duration
+	Node     string // who plans
+	Snapshot *snapshot.Snapshot
+	Links    []snapshot.Link // of this node
+	View     announcer.View  // who the other nodes are
+	Table    *proxy.Table    // what the engine is to hold
+	Left     Left
+}
+
+// Left is what a listing of conntrack showed of connections to VIPs: the Frontends that
+// have some.
+type Left struct {
+	Began time.Duration // when the listing began, by Inputs.Now; 0: there was none
+	// Owned are those that this node passes on to endpoints as the VIP's owner, Kept those
+	// that it serves with their source kept.
+	Owned, Kept map[proxy.Key]bool
+}
+
+// The times of a plan.
+const (
+	// MeetFor is how long an agent that starts waits for what the others can do.
+	MeetFor = 10 * time.Second
+	// GoneFor is how long the end of a walk drops packets after a node was declared gone,
+	// which may be false.
+	GoneFor = 10 * time.Second
+	// OffFor is how long a Frontend's connections are looked for at least after it is no
+	// longer directed. This node cannot see which of them others have. TCP's is the time
+	// that conntrack keeps a connection that is silent.
+	OffFor    = 5 * 24 * time.Hour
+	OffForUDP = 10 * time.Minute
+	// changedFor is how long a slot's change matters to UDP: longer than any conntrack
+	// keeps a flow that is silent.
+	changedFor = 10 * time.Minute
+)
+
+// Planner plans one time after the other. The zero value is an agent that starts.
+type Planner struct {
+	modes   map[proxy.Key]mode
+	began   time.Duration                      // the first plan
+	known   map[string]*snapshot.DirectorState // what each node said last that it can do
+	gone    map[string]time.Duration           // when each node was found gone
+	tables  map[string]*director.Table
+	history map[proxy.Key]*history
+	steps   map[step]*history
+}
+
+// mode is how a Frontend's packets are treated, and since when.
+type mode struct {
+	grace director.Grace
+	since time.Duration
+}
+
+// Seed is the seed of a cluster. It is made of what lasts as long as the cluster does,
+// and nobody outside knows: no keys, which change.
+func Seed(s *snapshot.Snapshot) (seed director.Seed, ok bool) {
+	ns := s.Namespace("kube-system")
+	if ns == nil || ns.UID == "" {
+		return 0, false
+	}
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(ns.UID))
+	return director.Seed(h.Sum64()), true
+}
+
+// Wanted returns the Services that are to be directed, sorted.
+func Wanted(s *snapshot.Snapshot) (out []snapshot.Ref) {
+	announced := slices.ContainsFunc(s.Announcements, func(a *snapshot.Announcement) bool { return a.Forwarding == snapshot.Direct })
+	for _, svc := range s.Services {
+		// Most clusters ask for it nowhere, and may have thousands of Services.
+		if (announced || svc.Forwarding == snapshot.Direct) && s.Forwarding(svc.Ref) == snapshot.Direct {
+			out = append(out, svc.Ref)
+		}
+	}
+	return out
+}
+
+// Services are proxy.Options.Direct: the wanted ones, and those of the last Table that are
+// in a grace.
+func (p *Planner) Services(wanted []snapshot.Ref, last *proxy.Table) []snapshot.Ref {
+	if last == nil || len(p.modes) == 0 {
+		return wanted
+	}
+	out := slices.Clone(wanted)
+	for key := range p.modes {
+		if f := last.Frontend(key); f != nil {
+			out = append(out, f.Service)
+		}
+	}
+	slices.SortFunc(out, snapshot.Ref.Compare)
+	return slices.Compact(out)
+}
+
+// Adopt takes over the graces that the maps have. An agent that starts asks for it once.
+func (p *Planner) Adopt(held []director.Frontend, now time.Duration) {
+	p.modes = map[proxy.Key]mode{}
+	for _, f := range held {
+		p.modes[keyOf(f)] = mode{f.Grace, now}
+	}
+}
+
+func keyOf(f director.Frontend) proxy.Key {
+	return proxy.Key{
+		Kind: proxy.VIP, Family: snapshot.FamilyOf(f.VIP.Addr()), Addr: f.VIP.Addr(),
+		Protocol: snapshot.Protocol(f.Proto), Port: f.VIP.Port(),
+	}
+}
+
+// Plan returns what the program is to know; nil while it is not known who the nodes are,
+// or just after the start what they can do.
+func (p *Planner) Plan(in Inputs) *director.State {
+	if in.View.Member(in.Node) == nil {
+		return nil
+	}
+	if p.began == 0 {
+		p.began, p.known = in.Now, map[string]*snapshot.DirectorState{}
+	}
+	silent := p.hear(in.View)
+	if delete(silent, in.Node); len(silent) > 0 && in.Now-p.began < MeetFor {
+		return nil
+	}
+	st := &director.State{Me: in.Node, Nodes: p.nodes(in)}
+	st.Hold = p.hold(in.Now)
+	modes := map[proxy.Key]mode{}
+	for _, f := range in.Table.Frontends {
+		was, had := p.modes[f.Key]
+		if f.Kind != proxy.VIP || f.Protocol == snapshot.SCTP || !f.Directed && !had {
+			continue
+		}
+		asWas := silent
+		if !had || was.grace == director.OffGrace {
+			asWas = nil
+		}
+		m, stays := next(was, had, wants(in.Snapshot, f) && carried(f, st.Nodes, asWas), in, f.Key)
+		if !stays {
+			continue
+		}
+		modes[f.Key] = m
+		st.Frontends = append(st.Frontends, director.Frontend{
+			VIP: netip.AddrPortFrom(f.Addr, f.Port), Proto: uint8(f.Protocol), HasEndpoints: f.Directed && len(f.Local) > 0,
+			ByClient: f.Affinity > 0, Grace: m.grace,
+		})
+	}
+	p.modes = modes
+	p.place(in, st)
+	return st
+}
+
+func wants(s *snapshot.Snapshot, f *proxy.Frontend) bool {
+	return f.Directed && s.Forwarding(f.Service) == snapshot.Direct
+}
+
+// hear takes in what the nodes say that they can do. An agent that starts does not say it
+// at once, and its node goes on as before. It returns the nodes that never said it: their
+// agents are of an earlier version, or they and this one have started just now.
+func (p *Planner) hear(v announcer.View) (silent map[string]bool) {
+	silent, known := map[string]bool{}, map[string]*snapshot.DirectorState{}
+	for _, m := range v.Members {
+		st := p.known[m.Node]
+		if m.Report != nil && m.Report.Director != nil {
+			st = m.Report.Director
+		}
+		if known[m.Node] = st; st == nil {
+			silent[m.Node] = true
+		}
+	}
+	p.known = known
+	return silent
+}
+
+// carried reports whether each node that has endpoints can be reached. Those in asWas are
+// taken to be as they were.
+func carried(f *proxy.Frontend, nodes []director.Node, asWas map[string]bool) bool {
+	return !slices.ContainsFunc(f.Nodes, func(n proxy.NodeEndpoints) bool {
+		i, known := find(nodes, n.Node)
+		return !asWas[n.Node] && !known || known && (f.Family == snapshot.IPv4 && !nodes[i].IPv4.IsValid() || f.Family == snapshot.IPv6 && !nodes[i].IPv6.IsValid())
+	})
+}
+
+// next returns the mode after was, and whether the program has to know the Frontend.
+func next(was mode, had, wanted bool, in Inputs, key proxy.Key) (mode, bool) {
+	listed := in.Left.Began > was.since
+	switch {
+	case wanted && (!had || was.grace == director.OffGrace):
+		return mode{director.OnGrace, in.Now}, true
+	case wanted && was.grace == director.OnGrace && listed && !in.Left.Owned[key]:
+		return mode{director.NoGrace, in.Now}, true
+	case wanted:
+		return was, true
+	case !had:
+		return mode{}, false
+	case was.grace != director.OffGrace:
+		return mode{director.OffGrace, in.Now}, true
+	}
+	lasts := OffFor
+	if key.Protocol == snapshot.UDP {
+		lasts = OffForUDP
+	}
+	return was, in.Now-was.since < lasts || !listed || in.Left.Kept[key]
+}
+
+// Listing reports whether a listing of conntrack may end a grace now.
+func (p *Planner) Listing(now time.Duration) bool {
+	for _, m := range p.modes {
+		if m.grace == director.OnGrace || m.grace == director.OffGrace && now-m.since >= OffForUDP {
+			return true
+		}
+	}
+	return false
+}

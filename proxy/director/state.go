@@ -1,0 +1,63 @@
+package director
+
+import (
+	"net"
+	"net/netip"
+	"time"
+)
+
+// State is what the program of a node knows (package program).
+type State struct {
+	Me string // name of one of Nodes
+	// Nodes are the Members of every Table, sorted by name as those are.
+	Nodes     []Node
+	Frontends []Frontend
+	// Hold is how long after the Sync the end of a walk drops packets instead of having
+	// them reset. A node that is declared gone may come back with its connections.
+	Hold time.Duration
+}
+
+// Node is a node of the cluster as its neighbours on a link see it.
+type Node struct {
+	Name       string
+	IPv4, IPv6 netip.Addr // not valid: it has none, and packets of this family go to the stack
+	MACs       []MAC
+	Link       int // index of the link that leads to it; 0: it is not a neighbour
+}
+
+// MAC is a hardware address of Ethernet.
+type MAC [6]byte
+
+func (m MAC) String() string { return net.HardwareAddr(m[:]).String() }
+
+// Frontend is a VIP and port whose packets are directed. A Service with
+// externalTrafficPolicy Local has none.
+type Frontend struct {
+	VIP   netip.AddrPort
+	Proto uint8 // IANA number: 6 TCP, 17 UDP
+	Slots *Slots
+	// HasEndpoints says that this node has endpoints that take connections, and that
+	// nftables knows them.
+	HasEndpoints bool
+	ByClient     bool // session affinity: a client has one slot
+	Grace        Grace
+}
+
+// Slots are a Table and its Memory as the program looks them up. Frontends whose Slots
+// are equal share one copy in the kernel.
+type Slots struct {
+	Chains []uint16 // as Table.Chains returns them; empty: no node has an endpoint
+	// Changed is when each slot got its primary, in seconds of the monotonic clock. 0 is
+	// long ago. Nil stands for all 0.
+	Changed []uint32
+}
+
+// Grace is whether a Frontend's connections of before a change go on.
+type Grace uint8
+
+// The graces.
+const (
+	NoGrace  Grace = iota
+	OnGrace        // it is directed since lately
+	OffGrace       // it is no longer directed
+)
