@@ -1,6 +1,7 @@
 package members
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -20,7 +21,7 @@ const (
 	maxLinks    = 256
 	maxLinkName = 64
 	maxPrefixes = 256
-	maxReports  = 4096 // in one exchange
+	maxReports  = 16_384 // in one exchange
 	maxExchange = 8 << 20
 	maxVersion  = 1 << 62
 )
@@ -58,8 +59,20 @@ func encode(r announcer.Report) []byte {
 			b = appendText(b, string(p.Addr().AsSlice()))
 		}
 	}
+	if r.Protocol > 0 {
+		b = append(b, second...)
+		b = append(b, r.Protocol, byte(r.DrainsFor))
+		b = binary.AppendUvarint(b, uint64(len(r.Stays)))
+		for _, a := range r.Stays {
+			b = appendText(b, string(a.AsSlice()))
+		}
+	}
 	return append(b, r.Later...)
 }
+
+// second begins what agents of version 0.1 do not write and hand on. Behind it are the
+// version of the gossip, DrainsFor and Stays.
+const second = "\xfa\x02"
 
 // bits are a report's flags in their order on the wire.
 func bits(r *announcer.Report) []*bool {
@@ -98,10 +111,31 @@ func decode(b []byte) (announcer.Report, error) {
 	if d.err == nil && r.Node == "" {
 		d.err = errors.New("names no node")
 	}
+	if rest, more := bytes.CutPrefix(d.b, []byte(second)); more {
+		d.b = rest
+		d.second(&r)
+	}
 	if d.err == nil {
 		r.Later = string(d.b)
 	}
 	return r, d.err
+}
+
+func (d *reader) second(r *announcer.Report) {
+	if r.Protocol = d.byte(); r.Protocol == 0 {
+		d.fail(errors.New("has no version"))
+	}
+	r.DrainsFor = snapshot.DrainCauses(d.byte())
+	for range d.number(maxReport) {
+		addr, ok := netip.AddrFromSlice([]byte(d.text(16)))
+		if !ok || addr.Is4In6() {
+			d.fail(errors.New("holds no address"))
+		}
+		if d.err != nil {
+			break
+		}
+		r.Stays = append(r.Stays, addr)
+	}
 }
 
 // encodeAll writes what is remembered of several nodes.

@@ -21,8 +21,14 @@ var full = announcer.Report{
 	Boot: "5a3c", Version: 300, Settled: true, Isolated: true,
 }
 
+// stays is a report of an agent that says what those of version 0.1 do not know.
+var stays = announcer.Report{Electable: snapshot.Electable{
+	Node: "n", Protocol: announcer.Protocol, DrainsFor: snapshot.DrainCordon,
+	Stays: []netip.Addr{netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("2001:db8::10")},
+}, Settled: true}
+
 func TestCodec(t *testing.T) {
-	for _, r := range []announcer.Report{full, {Electable: snapshot.Electable{Node: "n"}}, {Electable: snapshot.Electable{Node: "n", Draining: true}, Restarting: true, LongSettled: true}} {
+	for _, r := range []announcer.Report{full, {Electable: snapshot.Electable{Node: "n"}}, {Electable: snapshot.Electable{Node: "n", Draining: true}, Restarting: true, LongSettled: true}, stays} {
 		got, err := decode(encode(r))
 		if err != nil || !reflect.DeepEqual(got, r) {
 			t.Errorf("got %+v, %v, want %+v", got, err, r)
@@ -54,6 +60,10 @@ func TestWire(t *testing.T) {
 		{Report: full, Addr: netip.MustParseAddrPort("[2001:db8::5]:7947"), Silent: 1500 * time.Millisecond, NodeGone: true},
 		{Report: announcer.Report{Electable: snapshot.Electable{Node: "n", Draining: true}, Restarting: true, LongSettled: true}},
 	}))
+	const second = "010800016e0000" + "fa02" + "0210" + "02" + "04c000020a" + "1020010db8000000000000000000000010"
+	if got := fmt.Sprintf("%x", encode(stays)); got != second {
+		t.Errorf("a report of the second version is\n%s\nwant\n%s", got, second)
+	}
 	const want = "0102dc0b125b323030313a6462383a3a355d3a37393437013f" + one + "0010696e76616c69642041646472506f72740007011600016e0000"
 	if all != want {
 		t.Errorf("an exchange is\n%s\nwant\n%s", all, want)
@@ -73,6 +83,9 @@ func TestDecodeRefuses(t *testing.T) {
 		"a prefix too long":  {1, 0, 1, 1, 'n', 0, 1, 1, 'e', 0, 1, 33, 4, 192, 0, 2, 1},
 		"an odd address":     {1, 0, 1, 1, 'n', 0, 1, 1, 'e', 0, 1, 24, 3, 192, 0, 2},
 		"endless bytes":      make([]byte, maxReport+1),
+		"no version":         append(encode(announcer.Report{Electable: snapshot.Electable{Node: "n"}}), second+"\x00\x00\x00"...),
+		"stays cut":          encode(stays)[:len(encode(stays))-1],
+		"stays with what":    append(encode(announcer.Report{Electable: snapshot.Electable{Node: "n"}}), second+"\x02\x00\x01\x03abc"...),
 		"an endless uvarint": bytes.Repeat([]byte{1, 0xff}, 20),
 	} {
 		if r, err := decode(b); err == nil {
@@ -85,6 +98,7 @@ func TestDecodeRefuses(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add(encode(full))
 	f.Add(encode(announcer.Report{Electable: snapshot.Electable{Node: "n"}}))
+	f.Add(encode(stays))
 	f.Add([]byte{format, 0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := decode(b)

@@ -131,6 +131,9 @@ type Announcement struct {
 	L2              bool
 	Interfaces      []string // names or patterns; empty: every suitable link
 	BGP             *BGPAnnouncement
+	DrainOn         DrainCauses // 0: DrainByDefault
+	FailbackNever   bool        // VIPs stay while their owner is well
+	Rebalance       string      // changes when VIPs that stay are to be spread
 }
 
 // PreferredNodes adds Weight to every node that Selector matches.
