@@ -303,7 +303,7 @@ func (m *Members) configuration() *memberlist.Config {
 	c.ProbeInterval, c.ProbeTimeout = t.interval, t.timeout
 	c.SuspicionMult, c.SuspicionMaxTimeoutMult = t.suspicion, t.most
 	c.GossipInterval, c.GossipNodes, c.PushPullInterval = t.gossip, 3, t.pushPull
-	c.TCPTimeout, c.UDPBufferSize, c.EnableCompression = time.Second, datagram, false
+	c.TCPTimeout, c.UDPBufferSize, c.EnableCompression = 10*t.interval, datagram, false
 	c.DeadNodeReclaimTime, c.MsgpackUseNewTimeFormat = time.Second, true
 	d := &delegate{m}
 	c.Delegate, c.Events, c.Conflict, c.Ping, c.Alive = d, d, d, d, d
