@@ -37,7 +37,9 @@ func know(all []announcer.Remembered, at time.Time) *announcer.Roster {
 // of them do not pass makes each node know others, and elections differ.
 func TestEveryNodeIsKnown(t *testing.T) {
 	const nodes = 5000
-	got, err := decodeAll(encodeAll(reports(nodes)))
+	text := encodeAll(reports(nodes))
+	t.Logf("%d reports have %d bytes", nodes, len(text))
+	got, err := decodeAll(text)
 	if err != nil || len(got) != nodes {
 		t.Fatalf("an exchange has %d nodes, want %d: %v", len(got), nodes, err)
 	}
@@ -67,7 +69,6 @@ func BenchmarkCrowd(b *testing.B) {
 	nothing := func() {}
 	all, now := reports(nodes), time.Now()
 	text := encodeAll(all)
-	b.Logf("an exchange has %d bytes", len(text))
 	each("exchange", nothing, func() {
 		if _, err := decodeAll(text); err != nil {
 			b.Fatal(err)
