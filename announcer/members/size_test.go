@@ -59,7 +59,7 @@ func TestSizes(t *testing.T) {
 		t.Logf("bench-members: %s: %.0f bytes and %.2f ms of CPU for each node and second", what, float64(c.f.bytes.Load()-sent)/each, float64((spent(t)-cpu).Milliseconds())/each)
 	}
 	costs("just after the start", func() {})
-	time.Sleep(window * time.Duration(*sized/50)) // until all have told what they learnt
+	time.Sleep(window * time.Duration(1+*sized/100)) // until all have told what they learnt
 	costs("at rest", func() {})
 	costs("one restarts", func() {
 		c.nodes["n007"].stop()
