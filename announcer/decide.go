@@ -63,6 +63,9 @@ type Plan struct {
 	// Disputed are the addresses that this node would announce if no foreign host
 	// answered for them. It is to ask again now and then.
 	Disputed []VIP
+	// Stays are the addresses that this node was elected for and keeps under
+	// failback: Never, although another node may come before it one day.
+	Stays []netip.Addr
 }
 
 // Decide elects one owner for every VIP that has a record: the rendezvous hash
@@ -72,7 +75,7 @@ func Decide(in Input) Plan {
 	var p Plan
 	e := newElection(in)
 	for _, a := range in.Snapshot.Addresses {
-		p.add(e.decide(a))
+		p.add(a.Addr, e.decide(a))
 	}
 	return p
 }
@@ -82,9 +85,13 @@ func Decide(in Input) Plan {
 type outcome struct {
 	announce, disputed *VIP
 	refused            *Refused
+	stays              bool // see Plan.Stays
 }
 
-func (p *Plan) add(o outcome) {
+func (p *Plan) add(addr netip.Addr, o outcome) {
+	if o.stays {
+		p.Stays = append(p.Stays, addr)
+	}
 	if o.announce != nil {
 		p.Announce = append(p.Announce, *o.announce)
 	}
@@ -112,9 +119,10 @@ func (e *election) decide(a *snapshot.Address) outcome {
 		owner.Owner, owner.Heirs = e.nodes[won[0]].Name, e.names(won[1:])
 	}
 	here := len(won) > 0 && owner.Owner == e.in.Node
+	stays := here && b.mayStay(won[0])
 	switch {
 	case a.Conflict != "" && here:
-		return outcome{refused: owner.withReason(AddressConflict, "answered for by "+a.Conflict), disputed: b.vip(won[0])}
+		return outcome{refused: owner.withReason(AddressConflict, "answered for by "+a.Conflict), disputed: b.vip(won[0]), stays: stays}
 	case a.Conflict != "":
 		return outcome{refused: owner.withReason(AddressConflict, "answered for by "+a.Conflict)}
 	case refusal != nil:
@@ -122,11 +130,11 @@ func (e *election) decide(a *snapshot.Address) outcome {
 	case !here:
 		return outcome{refused: owner.withReason(NotOwner, e.nodes[won[0]].announces)}
 	case !e.in.Ready[a.Addr]:
-		return outcome{refused: owner.withReason(EngineNotReady, "the engine does not hold it yet")}
+		return outcome{refused: owner.withReason(EngineNotReady, "the engine does not hold it yet"), stays: stays}
 	}
 	v := b.vip(won[0])
 	v.Heirs = owner.Heirs
-	return outcome{announce: v}
+	return outcome{announce: v, stays: stays}
 }
 
 // elect returns the owner and its heirs, until the next call, or why there is no
@@ -190,6 +198,7 @@ type Judged struct {
 	Unfit  string   // why it cannot be elected, in words that follow its name; "" if it can
 	Links  []string // on which it would announce
 	Weight int      // the sum of the preferences for it
+	Stays  bool     // it has the address and keeps it, whatever others are preferred
 	Rank   int      // 1 is the owner, 2 its heir, and so on; 0 if it cannot be elected
 }
 
@@ -205,9 +214,12 @@ func Judge(in Input, addr netip.Addr) []Judged {
 		won := b.winners(len(b.nodes))
 		out := make([]Judged, len(b.nodes))
 		for i, n := range b.nodes {
-			out[i] = Judged{Node: n.Name, Unfit: b.unfit(i), Links: b.links(i), Weight: b.weight(i), Rank: slices.Index(won, i) + 1}
+			out[i] = Judged{Node: n.Name, Unfit: b.unfit(i), Links: b.links(i), Weight: b.weight(i), Stays: b.stays(i), Rank: slices.Index(won, i) + 1}
 			if out[i].Unfit == "" && !slices.Contains(won, i) {
 				out[i].Unfit = "is draining"
+				if why := n.state.DrainsFor.String(); why != "" {
+					out[i].Unfit += " (" + why + ")"
+				}
 			}
 		}
 		return out

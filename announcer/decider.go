@@ -113,7 +113,7 @@ func (d *Decider) align(addrs []*snapshot.Address, known bool) []decided {
 func joined(all []decided) (p Plan) {
 	p.Refused = make([]Refused, 0, len(all))
 	for i := range all {
-		p.add(all[i].outcome)
+		p.add(all[i].addr.Addr, all[i].outcome)
 	}
 	if len(p.Refused) == 0 {
 		p.Refused = nil
@@ -142,6 +142,9 @@ func (d *Decider) fixed(in Input, changes snapshot.Changes) bool {
 // else. They concern the addresses that they own or are heirs of, and those that
 // nobody can announce, whose refusals say why. The others stay with their owners.
 func (d *Decider) forget(before *election) bool {
+	if (before.stayers == nil) != (d.election.stayers == nil) {
+		return false // the last agent of version 0.1 was lost
+	}
 	lost := map[string]bool{}
 	for i, now := range d.election.nodes {
 		was := before.nodes[i]
@@ -171,7 +174,7 @@ func (o outcome) concerns(self string, lost map[string]bool) bool {
 
 // sameState compares what an election reads of a NodeState.
 func sameState(a, b snapshot.Electable) bool {
-	return a.Node == b.Node && a.InSync == b.InSync && a.Draining == b.Draining && slices.EqualFunc(a.Links, b.Links, func(x, y snapshot.Link) bool {
+	return a.Node == b.Node && a.InSync == b.InSync && a.Draining == b.Draining && a.DrainsFor == b.DrainsFor && a.Protocol == b.Protocol && slices.Equal(a.Stays, b.Stays) && slices.EqualFunc(a.Links, b.Links, func(x, y snapshot.Link) bool {
 		return x.Name == y.Name && slices.Equal(x.Prefixes, y.Prefixes)
 	})
 }

@@ -21,7 +21,8 @@ type election struct {
 	rules []rule
 	// ranking returns indexes into nodes, the best hash for addr first.
 	ranking         func(addr netip.Addr) []uint16
-	ready, draining []int // of winners
+	ready, draining []int                // of winners
+	stayers         map[netip.Addr][]int // the contenders that say that they stay with an address
 }
 
 // contender is one node.
@@ -50,6 +51,7 @@ func newElection(in Input) *election {
 	for _, an := range in.Snapshot.Announcements {
 		e.rules = append(e.rules, newRule(an, in.Snapshot.Nodes))
 	}
+	e.stayers = stayers(e.nodes)
 	e.ranking = func(addr netip.Addr) []uint16 { return ranked(in.Snapshot.Nodes, addr) }
 	return e
 }
@@ -80,12 +82,10 @@ func (in Input) unfit(n *snapshot.Node, st *snapshot.Electable) string {
 		return "has an agent that is silent, or has not been healthy for long enough"
 	case !st.InSync:
 		return "has an engine that does not hold everything it should"
-	case !n.Ready:
+	case !n.Ready && !n.ShuttingDown: // which drains: see Announcement.spec.drainOn
 		return "is NotReady"
 	case n.NetworkUnavail:
 		return "has no network (condition NetworkUnavailable)"
-	case n.Deleting:
-		return "is being deleted"
 	case n.Excluded():
 		return "has the label " + ExcludeLabel
 	}
@@ -242,9 +242,10 @@ func (b *ballot) weight(i int) (sum int) {
 	return sum
 }
 
-// winners returns the contenders that can be elected, the owner first and at
-// most most of them, until the next call: those with the greatest weight, and among those the best
-// rank. Nodes that drain count only if there are no others.
+// winners returns the contenders that can be elected, the owner first and at most most of
+// them, until the next call. The owner is the one that stays with the address. Otherwise the
+// greatest weight wins, and among those the best rank. Nodes that drain count only if there
+// are no others.
 func (b *ballot) winners(most int) []int {
 	ready, draining := b.ready[:0], b.draining[:0]
 	defer func() { b.election.ready, b.election.draining = ready, draining }()
@@ -252,13 +253,13 @@ func (b *ballot) winners(most int) []int {
 		i := int(at)
 		switch {
 		case b.unfit(i) != "":
-		case b.nodes[i].state.Draining:
+		case b.drains(i):
 			draining = append(draining, i)
 		default:
 			ready = append(ready, i)
 		}
 		// Without preferences the ranking is the order: nobody further down wins.
-		if !b.weighted && len(ready) == most {
+		if !b.weighted && len(ready) == most && b.stayers[b.addr.Addr] == nil {
 			return ready
 		}
 	}
@@ -267,6 +268,11 @@ func (b *ballot) winners(most int) []int {
 	}
 	if b.weighted {
 		slices.SortStableFunc(ready, func(x, y int) int { return b.weight(y) - b.weight(x) })
+	}
+	if at := slices.IndexFunc(ready, b.stays); at > 0 {
+		stays := ready[at]
+		copy(ready[1:], ready[:at])
+		ready[0] = stays
 	}
 	return ready[:min(most, len(ready))]
 }

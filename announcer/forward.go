@@ -30,5 +30,5 @@ func LocalEndpoints(svcs []*snapshot.Service, vip netip.Addr, node string) bool 
 // MayAnnounce tells whether Kubernetes lets n attract traffic: it is ready, has
 // a network, is not on its way out and not excluded by its labels.
 func MayAnnounce(n *snapshot.Node) bool {
-	return n != nil && n.Ready && !n.NetworkUnavail && !n.Deleting && !n.Excluded()
+	return n != nil && (n.Ready || n.ShuttingDown) && !n.NetworkUnavail && !n.Deleting && !n.Excluded()
 }

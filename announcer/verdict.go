@@ -50,7 +50,7 @@ const (
 )
 
 // maxPeers bounds what a Roster remembers.
-const maxPeers = 4096
+const maxPeers = 16_384
 
 // Report is what an agent says of its node to the others: all that an election
 // needs to know of it.
@@ -161,6 +161,12 @@ func (v View) String() string {
 		}
 		if r := m.Report; r != nil {
 			fmt.Fprintf(&b, " says %s", r.flags())
+			if r.DrainsFor != 0 {
+				fmt.Fprintf(&b, " drains-for=%s", r.DrainsFor)
+			}
+			if len(r.Stays) > 0 {
+				fmt.Fprintf(&b, " stays=%v", r.Stays)
+			}
 			for _, l := range r.Links {
 				fmt.Fprintf(&b, " %s=%s%v", l.Name, l.MAC, l.Prefixes)
 			}

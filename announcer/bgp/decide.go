@@ -109,15 +109,24 @@ func (d *decision) address(a *snapshot.Address) {
 		return
 	}
 	var ways []*way
+	drained := false
 	for _, w := range d.ways {
-		if w.selects(pool, svcs) {
+		switch {
+		case !w.selects(pool, svcs):
+		case w.NodeSelector.Matches(d.labels()) && d.drains(w) && !d.Retreating:
+			drained = true
+		default:
 			ways = append(ways, w)
 		}
 	}
-	if len(ways) == 0 {
+	if len(ways) == 0 && !drained {
 		return
 	}
-	if r := d.unfit(a, svcs); r != nil {
+	r := d.unfit(a, svcs)
+	if r == nil && len(ways) == 0 {
+		r = refusal(NodeNotEligible, "the node is drained")
+	}
+	if r != nil {
 		d.refuseVIP(a.Addr, r)
 		return
 	}
@@ -146,6 +155,11 @@ func (w *way) selects(pool *snapshot.Pool, svcs []*snapshot.Service) bool {
 	return w.PoolSelector.Matches(labels) && !slices.ContainsFunc(svcs, func(s *snapshot.Service) bool { return !w.ServiceSelector.Matches(s.Labels) })
 }
 
+// drains reports whether this node hands over what w announces.
+func (d *decision) drains(w *way) bool {
+	return d.Self.Drains(cmp.Or(w.DrainOn, snapshot.DrainByDefault))
+}
+
 // unfit tells why this node must not attract a's traffic.
 func (d *decision) unfit(a *snapshot.Address, svcs []*snapshot.Service) *snapshot.Refusal {
 	switch {
@@ -153,8 +167,6 @@ func (d *decision) unfit(a *snapshot.Address, svcs []*snapshot.Service) *snapsho
 		return refusal(NoEndpoint, "no ready endpoint in the cluster")
 	case !announcer.MayAnnounce(d.Snapshot.Node(d.Node)):
 		return refusal(NodeNotEligible, "the node is not ready, without network, going away or excluded")
-	case d.Self.Draining && !d.Retreating:
-		return refusal(NodeNotEligible, "the node is drained")
 	case !announcer.LocalEndpoints(svcs, a.Addr, d.Node):
 		return refusal(NoLocalEndpoint, "externalTrafficPolicy is Local, and no ready endpoint is here")
 	case !d.Ready[a.Addr]:
@@ -181,7 +193,7 @@ func (d *decision) addToPeers(w *way, a *snapshot.Address, pool *snapshot.Pool) 
 			continue
 		}
 		communities := w.communities
-		if d.Retreating {
+		if d.Retreating && d.drains(w) {
 			communities = union(communities, []uint32{GracefulShutdown}, cmp.Compare[uint32])
 		}
 		if r := d.add(i, Path{

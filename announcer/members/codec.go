@@ -1,7 +1,6 @@
 package members
 
 import (
-	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -21,10 +20,10 @@ const (
 	maxLinks    = 256
 	maxLinkName = 64
 	maxPrefixes = 256
-	maxReports  = 4096 // in one exchange
+	maxReports  = 16_384 // in one exchange
 	maxExchange = 8 << 20
 	maxVersion  = 1 << 62
-	maxDirector = 4 << 10
+	maxField    = 8 << 10
 )
 
 // format is the first byte of every report. A later release may append fields, which
@@ -60,65 +59,8 @@ func encode(r announcer.Report) []byte {
 			b = appendText(b, string(p.Addr().AsSlice()))
 		}
 	}
-	b = appendDirector(b, r.Director)
+	b = appendFields(b, r)
 	return append(b, r.Later...)
-}
-
-// directorField begins what a report says of the director, and its length follows. In a
-// report of an earlier release a signature is at that place: one in four billion begins
-// alike, and the next one does not.
-const directorField = "\xd1re1"
-
-// appendDirector appends what others have to know of d: nothing if d is nil, as earlier
-// releases do.
-func appendDirector(b []byte, d *snapshot.DirectorState) []byte {
-	if d == nil {
-		return b
-	}
-	field := []byte{0}
-	if d.Able {
-		field[0] = 1
-	}
-	field = binary.AppendUvarint(field, uint64(len(d.Links)))
-	for _, l := range d.Links {
-		mac, err := net.ParseMAC(l.MAC)
-		if err != nil {
-			mac = nil
-		}
-		field = appendText(field, l.Name)
-		field = appendText(field, string(mac))
-		field = binary.AppendUvarint(field, uint64(len(l.Addrs)))
-		for _, a := range l.Addrs {
-			field = appendText(field, string(a.AsSlice()))
-		}
-	}
-	return appendText(append(b, directorField...), string(field))
-}
-
-// director reads what appendDirector wrote, nil if that is not what follows.
-func (d *reader) director() *snapshot.DirectorState {
-	rest, ok := bytes.CutPrefix(d.b, []byte(directorField))
-	if d.err != nil || !ok {
-		return nil
-	}
-	whole := reader{b: rest}
-	field := reader{b: []byte(whole.text(maxDirector)), err: whole.err}
-	out := &snapshot.DirectorState{Able: field.byte() == 1}
-	for range field.number(maxLinks) {
-		l := snapshot.DirectorLink{Name: field.text(maxLinkName), MAC: field.mac()}
-		for range field.number(maxPrefixes) {
-			l.Addrs = append(l.Addrs, field.addr())
-		}
-		if field.err != nil {
-			break
-		}
-		out.Links = append(out.Links, l)
-	}
-	if field.err != nil || len(field.b) > 0 || !bytes.Equal(appendDirector(nil, out), d.b[:len(d.b)-len(whole.b)]) {
-		return nil // of a later release, or a signature: it is handed on as it is
-	}
-	d.b = whole.b
-	return out
 }
 
 // bits are a report's flags in their order on the wire.
@@ -159,7 +101,7 @@ func decode(b []byte) (announcer.Report, error) {
 		d.err = errors.New("names no node")
 	}
 	if d.err == nil {
-		r.Director = d.director()
+		d.fields(&r)
 		r.Later = string(d.b)
 	}
 	return r, d.err

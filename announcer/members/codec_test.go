@@ -30,9 +30,21 @@ var directs = func() announcer.Report {
 	return r
 }()
 
+// stays is a report of an agent that says what those of version 0.1 do not know.
+var stays = announcer.Report{Electable: snapshot.Electable{
+	Node: "n", Protocol: announcer.Protocol, DrainsFor: snapshot.DrainCordon,
+	Stays: []netip.Addr{netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("2001:db8::10")},
+}, Settled: true}
+
 func TestCodec(t *testing.T) {
-	unable := announcer.Report{Electable: snapshot.Electable{Node: "n", Director: &snapshot.DirectorState{}}}
-	for _, r := range []announcer.Report{full, directs, unable, {Electable: snapshot.Electable{Node: "n"}}, {Electable: snapshot.Electable{Node: "n", Draining: true}, Restarting: true, LongSettled: true}} {
+	all := stays
+	all.Director, all.Knows = directs.Director, announcer.Knowledge{Newest: 1_800_000_000, Count: 3}
+	for _, r := range []announcer.Report{
+		full, directs, stays, all,
+		{Electable: snapshot.Electable{Node: "n"}},
+		{Electable: snapshot.Electable{Node: "n", Draining: true}, Restarting: true, LongSettled: true},
+		{Electable: snapshot.Electable{Node: "n", Director: &snapshot.DirectorState{}}},
+	} {
 		got, err := decode(encode(r))
 		if err != nil || !reflect.DeepEqual(got, r) {
 			t.Errorf("got %+v, %v, want %+v", got, err, r)
@@ -60,7 +72,7 @@ func TestWire(t *testing.T) {
 	if got := fmt.Sprintf("%x", encode(full)); got != one {
 		t.Errorf("a report is\n%s\nwant\n%s", got, one)
 	}
-	const director = "d1726531" + "25" + "01" + "01" + "0465746830" + "0602000000000a" + "02" + "04c0000205" + "1020010db8000000000000000000000005"
+	const director = "d1726503" + "25" + "01" + "01" + "0465746830" + "0602000000000a" + "02" + "04c0000205" + "1020010db8000000000000000000000005"
 	if got := fmt.Sprintf("%x", encode(directs)); got != one+director {
 		t.Errorf("a report of the director is\n%s\nwant\n%s", got, one+director)
 	}
@@ -68,6 +80,10 @@ func TestWire(t *testing.T) {
 		{Report: full, Addr: netip.MustParseAddrPort("[2001:db8::5]:7947"), Silent: 1500 * time.Millisecond, NodeGone: true},
 		{Report: announcer.Report{Electable: snapshot.Electable{Node: "n", Draining: true}, Restarting: true, LongSettled: true}},
 	}))
+	const second = "010800016e0000" + "d1726501" + "19" + "0210" + "02" + "04c000020a" + "1020010db8000000000000000000000010"
+	if got := fmt.Sprintf("%x", encode(stays)); got != second {
+		t.Errorf("a report of the second version is\n%s\nwant\n%s", got, second)
+	}
 	const want = "0102dc0b125b323030313a6462383a3a355d3a37393437013f" + one + "0010696e76616c69642041646472506f72740007011600016e0000"
 	if all != want {
 		t.Errorf("an exchange is\n%s\nwant\n%s", all, want)
@@ -95,21 +111,26 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-// What begins like the director's field and is not one is handed on as it came: it may be
-// of a later release, or an earlier one's signature.
-func TestDirectorFieldOfOthers(t *testing.T) {
+// What begins like a field and is not one is handed on as it came: it may be of a later
+// release, or a signature.
+func TestFieldsOfOthers(t *testing.T) {
 	for name, rest := range map[string]string{
-		"cut":               directorField + "\x05\x01",
-		"more behind":       directorField + "\x03\x01\x00\x00",
-		"another flag":      directorField + "\x02\x02\x00",
-		"a long number":     directorField + "\x82\x00\x01\x00",
-		"an odd address":    directorField + "\x08\x01\x01\x01e\x00\x01\x01\x01",
-		"nothing else":      directorField,
-		"a later release's": "\xd1re2\x02\x01\x00",
+		"cut":                mark + "\x03\x05\x01",
+		"more behind":        mark + "\x03\x03\x01\x00\x00",
+		"another flag":       mark + "\x03\x02\x02\x00",
+		"a long number":      mark + "\x03\x82\x00\x01\x00",
+		"an odd address":     mark + "\x03\x08\x01\x01\x01e\x00\x01\x01\x01",
+		"nothing else":       mark,
+		"no kind":            mark + "\x01",
+		"no version":         mark + "\x01\x03\x00\x00\x00",
+		"stays with what":    mark + "\x01\x07\x02\x00\x01\x03abc",
+		"knows nothing":      mark + "\x02\x02\x01\x00",
+		"a later release's":  mark + "\x09\x02\x01\x00",
+		"in the wrong order": mark + "\x09\x00" + mark + "\x02\x02\x01\x01",
 	} {
 		b := append(encode(full), rest...)
 		r, err := decode(b)
-		if err != nil || r.Director != nil || r.Later != rest || !bytes.Equal(encode(r), b) {
+		if err != nil || r.Director != nil || r.Protocol != 0 || r.Knows.Count != 0 || r.Later != rest || !bytes.Equal(encode(r), b) {
 			t.Errorf("%s: %v, %q, %v", name, r.Director, r.Later, err)
 		}
 	}
@@ -120,6 +141,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(encode(full))
 	f.Add(encode(directs))
 	f.Add(encode(announcer.Report{Electable: snapshot.Electable{Node: "n"}}))
+	f.Add(encode(stays))
 	f.Add([]byte{format, 0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := decode(b)

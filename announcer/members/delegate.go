@@ -113,8 +113,9 @@ func (d *delegate) NotifyJoin(n *memberlist.Node) {
 	returned := m.roster.Spoke(n.Name, addrOf(n), now)
 	m.heard[n.Name], m.dirty = now, true
 	if returned {
-		// Each may hold the other for gone: both say anew how they are.
-		m.toAsk[n.Name], m.again = msgAgain, true
+		// What it said before its silence does not count. If it holds this node for gone as
+		// well, it asks by itself: with every restart all nodes would report again otherwise.
+		m.toAsk[n.Name] = msgAgain
 	}
 	m.mu.Unlock()
 	m.cfg.Log.Info("agent speaks", "node", n.Name, "address", addrOf(n), "returned", returned)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -16,6 +17,7 @@ import (
 // fabric is a network in memory: packets that find no room are lost, and pairs
 // of addresses can be cut off from each other.
 type fabric struct {
+	bytes atomic.Int64 // that were sent, in packets and streams
 	mu    sync.Mutex
 	ports map[netip.AddrPort]*port
 	group map[netip.AddrPort]int // who is in another group is out of reach
@@ -93,6 +95,7 @@ func (p *port) FinalAdvertiseAddr(string, int) (net.IP, int, error) {
 
 func (p *port) WriteTo(b []byte, addr string) (time.Time, error) {
 	now := time.Now()
+	p.f.bytes.Add(int64(len(b)))
 	if to := p.f.to(p.addr, netip.MustParseAddrPort(addr)); to != nil {
 		select {
 		case to.packets <- &memberlist.Packet{Buf: append([]byte(nil), b...), From: net.UDPAddrFromAddrPort(p.addr), Timestamp: now}:
@@ -123,11 +126,22 @@ func (p *port) DialTimeout(addr string, timeout time.Duration) (net.Conn, error)
 	select {
 	case <-to.down:
 		return nil, errors.New("refused")
-	case to.streams <- opened{there, p.addr}:
-		return here, nil
+	case to.streams <- opened{counted{there, p.f}, p.addr}:
+		return counted{here, p.f}, nil
 	case <-time.After(timeout):
 		return nil, errors.New("no answer")
 	}
+}
+
+// counted is a stream whose bytes the fabric counts.
+type counted struct {
+	net.Conn
+	f *fabric
+}
+
+func (c counted) Write(b []byte) (int, error) {
+	c.f.bytes.Add(int64(len(b)))
+	return c.Conn.Write(b)
 }
 
 // opened is the end of a pipe that another address opened.

@@ -107,20 +107,19 @@ type tuning struct {
 	gossip            time.Duration
 	pushPull          time.Duration
 	seeds             time.Duration
+	// update is how often all is judged again if nothing happens: holding, settling and
+	// the like end by themselves.
+	update time.Duration
 }
 
 var standard = tuning{
 	interval: 100 * time.Millisecond, timeout: 60 * time.Millisecond, suspicion: 2, most: 3,
-	gossip: 40 * time.Millisecond, pushPull: 10 * time.Second, seeds: 2 * time.Second,
+	gossip: 40 * time.Millisecond, pushPull: 10 * time.Second, seeds: 2 * time.Second, update: 500 * time.Millisecond,
 }
 
 const (
-	tick = 100 * time.Millisecond
-	// updateEvery is how often all is judged anew if nothing happens: holding,
-	// settling and the like end by themselves.
-	updateEvery = 500 * time.Millisecond
-	// freshFor is how long a view is good for.
-	freshFor   = 3 * updateEvery
+	ticks      = 5 // looks in the time of one update
+	freshFor   = 3 // updates is how long a view is good for
 	gather     = 10 * time.Millisecond
 	raisePause = 200 * time.Millisecond // pause between two raised versions
 	// datagram keeps gossip in one packet, on every network that carries IPv6.
@@ -155,7 +154,7 @@ func BootID() (string, error) {
 func New(cfg Config) (*Members, error) {
 	m := &Members{
 		cfg: cfg, started: time.Now(), keys: &memberlist.Keyring{}, metrics: newMetrics(cfg.Metrics), wake: make(chan struct{}, 1), urgent: make(chan struct{}, 1),
-		self: announcer.Report{Electable: snapshot.Electable{Node: cfg.Node}, Boot: cfg.Boot, Version: 1}, heard: map[string]time.Time{}, clashes: map[string]clash{}, toAsk: map[string]byte{}, askers: map[string]bool{},
+		self: announcer.Report{Electable: snapshot.Electable{Node: cfg.Node, Protocol: announcer.Protocol}, Boot: cfg.Boot, Version: 1}, heard: map[string]time.Time{}, clashes: map[string]clash{}, toAsk: map[string]byte{}, askers: map[string]bool{},
 	}
 	if m.cfg.tuning == (tuning{}) {
 		m.cfg.tuning = standard
@@ -200,11 +199,12 @@ func (m *Members) SetKeys(keys [][]byte) error {
 	return nil
 }
 
-// Say tells the others how this node is: InSync, Draining and Links are taken,
-// the rest is added here.
+// Say tells the others how this node is: what an election reads is taken, the rest is
+// added here.
 func (m *Members) Say(r announcer.Report) {
 	m.mu.Lock()
 	m.self.InSync, m.self.Draining, m.self.Links = r.InSync, r.Draining, slices.Clone(r.Links)
+	m.self.DrainsFor, m.self.Stays = r.DrainsFor, slices.Clone(r.Stays)
 	m.dirty = true
 	m.mu.Unlock()
 	m.poke()
@@ -242,7 +242,7 @@ func (m *Members) View() announcer.View {
 func (m *Members) Fresh() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.updated != 0 && bootTime()-m.updated < freshFor
+	return m.updated != 0 && bootTime()-m.updated < freshFor*m.cfg.tuning.update
 }
 
 // StartsOver tells whether others said that this node does not go on where its earlier agent
@@ -303,7 +303,7 @@ func (m *Members) configuration() *memberlist.Config {
 	c.ProbeInterval, c.ProbeTimeout = t.interval, t.timeout
 	c.SuspicionMult, c.SuspicionMaxTimeoutMult = t.suspicion, t.most
 	c.GossipInterval, c.GossipNodes, c.PushPullInterval = t.gossip, 3, t.pushPull
-	c.TCPTimeout, c.UDPBufferSize, c.EnableCompression = time.Second, datagram, false
+	c.TCPTimeout, c.UDPBufferSize, c.EnableCompression = 10*t.interval, datagram, false
 	c.DeadNodeReclaimTime, c.MsgpackUseNewTimeFormat = time.Second, true
 	d := &delegate{m}
 	c.Delegate, c.Events, c.Conflict, c.Ping, c.Alive = d, d, d, d, d
@@ -313,7 +313,7 @@ func (m *Members) configuration() *memberlist.Config {
 
 // loop keeps the view current until ctx ends.
 func (m *Members) loop(ctx context.Context) {
-	ticker := time.NewTicker(tick)
+	ticker := time.NewTicker(m.cfg.tuning.update / ticks)
 	defer ticker.Stop()
 	for {
 		m.step(ctx)
@@ -349,7 +349,7 @@ func (m *Members) step(ctx context.Context) {
 	m.mu.Lock()
 	due := m.roster.Due(now)
 	var say, changed bool
-	if m.dirty || m.updated == 0 || boot-m.updated >= updateEvery {
+	if m.dirty || m.updated == 0 || boot-m.updated >= m.cfg.tuning.update {
 		say, changed = m.update(now, boot)
 	}
 	self, ask, curious := m.self, m.toAsk, m.askers
@@ -397,7 +397,7 @@ func (m *Members) exchangeReports(self announcer.Report, ask map[string]byte, cu
 // noteMissingReports notes whom to ask: members without a report, or with one from before they
 // were silent. Gossip may lose one. m.mu is held.
 func (m *Members) noteMissingReports(v announcer.View, now time.Time) {
-	if now.Sub(m.askedAt) < updateEvery {
+	if now.Sub(m.askedAt) < m.cfg.tuning.update {
 		return
 	}
 	m.askedAt = now
@@ -420,7 +420,7 @@ func (m *Members) noteMissingReports(v announcer.View, now time.Time) {
 func (m *Members) update(now time.Time, boot time.Duration) (say, changed bool) {
 	stood := time.Duration(0)
 	if m.updated != 0 {
-		stood = max(0, boot-m.updated-updateEvery)
+		stood = max(0, boot-m.updated-m.cfg.tuning.update)
 	}
 	places := m.cfg.Places().All()
 	m.dirty, m.updated = false, boot

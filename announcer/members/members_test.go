@@ -62,6 +62,8 @@ type cluster struct {
 	mu    sync.Mutex
 	nodes map[string]*node
 	also  map[string]netip.AddrPort // nodes in the API that have no member
+	known *Places                   // of so many nodes as knows says
+	knows int
 }
 
 // node is one of them.
@@ -83,6 +85,14 @@ func newCluster(t testing.TB, names ...string) *cluster {
 func (c *cluster) places() *Places {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if n := len(c.nodes) + len(c.also); c.known == nil || n != c.knows {
+		c.known, c.knows = c.everyPlace(), n
+	}
+	return c.known
+}
+
+// everyPlace returns where all nodes are. A node never moves. c.mu is held.
+func (c *cluster) everyPlace() *Places {
 	out := map[string]netip.AddrPort{}
 	maps.Copy(out, c.also)
 	for name, n := range c.nodes {

@@ -19,7 +19,7 @@ var (
 
 // slowed is t as it would be if a second took n.
 func slowed(t tuning, n int) tuning {
-	for _, d := range []*time.Duration{&t.interval, &t.timeout, &t.gossip, &t.pushPull, &t.seeds} {
+	for _, d := range []*time.Duration{&t.interval, &t.timeout, &t.gossip, &t.pushPull, &t.seeds, &t.update} {
 		*d *= time.Duration(n)
 	}
 	return t

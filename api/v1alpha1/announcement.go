@@ -26,6 +26,7 @@ type Announcement struct {
 
 // AnnouncementSpec selects pools and Services, and names the way.
 //
+// +kubebuilder:validation:XValidation:rule="!has(self.bgp) || !has(self.failback)",message="failback is for l2: over BGP every selected node announces"
 // +kubebuilder:validation:XValidation:rule="has(self.l2) != has(self.bgp)",message="give exactly one of l2 and bgp (l2: {} means every suitable link)"
 type AnnouncementSpec struct {
 	// PoolSelector selects AddressPools by their labels. Absent or empty: all.
@@ -52,6 +53,23 @@ type AnnouncementSpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
 	PreferredNodes []PreferredNodes `json:"preferredNodes,omitempty"`
+
+	// Failback says whether addresses return to a node that is preferred for them when
+	// it has been healthy for a minute. AfterHealth, the default: they do. Never: an
+	// address stays as long as its owner is well, until "fairlead rebalance".
+	//
+	// +optional
+	// +kubebuilder:validation:Enum=AfterHealth;Never
+	Failback Failback `json:"failback,omitempty"`
+
+	// DrainOn lists when a node hands its addresses over: Deletion of its Node, Shutdown
+	// of the machine, the out-of-service taint, Cordon. Absent: all but Cordon.
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=4
+	DrainOn []DrainCause `json:"drainOn,omitempty"`
 
 	// L2 announces by ARP and NDP: one node at a time has an address.
 	//
@@ -86,6 +104,20 @@ const (
 	ForwardingDirect     Forwarding = "Direct"
 	ForwardingMasquerade Forwarding = "Masquerade"
 )
+
+// Failback says whether addresses return to the nodes that are preferred for them.
+type Failback string
+
+// The values of Failback.
+const (
+	FailbackAfterHealth Failback = "AfterHealth"
+	FailbackNever       Failback = "Never"
+)
+
+// DrainCause is a reason for which a node hands its addresses over.
+//
+// +kubebuilder:validation:Enum=Deletion;Shutdown;OutOfServiceTaint;Cordon
+type DrainCause string
 
 // PreferredNodes adds Weight to every node that Selector matches.
 type PreferredNodes struct {

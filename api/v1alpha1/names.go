@@ -29,6 +29,10 @@ const (
 	AnnotationForwarding = "fairlead.io/forwarding"
 )
 
+// AnnotationRebalance, on an Announcement whose failback is Never, has addresses that
+// stayed spread again when its value changes. "fairlead rebalance" writes the time.
+const AnnotationRebalance = "fairlead.io/rebalance"
+
 // MetalLB's annotations, read as synonyms when fairlead's own is absent.
 const (
 	AnnotationMetalLBAddresses = "metallb.io/loadBalancerIPs"

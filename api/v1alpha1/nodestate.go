@@ -66,6 +66,14 @@ type NodeStateStatus struct {
 	// +optional
 	Draining bool `json:"draining"`
 
+	// DrainsFor lists why the node may have to hand addresses over: whether it does, the
+	// Announcements' drainOn says.
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=4
+	DrainsFor []DrainCause `json:"drainsFor,omitempty"`
+
 	// Links that could carry a VIP, sorted by name.
 	//
 	// +optional
@@ -415,6 +423,12 @@ type AnnouncedAddress struct {
 	//
 	// +optional
 	Leaving bool `json:"leaving,omitempty"`
+
+	// Stays tells that the node keeps the address by failback: Never, although another
+	// node may be preferred for it.
+	//
+	// +optional
+	Stays bool `json:"stays,omitempty"`
 }
 
 // SilentNode is a node whose agent is not heard.

@@ -446,6 +446,11 @@ func (in *AnnouncementSpec) DeepCopyInto(out *AnnouncementSpec) {
 			(*in)[i].DeepCopyInto(&(*out)[i])
 		}
 	}
+	if in.DrainOn != nil {
+		in, out := &in.DrainOn, &out.DrainOn
+		*out = make([]DrainCause, len(*in))
+		copy(*out, *in)
+	}
 	if in.L2 != nil {
 		in, out := &in.L2, &out.L2
 		*out = new(L2Announcement)
@@ -977,6 +982,11 @@ func (in *NodeStateStatus) DeepCopyInto(out *NodeStateStatus) {
 		*out = (*in).DeepCopy()
 	}
 	in.Engine.DeepCopyInto(&out.Engine)
+	if in.DrainsFor != nil {
+		in, out := &in.DrainsFor, &out.DrainsFor
+		*out = make([]DrainCause, len(*in))
+		copy(*out, *in)
+	}
 	if in.Links != nil {
 		in, out := &in.Links, &out.Links
 		*out = make([]NodeLink, len(*in))

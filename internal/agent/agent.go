@@ -91,7 +91,8 @@ type Agent struct {
 type decision struct {
 	loop    *reconcile.Loop // of step
 	decider node.Decider
-	self    *snapshot.Node // as it was last known: a Node object may be deleted while its node runs
+	links   []snapshot.Link // see linksFor
+	self    *snapshot.Node  // as it was last known: a Node object may be deleted while its node runs
 
 	mu    sync.Mutex
 	plans uint64 // so far
@@ -105,6 +106,7 @@ type state struct {
 	plan   node.State
 	routes bgp.Plan
 	held   []announcer.Claim
+	named  []*snapshot.Announcement // which may name links without an address
 }
 
 // New makes an Agent.

@@ -82,7 +82,11 @@ func TestGossip(t *testing.T) {
 		}
 		g.SetKeys(keyring.Keys{old})
 		g.Follow(nodes("127.9.0.1"))
-		g.Say(announcer.Report{Electable: snapshot.Electable{InSync: true, Draining: name == "b"}})
+		said := snapshot.Electable{InSync: true}
+		if name == "b" {
+			said.Draining, said.DrainsFor, said.Stays = true, snapshot.DrainShutdown, []netip.Addr{ip("192.0.2.10")}
+		}
+		g.Say(announcer.Report{Electable: said})
 	}
 	meet := func(what, at string) {
 		t.Helper()
@@ -94,7 +98,7 @@ func TestGossip(t *testing.T) {
 			}
 			v, ok = both["a"].View()
 			b := v.Member("b")
-			return ok && b != nil && b.Candidate && b.Report.Draining
+			return ok && b != nil && b.Candidate && b.Report.Draining && b.Report.Drains(snapshot.DrainByDefault) && len(b.Report.Stays) == 1 && b.Report.Protocol == announcer.Protocol
 		})
 	}
 	meet("both meet", "127.9.0.1")

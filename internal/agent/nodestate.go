@@ -90,7 +90,7 @@ func (a *Agent) describe() (out snapshot.NodeState, conditions []metav1.Conditio
 // known is what of st is described without BGP.
 func (st state) known(links link.State) nodestate.Known {
 	return nodestate.Known{
-		View: st.view, State: st.plan, Held: st.held, Links: links.Links,
+		View: st.view, State: st.plan, Held: st.held, Links: links.For(st.named),
 		InSync: st.InSync, Message: st.message, Services: st.summary.Services, Endpoints: st.summary.Endpoints,
 	}
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -23,6 +24,7 @@ import (
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/internal/test/asktest"
+	"github.com/fairlead/fairlead/internal/test/earlier"
 	"github.com/fairlead/fairlead/internal/test/nstest"
 	"github.com/fairlead/fairlead/internal/test/storytest"
 	"github.com/fairlead/fairlead/proxy/dataplanetest"
@@ -46,10 +48,14 @@ address fd98:18::200 holder=default/web
 address fd98:18::201 holder=default/web
 address fd98:18::202 holder=default/web`
 
+// peerKeys is the gossip's.
+var peerKeys = keyring.Keys{[]byte("0123456789abcdef0123456789abcdef")}
+
 var peerNodes = []string{"a", "b", "c"}
 
 // peerMain is an agent with all of its layer 2 and gossip. Its engine holds everything.
-// SIGUSR1 cordons its node, or takes that back.
+// At SIGUSR1 its Node says what a kubelet says that systemd told to shut down, or takes that
+// back.
 func peerMain(name string) error {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
@@ -76,9 +82,9 @@ func peerMain(name string) error {
 	if err := a.links.read(); err != nil {
 		return err
 	}
-	a.setKeys(keyring.Keys{[]byte("0123456789abcdef")})
+	a.setKeys(peerKeys)
 	var wg sync.WaitGroup
-	wg.Go(func() { cluster.cordon(ctx, name, a.decision.loop.Wake) })
+	wg.Go(func() { cluster.shutDown(ctx, name, a.decision.loop.Wake) })
 	for _, run := range []func(context.Context){
 		a.links.Run, a.gossip.Run, a.reach.watcher.Run, a.reach.Run, leases.Run, a.layer2.Run, a.engine.Run,
 		func(ctx context.Context) { a.decision.loop.Run(ctx, a.step) },
@@ -112,17 +118,17 @@ func (l *listed) read() error {
 	return nil
 }
 
-// cordon cordons a node at SIGUSR1, and takes that back at the next, until ctx ends.
-func (l *listed) cordon(ctx context.Context, node string, changed func()) {
+// shutDown has a node shut down at SIGUSR1, and takes that back at the next, until ctx ends.
+func (l *listed) shutDown(ctx context.Context, node string, changed func()) {
 	told := make(chan os.Signal, 1)
 	signal.Notify(told, syscall.SIGUSR1)
-	for cordoned := true; ; cordoned = !cordoned {
+	for down := true; ; down = !down {
 		select {
 		case <-ctx.Done():
 			return
 		case <-told:
 		}
-		if err := errors.Join(l.world.Do(fmt.Sprintf("node %s unschedulable=%t", node, cordoned)), l.read()); err != nil {
+		if err := errors.Join(l.world.Do(fmt.Sprintf("node %s shutsdown=%t notready=%t", node, down, down)), l.read()); err != nil {
 			panic(err)
 		}
 		changed()
@@ -136,10 +142,19 @@ type peers struct {
 	mac        map[string]string // by node
 	logs       string            // folder
 	addrs      []netip.Addr
+	spaces     map[string]nstest.Space // of the nodes
+	v010       map[string]bool         // the nodes whose agents are of version 0.1
 }
 
-func newPeers(t *testing.T) *peers {
-	p := &peers{sw: nstest.New(t, "switch"), client: nstest.New(t, "client"), cmds: map[string]*exec.Cmd{}, mac: map[string]string{}, logs: t.TempDir()}
+// newPeers starts the agents, those of v010 in version 0.1.
+func newPeers(t *testing.T, v010 ...string) *peers {
+	p := &peers{
+		sw: nstest.New(t, "switch"), client: nstest.New(t, "client"), cmds: map[string]*exec.Cmd{}, mac: map[string]string{}, logs: t.TempDir(),
+		spaces: map[string]nstest.Space{}, v010: map[string]bool{},
+	}
+	for _, name := range v010 {
+		p.v010[name] = true
+	}
 	p.sw.Run(t, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1") // or its ports speak
 	p.sw.Run(t, "ip", "link", "add", "br0", "type", "bridge")
 	p.sw.Run(t, "ip", "link", "set", "br0", "up")
@@ -151,7 +166,7 @@ func newPeers(t *testing.T) *peers {
 	}
 	for i, name := range peerNodes {
 		s := nstest.New(t, name)
-		p.mac[name] = p.wire(t, s, name, i+1)
+		p.mac[name], p.spaces[name] = p.wire(t, s, name, i+1), s
 		p.start(t, s, name)
 	}
 	return p
@@ -173,13 +188,31 @@ func (p *peers) wire(t *testing.T, s nstest.Space, name string, number int) stri
 	return link.Attrs().HardwareAddr.String()
 }
 
+// program is how name's agent is run.
+func (p *peers) program(t *testing.T, name string) []string {
+	t.Helper()
+	if !p.v010[name] {
+		return []string{os.Args[0]}
+	}
+	dir := t.TempDir()
+	cluster := &listed{diary: &diary{world: storytest.NewWorld()}}
+	if err := errors.Join(cluster.world.Do(peersCluster), cluster.read()); err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(map[string]any{"Version": 1, "Node": name, "Written": time.Now(), "Proxy": Fairlead, "Snapshot": cluster.Snapshot()})
+	if err = errors.Join(err, os.WriteFile(dir+"/snapshot.json", text, 0o600), os.WriteFile(dir+"/members.keys", peerKeys.Format(), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	return []string{earlier.Program(t), "agent", name, dir}
+}
+
 func (p *peers) start(t *testing.T, s nstest.Space, name string) {
 	t.Helper()
-	log, err := os.Create(p.logs + "/" + name)
+	log, err := os.OpenFile(p.logs+"/"+name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("ip", "netns", "exec", s.Name, os.Args[0])
+	cmd := exec.Command("ip", append([]string{"netns", "exec", s.Name}, p.program(t, name)...)...)
 	cmd.Env, cmd.Stderr = append(os.Environ(), runPeer+"="+name), log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -367,15 +400,15 @@ func (b broken) judge(t *testing.T, p *peers, addr netip.Addr, h *asktest.Heard,
 	}
 }
 
-// TestHandOverIsAnswered: while a node hands its addresses over, and has them back, somebody
-// answers for each of them all the time.
+// TestHandOverIsAnswered: while a node that shuts down hands its addresses over, and has them
+// back, somebody answers for each of them all the time.
 func TestHandOverIsAnswered(t *testing.T) {
 	t.Parallel()
 	p := newPeers(t)
 	const node = "a"
 	owners := p.settled(t)
 	stop := p.ask(t)
-	for _, where := range []string{"cordoned", "back"} {
+	for _, where := range []string{"shutting down", "back"} {
 		time.Sleep(time.Second)
 		p.signal(t, node, syscall.SIGUSR1)
 		nstest.Eventually(t, "its addresses are elsewhere when it is "+where, func() bool {

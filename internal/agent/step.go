@@ -2,8 +2,10 @@ package agent
 
 import (
 	"context"
+	"reflect"
 	"time"
 
+	"github.com/fairlead/fairlead/internal/link"
 	"github.com/fairlead/fairlead/internal/node"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/nodeport"
@@ -33,7 +35,7 @@ func (a *Agent) collect(s *snapshot.Snapshot, now time.Time) node.Inputs {
 	}
 	links := a.links.State()
 	in := node.Inputs{
-		Now: now, Node: a.cfg.Node, Snapshot: s, Changes: a.cluster.changes(s), Links: links.Links,
+		Now: now, Node: a.cfg.Node, Snapshot: s, Changes: a.cluster.changes(s), Links: a.decision.linksFor(links, s.Announcements),
 		Self: a.decision.self, Own: links.Addrs, Routed: links.Pods, Addrs: nodeport.Resolve(a.decision.self, links.Addrs, a.cfg.NodePortAddresses), Engine: a.engine.State().Engine,
 		Passwords: a.routes.Passwords(s), Routers: a.routes.routers.known(), Removed: a.removal.removed.Load(),
 		Director: a.engine.director.Status(),
@@ -46,6 +48,15 @@ func (a *Agent) collect(s *snapshot.Snapshot, now time.Time) node.Inputs {
 	return in
 }
 
+// linksFor returns the links that may announce. It is the last list while that is equal, so
+// that those who compare lists see that nothing changed.
+func (d *decision) linksFor(st link.State, announcements []*snapshot.Announcement) []snapshot.Link {
+	if links := st.For(announcements); !reflect.DeepEqual(links, d.links) {
+		d.links = links
+	}
+	return d.links
+}
+
 // apply gives plan to those who carry it out, and keeps what is said of it. The
 // engine waits for the others to withdraw: the order is that of plan's fields.
 func (a *Agent) apply(in node.Inputs, plan node.Plan, triggers []time.Time) {
@@ -53,7 +64,7 @@ func (a *Agent) apply(in node.Inputs, plan node.Plan, triggers []time.Time) {
 	was := a.decision.state
 	a.decision.plans++
 	number := a.decision.plans
-	a.decision.state = state{view: in.View, plan: plan.State, routes: plan.Announce.Routes}
+	a.decision.state = state{view: in.View, plan: plan.State, routes: plan.Announce.Routes, named: in.Snapshot.Announcements}
 	a.decision.mu.Unlock()
 	if plan.Announce.Layer2 != nil && in.View.Returns > was.view.Returns && len(in.Held) > 0 {
 		a.cfg.Log.Info("a node came back that was gone: announcing again", "addresses", len(in.Held))

@@ -123,7 +123,7 @@ func options(shared *pflag.FlagSet) *cobra.Command {
 
 // Commands returns the commands without the flags for the cluster.
 func (e *Env) Commands() []*cobra.Command {
-	return []*cobra.Command{e.status(), e.explain(), e.trace(), e.doctor(), e.collect(), e.top(), e.ui(), e.test()}
+	return []*cobra.Command{e.status(), e.explain(), e.trace(), e.doctor(), e.collect(), e.top(), e.rebalance(), e.ui(), e.test()}
 }
 
 // colours tells whether f is a terminal whose user wants colours

@@ -338,12 +338,12 @@ func (f *following) cause(node string) string {
 	case a == nil:
 		return node + " is no longer in the cluster"
 	case a.Draining:
+		if why := a.DrainsFor.String(); why != "" {
+			return node + " is draining (" + why + ")"
+		}
 		return node + " is draining"
 	case !a.InSync:
 		return "the engine of " + node + " is not in sync"
-	}
-	if n := f.snapshot.Node(node); n != nil && n.Unschedulable {
-		return node + " is cordoned"
 	}
 	return "another node is preferred"
 }

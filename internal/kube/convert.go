@@ -14,6 +14,10 @@ import (
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
+// nodeShutsDown is in the message of the condition Ready from the moment at which systemd
+// tells the kubelet that the machine shuts down: see shutdownGracePeriod of the kubelet.
+const nodeShutsDown = "node is shutting down"
+
 func toNode(n *corev1.Node) *snapshot.Node {
 	out := &snapshot.Node{
 		Name: n.Name, UID: string(n.UID), Labels: n.Labels, Zone: n.Labels[corev1.LabelTopologyZone],
@@ -42,6 +46,8 @@ func toNode(n *corev1.Node) *snapshot.Node {
 			// agent's renewals.
 			out.Ready = c.Status != corev1.ConditionFalse
 			out.Unheard = c.Status == corev1.ConditionUnknown
+			// The kubelet's graceful shutdown says so here and nowhere else, in a message.
+			out.ShuttingDown = c.Status == corev1.ConditionFalse && strings.Contains(c.Message, nodeShutsDown)
 		case corev1.NodeNetworkUnavailable:
 			out.NetworkUnavail = c.Status == corev1.ConditionTrue
 		}
@@ -65,6 +71,10 @@ func toAnnouncement(a *v1alpha1.Announcement) *snapshot.Announcement {
 	out := &snapshot.Announcement{
 		Name: a.Name, PoolSelector: toSelector(a.Spec.PoolSelector), ServiceSelector: toSelector(a.Spec.ServiceSelector),
 		NodeSelector: toSelector(a.Spec.NodeSelector), L2: a.Spec.L2 != nil, Forwarding: snapshot.Forwarding(a.Spec.Forwarding),
+		FailbackNever: a.Spec.Failback == v1alpha1.FailbackNever, Rebalance: a.Annotations[v1alpha1.AnnotationRebalance],
+	}
+	for _, cause := range a.Spec.DrainOn {
+		out.DrainOn |= snapshot.DrainCause(string(cause))
 	}
 	if a.Spec.L2 != nil {
 		out.Interfaces = a.Spec.L2.Interfaces

@@ -29,7 +29,7 @@ const (
 func ToNodeState(n *v1alpha1.NodeState) *snapshot.NodeState {
 	in := n.Status
 	out := &snapshot.NodeState{
-		Electable: snapshot.Electable{Node: n.Name, InSync: in.Engine.InSync, Draining: in.Draining, Links: each(in.Links, toLink), Director: toDirector(in.Director)},
+		Electable: snapshot.Electable{Node: n.Name, InSync: in.Engine.InSync, Draining: in.Draining, Links: each(in.Links, toLink), Protocol: announcer.Protocol, Director: toDirector(in.Director)},
 		Version:   in.AgentVersion, ReportKey: in.ReportKey, Engine: toEngine(in.Engine), Conditions: toConditions(in.Conditions),
 		Unlisted: max(0, int(in.AnnouncesCount)-len(in.Announces)),
 		Silent:   each(in.Silent, func(m v1alpha1.SilentNode) snapshot.Silent { return snapshot.Silent(m) }),
@@ -38,10 +38,16 @@ func ToNodeState(n *v1alpha1.NodeState) *snapshot.NodeState {
 	if in.RenewTime != nil {
 		out.Renewed = in.RenewTime.Time
 	}
+	for _, cause := range in.DrainsFor {
+		out.DrainsFor |= snapshot.DrainCause(string(cause))
+	}
 	for _, a := range in.Announces {
 		if ip, ok := snapshot.ParseAddr(a.Address); ok {
+			if a.Stays {
+				out.Stays = append(out.Stays, ip)
+			}
 			out.Announces = append(out.Announces, snapshot.Announced{
-				Addr: ip, Link: a.Link, MAC: a.MAC, Peers: int(a.Peers), Service: a.Service, Since: timeOf(a.Since), Leaving: a.Leaving,
+				Addr: ip, Link: a.Link, MAC: a.MAC, Peers: int(a.Peers), Service: a.Service, Since: timeOf(a.Since), Leaving: a.Leaving, Stays: a.Stays,
 			})
 		}
 	}
@@ -136,6 +142,9 @@ func FromNodeState(st snapshot.NodeState) v1alpha1.NodeStateStatus {
 		ProblemsCount: count(len(st.Problems)), Problems: each(first(st.Problems, mostProblems), fromProblem),
 		Peers: each(st.Peers, fromPeerState), Director: fromDirector(st.Director),
 	}
+	for _, name := range (st.DrainsFor &^ snapshot.DrainRemoval).Names() {
+		out.DrainsFor = append(out.DrainsFor, v1alpha1.DrainCause(name))
+	}
 	if !st.Renewed.IsZero() {
 		out.RenewTime = &metav1.MicroTime{Time: st.Renewed}
 	}
@@ -148,7 +157,7 @@ func fromLink(l snapshot.Link) v1alpha1.NodeLink {
 
 func fromAnnounced(a snapshot.Announced) v1alpha1.AnnouncedAddress {
 	return v1alpha1.AnnouncedAddress{
-		Address: a.Addr.String(), Link: a.Link, MAC: a.MAC, Peers: count(a.Peers), Service: a.Service, Since: toTime(a.Since), Leaving: a.Leaving,
+		Address: a.Addr.String(), Link: a.Link, MAC: a.MAC, Peers: count(a.Peers), Service: a.Service, Since: toTime(a.Since), Leaving: a.Leaving, Stays: a.Stays,
 	}
 }
 

@@ -38,9 +38,29 @@ func TestToNode(t *testing.T) {
 		t.Errorf("got %+v", silent)
 	}
 	for _, conditions := range [][]corev1.NodeCondition{nil, {{Type: corev1.NodeReady, Status: corev1.ConditionFalse}}} {
-		if n := toNode(&corev1.Node{Status: corev1.NodeStatus{Conditions: conditions}}); n.Ready {
+		if n := toNode(&corev1.Node{Status: corev1.NodeStatus{Conditions: conditions}}); n.Ready || n.ShuttingDown {
 			t.Errorf("ready with the conditions %v", conditions)
 		}
+	}
+	// As kubelet 1.36 writes it while systemd waits for it to end the pods.
+	down := toNode(&corev1.Node{Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{{
+		Type: corev1.NodeReady, Status: corev1.ConditionFalse, Reason: "KubeletNotReady", Message: "[container runtime is down, node is shutting down]",
+	}}}})
+	if down.Ready || !down.ShuttingDown {
+		t.Errorf("a kubelet says that the machine shuts down: %+v", down)
+	}
+}
+
+// TestToAnnouncement: what an Announcement says of staying and leaving is read.
+func TestToAnnouncement(t *testing.T) {
+	in := &v1alpha1.Announcement{Spec: v1alpha1.AnnouncementSpec{L2: &v1alpha1.L2Announcement{}}}
+	if got := toAnnouncement(in); got.FailbackNever || got.DrainOn != 0 || got.Rebalance != "" {
+		t.Errorf("nothing said: %+v", got)
+	}
+	in.Annotations = map[string]string{v1alpha1.AnnotationRebalance: "now"}
+	in.Spec.Failback, in.Spec.DrainOn = v1alpha1.FailbackNever, []v1alpha1.DrainCause{"Cordon", "Shutdown", "Deletion", "OutOfServiceTaint"}
+	if got := toAnnouncement(in); !got.FailbackNever || got.DrainOn != snapshot.DrainByDefault|snapshot.DrainCordon || got.Rebalance != "now" {
+		t.Errorf("got %+v", got)
 	}
 }
 
@@ -127,7 +147,7 @@ func TestNodeStateThereAndBack(t *testing.T) {
 	addr := netip.MustParseAddr("192.0.2.10")
 	why := snapshot.Refusal{Reason: "NoEndpoint", Message: "no ready endpoint in the cluster"}
 	want := snapshot.NodeState{
-		Electable: snapshot.Electable{Node: "a", InSync: true, Draining: true, Links: []snapshot.Link{
+		Electable: snapshot.Electable{Node: "a", InSync: true, Draining: true, Protocol: announcer.Protocol, DrainsFor: snapshot.DrainShutdown | snapshot.DrainCordon, Stays: []netip.Addr{addr}, Links: []snapshot.Link{
 			{Name: "eth0", MAC: "02:00:00:00:00:01", Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.5/24")}},
 		}, Director: &snapshot.DirectorState{Able: true, Why: "w", Links: []snapshot.DirectorLink{
 			{Name: "eth0", MAC: "02:00:00:00:00:01", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.5"), netip.MustParseAddr("2001:db8::5")}},
@@ -140,7 +160,7 @@ func TestNodeStateThereAndBack(t *testing.T) {
 			}},
 		},
 		Announces: []snapshot.Announced{
-			{Addr: addr, Link: "eth0", MAC: "02:00:00:00:00:01", Service: "shop/web", Since: time.Unix(8, 0), Leaving: true}, {Addr: addr.Next(), Peers: 2},
+			{Addr: addr, Link: "eth0", MAC: "02:00:00:00:00:01", Service: "shop/web", Since: time.Unix(8, 0), Leaving: true, Stays: true}, {Addr: addr.Next(), Peers: 2},
 		},
 		Unlisted: 5,
 		Refused:  []snapshot.Refused{{Addr: addr, Refusal: why}},

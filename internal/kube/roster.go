@@ -48,6 +48,7 @@ type rosterNode struct {
 	Unheard            bool              `json:"unheard,omitempty"`
 	NetworkUnavailable bool              `json:"networkUnavailable,omitempty"`
 	Unschedulable      bool              `json:"unschedulable,omitempty"`
+	ShuttingDown       bool              `json:"shuttingDown,omitempty"`
 	Deleting           bool              `json:"deleting,omitempty"`
 }
 
@@ -58,7 +59,7 @@ func RosterOf(nodes []*snapshot.Node) (map[string]map[string]string, error) {
 	for _, n := range nodes {
 		text, err := json.Marshal(rosterNode{
 			UID: n.UID, Labels: n.Labels, InternalIPs: n.InternalIPs, ExternalIPs: n.ExternalIPs, PodCIDRs: n.PodCIDRs, Taints: n.Taints,
-			Ready: n.Ready, Unheard: n.Unheard, NetworkUnavailable: n.NetworkUnavail, Unschedulable: n.Unschedulable, Deleting: n.Deleting,
+			Ready: n.Ready, Unheard: n.Unheard, NetworkUnavailable: n.NetworkUnavail, Unschedulable: n.Unschedulable, ShuttingDown: n.ShuttingDown, Deleting: n.Deleting,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("node %s in the roster: %w", n.Name, err)
@@ -110,7 +111,7 @@ func toRosterPart(cm *corev1.ConfigMap) *rosterPart {
 		}
 		out.nodes = append(out.nodes, &snapshot.Node{
 			Name: name, UID: n.UID, Labels: n.Labels, Zone: n.Labels[corev1.LabelTopologyZone], InternalIPs: n.InternalIPs, ExternalIPs: n.ExternalIPs,
-			PodCIDRs: n.PodCIDRs, Taints: n.Taints, Ready: n.Ready, Unheard: n.Unheard, NetworkUnavail: n.NetworkUnavailable, Unschedulable: n.Unschedulable, Deleting: n.Deleting,
+			PodCIDRs: n.PodCIDRs, Taints: n.Taints, Ready: n.Ready, Unheard: n.Unheard, NetworkUnavail: n.NetworkUnavailable, Unschedulable: n.Unschedulable, ShuttingDown: n.ShuttingDown, Deleting: n.Deleting,
 		})
 	}
 	return out

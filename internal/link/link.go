@@ -19,7 +19,9 @@ import (
 // lists are sorted.
 type State struct {
 	Links []snapshot.Link // those that could carry a VIP
-	Addrs []netip.Addr    // every address of the node but its VIPs
+	// Bare could as well, but have no address of their own: see For.
+	Bare  []snapshot.Link
+	Addrs []netip.Addr // every address of the node but its VIPs
 	// Pods are the addresses to which a route over a pod's link leads, PodLinks the
 	// names of these links.
 	Pods     []netip.Addr
@@ -50,8 +52,8 @@ func Read() (State, error) {
 const ipvsLink = "kube-ipvs0"
 
 // resolve is the decision: a link is suitable if it is up, with carrier, with
-// ARP, not loopback, and neither a bridge's port nor a bond's member; pods'
-// veths without an address of their own drop out by having no prefix.
+// ARP, not loopback, and neither a bridge's port nor a bond's member. Those without a
+// prefix, as pods' veths are, are bare.
 func resolve(links []netlink.Link, addrs []netlink.Addr) State {
 	var s State
 	prefixes := map[int][]netip.Prefix{}
@@ -71,17 +73,36 @@ func resolve(links []netlink.Link, addrs []netlink.Addr) State {
 	}
 	for _, l := range links {
 		at := l.Attrs()
-		if !suitable(at) || len(prefixes[at.Index]) == 0 {
+		if !suitable(at) {
 			continue
 		}
 		ps := prefixes[at.Index]
 		slices.SortFunc(ps, netip.Prefix.Compare)
-		s.Links = append(s.Links, snapshot.Link{Name: at.Name, Index: at.Index, MAC: at.HardwareAddr.String(), Prefixes: ps})
+		l := snapshot.Link{Name: at.Name, Index: at.Index, MAC: at.HardwareAddr.String(), Prefixes: ps}
+		if len(ps) == 0 {
+			s.Bare = append(s.Bare, l)
+			continue
+		}
+		s.Links = append(s.Links, l)
 	}
 	slices.SortFunc(s.Addrs, netip.Addr.Compare)
 	s.Addrs = slices.Compact(s.Addrs)
 	slices.SortFunc(s.Links, func(a, b snapshot.Link) int { return a.Index - b.Index })
 	return s
+}
+
+// For returns Links, and those of Bare that one of announcements names exactly, sorted.
+func (s State) For(announcements []*snapshot.Announcement) []snapshot.Link {
+	out := slices.Clip(s.Links)
+	for _, l := range s.Bare {
+		if slices.ContainsFunc(announcements, func(an *snapshot.Announcement) bool { return slices.Contains(an.Interfaces, l.Name) }) {
+			out = append(out, l)
+		}
+	}
+	if len(out) > len(s.Links) { // else it is the list that others read
+		slices.SortFunc(out, func(a, b snapshot.Link) int { return a.Index - b.Index })
+	}
+	return out
 }
 
 func suitable(at *netlink.LinkAttrs) bool {

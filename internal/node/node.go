@@ -95,9 +95,12 @@ type Announcement struct {
 // State is what this node says of its decision, layer 2 and BGP together.
 type State struct {
 	Draining bool
-	Elected  []announcer.VIP // at layer 2; those that wait for their last owner too
-	Leaving  []announcer.VIP // held on until their next owner can take them
-	Routed   []bgp.VIP
+	// DrainsFor and Stays are what the others are told: see snapshot.Electable.
+	DrainsFor snapshot.DrainCauses
+	Stays     []netip.Addr
+	Elected   []announcer.VIP // at layer 2; those that wait for their last owner too
+	Leaving   []announcer.VIP // held on until their next owner can take them
+	Routed    []bgp.VIP
 	// Refused has one refusal for each VIP that is announced by no way.
 	Refused []announcer.Refused
 	// Director is Inputs.Director.
@@ -112,6 +115,7 @@ type Memory struct {
 	leaving  []departure
 	routes   bgp.Plan
 	draining time.Time // since when; zero: it does not drain
+	stays    staying
 	others   everyRecord
 	set      lastSet
 	links    linkHealth
@@ -143,7 +147,9 @@ func (d *Decider) Decide(in Inputs) (p Plan) {
 func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, route func(bgp.Input) bgp.Plan) (p Plan, next Memory) {
 	next = was
 	ready := next.ready(in)
-	self := snapshot.Electable{Node: in.Node, InSync: in.Engine.InSync, Draining: drains(in), Links: in.Links, Director: in.Director}
+	self := snapshot.Electable{Node: in.Node, InSync: in.Engine.InSync, Links: in.Links, Protocol: announcer.Protocol, Director: in.Director}
+	self.DrainsFor, self.Draining = drains(in)
+	self.Stays = was.stays.before(in)
 	told := self
 	var untilLink time.Time
 	told.Links, next.links, untilLink = was.links.next(in)
@@ -153,6 +159,8 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 	}
 	if in.Sure && in.Engine.Known {
 		next.elected = elect(in.Reach.Without(election))
+		told.Stays = announcer.Told(next.elected.Stays)
+		next.stays = staying{known: true, addrs: told.Stays, rebalance: rebalanced(in.Snapshot)}
 		p.Announce.Layer2, p.Wake = next.layer2Set(in, in.Reach.Without(election), was)
 		watchers := election
 		watchers.Self = self
@@ -174,7 +182,7 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 		p.Report = &announcer.Report{Electable: told}
 	}
 	p.State = State{
-		Draining: self.Draining, Elected: next.elected.Announce, Leaving: vips(next.leaving), Routed: next.routes.Announce,
+		Draining: self.Draining, DrainsFor: self.DrainsFor, Stays: told.Stays, Elected: next.elected.Announce, Leaving: vips(next.leaving), Routed: next.routes.Announce,
 		Refused: refusals(next.elected.Refused, next.routes), Director: in.Director,
 	}
 	return p, next

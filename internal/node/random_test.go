@@ -24,6 +24,8 @@ var changes = []string{
 	"address 198.51.100.10 conflict=", "address 198.51.100.11 deleting", "delete address 198.51.100.12", "address 192.0.2.10 holder=default/web pool=routed",
 	"node a unschedulable", "node a unschedulable=false", "node b notready", "node b notready=false", "node b labels=site=y", "agent b draining", "agent b draining=false", "agent b outofsync", "agent b outofsync=false",
 	"agent a links=eth0:198.51.100.1/24,eth1:203.0.113.1/24", "agent a links=eth0:198.51.100.1/24",
+	"announcement all failback=Never", "announcement all failback=", "announcement all rebalance=1", "announcement all rebalance=2", "announcement all drainon=Cordon", "announcement routed drainon=Cordon",
+	"agent b stays=198.51.100.10", "agent b stays=198.51.100.11,198.51.100.12", "agent b stays=", "agent b v01", "agent b v01=false", "agent b drains=Cordon", "agent b drains=Shutdown", "agent b drains=", "node a shutsdown", "node a shutsdown=false",
 	"announcement all interfaces=eth0", "announcement all prefer=site=y:1", "announcement all service=x=y", "announcement routed pool=by=bgp bgp", "bgppeer tor 198.51.100.254 as=64501/64500",
 }
 

@@ -1,9 +1,11 @@
 package node
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/fairlead/fairlead/announcer"
@@ -22,13 +24,63 @@ const (
 	taintShutdown     = "node.cloudprovider.kubernetes.io/shutdown"
 )
 
-// drains reports whether this node is to hand over what it announces: it is
-// cordoned, deleted, out of service or shutting down, or fairlead is being
-// removed. An agent that stops is none of these: a stop is a restart.
-func drains(in Inputs) bool {
+// drains returns why this node may have to hand over what it announces, and whether some
+// Announcement, or what holds without one, asks for that. An agent that stops is no reason:
+// a stop is a restart.
+func drains(in Inputs) (why snapshot.DrainCauses, draining bool) {
 	n := in.Snapshot.Node(in.Node)
-	return in.Removed || n == nil || n.Unschedulable || n.Deleting ||
-		slices.Contains(n.Taints, taintOutOfService) || slices.Contains(n.Taints, taintShutdown)
+	for cause, is := range map[snapshot.DrainCauses]bool{
+		snapshot.DrainRemoval:      in.Removed,
+		snapshot.DrainDeletion:     n == nil || n.Deleting,
+		snapshot.DrainShutdown:     n != nil && (n.ShuttingDown || slices.Contains(n.Taints, taintShutdown)),
+		snapshot.DrainOutOfService: n != nil && slices.Contains(n.Taints, taintOutOfService),
+		snapshot.DrainCordon:       n != nil && n.Unschedulable,
+	} {
+		if is {
+			why |= cause
+		}
+	}
+	on := snapshot.DrainRemoval | snapshot.DrainByDefault
+	for _, an := range in.Snapshot.Announcements {
+		on |= an.DrainOn
+	}
+	return why, why&on != 0
+}
+
+// staying is the addresses that this node keeps under failback: Never.
+type staying struct {
+	known     bool // this agent was elected at least once
+	addrs     []netip.Addr
+	rebalance string // see rebalanced
+}
+
+// before returns what this node says that it keeps before the next election. An agent that
+// starts keeps what the kernel answers for, because the agent before it was elected for
+// that. After a rebalance it keeps nothing.
+func (s staying) before(in Inputs) (out []netip.Addr) {
+	switch never := func(an *snapshot.Announcement) bool { return an.FailbackNever }; {
+	case !slices.ContainsFunc(in.Snapshot.Announcements, never):
+		return nil
+	case s.known && s.rebalance != rebalanced(in.Snapshot):
+		return nil
+	case s.known:
+		return s.addrs
+	}
+	for _, c := range in.Held {
+		out = append(out, c.Addr)
+	}
+	return announcer.Told(slices.Compact(out))
+}
+
+// rebalanced changes when addresses that stay are to be spread.
+func rebalanced(s *snapshot.Snapshot) string {
+	var b strings.Builder
+	for _, an := range s.Announcements {
+		if an.Rebalance != "" {
+			fmt.Fprintf(&b, "%s=%s\n", an.Name, an.Rebalance)
+		}
+	}
+	return b.String()
 }
 
 // drainingSince returns when the drain began; zero if the node does not drain.

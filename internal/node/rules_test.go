@@ -16,7 +16,8 @@ func TestDrains(t *testing.T) {
 		want    bool
 	}{
 		"as usual":          {&snapshot.Node{Ready: true, Taints: []string{"node.kubernetes.io/disk-pressure"}}, false, false},
-		"cordoned":          {&snapshot.Node{Ready: true, Unschedulable: true}, false, true},
+		"cordoned":          {&snapshot.Node{Ready: true, Unschedulable: true}, false, false},
+		"shuts down":        {&snapshot.Node{ShuttingDown: true}, false, true},
 		"being deleted":     {&snapshot.Node{Ready: true, Deleting: true}, false, true},
 		"deleted":           {nil, false, true},
 		"out of service":    {&snapshot.Node{Taints: []string{"a", taintOutOfService}}, false, true},
@@ -28,7 +29,7 @@ func TestDrains(t *testing.T) {
 			tt.node.Name = "a"
 			in.Snapshot.Nodes = []*snapshot.Node{tt.node}
 		}
-		if got := drains(in); got != tt.want {
+		if _, got := drains(in); got != tt.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}

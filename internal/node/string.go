@@ -28,7 +28,14 @@ func (p Plan) Text(now time.Time) string {
 		fmt.Fprintf(&b, "silent %s %s\n", r.Addr, r.Refusal)
 	}
 	if r := p.Report; r != nil {
-		fmt.Fprintf(&b, "report in-sync=%t draining=%t\n", r.InSync, r.Draining)
+		fmt.Fprintf(&b, "report in-sync=%t draining=%t", r.InSync, r.Draining)
+		if r.DrainsFor != 0 {
+			fmt.Fprintf(&b, " for=%s", r.DrainsFor)
+		}
+		if len(r.Stays) > 0 {
+			fmt.Fprintf(&b, " stays=%v", r.Stays)
+		}
+		b.WriteByte('\n')
 	}
 	if !p.Wake.IsZero() {
 		fmt.Fprintf(&b, "wake in %s\n", p.Wake.Sub(now))

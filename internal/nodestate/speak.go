@@ -28,9 +28,12 @@ type Known struct {
 // Describe returns what the agent says of its node at now.
 func (k Known) Describe(now time.Time) snapshot.NodeState {
 	out := snapshot.NodeState{
-		Electable: snapshot.Electable{Node: k.View.Node, InSync: k.InSync, Draining: k.State.Draining, Links: k.Links, Director: k.State.Director},
-		Engine:    snapshot.Engine{Message: k.Message, Services: k.Services, Endpoints: k.Endpoints},
-		Silent:    Silent(k.View, now), Refused: Refused(k.View, k.State.Refused, now),
+		Electable: snapshot.Electable{
+			Node: k.View.Node, InSync: k.InSync, Draining: k.State.Draining, Links: k.Links,
+			Protocol: announcer.Protocol, DrainsFor: k.State.DrainsFor, Stays: k.State.Stays, Director: k.State.Director,
+		},
+		Engine: snapshot.Engine{Message: k.Message, Services: k.Services, Endpoints: k.Endpoints},
+		Silent: Silent(k.View, now), Refused: Refused(k.View, k.State.Refused, now),
 	}
 	macs := map[string]string{}
 	for _, l := range k.Links {
@@ -39,7 +42,7 @@ func (k Known) Describe(now time.Time) snapshot.NodeState {
 	keeps, leaves := services(k.State.Elected), services(k.State.Leaving)
 	for _, c := range k.Held {
 		out.Announces = append(out.Announces, snapshot.Announced{
-			Addr: c.Addr, Link: c.Link, MAC: macs[c.Link], Service: cmp.Or(keeps[c.Addr], leaves[c.Addr]), Leaving: leaves[c.Addr] != "",
+			Addr: c.Addr, Link: c.Link, MAC: macs[c.Link], Service: cmp.Or(keeps[c.Addr], leaves[c.Addr]), Leaving: leaves[c.Addr] != "", Stays: snapshot.HasAddr(k.State.Stays, c.Addr),
 		})
 	}
 	return out

@@ -21,6 +21,7 @@ type Node struct {
 	Unheard        bool // condition Ready is Unknown: the control plane does not hear the kubelet
 	NetworkUnavail bool // condition NetworkUnavailable is True
 	Unschedulable  bool // cordoned
+	ShuttingDown   bool // its kubelet says that the machine shuts down
 	Deleting       bool
 	Taints         []string // keys
 }
@@ -92,9 +93,32 @@ func WrittenWithin(nodes int) time.Duration {
 type Electable struct {
 	Node     string
 	InSync   bool // the engine holds the last Table it was given
-	Draining bool // wants to hand over its VIPs
+	Draining bool // hands VIPs over, all of them or those whose Announcements ask for it
 	Links    []Link
 	Director *DirectorState // nil: the agent is of an earlier version. No election reads it
+	// Protocol is the version of the gossip that its agent speaks. It is 0 for version 0.1,
+	// which knows none of the fields below.
+	Protocol uint8
+	// DrainsFor is why the node may have to hand VIPs over. A node that does not say it
+	// drains whenever Draining is set.
+	DrainsFor DrainCauses
+	// Stays are the VIPs that the node has and keeps under FailbackNever, sorted: others
+	// would win an election for them.
+	Stays []netip.Addr
+}
+
+// Drains reports whether the node hands over VIPs whose Announcements say so for on.
+func (e *Electable) Drains(on DrainCauses) bool {
+	if e.DrainsFor == 0 {
+		return e.Draining
+	}
+	return e.DrainsFor&(on|DrainRemoval) != 0
+}
+
+// HasAddr reports whether addrs, which are sorted, have addr.
+func HasAddr(addrs []netip.Addr, addr netip.Addr) bool {
+	_, found := slices.BinarySearchFunc(addrs, addr, netip.Addr.Compare)
+	return found
 }
 
 // Engine is what forwards on a node.
@@ -159,6 +183,7 @@ type Announced struct {
 	Service string    // one of its holders, as namespace/name
 	Since   time.Time // when the node began to announce it; zero: not known
 	Leaving bool      // it is being handed over to the next owner
+	Stays   bool      // the node keeps it, although another may be preferred: see Electable
 }
 
 // Refused is one VIP that is not announced, and why.

@@ -131,7 +131,10 @@ type Announcement struct {
 	L2              bool
 	Interfaces      []string // names or patterns; empty: every suitable link
 	BGP             *BGPAnnouncement
-	Forwarding      Forwarding // "": Masquerade
+	Forwarding      Forwarding  // "": Masquerade
+	DrainOn         DrainCauses // 0: DrainByDefault
+	FailbackNever   bool        // VIPs stay while their owner is well
+	Rebalance       string      // changes when VIPs that stay are to be spread
 }
 
 // PreferredNodes adds Weight to every node that Selector matches.

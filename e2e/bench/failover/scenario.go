@@ -29,6 +29,7 @@ var Scenarios = []Scenario{
 	{Name: "kill", Title: "agent killed (SIGKILL)", act: kill},
 	{Name: "frozen", Title: "agent frozen", Most: time.Second, act: freeze},
 	{Name: "drain", Title: "node cordoned, and back", Moves: true, act: drain},
+	{Name: "shutdown", Title: "node says that it shuts down", Most: 100 * time.Millisecond, Moves: true, act: shutdown},
 	{Name: "upgrade", Title: "agents replaced (rolling update)", act: upgrade},
 }
 
@@ -157,9 +158,51 @@ func (f *fault) heldElsewhere(ctx context.Context) (out []string) {
 	return out
 }
 
+// drainOnCordon is an Announcement under which a cordon moves addresses.
+const drainOnCordon = `apiVersion: fairlead.io/v1alpha1
+kind: Announcement
+metadata: {name: bench-drain}
+spec: {drainOn: [Cordon], l2: {}}
+`
+
+// announce makes the Announcement drainOnCordon.
+func (f *fault) announce(ctx context.Context) error {
+	f.undos = append(f.undos, func(ctx context.Context) error {
+		_, err := f.Lab.Kubectl(ctx, "delete", "announcement", "bench-drain", "--ignore-not-found")
+		return err
+	})
+	cmd := f.Lab.KubectlCommand(ctx, "apply", "-f", "-")
+	cmd.Stdin = strings.NewReader(drainOnCordon)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("apply an Announcement: %w: %s", err, out)
+	}
+	return pause(ctx, time.Second) // until all agents know it
+}
+
+// shutdown has a Node say what its kubelet says while systemd waits for it: the addresses go,
+// and return when the kubelet takes it back.
+func shutdown(ctx context.Context, f *fault) error {
+	before := len(f.heldElsewhere(ctx))
+	f.at = time.Now()
+	if _, err := f.Lab.Kubectl(ctx, "patch", "node", f.node, "--subresource=status", "--type=strategic", "--patch",
+		`{"status":{"conditions":[{"type":"Ready","status":"False","reason":"KubeletNotReady","message":"node is shutting down"}]}}`); err != nil {
+		return err
+	}
+	if err := pause(ctx, time.Second); err != nil {
+		return err
+	}
+	if len(f.heldElsewhere(ctx)) <= before {
+		return fmt.Errorf("no address left %s, which shuts down", f.node)
+	}
+	return pause(ctx, after)
+}
+
 // drain cordons a node and takes that back: its addresses go and return. It
 // counts the connections that were open and ended.
 func drain(ctx context.Context, f *fault) error {
+	if err := f.announce(ctx); err != nil {
+		return err
+	}
 	var open []*lab.Prober
 	for _, p := range f.paths() {
 		if p.forget {

@@ -126,6 +126,15 @@ func (e *explaining) nodes(a netip.Addr) {
 		if v.Weight != 0 {
 			d.Text += fmt.Sprintf(", preferred with weight %d", v.Weight)
 		}
+		if n := e.Snapshot.Node(v.Node); v.Unfit == "" && n != nil && n.Unschedulable {
+			d.Text += "; it is cordoned, which moves nothing without Cordon in an Announcement's drainOn"
+		}
+		if v.Stays {
+			d.Text += "; it has the address and keeps it (failback: Never)"
+			if first := e.preferred(a); first != v.Node {
+				d.Text += fmt.Sprintf(", although %s is preferred: fairlead rebalance moves it", first)
+			}
+		}
 		if v.Unfit == "" {
 			fit++
 		} else {
@@ -144,6 +153,19 @@ func (e *explaining) nodes(a netip.Addr) {
 		step.Next = "see to it that one node may: " + e.unfitRemedy(verdicts)
 	}
 	e.add(step)
+}
+
+// preferred returns which node would announce a if none kept it; "" if that is unknown.
+func (e *explaining) preferred(a netip.Addr) string {
+	for _, m := range e.Moves() {
+		if m.Addr == a {
+			return m.To
+		}
+	}
+	if r := e.Owner(a); r != nil {
+		return r.Owner
+	}
+	return ""
 }
 
 func (e *explaining) unfitRemedy(verdicts []announcer.Judged) string {

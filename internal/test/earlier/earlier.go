@@ -31,6 +31,8 @@ var v010 []byte
 //	sync FD      make the kernel hold the Table that standard input has as JSON; FD is
 //	             a descriptor of the network namespace
 //	table        print the Table of node "n1" by the saved snapshot on standard input
+//	agent NODE DIR  run NODE's agent, without an API server and with an engine that holds
+//	             everything, from the snapshot.json and members.keys in DIR until SIGTERM
 //	save         print the saved snapshot on standard input as v0.1.0 writes it
 //
 // It is kept in the user's cache, not in the checkout. A repository without the commit,

@@ -28,12 +28,14 @@
 //
 //	node NAME                         ready, with a network
 //	  ips=A,B external=A,B pods=CIDRS zone=Z labels=K=V notready unheard nonetwork deleting unschedulable
+//	  shutsdown taints=KEY,KEY
 //	namespace NAME
 //	  labels=K=V
 //	servicecidr NAME CIDRS
 //	agent NODE                        the NodeState of an agent that is in sync
 //	  links=eth0:CIDR+CIDR,eth1:CIDR mac=MAC (of one more link eth0) outofsync draining
 //	  director=able|WHY               it takes packets that others pass on, on all its links, or why it does not
+//	  drains=CAUSE,CAUSE stays=A,B v01
 //	  dead                            other agents do not hear it: World.Alive
 //	  lacks=A,B                       addresses that its engine does not hold yet: World.Lacks
 //
@@ -54,6 +56,7 @@
 //	announcement NAME                 of all pools and Services, by all nodes, over layer 2
 //	  pool=K=V service=K=V node=K=V prefer=K=V:N+K=V:N interfaces=A,B
 //	  forwarding=Direct
+//	  failback=Never drainon=CAUSE,CAUSE rebalance=TEXT
 //	  bgp peers=A,B localpref=N communities=C,C large=C,C length=N length6=N
 //	bgppeer NAME ADDR|link:NAME|gateway as=PEER/LOCAL
 //	  port=N node=K=V hold=T keepalive=T secret=S source=A multihop=TTL ttlsecurity=N

@@ -18,11 +18,18 @@ func node(s *snapshot.Snapshot, name string, a *attrs) {
 	s.Nodes = append(s.Nodes, &snapshot.Node{
 		Name: name, Zone: a.text("zone"), Labels: a.labels("labels"), InternalIPs: a.addrs("ips"), ExternalIPs: a.addrs("external"), PodCIDRs: a.prefixes("pods"),
 		Ready: !a.flag("notready"), NetworkUnavail: a.flag("nonetwork"), Deleting: a.flag("deleting"), Unschedulable: a.flag("unschedulable"), Unheard: a.flag("unheard"),
+		ShuttingDown: a.flag("shutsdown"), Taints: a.list("taints"),
 	})
 }
 
 func agent(s *snapshot.Snapshot, name string, a *attrs) {
-	st := &snapshot.NodeState{Electable: snapshot.Electable{Node: name, InSync: !a.flag("outofsync"), Draining: a.flag("draining")}}
+	st := &snapshot.NodeState{Electable: snapshot.Electable{Node: name, InSync: !a.flag("outofsync"), Draining: a.flag("draining"), Protocol: 2, Stays: a.addrs("stays")}}
+	if a.flag("v01") {
+		st.Protocol = 0
+	}
+	for _, cause := range a.list("drains") {
+		st.DrainsFor |= snapshot.DrainCause(cause)
+	}
 	a.flag("dead")
 	a.addrs("lacks")
 	for i, text := range a.list("links") {
@@ -145,6 +152,10 @@ func announcement(s *snapshot.Snapshot, name string, a *attrs) {
 	out := &snapshot.Announcement{
 		Name: name, PoolSelector: a.selector("pool"), ServiceSelector: a.selector("service"), NodeSelector: a.selector("node"),
 		Interfaces: a.list("interfaces"), L2: !a.flag("bgp"), Forwarding: snapshot.Forwarding(a.text("forwarding")),
+		FailbackNever: a.text("failback") == "Never", Rebalance: a.text("rebalance"),
+	}
+	for _, cause := range a.list("drainon") {
+		out.DrainOn |= snapshot.DrainCause(cause)
 	}
 	for _, text := range strings.FieldsFunc(a.text("prefer"), func(r rune) bool { return r == '+' }) {
 		labels, weight, _ := strings.Cut(text, ":")

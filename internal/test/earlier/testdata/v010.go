@@ -5,10 +5,18 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
+	"os/signal"
 	"strconv"
+	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/client-go/rest"
+
+	"github.com/fairlead/fairlead/internal/agent"
+	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/nftables"
@@ -30,7 +38,36 @@ func main() {
 	}
 }
 
+// engine is one that holds everything at once.
+type engine struct{}
+
+func (engine) Probe(context.Context) error                               { return nil }
+func (engine) Sync(context.Context, *proxy.Table) (proxy.Change, error)  { return proxy.Change{}, nil }
+func (engine) Dump(context.Context) (*proxy.Table, error)                { return &proxy.Table{}, nil }
+func (engine) Cleanup(context.Context) error                             { return nil }
+
+// runAgent is an agent without an API server: it starts from what is saved in dir.
+func runAgent(node, dir string) error {
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer cancel()
+	clients, err := kube.FromConfig(&rest.Config{Host: "https://127.0.0.1:1"})
+	if err != nil {
+		return err
+	}
+	a, err := agent.New(agent.Config{
+		Node: node, Namespace: "fairlead-system", StateDir: dir, Clients: clients, Dataplane: engine{}, Engine: "none",
+		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)), Mode: agent.Full, MembersPort: 7947, SysctlDir: dir,
+	})
+	if err != nil {
+		return err
+	}
+	return a.Serve(ctx, agent.Addresses{}, prometheus.NewRegistry())
+}
+
 func run(args []string) error {
+	if args[0] == "agent" {
+		return runAgent(args[1], args[2])
+	}
 	in := json.NewDecoder(os.Stdin)
 	if args[0] == "sync" {
 		fd, err := strconv.Atoi(args[1])
