@@ -15,7 +15,7 @@ import (
 // ServiceStatus writes the status of want and returns the Service as it is then; nil
 // if it is gone.
 func (r *Writer) ServiceStatus(ctx context.Context, want *corev1.Service) (*corev1.Service, error) {
-	got, err := r.Clients.Kube.CoreV1().Services(want.Namespace).UpdateStatus(ctx, want, metav1.UpdateOptions{})
+	got, err := r.Clients.UpdateServiceStatus(ctx, want)
 	return r.service(got, "write status", err)
 }
 
