@@ -194,7 +194,9 @@ func forgeDeaths(t *testing.T, of []string) {
 
 // With the key, somebody says once to a node that all others have left. It hears them again
 // at once, was not cut off, and goes on to announce what it owns.
-func TestAttackByForgedDeathsOfAll(t *testing.T) {
+func TestAttackByForgedDeathsOfAll(t *testing.T) { synctest.Test(t, forgeDeathsOfAll) }
+
+func forgeDeathsOfAll(t *testing.T) {
 	c := newSigned(t, "a", "b", "c", "d")
 	y := c.impostor(t)
 	a, unsettled, looks := c.nodes["a"], 0, 0
