@@ -184,7 +184,11 @@ func forgeDeaths(t *testing.T, of []string) {
 	if lost > 0 {
 		t.Errorf("a node that lives lost something; a has\n%s", c.nodes["a"].View())
 	}
-	// An agent that is gone is found out all the same.
+	if len(of) > 1 {
+		c.together(t) // when it ends, all speak with each other as before
+		return
+	}
+	// A node that is gone is found out all the same.
 	c.f.power(c.nodes["c"].addr, false)
 	took := c.nodes["a"].says(t, "c", "node-gone quarantine")
 	if took > 3*time.Second {
