@@ -15,7 +15,7 @@ type Verdict uint8
 
 // The three verdicts.
 const (
-	Alive     Verdict = iota // its agent speaks, or fell silent just now and is being checked
+	Alive     Verdict = iota // its agent speaks or reports, or fell silent just now and is being checked
 	AgentGone                // its agent is silent, its kernel answers or the agent said that it restarts
 	NodeGone                 // neither agent nor kernel answers
 )
@@ -44,6 +44,9 @@ const (
 	// ForgetAfter is how long a silent node is remembered that the cluster does
 	// not have any more.
 	ForgetAfter = 10 * time.Minute
+	// provenFor is how long an agent that gossip calls silent counts as alive after a
+	// report that proves that it lives: several of those that it is asked for may get lost.
+	provenFor = 3 * time.Second
 	// askAgain and askLate are the times between two checks of a silent node's
 	// kernel, while it keeps its VIPs and later.
 	askAgain, askLate = 500 * time.Millisecond, 2 * time.Second
@@ -318,11 +321,18 @@ func (r *Roster) Reported(rep Report, at time.Time) bool {
 
 // Lives takes in that node's agent said something new of itself, although it is silent
 // here. Who has the gossip's key can say in another's name that it has left. So the node
-// keeps its VIPs for HoldFor from then on, as long as its kernel answers.
+// counts as alive, and keeps its VIPs for HoldFor from then on, as long as its kernel
+// answers. The lie outlives the liar: agents hand it on to each other.
 func (r *Roster) Lives(node string, at time.Time) {
 	if p := r.peers[node]; p != nil && !p.speaks && !p.since.IsZero() {
 		p.lives = at
 	}
+}
+
+// proven reports whether the agent of a node that gossip calls silent has shown just now
+// that it lives.
+func (p *peer) proven(at time.Time) bool {
+	return !p.lost && !p.nodeGone && p.answer == Answered && at.Sub(p.lives) < provenFor
 }
 
 // heard is when the agent of a silent node last gave a sign of life.
@@ -470,7 +480,7 @@ func (r *Roster) View(self Report, own netip.AddrPort, at time.Time) View {
 		m.Quarantine = m.Verdict == NodeGone && !guarded[node] || p.speaks && !p.returnedAt.IsZero() && at.Sub(p.returnedAt) < PodsAfter
 		v.Members = append(v.Members, m)
 	}
-	v.Guarded, v.CutOff = len(guarded) > 0, r.cutOff()
+	v.Guarded, v.CutOff = len(guarded) > 0, r.cutOff(at)
 	slices.SortFunc(v.Members, func(a, b Member) int { return strings.Compare(a.Node, b.Node) })
 	return v
 }
@@ -479,7 +489,7 @@ func (p *peer) verdict(at time.Time) Verdict {
 	switch {
 	case p.lost:
 		return NodeGone
-	case p.speaks:
+	case p.speaks, p.proven(at):
 		return Alive
 	case p.answer == Unasked && !p.restarting():
 		return Alive // being checked
@@ -501,22 +511,22 @@ func (p *peer) candidate(at time.Time) bool {
 // guarded returns the nodes that vanished at once with more than half of all.
 // Those that are being checked count: with them it is clear a moment earlier.
 func (r *Roster) guarded(at time.Time) map[string]bool {
-	return r.vanished(func(p *peer) bool { return p.verdict(at) != AgentGone })
+	return r.vanished(at, func(p *peer) bool { return p.verdict(at) != AgentGone })
 }
 
 // cutOff reports whether more than half of all vanished at once, and do not answer.
-func (r *Roster) cutOff() bool {
-	return len(r.vanished(func(p *peer) bool { return p.lost || p.answer == NoAnswer })) > 0
+func (r *Roster) cutOff(at time.Time) bool {
+	return len(r.vanished(at, func(p *peer) bool { return p.lost || p.answer == NoAnswer })) > 0
 }
 
 // vanished returns the silent nodes for which gone holds and that vanished at once with
 // more than half of all.
-func (r *Roster) vanished(gone func(*peer) bool) map[string]bool {
+func (r *Roster) vanished(at time.Time, gone func(*peer) bool) map[string]bool {
 	alive, vanished := 1, map[string]time.Time{}
 	for node, p := range r.peers {
 		switch {
 		case p.since.IsZero():
-		case p.speaks:
+		case p.speaks, p.proven(at):
 			alive++
 		case gone(p):
 			vanished[node] = p.since

@@ -128,6 +128,10 @@ func (n *node) seasoned() {
 	n.poke()
 }
 
+// drain lets exchanges end that were under way when the last member stopped: the clock of a
+// test that has ended stands still.
+func drain() { time.Sleep(10 * time.Second) }
+
 // newSigned makes a cluster whose nodes sign, and know each other's keys. All have been
 // settled for a minute.
 func newSigned(t *testing.T, names ...string) *cluster {
@@ -162,6 +166,7 @@ func TestAttackByAForgedDeath(t *testing.T) {
 }
 
 func forgeDeaths(t *testing.T, of []string) {
+	t.Cleanup(drain)
 	c := newSigned(t, "a", "b", "c")
 	y := c.impostor(t)
 	lost, looks := 0, 0
@@ -185,7 +190,7 @@ func forgeDeaths(t *testing.T, of []string) {
 		t.Errorf("a node that lives lost something; a has\n%s", c.nodes["a"].View())
 	}
 	if len(of) > 1 {
-		c.together(t) // when it ends, all speak with each other as before
+		c.together(t) // also while the agents hand the lie on to each other
 		return
 	}
 	// A node that is gone is found out all the same.
@@ -201,6 +206,7 @@ func forgeDeaths(t *testing.T, of []string) {
 func TestAttackByForgedDeathsOfAll(t *testing.T) { synctest.Test(t, forgeDeathsOfAll) }
 
 func forgeDeathsOfAll(t *testing.T) {
+	t.Cleanup(drain)
 	c := newSigned(t, "a", "b", "c", "d")
 	y := c.impostor(t)
 	a, unsettled, looks := c.nodes["a"], 0, 0
@@ -231,6 +237,7 @@ func TestAttackByAForgedLoss(t *testing.T) {
 }
 
 func forgeLoss(t *testing.T, dies bool) {
+	t.Cleanup(drain)
 	c := newSigned(t, "a", "b", "c")
 	y := c.impostor(t)
 	c.nodes["b"].stop()
