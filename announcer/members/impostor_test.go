@@ -170,7 +170,7 @@ func forgeDeaths(t *testing.T, of []string) {
 	c := newSigned(t, "a", "b", "c")
 	y := c.impostor(t)
 	lost, looks := 0, 0
-	for began := time.Now(); time.Since(began) < 3*announcer.HoldFor; time.Sleep(100 * time.Millisecond) {
+	for began := time.Now(); time.Since(began) < 2*announcer.HoldFor; time.Sleep(100 * time.Millisecond) {
 		for _, to := range c.nodes {
 			for _, node := range of {
 				if node != to.cfg.Node {
@@ -185,7 +185,7 @@ func forgeDeaths(t *testing.T, of []string) {
 			}
 		}
 	}
-	t.Logf("attack: a node said to be dead for a minute: without its addresses or pods in %d of %d looks", lost, looks)
+	t.Logf("attack: a node said to be dead for 40 s: without its addresses or pods in %d of %d looks", lost, looks)
 	if lost > 0 {
 		t.Errorf("a node that lives lost something; a has\n%s", c.nodes["a"].View())
 	}
