@@ -23,7 +23,8 @@ import (
 const (
 	floodPorts = 8000
 	floodPods  = 30
-	floodFor   = 30 * time.Second
+	floodFor   = 30 * time.Second // at least
+	floodTimes = 20               // at least
 	floodEvery = 500 * time.Millisecond
 )
 
@@ -76,44 +77,36 @@ func (f flood) slice(round int) *discoveryv1.EndpointSlice {
 	return out
 }
 
-// flap writes the slice again and again until ctx ends, and returns how often.
+// flap writes the slice again and again, for some time and so often, and returns how often.
 func (f flood) flap(ctx context.Context) (rounds int, err error) {
-	for tick := time.NewTicker(floodEvery); ; {
+	tick := time.NewTicker(floodEvery)
+	defer tick.Stop()
+	for began := time.Now(); err == nil && (time.Since(began) < floodFor || rounds < floodTimes); <-tick.C {
 		rounds++
-		_, err := f.client.DiscoveryV1().EndpointSlices(f.namespace).Update(ctx, f.slice(rounds), metav1.UpdateOptions{})
-		if ctx.Err() != nil {
-			return rounds, nil
-		}
-		if err != nil {
-			return rounds, err
-		}
-		select {
-		case <-ctx.Done():
-			return rounds, nil
-		case <-tick.C:
-		}
+		_, err = f.client.DiscoveryV1().EndpointSlices(f.namespace).Update(ctx, f.slice(rounds), metav1.UpdateOptions{})
 	}
+	return rounds, err
 }
 
-// asked are the requests to all addresses of a Service in the time that do takes, and how
-// often one of the addresses was found at another node than before.
-func asked(t *testing.T, s demo.Service, at map[string]string, during func(context.Context)) (out []probe.Report, moved int) {
+// asked are the requests to all addresses of a Service in the time that during takes, and
+// how often one of the addresses was found at another node than before.
+func asked(t *testing.T, s demo.Service, at map[string]string, during func()) (out []probe.Report, moved int) {
 	t.Helper()
 	stop := everyPath(t, s, 3*time.Second)
-	ctx, cancel := context.WithTimeout(t.Context(), floodFor)
-	defer cancel()
 	done := make(chan struct{})
-	go func() { defer close(done); during(ctx) }()
-	for ctx.Err() == nil {
+	go func() { defer close(done); during() }()
+	for {
 		for ip, node := range at {
 			if announcer(t, ip) != node {
 				moved++
 			}
 		}
-		time.Sleep(100 * time.Millisecond)
+		select {
+		case <-done:
+			return stop(), moved
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
-	<-done
-	return stop(), moved
 }
 
 // A tenant has a Service of 8,000 ports and 30 pods that flap. Every request to another
@@ -129,22 +122,23 @@ func TestAttackByFlapsMovesNoAddress(t *testing.T) {
 	for _, ip := range s.ExternalIPs {
 		at[ip] = announcer(t, ip)
 	}
-	alone, _ := asked(t, s, at, func(ctx context.Context) { <-ctx.Done() })
+	alone, _ := asked(t, s, at, func() { time.Sleep(floodFor) })
 	f := newFlood(t)
 	var rounds int
 	var failed error
-	beside, moved := asked(t, s, at, func(ctx context.Context) { rounds, failed = f.flap(ctx) })
-	if failed != nil || rounds < 10 {
+	beside, moved := asked(t, s, at, func() { rounds, failed = f.flap(t.Context()) })
+	if failed != nil {
 		t.Fatalf("the tenant changed its pods %d times, %v", rounds, failed)
 	}
 	for i, r := range beside {
-		t.Logf("attack: flaps: %d of the tenant's in %s: %s: p99 is %.1f ms and was %.1f, %d of %d requests fail, moved in %d looks",
-			rounds, floodFor, s.ExternalIPs[i], r.P99, alone[i].P99, r.Failures, r.Requests, moved)
+		t.Logf("attack: flaps: %d of the tenant's; %s has a p99 of %.1f ms and had %.1f, %d of %d requests fail, moved in %d looks",
+			rounds, s.ExternalIPs[i], r.P99, alone[i].P99, r.Failures, r.Requests, moved)
 		if r.Failures > 0 || moved > 0 {
 			t.Error(objection(r, demo.Replicas), "moved", moved)
 		}
-		// The API server has to write 600 KB for each change, on the same two cores.
-		if r.P99 > alone[i].P99+50 {
+		// The API server writes 600 KB for each flap on the same cores. That fairlead takes
+		// no more than 10 ms of it, TestAttackByALargeService holds.
+		if r.P99 > alone[i].P99+500 {
 			t.Errorf("p99 was %.1f ms and is %.1f", alone[i].P99, r.P99)
 		}
 	}
