@@ -105,6 +105,9 @@ func (r *request) readLoadBalancerIP(svc *snapshot.Service) *snapshot.Refusal {
 	return nil
 }
 
+// LongestAnnotation is how many bytes of an annotation are read. One with more is refused.
+const LongestAnnotation = 4096
+
 // parseOf reads the annotations that keys name, all synonyms. A blank value
 // counts as absent.
 func parseOf[T any](svc *snapshot.Service, keys []string, parse func(key, text string) (T, *snapshot.Refusal), same func(a, b T) bool) (T, *snapshot.Refusal) {
@@ -114,6 +117,9 @@ func parseOf[T any](svc *snapshot.Service, keys []string, parse func(key, text s
 		text := strings.TrimSpace(svc.Annotations[key])
 		if text == "" {
 			continue
+		}
+		if len(svc.Annotations[key]) > LongestAnnotation {
+			return none, refuse(InvalidRequest, "the annotation %s has more than %d bytes", key, LongestAnnotation)
 		}
 		v, why := parse(key, text)
 		if why != nil {

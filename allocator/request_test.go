@@ -34,6 +34,8 @@ func TestParseRequest(t *testing.T) {
 		{name: "not UTF-8", notes: map[string]string{AnnotationAddresses: "\xff\xfe"}, want: "InvalidRequest"},
 		{name: "upper case pool", notes: map[string]string{AnnotationPool: "Lan"}, want: "InvalidRequest"},
 		{name: "long key", notes: map[string]string{AnnotationShareKey: strings.Repeat("k", 254)}, want: "InvalidRequest"},
+		{name: "long list", notes: map[string]string{AnnotationShareNamespaces: strings.Repeat("a,", LongestAnnotation/2-1) + "a"}, want: "|||a"},
+		{name: "longer list", notes: map[string]string{AnnotationShareNamespaces: strings.Repeat("a,", LongestAnnotation/2) + "a"}, want: "InvalidRequest"},
 		{name: "empty namespace", notes: map[string]string{AnnotationShareNamespaces: "a,,b"}, want: "InvalidRequest"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -26,7 +26,7 @@ type SettleState struct {
 	Isolated     bool // see Report
 	healthySince time.Time
 	settledAt    time.Time
-	guardedAt    time.Time // when the guard was last seen
+	cutOffAt     time.Time // when this node was last cut off
 	stoodStillAt time.Time // when it last stood still among others
 	startedAt    time.Time
 }
@@ -36,7 +36,7 @@ type SettleInput struct {
 	Now        time.Time
 	InSync     bool
 	StoodStill time.Duration // for how long the agent stood still just before Now
-	Guarded    bool          // View.Guarded
+	CutOff     bool          // View.CutOff
 	// Lost says that the others did not get an answer from this node's kernel, and have
 	// taken over what it held.
 	Lost bool
@@ -63,11 +63,11 @@ func (s SettleState) Next(a SettleInput) SettleState {
 	if s.startedAt.IsZero() {
 		s.startedAt = a.Now
 	}
-	if a.Guarded {
-		s.guardedAt = a.Now
+	if a.CutOff {
+		s.cutOffAt = a.Now
 	}
-	s.Isolated = !s.guardedAt.IsZero() && a.Now.Sub(s.guardedAt) < isolatedFor
-	rejoined := s.Isolated && !a.Guarded && a.OthersInTouch > 0
+	s.Isolated = !s.cutOffAt.IsZero() && a.Now.Sub(s.cutOffAt) < isolatedFor
+	rejoined := s.Isolated && !a.CutOff && a.OthersInTouch > 0
 	if !a.InSync || a.StoodStill >= FrozenAfter || rejoined || a.Lost {
 		s.healthySince, s.Settled, s.LongSettled = time.Time{}, false, false
 	}
@@ -75,7 +75,7 @@ func (s SettleState) Next(a SettleInput) SettleState {
 		s.stoodStillAt = a.Now
 	}
 	if rejoined {
-		s.guardedAt, s.Isolated = time.Time{}, false
+		s.cutOffAt, s.Isolated = time.Time{}, false
 	}
 	if !a.InSync {
 		return s

@@ -12,7 +12,7 @@ func TestSettling(t *testing.T) {
 	others := func(seasoned, inTouch int) func(*SettleInput) {
 		return func(a *SettleInput) { a.Met, a.OthersLongSettled, a.OthersInTouch = true, seasoned, inTouch }
 	}
-	guarded := func(on bool) func(*SettleInput) { return func(a *SettleInput) { a.Guarded = on } }
+	cutOff := func(on bool) func(*SettleInput) { return func(a *SettleInput) { a.CutOff = on } }
 	inSync := func(on bool) func(*SettleInput) { return func(a *SettleInput) { a.InSync = on } }
 	tests := []struct {
 		name    string
@@ -38,16 +38,16 @@ func TestSettling(t *testing.T) {
 		{"it stood still, and nobody else is there: at once", from{0: others(0, 0), 100: func(a *SettleInput) { a.StoodStill = time.Minute }}, map[int]bool{100: true}},
 		{"cut off it goes on; back with the majority it waits", from{
 			0: others(0, 2), 1: others(2, 2),
-			100: func(a *SettleInput) { others(0, 0)(a); a.Guarded = true },
-			200: func(a *SettleInput) { others(2, 2)(a); a.Guarded = false },
+			100: func(a *SettleInput) { others(0, 0)(a); a.CutOff = true },
+			200: func(a *SettleInput) { others(2, 2)(a); a.CutOff = false },
 		}, map[int]bool{150: true, 199: true, 200: false, 259: false, 260: true}},
 		{"all were cut off from all: they go on", from{
-			0: others(0, 2), 1: others(2, 2), 100: func(a *SettleInput) { others(0, 0)(a); a.Guarded = true },
-			200: func(a *SettleInput) { others(2, 0)(a); a.Guarded = false }, 211: others(2, 2),
+			0: others(0, 2), 1: others(2, 2), 100: func(a *SettleInput) { others(0, 0)(a); a.CutOff = true },
+			200: func(a *SettleInput) { others(2, 0)(a); a.CutOff = false }, 211: others(2, 2),
 		}, map[int]bool{150: true, 200: true, 211: true, 300: true}},
 		{"others took over from it: 60 s again", from{0: others(0, 2), 1: others(2, 2), 100: func(a *SettleInput) { a.Lost = true }, 103: func(a *SettleInput) { a.Lost = false }}, map[int]bool{99: true, 100: false, 103: false, 161: false, 162: true}},
 		{"others took over from it that are not seasoned either: after 3 s", from{0: others(0, 2), 50: func(a *SettleInput) { a.Lost = true }, 53: func(a *SettleInput) { a.Lost = false }}, map[int]bool{49: true, 50: false, 54: false, 55: true}},
-		{"the guard alone changes nothing", from{0: others(0, 2), 50: guarded(true), 51: guarded(false), 52: others(0, 0)}, map[int]bool{50: true, 52: true}},
+		{"to be cut off from nobody changes nothing", from{0: others(0, 2), 50: cutOff(true), 51: cutOff(false), 52: others(0, 0)}, map[int]bool{50: true, 52: true}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -88,7 +88,7 @@ func TestSeasoned(t *testing.T) {
 func TestIsolated(t *testing.T) {
 	var s SettleState
 	for i := range 40 {
-		s = s.Next(SettleInput{Now: second(float64(i)), InSync: true, Met: true, Guarded: i >= 10 && i < 20})
+		s = s.Next(SettleInput{Now: second(float64(i)), InSync: true, Met: true, CutOff: i >= 10 && i < 20})
 		if want := i >= 10 && i < 29; s.Isolated != want {
 			t.Errorf("at %d s isolated is %t", i, s.Isolated)
 		}

@@ -15,7 +15,7 @@ type Verdict uint8
 
 // The three verdicts.
 const (
-	Alive     Verdict = iota // its agent speaks, or fell silent just now and is being checked
+	Alive     Verdict = iota // its agent speaks or reports, or fell silent just now and is being checked
 	AgentGone                // its agent is silent, its kernel answers or the agent said that it restarts
 	NodeGone                 // neither agent nor kernel answers
 )
@@ -44,6 +44,9 @@ const (
 	// ForgetAfter is how long a silent node is remembered that the cluster does
 	// not have any more.
 	ForgetAfter = 10 * time.Minute
+	// provenFor is how long an agent that gossip calls silent counts as alive after a
+	// report that proves that it lives: several of those that it is asked for may get lost.
+	provenFor = 3 * time.Second
 	// askAgain and askLate are the times between two checks of a silent node's
 	// kernel, while it keeps its VIPs and later.
 	askAgain, askLate = 500 * time.Millisecond, 2 * time.Second
@@ -100,6 +103,9 @@ type View struct {
 	// that are left (each side of a partition has its owner), but nothing that
 	// vanished then is quarantined.
 	Guarded bool
+	// CutOff says the same of nodes whose kernels were asked, and did not answer. That
+	// agents fall silent, somebody who has the gossip's key can feign.
+	CutOff bool
 	// Returns counts the nodes that were gone and spoke again. When it grows,
 	// owners say again what they hold: both sides of a partition had one.
 	Returns uint64
@@ -218,6 +224,8 @@ type peer struct {
 	answer      Answer
 	answerSince time.Time // since when answer has been the same
 	nodeGone    bool      // its kernel did not answer in this silence
+	told        *Report   // nodeGone is what another agent remembers of the node since this report, and no more
+	lives       time.Time // when its agent last proved in a silence that it lives: see Lives
 	lost        bool      // see SetLost
 	gossips     bool      // while it is lost: its agent speaks all the same
 	returnedAt  time.Time // when it spoke after it had been quarantined; zero: never
@@ -278,7 +286,7 @@ func (r *Roster) FellSilent(node string, at time.Time) {
 		return
 	}
 	if !p.stale { // else it fell silent again before it reported: one silence
-		p.since, p.nodeGone = at, false
+		p.since, p.nodeGone, p.told = at, false, nil
 	}
 	p.speaks, p.stale = false, true
 }
@@ -293,7 +301,7 @@ func (r *Roster) SetLost(lost map[string]bool, at time.Time) (returned []string,
 		case lost[node] && !p.lost && !p.since.IsZero():
 			speaks := p.speaks
 			r.FellSilent(node, at)
-			p.lost, p.gossips, p.nodeGone = true, speaks, true
+			p.lost, p.gossips, p.nodeGone, p.told = true, speaks, true, nil
 			p.answer, p.answerSince, p.asked = NoAnswer, at, at
 			changed = true
 		case !lost[node] && p.lost:
@@ -315,9 +323,33 @@ func (r *Roster) Reported(rep Report, at time.Time) bool {
 	}
 	p.report = &rep
 	if p.speaks && p.stale {
-		p.stale, p.nodeGone, p.since = false, false, at
+		p.stale, p.nodeGone, p.told, p.since = false, false, nil, at
 	}
 	return true
+}
+
+// Lives takes in that node's agent said something new of itself, although it is silent
+// here. Who has the gossip's key can say in another's name that it has left. So the node
+// counts as alive, and keeps its VIPs for HoldFor from then on, as long as its kernel
+// answers. The lie outlives the liar: agents hand it on to each other.
+func (r *Roster) Lives(node string, at time.Time) {
+	if p := r.peers[node]; p != nil && !p.speaks && !p.since.IsZero() {
+		p.lives = at
+	}
+}
+
+// proven reports whether the agent of a node that gossip calls silent has shown just now
+// that it lives.
+func (p *peer) proven(at time.Time) bool {
+	return !p.lost && !p.nodeGone && p.answer == Answered && at.Sub(p.lives) < provenFor
+}
+
+// heard is when the agent of a silent node last gave a sign of life.
+func (p *peer) heard() time.Time {
+	if p.lives.After(p.since) {
+		return p.lives
+	}
+	return p.since
 }
 
 // Report returns the last report of a node, which must not be changed; nil if none came.
@@ -354,7 +386,7 @@ func (r *Roster) Due(at time.Time) []Ask {
 			continue
 		}
 		pause := askAgain
-		if at.Sub(p.since) > HoldFor {
+		if at.Sub(p.heard()) > HoldFor {
 			pause = askLate
 		}
 		if p.answer != Unasked && at.Sub(p.asked) < pause {
@@ -378,7 +410,9 @@ func (r *Roster) Answered(ask Ask, answer Answer, at time.Time) (was Answer) {
 	if was != answer {
 		p.answer, p.answerSince = answer, at
 	}
-	p.nodeGone = p.nodeGone || answer == NoAnswer
+	if answer == NoAnswer {
+		p.nodeGone, p.told = true, nil
+	}
 	return was
 }
 
@@ -425,12 +459,19 @@ func (r *Roster) Reports(at time.Time) []Remembered {
 
 // Recall takes in what another agent remembers. A silent node of which this one
 // never heard is checked and judged like one that fell silent before its eyes:
-// an agent that restarts does not forget who is gone.
+// an agent that restarts does not forget who is gone. That is one agent's word. It ends
+// when the node reports, or another agent hears it, on the same boot: then its pods run.
 func (r *Roster) Recall(m Remembered, at time.Time) bool {
+	if p := r.peers[m.Report.Node]; p != nil && p.told != nil && m.Silent == 0 && m.Report.Boot == p.told.Boot {
+		p.nodeGone, p.told, p.returnedAt = false, nil, time.Time{}
+	}
 	news := r.Reported(m.Report, at)
 	p := r.peers[m.Report.Node]
 	if p != nil && p.since.IsZero() && m.Silent > 0 && m.Addr.IsValid() {
 		p.addr, p.since, p.stale, p.nodeGone = m.Addr, at.Add(-m.Silent), true, m.NodeGone
+		if m.NodeGone {
+			p.told = &m.Report
+		}
 	}
 	return news
 }
@@ -448,7 +489,7 @@ func (r *Roster) View(self Report, own netip.AddrPort, at time.Time) View {
 		m.Quarantine = m.Verdict == NodeGone && !guarded[node] || p.speaks && !p.returnedAt.IsZero() && at.Sub(p.returnedAt) < PodsAfter
 		v.Members = append(v.Members, m)
 	}
-	v.Guarded = len(guarded) > 0
+	v.Guarded, v.CutOff = len(guarded) > 0, r.cutOff(at)
 	slices.SortFunc(v.Members, func(a, b Member) int { return strings.Compare(a.Node, b.Node) })
 	return v
 }
@@ -457,7 +498,7 @@ func (p *peer) verdict(at time.Time) Verdict {
 	switch {
 	case p.lost:
 		return NodeGone
-	case p.speaks:
+	case p.speaks, p.proven(at):
 		return Alive
 	case p.answer == Unasked && !p.restarting():
 		return Alive // being checked
@@ -473,19 +514,30 @@ func (p *peer) candidate(at time.Time) bool {
 	if p.report == nil || !p.report.Settled {
 		return false
 	}
-	return p.speaks && !p.stale || !p.nodeGone && at.Sub(p.since) < HoldFor
+	return p.speaks && !p.stale || !p.nodeGone && at.Sub(p.heard()) < HoldFor
 }
 
 // guarded returns the nodes that vanished at once with more than half of all.
 // Those that are being checked count: with them it is clear a moment earlier.
 func (r *Roster) guarded(at time.Time) map[string]bool {
+	return r.vanished(at, func(p *peer) bool { return p.verdict(at) != AgentGone })
+}
+
+// cutOff reports whether more than half of all vanished at once, and do not answer.
+func (r *Roster) cutOff(at time.Time) bool {
+	return len(r.vanished(at, func(p *peer) bool { return p.lost || p.answer == NoAnswer })) > 0
+}
+
+// vanished returns the silent nodes for which gone holds and that vanished at once with
+// more than half of all.
+func (r *Roster) vanished(at time.Time, gone func(*peer) bool) map[string]bool {
 	alive, vanished := 1, map[string]time.Time{}
 	for node, p := range r.peers {
 		switch {
 		case p.since.IsZero():
-		case p.speaks:
+		case p.speaks, p.proven(at):
 			alive++
-		case p.verdict(at) != AgentGone:
+		case gone(p):
 			vanished[node] = p.since
 		}
 	}

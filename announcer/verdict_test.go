@@ -41,20 +41,29 @@ func TestRoster(t *testing.T) {
 		{"silent twice without a report is one silence", three + "10 lost a\n10.2 mute a\n20 heard a\n21 lost a\n21 answered a\n22 view a:Q b:A"},
 		{"a kernel that answers again is trusted after 60 s; its VIPs are others'", three + "10 lost a\n10.2 mute a\n20 answered a\n79 view a:Q b:A\n81 view a:g b:A\n82 mute a\n82 view a:Q b:A"},
 		{"a check that comes too late", three + "10 lost a\n10.1 ask a\n10.2 heard a\n10.2 said a\n10.3 mute a\n10.3 view a:A b:A"},
-		{"two of three at once: rather we are cut off", three + "10 lost a\n10.1 lost b\n10.2 mute a\n10.2 view a:n b:A guarded\n10.3 mute b\n10.3 view a:n b:n guarded"},
+		{"two of three at once: rather we are cut off", three + "10 lost a\n10.1 lost b\n10.2 mute a\n10.2 view a:n b:A guarded\n10.3 mute b\n10.3 view a:n b:n guarded cut-off"},
 		{"two of three one after the other", three + "10 lost a\n10.2 mute a\n100 lost b\n100.2 mute b\n101 view a:Q b:Q"},
 		{"cut off, and one is back: the other is lost", three + "10 lost a\n10 lost b\n10.2 mute a\n10.2 mute b\n60 heard a\n60 said a\n60 view a:A b:Q"},
 		{"one of two is not more than half", "0 heard a\n0 said a\n10 lost a\n10.2 mute a\n11 view a:Q"},
 		{"two of five", five + "10 lost a\n10 lost b\n10.2 mute a\n10.2 mute b\n11 view a:Q b:Q c:A d:A"},
-		{"three of five", five + "10 lost a\n10 lost b\n11 lost c\n12 mute a\n12 mute b\n12 mute c\n13 view a:n b:n c:n d:A guarded"},
+		{"three of five", five + "10 lost a\n10 lost b\n11 lost c\n12 mute a\n12 mute b\n12 mute c\n13 view a:n b:n c:n d:A guarded cut-off"},
 		{"all agents are killed, the kernels answer: nobody vanished", five + "10 lost a\n10 lost b\n10 lost c\n10 lost d\n10 answered a\n10 answered b\n10 answered c\n10 answered d\n11 view a:G b:G c:G d:G"},
 		{"told by another of who is gone", "0 heard a\n0 said a\n0 recall b\n0 view a:A b:A\n0.2 mute b\n1 view a:A b:Q"},
 		{"told by another of an agent that is gone for 10 s", "0 heard a\n0 said a\n0 recall b\n0.2 answered b\n9 view a:A b:G\n11 view a:A b:g"},
+		{"told that one is gone, and its kernel answers", "0 heard a\n0 said a\n0 gone b\n0.2 answered b\n59 view a:A b:Q\n61 view a:A b:g"},
+		{"told that one is gone, and it speaks on the same boot", "0 heard a\n0 said a\n0 gone b\n0.2 answered b\n1 heard b\n1 view a:A b:b\n1.1 said b\n1.1 view a:A b:A"},
+		{"told that one is gone, and it has booted", "0 heard a\n0 said a\n0 gone b\n0.2 answered b\n1 heard b\n1.1 booted b\n1.1 view a:A b:B\n12 view a:A b:A"},
+		{"told that one is gone, and another agent hears it", "0 heard a\n0 said a\n0 gone b\n0.2 answered b\n1 said b\n1 view a:A b:G"},
+		{"told that one is gone, and its kernel does not answer", "0 heard a\n0 said a\n0 gone b\n0.2 mute b\n1 said b\n1 view a:A b:Q"},
+		{"silent, and its reports still come: it keeps its VIPs", three + "10 lost a\n10 answered a\n29 lives a\n31 view a:A b:A\n33 view a:G b:A\n48 view a:G b:A\n50 view a:g b:A"},
+		{"its reports still come, and then its node is lost", three + "10 lost a\n10 answered a\n11 lives a\n12 mute a\n12 view a:Q b:A\n13 lives a\n13 view a:Q b:A"},
+		{"a proof of life of before counts for nothing", three + "10 lives a\n11 lost a\n11 answered a\n30 view a:G b:A\n32 view a:g b:A"},
+		{"all agents fall silent at once, and are being checked", five + "10 lost a\n10 lost b\n10 lost c\n10 lost d\n10 view a:A b:A c:A d:A guarded"},
 		{"told of one that speaks to us", three + "1 recall b\n1 view a:A b:A"},
 		{"two nodes agree that its kernel does not answer: at once, whatever gossip says", three + "10 unreachable a\n10 view a:Q b:A\n10.4 lost a\n10.5 answered a\n10.5 view a:Q b:A\n20 unreachable\n20 view a:Q b:A\n21 heard a\n21 view a:b b:A\n21 said a\n21 view a:B b:A\n32 view a:A b:A"},
 		{"unreachable for a moment, and gossip did not notice: it has to report again", three + "10 unreachable a\n10 view a:Q b:A\n11 said a\n11 view a:Q b:A\n12 unreachable\n12 view a:b b:A\n12.1 said a\n12.1 view a:B b:A"},
 		{"unreachable, and silent when it can be reached again", three + "10 unreachable a\n10.5 lost a\n12 unreachable\n13 view a:Q b:A"},
-		{"two of three unreachable: rather we are cut off", three + "10 unreachable a b\n10 view a:n b:n guarded"},
+		{"two of three unreachable: rather we are cut off", three + "10 unreachable a b\n10 view a:n b:n guarded cut-off"},
 		{"forgotten: silent for long, and no node of the cluster", three + "10 lost a\n10.2 mute a\n500 forget b\n500 view a:Q b:A\n700 forget a b\n700 view a:Q b:A\n700 forget\n700 view a:Q b:A\n701 forget b\n701 view b:A"},
 	}
 	for _, tt := range tests {
@@ -83,12 +92,19 @@ func play(t *testing.T, script string) {
 			r.Spoke(who, addrOf(who), at)
 		case "lost":
 			r.FellSilent(who, at)
-		case "said", "unsettled", "restarting", "recall":
+		case "lives":
+			r.Lives(who, at)
+		case "said", "unsettled", "restarting", "recall", "gone", "booted":
 			versions[who]++
 			rep.Version, rep.Settled, rep.Restarting = versions[who], what != "unsettled", what == "restarting"
-			if what == "recall" {
-				r.Recall(Remembered{Report: rep, Addr: addrOf(who), Silent: 10 * time.Second}, at)
-			} else if !r.Reported(rep, at) || r.Reported(rep, at) {
+			if what == "booted" {
+				rep.Boot = "another"
+			}
+			m := Remembered{Report: rep, Addr: addrOf(who), NodeGone: what == "gone"}
+			if what == "recall" || what == "gone" {
+				m.Silent = 10 * time.Second
+			}
+			if news := r.Recall(m, at); m.Silent == 0 && (!news || r.Recall(m, at)) {
 				t.Error("a report is news once")
 			}
 		case "mute":
@@ -144,6 +160,9 @@ func short(v View) string {
 	}
 	if v.Guarded {
 		out = append(out, "guarded")
+	}
+	if v.CutOff {
+		out = append(out, "cut-off")
 	}
 	return strings.Join(out, " ")
 }

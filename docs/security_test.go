@@ -26,16 +26,21 @@ func TestAttacksShownBy(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, text, _ := strings.Cut(string(page), "\n## Attacks that are tried\n")
-	text, _, _ = strings.Cut(text, "\n### ")
-	exist, rows := tests(t), 0
+	text, _, _ = strings.Cut(text, "\n### How reports are signed\n")
+	exist, rows, table := tests(t), 0, ""
 	for line := range strings.Lines(text) {
-		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| who ") {
+		if strings.HasPrefix(line, "| who ") || strings.HasPrefix(line, "| what they do ") {
+			table = line
+			continue
+		}
+		if !strings.HasPrefix(line, "| ") {
 			continue
 		}
 		rows++
 		cells := strings.Split(line, "|")
 		names := testName.FindAllStringSubmatch(cells[4], -1)
-		if len(names) == 0 {
+		// What one node that is taken may do, nothing holds in some rows.
+		if len(names) == 0 && strings.HasPrefix(table, "| who ") {
 			t.Errorf("no test shows this: %s", line)
 		}
 		for _, m := range names {

@@ -131,6 +131,10 @@ func (s *share) problem(ref snapshot.Ref) *snapshot.Problem {
 	if len(s.left) == 0 {
 		return nil
 	}
+	if slices.Contains(s.left, snapshot.NoRoom) {
+		return &snapshot.Problem{Service: ref, Reason: ShareExceeded, Message: "the Services of this namespace have more endpoints than a node has room for: " +
+			"those of this Service are left out; delete Services of the namespace that you do not need, or ask the cluster's administrator for more memory for fairlead's agents"}
+	}
 	const most = 3
 	what := strings.Join(s.left[:min(most, len(s.left))], ", ")
 	if more := len(s.left) - most; more > 0 {

@@ -106,6 +106,18 @@ func TestShare(t *testing.T) {
 	}
 }
 
+// A Service that has no endpoints because of others of its namespace is told so.
+func TestNoRoom(t *testing.T) {
+	svc, addr := crowded("large", 1, 2, 0, 0)
+	svc.LeftOut = snapshot.NoRoom
+	var compiler Compiler
+	compiler.Compile(of(svc, addr), "node-1", nil, Options{})
+	got := compiler.Problems()
+	if len(got) != 1 || got[0].Reason != ShareExceeded || !strings.HasPrefix(got[0].Message, "the Services of this namespace have more endpoints than a node has room for") {
+		t.Errorf("%v", got)
+	}
+}
+
 // The nodes leave out different endpoints, so that each is used by some. One that comes
 // or goes changes one of a node's.
 func TestShareSpreads(t *testing.T) {

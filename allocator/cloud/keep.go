@@ -3,6 +3,7 @@ package cloud
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -113,7 +114,7 @@ func (p *Provider) free(s *snapshot.Snapshot, plan *allocator.Plan) (works []rec
 }
 
 func unlessConflict(err error) error {
-	if apierrors.IsConflict(err) {
+	if apierrors.IsConflict(err) || errors.Is(err, record.ErrPaced) {
 		return nil
 	}
 	return err

@@ -203,12 +203,23 @@ func (m *Members) receive(r announcer.Remembered) (news bool, err error) {
 			return false, err
 		}
 	}
-	news = m.roster.Recall(r, time.Now())
+	now := time.Now()
+	news = m.roster.Recall(r, now)
 	if news {
+		if m.provesLife(r) {
+			m.roster.Lives(node, now)
+		}
 		m.dirty = true
 		m.poke()
 	}
 	return news, nil
+}
+
+// provesLife reports whether r, which is news, can only come from an agent that runs and
+// that the others hear. m.mu is held.
+func (m *Members) provesLife(r announcer.Remembered) bool {
+	_, signs := m.signers[r.Report.Node]
+	return signs && r.Silent == 0 && !r.Report.Restarting && !r.Report.Isolated
 }
 
 // receiveOwn takes in what others remember of this node. If an earlier agent said

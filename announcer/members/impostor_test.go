@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -73,7 +74,6 @@ func TestAttackByAForgedPlace(t *testing.T) {
 	c := newCluster(t, "a", "b", "c")
 	y := c.impostor(t)
 	c.together(t)
-	const alive, dead = 4, 5
 	empty := netip.MustParseAddr("192.0.2.77").As4()
 	quarantined, looks := 0, 0
 	for incarnation := uint32(100); incarnation <= 300; incarnation += 100 {
@@ -101,6 +101,167 @@ func TestAttackByAForgedPlace(t *testing.T) {
 		t.Error("no forged place came")
 	}
 	c.together(t)
+}
+
+// The kinds of memberlist's messages.
+const (
+	alive = 4
+	dead  = 5
+)
+
+// highest is the last incarnation that memberlist counts to: a node cannot outbid it.
+const highest = 1<<32 - 1
+
+// death says that a node has left.
+func (i impostor) death(to *node, of string, incarnation uint32) {
+	i.send(to, packed(dead, "Incarnation", incarnation, "Node", of, "From", of))
+}
+
+// seasoned has a node be settled for a minute.
+func (n *node) seasoned() {
+	n.mu.Lock()
+	n.settling = announcer.SettleState{}.Next(announcer.SettleInput{
+		Now: time.Now(), InSync: true, Met: true, Restarted: &announcer.Report{Settled: true, LongSettled: true},
+	})
+	n.dirty = true
+	n.mu.Unlock()
+	n.poke()
+}
+
+// drain lets exchanges end that were under way when the last member stopped: the clock of a
+// test that has ended stands still.
+func drain() { time.Sleep(10 * time.Second) }
+
+// newSigned makes a cluster whose nodes sign, and know each other's keys. All have been
+// settled for a minute.
+func newSigned(t *testing.T, names ...string) *cluster {
+	c := newCluster(t)
+	signers := map[string]ed25519.PublicKey{}
+	for _, n := range names {
+		signers[n] = publicOf(keyOf(n))
+		c.start(n, func(cfg *Config) { cfg.Key = keyOf(cfg.Node) })
+	}
+	for _, n := range c.nodes {
+		n.SetSigners(signers)
+	}
+	c.together(t)
+	for _, n := range c.nodes {
+		n.seasoned()
+	}
+	for _, n := range c.nodes {
+		for _, about := range names {
+			n.says(t, about, "alive candidate says in-sync,settled,seasoned")
+		}
+	}
+	return c
+}
+
+// With the key, somebody says of an agent that it has left, with the highest incarnation,
+// and says it again and again, to all or to all but the agent itself. Its signed reports
+// still come, so its node keeps its addresses and its pods, for as long as the attack lasts.
+func TestAttackByAForgedDeath(t *testing.T) {
+	for name, of := range map[string][]string{"one node": {"c"}, "every node": {"a", "b", "c"}} {
+		t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { forgeDeaths(t, of) }) })
+	}
+}
+
+func forgeDeaths(t *testing.T, of []string) {
+	t.Cleanup(drain)
+	c := newSigned(t, "a", "b", "c")
+	y := c.impostor(t)
+	lost, looks := 0, 0
+	for began := time.Now(); time.Since(began) < 2*announcer.HoldFor; time.Sleep(100 * time.Millisecond) {
+		for _, to := range c.nodes {
+			for _, node := range of {
+				if node != to.cfg.Node {
+					y.death(to, node, highest)
+				}
+			}
+			for node := range c.nodes {
+				looks++
+				if m := to.View().Member(node); m == nil || !m.Candidate || m.Quarantine {
+					lost++
+				}
+			}
+		}
+	}
+	t.Logf("attack: a node said to be dead for 40 s: without its addresses or pods in %d of %d looks", lost, looks)
+	if lost > 0 {
+		t.Errorf("a node that lives lost something; a has\n%s", c.nodes["a"].View())
+	}
+	if len(of) > 1 {
+		c.together(t) // also while the agents hand the lie on to each other
+		return
+	}
+	// A node that is gone is found out all the same.
+	c.f.power(c.nodes["c"].addr, false)
+	took := c.nodes["a"].says(t, "c", "node-gone quarantine")
+	if took > 3*time.Second {
+		t.Errorf("a lost node is known after %s", took)
+	}
+}
+
+// With the key, somebody says once to a node that all others have left. It hears them again
+// at once, was not cut off, and goes on to announce what it owns.
+func TestAttackByForgedDeathsOfAll(t *testing.T) { synctest.Test(t, forgeDeathsOfAll) }
+
+func forgeDeathsOfAll(t *testing.T) {
+	t.Cleanup(drain)
+	c := newSigned(t, "a", "b", "c", "d")
+	y := c.impostor(t)
+	a, unsettled, looks := c.nodes["a"], 0, 0
+	for round := range uint32(10) {
+		for _, n := range []string{"b", "c", "d"} {
+			y.death(a, n, 100*(round+1))
+		}
+		for began := time.Now(); time.Since(began) < 200*time.Millisecond; time.Sleep(2 * time.Millisecond) {
+			looks++
+			if !a.View().Member("a").Candidate {
+				unsettled++
+			}
+		}
+	}
+	t.Logf("attack: all other nodes said to be dead: the node gives its addresses up in %d of %d looks", unsettled, looks)
+	if unsettled > 0 {
+		t.Errorf("it counts itself as cut off:\n%s", a.View())
+	}
+}
+
+// With the key, somebody tells an agent that starts that a node which lives is gone, and
+// may say on and on that its agent has left as well. The node's pods are in as soon as the
+// agent has heard of the node.
+func TestAttackByAForgedLoss(t *testing.T) {
+	for name, dies := range map[string]bool{"told once": false, "and said to be dead": true} {
+		t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { forgeLoss(t, dies) }) })
+	}
+}
+
+func forgeLoss(t *testing.T, dies bool) {
+	t.Cleanup(drain)
+	c := newSigned(t, "a", "b", "c")
+	y := c.impostor(t)
+	c.nodes["b"].stop()
+	told := announcer.Remembered{Report: *c.nodes["a"].View().Member("c").Report, Addr: c.nodes["c"].addr, Silent: time.Second, NodeGone: true}
+	signers := map[string]ed25519.PublicKey{"c": publicOf(keyOf("c"))}
+	b := c.start("b", func(cfg *Config) { cfg.Key = keyOf("b") })
+	b.SetSigners(signers)
+	(&delegate{b.Members}).MergeRemoteState(encodeAll([]announcer.Remembered{told}), true)
+	began, in := time.Now(), time.Duration(0)
+	for ; time.Since(began) < announcer.HoldFor; time.Sleep(10 * time.Millisecond) {
+		if dies {
+			y.death(b, "c", highest)
+		}
+		if m := b.View().Member("c"); in == 0 && m != nil && m.Candidate && !m.Quarantine {
+			in = time.Since(began)
+		}
+	}
+	t.Logf("attack: an agent that starts is told that a node is gone: the node's pods are in after %s", in)
+	if in == 0 || in > 5*time.Second {
+		t.Errorf("they are in after %s:\n%s", in, b.View())
+	}
+	if m := b.View().Member("c"); !m.Candidate || m.Quarantine {
+		t.Errorf("in the end\n%s", b.View())
+	}
 }
 
 // With the key, somebody reports in the name of a node that it drains, and takes a version

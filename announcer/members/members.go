@@ -373,25 +373,38 @@ func (m *Members) exchangeReports(self announcer.Report, ask map[string]byte, cu
 	if len(ask)+len(curious) == 0 {
 		return
 	}
-	for _, n := range m.others() {
-		var b []byte
+	others := m.others()
+	for _, n := range others {
 		switch {
 		case curious[n.Name]:
-			b = append([]byte{msgReport}, encode(signed(self, m.cfg.Key))...)
+			m.send(n, append([]byte{msgReport}, encode(signed(self, m.cfg.Key))...))
 		case ask[n.Name] == msgQuestion:
-			b = append([]byte{msgQuestion}, self.Node...)
+			m.send(n, append([]byte{msgQuestion}, self.Node...))
 		case ask[n.Name] == msgAgain:
-			b = []byte{msgAgain}
-		default:
-			continue
+			m.send(n, []byte{msgAgain})
 		}
-		if len(b) > maxGossip {
-			continue // the next exchange brings it
-		}
-		if err := m.list.SendBestEffort(n, b); err != nil {
-			m.cfg.Log.Debug("message was not sent", "node", n.Name, "error", err)
+		delete(curious, n.Name)
+	}
+	// Who has the key can tell this agent, too, that the one who asks has left.
+	for node := range curious {
+		if at := m.cfg.Places().Of(node); at.IsValid() && node != m.cfg.Node {
+			m.send(nodeAt(node, at), append([]byte{msgReport}, encode(signed(self, m.cfg.Key))...))
 		}
 	}
+}
+
+// send sends a message to one other agent, which need not be a member. It may be lost.
+func (m *Members) send(to *memberlist.Node, b []byte) {
+	if len(b) > maxGossip {
+		return // the next exchange brings it
+	}
+	if err := m.list.SendBestEffort(to, b); err != nil {
+		m.cfg.Log.Debug("message was not sent", "node", to.Name, "error", err)
+	}
+}
+
+func nodeAt(name string, at netip.AddrPort) *memberlist.Node {
+	return &memberlist.Node{Name: name, Addr: at.Addr().AsSlice(), Port: at.Port()}
 }
 
 // noteMissingReports notes whom to ask: members without a report, or with one from before they
@@ -464,7 +477,7 @@ func (m *Members) settle(v announcer.View, now time.Time, stood time.Duration, a
 		m.formerReport = nil
 	}
 	a := announcer.SettleInput{
-		Now: now, InSync: m.self.InSync, StoodStill: stood, Guarded: v.Guarded, Lost: m.lost, Met: m.met || alone, Restarted: m.formerReport,
+		Now: now, InSync: m.self.InSync, StoodStill: stood, CutOff: v.CutOff, Lost: m.lost, Met: m.met || alone, Restarted: m.formerReport,
 		Booted: m.podsStart(now),
 	}
 	for _, o := range v.Members {
@@ -482,7 +495,7 @@ func (m *Members) settle(v announcer.View, now time.Time, stood time.Duration, a
 	m.settling = m.settling.Next(a)
 	if m.settling.Settled != was {
 		m.cfg.Log.Info("this node's health", "electable", !was, "in-sync", a.InSync, "stood-still", stood.Round(time.Millisecond),
-			"guarded", a.Guarded, "seasoned-others", a.OthersLongSettled, "restarted", a.Restarted != nil)
+			"cut-off", a.CutOff, "seasoned-others", a.OthersLongSettled, "restarted", a.Restarted != nil)
 	}
 	m.self.Settled, m.self.LongSettled, m.self.Isolated = m.settling.Settled, m.settling.LongSettled, m.settling.Isolated
 }
@@ -525,6 +538,9 @@ func (m *Members) askKernel(ctx context.Context, ask announcer.Ask) {
 	if ctx.Err() != nil {
 		return
 	}
+	if answer == announcer.Answered {
+		m.askForProof(ask)
+	}
 	now := time.Now()
 	m.mu.Lock()
 	was := m.roster.Answered(ask, answer, now)
@@ -538,6 +554,14 @@ func (m *Members) askKernel(ctx context.Context, ask announcer.Ask) {
 		m.metrics.detection.Observe(now.Sub(heard).Seconds())
 	}
 	m.poke()
+}
+
+// askForProof asks a silent agent whose kernel answers for a new report. If it lives, and
+// somebody said in its name that it has left, the report shows that: see Roster.Lives.
+func (m *Members) askForProof(ask announcer.Ask) {
+	to := nodeAt(ask.Node, m.addrOf(ask))
+	m.send(to, []byte{msgAgain})
+	m.send(to, append([]byte{msgQuestion}, m.cfg.Node...))
 }
 
 // addrOf returns where to ask a kernel: at the address that the API has of the node. A

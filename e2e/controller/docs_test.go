@@ -239,7 +239,7 @@ func (k *checker) target(ctx context.Context, args []string) error {
 // what checks a choice of "make bench", "make test", "make e2e" or "make generate".
 func (k *checker) what(ctx context.Context, verb, what string) error {
 	if verb == "e2e" {
-		if what == "attacks" { // no story
+		if what == "attacks" { // not one of stories alone
 			_, err := os.Stat(filepath.Join(k.root, "internal", "tools", "attacks.sh"))
 			return err
 		}

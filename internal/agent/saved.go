@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -62,6 +63,7 @@ type store interface {
 func newCluster(cfg *Config, m *metrics, changed func()) cluster {
 	followed := kube.NewStore(cfg.Clients, changed)
 	followed.Lean = true
+	followed.Endpoints = kube.EndpointsWithin(debug.SetMemoryLimit(-1))
 	followed.WithoutNodeStates = true // the agents speak with each other
 	followed.Roster, followed.Log = cfg.Namespace, cfg.Log
 	c := cluster{cfg: cfg, store: followed, keep: reconcile.New("snapshot", cfg.Log), metrics: m}

@@ -106,7 +106,7 @@ func (p *pass) run(ctx context.Context, jobs []job) {
 		works = append(works, reconcile.Work{Key: "service " + ref.String(), Version: j.obj.ResourceVersion, Do: func(ctx context.Context) error {
 			err := j.do(ctx)
 			switch {
-			case errors.Is(err, errWaits):
+			case errors.Is(err, errWaits), errors.Is(err, record.ErrPaced):
 				return nil // the next pass asks again
 			case err == nil:
 				p.pending.end(string(j.obj.UID))

@@ -46,16 +46,23 @@ func reduced(sl *discoveryv1.EndpointSlice) *discoveryv1.EndpointSlice {
 // boundedUnion returns the endpoints of a Service, and what of them is left out because
 // the Service is beyond its budget: "" for nothing.
 func boundedUnion(ports []snapshot.Port, parts []*part) (eps []snapshot.Endpoint, left string) {
-	total := 0
-	for _, p := range parts {
-		p.read()
-		total += p.total
-	}
-	if total <= mostEndpoints {
+	if totalOf(parts) <= mostEndpoints {
+		for _, p := range parts {
+			p.read()
+		}
 		return union(parts), ""
 	}
 	// How many is not said: each pod that comes or goes would change the Service's condition.
 	return within(ports, parts), "some endpoints of its EndpointSlices"
+}
+
+// totalOf is how many endpoints parts have, which is more than the budget at times.
+func totalOf(parts []*part) int {
+	total := 0
+	for _, p := range parts {
+		total += p.total
+	}
+	return total
 }
 
 // within returns as many endpoints as the budget has room for: of each port the same
@@ -77,10 +84,15 @@ func within(ports []snapshot.Port, parts []*part) []snapshot.Endpoint {
 	return distinct(out)
 }
 
-// looked are the endpoints of the first slices, those that are ready first.
+// looked are the endpoints of the first slices, those that are ready first. The other
+// slices are not read: each takes ten times the memory then.
 func looked(parts []*part) []snapshot.Endpoint {
 	var all []snapshot.Endpoint
 	for _, p := range slices.SortedFunc(slices.Values(parts), func(a, b *part) int { return strings.Compare(a.ref.Name, b.ref.Name) }) {
+		if len(all) == mostLooked {
+			break
+		}
+		p.read()
 		all = append(all, p.endpoints[:min(len(p.endpoints), mostLooked-len(all))]...)
 	}
 	slices.SortStableFunc(all, func(a, b snapshot.Endpoint) int {

@@ -37,6 +37,7 @@ type Builder struct {
 	bgpPeers      kind[snapshot.BGPPeer]
 	reset         bool // versions and UIDs do not count: see Reset, Remove
 	pace          *pacer
+	room          room
 }
 
 // entry is a Service and the slices that belong to one of its name.
@@ -46,6 +47,8 @@ type entry struct {
 	parts   []*part
 	built   *snapshot.Service // as of the last Snapshot
 	dirty   bool              // it is in the Builder's list
+	weighed int               // what the room has counted of it
+	beyond  bool              // it is more than the share of its namespace
 }
 
 // NewBuilder makes an empty Builder.
@@ -55,6 +58,7 @@ func NewBuilder() *Builder {
 		nodes: newKind[snapshot.Node](), namespaces: newKind[snapshot.Namespace](), pools: newKind[snapshot.Pool](),
 		addresses: newKind[snapshot.Address](), announcements: newKind[snapshot.Announcement](), nodeStates: newKind[snapshot.NodeState](),
 		serviceCIDRs: newKind[snapshot.ServiceCIDR](), bgpPeers: newKind[snapshot.BGPPeer](),
+		room: room{taken: map[string]int{}, cut: map[string]bool{}},
 	}
 }
 
@@ -244,6 +248,7 @@ func (b *Builder) rebuildDirty() (changed []snapshot.Ref) {
 	if len(b.dirty) == 0 {
 		return nil
 	}
+	b.weigh()
 	now, held := b.dirty, []*entry(nil)
 	if b.pace != nil && b.last != nil { // the first Snapshot has everything
 		if now, held = turn(b.dirty); len(held) > 0 {
@@ -288,7 +293,7 @@ func (b *Builder) rebuild(e *entry) {
 		return
 	}
 	svc := *e.service.value
-	svc.Endpoints, svc.LeftOut = boundedUnion(svc.Ports, e.parts)
+	svc.Endpoints, svc.LeftOut = e.endpoints(svc.Ports)
 	if e.built == nil || !sameService(e.built, &svc) {
 		e.built = &svc
 		b.triggers = append(b.triggers, b.pending[e.ref]...)

@@ -60,6 +60,7 @@ type part struct {
 func (b *Builder) reduce(obj any) any {
 	switch o := obj.(type) {
 	case *corev1.Service:
+		o = withinNotes(o)
 		out := &service{item: item[snapshot.Service]{identityOf(o), toService(o, b.lean)}}
 		out.value.Ref = out.ref
 		if !b.lean {

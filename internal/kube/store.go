@@ -36,6 +36,9 @@ type Store struct {
 	// Service would return. It is for stores that hold every Service's endpoints on every
 	// node. Set it before Run.
 	Lean bool
+	// Endpoints is for how many endpoints of all Services there is room; 0: for any number.
+	// If there are more, a namespace has half of the room at most. Set it before Run.
+	Endpoints int
 	// WithoutNodeStates leaves out what agents say in the API. In a large cluster some
 	// NodeState changes every second, and an agent that read them all would cost the API
 	// server a thousand times that. Set it before Run.
@@ -70,7 +73,7 @@ func NewStore(clients *Clients, changed func()) *Store {
 // could not start.
 func (s *Store) Run(ctx context.Context) error {
 	s.mu.Lock()
-	s.b.lean = s.Lean
+	s.b.lean, s.b.room.most = s.Lean, s.Endpoints
 	need := make(chan struct{})
 	if s.WithoutEndpoints {
 		s.need = need

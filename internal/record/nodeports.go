@@ -2,6 +2,7 @@ package record
 
 import (
 	"context"
+	"errors"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -56,6 +57,9 @@ func (r *Writer) nodePorts(ctx context.Context, ref snapshot.Ref, problem snapsh
 		return nil
 	}
 	got, err := r.ServiceStatus(ctx, want)
+	if errors.Is(err, ErrPaced) {
+		return nil
+	}
 	if has && got != nil {
 		events.Event(got, corev1.EventTypeWarning, problem.Reason, plain.Text(problem.Message))
 	}

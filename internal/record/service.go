@@ -5,17 +5,24 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
 // ServiceStatus writes the status of want and returns the Service as it is then; nil
-// if it is gone.
+// if it is gone. It returns ErrPaced if it does not write.
 func (r *Writer) ServiceStatus(ctx context.Context, want *corev1.Service) (*corev1.Service, error) {
-	got, err := r.Clients.Kube.CoreV1().Services(want.Namespace).UpdateStatus(ctx, want, metav1.UpdateOptions{})
+	have := r.Store.Service(snapshot.Ref{Namespace: want.Namespace, Name: want.Name})
+	if onlyTold(have, want) && !r.pace.allows(want.UID, time.Now()) {
+		return nil, ErrPaced
+	}
+	got, err := r.Clients.UpdateServiceStatus(ctx, want)
 	return r.service(got, "write status", err)
 }
 

@@ -20,6 +20,8 @@ type Writer struct {
 	Clients *kube.Clients
 	Store   *kube.Store
 	Log     *slog.Logger
+
+	pace pace
 }
 
 // Record makes one Address record true. It fails if anybody has changed it since

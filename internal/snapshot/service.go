@@ -108,6 +108,10 @@ type Service struct {
 	LeftOut   string     // what of its EndpointSlices is more than one Service may have; "" for nothing
 }
 
+// NoRoom is the LeftOut of a Service whose namespace has more endpoints than a node has
+// room for: it has none.
+const NoRoom = "all endpoints, for which there is no room"
+
 // Port is one port of a Service.
 type Port struct {
 	Name     string // "" if the only one

@@ -1,7 +1,7 @@
 #!/bin/bash
 # Runs the attacks that worked once, and prints what each did then and does now. What
 # they did is in attacks.txt: the package and test, the attack, and what it did before
-# there was something against it. Needs root.
+# there was something against it. Those of ./e2e/stories run in the lab. Needs root.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -14,7 +14,10 @@ while IFS='|' read -r test attack before; do
 	args=()
 	# The agent's figures are held to their limits here: the machine does nothing else.
 	[ "$package" != ./internal/agent ] || args=(-args -measure)
-	if REQUIRE_ROOT=1 go test -count=1 -v -run "^$name\$" "$package" "${args[@]}" >"$out" 2>&1; then
+	dir=.
+	[ "$package" != ./e2e/stories ] || dir=e2e package=./stories
+	if env -C "$dir" REQUIRE_ROOT=1 FAIRLEAD_E2E=1 FAIRLEAD_E2E_ALL=1 \
+		go test -count=1 -v -timeout=45m -run "^$name\$" "$package" "${args[@]}" >"$out" 2>&1; then
 		after=$(sed -nE 's/^.*_test.go:[0-9]+: attack: [^:]*: (.*)$/\1/p' "$out" | paste -sd ';' | sed 's/;/; /g')
 		after="held${after:+: $after}"
 	else

@@ -6,7 +6,7 @@ set -eu
 cd "$(dirname "$0")/../../e2e/stories"
 names() { sed -nE 's/^func (Test[A-Za-z0-9_]+)\(t .*/\1/p' "$@"; }
 list() {
-	printf '  %-12s %s\n' attacks 'Attacks that worked once, as a table of before and after; no lab'
+	printf '  %-12s %s\n' attacks 'Attacks that worked once, as a table of before and after'
 	grep -l '^func Test.*(t ' ./*_test.go | while read -r file; do
 		group=${file#./}
 		printf '  %-12s %s\n' "${group%_test.go}" "$(names "$file" | paste -sd ' ')"

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -31,6 +32,7 @@ type process struct {
 	cmd     *exec.Cmd
 	in, out *os.File
 	conns   *net.UnixConn // to pass connections with the router through
+	said    *said         // what it writes to its standard error
 
 	stopDialling context.CancelFunc
 }
@@ -58,8 +60,8 @@ func (p *process) due(now time.Time) bool {
 	return now.Sub(p.started) >= min(shortestPause<<min(p.failed-2, 8), longestPause)
 }
 
-// start starts the process.
-func (p *process) start(cmd *exec.Cmd) error {
+// start starts the process, and has what it writes logged.
+func (p *process) start(cmd *exec.Cmd, log *slog.Logger) error {
 	p.started = time.Now()
 	p.status = gobgp.Status{State: "Idle", Since: time.Now(), LastError: "the session's process is being started", Flaps: p.past.Flaps, Updates: p.past.Updates}
 	read, in, err := os.Pipe()
@@ -78,7 +80,8 @@ func (p *process) start(cmd *exec.Cmd) error {
 		return errors.Join(err, in.Close(), out.Close())
 	}
 	defer func() { _ = theirs.Close() }()
-	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = read, write, os.Stderr, []*os.File{theirs}
+	p.said = &said{log: log}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = read, write, p.said, []*os.File{theirs}
 	if err := confine.Start(cmd); err != nil {
 		return errors.Join(err, in.Close(), out.Close(), conns.Close())
 	}
@@ -195,6 +198,7 @@ func (p *process) do(o gobgp.Order) error {
 	if err := json.NewDecoder(io.LimitReader(p.out, longestAnswer)).Decode(&a); err != nil {
 		return fmt.Errorf("session's process: %w", err)
 	}
+	a = checked(a)
 	p.status = a.Status
 	p.status.Flaps += p.past.Flaps
 	p.status.Updates += p.past.Updates
@@ -225,6 +229,9 @@ func (p *process) kill() {
 	p.stopDialling()
 	_ = p.cmd.Process.Kill()
 	_ = p.cmd.Wait()
+	if p.said != nil {
+		p.said.end()
+	}
 	_ = p.in.Close()
 	_ = p.out.Close()
 	_ = p.conns.Close()

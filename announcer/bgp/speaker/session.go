@@ -144,7 +144,7 @@ func (sess *session) start(g goal) error {
 		sess.mu.Unlock()
 		return nil
 	}
-	err := sess.process.start(sess.command())
+	err := sess.process.start(sess.command(), sess.log)
 	if err == nil {
 		sess.child, sess.conns = sess.process.cmd.Process, sess.process.conns
 	}

@@ -4,6 +4,7 @@ package sample
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -23,10 +24,10 @@ type Handler struct {
 	// Counts tells whether the kernel counts bytes.
 	Counts func() bool
 
-	mu    sync.Mutex
-	meter traffic.Meter
-	last  traffic.Report
-	next  time.Time
+	mu     sync.Mutex
+	meter  traffic.Meter
+	answer []byte // the last
+	next   time.Time
 }
 
 // The least time between two reads of the kernel's table, and as how many times
@@ -37,21 +38,23 @@ const (
 )
 
 func (h *Handler) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
-	r, err := h.report()
+	b, err := h.current()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(r)
+	_, _ = w.Write(b)
 }
 
-func (h *Handler) report() (traffic.Report, error) {
+// current returns a Report, in JSON. It is made no more often than the table is read: with
+// thousands of addresses that takes milliseconds, and anybody may ask.
+func (h *Handler) current() ([]byte, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	began := time.Now()
 	if began.Before(h.next) {
-		return h.last, nil
+		return h.answer, nil
 	}
 	vips, flows := h.VIPs(), []traffic.Flow(nil)
 	err := h.Flows(func(f traffic.Flow) {
@@ -60,11 +63,14 @@ func (h *Handler) report() (traffic.Report, error) {
 		}
 	})
 	if err != nil {
-		return traffic.Report{}, err
+		return nil, err
 	}
 	h.meter.Look(time.Now(), flows, vips)
-	h.last = h.meter.Report()
-	h.last.Node, h.last.Counts = h.Node, h.Counts()
+	r := h.meter.Report()
+	r.Node, r.Counts = h.Node, h.Counts()
+	if h.answer, err = json.Marshal(r); err != nil {
+		return nil, fmt.Errorf("traffic: %w", err)
+	}
 	h.next = time.Now().Add(max(leastBetween, timesAsLong*time.Since(began)))
-	return h.last, nil
+	return h.answer, nil
 }
