@@ -111,7 +111,7 @@ func (l *Live) failed(s source, err error) {
 	case s.Group == v1alpha1.GroupVersion.Group && apierrors.IsNotFound(err):
 		l.gaps[s.Resource] = ErrNotInstalled.Error()
 	case apierrors.IsForbidden(err):
-		l.gaps[s.Resource] = fmt.Sprintf("you may not list %s: ask for the ClusterRole fairlead-support (docs/cli.md): %v", s.Resource, err)
+		l.gaps[s.Resource] = fmt.Sprintf("%s: %v", unlisted(s.Resource), err)
 	case apierrors.IsResourceExpired(err), errors.Is(err, context.Canceled):
 	default:
 		l.gaps[s.Resource] = err.Error()

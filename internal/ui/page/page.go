@@ -38,6 +38,8 @@ type Frame struct {
 	Query   string
 	Demo    []string // names of the demo's clusters; none: a real one
 	Story   string   // the demo's cluster that is shown
+	User    string   // who looks; "": that is not known
+	Out     bool     // they can log out
 }
 
 // pages are those of the navigation.
@@ -90,6 +92,7 @@ func (f Frame) header() g.Node {
 			h.Label(h.For("q"), h.Class("unseen"), g.Text("Service, namespace or address")),
 			h.Input(h.ID("q"), h.Name("q"), h.Type("search"), h.Placeholder("Service or address"), h.Value(plain.Text(f.Query)), h.AutoComplete("off"))),
 		g.If(len(f.Demo) > 0, f.stories()),
+		g.If(f.User != "", h.Form(h.Class("user"), h.Action("/logout"), h.Method("post"), h.Span(text(f.User)), g.If(f.Out, h.Button(h.Type("submit"), g.Text("Log out"))))),
 	)
 }
 
@@ -262,6 +265,11 @@ func about(f doctor.Finding) string {
 // NotFound is the page of what is not there.
 func NotFound(what string) Page {
 	return Page{Title: "Not found", Missing: true, Said: what, Live: g.Group{h.H1(g.Text("Not found")), h.P(text(what))}}
+}
+
+// Ended is shown in place of a page that its viewer may not see any longer.
+func Ended(why string) Page {
+	return Page{Title: "Log in again", Said: why, Live: g.Group{h.H1(g.Text("Log in again")), h.P(h.Role("alert"), text(why)), h.P(h.A(h.Href("/"), g.Text("Log in")))}}
 }
 
 // Said is what a screen reader is told of p, as HTML.
