@@ -47,7 +47,7 @@ func (p *pageFlags) listen(clients *kube.Clients, namespace string, log *slog.Lo
 	asked := survey.Accesses(namespace)
 	cert := &door.Certificate{Client: clients.Kube, Namespace: namespace, Secret: p.certificate, Names: p.hosts, Log: log}
 	opt := ui.Options{Version: version, Question: cli.Question, Namespace: "default"}
-	shared := ui.NewShared(opt, door.New(clients.Kube, asked, log), cert, survey.NewLive(clients.Dynamic, time.Now), asked, log)
+	shared := ui.NewShared(opt, door.New(clients.Kube, asked, log), cert, survey.NewLive(clients.Dynamic, time.Now, namespace), asked, log)
 	return func(ctx context.Context) error {
 		g, ctx := errgroup.WithContext(ctx)
 		g.Go(func() error { shared.Run(ctx); return nil })

@@ -73,7 +73,7 @@ func (e *Env) source(ctx context.Context, opt *ui.Options, shown bool) error {
 	if watch == nil {
 		watch = c.Dynamic
 	}
-	live := survey.NewLive(watch, c.Now)
+	live := survey.NewLive(watch, c.Now, "")
 	go live.Run(ctx)
 	opt.Source = live
 	wait, cancel := context.WithTimeout(ctx, time.Minute)

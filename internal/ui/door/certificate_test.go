@@ -16,7 +16,7 @@ import (
 )
 
 func certificate(client *fake.Clientset, secret string) *Certificate {
-	return &Certificate{Client: client, Namespace: "ns", Secret: secret, Names: []string{"fairlead-page.ns.svc", "page.example.com"}, Log: slog.New(slog.DiscardHandler)}
+	return &Certificate{Client: client, Namespace: "ns", Secret: secret, Names: []string{"fairlead-controller-page.ns.svc", "page.example.com"}, Log: slog.New(slog.DiscardHandler)}
 }
 
 func leaf(t *testing.T, c *Certificate) *x509.Certificate {
@@ -55,7 +55,7 @@ func TestOwnCertificate(t *testing.T) {
 		}
 		keep()
 		first := leaf(t, a)
-		for _, name := range []string{"localhost", "127.0.0.1", "::1", "fairlead-page.ns.svc", "page.example.com"} {
+		for _, name := range []string{"localhost", "127.0.0.1", "::1", "fairlead-controller-page.ns.svc", "page.example.com"} {
 			if err := first.VerifyHostname(name); err != nil {
 				t.Error(err)
 			}
