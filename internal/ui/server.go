@@ -79,12 +79,21 @@ func (s *Server) Link() string {
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	srv := server.HTTP(s.Handler())
 	srv.BaseContext = func(net.Listener) context.Context { return ctx }
+	go s.warm(ctx)
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve the page: %w", err)
 	}
 	return nil
+}
+
+// warm elects while the browser starts: in a large cluster that is most of the first page.
+func (s *Server) warm(ctx context.Context) {
+	if v := s.views[""]; v != nil {
+		state, _ := v.now(ctx)
+		state.Owners()
+	}
 }
 
 // Handler answers requests of those who may look.

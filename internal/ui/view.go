@@ -37,6 +37,7 @@ type view struct {
 
 	mu      sync.Mutex
 	state   *cluster.State
+	memory  cluster.Memory
 	made    time.Time
 	changed <-chan struct{}
 	fresh   time.Time // when the source was refreshed
@@ -61,6 +62,7 @@ func (v *view) now(ctx context.Context) (*cluster.State, <-chan struct{}) {
 	}
 	v.changed = v.source.Changed() // before the objects: a change between the two is not lost
 	v.state, v.made = v.source.Objects().State(), time.Now()
+	v.state.Remember(&v.memory)
 	return v.state, v.changed
 }
 

@@ -134,9 +134,9 @@ func section(id, title string, inside ...g.Node) g.Node {
 	return h.Section(h.Aria("labelledby", id), h.H2(h.ID(id), g.Text(title)), g.Group(inside))
 }
 
-// table is a table that scrolls by itself where the screen is narrow. Its caption is for
-// those who do not see the heading.
-func table(caption string, head []string, rows []g.Node) g.Node {
+// table is a table, and a list of rows one below the other where the screen is narrow: each
+// cell then says which column it is of. Its caption is for those who do not see the heading.
+func table(caption string, head []string, rows []line) g.Node {
 	if len(rows) == 0 {
 		return h.P(h.Class("none"), g.Text("None."))
 	}
@@ -144,17 +144,22 @@ func table(caption string, head []string, rows []g.Node) g.Node {
 	for _, c := range head {
 		cells = append(cells, h.Th(h.Scope("col"), g.Text(c)))
 	}
+	var body []g.Node
+	for _, r := range rows {
+		var of []g.Node
+		for i, c := range r {
+			of = append(of, h.Td(h.Data("of", head[i]), c))
+		}
+		body = append(body, h.Tr(of...))
+	}
 	return h.Div(h.Class("wide"), h.TabIndex("0"), h.Role("region"), h.Aria("label", caption),
-		h.Table(h.Caption(h.Class("unseen"), g.Text(caption)), h.THead(h.Tr(cells...)), h.TBody(rows...)))
+		h.Table(h.Caption(h.Class("unseen"), g.Text(caption)), h.THead(h.Tr(cells...)), h.TBody(body...)))
 }
 
-func row(cells ...g.Node) g.Node {
-	out := make([]g.Node, len(cells))
-	for i, c := range cells {
-		out[i] = h.Td(c)
-	}
-	return h.Tr(out...)
-}
+// line is the cells of a row.
+type line []g.Node
+
+func row(cells ...g.Node) line { return cells }
 
 // facts is a list of names and values.
 func facts(pairs ...g.Node) g.Node { return h.Dl(pairs...) }
