@@ -234,7 +234,8 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		if v, err = s.look(r); err != nil { // what they may not see any longer goes from the screen
-			_ = to.page(page.Ended(err.Error()))
+			_, why := refusal(err)
+			_ = to.page(page.Ended(why))
 			return
 		}
 	}

@@ -142,6 +142,7 @@ func (s *Shared) look(r *http.Request) (visit, error) {
 	}
 	visitor, err := s.door.Visitor(r.Context(), token)
 	if err != nil {
+		s.log.Debug("somebody is not let in", "error", err)
 		return visit{}, err
 	}
 	s.wanted()
@@ -207,6 +208,9 @@ func (s *Shared) admit(next http.Handler) http.Handler {
 // mostSealed is what a browser keeps as one cookie.
 const mostSealed = 4000
 
+// errLong says that a token is longer.
+var errLong = errors.New("the token is too long for a cookie: have a proxy send it as the header Authorization")
+
 // login takes a token that somebody typed in, and gives it to their browser in a form that
 // only the page can open: another server at the same host name may be sent the cookie.
 func (s *Shared) login(w http.ResponseWriter, r *http.Request) {
@@ -227,7 +231,7 @@ func (s *Shared) login(w http.ResponseWriter, r *http.Request) {
 	}
 	value, err := door.Seal(key, token, time.Now().Add(door.Stay))
 	if err == nil && len(value) > mostSealed {
-		err = errors.New("the token is too long for a cookie: have a proxy send it as the header Authorization")
+		err = errLong
 	}
 	if err != nil {
 		turnAway(w, r, err, to)
@@ -250,22 +254,34 @@ func inside(to string) string {
 	return u.RequestURI()
 }
 
-// turnAway says why somebody does not get in. A browser gets the form for a token.
-func turnAway(w http.ResponseWriter, r *http.Request, err error, to string) {
-	status := http.StatusServiceUnavailable
+// refusal returns the status and the text for who does not get in. What went wrong between
+// the controller and the API server is not told: it names addresses.
+func refusal(err error) (status int, why string) {
 	switch {
 	case errors.Is(err, errNoToken), errors.Is(err, door.ErrToken):
-		status = http.StatusUnauthorized
-		w.Header().Set("WWW-Authenticate", `Bearer realm="fairlead"`)
+		return http.StatusUnauthorized, err.Error()
 	case errors.Is(err, door.ErrRights):
-		status = http.StatusForbidden
+		return http.StatusForbidden, err.Error()
 	case errors.Is(err, door.ErrBusy):
-		status = http.StatusTooManyRequests
+		return http.StatusTooManyRequests, err.Error()
+	case errors.Is(err, errLong):
+		return http.StatusRequestHeaderFieldsTooLarge, err.Error()
+	}
+	return http.StatusServiceUnavailable, "the API server could not be asked: try again"
+}
+
+// turnAway says why somebody does not get in. A browser gets the form for a token.
+func turnAway(w http.ResponseWriter, r *http.Request, err error, to string) {
+	status, why := refusal(err)
+	switch status {
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", `Bearer realm="fairlead"`)
+	case http.StatusTooManyRequests:
 		w.Header().Set("Retry-After", "60")
 	}
 	var b bytes.Buffer
-	if !strings.Contains(r.Header.Get("Accept"), "text/html") || page.Login(err.Error(), to).Render(&b) != nil {
-		http.Error(w, err.Error(), status)
+	if !strings.Contains(r.Header.Get("Accept"), "text/html") || page.Login(why, to).Render(&b) != nil {
+		http.Error(w, why, status)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")

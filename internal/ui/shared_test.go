@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -288,6 +289,19 @@ func TestSharedLogin(t *testing.T) {
 	}
 	if _, _, h := s.ask(c, "POST", "/logout", "", append(own, "Cookie", cookie)...); !strings.Contains(h.Get("Set-Cookie"), "Max-Age=0") {
 		t.Errorf("the cookie stays: %v", h)
+	}
+	s.mu.Lock()
+	long := strings.Repeat("l", 4000)
+	s.may[long] = s.may["all"]
+	s.mu.Unlock()
+	if status, _, h := s.ask(c, "POST", "/login", form(long, "/"), own...); status != http.StatusRequestHeaderFieldsTooLarge || h.Get("Set-Cookie") != "" {
+		t.Errorf("a token that no cookie holds gets %d", status)
+	}
+	if status, _, _ := s.ask(c, "GET", "/services", "", "Authorization", "Bearer "+long); status != http.StatusOK {
+		t.Errorf("a long token in the header gets %d", status)
+	}
+	if status, why := refusal(errors.New("dial tcp 192.0.2.1:6443: connection refused")); status != http.StatusServiceUnavailable || strings.Contains(why, "192.0.2.1") {
+		t.Errorf("%d: %s", status, why)
 	}
 	key, err := s.page.cert.Key()
 	if err != nil {
