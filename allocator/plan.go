@@ -13,10 +13,9 @@ import (
 
 // Options is what the operator chose.
 type Options struct {
-	Class        string         // the loadBalancerClass that is ours
-	DefaultClass bool           // Services without a class are ours too
-	Reserved     []netip.Prefix // no pool may overlap them, besides what the Snapshot shows
-	Now          time.Time      // whether a pool's cool-down is over depends on it; zero: no cool-downs
+	Class        string    // the loadBalancerClass that is ours
+	DefaultClass bool      // Services without a class are ours too
+	Now          time.Time // whether a pool's cool-down is over depends on it; zero: no cool-downs
 }
 
 // Plan is the decision: the whole of what is to be true, sorted.

@@ -124,9 +124,9 @@ type part struct {
 	pool *pool
 }
 
-func newPools(s *snapshot.Snapshot, reserved []netip.Prefix) *pools {
+func newPools(s *snapshot.Snapshot) *pools {
 	ps := &pools{}
-	cluster := takenByCluster(s, reserved)
+	cluster := takenByCluster(s)
 	for _, p := range s.Pools {
 		ps.all = append(ps.all, newPool(p, cluster))
 	}

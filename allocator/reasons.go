@@ -74,8 +74,6 @@ const (
 	OverlapsPods snapshot.Reason = "OverlapsPods"
 	// OverlapsServices: the pool overlaps a Service CIDR.
 	OverlapsServices snapshot.Reason = "OverlapsServices"
-	// OverlapsReserved: the pool overlaps a prefix that the operator reserved.
-	OverlapsReserved snapshot.Reason = "OverlapsReserved"
 	// OverlapsSpecial: the pool contains addresses that no client can connect to:
 	// loopback, link-local, multicast and the like.
 	OverlapsSpecial snapshot.Reason = "OverlapsSpecial"

@@ -25,7 +25,7 @@ type use struct {
 	prefix netip.Prefix
 }
 
-func takenByCluster(s *snapshot.Snapshot, reserved []netip.Prefix) *taken {
+func takenByCluster(s *snapshot.Snapshot) *taken {
 	t := &taken{}
 	if len(s.Pools) == 0 {
 		return t
@@ -47,9 +47,6 @@ func takenByCluster(s *snapshot.Snapshot, reserved []netip.Prefix) *taken {
 		for _, p := range c.Prefixes {
 			t.add(p, use{reason: OverlapsServices, what: "overlaps the ServiceCIDR", name: c.Name})
 		}
-	}
-	for _, p := range reserved {
-		t.add(p, use{reason: OverlapsReserved, what: "overlaps a reserved prefix"})
 	}
 	for _, s := range special {
 		t.add(s.prefix, use{reason: OverlapsSpecial, what: "contains addresses that no client can connect to, " + s.what})

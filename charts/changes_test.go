@@ -158,6 +158,65 @@ ServiceMonitor/fairlead-controller is new
   + spec.endpoints[] {"port":"metrics","relabelings":[{"sourceLabels":["__meta_kubernetes_pod_name"],"targetLabel":"instance"}]}
   + spec.selector {"matchLabels":{"app.kubernetes.io/component":"controller","app.kubernetes.io/instance":"fairlead","app.kubernetes.io/name":"fairlead"}}
 `,
+	"page": `
+ClusterRole/fairlead-controller
+  + rules[] {"apiGroups":["apps"],"resources":["daemonsets","deployments"],"verbs":["list"]}
+  + rules[] {"apiGroups":["authentication.k8s.io"],"resources":["tokenreviews"],"verbs":["create"]}
+  + rules[] {"apiGroups":["authorization.k8s.io"],"resources":["subjectaccessreviews"],"verbs":["create"]}
+Deployment/fairlead-controller
+  + container.args[] "--page-address=:9443"
+  + container.args[] "--page-hosts=fairlead-controller-page.fairlead-system.svc,fairlead.example.com"
+  + container.args[] "--page-certificate=fairlead-page-tls"
+  + container.ports[page].containerPort 9443
+  + container.ports[page].name "page"
+NetworkPolicy/fairlead-controller is new
+  + apiVersion "networking.k8s.io/v1"
+  + kind "NetworkPolicy"
+  + metadata.labels {"app.kubernetes.io/component":"controller","app.kubernetes.io/instance":"fairlead","app.kubernetes.io/managed-by":"Helm","app.kubernetes.io/name":"fairlead","app.kubernetes.io/part-of":"fairlead","app.kubernetes.io/version":"VERSION","helm.sh/chart":"fairlead-VERSION"}
+  + metadata.name "fairlead-controller"
+  + metadata.namespace "fairlead-system"
+  + spec.egress[] {"ports":[{"port":16443},{"port":443},{"port":6443},{"port":8443}]}
+  + spec.egress[] {"ports":[{"port":53,"protocol":"UDP"},{"port":53}]}
+  + spec.ingress[] {"ports":[{"port":"metrics"}]}
+  + spec.ingress[] {"ports":[{"port":"health"}]}
+  + spec.ingress[] {"from":[{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"ingress"}}}],"ports":[{"port":"page"}]}
+  + spec.podSelector.matchLabels {"app.kubernetes.io/component":"controller","app.kubernetes.io/instance":"fairlead","app.kubernetes.io/name":"fairlead"}
+  + spec.policyTypes[] "Ingress"
+  + spec.policyTypes[] "Egress"
+Role/fairlead-controller
+  + rules[] {"apiGroups":[""],"resources":["pods"],"verbs":["list","watch"]}
+  + rules[] {"apiGroups":[""],"resourceNames":["fairlead-page-tls"],"resources":["secrets"],"verbs":["get"]}
+Role/kube-system/fairlead-controller is new
+  + apiVersion "rbac.authorization.k8s.io/v1"
+  + kind "Role"
+  + metadata.labels {"app.kubernetes.io/component":"controller","app.kubernetes.io/instance":"fairlead","app.kubernetes.io/managed-by":"Helm","app.kubernetes.io/name":"fairlead","app.kubernetes.io/part-of":"fairlead","app.kubernetes.io/version":"VERSION","helm.sh/chart":"fairlead-VERSION"}
+  + metadata.name "fairlead-controller"
+  + metadata.namespace "kube-system"
+  + rules[] {"apiGroups":[""],"resourceNames":["kube-proxy"],"resources":["configmaps"],"verbs":["get"]}
+RoleBinding/kube-system/fairlead-controller is new
+  + apiVersion "rbac.authorization.k8s.io/v1"
+  + kind "RoleBinding"
+  + metadata.labels {"app.kubernetes.io/component":"controller","app.kubernetes.io/instance":"fairlead","app.kubernetes.io/managed-by":"Helm","app.kubernetes.io/name":"fairlead","app.kubernetes.io/part-of":"fairlead","app.kubernetes.io/version":"VERSION","helm.sh/chart":"fairlead-VERSION"}
+  + metadata.name "fairlead-controller"
+  + metadata.namespace "kube-system"
+  + roleRef.apiGroup "rbac.authorization.k8s.io"
+  + roleRef.kind "Role"
+  + roleRef.name "fairlead-controller"
+  + subjects[fairlead-controller].kind "ServiceAccount"
+  + subjects[fairlead-controller].name "fairlead-controller"
+  + subjects[fairlead-controller].namespace "fairlead-system"
+Service/fairlead-controller-page is new
+  + apiVersion "v1"
+  + kind "Service"
+  + metadata.labels {"app.kubernetes.io/component":"controller","app.kubernetes.io/instance":"fairlead","app.kubernetes.io/managed-by":"Helm","app.kubernetes.io/name":"fairlead","app.kubernetes.io/part-of":"fairlead","app.kubernetes.io/version":"VERSION","helm.sh/chart":"fairlead-VERSION"}
+  + metadata.name "fairlead-controller-page"
+  + metadata.namespace "fairlead-system"
+  + spec.ports[https].appProtocol "https"
+  + spec.ports[https].name "https"
+  + spec.ports[https].port 443
+  + spec.ports[https].targetPort "page"
+  + spec.selector {"app.kubernetes.io/component":"controller","app.kubernetes.io/instance":"fairlead","app.kubernetes.io/name":"fairlead"}
+`,
 	"small": `
 DaemonSet/fairlead-agent
   - container.resources.limits.memory "512Mi"

@@ -325,10 +325,10 @@ func checkNames(t *testing.T, objects []runtime.Object) {
 	}
 }
 
-// looks reports whether o is the role by which agents look for other proxies, or
-// its binding: get, of objects by name.
+// looks reports whether o is the role by which agents or the page look for other proxies,
+// or its binding: get, of objects by name.
 func looks(o runtime.Object, m metav1.Object) bool {
-	if m.GetNamespace() != "kube-system" || !strings.HasSuffix(m.GetName(), "-agent") {
+	if m.GetNamespace() != "kube-system" || !strings.HasSuffix(m.GetName(), "-agent") && !strings.HasSuffix(m.GetName(), "-controller") {
 		return false
 	}
 	switch o := o.(type) {
@@ -496,6 +496,9 @@ func TestSchema(t *testing.T) {
 		{"controller.replicas=-1", "replicas"},
 		{"controller.mode=cloud", "mode"},
 		{"controller.tolerations[0].operater=Exists", "operater"},
+		{"controller.page.host=a", "host"},
+		{"controller.page.hosts[0]=https://a", "hosts"},
+		{"controller.page.certificate=A/b", "certificate"},
 		{"imagePullSecrets[0]=pull", "imagePullSecrets"},
 	} {
 		t.Run(tt.set, func(t *testing.T) {
@@ -529,6 +532,10 @@ func TestCCM(t *testing.T) {
 	_, err = helm(t, "template", "fairlead", chart, "--set", "controller.initializeNodes=true")
 	if err == nil || !strings.Contains(err.Error(), "needs controller.mode ccm") {
 		t.Errorf("Nodes initialised by fairlead's own controller: %v", err)
+	}
+	_, err = helm(t, "template", "fairlead", chart, "--set", "controller.mode=ccm,controller.page.enabled=true")
+	if err == nil || !strings.Contains(err.Error(), "needs controller.mode controller") {
+		t.Errorf("mode ccm with the page: %v", err)
 	}
 }
 

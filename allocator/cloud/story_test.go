@@ -24,8 +24,7 @@ import (
 
 // elsewhere lists the stories that this door cannot tell, and why.
 var elsewhere = map[string]string{
-	"24-classes":               "the service controller serves Services without a class alone",
-	"overlap-with-the-cluster": "there is no flag for reserved prefixes",
+	"24-classes": "the service controller serves Services without a class alone",
 }
 
 // TestStories tells the allocator's stories to the provider, with a service

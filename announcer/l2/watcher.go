@@ -46,6 +46,8 @@ type Seen struct {
 	Silent    []watch.Target // targets that this node misses, and it hears others on the link
 	Answering []watch.Target // targets that answer
 	Deaf      []string       // links on which nobody was heard since this node listens
+	// Last is when each node of Lost and Silent answered this node last, as far as it asked.
+	Last map[string]time.Time
 }
 
 // staleAfter is how long Seen is believed when the Watcher stands still.
@@ -74,7 +76,7 @@ func (w *Watcher) Seen() Seen {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if time.Since(w.at) > staleAfter {
-		return Seen{Lost: w.seen.Lost}
+		return Seen{Lost: w.seen.Lost, Last: w.seen.Last}
 	}
 	return w.seen
 }
@@ -421,6 +423,12 @@ func (t *thread) send(link string, s *socket, frame []byte) {
 // tell keeps what is found, and calls Changed if it is another.
 func (t *thread) tell(now time.Time) {
 	seen := Seen{Deaf: t.deaf(now), Lost: t.watch.Lost(now), Silent: t.watch.Silent(now), Answering: t.watch.Answering(now)}
+	for _, at := range slices.Concat(seen.Lost, seen.Silent) {
+		if seen.Last == nil {
+			seen.Last = map[string]time.Time{}
+		}
+		seen.Last[at.Node] = t.watch.LastAnswer(at.Node)
+	}
 	t.mu.Lock()
 	was := t.seen
 	t.seen, t.at = seen, now

@@ -429,6 +429,14 @@ type AnnouncedAddress struct {
 	//
 	// +optional
 	Stays bool `json:"stays,omitempty"`
+
+	// GapMilliseconds is for how long nobody answered for the address at most, if the
+	// node took it from one that died: from the last answer of that node until this
+	// one announced the address.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	GapMilliseconds int32 `json:"gapMilliseconds,omitempty"`
 }
 
 // SilentNode is a node whose agent is not heard.

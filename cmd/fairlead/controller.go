@@ -21,6 +21,7 @@ import (
 
 func controllerCommand() *cobra.Command {
 	var health, metrics, namespace, identity, manifests string
+	var shown pageFlags
 	opt := allocator.Options{}
 	cmd := &cobra.Command{
 		Use: "controller", Args: cobra.NoArgs,
@@ -38,6 +39,7 @@ Events. Several replicas may run; the one that holds the Lease acts.`,
 	f.StringVar(&manifests, "manifests", "", chores.ManifestsUsage)
 	f.StringVar(&health, "health-address", ":9811", "where /healthz and /readyz are served; empty: nowhere")
 	f.StringVar(&metrics, "metrics-address", ":9810", "where /metrics is served; empty: nowhere")
+	shown.add(f)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		log, err := logger()
 		if err != nil {
@@ -58,10 +60,15 @@ Events. Several replicas may run; the one that holds the Lease acts.`,
 		if err != nil {
 			return err
 		}
+		servePage, err := shown.listen(clients, namespace, log)
+		if err != nil {
+			return err
+		}
 		log.Info("fairlead controller", "version", version)
 		g, ctx := errgroup.WithContext(cmd.Context())
 		g.Go(func() error { return serveHealth(ctx) })
 		g.Go(func() error { return serveMetrics(ctx) })
+		g.Go(func() error { return servePage(ctx) })
 		g.Go(func() error { return c.Run(ctx) })
 		return g.Wait()
 	}

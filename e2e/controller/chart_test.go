@@ -148,7 +148,7 @@ func (c *cluster) commandLine() (program string, args []string) {
 		case "--secure-port":
 			args[i] = fmt.Sprintf("%s=%d", name, freePort(c))
 			args = append(args, "--bind-address=127.0.0.1")
-		case "--health-address", "--metrics-address":
+		case "--health-address", "--metrics-address", "--page-address":
 			args[i] = fmt.Sprintf("%s=127.0.0.1:%d", name, freePort(c))
 		}
 	}

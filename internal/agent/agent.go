@@ -77,6 +77,7 @@ type Agent struct {
 	removal    removal
 	decision   decision
 	layer2     *layer2
+	gaps       gaps
 	routes     *routes
 	engine     *engine
 	ports      *ports
@@ -182,6 +183,10 @@ func (a *Agent) wake() {
 
 // heldOthers is called when layer 2 holds other addresses.
 func (a *Agent) heldOthers() {
+	held, _ := a.layer2.Held()
+	if n, gap := a.gaps.held(held, time.Now()); n > 0 {
+		a.cfg.Log.Info("took addresses of a node that died", "addresses", n, "gap", gap.Round(time.Millisecond))
+	}
 	a.wake()
 	a.sysctls.loop.Wake() // some are needed on the links of addresses
 }

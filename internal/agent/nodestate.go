@@ -73,6 +73,9 @@ func (a *Agent) describe() (out snapshot.NodeState, conditions []metav1.Conditio
 	a.metrics.routed(st.routes)
 	now := time.Now()
 	out = st.known(a.links.State()).Describe(now)
+	for i := range out.Announces {
+		out.Announces[i].Gap = a.gaps.of(out.Announces[i].Addr)
+	}
 	out.Node, out.Version, out.Engine.Mode = a.cfg.Node, a.cfg.Version, a.mode()
 	out.ReportKey = keyring.PublicOf(a.cfg.reportKey)
 	if a.engine.proxy == Fairlead {

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -364,6 +366,9 @@ func (b broken) try(t *testing.T) {
 	for _, addr := range p.addrs {
 		b.judge(t, p, addr, heard[addr], owners[addr] == node, end)
 	}
+	if b.kill && slices.Contains(slices.Collect(maps.Values(owners)), node) {
+		p.measured(t)
+	}
 	nstest.Eventually(t, "one answers for each address, and is the last to have announced it", func() bool {
 		agree := true
 		for addr, h := range p.listen(t, time.Second) {
@@ -374,6 +379,28 @@ func (b broken) try(t *testing.T) {
 		}
 		return agree
 	})
+}
+
+// measured checks that who took the addresses of a dead node knows for how long nobody
+// answered.
+func (p *peers) measured(t *testing.T) {
+	t.Helper()
+	var said []string
+	for _, node := range peerNodes {
+		text, err := os.ReadFile(p.logs + "/" + node)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if strings.Contains(line, "took addresses of a node that died") {
+				said = append(said, node+": "+line)
+			}
+		}
+	}
+	t.Log(said)
+	if len(said) == 0 {
+		t.Error("nobody measured a gap")
+	}
 }
 
 // The longest that an address may have no answer, or two: ten times what is promised.

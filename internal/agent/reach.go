@@ -90,6 +90,15 @@ func (r *reach) known(view announcer.View) announcer.Reach {
 	return out
 }
 
+// lastAnswer returns when a node that does not answer did so last; zero if it answers, or if
+// this node does not ask it.
+func (r *reach) lastAnswer(node string, known announcer.Reach) time.Time {
+	if !known.Gone(node) {
+		return time.Time{}
+	}
+	return r.watcher.Seen().Last[node]
+}
+
 // answers reports whether the kernel of a node answers on a link.
 func (r *reach) answers(node string) bool {
 	return slices.ContainsFunc(r.watcher.Seen().Answering, func(at watch.Target) bool { return at.Node == node })

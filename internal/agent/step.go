@@ -66,6 +66,7 @@ func (a *Agent) apply(in node.Inputs, plan node.Plan, triggers []time.Time) {
 	number := a.decision.plans
 	a.decision.state = state{view: in.View, plan: plan.State, routes: plan.Announce.Routes, named: in.Snapshot.Announcements}
 	a.decision.mu.Unlock()
+	a.gaps.follow(was.plan, plan.State, func(node string) time.Time { return a.reach.lastAnswer(node, in.Reach) })
 	if plan.Announce.Layer2 != nil && in.View.Returns > was.view.Returns && len(in.Held) > 0 {
 		a.cfg.Log.Info("a node came back that was gone: announcing again", "addresses", len(in.Held))
 	}

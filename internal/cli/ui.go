@@ -44,7 +44,7 @@ then has a cookie. The command ends with Ctrl+C.`,
 	f.BoolVar(&noBrowser, "no-browser", false, "print the link and open no browser")
 	f.BoolVar(&shown, "demo", false, "show clusters of the tests instead of a real one")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		opt := ui.Options{Version: e.Version, Question: ask, Namespace: e.namespace()}
+		opt := ui.Options{Version: e.Version, Question: Question, Namespace: e.namespace()}
 		if err := e.source(cmd.Context(), &opt, shown); err != nil {
 			return blind(err)
 		}
@@ -53,8 +53,8 @@ then has a cookie. The command ends with Ctrl+C.`,
 	return cmd
 }
 
-// ask reads the form of a trace as the flags of trace are read.
-func ask(from, to, node string) (explain.Question, error) {
+// Question reads the form of a trace as the flags of trace are read.
+func Question(from, to, node string) (explain.Question, error) {
 	q := explain.Question{Node: node}
 	err := question(&q, from, to)
 	return q, err
@@ -73,7 +73,7 @@ func (e *Env) source(ctx context.Context, opt *ui.Options, shown bool) error {
 	if watch == nil {
 		watch = c.Dynamic
 	}
-	live := survey.NewLive(watch, c.Now)
+	live := survey.NewLive(watch, c.Now, "")
 	go live.Run(ctx)
 	opt.Source = live
 	wait, cancel := context.WithTimeout(ctx, time.Minute)

@@ -49,6 +49,9 @@ type Entry struct {
 	// Gap is how long nobody announced the address at least, as far as the nodes' words
 	// show it; 0 if the former announcer handed it over, nil if nothing shows it.
 	Gap *time.Duration `json:"gap,omitempty"`
+	// Within is how long nobody announced it at most, as the node measured that took the
+	// address from one that died; 0 if none did.
+	Within time.Duration `json:"within,omitempty"`
 }
 
 // String says it in a sentence.
@@ -83,6 +86,8 @@ func (e Entry) String() string {
 // Measured returns the gap in words; "" if none was measured.
 func (e Entry) Measured() string {
 	switch {
+	case e.Within > 0:
+		return "gap of at most " + e.Within.Round(time.Millisecond).String()
 	case e.Gap == nil:
 		return ""
 	case *e.Gap <= 0:
@@ -104,6 +109,7 @@ type Record struct {
 // Seen is what was seen of one address.
 type Seen struct {
 	Node     string    `json:"node,omitempty"` // that announced it last
+	Since    time.Time `json:"since,omitzero"` // when that node began
 	Until    time.Time `json:"until,omitzero"` // when it was seen to have stopped; zero: it announces
 	Conflict string    `json:"conflict,omitempty"`
 }
@@ -235,7 +241,8 @@ func (f *following) nodes() {
 type word struct {
 	node    string
 	since   time.Time
-	leaving []string // nodes that hand it over
+	gap     time.Duration // that the node measured
+	leaving []string      // nodes that hand it over
 }
 
 // words collects what nodes that are heard say. Of several, the one that began last
@@ -252,7 +259,7 @@ func (f *following) words() map[netip.Addr]word {
 			case v.Leaving:
 				w.leaving = append(w.leaving, a.Node)
 			case w.node == "" || v.Since.After(w.since):
-				w.node, w.since = a.Node, v.Since
+				w.node, w.since, w.gap = a.Node, v.Since, v.Gap
 			}
 			out[v.Addr] = w
 		}
@@ -295,8 +302,13 @@ func (f *following) announcer(was Seen, now word, e Entry) Seen {
 		f.add(e)
 	case now.node == "" || now.node == was.Node && was.Until.IsZero():
 	default:
-		is.Node, is.Until = now.node, time.Time{}
-		e.At, e.Kind, e.From, e.Node = cmp.Or(now.since, f.now), Moved, was.Node, now.node
+		is.Node, is.Since, is.Until = now.node, now.since, time.Time{}
+		e.At, e.Kind, e.From, e.Node = f.now, Moved, was.Node, now.node
+		// A node that had the address all the while, beside was, began and measured
+		// long ago.
+		if now.since.After(was.Since) {
+			e.At, e.Within = now.since, now.gap
+		}
 		switch was.Node {
 		case "":
 			e.Kind = Announced

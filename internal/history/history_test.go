@@ -36,6 +36,10 @@ func by(node string, since time.Time) func(*snapshot.Snapshot) {
 	}
 }
 
+func measured(node string, gap time.Duration) func(*snapshot.Snapshot) {
+	return func(s *snapshot.Snapshot) { s.NodeState(node).Announces[0].Gap = gap }
+}
+
 func leaving(node string) func(*snapshot.Snapshot) {
 	return func(s *snapshot.Snapshot) { s.NodeState(node).Announces[0].Leaving = true }
 }
@@ -75,6 +79,10 @@ func TestFollow(t *testing.T) {
 			"192.0.2.1 moved from a to b: a is draining, no gap"},
 		"a node that dies": {[]*snapshot.Snapshot{cluster(by("a", at(0))), cluster(by("a", at(0)), by("b", at(1)), gone("a"))},
 			"the other agents do not hear a: node-gone | 192.0.2.1 moved from a to b: a is not heard (node-gone)"},
+		"a node that dies, and its heir measured": {[]*snapshot.Snapshot{cluster(by("a", at(0))), cluster(by("a", at(0)), by("b", at(1)), measured("b", 143*time.Millisecond), gone("a"))},
+			"the other agents do not hear a: node-gone | 192.0.2.1 moved from a to b: a is not heard (node-gone), gap of at most 143ms"},
+		"a gap of an earlier move": {[]*snapshot.Snapshot{cluster(by("b", at(-9)), measured("b", time.Second)), cluster(by("b", at(-9)), measured("b", time.Second), by("c", at(1))), cluster(by("b", at(-9)), measured("b", time.Second), by("c", at(1)), gone("c"))},
+			"192.0.2.1 moved from b to c: another node is preferred | the other agents do not hear c: node-gone | 192.0.2.1 moved from c to b: c is not heard (node-gone)"},
 		"a withdrawal, and another node two seconds later": {[]*snapshot.Snapshot{cluster(by("a", at(0))), cluster(unsynced("a")), cluster(unsynced("a")), cluster(by("b", at(3)))},
 			"the engine of a is not in sync | nobody announces 192.0.2.1; a did: the engine of a is not in sync | the engine of a is in sync again | 192.0.2.1 moved from a to b: another node is preferred, gap of at least 2s"},
 		"the same node again": {[]*snapshot.Snapshot{cluster(by("a", at(0))), cluster(), cluster(by("a", at(2)))},

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/gentype"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -57,6 +58,8 @@ type Clients struct {
 	Announcements Objects[*v1alpha1.Announcement, *v1alpha1.AnnouncementList]
 	NodeStates    Objects[*v1alpha1.NodeState, *v1alpha1.NodeStateList]
 	BGPPeers      Objects[*v1alpha1.BGPPeer, *v1alpha1.BGPPeerList]
+	// Dynamic reads what has no client above.
+	Dynamic dynamic.Interface
 	// Paths are the ways to the API server; nil if there is just the configured one.
 	Paths *Paths
 	// Apply applies a manifest of one of fairlead's kinds on the server's side, as
@@ -103,13 +106,17 @@ func FromConfig(cfg *rest.Config) (*Clients, error) {
 	if err != nil {
 		return nil, fmt.Errorf("API client: %w", err)
 	}
+	untyped, err := dynamic.NewForConfigAndClient(cfg, client)
+	if err != nil {
+		return nil, fmt.Errorf("API client: %w", err)
+	}
 	own, err := restClient(cfg, client)
 	if err != nil {
 		return nil, err
 	}
 	codec := runtime.NewParameterCodec(scheme())
 	return &Clients{
-		Kube: core,
+		Kube: core, Dynamic: untyped,
 		Pools: gentype.NewClientWithList("addresspools", own, codec, "",
 			func() *v1alpha1.AddressPool { return &v1alpha1.AddressPool{} }, func() *v1alpha1.AddressPoolList { return &v1alpha1.AddressPoolList{} }),
 		Addresses: gentype.NewClientWithList("addresses", own, codec, "",

@@ -48,6 +48,7 @@ func ToNodeState(n *v1alpha1.NodeState) *snapshot.NodeState {
 			}
 			out.Announces = append(out.Announces, snapshot.Announced{
 				Addr: ip, Link: a.Link, MAC: a.MAC, Peers: int(a.Peers), Service: a.Service, Since: timeOf(a.Since), Leaving: a.Leaving, Stays: a.Stays,
+				Gap: time.Duration(a.GapMilliseconds) * time.Millisecond,
 			})
 		}
 	}
@@ -158,6 +159,7 @@ func fromLink(l snapshot.Link) v1alpha1.NodeLink {
 func fromAnnounced(a snapshot.Announced) v1alpha1.AnnouncedAddress {
 	return v1alpha1.AnnouncedAddress{
 		Address: a.Addr.String(), Link: a.Link, MAC: a.MAC, Peers: count(a.Peers), Service: a.Service, Since: toTime(a.Since), Leaving: a.Leaving, Stays: a.Stays,
+		GapMilliseconds: count(int(a.Gap.Milliseconds())),
 	}
 }
 

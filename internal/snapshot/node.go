@@ -184,6 +184,9 @@ type Announced struct {
 	Since   time.Time // when the node began to announce it; zero: not known
 	Leaving bool      // it is being handed over to the next owner
 	Stays   bool      // the node keeps it, although another may be preferred: see Electable
+	// Gap is how long nobody answered for it at most when the node took it from one that
+	// died; 0 if that was not measured.
+	Gap time.Duration
 }
 
 // Refused is one VIP that is not announced, and why.

@@ -13,9 +13,10 @@ const policy = "default-src 'self'; object-src 'none'; base-uri 'none'; form-act
 
 // guard lets in who has the link, and keeps out other sites that a browser has open.
 type guard struct {
-	hosts  []string // that a request may name: a name that is made to resolve to this machine is none
+	serves func(host string) bool // a request may name it: not a name that is made to resolve to this machine
 	scheme string
 	cookie string
+	forms  []string // that may be sent
 
 	mu      sync.Mutex
 	token   string // of the link; "" once it was used
@@ -24,7 +25,8 @@ type guard struct {
 
 // newGuard returns a guard with a link that is good once.
 func newGuard(hosts []string, cookie string) *guard {
-	return &guard{hosts: hosts, scheme: "http", cookie: cookie, token: rand.Text(), session: rand.Text()}
+	serves := func(host string) bool { return slices.Contains(hosts, host) }
+	return &guard{serves: serves, scheme: "http", cookie: cookie, forms: []string{"/whatif"}, token: rand.Text(), session: rand.Text()}
 }
 
 // protect sets what every answer has, and refuses what no page of ours sends.
@@ -37,11 +39,11 @@ func (g *guard) protect(next http.Handler) http.Handler {
 			w.Header().Set(k, v)
 		}
 		switch origin := r.Header.Get("Origin"); {
-		case !slices.Contains(g.hosts, r.Host):
+		case !g.serves(r.Host):
 			http.Error(w, "this page is not served under that name", http.StatusMisdirectedRequest)
 		case origin != "" && origin != g.scheme+"://"+r.Host, origin == "" && r.Method == http.MethodPost:
 			http.Error(w, "another site sent this request", http.StatusForbidden)
-		case r.Method != http.MethodGet && r.Method != http.MethodHead && (r.Method != http.MethodPost || r.URL.Path != "/whatif"):
+		case r.Method != http.MethodGet && r.Method != http.MethodHead && (r.Method != http.MethodPost || !slices.Contains(g.forms, r.URL.Path)):
 			http.Error(w, "this page changes nothing", http.StatusMethodNotAllowed)
 		default:
 			next.ServeHTTP(w, r)

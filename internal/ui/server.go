@@ -38,10 +38,14 @@ type Options struct {
 
 // Server serves the pages.
 type Server struct {
-	opt   Options
-	guard *guard
-	views map[string]*view // by story; "" if there are none
-	lives chan struct{}    // a place for each open page
+	opt     Options
+	guard   *guard
+	host    string
+	admit   func(http.Handler) http.Handler    // lets in who may look
+	look    func(*http.Request) (visit, error) // what who is let in sees now
+	recheck time.Duration                      // how often look is asked for an open page; 0: once
+	views   map[string]*view                   // by story; "" if there are none
+	lives   *places
 }
 
 // mostLive is how many pages are kept current at a time.
@@ -54,7 +58,9 @@ func New(opt Options, host string) *Server {
 	if a, err := netip.ParseAddrPort(host); err == nil && a.Addr().IsLoopback() {
 		hosts = append(hosts, "localhost:"+port)
 	}
-	s := &Server{opt: opt, guard: newGuard(hosts, "fairlead-ui-"+port), views: map[string]*view{}, lives: make(chan struct{}, mostLive)}
+	s := &Server{opt: opt, host: host, guard: newGuard(hosts, "fairlead-ui-"+port), views: map[string]*view{}, lives: newPlaces(mostLive, mostLive)}
+	s.admit = s.guard.linked
+	s.look = func(r *http.Request) (visit, error) { return visit{view: s.views[s.story(r)]}, nil }
 	for name, src := range opt.Stories {
 		s.views[name] = &view{source: src}
 	}
@@ -66,13 +72,14 @@ func New(opt Options, host string) *Server {
 
 // Link is the address to open. It is good once.
 func (s *Server) Link() string {
-	return "http://" + s.guard.hosts[0] + "/?token=" + s.guard.token
+	return "http://" + s.host + "/?token=" + s.guard.token
 }
 
 // Serve answers on l until ctx ends.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	srv := server.HTTP(s.Handler())
 	srv.BaseContext = func(net.Listener) context.Context { return ctx }
+	go s.warm(ctx)
 	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
 	defer stop()
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -81,7 +88,15 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	return nil
 }
 
-// Handler answers requests, from who has the link alone.
+// warm elects while the browser starts: in a large cluster that is most of the first page.
+func (s *Server) warm(ctx context.Context) {
+	if v := s.views[""]; v != nil {
+		state, _ := v.now(ctx)
+		state.Owners()
+	}
+}
+
+// Handler answers requests of those who may look.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /static/", serveStatic())
@@ -89,7 +104,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /story", s.choose)
 	mux.HandleFunc("POST /whatif", s.preview)
 	mux.HandleFunc("GET /", s.page)
-	return s.guard.protect(s.guard.linked(mux))
+	return s.guard.protect(s.admit(mux))
 }
 
 // story is the demo's cluster that the browser chose.
@@ -112,14 +127,20 @@ func (s *Server) choose(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) page(w http.ResponseWriter, r *http.Request) {
-	state, _ := s.views[s.story(r)].now(r.Context())
-	s.write(w, r, s.draw(state, r.URL))
+	v, err := s.look(r)
+	if err != nil {
+		turnAway(w, r, err, r.URL.RequestURI())
+		return
+	}
+	state, _ := v.now(r.Context())
+	s.write(w, r, v, s.draw(state, r.URL))
 }
 
 // write sends the whole page.
-func (s *Server) write(w http.ResponseWriter, r *http.Request, p page.Page) {
+func (s *Server) write(w http.ResponseWriter, r *http.Request, v visit, p page.Page) {
 	var b bytes.Buffer
-	f := page.Frame{At: r.URL.RequestURI(), Version: s.opt.Version, Query: r.URL.Query().Get("q"), Demo: s.opt.Names, Story: s.story(r)}
+	_, without := r.Cookie(s.guard.cookie)
+	f := page.Frame{At: r.URL.RequestURI(), Version: s.opt.Version, Query: r.URL.Query().Get("q"), Demo: s.opt.Names, Story: s.story(r), User: v.user, Out: without == nil}
 	if err := f.HTML(p).Render(&b); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
@@ -186,24 +207,22 @@ func (s *Server) asked(state *cluster.State, q url.Values) page.Asked {
 // live sends the live part of a page whenever it differs from what was sent last.
 func (s *Server) live(w http.ResponseWriter, r *http.Request) {
 	at, err := url.ParseRequestURI(cmp.Or(r.URL.Query().Get("at"), "/"))
-	select {
-	case s.lives <- struct{}{}:
-		defer func() { <-s.lives }()
-	default:
-		err = errors.New("too many pages are open")
+	v, no := s.look(r)
+	if err = cmp.Or(err, no); err != nil {
+		turnAway(w, r, err, "/")
+		return
 	}
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+	leave, ok := s.lives.take(v.user)
+	defer leave()
+	if !ok {
+		http.Error(w, "too many pages are open", http.StatusServiceUnavailable)
 		return
 	}
 	w.Header().Set("Content-Type", "text/event-stream")
 	to := &stream{to: w, out: http.NewResponseController(w), sent: map[string]string{}}
-	v := s.views[s.story(r)]
 	for {
 		state, changed := v.now(r.Context())
-		p := s.draw(state, at)
-		var b bytes.Buffer
-		if p.Live.Render(&b) != nil || to.send("page", b.String()) != nil || to.send("said", page.Said(p)) != nil || to.flush() != nil {
+		if to.page(s.draw(state, at)) != nil {
 			return
 		}
 		select { // a bound on the work for a cluster that changes all the time
@@ -211,7 +230,12 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request) {
 			return
 		case <-time.After(rest):
 		}
-		if !next(r.Context(), changed) {
+		if !s.next(r, v, changed) {
+			return
+		}
+		if v, err = s.look(r); err != nil { // what they may not see any longer goes from the screen
+			_, why := refusal(err)
+			_ = to.page(page.Ended(why))
 			return
 		}
 	}
@@ -226,6 +250,21 @@ type stream struct {
 
 // deaf is how long a browser may take nothing.
 const deaf = 30 * time.Second
+
+// page sends the live part of p.
+func (st *stream) page(p page.Page) error {
+	var b bytes.Buffer
+	if err := p.Live.Render(&b); err != nil {
+		return fmt.Errorf("page: %w", err)
+	}
+	if err := st.send("page", b.String()); err != nil {
+		return err
+	}
+	if err := st.send("said", page.Said(p)); err != nil {
+		return err
+	}
+	return st.flush()
+}
 
 // send sends an event, unless the page has the same already.
 func (st *stream) send(event, data string) error {

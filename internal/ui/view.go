@@ -2,6 +2,7 @@ package ui
 
 import (
 	"context"
+	"net/http"
 	"sync"
 	"time"
 
@@ -36,6 +37,7 @@ type view struct {
 
 	mu      sync.Mutex
 	state   *cluster.State
+	memory  cluster.Memory
 	made    time.Time
 	changed <-chan struct{}
 	fresh   time.Time // when the source was refreshed
@@ -60,24 +62,74 @@ func (v *view) now(ctx context.Context) (*cluster.State, <-chan struct{}) {
 	}
 	v.changed = v.source.Changed() // before the objects: a change between the two is not lost
 	v.state, v.made = v.source.Objects().State(), time.Now()
+	v.state.Remember(&v.memory)
 	return v.state, v.changed
 }
 
-// next waits until the cluster is to be drawn again; false once ctx has ended.
-func next(ctx context.Context, changed <-chan struct{}) bool {
+// visit is what somebody sees, and who they are; "" if that is not known.
+type visit struct {
+	*view
+	user string
+}
+
+// next waits until the cluster is to be drawn again, or v is not what who sent r sees any
+// longer; false once they have gone.
+func (s *Server) next(r *http.Request, v visit, changed <-chan struct{}) bool {
 	age := time.NewTimer(aging)
 	defer age.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-age.C:
-		return true
-	case <-changed:
+	var again <-chan time.Time
+	if s.recheck > 0 {
+		tick := time.NewTicker(s.recheck)
+		defer tick.Stop()
+		again = tick.C
 	}
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(settle):
-		return true
+	for {
+		select {
+		case <-r.Context().Done():
+			return false
+		case <-age.C:
+			return true
+		case <-again:
+			if now, err := s.look(r); err != nil || now != v {
+				return true
+			}
+		case <-changed:
+			select {
+			case <-r.Context().Done():
+				return false
+			case <-time.After(settle):
+				return true
+			}
+		}
 	}
+}
+
+// places counts the open pages: of all, and of one person.
+type places struct {
+	all, each int
+
+	mu   sync.Mutex
+	n    int
+	open map[string]int
+}
+
+func newPlaces(all, each int) *places { return &places{all: all, each: each, open: map[string]int{}} }
+
+// take takes a place for who, if there is one left. leave gives it back.
+func (p *places) take(who string) (leave func(), ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.n >= p.all || p.open[who] >= p.each {
+		return func() {}, false
+	}
+	p.n++
+	p.open[who]++
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.n--
+		if p.open[who]--; p.open[who] == 0 {
+			delete(p.open, who)
+		}
+	}, true
 }

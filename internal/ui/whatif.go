@@ -31,10 +31,14 @@ func (s *Server) preview(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
 		return
 	}
-	v := s.views[s.story(r)]
+	v, err := s.look(r)
+	if err != nil {
+		turnAway(w, r, err, "/whatif")
+		return
+	}
 	state, _ := v.now(r.Context())
 	p := Preview(v.source.Objects(), state, r.PostForm.Get("manifests"), s.opt.Namespace)
-	s.write(w, r, page.WhatIf(p, true))
+	s.write(w, r, v, page.WhatIf(p, true))
 }
 
 // Preview decides as if manifests were applied to the cluster of objects, whose State is

@@ -13,6 +13,7 @@ import (
 // addresses, going through all nodes for each question took minutes.
 type together struct {
 	silent, words, election sync.Once
+	memory                  *Memory
 
 	silentTo map[string][]string // by the node that is not heard
 	heard    []*snapshot.NodeState
@@ -66,11 +67,30 @@ func (s *State) Announcers(addr netip.Addr) []Says {
 	return s.says[addr]
 }
 
+// Memory makes the elections of one State after the other of a cluster cheaper. What comes
+// out never depends on it. It is safe for concurrent use.
+type Memory struct {
+	mu      sync.Mutex
+	decider announcer.Decider
+}
+
+// Remember has s elect with m. It is called before anything is asked of s.
+func (s *State) Remember(m *Memory) { s.memory = m }
+
+func (m *Memory) decide(in announcer.Input) announcer.Plan {
+	if m == nil {
+		return announcer.Decide(in)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.decider.Decide(in)
+}
+
 // Owners elects for every address that is held: who is to announce it, or why
-// nobody can.
+// nobody can. It is not to be changed.
 func (s *State) Owners() []announcer.Refused {
 	s.election.Do(func() {
-		s.owners, s.owner = announcer.Decide(s.Election()).Refused, map[netip.Addr]*announcer.Refused{}
+		s.owners, s.owner = s.memory.decide(s.Election()).Refused, map[netip.Addr]*announcer.Refused{}
 		for i, r := range s.owners {
 			if s.owner[r.Addr] == nil {
 				s.owner[r.Addr] = &s.owners[i]

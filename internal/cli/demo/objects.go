@@ -11,7 +11,8 @@ import (
 )
 
 // Objects is the cluster of a story of the commands. A document that names an object again
-// is merged into it (RFC 7386: null takes a field away), and "delete: true" deletes it.
+// is merged into it (RFC 7386: null takes a field away), and "delete: true" deletes it. A
+// Service's ports may be written as "1-4097".
 type Objects struct {
 	all map[string]map[string]any // by kind, namespace and name
 }
@@ -33,7 +34,29 @@ func (o *Objects) Do(text string) error {
 	return nil
 }
 
+// many writes out the ports of a Service that a story gives as "1-4097".
+func many(obj map[string]any) error {
+	spec, _ := obj["spec"].(map[string]any)
+	text, short := spec["ports"].(string)
+	if !short {
+		return nil
+	}
+	var from, to int64
+	if _, err := fmt.Sscanf(text, "%d-%d", &from, &to); err != nil {
+		return fmt.Errorf("ports %q: %w", text, err)
+	}
+	var ports []any
+	for n := from; n <= to; n++ {
+		ports = append(ports, map[string]any{"name": fmt.Sprintf("p%d", n), "port": n, "protocol": "TCP"})
+	}
+	spec["ports"] = ports
+	return nil
+}
+
 func (o *Objects) edit(obj map[string]any) error {
+	if err := many(obj); err != nil {
+		return err
+	}
 	u := unstructured.Unstructured{Object: obj}
 	id := strings.Join([]string{u.GetKind(), u.GetNamespace(), u.GetName()}, "/")
 	switch old := o.all[id]; {

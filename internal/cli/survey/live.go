@@ -28,6 +28,7 @@ import (
 type Live struct {
 	client    dynamic.Interface
 	now       func() time.Time
+	podsIn    string
 	informers map[string]cache.SharedIndexInformer // by resource
 
 	mu      sync.Mutex
@@ -39,9 +40,10 @@ type Live struct {
 	often   Objects // what it read each time: the Lease and the history
 }
 
-// NewLive returns a Live that reads nothing yet. now is the API server's clock.
-func NewLive(client dynamic.Interface, now func() time.Time) *Live {
-	l := &Live{client: client, now: now, informers: map[string]cache.SharedIndexInformer{}, changed: make(chan struct{}), gaps: map[string]string{}, tried: map[string]bool{}}
+// NewLive returns a Live that reads nothing yet. now is the API server's clock. podsIn is
+// the namespace of fairlead's pods, for who may list those of no other; "" looks in all.
+func NewLive(client dynamic.Interface, now func() time.Time, podsIn string) *Live {
+	l := &Live{client: client, now: now, podsIn: podsIn, informers: map[string]cache.SharedIndexInformer{}, changed: make(chan struct{}), gaps: map[string]string{}, tried: map[string]bool{}}
 	for _, s := range sources {
 		if !s.polled {
 			l.informers[s.Resource] = l.informer(s)
@@ -52,7 +54,11 @@ func NewLive(client dynamic.Interface, now func() time.Time) *Live {
 
 func (l *Live) informer(s source) cache.SharedIndexInformer {
 	chosen := func(o *metav1.ListOptions) { o.LabelSelector = s.labels }
-	inf := dynamicinformer.NewFilteredDynamicInformer(l.client, s.GroupVersionResource, metav1.NamespaceAll, 0, cache.Indexers{}, chosen).Informer()
+	namespace := metav1.NamespaceAll
+	if s.GroupVersionResource == core("pods") {
+		namespace = l.podsIn
+	}
+	inf := dynamicinformer.NewFilteredDynamicInformer(l.client, s.GroupVersionResource, namespace, 0, cache.Indexers{}, chosen).Informer()
 	_ = inf.SetTransform(func(obj any) (any, error) {
 		if u, ok := obj.(*unstructured.Unstructured); ok {
 			return Typed(u)
@@ -111,7 +117,7 @@ func (l *Live) failed(s source, err error) {
 	case s.Group == v1alpha1.GroupVersion.Group && apierrors.IsNotFound(err):
 		l.gaps[s.Resource] = ErrNotInstalled.Error()
 	case apierrors.IsForbidden(err):
-		l.gaps[s.Resource] = fmt.Sprintf("you may not list %s: ask for the ClusterRole fairlead-support (docs/cli.md): %v", s.Resource, err)
+		l.gaps[s.Resource] = fmt.Sprintf("%s: %v", unlisted(s.Resource), err)
 	case apierrors.IsResourceExpired(err), errors.Is(err, context.Canceled):
 	default:
 		l.gaps[s.Resource] = err.Error()

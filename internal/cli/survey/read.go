@@ -63,6 +63,8 @@ func own(resource string) schema.GroupVersionResource {
 	return v1alpha1.GroupVersion.WithResource(resource)
 }
 
+var leases = schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}
+
 var sources = []source{
 	{GroupVersionResource: own("addresspools"), required: true},
 	{GroupVersionResource: own("addresses"), required: true},
@@ -93,7 +95,7 @@ func Read(ctx context.Context, client dynamic.Interface) (*Objects, error) {
 		case s.required && s.Group == v1alpha1.GroupVersion.Group && apierrors.IsNotFound(err):
 			return nil, ErrNotInstalled
 		case s.required && apierrors.IsForbidden(err):
-			return nil, fmt.Errorf("you may not list %s: ask for the ClusterRole fairlead-support (docs/cli.md): %w", s.Resource, err)
+			return nil, fmt.Errorf("%s: %w", unlisted(s.Resource), err)
 		case s.required:
 			return nil, fmt.Errorf("list %s: %w", s.Resource, err)
 		default:
@@ -115,7 +117,6 @@ func (o *Objects) ReadHistory(ctx context.Context, client dynamic.Interface) {
 }
 
 func (o *Objects) lease(ctx context.Context, client dynamic.Interface) {
-	leases := schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}
 	o.single(ctx, client, leases, o.namespace(), "fairlead-"+o.mode())
 }
 

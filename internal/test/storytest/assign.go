@@ -13,11 +13,7 @@ import (
 // Options returns what the lines "option" say, by default that Services without
 // a class are served.
 func (w *World) Options() allocator.Options {
-	out := allocator.Options{Class: cmp.Or(w.options["class"], "fairlead.io/lb"), DefaultClass: w.options["defaultClass"] != "false"}
-	for _, text := range list(w.options["reserved"]) {
-		out.Reserved = append(out.Reserved, netip.MustParsePrefix(text))
-	}
-	return out
+	return allocator.Options{Class: cmp.Or(w.options["class"], "fairlead.io/lb"), DefaultClass: w.options["defaultClass"] != "false"}
 }
 
 // Apply makes the Plan true: its records and no others, and the statuses of the

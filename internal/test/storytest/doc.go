@@ -23,7 +23,7 @@
 //
 //	delete KIND NAME [IP:PORT]        an endpoint is named by its Service and its address
 //	recreate KIND NAME                deletes it and creates it again: without a status, with another UID
-//	option [class=C] [defaultClass=false] [reserved=CIDRS]
+//	option [class=C] [defaultClass=false]
 //	                                  what the controller is told; by default it serves Services without a class
 //
 //	node NAME                         ready, with a network

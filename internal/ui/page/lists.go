@@ -13,6 +13,7 @@ import (
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/internal/cli/cluster"
+	"github.com/fairlead/fairlead/internal/cli/doctor"
 	"github.com/fairlead/fairlead/internal/cli/explain"
 	"github.com/fairlead/fairlead/internal/cli/status"
 	"github.com/fairlead/fairlead/internal/plain"
@@ -29,7 +30,7 @@ func Addresses(s *cluster.State, query string, at int) Page {
 		return !strings.Contains(v.Address+" "+v.Pool+" "+strings.Join(v.Services, " ")+" "+strings.Join(v.Announcers, " "), query)
 	})
 	from, to, links := paged(len(vips), at, "/addresses", query)
-	var rows []g.Node
+	var rows []line
 	for _, v := range vips[from:to] {
 		var services []g.Node
 		for _, svc := range v.Services[:min(3, len(v.Services))] {
@@ -42,7 +43,7 @@ func Addresses(s *cluster.State, query string, at int) Page {
 		if t := since[v.Address]; !t.IsZero() {
 			age = cluster.Ago(s.Now, t)
 		}
-		rows = append(rows, row(g.Group{good(len(v.Announcers) > 0), link(toAddress(v.Address), v.Address)}, each(services), text(v.By(false)), g.Text(age), name(v.Pool)))
+		rows = append(rows, row(g.Group{good(len(v.Announcers) > 0 && !accused(r, v)), link(toAddress(v.Address), v.Address)}, each(services), text(v.By(false)), g.Text(age), name(v.Pool)))
 	}
 	summary := fmt.Sprintf("%d addresses", len(vips))
 	if len(vips) == 1 {
@@ -56,7 +57,7 @@ func Addresses(s *cluster.State, query string, at int) Page {
 
 // refused are the Services that get no address.
 func refused(s *cluster.State) g.Node {
-	var rows []g.Node
+	var rows []line
 	n := 0
 	for _, o := range allocator.Decide(s.Snapshot, s.Allocation).Services {
 		if o.Refusal == nil {
@@ -113,30 +114,36 @@ func Services(s *cluster.State, query string, at int) Page {
 	for _, o := range allocator.Decide(s.Snapshot, s.Allocation).Services {
 		plan[o.Ref] = o
 	}
-	type line struct {
+	type match struct {
 		svc   *snapshot.Service
 		addrs string
 	}
-	var found []line
+	var found []match
 	for _, svc := range s.Services {
 		var addrs []string
 		for _, a := range plan[svc.Ref].Addrs {
 			addrs = append(addrs, a.String())
 		}
-		l := line{svc, strings.Join(addrs, ", ")}
+		l := match{svc, strings.Join(addrs, ", ")}
 		external := svc.Type == snapshot.LoadBalancer
 		if query == "" && external || query != "" && strings.Contains(svc.Ref.String()+" "+l.addrs, query) {
 			found = append(found, l)
 		}
 	}
+	accused := map[string]bool{}
+	for _, f := range doctor.Cluster(s) {
+		if f.Severity == doctor.Problem && f.Object.Resource == "service" {
+			accused[f.Object.Namespace+"/"+f.Object.Name] = true
+		}
+	}
 	from, to, links := paged(len(found), at, "/services", query)
-	var rows []g.Node
+	var rows []line
 	for _, l := range found[from:to] {
 		why, m := l.addrs, mark(explain.Note)
 		if r := plan[l.svc.Ref].Refusal; r != nil {
 			why, m = strings.TrimPrefix(l.addrs+" "+r.String(), " "), good(false)
 		} else if l.addrs != "" {
-			m = good(true)
+			m = good(!accused[l.svc.Ref.String()])
 		}
 		rows = append(rows, row(g.Group{m, link(toService(l.svc.Ref), l.svc.Ref.String())}, g.Text(string(l.svc.Type)), text(why)))
 	}

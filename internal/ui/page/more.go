@@ -22,7 +22,7 @@ func Timeline(s *cluster.State, query string, at int) Page {
 	})
 	slices.Reverse(all)
 	from, to, links := paged(len(all), at, "/timeline", query)
-	var rows []g.Node
+	var rows []line
 	for _, e := range all[from:to] {
 		m := explain.OK
 		if e.Kind.Fault() {

@@ -34,7 +34,7 @@ func sinces(s *cluster.State) map[string]time.Time {
 func Nodes(s *cluster.State, at int) Page {
 	r := status.Of(s)
 	from, to, links := paged(len(r.Agents), at, "/nodes", "")
-	var rows []g.Node
+	var rows []line
 	for _, a := range r.Agents[from:to] {
 		rows = append(rows, row(g.Group{good(a.Good()), link(toNode(a.Node), a.Node)}, text(a.State()), text(a.Engine), text(a.Version), g.Text(a.RenewedAgo), g.Text(fmt.Sprint(a.Announces)), text(a.LocalPodsShort)))
 	}
@@ -56,7 +56,7 @@ func peers(r status.Report) g.Node {
 	if len(r.Peers) == 0 {
 		return nil
 	}
-	var rows []g.Node
+	var rows []line
 	for _, p := range r.Peers {
 		rows = append(rows, row(g.Group{good(p.Good), name(p.Name)}, text(p.Address), g.Text(fmt.Sprint(p.ASN)), text(p.State)))
 	}
@@ -100,7 +100,7 @@ func agent(s *cluster.State, st *snapshot.NodeState) g.Node {
 }
 
 func links(st *snapshot.NodeState) g.Node {
-	var rows []g.Node
+	var rows []line
 	for _, l := range st.Links {
 		var prefixes []string
 		for _, p := range l.Prefixes {
@@ -112,7 +112,7 @@ func links(st *snapshot.NodeState) g.Node {
 }
 
 func announces(s *cluster.State, st *snapshot.NodeState) g.Node {
-	var rows, no []g.Node
+	var rows, no []line
 	for _, v := range st.Announces[:min(perPage, len(st.Announces))] {
 		on, age := "on "+v.Link, "-"
 		if v.Link == "" {
@@ -140,7 +140,7 @@ func sessions(st *snapshot.NodeState) g.Node {
 	if len(st.Peers) == 0 {
 		return nil
 	}
-	var rows []g.Node
+	var rows []line
 	for _, p := range st.Peers {
 		rows = append(rows, row(g.Group{good(p.Established()), name(p.Name)}, text(p.Address), text(p.State), g.Text(fmt.Sprint(p.Prefixes)), text(p.BFD), text(p.LastError)))
 	}
@@ -148,7 +148,7 @@ func sessions(st *snapshot.NodeState) g.Node {
 }
 
 func conditions(st *snapshot.NodeState) g.Node {
-	var rows []g.Node
+	var rows []line
 	for _, kind := range slices.Sorted(maps.Keys(st.Conditions)) {
 		c := st.Conditions[kind]
 		m := map[string]explain.Mark{"True": explain.OK, "False": explain.Failed}[c.Status]
@@ -159,7 +159,7 @@ func conditions(st *snapshot.NodeState) g.Node {
 
 // word is what the node says of others and of Services.
 func word(s *cluster.State, st *snapshot.NodeState) g.Node {
-	var rows []g.Node
+	var rows []line
 	for _, m := range st.Silent {
 		rows = append(rows, row(g.Text("does not hear"), again(toNode(m.Node), m.Node), text(m.Verdict)))
 	}

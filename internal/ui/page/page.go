@@ -38,6 +38,8 @@ type Frame struct {
 	Query   string
 	Demo    []string // names of the demo's clusters; none: a real one
 	Story   string   // the demo's cluster that is shown
+	User    string   // who looks; "": that is not known
+	Out     bool     // they can log out
 }
 
 // pages are those of the navigation.
@@ -90,6 +92,7 @@ func (f Frame) header() g.Node {
 			h.Label(h.For("q"), h.Class("unseen"), g.Text("Service, namespace or address")),
 			h.Input(h.ID("q"), h.Name("q"), h.Type("search"), h.Placeholder("Service or address"), h.Value(plain.Text(f.Query)), h.AutoComplete("off"))),
 		g.If(len(f.Demo) > 0, f.stories()),
+		g.If(f.User != "", h.Form(h.Class("user"), h.Action("/logout"), h.Method("post"), h.Span(text(f.User)), g.If(f.Out, h.Button(h.Type("submit"), g.Text("Log out"))))),
 	)
 }
 
@@ -131,9 +134,9 @@ func section(id, title string, inside ...g.Node) g.Node {
 	return h.Section(h.Aria("labelledby", id), h.H2(h.ID(id), g.Text(title)), g.Group(inside))
 }
 
-// table is a table that scrolls by itself where the screen is narrow. Its caption is for
-// those who do not see the heading.
-func table(caption string, head []string, rows []g.Node) g.Node {
+// table is a table, and a list of rows one below the other where the screen is narrow: each
+// cell then says which column it is of. Its caption is for those who do not see the heading.
+func table(caption string, head []string, rows []line) g.Node {
 	if len(rows) == 0 {
 		return h.P(h.Class("none"), g.Text("None."))
 	}
@@ -141,17 +144,22 @@ func table(caption string, head []string, rows []g.Node) g.Node {
 	for _, c := range head {
 		cells = append(cells, h.Th(h.Scope("col"), g.Text(c)))
 	}
+	var body []g.Node
+	for _, r := range rows {
+		var of []g.Node
+		for i, c := range r {
+			of = append(of, h.Td(h.Data("of", head[i]), c))
+		}
+		body = append(body, h.Tr(of...))
+	}
 	return h.Div(h.Class("wide"), h.TabIndex("0"), h.Role("region"), h.Aria("label", caption),
-		h.Table(h.Caption(h.Class("unseen"), g.Text(caption)), h.THead(h.Tr(cells...)), h.TBody(rows...)))
+		h.Table(h.Caption(h.Class("unseen"), g.Text(caption)), h.THead(h.Tr(cells...)), h.TBody(body...)))
 }
 
-func row(cells ...g.Node) g.Node {
-	out := make([]g.Node, len(cells))
-	for i, c := range cells {
-		out[i] = h.Td(c)
-	}
-	return h.Tr(out...)
-}
+// line is the cells of a row.
+type line []g.Node
+
+func row(cells ...g.Node) line { return cells }
 
 // facts is a list of names and values.
 func facts(pairs ...g.Node) g.Node { return h.Dl(pairs...) }
@@ -262,6 +270,11 @@ func about(f doctor.Finding) string {
 // NotFound is the page of what is not there.
 func NotFound(what string) Page {
 	return Page{Title: "Not found", Missing: true, Said: what, Live: g.Group{h.H1(g.Text("Not found")), h.P(text(what))}}
+}
+
+// Ended is shown in place of a page that its viewer may not see any longer.
+func Ended(why string) Page {
+	return Page{Title: "Log in again", Said: why, Live: g.Group{h.H1(g.Text("Log in again")), h.P(h.Role("alert"), text(why)), h.P(h.A(h.Href("/"), g.Text("Log in")))}}
 }
 
 // Said is what a screen reader is told of p, as HTML.

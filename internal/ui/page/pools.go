@@ -30,7 +30,8 @@ func Pools(s *cluster.State) Page {
 	for _, p := range allocator.Decide(s.Snapshot, s.Allocation).Pools {
 		conditions[p.Name] = p
 	}
-	var rows, maps []g.Node
+	var rows []line
+	var maps []g.Node
 	for _, p := range r.Pools {
 		var use []string
 		for _, u := range p.Use {
