@@ -333,6 +333,7 @@ func (r *Roster) Doubt(node string) {
 type Ask struct {
 	Node  string
 	Addr  netip.AddrPort
+	Again bool // the last check found that it does not answer
 	since time.Time
 }
 
@@ -352,7 +353,7 @@ func (r *Roster) Due(at time.Time) []Ask {
 			continue
 		}
 		p.asking, p.asked = true, at
-		out = append(out, Ask{node, p.addr, p.since})
+		out = append(out, Ask{node, p.addr, p.answer == NoAnswer, p.since})
 	}
 	slices.SortFunc(out, func(a, b Ask) int { return strings.Compare(a.Node, b.Node) })
 	return out

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 )
@@ -309,6 +310,31 @@ func TestOneNodeIsNotBelieved(t *testing.T) {
 	n.node("y").watch.Told("b", at, Lost, n.now)
 	if got := fmt.Sprint(n.node("y").watch.Lost(n.now)); got != "[{x eth0}]" {
 		t.Errorf("lost at y, whom two nodes told: %s", got)
+	}
+}
+
+// TestCutNodeIsVouchedFor: a and x are cut from each other, and b hears both. For as long as
+// that lasts, a does not call x silent, and knows that x answers.
+func TestCutNodeIsVouchedFor(t *testing.T) {
+	n := newNetwork(1, two, "a", "b", "x")
+	n.run(5*time.Second, nil)
+	n.loss = func(from, to *simNode) float64 {
+		if pair := from.name + to.name; pair == "ax" || pair == "xa" {
+			return 1
+		}
+		return 0
+	}
+	a, at := &n.node("a").watch, Target{"x", link}
+	n.run(100*time.Millisecond, func() { a.Heard(link, n.now) })
+	n.run(time.Duration(tiredAfter)*Interval+5*time.Second, func() {
+		a.Heard(link, n.now)
+		if silent, answering := a.Silent(n.now), a.Answering(n.now); slices.Contains(silent, at) || !slices.Contains(answering, at) {
+			t.Fatalf("%v after the cut, %v are silent and %v answer", n.now.Sub(time.Unix(1005, 0)), silent, answering)
+		}
+	})
+	n.node("x").dead = true
+	if took := n.lostAt(time.Second, "a", "x"); took < 0 {
+		t.Error("x is dead, and not lost")
 	}
 }
 

@@ -114,10 +114,10 @@ func (t *target) count(missed bool) {
 	t.usual += slow * (one - t.usual)
 }
 
-// open begins a round and returns how many times to ask: not at all in most rounds of a
-// target that is long gone, whose frames switches send to everybody.
-func (t *target) open(now time.Time) int {
-	if t.run >= tiredAfter && now.Sub(t.askedAt) < time.Second {
+// open begins a round and returns how many times to ask. A target that is long gone is
+// rarely asked, as switches send frames for it to everybody. One that answers others is not.
+func (t *target) open(now time.Time, vouched bool) int {
+	if t.run >= tiredAfter && !vouched && now.Sub(t.askedAt) < time.Second {
 		return 0
 	}
 	t.asked, t.askedAt = 1, now

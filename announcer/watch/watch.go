@@ -109,7 +109,7 @@ func (w *Watch) Round(now time.Time) (ask []Question) {
 			t.proveMiss(w.Hears(at.Link, now))
 			w.judge(at, t, now)
 		}
-		if times := t.open(now); times > 0 {
+		if times := t.open(now, w.vouched(at, now)); times > 0 {
 			ask = append(ask, Question{at, times})
 		}
 	}
@@ -200,21 +200,26 @@ func (w *Watch) judge(at Target, t *target, now time.Time) {
 // conclude calls a target lost that this node and another one miss, and that answers
 // nobody who asks. That other node's word came in on the link: so this node hears.
 func (w *Watch) conclude(at Target, t *target, now time.Time) {
-	if t.lost || !t.enough() {
+	if t.lost || !t.enough() || w.vouched(at, now) {
 		return
 	}
-	agreed := false
 	for _, said := range w.told[at] {
-		age := now.Sub(said.at)
-		if said.say == Answers && age <= vetoFor {
+		if (said.say == Misses || said.say == Lost) && now.Sub(said.at) <= agreeFor {
+			t.lose()
+			w.words = append(w.words, Word{at, Lost})
 			return
 		}
-		agreed = agreed || (said.say == Misses || said.say == Lost) && age <= agreeFor
 	}
-	if agreed {
-		t.lose()
-		w.words = append(w.words, Word{at, Lost})
+}
+
+// vouched reports whether another node said just now that at answers it.
+func (w *Watch) vouched(at Target, now time.Time) bool {
+	for _, said := range w.told[at] {
+		if said.say == Answers && now.Sub(said.at) <= vetoFor {
+			return true
+		}
 	}
+	return false
 }
 
 // Lost returns the nodes that do not answer on a link, sorted: two nodes agreed. It may name
@@ -246,10 +251,11 @@ func (w *Watch) Lost(now time.Time) (out []Target) {
 }
 
 // Silent returns the targets that this node misses on a link on which it hears others, and
-// did all the while, sorted. For a second opinion there may be nobody to ask.
+// did all the while, sorted. A target that answers another node is not one: only the way
+// between it and this node is broken. There may be nobody to ask for a second opinion.
 func (w *Watch) Silent(now time.Time) (out []Target) {
 	for at, t := range w.targets {
-		if (t.lost || t.enough()) && t.proven >= t.need() && w.Hears(at.Link, now) {
+		if (t.lost || t.enough()) && t.proven >= t.need() && w.Hears(at.Link, now) && !w.vouched(at, now) {
 			out = append(out, at)
 		}
 	}
@@ -257,10 +263,11 @@ func (w *Watch) Silent(now time.Time) (out []Target) {
 	return out
 }
 
-// Answering returns the targets that answered within the last rounds, sorted.
+// Answering returns the targets that answered within the last rounds, this node or another
+// one, sorted.
 func (w *Watch) Answering(now time.Time) (out []Target) {
 	for at, t := range w.targets {
-		if t.answersAt(now) {
+		if t.answersAt(now) || !t.lost && w.vouched(at, now) {
 			out = append(out, at)
 		}
 	}
