@@ -56,13 +56,14 @@ const maxPeers = 4096
 // needs to know of it.
 type Report struct {
 	snapshot.Electable
-	Boot        string // the kernel's boot id
-	Version     uint64 // the higher one of two reports of a node is the newer
-	Restarting  bool   // the agent stops now, and is to come back
-	Settled     bool   // may be elected: see SettleState
-	LongSettled bool   // has been settled for SettleAfter
-	Isolated    bool   // has lost sight of more than half of the nodes, now or just now
-	Later       string // what an agent of a later release says beyond this, as it is on the wire
+	Boot        string    // the kernel's boot id
+	Version     uint64    // the higher one of two reports of a node is the newer
+	Restarting  bool      // the agent stops now, and is to come back
+	Settled     bool      // may be elected: see SettleState
+	LongSettled bool      // has been settled for SettleAfter
+	Isolated    bool      // has lost sight of more than half of the nodes, now or just now
+	Knows       Knowledge // how far its agent follows the API server
+	Later       string    // what an agent of a later release says beyond this, as it is on the wire
 }
 
 // flags prints what is set.
@@ -163,6 +164,9 @@ func (v View) String() string {
 			fmt.Fprintf(&b, " says %s", r.flags())
 			for _, l := range r.Links {
 				fmt.Fprintf(&b, " %s=%s%v", l.Name, l.MAC, l.Prefixes)
+			}
+			if r.Knows.Count > 0 {
+				fmt.Fprintf(&b, " knows %d+%d", r.Knows.Newest, r.Knows.Count)
 			}
 		}
 		b.WriteByte('\n')

@@ -22,7 +22,7 @@ var full = announcer.Report{
 }
 
 func TestCodec(t *testing.T) {
-	for _, r := range []announcer.Report{full, {Electable: snapshot.Electable{Node: "n"}}, {Electable: snapshot.Electable{Node: "n", Draining: true}, Restarting: true, LongSettled: true}} {
+	for _, r := range []announcer.Report{full, {Electable: snapshot.Electable{Node: "n"}}, {Electable: snapshot.Electable{Node: "n", Draining: true}, Restarting: true, LongSettled: true}, {Electable: snapshot.Electable{Node: "n"}, Knows: announcer.Knowledge{Newest: 1_800_000_000, Count: 3}}} {
 		got, err := decode(encode(r))
 		if err != nil || !reflect.DeepEqual(got, r) {
 			t.Errorf("got %+v, %v, want %+v", got, err, r)
@@ -85,6 +85,7 @@ func TestDecodeRefuses(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add(encode(full))
 	f.Add(encode(announcer.Report{Electable: snapshot.Electable{Node: "n"}}))
+	f.Add(encode(announcer.Report{Electable: snapshot.Electable{Node: "n"}, Knows: announcer.Knowledge{Newest: 9, Count: 2}}))
 	f.Add([]byte{format, 0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := decode(b)

@@ -206,11 +206,12 @@ func (m *Members) SetKeys(keys [][]byte) error {
 	return nil
 }
 
-// Say tells the others how this node is: InSync, Draining and Links are taken,
-// the rest is added here.
+// Say tells the others how this node is: InSync, Draining, Links and Knows are
+// taken, the rest is added here.
 func (m *Members) Say(r announcer.Report) {
 	m.mu.Lock()
 	m.self.InSync, m.self.Draining, m.self.Links = r.InSync, r.Draining, slices.Clone(r.Links)
+	m.self.Knows = r.Knows
 	m.dirty = true
 	m.mu.Unlock()
 	m.poke()

@@ -29,6 +29,7 @@ var start = time.Unix(1_000_000, 0)
 //	lost NODE LINK  the node does not answer there
 //	silent NODE     node a gets no answer from it
 //	reached         all answer
+//	knows NODE ADDR...  its agent has heard of these addresses alone
 //
 // Without a view every agent is alive and may be elected.
 //
@@ -57,12 +58,13 @@ type world struct {
 	in      Inputs
 	members map[string]announcer.Member
 	lacks   []netip.Addr
+	knows   map[string]announcer.Knowledge // by node; zero: it does not say it
 	memory  Memory
 	decider Decider
 }
 
 func newWorld() *world {
-	w := &world{World: storytest.NewWorld(), members: map[string]announcer.Member{}}
+	w := &world{World: storytest.NewWorld(), members: map[string]announcer.Member{}, knows: map[string]announcer.Knowledge{}}
 	w.in = Inputs{Node: "a", Now: start, Sure: true, Engine: Engine{Known: true, InSync: true}, Passwords: map[snapshot.SecretKey]string{}}
 	return w
 }
@@ -111,6 +113,8 @@ func (w *world) look(words []string) error {
 	case "reached":
 		w.in.Reach = announcer.Reach{}
 		return nil
+	case "knows":
+		return w.know(words[1], words[2:])
 	case "returns":
 		_, err := fmt.Sscan(words[1], &w.in.View.Returns)
 		return err
@@ -123,6 +127,15 @@ func (w *world) look(words []string) error {
 	m.Verdict = announcer.Verdicts[at]
 	m.Candidate, m.Quarantine = slices.Contains(words, "settled"), slices.Contains(words, "quarantined")
 	w.members[m.Node] = m
+	return nil
+}
+
+func (w *world) know(node string, addrs []string) error {
+	s, err := w.Snapshot()
+	if err != nil {
+		return err
+	}
+	w.knows[node] = announcer.KnowledgeOf(slices.DeleteFunc(slices.Clone(s.Addresses), func(a *snapshot.Address) bool { return !slices.Contains(addrs, a.Addr.String()) }))
 	return nil
 }
 
@@ -198,7 +211,7 @@ func (w *world) inputs(t *testing.T) Inputs {
 		if !told {
 			m = announcer.Member{Node: st.Node, Candidate: w.Alive()[st.Node], Since: start}
 		}
-		m.Report = &announcer.Report{Electable: st.Electable, Settled: m.Candidate || m.Verdict == announcer.AgentGone}
+		m.Report = &announcer.Report{Electable: st.Electable, Settled: m.Candidate || m.Verdict == announcer.AgentGone, Knows: w.knows[st.Node]}
 		w.in.View.Members = append(w.in.View.Members, m)
 		if st.Node == w.in.Node {
 			w.in.Links = st.Links
