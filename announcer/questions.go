@@ -64,9 +64,10 @@ type Watching struct {
 }
 
 // NewWatching returns whom to watch: the owners of the addresses that this node is an heir
-// of, or that have too few heirs, and the nodes whose agents are silent. It asks each on every link that both have.
-// Nodes names the node of each MAC on these links.
-func NewWatching(in Input, v View, p Plan) Watching {
+// of, or that have too few heirs, the nodes whose agents are silent, and those that do not
+// answer on a link: nobody else finds out when these answer again. It asks each on every link
+// that both have. Nodes names the node of each MAC on these links.
+func NewWatching(in Input, v View, p Plan, reach Reach) Watching {
 	w := Watching{Nodes: map[string]string{}}
 	watched := map[string]bool{}
 	for _, r := range p.Refused {
@@ -74,7 +75,7 @@ func NewWatching(in Input, v View, p Plan) Watching {
 		watched[r.Owner] = watched[r.Owner] || len(r.Heirs) < mostHeirs || slices.Contains(r.Heirs, in.Node)
 	}
 	for _, m := range v.Members {
-		watched[m.Node] = watched[m.Node] || m.Verdict != Alive
+		watched[m.Node] = watched[m.Node] || m.Verdict != Alive || reach.Gone(m.Node)
 	}
 	shared := map[string]bool{}
 	for _, n := range in.Snapshot.Nodes {

@@ -151,7 +151,7 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 		p.Announce.Layer2, p.Wake = next.layer2Set(in, in.Reach.Without(election), was)
 		watchers := election
 		watchers.Self = self
-		watching := announcer.NewWatching(watchers, in.View, next.elected)
+		watching := announcer.NewWatching(watchers, in.View, next.elected, in.Reach)
 		watching.Listen = len(p.Announce.Layer2.Orphaned) > 0
 		p.Watch = &watching
 		p.Withdraw.Claims = without(in.Held, p.Announce.Layer2.Claims)
