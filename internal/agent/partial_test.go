@@ -67,7 +67,7 @@ var partials = []partial{
 		p.cut(t, gossipFrames...)
 	}}, does: func(t *testing.T, p *peers) {
 		t.Helper()
-		time.Sleep(6 * time.Second)
+		time.Sleep(12 * time.Second)
 		p.cut(t)
 	}},
 	{name: "a has another key", start: true, setup: peerSetup{keys: map[string]string{"a": "fedcba9876543210"}}, moves: "all", does: func(*testing.T, *peers) {}},

@@ -182,7 +182,7 @@ func (w *world) decide(t *testing.T) string {
 func waiting(set announcer.Set, held []announcer.Claim) (out []announcer.Claim) {
 	has := holds(held)
 	for _, c := range set.Claims {
-		if set.Orphaned[c.Addr] && !has(c.Addr) {
+		if _, waits := set.Orphaned[c.Addr]; waits && !has(c.Addr) {
 			out = append(out, c)
 		}
 	}
