@@ -71,7 +71,7 @@ func (h *Handover) Orphaned(in Input, v View, next []VIP, reach Reach, lease tim
 	for _, m := range v.Members {
 		young, silent := at.Sub(m.Since) < lease+time.Second, m.Verdict != Alive
 		knows := !m.Stale && m.Report != nil && m.Report.Settled && m.Report.InSync
-		if reach.Gone(m.Node) || !silent && (knows || !young) {
+		if len(reach.Lost[m.Node]) > 0 || !silent && (knows || !young) {
 			continue
 		}
 		recent[m.Node] = true

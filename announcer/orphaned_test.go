@@ -34,7 +34,6 @@ func TestOrphaned(t *testing.T) {
 		{"its agent is gone, its kernel answers", announcer.Member{Verdict: announcer.AgentGone, Report: settled}, 25 * time.Second, nothing, true},
 		{"for longer than the lease: it may renew all the same", announcer.Member{Verdict: announcer.AgentGone, Report: settled}, time.Hour, nothing, true},
 		{"its kernel is gone too, says gossip alone", announcer.Member{Verdict: announcer.NodeGone, Stale: true, Report: settled}, 25 * time.Second, nothing, true},
-		{"this node misses it as well", announcer.Member{Verdict: announcer.NodeGone, Stale: true, Report: settled}, 25 * time.Second, announcer.Reach{Silent: map[string]bool{"worker-2": true}}, false},
 		{"two nodes miss it", announcer.Member{Verdict: announcer.NodeGone, Stale: true, Report: settled}, 25 * time.Second, announcer.Reach{Lost: map[string][]string{"worker-2": {"eth0"}}}, false},
 		{"its agent speaks", announcer.Member{Verdict: announcer.Alive, Report: settled}, 25 * time.Second, nothing, false},
 		{"its agent speaks again, but has not reported", announcer.Member{Verdict: announcer.Alive, Stale: true, Report: settled}, 25 * time.Second, nothing, true},

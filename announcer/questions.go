@@ -23,15 +23,10 @@ type Reach struct {
 	// Lost names, by node, its links on which it does not answer: two nodes agree. The node
 	// itself may be among them.
 	Lost map[string][]string
-	// Silent are the nodes that this node misses itself, on a link on which it hears others.
-	Silent map[string]bool
-	// Returns counts how often a node that was lost or silent answered again. Meanwhile it
-	// may have announced what this node holds.
+	// Returns counts how often a node that was lost answered again. Meanwhile it may have
+	// announced what this node holds.
 	Returns uint64
 }
-
-// Gone reports whether this node knows by itself that node does not answer.
-func (r Reach) Gone(node string) bool { return r.Silent[node] || len(r.Lost[node]) > 0 }
 
 // Without returns in without the links that are lost.
 func (r Reach) Without(in Input) Input {
@@ -75,7 +70,7 @@ func NewWatching(in Input, v View, p Plan, reach Reach) Watching {
 		watched[r.Owner] = watched[r.Owner] || len(r.Heirs) < mostHeirs || slices.Contains(r.Heirs, in.Node)
 	}
 	for _, m := range v.Members {
-		watched[m.Node] = watched[m.Node] || m.Verdict != Alive || reach.Gone(m.Node)
+		watched[m.Node] = watched[m.Node] || m.Verdict != Alive || len(reach.Lost[m.Node]) > 0
 	}
 	shared := map[string]bool{}
 	for _, n := range in.Snapshot.Nodes {

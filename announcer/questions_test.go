@@ -23,7 +23,6 @@ func TestWatchingTheLost(t *testing.T) {
 	}{
 		"it answers":   {Reach{}, 0},
 		"it is lost":   {Reach{Lost: map[string][]string{"b": {"eth0"}}}, 1},
-		"it is silent": {Reach{Silent: map[string]bool{"b": true}}, 1},
 	} {
 		if got := NewWatching(in, view, Plan{}, tt.reach).Ask; len(got) != tt.want {
 			t.Errorf("%s: it is asked on %d links, want %d", name, len(got), tt.want)

@@ -43,7 +43,6 @@ type Watcher struct {
 // Seen is what a Watcher found, each list sorted.
 type Seen struct {
 	Lost      []watch.Target // nodes that do not answer on a link: two others agree. It may name this node
-	Silent    []watch.Target // targets that this node misses, and it hears others on the link
 	Answering []watch.Target // targets that answer
 	Deaf      []string       // links on which nobody was heard since this node listens
 }
@@ -420,15 +419,15 @@ func (t *thread) send(link string, s *socket, frame []byte) {
 
 // tell keeps what is found, and calls Changed if it is another.
 func (t *thread) tell(now time.Time) {
-	seen := Seen{Deaf: t.deaf(now), Lost: t.watch.Lost(now), Silent: t.watch.Silent(now), Answering: t.watch.Answering(now)}
+	seen := Seen{Deaf: t.deaf(now), Lost: t.watch.Lost(now), Answering: t.watch.Answering(now)}
 	t.mu.Lock()
 	was := t.seen
 	t.seen, t.at = seen, now
 	t.mu.Unlock()
-	if slices.Equal(was.Lost, seen.Lost) && slices.Equal(was.Silent, seen.Silent) {
+	if slices.Equal(was.Lost, seen.Lost) {
 		return
 	}
-	t.log.Info("nodes on links", "lost", seen.Lost, "silent", seen.Silent)
+	t.log.Info("nodes on links", "lost", seen.Lost)
 	if t.Changed != nil {
 		t.Changed()
 	}

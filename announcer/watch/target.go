@@ -45,7 +45,6 @@ type target struct {
 	answers    int // rounds so far, up to enoughAnswers
 	run        int // rounds missed in a row
 	unanswered int // questions in them
-	proven     int // the last of them, in which others were heard
 	longest    int // the longest run that an answer ended, within rememberRun
 	longestAt  time.Time
 	recent     float64 // share of questions that were not answered, before run
@@ -75,16 +74,6 @@ func (t *target) close(late bool, now time.Time) bool {
 		}
 	}
 	return asked > 0
-}
-
-// proveMiss takes in whether this node heard others in the round that just ended. What it
-// missed before that may have been its own fault.
-func (t *target) proveMiss(heard bool) {
-	if t.run == 0 || !heard {
-		t.proven = 0
-	} else {
-		t.proven++
-	}
 }
 
 // endRun takes in that an answer came: what was missed before was loss, or a pause. A

@@ -106,7 +106,6 @@ func (w *Watch) Round(now time.Time) (ask []Question) {
 	for _, at := range slices.SortedFunc(maps.Keys(w.targets), Target.Compare) {
 		t := w.targets[at]
 		if t.close(late, now) {
-			t.proveMiss(w.Hears(at.Link, now))
 			w.judge(at, t, now)
 		}
 		if times := t.open(now, w.vouched(at, now)); times > 0 {
@@ -248,19 +247,6 @@ func (w *Watch) Lost(now time.Time) (out []Target) {
 	}
 	slices.SortFunc(out, Target.Compare)
 	return slices.Compact(out)
-}
-
-// Silent returns the targets that this node misses on a link on which it hears others, and
-// did all the while, sorted. A target that answers another node is not one: only the way
-// between it and this node is broken. There may be nobody to ask for a second opinion.
-func (w *Watch) Silent(now time.Time) (out []Target) {
-	for at, t := range w.targets {
-		if (t.lost || t.enough()) && t.proven >= t.need() && w.Hears(at.Link, now) && !w.vouched(at, now) {
-			out = append(out, at)
-		}
-	}
-	slices.SortFunc(out, Target.Compare)
-	return out
 }
 
 // Answering returns the targets that answered within the last rounds, this node or another

@@ -128,6 +128,12 @@ var partials = []partial{
 		}
 		time.Sleep(10 * time.Second)
 	}},
+	{name: "one of two nodes loses its power", setup: peerSetup{nodes: "a,b"}, does: func(t *testing.T, p *peers) {
+		t.Helper()
+		p.cut(t, `iifname to-a`, `oifname to-a`)
+		p.end(t, "a", syscall.SIGKILL)
+		time.Sleep(3 * time.Second)
+	}, moves: "a"},
 	{name: "two nodes alone are cut from each other, and a client hears both", setup: peerSetup{nodes: "a,b"}, does: dropFor(6*time.Second, `iifname to-a oifname to-b`, `iifname to-b oifname to-a`), moves: "all", doubled: 6 * time.Second},
 }
 

@@ -27,7 +27,6 @@ var start = time.Unix(1_000_000, 0)
 //	unsure          node a is not sure who is alive; sure takes it back
 //	returns N       so many nodes came back
 //	lost NODE LINK  the node does not answer there
-//	silent NODE     node a gets no answer from it
 //	reached         all answer
 //	knows NODE ADDR...  its agent has heard of these addresses alone
 //
@@ -106,9 +105,6 @@ func (w *world) look(words []string) error {
 		return nil
 	case "lost":
 		w.in.Reach.Lost = map[string][]string{words[1]: words[2:]}
-		return nil
-	case "silent":
-		w.in.Reach.Silent = map[string]bool{words[1]: true}
 		return nil
 	case "reached":
 		w.in.Reach = announcer.Reach{}
