@@ -21,8 +21,8 @@ func TestWatchingTheLost(t *testing.T) {
 		reach Reach
 		want  int
 	}{
-		"it answers":   {Reach{}, 0},
-		"it is lost":   {Reach{Lost: map[string][]string{"b": {"eth0"}}}, 1},
+		"it answers": {Reach{}, 0},
+		"it is lost": {Reach{Lost: map[string][]string{"b": {"eth0"}}}, 1},
 	} {
 		if got := NewWatching(in, view, Plan{}, tt.reach).Ask; len(got) != tt.want {
 			t.Errorf("%s: it is asked on %d links, want %d", name, len(got), tt.want)

@@ -10,16 +10,18 @@ import (
 // How fast agents learn of new Address objects, and tell each other how far they are. All of
 // them tell it to all, so in a large cluster each does so less often.
 const (
-	lackAfter    = time.Second           // how long the way from the API server may take
-	tellForEach  = 10 * time.Millisecond // for each node, the time from one such word to the next
-	tellMost     = 10 * time.Second
-	longestRound = 2 // of these times, after which each word has come
+	lackAfter   = time.Second           // an agent may be that late
+	tellForEach = 10 * time.Millisecond // how long an agent waits to tell more, for each node
+	tellMost    = 10 * time.Second      // at most
 )
 
-// tellEvery is the time between two such words of an agent in a cluster of some nodes.
+// tellEvery is how long an agent in a cluster of some nodes waits to tell more.
 func tellEvery(nodes int) time.Duration {
 	return min(time.Duration(nodes)*tellForEach, tellMost)
 }
+
+// passOverAfter is how long an agent may lack an address: its next word has come by then.
+func passOverAfter(nodes int) time.Duration { return lackAfter + 2*tellEvery(nodes) }
 
 // following is how far the agents have followed the cluster's Address objects.
 type following struct {
@@ -71,7 +73,7 @@ func (f *following) lacking(in Inputs) (lacks map[string]map[netip.Addr]bool, un
 			}
 		}
 		lags[m.Node] = l
-		if end := l.since.Add(lackAfter + longestRound*tellEvery(len(in.Snapshot.Nodes))); in.Now.Before(end) {
+		if end := l.since.Add(passOverAfter(len(in.Snapshot.Nodes))); in.Now.Before(end) {
 			until = earliest(until, end)
 			continue
 		}
