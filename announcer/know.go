@@ -27,10 +27,15 @@ func KnowledgeOf(addresses []*snapshot.Address) Knowledge {
 	return k
 }
 
+// Behind reports whether an agent that knows k lacks some of what one knows that knows all.
+func (k Knowledge) Behind(all Knowledge) bool {
+	return k.Count > 0 && (k.Newest < all.Newest || k.Newest == all.Newest && k.Count < all.Count)
+}
+
 // Lacks returns those of addresses that an agent may not know which knows k, and that are all
 // there are; nil if it knows them all. Two that were made in one second cannot be told apart.
 func (k Knowledge) Lacks(addresses []*snapshot.Address) (lacks map[netip.Addr]bool) {
-	if k.Count == 0 {
+	if !k.Behind(KnowledgeOf(addresses)) {
 		return nil
 	}
 	same := uint64(1)

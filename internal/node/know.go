@@ -56,14 +56,16 @@ func (f *following) tell(in Inputs) (announcer.Knowledge, time.Time) {
 // others would take for a moment what is that node's. When this agent starts, it cannot know
 // how long others have lacked what they lack, and takes it for long.
 func (f *following) lacking(in Inputs) (lacks map[string]map[netip.Addr]bool, until time.Time) {
-	lags := map[string]lag{}
+	lags, all := map[string]lag{}, announcer.KnowledgeOf(in.Snapshot.Addresses)
+	by := map[announcer.Knowledge]map[netip.Addr]bool{} // most that lag have come equally far
 	for _, m := range in.View.Members {
-		if m.Report == nil || m.Node == in.Node {
+		if m.Report == nil || m.Node == in.Node || !m.Report.Knows.Behind(all) {
 			continue
 		}
-		of := m.Report.Knows.Lacks(in.Snapshot.Addresses)
-		if of == nil {
-			continue
+		of, known := by[m.Report.Knows]
+		if !known {
+			of = m.Report.Knows.Lacks(in.Snapshot.Addresses)
+			by[m.Report.Knows] = of
 		}
 		l, known := f.lags[m.Node]
 		if !known || l.knows != m.Report.Knows {
