@@ -33,6 +33,9 @@ type Input struct {
 	// Others is what other agents say of their nodes, fresher than the Snapshot's
 	// NodeStates, which count for the rest. A running agent has no NodeStates.
 	Others map[string]snapshot.Electable
+	// Lacks are the addresses that the agents of other nodes have not heard of, by node.
+	// These nodes cannot announce them.
+	Lacks map[string]map[netip.Addr]bool
 	// MACs are those of nodes that this node ever heard of. No election reads them: see Ours.
 	MACs []string
 	// Changes is what the Snapshot changed since another. A Decider reads it; it

@@ -134,7 +134,7 @@ func (d *Decider) knows(in Input, changes snapshot.Changes) bool {
 // fixed reports whether nothing but the nodes' health and word may have changed of
 // what concerns every address.
 func (d *Decider) fixed(in Input, changes snapshot.Changes) bool {
-	return !changes.Nodes && !changes.Pools && !changes.Announcements && d.in.Node == in.Node && sameState(d.in.Self, in.Self)
+	return !changes.Nodes && !changes.Pools && !changes.Announcements && d.in.Node == in.Node && sameState(d.in.Self, in.Self) && maps.EqualFunc(d.in.Lacks, in.Lacks, maps.Equal)
 }
 
 // forget makes the addresses undecided that are concerned by what changed since

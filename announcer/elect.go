@@ -29,7 +29,8 @@ type election struct {
 type contender struct {
 	*snapshot.Node
 	state *snapshot.Electable
-	unfit string // why no address can elect it, in words that follow its name; "" if one may
+	unfit string              // why no address can elect it, in words that follow its name; "" if one may
+	lacks map[netip.Addr]bool // Input.Lacks
 	// announces is what others say of an address that it owns.
 	announces string
 }
@@ -46,7 +47,7 @@ func newElection(in Input) *election {
 	e := &election{in: in, nodes: make([]contender, 0, len(in.Snapshot.Nodes))}
 	for _, n := range in.Snapshot.Nodes {
 		st := in.state(n.Name)
-		e.nodes = append(e.nodes, contender{Node: n, state: st, unfit: in.unfit(n, st), announces: "node " + n.Name + " announces it"})
+		e.nodes = append(e.nodes, contender{Node: n, state: st, unfit: in.unfit(n, st), lacks: in.Lacks[n.Name], announces: "node " + n.Name + " announces it"})
 	}
 	for _, an := range in.Snapshot.Announcements {
 		e.rules = append(e.rules, newRule(an, in.Snapshot.Nodes))
@@ -154,8 +155,11 @@ func (e *election) ballot(a *snapshot.Address, svcs []*snapshot.Service) ballot 
 // name. It returns "" if it can.
 func (b *ballot) unfit(i int) string {
 	c := &b.nodes[i]
-	if c.unfit != "" {
+	switch {
+	case c.unfit != "":
 		return c.unfit
+	case c.lacks[b.addr.Addr]:
+		return "has an agent that has not heard of the address from the API server"
 	}
 	return b.unable(i)
 }

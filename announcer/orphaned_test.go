@@ -3,10 +3,12 @@ package announcer_test
 import (
 	"maps"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
 // TestOrphaned: the next owner waits for what an agent that is gone could still hold, and
@@ -32,7 +34,6 @@ func TestOrphaned(t *testing.T) {
 		{"its agent is gone, its kernel answers", announcer.Member{Verdict: announcer.AgentGone, Report: settled}, 25 * time.Second, nothing, true},
 		{"for longer than the lease: it may renew all the same", announcer.Member{Verdict: announcer.AgentGone, Report: settled}, time.Hour, nothing, true},
 		{"its kernel is gone too, says gossip alone", announcer.Member{Verdict: announcer.NodeGone, Stale: true, Report: settled}, 25 * time.Second, nothing, true},
-		{"this node misses it as well", announcer.Member{Verdict: announcer.NodeGone, Stale: true, Report: settled}, 25 * time.Second, announcer.Reach{Silent: map[string]bool{"worker-2": true}}, false},
 		{"two nodes miss it", announcer.Member{Verdict: announcer.NodeGone, Stale: true, Report: settled}, 25 * time.Second, announcer.Reach{Lost: map[string][]string{"worker-2": {"eth0"}}}, false},
 		{"its agent speaks", announcer.Member{Verdict: announcer.Alive, Report: settled}, 25 * time.Second, nothing, false},
 		{"its agent speaks again, but has not reported", announcer.Member{Verdict: announcer.Alive, Stale: true, Report: settled}, 25 * time.Second, nothing, true},
@@ -44,8 +45,9 @@ func TestOrphaned(t *testing.T) {
 		var h announcer.Handover
 		got := h.Orphaned(in, view, next, tt.reach, 30*time.Second, tt.m.Since.Add(tt.at))
 		for _, vip := range next {
-			if want := tt.left && before[vip.Addr] == "worker-2"; got[vip.Addr] != want {
-				t.Errorf("%s: %s, which was held by %s: left %v", tt.name, vip.Addr, before[vip.Addr], got[vip.Addr])
+			_, left := got[vip.Addr]
+			if want := tt.left && before[vip.Addr] == "worker-2"; left != want {
+				t.Errorf("%s: %s, which was held by %s: left %v", tt.name, vip.Addr, before[vip.Addr], left)
 			}
 		}
 	}
@@ -75,8 +77,9 @@ func TestOrphanedForABetterNode(t *testing.T) {
 		owner[r.Addr] = r.Owner
 	}
 	for _, vip := range ready.Announce {
-		if want := owner[vip.Addr] == "worker-2"; left[vip.Addr] != want {
-			t.Errorf("%s, which %s had: left %v", vip.Addr, owner[vip.Addr], left[vip.Addr])
+		_, waits := left[vip.Addr]
+		if want := owner[vip.Addr] == "worker-2"; waits != want {
+			t.Errorf("%s, which %s had: left %v", vip.Addr, owner[vip.Addr], waits)
 		}
 	}
 	if len(left) == 0 || len(left) == len(ready.Announce) {
@@ -93,5 +96,56 @@ func TestOrphanedForABetterNode(t *testing.T) {
 	h.Follow("worker-1", ready, ready, func(netip.Addr) bool { return true })
 	if left := h.Orphaned(in, announcer.View{Members: []announcer.Member{m}}, ready.Announce, announcer.Reach{}, 30*time.Second, m.Since.Add(time.Second)); len(left) > 0 {
 		t.Errorf("it holds them, and waits for %d", len(left))
+	}
+}
+
+// TestOrphanedOfTheUnheard: an agent that has heard of nobody waits for all that it is elected
+// for, as each of the others may do. One that starts and has not heard of all waits for what
+// it does not know the owner of. So nothing is taken from a node whose agent is not heard.
+func TestOrphanedOfTheUnheard(t *testing.T) {
+	w := spreadWorld(t, netip.MustParsePrefix("192.0.2.0/24"))
+	s := snapshotOf(t, w)
+	in := announcer.Input{Snapshot: s, Node: "worker-1", Alive: map[string]bool{"worker-1": true}, Ready: map[netip.Addr]bool{}, Self: s.NodeState("worker-1").Electable, Others: map[string]snapshot.Electable{}}
+	for _, a := range s.Addresses {
+		in.Ready[a.Addr] = true
+	}
+	before := owners(t, w)
+	for _, st := range s.NodeStates {
+		in.Others[st.Node] = st.Electable
+	}
+	s.NodeStates = nil
+	known := in.Others
+	for _, tt := range []struct {
+		name    string
+		unheard []string
+		began   bool
+		waits   bool
+	}{
+		{"all are heard", nil, false, false},
+		{"one was never heard", []string{"worker-2"}, false, true},
+		{"the agent has run for a while", []string{"worker-2"}, true, false},
+		{"nobody was ever heard", slices.Collect(maps.Keys(known)), true, true},
+	} {
+		in.Others = maps.Clone(known)
+		for _, node := range tt.unheard {
+			delete(in.Others, node)
+		}
+		next := announcer.Decide(in)
+		var h announcer.Handover
+		nothing := func(netip.Addr) bool { return false }
+		if tt.began {
+			h.Follow("worker-1", announcer.Plan{}, announcer.Plan{}, nothing)
+		}
+		h.Follow("worker-1", announcer.Plan{}, next, nothing)
+		waits := h.Orphaned(in, announcer.View{}, next.Announce, announcer.Reach{}, 30*time.Second, time.Unix(1000, 0))
+		for _, vip := range next.Announce {
+			turn, left := waits[vip.Addr]
+			if left != tt.waits {
+				t.Errorf("%s: %s waits: %v", tt.name, vip.Addr, left)
+			}
+			if first := before[vip.Addr] == "worker-1"; left && len(in.Others) == 0 && first != (turn == 0) {
+				t.Errorf("%s: %s is taken in turn %d", tt.name, vip.Addr, turn)
+			}
+		}
 	}
 }

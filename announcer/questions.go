@@ -23,15 +23,10 @@ type Reach struct {
 	// Lost names, by node, its links on which it does not answer: two nodes agree. The node
 	// itself may be among them.
 	Lost map[string][]string
-	// Silent are the nodes that this node misses itself, on a link on which it hears others.
-	Silent map[string]bool
-	// Returns counts how often a node that was lost or silent answered again. Meanwhile it
-	// may have announced what this node holds.
+	// Returns counts how often a node that was lost answered again. Meanwhile it may have
+	// announced what this node holds.
 	Returns uint64
 }
-
-// Gone reports whether this node knows by itself that node does not answer.
-func (r Reach) Gone(node string) bool { return r.Silent[node] || len(r.Lost[node]) > 0 }
 
 // Without returns in without the links that are lost.
 func (r Reach) Without(in Input) Input {
@@ -64,9 +59,10 @@ type Watching struct {
 }
 
 // NewWatching returns whom to watch: the owners of the addresses that this node is an heir
-// of, or that have too few heirs, and the nodes whose agents are silent. It asks each on every link that both have.
-// Nodes names the node of each MAC on these links.
-func NewWatching(in Input, v View, p Plan) Watching {
+// of, or that have too few heirs, the nodes whose agents are silent, and those that do not
+// answer on a link: nobody else finds out when these answer again. It asks each on every link
+// that both have. Nodes names the node of each MAC on these links.
+func NewWatching(in Input, v View, p Plan, reach Reach) Watching {
 	w := Watching{Nodes: map[string]string{}}
 	watched := map[string]bool{}
 	for _, r := range p.Refused {
@@ -74,7 +70,7 @@ func NewWatching(in Input, v View, p Plan) Watching {
 		watched[r.Owner] = watched[r.Owner] || len(r.Heirs) < mostHeirs || slices.Contains(r.Heirs, in.Node)
 	}
 	for _, m := range v.Members {
-		watched[m.Node] = watched[m.Node] || m.Verdict != Alive
+		watched[m.Node] = watched[m.Node] || m.Verdict != Alive || len(reach.Lost[m.Node]) > 0
 	}
 	shared := map[string]bool{}
 	for _, n := range in.Snapshot.Nodes {

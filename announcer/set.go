@@ -56,9 +56,10 @@ type Set struct {
 	// Disputed are claims that this node would hold if no foreign host had the
 	// address. It asks for these now and then.
 	Disputed []Claim
-	// Orphaned are addresses that the kernel of their last owner may still answer for
-	// without an agent. They are taken when it does not answer any more.
-	Orphaned map[netip.Addr]bool
+	// Orphaned are addresses that the kernel of another node may answer for, of which this
+	// node knows nothing. They are taken when nobody answers any more. The value is this
+	// node's turn: those whose turn comes before get the time to take them first.
+	Orphaned map[netip.Addr]int
 	// Leaving are addresses of which another node is the owner now. They are given up when
 	// that node is heard to announce them.
 	Leaving map[netip.Addr]bool

@@ -59,13 +59,14 @@ const maxPeers = 16_384
 // needs to know of it.
 type Report struct {
 	snapshot.Electable
-	Boot        string // the kernel's boot id
-	Version     uint64 // the higher one of two reports of a node is the newer
-	Restarting  bool   // the agent stops now, and is to come back
-	Settled     bool   // may be elected: see SettleState
-	LongSettled bool   // has been settled for SettleAfter
-	Isolated    bool   // has lost sight of more than half of the nodes, now or just now
-	Later       string // what an agent of a later release says beyond this, as it is on the wire
+	Boot        string    // the kernel's boot id
+	Version     uint64    // the higher one of two reports of a node is the newer
+	Restarting  bool      // the agent stops now, and is to come back
+	Settled     bool      // may be elected: see SettleState
+	LongSettled bool      // has been settled for SettleAfter
+	Isolated    bool      // has lost sight of more than half of the nodes, now or just now
+	Knows       Knowledge // how far its agent follows the API server
+	Later       string    // what an agent of a later release says beyond this, as it is on the wire
 }
 
 // flags prints what is set.
@@ -178,6 +179,9 @@ func (v View) String() string {
 			}
 			if r.Director != nil {
 				fmt.Fprintf(&b, " %s", r.Director)
+			}
+			if r.Knows.Count > 0 {
+				fmt.Fprintf(&b, " knows %d+%d", r.Knows.Newest, r.Knows.Count)
 			}
 		}
 		b.WriteByte('\n')
@@ -374,6 +378,7 @@ func (r *Roster) Doubt(node string) {
 type Ask struct {
 	Node  string
 	Addr  netip.AddrPort
+	Again bool // the last check found that it does not answer
 	since time.Time
 }
 
@@ -393,7 +398,7 @@ func (r *Roster) Due(at time.Time) []Ask {
 			continue
 		}
 		p.asking, p.asked = true, at
-		out = append(out, Ask{node, p.addr, p.since})
+		out = append(out, Ask{node, p.addr, p.answer == NoAnswer, p.since})
 	}
 	slices.SortFunc(out, func(a, b Ask) int { return strings.Compare(a.Node, b.Node) })
 	return out

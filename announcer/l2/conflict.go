@@ -33,6 +33,7 @@ const (
 	AskSoon   = 25 * time.Millisecond
 	AskAgain  = 500 * time.Millisecond
 	askTimes  = 5
+	asksATurn = 8 // further rounds for each turn before this node's: Set.Orphaned
 	askSlowly = 40 * time.Second
 )
 
@@ -69,6 +70,7 @@ type contest struct {
 	left     bool      // it is given up for that node
 	again    time.Time // when it was last announced again because of that
 	sent     int       // probes
+	asks     int       // rounds without an answer until it is free
 	due      time.Time // of the next probe, the verdict or the next round; zero: none
 	probedAt time.Time // end of the last round
 	conflict string    // MAC
@@ -127,7 +129,8 @@ func (d *detector) admit(claims []announcer.Claim, held func(netip.Addr) bool, n
 	}
 	for addr, on := range links {
 		c := d.contest(addr, held(addr), now)
-		c.wait(d.known.Orphaned[addr] && !held(addr), now)
+		turn, orphaned := d.known.Orphaned[addr]
+		c.wait(orphaned && !held(addr), turn, now)
 		c.links, c.held = on, !d.leaves(addr, now) && (c.phase == free || held(addr))
 	}
 	return slices.DeleteFunc(slices.Clone(claims), func(c announcer.Claim) bool { return !d.contests[c.Addr].held })
@@ -140,8 +143,9 @@ func (d *detector) leaves(addr netip.Addr, now time.Time) bool {
 	return c.left
 }
 
-// wait begins to wait for the last owner's kernel to fall silent, or ends it.
-func (c *contest) wait(left bool, now time.Time) {
+// wait begins to wait until nobody answers, or ends it.
+func (c *contest) wait(left bool, turn int, now time.Time) {
+	c.asks = Asks + turn*asksATurn
 	switch {
 	case left && c.phase == free && !c.quiet:
 		c.phase, c.sent, c.due, c.since, c.deaf = waiting, 0, now, now, false
@@ -201,14 +205,14 @@ func (d *detector) tick(now time.Time, most int) (out []action) {
 		if c.phase == taken {
 			c.phase, c.sent, d.tuned = probing, 0, false
 		}
-		if c.phase == waiting && c.sent == Asks && d.unproven(c, now) {
+		if c.phase == waiting && c.sent >= c.asks && d.unproven(c, now) {
 			continue
 		}
-		if c.phase == waiting && c.sent == Asks {
+		if c.phase == waiting && c.sent >= c.asks {
 			c.phase, c.quiet, c.due, c.sent, d.changed = free, true, time.Time{}, 0, true
 			continue
 		}
-		if c.sent == Probes {
+		if c.phase == probing && c.sent == Probes {
 			c.phase, c.due, c.sent, c.conflict, c.probedAt, d.changed = free, time.Time{}, 0, "", now, true
 			continue
 		}
@@ -226,7 +230,7 @@ func (d *detector) tick(now time.Time, most int) (out []action) {
 
 // times is how many questions the next round for an address has.
 func (c *contest) times() int {
-	if c.phase == waiting && c.sent > 0 {
+	if c.phase == waiting && c.sent > 0 && c.sent < Asks {
 		return askTimes
 	}
 	return 1

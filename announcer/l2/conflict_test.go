@@ -79,7 +79,10 @@ func (s *script) do(t *testing.T, line string) {
 	case verb == "claim" || verb == "probe":
 		s.acts(s.heard("eth0", assertion{s.addr, words[1], verb == "probe"}, s.now))
 	case verb == "left":
-		s.known.Orphaned = map[netip.Addr]bool{s.addr: len(words) == 1}
+		s.known.Orphaned = map[netip.Addr]int{s.addr: 0}
+		if len(words) > 1 {
+			s.known.Orphaned = nil
+		}
 	case verb == "leaving":
 		s.known.Leaving = map[netip.Addr]bool{s.addr: true}
 	case verb == "deaf" || verb == "hears":

@@ -271,7 +271,7 @@ func TestTakeOverWaitsForTheLease(t *testing.T) {
 	frozen.answers.lifetime = 3 * time.Second
 	l.sync(t, frozen, on4, on6)
 	l.run(t, ls)
-	left := announcer.Set{Claims: []announcer.Claim{on4, on6}, Orphaned: map[netip.Addr]bool{vip4: true, vip6: true}}
+	left := announcer.Set{Claims: []announcer.Claim{on4, on6}, Orphaned: map[netip.Addr]int{vip4: 0, vip6: 0}}
 	nstest.Eventually(t, "both are taken over", func() bool {
 		held, err := ls.Sync(left)
 		if err != nil {
@@ -302,7 +302,7 @@ func TestTakeOverSoonAfterTheLease(t *testing.T) {
 		}
 	}
 	l.run(t, ls)
-	left := announcer.Set{Claims: []announcer.Claim{on4}, Orphaned: map[netip.Addr]bool{vip4: true}}
+	left := announcer.Set{Claims: []announcer.Claim{on4}, Orphaned: map[netip.Addr]int{vip4: 0}}
 	if held, err := ls.Sync(left); err != nil || len(held) > 0 {
 		t.Fatalf("holds %v, %v", held, err)
 	}

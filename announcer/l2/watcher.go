@@ -43,10 +43,9 @@ type Watcher struct {
 // Seen is what a Watcher found, each list sorted.
 type Seen struct {
 	Lost      []watch.Target // nodes that do not answer on a link: two others agree. It may name this node
-	Silent    []watch.Target // targets that this node misses, and it hears others on the link
 	Answering []watch.Target // targets that answer
 	Deaf      []string       // links on which nobody was heard since this node listens
-	// Last is when each node of Lost and Silent answered this node last, as far as it asked.
+	// Last is when each node of Lost answered this node last, as far as it asked.
 	Last map[string]time.Time
 }
 
@@ -422,8 +421,8 @@ func (t *thread) send(link string, s *socket, frame []byte) {
 
 // tell keeps what is found, and calls Changed if it is another.
 func (t *thread) tell(now time.Time) {
-	seen := Seen{Deaf: t.deaf(now), Lost: t.watch.Lost(now), Silent: t.watch.Silent(now), Answering: t.watch.Answering(now)}
-	for _, at := range slices.Concat(seen.Lost, seen.Silent) {
+	seen := Seen{Deaf: t.deaf(now), Lost: t.watch.Lost(now), Answering: t.watch.Answering(now)}
+	for _, at := range seen.Lost {
 		if seen.Last == nil {
 			seen.Last = map[string]time.Time{}
 		}
@@ -433,10 +432,10 @@ func (t *thread) tell(now time.Time) {
 	was := t.seen
 	t.seen, t.at = seen, now
 	t.mu.Unlock()
-	if slices.Equal(was.Lost, seen.Lost) && slices.Equal(was.Silent, seen.Silent) {
+	if slices.Equal(was.Lost, seen.Lost) {
 		return
 	}
-	t.log.Info("nodes on links", "lost", seen.Lost, "silent", seen.Silent)
+	t.log.Info("nodes on links", "lost", seen.Lost)
 	if t.Changed != nil {
 		t.Changed()
 	}

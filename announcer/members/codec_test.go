@@ -142,6 +142,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add(encode(directs))
 	f.Add(encode(announcer.Report{Electable: snapshot.Electable{Node: "n"}}))
 	f.Add(encode(stays))
+	f.Add(encode(announcer.Report{Electable: snapshot.Electable{Node: "n"}, Knows: announcer.Knowledge{Newest: 9, Count: 2}}))
 	f.Add([]byte{format, 0xff, 0xff, 0xff, 0xff})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := decode(b)

@@ -41,6 +41,14 @@ func (d *delegate) NotifyMsg(b []byte) {
 		}
 		m.mu.Unlock()
 		m.poke()
+	case len(b) > 1 && len(b) <= maxAbout && b[0] == msgAbout:
+		if err := m.noteInquiry(b[1:]); err != nil {
+			m.refuse(err)
+			return
+		}
+		m.poke()
+	case len(b) > 2 && len(b) <= 2+maxName && b[0] == msgFound:
+		m.noteOpinion(announcer.Answer(b[1]), string(b[2:]))
 	case len(b) > maxReport:
 		m.metrics.refused.WithLabelValues(refusedSize).Inc()
 	case len(b) > 0 && b[0] == msgReport:
@@ -276,6 +284,6 @@ func addrOf(n *memberlist.Node) netip.AddrPort {
 	return netip.AddrPortFrom(ip.Unmap(), n.Port)
 }
 
-func shuffle(s []string) {
+func shuffle[T any](s []T) {
 	rand.Shuffle(len(s), func(i, j int) { s[i], s[j] = s[j], s[i] })
 }

@@ -21,12 +21,13 @@ type fabric struct {
 	mu    sync.Mutex
 	ports map[netip.AddrPort]*port
 	group map[netip.AddrPort]int // who is in another group is out of reach
+	cuts  map[[2]netip.AddrPort]bool
 	dead  map[netip.AddrPort]bool
 	agent map[netip.AddrPort]bool // false: the agent is dead, its kernel answers
 }
 
 func newFabric() *fabric {
-	return &fabric{ports: map[netip.AddrPort]*port{}, group: map[netip.AddrPort]int{}, dead: map[netip.AddrPort]bool{}, agent: map[netip.AddrPort]bool{}}
+	return &fabric{ports: map[netip.AddrPort]*port{}, group: map[netip.AddrPort]int{}, cuts: map[[2]netip.AddrPort]bool{}, dead: map[netip.AddrPort]bool{}, agent: map[netip.AddrPort]bool{}}
 }
 
 // plug attaches a new transport at addr.
@@ -52,11 +53,18 @@ func (f *fabric) side(addr netip.AddrPort, group int) {
 	f.group[addr] = group
 }
 
+// cut cuts two nodes from each other, and from nobody else.
+func (f *fabric) cut(a, b netip.AddrPort) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cuts[[2]netip.AddrPort{a, b}], f.cuts[[2]netip.AddrPort{b, a}] = true, true
+}
+
 // to returns the port at addr, nil if from cannot reach it.
 func (f *fabric) to(from, addr netip.AddrPort) *port {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.dead[from] || f.dead[addr] || f.group[from] != f.group[addr] {
+	if f.dead[from] || f.dead[addr] || f.group[from] != f.group[addr] || f.cuts[[2]netip.AddrPort{from, addr}] {
 		return nil
 	}
 	return f.ports[addr]

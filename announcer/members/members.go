@@ -43,8 +43,8 @@ type Config struct {
 	Changed func()             // called when View prints differently; must not block
 	Prober  Prober             // nil: the node's kernel is asked
 	Key     ed25519.PrivateKey // signs this node's reports; nil: they have no signature
-	// Answers, if given, reports whether a node's kernel answered on a link just now. It
-	// is not asked otherwise then: a firewall may refuse for it.
+	// Answers, if given, reports whether a node's kernel answered on a link just now, this
+	// node or another one. It is not asked otherwise then: a firewall may refuse for it.
 	Answers func(node string) bool
 	// Doubted, if given, is called when a report of a node was not signed by its key: the
 	// key may have changed. It must not block or call a method here, and may be called often.
@@ -82,11 +82,14 @@ type Members struct {
 	raised       time.Time            // when the version was last raised above that
 	heard        map[string]time.Time // last sign of life
 	clashes      map[string]clash
-	toAsk        map[string]byte // who is to be asked for his report, and how
-	askedAt      time.Time       // when those were last asked who owe one
-	askers       map[string]bool // who asked for this node's
-	again        bool            // somebody asked for a newer one
-	lost         bool            // see SetLost
+	toAsk        map[string]byte              // who is to be asked for his report, and how
+	askedAt      time.Time                    // when those were last asked who owe one
+	askers       map[string]bool              // who asked for this node's
+	owing        map[string]bool              // whose report was missing at the last look
+	inquiries    map[string]map[string]uint64 // by node: who asks about it, and which version of its report each has
+	opinions     map[string]*opinions         // by node
+	again        bool                         // somebody asked for a newer one
+	lost         bool                         // see SetLost
 	met          bool
 	dirty        bool          // the view may differ
 	updated      time.Duration // bootTime of the last update; 0: none
@@ -139,6 +142,8 @@ const (
 	msgReport   = 'r' // a report follows
 	msgAgain    = 'a' // say your report anew, with a higher version
 	msgQuestion = 'q' // a name follows: tell that node your report
+	msgAbout    = 'o' // a version and two names follow: tell the first node what you know of the second
+	msgFound    = 'f' // an Answer and a name follow: what that node's kernel was found to do
 )
 
 // BootID returns this kernel's boot id.
@@ -155,6 +160,7 @@ func New(cfg Config) (*Members, error) {
 	m := &Members{
 		cfg: cfg, started: time.Now(), keys: &memberlist.Keyring{}, metrics: newMetrics(cfg.Metrics), wake: make(chan struct{}, 1), urgent: make(chan struct{}, 1),
 		self: announcer.Report{Electable: snapshot.Electable{Node: cfg.Node, Protocol: announcer.Protocol}, Boot: cfg.Boot, Version: 1}, heard: map[string]time.Time{}, clashes: map[string]clash{}, toAsk: map[string]byte{}, askers: map[string]bool{},
+		inquiries: map[string]map[string]uint64{}, opinions: map[string]*opinions{},
 	}
 	if m.cfg.tuning == (tuning{}) {
 		m.cfg.tuning = standard
@@ -199,12 +205,13 @@ func (m *Members) SetKeys(keys [][]byte) error {
 	return nil
 }
 
-// Say tells the others how this node is: what an election reads is taken, the rest is
-// added here.
+// Say tells the others how this node is: what an election reads and Knows are taken, the
+// rest is added here.
 func (m *Members) Say(r announcer.Report) {
 	m.mu.Lock()
 	m.self.InSync, m.self.Draining, m.self.Links = r.InSync, r.Draining, slices.Clone(r.Links)
 	m.self.DrainsFor, m.self.Stays = r.DrainsFor, slices.Clone(r.Stays)
+	m.self.Director, m.self.Knows = r.Director, r.Knows
 	m.dirty = true
 	m.mu.Unlock()
 	m.poke()
@@ -353,7 +360,8 @@ func (m *Members) step(ctx context.Context) {
 		say, changed = m.update(now, boot)
 	}
 	self, ask, curious := m.self, m.toAsk, m.askers
-	m.toAsk, m.askers = map[string]byte{}, map[string]bool{}
+	inquiries := m.inquiries
+	m.toAsk, m.askers, m.inquiries = map[string]byte{}, map[string]bool{}, map[string]map[string]uint64{}
 	m.mu.Unlock()
 
 	if say {
@@ -362,6 +370,9 @@ func (m *Members) step(ctx context.Context) {
 	m.exchangeReports(self, ask, curious)
 	for _, d := range due {
 		m.work.Go(func() { m.askKernel(ctx, d) })
+	}
+	for node, askers := range inquiries {
+		m.work.Go(func() { m.answerInquiry(ctx, node, askers) })
 	}
 	if changed {
 		m.cfg.Changed()
@@ -382,6 +393,9 @@ func (m *Members) exchangeReports(self announcer.Report, ask map[string]byte, cu
 			m.send(n, append([]byte{msgQuestion}, self.Node...))
 		case ask[n.Name] == msgAgain:
 			m.send(n, []byte{msgAgain})
+		case ask[n.Name] == msgAbout:
+			m.send(n, []byte{msgAgain})
+			m.askAbout(n.Name, 1)
 		}
 		delete(curious, n.Name)
 	}
@@ -408,18 +422,25 @@ func nodeAt(name string, at netip.AddrPort) *memberlist.Node {
 }
 
 // noteMissingReports notes whom to ask: members without a report, or with one from before they
-// were silent. Gossip may lose one. m.mu is held.
+// were silent. Gossip may lose one. Of a node that still owes it at the next look another one
+// is asked as well: there may be no way between that node and this one. m.mu is held.
 func (m *Members) noteMissingReports(v announcer.View, now time.Time) {
 	if now.Sub(m.askedAt) < m.cfg.tuning.update {
 		return
 	}
-	m.askedAt = now
+	owed := m.owing
+	m.askedAt, m.owing = now, map[string]bool{}
 	for _, mem := range v.Members {
+		if mem.Node == m.cfg.Node || mem.Verdict != announcer.Alive || mem.Report != nil && !mem.Stale {
+			continue
+		}
+		m.owing[mem.Node] = true
 		switch {
-		case mem.Node == m.cfg.Node || mem.Verdict != announcer.Alive:
+		case owed[mem.Node]:
+			m.toAsk[mem.Node] = msgAbout
 		case mem.Report == nil:
 			m.toAsk[mem.Node] = msgQuestion
-		case mem.Stale:
+		default:
 			m.toAsk[mem.Node] = msgAgain
 		}
 	}
@@ -531,10 +552,7 @@ func (m *Members) setView(v announcer.View, now time.Time) bool {
 
 // askKernel has one silent kernel asked.
 func (m *Members) askKernel(ctx context.Context, ask announcer.Ask) {
-	answer := announcer.Answered
-	if m.cfg.Answers == nil || !m.cfg.Answers(ask.Node) {
-		answer = m.cfg.Prober.Ask(ctx, m.addrOf(ask))
-	}
+	answer := m.check(ctx, ask)
 	if ctx.Err() != nil {
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 )
@@ -312,24 +313,26 @@ func TestOneNodeIsNotBelieved(t *testing.T) {
 	}
 }
 
-// TestSilentNeedsProof: what a deaf node missed means nothing at the moment it hears again.
-func TestSilentNeedsProof(t *testing.T) {
+// TestCutNodeIsVouchedFor: a and x are cut from each other, and b hears both. For as long as
+// that lasts, a knows that x answers.
+func TestCutNodeIsVouchedFor(t *testing.T) {
 	n := newNetwork(1, two, "a", "b", "x")
 	n.run(5*time.Second, nil)
-	n.loss = func(_, to *simNode) float64 {
-		if to.name == "a" {
+	n.loss = func(from, to *simNode) float64 {
+		if pair := from.name + to.name; pair == "ax" || pair == "xa" {
 			return 1
 		}
 		return 0
 	}
-	n.run(3*time.Second, nil)
-	a := &n.node("a").watch
-	a.Heard(link, n.now) // a client's frame is the first that comes through
-	if silent := a.Silent(n.now); len(silent) > 0 {
-		t.Errorf("a deaf node that hears again at once calls %v silent", silent)
-	}
-	n.run(time.Second, func() { a.Heard(link, n.now) })
-	if silent := a.Silent(n.now); len(silent) != 2 {
-		t.Errorf("a node that hears others and no answers calls %v silent, want both", silent)
+	a, at := &n.node("a").watch, Target{"x", link}
+	n.run(100*time.Millisecond, nil)
+	n.run(time.Duration(tiredAfter)*Interval+5*time.Second, func() {
+		if answering := a.Answering(n.now); !slices.Contains(answering, at) {
+			t.Fatalf("%v after the cut, %v answer", n.now.Sub(time.Unix(1005, 0)), answering)
+		}
+	})
+	n.node("x").dead = true
+	if took := n.lostAt(time.Second, "a", "x"); took < 0 {
+		t.Error("x is dead, and not lost")
 	}
 }

@@ -45,7 +45,6 @@ type target struct {
 	answers    int // rounds so far, up to enoughAnswers
 	run        int // rounds missed in a row
 	unanswered int // questions in them
-	proven     int // the last of them, in which others were heard
 	longest    int // the longest run that an answer ended, within rememberRun
 	longestAt  time.Time
 	recent     float64 // share of questions that were not answered, before run
@@ -77,16 +76,6 @@ func (t *target) close(late bool, now time.Time) bool {
 	return asked > 0
 }
 
-// proveMiss takes in whether this node heard others in the round that just ended. What it
-// missed before that may have been its own fault.
-func (t *target) proveMiss(heard bool) {
-	if t.run == 0 || !heard {
-		t.proven = 0
-	} else {
-		t.proven++
-	}
-}
-
 // endRun takes in that an answer came: what was missed before was loss, or a pause. A
 // target that was silent for longer may be another machine by now: it begins as a fresh one.
 func (t *target) endRun(now time.Time) {
@@ -114,10 +103,10 @@ func (t *target) count(missed bool) {
 	t.usual += slow * (one - t.usual)
 }
 
-// open begins a round and returns how many times to ask: not at all in most rounds of a
-// target that is long gone, whose frames switches send to everybody.
-func (t *target) open(now time.Time) int {
-	if t.run >= tiredAfter && now.Sub(t.askedAt) < time.Second {
+// open begins a round and returns how many times to ask. A target that is long gone is
+// rarely asked, as switches send frames for it to everybody. One that answers others is not.
+func (t *target) open(now time.Time, vouched bool) int {
+	if t.run >= tiredAfter && !vouched && now.Sub(t.askedAt) < time.Second {
 		return 0
 	}
 	t.asked, t.askedAt = 1, now

@@ -106,10 +106,9 @@ func (w *Watch) Round(now time.Time) (ask []Question) {
 	for _, at := range slices.SortedFunc(maps.Keys(w.targets), Target.Compare) {
 		t := w.targets[at]
 		if t.close(late, now) {
-			t.proveMiss(w.Hears(at.Link, now))
 			w.judge(at, t, now)
 		}
-		if times := t.open(now); times > 0 {
+		if times := t.open(now, w.vouched(at, now)); times > 0 {
 			ask = append(ask, Question{at, times})
 		}
 	}
@@ -200,21 +199,26 @@ func (w *Watch) judge(at Target, t *target, now time.Time) {
 // conclude calls a target lost that this node and another one miss, and that answers
 // nobody who asks. That other node's word came in on the link: so this node hears.
 func (w *Watch) conclude(at Target, t *target, now time.Time) {
-	if t.lost || !t.enough() {
+	if t.lost || !t.enough() || w.vouched(at, now) {
 		return
 	}
-	agreed := false
 	for _, said := range w.told[at] {
-		age := now.Sub(said.at)
-		if said.say == Answers && age <= vetoFor {
+		if (said.say == Misses || said.say == Lost) && now.Sub(said.at) <= agreeFor {
+			t.lose()
+			w.words = append(w.words, Word{at, Lost})
 			return
 		}
-		agreed = agreed || (said.say == Misses || said.say == Lost) && age <= agreeFor
 	}
-	if agreed {
-		t.lose()
-		w.words = append(w.words, Word{at, Lost})
+}
+
+// vouched reports whether another node said just now that at answers it.
+func (w *Watch) vouched(at Target, now time.Time) bool {
+	for _, said := range w.told[at] {
+		if said.say == Answers && now.Sub(said.at) <= vetoFor {
+			return true
+		}
 	}
+	return false
 }
 
 // Lost returns the nodes that do not answer on a link, sorted: two nodes agreed. It may name
@@ -245,22 +249,11 @@ func (w *Watch) Lost(now time.Time) (out []Target) {
 	return slices.Compact(out)
 }
 
-// Silent returns the targets that this node misses on a link on which it hears others, and
-// did all the while, sorted. For a second opinion there may be nobody to ask.
-func (w *Watch) Silent(now time.Time) (out []Target) {
-	for at, t := range w.targets {
-		if (t.lost || t.enough()) && t.proven >= t.need() && w.Hears(at.Link, now) {
-			out = append(out, at)
-		}
-	}
-	slices.SortFunc(out, Target.Compare)
-	return out
-}
-
-// Answering returns the targets that answered within the last rounds, sorted.
+// Answering returns the targets that answered within the last rounds, this node or another
+// one, sorted.
 func (w *Watch) Answering(now time.Time) (out []Target) {
 	for at, t := range w.targets {
-		if t.answersAt(now) {
+		if t.answersAt(now) || !t.lost && w.vouched(at, now) {
 			out = append(out, at)
 		}
 	}

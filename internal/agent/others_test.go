@@ -31,8 +31,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if name := os.Getenv(runPeer); name != "" {
-		if err := peerMain(name); err != nil {
+	if spec := os.Getenv(runPeer); spec != "" {
+		if err := peerMain(spec); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}

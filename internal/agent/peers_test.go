@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -32,14 +33,30 @@ import (
 	"github.com/fairlead/fairlead/proxy/dataplanetest"
 )
 
-// runPeer makes this test's binary the agent of the node that it names.
+// runPeer makes this test's binary the agent of a node: it holds a peerSpec.
 const runPeer = "FAIRLEAD_AGENT_PEER"
 
-// The cluster of the peers: three nodes, and a Service with two addresses of each family.
-const peersCluster = `
-node a ips=198.18.0.1
-node b ips=198.18.0.2
-node c ips=198.18.0.3
+// peerSpec is what such an agent is given.
+type peerSpec struct {
+	name  string
+	nodes string // the names of all nodes, with commas
+	net   string // in which agents speak: the first three bytes of its addresses
+	key   string // of the gossip
+}
+
+func (s peerSpec) String() string { return fmt.Sprint(s.name, " ", s.nodes, " ", s.net, " ", s.key) }
+
+// cluster is the cluster that the agent follows.
+func (s peerSpec) cluster() string {
+	var b strings.Builder
+	for i, name := range strings.Split(s.nodes, ",") {
+		fmt.Fprintf(&b, "node %s ips=%s.%d\n", name, s.net, i+1)
+	}
+	return b.String() + peersServices
+}
+
+// peersServices is a Service with three addresses of each family.
+const peersServices = `
 service default/web type=LoadBalancer ports=tcp/80 status=198.18.0.200,198.18.0.201,198.18.0.203,fd98:18::200,fd98:18::201,fd98:18::202 ip=10.96.0.10,fd00::10
 endpoint default/web 10.1.1.5:80 node=a
 endpoint default/web [fd00::5]:80 node=a
@@ -50,15 +67,40 @@ address fd98:18::200 holder=default/web
 address fd98:18::201 holder=default/web
 address fd98:18::202 holder=default/web`
 
-// peerKeys is the gossip's.
-var peerKeys = keyring.Keys{[]byte("0123456789abcdef0123456789abcdef")}
+// laterServices is a Service that is made while the agents run.
+const laterServices = `
+service default/later type=LoadBalancer ports=tcp/80 status=198.18.0.210,198.18.0.211,198.18.0.212,198.18.0.213,fd98:18::210,fd98:18::211 ip=10.96.0.11,fd00::11
+endpoint default/later 10.1.1.6:80 node=a
+endpoint default/later [fd00::6]:80 node=a
+address 198.18.0.210 holder=default/later created=100
+address 198.18.0.211 holder=default/later created=100
+address 198.18.0.212 holder=default/later created=100
+address 198.18.0.213 holder=default/later created=101
+address fd98:18::210 holder=default/later created=102
+address fd98:18::211 holder=default/later created=102`
 
-var peerNodes = []string{"a", "b", "c"}
+// addressesIn returns the addresses of a cluster's records.
+func addressesIn(cluster string) (out []netip.Addr) {
+	for _, line := range strings.Split(cluster, "\n") {
+		if words := strings.Fields(line); len(words) > 0 && words[0] == "address" {
+			out = append(out, netip.MustParseAddr(words[1]))
+		}
+	}
+	return out
+}
+
+// peerKey is the gossip's.
+const peerKey = "0123456789abcdef0123456789abcdef"
 
 // peerMain is an agent with all of its layer 2 and gossip. Its engine holds everything.
 // At SIGUSR1 its Node says what a kubelet says that systemd told to shut down, or takes that
-// back.
-func peerMain(name string) error {
+// back. SIGUSR2 makes laterServices.
+func peerMain(text string) error {
+	var spec peerSpec
+	if _, err := fmt.Sscan(text, &spec.name, &spec.nodes, &spec.net, &spec.key); err != nil {
+		return err
+	}
+	name := spec.name
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
 	handle, err := netlink.NewHandle(syscall.NETLINK_ROUTE)
@@ -67,7 +109,7 @@ func peerMain(name string) error {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	d := &diary{Fake: dataplanetest.NewFake(), paths: map[string]bool{}, vips: map[netip.Addr]bool{}, fails: map[string]error{}, world: storytest.NewWorld()}
-	if err := d.world.Do(peersCluster); err != nil {
+	if err := d.world.Do(spec.cluster()); err != nil {
 		return err
 	}
 	cluster := &listed{diary: d}
@@ -84,9 +126,9 @@ func peerMain(name string) error {
 	if err := a.links.read(); err != nil {
 		return err
 	}
-	a.setKeys(peerKeys)
+	a.setKeys(keyring.Keys{[]byte(spec.key)})
 	var wg sync.WaitGroup
-	wg.Go(func() { cluster.shutDown(ctx, name, a.decision.loop.Wake) })
+	wg.Go(func() { cluster.change(ctx, name, a.decision.loop.Wake) })
 	for _, run := range []func(context.Context){
 		a.links.Run, a.gossip.Run, a.reach.watcher.Run, a.reach.Run, leases.Run, a.layer2.Run, a.engine.Run,
 		func(ctx context.Context) { a.decision.loop.Run(ctx, a.step) },
@@ -120,17 +162,22 @@ func (l *listed) read() error {
 	return nil
 }
 
-// shutDown has a node shut down at SIGUSR1, and takes that back at the next, until ctx ends.
-func (l *listed) shutDown(ctx context.Context, node string, changed func()) {
+// change changes the cluster as signals say, until ctx ends.
+func (l *listed) change(ctx context.Context, node string, changed func()) {
 	told := make(chan os.Signal, 1)
-	signal.Notify(told, syscall.SIGUSR1)
-	for down := true; ; down = !down {
+	signal.Notify(told, syscall.SIGUSR1, syscall.SIGUSR2)
+	for down := false; ; {
+		text := laterServices
 		select {
 		case <-ctx.Done():
 			return
-		case <-told:
+		case s := <-told:
+			if s == syscall.SIGUSR1 {
+				down = !down
+				text = fmt.Sprintf("node %s shutsdown=%t notready=%t", node, down, down)
+			}
 		}
-		if err := errors.Join(l.world.Do(fmt.Sprintf("node %s shutsdown=%t notready=%t", node, down, down)), l.read()); err != nil {
+		if err := errors.Join(l.world.Do(text), l.read()); err != nil {
 			panic(err)
 		}
 		changed()
@@ -139,50 +186,76 @@ func (l *listed) shutDown(ctx context.Context, node string, changed func()) {
 
 // peers are such agents on one switch, with a client.
 type peers struct {
+	peerSetup
 	sw, client nstest.Space
+	names      []string
+	spaces     map[string]nstest.Space // by node
 	cmds       map[string]*exec.Cmd
 	mac        map[string]string // by node
 	logs       string            // folder
-	addrs      []netip.Addr
-	spaces     map[string]nstest.Space // of the nodes
-	v010       map[string]bool         // the nodes whose agents are of version 0.1
+	addrs      []netip.Addr      // that the client asks for
 }
 
-// newPeers starts the agents, those of v010 in version 0.1.
-func newPeers(t *testing.T, v010 ...string) *peers {
-	p := &peers{
-		sw: nstest.New(t, "switch"), client: nstest.New(t, "client"), cmds: map[string]*exec.Cmd{}, mac: map[string]string{}, logs: t.TempDir(),
-		spaces: map[string]nstest.Space{}, v010: map[string]bool{},
-	}
-	for _, name := range v010 {
-		p.v010[name] = true
-	}
+// peerSetup is how peers differ from three nodes that nothing ails.
+type peerSetup struct {
+	nodes  string                       // instead of "a,b,c"
+	second bool                         // the agents speak over a link of their own
+	keys   map[string]string            // by node, of those that have another
+	before func(t *testing.T, p *peers) // is done before the agents start
+	v010   map[string]bool              // the nodes whose agents are of version 0.1
+}
+
+func newPeers(t *testing.T, setup peerSetup) *peers {
+	p := &peers{peerSetup: setup, spaces: map[string]nstest.Space{}, addrs: addressesIn(peersServices), sw: nstest.New(t, "switch"), client: nstest.New(t, "client"), cmds: map[string]*exec.Cmd{}, mac: map[string]string{}, logs: t.TempDir()}
 	p.sw.Run(t, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1") // or its ports speak
-	p.sw.Run(t, "ip", "link", "add", "br0", "type", "bridge")
-	p.sw.Run(t, "ip", "link", "set", "br0", "up")
-	p.wire(t, p.client, "client", 100)
-	for _, line := range strings.Split(peersCluster, "\n") {
-		if words := strings.Fields(line); len(words) > 0 && words[0] == "address" {
-			p.addrs = append(p.addrs, netip.MustParseAddr(words[1]))
-		}
+	if p.nodes == "" {
+		p.nodes = "a,b,c"
 	}
-	for i, name := range peerNodes {
-		s := nstest.New(t, name)
-		p.mac[name], p.spaces[name] = p.wire(t, s, name, i+1), s
-		p.start(t, s, name)
+	p.names = strings.Split(p.nodes, ",")
+	for _, bridge := range []string{"br0", "br1"} {
+		p.sw.Run(t, "ip", "link", "add", bridge, "type", "bridge")
+		p.sw.Run(t, "ip", "link", "set", bridge, "up")
+	}
+	p.wire(t, p.client, "client", 100)
+	for i, name := range p.names {
+		p.spaces[name] = nstest.New(t, name)
+		p.mac[name] = p.wire(t, p.spaces[name], name, i+1)
+	}
+	t.Cleanup(func() { p.print(t) })
+	if p.before != nil {
+		p.before(t, p)
+	}
+	for _, name := range p.names {
+		p.start(t, name)
 	}
 	return p
+}
+
+// print prints what the agents of a test that failed said.
+func (p *peers) print(t *testing.T) {
+	for _, name := range p.names {
+		if text, err := os.ReadFile(p.logs + "/" + name); t.Failed() && err == nil {
+			t.Logf("%s says:\n%s", name, text)
+		}
+	}
 }
 
 // wire connects s with the switch, and returns its MAC.
 func (p *peers) wire(t *testing.T, s nstest.Space, name string, number int) string {
 	t.Helper()
-	p.sw.Run(t, "ip", "link", "add", "name", "to-"+name, "type", "veth", "peer", "name", "eth0", "netns", s.Name)
-	p.sw.Run(t, "ip", "link", "set", "to-"+name, "master", "br0", "up")
-	s.Run(t, "sysctl", "-qw", "net.ipv6.conf.eth0.accept_dad=0")
-	s.Run(t, "ip", "addr", "add", fmt.Sprintf("198.18.0.%d/24", number), "dev", "eth0")
+	plug := func(port, bridge, link, prefix string) {
+		p.sw.Run(t, "ip", "link", "add", "name", port+name, "type", "veth", "peer", "name", link, "netns", s.Name)
+		p.sw.Run(t, "ip", "link", "set", port+name, "master", bridge, "up")
+		s.Run(t, "ip", "addr", "add", prefix, "dev", link)
+		s.Run(t, "sysctl", "-qw", "net.ipv6.conf."+link+".accept_dad=0")
+	}
+	plug("to-", "br0", "eth0", fmt.Sprintf("198.18.0.%d/24", number))
 	s.Run(t, "ip", "addr", "add", fmt.Sprintf("fd98:18::%d/64", number), "dev", "eth0", "nodad")
 	s.Run(t, "ip", "link", "set", "eth0", "up")
+	if p.second {
+		plug("by-", "br1", "eth1", fmt.Sprintf("198.19.0.%d/24", number))
+		s.Run(t, "ip", "link", "set", "eth1", "up")
+	}
 	link, err := s.Netlink(t).LinkByName("eth0")
 	if err != nil {
 		t.Fatal(err)
@@ -190,32 +263,44 @@ func (p *peers) wire(t *testing.T, s nstest.Space, name string, number int) stri
 	return link.Attrs().HardwareAddr.String()
 }
 
-// program is how name's agent is run.
-func (p *peers) program(t *testing.T, name string) []string {
+// program is how the agent of spec is run.
+func (p *peers) program(t *testing.T, spec peerSpec) []string {
 	t.Helper()
-	if !p.v010[name] {
+	if !p.v010[spec.name] {
 		return []string{os.Args[0]}
 	}
 	dir := t.TempDir()
 	cluster := &listed{diary: &diary{world: storytest.NewWorld()}}
-	if err := errors.Join(cluster.world.Do(peersCluster), cluster.read()); err != nil {
+	if err := errors.Join(cluster.world.Do(spec.cluster()), cluster.read()); err != nil {
 		t.Fatal(err)
 	}
-	text, err := json.Marshal(map[string]any{"Version": 1, "Node": name, "Written": time.Now(), "Proxy": Fairlead, "Snapshot": cluster.Snapshot()})
-	if err = errors.Join(err, os.WriteFile(dir+"/snapshot.json", text, 0o600), os.WriteFile(dir+"/members.keys", peerKeys.Format(), 0o600)); err != nil {
+	text, err := json.Marshal(map[string]any{"Version": 1, "Node": spec.name, "Written": time.Now(), "Proxy": Fairlead, "Snapshot": cluster.Snapshot()})
+	keys := keyring.Keys{[]byte(spec.key)}.Format()
+	if err = errors.Join(err, os.WriteFile(dir+"/snapshot.json", text, 0o600), os.WriteFile(dir+"/members.keys", keys, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	return []string{earlier.Program(t), "agent", name, dir}
+	return []string{earlier.Program(t), "agent", spec.name, dir}
 }
 
-func (p *peers) start(t *testing.T, s nstest.Space, name string) {
+// start starts the agent of a node.
+func (p *peers) start(t *testing.T, name string) {
+	t.Helper()
+	p.startIn(t, p.spaces[name], name)
+}
+
+// startIn starts an agent that takes itself for a node's.
+func (p *peers) startIn(t *testing.T, s nstest.Space, name string) {
 	t.Helper()
 	log, err := os.OpenFile(p.logs+"/"+name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("ip", append([]string{"netns", "exec", s.Name}, p.program(t, name)...)...)
-	cmd.Env, cmd.Stderr = append(os.Environ(), runPeer+"="+name), log
+	spec := peerSpec{name: name, nodes: p.nodes, net: "198.18.0", key: cmp.Or(p.keys[name], peerKey)}
+	if p.second {
+		spec.net = "198.19.0"
+	}
+	cmd := exec.Command("ip", append([]string{"netns", "exec", s.Name}, p.program(t, spec)...)...)
+	cmd.Env, cmd.Stderr = append(os.Environ(), runPeer+"="+spec.String()), log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -224,10 +309,14 @@ func (p *peers) start(t *testing.T, s nstest.Space, name string) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		_ = log.Close()
-		if text, err := os.ReadFile(log.Name()); t.Failed() && err == nil {
-			t.Logf("%s says:\n%s", name, text)
-		}
 	})
+}
+
+// end ends the agent of a node by a signal, and waits for that.
+func (p *peers) end(t *testing.T, name string, s syscall.Signal) {
+	t.Helper()
+	p.signal(t, name, s)
+	_ = p.cmds[name].Wait()
 }
 
 func (p *peers) signal(t *testing.T, name string, s syscall.Signal) {
@@ -312,11 +401,15 @@ func (p *peers) node(mac string) string {
 type broken struct {
 	name   string
 	rules  []string // what the switch drops; X is the node
+	first  []string // what it drops for the first second too
 	stop   bool     // its agent stands still as well
 	kill   bool     // it is killed
 	during time.Duration
 	moves  bool // X's addresses may move
 }
+
+// gossipFrames are what agents say to each other, for the switch to drop.
+var gossipFrames = []string{`ip protocol udp udp dport 7947`, `ip protocol tcp tcp dport 7947`}
 
 // TestNodesThatBreakInPart: while something breaks in part and after it, a client asks for
 // all addresses. One node answers for each, no address moves that need not, and the last
@@ -326,7 +419,7 @@ func TestNodesThatBreakInPart(t *testing.T) {
 		{name: "it loses power", rules: []string{`iifname to-X`, `oifname to-X`}, kill: true, during: 3 * time.Second, moves: true},
 		{name: "it does not hear", rules: []string{`oifname to-X`}, during: 6 * time.Second, moves: true},
 		{name: "it stands still for 3 s", rules: []string{`iifname to-X`, `oifname to-X`}, stop: true, during: 3 * time.Second, moves: true},
-		{name: "it is cut from another", rules: []string{`iifname to-X oifname to-c`, `iifname to-c oifname to-X`}, during: 6 * time.Second},
+		{name: "it is cut from another", rules: []string{`iifname to-X oifname to-c`, `iifname to-c oifname to-X`}, first: gossipFrames, during: 6 * time.Second},
 	} {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
@@ -336,7 +429,7 @@ func TestNodesThatBreakInPart(t *testing.T) {
 }
 
 func (b broken) try(t *testing.T) {
-	p := newPeers(t)
+	p := newPeers(t, peerSetup{})
 	owners := p.settled(t)
 	t.Log("at first", owners)
 	const node = "a"
@@ -346,6 +439,10 @@ func (b broken) try(t *testing.T) {
 	}
 	stop := p.ask(t)
 	time.Sleep(3 * time.Second) // so that all have been watched
+	if b.first != nil {
+		p.cut(t, slices.Concat(rules, b.first)...)
+		time.Sleep(time.Second)
+	}
 	p.cut(t, rules...)
 	switch {
 	case b.kill:
@@ -364,11 +461,18 @@ func (b broken) try(t *testing.T) {
 	end := time.Now()
 	heard := stop()
 	for _, addr := range p.addrs {
-		b.judge(t, p, addr, heard[addr], owners[addr] == node, end)
+		p.judge(t, addr, heard[addr], owners[addr] == node && b.moves, 0, end)
 	}
+	p.agreed(t, heard)
 	if b.kill && slices.Contains(slices.Collect(maps.Values(owners)), node) {
 		p.measured(t)
 	}
+}
+
+// agreed waits until one node answers for each address, and is the last to have announced it
+// since heard began.
+func (p *peers) agreed(t *testing.T, heard map[netip.Addr]*asktest.Heard) {
+	t.Helper()
 	nstest.Eventually(t, "one answers for each address, and is the last to have announced it", func() bool {
 		agree := true
 		for addr, h := range p.listen(t, time.Second) {
@@ -381,12 +485,18 @@ func (b broken) try(t *testing.T) {
 	})
 }
 
+// The longest that an address may have no answer, or two: ten times what is promised.
+const (
+	noAnswerFor   = 10 * time.Second
+	twoAnswersFor = 5 * time.Second
+)
+
 // measured checks that who took the addresses of a dead node knows for how long nobody
 // answered.
 func (p *peers) measured(t *testing.T) {
 	t.Helper()
 	var said []string
-	for _, node := range peerNodes {
+	for _, node := range p.names {
 		text, err := os.ReadFile(p.logs + "/" + node)
 		if err != nil {
 			t.Fatal(err)
@@ -403,13 +513,10 @@ func (p *peers) measured(t *testing.T) {
 	}
 }
 
-// The longest that an address may have no answer, or two: ten times what is promised.
-const (
-	noAnswerFor   = 10 * time.Second
-	twoAnswersFor = 5 * time.Second
-)
-
-func (b broken) judge(t *testing.T, p *peers, addr netip.Addr, h *asktest.Heard, own bool, end time.Time) {
+// judge judges what was heard of an address until end. It may have moved if moves is set.
+// Two nodes may have answered for as long as two in addition.
+func (p *peers) judge(t *testing.T, addr netip.Addr, h *asktest.Heard, moves bool, two time.Duration, end time.Time) {
+	t.Helper()
 	silence, doubled := h.Silence(end), h.Doubled(100*time.Millisecond)
 	var nodes []string
 	for _, mac := range h.Moves() {
@@ -419,10 +526,10 @@ func (b broken) judge(t *testing.T, p *peers, addr netip.Addr, h *asktest.Heard,
 		nodes = nodes[:8]
 	}
 	t.Logf("%s: %v without an answer, %v with two, at %v", addr, silence.Round(time.Millisecond), doubled.Round(time.Millisecond), nodes)
-	if silence > noAnswerFor || doubled > twoAnswersFor {
+	if silence > noAnswerFor || doubled > two+twoAnswersFor {
 		t.Errorf("%s: no answer for %v, two for %v", addr, silence, doubled)
 	}
-	if (!own || !b.moves) && len(nodes) != 1 {
+	if !moves && len(nodes) != 1 {
 		t.Errorf("%s moved: %v", addr, nodes)
 	}
 }
@@ -431,7 +538,7 @@ func (b broken) judge(t *testing.T, p *peers, addr netip.Addr, h *asktest.Heard,
 // back, somebody answers for each of them all the time.
 func TestHandOverIsAnswered(t *testing.T) {
 	t.Parallel()
-	p := newPeers(t)
+	p := newPeers(t, peerSetup{})
 	const node = "a"
 	owners := p.settled(t)
 	stop := p.ask(t)

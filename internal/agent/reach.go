@@ -21,8 +21,8 @@ type reach struct {
 	links   func() []snapshot.Link
 	changed func() // has everything decided again
 	loop    *reconcile.Loop
-	last    l2.Seen       // that was decided on
-	returns atomic.Uint64 // announcer.Reach.Returns
+	last    []watch.Target // the lost ones that were decided on
+	returns atomic.Uint64  // announcer.Reach.Returns
 }
 
 func newReach(cfg *Config, gossip membership, links func() []snapshot.Link, changed func()) *reach {
@@ -51,20 +51,19 @@ func (r *reach) step(context.Context) error {
 		}
 	}
 	r.gossip.SetLost(nodes, self) // also if it said so before: the gossip may have begun since
-	if !slices.Equal(r.last.Lost, seen.Lost) || !slices.Equal(r.last.Silent, seen.Silent) {
-		if missed(r.last, seen) {
+	if !slices.Equal(r.last, seen.Lost) {
+		if found(r.last, seen.Lost) {
 			r.returns.Add(1)
 		}
-		r.last = seen
+		r.last = seen.Lost
 		r.changed()
 	}
 	return nil
 }
 
-// missed reports whether was has a target that is lost or silent, and now has not.
-func missed(was, now l2.Seen) bool {
-	still := slices.Concat(now.Lost, now.Silent)
-	return slices.ContainsFunc(slices.Concat(was.Lost, was.Silent), func(at watch.Target) bool { return !slices.Contains(still, at) })
+// found reports whether was has a target that is lost, and now has not.
+func found(was, now []watch.Target) bool {
+	return slices.ContainsFunc(was, func(at watch.Target) bool { return !slices.Contains(now, at) })
 }
 
 // speaksOn reports whether the agent of at's node is reached by at's link. A node that is
@@ -78,14 +77,11 @@ func speaksOn(view announcer.View, links []snapshot.Link, at watch.Target) bool 
 // known returns what decisions need of what was found.
 func (r *reach) known(view announcer.View) announcer.Reach {
 	links, seen := r.links(), r.watcher.Seen()
-	out := announcer.Reach{Lost: map[string][]string{}, Silent: map[string]bool{}, Returns: r.returns.Load()}
+	out := announcer.Reach{Lost: map[string][]string{}, Returns: r.returns.Load()}
 	for _, at := range seen.Lost {
 		if far := announcer.FarName(links, view, at.Node, at.Link); far != "" {
 			out.Lost[at.Node] = append(out.Lost[at.Node], far)
 		}
-	}
-	for _, at := range seen.Silent {
-		out.Silent[at.Node] = out.Silent[at.Node] || speaksOn(view, links, at)
 	}
 	return out
 }

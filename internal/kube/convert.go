@@ -94,7 +94,7 @@ func toAddress(a *v1alpha1.Address) *snapshot.Address {
 		return nil
 	}
 	out := &snapshot.Address{
-		Addr: addr, UID: string(a.UID), ResourceVersion: a.ResourceVersion, Pool: a.Spec.Pool, Node: a.Spec.Node, ShareKey: a.Spec.ShareKey, ShareGroup: a.Spec.Backend,
+		Addr: addr, UID: string(a.UID), ResourceVersion: a.ResourceVersion, Created: a.CreationTimestamp.Time, Pool: a.Spec.Pool, Node: a.Spec.Node, ShareKey: a.Spec.ShareKey, ShareGroup: a.Spec.Backend,
 		Deleting: a.DeletionTimestamp != nil, ProbedAt: timeOf(a.Status.ProbedAt), Conflict: a.Status.Conflict,
 	}
 	if c := toConditions(a.Status.Conditions)[v1alpha1.ConditionConflicting]; c.Status == string(metav1.ConditionTrue) {

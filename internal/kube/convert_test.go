@@ -102,14 +102,14 @@ func TestToSelector(t *testing.T) {
 
 // TestAddressThereAndBack: what is written of a record is read as it was.
 func TestAddressThereAndBack(t *testing.T) {
-	want := &snapshot.Address{Pool: "lan", ShareKey: "k", ShareGroup: "b", UID: "u", ResourceVersion: "7", Conflict: "02:00:00:00:00:01", ProbedAt: time.Unix(9, 0), Conflicting: "it answers", Holders: []snapshot.Holder{
+	want := &snapshot.Address{Pool: "lan", ShareKey: "k", ShareGroup: "b", UID: "u", ResourceVersion: "7", Created: time.Unix(8, 0), Conflict: "02:00:00:00:00:01", ProbedAt: time.Unix(9, 0), Conflicting: "it answers", Holders: []snapshot.Holder{
 		{Ref: snapshot.Ref{Namespace: "a", Name: "z"}, UID: "1", Ports: []snapshot.HeldPort{{Protocol: snapshot.TCP, Port: 80}, {Protocol: snapshot.UDP, Port: 53}}},
 		{Ref: snapshot.Ref{Namespace: "b", Name: "a"}, UID: "2", Ports: []snapshot.HeldPort{{Protocol: snapshot.SCTP, Port: 9}}},
 	}}
 	want.Addr, _ = snapshot.ParseAddr("2001:db8::10")
 	spec := FromAddress(*want)
 	spec.Holders[0], spec.Holders[1] = spec.Holders[1], spec.Holders[0]
-	got := toAddress(&v1alpha1.Address{ObjectMeta: metav1.ObjectMeta{UID: "u", ResourceVersion: "7"}, Spec: spec, Status: v1alpha1.AddressStatus{
+	got := toAddress(&v1alpha1.Address{ObjectMeta: metav1.ObjectMeta{UID: "u", ResourceVersion: "7", CreationTimestamp: metav1.NewTime(time.Unix(8, 0))}, Spec: spec, Status: v1alpha1.AddressStatus{
 		ProbedAt: &metav1.Time{Time: want.ProbedAt}, Conflict: want.Conflict,
 		Conditions: []metav1.Condition{{Type: v1alpha1.ConditionConflicting, Status: metav1.ConditionTrue, Message: want.Conflicting}},
 	}})

@@ -16,12 +16,13 @@ type linkHealth map[int]time.Time
 // next returns those of in.Links on which this node may be elected at layer 2, and when
 // there may be more. A link that has come back is as a node that has: the others keep what
 // they have taken over for announcer.SettleAfter. The port of a switch may not forward for
-// half of that. Where nobody else has such a link, nobody would answer meanwhile.
+// half of that. A link on which others miss this node is not there. Where nobody else has such a link, nobody would answer meanwhile.
 func (was linkHealth) next(in Inputs) (links []snapshot.Link, health linkHealth, until time.Time) {
 	health = make(linkHealth, len(in.Links))
 	for _, l := range in.Links {
 		since, known := was[l.Index]
-		if !known && was != nil { // else the agent starts, and its node settles as a whole
+		lost := slices.Contains(in.Reach.Lost[in.Node], l.Name)
+		if lost || !known && was != nil { // else the agent starts, and its node settles as a whole
 			since = in.Now
 		}
 		end := since.Add(announcer.SettleAfter)

@@ -119,6 +119,7 @@ type Memory struct {
 	others   everyRecord
 	set      lastSet
 	links    linkHealth
+	follows  following
 }
 
 // Decide returns the Plan for in, after a decision that left was.
@@ -157,21 +158,23 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 		Snapshot: in.Snapshot, Changes: in.Changes, Node: in.Node, Self: told, Ready: ready,
 		Alive: in.View.Candidates(), Others: in.View.NodeStates(), MACs: in.MACs,
 	}
+	var untilTold, untilLacks time.Time
 	if in.Sure && in.Engine.Known {
+		election.Lacks, untilLacks = next.follows.lacking(in)
 		next.elected = elect(in.Reach.Without(election))
 		told.Stays = announcer.Told(next.elected.Stays)
 		next.stays = staying{known: true, addrs: told.Stays, rebalance: rebalanced(in.Snapshot)}
 		p.Announce.Layer2, p.Wake = next.layer2Set(in, in.Reach.Without(election), was)
 		watchers := election
 		watchers.Self = self
-		watching := announcer.NewWatching(watchers, in.View, next.elected)
+		watching := announcer.NewWatching(watchers, in.View, next.elected, in.Reach)
 		watching.Listen = len(p.Announce.Layer2.Orphaned) > 0
 		p.Watch = &watching
 		p.Withdraw.Claims = without(in.Held, p.Announce.Layer2.Claims)
 	}
 	next.draining = drainingSince(self.Draining, was.draining, in.Now)
 	retreats, until := retreating(next.draining, in.Now)
-	p.Wake = earliest(earliest(p.Wake, until), untilLink)
+	p.Wake = earliest(earliest(p.Wake, until), earliest(untilLink, untilLacks))
 	next.routes = route(bgp.Input{
 		Snapshot: in.Snapshot, Changes: in.Changes, Node: in.Node, Self: self, Ready: routable(ready, in.Engine), Passwords: in.Passwords, Routers: in.Routers, Retreating: retreats,
 	})
@@ -180,6 +183,8 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 	p.Program = Program{Snapshot: in.Snapshot, Self: in.Self, Addrs: in.Addrs, Own: in.Own, Routed: in.Routed, Quarantined: in.View.Quarantined(), Links: in.Links, View: in.View, Sure: in.Sure}
 	if in.Engine.Known {
 		p.Report = &announcer.Report{Electable: told}
+		p.Report.Knows, untilTold = next.follows.tell(in)
+		p.Wake = earliest(p.Wake, untilTold)
 	}
 	p.State = State{
 		Draining: self.Draining, DrainsFor: self.DrainsFor, Stays: told.Stays, Elected: next.elected.Announce, Leaving: vips(next.leaving), Routed: next.routes.Announce,

@@ -21,7 +21,7 @@ var changes = []string{
 	"endpoint default/web 10.1.1.5:80 node=a", "endpoint default/web 10.1.1.5:80 unready unserving", "endpoint default/web 10.1.2.5:80 node=b", "endpoint default/two 10.1.2.6:80 node=b",
 	"service default/web external=Local", "service default/web external=", "service default/web labels=x=y", "service default/two type=LoadBalancer", "service default/two type=ClusterIP",
 	"address 198.51.100.10 holder=default/web", "address 198.51.100.11 holder=default/two", "address 198.51.100.12 holder=default/web,default/two", "address 198.51.100.10 conflict=02:00:00:00:00:01",
-	"address 198.51.100.10 conflict=", "address 198.51.100.11 deleting", "delete address 198.51.100.12", "address 192.0.2.10 holder=default/web pool=routed",
+	"address 198.51.100.10 conflict=", "address 198.51.100.10 created=7", "address 198.51.100.11 holder=default/two created=9", "address 198.51.100.11 deleting", "delete address 198.51.100.12", "address 192.0.2.10 holder=default/web pool=routed",
 	"node a unschedulable", "node a unschedulable=false", "node b notready", "node b notready=false", "node b labels=site=y", "agent b draining", "agent b draining=false", "agent b outofsync", "agent b outofsync=false",
 	"agent a links=eth0:198.51.100.1/24,eth1:203.0.113.1/24", "agent a links=eth0:198.51.100.1/24",
 	"announcement all failback=Never", "announcement all failback=", "announcement all rebalance=1", "announcement all rebalance=2", "announcement all drainon=Cordon", "announcement routed drainon=Cordon",
@@ -90,7 +90,7 @@ func (c *chance) inputs() Inputs {
 	in.View = announcer.View{Node: "a", Returns: uint64(c.now / time.Minute)}
 	for _, node := range []string{"a", "b"} {
 		m := announcer.Member{Node: node, Since: start.Add(c.now - time.Duration(c.n(3))*20*time.Second), Candidate: c.n(4) > 0, Stale: c.n(6) == 0}
-		m.Report = &announcer.Report{Electable: s.NodeState(node).Electable, Settled: m.Candidate}
+		m.Report = &announcer.Report{Electable: s.NodeState(node).Electable, Settled: m.Candidate, Knows: announcer.KnowledgeOf(s.Addresses[:c.n(len(s.Addresses)+1)])}
 		if node == "b" {
 			m.Verdict = announcer.Verdicts[c.n(len(announcer.Verdicts))]
 			m.Quarantine = m.Verdict == announcer.NodeGone

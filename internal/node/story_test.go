@@ -27,8 +27,8 @@ var start = time.Unix(1_000_000, 0)
 //	unsure          node a is not sure who is alive; sure takes it back
 //	returns N       so many nodes came back
 //	lost NODE LINK  the node does not answer there
-//	silent NODE     node a gets no answer from it
 //	reached         all answer
+//	knows NODE ADDR...  its agent has heard of these addresses alone
 //
 // Without a view every agent is alive and may be elected.
 //
@@ -57,12 +57,13 @@ type world struct {
 	in      Inputs
 	members map[string]announcer.Member
 	lacks   []netip.Addr
+	knows   map[string]announcer.Knowledge // by node; zero: it does not say it
 	memory  Memory
 	decider Decider
 }
 
 func newWorld() *world {
-	w := &world{World: storytest.NewWorld(), members: map[string]announcer.Member{}}
+	w := &world{World: storytest.NewWorld(), members: map[string]announcer.Member{}, knows: map[string]announcer.Knowledge{}}
 	w.in = Inputs{Node: "a", Now: start, Sure: true, Engine: Engine{Known: true, InSync: true}, Passwords: map[snapshot.SecretKey]string{}}
 	return w
 }
@@ -105,12 +106,11 @@ func (w *world) look(words []string) error {
 	case "lost":
 		w.in.Reach.Lost = map[string][]string{words[1]: words[2:]}
 		return nil
-	case "silent":
-		w.in.Reach.Silent = map[string]bool{words[1]: true}
-		return nil
 	case "reached":
 		w.in.Reach = announcer.Reach{}
 		return nil
+	case "knows":
+		return w.know(words[1], words[2:])
 	case "returns":
 		_, err := fmt.Sscan(words[1], &w.in.View.Returns)
 		return err
@@ -123,6 +123,15 @@ func (w *world) look(words []string) error {
 	m.Verdict = announcer.Verdicts[at]
 	m.Candidate, m.Quarantine = slices.Contains(words, "settled"), slices.Contains(words, "quarantined")
 	w.members[m.Node] = m
+	return nil
+}
+
+func (w *world) know(node string, addrs []string) error {
+	s, err := w.Snapshot()
+	if err != nil {
+		return err
+	}
+	w.knows[node] = announcer.KnowledgeOf(slices.DeleteFunc(slices.Clone(s.Addresses), func(a *snapshot.Address) bool { return !slices.Contains(addrs, a.Addr.String()) }))
 	return nil
 }
 
@@ -169,7 +178,7 @@ func (w *world) decide(t *testing.T) string {
 func waiting(set announcer.Set, held []announcer.Claim) (out []announcer.Claim) {
 	has := holds(held)
 	for _, c := range set.Claims {
-		if set.Orphaned[c.Addr] && !has(c.Addr) {
+		if _, waits := set.Orphaned[c.Addr]; waits && !has(c.Addr) {
 			out = append(out, c)
 		}
 	}
@@ -198,7 +207,7 @@ func (w *world) inputs(t *testing.T) Inputs {
 		if !told {
 			m = announcer.Member{Node: st.Node, Candidate: w.Alive()[st.Node], Since: start}
 		}
-		m.Report = &announcer.Report{Electable: st.Electable, Settled: m.Candidate || m.Verdict == announcer.AgentGone}
+		m.Report = &announcer.Report{Electable: st.Electable, Settled: m.Candidate || m.Verdict == announcer.AgentGone, Knows: w.knows[st.Node]}
 		w.in.View.Members = append(w.in.View.Members, m)
 		if st.Node == w.in.Node {
 			w.in.Links = st.Links

@@ -64,11 +64,14 @@ func (a Announcement) print(b *strings.Builder, st State) {
 // remarks says what is special about a claim.
 func remarks(c announcer.Claim, set announcer.Set, st State) string {
 	of := func(v announcer.VIP) bool { return v.Addr == c.Addr }
+	turn, orphaned := set.Orphaned[c.Addr]
 	switch {
 	case slices.ContainsFunc(st.Leaving, of):
 		return " until its next owner has it"
-	case set.Orphaned[c.Addr]:
-		return " once its last owner's kernel is silent"
+	case orphaned && turn > 0:
+		return fmt.Sprintf(" once nobody answers, after %d others", turn)
+	case orphaned:
+		return " once nobody answers"
 	}
 	if i := slices.IndexFunc(st.Elected, of); i >= 0 && len(st.Elected[i].Heirs) > 0 {
 		return " before " + strings.Join(st.Elected[i].Heirs, ", ")

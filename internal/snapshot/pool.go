@@ -61,6 +61,7 @@ type Address struct {
 	Addr            netip.Addr
 	UID             string
 	ResourceVersion string
+	Created         time.Time // zero: not known
 	Pool            string
 	Node            string // whose own address it is; "" if it is of a pool's Ranges
 	ShareKey        string

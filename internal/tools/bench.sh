@@ -57,6 +57,11 @@ members) ## Count what 500 agents' gossip costs each, in one process, and what 5
 memory) ## Measure an agent of 50,000 Services alone: memory, changes and restarts; CHANGES=20 RESTARTS=2 for less (root)
 	large --balanced=0 --write=false
 	;;
+stalls) ## Count the addresses that move while agents stand still for 200 ms at random on busy cores, 30 minutes; LENGTH=3m for less (root)
+	internal/tools/packages.sh
+	length="${LENGTH:-30m}"
+	REQUIRE_ROOT=1 FAIRLEAD_STALLS="$length" go test ./internal/agent -run '^TestStallsMoveNothing$' -count=1 -v -timeout=3h | lines 'bench-stalls:|.*moved from|.* says:'
+	;;
 failover) ## Let nodes and agents fail in the lab and count what a client sees; POWER_LOSSES=4 RUNS=2 ONLY=kill,drain for less (root)
 	bench failover ${POWER_LOSSES:+--power-losses="$POWER_LOSSES"} ${RUNS:+--runs="$RUNS"} ${ONLY:+--only="$ONLY"}
 	;;

@@ -100,6 +100,9 @@ func address(s *snapshot.Snapshot, name string, a *attrs) {
 		Addr: each(a, []string{name}, netip.ParseAddr)[0], Pool: a.text("pool"), Node: a.text("node"), ShareKey: a.text("key"), ShareGroup: a.text("backend"),
 		Holders: each(a, a.list("holder"), holder), Conflict: a.text("conflict"), Deleting: a.flag("deleting"),
 	}
+	if a.text("created") != "" {
+		out.Created = a.created()
+	}
 	if out.Pool == "" {
 		out.Pool = poolOf(s, out.Addr)
 	}
