@@ -358,8 +358,10 @@ func (m *memory) dirty(s *snapshot.Snapshot) map[snapshot.Ref]bool {
 	m.clusterIPsChanged(s, changes.Services, changed)
 	was := m.reserved
 	m.reserved = was.of(s, m.cluster.services)
-	was.differ(m.reserved, changed)
-	if was.ranges != nil && !was.ranges.Equal(m.reserved.ranges) {
+	if was.ranges == nil || was.ranges != m.reserved.ranges { // else it is the same
+		was.differ(m.reserved, changed)
+	}
+	if was.ranges != nil && was.ranges != m.reserved.ranges && !was.ranges.Equal(m.reserved.ranges) {
 		for _, svc := range s.Services {
 			for _, in := range svc.Ingress {
 				if in.IP.IsValid() && was.ranges.Contains(in.IP) != m.reserved.ranges.Contains(in.IP) {

@@ -107,6 +107,9 @@ type Memory struct {
 	others   everyRecord
 	set      lastSet
 	links    linkHealth
+	watched  lastWatched
+	withdrew lastWithdrawn
+	refused  lastRefused
 }
 
 // Decide returns the Plan for in, after a decision that left was.
@@ -148,10 +151,12 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 		p.Announce.Layer2, p.Wake = next.layer2Set(in, in.Reach.Without(election), was)
 		watchers := election
 		watchers.Self = self
-		watching := announcer.NewWatching(watchers, in.View, next.elected)
+		next.watched = was.watched.next(in.Node, next.elected)
+		watching := announcer.NewWatching(watchers, in.View, next.watched.owners)
 		watching.Listen = len(p.Announce.Layer2.Orphaned) > 0
 		p.Watch = &watching
-		p.Withdraw.Claims = without(in.Held, p.Announce.Layer2.Claims)
+		next.withdrew = was.withdrew.next(in.Held, p.Announce.Layer2.Claims)
+		p.Withdraw.Claims = next.withdrew.claims
 	}
 	next.draining = drainingSince(self.Draining, was.draining, in.Now)
 	retreats, until := retreating(next.draining, in.Now)
@@ -165,9 +170,10 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 	if in.Engine.Known {
 		p.Report = &announcer.Report{Electable: told}
 	}
+	next.refused = was.refused.next(next.elected.Refused, next.routes)
 	p.State = State{
 		Draining: self.Draining, Elected: next.elected.Announce, Leaving: vips(next.leaving), Routed: next.routes.Announce,
-		Refused: refusals(next.elected.Refused, next.routes),
+		Refused: next.refused.all,
 	}
 	return p, next
 }

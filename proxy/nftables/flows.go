@@ -127,8 +127,11 @@ func strays(old, now *proxy.Frontend) bool {
 	// Until a Frontend has its first endpoint, packets may have passed untranslated.
 	first := len(old.Cluster)+len(old.Local) == 0
 	narrowed := now.Sources != nil && (old.Sources == nil || !slices.Equal(old.Sources, now.Sources))
-	return first || narrowed || lost(old.Cluster, now.Cluster) || lost(old.Local, now.Local) ||
-		lost(old.Serving, now.Serving) || lost(now.Lost, old.Lost)
+	if first || narrowed || lost(old.Cluster, now.Cluster) || lost(old.Local, now.Local) || lost(now.Lost, old.Lost) {
+		return true
+	}
+	// An endpoint that only serves has no TCP connection that it has not answered.
+	return now.Protocol != snapshot.TCP && lost(old.Serving, now.Serving)
 }
 
 // lost reports whether an endpoint of old is not in now.

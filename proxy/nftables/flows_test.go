@@ -129,6 +129,22 @@ func TestConcerned(t *testing.T) {
 	}
 }
 
+// An endpoint that terminates has answered all its TCP connections: when it goes in the
+// end, none has to be looked for.
+func TestConcernedByATerminatingEndpoint(t *testing.T) {
+	for _, c := range []struct {
+		protocol  snapshot.Protocol
+		concerned bool
+	}{{snapshot.TCP, false}, {snapshot.UDP, true}, {snapshot.SCTP, true}} {
+		was, now := front(proxy.VIP, c.protocol, podA), front(proxy.VIP, c.protocol, podA)
+		was.Serving = []netip.AddrPort{ep(podA), ep(podB)}
+		got := Concerned(&proxy.Table{Frontends: []*proxy.Frontend{was}}, &proxy.Table{Frontends: []*proxy.Frontend{now}})
+		if got[Network{c.protocol, snapshot.IPv4}] != c.concerned {
+			t.Errorf("%s: got %v, want %v", c.protocol, got, c.concerned)
+		}
+	}
+}
+
 // Gone finds the Frontends that a Sync takes out, also one of an earlier process.
 func TestGone(t *testing.T) {
 	stays, goes := front(proxy.ClusterIP, snapshot.UDP, podA), front(proxy.VIP, snapshot.UDP, podA)

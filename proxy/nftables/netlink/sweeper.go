@@ -17,13 +17,15 @@ import (
 // Times of a sweeper. dialsAfter is how long after a change of the Table TCP
 // connections are compared: sooner than the second packet of one that was opened just
 // then (1 s, RFC 6298), and late enough that an endpoint that is merely leaving has
-// answered. After a sweep the next one waits resting times as long as it took, but not
-// longer than maxRest. What is due every sweepEvery takes a fiftieth of a core at most:
+// answered. Two sweeps of TCP after changes lie dialsEvery apart, so that changes that
+// follow each other share one: a client sends its third packet 3 s after the first. After
+// a sweep the next one waits resting times as long as it took, but not longer than maxRest. What is due every sweepEvery takes a fiftieth of a core at most:
 // Linux before 5.18 lists all TCP connections, which may be a million.
 const (
 	sweepEvery = 30 * time.Second
 	sweepRetry = time.Second
 	dialsAfter = 500 * time.Millisecond
+	dialsEvery = 2 * time.Second
 	resting    = 9
 	maxRest    = time.Second
 	sparing    = 50
@@ -175,6 +177,7 @@ type agenda struct {
 	table   *proxy.Table // nil before the first order
 	gone    map[proxy.Key]bool
 	due     map[nftables.Network]time.Time
+	swept   map[nftables.Network]time.Time // when the last sweep of it ended
 	lost    map[netip.AddrPort]lost // TCP endpoints on nodes that are lost: their connections end although they were answered
 	rested  time.Time               // no sweep before
 	failing bool                    // the last sweep failed, which was logged
@@ -188,7 +191,7 @@ type lost struct {
 }
 
 func newAgenda() agenda {
-	return agenda{gone: map[proxy.Key]bool{}, due: map[nftables.Network]time.Time{}, lost: map[netip.AddrPort]lost{}}
+	return agenda{gone: map[proxy.Key]bool{}, due: map[nftables.Network]time.Time{}, swept: map[nftables.Network]time.Time{}, lost: map[netip.AddrPort]lost{}}
 }
 
 // take adds an order at time now.
@@ -211,6 +214,9 @@ func (a *agenda) take(o order, now time.Time) {
 		at := now
 		if n.Protocol == snapshot.TCP {
 			at = now.Add(dialsAfter)
+			if rested := a.swept[n].Add(dialsEvery); rested.After(at) {
+				at = rested
+			}
 		}
 		if due, ok := a.due[n]; !ok || at.Before(due) {
 			a.due[n] = at
@@ -303,6 +309,7 @@ func (a *agenda) did(networks []nftables.Network, began, now time.Time, err erro
 			a.due[n] = now.Add(sweepRetry)
 			continue
 		}
+		a.swept[n] = now
 		a.due[n] = now.Add(max(sweepEvery, sparing*now.Sub(began)))
 		if ripe := a.ripe(began); n.Protocol == snapshot.TCP && !ripe.IsZero() {
 			a.due[n] = ripe

@@ -150,6 +150,39 @@ func TestWhenConnectionsAreCompared(t *testing.T) {
 	})
 }
 
+// TCP endpoints that go one after the other share a list, which comes in time for a
+// client's third packet. One that goes alone has its own at once.
+func TestChangesOfTCPShareAList(t *testing.T) {
+	a := addressesOf(snapshot.IPv4)
+	both, one := a.front(proxy.VIP, "tcp", a.podA, a.podB), a.front(proxy.VIP, "tcp", a.podA)
+	const thirdPacket = 3 * time.Second
+	f := &fakeTable{}
+	swept(t, f, func(t *testing.T, s *sweeper) {
+		change := func() {
+			s.give(order{table: a.table(both)})
+			synctest.Wait()
+			s.give(order{table: a.table(one)})
+			synctest.Wait()
+		}
+		change()
+		if passes(dialsAfter); f.walks()[2] != 1 {
+			t.Errorf("%d lists after the first change", f.walks()[2])
+		}
+		last, longest := time.Now(), time.Duration(0)
+		for n, began := 1, time.Now(); time.Since(began) < 20*time.Second; {
+			change()
+			passes(200 * time.Millisecond)
+			if f.walks()[2] > n {
+				n, last = n+1, time.Now()
+			}
+			longest = max(longest, time.Since(last))
+		}
+		if got := f.walks()[2]; got > 11 || longest > thirdPacket-dialsAfter {
+			t.Errorf("%d lists in 20 s of changes, the longest time without one %s", got, longest)
+		}
+	})
+}
+
 // A connection that a newer Table has opened meanwhile stays.
 func TestConnectionsOfATableToComeStay(t *testing.T) {
 	a := addressesOf(snapshot.IPv4)
