@@ -11,8 +11,8 @@ import (
 // follow the next Snapshot takes the work of what changed.
 type Index struct {
 	node   string
-	last   *snapshot.Snapshot // nil before the first Follow
-	checks []Check            // sorted
+	last   *snapshot.Snapshot                 // nil before the first Follow
+	checks []Check                            // sorted
 	public map[snapshot.Ref]*snapshot.Service // those with node ports
 }
 

@@ -179,7 +179,7 @@ func TestTCPClientBeforeItsService(t *testing.T) {
 					l.node.commitOnly(t, a.table(a.front(proxy.VIP, "tcp", a.podA, a.podB)))
 				}
 				sync(t, l.engine, a.table(f))
-				within(t, 10*time.Second, "the client", ask, "podA "+a.nodeOnA.String())
+				within(t, 3*time.Second, "the client", ask, "podA "+a.nodeOnA.String())
 			})
 		}
 	}

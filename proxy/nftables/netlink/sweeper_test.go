@@ -150,35 +150,46 @@ func TestWhenConnectionsAreCompared(t *testing.T) {
 	})
 }
 
-// TCP endpoints that go one after the other share a list, which comes in time for a
-// client's third packet. One that goes alone has its own at once.
+// TCP endpoints that go one after the other, all the time, share a list, which comes in
+// time for a client's fourth packet. The first ones have one each at once, and so have
+// those of a node that is lost.
 func TestChangesOfTCPShareAList(t *testing.T) {
 	a := addressesOf(snapshot.IPv4)
 	both, one := a.front(proxy.VIP, "tcp", a.podA, a.podB), a.front(proxy.VIP, "tcp", a.podA)
-	const thirdPacket = 3 * time.Second
+	lost := *one
+	lost.Lost = []netip.AddrPort{a.ep(a.podB)}
+	const fourthPacket = 7 * time.Second
 	f := &fakeTable{}
 	swept(t, f, func(t *testing.T, s *sweeper) {
-		change := func() {
-			s.give(order{table: a.table(both)})
-			synctest.Wait()
-			s.give(order{table: a.table(one)})
-			synctest.Wait()
+		change := func(to *proxy.Frontend) {
+			for _, front := range []*proxy.Frontend{both, to} {
+				s.give(order{table: a.table(front)})
+				synctest.Wait()
+			}
 		}
-		change()
-		if passes(dialsAfter); f.walks()[2] != 1 {
-			t.Errorf("%d lists after the first change", f.walks()[2])
+		for i := range dialsAtOnce {
+			change(one)
+			if passes(time.Second); f.walks()[2] != i+1 {
+				t.Errorf("%d lists after %d changes", f.walks()[2], i+1)
+			}
 		}
-		last, longest := time.Now(), time.Duration(0)
-		for n, began := 1, time.Now(); time.Since(began) < 20*time.Second; {
-			change()
+		last, longest, lists := time.Now(), time.Duration(0), dialsAtOnce
+		for began := time.Now(); time.Since(began) < 20*time.Second; {
+			change(one)
 			passes(200 * time.Millisecond)
-			if f.walks()[2] > n {
-				n, last = n+1, time.Now()
+			if n := f.walks()[2]; n > lists {
+				lists, last = n, time.Now()
 			}
 			longest = max(longest, time.Since(last))
 		}
-		if got := f.walks()[2]; got > 11 || longest > thirdPacket-dialsAfter {
-			t.Errorf("%d lists in 20 s of changes, the longest time without one %s", got, longest)
+		if lists > dialsAtOnce+5 || longest > fourthPacket-dialsAfter {
+			t.Errorf("%d lists in 20 s of changes, the longest time without one %s", lists, longest)
+		}
+		passes(dialsEvery)
+		lists = f.walks()[2]
+		change(&lost)
+		if passes(dialsAfter); f.walks()[2] != lists+1 {
+			t.Errorf("%d lists when a node is lost, want one", f.walks()[2]-lists)
 		}
 	})
 }
