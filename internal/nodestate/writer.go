@@ -42,8 +42,8 @@ type Writer struct {
 	announces []snapshot.Announced // as they were written last
 	dated     dated
 	listed    listed
-	obj       *v1alpha1.NodeState  // as the API server returned it last; nil: not known
-	check     time.Time            // when to look whether it still is so
+	obj       *v1alpha1.NodeState // as the API server returned it last; nil: not known
+	check     time.Time           // when to look whether it still is so
 }
 
 // Written returns what the NodeState says since the last write.
