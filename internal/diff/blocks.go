@@ -67,26 +67,39 @@ func (b Blocks[T]) Apply(gone, come []T, compare func(a, b T) int) Blocks[T] {
 	if len(b.blocks) == 0 {
 		return BlocksOf(Apply(nil, gone, come, compare))
 	}
-	out := Blocks[T]{blocks: make([][]T, 0, len(b.blocks)+1)}
-	for i, block := range b.blocks {
+	out, left := Blocks[T]{make([][]T, 0, len(b.blocks)+1), b.n}, b.blocks
+	for len(gone)+len(come) > 0 {
+		at := min(firstOf(left, gone, compare), firstOf(left, come, compare))
+		block := left[at]
 		less, more := gone, come
-		if i < len(b.blocks)-1 {
+		if at < len(left)-1 {
 			less, more = upTo(gone, block[len(block)-1], compare), upTo(come, block[len(block)-1], compare)
 		}
 		gone, come = gone[len(less):], come[len(more):]
 		next := Apply(block, less, more, compare)
-		out.n += len(next)
+		out.blocks, out.n, left = append(out.blocks, left[:at]...), out.n+len(next)-len(block), left[at+1:]
 		if len(next) <= 2*blockSize && len(next) > 0 {
 			out.blocks = append(out.blocks, next)
 		} else {
 			out.blocks = cut(out.blocks, next)
 		}
 	}
+	out.blocks = append(out.blocks, left...)
 	// What goes leaves small blocks behind.
 	if len(out.blocks) > 4+4*out.n/blockSize {
 		return BlocksOf(slices.Collect(out.All()))
 	}
 	return out
+}
+
+// firstOf returns which of blocks the first entry of a sorted list is in, or belongs to:
+// the last one if it comes after all.
+func firstOf[T any](blocks [][]T, list []T, compare func(a, b T) int) int {
+	if len(list) == 0 {
+		return len(blocks) - 1
+	}
+	at, _ := slices.BinarySearchFunc(blocks, list[0], func(block []T, first T) int { return compare(block[len(block)-1], first) })
+	return min(at, len(blocks)-1)
 }
 
 // upTo returns the entries of a sorted list that do not come after last.
