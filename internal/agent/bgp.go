@@ -172,9 +172,12 @@ func (r *routes) step(context.Context) error {
 		r.sync(*order.withdraw)
 	}
 	r.mu.Lock()
+	waited := r.through < order.number
 	r.through = max(r.through, order.number)
 	r.mu.Unlock()
-	r.done()
+	if waited {
+		r.done()
+	}
 	r.unheld.set(order.announce, time.Now())
 	r.sync(order.announce)
 	return nil

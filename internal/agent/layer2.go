@@ -118,9 +118,12 @@ func (l *layer2) step(context.Context) error {
 	l.mu.Unlock()
 	err = l.leases.Withdraw(order.withdraw)
 	l.mu.Lock()
+	waited := l.through < order.number
 	l.through = max(l.through, order.number) // also after an error: endpoints must not wait for a link that is gone
 	l.mu.Unlock()
-	l.done()
+	if waited {
+		l.done()
+	}
 	if order.set == nil || time.Since(order.given) > decideWithin {
 		return err
 	}
