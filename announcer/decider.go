@@ -14,14 +14,14 @@ import (
 // which something changed. The result never depends on the memory. It may be the
 // same value as the last one, and must not be changed.
 type Decider struct {
-	in       Input   // of the last decision; Ready is not kept
-	ready    uintptr // which map Input.Ready was
+	in       Input // of the last decision
 	election *election
 	last     []decided              // of each of its addresses
 	held     map[snapshot.Ref][]int // the places in last of what a Service holds
 	plan     Plan
 	rankings map[netip.Addr][]uint16 // of the nodes called names
 	names    []string
+	looked   int // how often it looked at an address
 }
 
 // decided is what was decided of one address.
@@ -37,18 +37,17 @@ func (d *Decider) Decide(in Input) Plan {
 	changes := in.Changes.From(d.in.Snapshot, in.Snapshot)
 	known := d.election != nil && d.knows(in, changes)
 	before, fixed := d.election, d.election != nil && d.fixed(in, changes)
-	ready := reflect.ValueOf(in.Ready).Pointer()
-	idle := known && len(changes.Services)+len(changes.Addresses) == 0 && ready == d.ready
+	few := known && len(changes.Addresses) == 0 && reflect.ValueOf(in.Ready).Pointer() == reflect.ValueOf(d.in.Ready).Pointer()
 	d.prepare(in, known)
-	d.ready = ready
-	if idle {
-		return d.plan
-	}
-	if !known && fixed {
-		known = d.forget(before)
+	places := d.touched(changes)
+	if !few {
+		if !known && fixed {
+			known = d.forget(before)
+		}
+		places = d.affected(in, changes, known)
 	}
 	same := known && len(changes.Addresses) == 0
-	for i := range d.affected(in, changes, known) {
+	for i := range places {
 		one := &d.last[i]
 		was := one.outcome
 		one.outcome = d.election.decide(one.addr)
@@ -58,6 +57,20 @@ func (d *Decider) Decide(in Input) Plan {
 		d.plan = joined(d.last)
 	}
 	return d.plan
+}
+
+// touched iterates over the places in last of what the Services hold that changed.
+func (d *Decider) touched(changes snapshot.Changes) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for _, ref := range changes.Services {
+			for _, i := range d.held[ref] {
+				d.looked++
+				if !yield(i) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // affected iterates over the places in last of the addresses to decide again.
@@ -73,6 +86,7 @@ func (d *Decider) affected(in Input, changes snapshot.Changes, known bool) iter.
 		}
 	}
 	return func(yield func(int) bool) {
+		d.looked += len(d.last)
 		for i := range d.last {
 			one := &d.last[i]
 			is := in.Ready[one.addr.Addr]
@@ -83,13 +97,7 @@ func (d *Decider) affected(in Input, changes snapshot.Changes, known bool) iter.
 				}
 			}
 		}
-		for _, ref := range changes.Services {
-			for _, i := range d.held[ref] {
-				if !yield(i) {
-					return
-				}
-			}
-		}
+		d.touched(changes)(yield)
 	}
 }
 
@@ -189,7 +197,6 @@ func (d *Decider) prepare(in Input, known bool) {
 		in.Alive, in.Others = maps.Clone(in.Alive), maps.Clone(in.Others)
 	}
 	d.in = in
-	d.in.Ready = nil
 	if known {
 		d.election.in = in
 		return

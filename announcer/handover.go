@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"github.com/fairlead/fairlead/internal/diff"
 )
 
 // LeaveAfter is how long a node at most answers for an address after it has told the others
@@ -27,6 +29,9 @@ const lastTurn = 10
 
 // Follow takes in that node decides next after was, and holds what held tells.
 func (h *Handover) Follow(node string, was, next Plan, held func(netip.Addr) bool) {
+	if len(h.formerOwners) == 0 && was.Same(next) {
+		return // nobody hands anything over
+	}
 	former := map[netip.Addr]string{}
 	note := func(addr netip.Addr) {
 		if held(addr) {
@@ -93,6 +98,11 @@ func (h *Handover) Orphaned(in Input, v View, next []VIP, reach Reach, lease tim
 		return nil
 	}
 	return left
+}
+
+// Same reports whether p and o are one Plan, as a Decider returns while nothing changed.
+func (p Plan) Same(o Plan) bool {
+	return diff.Same(p.Announce, o.Announce) && diff.Same(p.Refused, o.Refused) && diff.Same(p.Disputed, o.Disputed)
 }
 
 // unheard reports whether nothing was ever heard of some other node, and of any.

@@ -1,6 +1,7 @@
 package announcer
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -58,17 +59,27 @@ type Watching struct {
 	Listen bool
 }
 
-// NewWatching returns whom to watch: the owners of the addresses that this node is an heir
-// of, or that have too few heirs, the nodes whose agents are silent, and those that do not
-// answer on a link: nobody else finds out when these answer again. It asks each on every link
-// that both have. Nodes names the node of each MAC on these links.
-func NewWatching(in Input, v View, p Plan, reach Reach) Watching {
+// WatchedBy returns the owners that node watches: of the addresses of which it is an heir, or
+// that have too few heirs.
+func (p Plan) WatchedBy(node string) map[string]bool {
+	owners := map[string]bool{}
+	for i := range p.Refused {
+		// It takes two to agree: where too few can be elected, all watch.
+		if r := &p.Refused[i]; len(r.Heirs) < mostHeirs || slices.Contains(r.Heirs, node) {
+			owners[r.Owner] = true
+		}
+	}
+	return owners
+}
+
+// NewWatching returns whom to watch: the nodes of owners, see Plan.WatchedBy, the nodes whose
+// agents are silent, and those that do not answer on a link: nobody else finds out when these
+// answer again. It asks each on every link that both have. Nodes names the node of each MAC
+// on these links.
+func NewWatching(in Input, v View, owners map[string]bool, reach Reach) Watching {
 	w := Watching{Nodes: map[string]string{}}
 	watched := map[string]bool{}
-	for _, r := range p.Refused {
-		// It takes two to agree: where too few can be elected, all watch.
-		watched[r.Owner] = watched[r.Owner] || len(r.Heirs) < mostHeirs || slices.Contains(r.Heirs, in.Node)
-	}
+	maps.Copy(watched, owners)
 	for _, m := range v.Members {
 		watched[m.Node] = watched[m.Node] || m.Verdict != Alive || len(reach.Lost[m.Node]) > 0
 	}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -27,6 +28,7 @@ type Compiler struct {
 type memory struct {
 	cluster  cluster
 	looked   int // how many Services were looked at
+	walked   int // how many were looked through for an address
 	snap     *snapshot.Snapshot
 	held     map[snapshot.Ref][]*snapshot.Address // by holder
 	reserved reserved
@@ -363,8 +365,10 @@ func (m *memory) dirty(s *snapshot.Snapshot) map[snapshot.Ref]bool {
 	m.clusterIPsChanged(s, changes.Services, changed)
 	was := m.reserved
 	m.reserved = was.of(s, m.cluster.services)
-	was.differ(m.reserved, changed)
-	if was.ranges != nil && !was.ranges.Equal(m.reserved.ranges) {
+	if was.ranges == nil || was.ranges != m.reserved.ranges { // else it is the same
+		was.differ(m.reserved, changed)
+	}
+	if was.ranges != nil && was.ranges != m.reserved.ranges && !was.ranges.Equal(m.reserved.ranges) {
 		for _, svc := range s.Services {
 			for _, in := range svc.Ingress {
 				if in.IP.IsValid() && was.ranges.Contains(in.IP) != m.reserved.ranges.Contains(in.IP) {
@@ -407,23 +411,29 @@ func markHolders(a *snapshot.Address, dirty map[snapshot.Ref]bool) {
 // clusterIPsChanged brings clusterIPs up to date with the Services that changed, and
 // marks the addresses that are a ClusterIP now and were none, or the other way round.
 func (m *memory) clusterIPsChanged(s *snapshot.Snapshot, services []snapshot.Ref, changed map[netip.Addr]bool) {
+	before := map[netip.Addr]bool{} // whether it was one
 	add := func(svc *snapshot.Service, n int) {
 		if svc == nil {
 			return
 		}
 		for _, ip := range svc.ClusterIPs {
 			was := m.clusterIPs[ip]
+			if _, noted := before[ip]; !noted {
+				before[ip] = was > 0
+			}
 			if m.clusterIPs[ip] = was + n; was+n == 0 {
 				delete(m.clusterIPs, ip)
-			}
-			if (was > 0) != (was+n > 0) {
-				changed[ip] = true
 			}
 		}
 	}
 	for _, ref := range services {
 		add(m.snap.Service(ref), -1)
 		add(s.Service(ref), 1)
+	}
+	for ip, was := range before {
+		if was != (m.clusterIPs[ip] > 0) {
+			changed[ip] = true
+		}
 	}
 }
 
@@ -447,16 +457,15 @@ func (m *memory) quarantine(s *snapshot.Snapshot, nodes []string, dirty map[snap
 // holders brings held up to date. It marks the Services dirty that mention an
 // address that became ours or reserved, or no longer is.
 func (m *memory) holders(s *snapshot.Snapshot, changed map[netip.Addr]bool, dirty map[snapshot.Ref]bool) {
-	for _, a := range m.snap.Addresses {
-		if changed[a.Addr] {
+	for _, addr := range slices.SortedFunc(maps.Keys(changed), netip.Addr.Compare) {
+		if a := m.snap.Address(addr); a != nil {
 			m.forgetHolders(a)
 		}
-	}
-	for _, a := range s.Addresses {
-		if changed[a.Addr] {
+		if a := s.Address(addr); a != nil {
 			m.noteHolders(a)
 		}
 	}
+	m.walked += len(s.Services)
 	for _, svc := range s.Services {
 		for _, in := range svc.Ingress {
 			if changed[in.IP] {

@@ -144,8 +144,10 @@ func newBenchWorld(b testing.TB, size benchSize) *benchWorld {
 	b.Cleanup(engine.Close)
 	log := slog.New(slog.DiscardHandler)
 	cfg := &Config{Node: "node0", Log: log, Dataplane: engine, Clients: &kube.Clients{}, SysctlDir: b.TempDir()}
-	w := &benchWorld{Agent: assemble(cfg, l2.New(node.Netlink(b), int(node.Handle), log)), builder: kube.NewBuilder(), benchSize: size}
+	leases := l2.New(node.Netlink(b), int(node.Handle), log)
+	w := &benchWorld{Agent: assemble(cfg, leases), builder: kube.NewBuilder(), benchSize: size}
 	w.engine.proxy, w.cluster.store, w.gossip, w.engine.follow = Fairlead, w, benchGossip{w}, func(_ *snapshot.Snapshot, _, _ []netip.Addr) {}
+	w.report.leases = leases
 	w.links.state = link.State{
 		Links: []snapshot.Link{{Name: "eth0", Prefixes: []netip.Prefix{netip.MustParsePrefix("198.18.255.1/16"), netip.MustParsePrefix("fd99::1/64")}}}, Addrs: []netip.Addr{netip.MustParseAddr("203.0.113.1")},
 	}

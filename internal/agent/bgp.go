@@ -138,6 +138,11 @@ func (r *routes) Give(number uint64, p node.Plan) {
 		kept := r.order.withdraw.Keep(next.announce)
 		next.withdraw = &kept
 	}
+	// To give a router its paths may take long. The engine does not wait for that where
+	// nothing is withdrawn.
+	if r.through == r.order.number && next.withdraw == nil {
+		r.through = number
+	}
 	r.order = next
 	r.mu.Unlock()
 	r.loop.Wake()
@@ -167,9 +172,12 @@ func (r *routes) step(context.Context) error {
 		r.sync(*order.withdraw)
 	}
 	r.mu.Lock()
-	r.through = order.number
+	waited := r.through < order.number
+	r.through = max(r.through, order.number)
 	r.mu.Unlock()
-	r.done()
+	if waited {
+		r.done()
+	}
 	r.unheld.set(order.announce, time.Now())
 	r.sync(order.announce)
 	return nil

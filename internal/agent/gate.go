@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/announcer/bgp"
+	"github.com/fairlead/fairlead/internal/diff"
 	"github.com/fairlead/fairlead/internal/gate"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -27,6 +28,11 @@ type gatekeeper struct {
 	gate Gate // nil: nobody is kept out
 	loop *reconcile.Loop
 
+	// What wants was made of. Follow alone uses it.
+	nodes []*snapshot.Node
+	self  *snapshot.Node
+	peers []bgp.Peer
+
 	mu    sync.Mutex
 	wants gate.Wants
 }
@@ -39,9 +45,10 @@ func newGatekeeper(cfg *Config, log *slog.Logger) *gatekeeper {
 
 // Follow makes the nodes of s, and the routers of plan, those that may reach the ports.
 func (g *gatekeeper) Follow(s *snapshot.Snapshot, self *snapshot.Node, members uint16, plan bgp.Plan) {
-	if g.gate == nil {
+	if g.gate == nil || g.nodes != nil && diff.Same(g.nodes, s.Nodes) && g.self == self && diff.Same(g.peers, plan.Peers) {
 		return
 	}
+	g.nodes, g.self, g.peers = s.Nodes, self, plan.Peers
 	wants := gateWants(s, self, members, plan)
 	g.mu.Lock()
 	same := reflect.DeepEqual(g.wants, wants)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/announcer/members"
+	"github.com/fairlead/fairlead/internal/diff"
 	"github.com/fairlead/fairlead/internal/keyring"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -57,6 +58,7 @@ type gossip struct {
 	loop    *reconcile.Loop
 
 	places atomic.Pointer[members.Places] // the others'
+	nodes  []*snapshot.Node               // that Follow was given last
 
 	mu      sync.Mutex
 	keys    keyring.Keys
@@ -101,6 +103,10 @@ func (g *gossip) SetSigners(signers keyring.Signers) {
 // Follow takes the nodes' addresses from s. While it does not know this node's,
 // they stay what they were.
 func (g *gossip) Follow(s *snapshot.Snapshot) {
+	if g.nodes != nil && diff.Same(g.nodes, s.Nodes) {
+		return
+	}
+	g.nodes = s.Nodes
 	bind, others := gossipAddrs(s, g.node, g.port)
 	if !bind.IsValid() {
 		return

@@ -73,7 +73,13 @@ func newLayer2(leases leaseKeeper, log *slog.Logger, moved, done func()) *layer2
 // Give makes p what is to be done, on links as they were last read.
 func (l *layer2) Give(number uint64, p node.Plan, links []snapshot.Link) {
 	l.mu.Lock()
-	l.order = layer2Order{number, p.Withdraw.Claims, p.Announce.Layer2, time.Now(), links}
+	next := layer2Order{number, p.Withdraw.Claims, p.Announce.Layer2, time.Now(), links}
+	// To renew what is held may take long, while others write much to nftables. The engine
+	// does not wait for that where nothing is withdrawn.
+	if l.through == l.order.number && next.same(l.order) {
+		l.through = number
+	}
+	l.order = next
 	l.mu.Unlock()
 	l.loop.Wake()
 }
@@ -112,9 +118,12 @@ func (l *layer2) step(context.Context) error {
 	l.mu.Unlock()
 	err = l.leases.Withdraw(order.withdraw)
 	l.mu.Lock()
-	l.through = order.number // also after an error: endpoints must not wait for a link that is gone
+	waited := l.through < order.number
+	l.through = max(l.through, order.number) // also after an error: endpoints must not wait for a link that is gone
 	l.mu.Unlock()
-	l.done()
+	if waited {
+		l.done()
+	}
 	if order.set == nil || time.Since(order.given) > decideWithin {
 		return err
 	}

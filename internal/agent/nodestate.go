@@ -30,7 +30,9 @@ const describeEvery = 10 * time.Second
 type reporter struct {
 	loop   *reconcile.Loop
 	leases *l2.Leases // has the findings
-	writer nodestate.Writer
+
+	describer nodestate.Describer
+	writer    nodestate.Writer
 }
 
 func newReporter(cfg *Config) reporter {
@@ -72,17 +74,16 @@ func (a *Agent) describe() (out snapshot.NodeState, conditions []metav1.Conditio
 	a.metrics.reported(st)
 	a.metrics.routed(st.routes)
 	now := time.Now()
-	out = st.known(a.links.State()).Describe(now)
-	for i := range out.Announces {
-		out.Announces[i].Gap = a.gaps.of(out.Announces[i].Addr)
-	}
+	sessions := a.routes.speaker.Status()
+	out = a.report.describer.Describe(st.known(a.links.State(), sessions), now)
+	out.Announces = a.gaps.in(out.Announces)
 	out.Node, out.Version, out.Engine.Mode = a.cfg.Node, a.cfg.Version, a.mode()
 	out.ReportKey = keyring.PublicOf(a.cfg.reportKey)
 	if a.engine.proxy == Fairlead {
 		out.Engine.Accelerator = a.cfg.accelerator()
 		out.Engine.LocalPods = a.cfg.localPods(st.pods, a.links.State())
 	}
-	describeBGP(&out, st.routes, a.routes.speaker.Status())
+	out.Peers = peerStates(st.routes, sessions)
 	for _, f := range a.report.leases.Findings() {
 		out.Findings = append(out.Findings, snapshot.Finding(f))
 	}
@@ -90,36 +91,30 @@ func (a *Agent) describe() (out snapshot.NodeState, conditions []metav1.Conditio
 	return out, append(a.sysctls.condition(), a.membersCondition(st.view, now)), nodestate.Speakers(st.view, now)
 }
 
-// known is what of st is described without BGP.
-func (st state) known(links link.State) nodestate.Known {
+// known is what of st is described, with the BGP sessions.
+func (st state) known(links link.State, sessions []speaker.Status) nodestate.Known {
+	up := map[string]bool{}
+	for _, s := range sessions {
+		up[s.Name] = s.Established
+	}
 	return nodestate.Known{
-		View: st.view, State: st.plan, Held: st.held, Links: links.For(st.named),
+		View: st.view, State: st.plan, Held: st.held, Links: links.For(st.named), Up: up,
 		InSync: st.InSync, Message: st.message, Services: st.summary.Services, Endpoints: st.summary.Endpoints,
 	}
 }
 
-// describeBGP adds what is announced over BGP, and the sessions, to out.
-func describeBGP(out *snapshot.NodeState, plan bgp.Plan, sessions []speaker.Status) {
-	up := map[string]bool{}
+// peerStates returns the sessions, and the peers that plan refuses, sorted by name.
+func peerStates(plan bgp.Plan, sessions []speaker.Status) (out []snapshot.PeerState) {
 	for _, st := range sessions {
-		up[st.Name] = st.Established
-		out.Peers = append(out.Peers, peerState(st))
+		out = append(out, peerState(st))
 	}
 	for _, r := range plan.Refused {
 		if r.Kind == "peer" {
-			out.Peers = append(out.Peers, snapshot.PeerState{Name: r.Name, State: snapshot.PeerRefused, LastError: r.Refusal.String()})
+			out = append(out, snapshot.PeerState{Name: r.Name, State: snapshot.PeerRefused, LastError: r.Refusal.String()})
 		}
 	}
-	slices.SortFunc(out.Peers, func(a, b snapshot.PeerState) int { return strings.Compare(a.Name, b.Name) })
-	for _, v := range plan.Announce {
-		peers := 0
-		for _, name := range v.Peers {
-			if up[name] {
-				peers++
-			}
-		}
-		out.Announces = append(out.Announces, snapshot.Announced{Addr: v.Addr, Peers: peers, Service: v.Services[0].String()})
-	}
+	slices.SortFunc(out, func(a, b snapshot.PeerState) int { return strings.Compare(a.Name, b.Name) })
+	return out
 }
 
 func peerState(st speaker.Status) snapshot.PeerState {

@@ -45,7 +45,7 @@ func TestDescribe(t *testing.T) {
 			{Node: "n2", Verdict: announcer.NodeGone, Quarantine: true},
 		}},
 	}
-	got := st.known(link.State{Links: []snapshot.Link{{Name: "eth0", MAC: "02:00:00:00:00:01"}}}).Describe(time.Now())
+	got := st.known(link.State{Links: []snapshot.Link{{Name: "eth0", MAC: "02:00:00:00:00:01"}}}, nil).Describe(time.Now())
 	want := []string{
 		"{192.0.2.10 eth0 02:00:00:00:00:01 0 shop/web leaving=false}", "{192.0.2.11 eth0 02:00:00:00:00:01 0 shop/db leaving=true}",
 		"[{n2 node-gone true}]", "[{192.0.2.12 EngineNotReady: not yet}]", "true true 3 9",
@@ -64,15 +64,17 @@ func TestDescribe(t *testing.T) {
 // What is announced over BGP counts the sessions that are established. A peer that
 // is refused is listed too.
 func TestDescribeBGP(t *testing.T) {
-	var out snapshot.NodeState
 	plan := bgp.Plan{
 		Announce: []bgp.VIP{{Addr: vips[0], Peers: []string{"spine", "tor"}, Services: []snapshot.Ref{{Namespace: "shop", Name: "web"}}}},
 		Refused:  []bgp.Refused{{Kind: "peer", Name: "leaf", Refusal: snapshot.Refusal{Reason: bgp.BadBFD}}},
 	}
-	describeBGP(&out, plan, []speaker.Status{
+	sessions := []speaker.Status{
 		{Name: "tor", Addr: netip.MustParseAddr("192.0.2.254"), Status: gobgp.Status{State: "Established", Established: true}},
 		{Name: "spine", Status: gobgp.Status{State: "Active", LastError: "refused"}},
-	})
+	}
+	st := state{plan: node.State{Routed: plan.Announce}}
+	out := st.known(link.State{}, sessions).Describe(time.Now())
+	out.Peers = peerStates(plan, sessions)
 	if len(out.Announces) != 1 || out.Announces[0].Peers != 1 || out.Announces[0].Service != "shop/web" {
 		t.Errorf("announces %+v", out.Announces)
 	}

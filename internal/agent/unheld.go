@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/announcer/bgp"
+	"github.com/fairlead/fairlead/internal/diff"
 	"github.com/fairlead/fairlead/internal/link"
 	"github.com/fairlead/fairlead/internal/reconcile"
 )
@@ -28,6 +29,7 @@ type unheld struct {
 
 	mu        sync.Mutex
 	began     bool                       // what an earlier agent left was read
+	peers     []bgp.Peer                 // of the Plan that was set last
 	announced map[netip.Prefix]bool      // now
 	until     map[netip.Prefix]time.Time // of those that linger
 	was       []netip.Prefix             // as last carried out; nil: not known
@@ -54,14 +56,18 @@ func (u *unheld) Run(ctx context.Context) {
 
 // set makes the prefixes of plan those that are announced. Call it before they are.
 func (u *unheld) set(plan bgp.Plan, now time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.was != nil && u.announced != nil && diff.Same(u.peers, plan.Peers) {
+		return // most Plans announce what the last one did
+	}
+	u.peers = plan.Peers
 	next := map[netip.Prefix]bool{}
 	for _, p := range plan.Peers {
 		for _, path := range p.Paths {
 			next[path.Prefix] = true
 		}
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
 	for p := range u.announced {
 		if !next[p] {
 			u.until[p] = now.Add(lingers)
@@ -77,7 +83,7 @@ func (u *unheld) set(plan bgp.Plan, now time.Time) {
 func (u *unheld) end() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	clear(u.announced)
+	u.peers, u.announced = nil, nil
 	clear(u.until)
 	if err := u.apply(time.Now()); err != nil {
 		u.log.Warn("BGP", "error", err)

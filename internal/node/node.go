@@ -119,6 +119,9 @@ type Memory struct {
 	others   everyRecord
 	set      lastSet
 	links    linkHealth
+	watched  lastWatched
+	withdrew lastWithdrawn
+	refused  lastRefused
 	follows  following
 }
 
@@ -167,10 +170,12 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 		p.Announce.Layer2, p.Wake = next.layer2Set(in, in.Reach.Without(election), was)
 		watchers := election
 		watchers.Self = self
-		watching := announcer.NewWatching(watchers, in.View, next.elected, in.Reach)
+		next.watched = was.watched.next(in.Node, next.elected)
+		watching := announcer.NewWatching(watchers, in.View, next.watched.owners, in.Reach)
 		watching.Listen = len(p.Announce.Layer2.Orphaned) > 0
 		p.Watch = &watching
-		p.Withdraw.Claims = without(in.Held, p.Announce.Layer2.Claims)
+		next.withdrew = was.withdrew.next(in.Held, p.Announce.Layer2.Claims)
+		p.Withdraw.Claims = next.withdrew.claims
 	}
 	next.draining = drainingSince(self.Draining, was.draining, in.Now)
 	retreats, until := retreating(next.draining, in.Now)
@@ -186,9 +191,10 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 		p.Report.Knows, untilTold = next.follows.tell(in)
 		p.Wake = earliest(p.Wake, untilTold)
 	}
+	next.refused = was.refused.next(next.elected.Refused, next.routes)
 	p.State = State{
 		Draining: self.Draining, DrainsFor: self.DrainsFor, Stays: told.Stays, Elected: next.elected.Announce, Leaving: vips(next.leaving), Routed: next.routes.Announce,
-		Refused: refusals(next.elected.Refused, next.routes), Director: in.Director,
+		Refused: next.refused.all, Director: in.Director,
 	}
 	return p, next
 }

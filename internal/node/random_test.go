@@ -119,7 +119,10 @@ func (c *chance) holds(s *snapshot.Snapshot) map[netip.Addr]bool {
 // follow has the kernel do what p says, or not all of it.
 func (c *chance) follow(p Plan) {
 	if set := p.Announce.Layer2; set != nil {
-		c.held = slices.DeleteFunc(slices.Clone(set.Claims), func(announcer.Claim) bool { return c.n(5) == 0 })
+		held := slices.DeleteFunc(slices.Clone(set.Claims), func(announcer.Claim) bool { return c.n(5) == 0 })
+		if !slices.Equal(held, c.held) { // else it is one list, as the kernel's holder returns
+			c.held = held
+		}
 	}
 }
 

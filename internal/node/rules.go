@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -124,7 +125,7 @@ func (m *Memory) ready(in Inputs) map[netip.Addr]bool {
 	case !in.Engine.InSync:
 		return noVIPs
 	}
-	if m.others.ready == nil || !slices.Equal(m.others.addresses, in.Snapshot.Addresses) {
+	if m.others.ready == nil || !diff.Same(m.others.addresses, in.Snapshot.Addresses) && !slices.Equal(m.others.addresses, in.Snapshot.Addresses) {
 		m.others = everyRecord{in.Snapshot.Addresses, make(map[netip.Addr]bool, len(in.Snapshot.Addresses))}
 		for _, a := range in.Snapshot.Addresses {
 			m.others.ready[a.Addr] = true
@@ -153,8 +154,8 @@ func (m *Memory) layer2Set(in Inputs, election announcer.Input, was Memory) (*an
 	m.leaving, until = linger(in, election, was, m.elected, held)
 	set := m.set.next(in.Snapshot.Addresses, take, vips(m.leaving), election, m.elected)
 	set.Ours = announcer.Ours(election)
-	news := slices.DeleteFunc(slices.Clone(take), func(v announcer.VIP) bool { return held(v.Addr) })
-	set.Orphaned = m.handover.Orphaned(election, in.View, news, in.Reach, announcer.Lease, in.Now)
+	m.set = m.set.awaiting(in.Held, take)
+	set.Orphaned = m.handover.Orphaned(election, in.View, m.set.awaited, in.Reach, announcer.Lease, in.Now)
 	set.Leaving = handedOver(m.leaving)
 	set.Returns = in.View.Returns + in.Reach.Returns
 	m.set = m.set.keep(set, in.Snapshot.Addresses, take, len(m.leaving) > 0, m.elected)
@@ -168,6 +169,24 @@ type lastSet struct {
 	take      []announcer.VIP
 	disputed  []announcer.VIP
 	lingers   bool // the claims hold more than take
+	held      []announcer.Claim
+	wanted    []announcer.VIP // take when awaited was made
+	awaited   []announcer.VIP // what of wanted held lacks
+}
+
+// awaiting returns l with what of take is not held.
+func (l lastSet) awaiting(held []announcer.Claim, take []announcer.VIP) lastSet {
+	if diff.Same(l.held, held) && diff.Same(l.wanted, take) {
+		return l
+	}
+	has := holds(held)
+	l.held, l.wanted, l.awaited = held, take, nil
+	for _, v := range take {
+		if !has(v.Addr) {
+			l.awaited = append(l.awaited, v)
+		}
+	}
+	return l
 }
 
 // next returns the Set for take and leaving, without what gossip says. A node may
@@ -182,12 +201,18 @@ func (l lastSet) next(addresses []*snapshot.Address, take, leaving []announcer.V
 // keep returns set with the lists that it was made of. It is the last Set itself
 // if that is equal.
 func (l lastSet) keep(set announcer.Set, addresses []*snapshot.Address, take []announcer.VIP, lingers bool, elected announcer.Plan) lastSet {
-	now := lastSet{set: &set, addresses: addresses, take: take, disputed: elected.Disputed, lingers: lingers}
+	now := l
+	now.set, now.addresses, now.take, now.disputed, now.lingers = &set, addresses, take, elected.Disputed, lingers
 	if was := l.set; was != nil && diff.Same(was.Claims, set.Claims) && diff.Same(was.Disputed, set.Disputed) &&
-		maps.Equal(was.Records, set.Records) && maps.Equal(was.Ours, set.Ours) && maps.Equal(was.Orphaned, set.Orphaned) && maps.Equal(was.Leaving, set.Leaving) && was.Returns == set.Returns {
+		sameMap(was.Records, set.Records) && maps.Equal(was.Ours, set.Ours) && maps.Equal(was.Orphaned, set.Orphaned) && maps.Equal(was.Leaving, set.Leaving) && was.Returns == set.Returns {
 		now.set = was
 	}
 	return now
+}
+
+// sameMap is maps.Equal, at once if it is the same map.
+func sameMap[K, V comparable](a, b map[K]V) bool {
+	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer() || maps.Equal(a, b)
 }
 
 // holds returns a function that reports whether one of claims is for an address.
@@ -209,6 +234,9 @@ type departure struct {
 // needs a moment to take it. One whose agent is silent cannot take it at all.
 // What this node cannot forward any more is given up at once.
 func linger(in Inputs, election announcer.Input, was Memory, next announcer.Plan, held func(netip.Addr) bool) (leaving []departure, until time.Time) {
+	if len(was.leaving) == 0 && was.elected.Same(next) {
+		return nil, until // most decisions give nothing to another node
+	}
 	before := slices.Clone(was.leaving)
 	for _, v := range was.elected.Announce {
 		if next.Owner(v.Addr) != "" {
@@ -301,6 +329,51 @@ func refusals(layer2 []announcer.Refused, routes bgp.Plan) []announcer.Refused {
 		out = append(out, r)
 	}
 	return out
+}
+
+// lastRefused is the refusals of a decision, with what they were made of.
+type lastRefused struct {
+	layer2 []announcer.Refused
+	routed []bgp.VIP
+	silent []bgp.RefusedVIP
+	all    []announcer.Refused
+}
+
+// next returns the refusals of a decision.
+func (l lastRefused) next(layer2 []announcer.Refused, routes bgp.Plan) lastRefused {
+	if diff.Same(l.layer2, layer2) && diff.Same(l.routed, routes.Announce) && diff.Same(l.silent, routes.RefusedVIPs) {
+		return l
+	}
+	return lastRefused{layer2, routes.Announce, routes.RefusedVIPs, refusals(layer2, routes)}
+}
+
+// lastWatched is which owners are watched, with what that was made of.
+type lastWatched struct {
+	node    string
+	refused []announcer.Refused
+	owners  map[string]bool
+}
+
+// next returns the owners that node watches.
+func (l lastWatched) next(node string, elected announcer.Plan) lastWatched {
+	if l.owners != nil && l.node == node && diff.Same(l.refused, elected.Refused) {
+		return l
+	}
+	return lastWatched{node, elected.Refused, elected.WatchedBy(node)}
+}
+
+// lastWithdrawn is the claims to give up, with what they were made of.
+type lastWithdrawn struct {
+	held, keep []announcer.Claim
+	claims     []announcer.Claim
+}
+
+// next returns the claims of held that are not in keep.
+func (l lastWithdrawn) next(held, keep []announcer.Claim) lastWithdrawn {
+	if diff.Same(l.held, held) && diff.Same(l.keep, keep) {
+		return l
+	}
+	return lastWithdrawn{held, keep, without(held, keep)}
 }
 
 // without returns the claims of a that b does not have. Both are sorted.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/diff"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -23,7 +24,7 @@ type when struct {
 // witness is announcer.Witness, and nodes how many there are.
 func (w *when) next(status v1alpha1.NodeStateStatus, witness func(string) bool, nodes int, now time.Time) time.Time {
 	switch {
-	case w.written == nil || !reflect.DeepEqual(prompt(status, witness), prompt(*w.written, witness)):
+	case w.written == nil || !samePrompt(status, *w.written, witness):
 		return now
 	case reflect.DeepEqual(status, *w.written):
 		w.soft = time.Time{}
@@ -41,6 +42,14 @@ func (w *when) next(status v1alpha1.NodeStateStatus, witness func(string) bool, 
 // wrote takes in that status was written.
 func (w *when) wrote(status v1alpha1.NodeStateStatus, now time.Time) {
 	*w = when{written: &status, renew: now.Add(snapshot.RenewEvery + rand.N(snapshot.RenewEvery/2))}
+}
+
+// samePrompt reports whether a and b have the same prompt.
+func samePrompt(a, b v1alpha1.NodeStateStatus, witness func(string) bool) bool {
+	if diff.Same(a.Announces, b.Announces) { // as usual: there may be a thousand
+		a.Announces, b.Announces = nil, nil
+	}
+	return reflect.DeepEqual(prompt(a, witness), prompt(b, witness))
 }
 
 // prompt returns the part of st whose changes are written at once. What it leaves out

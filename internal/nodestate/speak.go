@@ -2,10 +2,13 @@ package nodestate
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/internal/diff"
 	"github.com/fairlead/fairlead/internal/node"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
@@ -14,7 +17,7 @@ import (
 // the others say so in the API. In an upgrade every agent is silent for a while.
 const RestartTakes = 30 * time.Second
 
-// Known is what an agent knows of its node, as far as the engine and layer 2 go.
+// Known is what an agent knows of its node, as far as the engine and its announcements go.
 type Known struct {
 	View                announcer.View
 	State               node.State
@@ -23,27 +26,73 @@ type Known struct {
 	InSync              bool   // the engine holds what it should
 	Message             string // of the engine
 	Services, Endpoints int    // that it serves
+	// Up names the BGP sessions that are established.
+	Up map[string]bool
+}
+
+// Describer is Known.Describe with a memory: of a thousand addresses it describes those
+// lists again that changed. The result never depends on the memory, and must not be
+// changed. The zero value is ready to use. A Describer is not safe for concurrent use.
+type Describer struct {
+	last      Known
+	speakers  []string
+	announces []snapshot.Announced
+	refused   []snapshot.Refused
 }
 
 // Describe returns what the agent says of its node at now.
 func (k Known) Describe(now time.Time) snapshot.NodeState {
-	out := snapshot.NodeState{
+	return (&Describer{}).Describe(k, now)
+}
+
+// Describe is like the function Known.Describe.
+func (d *Describer) Describe(k Known, now time.Time) snapshot.NodeState {
+	if !k.sameAnnounces(d.last) {
+		d.announces = k.announces()
+	}
+	if all := Speakers(k.View, now); k.View.Node != d.last.View.Node || !slices.Equal(all, d.speakers) || !diff.Same(k.State.Refused, d.last.State.Refused) {
+		d.speakers, d.refused = all, Refused(k.View, k.State.Refused, now)
+	}
+	d.last = k
+	return snapshot.NodeState{
 		Electable: snapshot.Electable{
 			Node: k.View.Node, InSync: k.InSync, Draining: k.State.Draining, Links: k.Links,
 			Protocol: announcer.Protocol, DrainsFor: k.State.DrainsFor, Stays: k.State.Stays, Director: k.State.Director,
 		},
 		Engine: snapshot.Engine{Message: k.Message, Services: k.Services, Endpoints: k.Endpoints},
-		Silent: Silent(k.View, now), Refused: Refused(k.View, k.State.Refused, now),
+		Silent: Silent(k.View, now), Refused: d.refused, Announces: d.announces,
 	}
+}
+
+// sameAnnounces reports whether k and was announce the same, as far as that is seen by
+// their lists.
+func (k Known) sameAnnounces(was Known) bool {
+	return diff.Same(k.Held, was.Held) && diff.Same(k.State.Elected, was.State.Elected) && diff.Same(k.State.Leaving, was.State.Leaving) &&
+		diff.Same(k.State.Routed, was.State.Routed) && maps.Equal(k.Up, was.Up) && slices.Equal(k.State.Stays, was.State.Stays) &&
+		slices.EqualFunc(k.Links, was.Links, func(a, b snapshot.Link) bool { return a.Name == b.Name && a.MAC == b.MAC })
+}
+
+// announces returns what is held on links, and after that what is announced over BGP.
+func (k Known) announces() []snapshot.Announced {
+	out := slices.Grow([]snapshot.Announced(nil), len(k.Held)+len(k.State.Routed))
 	macs := map[string]string{}
 	for _, l := range k.Links {
 		macs[l.Name] = l.MAC
 	}
 	keeps, leaves := services(k.State.Elected), services(k.State.Leaving)
 	for _, c := range k.Held {
-		out.Announces = append(out.Announces, snapshot.Announced{
+		out = append(out, snapshot.Announced{
 			Addr: c.Addr, Link: c.Link, MAC: macs[c.Link], Service: cmp.Or(keeps[c.Addr], leaves[c.Addr]), Leaving: leaves[c.Addr] != "", Stays: snapshot.HasAddr(k.State.Stays, c.Addr),
 		})
+	}
+	for _, v := range k.State.Routed {
+		peers := 0
+		for _, name := range v.Peers {
+			if k.Up[name] {
+				peers++
+			}
+		}
+		out = append(out, snapshot.Announced{Addr: v.Addr, Peers: peers, Service: v.Services[0].String()})
 	}
 	return out
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/diff"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
@@ -39,8 +40,10 @@ type Writer struct {
 
 	when      when
 	announces []snapshot.Announced // as they were written last
-	obj       *v1alpha1.NodeState  // as the API server returned it last; nil: not known
-	check     time.Time            // when to look whether it still is so
+	dated     dated
+	listed    listed
+	obj       *v1alpha1.NodeState // as the API server returned it last; nil: not known
+	check     time.Time           // when to look whether it still is so
 }
 
 // Written returns what the NodeState says since the last write.
@@ -58,9 +61,9 @@ func (w *Writer) Write(ctx context.Context, st snapshot.NodeState, conditions []
 }
 
 func (w *Writer) writeAt(ctx context.Context, st snapshot.NodeState, conditions []metav1.Condition, speakers []string, now time.Time) (again time.Time, err error) {
-	st.Announces = slices.Clone(st.Announces)
-	announcedSince(st.Announces, w.announces)
-	if at := w.when.next(status(st, conditions), announcer.Witness(w.Node, speakers), len(speakers), now); at.After(now) {
+	given := st.Announces
+	st.Announces = w.since(given)
+	if at := w.when.next(w.status(st, conditions), announcer.Witness(w.Node, speakers), len(speakers), now); at.After(now) {
 		same, err := w.same(ctx, now)
 		if same || err != nil {
 			return earlier(at, w.check), err
@@ -70,6 +73,7 @@ func (w *Writer) writeAt(ctx context.Context, st snapshot.NodeState, conditions 
 		w.obj = nil // another one may have written or deleted it
 		return time.Time{}, fmt.Errorf("node state: %w", err)
 	}
+	w.dated = dated{given, w.announces, w.announces}
 	return earlier(w.when.renew, w.check), nil
 }
 
@@ -102,6 +106,7 @@ func (w *Writer) write(ctx context.Context, st snapshot.NodeState, conditions []
 	if err := w.find(ctx); err != nil {
 		return err
 	}
+	st.Announces = slices.Clone(st.Announces)
 	// After a restart the last agent's word counts.
 	announcedSince(st.Announces, kube.ToNodeState(w.obj).Announces)
 	for i := range st.Announces {
@@ -109,7 +114,7 @@ func (w *Writer) write(ctx context.Context, st snapshot.NodeState, conditions []
 			v.Since = now.Truncate(time.Second) // as the API server keeps it
 		}
 	}
-	said := status(st, conditions)
+	said := w.status(st, conditions)
 	obj := w.obj.DeepCopy()
 	obj.Status = said
 	obj.Status.RenewTime = &metav1.MicroTime{Time: now}
@@ -144,10 +149,44 @@ func (w *Writer) find(ctx context.Context) (err error) {
 	return err
 }
 
-func status(st snapshot.NodeState, conditions []metav1.Condition) v1alpha1.NodeStateStatus {
+// listed is what is announced as the API has it, and what that was made of. A node
+// may announce a thousand addresses, and most changes concern none.
+type listed struct {
+	announces []snapshot.Announced
+	api       []v1alpha1.AnnouncedAddress
+}
+
+// status returns st as the API has it. It shares the list of addresses with the last one
+// if that is made of the same.
+func (w *Writer) status(st snapshot.NodeState, conditions []metav1.Condition) v1alpha1.NodeStateStatus {
+	known := diff.Same(w.listed.announces, st.Announces)
+	if known {
+		st.Unlisted, st.Announces = st.Unlisted+len(st.Announces), nil
+	}
 	out := kube.FromNodeState(st)
+	if known {
+		out.Announces = w.listed.api
+	} else {
+		w.listed = listed{st.Announces, out.Announces}
+	}
 	out.Conditions = conditions
 	return out
+}
+
+// dated is what is announced, with when each address was first, and what that was made of.
+type dated struct {
+	given, earlier []snapshot.Announced
+	out            []snapshot.Announced
+}
+
+// since returns what is announced now, with the times at which each address was first
+// announced as far as the last write says them.
+func (w *Writer) since(now []snapshot.Announced) []snapshot.Announced {
+	if !diff.Same(w.dated.given, now) || !diff.Same(w.dated.earlier, w.announces) {
+		w.dated = dated{now, w.announces, slices.Clone(now)}
+		announcedSince(w.dated.out, w.announces)
+	}
+	return w.dated.out
 }
 
 // announcedSince takes over from earlier since when each address is announced,

@@ -108,27 +108,42 @@ var Networks = func() (out []Network) {
 func NetworkOf(k proxy.Key) Network { return Network{k.Protocol, k.Family} }
 
 // Concerned returns the Networks of which now may make flows stale that were not
-// stale in old.
+// stale in old, and of each whether it is urgent. It is not where endpoints went, as they
+// do all the time: few clients were about to connect to one.
 func Concerned(old, now *proxy.Table) map[Network]bool {
 	out := map[Network]bool{}
+	note := func(k proxy.Key, urgent bool) {
+		n := NetworkOf(k)
+		out[n] = out[n] || urgent
+	}
 	for was, is := range now.Changed(old) {
 		switch {
 		case is == nil:
-			out[NetworkOf(was.Key)] = true
-		case was == nil || strays(was, is):
-			out[NetworkOf(is.Key)] = true
+			note(was.Key, false)
+		case was == nil || uncovers(was, is):
+			note(is.Key, true)
+		case loses(was, is):
+			note(is.Key, false)
 		}
 	}
 	return out
 }
 
-// strays reports whether flows may stray when old becomes now.
-func strays(old, now *proxy.Frontend) bool {
+// uncovers reports whether flows may stray when old becomes now though no endpoint goes.
+func uncovers(old, now *proxy.Frontend) bool {
 	// Until a Frontend has its first endpoint, packets may have passed untranslated.
-	first := len(old.Cluster)+len(old.Local) == 0
+	first := len(old.Cluster)+len(old.Local) == 0 && len(now.Cluster)+len(now.Local) > 0
 	narrowed := now.Sources != nil && (old.Sources == nil || !slices.Equal(old.Sources, now.Sources))
-	return first || narrowed || lost(old.Cluster, now.Cluster) || lost(old.Local, now.Local) ||
-		lost(old.Serving, now.Serving) || lost(now.Lost, old.Lost)
+	return first || narrowed || lost(now.Lost, old.Lost)
+}
+
+// loses reports whether flows may stray because an endpoint goes when old becomes now.
+func loses(old, now *proxy.Frontend) bool {
+	if lost(old.Cluster, now.Cluster) || lost(old.Local, now.Local) {
+		return true
+	}
+	// An endpoint that only serves has no TCP connection that it has not answered.
+	return now.Protocol != snapshot.TCP && lost(old.Serving, now.Serving)
 }
 
 // lost reports whether an endpoint of old is not in now.

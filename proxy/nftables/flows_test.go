@@ -104,27 +104,50 @@ func TestConcerned(t *testing.T) {
 		return func(f *proxy.Frontend) { f.Sources = []netip.Prefix{netip.PrefixFrom(client, n)} }
 	}
 	for _, c := range []struct {
-		what      string
-		old, now  *proxy.Table
-		concerned bool
+		what     string
+		old, now *proxy.Table
+		want     string
 	}{
-		{"nothing", with(same, podA), with(same, podA), false},
-		{"an endpoint more", with(same, podA), with(same, podA, podB), false},
-		{"an endpoint less", with(same, podA, podB), with(same, podA), true},
-		{"an endpoint that terminates", with(same, podA, podB), with(serving, podA), true},
-		{"it no longer serves", with(serving, podA), with(same, podA), true},
-		{"it is lost", with(same, podA), with(lost, podA), true},
-		{"it is found again", with(lost, podA), with(same, podA), false},
-		{"scaled to zero", with(same, podA), with(same), true},
-		{"the first endpoint", with(same), with(same, podA), true},
-		{"a new Frontend", table(), with(same, podA), true},
-		{"a deleted Frontend", with(same, podA), table(), true},
-		{"other sources", with(sources(24), podA), with(sources(25), podA), true},
-		{"all sources", with(sources(24), podA), with(same, podA), false},
+		{"nothing", with(same, podA), with(same, podA), ""},
+		{"an endpoint more", with(same, podA), with(same, podA, podB), ""},
+		{"an endpoint less", with(same, podA, podB), with(same, podA), "later"},
+		{"an endpoint that terminates", with(same, podA, podB), with(serving, podA), "later"},
+		{"it no longer serves", with(serving, podA), with(same, podA), "later"},
+		{"it is lost", with(same, podA), with(lost, podA), "urgent"},
+		{"it is found again", with(lost, podA), with(same, podA), ""},
+		{"scaled to zero", with(same, podA), with(same), "later"},
+		{"the first endpoint", with(same), with(same, podA), "urgent"},
+		{"no endpoint still", with(same), with(same), ""},
+		{"a new Frontend", table(), with(same, podA), "urgent"},
+		{"a deleted Frontend", with(same, podA), table(), "later"},
+		{"other sources", with(sources(24), podA), with(sources(25), podA), "urgent"},
+		{"all sources", with(sources(24), podA), with(same, podA), ""},
 	} {
-		got := Concerned(c.old, c.now)
-		if got[Network{snapshot.UDP, snapshot.IPv4}] != c.concerned || len(got) > 1 {
-			t.Errorf("%s: got %v, want UDP over IPv4 %v", c.what, got, c.concerned)
+		all := Concerned(c.old, c.now)
+		got := ""
+		if urgent, concerned := all[Network{snapshot.UDP, snapshot.IPv4}]; urgent {
+			got = "urgent"
+		} else if concerned {
+			got = "later"
+		}
+		if got != c.want || len(all) > 1 {
+			t.Errorf("%s: got %v, want UDP over IPv4 %q", c.what, all, c.want)
+		}
+	}
+}
+
+// An endpoint that terminates has answered all its TCP connections: when it goes in the
+// end, none has to be looked for.
+func TestConcernedByATerminatingEndpoint(t *testing.T) {
+	for _, c := range []struct {
+		protocol  snapshot.Protocol
+		concerned bool
+	}{{snapshot.TCP, false}, {snapshot.UDP, true}, {snapshot.SCTP, true}} {
+		was, now := front(proxy.VIP, c.protocol, podA), front(proxy.VIP, c.protocol, podA)
+		was.Serving = []netip.AddrPort{ep(podA), ep(podB)}
+		got := Concerned(&proxy.Table{Frontends: []*proxy.Frontend{was}}, &proxy.Table{Frontends: []*proxy.Frontend{now}})
+		if len(got) == 1 != c.concerned {
+			t.Errorf("%s: got %v, want %v", c.protocol, got, c.concerned)
 		}
 	}
 }

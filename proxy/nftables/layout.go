@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/fairlead/fairlead/internal/diff"
 )
 
 // layoutVersion is the version of the static part: the sets, maps, chains and rules,
@@ -41,9 +43,9 @@ func newLayout(f *Family, mark uint32) *Layout {
 
 // layoutFor makes the Layout that Frontends need, and what is there already; keep may
 // be nil.
-func layoutFor(f *Family, mark uint32, fronts []*Slots, keep *Layout) *Layout {
+func layoutFor(f *Family, mark uint32, fronts diff.Blocks[*Slots], keep *Layout) *Layout {
 	l := newLayout(f, mark)
-	for _, p := range fronts {
+	for p := range fronts.All() {
 		if p.Family != f.ID {
 			continue
 		}

@@ -1,6 +1,10 @@
 package nftables
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/fairlead/fairlead/internal/diff"
+)
 
 // packet is the first packet of a connection: the sets that it is in, and the verdicts
 // that maps have for it.
@@ -69,7 +73,7 @@ func lookups(l *Layout, base string, p packet) int {
 // A packet costs no more than it has to. The numbers are those of version 4. In version
 // 3 they were 6, 3, 7, 4, 7, 7, 5 and 7. The last has two more now, which bound its share.
 func TestLookups(t *testing.T) {
-	l := layoutFor(IP4, DefaultMark, nil, nil)
+	l := layoutFor(IP4, DefaultMark, diff.Blocks[*Slots]{}, nil)
 	for _, sticky := range []int{0, 3600} {
 		l.grow(balance{variant{}, 3, sticky})
 		l.grow(balance{variant{local: true}, 3, sticky})

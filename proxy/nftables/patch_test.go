@@ -217,9 +217,10 @@ func TestAdoptKeepsSlots(t *testing.T) {
 		was, patches := Adopt(nothing(), table, DefaultMark, false)
 		kernel := apply(t, nothing(), patches)
 		got, _ := Adopt(kernel, table, DefaultMark, false)
-		for i, s := range got.slots {
-			if !reflect.DeepEqual(s, was.slots[i]) {
-				t.Fatalf("%s: got %v, want %v", s.Key, s, was.slots[i])
+		want := slices.Collect(was.slots.All())
+		for i, s := range slices.Collect(got.slots.All()) {
+			if !reflect.DeepEqual(s, want[i]) {
+				t.Fatalf("%s: got %v, want %v", s.Key, s, want[i])
 			}
 		}
 		_, patches = Adopt(kernel, &proxy.Table{}, DefaultMark, false)

@@ -212,13 +212,13 @@ func (f *Family) rangeElements(out []Element, set string, prefixes []netip.Prefi
 // Elements returns all elements of one family's table, sorted by set, key and end.
 func (r *Ruleset) Elements(f *Family) []Element {
 	n := 0
-	for _, p := range r.slots {
+	for p := range r.slots.All() {
 		if n += 2 + len(p.cluster.at) + len(p.local.at); p.Kind != proxy.ClusterIP {
 			n += 3 // the sets of external Frontends
 		}
 	}
 	out := make([]Element, 0, n)
-	for _, p := range r.slots {
+	for p := range r.slots.All() {
 		if p.Family == f.ID {
 			out = p.elements(out)
 		}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/fairlead/fairlead/internal/diff"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy"
 )
@@ -16,7 +17,7 @@ import (
 type Ruleset struct {
 	Table   *proxy.Table
 	Layouts map[*Family]*Layout
-	slots   []*Slots // as Table.Frontends
+	slots   diff.Blocks[*Slots] // as Table.Frontends
 }
 
 // Next plans from r, which the kernel still holds: it returns the Ruleset of t, and
@@ -46,7 +47,7 @@ func Adopt(kernel []*Kernel, t *proxy.Table, mark uint32, replace bool) (*Rulese
 		held[k.Family.ID] = k.parse()
 	}
 	slots, changes := adopt(held, t)
-	return plan(kernel, &Ruleset{Table: t, slots: slots}, changes, mark, replace)
+	return plan(kernel, &Ruleset{Table: t, slots: diff.BlocksOf(slots)}, changes, mark, replace)
 }
 
 // Repair is Adopt for tables that held r before somebody else changed them: endpoints

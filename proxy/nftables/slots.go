@@ -38,15 +38,13 @@ func (p *Slots) slots(local bool) *slots {
 type change struct{ old, new *Slots }
 
 // place returns the Slots of t, in its order, and what changed since r.
-func (r *Ruleset) place(t *proxy.Table) ([]*Slots, []change) {
+func (r *Ruleset) place(t *proxy.Table) (diff.Blocks[*Slots], []change) {
 	var gone, come []*Slots
 	var changes []change
-	left := r.slots // in the order of r.Table.Frontends
 	for was, is := range t.Changed(r.Table) {
 		var old, now *Slots
 		if was != nil {
-			at, _ := diff.Search(left, was.Key, func(p *Slots, k proxy.Key) int { return p.Key.Compare(k) })
-			old, left = left[at], left[at+1:]
+			old, _ = diff.Find(r.slots, was.Key, func(p *Slots, k proxy.Key) int { return p.Key.Compare(k) })
 			gone = append(gone, old)
 		}
 		switch {
@@ -65,7 +63,7 @@ func (r *Ruleset) place(t *proxy.Table) ([]*Slots, []change) {
 		}
 		changes = append(changes, change{old, now})
 	}
-	return diff.Apply(r.slots, gone, come, func(a, b *Slots) int { return a.Key.Compare(b.Key) }), changes
+	return r.slots.Apply(gone, come, func(a, b *Slots) int { return a.Key.Compare(b.Key) }), changes
 }
 
 // adopt returns the Slots of t, in its order, where tables hold held, and what changes

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -313,6 +314,7 @@ func (s space) silent(t *testing.T, network string, to netip.AddrPort) {
 
 // table makes a Table of frontends with the lab's addresses.
 func (a addressing) table(frontends ...*proxy.Frontend) *proxy.Table {
+	slices.SortFunc(frontends, func(f, g *proxy.Frontend) int { return f.Key.Compare(g.Key) })
 	return &proxy.Table{
 		Frontends:     frontends,
 		NodePortAddrs: []netip.Addr{a.node},

@@ -17,16 +17,21 @@ import (
 // Times of a sweeper. dialsAfter is how long after a change of the Table TCP
 // connections are compared: sooner than the second packet of one that was opened just
 // then (1 s, RFC 6298), and late enough that an endpoint that is merely leaving has
-// answered. After a sweep the next one waits resting times as long as it took, but not
-// longer than maxRest. What is due every sweepEvery takes a fiftieth of a core at most:
+// answered. Where endpoints go all the time, a sweep of TCP comes every dialsEvery for all
+// that went by then: it takes milliseconds, and a client sends its fourth packet 7 s after
+// the first. Before that come dialsAtOnce sweeps without a wait. What is urgent never
+// waits, such as a node that is lost. After a sweep the next one waits resting times as
+// long as it took, but not longer than maxRest. What is due every sweepEvery takes a fiftieth of a core at most:
 // Linux before 5.18 lists all TCP connections, which may be a million.
 const (
-	sweepEvery = 30 * time.Second
-	sweepRetry = time.Second
-	dialsAfter = 500 * time.Millisecond
-	resting    = 9
-	maxRest    = time.Second
-	sparing    = 50
+	sweepEvery  = 30 * time.Second
+	sweepRetry  = time.Second
+	dialsAfter  = 500 * time.Millisecond
+	dialsEvery  = 5 * time.Second
+	dialsAtOnce = 4
+	resting     = 9
+	maxRest     = time.Second
+	sparing     = 50
 	// lostFor is how long the node of an endpoint has to be lost before connections
 	// that the endpoint has answered end. Nodes that vanish for a moment are common: a
 	// VM that stalls, a link that flaps. Their connections live on.
@@ -175,9 +180,10 @@ type agenda struct {
 	table   *proxy.Table // nil before the first order
 	gone    map[proxy.Key]bool
 	due     map[nftables.Network]time.Time
-	lost    map[netip.AddrPort]lost // TCP endpoints on nodes that are lost: their connections end although they were answered
-	rested  time.Time               // no sweep before
-	failing bool                    // the last sweep failed, which was logged
+	earned  map[nftables.Network]time.Time // when the time of all sweeps until now is over, dialsEvery for each
+	lost    map[netip.AddrPort]lost        // TCP endpoints on nodes that are lost: their connections end although they were answered
+	rested  time.Time                      // no sweep before
+	failing bool                           // the last sweep failed, which was logged
 }
 
 // lost is how many Frontends say that an endpoint is on a node that is lost, and since
@@ -188,12 +194,12 @@ type lost struct {
 }
 
 func newAgenda() agenda {
-	return agenda{gone: map[proxy.Key]bool{}, due: map[nftables.Network]time.Time{}, lost: map[netip.AddrPort]lost{}}
+	return agenda{gone: map[proxy.Key]bool{}, due: map[nftables.Network]time.Time{}, earned: map[nftables.Network]time.Time{}, lost: map[netip.AddrPort]lost{}}
 }
 
 // take adds an order at time now.
 func (a *agenda) take(o order, now time.Time) {
-	concerned := map[nftables.Network]bool{}
+	concerned := map[nftables.Network]bool{} // whether it is urgent
 	if a.table != nil {
 		concerned = nftables.Concerned(a.table, o.table)
 	} else {
@@ -204,13 +210,17 @@ func (a *agenda) take(o order, now time.Time) {
 	}
 	a.lose(o.table, now)
 	for _, k := range o.gone {
-		a.gone[k], concerned[nftables.NetworkOf(k)] = true, true
+		n := nftables.NetworkOf(k)
+		a.gone[k], concerned[n] = true, concerned[n]
 	}
 	a.table = o.table
-	for n := range concerned {
+	for n, urgent := range concerned {
 		at := now
 		if n.Protocol == snapshot.TCP {
 			at = now.Add(dialsAfter)
+			if rested := a.earned[n].Add(-dialsAtOnce * dialsEvery); rested.After(at) && !urgent {
+				at = rested
+			}
 		}
 		if due, ok := a.due[n]; !ok || at.Before(due) {
 			a.due[n] = at
@@ -303,6 +313,10 @@ func (a *agenda) did(networks []nftables.Network, began, now time.Time, err erro
 			a.due[n] = now.Add(sweepRetry)
 			continue
 		}
+		if a.earned[n].Before(now) {
+			a.earned[n] = now
+		}
+		a.earned[n] = a.earned[n].Add(dialsEvery)
 		a.due[n] = now.Add(max(sweepEvery, sparing*now.Sub(began)))
 		if ripe := a.ripe(began); n.Protocol == snapshot.TCP && !ripe.IsZero() {
 			a.due[n] = ripe

@@ -150,6 +150,50 @@ func TestWhenConnectionsAreCompared(t *testing.T) {
 	})
 }
 
+// TCP endpoints that go one after the other, all the time, share a list, which comes in
+// time for a client's fourth packet. The first ones have one each at once, and so have
+// those of a node that is lost.
+func TestChangesOfTCPShareAList(t *testing.T) {
+	a := addressesOf(snapshot.IPv4)
+	both, one := a.front(proxy.VIP, "tcp", a.podA, a.podB), a.front(proxy.VIP, "tcp", a.podA)
+	lost := *one
+	lost.Lost = []netip.AddrPort{a.ep(a.podB)}
+	const fourthPacket = 7 * time.Second
+	f := &fakeTable{}
+	swept(t, f, func(t *testing.T, s *sweeper) {
+		change := func(to *proxy.Frontend) {
+			for _, front := range []*proxy.Frontend{both, to} {
+				s.give(order{table: a.table(front)})
+				synctest.Wait()
+			}
+		}
+		for i := range dialsAtOnce {
+			change(one)
+			if passes(time.Second); f.walks()[2] != i+1 {
+				t.Errorf("%d lists after %d changes", f.walks()[2], i+1)
+			}
+		}
+		last, longest, lists := time.Now(), time.Duration(0), dialsAtOnce
+		for began := time.Now(); time.Since(began) < 20*time.Second; {
+			change(one)
+			passes(200 * time.Millisecond)
+			if n := f.walks()[2]; n > lists {
+				lists, last = n, time.Now()
+			}
+			longest = max(longest, time.Since(last))
+		}
+		if lists > dialsAtOnce+5 || longest > fourthPacket-dialsAfter {
+			t.Errorf("%d lists in 20 s of changes, the longest time without one %s", lists, longest)
+		}
+		passes(dialsEvery)
+		lists = f.walks()[2]
+		change(&lost)
+		if passes(dialsAfter); f.walks()[2] != lists+1 {
+			t.Errorf("%d lists when a node is lost, want one", f.walks()[2]-lists)
+		}
+	})
+}
+
 // A connection that a newer Table has opened meanwhile stays.
 func TestConnectionsOfATableToComeStay(t *testing.T) {
 	a := addressesOf(snapshot.IPv4)
