@@ -29,7 +29,7 @@ const lastTurn = 10
 
 // Follow takes in that node decides next after was, and holds what held tells.
 func (h *Handover) Follow(node string, was, next Plan, held func(netip.Addr) bool) {
-	if len(h.formerOwners) == 0 && was.Same(next) {
+	if h.began && len(h.formerOwners) == 0 && was.Same(next) {
 		return // nobody hands anything over
 	}
 	former := map[netip.Addr]string{}

@@ -24,7 +24,7 @@ func TestWatchingTheLost(t *testing.T) {
 		"it answers": {Reach{}, 0},
 		"it is lost": {Reach{Lost: map[string][]string{"b": {"eth0"}}}, 1},
 	} {
-		if got := NewWatching(in, view, Plan{}, tt.reach).Ask; len(got) != tt.want {
+		if got := NewWatching(in, view, nil, tt.reach).Ask; len(got) != tt.want {
 			t.Errorf("%s: it is asked on %d links, want %d", name, len(got), tt.want)
 		}
 	}

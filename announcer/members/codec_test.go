@@ -37,10 +37,10 @@ var stays = announcer.Report{Electable: snapshot.Electable{
 }, Settled: true}
 
 func TestCodec(t *testing.T) {
-	all := stays
-	all.Director, all.Knows = directs.Director, announcer.Knowledge{Newest: 1_800_000_000, Count: 3}
+	everything := stays
+	everything.Director, everything.Knows = directs.Director, announcer.Knowledge{Newest: 1_800_000_000, Count: 3}
 	for _, r := range []announcer.Report{
-		full, directs, stays, all,
+		full, directs, stays, everything,
 		{Electable: snapshot.Electable{Node: "n"}},
 		{Electable: snapshot.Electable{Node: "n", Draining: true}, Restarting: true, LongSettled: true},
 		{Electable: snapshot.Electable{Node: "n", Director: &snapshot.DirectorState{}}},

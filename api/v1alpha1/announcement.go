@@ -84,8 +84,9 @@ type AnnouncementSpec struct {
 	// Forwarding is how connections reach pods on other nodes than the one that has
 	// the address. With Masquerade that node translates them, and pods see the node
 	// instead of the client. With Direct it passes packets on unchanged, and the
-	// pod's node answers the client. Nodes that are not able to do that are served as
-	// with Masquerade: their NodeStates say why. Absent: Masquerade. If several
+	// pod's node answers the client. While a node with endpoints, or the one that has
+	// the address, is not able to do that, it is as with Masquerade: their NodeStates
+	// say why. Absent: Masquerade. If several
 	// Announcements select an address, it is Direct if one of them says so. A
 	// Service's annotation fairlead.io/forwarding counts before this. A Service with
 	// externalTrafficPolicy Local is never directed.

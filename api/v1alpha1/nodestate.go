@@ -156,8 +156,7 @@ type NodeStateStatus struct {
 	Peers []PeerState `json:"peers,omitempty"`
 
 	// Director is what the node can do for addresses whose forwarding is Direct.
-	// Absent: the agent is of an earlier version, and the node is served as with
-	// Masquerade.
+	// Absent: the agent is of an earlier version, which is not able.
 	//
 	// +optional
 	Director *DirectorState `json:"director,omitempty"`

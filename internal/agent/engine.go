@@ -226,5 +226,6 @@ func newEngine(cfg *Config, m *metrics, h *health.Proxy, changed func()) *engine
 	e.pods = &pods{cfg: cfg, changed: e.loop.Wake}
 	e.other.client.Timeout = time.Second
 	e.director = newDirecting(cfg, changed, e.loop.Wake)
+	m.director.Follow(e.director.Counts)
 	return e
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/internal/diff"
 	"github.com/fairlead/fairlead/internal/node"
+	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
 // gaps measures how long nobody answered for the addresses of nodes that do not answer any
@@ -75,9 +76,17 @@ func (g *gaps) held(claims []announcer.Claim, now time.Time) (n int, longest tim
 	return n, longest
 }
 
-// of returns the gap before this node held addr; 0 if none was measured.
-func (g *gaps) of(addr netip.Addr) time.Duration {
+// in returns all with the gaps that were measured before this node held them. It leaves all
+// as it is, which a describer remembers.
+func (g *gaps) in(all []snapshot.Announced) []snapshot.Announced {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.measured[addr]
+	if len(g.measured) == 0 {
+		return all
+	}
+	all = slices.Clone(all)
+	for i := range all {
+		all[i].Gap = g.measured[all[i].Addr]
+	}
+	return all
 }

@@ -42,8 +42,9 @@ func TestGaps(t *testing.T) {
 	}
 	want := func(g *gaps, what string, wantA, wantB time.Duration) {
 		t.Helper()
-		if g.of(a) != wantA || g.of(b) != wantB {
-			t.Errorf("%s: %v and %v, want %v and %v", what, g.of(a), g.of(b), wantA, wantB)
+		got := g.in([]snapshot.Announced{{Addr: a}, {Addr: b}})
+		if got[0].Gap != wantA || got[1].Gap != wantB {
+			t.Errorf("%s: %v and %v, want %v and %v", what, got[0].Gap, got[1].Gap, wantA, wantB)
 		}
 	}
 	g := &gaps{}

@@ -5,29 +5,17 @@ import (
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/fairlead/fairlead/internal/snapshot"
-	"github.com/fairlead/fairlead/proxy/director/program"
 )
-
-// directorCounts is what the director of this node has done.
-type directorCounts struct {
-	State    *snapshot.DirectorState // nil: not known yet
-	Counters *program.Counters       // nil: the program is not there
-	// Weights are the parts of all slots that each node is the primary of, by its name.
-	// They add up to 1.
-	Weights map[string]float64
-}
 
 // directorMetrics are what the director of this node has done. The program's counters are
 // read when somebody asks for the metrics.
 type directorMetrics struct {
-	read atomic.Pointer[func() directorCounts]
+	read atomic.Pointer[func() DirectorCounts]
 }
 
 // Follow has the metrics read what read returns. It is called at any time from any
 // goroutine, and must not wait for a Sync.
-func (m *directorMetrics) Follow(read func() directorCounts) { m.read.Store(&read) }
+func (m *directorMetrics) Follow(read func() DirectorCounts) { m.read.Store(&read) }
 
 func directorDesc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc("fairlead_director_"+name, help, labels, nil)
@@ -59,7 +47,7 @@ func (m *directorMetrics) Describe(to chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector. Nodes and addresses of which nothing was counted
 // are left out: every agent would name all nodes otherwise.
 func (m *directorMetrics) Collect(to chan<- prometheus.Metric) {
-	var now directorCounts
+	var now DirectorCounts
 	if read := m.read.Load(); read != nil {
 		now = (*read)()
 	}

@@ -33,8 +33,8 @@ func TestDirectorMetrics(t *testing.T) {
 		DivertedTo: map[string]uint64{"a": 0, "b": 3},
 	}
 	c.Hops[1], c.Hops[17] = 6, 1
-	m.director.Follow(func() directorCounts {
-		return directorCounts{State: &snapshot.DirectorState{Able: true}, Counters: c, Weights: map[string]float64{"a": 0.75, "b": 0.25}}
+	m.director.Follow(func() DirectorCounts {
+		return DirectorCounts{State: &snapshot.DirectorState{Able: true}, Counters: c, Weights: map[string]float64{"a": 0.75, "b": 0.25}}
 	})
 	want(`fairlead_director_able 1
 fairlead_director_hops_total{hops="1"} 6

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"net/netip"
+	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -17,7 +19,11 @@ func TestVersion01BesideThisOne(t *testing.T) {
 	for name, lost := range map[string]string{"the lost node has this version": "b", "the lost node has version 0.1": "a"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p := newPeers(t, "a")
+			p := newPeers(t, peerSetup{v010: map[string]bool{"a": true}})
+			nstest.Eventually(t, "a, which starts seconds later than the others, has its share", func() bool {
+				text, err := os.ReadFile(p.logs + "/a")
+				return err == nil && strings.Contains(string(text), "msg=announcing")
+			})
 			owners := p.settled(t)
 			t.Log("a of version 0.1, b and c of this one:", owners)
 			p.loses(t, lost, owners)
@@ -25,13 +31,13 @@ func TestVersion01BesideThisOne(t *testing.T) {
 	}
 	t.Run("after the way back", func(t *testing.T) {
 		t.Parallel()
-		p := newPeers(t)
+		p := newPeers(t, peerSetup{})
 		owners := p.settled(t)
 		stop := p.ask(t)
 		p.signal(t, "a", syscall.SIGTERM)
 		_ = p.cmds["a"].Wait()
-		p.v010["a"] = true
-		p.start(t, p.spaces["a"], "a")
+		p.v010 = map[string]bool{"a": true}
+		p.start(t, "a")
 		nstest.Eventually(t, "a holds its addresses in the way of version 0.1", func() bool {
 			for addr, owner := range owners {
 				if out := p.spaces["a"].Run(t, "ip", "addr", "show", "dev", "eth0", "to", addr.String()); (out != "") != (owner == "a") {

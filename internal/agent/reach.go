@@ -89,7 +89,7 @@ func (r *reach) known(view announcer.View) announcer.Reach {
 // lastAnswer returns when a node that does not answer did so last; zero if it answers, or if
 // this node does not ask it.
 func (r *reach) lastAnswer(node string, known announcer.Reach) time.Time {
-	if !known.Gone(node) {
+	if len(known.Lost[node]) == 0 {
 		return time.Time{}
 	}
 	return r.watcher.Seen().Last[node]

@@ -7,7 +7,6 @@
 package direct
 
 import (
-	"hash/fnv"
 	"net/netip"
 	"slices"
 	"time"
@@ -80,9 +79,7 @@ func Seed(s *snapshot.Snapshot) (seed director.Seed, ok bool) {
 	if ns == nil || ns.UID == "" {
 		return 0, false
 	}
-	h := fnv.New64a()
-	_, _ = h.Write([]byte(ns.UID))
-	return director.Seed(h.Sum64()), true
+	return director.SeedOf(ns.UID), true
 }
 
 // Wanted returns the Services that are to be directed, sorted.

@@ -79,7 +79,7 @@ func (s *Snapshot) selects(an *Announcement, a *Address) bool {
 }
 
 // DirectorState is what a node can do as a part of the director. An agent that has none
-// is of an earlier version: its node is served as with Masquerade.
+// is of an earlier version, which is not able.
 type DirectorState struct {
 	// Able reports whether the node takes packets that other nodes pass on, and passes on
 	// packets itself.
