@@ -39,8 +39,8 @@ func TestRenderedObjects(t *testing.T) {
 	c.releaseNamespace()
 	files, err := filepath.Glob(filepath.Join(root, "charts", "testdata", "*.values.yaml"))
 	c.must(err)
-	if len(files) != 7 {
-		t.Fatalf("%d value sets, want 7", len(files))
+	if len(files) != 9 {
+		t.Fatalf("%d value sets, want 9", len(files))
 	}
 	for _, file := range files {
 		set := strings.TrimSuffix(filepath.Base(file), ".values.yaml")

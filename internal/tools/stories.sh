@@ -3,10 +3,12 @@
 # argument is a group, which is a file of e2e/stories without _test.go, or a regular
 # expression for their names, or nothing for all. "list" lists groups and stories.
 set -eu
-cd "$(dirname "$0")/../../e2e/stories"
+tools=$(cd "$(dirname "$0")" && pwd)
+cd "$tools/../../e2e/stories"
 names() { sed -nE 's/^func (Test[A-Za-z0-9_]+)\(t .*/\1/p' "$@"; }
 list() {
 	printf '  %-12s %s\n' attacks 'Attacks that worked once, as a table of before and after'
+	printf '  %-12s %s\n' partial 'Everything that breaks in part, in network namespaces, then the group trouble'
 	grep -l '^func Test.*(t ' ./*_test.go | while read -r file; do
 		group=${file#./}
 		printf '  %-12s %s\n' "${group%_test.go}" "$(names "$file" | paste -sd ' ')"
@@ -15,6 +17,7 @@ list() {
 case ${1-} in
 '') echo . ;;
 list) list ;;
+partial) exec "$tools/stories.sh" trouble ;; # a file that go test takes last: its nodes need a while after it
 *)
 	if [ -e "$1_test.go" ] && [ -n "$(names "$1_test.go")" ]; then
 		echo "^($(names "$1_test.go" | paste -sd '|'))\$"
