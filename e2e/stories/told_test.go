@@ -77,6 +77,8 @@ var variable = []struct {
 	{regexp.MustCompile(`\b198\.19\.\d+\.\d+`), "CLUSTER-IP"},
 	{regexp.MustCompile(`:3\d{4}/TCP`), ":NODEPORT/TCP"},
 	{regexp.MustCompile(`\b(fairlead-agent)-[a-z0-9]{5}\b`), "$1-HASH"},
+	// Stories before leave addresses that cool down, so the next one is another.
+	{regexp.MustCompile(`\b198\.18\.0\.20[1-9]( by node\d on \w+ \([0-9a-f:]+\))?`), "NEXT-VIP"},
 	{regexp.MustCompile(`\b\d+(\.\d+)?(ms|s|m|h|d)\b`), "TIME"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\d[T ][\d:.]+Z?`), "TIME"},
 	{regexp.MustCompile(`\b198\.18\.1[23]\d\.\d+\b|\bfd98:18:80:\d:[0-9a-f:]+`), "POD"},
