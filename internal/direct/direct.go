@@ -63,7 +63,6 @@ type Planner struct {
 	gone    map[string]time.Duration           // when each node was found gone
 	tables  map[string]*director.Table
 	history map[proxy.Key]*history
-	steps   map[step]*history
 }
 
 // mode is how a Frontend's packets are treated, and since when.

@@ -60,7 +60,7 @@ func TestOwnCertificate(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if got := first.NotAfter.Sub(time.Now()); got != goodFor || first.IsCA {
+		if got := time.Until(first.NotAfter); got != goodFor || first.IsCA {
 			t.Errorf("it is good for %v, an authority: %v", got, first.IsCA)
 		}
 		time.Sleep(goodFor - renewAt)

@@ -211,7 +211,10 @@ func (a *agenda) take(o order, now time.Time) {
 	a.lose(o.table, now)
 	for _, k := range o.gone {
 		n := nftables.NetworkOf(k)
-		a.gone[k], concerned[n] = true, concerned[n]
+		a.gone[k] = true
+		if !concerned[n] {
+			concerned[n] = false // concerned, and not urgent
+		}
 	}
 	a.table = o.table
 	for n, urgent := range concerned {
