@@ -1,13 +1,11 @@
 package stories
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -37,26 +35,14 @@ const (
 )
 
 // metric reads a number from the agent of a node that forwards; the error is
-// errNoMetric if there is none.
+// lab.ErrNoMetric if there is none.
 func metric(ctx context.Context, node, name string) (float64, error) {
 	return metricAt(ctx, node, proxyAddress, name)
 }
 
 func metricAt(ctx context.Context, node, address, name string) (float64, error) {
-	page, err := get(ctx, shared, node, "http://"+address+"/metrics")
-	if err != nil {
-		return 0, err
-	}
-	lines := bufio.NewScanner(strings.NewReader(page))
-	for lines.Scan() {
-		if value, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
-			return strconv.ParseFloat(value, 64)
-		}
-	}
-	return 0, fmt.Errorf("%s: %w", name, errNoMetric)
+	return shared.Metric(ctx, node, address, name)
 }
-
-var errNoMetric = errors.New("no such metric")
 
 func metricNow(t *testing.T, node, name string) float64 {
 	t.Helper()

@@ -79,6 +79,9 @@ func (b *Bench) deploy(ctx context.Context) error {
 		return err
 	}
 	b.vip = s.ExternalIPs[0]
+	if err := b.elected(ctx); err != nil {
+		return err
+	}
 	if b.owner, err = demo.FindAnnouncer(ctx, b.Lab, b.vip); err != nil {
 		return err
 	}
@@ -89,6 +92,23 @@ func (b *Bench) deploy(ctx context.Context) error {
 	}
 	_, err = b.Lab.Kubectl(ctx, "rollout", "status", "deployment/web", "--timeout=3m")
 	return err
+}
+
+// elected waits until every node may be elected. Until then the VIP may still move to
+// another owner.
+func (b *Bench) elected(ctx context.Context) error {
+	return lab.Until(ctx, 5*time.Minute, "every node to be a candidate", func(ctx context.Context) error {
+		for _, node := range b.Lab.Nodes() {
+			n, err := b.Lab.Metric(ctx, node, "127.0.0.1:9812", "fairlead_member_candidates")
+			if err == nil && int(n) < len(b.Lab.Nodes()) {
+				err = fmt.Errorf("%v are, as %s sees it", n, node)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 func (b *Bench) clean(ctx context.Context) error {

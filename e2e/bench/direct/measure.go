@@ -2,7 +2,6 @@ package direct
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -89,22 +88,7 @@ func (b *Bench) download(ctx context.Context, m *measured) error {
 
 // passed returns how many bytes have passed the owner's link, both directions.
 func (b *Bench) passed(ctx context.Context) (uint64, error) {
-	out, err := b.Lab.Exec(ctx, b.owner.Node, "ip", "-json", "-statistics", "link", "show", "dev", b.owner.Link)
-	if err != nil {
-		return 0, err
-	}
-	return linkBytes(out)
-}
-
-// linkBytes reads the bytes of one link out of "ip -json -statistics link".
-func linkBytes(data []byte) (uint64, error) {
-	var list []struct {
-		Stats64 struct{ RX, TX struct{ Bytes uint64 } }
-	}
-	if err := json.Unmarshal(data, &list); err != nil || len(list) != 1 {
-		return 0, fmt.Errorf("statistics of a link: %d links, %w", len(list), err)
-	}
-	return list[0].Stats64.RX.Bytes + list[0].Stats64.TX.Bytes, nil
+	return b.Lab.LinkBytes(ctx, b.owner.Node, b.owner.Link)
 }
 
 // busyTime returns for how long all processors of this machine have worked.

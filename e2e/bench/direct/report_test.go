@@ -31,18 +31,6 @@ func TestReport(t *testing.T) {
 	}
 }
 
-func TestLinkBytes(t *testing.T) {
-	const text = `[{"ifname":"eth0","stats64":{"rx":{"bytes":100,"packets":2},"tx":{"bytes":11,"packets":1}}}]`
-	if n, err := linkBytes([]byte(text)); err != nil || n != 111 {
-		t.Errorf("got %d, %v", n, err)
-	}
-	for _, bad := range []string{"", "[]", "[{},{}]"} {
-		if n, err := linkBytes([]byte(bad)); err == nil {
-			t.Errorf("%q is %d bytes", bad, n)
-		}
-	}
-}
-
 func TestBusyTime(t *testing.T) {
 	got, err := busyIn("cpu  100 20 30 4000 500 6 7 8 90 10\ncpu0 1 2 3\n")
 	if want := 171 * tick; err != nil || got != want {

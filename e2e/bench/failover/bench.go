@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/fairlead/fairlead/e2e/demo"
@@ -119,14 +117,5 @@ func (b *Bench) ready(ctx context.Context, vip string) (node string, err error) 
 
 // metric reads a number from a node's agent.
 func (b *Bench) metric(ctx context.Context, node, name string) (float64, error) {
-	page, err := b.Lab.Exec(ctx, node, b.Lab.Hello(), "get", "http://127.0.0.1:10249/metrics")
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(page)) {
-		if value, ok := strings.CutPrefix(strings.TrimSpace(line), name+" "); ok {
-			return strconv.ParseFloat(value, 64)
-		}
-	}
-	return 0, fmt.Errorf("no metric %s", name)
+	return b.Lab.Metric(ctx, node, "127.0.0.1:10249", name)
 }
