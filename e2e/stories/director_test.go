@@ -318,7 +318,9 @@ func (d *directed) scaleTo(t *testing.T, replicas int) {
 
 func (d *directed) scale(t *testing.T) func(*call) bool {
 	d.scaleTo(t, 2)
+	d.hush()
 	d.fill(t, openAtOnce)
+	d.talk()
 	d.scaleTo(t, 12)
 	time.Sleep(2 * time.Second) // they talk with twelve pods
 	d.scaleTo(t, 3)
