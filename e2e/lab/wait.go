@@ -15,10 +15,14 @@ func Until(ctx context.Context, limit time.Duration, what string, check func(con
 	defer cancel()
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
+	var objection error
 	for {
-		objection := check(ctx)
-		if objection == nil {
+		now := check(ctx)
+		if now == nil {
 			return nil
+		}
+		if objection == nil || ctx.Err() == nil { // a check that is cut off does not know
+			objection = now
 		}
 		select {
 		case <-ticker.C:

@@ -21,6 +21,24 @@ func TestUntilTellsWhatWasMissing(t *testing.T) {
 	})
 }
 
+// A check that is cut off by the limit does not know what is missing: the one before did.
+func TestUntilKeepsWhatWasMissing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		missing, first := errors.New("no address yet"), true
+		err := Until(t.Context(), time.Second, "address", func(ctx context.Context) error {
+			if first {
+				first = false
+				return missing
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		})
+		if !errors.Is(err, missing) {
+			t.Errorf("error = %v", err)
+		}
+	})
+}
+
 func TestUntilReturnsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
