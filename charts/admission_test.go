@@ -6,6 +6,8 @@ import (
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/fairlead/fairlead/api/v1alpha1"
 )
 
 // TestAdmission: the policies are there from Kubernetes 1.30 on, and a value turns each
@@ -33,6 +35,28 @@ func TestAdmission(t *testing.T) {
 			t.Errorf("%v: %s", tc, text)
 		}
 	}
+}
+
+// TestAdmissionKnowsAnnotations: no Service is warned of an annotation that fairlead reads.
+func TestAdmissionKnowsAnnotations(t *testing.T) {
+	t.Parallel()
+	out := mustHelm(t, "template", "fairlead", chart, "--namespace", "fairlead-system", "--kube-version", "1.30.0")
+	for _, p := range pick[*admissionv1.ValidatingAdmissionPolicy](policies(t, out)) {
+		if p.Name != "fairlead-annotations" {
+			continue
+		}
+		known := p.Spec.Variables[0].Expression
+		for _, name := range []string{
+			v1alpha1.AnnotationAddresses, v1alpha1.AnnotationForwarding, v1alpha1.AnnotationPool,
+			v1alpha1.AnnotationShareKey, v1alpha1.AnnotationShareNamespaces,
+		} {
+			if _, short, _ := strings.Cut(name, "/"); !strings.Contains(known, "'"+short+"'") {
+				t.Errorf("%s is not in %s", name, known)
+			}
+		}
+		return
+	}
+	t.Error("there is no policy for annotations")
 }
 
 // policies are the objects of admission.yaml in what Helm printed.

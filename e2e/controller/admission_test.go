@@ -54,6 +54,7 @@ func TestAdmission(t *testing.T) {
 		"fairlead.io/addresses=anything":           "write one address",
 		"fairlead.io/pool=a, b":                    "write the name of one AddressPool",
 		"fairlead.io/addresses=192.0.2.1, fd00::1": "",
+		"fairlead.io/forwarding=Direct":            "",
 		"metallb.io/adresses=1":                    "",
 	} {
 		key, value, _ := strings.Cut(annotation, "=")
