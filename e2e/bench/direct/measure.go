@@ -59,7 +59,7 @@ func (b *Bench) measure(ctx context.Context) (m measured, err error) {
 	}
 	m.connections, m.failed = r.Requests, r.Failures
 	for source, n := range r.Sources {
-		if b.Lab.NodeOf(source) != "" {
+		if b.hidden(source) {
 			m.hidden += n
 		}
 	}
