@@ -213,13 +213,14 @@ func (d *directed) repliesPastTheOwner(t *testing.T) {
 func (d *directed) told(t *testing.T) {
 	d.steady(t)
 	for command, wants := range map[string][]string{
-		"explain default/directed": {"✔ forwarding  Direct, as Announcement directed asks", ", takes what others pass on by eth0"},
-		"status":                   {"FORWARDING", " Direct\n"},
-		"trace --from " + clients[lab.Client][0] + " --to " + d.vips[0] + ":80": {"passes it on unchanged", "source     kept"},
+		"explain default/directed": {"✔ forwarding Direct, as Announcement directed asks", ", takes what others pass on by eth0"},
+		"status":                   {"FORWARDING", " podCIDRs Direct "},
+		"trace --from " + clients[lab.Client][0] + " --to " + d.vips[0] + ":80": {"passes it on unchanged", "source kept"},
 	} {
 		out, code := fairlead(t, strings.Fields(command)...)
+		line := strings.Join(strings.Fields(out), " ") // columns are as wide as they have to be
 		for _, want := range wants {
-			if code != 0 || !strings.Contains(out, want) {
+			if code != 0 || !strings.Contains(line, want) {
 				t.Errorf("fairlead %s: exit %d, want %q in\n%s", command, code, want, out)
 			}
 		}
