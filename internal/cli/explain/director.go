@@ -65,13 +65,23 @@ func (e *explaining) directBy() string {
 	return ""
 }
 
-// podsByNode counts the endpoints of each node that serve.
+// podsByNode counts the endpoints of each node that serve: the addresses of one family, of
+// which one that serves several ports counts once.
 func (e *explaining) podsByNode() map[string]int {
-	out := map[string]int{}
+	type place struct {
+		node   string
+		family snapshot.Family
+	}
+	seen, counts, out := map[netip.Addr]bool{}, map[place]int{}, map[string]int{}
 	for _, ep := range e.svc.Endpoints {
-		if ep.Ready || ep.Serving {
-			out[ep.Node]++
+		ip := ep.Addr.Addr()
+		if seen[ip] || !ep.Ready && !ep.Serving {
+			continue
 		}
+		seen[ip] = true
+		at := place{ep.Node, snapshot.FamilyOf(ip)}
+		counts[at]++
+		out[ep.Node] = max(out[ep.Node], counts[at])
 	}
 	return out
 }
