@@ -192,6 +192,7 @@ func (c *crowd) judge(t *testing.T, excused func(*call) bool) {
 			}
 		case k.hung():
 			hung++
+			t.Logf("not told: %s: %v", k, k.err)
 		default:
 			ended++
 			told = max(told, k.last)
