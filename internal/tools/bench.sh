@@ -42,7 +42,7 @@ compile) ## Time what a change costs an agent, and a lost node, at 10,000 VIPs o
 	;;
 director) ## Compare connections by Masquerade and Direct to pods on other nodes: rate, bytes on the owner's link, CPU, then ns a packet; WAYS=kube-proxy in a lab with it; RUNS=2 for less (root)
 	bench director ${WAYS:+--ways="$WAYS" --write=false} ${RUNS:+--runs="$RUNS"}
-	go test ./proxy/director/program -run '^$' -bench . -benchtime=200000x -count=1 | lines Benchmark
+	go test ./proxy/director/program -run '^$' -bench '^BenchmarkProgram$' -benchtime=200000x -count=1 | lines Benchmark
 	;;
 eastwest) ## Compare how a pod reaches a pod: directly, by kube-proxy, by fairlead without and with eBPF; SIZES=1 RUNS=3 for less (root)
 	bench eastwest ${SIZES:+--sizes="$SIZES"} ${RUNS:+--runs="$RUNS"}
