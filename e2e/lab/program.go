@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 )
 
 // program is a module below programs/ and the commands that are built from it.
@@ -147,12 +149,17 @@ func required(mod []byte, module string) (string, error) {
 // fill builds into a directory beside the entry and moves each finished file,
 // so that the cache never holds half a program.
 func (b builder) fill(ctx context.Context, p program, dir, version string) error {
-	missing := missingCommands(p, dir)
-	if len(missing) == 0 {
+	if len(missingCommands(p, dir)) == 0 {
 		return nil
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	done, err := alone(dir)
+	if err != nil {
 		return err
+	}
+	defer done()
+	missing := missingCommands(p, dir)
+	if len(missing) == 0 {
+		return nil // another command built them meanwhile
 	}
 	temp, err := os.MkdirTemp(filepath.Dir(dir), ".building-")
 	if err != nil {
@@ -169,6 +176,22 @@ func (b builder) fill(ctx context.Context, p program, dir, version string) error
 		}
 	}
 	return step.Done(nil)
+}
+
+// alone makes a directory and waits until no other command builds into it: tests of the
+// lab and of the controller run side by side, and each would take minutes for the same.
+func alone(dir string) (done func(), err error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", dir, err), f.Close())
+	}
+	return func() { _ = f.Close() }, nil
 }
 
 func missingCommands(p program, dir string) []string {

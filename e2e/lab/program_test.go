@@ -2,7 +2,10 @@ package lab
 
 import (
 	"os"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/mod/modfile"
@@ -41,6 +44,31 @@ func TestCacheEntryChangesWithAFileBelow(t *testing.T) {
 	if after, err := hashFiles(dir); err != nil || after == before {
 		t.Errorf("the same hash after a change: %s, %v", after, err)
 	}
+}
+
+func TestOneBuildsAtATime(t *testing.T) {
+	dir := t.TempDir() + "/programs/kubernetes"
+	var inside, built sync.WaitGroup
+	var builders atomic.Int32
+	for range 4 {
+		inside.Add(1)
+		built.Go(func() {
+			inside.Done()
+			inside.Wait() // so that all try at once
+			done, err := alone(dir)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer done()
+			if n := builders.Add(1); n != 1 {
+				t.Errorf("%d build at a time", n)
+			}
+			runtime.Gosched()
+			builders.Add(-1)
+		})
+	}
+	built.Wait()
 }
 
 func TestEveryProgramHasItsModule(t *testing.T) {
