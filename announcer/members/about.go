@@ -139,8 +139,8 @@ func (m *Members) noteOpinion(answer announcer.Answer, node string) {
 	}
 }
 
-// answerInquiry tells askers, which have these versions of node's report, a newer one, and
-// whether node's kernel answers. Without a newer one it has node say its report anew.
+// answerInquiry tells askers what the kernel of node answers. They have these versions of
+// node's report: they also get a newer one. If there is no newer one, node is asked for it.
 func (m *Members) answerInquiry(ctx context.Context, node string, askers map[string]uint64) {
 	at := m.cfg.Places().Of(node)
 	if !at.IsValid() {

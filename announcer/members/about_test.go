@@ -62,6 +62,13 @@ func TestOthersDoNotVouchForTheDead(t *testing.T) {
 	d.NotifyMsg([]byte{msgAbout, 0, 1, 'c', 'n', 'o'})           // of a node that is not there
 	d.NotifyMsg([]byte{msgAbout, 0, 1, 'c', 'b'})                // of itself
 	d.NotifyMsg([]byte{msgFound, byte(announcer.Answered), 'a'}) // nobody asked
-	time.Sleep(10 * time.Millisecond)
-	cl.nodes["b"].says(t, "a", "node-gone quarantine")
+	b := cl.nodes["b"]
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if askers := b.inquiries["b"]; askers != nil {
+		t.Errorf("it is to tell %v of itself", askers)
+	}
+	if m := b.view.Member("a"); m.Verdict != announcer.NodeGone {
+		t.Errorf("nobody asked, and a is %v", m.Verdict)
+	}
 }

@@ -202,7 +202,7 @@ func forgeDeaths(t *testing.T, of []string) {
 }
 
 // With the key, somebody says once to a node that all others have left. It hears them again
-// at once, was not cut off, and goes on to announce what it owns.
+// at once, does not take itself for cut off, and keeps its addresses.
 func TestAttackByForgedDeathsOfAll(t *testing.T) { synctest.Test(t, forgeDeathsOfAll) }
 
 func forgeDeathsOfAll(t *testing.T) {

@@ -172,7 +172,7 @@ type NodeStateStatus struct {
 
 // DirectorState is what a node can do for addresses whose forwarding is Direct.
 type DirectorState struct {
-	// Able tells whether the node passes packets on, and takes those that others pass
+	// Able is true if the node passes packets on, and takes those that others pass
 	// on to it.
 	//
 	// +optional

@@ -51,7 +51,7 @@ func restartKubelets(ctx context.Context, l *lab.Lab) error {
 }
 
 // For a minute no API server answers, and not one request fails, on no path. An agent
-// that starts meanwhile works from what the last one saved, and makes anew what is
+// that starts meanwhile works from what the last one saved, and makes again what is
 // destroyed. When the API server is back, changes apply.
 func TestAPIServerAwayForAMinuteNotOneRequestFails(t *testing.T) {
 	l := cluster(t)

@@ -141,7 +141,7 @@ func (d *directing) Counts() DirectorCounts {
 	defer d.use.Unlock()
 	now := DirectorCounts{State: status}
 	if d.program != nil && d.state != nil {
-		now.Weights = weights(d.state)
+		now.Weights = d.state.Weights()
 		var err error
 		if now.Counters, err = d.program.Counters(d.state); err != nil {
 			d.log.Warn("the director's counters", "error", err)
@@ -151,21 +151,6 @@ func (d *directing) Counts() DirectorCounts {
 	defer d.mu.Unlock()
 	d.counts = now
 	return now
-}
-
-// weights are the parts of all slots by their primaries.
-func weights(s *director.State) map[string]float64 {
-	out, slots := map[string]float64{}, 0
-	for _, f := range s.Frontends {
-		for i := 0; i < len(f.Slots.Chains); i += director.Places {
-			out[s.Nodes[f.Slots.Chains[i]].Name]++
-			slots++
-		}
-	}
-	for name := range out {
-		out[name] /= float64(slots)
-	}
-	return out
 }
 
 // options adds what the Table needs to know of directing.

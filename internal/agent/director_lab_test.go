@@ -72,7 +72,7 @@ func newDirectLab(t *testing.T) *directLab {
 	l := &directLab{client: nstest.New(t, "client"), bridge: nstest.New(t, "bridge"), world: storytest.NewWorld()}
 	batch(t, l.bridge, "link add name sw type bridge\nlink set sw up\n")
 	l.join(t, l.client, 9)
-	pins := directPins(t)
+	pins := nstest.BPFFS(t)
 	for i := 1; i <= 3; i++ {
 		n := &directNode{name: fmt.Sprintf("n%d", i), space: nstest.New(t, fmt.Sprintf("n%d", i)), pods: nstest.New(t, fmt.Sprintf("pods%d", i))}
 		l.join(t, n.space, i)
@@ -90,25 +90,6 @@ address 203.0.113.80 holder=default/web
 address 2001:db8:2::80 holder=default/web
 service default/web type=LoadBalancer ip=10.96.0.1,fd96::1 families=4,6 policy=Require ports=tcp/80 forwarding=Direct`)
 	return l
-}
-
-// directPins makes a bpf filesystem that is mounted nowhere.
-func directPins(t *testing.T) string {
-	t.Helper()
-	fd, err := unix.Fsopen("bpf", unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	if err := unix.FsconfigCreate(fd); err != nil {
-		t.Fatal(err)
-	}
-	mount, err := unix.Fsmount(fd, unix.FSMOUNT_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(mount) })
-	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), mount)
 }
 
 // join connects a namespace to the bridge, with the addresses of a number.

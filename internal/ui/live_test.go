@@ -3,6 +3,7 @@ package ui
 import (
 	"bufio"
 	"context"
+	"io"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -73,8 +74,20 @@ func TestLive(t *testing.T) {
 		return resp
 	}
 	get(s.Link())
-	events := bufio.NewScanner(get(ts.URL + "/live?at=/services?q=shop").Body)
-	next := func(want string) {
+	_, next := pagesOf(t, get(ts.URL+"/live?at=/services?q=shop").Body)
+	next("None.")
+	for _, name := range []string{"one", "two"} {
+		time.Sleep(2 * ts.Config.ReadTimeout) // it must pass for the test to mean something
+		m.add(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP}})
+		next("shop/" + name)
+	}
+}
+
+// pagesOf returns the lines of a stream of events, and what waits for the next page among
+// them and checks its heading.
+func pagesOf(t *testing.T, stream io.Reader) (events *bufio.Scanner, next func(want string)) {
+	events = bufio.NewScanner(stream)
+	return events, func(want string) {
 		t.Helper()
 		for events.Scan() {
 			if strings.HasPrefix(events.Text(), "data: <h1>") {
@@ -85,11 +98,5 @@ func TestLive(t *testing.T) {
 			}
 		}
 		t.Fatalf("the page ends before %s: %v", want, events.Err())
-	}
-	next("None.")
-	for _, name := range []string{"one", "two"} {
-		time.Sleep(2 * ts.Config.ReadTimeout) // it must pass for the test to mean something
-		m.add(&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP}})
-		next("shop/" + name)
 	}
 }

@@ -1,7 +1,6 @@
 package ui
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -349,19 +348,7 @@ func TestSharedLive(t *testing.T) {
 			if (resp.ProtoMajor == 2) != http2 {
 				t.Errorf("it speaks %s", resp.Proto)
 			}
-			events := bufio.NewScanner(resp.Body)
-			next := func(want string) {
-				t.Helper()
-				for events.Scan() {
-					if strings.HasPrefix(events.Text(), "data: <h1>") {
-						if !strings.Contains(events.Text(), want) {
-							t.Errorf("got %s, want %s", events.Text(), want)
-						}
-						return
-					}
-				}
-				t.Fatalf("the page ends before %s: %v", want, events.Err())
-			}
+			events, next := pagesOf(t, resp.Body)
 			next("shop/web")
 			s.cluster.add(shopService("new"))
 			next("shop/new")

@@ -17,6 +17,21 @@ type State struct {
 	Hold time.Duration
 }
 
+// Weights returns the part of all slots that each node is the primary of, by its name.
+func (s *State) Weights() map[string]float64 {
+	out, slots := map[string]float64{}, 0
+	for _, f := range s.Frontends {
+		for i := 0; i < len(f.Slots.Chains); i += Places {
+			out[s.Nodes[f.Slots.Chains[i]].Name]++
+			slots++
+		}
+	}
+	for name := range out {
+		out[name] /= float64(slots)
+	}
+	return out
+}
+
 // Node is a node of the cluster as its neighbours on a link see it.
 type Node struct {
 	Name       string

@@ -77,29 +77,9 @@ func newCgroup(t testing.TB) string {
 	return dirs[1]
 }
 
-// newPins makes a bpf filesystem that is mounted nowhere.
-func newPins(t testing.TB) string {
-	t.Helper()
-	nstest.NeedRoot(t)
-	fd, err := unix.Fsopen("bpf", unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	if err := unix.FsconfigCreate(fd); err != nil {
-		t.Fatal(err)
-	}
-	mount, err := unix.Fsmount(fd, unix.FSMOUNT_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(mount) })
-	return fmt.Sprintf("/proc/%d/fd/%d/fairlead", os.Getpid(), mount)
-}
-
 func newLab(t testing.TB) *lab {
 	t.Helper()
-	l := &lab{node: nstest.New(t, "node"), cgroup: newCgroup(t), pins: newPins(t), pods: map[string]nstest.Space{}}
+	l := &lab{node: nstest.New(t, "node"), cgroup: newCgroup(t), pins: nstest.BPFFS(t) + "/fairlead", pods: map[string]nstest.Space{}}
 	l.node.Pipe(t, `link add pods type bridge
 link set pods up
 addr add 198.18.1.1/24 dev pods

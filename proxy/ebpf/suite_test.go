@@ -98,7 +98,7 @@ func TestDataplane(t *testing.T) {
 	dataplanetest.Run(t, func(t *testing.T) proxy.Dataplane {
 		k, ok := kernels[t]
 		if !ok {
-			k = kernel{nstest.New(t, "suite"), newCgroup(t), newPins(t)}
+			k = kernel{nstest.New(t, "suite"), newCgroup(t), nstest.BPFFS(t) + "/fairlead"}
 			kernels[t] = k
 		}
 		behind := nftables.New(nftables.Options{Netns: int(k.space.Handle)})

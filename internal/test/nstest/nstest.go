@@ -30,6 +30,27 @@ func NeedRoot(t testing.TB) {
 	t.Skip("needs root: network namespaces")
 }
 
+// BPFFS makes a bpf filesystem that is mounted nowhere, and returns its path. It lasts as long
+// as the test.
+func BPFFS(t testing.TB) string {
+	t.Helper()
+	NeedRoot(t)
+	fd, err := unix.Fsopen("bpf", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.FsconfigCreate(fd); err != nil {
+		t.Fatal(err)
+	}
+	mount, err := unix.Fsmount(fd, unix.FSMOUNT_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(mount) })
+	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), mount)
+}
+
 // EmulatedEnv is set to 1 where an emulator runs the tests, some 25 times slower.
 const EmulatedEnv = "FAIRLEAD_EMULATED"
 

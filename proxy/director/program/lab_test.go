@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -42,26 +41,6 @@ var families = []family{
 // outsider is the MAC of the router, which is no node.
 var outsider = MAC{2, 0xee}
 
-// newPins makes a bpf filesystem that is mounted nowhere.
-func newPins(t testing.TB) string {
-	t.Helper()
-	nstest.NeedRoot(t)
-	fd, err := unix.Fsopen("bpf", unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	if err := unix.FsconfigCreate(fd); err != nil {
-		t.Fatal(err)
-	}
-	mount, err := unix.Fsmount(fd, unix.FSMOUNT_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(mount) })
-	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), mount)
-}
-
 // node is one whose program is run, in a network namespace of its own.
 type node struct {
 	name  string
@@ -80,7 +59,7 @@ type lab struct {
 
 func newLab(t testing.TB, opt Options, names ...string) *lab {
 	t.Helper()
-	l := &lab{pins: newPins(t)}
+	l := &lab{pins: nstest.BPFFS(t)}
 	loadConntrack(t)
 	for i, name := range names {
 		n := &node{name: name, space: nstest.New(t, name), mac: MAC{2, 0, 0, 0, 0, byte(i + 1)}}

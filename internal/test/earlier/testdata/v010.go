@@ -41,10 +41,10 @@ func main() {
 // engine is one that holds everything at once.
 type engine struct{}
 
-func (engine) Probe(context.Context) error                               { return nil }
-func (engine) Sync(context.Context, *proxy.Table) (proxy.Change, error)  { return proxy.Change{}, nil }
-func (engine) Dump(context.Context) (*proxy.Table, error)                { return &proxy.Table{}, nil }
-func (engine) Cleanup(context.Context) error                             { return nil }
+func (engine) Probe(context.Context) error                              { return nil }
+func (engine) Sync(context.Context, *proxy.Table) (proxy.Change, error) { return proxy.Change{}, nil }
+func (engine) Dump(context.Context) (*proxy.Table, error)               { return &proxy.Table{}, nil }
+func (engine) Cleanup(context.Context) error                            { return nil }
 
 // runAgent is an agent without an API server: it starts from what is saved in dir.
 func runAgent(node, dir string) error {
