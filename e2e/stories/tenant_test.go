@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -28,10 +29,13 @@ const (
 	floodEvery = 500 * time.Millisecond
 )
 
+const serviceProxyName = "service.kubernetes.io/service-proxy-name"
+
 // flood is that Service, and writes its EndpointSlice.
 type flood struct {
 	client    kubernetes.Interface
 	namespace string
+	others    bool // another proxy is to serve it
 }
 
 func newFlood(t *testing.T) flood {
@@ -40,12 +44,12 @@ func newFlood(t *testing.T) flood {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := flood{namespace: "tenant"}
+	f := flood{namespace: "tenant", others: true}
 	if f.client, err = kubernetes.NewForConfig(config); err != nil {
 		t.Fatal(err)
 	}
 	apply(t, "apiVersion: v1\nkind: Namespace\nmetadata: {name: tenant}\n")
-	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "flood"}}
+	svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "flood", Labels: f.labels()}}
 	for i := range floodPorts {
 		svc.Spec.Ports = append(svc.Spec.Ports, corev1.ServicePort{Name: fmt.Sprint("p", i), Port: int32(1 + i)})
 	}
@@ -58,12 +62,31 @@ func newFlood(t *testing.T) flood {
 	return f
 }
 
+// labels say that another proxy serves it, if that is so.
+func (f flood) labels() map[string]string {
+	if f.others {
+		return map[string]string{serviceProxyName: "none"}
+	}
+	return map[string]string{}
+}
+
+// becomesOurs has fairlead serve it from now on.
+func (f *flood) becomesOurs(t *testing.T) {
+	t.Helper()
+	f.others = false
+	patch := []byte(`{"metadata":{"labels":{"` + serviceProxyName + `":null}}}`)
+	if _, err := f.client.CoreV1().Services(f.namespace).Patch(t.Context(), "flood", types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // slice has all pods, of which one is not ready.
 func (f flood) slice(round int) *discoveryv1.EndpointSlice {
 	out := &discoveryv1.EndpointSlice{
-		ObjectMeta:  metav1.ObjectMeta{Name: "flood", Labels: map[string]string{discoveryv1.LabelServiceName: "flood"}},
+		ObjectMeta:  metav1.ObjectMeta{Name: "flood", Labels: f.labels()},
 		AddressType: discoveryv1.AddressTypeIPv4,
 	}
+	out.Labels[discoveryv1.LabelServiceName] = "flood"
 	for i := range floodPorts {
 		name, port := fmt.Sprint("p", i), int32(1+i)
 		out.Ports = append(out.Ports, discoveryv1.EndpointPort{Name: &name, Port: &port})
@@ -110,8 +133,8 @@ func asked(t *testing.T, s demo.Service, at map[string]string, during func()) (o
 }
 
 // A tenant has a Service of 8,000 ports and 30 pods that flap. Every request to another
-// Service is answered, in about the same time, and none of its addresses moves. The tenant
-// is told that the Service is too large. "make e2e WHAT=attacks" runs it.
+// Service is answered, as soon as while another proxy is to serve the tenant's, and none of
+// its addresses moves. The tenant is told that the Service is too large. "make e2e WHAT=attacks" runs it.
 func TestAttackByFlapsMovesNoAddress(t *testing.T) {
 	cluster(t)
 	if os.Getenv("FAIRLEAD_E2E_ALL") == "" {
@@ -125,21 +148,26 @@ func TestAttackByFlapsMovesNoAddress(t *testing.T) {
 	alone, _ := asked(t, s, at, func() { time.Sleep(floodFor) })
 	f := newFlood(t)
 	var rounds int
-	var failed error
-	beside, moved := asked(t, s, at, func() { rounds, failed = f.flap(t.Context()) })
-	if failed != nil {
-		t.Fatalf("the tenant changed its pods %d times, %v", rounds, failed)
+	flaps := func() {
+		var err error
+		if rounds, err = f.flap(t.Context()); err != nil {
+			t.Errorf("the tenant changed its pods %d times, %v", rounds, err)
+		}
 	}
+	others, _ := asked(t, s, at, flaps)
+	f.becomesOurs(t)
+	beside, moved := asked(t, s, at, flaps)
 	for i, r := range beside {
-		t.Logf("attack: flaps: %d of the tenant's; %s has a p99 of %.1f ms and had %.1f, %d of %d requests fail, moved in %d looks",
-			rounds, s.ExternalIPs[i], r.P99, alone[i].P99, r.Failures, r.Requests, moved)
+		t.Logf("attack: flaps: %d of the tenant's; %s has a p99 of %.1f ms, %.1f while another proxy is to serve them, %.1f without; %d of %d requests fail, moved in %d looks",
+			rounds, s.ExternalIPs[i], r.P99, others[i].P99, alone[i].P99, r.Failures, r.Requests, moved)
 		if r.Failures > 0 || moved > 0 {
 			t.Error(objection(r, demo.Replicas), "moved", moved)
 		}
-		// The API server writes 600 KB for each flap on the same cores. That fairlead takes
-		// no more than 10 ms of it, TestAttackByALargeService holds.
-		if r.P99 > alone[i].P99+500 {
-			t.Errorf("p99 was %.1f ms and is %.1f", alone[i].P99, r.P99)
+		// The API server writes 600 KB for each flap on the same cores, so flaps that another
+		// proxy is to serve are what this is compared with. A busy machine has ten times the
+		// 10 ms that a tenant may cost others.
+		if r.P99 > others[i].P99+100 {
+			t.Errorf("p99 was %.1f ms and is %.1f", others[i].P99, r.P99)
 		}
 	}
 	eventually(t, settled, "the tenant to be told", func(ctx context.Context) error {
