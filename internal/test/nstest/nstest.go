@@ -39,7 +39,7 @@ func BPFFS(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	if err := unix.FsconfigCreate(fd); err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func BPFFS(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { unix.Close(mount) })
+	t.Cleanup(func() { _ = unix.Close(mount) })
 	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), mount)
 }
 
