@@ -43,10 +43,21 @@ type tracked struct {
 
 // list implements connections. Kernels before 5.8 list more than was asked for, which
 // match has to refuse, and so do kernels that cannot select by status.
-func (c *conn) list(ctx context.Context, n nftables.Network, all bool, match func(nftables.Flow) bool) (out []tracked, err error) {
-	ask := func(b *batch) { b.filter(n.Protocol, n.Protocol == snapshot.TCP && !all) }
-	err = c.get(ctx, ctGet, nfproto(nftables.FamilyOf(n.Family)), true, ask, func(m message) error {
-		if f, ok := parseFlow(m.data); ok && f.Protocol == n.Protocol && match(f) {
+func (c *conn) list(ctx context.Context, l listing, all bool, match func(nftables.Flow) bool) (out []tracked, err error) {
+	family := nfproto(nftables.FamilyOf(l.Family))
+	if l.both {
+		family = unix.AF_UNSPEC
+	}
+	ask := func(b *batch) {
+		if !l.both {
+			b.ofProtocol(l.Protocol)
+		}
+		if l.Protocol == snapshot.TCP && !all {
+			b.unanswered()
+		}
+	}
+	err = c.get(ctx, ctGet, family, true, ask, func(m message) error {
+		if f, ok := parseFlow(m.data); ok && f.Protocol == l.Protocol && match(f) {
 			out = append(out, tracked{f, identity(m.data)})
 		}
 		return ctx.Err()
@@ -57,9 +68,8 @@ func (c *conn) list(ctx context.Context, n nftables.Network, all bool, match fun
 	return out, nil
 }
 
-// filter asks for the connections of one protocol, or only for those
-// of them that nobody has answered.
-func (b *batch) filter(p snapshot.Protocol, unanswered bool) {
+// ofProtocol asks for the connections of one protocol.
+func (b *batch) ofProtocol(p snapshot.Protocol) {
 	tuple := b.nest(ctaTupleOrig)
 	proto := b.nest(ctaTupleProto)
 	b.attr(ctaProtoNum, []byte{uint8(p)})
@@ -69,10 +79,12 @@ func (b *batch) filter(p snapshot.Protocol, unanswered bool) {
 	b.attr(1, host(filterProto)) // CTA_FILTER_ORIG_FLAGS
 	b.attr(2, host(0))           // CTA_FILTER_REPLY_FLAGS
 	b.close(filter)
-	if unanswered {
-		b.attr(ctaStatus, binary.BigEndian.AppendUint32(nil, 0))
-		b.attr(ctaStatusMask, binary.BigEndian.AppendUint32(nil, seenReply))
-	}
+}
+
+// unanswered asks for the connections that nobody has answered.
+func (b *batch) unanswered() {
+	b.attr(ctaStatus, binary.BigEndian.AppendUint32(nil, 0))
+	b.attr(ctaStatusMask, binary.BigEndian.AppendUint32(nil, seenReply))
 }
 
 // ctaSrc and ctaDst are CTA_IP_V4_SRC or CTA_IP_V6_SRC, and so on.

@@ -2,11 +2,14 @@ package netlink
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy"
 )
 
@@ -199,30 +202,58 @@ func TestOnlyStaleFlowsEnd(t *testing.T) {
 // another; one that was answered stays where it is.
 func TestUnansweredConnectionsMove(t *testing.T) {
 	l := newLab(t)
-	for _, family := range bothFamilies {
-		t.Run(family.String(), func(t *testing.T) {
+	for i, families := range [][]snapshot.Family{{snapshot.IPv4}, {snapshot.IPv6}, {snapshot.IPv4, snapshot.IPv6}} {
+		t.Run(fmt.Sprint(families), func(t *testing.T) { l.unansweredMove(t, families, 40050+i) })
+	}
+}
+
+func (l *lab) unansweredMove(t *testing.T, families []snapshot.Family, port int) {
+	t.Helper()
+	table := func(pod func(addressing) netip.Addr) *proxy.Table {
+		out := &proxy.Table{}
+		for _, family := range families { // in the order of Keys
 			a := addressesOf(family)
-			f := a.front(proxy.VIP, "tcp", a.podA)
-			sync(t, l.engine, a.table(f))
-			old, err := l.client.dial("tcp", a.address(f), netip.AddrPort{}, patient)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer old.Close()
-			l.podA.Run(t, "nft", "add table inet deaf; add chain inet deaf input { type filter hook input priority 0; }; add rule inet deaf input tcp flags & (syn|ack) == syn drop")
-			defer l.podA.Run(t, "nft", "delete table inet deaf")
-			src := netip.AddrPortFrom(a.client, 40050)
-			answer := make(chan string)
-			go func() { answer <- l.client.outcome("tcp", a.address(f), src, patient) }()
-			for !l.node.tracks(t, a, 40050) {
-			}
-			sync(t, l.engine, a.table(a.front(proxy.VIP, "tcp", a.podB)))
-			if got, want := <-answer, "podB "+a.nodeOnB.String(); got != want {
-				t.Errorf("the client got %q, want %q", got, want)
-			}
-			if got, err := say(old, patient); got != "podA "+a.nodeOnA.String() {
-				t.Errorf("the connection of before: %q, %v", got, err)
-			}
-		})
+			one := a.table(a.front(proxy.VIP, "tcp", pod(a)))
+			out.Frontends = append(out.Frontends, one.Frontends...)
+			out.NodePortAddrs = append(out.NodePortAddrs, one.NodePortAddrs...)
+			out.ServiceCIDRs = append(out.ServiceCIDRs, one.ServiceCIDRs...)
+			out.LocalPods = append(out.LocalPods, one.LocalPods...)
+			out.Hairpin = append(out.Hairpin, one.Hairpin...)
+		}
+		slices.SortFunc(out.Hairpin, proxy.Target.Compare)
+		return out
+	}
+	sync(t, l.engine, table(func(a addressing) netip.Addr { return a.podA }))
+	answers := map[snapshot.Family]chan string{}
+	open := map[snapshot.Family]net.Conn{}
+	for _, family := range families {
+		a := addressesOf(family)
+		old, err := l.client.dial("tcp", a.address(a.front(proxy.VIP, "tcp")), netip.AddrPort{}, patient)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer old.Close()
+		open[family] = old
+	}
+	l.podA.Run(t, "nft", "add table inet deaf; add chain inet deaf input { type filter hook input priority 0; }; add rule inet deaf input tcp flags & (syn|ack) == syn drop")
+	defer l.podA.Run(t, "nft", "delete table inet deaf")
+	for _, family := range families {
+		a, answer := addressesOf(family), make(chan string, 1)
+		answers[family] = answer
+		go func() {
+			answer <- l.client.outcome("tcp", a.address(a.front(proxy.VIP, "tcp")), netip.AddrPortFrom(a.client, uint16(port)), patient)
+		}()
+		for !l.node.tracks(t, a, port) {
+		}
+	}
+	sync(t, l.engine, table(func(a addressing) netip.Addr { return a.podB }))
+	for _, family := range families {
+		a := addressesOf(family)
+		if got, want := <-answers[family], "podB "+a.nodeOnB.String(); got != want {
+			t.Errorf("the client got %q, want %q", got, want)
+		}
+		if got, err := say(open[family], patient); got != "podA "+a.nodeOnA.String() {
+			t.Errorf("the connection of before: %q, %v", got, err)
+		}
 	}
 }

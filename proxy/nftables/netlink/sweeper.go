@@ -40,9 +40,9 @@ const (
 
 // connections are what a sweeper lists and ends.
 type connections interface {
-	// list returns the connections of n that match, of TCP only those that
-	// are not answered unless all is set. After an error it returns what it had read.
-	list(ctx context.Context, n nftables.Network, all bool, match func(nftables.Flow) bool) ([]tracked, error)
+	// list returns the connections that match, of TCP only those that are not answered
+	// unless all is set. After an error it returns what it had read.
+	list(ctx context.Context, which listing, all bool, match func(nftables.Flow) bool) ([]tracked, error)
 	// end ends connections as they were listed, and returns how many.
 	end(listed []tracked) (int, error)
 	close()
@@ -147,16 +147,45 @@ func (s *sweeper) compare(ctx context.Context, todo *agenda, networks []nftables
 	stale := func(f nftables.Flow) bool {
 		return f.Stale(todo.table, todo.gone) && (!f.Open() || began.Sub(todo.lost[f.From].since) >= lostFor)
 	}
-	for _, n := range networks {
-		listed, failed := c.list(ctx, n, all, stale)
+	for _, l := range listings(networks, all) {
+		listed, failed := c.list(ctx, l, all, stale)
 		// What was listed is right although the list was interrupted.
 		ended, also := c.end(s.settled(listed, todo.gone))
 		total += ended
 		if err := errors.Join(failed, also); err != nil {
-			return total, fmt.Errorf("%s: %w", n, explain(err))
+			return total, fmt.Errorf("%s: %w", l, explain(err))
 		}
 	}
 	return total, nil
+}
+
+// listing is what the kernel lists at once: one Network, or one protocol over both families.
+type listing struct {
+	nftables.Network
+	both bool // whatever the Network's family
+}
+
+func (l listing) String() string {
+	if l.both {
+		return l.Protocol.String()
+	}
+	return l.Network.String()
+}
+
+// listings returns the fewest lists that have all of networks. Most of what a list costs
+// is that the kernel looks into every place of its table, whatever it is asked for. But
+// it selects by protocol in one family only (EOPNOTSUPP; Linux 5.8 to 7.2), and all
+// connections of a busy node are too many to read: hence both families only where those
+// that nobody has answered are asked for, which are few.
+func listings(networks []nftables.Network, all bool) (out []listing) {
+	for _, n := range networks {
+		if last := len(out) - 1; last >= 0 && out[last].Protocol == n.Protocol && n.Protocol == snapshot.TCP && !all {
+			out[last].both = true
+			continue
+		}
+		out = append(out, listing{Network: n})
+	}
+	return out
 }
 
 // settled returns those of listed that are stale in the newest Table as well.
