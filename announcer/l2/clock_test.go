@@ -1,0 +1,55 @@
+package l2
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/fairlead/fairlead/internal/test/layertest"
+	"github.com/fairlead/fairlead/internal/test/nstest"
+)
+
+func TestMonotonic(t *testing.T) {
+	layertest.Monotonic(t, map[string]string{
+		"answers.followTable": "a deadline that is over at any time",
+		"numberAt":            "the number of a word: serials read the clock once",
+	})
+}
+
+// TestClockJumps: the machine's clock jumps by an hour while nodes watch each other and one
+// announces. Each address stays answered, nobody is lost, and a node whose link dies is lost
+// as before.
+func TestClockJumps(t *testing.T) {
+	nstest.JumpClock(t, 0) // skips the test elsewhere
+	l := newLAN(t)
+	ls := l.running(t)
+	l.sync(t, ls, on4, on6)
+	n := newWatchers(t, "198.18.0.%d/24")
+	n.watched(t)
+	for _, jump := range []time.Duration{time.Hour, -2 * time.Hour, time.Hour} {
+		nstest.JumpClock(t, jump)
+		l.sync(t, ls, on4, on6) // renews
+		for range 20 {
+			n.turns(t, "a", 1)
+			for _, name := range watchedNodes {
+				if lost := n.of[name].Seen().Lost; len(lost) > 0 {
+					t.Fatalf("the clock jumped by %v, and %s calls %v lost", jump, name, lost)
+				}
+			}
+		}
+		for _, vip := range []netip.Addr{vip4, vip6} {
+			if mac := l.asks(t, vip); mac != l.mac {
+				t.Errorf("the clock jumped by %v: the client sees %s at %q, want %s", jump, vip, mac, l.mac)
+			}
+		}
+		n.sw.Run(t, "ip", "link", "set", "to-x", "down")
+		for _, name := range []string{"a", "b"} {
+			n.says(t, name, "x@eth0")
+		}
+		n.sw.Run(t, "ip", "link", "set", "to-x", "up")
+		for _, name := range watchedNodes {
+			n.says(t, name)
+		}
+		n.watched(t)
+	}
+}
