@@ -15,11 +15,11 @@ func web(t *testing.T) demo.Service {
 	t.Helper()
 	l := cluster(t)
 	undo(t, func(ctx context.Context) error { return removeWeb(ctx, l) })
+	electable(t)
 	s, err := demo.Deploy(t.Context(), l, l.Root())
 	if err != nil {
 		t.Fatal(err)
 	}
-	electable(t)
 	forgotten(t, s.ExternalIPs...)
 	settle(t, s)
 	return s
