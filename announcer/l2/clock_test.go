@@ -28,8 +28,8 @@ func TestClockJumps(t *testing.T) {
 	n.watched(t)
 	for _, jump := range []time.Duration{time.Hour, -2 * time.Hour, time.Hour} {
 		nstest.JumpClock(t, jump)
-		l.sync(t, ls, on4, on6) // renews
 		for range 20 {
+			l.sync(t, ls, on4, on6) // renews, in an emulator too late otherwise
 			n.turns(t, "a", 1)
 			for _, name := range watchedNodes {
 				if lost := n.of[name].Seen().Lost; len(lost) > 0 {
@@ -38,9 +38,10 @@ func TestClockJumps(t *testing.T) {
 			}
 		}
 		for _, vip := range []netip.Addr{vip4, vip6} {
-			if mac := l.asks(t, vip); mac != l.mac {
-				t.Errorf("the clock jumped by %v: the client sees %s at %q, want %s", jump, vip, mac, l.mac)
-			}
+			nstest.Eventually(t, vip.String()+" is answered after the clock jumped by "+jump.String(), func() bool {
+				l.sync(t, ls, on4, on6)
+				return l.asks(t, vip) == l.mac
+			})
 		}
 		n.sw.Run(t, "ip", "link", "set", "to-x", "down")
 		for _, name := range []string{"a", "b"} {
