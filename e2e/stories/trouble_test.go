@@ -47,7 +47,8 @@ func apart(node, _ string) []string { return []string{to(node), from(node)} }
 
 // Something breaks in part. A client asks for each address all the time: one node answers,
 // none that is well loses an address, and the last that was said of it is true. "make e2e
-// WHAT=trouble" tries all of the table.
+// WHAT=trouble" tries all of the table. The file's name has this story be the last: the
+// nodes have been healthy for a minute by then.
 func TestNodesThatBreakInPartAreNotBelieved(t *testing.T) {
 	cluster(t)
 	s := web(t)
@@ -61,7 +62,7 @@ func TestNodesThatBreakInPartAreNotBelieved(t *testing.T) {
 
 func (p partial) try(t *testing.T, ips []string) {
 	l := cluster(t)
-	electable(t)
+	candidates(t) // agents that all start anew take what breaks for the cluster's first minute
 	vip, owners := ips[0], steadyOwners(t, ips)
 	var idle []string
 	for _, n := range l.Nodes() {

@@ -12,17 +12,18 @@ e2e() { env -C e2e FAIRLEAD_E2E=1 go test -count=1 "$@"; }
 results() { grep -E '^ *(---|ok|FAIL|[a-z_]+_test.go)'; }
 
 # punctual matches the packages whose tests hold the product to times. They have the
-# machine to themselves.
+# machine to themselves. They wait more than they work, so more of them run than there are
+# processors.
 punctual='/(announcer/(bfd|bgp|l2|members|watch)|internal/(agent|gate|link|server)|nodeport|proxy/(ebpf|nftables/netlink))(/|$)'
 
-# unit runs the tests of packages, under a name: unit NAME PACKAGE...
-unit() { $stage "$1" env REQUIRE_ROOT=1 go test -race -timeout=20m "${@:2}"; }
+# unit runs the tests of packages, so many packages at a time: unit NAME COUNT PACKAGE...
+unit() { $stage "$1" env REQUIRE_ROOT=1 go test -race -timeout=20m -p="$2" "${@:3}"; }
 
 all() {
 	local began=$SECONDS code=0 packages
 	internal/tools/packages.sh
 	mapfile -t packages < <(go list ./... | grep -E "$punctual")
-	unit "unit and kernel tests that hold to times" "${packages[@]:?}"
+	unit "unit and kernel tests that hold to times" "$(($(nproc) * 3 / 2))" "${packages[@]:?}"
 	log=$(mktemp)
 	set -m # a process group of its own, which ends with this script
 	beside >"$log" 2>&1 &
@@ -43,7 +44,7 @@ beside() {
 	set -e
 	renice -n 19 -p "$BASHPID" >/dev/null
 	mapfile -t packages < <(go list ./... | grep -vE "$punctual")
-	unit "all other unit, story and kernel tests" "${packages[@]:?}"
+	unit "all other unit, story and kernel tests" "$(nproc)" "${packages[@]:?}"
 	$stage "fuzz targets of what strangers send" internal/tools/fuzz.sh 1s announcer/bfd announcer/l2 internal/plain
 	$stage "lab unit tests" env -C e2e go test -race ./...
 	$stage "release and licences" env -C internal/tools/release GOWORK=off go test ./...
