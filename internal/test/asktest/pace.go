@@ -39,8 +39,8 @@ func LimitsAt(stalled time.Duration) Limits {
 	return Wide
 }
 
-// Stalls measures until t ends how late a program gets a core that is due. The function that
-// it returns tells the longest so far, on any core.
+// Stalls measures until t ends how late a program gets a core when it wants it. The function
+// longest returns the longest wait so far, on any core.
 func Stalls(t testing.TB) (longest func() time.Duration) {
 	t.Helper()
 	var worst atomic.Int64
