@@ -7,3 +7,7 @@ import (
 )
 
 func TestPure(t *testing.T) { layertest.Pure(t) }
+
+func TestMonotonic(t *testing.T) {
+	layertest.Monotonic(t, map[string]string{"madeAt": "when the API server made an object, which all agents read alike"})
+}

@@ -3,17 +3,27 @@ package l2
 import (
 	"crypto/ed25519"
 	"crypto/sha256"
+	"fmt"
+	"log/slog"
 	"net"
+	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/mdlayher/packet"
 
 	"github.com/fairlead/fairlead/announcer/watch"
+	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/internal/test/nstest"
 )
 
 var wordKeys = [][]byte{[]byte("0123456789abcdef0123456789abcdef")}
+
+// lanLink is a link of the network of newWatchers.
+var lanLink = snapshot.Link{Name: "eth0", Prefixes: []netip.Prefix{
+	netip.MustParsePrefix("fe80::1/64"), netip.MustParsePrefix("198.18.0.9/24"), netip.MustParsePrefix("fd98:18::9/64"),
+}}
 
 // signer returns the same key for the same node.
 func signer(node string) ed25519.PrivateKey {
@@ -33,7 +43,7 @@ func TestSeals(t *testing.T) {
 	other := []byte("another key, which was in use once")
 	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
 	word := watch.Word{Target: watch.Target{Node: "x", Link: "eth0"}, Say: watch.Lost}
-	plain, err := wordFrame(mac, word)
+	plain, err := wordFrame(lanLink, mac, word)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,6 +104,58 @@ func TestSerialsRise(t *testing.T) {
 	}
 }
 
+// TestWordCountsOnItsLinkAlone: nodes have the same MAC on two links, as with VLANs of one
+// port. A host on both repeats on one link what a node said on the other.
+func TestWordCountsOnItsLinkAlone(t *testing.T) {
+	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
+	there := snapshot.Link{Name: "eth0", Prefixes: []netip.Prefix{netip.MustParsePrefix("fe80::1/64"), netip.MustParsePrefix("198.18.0.1/24")}}
+	for _, tt := range []struct {
+		name string
+		here snapshot.Link
+		want bool
+	}{
+		{"the same link", lanLink, true},
+		{"another network", snapshot.Link{Name: "eth1", Prefixes: []netip.Prefix{netip.MustParsePrefix("fe80::2/64"), netip.MustParsePrefix("198.19.0.2/24")}}, false},
+		{"no address in common", snapshot.Link{Name: "eth1", Prefixes: []netip.Prefix{netip.MustParsePrefix("fd98:18::2/64")}}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			frame, err := wordFrame(there, mac, watch.Word{Target: watch.Target{Node: "x", Link: "eth0"}, Say: watch.Lost})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := NewWatcher(nil, slog.New(slog.DiscardHandler))
+			w.SetKeys(wordKeys)
+			w.SetSigners(signersOf("b"))
+			here := &thread{Watcher: w, nodes: map[string]string{mac.String(): "b"}, heard: map[speaker]uint64{}}
+			here.hearWord(tt.here, seals{keys: wordKeys, own: signer("b")}.close(frame, 7), time.Now())
+			if heard := here.heard[speaker{"b", tt.here.Name}] == 7; heard != tt.want {
+				t.Errorf("heard: %t, want %t", heard, tt.want)
+			}
+		})
+	}
+}
+
+// TestParseWord: what is cut short, or counts more addresses than it has, is not a word.
+func TestParseWord(t *testing.T) {
+	whole, err := wordFrame(lanLink, net.HardwareAddr{2, 0, 0, 0, 0, 1}, watch.Word{Target: watch.Target{Node: "x", Link: "eth0"}, Say: watch.Lost})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w, err := parseWord(whole); err != nil || fmt.Sprint(w.node, w.from) != "x[198.18.0.9 fd98:18::9]" {
+		t.Errorf("%+v, %v", w, err)
+	}
+	for size := range whole {
+		if w, err := parseWord(whole[:size]); err == nil {
+			t.Errorf("%d of %d bytes are the word %+v", size, len(whole), w)
+		}
+	}
+	many := slices.Clone(whole)
+	many[etherLen+wordName+len("x")] = wordAddrs + 1
+	if w, err := parseWord(append(many, make([]byte, 16*wordAddrs)...)); err == nil {
+		t.Errorf("a word with %d addresses: %+v", wordAddrs+1, w)
+	}
+}
+
 // outsider opens a socket for frames on the link of a host.
 func outsider(t *testing.T, host nstest.Space) (conn *packet.Conn) {
 	l, err := host.Netlink(t).LinkByName("eth0")
@@ -127,7 +189,7 @@ func TestAttackByForgedWords(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			frame, err := wordFrame(mac, word)
+			frame, err := wordFrame(lanLink, mac, word)
 			if err != nil {
 				t.Fatal(err)
 			}

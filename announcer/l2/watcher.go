@@ -203,7 +203,8 @@ func (t *thread) openPorts(links []snapshot.Link) {
 		}
 	}
 	for _, l := range links {
-		if t.ports[l.Name] != nil {
+		if p := t.ports[l.Name]; p != nil {
+			p.link = l // its addresses may have changed
 			continue
 		}
 		p, err := openPort(l)
@@ -300,7 +301,7 @@ func (t *thread) hear(link string, p *watchPort) {
 	_, a := p.arp.read(mostFrames, answer)
 	_, b := p.ndp.read(mostFrames, answer)
 	_, c := p.word.read(mostFrames, func(frame []byte) {
-		t.hearWord(link, frame, now)
+		t.hearWord(p.link, frame, now)
 	})
 	if p.ears != nil {
 		t.listen(link, p, now)
@@ -313,11 +314,12 @@ func (t *thread) hear(link string, p *watchPort) {
 	}
 }
 
-// hearWord takes in a word of another node, if it is one: neither forged nor heard before.
-func (t *thread) hearWord(link string, frame []byte, now time.Time) {
+// hearWord takes in a word of another node, if it is one: neither forged, nor heard before,
+// nor said on another link.
+func (t *thread) hearWord(link snapshot.Link, frame []byte, now time.Time) {
 	w, err := parseWord(frame)
-	from := speaker{t.nodes[w.mac], link}
-	if err != nil || from.node == "" || from.node == w.node {
+	from := speaker{t.nodes[w.mac], link.Name}
+	if err != nil || from.node == "" || from.node == w.node || !w.saidOn(link) {
 		return
 	}
 	serial, err := t.sealed().open(frame, w.size, from.node)
@@ -325,8 +327,8 @@ func (t *thread) hearWord(link string, frame []byte, now time.Time) {
 		return
 	}
 	t.heard[from] = serial
-	t.watch.Heard(link, now)
-	t.watch.Told(from.node, watch.Target{Node: w.node, Link: link}, w.say, now)
+	t.watch.Heard(link.Name, now)
+	t.watch.Told(from.node, watch.Target{Node: w.node, Link: link.Name}, w.say, now)
 }
 
 // again has what to watch followed once more.
@@ -406,7 +408,7 @@ func (t *thread) say() {
 		if p == nil {
 			continue
 		}
-		frame, err := wordFrame(p.mac, word)
+		frame, err := wordFrame(p.link, p.mac, word)
 		t.logError(word.Link, err)
 		if sealed := t.sealed().close(frame, t.serials.next()); err == nil && sealed != nil {
 			t.send(word.Link, p.word, sealed)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"github.com/mdlayher/arp"
 	"github.com/mdlayher/ndp"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/announcer/watch"
+	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
 // Nodes tell each other by a frame whom they miss on a link. It goes past every firewall
@@ -19,36 +21,63 @@ import (
 const (
 	etherWord = 0x88b5 // IEEE Std 802's for local experiments
 	wordMagic = "fairlead"
-	wordForm  = 1 // a later one may append to it
+	wordForm  = 2 // a later one may append to it
 	wordName  = len(wordMagic) + 3
+	wordAddrs = 16 // at most, of the speaker
 )
 
 // wordGroup is where the nodes hear. Other hosts' links do not take such frames in.
 var wordGroup = net.HardwareAddr{0x03, 0xfa, 0x1e, 0xad, 0x00, 0x01}
 
-// wordFrame is a word: the magic, its form, what is said, and the name of the node of which
-// it is said, with its length before. Its seals come after it.
-func wordFrame(mac net.HardwareAddr, w watch.Word) ([]byte, error) {
+// wordFrame is a word on a link of this node: the magic, its form, what is said, and the
+// name of the node that it is said about, with its length before. Then come the addresses of
+// this node on the link, with their number before. Its seals come after it.
+//
+// The addresses name the link. Without them a host on two links of the same nodes could
+// repeat on one what was said on the other, where the nodes have the same MACs on both.
+func wordFrame(link snapshot.Link, mac net.HardwareAddr, w watch.Word) ([]byte, error) {
 	if len(w.Node) > 255 {
 		return nil, fmt.Errorf("name of %d bytes is too long for a word", len(w.Node))
 	}
 	b := append([]byte(wordMagic), wordForm, byte(w.Say), byte(len(w.Node)))
-	frame, err := etherFrame(wordGroup, mac, etherWord, append(b, w.Node...))
+	b = append(b, w.Node...)
+	from := speaksFrom(link)
+	b = append(b, byte(len(from)))
+	for _, a := range from {
+		bytes := a.As16()
+		b = append(b, bytes[:]...)
+	}
+	frame, err := etherFrame(wordGroup, mac, etherWord, b)
 	if err != nil {
 		return nil, err
 	}
-	return frame[:etherLen+wordName+len(w.Node)], nil // without what pads a short one
+	return frame[:etherLen+len(b)], nil // without what pads a short one
+}
+
+// speaksFrom returns the first addresses of a link that name it. Every link has link-local
+// ones, whatever it is connected with.
+func speaksFrom(link snapshot.Link) (from []netip.Addr) {
+	for _, p := range link.Prefixes {
+		if len(from) < wordAddrs && !p.Addr().IsLinkLocalUnicast() {
+			from = append(from, p.Addr())
+		}
+	}
+	return from
 }
 
 var errNoWord = errors.New("not a word of this form")
 
 // wordFrom is a word as it came.
 type wordFrom struct {
-	mac  string // of who says it, if the seal is right
-	node string // of which it is said
+	mac  string       // of who says it, if the seal is right
+	from []netip.Addr // of who says it, on the link where it was said
+	node string       // that it is said about
 	say  watch.Say
 	size int // of the frame without what seals it
 }
+
+// saidOn reports whether the word was said on link.
+func (w wordFrom) saidOn(link snapshot.Link) bool { return slices.ContainsFunc(w.from, link.Contains) }
 
 // parseWord reads such a frame.
 func parseWord(frame []byte) (wordFrom, error) {
@@ -57,10 +86,18 @@ func parseWord(frame []byte) (wordFrom, error) {
 	}
 	b := frame[etherLen+len(wordMagic):]
 	say, size := watch.Say(b[1]), int(b[2])
-	if b[0] != wordForm || say < watch.Doubts || say > watch.Lost || size == 0 || len(b) < 3+size {
+	if b[0] != wordForm || say < watch.Doubts || say > watch.Lost || size == 0 || len(b) < 3+size+1 {
 		return wordFrom{}, errNoWord
 	}
-	return wordFrom{net.HardwareAddr(frame[6:12]).String(), string(b[3 : 3+size]), say, etherLen + wordName + size}, nil
+	node, count, addrs := string(b[3:3+size]), int(b[3+size]), b[3+size+1:]
+	if count > wordAddrs || len(addrs) < 16*count {
+		return wordFrom{}, errNoWord
+	}
+	w := wordFrom{mac: net.HardwareAddr(frame[6:12]).String(), node: node, say: say, size: etherLen + wordName + size + 1 + 16*count}
+	for ; count > 0; count, addrs = count-1, addrs[16:] {
+		w.from = append(w.from, netip.AddrFrom16([16]byte(addrs)).Unmap())
+	}
+	return w, nil
 }
 
 // questionFrame asks the kernel of a node for its own address, by a frame to that node

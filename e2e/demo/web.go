@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/fairlead/fairlead/e2e/lab"
@@ -65,13 +66,14 @@ func deploy(ctx context.Context, l *lab.Lab, root, pool string, step *lab.Step) 
 	if len(s.ClusterIPs) != 2 || len(s.ExternalIPs) != 2 {
 		return s, fmt.Errorf("the Service has not both families: %+v; its conditions: %s", s, conditions(ctx, l))
 	}
-	for _, ip := range s.ExternalIPs {
-		step.Waiting("%s to answer with all pods", ip)
-		if err := settle(ctx, l, ip); err != nil {
-			return s, err
-		}
+	step.Waiting("%s to answer with all pods", strings.Join(s.ExternalIPs, " and "))
+	errs := make([]error, len(s.ExternalIPs))
+	var asked sync.WaitGroup
+	for i, ip := range s.ExternalIPs {
+		asked.Go(func() { errs[i] = settle(ctx, l, ip) })
 	}
-	return s, nil
+	asked.Wait()
+	return s, errors.Join(errs...)
 }
 
 // conditions is what fairlead says of the Service, on one line.

@@ -40,6 +40,7 @@ var Exceptions = []Exception{
 		Package: "proxy/nftables/netlink", Tests: []string{"TestListingLoadsBack", "TestFullMemory", "TestSwapLeavesWhatOldRulesLookUp", "TestSwapUnderLoad"}, From: "6.12",
 		Why: "these load rules by nft, and nft 1.0.6 writes an expression (byteorder of 1 byte) that newer kernels refuse; fairlead starts no nft",
 	},
+	{Package: "announcer/l2", Tests: []string{"TestMonotonic"}, Why: "it reads the source, not the kernel"},
 }
 
 // Circumstances are what decides which exceptions hold, and how large tests are.

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fairlead/fairlead/internal/test/nstest"
 )
 
 func TestPick(t *testing.T) {
@@ -178,7 +180,7 @@ func TestJob(t *testing.T) {
 			c.selection.Limit = time.Minute
 			var got [][]string
 			job := NewJob(Circumstances{Kernel: Kernel{Series: c.series}, Emulated: c.emulated}, tests, c.selection)
-			if (len(job.Env) > 0) != c.emulated {
+			if slices.Contains(job.Env, nstest.EmulatedEnv+"=1") != c.emulated {
 				t.Errorf("emulated %v: the tests have %q", c.emulated, job.Env)
 			}
 			for _, r := range job.Runs {

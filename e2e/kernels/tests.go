@@ -141,8 +141,9 @@ func NewJob(c Circumstances, tests []TestProgram, s Selection) Job {
 	}
 	job := Job{Left: c.Hold(packages)}
 	job.Before = append(slices.Clone(before), []string{"sysctl", "-qw", fmt.Sprintf("net.netfilter.nf_conntrack_max=%d", conntrackMax(c.Emulated))})
+	job.Env = []string{nstest.OwnClockEnv + "=1"}
 	if c.Emulated {
-		job.Env = []string{nstest.EmulatedEnv + "=1"}
+		job.Env = append(job.Env, nstest.EmulatedEnv+"=1")
 	}
 	for _, t := range tests {
 		args := s.arguments()

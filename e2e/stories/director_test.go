@@ -114,7 +114,7 @@ const directedReplicas = 6
 // see the client.
 func (d *directed) steady(t *testing.T) {
 	t.Helper()
-	electable(t)
+	candidates(t) // connections are open: no agent starts anew for the next happening
 	d.scaleTo(t, directedReplicas)
 	for _, vip := range d.vips {
 		answersTo(t, lab.Client, demo.URL(vip, 80), directedReplicas)

@@ -42,7 +42,7 @@ func TestServicesThatPeopleWrite(t *testing.T) {
 	}{
 		{"a name and an address reach all pods, only from inside", onlyFromInside},
 		{"a sticky client stays on its pod for 10800 s", stickyForHours},
-		{"a client that is sticky for 10 s lands elsewhere after silence", stickyForSeconds},
+		{"a client that is sticky for 5 s lands elsewhere after silence", stickyForSeconds},
 		{"a targetPort by name finds the number in the pod", targetPortByName},
 		{"two ports reach two container ports", twoPorts},
 		{"a node port answers on every node, pod there or not", nodePortEverywhere},
@@ -96,12 +96,12 @@ func stickyForHours(t *testing.T, w world) {
 }
 
 func stickyForSeconds(t *testing.T, w world) {
-	target := name("myweb-sticky-10s") + "/"
+	target := name("myweb-sticky-5s") + "/"
 	// One after another: two first connections at the same moment may part.
 	first := podAsks(t, w.client(), target, "-n=5", "-c=1")
 	wantAll(t, first, 1)
-	// Each connection begins the 10 s anew.
-	r := podAsks(t, w.client(), target, "-n=13", "-c=1", "-i=1s")
+	// With each connection the 5 s begin again.
+	r := podAsks(t, w.client(), target, "-n=8", "-c=1", "-i=1s")
 	wantAll(t, r, 1)
 	if !maps.EqualFunc(first.Pods, r.Pods, func(a, b int) bool { return true }) {
 		t.Errorf("went on to another pod without silence: %v, then %v", first.Pods, r.Pods)
@@ -118,7 +118,7 @@ func stickyForSeconds(t *testing.T, w world) {
 	}
 	ask()
 	for range 5 { // that nobody moves has a chance of 1 in 27 each time
-		time.Sleep(11 * time.Second) // the silence
+		time.Sleep(6 * time.Second) // the silence
 		if ask() {
 			return
 		}

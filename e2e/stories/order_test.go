@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"sync"
 	"testing"
 
 	"github.com/fairlead/fairlead/e2e/lab"
@@ -12,22 +13,56 @@ import (
 // The stories run in any order. A story that counts every request says with the
 // functions of this file which traces of earlier stories it cannot bear.
 
-// electable waits until every node may be elected. A node that was without power, or
-// whose fairlead was installed a moment ago, becomes a candidate after a minute of
-// health. Addresses then move to it, and the connections that are open at that moment
-// end.
+// electable makes every node one that may be elected. A node that was without power, or
+// whose agent started while others worked, becomes a candidate after a minute of health.
+// Addresses then move to it, and the connections that are open at that moment end. A story
+// need not wait for that minute: agents that all start at the same time are candidates at
+// once, as in a cluster that is new.
 func electable(t *testing.T) {
 	t.Helper()
-	nodes := cluster(t).Nodes()
-	for _, node := range nodes {
-		eventually(t, takeOver, "every node to be a candidate, as "+node+" sees it", func(ctx context.Context) error {
-			n, err := metricAt(ctx, node, probeAddress, "fairlead_member_candidates")
-			if err == nil && int(n) != len(nodes) {
-				err = fmt.Errorf("%v of %d are", n, len(nodes))
-			}
-			return err
-		})
+	if err := allCandidates(t.Context()); err != nil {
+		t.Logf("all agents start anew: %v", err)
+		agentsAnew(t)
 	}
+	candidates(t)
+}
+
+// candidates waits until every node may be elected.
+func candidates(t *testing.T) {
+	t.Helper()
+	cluster(t)
+	eventually(t, takeOver, "every node to be a candidate", allCandidates)
+}
+
+// allCandidates objects unless every node sees that all may be elected.
+func allCandidates(ctx context.Context) error {
+	nodes := shared.Nodes()
+	for _, node := range nodes {
+		n, err := metricAt(ctx, node, probeAddress, "fairlead_member_candidates")
+		if err == nil && int(n) != len(nodes) {
+			err = fmt.Errorf("%s sees %v candidates of %d", node, n, len(nodes))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// agentsAnew kills all agents at the same time and waits for those that follow them. One
+// that lived on would remember who was healthy for how long. A pod that is new starts at
+// once, where a container of the same pod might wait.
+func agentsAnew(t *testing.T) {
+	t.Helper()
+	l := cluster(t)
+	const agents = "app.kubernetes.io/component=agent"
+	var kills sync.WaitGroup
+	for _, p := range pods(t, lab.FairleadNamespace, agents, len(l.Nodes())) {
+		kills.Go(func() { _ = l.KillPod(t.Context(), p) }) // it fails if the agent has ended by itself
+	}
+	kills.Wait()
+	kubectl(t, "-n", lab.FairleadNamespace, "delete", "pods", "-l", agents, "--grace-period=0", "--force")
+	pods(t, lab.FairleadNamespace, agents, len(l.Nodes()))
 }
 
 // forgotten makes every node forget the connections to addresses. Services of

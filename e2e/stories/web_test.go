@@ -2,7 +2,9 @@ package stories
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/fairlead/fairlead/e2e/demo"
@@ -15,11 +17,11 @@ func web(t *testing.T) demo.Service {
 	t.Helper()
 	l := cluster(t)
 	undo(t, func(ctx context.Context) error { return removeWeb(ctx, l) })
+	electable(t)
 	s, err := demo.Deploy(t.Context(), l, l.Root())
 	if err != nil {
 		t.Fatal(err)
 	}
-	electable(t)
 	forgotten(t, s.ExternalIPs...)
 	settle(t, s)
 	return s
@@ -44,13 +46,22 @@ func removeWeb(ctx context.Context, l *lab.Lab) error {
 func settle(t *testing.T, s demo.Service) {
 	t.Helper()
 	l := cluster(t)
-	for _, p := range demo.Paths(l, s) {
-		eventually(t, settled, p.Name, func(ctx context.Context) error {
-			r, err := p.Probe(ctx, l)
-			if err == nil {
-				err = objection(r, demo.Replicas)
-			}
-			return err
+	paths := demo.Paths(l, s)
+	errs := make([]error, len(paths))
+	var asked sync.WaitGroup
+	for i, p := range paths {
+		asked.Go(func() {
+			errs[i] = lab.Until(t.Context(), settled, p.Name, func(ctx context.Context) error {
+				r, err := p.Probe(ctx, l)
+				if err == nil {
+					err = objection(r, demo.Replicas)
+				}
+				return err
+			})
 		})
+	}
+	asked.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairlead/fairlead/internal/test/asktest"
 	"github.com/fairlead/fairlead/internal/test/nstest"
 )
 
@@ -49,7 +50,7 @@ func TestVersion01BesideThisOne(t *testing.T) {
 		end := time.Now()
 		for addr, h := range stop() {
 			t.Logf("%s of %s: %v without an answer on the way back", addr, owners[addr], h.Silence(end).Round(time.Millisecond))
-			if h.Silence(end) > noAnswerFor || len(h.Moves()) != 1 {
+			if h.Silence(end) > asktest.Wide.Silence || len(h.Moves()) != 1 {
 				t.Errorf("%s moved on the way back, or was not answered: %d times", addr, len(h.Moves()))
 			}
 		}
@@ -74,7 +75,7 @@ func (p *peers) loses(t *testing.T, node string, owners map[netip.Addr]string) {
 	end := time.Now()
 	for addr, h := range stop() {
 		t.Logf("%s of %s: %v without an answer after the power loss of %s", addr, owners[addr], h.Silence(end).Round(time.Millisecond), node)
-		if h.Silence(end) > noAnswerFor {
+		if h.Silence(end) > asktest.Wide.Silence {
 			t.Errorf("%s: no answer for %v", addr, h.Silence(end))
 		}
 		if owners[addr] != node && len(h.Moves()) != 1 {

@@ -109,7 +109,7 @@ func (n *nodeSource) follow(inf cache.SharedIndexInformer, transform cache.Trans
 
 // readPart saves memory: the informer holds what is read of a ConfigMap.
 func (n *nodeSource) readPart(obj any) (any, error) {
-	n.store.heard.Store(time.Now().UnixNano())
+	n.store.hear()
 	if cm, ok := obj.(*corev1.ConfigMap); ok {
 		return itemOf(cm, toRosterPart(cm)), nil
 	}

@@ -60,7 +60,7 @@ type Store struct {
 	need   chan struct{} // closed once endpoints are needed; nil afterwards, and if they are followed anyway
 	awaits bool          // the first full listing of endpoints
 	resume *time.Timer   // calls changed when a Service that is held back may change
-	heard  atomic.Int64  // when the API server last sent an object, in nanoseconds of Unix
+	heard  atomic.Int64  // when the API server last sent an object, in nanoseconds after start
 }
 
 // NewStore makes a Store that calls changed, which must not block, after every
@@ -362,13 +362,26 @@ func informer[L runtime.Object](
 	return cache.NewSharedIndexInformer(lw, example, 0, cache.Indexers{})
 }
 
-// Heard returns when the API server last sent an object, also while it lists; the Unix
-// epoch before.
-func (s *Store) Heard() time.Time { return time.Unix(0, s.heard.Load()) }
+// start is when this process started. A time since then goes by the monotonic clock: a clock
+// that is set is not the API server's silence.
+var start = time.Now()
+
+// Heard returns when the API server last sent an object, also while it lists; the zero time
+// before.
+func (s *Store) Heard() time.Time {
+	since := s.heard.Load()
+	if since == 0 {
+		return time.Time{}
+	}
+	return start.Add(time.Duration(since))
+}
+
+// hear notes that the API server sends an object.
+func (s *Store) hear() { s.heard.Store(int64(time.Since(start))) }
 
 // transform saves memory: an informer holds what the Builder does.
 func (s *Store) transform(obj any) (any, error) {
-	s.heard.Store(time.Now().UnixNano())
+	s.hear()
 	if o, ok := obj.(*corev1.Service); ok {
 		o.SetManagedFields(nil) // the only API object that is held, and nobody reads them
 	}

@@ -7,3 +7,5 @@ import (
 )
 
 func TestPure(t *testing.T) { layertest.Pure(t) }
+
+func TestMonotonic(t *testing.T) { layertest.Monotonic(t, nil) }

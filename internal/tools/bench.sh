@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 # lines prints what a Go benchmark says and its failures, and keeps its exit code.
-lines() { grep -E "^ *($1|--- FAIL|FAIL)|_test.go"; }
+lines() { grep --line-buffered -E "^ *($1|--- FAIL|FAIL)|_test.go"; }
 large() { bench large ${CHANGES:+--changes="$CHANGES"} ${RESTARTS:+--restarts="$RESTARTS"} ${KUBE_PROXY:+--kube-proxy-plain="$KUBE_PROXY"} "$@"; }
 bench() { internal/tools/packages.sh && go run ./e2e/cmd/bench "$@"; }
 

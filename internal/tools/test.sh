@@ -11,11 +11,19 @@ e2e() { env -C e2e FAIRLEAD_E2E=1 go test -count=1 "$@"; }
 # results prints the outcome of each test.
 results() { grep -E '^ *(---|ok|FAIL|[a-z_]+_test.go)'; }
 
+# punctual matches the packages whose tests hold the product to times. They have the
+# machine to themselves. They wait more than they work, so more of them run than there are
+# processors.
+punctual='/(announcer/(bfd|bgp|l2|members|watch)|internal/(agent|gate|link|server)|nodeport|proxy/(ebpf|nftables/netlink))(/|$)'
+
+# unit runs the tests of packages, so many packages at a time: unit NAME COUNT PACKAGE...
+unit() { $stage "$1" env REQUIRE_ROOT=1 go test -race -timeout=20m -p="$2" "${@:3}"; }
+
 all() {
-	local began=$SECONDS code=0
+	local began=$SECONDS code=0 packages
 	internal/tools/packages.sh
-	$stage "unit, story and kernel tests" env REQUIRE_ROOT=1 go test -race ./...
-	$stage "fuzz targets of what strangers send" internal/tools/fuzz.sh 1s announcer/bfd announcer/l2 internal/plain
+	mapfile -t packages < <(go list ./... | grep -E "$punctual")
+	unit "unit and kernel tests that hold to times" "$(($(nproc) * 3 / 2))" "${packages[@]:?}"
 	log=$(mktemp)
 	set -m # a process group of its own, which ends with this script
 	beside >"$log" 2>&1 &
@@ -32,8 +40,12 @@ all() {
 # beside is what runs while the stories wait, which they do most of the time: it gets the
 # processors only when the lab leaves them.
 beside() {
+	local packages
 	set -e
 	renice -n 19 -p "$BASHPID" >/dev/null
+	mapfile -t packages < <(go list ./... | grep -vE "$punctual")
+	unit "all other unit, story and kernel tests" "$(nproc)" "${packages[@]:?}"
+	$stage "fuzz targets of what strangers send" internal/tools/fuzz.sh 1s announcer/bfd announcer/l2 internal/plain
 	$stage "lab unit tests" env -C e2e go test -race ./...
 	$stage "release and licences" env -C internal/tools/release GOWORK=off go test ./...
 	$stage "controller on a real API server" internal/tools/test.sh controller

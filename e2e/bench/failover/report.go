@@ -50,12 +50,18 @@ func Summarise(runs []Run) (out []Summary) {
 	return out
 }
 
-// targets compares the worst of all runs with what is allowed.
+// targets compares the median and the worst of all runs with what is allowed.
 func (s Summary) targets() (out []report.Target) {
 	within := func(what string, worst, most time.Duration) {
 		out = append(out, report.Target{
 			What: fmt.Sprintf("%s: %s within %.2f s", s.Title, what, most.Seconds()), Got: fmt.Sprintf("%.2f s", worst.Seconds()),
 			Verdict: report.Exact(worst.Seconds()).AtMost(most.Seconds()),
+		})
+	}
+	if s.Usual > 0 {
+		out = append(out, report.Target{
+			What: fmt.Sprintf("%s: the longest gap within %.2f s in the median run", s.Title, s.Usual.Seconds()),
+			Got:  s.Gap.Cell("sec"), Verdict: s.Gap.AtMost(s.Usual.Seconds()),
 		})
 	}
 	if s.Most > 0 {
@@ -105,6 +111,7 @@ func NewReport(sums []Summary, took time.Duration) report.Report {
 		Table: report.Table{Columns: []string{"fault", "runs", "longest gap, median", "longest gap, worst", "failed requests", "clean for good, at the latest"}},
 		Unmet: true,
 	}
+	out.Plot = "The longest gap of each run; a digit is how many runs had it:\n\n" + report.Indented(plot(sums))
 	for _, s := range sums {
 		out.Table.Rows = append(out.Table.Rows, s.cells())
 		out.Targets = append(out.Targets, s.targets()...)

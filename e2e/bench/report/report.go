@@ -12,6 +12,7 @@ type Report struct {
 	Name    string // "bench-proxy", also the section of the documentation
 	How     string // what was done, and on what machine
 	Table   Table
+	Plot    string // lines below the table; "" if there are none
 	Targets []Target
 	Unmet   bool     // list only the targets that were not met: the table has the others
 	Notes   []string // what else was seen
@@ -58,6 +59,9 @@ func (r Report) Markdown(day time.Time) string {
 // body writes the tables by one of their writers, and the notes behind a bullet.
 func (r Report) body(write func(Table) string, bullet string) string {
 	out := write(r.Table)
+	if r.Plot != "" {
+		out += "\n" + r.Plot
+	}
 	if len(r.Targets) > 0 {
 		out += "\n" + r.counts() + "\n"
 	}
@@ -71,6 +75,11 @@ func (r Report) body(write func(Table) string, bullet string) string {
 		out += bullet + note + ".\n"
 	}
 	return out
+}
+
+// Indented indents lines by four columns, as Markdown has what is drawn.
+func Indented(text string) string {
+	return "    " + strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\n    ") + "\n"
 }
 
 func (r Report) counts() string {

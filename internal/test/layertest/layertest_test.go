@@ -1,9 +1,36 @@
 package layertest
 
 import (
+	"reflect"
 	"slices"
 	"testing"
 )
+
+func TestLosesClock(t *testing.T) {
+	const source = `package p
+import "time"
+var start = time.Now()
+var epoch = time.Unix(0, 0)
+func (s *store[T]) heard() time.Duration { return time.Since(start).Truncate(time.Second) }
+func age(text string) time.Duration {
+	at, _ := time.Parse(time.RFC3339, text)
+	return time.Since(at)
+}
+func number() int64 { return func() int64 { return time.Now().UnixNano() }() }
+func fine(at time.Time) bool { return time.Since(at) > time.Minute && at.Before(start) && url.Parse("") == nil }
+`
+	found := map[string][]string{}
+	if err := losesClock("p.go", source, found); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string][]string{
+		"var": {"Unix at p.go:4:13"}, "store.heard": {"Truncate at p.go:5:51"},
+		"age": {"time.Parse at p.go:7:11"}, "number": {"UnixNano at p.go:10:52"},
+	}
+	if !reflect.DeepEqual(found, want) {
+		t.Errorf("found %v, want %v", found, want)
+	}
+}
 
 func TestImpure(t *testing.T) {
 	deps := []string{

@@ -62,6 +62,23 @@ func Few(n int) int {
 	return n
 }
 
+// OwnClockEnv is set to 1 where a test may set the clock: in a virtual machine that runs
+// nothing but tests.
+const OwnClockEnv = "FAIRLEAD_OWN_CLOCK"
+
+// JumpClock sets the machine's time of day forward, or back if by is negative. It skips the
+// test where the machine has other things to do.
+func JumpClock(t testing.TB, by time.Duration) {
+	t.Helper()
+	if os.Getenv(OwnClockEnv) != "1" {
+		t.Skip("sets the clock: make test WHAT=kernels runs it, in a virtual machine")
+	}
+	to := unix.NsecToTimespec(time.Now().Add(by).UnixNano())
+	if err := unix.ClockSettime(unix.CLOCK_REALTIME, &to); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Space is a network namespace that goes away with the test.
 type Space struct {
 	Handle netns.NsHandle

@@ -77,6 +77,7 @@ func datagram(from netip.Addr, to netip.AddrPort) []byte {
 // affinity of their own Service off: its clients keep their endpoints, and new ones
 // always get the same.
 func TestForgedClients(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	const enough = 4 * 2048 // to fill the share of a Service
 	for family, forged := range map[snapshot.Family]int{snapshot.IPv4: max(nstest.Few(65_535), enough), snapshot.IPv6: max(nstest.Few(8*2048), enough)} {

@@ -41,6 +41,7 @@ func (s space) tracks(t *testing.T, a addressing, port int) bool {
 // spec 81: a client that keeps its port follows its Service: to another endpoint,
 // out when there is none, back in, and out when the Service is deleted.
 func TestUDPFlowsFollow(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	for _, family := range bothFamilies {
 		for _, kind := range []proxy.Kind{proxy.ClusterIP, proxy.VIP, proxy.NodePort} {
@@ -81,6 +82,7 @@ func TestUDPFlowsFollow(t *testing.T) {
 // their Service with the port that they keep, also under internalTrafficPolicy
 // Local, which leaves a ClusterIP this node's endpoints alone.
 func TestUDPFlowsOfThisNodeFollow(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	for _, family := range bothFamilies {
 		a := addressesOf(family)

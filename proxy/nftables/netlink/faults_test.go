@@ -283,6 +283,7 @@ func (l *lab) staleFlows(t *testing.T) bool {
 // What goes wrong at a step of a Sync, or ends the process there, harms no connection
 // and leaves nothing behind.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	before, after := faultTables()
 	sync(t, l.engine, before)

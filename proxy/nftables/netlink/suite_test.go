@@ -9,6 +9,7 @@ import (
 )
 
 func TestDataplane(t *testing.T) {
+	t.Parallel()
 	nstest.NeedRoot(t)
 	spaces := map[*testing.T]space{}
 	dataplanetest.Run(t, func(t *testing.T) proxy.Dataplane {
