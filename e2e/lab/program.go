@@ -52,22 +52,47 @@ func cluster(commands ...string) program {
 // kubernetes is the import path of a command of Kubernetes, such as kubelet.
 func kubernetes(name string) string { return "k8s.io/kubernetes/cmd/" + name }
 
-// wholeCluster is everything that a lab of nodes runs, except kube-proxy.
-func wholeCluster() program {
-	return cluster(etcd, kubernetes("kube-apiserver"), kubernetes("kube-controller-manager"), kubernetes("kube-scheduler"),
-		kubernetes("kubelet"), kubernetes("kubectl"), coredns, helm)
+// wholeCluster is everything that a lab of nodes runs, kube-proxy if it is asked for.
+// Minor is that of an older Kubernetes, whose programs but kubectl are those of
+// programs/kubernetes-MINOR; empty for the lab's own.
+func wholeCluster(minor string, kubeProxy bool) []program {
+	own := []string{kubernetes("kube-apiserver"), kubernetes("kube-controller-manager"), kubernetes("kube-scheduler"), kubernetes("kubelet")}
+	if kubeProxy {
+		own = append(own, kubernetes("kube-proxy"))
+	}
+	rest := []string{etcd, kubernetes("kubectl"), coredns, helm}
+	if minor == "" {
+		return []program{cluster(append(own, rest...)...)}
+	}
+	return []program{cluster(rest...), older(minor, own...)}
 }
 
-// controlPlane is etcd, the API server, and what talks to it. Minor is that of an
-// older Kubernetes, such as 1.29, whose servers are programs/kubernetes-MINOR; empty
-// for the lab's own.
+// older is programs/kubernetes-MINOR.
+func older(minor string, commands ...string) program {
+	return program{"kubernetes-" + minor, "k8s.io/kubernetes", commands, kubernetesFlags, "providerless"}
+}
+
+// upstream is programs/upstream: what Kubernetes' own tests are, and kubeadm.
+func upstream(commands ...string) program {
+	return program{"upstream", "k8s.io/kubernetes", commands, kubernetesFlags, "grpcnotrace"}
+}
+
+// The commands of programs/upstream.
+const (
+	kubeadm = "k8s.io/kubernetes/cmd/kubeadm"
+	suite   = "github.com/fairlead/fairlead/e2e/programs/upstream/suite"
+	ginkgo  = "github.com/onsi/ginkgo/v2/ginkgo"
+	agnhost = "k8s.io/kubernetes/test/images/agnhost"
+)
+
+// controlPlane is etcd, the API server, and what talks to it, of the Kubernetes that
+// wholeCluster would take.
 func controlPlane(minor string) []program {
 	servers := []string{kubernetes("kube-apiserver"), kubernetes("kube-controller-manager")}
 	if minor == "" {
 		return []program{cluster(append(servers, etcd, kubernetes("kubectl"), helm)...)}
 	}
-	older := program{"kubernetes-" + minor, "k8s.io/kubernetes", servers, kubernetesFlags, "providerless"}
-	return []program{cluster(etcd, kubernetes("kubectl"), helm), older}
+	return []program{cluster(etcd, kubernetes("kubectl"), helm), older(minor, servers...)}
 }
 
 // binary is the file name of a command.

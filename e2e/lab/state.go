@@ -10,10 +10,12 @@ import (
 	"strings"
 )
 
-// Environment variables that move the lab's files.
+// Environment variables: the first two move the lab's files, the last is the minor
+// version of the Kubernetes that a lab runs, such as 1.29.
 const (
-	StateEnv = "FAIRLEAD_LAB_STATE"
-	CacheEnv = "FAIRLEAD_LAB_CACHE"
+	StateEnv   = "FAIRLEAD_LAB_STATE"
+	CacheEnv   = "FAIRLEAD_LAB_CACHE"
+	VersionEnv = "FAIRLEAD_KUBERNETES"
 )
 
 // state is the lab's directory. Everything below run goes away with the lab;

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/e2e/debian"
+	"github.com/fairlead/fairlead/e2e/kind"
+	"github.com/fairlead/fairlead/e2e/lab"
+)
+
+// images is the directory of the archives that the nodes import when they start.
+func (c cluster) images() string { return filepath.Join(c.State, "images") }
+
+// nodeArchive makes the root file system of the nodes' image, unless the cache has it.
+func (c cluster) nodeArchive(ctx context.Context) (string, error) {
+	programs, err := lab.NodePrograms(ctx, lab.Options{})
+	if err != nil {
+		return "", err
+	}
+	version, err := out(ctx, kind.Command{Args: []string{programs["kubeadm"], "version", "-o", "short"}})
+	if err != nil {
+		return "", err
+	}
+	n := kind.Node{Script: filepath.Join(c.State, "node.sh"), Version: strings.TrimSpace(string(version)), Images: c.images()}
+	if n.Files, err = lab.KindFiles(ctx); err != nil {
+		return "", err
+	}
+	for _, name := range []string{"kubeadm", "kubelet", "kubectl"} {
+		n.Programs = append(n.Programs, programs[name])
+	}
+	key := sha256.Sum256(fmt.Append(nil, n, kind.NodeScript, n.RootFS().Packages))
+	archive := filepath.Join(lab.Cache(), "kind", fmt.Sprintf("node-%x.tar", key[:6]))
+	if _, err := os.Stat(archive); !errors.Is(err, fs.ErrNotExist) {
+		return archive, err
+	}
+	fmt.Println("making the root file system of the nodes: 2 minutes, once")
+	if err := write(n.Script, kind.NodeScript, 0o755); err != nil {
+		return "", err
+	}
+	return archive, n.RootFS().Write(ctx, archive)
+}
+
+// fairlead builds the stories and what they build, which in the cluster's network could
+// not ask for a module.
+func (c cluster) fairlead(ctx context.Context) error {
+	root, err := lab.Checkout()
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "fairlead-kind-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	if _, err := lab.BuildShipped(ctx, dir); err != nil {
+		return err
+	}
+	return execute(ctx, kind.Command{Args: []string{"go", "vet", "./stories/..."}}, filepath.Join(root, "e2e"))
+}
+
+// ownPodman writes the files of a Podman that leaves the machine's own alone.
+func (c cluster) ownPodman() error {
+	program, err := exec.LookPath("podman")
+	if err != nil {
+		return err
+	}
+	var files, processes unix.Rlimit
+	if err := errors.Join(unix.Getrlimit(unix.RLIMIT_NOFILE, &files), unix.Getrlimit(unix.RLIMIT_NPROC, &processes)); err != nil {
+		return err
+	}
+	for path, text := range c.Podman(program, kind.Limits{Files: min(files.Max, 1<<16), Processes: min(processes.Max, 30000)}) {
+		if err := write(path, text, 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// furnish writes the archives of the images that kubeadm starts.
+func (c cluster) furnish(ctx context.Context) error {
+	programs, err := lab.NodePrograms(ctx, lab.Options{})
+	if err != nil {
+		return err
+	}
+	root, err := lab.Checkout()
+	if err != nil {
+		return err
+	}
+	programs["pause"] = filepath.Join(c.State, "bin", "pause")
+	build := kind.Command{Env: []string{"CGO_ENABLED=0"}, Args: []string{"go", "build", "-trimpath", "-ldflags=-s -w", "-o", programs["pause"], "./cmd/pause"}}
+	if err := execute(ctx, build, filepath.Join(root, "e2e")); err != nil {
+		return err
+	}
+	version, err := out(ctx, kind.Command{Args: []string{programs["kubeadm"], "version", "-o", "short"}})
+	if err != nil {
+		return err
+	}
+	references, err := out(ctx, kind.Command{Args: []string{programs["kubeadm"], "config", "images", "list", "--kubernetes-version=" + strings.TrimSpace(string(version))}})
+	if err != nil {
+		return err
+	}
+	for _, i := range kind.SystemImages(string(references)) {
+		path := filepath.Join(c.images(), i.Path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := c.systemImage(ctx, i, path, programs[i.Program]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// systemImage writes the archive of one image. kube-proxy starts nft and others, which a
+// program alone has not.
+func (c cluster) systemImage(ctx context.Context, i kind.SystemImage, path, program string) error {
+	if i.Program != "kube-proxy" {
+		return lab.WriteImage(path, i.Reference, program, i.Program)
+	}
+	if !c.KubeProxy {
+		return nil
+	}
+	base, err := debian.Userland(ctx, filepath.Join(lab.Cache(), "debian"))
+	if err != nil {
+		return err
+	}
+	return lab.WriteImageOn(base, path, i.Reference, program, "usr/local/bin/kube-proxy")
+}
+
+func write(path, text string, mode os.FileMode) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(text), mode)
+}

@@ -1,0 +1,108 @@
+package kind
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+)
+
+// Space is the network namespace of Podman's networks. It has no route out, and what
+// Podman writes into its firewall is gone with it.
+const Space = "fairlead-kind"
+
+const netns = "/run/netns/" + Space
+
+// Enter is the command that runs a program where the cluster is reached, to be followed
+// by it. With Docker it is empty: that is the machine itself.
+func (o Options) Enter() []string {
+	if o.podman() {
+		return []string{"nsenter", "--net=" + netns, "--"}
+	}
+	return nil
+}
+
+// Storage is the directory of Podman's images and containers. It is beside State, or
+// every container would hold every other's mounts.
+func (o Options) Storage() string { return o.State + ".podman" }
+
+// runtime is the directory of what Podman keeps until the machine's next start.
+const runtime = "/run/fairlead-kind"
+
+// Limits are what a container's process may have at most. Without the capability
+// SYS_RESOURCE nobody may give more than the machine's own process has.
+type Limits struct{ Files, Processes uint64 }
+
+// Podman returns the files with which the machine's own Podman is left alone, by path.
+// Program is the path of podman.
+func (o Options) Podman(program string, l Limits) map[string]string {
+	return map[string]string{
+		o.program():                            o.wrapper(program),
+		filepath.Join(o.State, "policy.json"):  `{"default": [{"type": "insecureAcceptAnything"}]}` + "\n",
+		filepath.Join(o.State, "storage.conf"): fmt.Sprintf("[storage]\ndriver = \"overlay\"\ngraphroot = %q\nrunroot = %q\n", o.Storage()+"/storage", runtime+"/storage"),
+		filepath.Join(o.State, "containers.conf"): fmt.Sprintf(`[containers]
+default_ulimits = ["nofile=%d:%[1]d", "nproc=%d:%[2]d"]
+log_driver = "k8s-file"
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+static_dir = %q
+volume_path = %q
+tmp_dir = %q
+[network]
+network_backend = "netavark"
+network_config_dir = %q
+`, l.Files, l.Processes, o.Storage()+"/libpod", o.Storage()+"/volumes", runtime+"/libpod", o.Storage()+"/networks"),
+	}
+}
+
+// wrapper is a podman with the files above, in the network namespace. It gives kind's
+// nodes the addresses of the lab's, which they keep when they start again.
+func (o Options) wrapper(program string) string {
+	var nodes strings.Builder
+	for i, name := range Containers() {
+		number := 2
+		if i > 0 {
+			number = 10 + i
+		}
+		fmt.Fprintf(&nodes, `"run --name %s")
+	shift 3
+	set -- run --name %[1]s --ip=198.18.0.%d --ip6=fd98:18::%[2]x --mac-address=02:fa:1e:ad:00:%02[2]x "$@"
+	;;
+`, name, number)
+	}
+	return fmt.Sprintf(`#!/bin/sh
+export CONTAINERS_CONF=%s CONTAINERS_STORAGE_CONF=%s
+case "${1-} ${2-} ${3-}" in
+%sesac
+exec nsenter --net=%s %s "$@"
+`, filepath.Join(o.State, "containers.conf"), filepath.Join(o.State, "storage.conf"), nodes.String(), netns, program)
+}
+
+// space makes the network namespace.
+func (o Options) space() []Command {
+	return []Command{
+		{Args: []string{"ip", "netns", "add", Space}},
+		{Args: []string{"ip", "-n", Space, "link", "set", "lo", "up"}},
+	}
+}
+
+// imports makes NodeImage of the archive.
+func (o Options) imports(f Files) Command {
+	return o.engine("import", "--quiet", "--signature-policy="+filepath.Join(o.State, "policy.json"),
+		`--change=ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]`, "--change=ENV container=podman",
+		"--change=STOPSIGNAL SIGRTMIN+3", f.Node, NodeImage)
+}
+
+// leave removes what is left of Podman's, which is all below the directories of its own.
+// Its storage is a mount of itself.
+func (o Options) leave() []Command {
+	return []Command{
+		o.engine("rm", "--all", "--force", "--volumes"),
+		o.engine("volume", "prune", "--force"),
+		o.engine("rmi", "--all", "--force"),
+		{Args: []string{"umount", o.Storage() + "/storage/overlay"}},
+		{Args: []string{"ip", "netns", "del", Space}},
+		{Args: []string{"rm", "--recursive", "--force", "--one-file-system", o.Storage(), runtime, filepath.Join(o.State, "images")}},
+	}
+}
