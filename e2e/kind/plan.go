@@ -130,15 +130,14 @@ func (o Options) Settle(found []Found, cni func(pods []string) string) []Command
 // Down are the commands that remove all of it. Each may fail: it may never have been
 // made.
 func (o Options) Down(f Files, path string) []Command {
-	list := []Command{
+	if o.podman() {
+		return o.leave()
+	}
+	return []Command{
 		o.kind(f, path, "delete", "cluster", "--name="+Cluster, "--kubeconfig="+f.Kubeconfig),
 		o.engine("rm", "--force", lan+"-client", lan+"-ext", lan+"-router"),
 		o.engine("network", "rm", lan, ext),
 	}
-	if o.podman() {
-		list = append(list, o.leave()...)
-	}
-	return list
 }
 
 // Story is the command that runs the stories in the cluster of a description. Those

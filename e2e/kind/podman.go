@@ -79,11 +79,17 @@ exec nsenter --net=%s %s "$@"
 `, filepath.Join(o.State, "containers.conf"), filepath.Join(o.State, "storage.conf"), nodes.String(), netns, program)
 }
 
-// space makes the network namespace.
+// space makes the network namespace. With br_netfilter the firewall would see what the
+// LAN's bridge passes on, and Podman's rules would masquerade clients of pods.
 func (o Options) space() []Command {
+	sysctl := []string{"ip", "netns", "exec", Space, "sysctl", "--quiet", "--ignore"}
+	for _, what := range []string{"arptables", "ip6tables", "iptables"} {
+		sysctl = append(sysctl, "net.bridge.bridge-nf-call-"+what+"=0")
+	}
 	return []Command{
 		{Args: []string{"ip", "netns", "add", Space}},
 		{Args: []string{"ip", "-n", Space, "link", "set", "lo", "up"}},
+		{Args: sysctl},
 	}
 }
 
@@ -94,14 +100,13 @@ func (o Options) imports(f Files) Command {
 		"--change=STOPSIGNAL SIGRTMIN+3", f.Node, NodeImage)
 }
 
-// leave removes what is left of Podman's, which is all below the directories of its own.
-// Its storage is a mount of itself.
+// leave removes everything of Podman's, which is all below the directories of its own.
 func (o Options) leave() []Command {
 	return []Command{
-		o.engine("rm", "--all", "--force", "--volumes"),
+		o.engine("rm", "--all", "--force", "--volumes", "--time=0"),
 		o.engine("volume", "prune", "--force"),
+		o.engine("network", "rm", lan, ext),
 		o.engine("rmi", "--all", "--force"),
-		{Args: []string{"umount", o.Storage() + "/storage/overlay"}},
 		{Args: []string{"ip", "netns", "del", Space}},
 		{Args: []string{"rm", "--recursive", "--force", "--one-file-system", o.Storage(), runtime, filepath.Join(o.State, "images")}},
 	}
