@@ -62,9 +62,30 @@ WantedBy=multi-user.target
 END
 cat >"$root/etc/systemd/system/kubelet.service.d/20-images.conf" <<'END'
 [Service]
+ExecStartPre=/kind/bin/kernel.sh
 ExecStartPre=/bin/sh -c 'until [ -e /var/lib/images ]; do sleep 1; done'
 TimeoutStartSec=infinity
 END
+
+# The kubelet and systemd set what is the whole machine's, the kubelet unless it is set.
+rm -f "$root"/usr/lib/sysctl.d/*
+cat >"$root/kind/bin/kernel.sh" <<'END'
+#!/bin/sh
+set -eu
+[ ! -e /run/kernel ] || exit 0
+mkdir /run/kernel
+fix() {
+	echo "$2" >"/run/kernel/$(basename "$1")"
+	mount --bind "/run/kernel/$(basename "$1")" "/proc/sys/$1"
+}
+fix vm/overcommit_memory 1
+fix vm/panic_on_oom 0
+fix kernel/panic 10
+fix kernel/panic_on_oops 1
+fix kernel/keys/root_maxkeys 1000000
+fix kernel/keys/root_maxbytes 25000000
+END
+chmod 755 "$root/kind/bin/kernel.sh"
 
 # Of what Debian starts a container needs nothing.
 systemd=$root/usr/lib/systemd/system
