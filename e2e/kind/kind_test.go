@@ -45,14 +45,14 @@ func TestConfig(t *testing.T) {
 // The order: networks, cluster, hosts on them, routes through the router.
 func TestUpAndDown(t *testing.T) {
 	o := Options{State: "/s"}
-	inOrder(t, o.Up(o.Files("/bin/kind", ""), "/bin"),
+	inOrder(t, o.Up(o.Files("/bin/kind"), "/bin"),
 		"docker network create --driver=bridge --ipv6 --subnet=198.18.0.0/24",
 		"KIND_EXPERIMENTAL_DOCKER_NETWORK=fairlead /bin/kind create cluster --config=/s/kind.yaml --kubeconfig=/s/kubeconfig",
 		"--name=fairlead-client --network=fairlead --ip=198.18.0.100",
 		"--name=fairlead-router --network=fairlead --ip=198.18.0.254",
 		"docker exec --interactive fairlead-client sh -c",
 		"docker exec --interactive fairlead-ext sh -c")
-	if down := o.Down(o.Files("/bin/kind", ""), "/bin"); len(down) != 3 || down[2].Args[1] != "network" {
+	if down := o.Down(o.Files("/bin/kind"), "/bin"); len(down) != 3 || down[2].Args[1] != "network" {
 		t.Errorf("down: %v", down)
 	}
 	if enter := o.Enter(); enter != nil {
@@ -64,11 +64,9 @@ func TestUpAndDown(t *testing.T) {
 // removed after them.
 func TestUpAndDownOnPodman(t *testing.T) {
 	o := Options{Engine: Podman, State: "/s"}
-	f := o.Files("/bin/kind", "/c/node.tar")
+	f := o.Files("/bin/kind")
 	inOrder(t, o.Up(f, "/bin"),
 		"ip netns add fairlead-kind",
-		"/s/bin/podman import",
-		"/c/node.tar "+NodeImage,
 		"/s/bin/podman network create --driver=bridge --ipv6",
 		"PATH=/s/bin:/bin /bin/kind create cluster",
 		"--entrypoint=sleep "+NodeImage)
@@ -77,16 +75,17 @@ func TestUpAndDownOnPodman(t *testing.T) {
 
 // Nodes have the addresses of the lab's, and nothing is written to the machine's Podman.
 func TestPodmanOfItsOwn(t *testing.T) {
-	files := Options{Engine: Podman, State: "/s"}.Podman("/usr/bin/podman", Limits{20000, 30000})
+	files := Options{Engine: Podman, State: "/s"}.Podman("/usr/bin/podman", "/c/store", Limits{20000, 30000})
 	for path, wants := range map[string][]string{
 		"/s/bin/podman": {
 			"CONTAINERS_CONF=/s/containers.conf CONTAINERS_STORAGE_CONF=/s/storage.conf",
 			`"run --name fairlead-control-plane")`, "--ip=198.18.0.2 --ip6=fd98:18::2 --mac-address=02:fa:1e:ad:00:02",
 			`"run --name fairlead-worker3")`, "--ip=198.18.0.13 --ip6=fd98:18::d",
 			`exec nsenter --net=/run/netns/fairlead-kind /usr/bin/podman "$@"`,
+			"arg=/s/modules:${arg#*:}",
 		},
 		"/s/containers.conf": {`"nofile=20000:20000", "nproc=30000:30000"`, `static_dir = "/s.podman/libpod"`},
-		"/s/storage.conf":    {`graphroot = "/s.podman/storage"`},
+		"/s/storage.conf":    {`graphroot = "/s.podman/storage"`, `additionalimagestores = ["/c/store"]`},
 	} {
 		for _, want := range wants {
 			if !strings.Contains(files[path], want) {
@@ -164,7 +163,7 @@ func TestDescribe(t *testing.T) {
 		t.Errorf("%v, %v", ranges, err)
 	}
 	o := Options{State: "/s", Family: IPv6}
-	d := o.Describe(o.Files("/bin/kind", ""), []Found{{IPv6: "fd98:18::2"}, one, one, one})
+	d := o.Describe(o.Files("/bin/kind"), []Found{{IPv6: "fd98:18::2"}, one, one, one})
 	if d.APIHost != "fd98:18::2" || len(d.Nodes) != Workers || d.Hosts["node2"].PowerOff[2] != "fairlead-worker2" || d.Hosts[lab.Client].Enter[3] != "fairlead-client" {
 		t.Errorf("%+v", d)
 	}

@@ -62,28 +62,30 @@ WantedBy=multi-user.target
 END
 cat >"$root/etc/systemd/system/kubelet.service.d/20-images.conf" <<'END'
 [Service]
-ExecStartPre=/kind/bin/kernel.sh
 ExecStartPre=/bin/sh -c 'until [ -e /var/lib/images ]; do sleep 1; done'
 TimeoutStartSec=infinity
 END
 
-# The kubelet and systemd set what is the whole machine's, the kubelet unless it is set.
+# systemd and the kubelet set what is the whole machine's, the kubelet unless it finds it
+# set. The entry point of the image shows them files of the node's own.
 rm -f "$root"/usr/lib/sysctl.d/*
 cat >"$root/kind/bin/kernel.sh" <<'END'
 #!/bin/sh
 set -eu
-[ ! -e /run/kernel ] || exit 0
-mkdir /run/kernel
-fix() {
-	echo "$2" >"/run/kernel/$(basename "$1")"
-	mount --bind "/run/kernel/$(basename "$1")" "/proc/sys/$1"
+own() {
+	file=/run/kernel-$(basename "$1")
+	echo "$2" >"$file"
+	mount --bind "$file" "/proc/sys/$1"
 }
-fix vm/overcommit_memory 1
-fix vm/panic_on_oom 0
-fix kernel/panic 10
-fix kernel/panic_on_oops 1
-fix kernel/keys/root_maxkeys 1000000
-fix kernel/keys/root_maxbytes 25000000
+own fs/file-max "$(cat /proc/sys/fs/file-max)"
+own fs/nr_open "$(cat /proc/sys/fs/nr_open)"
+own vm/overcommit_memory 1
+own vm/panic_on_oom 0
+own kernel/panic 10
+own kernel/panic_on_oops 1
+own kernel/keys/root_maxkeys 1000000
+own kernel/keys/root_maxbytes 25000000
+exec "$@"
 END
 chmod 755 "$root/kind/bin/kernel.sh"
 

@@ -13,15 +13,12 @@ type Command struct {
 }
 
 // Files are where a cluster's files lie.
-type Files struct {
-	Kind, Config, Kubeconfig, FRR string
-	Node                          string // archive of the root file system of NodeImage
-}
+type Files struct{ Kind, Config, Kubeconfig, FRR string }
 
-// Files of a cluster; Kind is the program, node the archive that NodeImage is made of.
-func (o Options) Files(kind, node string) Files {
+// Files of a cluster; Kind is the program.
+func (o Options) Files(kind string) Files {
 	at := func(name string) string { return filepath.Join(o.State, name) }
-	return Files{Kind: kind, Config: at("kind.yaml"), Kubeconfig: at("kubeconfig"), FRR: at("run/frr"), Node: node}
+	return Files{Kind: kind, Config: at("kind.yaml"), Kubeconfig: at("kubeconfig"), FRR: at("run/frr")}
 }
 
 // engine is a command of Docker or Podman.
@@ -45,7 +42,7 @@ func (o Options) kind(f Files, path string, args ...string) Command {
 func (o Options) Up(f Files, path string) []Command {
 	var list []Command
 	if o.podman() {
-		list = append(o.space(), o.imports(f))
+		list = o.space()
 	}
 	list = append(list,
 		o.engine("network", "create", "--driver=bridge", "--ipv6",

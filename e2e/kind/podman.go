@@ -33,12 +33,18 @@ const runtime = "/run/fairlead-kind"
 type Limits struct{ Files, Processes uint64 }
 
 // Podman returns the files with which the machine's own Podman is left alone, by path.
-// Program is the path of podman.
-func (o Options) Podman(program string, l Limits) map[string]string {
+// Program is the path of podman, and store the directory of Import; empty for none.
+func (o Options) Podman(program, store string, l Limits) map[string]string {
 	return map[string]string{
-		o.program():                            o.wrapper(program),
-		filepath.Join(o.State, "policy.json"):  `{"default": [{"type": "insecureAcceptAnything"}]}` + "\n",
-		filepath.Join(o.State, "storage.conf"): fmt.Sprintf("[storage]\ndriver = \"overlay\"\ngraphroot = %q\nrunroot = %q\n", o.Storage()+"/storage", runtime+"/storage"),
+		o.program():                           o.wrapper(program),
+		filepath.Join(o.State, "policy.json"): policy,
+		filepath.Join(o.State, "storage.conf"): fmt.Sprintf(`[storage]
+driver = "overlay"
+graphroot = %q
+runroot = %q
+[storage.options]
+additionalimagestores = [%s]
+`, o.Storage()+"/storage", runtime+"/storage", quoted(store)),
 		filepath.Join(o.State, "containers.conf"): fmt.Sprintf(`[containers]
 default_ulimits = ["nofile=%d:%[1]d", "nproc=%d:%[2]d"]
 log_driver = "k8s-file"
@@ -75,8 +81,18 @@ func (o Options) wrapper(program string) string {
 export CONTAINERS_CONF=%s CONTAINERS_STORAGE_CONF=%s
 case "${1-} ${2-} ${3-}" in
 %sesac
-exec nsenter --net=%s %s "$@"
-`, filepath.Join(o.State, "containers.conf"), filepath.Join(o.State, "storage.conf"), nodes.String(), netns, program)
+# kind's nodes mount the modules of the kernel, which a virtual machine may not have.
+if [ "${1-}" = run ] && [ ! -e /lib/modules ]; then
+	mkdir -p %[5]s
+	for arg; do
+		shift
+		case "$arg" in /lib/modules:*) arg=%[5]s:${arg#*:} ;; esac
+		set -- "$@" "$arg"
+	done
+fi
+[ ! -e %[4]s ] || exec nsenter --net=%[4]s %[6]s "$@"
+exec %[6]s "$@"
+`, filepath.Join(o.State, "containers.conf"), filepath.Join(o.State, "storage.conf"), nodes.String(), netns, filepath.Join(o.State, "modules"), program)
 }
 
 // space makes the network namespace. With br_netfilter the firewall would see what the
@@ -93,11 +109,23 @@ func (o Options) space() []Command {
 	}
 }
 
-// imports makes NodeImage of the archive.
-func (o Options) imports(f Files) Command {
-	return o.engine("import", "--quiet", "--signature-policy="+filepath.Join(o.State, "policy.json"),
-		`--change=ENTRYPOINT ["/usr/local/bin/entrypoint", "/sbin/init"]`, "--change=ENV container=podman",
-		"--change=STOPSIGNAL SIGRTMIN+3", f.Node, NodeImage)
+// policy lets Podman import what is made here.
+const policy = `{"default": [{"type": "insecureAcceptAnything"}]}` + "\n"
+
+// quoted is a directory as storage.conf lists it, nothing if there is none.
+func quoted(dir string) string {
+	if dir == "" {
+		return ""
+	}
+	return fmt.Sprintf("%q", dir)
+}
+
+// Import is the command that makes NodeImage of an archive, in a store of its own that
+// clusters only read.
+func (o Options) Import(archive, store string) Command {
+	return o.engine("--root="+store, "--runroot="+runtime+"/import", "import", "--quiet", "--signature-policy="+filepath.Join(o.State, "policy.json"),
+		`--change=ENTRYPOINT ["/kind/bin/kernel.sh", "/usr/local/bin/entrypoint", "/sbin/init"]`, "--change=ENV container=podman",
+		"--change=STOPSIGNAL SIGRTMIN+3", archive, NodeImage)
 }
 
 // leave removes everything of Podman's, which is all below the directories of its own.
@@ -106,7 +134,6 @@ func (o Options) leave() []Command {
 		o.engine("rm", "--all", "--force", "--volumes", "--time=0"),
 		o.engine("volume", "prune", "--force"),
 		o.engine("network", "rm", lan, ext),
-		o.engine("rmi", "--all", "--force"),
 		{Args: []string{"ip", "netns", "del", Space}},
 		{Args: []string{"rm", "--recursive", "--force", "--one-file-system", o.Storage(), runtime, filepath.Join(o.State, "images")}},
 	}

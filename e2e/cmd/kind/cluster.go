@@ -19,6 +19,7 @@ import (
 type cluster struct {
 	kind.Options
 	files kind.Files
+	store string // directory of the nodes' image, of Podman's cluster
 }
 
 // do makes the cluster, does the job in it, and removes it, also after an interrupt.
@@ -54,7 +55,7 @@ func (c *cluster) prepare(ctx context.Context) error {
 		return nil
 	}
 	var err error
-	if c.files.Node, err = c.nodeArchive(ctx); err != nil {
+	if c.store, err = c.nodeStore(ctx); err != nil {
 		return err
 	}
 	return c.fairlead(ctx)

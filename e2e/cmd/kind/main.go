@@ -83,7 +83,7 @@ func run(ctx context.Context, o kind.Options, j job, down bool) error {
 	if err != nil {
 		return err
 	}
-	c := cluster{Options: o, files: o.Files(program, "")}
+	c := cluster{Options: o, files: o.Files(program)}
 	if down {
 		return c.remove(ctx)
 	}

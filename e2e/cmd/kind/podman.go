@@ -21,33 +21,55 @@ import (
 // images is the directory of the archives that the nodes import when they start.
 func (c cluster) images() string { return filepath.Join(c.State, "images") }
 
-// nodeArchive makes the root file system of the nodes' image, unless the cache has it.
-func (c cluster) nodeArchive(ctx context.Context) (string, error) {
+// nodeStore makes the nodes' image, unless the cache has it, and returns the directory of
+// Podman's that holds it.
+func (c cluster) nodeStore(ctx context.Context) (string, error) {
+	n, err := c.node(ctx)
+	if err != nil {
+		return "", err
+	}
+	key := sha256.Sum256(fmt.Append(nil, n, kind.NodeScript, n.RootFS().Packages))
+	store := filepath.Join(lab.Cache(), "kind", fmt.Sprintf("node-%x", key[:6]))
+	if _, err := os.Stat(store); !errors.Is(err, fs.ErrNotExist) {
+		return store, err
+	}
+	fmt.Println("making the nodes' image: 2 minutes, once")
+	if err := errors.Join(write(n.Script, kind.NodeScript, 0o755), c.ownPodman()); err != nil {
+		return "", err
+	}
+	archive, making := store+".tar", store+".making"
+	defer func() { _ = errors.Join(os.RemoveAll(archive), os.RemoveAll(making)) }()
+	if err := n.RootFS().Write(ctx, archive); err != nil {
+		return "", err
+	}
+	if err := execute(ctx, c.Import(archive, making), ""); err != nil {
+		return "", err
+	}
+	return store, os.Rename(making, store)
+}
+
+// node is what the nodes' image is made of.
+func (c cluster) node(ctx context.Context) (kind.Node, error) {
 	programs, err := lab.NodePrograms(ctx, lab.Options{})
 	if err != nil {
-		return "", err
+		return kind.Node{}, err
 	}
-	version, err := out(ctx, kind.Command{Args: []string{programs["kubeadm"], "version", "-o", "short"}})
+	version, err := version(ctx, programs)
 	if err != nil {
-		return "", err
+		return kind.Node{}, err
 	}
-	n := kind.Node{Script: filepath.Join(c.State, "node.sh"), Version: strings.TrimSpace(string(version)), Images: c.images()}
-	if n.Files, err = lab.KindFiles(ctx); err != nil {
-		return "", err
-	}
+	n := kind.Node{Script: filepath.Join(c.State, "node.sh"), Version: version, Images: c.images()}
 	for _, name := range []string{"kubeadm", "kubelet", "kubectl"} {
 		n.Programs = append(n.Programs, programs[name])
 	}
-	key := sha256.Sum256(fmt.Append(nil, n, kind.NodeScript, n.RootFS().Packages))
-	archive := filepath.Join(lab.Cache(), "kind", fmt.Sprintf("node-%x.tar", key[:6]))
-	if _, err := os.Stat(archive); !errors.Is(err, fs.ErrNotExist) {
-		return archive, err
-	}
-	fmt.Println("making the root file system of the nodes: 2 minutes, once")
-	if err := write(n.Script, kind.NodeScript, 0o755); err != nil {
-		return "", err
-	}
-	return archive, n.RootFS().Write(ctx, archive)
+	n.Files, err = lab.KindFiles(ctx)
+	return n, err
+}
+
+// version is that of Kubernetes, as kubeadm says it.
+func version(ctx context.Context, programs map[string]string) (string, error) {
+	text, err := out(ctx, kind.Command{Args: []string{programs["kubeadm"], "version", "-o", "short"}})
+	return strings.TrimSpace(string(text)), err
 }
 
 // fairlead builds the stories and what they build, which in the cluster's network could
@@ -65,7 +87,7 @@ func (c cluster) fairlead(ctx context.Context) error {
 	if _, err := lab.BuildShipped(ctx, dir); err != nil {
 		return err
 	}
-	return execute(ctx, kind.Command{Args: []string{"go", "vet", "./stories/..."}}, filepath.Join(root, "e2e"))
+	return execute(ctx, kind.Command{Args: []string{"go", "test", "-c", "-o", dir + "/", "./stories/..."}}, filepath.Join(root, "e2e"))
 }
 
 // ownPodman writes the files of a Podman that leaves the machine's own alone.
@@ -78,7 +100,7 @@ func (c cluster) ownPodman() error {
 	if err := errors.Join(unix.Getrlimit(unix.RLIMIT_NOFILE, &files), unix.Getrlimit(unix.RLIMIT_NPROC, &processes)); err != nil {
 		return err
 	}
-	for path, text := range c.Podman(program, kind.Limits{Files: min(files.Max, 1<<16), Processes: min(processes.Max, 30000)}) {
+	for path, text := range c.Podman(program, c.store, kind.Limits{Files: min(files.Max, 1<<16), Processes: min(processes.Max, 30000)}) {
 		if err := write(path, text, 0o755); err != nil {
 			return err
 		}
@@ -101,11 +123,11 @@ func (c cluster) furnish(ctx context.Context) error {
 	if err := execute(ctx, build, filepath.Join(root, "e2e")); err != nil {
 		return err
 	}
-	version, err := out(ctx, kind.Command{Args: []string{programs["kubeadm"], "version", "-o", "short"}})
+	version, err := version(ctx, programs)
 	if err != nil {
 		return err
 	}
-	references, err := out(ctx, kind.Command{Args: []string{programs["kubeadm"], "config", "images", "list", "--kubernetes-version=" + strings.TrimSpace(string(version))}})
+	references, err := out(ctx, kind.Command{Args: []string{programs["kubeadm"], "config", "images", "list", "--kubernetes-version=" + version}})
 	if err != nil {
 		return err
 	}
