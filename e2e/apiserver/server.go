@@ -21,7 +21,7 @@ import (
 
 // VersionEnv names the minor version of Kubernetes, such as 1.29; empty for the
 // lab's own.
-const VersionEnv = lab.VersionEnv
+const VersionEnv = "FAIRLEAD_KUBERNETES"
 
 // Server is a running API server.
 type Server struct {
@@ -62,7 +62,7 @@ func (s *Server) failed(err error) error {
 
 func (s *Server) start(ctx context.Context, out io.Writer, flags []string) error {
 	var err error
-	if s.programs, err = lab.ControlPlanePrograms(ctx, lab.Options{Out: out}); err != nil {
+	if s.programs, err = lab.ControlPlanePrograms(ctx, lab.Options{Out: out, Kubernetes: os.Getenv(VersionEnv)}); err != nil {
 		return err
 	}
 	ports, err := freePorts(3)

@@ -23,7 +23,7 @@ type Options struct {
 	Nodes      int       // 3 if zero
 	Fairlead   bool      // build fairlead with the programs, so that InstallFairlead is quick and a broken build is said early
 	KubeProxy  bool      // start kube-proxy on the nodes: nothing else serves Services until fairlead is installed
-	Kubernetes string    // minor version that programs/ has, such as 1.29; $FAIRLEAD_KUBERNETES if empty, and without it the newest
+	Kubernetes string    // minor version of ControlPlanePrograms, such as 1.29, that programs/ has; its newest if empty
 	Services   string    // IPv4 range of the Services; 198.19.0.0/16 if empty
 	Source     string    // the e2e directory; found from the working directory if empty
 	State      string    // $FAIRLEAD_LAB_STATE or /var/lib/fairlead-lab if empty
@@ -49,9 +49,6 @@ const downLimit = 2 * time.Minute
 func newLab(opt Options) *Lab {
 	if opt.Nodes == 0 {
 		opt.Nodes = 3
-	}
-	if opt.Kubernetes == "" {
-		opt.Kubernetes = os.Getenv(VersionEnv)
 	}
 	if opt.Services == "" {
 		opt.Services = serviceIPv4
@@ -194,9 +191,8 @@ func (l *Lab) Build(ctx context.Context) error {
 	if err := l.findSource(); err != nil {
 		return err
 	}
-	programs := wholeCluster(l.opt.Kubernetes, l.opt.KubeProxy)
 	var err error
-	l.programs, err = builder{source: l.opt.Source, cache: l.opt.Cache, progress: l.progress}.build(ctx, programs...)
+	l.programs, err = builder{source: l.opt.Source, cache: l.opt.Cache, progress: l.progress}.build(ctx, wholeCluster(l.opt.KubeProxy))
 	return err
 }
 
@@ -235,7 +231,7 @@ func KindProgram(ctx context.Context, opt Options) (string, error) {
 // NodePrograms makes what runs in a cluster that kubeadm installs, as far as the cache
 // lacks it, and returns the paths by name.
 func NodePrograms(ctx context.Context, opt Options) (map[string]string, error) {
-	return programs(ctx, opt, append(wholeCluster("", true), upstream(kubeadm))...)
+	return programs(ctx, opt, wholeCluster(true), upstream(kubeadm))
 }
 
 // SuitePrograms makes Kubernetes' own end-to-end tests and the program of the image that

@@ -53,23 +53,13 @@ func cluster(commands ...string) program {
 func kubernetes(name string) string { return "k8s.io/kubernetes/cmd/" + name }
 
 // wholeCluster is everything that a lab of nodes runs, kube-proxy if it is asked for.
-// Minor is that of an older Kubernetes, whose programs but kubectl are those of
-// programs/kubernetes-MINOR; empty for the lab's own.
-func wholeCluster(minor string, kubeProxy bool) []program {
-	own := []string{kubernetes("kube-apiserver"), kubernetes("kube-controller-manager"), kubernetes("kube-scheduler"), kubernetes("kubelet")}
+func wholeCluster(kubeProxy bool) program {
+	commands := []string{etcd, kubernetes("kube-apiserver"), kubernetes("kube-controller-manager"), kubernetes("kube-scheduler"),
+		kubernetes("kubelet"), kubernetes("kubectl"), coredns, helm}
 	if kubeProxy {
-		own = append(own, kubernetes("kube-proxy"))
+		commands = append(commands, kubernetes("kube-proxy"))
 	}
-	rest := []string{etcd, kubernetes("kubectl"), coredns, helm}
-	if minor == "" {
-		return []program{cluster(append(own, rest...)...)}
-	}
-	return []program{cluster(rest...), older(minor, own...)}
-}
-
-// older is programs/kubernetes-MINOR.
-func older(minor string, commands ...string) program {
-	return program{"kubernetes-" + minor, "k8s.io/kubernetes", commands, kubernetesFlags, "providerless"}
+	return cluster(commands...)
 }
 
 // upstream is programs/upstream: what Kubernetes' own tests are, and kubeadm.
@@ -85,14 +75,16 @@ const (
 	agnhost = "k8s.io/kubernetes/test/images/agnhost"
 )
 
-// controlPlane is etcd, the API server, and what talks to it, of the Kubernetes that
-// wholeCluster would take.
+// controlPlane is etcd, the API server, and what talks to it. Minor is that of an
+// older Kubernetes, such as 1.29, whose servers are programs/kubernetes-MINOR; empty
+// for the lab's own.
 func controlPlane(minor string) []program {
 	servers := []string{kubernetes("kube-apiserver"), kubernetes("kube-controller-manager")}
 	if minor == "" {
 		return []program{cluster(append(servers, etcd, kubernetes("kubectl"), helm)...)}
 	}
-	return []program{cluster(etcd, kubernetes("kubectl"), helm), older(minor, servers...)}
+	older := program{"kubernetes-" + minor, "k8s.io/kubernetes", servers, kubernetesFlags, "providerless"}
+	return []program{cluster(etcd, kubernetes("kubectl"), helm), older}
 }
 
 // binary is the file name of a command.

@@ -10,12 +10,10 @@ import (
 	"strings"
 )
 
-// Environment variables: the first two move the lab's files, the last is the minor
-// version of the Kubernetes that a lab runs, such as 1.29.
+// Environment variables that move the lab's files.
 const (
-	StateEnv   = "FAIRLEAD_LAB_STATE"
-	CacheEnv   = "FAIRLEAD_LAB_CACHE"
-	VersionEnv = "FAIRLEAD_KUBERNETES"
+	StateEnv = "FAIRLEAD_LAB_STATE"
+	CacheEnv = "FAIRLEAD_LAB_CACHE"
 )
 
 // state is the lab's directory. Everything below run goes away with the lab;
