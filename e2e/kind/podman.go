@@ -48,6 +48,7 @@ additionalimagestores = [%s]
 		filepath.Join(o.State, "containers.conf"): fmt.Sprintf(`[containers]
 default_ulimits = ["nofile=%d:%[1]d", "nproc=%d:%[2]d"]
 log_driver = "k8s-file"
+pids_limit = 0
 [engine]
 runtime = "runc"
 cgroup_manager = "cgroupfs"
