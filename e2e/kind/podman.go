@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// Space is the network namespace of Podman's networks. It has no route out, and what
-// Podman writes into its firewall is gone with it.
+// Space is the network namespace of Podman's networks, and the cgroup of its containers.
+// The namespace has no route out, and what Podman writes into its firewall is gone with
+// it.
 const Space = "fairlead-kind"
 
 const netns = "/run/netns/" + Space
@@ -83,17 +84,21 @@ export CONTAINERS_CONF=%s CONTAINERS_STORAGE_CONF=%s
 case "${1-} ${2-} ${3-}" in
 %sesac
 # kind's nodes mount the modules of the kernel, which a virtual machine may not have.
-if [ "${1-}" = run ] && [ ! -e /lib/modules ]; then
+modules=/lib/modules
+[ -e "$modules" ] || modules=%[5]s
+if [ "${1-}" = run ]; then
 	mkdir -p %[5]s
+	shift
 	for arg; do
 		shift
-		case "$arg" in /lib/modules:*) arg=%[5]s:${arg#*:} ;; esac
+		case "$arg" in /lib/modules:*) arg=$modules:${arg#*:} ;; esac
 		set -- "$@" "$arg"
 	done
+	set -- run --cgroup-parent=/%[7]s "$@"
 fi
 [ ! -e %[4]s ] || exec nsenter --net=%[4]s %[6]s "$@"
 exec %[6]s "$@"
-`, filepath.Join(o.State, "containers.conf"), filepath.Join(o.State, "storage.conf"), nodes.String(), netns, filepath.Join(o.State, "modules"), program)
+`, filepath.Join(o.State, "containers.conf"), filepath.Join(o.State, "storage.conf"), nodes.String(), netns, filepath.Join(o.State, "modules"), program, Space)
 }
 
 // space makes the network namespace. With br_netfilter the firewall would see what the
@@ -136,6 +141,7 @@ func (o Options) leave() []Command {
 		o.engine("volume", "prune", "--force"),
 		o.engine("network", "rm", lan, ext),
 		{Args: []string{"ip", "netns", "del", Space}},
+		{Args: []string{"find", "/sys/fs/cgroup", "-depth", "-type", "d", "-path", "/sys/fs/cgroup*/" + Space + "*", "-delete"}},
 		{Args: []string{"rm", "--recursive", "--force", "--one-file-system", o.Storage(), runtime, filepath.Join(o.State, "images")}},
 	}
 }
