@@ -70,7 +70,7 @@ func TestUpAndDownOnPodman(t *testing.T) {
 		"/s/bin/podman network create --driver=bridge --ipv6",
 		"PATH=/s/bin:/bin /bin/kind create cluster",
 		"--entrypoint=sleep "+NodeImage)
-	inOrder(t, o.Down(f, "/bin"), "podman rm --all", "podman network rm fairlead fairlead-ext", "ip netns del fairlead-kind", "rm --recursive --force --one-file-system /s.podman")
+	inOrder(t, o.Down(f, "/bin"), "podman rm --all", "podman network rm fairlead fairlead-ext", "umount /s.podman/storage/overlay", "ip netns del fairlead-kind", "rm --recursive --force --one-file-system /s.podman")
 }
 
 // Nodes have the addresses of the lab's, and nothing is written to the machine's Podman.

@@ -140,6 +140,7 @@ func (o Options) leave() []Command {
 		o.engine("rm", "--all", "--force", "--volumes", "--time=0"),
 		o.engine("volume", "prune", "--force"),
 		o.engine("network", "rm", lan, ext),
+		{Args: []string{"umount", o.Storage() + "/storage/overlay"}}, // a mount of itself
 		{Args: []string{"ip", "netns", "del", Space}},
 		{Args: []string{"find", "/sys/fs/cgroup", "-depth", "-type", "d", "-path", "/sys/fs/cgroup*/" + Space + "*", "-delete"}},
 		{Args: []string{"rm", "--recursive", "--force", "--one-file-system", o.Storage(), runtime, filepath.Join(o.State, "images")}},

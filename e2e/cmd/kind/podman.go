@@ -90,7 +90,8 @@ func (c cluster) fairlead(ctx context.Context) error {
 	return execute(ctx, kind.Command{Args: []string{"go", "test", "-c", "-o", dir + "/", "./stories/..."}}, filepath.Join(root, "e2e"))
 }
 
-// ownPodman writes the files of a Podman that leaves the machine's own alone.
+// ownPodman writes the files of a Podman that leaves the machine's own alone. Without a
+// store, which removes a cluster, those are kept that the cluster was made with.
 func (c cluster) ownPodman() error {
 	program, err := exec.LookPath("podman")
 	if err != nil {
@@ -101,6 +102,9 @@ func (c cluster) ownPodman() error {
 		return err
 	}
 	for path, text := range c.Podman(program, c.store, kind.Limits{Files: min(files.Max, 1<<16), Processes: min(processes.Max, 30000)}) {
+		if _, err := os.Stat(path); c.store == "" && err == nil {
+			continue
+		}
 		if err := write(path, text, 0o755); err != nil {
 			return err
 		}
