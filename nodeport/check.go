@@ -12,28 +12,43 @@ import (
 // take away: load balancers are to leave it.
 const ToBeDeleted = "ToBeDeletedByClusterAutoscaler"
 
-// Check is a healthCheckNodePort that this node answers, for one family.
+// Check is a healthCheckNodePort that this node answers, on its addresses of one family.
 type Check struct {
 	Service snapshot.Ref
 	Family  snapshot.Family
 	Port    uint16
-	Local   int // distinct addresses of this family with a ready endpoint on this node
+	Local   int // distinct addresses with a ready endpoint on this node, of this family if the Service has it
 }
 
 // checks returns the health checks of svc, which may be nil, on the node called node:
-// one for each family of a Service of type LoadBalancer with externalTrafficPolicy Local.
-// Endpoints that terminate do not count, though they are still sent traffic:
-// that is what makes an outside load balancer leave in time.
+// one for each family of a node's addresses, if svc is of type LoadBalancer with
+// externalTrafficPolicy Local. Endpoints that terminate do not count, though they are
+// still sent traffic: that is what makes an outside load balancer leave in time.
 func checks(svc *snapshot.Service, node string) []Check {
 	if svc == nil || svc.HealthCheckNodePort == 0 || svc.Type != snapshot.LoadBalancer || svc.ExternalTrafficPolicy != snapshot.PolicyLocal || !svc.Served() {
 		return nil
 	}
 	var out []Check
-	for _, ip := range svc.ClusterIPs {
-		family := snapshot.FamilyOf(ip)
-		out = append(out, Check{Service: svc.Ref, Family: family, Port: svc.HealthCheckNodePort, Local: local(svc, family, node)})
+	for _, family := range []snapshot.Family{snapshot.IPv4, snapshot.IPv6} {
+		if counted, ok := countedFor(svc, family); ok {
+			out = append(out, Check{Service: svc.Ref, Family: family, Port: svc.HealthCheckNodePort, Local: local(svc, counted, node)})
+		}
 	}
 	return out
+}
+
+// countedFor is the family of the endpoints that a check on addresses of family counts.
+// A Service with one family is checked on a node's addresses of both: the load balancer
+// may know the node by either, and Kubernetes' own test asks each. It is false for a
+// Service without ClusterIPs.
+func countedFor(svc *snapshot.Service, family snapshot.Family) (snapshot.Family, bool) {
+	if len(svc.ClusterIPs) == 0 {
+		return family, false
+	}
+	if slices.ContainsFunc(svc.ClusterIPs, func(ip netip.Addr) bool { return snapshot.FamilyOf(ip) == family }) {
+		return family, true
+	}
+	return snapshot.FamilyOf(svc.ClusterIPs[0]), true
 }
 
 func compareChecks(a, b Check) int {
@@ -68,7 +83,8 @@ type Listener struct {
 
 // Listeners returns the sockets that answer checks, sorted like them: on the
 // addresses on which node ports answer (addrs, as Resolve returned them), or on
-// every address of a family whose cidrs match them all.
+// every address of a family whose cidrs match them all. A family of which the node has
+// no such address has no socket.
 func Listeners(checks []Check, addrs []netip.Addr, cidrs []netip.Prefix) []Listener {
 	var out []Listener
 	for _, c := range checks {
@@ -84,8 +100,9 @@ func listenOn(family snapshot.Family, addrs []netip.Addr, cidrs []netip.Prefix) 
 	if family == snapshot.IPv4 {
 		all = netip.IPv4Unspecified()
 	}
-	if slices.Contains(cidrs, netip.PrefixFrom(all, 0)) {
+	own := slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return snapshot.FamilyOf(a) != family })
+	if len(own) > 0 && slices.Contains(cidrs, netip.PrefixFrom(all, 0)) {
 		return []netip.Addr{all}
 	}
-	return slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return snapshot.FamilyOf(a) != family })
+	return own
 }

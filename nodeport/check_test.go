@@ -30,9 +30,9 @@ func local(edit func(*snapshot.Service)) *snapshot.Snapshot {
 	return &snapshot.Snapshot{Services: []*snapshot.Service{svc}}
 }
 
-// spec 51, 52, 54, 55: which Services have a health check port, and how many
+// spec 51, 52, 54, 55, 56: which Services have a health check port, and how many
 // endpoints it counts: addresses, not ports, of this node, ready, a family at a
-// time.
+// time. A Service with one family answers on the node's addresses of both.
 func TestChecks(t *testing.T) {
 	tests := []struct {
 		name string
@@ -45,7 +45,11 @@ func TestChecks(t *testing.T) {
 		{name: "on a node without endpoints", node: "c", want: "IPv4 30500 0, IPv6 30500 0"},
 		{name: "endpoints of no node are on none", node: "", edit: func(s *snapshot.Service) { s.Endpoints[0].Node, s.Endpoints[2].Node = "", "" },
 			want: "IPv4 30500 0, IPv6 30500 0"},
-		{name: "one family", node: "a", edit: func(s *snapshot.Service) { s.ClusterIPs = s.ClusterIPs[:1] }, want: "IPv4 30500 2"},
+		{name: "one family, asked on addresses of both", node: "a", edit: func(s *snapshot.Service) { s.ClusterIPs = s.ClusterIPs[:1] },
+			want: "IPv4 30500 2, IPv6 30500 2"},
+		{name: "the other family, asked on addresses of both", node: "a", edit: func(s *snapshot.Service) { s.ClusterIPs = s.ClusterIPs[1:] },
+			want: "IPv4 30500 1, IPv6 30500 1"},
+		{name: "headless", node: "a", edit: func(s *snapshot.Service) { s.ClusterIPs = nil }},
 		{name: "terminating endpoints do not count", node: "a", edit: func(s *snapshot.Service) {
 			for i := range s.Endpoints {
 				s.Endpoints[i].Ready, s.Endpoints[i].Terminating = false, true
@@ -85,6 +89,7 @@ func TestListeners(t *testing.T) {
 		{name: "all of one family", addrs: addrs, cidrs: "0.0.0.0/0", want: "0.0.0.0:30500=2 [2001:db8::1]:30500=1"},
 		{name: "all of both", addrs: addrs, cidrs: "::/0 0.0.0.0/0", want: "0.0.0.0:30500=2 [::]:30500=1"},
 		{name: "no address", want: ""},
+		{name: "all of both, on a node with one", addrs: "198.51.100.1", cidrs: "::/0 0.0.0.0/0", want: "0.0.0.0:30500=2"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -2,13 +2,14 @@ package kernels
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"github.com/fairlead/fairlead/e2e/debian"
 )
 
 // metaPackage depends on a suite's newest kernel for virtual machines.
@@ -88,7 +89,7 @@ type apt struct {
 }
 
 func newApt(ctx context.Context, suite, work string) (apt, error) {
-	mirror, err := mirror(ctx)
+	mirror, err := debian.Mirror(ctx)
 	if err != nil {
 		return apt{}, err
 	}
@@ -113,22 +114,6 @@ func newApt(ctx context.Context, suite, work string) (apt, error) {
 	}
 	_, err = a.run(ctx, "apt-get", "-qq", "update")
 	return a, err
-}
-
-// mirror is where the machine gets Debian's packages from.
-func mirror(ctx context.Context) (string, error) {
-	out, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(ORIGIN) $(SITE) $(RELEASE)", "Identifier: Packages").Output()
-	if err != nil {
-		return "", fmt.Errorf("apt-get indextargets: %w", err)
-	}
-	for line := range strings.Lines(string(out)) {
-		// Debian's archives for updates and security have other suites.
-		fields := strings.Fields(line)
-		if len(fields) == 3 && fields[0] == "Debian" && !strings.Contains(fields[2], "-") {
-			return fields[1], nil
-		}
-	}
-	return "", errors.New("this machine's apt knows no Debian archive; the kernels are Debian's")
 }
 
 func (a apt) run(ctx context.Context, name string, args ...string) (string, error) {

@@ -3,6 +3,7 @@ package kind
 import (
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,6 +21,7 @@ func TestConfig(t *testing.T) {
 		"ipv4":       {Options{Family: IPv4}, []string{"ipFamily: ipv4", "podSubnet: 198.18.128.0/17\n", "serviceSubnet: 198.19.0.0/16\n"}},
 		"ipv6":       {Options{Family: IPv6, Image: "kindest/node:v1.29.14"}, []string{"serviceSubnet: fd98:19::/112\n", "image: kindest/node:v1.29.14"}},
 		"kube-proxy": {Options{KubeProxy: true}, []string{"kubeProxyMode: nftables"}},
+		"podman":     {Options{Engine: Podman}, []string{"disableDefaultCNI: true", "failCgroupV1: false", "image: " + NodeImage}},
 	} {
 		got := one.opt.Config()
 		for _, want := range one.want {
@@ -43,44 +45,130 @@ func TestConfig(t *testing.T) {
 // The order: networks, cluster, hosts on them, routes through the router.
 func TestUpAndDown(t *testing.T) {
 	o := Options{State: "/s"}
-	var lines []string
-	for _, c := range o.Up(o.Files("/bin/kind")) {
-		lines = append(lines, strings.Join(append(c.Env, c.Args...), " "))
-	}
-	all := strings.Join(lines, "\n")
-	last := -1
-	for _, want := range []string{
+	inOrder(t, o.Up(o.Files("/bin/kind"), "/bin"),
 		"docker network create --driver=bridge --ipv6 --subnet=198.18.0.0/24",
 		"KIND_EXPERIMENTAL_DOCKER_NETWORK=fairlead /bin/kind create cluster --config=/s/kind.yaml --kubeconfig=/s/kubeconfig",
 		"--name=fairlead-client --network=fairlead --ip=198.18.0.100",
 		"--name=fairlead-router --network=fairlead --ip=198.18.0.254",
-		"docker exec fairlead-worker3 ip route replace 198.18.1.0/24 via 198.18.0.254",
-		"docker exec fairlead-ext ip route replace default via 198.18.1.1",
+		"docker exec --interactive fairlead-client sh -c",
+		"docker exec --interactive fairlead-ext sh -c")
+	if down := o.Down(o.Files("/bin/kind"), "/bin"); len(down) != 3 || down[2].Args[1] != "network" {
+		t.Errorf("down: %v", down)
+	}
+	if enter := o.Enter(); enter != nil {
+		t.Errorf("the machine is entered by %q", enter)
+	}
+}
+
+// With Podman the networks are in a network namespace, and what is not a container's is
+// removed after them.
+func TestUpAndDownOnPodman(t *testing.T) {
+	o := Options{Engine: Podman, State: "/s"}
+	f := o.Files("/bin/kind")
+	inOrder(t, o.Up(f, "/bin"),
+		"ip netns add fairlead-kind",
+		"/s/bin/podman network create --driver=bridge --ipv6",
+		"PATH=/s/bin:/bin /bin/kind create cluster",
+		"--entrypoint=sleep "+NodeImage)
+	inOrder(t, o.Down(f, "/bin"), "podman rm --all", "podman network rm fairlead fairlead-ext", "umount /s.podman/storage/overlay", "ip netns del fairlead-kind", "rm --recursive --force --one-file-system /s.podman")
+}
+
+// Nodes have the addresses of the lab's, and nothing is written to the machine's Podman.
+func TestPodmanOfItsOwn(t *testing.T) {
+	files := Options{Engine: Podman, State: "/s"}.Podman("/usr/bin/podman", "/c/store", Limits{20000, 30000})
+	for path, wants := range map[string][]string{
+		"/s/bin/podman": {
+			"CONTAINERS_CONF=/s/containers.conf CONTAINERS_STORAGE_CONF=/s/storage.conf",
+			`"run --name fairlead-control-plane")`, "--ip=198.18.0.2 --ip6=fd98:18::2 --mac-address=02:fa:1e:ad:00:02",
+			`"run --name fairlead-worker3")`, "--ip=198.18.0.13 --ip6=fd98:18::d",
+			`exec nsenter --net=/run/netns/fairlead-kind /usr/bin/podman "$@"`,
+			"modules=/s/modules\n", "set -- run --cgroup-parent=/fairlead-kind",
+		},
+		"/s/containers.conf": {`"nofile=20000:20000", "nproc=30000:30000"`, `static_dir = "/s.podman/libpod"`},
+		"/s/storage.conf":    {`graphroot = "/s.podman/storage"`, `additionalimagestores = ["/c/store"]`},
 	} {
+		for _, want := range wants {
+			if !strings.Contains(files[path], want) {
+				t.Errorf("%s: no %q in\n%s", path, want, files[path])
+			}
+		}
+	}
+}
+
+// inOrder checks that the command lines have the texts in this order.
+func inOrder(t *testing.T, list []Command, wants ...string) {
+	t.Helper()
+	var lines []string
+	for _, c := range list {
+		lines = append(lines, strings.Join(append(c.Env, c.Args...), " "))
+	}
+	all := strings.Join(lines, "\n")
+	last := -1
+	for _, want := range wants {
 		at := strings.Index(all, want)
 		if at <= last {
 			t.Errorf("%q is missing or too early in\n%s", want, all)
 		}
 		last = at
 	}
-	if down := o.Down(o.Files("/bin/kind")); len(down) != 3 || down[2].Args[1] != "network" {
-		t.Errorf("down: %v", down)
+}
+
+// What depends on the ranges of the pods: routes to those of other nodes, and the CNI.
+func TestSettle(t *testing.T) {
+	found := []Found{
+		{Name: controlPlane, IPv4: "198.18.0.2", IPv6: "fd98:18::2", Pods: []string{"198.18.128.0/24", "fd98:18:80::/64"}},
+		{Name: container(0), IPv4: "198.18.0.11", IPv6: "fd98:18::b", Pods: []string{"198.18.129.0/24", "fd98:18:80:1::/64"}},
+	}
+	cni := func(pods []string) string { return strings.Join(pods, ",") }
+	list := Options{Engine: Podman, State: "/s"}.Settle(found, cni)
+	if len(list) != 5 || list[1].In != "198.18.128.0/24,fd98:18:80::/64" {
+		t.Fatalf("%+v", list)
+	}
+	for _, want := range []string{"198.18.1.0/24 via 198.18.0.254\n", "198.18.129.0/24 via 198.18.0.11\n", "fd98:18:80:1::/64 via fd98:18::b\n"} {
+		if !strings.Contains(list[0].In, "route replace "+want) {
+			t.Errorf("no %q in\n%s", want, list[0].In)
+		}
+	}
+	if strings.Contains(list[2].In, "198.18.129.0/24") {
+		t.Errorf("a node has a route to its own pods:\n%s", list[2].In)
+	}
+	if list := (Options{}).Settle(found, cni); len(list) != 3 || strings.Contains(list[0].In, "198.18.129.0/24") {
+		t.Errorf("with Docker, kind's CNI has the routes: %+v", list)
+	}
+}
+
+func TestSystemImages(t *testing.T) {
+	list := SystemImages("registry.k8s.io/kube-apiserver:v1.36.3\nregistry.k8s.io/coredns/coredns:v1.14.2\nregistry.k8s.io/pause:3.10.2\n")
+	want := []SystemImage{
+		{"registry.k8s.io/kube-apiserver:v1.36.3", "kube-apiserver", "control-plane/kube-apiserver.tar"},
+		{"registry.k8s.io/coredns/coredns:v1.14.2", "coredns", "all/coredns.tar"},
+		{"registry.k8s.io/pause:3.10.2", "pause", "all/pause.tar"},
+	}
+	if !slices.Equal(list, want) {
+		t.Errorf("got %+v", list)
 	}
 }
 
 func TestDescribe(t *testing.T) {
-	inspected := `[{"NetworkSettings":{"Networks":{"fairlead":{"IPAddress":"198.18.0.9","GlobalIPv6Address":"fd98:18::3"}}}}]`
+	inspected := `[{"Name":"/fairlead-worker","NetworkSettings":{"Networks":{"fairlead":{"IPAddress":"198.18.0.9","GlobalIPv6Address":"fd98:18::3"}}}}]`
 	one, err := ReadAddresses([]byte(inspected))
-	if err != nil || one.IPv4 != "198.18.0.9" || one.IPv6 != "fd98:18::3" {
+	if err != nil || one.Name != "fairlead-worker" || one.IPv4 != "198.18.0.9" || one.IPv6 != "fd98:18::3" {
 		t.Errorf("%+v, %v", one, err)
 	}
-	if _, err := ReadAddresses([]byte(strings.Replace(inspected, "fairlead", "bridge", 1))); err == nil {
+	if _, err := ReadAddresses([]byte(strings.Replace(inspected, `"fairlead"`, `"bridge"`, 1))); err == nil {
 		t.Error("a container of another network is taken")
+	}
+	ranges, err := ReadPodRanges([]byte(`{"items":[{"metadata":{"name":"node2"},"spec":{"podCIDRs":["198.18.130.0/24"]}}]}`))
+	if err != nil || !slices.Equal(ranges["fairlead-worker2"], []string{"198.18.130.0/24"}) {
+		t.Errorf("%v, %v", ranges, err)
 	}
 	o := Options{State: "/s", Family: IPv6}
 	d := o.Describe(o.Files("/bin/kind"), []Found{{IPv6: "fd98:18::2"}, one, one, one})
 	if d.APIHost != "fd98:18::2" || len(d.Nodes) != Workers || d.Hosts["node2"].PowerOff[2] != "fairlead-worker2" || d.Hosts[lab.Client].Enter[3] != "fairlead-client" {
 		t.Errorf("%+v", d)
+	}
+	if got := string(ByAddress([]byte("server: https://fairlead-control-plane:6443\n"), "fd98:18::2")); got != "server: https://[fd98:18::2]:6443\n" {
+		t.Errorf("kubeconfig %q", got)
 	}
 }
 
@@ -96,9 +184,12 @@ func TestDifferencesAreTold(t *testing.T) {
 			t.Errorf("README.md does not say of %s: %s", d.Story, d.Why)
 		}
 	}
-	story := Story("/s/cluster.json", "Paths")
+	story := Options{}.Story("/s/cluster.json", "Paths")
 	skip := story.Args[len(story.Args)-1]
 	if _, err := regexp.Compile(strings.TrimPrefix(skip, "-skip=")); err != nil || !strings.Contains(skip, Differences[1].Story) {
 		t.Errorf("%s: %v", skip, err)
+	}
+	if args := (Options{Engine: Podman}).Story("/s/cluster.json", "Paths").Args; strings.Contains(args[len(args)-1], Differences[1].Story) {
+		t.Errorf("a story that Podman can run is left out: %q", args)
 	}
 }

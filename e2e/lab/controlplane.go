@@ -82,7 +82,7 @@ func (l *Lab) apiServerArgs() []string {
 		"--advertise-address=" + APIHost,
 		"--bind-address=::",
 		fmt.Sprintf("--secure-port=%d", APIPort),
-		"--service-cluster-ip-range=" + serviceIPv4 + "," + serviceIPv6,
+		"--service-cluster-ip-range=" + l.opt.Services + "," + serviceIPv6,
 		"--authorization-mode=Node,RBAC",
 		"--enable-admission-plugins=NodeRestriction",
 		"--allow-privileged=true",

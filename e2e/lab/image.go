@@ -30,19 +30,36 @@ const (
 // is /NAME and the entry point, made as a release is. The programs beside it are in
 // the image under the names of their files.
 func WriteImage(path, ref, binary, name string, beside ...string) error {
-	paths := map[string]string{name: binary}
+	programs := map[string]string{name: binary}
 	for _, other := range beside {
-		paths[filepath.Base(other)] = other
+		programs[filepath.Base(other)] = other
 	}
-	files := []image.File{{Name: "tmp/", Mode: 0o1777}}
-	for file, from := range paths {
+	return writeImage(path, ref, programs, image.Spec{Program: name})
+}
+
+// WriteImageOn is WriteImage with a root file system below the program, such as
+// debian.Userland. Name is a path without its leading slash, and args are the program's
+// unless a pod has its own. Without a binary, the program is the root file system's.
+func WriteImageOn(base, path, ref, binary, name string, args ...string) error {
+	programs := map[string]string{}
+	if binary != "" {
+		programs[name] = binary
+	}
+	return writeImage(path, ref, programs, image.Spec{Program: name, Base: base, Args: args})
+}
+
+// writeImage adds programs, by their names in the image, to spec.
+func writeImage(path, ref string, programs map[string]string, spec image.Spec) error {
+	spec.Arch, spec.Quick = runtime.GOARCH, true
+	spec.Files = []image.File{{Name: "tmp/", Mode: 0o1777}}
+	for file, from := range programs {
 		content, err := os.ReadFile(from)
 		if err != nil {
 			return fmt.Errorf("image %s: %w", ref, err)
 		}
-		files = append(files, image.File{Name: file, Mode: 0o755, Content: content})
+		spec.Files = append(spec.Files, image.File{Name: file, Mode: 0o755, Content: content})
 	}
-	img, err := image.Build(image.Spec{Arch: runtime.GOARCH, Program: name, Quick: true, Files: files})
+	img, err := image.Build(spec)
 	if err != nil {
 		return fmt.Errorf("image %s: %w", ref, err)
 	}

@@ -12,7 +12,9 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -22,6 +24,7 @@ type Options struct {
 	Fairlead   bool      // build fairlead with the programs, so that InstallFairlead is quick and a broken build is said early
 	KubeProxy  bool      // start kube-proxy on the nodes: nothing else serves Services until fairlead is installed
 	Kubernetes string    // minor version of ControlPlanePrograms, such as 1.29, that programs/ has; its newest if empty
+	Services   string    // IPv4 range of the Services; 198.19.0.0/16 if empty
 	Source     string    // the e2e directory; found from the working directory if empty
 	State      string    // $FAIRLEAD_LAB_STATE or /var/lib/fairlead-lab if empty
 	Cache      string    // $FAIRLEAD_LAB_CACHE or /var/cache/fairlead-lab if empty
@@ -46,6 +49,9 @@ const downLimit = 2 * time.Minute
 func newLab(opt Options) *Lab {
 	if opt.Nodes == 0 {
 		opt.Nodes = 3
+	}
+	if opt.Services == "" {
+		opt.Services = serviceIPv4
 	}
 	if opt.State == "" {
 		opt.State = string(defaultState())
@@ -185,12 +191,8 @@ func (l *Lab) Build(ctx context.Context) error {
 	if err := l.findSource(); err != nil {
 		return err
 	}
-	programs := wholeCluster()
-	if l.opt.KubeProxy {
-		programs.commands = append(programs.commands, kubernetes("kube-proxy"))
-	}
 	var err error
-	l.programs, err = builder{source: l.opt.Source, cache: l.opt.Cache, progress: l.progress}.build(ctx, programs)
+	l.programs, err = builder{source: l.opt.Source, cache: l.opt.Cache, progress: l.progress}.build(ctx, wholeCluster(l.opt.KubeProxy))
 	return err
 }
 
@@ -210,36 +212,60 @@ func Checkout() (string, error) {
 // ControlPlanePrograms makes etcd, the API server and what else is built with it,
 // as far as the cache lacks them, and returns their paths by name.
 func ControlPlanePrograms(ctx context.Context, opt Options) (map[string]string, error) {
-	l := newLab(opt)
-	defer l.Close()
-	if err := l.findSource(); err != nil {
-		return nil, err
-	}
-	return builder{source: l.opt.Source, cache: l.opt.Cache, progress: l.progress}.build(ctx, controlPlane(l.opt.Kubernetes)...)
+	return programs(ctx, opt, controlPlane(opt.Kubernetes)...)
 }
 
 // KubeProxyProgram makes kube-proxy, unless the cache has it, and returns its
 // path.
 func KubeProxyProgram(ctx context.Context, opt Options) (string, error) {
-	l := newLab(opt)
-	defer l.Close()
-	if err := l.findSource(); err != nil {
-		return "", err
-	}
-	paths, err := builder{source: l.opt.Source, cache: l.opt.Cache, progress: l.progress}.build(ctx, cluster(kubernetes("kube-proxy")))
+	paths, err := programs(ctx, opt, cluster(kubernetes("kube-proxy")))
 	return paths["kube-proxy"], err
 }
 
 // KindProgram makes kind, unless the cache has it, and returns its path.
 func KindProgram(ctx context.Context, opt Options) (string, error) {
+	paths, err := programs(ctx, opt, kind)
+	return paths["kind"], err
+}
+
+// NodePrograms makes what runs in a cluster that kubeadm installs, as far as the cache
+// lacks it, and returns the paths by name.
+func NodePrograms(ctx context.Context, opt Options) (map[string]string, error) {
+	return programs(ctx, opt, wholeCluster(true), upstream(kubeadm))
+}
+
+// SuitePrograms makes Kubernetes' own end-to-end tests and the program of the image that
+// they start, as far as the cache lacks them, and returns the paths by name: suite, ginkgo
+// and agnhost.
+func SuitePrograms(ctx context.Context, opt Options) (map[string]string, error) {
+	return programs(ctx, opt, upstream(suite, ginkgo, agnhost))
+}
+
+func programs(ctx context.Context, opt Options, list ...program) (map[string]string, error) {
 	l := newLab(opt)
 	defer l.Close()
 	if err := l.findSource(); err != nil {
+		return nil, err
+	}
+	return builder{source: l.opt.Source, cache: l.opt.Cache, progress: l.progress}.build(ctx, list...)
+}
+
+// KindFiles is the directory of the files that kind's own node image has. They are in the
+// module of kind.
+func KindFiles(ctx context.Context) (string, error) {
+	source, err := findSource()
+	if err != nil {
 		return "", err
 	}
-	paths, err := builder{source: l.opt.Source, cache: l.opt.Cache, progress: l.progress}.build(ctx, kind)
-	return paths["kind"], err
+	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", kind.module)
+	cmd.Dir, cmd.Env = filepath.Join(source, "programs", kind.name), append(os.Environ(), "GOWORK=off")
+	out, err := output(cmd)
+	return filepath.Join(strings.TrimSpace(string(out)), "images", "base", "files"), err
 }
+
+// Cache is the directory of what is made once for each version: $FAIRLEAD_LAB_CACHE or
+// /var/cache/fairlead-lab.
+func Cache() string { return defaultCache() }
 
 // boot starts everything at once, each part as soon as it has what it needs.
 func (l *Lab) boot(ctx context.Context) error {

@@ -139,19 +139,26 @@ const containerdConfig = `version = 2
     conf_dir = "/etc/cni/net.d"
 `
 
-// cniConfig is point to point links rather than a bridge: every packet of a
-// pod, also to a pod of the same node, is routed and seen by conntrack, with
-// or without br_netfilter.
-func cniConfig(n node) string {
+func cniConfig(n node) string { return CNIConfig([]string{n.pods().v4, n.pods().v6}) }
+
+// CNIConfig is the CNI configuration of a node whose pods have addresses of these ranges,
+// one or two. It is point to point links rather than a bridge: every packet of a pod, also
+// to a pod of the same node, is routed and seen by conntrack, with or without br_netfilter.
+func CNIConfig(pods []string) string {
+	var ranges [][]object
+	var routes []object
+	for _, subnet := range pods {
+		all := "0.0.0.0/0"
+		if strings.Contains(subnet, ":") {
+			all = "::/0"
+		}
+		ranges, routes = append(ranges, []object{{"subnet": subnet}}), append(routes, object{"dst": all})
+	}
 	return marshal(object{
 		"cniVersion": "0.4.0", "name": "lab",
 		"plugins": []object{{
 			"type": "ptp", "ipMasq": false,
-			"ipam": object{
-				"type":   "host-local",
-				"ranges": [][]object{{{"subnet": n.pods().v4}}, {{"subnet": n.pods().v6}}},
-				"routes": []object{{"dst": "0.0.0.0/0"}, {"dst": "::/0"}},
-			},
+			"ipam": object{"type": "host-local", "ranges": ranges, "routes": routes},
 		}, {"type": "portmap", "capabilities": object{"portMappings": true}}},
 	})
 }

@@ -52,11 +52,28 @@ func cluster(commands ...string) program {
 // kubernetes is the import path of a command of Kubernetes, such as kubelet.
 func kubernetes(name string) string { return "k8s.io/kubernetes/cmd/" + name }
 
-// wholeCluster is everything that a lab of nodes runs, except kube-proxy.
-func wholeCluster() program {
-	return cluster(etcd, kubernetes("kube-apiserver"), kubernetes("kube-controller-manager"), kubernetes("kube-scheduler"),
-		kubernetes("kubelet"), kubernetes("kubectl"), coredns, helm)
+// wholeCluster is everything that a lab of nodes runs, kube-proxy if it is asked for.
+func wholeCluster(kubeProxy bool) program {
+	commands := []string{etcd, kubernetes("kube-apiserver"), kubernetes("kube-controller-manager"), kubernetes("kube-scheduler"),
+		kubernetes("kubelet"), kubernetes("kubectl"), coredns, helm}
+	if kubeProxy {
+		commands = append(commands, kubernetes("kube-proxy"))
+	}
+	return cluster(commands...)
 }
+
+// upstream is programs/upstream: what Kubernetes' own tests are, and kubeadm.
+func upstream(commands ...string) program {
+	return program{"upstream", "k8s.io/kubernetes", commands, kubernetesFlags, "grpcnotrace"}
+}
+
+// The commands of programs/upstream.
+const (
+	kubeadm = "k8s.io/kubernetes/cmd/kubeadm"
+	suite   = "github.com/fairlead/fairlead/e2e/programs/upstream/suite"
+	ginkgo  = "github.com/onsi/ginkgo/v2/ginkgo"
+	agnhost = "k8s.io/kubernetes/test/images/agnhost"
+)
 
 // controlPlane is etcd, the API server, and what talks to it. Minor is that of an
 // older Kubernetes, such as 1.29, whose servers are programs/kubernetes-MINOR; empty

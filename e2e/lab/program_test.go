@@ -73,7 +73,7 @@ func TestOneBuildsAtATime(t *testing.T) {
 
 func TestEveryProgramHasItsModule(t *testing.T) {
 	b := builder{source: "..", cache: t.TempDir()}
-	for _, p := range append(controlPlane("1.29"), wholeCluster(), kind) {
+	for _, p := range append(controlPlane("1.29"), wholeCluster(true), kind, upstream(suite)) {
 		if _, version, err := b.entry(p); err != nil || version == "" {
 			t.Errorf("%s: version %q, %v", p.name, version, err)
 		}

@@ -36,34 +36,64 @@ type Spec struct {
 	Labels  map[string]string // none if nil
 	Created time.Time         // of the image and its files; 1970 if zero
 	Quick   bool              // compress little, for an image that stays on this machine
+	Base    string            // path of a tar archive, the layer below the files; none if empty
+	Args    []string          // of the program, unless a pod has its own
 }
 
-// Build makes an image for Linux with one layer.
+// Build makes an image for Linux with one layer, or two if it has a Base.
 func Build(s Spec) (v1.Image, error) {
 	if s.Created.IsZero() {
 		s.Created = time.Unix(0, 0)
 	}
-	layer, err := s.layer()
+	layers, err := s.layers()
 	if err != nil {
 		return nil, err
 	}
-	diff, err := layer.DiffID()
-	if err != nil {
-		return nil, err
-	}
-	base := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	img, err := mutate.Append(base, mutate.Addendum{Layer: layer, History: v1.History{Created: v1.Time{Time: s.Created.UTC()}, CreatedBy: "fairlead"}})
-	if err != nil {
-		return nil, err
-	}
-	return mutate.ConfigFile(img, &v1.ConfigFile{
+	history := v1.History{Created: v1.Time{Time: s.Created.UTC()}, CreatedBy: "fairlead"}
+	config := &v1.ConfigFile{
 		Architecture: s.Arch,
 		OS:           "linux",
 		Created:      v1.Time{Time: s.Created.UTC()},
-		RootFS:       v1.RootFS{Type: "layers", DiffIDs: []v1.Hash{diff}},
-		History:      []v1.History{{Created: v1.Time{Time: s.Created.UTC()}, CreatedBy: "fairlead"}},
-		Config:       v1.Config{Entrypoint: []string{"/" + s.Program}, Env: []string{"PATH=/"}, WorkingDir: "/", Labels: s.Labels},
-	})
+		RootFS:       v1.RootFS{Type: "layers"},
+		Config:       v1.Config{Entrypoint: []string{"/" + s.Program}, Cmd: s.Args, Env: []string{s.path()}, WorkingDir: "/", Labels: s.Labels},
+	}
+	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	for _, layer := range layers {
+		diff, err := layer.DiffID()
+		if err != nil {
+			return nil, err
+		}
+		if img, err = mutate.Append(img, mutate.Addendum{Layer: layer, History: history}); err != nil {
+			return nil, err
+		}
+		config.RootFS.DiffIDs, config.History = append(config.RootFS.DiffIDs, diff), append(config.History, history)
+	}
+	return mutate.ConfigFile(img, config)
+}
+
+// path is where programs are looked for: in the root, and in a Base where Debian has
+// them.
+func (s Spec) path() string {
+	if s.Base == "" {
+		return "PATH=/"
+	}
+	return "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/"
+}
+
+func (s Spec) layers() ([]v1.Layer, error) {
+	files, err := s.layer()
+	if err != nil || s.Base == "" {
+		return []v1.Layer{files}, err
+	}
+	base, err := tarball.LayerFromFile(s.Base, tarball.WithCompressionLevel(s.level()), tarball.WithCompressedCaching, tarball.WithMediaType(types.OCILayer))
+	return []v1.Layer{struct{ v1.Layer }{base}, files}, err
+}
+
+func (s Spec) level() int {
+	if s.Quick {
+		return gzip.BestSpeed
+	}
+	return gzip.DefaultCompression
 }
 
 func (s Spec) layer() (v1.Layer, error) {
@@ -71,12 +101,8 @@ func (s Spec) layer() (v1.Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	level := gzip.DefaultCompression
-	if s.Quick {
-		level = gzip.BestSpeed
-	}
 	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }
-	layer, err := tarball.LayerFromOpener(open, tarball.WithCompressionLevel(level), tarball.WithCompressedCaching, tarball.WithMediaType(types.OCILayer))
+	layer, err := tarball.LayerFromOpener(open, tarball.WithCompressionLevel(s.level()), tarball.WithCompressedCaching, tarball.WithMediaType(types.OCILayer))
 	// This hides the layer's own descriptor: its annotations are empty and not absent,
 	// so the manifest in memory would differ from the one that is written.
 	return struct{ v1.Layer }{layer}, err

@@ -1,0 +1,77 @@
+// Package conformance runs the network tests of Kubernetes itself against fairlead, and
+// says of each what it found.
+package conformance
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// Group is a part of Kubernetes' tests.
+type Group struct {
+	Name  string
+	Focus string // a regular expression of full names
+	Skip  string // likewise, of those left out
+	Left  string // why they are left out
+}
+
+// Groups in their order.
+var Groups = []Group{
+	{
+		Name:  "services",
+		Focus: `\[sig-network\] (Services|Conntrack|Networking Granular Checks: Services|Traffic Distribution)`,
+		Skip:  `\[Disruptive\]|\[Feature:SCTPConnectivity\]`,
+		Left:  "specs that restart kube-proxy or the API server by ssh, and those of SCTP, which the kernel may not have",
+	},
+	{
+		Name:  "loadbalancers",
+		Focus: `\[sig-network\] LoadBalancers`,
+		Skip:  `^$`,
+	},
+}
+
+// Select returns the groups with these names, separated by commas; all without a name.
+func Select(names string) ([]Group, error) {
+	if names == "" {
+		return Groups, nil
+	}
+	var list []Group
+	for name := range strings.SplitSeq(names, ",") {
+		g, ok := group(name)
+		if !ok {
+			return nil, fmt.Errorf("no group %q: there are services and loadbalancers", name)
+		}
+		list = append(list, g)
+	}
+	return list, nil
+}
+
+func group(name string) (Group, bool) {
+	for _, g := range Groups {
+		if g.Name == name {
+			return g, true
+		}
+	}
+	return Group{}, false
+}
+
+// Exception is a spec that cannot pass as things are, with the reason.
+type Exception struct {
+	Spec     *regexp.Regexp
+	Announce string // with which it cannot: l2 or bgp; empty for both
+	Why      string
+}
+
+// Exceptions are all that there are. Each was seen to fail.
+var Exceptions = []Exception{}
+
+// exception is the reason why a spec cannot pass, empty if it has to.
+func exception(list []Exception, spec, announce string) string {
+	for _, e := range list {
+		if e.Spec.MatchString(spec) && (e.Announce == "" || e.Announce == announce) {
+			return e.Why
+		}
+	}
+	return ""
+}

@@ -1,0 +1,93 @@
+// Package debian makes root file systems of Debian's packages, from the archive that
+// this machine's own apt uses.
+package debian
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Suite is the Debian release of the root file systems. Its systemd is the last one
+// that starts where the machine has cgroups v1, alone or beside v2.
+const Suite = "bookworm"
+
+// Mirror is where the machine gets Debian's packages from.
+func Mirror(ctx context.Context) (string, error) {
+	out, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(ORIGIN) $(SITE) $(RELEASE)", "Identifier: Packages").Output()
+	if err != nil {
+		return "", fmt.Errorf("apt-get indextargets: %w", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		// Debian's archives for updates and security have other suites.
+		fields := strings.Fields(line)
+		if len(fields) == 3 && fields[0] == "Debian" && !strings.Contains(fields[2], "-") {
+			return fields[1], nil
+		}
+	}
+	return "", errors.New("this machine's apt knows no Debian archive")
+}
+
+// RootFS describes a root file system.
+type RootFS struct {
+	Packages []string
+	Hook     string // a shell command that changes it, in which "$1" is its directory; none if empty
+}
+
+// args are the arguments of mmdebstrap that write it to the tar archive out.
+func (r RootFS) args(mirror, out string) []string {
+	args := []string{"--quiet", "--variant=minbase", "--include=" + strings.Join(r.Packages, ",")}
+	for _, left := range []string{"/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*"} {
+		args = append(args, "--dpkgopt=path-exclude="+left)
+	}
+	if r.Hook != "" {
+		args = append(args, "--customize-hook="+r.Hook)
+	}
+	return append(args, Suite, out, mirror)
+}
+
+// Write writes the root file system to the tar archive at path, whole or not at all. It
+// asks for root and mmdebstrap.
+func (r RootFS) Write(ctx context.Context, path string) error {
+	mirror, err := Mirror(ctx)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(filepath.Dir(path), ".making-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	made := filepath.Join(dir, filepath.Base(path))
+	cmd := exec.CommandContext(ctx, "mmdebstrap", r.args(mirror, made)...)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return errors.Join(ctx.Err(), fmt.Errorf("mmdebstrap: %w\n%s", err, out))
+	}
+	return os.Rename(made, path)
+}
+
+// userland has what Kubernetes' tests and kube-proxy start in a container.
+var userland = RootFS{
+	Packages: []string{"bash", "busybox", "ca-certificates", "conntrack", "curl", "dnsutils", "iproute2", "iptables", "jq", "kmod", "netcat-openbsd", "nftables"},
+	// The tests' wget is BusyBox's: GNU's would try again for minutes.
+	Hook: `ln -s /bin/busybox "$1/usr/local/bin/wget"`,
+}
+
+// Userland returns the path of a root file system with bash, BusyBox's wget, curl, nft
+// and other tools, for images. It is made once for each of its versions, in dir.
+func Userland(ctx context.Context, dir string) (string, error) {
+	key := sha256.Sum256(fmt.Append(nil, userland, Suite))
+	path := filepath.Join(dir, fmt.Sprintf("userland-%x.tar", key[:6]))
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	return path, userland.Write(ctx, path)
+}
