@@ -213,9 +213,9 @@ func (d *directing) plan(node string, order engineOrder, t *proxy.Table) *direct
 	if !d.ready(order.Snapshot) || !order.Sure {
 		return nil
 	}
-	if d.adopted && len(d.links) == 0 {
-		// Agents that start together wait for each other to say that they are able. New
-		// maps have to be filled first.
+	if d.adopted && (len(d.links) == 0 || d.Status() == nil) {
+		// Agents that start together wait for each other to say that they are able, which
+		// the network may delay. New maps have to be filled first.
 		if d.attach(node, order); d.program == nil {
 			return nil
 		}

@@ -47,6 +47,7 @@ type directLab struct {
 	client, bridge nstest.Space
 	nodes          []*directNode
 	world          *storytest.World
+	has            map[string]bool // the addresses of the Service's pods
 }
 
 type directNode struct {
@@ -70,7 +71,7 @@ func batch(t *testing.T, s nstest.Space, format string, args ...any) {
 
 func newDirectLab(t *testing.T) *directLab {
 	t.Helper()
-	l := &directLab{client: nstest.New(t, "client"), bridge: nstest.New(t, "bridge"), world: storytest.NewWorld()}
+	l := &directLab{client: nstest.New(t, "client"), bridge: nstest.New(t, "bridge"), world: storytest.NewWorld(), has: map[string]bool{}}
 	batch(t, l.bridge, "link add name sw type bridge\nlink set sw up\n")
 	l.join(t, l.client, 9)
 	pins := nstest.BPFFS(t)
@@ -186,13 +187,13 @@ func (l *directLab) endpoints(t *testing.T, pods ...string) {
 			name := fmt.Sprintf("%s.%d", n.name, k)
 			for _, format := range []string{"10.1.%s.%d:8080", "[fd10:%s::%d]:8080"} {
 				at := fmt.Sprintf(format, n.name[1:], k)
-				had := l.world.Has("endpoint", "default/web "+at)
 				switch want := slices.Contains(pods, name); {
-				case want && !had:
+				case want && !l.has[at]:
 					l.tell(t, "endpoint default/web %s node=%s", at, n.name)
-				case !want && had:
+				case !want && l.has[at]:
 					l.tell(t, "delete endpoint default/web %s", at)
 				}
+				l.has[at] = slices.Contains(pods, name)
 			}
 		}
 	}
@@ -222,6 +223,19 @@ func (l *directLab) sync(t *testing.T) {
 			n.space.Do(t, func() error { return n.engine.program(t.Context(), order) })
 		}
 	}
+}
+
+// able waits until each node says that it is able, or is not.
+func (l *directLab) able(t *testing.T, want ...bool) {
+	t.Helper()
+	nstest.Eventually(t, fmt.Sprintf("the nodes to be able: %v", want), func() bool {
+		l.sync(t)
+		return !slices.ContainsFunc(l.nodes, func(n *directNode) bool {
+			st := n.engine.director.Status()
+			return st == nil || st.Able != want[slices.Index(l.nodes, n)]
+		})
+	})
+	l.sync(t) // all know it
 }
 
 // view is what the nodes hold of each other.
@@ -363,13 +377,7 @@ func TestDirect(t *testing.T) {
 	l.endpoints(t, "n2.1", "n3.1")
 	l.sync(t)
 	l.tell(t, "service default/web forwarding=Direct")
-	nstest.Eventually(t, "all nodes are able", func() bool {
-		l.sync(t)
-		return !slices.ContainsFunc(l.nodes, func(n *directNode) bool {
-			st := n.engine.director.Status()
-			return st == nil || !st.Able
-		})
-	})
+	l.able(t, true, true, true)
 	nstest.Eventually(t, "no node has connections of before", func() bool {
 		l.sync(t)
 		return !slices.ContainsFunc(l.nodes, func(n *directNode) bool {
@@ -405,7 +413,7 @@ func TestDirect(t *testing.T) {
 		n.start(t)
 	}
 	live(t, "without agents", all)
-	l.sync(t)
+	l.able(t, true, true, true)
 	live(t, "with other agents", all)
 	if got := l.nodes[0].graces(t); !slices.Equal(got, []director.Grace{director.NoGrace, director.NoGrace}) {
 		t.Errorf("the next agent has graces %v", got)
@@ -558,17 +566,7 @@ func TestDirectInPart(t *testing.T) {
 	}; }`, "nft", "-f", "-")
 	l.owner(t, 1)
 	l.endpoints(t, "n2.1", "n3.1")
-	able := func(want ...bool) {
-		t.Helper()
-		nstest.Eventually(t, fmt.Sprintf("the nodes to be able: %v", want), func() bool {
-			l.sync(t)
-			return !slices.ContainsFunc(l.nodes, func(n *directNode) bool {
-				st := n.engine.director.Status()
-				return st == nil || st.Able != want[slices.Index(l.nodes, n)]
-			})
-		})
-	}
-	able(true, true, false)
+	l.able(t, true, true, false)
 	if why := l.nodes[2].engine.director.Status().Why; !strings.Contains(why, "addresses of clients") {
 		t.Errorf("n3 says %q", why)
 	}
@@ -601,7 +599,7 @@ func TestDirectInPart(t *testing.T) {
 	l.nodes[2].engine.director.hush()
 	l.nodes[2].engine.cfg.Dataplane.(*engines.Engine).Close()
 	l.nodes[2].start(t)
-	able(true, true, true)
+	l.able(t, true, true, true)
 	live(t, "all nodes are able", all)
 	l.owner(t, 2)
 	live(t, "at another owner", all)
