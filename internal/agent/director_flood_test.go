@@ -204,6 +204,9 @@ func TestDirectFloods(t *testing.T) {
 func (l *directLab) forwardBy(t *testing.T, way snapshot.Forwarding) {
 	t.Helper()
 	l.tell(t, "service default/web forwarding=%s", way)
+	if way == snapshot.Direct {
+		l.able(t, true, true, true)
+	}
 	nstest.Eventually(t, "forwarding by "+string(way), func() bool {
 		l.sync(t)
 		var c net.Conn

@@ -48,7 +48,7 @@ func (e *explaining) forwarding() {
 	}
 	switch {
 	case len(apart) > 0:
-		step.Mark, step.Text = Note, "Direct, as "+by+" asks, but the connections that are "+strings.Join(apart, ", ")+"'s by its part of the endpoints: these are served as with Masquerade"
+		step.Mark, step.Text = Note, "Direct, as "+by+" asks. "+strings.Join(apart, ", ")+" cannot take part: a part of the connections is served as with Masquerade"
 	case able < len(e.Nodes):
 		step.Mark, step.Text = Note, step.Text+", unless a node announces the address that is not able"
 	}
