@@ -226,21 +226,19 @@ func (e *Echo) ask() {
 func (e *Echo) round() bool {
 	asked := e.send()
 	e.collect(asked)
+	var v4, v6 []heard
+	for _, q := range asked {
+		if q.v6 {
+			v6 = append(v6, q.heard)
+		} else {
+			v4 = append(v4, q.heard)
+		}
+	}
 	e.mu.Lock()
 	before, was := verdict(&e.v4, &e.v6)
-	for v6, j := range map[bool]*judge{false: &e.v4, true: &e.v6} {
-		var all []heard
-		for _, q := range asked {
-			if q.v6 == v6 {
-				all = append(all, q.heard)
-			}
-		}
-		if name := "IPv4"; len(e.stations) > 0 {
-			if v6 {
-				name = "IPv6"
-			}
-			j.add(name, all)
-		}
+	if len(e.stations) > 0 {
+		e.v4.add("IPv4", v4)
+		e.v6.add("IPv6", v6)
 	}
 	after, is := verdict(&e.v4, &e.v6)
 	settled := e.v4.settled() && e.v6.settled()
