@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"github.com/fairlead/fairlead/internal/agent"
+	"github.com/fairlead/fairlead/internal/direct/echo"
 	"github.com/fairlead/fairlead/proxy/director"
 	"github.com/fairlead/fairlead/proxy/director/program"
 	"github.com/fairlead/fairlead/proxy/ebpf"
@@ -41,6 +42,7 @@ func directors(when, bpfDir string, mark uint32, log *slog.Logger) (agent.Direct
 		}
 		return p, nil
 	}
+	d.Echo = func(changed func()) agent.Echo { return echo.New(log, changed) }
 	d.Pinned = func() bool {
 		_, err := os.Stat(pins)
 		return err == nil

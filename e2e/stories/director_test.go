@@ -2,6 +2,7 @@ package stories
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/fairlead/fairlead/e2e/demo"
 	"github.com/fairlead/fairlead/e2e/lab"
+	"github.com/fairlead/fairlead/e2e/probe"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -44,13 +46,18 @@ var happenings = []happening{
 	{name: "the owner gets the exclude label, and loses it", do: (*directed).exclude},
 	{name: "the owner is cordoned, and uncordoned", do: (*directed).cordon},
 	{name: "Direct is turned off and on", do: (*directed).offAndOn},
+	{name: "the owner says that it shuts down", do: (*directed).shutdown},
 	{name: "the owner's agent is killed", do: (*directed).killAgent},
 	{name: "agents are upgraded", do: (*directed).upgradeAgents},
+	{name: "agents are rolled back", do: (*directed).rollBackAgents},
+	{name: "pods say that they are not ready, and are", do: (*directed).flap, fails: 0.01},
 	{name: "2 pods, 12 pods, 3 pods", do: (*directed).scale, fails: 0.01},
 	{name: "the Deployment is rolled", do: (*directed).roll, fails: 0.01},
+	{name: "a node is cut off for a while, and lives", do: (*directed).falseVerdict, fails: 1},
 	{name: "a pod's link is cut", do: (*directed).podDies, fails: 1},
 	{name: "the owner loses power", do: (*directed).powerLoss, fails: 1},
 	{name: "the owner loses power while pods come and go", do: (*directed).powerLossAndScale, fails: 1},
+	{name: "the owner loses power while the Deployment is rolled", do: (*directed).powerLossAndRoll, fails: 1},
 }
 
 // Pods see the clients of a Service that is directed, and answer them past the owner. 200
@@ -78,6 +85,7 @@ func TestDirectedConnectionsOutliveTheirOwner(t *testing.T) {
 	t.Run("pods see the client", d.seesClients)
 	t.Run("replies go past the owner", d.repliesPastTheOwner)
 	t.Run("explain, trace and status tell it", d.told)
+	t.Run("datagrams stay with their pods", d.datagrams)
 	for _, h := range happenings {
 		t.Run(h.name, func(t *testing.T) { d.try(t, h) })
 	}
@@ -242,16 +250,30 @@ func (d *directed) told(t *testing.T) {
 }
 
 func (d *directed) exclude(t *testing.T) func(*call) bool {
-	return d.leaves(t, []string{"label", "node", "", snapshot.ExcludeLabel + "=true"}, []string{"label", "node", "", snapshot.ExcludeLabel + "-"})
+	return d.leaves(t, []string{"label", "node", "", snapshot.ExcludeLabel + "=true"}, []string{"label", "node", "", snapshot.ExcludeLabel + "-"}, talkOn)
+}
+
+// shutdown has the owner's Node say what a kubelet says when systemd tells it that the
+// machine shuts down. The kubelet takes it back some seconds later.
+func (d *directed) shutdown(t *testing.T) func(*call) bool {
+	owner := d.owner(t)
+	kubectl(t, "patch", "node", owner, "--subresource=status", "--type=strategic", "--patch",
+		`{"status":{"conditions":[{"type":"Ready","status":"False","reason":"KubeletNotReady","message":"node is shutting down"}]}}`)
+	d.moved(t, owner, false)
+	d.moved(t, owner, true)
+	return nil
 }
 
 func (d *directed) cordon(t *testing.T) func(*call) bool {
-	return d.leaves(t, []string{"cordon", ""}, []string{"uncordon", ""})
+	return d.leaves(t, []string{"cordon", ""}, []string{"uncordon", ""}, talkOn)
 }
 
+// talkOn lets connections go on by way of another owner.
+func talkOn() { time.Sleep(2 * time.Second) }
+
 // leaves has the addresses leave their owner and come back, by commands of kubectl in which
-// the node's name is empty.
-func (d *directed) leaves(t *testing.T, away, back []string) func(*call) bool {
+// the node's name is empty. meanwhile runs while they are away.
+func (d *directed) leaves(t *testing.T, away, back []string, meanwhile func()) func(*call) bool {
 	owner := d.owner(t)
 	named := func(args []string) []string {
 		args = slices.Clone(args)
@@ -264,7 +286,7 @@ func (d *directed) leaves(t *testing.T, away, back []string) func(*call) bool {
 	})
 	kubectl(t, named(away)...)
 	d.moved(t, owner, false)
-	time.Sleep(2 * time.Second) // they talk by way of the other owner
+	meanwhile()
 	kubectl(t, named(back)...)
 	d.moved(t, owner, true)
 	return nil
@@ -309,6 +331,155 @@ func (d *directed) upgradeAgents(t *testing.T) func(*call) bool {
 		t.Fatal(err)
 	}
 	return nil
+}
+
+// rollBackAgents has Helm roll agents back to how they were before the upgrade.
+func (d *directed) rollBackAgents(t *testing.T) func(*call) bool {
+	if err := d.ConfigureFairlead(t.Context(), directs...); err != nil {
+		t.Fatal(err)
+	}
+	return nil
+}
+
+// flap has half of the pods say that they are not ready, three times.
+func (d *directed) flap(t *testing.T) func(*call) bool {
+	half := pods(t, "default", "app=directed", directedReplicas)[:directedReplicas/2]
+	for range 3 {
+		for i, ok := range []string{"false", "true"} {
+			for _, p := range half {
+				if _, err := get(t.Context(), d.Lab, p.Node, "-post", fmt.Sprintf("http://%s/ready?ok=%s", net.JoinHostPort(p.IPs[0], "8080"), ok)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			eventually(t, settled, "the Deployment to know it", func(context.Context) error {
+				ready := kubectl(t, "get", "deployment", "directed", "-o", "jsonpath={.status.readyReplicas}")
+				if want := fmt.Sprint(directedReplicas * (1 + i) / 2); ready != want {
+					return fmt.Errorf("%s pods are ready, not %s", ready, want)
+				}
+				return nil
+			})
+		}
+	}
+	return nil
+}
+
+// falseVerdict cuts a node with pods from the others until they hold it for gone. Its
+// connections wait, and go on when the switch passes frames on again.
+func (d *directed) falseVerdict(t *testing.T) func(*call) bool {
+	owner := d.owner(t)
+	i := slices.IndexFunc(d.calls, func(c *call) bool { return c.node != owner })
+	if i < 0 {
+		t.Fatalf("all connections are with pods on %s", owner)
+	}
+	node := d.calls[i].node
+	undo(t, func(ctx context.Context) error { return d.Cut(ctx) })
+	var rules []string
+	for _, other := range d.Nodes() {
+		if other != node {
+			rules = append(rules, from(node)+" "+to(other), from(other)+" "+to(node))
+		}
+	}
+	if err := d.Cut(t.Context(), rules...); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, settled, owner+" to hold "+node+" for gone", func(ctx context.Context) error {
+		n, err := metric(ctx, owner, "fairlead_quarantined_endpoints")
+		if err == nil && n == 0 {
+			err = errors.New("it does not")
+		}
+		return err
+	})
+	if err := d.Cut(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return nil
+}
+
+func (d *directed) powerLossAndRoll(t *testing.T) func(*call) bool {
+	owner := d.owner(t)
+	powerOnAtTheEnd(t, owner)
+	kubectl(t, "rollout", "restart", "deployment/directed")
+	powerOff(t, owner)
+	d.moved(t, owner, false)
+	old := map[string]bool{}
+	for _, c := range d.calls {
+		old[c.pod] = true
+	}
+	time.Sleep(10 * time.Second) // the update goes on without the node
+	found, err := d.Pods(t.Context(), "default", "app=directed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stay []string
+	for _, p := range found {
+		if p.Node != owner && p.Ready {
+			stay = append(stay, p.Name)
+		}
+	}
+	return func(c *call) bool { return c.node == owner || old[c.pod] && !slices.Contains(stay, c.pod) }
+}
+
+// flow is a client's socket that sends datagrams to a VIP, and the pod that answers them.
+type flow struct {
+	net.Conn
+	pod string
+}
+
+// ask returns who answers a datagram. One that is lost is sent again.
+func (f *flow) ask() (a probe.Answer, err error) {
+	b := make([]byte, 2048)
+	for range 20 {
+		if _, err = f.Write([]byte("x")); err == nil {
+			_ = f.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+			var n int
+			if n, err = f.Read(b); err == nil {
+				return a, json.Unmarshal(b[:n], &a)
+			}
+		}
+	}
+	return a, err
+}
+
+// datagrams: a flow of UDP shows the client, and stays with its pod when the address moves
+// and comes back, and when pods come.
+func (d *directed) datagrams(t *testing.T) {
+	d.steady(t)
+	var flows []*flow
+	for _, vip := range d.vips {
+		if err := d.AtClient(func() error {
+			for range 30 {
+				c, err := net.Dial("udp", net.JoinHostPort(vip, "53"))
+				if err != nil {
+					return err
+				}
+				t.Cleanup(func() { c.Close() })
+				flows = append(flows, &flow{Conn: c})
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(when string) {
+		t.Helper()
+		lost := 0
+		for _, f := range flows {
+			a, err := f.ask()
+			if own := netip.MustParseAddrPort(f.LocalAddr().String()).Addr().String(); err != nil || a.Client != own || f.pod != "" && a.Pod != f.pod {
+				lost++
+				t.Logf("%s: %s: %+v instead of %s, %v", when, f.LocalAddr(), a, f.pod, err)
+			}
+			f.pod = a.Pod
+		}
+		if lost > 0 {
+			t.Errorf("%s: %d of %d flows", when, lost, len(flows))
+		}
+	}
+	check("first")
+	d.leaves(t, []string{"label", "node", "", snapshot.ExcludeLabel + "=true"}, []string{"label", "node", "", snapshot.ExcludeLabel + "-"}, func() { check("at another owner") })
+	check("back at the owner")
+	d.scaleTo(t, 2*directedReplicas)
+	check("with more pods")
 }
 
 func (d *directed) scaleTo(t *testing.T, replicas int) {

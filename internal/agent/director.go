@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/internal/direct"
 	"github.com/fairlead/fairlead/internal/plain"
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -35,6 +36,16 @@ type Direct struct {
 	Open   func(director.Seed) (Director, error)
 	Pinned func() bool         // an earlier agent left one
 	Remove func() (int, error) // takes out what any agent left, and returns from how many links
+	// Echo finds out whether the network lets the program work, and calls changed when it
+	// finds something else. nil: it is taken to do so.
+	Echo func(changed func()) Echo
+}
+
+// Echo asks other nodes whether what the program sends comes through: *echo.Echo.
+type Echo interface {
+	Set(links []snapshot.Link, peers []direct.Peer, vips []netip.Addr) error
+	Verdict() (why string, known bool)
+	Close()
 }
 
 // Times of a directing. renewLease is how often the maps' lease is renewed at least,
@@ -57,6 +68,7 @@ type directing struct {
 	wake    func() // a listing has ended
 
 	program  Director // nil: it is not loaded
+	echo     Echo     // nil: nobody is asked
 	adopted  bool     // its maps hold what an earlier agent wrote
 	planner  direct.Planner
 	wanted   []snapshot.Ref  // Services that are to be directed
@@ -201,9 +213,9 @@ func (d *directing) plan(node string, order engineOrder, t *proxy.Table) *direct
 	if !d.ready(order.Snapshot) || !order.Sure {
 		return nil
 	}
-	if d.adopted && len(d.links) == 0 {
-		// Agents that start together wait for each other to say that they are able. New
-		// maps have to be filled first.
+	if d.adopted && (len(d.links) == 0 || d.Status() == nil) {
+		// Agents that start together wait for each other to say that they are able, which
+		// the network may delay. New maps have to be filled first.
 		if d.attach(node, order); d.program == nil {
 			return nil
 		}
@@ -215,8 +227,17 @@ func (d *directing) plan(node string, order engineOrder, t *proxy.Table) *direct
 	d.mu.Unlock()
 	d.table = t
 	return d.planner.Plan(direct.Inputs{
-		Now: now, Node: node, Snapshot: order.Snapshot, Links: order.Links, View: order.View, Table: t, Left: left,
+		Now: now, Node: node, Snapshot: order.Snapshot, Links: order.Links, View: order.View, Table: t, Left: left, Alone: d.alone(),
 	})
+}
+
+// alone reports whether the network does not let this node pass packets on.
+func (d *directing) alone() bool {
+	if d.echo == nil {
+		return false
+	}
+	why, _ := d.echo.Verdict()
+	return why != ""
 }
 
 // ready reports whether the program is loaded. It loads it if that is wanted, and adopts
@@ -263,6 +284,7 @@ func (d *directing) fail(err error) {
 		d.program.Close()
 		d.program, d.state = nil, nil
 	}
+	d.hush()
 	d.links, d.rests = nil, time.Now().Add(retryDirector)
 	d.say(err.Error())
 }
@@ -271,6 +293,7 @@ func (d *directing) fail(err error) {
 func (d *directing) retire() {
 	d.program.Close()
 	d.program, d.links, d.state = nil, nil, nil
+	d.hush()
 	if _, err := d.Remove(); err != nil {
 		d.log.Error("the director stays attached", "error", err)
 		d.rests = time.Now().Add(retryDirector)
@@ -303,7 +326,39 @@ func (d *directing) attach(node string, order engineOrder) {
 		d.say(noNeighbour)
 		return
 	}
-	d.say("")
+	if why, known := d.ask(node, order.View); known {
+		d.say(why)
+	}
+}
+
+// ask has other nodes asked whether the network lets the program work, and returns what
+// is known of it: why not, "" if it does.
+func (d *directing) ask(node string, v announcer.View) (why string, known bool) {
+	if d.Echo == nil {
+		return "", true
+	}
+	if d.echo == nil {
+		d.echo = d.Echo(d.wake)
+	}
+	var vips []netip.Addr
+	if d.state != nil {
+		for _, f := range d.state.Frontends {
+			vips = append(vips, f.VIP.Addr())
+		}
+	}
+	if err := d.echo.Set(d.links, direct.Peers(d.links, node, v), vips); err != nil {
+		d.log.Warn("the network is not asked whether it lets the director work", "error", err)
+		return "", true
+	}
+	return d.echo.Verdict()
+}
+
+// hush ends the asking.
+func (d *directing) hush() {
+	if d.echo != nil {
+		d.echo.Close()
+		d.echo = nil
+	}
 }
 
 // list lists conntrack beside the engine's loop if that may end a grace.

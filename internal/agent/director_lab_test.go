@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/internal/direct/echo"
 	"github.com/fairlead/fairlead/internal/link"
 	"github.com/fairlead/fairlead/internal/node"
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -46,6 +47,7 @@ type directLab struct {
 	client, bridge nstest.Space
 	nodes          []*directNode
 	world          *storytest.World
+	has            map[string]bool // the addresses of the Service's pods
 }
 
 type directNode struct {
@@ -69,7 +71,7 @@ func batch(t *testing.T, s nstest.Space, format string, args ...any) {
 
 func newDirectLab(t *testing.T) *directLab {
 	t.Helper()
-	l := &directLab{client: nstest.New(t, "client"), bridge: nstest.New(t, "bridge"), world: storytest.NewWorld()}
+	l := &directLab{client: nstest.New(t, "client"), bridge: nstest.New(t, "bridge"), world: storytest.NewWorld(), has: map[string]bool{}}
 	batch(t, l.bridge, "link add name sw type bridge\nlink set sw up\n")
 	l.join(t, l.client, 9)
 	pins := nstest.BPFFS(t)
@@ -160,11 +162,13 @@ func (n *directNode) start(t *testing.T) {
 		},
 		Pinned: func() bool { _, err := os.Stat(n.pins); return err == nil },
 		Remove: func() (int, error) { return program.Remove(n.pins) },
+		Echo:   func(changed func()) Echo { return echo.New(log, changed) },
 	}}
 	n.engine = newEngine(cfg, newMetrics(nil), &health.Proxy{}, func() {})
 	n.engine.proxy = Fairlead
 	n.engine.follow = func(*snapshot.Snapshot, []netip.Addr, []netip.Addr) {}
 	n.engine.director.every = 0
+	t.Cleanup(n.engine.director.hush)
 	n.engine.director.flows = func(take func(traffic.Flow)) error { return n.space.In(func() error { return sample.Flows(take) }) }
 }
 
@@ -183,13 +187,13 @@ func (l *directLab) endpoints(t *testing.T, pods ...string) {
 			name := fmt.Sprintf("%s.%d", n.name, k)
 			for _, format := range []string{"10.1.%s.%d:8080", "[fd10:%s::%d]:8080"} {
 				at := fmt.Sprintf(format, n.name[1:], k)
-				had := l.world.Has("endpoint", "default/web "+at)
 				switch want := slices.Contains(pods, name); {
-				case want && !had:
+				case want && !l.has[at]:
 					l.tell(t, "endpoint default/web %s node=%s", at, n.name)
-				case !want && had:
+				case !want && l.has[at]:
 					l.tell(t, "delete endpoint default/web %s", at)
 				}
+				l.has[at] = slices.Contains(pods, name)
 			}
 		}
 	}
@@ -219,6 +223,19 @@ func (l *directLab) sync(t *testing.T) {
 			n.space.Do(t, func() error { return n.engine.program(t.Context(), order) })
 		}
 	}
+}
+
+// able waits until each node says that it is able, or is not.
+func (l *directLab) able(t *testing.T, want ...bool) {
+	t.Helper()
+	nstest.Eventually(t, fmt.Sprintf("the nodes to be able: %v", want), func() bool {
+		l.sync(t)
+		return !slices.ContainsFunc(l.nodes, func(n *directNode) bool {
+			st := n.engine.director.Status()
+			return st == nil || st.Able != want[slices.Index(l.nodes, n)]
+		})
+	})
+	l.sync(t) // all know it
 }
 
 // view is what the nodes hold of each other.
@@ -360,13 +377,7 @@ func TestDirect(t *testing.T) {
 	l.endpoints(t, "n2.1", "n3.1")
 	l.sync(t)
 	l.tell(t, "service default/web forwarding=Direct")
-	nstest.Eventually(t, "all nodes are able", func() bool {
-		l.sync(t)
-		return !slices.ContainsFunc(l.nodes, func(n *directNode) bool {
-			st := n.engine.director.Status()
-			return st == nil || !st.Able
-		})
-	})
+	l.able(t, true, true, true)
 	nstest.Eventually(t, "no node has connections of before", func() bool {
 		l.sync(t)
 		return !slices.ContainsFunc(l.nodes, func(n *directNode) bool {
@@ -402,7 +413,7 @@ func TestDirect(t *testing.T) {
 		n.start(t)
 	}
 	live(t, "without agents", all)
-	l.sync(t)
+	l.able(t, true, true, true)
 	live(t, "with other agents", all)
 	if got := l.nodes[0].graces(t); !slices.Equal(got, []director.Grace{director.NoGrace, director.NoGrace}) {
 		t.Errorf("the next agent has graces %v", got)
@@ -410,10 +421,78 @@ func TestDirect(t *testing.T) {
 	l.endpoints(t, "n2.1", "n3.1", "n3.4")
 	l.sync(t)
 	live(t, "with 3 endpoints", all)
+	l.falselyGone(t, all)
+	l.usedAgain(t)
 
 	l.ownerDies(t, all)
 	l.offAndOn(t, all)
 	l.dies(t, all)
+}
+
+// falselyGone has n3 declared gone, which lives.
+func (l *directLab) falselyGone(t *testing.T, all []*talk) {
+	t.Helper()
+	l.nodes[2].gone = true
+	l.sync(t)
+	n := 0
+	for _, k := range all { // not all: the others ask it for some seconds only
+		if there := strings.HasPrefix(k.pod, "10.1.3.") || strings.HasPrefix(k.pod, "fd10:3:"); there && n < 10 {
+			live(t, "a false verdict", []*talk{k})
+			n++
+		}
+	}
+	if n < 10 {
+		t.Errorf("%d connections with pods of n3", n)
+	}
+	l.nodes[2].gone = false
+	l.sync(t)
+	live(t, "it is known to live", all)
+}
+
+// usedAgain has clients use ports again whose connections ended at another node. The node
+// that has them now forgets them, as one that loses its power does. Each client is told
+// with one of its next segments, wherever the walk ends.
+func (l *directLab) usedAgain(t *testing.T) {
+	t.Helper()
+	const ports = 12
+	dial := func(i int) *talk {
+		var c net.Conn
+		l.client.Do(t, func() (err error) {
+			d := net.Dialer{Timeout: directPatience, LocalAddr: &net.TCPAddr{IP: net.IPv4(198, 18, 0, 9), Port: 20000 + i}}
+			c, err = d.DialContext(t.Context(), "tcp", directVIPs[0].String())
+			return err
+		})
+		k := &talk{Conn: c}
+		if pod, _, err := k.ask(); err != nil || pod == "" {
+			t.Fatal(pod, err)
+		}
+		return k
+	}
+	l.nodes[1].space.Run(t, "sysctl", "-qw", "net.netfilter.nf_conntrack_tcp_timeout_close=120")
+	l.endpoints(t, "n2.1")
+	l.sync(t)
+	for i := range ports {
+		c := dial(i).Conn.(*net.TCPConn)
+		_ = c.SetLinger(0) // so the port is free again
+		_ = c.Close()
+	}
+	l.endpoints(t, "n3.1")
+	l.sync(t)
+	var all []*talk
+	for i := range ports {
+		all = append(all, dial(i))
+	}
+	for i := range all {
+		l.nodes[2].space.Run(t, "conntrack", "-D", "-p", "tcp", "--dport", "80", "--sport", fmt.Sprint(20000+i))
+	}
+	for _, k := range all {
+		if pod, _, err := k.ask(); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("%s, which nobody has any longer: %q, %v", k.LocalAddr(), pod, err)
+		}
+		_ = k.Close()
+	}
+	l.endpoints(t, "n2.1", "n3.1", "n3.4")
+	l.sync(t)
 }
 
 // ownerDies has the owner lose its power, and another node take the VIPs.
@@ -472,4 +551,57 @@ func (l *directLab) dies(t *testing.T, all []*talk) {
 		t.Errorf("%d connections with the pod, %d with others", told, len(others))
 	}
 	live(t, "another pod died", others)
+}
+
+// A network that lets a node send from its own addresses alone, as one with protection from
+// spoofing does, keeps that node apart: the owner has its part of the connections, and all
+// others keep the client's address. Nothing is lost when the network lets it.
+func TestDirectInPart(t *testing.T) {
+	nstest.NeedRoot(t)
+	l := newDirectLab(t)
+	l.bridge.Pipe(t, `table bridge guard { chain c {
+		type filter hook forward priority 0;
+		iifname "port3" ip saddr != { 198.18.0.3, 203.0.113.80, 10.1.3.1 } drop
+		iifname "port3" ip6 saddr 2001:db8::1 drop
+	}; }`, "nft", "-f", "-")
+	l.owner(t, 1)
+	l.endpoints(t, "n2.1", "n3.1")
+	l.able(t, true, true, false)
+	if why := l.nodes[2].engine.director.Status().Why; !strings.Contains(why, "addresses of clients") {
+		t.Errorf("n3 says %q", why)
+	}
+	var all []*talk
+	saw := map[bool]int{} // whether the client
+	for i := range 200 {
+		var c net.Conn
+		l.client.Do(t, func() (err error) {
+			c, err = net.DialTimeout("tcp", directVIPs[i%2].String(), directPatience)
+			return err
+		})
+		t.Cleanup(func() { c.Close() })
+		k := &talk{Conn: c}
+		pod, source, err := k.ask()
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept := source == hostOf(c.LocalAddr()).String()
+		if saw[kept]++; kept && pod != "10.1.2.1" && pod != "fd10:2::1" {
+			t.Errorf("%s, of a node that is apart, saw the client", pod)
+		}
+		k.pod = pod
+		all = append(all, k)
+	}
+	if saw[true] < 50 || saw[false] < 50 {
+		t.Errorf("pods saw the client of %d connections, a node instead of %d", saw[true], saw[false])
+	}
+	l.bridge.Run(t, "nft", "delete", "table", "bridge", "guard")
+	l.nodes[2].engine.director.program.Close()
+	l.nodes[2].engine.director.hush()
+	l.nodes[2].engine.cfg.Dataplane.(*engines.Engine).Close()
+	l.nodes[2].start(t)
+	l.able(t, true, true, true)
+	live(t, "all nodes are able", all)
+	l.owner(t, 2)
+	live(t, "at another owner", all)
+	l.open(t, directVIPs[0], 20) // which wants the client's address
 }

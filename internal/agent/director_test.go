@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/internal/direct"
 	"github.com/fairlead/fairlead/internal/node"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/internal/test/storytest"
@@ -184,4 +185,47 @@ func TestDirecting(t *testing.T) {
 	d.tell(t, "service default/web type=LoadBalancer ip=10.96.0.1 ports=tcp/80 forwarding=Direct")
 	d.engine.director.Open = nil
 	want("the agent may not", "1f2e", notInstalled)
+}
+
+// network stands in for what asks other nodes.
+type network struct {
+	why    string
+	known  bool
+	closed int
+}
+
+func (n *network) Set(_ []snapshot.Link, peers []direct.Peer, vips []netip.Addr) error {
+	if len(peers) != 1 || len(vips) != 1 {
+		return fmt.Errorf("peers %v, VIPs %v", peers, vips)
+	}
+	return nil
+}
+
+func (n *network) Verdict() (string, bool) { return n.why, n.known }
+func (n *network) Close()                  { n.closed++ }
+
+// A node says that it is able once the network is known to let its packets through.
+func TestDirectingAsksTheNetwork(t *testing.T) {
+	d, n := newDirectorDesk(t), &network{}
+	d.engine.director.Echo = func(func()) Echo { return n }
+	d.tell(t, "service default/web forwarding=Direct")
+	for _, step := range []struct {
+		why   string
+		known bool
+		want  string
+	}{
+		{"", false, "goes, comes 1, attach [1], not known"},
+		{"", true, "goes, comes 1, able"},
+		{"it drops", true, "goes, comes 1, it drops"},
+		{"", true, "goes, comes 1, able"},
+	} {
+		n.why, n.known = step.why, step.known
+		if got := d.program(t, "1f2e"); got != step.want {
+			t.Errorf("%+v: %s", step, got)
+		}
+	}
+	d.book.after = errors.New("no memory")
+	if d.program(t, "1f2e"); n.closed != 1 {
+		t.Errorf("it was closed %d times", n.closed)
+	}
 }

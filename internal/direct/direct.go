@@ -1,9 +1,9 @@
 // Package direct plans which VIPs are directed and among which nodes: what the eBPF
 // program of proxy/director/program is to know. It is pure.
 //
-// A VIP is directed once every node that has endpoints of it can serve it that way.
-// Until then its owner serves it as before. No change between both ends a connection: it
-// has a grace, in which the connections of before go on.
+// What has its slot at a node that is not able is served by the VIP's owner, as without a
+// director. No change between both ways ends a connection: it has a grace, in which the
+// connections of before go on.
 package direct
 
 import (
@@ -27,6 +27,9 @@ type Inputs struct {
 	View     announcer.View  // who the other nodes are
 	Table    *proxy.Table    // what the engine is to hold
 	Left     Left
+	// Alone says that the network does not let this node pass packets on: it serves what it
+	// receives itself.
+	Alone bool
 }
 
 // Left is what a listing of conntrack showed of connections to VIPs: the Frontends that
@@ -42,8 +45,8 @@ type Left struct {
 const (
 	// MeetFor is how long an agent that starts waits for what the others can do.
 	MeetFor = 10 * time.Second
-	// GoneFor is how long the end of a walk drops packets after a node was declared gone,
-	// which may be false.
+	// GoneFor is how long the end of a walk asks a node that was declared gone, which may be
+	// false, and drops packets if it cannot.
 	GoneFor = 10 * time.Second
 	// OffFor is how long a Frontend's connections are looked for at least after it is no
 	// longer directed. This node cannot see which of them others have. TCP's is the time
@@ -60,7 +63,8 @@ type Planner struct {
 	modes   map[proxy.Key]mode
 	began   time.Duration                      // the first plan
 	known   map[string]*snapshot.DirectorState // what each node said last that it can do
-	gone    map[string]time.Duration           // when each node was found gone
+	here    map[string]director.Node           // those that were not gone at the last plan
+	gone    map[string]absence
 	tables  map[string]*director.Table
 	history map[proxy.Key]*history
 }
@@ -69,6 +73,9 @@ type Planner struct {
 type mode struct {
 	grace director.Grace
 	since time.Duration
+	// part says that nodes with endpoints are apart: the VIP's owner has new connections
+	// for as long as they are.
+	part bool
 }
 
 // Seed is the seed of a cluster. It is made of what lasts as long as the cluster does,
@@ -113,7 +120,7 @@ func (p *Planner) Services(wanted []snapshot.Ref, last *proxy.Table) []snapshot.
 func (p *Planner) Adopt(held []director.Frontend, now time.Duration) {
 	p.modes = map[proxy.Key]mode{}
 	for _, f := range held {
-		p.modes[keyOf(f)] = mode{f.Grace, now}
+		p.modes[keyOf(f)] = mode{grace: f.Grace, since: now}
 	}
 }
 
@@ -145,11 +152,7 @@ func (p *Planner) Plan(in Inputs) *director.State {
 		if f.Kind != proxy.VIP || f.Protocol == snapshot.SCTP || !f.Directed && !had {
 			continue
 		}
-		asWas := silent
-		if !had || was.grace == director.OffGrace {
-			asWas = nil
-		}
-		m, stays := next(was, had, wants(in.Snapshot, f) && carried(f, st.Nodes, asWas), in, f.Key)
+		m, stays := next(was, had, wants(in.Snapshot, f), inPart(f, st.Nodes), in, f.Key)
 		if !stays {
 			continue
 		}
@@ -186,29 +189,29 @@ func (p *Planner) hear(v announcer.View) (silent map[string]bool) {
 	return silent
 }
 
-// carried reports whether each node that has endpoints can be reached. Those in asWas are
-// taken to be as they were.
-func carried(f *proxy.Frontend, nodes []director.Node, asWas map[string]bool) bool {
-	return !slices.ContainsFunc(f.Nodes, func(n proxy.NodeEndpoints) bool {
+// inPart reports whether nodes that are apart have endpoints of f.
+func inPart(f *proxy.Frontend, nodes []director.Node) bool {
+	return slices.ContainsFunc(f.Nodes, func(n proxy.NodeEndpoints) bool {
 		i, known := find(nodes, n.Node)
-		return !asWas[n.Node] && !known || known && (f.Family == snapshot.IPv4 && !nodes[i].IPv4.IsValid() || f.Family == snapshot.IPv6 && !nodes[i].IPv6.IsValid())
+		return known && nodes[i].Part == director.Apart
 	})
 }
 
-// next returns the mode after was, and whether the program has to know the Frontend.
-func next(was mode, had, wanted bool, in Inputs, key proxy.Key) (mode, bool) {
+// next returns the mode after was, and whether the program has to know the Frontend. What
+// is directed in part has a grace that does not end.
+func next(was mode, had, wanted, part bool, in Inputs, key proxy.Key) (mode, bool) {
 	listed := in.Left.Began > was.since
 	switch {
-	case wanted && (!had || was.grace == director.OffGrace):
-		return mode{director.OnGrace, in.Now}, true
-	case wanted && was.grace == director.OnGrace && listed && !in.Left.Owned[key]:
-		return mode{director.NoGrace, in.Now}, true
+	case wanted && (!had || was.grace == director.OffGrace || was.part != part):
+		return mode{director.OnGrace, in.Now, part}, true
+	case wanted && !part && was.grace == director.OnGrace && listed && !in.Left.Owned[key]:
+		return mode{director.NoGrace, in.Now, false}, true
 	case wanted:
 		return was, true
 	case !had:
 		return mode{}, false
 	case was.grace != director.OffGrace:
-		return mode{director.OffGrace, in.Now}, true
+		return mode{director.OffGrace, in.Now, false}, true
 	}
 	lasts := OffFor
 	if key.Protocol == snapshot.UDP {
@@ -220,7 +223,7 @@ func next(was mode, had, wanted bool, in Inputs, key proxy.Key) (mode, bool) {
 // Listing reports whether a listing of conntrack may end a grace now.
 func (p *Planner) Listing(now time.Duration) bool {
 	for _, m := range p.modes {
-		if m.grace == director.OnGrace || m.grace == director.OffGrace && now-m.since >= OffForUDP {
+		if m.grace == director.OnGrace && !m.part || m.grace == director.OffGrace && now-m.since >= OffForUDP {
 			return true
 		}
 	}

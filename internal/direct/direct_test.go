@@ -23,6 +23,7 @@ type cluster struct {
 	table   *proxy.Table
 	now     time.Duration
 	left    Left
+	alone   bool
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -69,7 +70,7 @@ func (c *cluster) plan(t *testing.T) *director.State {
 	opt := proxy.Options{Quarantined: c.view.Quarantined(), Direct: c.planner.Services(Wanted(s), c.table)}
 	c.table = proxy.Compile(s, "n1", nil, opt)
 	return c.planner.Plan(Inputs{
-		Now: c.now, Node: "n1", Snapshot: s, Links: c.view.Members[0].Report.Links, View: c.view, Table: c.table, Left: c.left,
+		Now: c.now, Node: "n1", Snapshot: s, Links: c.view.Members[0].Report.Links, View: c.view, Table: c.table, Left: c.left, Alone: c.alone,
 	})
 }
 
@@ -88,8 +89,8 @@ func modes(st *director.State) string {
 	return strings.Join(out, " ")
 }
 
-// A Frontend is directed once all nodes that have endpoints can. It has a grace after
-// each change, which ends when conntrack shows nothing that is left of before.
+// A Frontend has a grace after each change, which ends when conntrack shows nothing that is
+// left of before. While nodes with endpoints are apart, it does not end.
 func TestModes(t *testing.T) {
 	owned := map[proxy.Key]bool{key: true}
 	listed := func(owned, kept map[proxy.Key]bool) func(*testing.T, *cluster) {
@@ -120,20 +121,20 @@ func TestModes(t *testing.T) {
 		"policy Local": {{nil, "on"}, {says("service default/web external=Local"), "off"}},
 		"deleted":      {{nil, "on"}, {says("delete endpoint default/web 10.1.2.1:8080\ndelete endpoint default/web 10.1.3.1:8080\ndelete service default/web"), ""}},
 		"a node that cannot": {
-			{able("n3", false), ""}, {able("n3", true), "on"}, {listed(nil, nil), "direct"}, {able("n3", false), "off"},
-			{says("delete endpoint default/web 10.1.3.1:8080"), "on"},
+			{able("n3", false), "on"}, {listed(nil, nil), "on"}, {able("n3", true), "on"}, {listed(nil, nil), "direct"}, {able("n3", false), "on"},
+			{listed(nil, nil), "on"}, {says("delete endpoint default/web 10.1.3.1:8080"), "on"}, {listed(nil, nil), "direct"},
 		},
-		"an endpoint of no node": {{says("endpoint default/web 192.0.2.9:8080"), ""}},
+		"an endpoint of no node": {{says("endpoint default/web 192.0.2.9:8080"), "on"}, {listed(nil, nil), "on"}},
 		"no endpoint":            {{says("delete endpoint default/web 10.1.2.1:8080\ndelete endpoint default/web 10.1.3.1:8080"), "on"}},
 		"another protocol":       {{says("service default/web ports=sctp/80"), ""}},
 		"a node that has not spoken yet": {{func(_ *testing.T, c *cluster) {
 			c.planner.Adopt([]director.Frontend{{VIP: netip.AddrPortFrom(key.Addr, 80), Proto: 6}}, c.now)
 			c.member("n3").Report.Director = nil
-		}, "waits"}, {later(MeetFor), "direct"}},
-		"a node of an earlier version": {{func(_ *testing.T, c *cluster) { c.member("n3").Report.Director = nil }, "waits"}, {later(MeetFor), ""}},
+		}, "waits"}, {later(MeetFor), "on"}},
+		"a node of an earlier version": {{func(_ *testing.T, c *cluster) { c.member("n3").Report.Director = nil }, "waits"}, {later(MeetFor), "on"}},
 		"a node whose agent starts": {
 			{nil, "on"}, {listed(nil, nil), "direct"}, {func(_ *testing.T, c *cluster) { c.member("n3").Report.Director = nil }, "direct"},
-			{func(_ *testing.T, c *cluster) { c.member("n3").Report = nil }, "off"},
+			{func(_ *testing.T, c *cluster) { c.member("n3").Report = nil }, "on"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -150,39 +151,73 @@ func TestModes(t *testing.T) {
 	}
 }
 
-// A node is reached by the link that both are in the network of. One that is gone is not
-// asked, and for a while nobody is told that a connection is nobody's.
+// A node is reached by the link that both are in the network of, by each family. One that
+// is gone has no slots. For a while it is asked last, and nobody is told that a connection
+// is nobody's.
 func TestNodes(t *testing.T) {
 	c := newCluster(t)
 	c.member("n3").Report.Links[1].Prefixes = []netip.Prefix{netip.MustParsePrefix("198.18.9.3/24"), netip.MustParsePrefix("fd98::3/64")}
 	st := c.plan(t)
-	const want = "[{n1 198.18.0.1 fd98::1 [02:00:00:00:01:01 02:00:00:00:00:01] 0} {n2 198.18.0.2 fd98::2 [02:00:00:00:01:02 02:00:00:00:00:02] 11} {n3 invalid IP fd98::3 [02:00:00:00:01:03 02:00:00:00:00:03] 11}]"
+	const want = "[{n1 198.18.0.1 fd98::1 [02:00:00:00:01:01 02:00:00:00:00:01] 0 0} {n2 198.18.0.2 fd98::2 [02:00:00:00:01:02 02:00:00:00:00:02] 11 0} {n3 invalid IP fd98::3 [02:00:00:00:01:03 02:00:00:00:00:03] 11 2}]"
 	if got := fmt.Sprint(st.Nodes); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
-	}
-	if got := modes(st); got != "" {
-		t.Errorf("n3 is reached by IPv6 alone: %s", got)
 	}
 	c = newCluster(t)
 	c.plan(t)
 	c.member("n3").Verdict, c.member("n3").Quarantine = announcer.NodeGone, true
-	for _, hold := range []time.Duration{GoneFor, GoneFor - time.Second} {
-		st = c.plan(t)
-		if st.Hold != hold || len(st.Nodes) != 2 || modes(st) != "on" {
-			t.Errorf("a node is gone: hold %v, nodes %v, %s", st.Hold, st.Nodes, modes(st))
-		}
-	}
-	c.now += GoneFor
-	if st = c.plan(t); st.Hold != 0 {
-		t.Errorf("it is gone for long: hold %v", st.Hold)
-	}
+	c.away(t)
 	c.member("n3").Verdict, c.member("n3").Quarantine = announcer.Alive, false
-	if st = c.plan(t); len(st.Nodes) != 3 {
+	if st = c.plan(t); len(st.Nodes) != 3 || st.Nodes[2].Part != director.Takes {
 		t.Errorf("it is back: %v", st.Nodes)
 	}
+	c.tell(t, "delete endpoint default/web 10.1.3.1:8080")
+	c.view.Members = c.view.Members[:2]
+	c.away(t)
 	c.view.Members = c.view.Members[1:]
 	if st = c.plan(t); st != nil {
 		t.Errorf("this node is not known yet: %v", st)
+	}
+}
+
+// away wants n3 to have gone just now.
+func (c *cluster) away(t *testing.T) {
+	t.Helper()
+	for _, hold := range []time.Duration{GoneFor, GoneFor - time.Second} {
+		st := c.plan(t)
+		if st.Hold != hold || len(st.Nodes) != 3 || st.Nodes[2].Part != director.AskedLast || modes(st) != "on" {
+			t.Errorf("a node is gone: hold %v, nodes %v, %s", st.Hold, st.Nodes, modes(st))
+		}
+		if first, _ := primaries(st, st.Frontends[0].Slots); first["n3"] != 0 {
+			t.Errorf("it has slots: %v", first)
+		}
+	}
+	c.now += GoneFor
+	if st := c.plan(t); st.Hold > 0 || len(st.Nodes) != 2 {
+		t.Errorf("it is gone for long: hold %v, nodes %v", st.Hold, st.Nodes)
+	}
+}
+
+// A node that the network does not let pass packets on has all others apart.
+func TestAlone(t *testing.T) {
+	c := newCluster(t)
+	c.alone = true
+	for _, n := range c.plan(t).Nodes {
+		if n.Part != director.Apart && n.Name != "n1" {
+			t.Errorf("%+v", n)
+		}
+	}
+}
+
+// Peers are asked by the links that this node shares with them.
+func TestPeers(t *testing.T) {
+	c := newCluster(t)
+	var got []string
+	for _, p := range Peers(c.view.Members[0].Report.Links, "n1", c.view) {
+		got = append(got, fmt.Sprint(p))
+	}
+	want := []string{"{11 02:00:00:00:00:02 198.18.0.2 fd98::2}", "{11 02:00:00:00:00:03 198.18.0.3 fd98::3}"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%v", got)
 	}
 }
 

@@ -9,41 +9,118 @@ import (
 
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/proxy"
 	"github.com/fairlead/fairlead/proxy/director"
 )
 
-// nodes are those that can direct, sorted by name. One that is gone is not among them:
-// what is passed on to it would be lost.
+// absence is a node that is gone.
+type absence struct {
+	node  director.Node // as it was before
+	since time.Duration
+}
+
+// nodes are all that packets may be for, sorted by name. One that is gone is asked last for
+// a while, and is not among them after that.
 func (p *Planner) nodes(in Inputs) (out []director.Node) {
-	gone := map[string]time.Duration{}
+	here, gone := map[string]director.Node{}, map[string]director.Node{}
+	me := director.Node{Name: in.Node, MACs: macs(in.Links)}
+	me.IPv4, me.IPv6 = own(Links(in.Links, in.Node, in.View))
+	families := families(in.Table)
 	for _, m := range in.View.Members {
+		n := p.node(in, m, me, families)
 		if m.Node != in.Node && m.Verdict == announcer.NodeGone && m.Quarantine {
-			if gone[m.Node] = in.Now; p.gone[m.Node] > 0 {
-				gone[m.Node] = p.gone[m.Node]
-			}
+			gone[m.Node] = n
 			continue
 		}
-		n := director.Node{Name: m.Node}
-		switch {
-		case m.Node == in.Node: // it has its program, or would not plan
-			n.MACs = macs(in.Links)
-			n.IPv4, n.IPv6 = own(Links(in.Links, in.Node, in.View))
-		case p.known[m.Node] == nil || !p.known[m.Node].Able || m.Report == nil:
-			continue
-		default:
-			n.MACs = macs(m.Report.Links)
-			n.Link, n.IPv4, n.IPv6 = neighbour(in.Links, taking(m.Report.Links, p.known[m.Node]))
-		}
+		here[m.Node] = n
 		out = append(out, n)
 	}
-	p.gone = gone
+	for name, n := range p.here { // a Node that is deleted
+		if _, stays := here[name]; !stays && in.View.Member(name) == nil {
+			gone[name] = n
+		}
+	}
+	p.here, p.gone = here, p.absences(here, gone, in.Now)
+	for _, a := range p.gone {
+		if a.node.Part == director.Takes && in.Now-a.since < GoneFor {
+			a.node.Part = director.AskedLast
+			out = append(out, a.node)
+		}
+	}
+	out = p.others(in.Table, out)
+	slices.SortFunc(out, func(a, b director.Node) int { return strings.Compare(a.Name, b.Name) })
 	return out
+}
+
+// absences are those of gone, and those before that no plan has seen since.
+func (p *Planner) absences(here, gone map[string]director.Node, now time.Duration) map[string]absence {
+	out := map[string]absence{}
+	for name, a := range p.gone {
+		_, back := here[name]
+		_, still := gone[name]
+		if !back && (still || now-a.since < GoneFor) {
+			out[name] = a
+		}
+	}
+	for name, n := range gone {
+		if _, had := out[name]; !had {
+			out[name] = absence{n, now}
+		}
+	}
+	return out
+}
+
+// families are those of the VIPs that are directed.
+func families(t *proxy.Table) map[snapshot.Family]bool {
+	out := map[snapshot.Family]bool{}
+	for _, f := range t.Frontends {
+		if f.Directed {
+			out[f.Family] = true
+		}
+	}
+	return out
+}
+
+// node is a member as this node, me, reaches it. It takes part if it is able, and is
+// reached by each of families.
+func (p *Planner) node(in Inputs, m announcer.Member, me director.Node, families map[snapshot.Family]bool) director.Node {
+	if m.Node == in.Node { // it has its program, or would not plan
+		return me
+	}
+	n, st := director.Node{Name: m.Node, Part: director.Apart}, p.known[m.Node]
+	if st == nil || m.Report == nil {
+		return n
+	}
+	n.MACs = macs(m.Report.Links)
+	n.Link, n.IPv4, n.IPv6 = neighbour(in.Links, taking(m.Report.Links, st))
+	lacks := families[snapshot.IPv4] && !n.IPv4.IsValid() || families[snapshot.IPv6] && !n.IPv6.IsValid()
+	if st.Able && !in.Alone && n.Link != 0 && !lacks {
+		n.Part = director.Takes
+	}
+	return n
+}
+
+// others adds what has endpoints and is no member that this node knows, to nodes.
+func (p *Planner) others(t *proxy.Table, nodes []director.Node) []director.Node {
+	known := map[string]bool{}
+	for _, n := range nodes {
+		known[n.Name] = true
+	}
+	for _, f := range t.Frontends {
+		for _, n := range f.Nodes {
+			if _, gone := p.gone[n.Node]; !known[n.Node] && !gone {
+				known[n.Node] = true
+				nodes = append(nodes, director.Node{Name: n.Node, Part: director.Apart})
+			}
+		}
+	}
+	return nodes
 }
 
 // hold is how long the end of a walk is to drop.
 func (p *Planner) hold(now time.Duration) (left time.Duration) {
-	for _, since := range p.gone {
-		left = max(left, GoneFor-(now-since))
+	for _, a := range p.gone {
+		left = max(left, GoneFor-(now-a.since))
 	}
 	return left
 }
@@ -126,6 +203,32 @@ func Links(ours []snapshot.Link, node string, v announcer.View) (out []snapshot.
 			}) {
 				out = append(out, l)
 				break
+			}
+		}
+	}
+	return out
+}
+
+// Peer is another node on a link of this one.
+type Peer struct {
+	Link       int // index of this node's link
+	MAC        net.HardwareAddr
+	IPv4, IPv6 netip.Addr // not valid: it has none on that link
+}
+
+// Peers are the other nodes on links, which are ours: once for each link of theirs that is
+// in the network of one of ours.
+func Peers(links []snapshot.Link, node string, v announcer.View) (out []Peer) {
+	for _, l := range links {
+		for _, m := range v.Members {
+			if m.Node == node || m.Report == nil {
+				continue
+			}
+			for _, theirs := range m.Report.Links {
+				index, v4, v6 := neighbour([]snapshot.Link{l}, []snapshot.Link{theirs})
+				if mac, err := net.ParseMAC(theirs.MAC); err == nil && index != 0 {
+					out = append(out, Peer{Link: index, MAC: mac, IPv4: v4, IPv6: v6})
+				}
 			}
 		}
 	}

@@ -58,7 +58,7 @@ func members(f *proxy.Frontend, nodes []director.Node, stale map[string]bool) []
 		out[i].Name = n.Name
 	}
 	for _, n := range f.Nodes {
-		if i, ok := find(nodes, n.Node); ok {
+		if i, ok := find(nodes, n.Node); ok && nodes[i].Part != director.AskedLast {
 			out[i].Weight = n.Endpoints
 			some = some || !stale[n.Node]
 		}

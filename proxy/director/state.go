@@ -32,12 +32,27 @@ func (s *State) Weights() map[string]float64 {
 	return out
 }
 
+// Part is what a node does with packets that others pass on.
+type Part uint8
+
+// The parts.
+const (
+	Takes Part = iota // it serves them, or passes them on
+	// AskedLast is declared gone. It is the primary of nothing, and gets what would end its
+	// walk otherwise: it may come back with its connections.
+	AskedLast
+	// Apart takes none. The node that a packet reaches first serves its slots, as with
+	// Masquerade.
+	Apart
+)
+
 // Node is a node of the cluster as its neighbours on a link see it.
 type Node struct {
 	Name       string
 	IPv4, IPv6 netip.Addr // not valid: it has none, and packets of this family go to the stack
 	MACs       []MAC
 	Link       int // index of the link that leads to it; 0: it is not a neighbour
+	Part       Part
 }
 
 // MAC is a hardware address of Ethernet.

@@ -20,6 +20,9 @@ const (
 	byRing = 10
 )
 
+// lastHop ends a walk: one hop is left for a node that has gone lately (AskedLast).
+const lastHop = MaxHops - 1
+
 // Step is where a packet is on its way, at a node that does not have its connection.
 type Step struct {
 	Hash   uint64
@@ -33,7 +36,7 @@ type Step struct {
 // be told.
 func (t *Table) Walk(chains []uint16, rings *Rings, s Step) (next int, ok bool) {
 	switch {
-	case len(t.Members) < 2 || s.Hop >= min(MaxHops, byRing+len(t.Members)):
+	case len(t.Members) < 2 || s.Hop >= min(lastHop, byRing+len(t.Members)):
 		return 0, false
 	case len(t.Primary) == 0:
 		return rings.Next(s.Hash, s.Me), true

@@ -123,12 +123,18 @@ func (l *Layout) sourceChains() []Chain {
 		{chainSources, nil, []Rule{l.rule(
 			in(setSourceVIPs, Daddr, Proto, Dport), notIn(SetSourceAllow, Daddr, Proto, Dport, Saddr), drop())}},
 		l.unusedChain(),
-		{"sources-prerouting", hookSourcesIn, append(l.beforeNAT(),
+		{"sources-prerouting", hookSourcesIn, append(append([]Rule{l.closed()}, l.beforeNAT()...),
 			// The director marks what it knows. This is for policy Local, and a packet still
 			// has the VIP.
 			l.rule(ctToEndpoint(), in(setUplinks, Iif), in(setVIPs, Daddr), setMark(l.serve())))},
 		{"sources-output", hookSourcesOut, l.beforeNAT()},
 	}
+}
+
+// closed resets what is not of the closed connection that the director found at the end of
+// a walk. Another node had the connection of the packet, and has lost it.
+func (l *Layout) closed() Rule {
+	return l.rule(ctInvalid(), marked(l.serve()|l.reset()), in(setDirected, Daddr, Proto, Dport), goTo(chainReset))
 }
 
 // beforeNAT are the rules that look at packets before anybody translates them.
@@ -175,15 +181,16 @@ func (l *Layout) serve() uint32 { return MarksBeside(l.mark).Serve }
 func (l *Layout) reset() uint32 { return MarksBeside(l.mark).Reset }
 
 // directorChains do what the director marks packets for, and say when an endpoint has
-// gone. The bit for serving is taken off as soon as the destination is translated: it is
+// gone. Both bits of what is served here are taken off as soon as the destination is translated: they are
 // in nobody's way when the kernel looks for a route.
 func (l *Layout) directorChains() []Chain {
 	return []Chain{
 		// Others may use the bit for what is not directed.
-		{"director-reset", hookReset, []Rule{l.rule(marked(l.reset()), in(setDirected, Daddr, Proto, Dport), goTo(chainReset))}},
+		{"director-reset", hookReset, []Rule{l.rule(marked(l.reset()), notMarked(l.serve()), in(setDirected, Daddr, Proto, Dport), goTo(chainReset))}},
 		{chainReset, nil, []Rule{l.rule(rejectTCP()), l.rule(drop())}},
 		{"director-served", hookTranslated, []Rule{
 			l.rule(marked(l.serve()), ctToEndpoint(), jump(chainGone)),
+			l.rule(marked(l.serve()|l.reset()), clearMark(l.reset())),
 			l.rule(marked(l.serve()), clearMark(l.serve())),
 		}},
 		{chainGone, nil, []Rule{

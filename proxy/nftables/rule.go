@@ -27,7 +27,7 @@ type Statement struct {
 	Timeout time.Duration
 	PerDay  uint64 // Update: how often it succeeds for each element, with Burst; 0: always
 	Burst   uint32
-	Mark    uint32 // one bit
+	Mark    uint32 // bits, all of which count
 	text    string
 }
 

@@ -42,29 +42,28 @@ type Bench struct {
 	owner demo.Announcer
 }
 
-// Run measures each way in turn, and returns a line for each run. It ends with the
-// Service as it was.
-func (b *Bench) Run(ctx context.Context) (out *report.Lines, err error) {
-	out = &report.Lines{}
+// Run measures each way in turn, and adds a line for each run. It ends with the Service
+// as it was.
+func (b *Bench) Run(ctx context.Context, out *report.Lines) (err error) {
 	defer func() { err = errors.Join(err, b.clean(context.WithoutCancel(ctx))) }()
 	if err := b.deploy(ctx); err != nil {
-		return out, err
+		return err
 	}
 	for run := range b.Runs {
 		for i := range b.Ways {
 			way := b.Ways[(run+i)%len(b.Ways)] // which is first changes
 			if err := b.ask(ctx, way); err != nil {
-				return out, fmt.Errorf("%s: %w", way, err)
+				return fmt.Errorf("%s: %w", way, err)
 			}
 			m, err := b.measure(ctx)
 			if err != nil {
-				return out, fmt.Errorf("%s, run %d: %w", way, run+1, err)
+				return fmt.Errorf("%s, run %d: %w", way, run+1, err)
 			}
 			m.add(out, way)
 			fmt.Fprintf(b.Out, "%s %d/%d: %s\n", way, run+1, b.Runs, m)
 		}
 	}
-	return out, nil
+	return nil
 }
 
 // portsOfClosed says whether the client uses the port of a connection that it has closed

@@ -10,34 +10,38 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/fairlead/fairlead/e2e/bench/direct"
+	"github.com/fairlead/fairlead/e2e/bench/report"
 	"github.com/fairlead/fairlead/e2e/lab"
 )
 
 func directorCommand() *cobra.Command {
 	b := direct.Bench{Out: os.Stderr}
 	var ways []string
-	write := true
+	write, kubeProxy := true, true
 	cmd := &cobra.Command{
 		Use: "director", Args: cobra.NoArgs,
-		Short: "Compare how connections to a VIP reach pods on other nodes: Masquerade and Direct, or kube-proxy in a lab that has it",
+		Short: "Compare how connections to a VIP reach pods on other nodes: Masquerade, Direct, and kube-proxy in a lab of its own",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for _, w := range ways {
 				b.Ways = append(b.Ways, direct.Way(w))
 			}
-			began := time.Now()
-			return withLab(cmd.Context(), func(ctx context.Context, l *lab.Lab) error {
+			began, lines := time.Now(), &report.Lines{}
+			run := func(ctx context.Context, l *lab.Lab) error {
 				b.Lab = l
-				if err := l.UpdateHello(ctx); err != nil {
-					return err
-				}
-				lines, err := b.Run(ctx)
-				if err := errors.Join(err, save(cmd, lines)); err != nil {
-					return err
-				}
-				r := direct.NewReport(b, lines, time.Since(began))
-				fmt.Fprint(cmd.OutOrStdout(), r.Text())
-				return finish(r, write)
-			})
+				return errors.Join(l.UpdateHello(ctx), b.Run(ctx, lines))
+			}
+			others := kubeProxy && !labIsUp()
+			err := withLab(cmd.Context(), run)
+			if err == nil && others {
+				b.Ways = []direct.Way{direct.KubeProxy}
+				err = inFreshLab(cmd.Context(), lab.Options{Fairlead: true, KubeProxy: true}, run)
+			}
+			if err := errors.Join(err, save(cmd, lines)); err != nil {
+				return err
+			}
+			r := direct.NewReport(b, lines, time.Since(began))
+			fmt.Fprint(cmd.OutOrStdout(), r.Text())
+			return finish(r, write)
 		},
 	}
 	f := cmd.Flags()
@@ -47,6 +51,7 @@ func directorCommand() *cobra.Command {
 	f.IntVar(&b.Downloads, "downloads", 4, "downloads in a run")
 	f.IntVar(&b.Size, "size", 256<<20, "bytes of a download")
 	f.StringSliceVar(&b.Values, "values", []string{"agent.director=auto"}, "values of the chart with which agents direct")
+	f.BoolVar(&kubeProxy, "kube-proxy", true, "then measure kube-proxy too, in a lab that is made for it, unless a lab is up")
 	f.BoolVar(&write, "write", true, "write docs/benchmarks.md")
 	return cmd
 }

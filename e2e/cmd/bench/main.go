@@ -81,18 +81,35 @@ func inLab(ctx context.Context, measure func(context.Context, *kube.Clients) err
 func withLab(ctx context.Context, measure func(context.Context, *lab.Lab) error) (err error) {
 	l, err := lab.OpenAlone(ctx)
 	if err != nil {
-		if l, err = lab.Up(ctx, lab.Options{Fairlead: true}); err != nil {
-			return err
-		}
-		defer func() {
-			if down := l.Down(context.WithoutCancel(ctx)); err == nil {
-				err = down
-			}
-		}()
-		if err := l.InstallFairlead(ctx); err != nil {
-			return err
-		}
+		return inFreshLab(ctx, lab.Options{Fairlead: true}, measure)
 	}
 	defer l.Close()
+	return measure(ctx, l)
+}
+
+// labIsUp reports whether withLab would measure in a lab that is up.
+func labIsUp() bool {
+	l, err := lab.Open()
+	if err == nil {
+		l.Close()
+	}
+	return err == nil
+}
+
+// inFreshLab calls measure in a lab with fairlead that is removed afterwards.
+func inFreshLab(ctx context.Context, opt lab.Options, measure func(context.Context, *lab.Lab) error) (err error) {
+	l, err := lab.Up(ctx, opt)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	defer func() {
+		if down := l.Down(context.WithoutCancel(ctx)); err == nil {
+			err = down
+		}
+	}()
+	if err := l.InstallFairlead(ctx); err != nil {
+		return err
+	}
 	return measure(ctx, l)
 }

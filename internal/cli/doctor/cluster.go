@@ -123,7 +123,7 @@ func undirected(s *cluster.State) (out []Finding) {
 		if a.Director == nil {
 			next = "wait for the upgrade to end (kubectl -n " + s.Namespace + " rollout status daemonset)"
 		}
-		out = append(out, find(NotDirect, node(a.Node), next, "%s for Direct, and node %s is not able: %s. What has endpoints there, or is announced by it, is served as with Masquerade", asking(asks), a.Node, why))
+		out = append(out, find(NotDirect, node(a.Node), next, "%s for Direct, and node %s is not able: %s. Its part of the connections, and what it announces, is served as with Masquerade", asking(asks), a.Node, why))
 	}
 	return out
 }

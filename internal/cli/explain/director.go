@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -31,13 +32,13 @@ func (e *explaining) forwarding() {
 	}
 	step := Step{Name: "forwarding", Mark: OK, Text: "Direct, as " + by + " asks: the pods see the clients, and answer them directly"}
 	pods, able := e.podsByNode(), 0
-	var waits []string
+	var apart []string
 	for _, n := range e.Nodes {
 		d := Step{Name: n.Name, Mark: OK, Text: cluster.Count(pods[n.Name], "endpoint")}
 		if why := e.Undirected(n.Name); why != "" {
 			d.Mark, d.Text = Failed, d.Text+"; it is not able: "+why
 			if pods[n.Name] > 0 {
-				waits = append(waits, n.Name)
+				apart = append(apart, n.Name)
 			}
 		} else {
 			able++
@@ -46,8 +47,8 @@ func (e *explaining) forwarding() {
 		step.Details = append(step.Details, d)
 	}
 	switch {
-	case len(waits) > 0:
-		step.Mark, step.Text = Note, "as with Masquerade until "+strings.Join(waits, ", ")+" can take part: "+by+" asks for Direct"
+	case len(apart) > 0:
+		step.Mark, step.Text = Note, "Direct, as "+by+" asks. "+strings.Join(apart, ", ")+" cannot take part: a part of the connections is served as with Masquerade"
 	case able < len(e.Nodes):
 		step.Mark, step.Text = Note, step.Text+", unless a node announces the address that is not able"
 	}
@@ -107,8 +108,8 @@ func (f *following) directed() (endpoints []netip.AddrPort, ok bool) {
 		return nil, false
 	}
 	eps := taking(f.Service(fr.Service), fr)
-	if why := f.undirected(eps, fr.Family); why != "" {
-		f.note("director", "%s; %s translates, as with Masquerade", why, f.Node)
+	if why := f.Undirected(f.Node); why != "" && !f.FromFiles {
+		f.note("director", "%s does not pass packets on: %s; it translates, as with Masquerade", f.Node, why)
 		return nil, false
 	}
 	byNode := map[string]int{}
@@ -119,14 +120,23 @@ func (f *following) directed() (endpoints []netip.AddrPort, ok bool) {
 	if len(eps) == 0 {
 		return nil, true
 	}
-	if to := f.slot(byNode); to != "" {
+	if to, known := f.slot(byNode); known {
+		if why := f.apart(to); why != "" {
+			f.note("director", "its slot is one of %s: %s; %s translates, as with Masquerade", named(to), why, f.Node)
+			return nil, false
+		}
 		return on(eps, to), true
 	}
 	step := Step{Name: "director", Mark: OK, Text: f.Node + " passes it on unchanged to the node that its source chooses, and keeps nothing"}
 	for _, node := range sortedKeys(byNode) {
 		part := Step{Name: node, Mark: OK, Text: fmt.Sprintf("%d of %s", byNode[node], cluster.Count(len(eps), "connection"))}
-		if node == f.Node {
+		switch why := f.apart(node); {
+		case node == f.Node:
 			part.Text += ", which stay here"
+		case why != "":
+			f.inPart = true
+			part.Name, part.Mark = named(node), Note
+			part.Text += fmt.Sprintf(", which %s translates, as with Masquerade, to any endpoint: %s", f.Node, why)
 		}
 		step.Details = append(step.Details, part)
 	}
@@ -134,19 +144,22 @@ func (f *following) directed() (endpoints []netip.AddrPort, ok bool) {
 	return endpoints, true
 }
 
-// slot tells which node is the primary of the packet's slot, and returns it; "" if that
-// cannot be known: the cluster's seed or the client's port is missing. byNode counts the
-// endpoints that take connections.
-func (f *following) slot(byNode map[string]int) string {
+// slot tells which node is the primary of the packet's slot, and returns it. It is not known
+// if the cluster's seed or the client's port is missing. byNode counts the endpoints that
+// take connections.
+func (f *following) slot(byNode map[string]int) (primary string, known bool) {
 	system, affinity := f.Snapshot.Namespace("kube-system"), f.out.Frontend.Affinity > 0
 	if system == nil || system.UID == "" || f.Port == 0 && !affinity {
-		return ""
+		return "", false
 	}
 	var members []director.Member
 	for _, n := range f.Nodes {
-		if f.Undirected(n.Name) == "" && !f.lost(n.Name) {
+		if !f.lost(n.Name) {
 			members = append(members, director.Member{Name: n.Name, Weight: byNode[n.Name]})
 		}
+	}
+	if n := byNode[""]; n > 0 {
+		members = append(members, director.Member{Weight: n})
 	}
 	flow := director.Flow{Proto: uint8(f.Protocol), Source: netip.AddrPortFrom(f.From, f.Port), Frontend: f.To}
 	if affinity {
@@ -155,10 +168,12 @@ func (f *following) slot(byNode map[string]int) string {
 	seed := director.SeedOf(system.UID)
 	table := director.New(seed, members)
 	if len(table.Primary) == 0 {
-		return ""
+		return "", false
 	}
 	slot := table.Slot(seed.Hash(flow))
-	primary := table.Members[table.Primary[slot]].Name
+	if primary = table.Members[table.Primary[slot]].Name; f.apart(primary) != "" {
+		return primary, true
+	}
 	how := "passes it on unchanged to " + primary
 	if primary == f.Node {
 		how = "serves it itself"
@@ -166,13 +181,26 @@ func (f *following) slot(byNode map[string]int) string {
 	f.ok("director", "slot %d of %d: %s %s, and keeps nothing", slot, len(table.Primary), f.Node, how)
 	var chain []string
 	for _, member := range table.Chains(nil)[slot*director.Places:][:director.Places] {
-		if member != director.NoMember {
+		if member != director.NoMember && f.apart(table.Members[member].Name) == "" {
 			chain = append(chain, table.Members[member].Name)
 		}
 	}
 	f.note("chain", "%s: who is asked for a connection that is not there, after nodes that had the slot before", strings.Join(chain, ", "))
-	return primary
+	return primary, true
 }
+
+// apart says why packets are not passed on to a node, "" if they are.
+func (f *following) apart(node string) string {
+	switch {
+	case f.FromFiles:
+		return ""
+	case node == "":
+		return "its EndpointSlice does not name a node"
+	}
+	return f.Unreached(f.Node, node, f.out.Frontend.Family)
+}
+
+func named(node string) string { return cmp.Or(node, "no node") }
 
 // lost reports whether the other nodes hold that the node called name is gone.
 func (f *following) lost(name string) bool {
@@ -189,25 +217,6 @@ func on(eps []snapshot.Endpoint, node string) (out []netip.AddrPort) {
 		}
 	}
 	return out
-}
-
-// undirected says why packets for endpoints of a family are not passed on, "" if they are.
-func (f *following) undirected(eps []snapshot.Endpoint, family snapshot.Family) string {
-	if f.FromFiles {
-		return ""
-	}
-	if why := f.Undirected(f.Node); why != "" {
-		return f.Node + " does not pass packets on: " + why
-	}
-	for _, ep := range eps {
-		if ep.Node == "" {
-			return fmt.Sprintf("nothing is passed on while the EndpointSlice does not name the node of %s", ep.Addr)
-		}
-		if why := f.Unreached(f.Node, ep.Node, family); why != "" {
-			return "nothing is passed on while " + ep.Node + " has endpoints: " + why
-		}
-	}
-	return ""
 }
 
 // taking returns the endpoints of svc that take new connections of fr: those that are

@@ -33,7 +33,8 @@ func (q Question) String() string {
 type following struct {
 	*explaining
 	Question
-	out proxy.Outcome
+	out    proxy.Outcome
+	inPart bool // the packet may be for a node that packets are not passed on to
 }
 
 // Packet follows the packet through the node's table. It fails if there is no
@@ -219,6 +220,8 @@ func (f *following) endpointsOf() {
 	}
 	f.add(step)
 	switch {
+	case directed && f.inPart:
+		f.note("source", "kept, and the pod's node answers %s directly, unless %s translates: then the pod sees an address of that", f.From, f.Node)
 	case directed:
 		f.ok("source", "kept: the pod sees %s, and its node answers it directly", f.From)
 	case f.out.Masquerade:

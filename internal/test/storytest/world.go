@@ -163,6 +163,7 @@ func (w *World) remove(ws []string) error {
 	if len(found) == 0 {
 		return fmt.Errorf("there is no %s", strings.Join(ws, " "))
 	}
+	w.built = nil
 	for _, id := range found {
 		delete(w.things, id)
 	}

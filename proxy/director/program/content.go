@@ -42,6 +42,7 @@ type digest [sha256.Size]byte
 // that a packet sees all of the one or all of the other.
 type content struct {
 	me        uint32
+	gone      []uint16 // nodes that are asked last
 	nodes     map[uint32]directorNode
 	macs      map[MAC]uint32
 	rings     []directorRing
@@ -63,21 +64,25 @@ func (c *content) next(s *State, seed director.Seed) (*content, error) {
 	if err != nil {
 		return nil, err
 	}
+	takes := taking(s.Nodes, ids)
 	me, known := slices.BinarySearchFunc(s.Nodes, s.Me, func(n Node, name string) int { return cmp.Compare(n.Name, name) })
 	if !known {
 		return nil, fmt.Errorf("%s is not one of the nodes", s.Me)
 	}
 	n := &content{
 		me: ids[me], nodes: map[uint32]directorNode{}, macs: map[MAC]uint32{}, tables: map[digest]table{},
-		frontends: map[directorKey]directorFrontend{}, vips: map[[4]uint32]uint32{}, rings: ringsOf(s.Nodes, ids, seed),
+		frontends: map[directorKey]directorFrontend{}, vips: map[[4]uint32]uint32{}, rings: ringsOf(s.Nodes, takes, seed),
 	}
 	for i, node := range s.Nodes {
 		n.nodes[ids[i]] = nodeEntry(node)
 		for _, mac := range node.MACs {
 			n.macs[mac] = ids[i]
 		}
+		if node.Part == director.AskedLast {
+			n.gone = append(n.gone, uint16(ids[i]))
+		}
 	}
-	return n, n.addFrontends(c, s.Frontends, ids)
+	return n, n.addFrontends(c, s.Frontends, takes)
 }
 
 // numberNodes gives each node the number that it has, or else one that no other had.
@@ -97,6 +102,17 @@ func (c *content) numberNodes(nodes []Node) ([]uint32, error) {
 		}
 	}
 	return ids, nil
+}
+
+// taking are the numbers of those nodes that take what is passed on, and nobody for others.
+func taking(nodes []Node, ids []uint32) []uint32 {
+	out := slices.Clone(ids)
+	for i, n := range nodes {
+		if n.Part != director.Takes {
+			out[i] = nobody
+		}
+	}
+	return out
 }
 
 // lowest returns the lowest number that is not used, and uses it.
@@ -144,21 +160,24 @@ func words(a netip.Addr) (w [4]uint32) {
 	return w
 }
 
-// ringsOf are the rings of the nodes, by number.
-func ringsOf(nodes []Node, ids []uint32, seed director.Seed) []directorRing {
-	members := make([]director.Member, len(nodes))
+// ringsOf are the rings of the nodes that have a number.
+func ringsOf(nodes []Node, numbers []uint32, seed director.Seed) []directorRing {
+	var members []director.Member
+	var ids []uint32
 	for i, n := range nodes {
-		members[i].Name = n.Name
+		if numbers[i] != nobody {
+			members, ids = append(members, director.Member{Name: n.Name}), append(ids, numbers[i])
+		}
 	}
 	rings := director.NewRings(seed, members)
 	out := make([]directorRing, ringCount)
 	for i := range out {
 		r := &out[i]
-		r.Members = uint32(len(nodes))
+		r.Members = uint32(len(ids))
 		for id := range r.Place {
 			r.Place[id] = nobody
 		}
-		for place, at := 0, 0; place < len(nodes); place++ {
+		for place, at := 0, 0; place < len(ids); place++ {
 			r.Order[place] = uint16(ids[at])
 			r.Place[ids[at]] = uint16(place)
 			at = rings.Next(uint64(i), at)
@@ -257,7 +276,7 @@ func heldFrontend(key directorKey, value directorFrontend) Frontend {
 	return f
 }
 
-// rowsOf are the slots with the nodes' numbers.
+// rowsOf are the slots with the nodes' numbers. A node that takes nothing is nobody.
 func rowsOf(s *Slots, ids []uint32) []directorSlot {
 	rows := make([]directorSlot, len(s.Chains)/director.Places)
 	for i := range rows {

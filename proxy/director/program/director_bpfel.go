@@ -70,6 +70,7 @@ type directorSettings struct {
 	Hold  uint64
 	Me    uint32
 	Zero  uint32
+	Gone  [4]uint16
 }
 
 type directorSlot struct {

@@ -231,6 +231,8 @@ func (n *node) step(t testing.TB, frame []byte) (string, result) {
 		return "stack", r
 	case testMarks.Serve:
 		return "serve", r
+	case testMarks.Serve | testMarks.Reset:
+		return "closed", r
 	case testMarks.Reset:
 		return "reset", r
 	case testMarks.Ask:

@@ -25,7 +25,7 @@ import (
 const DefaultPins = "/sys/fs/bpf/fairlead-director"
 
 // layout is the version of the maps. A program of another layout has maps of its own.
-const layout = "maps-1"
+const layout = "maps-2"
 
 // Lease is how long what opens a connection is directed without a Sync.
 const Lease = 30 * time.Second
@@ -48,7 +48,7 @@ type Options struct {
 // Marks are bits of a packet's mark, one each, that tell nftables what to do.
 type Marks struct {
 	Serve uint32 // an endpoint of this node serves it
-	Reset uint32 // nobody has its connection: it is reset
+	Reset uint32 // nobody has its connection: it is reset. With Serve: if conntrack finds it invalid
 	// Ask marks what is looked for in conntrack, where the program cannot. The packet's
 	// priority is the number of the node that follows, and 1; 0: nobody follows.
 	Ask uint32
@@ -278,16 +278,22 @@ func (p *Program) Sync(s *State, nftables func() error) error {
 	}
 	want.dropSlots()
 	p.held = want
-	return p.configure(want.me, s.Hold)
+	return p.configure(want.me, want.gone, s.Hold)
 }
 
-// configure says who this node is, and renews the lease.
-func (p *Program) configure(me uint32, hold time.Duration) error {
+// configure says who this node is and who has gone, and renews the lease.
+func (p *Program) configure(me uint32, gone []uint16, hold time.Duration) error {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
 		return fmt.Errorf("monotonic clock: %w", err)
 	}
 	c := directorSettings{Me: me, Until: uint64(now.Nano() + Lease.Nanoseconds())}
+	for i := range c.Gone {
+		c.Gone[i] = nobody
+		if len(gone) > 0 {
+			c.Gone[i] = gone[i%len(gone)]
+		}
+	}
 	if hold > 0 {
 		c.Hold = uint64(now.Nano() + hold.Nanoseconds())
 	}

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fairlead/fairlead/proxy/director"
 )
 
 // directed gives all nodes one chain for the VIP, over TCP and UDP.
@@ -34,6 +36,8 @@ var rules = []struct {
 	{"sender", true, testSender},
 	{"graces", true, testGraces},
 	{"hold", true, testHold},
+	{"gone", true, testGone},
+	{"apart", true, testApart},
 	{"unreachable", false, testUnreachable},
 	{"by client", false, testByClient},
 	{"checksum", false, testChecksum},
@@ -246,6 +250,72 @@ func testHold(t *testing.T, l *lab) {
 	l.directed(t, f, "a b", "a")
 	if way := l.travel(t, "a", f.packet(tcp, ack)); !strings.HasPrefix(way, "a b ") || !strings.HasSuffix(way, " drop") {
 		t.Error(way)
+	}
+}
+
+// parts has a and b know c as one that takes no part in the usual way.
+func (l *lab) parts(part director.Part) {
+	for _, n := range l.nodes[:2] {
+		n.state.Nodes = l.known(n)
+		n.state.Nodes[2].Part = part
+	}
+}
+
+// A node that is declared gone is asked at the end of a walk, once, and by nothing that
+// opens a connection.
+func testGone(t *testing.T, l *lab) {
+	l.parts(director.AskedLast)
+	for _, n := range l.nodes[:2] {
+		n.state.Hold = time.Hour
+	}
+	c := l.node("c")
+	for _, f := range families {
+		l.directed(t, f, "a c b", "none")
+		p := f.packet(tcp, ack)
+		c.remember(t, p, "ESTABLISHED")
+		if way := l.travel(t, "a", p); !strings.HasPrefix(way, "a b a ") || !strings.HasSuffix(way, " c serve") || strings.Count(way, "c ") != 1 {
+			t.Errorf("%s: it has the connection: %s", f.name, way)
+		}
+		c.forget(t)
+		if way := l.travel(t, "a", p); !strings.HasPrefix(way, "a b a ") || len(strings.Fields(way)) > 18 {
+			t.Errorf("%s: it does not: %s", f.name, way)
+		}
+		if way := l.travel(t, "a", f.packet(tcp, syn)); strings.Contains(way, "c") && !strings.HasSuffix(way, " stack") {
+			t.Errorf("%s: what opens a connection: %s", f.name, way)
+		}
+	}
+}
+
+// The slots of a node that takes nothing are served by the node that a packet reaches
+// first, as without a director. Connections of other nodes are looked for.
+func testApart(t *testing.T, l *lab) {
+	l.parts(director.Apart)
+	for _, f := range families {
+		for _, c := range []struct{ kind, entry, want string }{
+			{"SYN", "", "a stack"},
+			{"UDP", "", "a stack"},
+			{"UDP", "a", "a serve"},
+			{"ACK", "a", "a serve"},
+			{"ACK", "b", "a b serve"},
+			{"ACK", "", "a b a ... reset"},
+			{"error", "a", "a serve"},
+		} {
+			p := kinds[c.kind](f)
+			about := p
+			if p.about != nil {
+				about = *p.about.back()
+			}
+			l.directed(t, f, "c a b", "abc")
+			for _, n := range l.nodes {
+				if n.forget(t); n.name == c.entry {
+					n.remember(t, about, "ESTABLISHED")
+				}
+			}
+			way := l.travel(t, "a", p)
+			if begin, end, open := strings.Cut(c.want, "..."); !open && way != c.want || !strings.HasPrefix(way, begin) || !strings.HasSuffix(way, end) {
+				t.Errorf("%s: %+v: %s", f.name, c, way)
+			}
+		}
 	}
 }
 

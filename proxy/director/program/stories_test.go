@@ -76,13 +76,15 @@ var stories = []story{
 	{kind: "error", entry: "c", chains: "b a c", want: "a b c serve"},
 	{kind: "error", chains: "b a c", want: "a b c a ... drop"},
 	{kind: "errorUDP", entry: "c", chains: "b a c", want: "a b c serve"},
-	// An entry that is closed counts at the end, one that nobody answered never.
+	// An entry that is closed counts at the end, and what is not of it is reset. One that
+	// nobody answered never counts.
 	{kind: "ACK", entry: "b TIME_WAIT", chains: "b a c", want: "a b c a ... reset"},
 	{kind: "ACK", entry: "b CLOSE", chains: "b a c", want: "a b c a ... reset"},
 	{kind: "ACK", entry: "b SYN_SENT", chains: "b a c", want: "a b c a ... reset"},
 	{kind: "ACK", entry: "b FIN_WAIT", chains: "b a c", want: "a b serve"},
 	{kind: "ACK", entry: "b LAST_ACK", chains: "b a c", want: "a b serve"},
-	{kind: "ACK", entry: "abc TIME_WAIT", chains: "b a c", want: "a b c a ... serve"},
+	{kind: "ACK", entry: "abc TIME_WAIT", chains: "b a c", want: "a b c a ... closed"},
+	{kind: "error", entry: "abc CLOSE", chains: "b a c", want: "a b c a ... closed"},
 	// A former primary is asked once, and sends back what it does not have. "@" marks a
 	// slot whose primary has changed.
 	{kind: "UDP", entry: "c", chains: "@b c a", want: "a b c serve"},

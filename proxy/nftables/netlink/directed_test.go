@@ -81,6 +81,46 @@ func TestResetByTheDirector(t *testing.T) {
 	}
 }
 
+// At the end of a walk a node may have another connection of the same ports, which is
+// closed. What is of that reaches its endpoint without the marks, and anything else is
+// reset: the node that had its connection has lost it.
+func TestClosedAtTheEndOfAWalk(t *testing.T) {
+	l := newLab(t)
+	marks := nftables.MarksBeside(nftables.DefaultMark)
+	for i, family := range bothFamilies {
+		a := addressesOf(family)
+		f := a.directed("tcp")
+		sync(t, l.engine, a.table(f))
+		l.marking(t, a, marks.Serve)
+		from, to := netip.AddrPortFrom(a.client, uint16(40500+i)), a.address(f)
+		c, err := l.client.dial("tcp", to, from, patient)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fd := l.client.raw(t, family, unix.IPPROTO_TCP)
+		for _, marked := range []uint32{marks.Serve, marks.Serve | marks.Reset} {
+			l.marking(t, a, marked)
+			if got, err := say(c, patient); err != nil || got != "podA "+a.client.String() {
+				t.Errorf("%s, mark %#x: %q, %v", family, marked, got, err)
+			}
+			if out := l.node.Run(t, "nft", "list", "table", familyName(a), "director"); !strings.Contains(out, "counter packets 0 ") {
+				t.Errorf("%s: a mark is left:\n%s", family, out)
+			}
+			for seq := range uint32(4) { // at most one of them is in the window
+				send(t, fd, to.Addr(), segment(from, to, seq<<30, 1, flagAck, "hello"))
+			}
+			wait := brief
+			if marked != marks.Serve {
+				wait = patient
+			}
+			if told := receive(t, fd, family, wait, reset(to.Port())) != nil; told != (marked != marks.Serve) {
+				t.Errorf("%s, mark %#x: reset: %t", family, marked, told)
+			}
+		}
+	}
+}
+
 // wantReset wants the next segment of a connection answered with a reset.
 func wantReset(t *testing.T, c net.Conn) {
 	t.Helper()

@@ -38,7 +38,10 @@
 // How far a walk goes by the chain's order, and by the ring within the chain.
 #define BY_AGE 2
 #define BY_RING 10
+#define LAST_HOP 15 // of a walk: one is left for a node that has gone
 #define MOST_HOPS 16
+
+#define GONE 4 // nodes that have gone lately, a power of 2
 
 #define FAMILY_IPV4 2 // AF_INET
 #define FAMILY_IPV6 10
@@ -65,7 +68,10 @@ struct frontend {
 };
 
 struct slot {
-	__u16 chain[PLACES]; // nodes: the primary, those before it, then others
+	// Nodes: the primary, those before it, then others. NOBODY as the primary is one that
+	// takes nothing: the node that a packet reaches first serves the slot, as without a
+	// director.
+	__u16 chain[PLACES];
 	__u32 changed;	     // second of the monotonic clock when it got this primary; 0: long ago
 };
 
@@ -94,6 +100,7 @@ struct settings {
 	__u64 hold;  // until then no walk ends with a reset: a node that has gone may come back
 	__u32 me;
 	__u32 zero;
+	__u16 gone[GONE]; // these nodes, asked last; NOBODY
 };
 
 enum event {
@@ -165,7 +172,7 @@ const volatile struct slot described = {};
 // Constants of one load.
 const volatile __u64 seed = 0;
 const volatile __u32 mark_serve = 0;  // for an endpoint of this node
-const volatile __u32 mark_reset = 0;  // the client is to be told
+const volatile __u32 mark_reset = 0;  // the client is to be told; with mark_serve: of what conntrack finds invalid
 const volatile __u32 mark_ask = 0;    // to be looked for; the priority is the next node and 1, or 0: nobody follows
 const volatile __u64 earn = 100000;   // ns for one diversion of a source
 const volatile __u64 burst = 100000000; // ns: what a source may use before it has earned it
@@ -440,6 +447,7 @@ struct way {
 	__u32 me, sender, hop; // the sender is NOBODY for a packet from outside
 	__u32 next;	       // whom it is passed on to; NOBODY
 	bool walks;
+	bool closed; // nobody follows, and the connection is closed here: reset what is not of it
 };
 
 // bound has an index within an array of mask + 1. The compiler drops a mask that it
@@ -552,7 +560,7 @@ CALLED __u32 walk(const struct way *w)
 	__u32 index = w->hash % RINGS, m;
 	struct ring *r;
 
-	if (!w->walks || w->hop >= MOST_HOPS)
+	if (!w->walks || w->hop >= LAST_HOP)
 		return NOBODY;
 	r = bpf_map_lookup_elem(&rings, &index);
 	if (!r || r->members < 2 || w->hop >= BY_RING + r->members)
@@ -655,20 +663,37 @@ INLINE enum event to(struct way *w, __u32 node, enum event e)
 	return e;
 }
 
+// apart reports whether the slot's primary takes nothing that is passed on.
+INLINE bool apart(const struct way *w) { return w->slot && w->slot->chain[0] == NOBODY; }
+
 // Rule 4: whoever can serve takes what opens a connection, so that tables that differ
 // send it to nobody twice. At the end of the walk the stack has it.
 INLINE enum event opens(struct way *w)
 {
 	__u32 next;
 
+	if (apart(w) && w->sender == NOBODY)
+		return LEFT;
 	if (w->flags & HAS_ENDPOINTS)
 		return SERVED;
 	next = w->slot ? walk(w) : NOBODY;
 	return next == NOBODY ? LEFT : to(w, next, DIVERTED);
 }
 
+// gone is a node that was declared gone lately: it may live, and have the connection. If
+// there are several, each gets a part of what the client sends again.
+INLINE __u32 gone(const struct way *w)
+{
+	__u64 t = now();
+
+	if (!w->walks || w->hop >= MOST_HOPS || t >= w->conf->hold)
+		return NOBODY;
+	return w->conf->gone[bound(t >> 28, GONE - 1)];
+}
+
 // Rules 5 and 8: a connection is looked for along the walk. One that is closed counts
-// where nobody follows: its tuple may have been used again on another node.
+// where nobody follows: its tuple may have been used again on another node. That node may
+// have lost it since. nftables knows what is not of the closed connection.
 INLINE enum event stream_or_error(struct __sk_buff *skb, const struct packet *p, struct way *w)
 {
 	enum entry e = found(skb, p);
@@ -677,10 +702,14 @@ INLINE enum event stream_or_error(struct __sk_buff *skb, const struct packet *p,
 	if (e == OPEN)
 		return SERVED;
 	next = walk(w);
+	if (next == NOBODY)
+		next = gone(w);
 	if (next != NOBODY)
 		return to(w, next, DIVERTED);
-	if (e == CLOSED)
+	if (e == CLOSED) {
+		w->closed = w->walks;
 		return SERVED;
+	}
 	return p->kind == ERROR || !w->walks || now() < w->conf->hold ? DROPPED : RESET;
 }
 
@@ -697,7 +726,7 @@ INLINE bool changed(const struct slot *s)
 // before and has not looked. After that whoever can serve takes it.
 INLINE __u32 asked_once(const struct way *w)
 {
-	if (!w->slot || w->hop > 2 || !w->walks)
+	if (!w->slot || w->hop > 2 || !w->walks || apart(w))
 		return NOBODY;
 	if (w->slot->chain[0] != w->me)
 		return w->slot->chain[0];
@@ -734,7 +763,7 @@ INLINE bool outside(struct __sk_buff *skb, const struct packet *p, struct way *w
 	*e = LEFT;
 	if (off && p->kind == SYN)
 		return true;
-	if (!w->slot || w->slot->chain[0] == w->me)
+	if (!w->slot || w->slot->chain[0] == w->me || apart(w))
 		return false;
 	w->next = w->slot->chain[0];
 	*e = DIRECTED;
@@ -801,7 +830,7 @@ INLINE int act(struct __sk_buff *skb, const struct packet *p, const struct way *
 	case DROPPED:
 		return TC_ACT_SHOT;
 	case SERVED:
-		skb->mark |= mark_serve;
+		skb->mark |= w->closed ? mark_serve | mark_reset : mark_serve;
 		return PASS;
 	case RESET:
 		skb->mark |= mark_reset;

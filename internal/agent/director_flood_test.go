@@ -1,0 +1,251 @@
+package agent
+
+import (
+	"encoding/binary"
+	"flag"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/internal/test/nstest"
+)
+
+var measureFloods = flag.Bool("measure-floods", false, "flood a VIP for 10 s at 100,000 packets a second, and print what it costs")
+
+const (
+	floodRate   = 100_000 // packets a second
+	floodTick   = 2 * time.Millisecond
+	floodSource = "100.64.0.0/10" // where a flood says that it comes from
+)
+
+// flood is packets that the client sends to the owner.
+type flood struct {
+	flags   byte
+	sources int // how many addresses it says that it comes from
+	during  time.Duration
+}
+
+// start sends a flood, and returns how to wait for its end. That returns the number of
+// packets.
+func (l *directLab) start(t *testing.T, f flood) (wait func() int) {
+	t.Helper()
+	mac := func(s nstest.Space) net.HardwareAddr {
+		out := strings.Fields(s.Run(t, "cat", "/sys/class/net/lan/address"))
+		a, err := net.ParseMAC(out[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	frame := segmentFrame(mac(l.nodes[0].space), mac(l.client), directVIPs[0], f.flags)
+	type result struct {
+		sent int
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		var r result
+		r.err = l.client.In(func() (err error) {
+			r.sent, err = f.send(frame)
+			return err
+		})
+		done <- r
+	}()
+	return func() int {
+		t.Helper()
+		r := <-done
+		if r.err != nil || r.sent == 0 {
+			t.Fatalf("%d packets, %v", r.sent, r.err)
+		}
+		return r.sent
+	}
+}
+
+// send sends frame again and again with other sources, at the rate.
+func (f flood) send(frame []byte) (sent int, err error) {
+	link, err := net.InterfaceByName("lan")
+	if err != nil {
+		return 0, err
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	to, began := &unix.SockaddrLinklayer{Ifindex: link.Index}, time.Now()
+	first := netip.MustParsePrefix(floodSource).Addr().As4()
+	for now := began; now.Sub(began) < f.during; now = time.Now() {
+		for due := int(now.Sub(began).Seconds() * floodRate); sent < due; sent++ {
+			source := binary.BigEndian.Uint32(first[:]) + 1 + uint32(sent%f.sources)
+			fill(frame, source, uint16(1024+sent/f.sources%60000))
+			if err := unix.Sendto(fd, frame, 0, to); err != nil {
+				return sent, err
+			}
+		}
+		time.Sleep(floodTick) // the pace
+	}
+	return sent, nil
+}
+
+// segmentFrame is a TCP segment to a VIP without a source.
+func segmentFrame(to, from net.HardwareAddr, vip netip.AddrPort, flags byte) []byte {
+	b := append(append(append([]byte{}, to...), from...), 8, 0)
+	ip := make([]byte, 40)
+	ip[0], ip[3], ip[8], ip[9] = 0x45, 40, 64, unix.IPPROTO_TCP
+	copy(ip[16:], vip.Addr().AsSlice())
+	binary.BigEndian.PutUint16(ip[22:], vip.Port())
+	ip[32], ip[33] = 5<<4, flags
+	binary.BigEndian.PutUint16(ip[34:], 1000)
+	return append(b, ip...)
+}
+
+// fill writes the source, and what depends on it.
+func fill(frame []byte, source uint32, port uint16) {
+	ip := frame[14:]
+	binary.BigEndian.PutUint32(ip[12:], source)
+	binary.BigEndian.PutUint16(ip[20:], port)
+	ip[10], ip[11], ip[36], ip[37] = 0, 0, 0, 0
+	binary.BigEndian.PutUint16(ip[10:], checksum(0, ip[:20]))
+	binary.BigEndian.PutUint16(ip[36:], checksum(unix.IPPROTO_TCP+20, ip[12:40]))
+}
+
+func checksum(sum uint32, b []byte) uint16 {
+	for i := 0; i < len(b); i += 2 {
+		sum += uint32(binary.BigEndian.Uint16(b[i:]))
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return ^uint16(sum)
+}
+
+// entries are the connections that a node's conntrack has.
+func (n *directNode) entries(t *testing.T) int {
+	t.Helper()
+	count, err := strconv.Atoi(strings.TrimSpace(n.space.Run(t, "cat", "/proc/sys/net/netfilter/nf_conntrack_count")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return count
+}
+
+// machineBusy is for how long all processors have worked.
+func machineBusy(t *testing.T) (sum time.Duration) {
+	t.Helper()
+	data, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _, _ := strings.Cut(string(data), "\n")
+	for i, text := range strings.Fields(first)[1:] {
+		ticks, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i != 3 && i != 4 && i < 8 { // idle, iowait, guests
+			sum += time.Duration(ticks) * 10 * time.Millisecond
+		}
+	}
+	return sum
+}
+
+// say prints a figure if floods are measured.
+func say(t *testing.T, format string, args ...any) {
+	t.Helper()
+	if t.Logf(strings.TrimSpace(format), args...); *measureFloods {
+		fmt.Printf(format, args...)
+	}
+}
+
+// A flood of SYNs leaves nothing on the owner of a directed VIP, where Masquerade keeps an
+// entry for each. A flood of ACKs is passed on no more often than its source may have it,
+// and does not keep another client's connection from being found.
+func TestDirectFloods(t *testing.T) {
+	nstest.NeedRoot(t)
+	during := 300 * time.Millisecond
+	if *measureFloods {
+		during = 10 * time.Second
+	}
+	l := newDirectLab(t)
+	l.client.Run(t, "ip", "route", "add", "blackhole", floodSource)
+	for _, n := range l.nodes {
+		// What it keeps is counted, not what it keeps for how long.
+		n.space.Run(t, "sysctl", "-qw", "net.netfilter.nf_conntrack_tcp_timeout_syn_sent=300", "net.netfilter.nf_conntrack_tcp_timeout_syn_recv=300")
+	}
+	l.owner(t, 1)
+	l.endpoints(t, "n2.1", "n3.1")
+	l.sync(t)
+	for _, way := range []snapshot.Forwarding{snapshot.Masquerade, snapshot.Direct} {
+		l.forwardBy(t, way)
+		before, busy := l.nodes[0].entries(t), machineBusy(t)
+		sent := l.start(t, flood{flags: 0x02, sources: 1 << 16, during: during})()
+		kept, used := l.nodes[0].entries(t)-before, machineBusy(t)-busy
+		say(t, "bench-director-syn: %s: %d SYNs in %s (%.0f/s): the owner keeps %d connections; the machine was busy for %.2f s, %.2f us for each\n",
+			way, sent, during, float64(sent)/during.Seconds(), kept, used.Seconds(), float64(used.Microseconds())/float64(sent))
+		if direct := way == snapshot.Direct; direct && kept > 10+sent/1000 || !direct && kept < min(sent/2, 1000) {
+			t.Errorf("%s: of %d connections %d are on the owner", way, sent, kept)
+		}
+		for _, n := range l.nodes {
+			n.space.Run(t, "conntrack", "-F")
+		}
+	}
+	l.ackFlood(t, during)
+}
+
+// forwardBy has the Service forwarded in one way, and waits until it is.
+func (l *directLab) forwardBy(t *testing.T, way snapshot.Forwarding) {
+	t.Helper()
+	l.tell(t, "service default/web forwarding=%s", way)
+	if way == snapshot.Direct {
+		l.able(t, true, true, true)
+	}
+	nstest.Eventually(t, "forwarding by "+string(way), func() bool {
+		l.sync(t)
+		var c net.Conn
+		l.client.Do(t, func() (err error) {
+			c, err = net.DialTimeout("tcp", directVIPs[0].String(), directPatience)
+			return err
+		})
+		defer c.Close()
+		_, saw, err := (&talk{Conn: c}).ask()
+		return err == nil && (saw == hostOf(c.LocalAddr()).String()) == (way == snapshot.Direct)
+	})
+}
+
+func (l *directLab) ackFlood(t *testing.T, during time.Duration) {
+	t.Helper()
+	all := l.open(t, directVIPs[0], 30)
+	l.endpoints(t, "n1.1", "n1.2", "n2.1", "n2.2", "n3.1", "n3.2") // so most are not with the primaries of now
+	l.sync(t)
+	before, began := l.diverted(t), time.Now()
+	wait := l.start(t, flood{flags: 0x10, sources: 1, during: during})
+	live(t, "while another client floods", all)
+	sent := wait()
+	passed, most := l.diverted(t)-before, uint64(len(l.nodes))*(1000+uint64(time.Since(began).Seconds()*10000))
+	say(t, "bench-director-ack: %d ACKs of no connection in %s (%.0f/s): passed on %d times more, at most %d; 30 connections of another client went on\n",
+		sent, during, float64(sent)/during.Seconds(), passed, most)
+	if passed > most+most/10+uint64(30*len(all)) {
+		t.Errorf("%d packets were passed on %d times more, which is more than %d", sent, passed, most)
+	}
+}
+
+// diverted is how many packets all nodes have passed on beyond the primary.
+func (l *directLab) diverted(t *testing.T) (sum uint64) {
+	t.Helper()
+	for _, n := range l.nodes {
+		c := n.engine.director.Counts()
+		if c.Counters == nil {
+			t.Fatalf("%s has no counters", n.name)
+		}
+		sum += c.Counters.Diverted
+	}
+	return sum
+}
