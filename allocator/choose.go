@@ -296,7 +296,12 @@ func (d *decision) whyNot(svc *service) *snapshot.Refusal {
 			names = append(names, p.Name)
 		}
 	}
-	return &snapshot.Refusal{Reason: ranks[best], Message: whyNotText(ranks[best], svc, names)}
+	why := &snapshot.Refusal{Reason: ranks[best], Message: whyNotText(ranks[best], svc, names)}
+	// Who has one pool alone is told what that pool waits for.
+	if f := d.followed[strings.Join(names, " ")]; f != nil && why.Reason == WrongFamily {
+		why.Message += ": " + f.condition.Message
+	}
+	return why
 }
 
 // lacks tells what is wrong with p, which could serve svc but did not.

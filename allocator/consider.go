@@ -48,6 +48,9 @@ func (d *decision) consider(svc *service, p *pool) Considered {
 		out.Reason = d.lacks(svc, p)
 	}
 	out.Message = p.explain(out.Reason, svc)
+	if f := d.followed[p.Name]; f != nil && out.Reason == WrongFamily {
+		out.Message += ": " + f.condition.Message
+	}
 	return out
 }
 

@@ -34,7 +34,19 @@ func Assigned(o allocator.Outcome) snapshot.Condition {
 	case outside(o) != nil:
 		return snapshot.Condition{Status: "True", Reason: string(allocator.OutsidePools), Message: Warned(*outside(o))}
 	}
-	return snapshot.Condition{Status: "True", Reason: "Assigned", Message: held + " from pool " + o.Pool}
+	return snapshot.Condition{Status: "True", Reason: "Assigned", Message: held + " from pool " + o.Pool + leaving(o)}
+}
+
+// leaving says which addresses of o are there for a while only.
+func leaving(o allocator.Outcome) string {
+	if len(o.Leaving) == 0 {
+		return ""
+	}
+	texts := make([]string, len(o.Leaving))
+	for i, a := range o.Leaving {
+		texts[i] = a.String()
+	}
+	return "; the network's prefix has changed, and clients can use " + strings.Join(texts, ", ") + " for a while yet"
 }
 
 // addrsMax bounds how many addresses a condition lists.

@@ -42,6 +42,7 @@ const (
 	PoolSkips       Code = "FL0214"
 	Refused         Code = "FL0215"
 	Misspelt        Code = "FL0216"
+	NoPrefix        Code = "FL0217"
 	TwoProxies      Code = "FL0301"
 	StrictARP       Code = "FL0302"
 	OtherBalancer   Code = "FL0303"
