@@ -35,8 +35,8 @@ func (d *decision) consider(svc *service, p *pool) Considered {
 		return d.considerNodes(svc, p)
 	}
 	out := Considered{Pool: p.Name, Reason: d.reject(svc, p)}
-	if out.Gives = slices.ContainsFunc(svc.held, func(s *slot) bool { return s.pool == p }); out.Gives {
-		out.Reason, out.Message = "", "gives "+join(svc.heldIn(p))
+	if has := append(svc.heldIn(p), svc.leavingIn(p)...); len(has) > 0 {
+		out.Gives, out.Reason, out.Message = true, "", "gives "+join(has)
 		return out
 	}
 	if out.Reason == "" && len(svc.req.addrs) > 0 {

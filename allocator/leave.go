@@ -65,7 +65,7 @@ func (d *decision) rehost() {
 				continue // it asks for something else
 			}
 			for _, k := range l.pool.Prefixes {
-				if a := snapshot.Rehost(k.Prefix, l.record.Addr); k.State == snapshot.PrefixCurrent && d.mayHave(svc, a) {
+				if a := snapshot.Rehost(k.Prefix, l.record.Addr); k.State == snapshot.PrefixCurrent && d.mayHave(svc, l.pool, a) {
 					d.takeAll(svc, []netip.Addr{a})
 				}
 			}
@@ -73,10 +73,9 @@ func (d *decision) rehost() {
 	}
 }
 
-// mayHave reports whether svc may hold addr.
-func (d *decision) mayHave(svc *service, addr netip.Addr) bool {
-	p := d.pools.giving(addr)
-	return p != nil && d.mayGive(svc, addr) == nil && d.mayJoin(svc, addr) == nil && d.namespaceLimit(svc, p, []netip.Addr{addr}) == nil
+// mayHave reports whether svc may hold addr of p.
+func (d *decision) mayHave(svc *service, p *pool, addr netip.Addr) bool {
+	return d.pools.giving(addr) == p && d.mayGive(svc, addr) == nil && d.mayJoin(svc, addr) == nil && d.namespaceLimit(svc, p, []netip.Addr{addr}) == nil
 }
 
 // keepLeavers settles who keeps which leaver, once it is settled what everybody else holds.
@@ -101,6 +100,16 @@ func (d *decision) keepLeavers() {
 type leavingAddr struct {
 	netip.Addr
 	pool string
+}
+
+// leavingIn returns what svc has of p for a while yet.
+func (svc *service) leavingIn(p *pool) (out []netip.Addr) {
+	for _, l := range svc.leaving {
+		if l.pool == p.Name {
+			out = append(out, l.Addr)
+		}
+	}
+	return out
 }
 
 // keeps reports whether svc, which is the holder h of l, keeps the address. It does not if

@@ -62,6 +62,11 @@ func (f *following) decide(records []*snapshot.Address) {
 	f.expire(records)
 	f.turn(current, choice)
 	f.crowd()
+	for _, k := range f.known {
+		if k.State == snapshot.PrefixLeaving {
+			f.wake(k.Until)
+		}
+	}
 	slices.SortFunc(f.known, func(a, b snapshot.PoolPrefix) int { return a.Prefix.Compare(b.Prefix) })
 }
 
@@ -80,7 +85,6 @@ func (f *following) set(prefix netip.Prefix, state snapshot.PrefixState) {
 	k := snapshot.PoolPrefix{Prefix: prefix, State: state, Since: f.now}
 	if state == snapshot.PrefixLeaving {
 		k.Until = f.now.Add(f.pool.FromPrefix.Grace).Truncate(time.Second)
-		f.wake(k.Until)
 	}
 	f.drop(func(o snapshot.PoolPrefix) bool { return o.Prefix == prefix })
 	f.known = append(f.known, k)
@@ -105,11 +109,8 @@ func (f *following) expire(records []*snapshot.Address) {
 		return k.State == snapshot.PrefixFormer && !slices.ContainsFunc(records, func(a *snapshot.Address) bool { return a.Pool == f.pool.Name && k.Prefix.Contains(a.Addr) })
 	})
 	for _, k := range slices.Clone(f.known) {
-		switch {
-		case k.State == snapshot.PrefixLeaving && !f.now.Before(k.Until):
+		if k.State == snapshot.PrefixLeaving && !f.now.Before(k.Until) {
 			f.set(k.Prefix, snapshot.PrefixFormer)
-		case k.State == snapshot.PrefixLeaving:
-			f.wake(k.Until)
 		}
 	}
 }

@@ -131,7 +131,7 @@ func TestFollow(t *testing.T) {
 			{420 * time.Second, "E", "Leaving:A Leaving:B Leaving:C Current:D Candidate:E PrefixChanging 7m10s"},
 			{480 * time.Second, "E", "Leaving:A Leaving:B Leaving:C Leaving:D Current:E PrefixAgreed 1h2m0s"},
 			{540 * time.Second, "F", "Leaving:A Leaving:B Leaving:C Leaving:D Current:E Candidate:F PrefixChanging 9m10s"},
-			{600 * time.Second, "F", "Former:A Leaving:B Leaving:C Leaving:D Leaving:E Current:F PrefixAgreed 1h2m0s"},
+			{600 * time.Second, "F", "Former:A Leaving:B Leaving:C Leaving:D Leaving:E Current:F PrefixAgreed 1h4m0s"},
 		}},
 		{"a unique local one beside a global one", false, false, []seen{
 			{0, "U U U", "PrefixUnseen"},

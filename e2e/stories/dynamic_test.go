@@ -78,7 +78,7 @@ func announces(t *testing.T, l *lab.Lab, prefixes ...string) *announcer {
 		a.clients = append(a.clients, strings.TrimSuffix(words[slices.Index(words, "inet6")+1], "/64"))
 	}
 	a.announce(t, prefixes...)
-	cmd, err := l.Command(context.Background(), lab.Router, "/usr/sbin/radvd", "--nodaemon", "--singleprocess", "--logmethod", "stderr", "--config", a.file, "--pidfile", a.file+".pid")
+	cmd, err := l.Command(context.Background(), lab.Router, "/usr/sbin/radvd", "--nodaemon", "--logmethod", "stderr", "--config", a.file, "--pidfile", a.file+".pid")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ func StartRadvd(t testing.TB, ns nstest.Space, prefixes ...string) *Announcer {
 	a := &Announcer{file: filepath.Join(dir, "radvd.conf")}
 	a.write(t, prefixes)
 	ns.Run(t, "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1")
-	a.process = program(t, ns, "/usr/sbin/radvd", "--nodaemon", "--singleprocess", "--logmethod", "stderr", "--config", a.file, "--pidfile", filepath.Join(dir, "radvd.pid"))
+	a.process = program(t, ns, "/usr/sbin/radvd", "--nodaemon", "--logmethod", "stderr", "--config", a.file, "--pidfile", filepath.Join(dir, "radvd.pid"))
 	return a
 }
 
