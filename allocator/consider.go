@@ -48,7 +48,7 @@ func (d *decision) consider(svc *service, p *pool) Considered {
 		out.Reason = d.lacks(svc, p)
 	}
 	out.Message = p.explain(out.Reason, svc)
-	if f := d.followed[p.Name]; f != nil && out.Reason == WrongFamily {
+	if f := d.followed[p.Name]; f != nil && out.Reason == NoPrefix {
 		out.Message += ": " + f.condition.Message
 	}
 	return out
@@ -91,6 +91,8 @@ func (p *pool) explain(reason snapshot.Reason, svc *service) string {
 		return "does not select this Service or its namespace"
 	case WrongFamily:
 		return fmt.Sprintf("has no %s addresses", familyText(svc))
+	case NoPrefix:
+		return "has no prefix yet"
 	case NamespaceLimit:
 		return fmt.Sprintf("gives at most %d addresses to a namespace, and %s has %d", p.MaxPerNamespace, svc.Namespace, p.byNamespace[svc.Namespace])
 	case PoolExhausted:

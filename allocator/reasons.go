@@ -38,6 +38,8 @@ const (
 	PortOfNode snapshot.Reason = "PortOfNode"
 	// WrongFamily: the addresses do not fit the Service's IP families.
 	WrongFamily snapshot.Reason = "WrongFamily"
+	// NoPrefix: the pool follows a prefix of the network, and has none yet.
+	NoPrefix snapshot.Reason = "NoPrefix"
 	// InvalidRequest: an annotation or spec.loadBalancerIP cannot be read.
 	InvalidRequest snapshot.Reason = "InvalidRequest"
 	// ConflictingRequest: two parts of the request contradict each other.

@@ -69,6 +69,7 @@ var next = map[snapshot.Reason]string{
 	allocator.PortInUse:          "choose another port in spec.ports, or ask for another pool",
 	allocator.PortOfNode:         "choose another port in spec.ports, or ask for another pool",
 	allocator.WrongFamily:        "change spec.ipFamilyPolicy or what the annotations ask for",
+	allocator.NoPrefix:           "wait; if it stays, ask the cluster's administrator, who finds more in the pool's condition Prefix",
 	allocator.InvalidRequest:     "correct it, or take it away",
 	allocator.ConflictingRequest: "take one of the two away",
 	allocator.TooLarge:           "split it into several Services",

@@ -110,6 +110,7 @@ var Catalog = []Entry{
 	{PoolSkips, Warning, "A pool contains addresses of nodes"},
 	{Refused, Problem, "The API server refuses a manifest"},
 	{Misspelt, Warning, "An annotation is misspelt"},
+	{NoPrefix, Warning, "Nodes do not agree on a pool's prefix"},
 	{TwoProxies, Problem, "Two proxies forward Services"},
 	{StrictARP, Problem, "kube-proxy answers ARP for every address"},
 	{OtherBalancer, Problem, "Another load balancer serves the same Services"},

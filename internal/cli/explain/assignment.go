@@ -199,6 +199,8 @@ func (e *explaining) remedy(r *snapshot.Refusal) string {
 		return "name a pool that exists (kubectl get addresspool): " + annotate + "fairlead.io/pool=NAME"
 	case allocator.PoolConflicting, allocator.PoolInvalid, allocator.PoolDisabled:
 		return "repair the pool: kubectl describe addresspool, then kubectl edit addresspool NAME"
+	case allocator.NoPrefix:
+		return "see why the nodes see no prefix: kubectl describe addresspool NAME, and docs/dynamic.md"
 	case allocator.NotSelected:
 		return "let the pool select this Service: its spec.namespaces, namespaceSelector and serviceSelector (kubectl edit addresspool NAME)"
 	case allocator.OutsidePools:
