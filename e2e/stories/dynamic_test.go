@@ -28,16 +28,16 @@ metadata: {name: at-home, annotations: {fairlead.io/pool: home}}
 spec: {type: LoadBalancer, ipFamilies: [IPv6], selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
 `
 
-// announcer is a radvd on the lab's router.
-type announcer struct {
+// radvd is a program on the lab's router that announces prefixes.
+type radvd struct {
 	file    string
 	clients []string // link-local addresses of the hosts that it announces to: the machine itself is on the LAN too
-	radvd   *exec.Cmd
+	command *exec.Cmd
 }
 
 // announce has the router announce prefixes; one with a "-" before it is one that it lets
 // go.
-func (a *announcer) announce(t *testing.T, prefixes ...string) {
+func (a *radvd) announce(t *testing.T, prefixes ...string) {
 	t.Helper()
 	var b strings.Builder
 	b.WriteString("interface eth0 {\n AdvSendAdvert on;\n AdvDefaultLifetime 0;\n MinRtrAdvInterval 3;\n MaxRtrAdvInterval 4;\n clients {\n")
@@ -57,17 +57,17 @@ func (a *announcer) announce(t *testing.T, prefixes ...string) {
 	if err := os.WriteFile(a.file, []byte(b.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if a.radvd != nil {
-		if err := a.radvd.Process.Signal(syscall.SIGHUP); err != nil {
+	if a.command != nil {
+		if err := a.command.Process.Signal(syscall.SIGHUP); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
 // announces starts radvd on the router of the LAN.
-func announces(t *testing.T, l *lab.Lab, prefixes ...string) *announcer {
+func announces(t *testing.T, l *lab.Lab, prefixes ...string) *radvd {
 	t.Helper()
-	a := &announcer{file: filepath.Join(t.TempDir(), "radvd.conf")}
+	a := &radvd{file: filepath.Join(t.TempDir(), "radvd.conf")}
 	for _, host := range append(l.Nodes(), lab.Client) {
 		takesPrefixes(t, l, host, host != lab.Client)
 		out, err := l.Exec(t.Context(), host, "ip", "-6", "-o", "address", "show", "dev", "eth0", "scope", "link")
@@ -85,7 +85,7 @@ func announces(t *testing.T, l *lab.Lab, prefixes ...string) *announcer {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	a.radvd = cmd
+	a.command = cmd
 	undo(t, func(context.Context) error {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
