@@ -271,7 +271,7 @@ func (d *decision) pickShared(svc *service, pools []*pool, fams []snapshot.Famil
 }
 
 // ranks orders the reasons why no pool gave: the first one is said.
-var ranks = []snapshot.Reason{NamespaceLimit, PoolExhausted, WrongFamily, PoolDisabled, PoolConflicting, PoolInvalid, NotSelected, NoPool}
+var ranks = []snapshot.Reason{NamespaceLimit, PoolExhausted, NoPrefix, WrongFamily, PoolDisabled, PoolConflicting, PoolInvalid, NotSelected, NoPool}
 
 // whyNot says why no pool gave to svc.
 func (d *decision) whyNot(svc *service) *snapshot.Refusal {
@@ -296,7 +296,12 @@ func (d *decision) whyNot(svc *service) *snapshot.Refusal {
 			names = append(names, p.Name)
 		}
 	}
-	return &snapshot.Refusal{Reason: ranks[best], Message: whyNotText(ranks[best], svc, names)}
+	why := &snapshot.Refusal{Reason: ranks[best], Message: whyNotText(ranks[best], svc, names)}
+	// Who has one pool alone is told what that pool waits for.
+	if f := d.followed[strings.Join(names, " ")]; f != nil && why.Reason == NoPrefix {
+		why.Message += ". It says: " + f.condition.Message
+	}
+	return why
 }
 
 // lacks tells what is wrong with p, which could serve svc but did not.
@@ -308,6 +313,10 @@ func (d *decision) lacks(svc *service, p *pool) snapshot.Reason {
 		}
 	}
 	if missing > 0 && !svc.prefer || missing == len(svc.families) {
+		// The Service is not wrong: the router has announced nothing so far.
+		if p.FromPrefix != nil && svc.wants(snapshot.IPv6) && len(p.PrefixRanges(snapshot.PrefixCurrent)) == 0 {
+			return NoPrefix
+		}
 		return WrongFamily
 	}
 	if p.MaxPerNamespace > 0 && p.byNamespace[svc.Namespace]+len(svc.families) > p.MaxPerNamespace {
@@ -329,6 +338,8 @@ func whyNotText(reason snapshot.Reason, svc *service, names []string) string {
 		return fmt.Sprintf("namespace %s has as many addresses as it may have of %s", svc.Namespace, list)
 	case PoolExhausted:
 		return fmt.Sprintf("no free %s address in %s", familyText(svc), list)
+	case NoPrefix:
+		return "without a prefix yet, and so without IPv6 addresses: " + list
 	case WrongFamily:
 		return fmt.Sprintf("no %s addresses in %s", familyText(svc), list)
 	case PoolDisabled:

@@ -35,8 +35,8 @@ func (d *decision) consider(svc *service, p *pool) Considered {
 		return d.considerNodes(svc, p)
 	}
 	out := Considered{Pool: p.Name, Reason: d.reject(svc, p)}
-	if out.Gives = slices.ContainsFunc(svc.held, func(s *slot) bool { return s.pool == p }); out.Gives {
-		out.Reason, out.Message = "", "gives "+join(svc.heldIn(p))
+	if has := append(svc.heldIn(p), svc.leavingIn(p)...); len(has) > 0 {
+		out.Gives, out.Reason, out.Message = true, "", "gives "+join(has)
 		return out
 	}
 	if out.Reason == "" && len(svc.req.addrs) > 0 {
@@ -48,6 +48,9 @@ func (d *decision) consider(svc *service, p *pool) Considered {
 		out.Reason = d.lacks(svc, p)
 	}
 	out.Message = p.explain(out.Reason, svc)
+	if f := d.followed[p.Name]; f != nil && out.Reason == NoPrefix {
+		out.Message += ": " + f.condition.Message
+	}
 	return out
 }
 
@@ -88,6 +91,8 @@ func (p *pool) explain(reason snapshot.Reason, svc *service) string {
 		return "does not select this Service or its namespace"
 	case WrongFamily:
 		return fmt.Sprintf("has no %s addresses", familyText(svc))
+	case NoPrefix:
+		return "has no prefix yet"
 	case NamespaceLimit:
 		return fmt.Sprintf("gives at most %d addresses to a namespace, and %s has %d", p.MaxPerNamespace, svc.Namespace, p.byNamespace[svc.Namespace])
 	case PoolExhausted:

@@ -18,6 +18,8 @@ type decision struct {
 	ranked   []*service
 	byRef    map[snapshot.Ref]*service
 	nodes    *nodeLedger // nil: no pool gives the nodes' own addresses
+	leavers  []*leaver   // the records of prefixes that pools do not give any more
+	followed map[string]*following
 }
 
 // Decide decides which addresses each Service of ours holds. It reads s, which
@@ -26,9 +28,13 @@ type decision struct {
 func Decide(s *snapshot.Snapshot, opt Options) *Plan { return decide(s, opt).plan() }
 
 func decide(s *snapshot.Snapshot, opt Options) *decision {
-	d := newDecision(sorted(s), opt)
+	s, followed := follow(sorted(s), opt)
+	d := newDecision(s, opt)
+	d.followed = followed
+	d.blockLeavers()
 	d.keepHolders()
 	d.keepNodes()
+	d.rehost()
 	d.adopt()
 	d.useReservations()
 	d.cool()
@@ -36,12 +42,15 @@ func decide(s *snapshot.Snapshot, opt Options) *decision {
 	d.move()
 	d.moveFromNodes()
 	d.serve()
+	d.keepLeavers()
 	d.rewordRefusals()
 	return d
 }
 
 func newDecision(s *snapshot.Snapshot, opt Options) *decision {
-	d := &decision{snap: s, now: opt.Now, ledger: newLedger(newPools(s), s.Addresses)}
+	ps := newPools(s)
+	records, leavers := partLeavers(s, ps)
+	d := &decision{snap: s, now: opt.Now, ledger: newLedger(ps, records), leavers: leavers}
 	d.cools = !opt.Now.IsZero()
 	d.nodes = newNodeLedger(s, d.pools)
 	n, nports := 0, 0
@@ -79,12 +88,13 @@ func sorted(s *snapshot.Snapshot) *snapshot.Snapshot {
 		slices.IsSortedFunc(s.Pools, func(a, b *snapshot.Pool) int { return cmp.Compare(a.Name, b.Name) }) &&
 		slices.IsSortedFunc(s.Nodes, func(a, b *snapshot.Node) int { return cmp.Compare(a.Name, b.Name) }) &&
 		slices.IsSortedFunc(s.Namespaces, func(a, b *snapshot.Namespace) int { return cmp.Compare(a.Name, b.Name) }) &&
+		slices.IsSortedFunc(s.NodeStates, func(a, b *snapshot.NodeState) int { return cmp.Compare(a.Node, b.Node) }) &&
 		slices.IsSortedFunc(s.ServiceCIDRs, func(a, b *snapshot.ServiceCIDR) int { return cmp.Compare(a.Name, b.Name) }) {
 		return s
 	}
 	out := &snapshot.Snapshot{
 		Services: slices.Clone(s.Services), Addresses: slices.Clone(s.Addresses), NodeAddresses: slices.Clone(s.NodeAddresses), Pools: slices.Clone(s.Pools),
-		Nodes: slices.Clone(s.Nodes), Namespaces: slices.Clone(s.Namespaces), ServiceCIDRs: slices.Clone(s.ServiceCIDRs),
+		Nodes: slices.Clone(s.Nodes), Namespaces: slices.Clone(s.Namespaces), NodeStates: slices.Clone(s.NodeStates), ServiceCIDRs: slices.Clone(s.ServiceCIDRs),
 	}
 	out.Sort()
 	return out

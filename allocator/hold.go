@@ -134,7 +134,7 @@ func (d *decision) adoptOne(svc *service) {
 	for _, in := range svc.Ingress {
 		ip := in.IP.Unmap()
 		f := snapshot.FamilyOf(ip)
-		if !ip.IsValid() || !svc.wants(f) || svc.heldOf(f) != nil || slices.ContainsFunc(found, func(a netip.Addr) bool { return snapshot.FamilyOf(a) == f }) {
+		if !ip.IsValid() || d.isLeaver(ip) || !svc.wants(f) || svc.heldOf(f) != nil || slices.ContainsFunc(found, func(a netip.Addr) bool { return snapshot.FamilyOf(a) == f }) {
 			continue
 		}
 		if no := d.adoptable(svc, ip, found); no != nil {

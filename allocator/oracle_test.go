@@ -119,10 +119,17 @@ func loss(s *snapshot.Snapshot, p *allocator.Plan, o allocator.Outcome) []string
 		return []string{fmt.Sprintf("%s lost %v and holds nothing", o.Ref, had)}
 	}
 	plain := len(svc.Annotations) == 0 && svc.LoadBalancerIP == "" && svc.FamilyPolicy == snapshot.SingleStack
-	if plain && len(had) == 1 && snapshot.FamilyOf(had[0]) == svc.Families[0] && !slices.Equal(had, o.Addrs) {
+	if plain && len(had) == 1 && !former(s, had[0]) && snapshot.FamilyOf(had[0]) == svc.Families[0] && !slices.Equal(had, o.Addrs) {
 		return []string{fmt.Sprintf("%s was moved from %v to %v", o.Ref, had, o.Addrs)}
 	}
 	return nil
+}
+
+// former reports whether a is of a prefix that its pool does not give any more.
+func former(s *snapshot.Snapshot, a netip.Addr) bool {
+	return slices.ContainsFunc(s.Pools, func(p *snapshot.Pool) bool {
+		return slices.ContainsFunc(p.Prefixes, func(k snapshot.PoolPrefix) bool { return k.State != snapshot.PrefixCurrent && k.Prefix.Contains(a) })
+	})
 }
 
 // missed checks that there is no pool with a free address of each family for a
@@ -160,7 +167,7 @@ func anyFree(s *snapshot.Snapshot, p *allocator.Plan, pool *snapshot.Pool, f sna
 			rec := record(s, a)
 			excluded := pool.MaxPerNamespace > 0 || slices.ContainsFunc(pool.Exclude, func(r netipx.IPRange) bool { return r.Contains(a) }) ||
 				slices.ContainsFunc(pool.Reservations, func(r snapshot.Reservation) bool { return r.Addr == a })
-			if !held && !excluded && !ofNode(s, a) && (rec == nil || !rec.Deleting) && !(pool.AvoidBuggyIPs && a.Is4() && (last == 0 || last == 255)) {
+			if !held && !excluded && !former(s, a) && !ofNode(s, a) && (rec == nil || !rec.Deleting) && !(pool.AvoidBuggyIPs && a.Is4() && (last == 0 || last == 255)) {
 				return 1
 			}
 		}

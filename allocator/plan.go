@@ -24,7 +24,7 @@ type Plan struct {
 	Addresses []AddressWant // every record that is to exist, by address; others are to be deleted
 	Releases  []Release     // who holds an address by a record and is to lose it, by address
 	Pools     []PoolOutcome // one for every pool, by name
-	Again     time.Time     // when the first address has cooled down; zero: none does
+	Again     time.Time     // when to decide again even if nothing happens, as an address has cooled down or a prefix is to go; zero: not at all
 }
 
 // Outcome is what one Service gets.
@@ -35,6 +35,7 @@ type Outcome struct {
 	OfNodes bool         // Addrs are the nodes' own addresses, any number of them: nobody announces them
 	Pool    string       // of Addrs[0]; "" if outside all pools or none
 	Kept    bool         // its records name just Addrs: no news
+	Leaving []netip.Addr // those of Addrs, the last ones, that it keeps for a while yet: of its pool's former prefixes
 	Adopted bool         // it had Addrs in its status, and gets the record for it
 
 	Refusal  *snapshot.Refusal  // why it holds nothing, or not what it now asks for; nil if all is well
@@ -65,6 +66,8 @@ type PoolOutcome struct {
 	Status      snapshot.PoolStatus
 	Ready       snapshot.Condition
 	Conflicting snapshot.Condition
+	Prefix      snapshot.Condition // zero if the pool follows no prefix
+	Prefixes    []snapshot.PoolPrefix
 }
 
 // String prints one line for each Service and each release. The words are keep,
@@ -151,6 +154,12 @@ func (p PoolOutcome) String() string {
 	if p.Conflicting.Status == "True" {
 		b.WriteString(" " + p.Conflicting.Reason)
 	}
+	if p.Prefix.Reason != "" {
+		b.WriteString(" " + p.Prefix.Reason)
+	}
+	for _, k := range p.Prefixes {
+		fmt.Fprintf(&b, " %s=%s", k.State, k.Prefix)
+	}
 	return b.String()
 }
 
@@ -179,11 +188,19 @@ func (d *decision) plan() *Plan {
 			}
 		}
 	}
+	d.planLeavers(p)
 	slices.SortFunc(p.Releases, func(a, b Release) int {
 		return cmp.Or(a.Addr.Compare(b.Addr), a.Ref.Compare(b.Ref), cmp.Compare(a.UID, b.UID))
 	})
 	for _, pl := range d.pools.all {
-		p.Pools = append(p.Pools, pl.outcome())
+		out := pl.outcome()
+		if f := d.followed[pl.Name]; f != nil {
+			out.Prefix, out.Prefixes = f.condition, f.known
+			if !f.again.IsZero() && (p.Again.IsZero() || f.again.Before(p.Again)) {
+				p.Again = f.again
+			}
+		}
+		p.Pools = append(p.Pools, out)
 	}
 	return p
 }
@@ -220,15 +237,21 @@ func (d *decision) outcome(svc *service, buf *[]netip.Addr) Outcome {
 	if svc.nodePool != nil {
 		return svc.nodeOutcome(o)
 	}
-	if len(o.Addrs) == 0 {
-		o.Kept = len(svc.before)+len(svc.nodesBefore) == 0
+	if len(o.Addrs) == 0 && len(svc.leaving) == 0 {
+		o.Kept = len(svc.before)+len(svc.nodesBefore)+len(svc.left) == 0
 		return o
 	}
-	o.Kept = len(svc.nodesBefore) == 0 && len(svc.before) == len(o.Addrs) && !slices.ContainsFunc(o.Addrs, func(a netip.Addr) bool { return !slices.Contains(svc.before, a) })
+	o.Kept = len(svc.nodesBefore)+len(svc.left) == 0 && len(svc.before) == len(o.Addrs) && !slices.ContainsFunc(o.Addrs, func(a netip.Addr) bool { return !slices.Contains(svc.before, a) })
 	o.Adopted = svc.adopted && !o.Kept && len(svc.before) == 0
-	if p := svc.heldOf(snapshot.FamilyOf(o.Addrs[0])).pool; p != nil {
+	if len(svc.held) == 0 {
+		o.Pool = svc.leaving[0].pool
+	} else if p := svc.heldOf(snapshot.FamilyOf(o.Addrs[0])).pool; p != nil {
 		o.Pool = p.Name
 	}
+	for _, l := range svc.leaving {
+		o.Leaving = append(o.Leaving, l.Addr)
+	}
+	o.Addrs = slices.Concat(o.Addrs, o.Leaving)
 	if more := d.warnings(svc); more != nil {
 		o.Warnings = append(slices.Clip(o.Warnings), more...)
 	}

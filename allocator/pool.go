@@ -53,6 +53,9 @@ func newPool(p *snapshot.Pool, cluster *taken) *pool {
 	for _, f := range families {
 		out.block(f).spans = merge(out.block(f).spans)
 	}
+	for _, r := range p.PrefixRanges(snapshot.PrefixLeaving) {
+		out.v6.spans = without(out.v6.spans, span{numOf(r.From()), numOf(r.To())})
+	}
 	for _, r := range p.Exclude {
 		if r.IsValid() {
 			b := out.block(snapshot.FamilyOf(r.From()))
@@ -281,6 +284,8 @@ func (p *pool) ready() snapshot.Condition {
 		return no(PoolEmpty, "spec.nodeAddresses selects no node with an address")
 	case p.Nodes != nil:
 		return snapshot.Condition{Status: "True", Reason: string(PoolReady), Message: "gives the nodes' own addresses"}
+	case p.v4.total == num{} && p.v6.total == num{} && p.FromPrefix != nil:
+		return no(PoolEmpty, "spec.fromPrefix: the pool has no prefix yet: see the condition Prefix")
 	case p.v4.total == num{} && p.v6.total == num{}:
 		return no(PoolEmpty, "spec.addresses has no address to give")
 	}
@@ -301,6 +306,9 @@ func (ps *pools) skipping(addr netip.Addr) string {
 	for _, p := range ps.byAge {
 		if slices.ContainsFunc(p.Exclude, func(r netipx.IPRange) bool { return r.Contains(addr) }) && slices.ContainsFunc(p.Ranges, func(r netipx.IPRange) bool { return r.Contains(addr) }) {
 			return "is excluded from pool " + p.Name
+		}
+		if k, ok := p.InPrefix(snapshot.PrefixLeaving, addr); ok && !p.contains(addr) {
+			return fmt.Sprintf("is in %s, the former prefix of pool %s", k.Prefix, p.Name)
 		}
 		for _, u := range p.skipped {
 			if u.prefix.Addr() == addr {

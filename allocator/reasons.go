@@ -38,6 +38,8 @@ const (
 	PortOfNode snapshot.Reason = "PortOfNode"
 	// WrongFamily: the addresses do not fit the Service's IP families.
 	WrongFamily snapshot.Reason = "WrongFamily"
+	// NoPrefix: the pool follows a prefix of the network, and has none yet.
+	NoPrefix snapshot.Reason = "NoPrefix"
 	// InvalidRequest: an annotation or spec.loadBalancerIP cannot be read.
 	InvalidRequest snapshot.Reason = "InvalidRequest"
 	// ConflictingRequest: two parts of the request contradict each other.
@@ -77,4 +79,18 @@ const (
 	// OverlapsSpecial: the pool contains addresses that no client can connect to:
 	// loopback, link-local, multicast and the like.
 	OverlapsSpecial snapshot.Reason = "OverlapsSpecial"
+	// PrefixAgreed: more than half of the nodes see the prefix that the pool gives
+	// addresses of.
+	PrefixAgreed snapshot.Reason = "PrefixAgreed"
+	// PrefixChanging: more than half of the nodes see another prefix, which the pool
+	// follows in a moment if that stays so.
+	PrefixChanging snapshot.Reason = "PrefixChanging"
+	// PrefixDeprecated: the router lets the pool's prefix go and announces no other one.
+	// The pool keeps it.
+	PrefixDeprecated snapshot.Reason = "PrefixDeprecated"
+	// PrefixDisputed: no prefix is seen by more than half of the nodes. The pool keeps
+	// the one that it has.
+	PrefixDisputed snapshot.Reason = "PrefixDisputed"
+	// PrefixUnseen: no node sees a prefix. The pool keeps the one that it has.
+	PrefixUnseen snapshot.Reason = "PrefixUnseen"
 )

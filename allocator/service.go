@@ -27,9 +27,11 @@ type service struct {
 	before    []netip.Addr // by its records
 	double    bool         // two of them are of one family
 	held      []*slot
-	adopted   bool // took an address from its status
-	displaced bool // lost a shared address
-	queued    bool // in the queue of those that may move
+	adopted   bool          // took an address from its status
+	leaving   []leavingAddr // of former prefixes, which it keeps for a while yet
+	left      []netip.Addr  // of former prefixes, which it loses
+	displaced bool          // lost a shared address
+	queued    bool          // in the queue of those that may move
 	refusal   *snapshot.Refusal
 	warnings  []snapshot.Refusal
 

@@ -35,7 +35,7 @@ func (p *Provider) keep(ctx context.Context) error {
 	p.items.Run(ctx, p.free(s, plan))
 	p.items.Run(ctx, p.describe(plan, seen))
 	findings, more := p.writer.Findings(s, seen)
-	p.items.Run(ctx, slices.Concat(p.writer.Pools(s, plan), p.writer.Peers(s, seen), p.writer.NodePorts(s, seen, p.events), p.writer.ForgetNodes(s), findings))
+	p.items.Run(ctx, slices.Concat(p.writer.Pools(s, plan, p.events), p.writer.Peers(s, seen), p.writer.NodePorts(s, seen, p.events), p.writer.ForgetNodes(s), findings))
 	if more {
 		p.loop.Wake()
 	}

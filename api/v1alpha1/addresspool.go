@@ -31,7 +31,7 @@ type AddressPool struct {
 
 // AddressPoolSpec is what the owner of the cluster asks for.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.addresses) != has(self.nodeAddresses)",message="a pool has either addresses or nodeAddresses"
+// +kubebuilder:validation:XValidation:rule="(has(self.addresses) || has(self.fromPrefix)) != has(self.nodeAddresses)",message="a pool has either addresses, fromPrefix or both of them, or nodeAddresses"
 // +kubebuilder:validation:XValidation:rule="!has(self.nodeAddresses) || !(has(self.exclude) || has(self.reservations) || has(self.maxPerNamespace) || has(self.coolDown))",message="exclude, reservations, maxPerNamespace and coolDown are for pools with addresses: Services share the nodes' addresses by port"
 type AddressPoolSpec struct {
 	// Addresses lists what the pool gives, each entry a CIDR (192.0.2.0/25,
@@ -63,6 +63,13 @@ type AddressPoolSpec struct {
 	//
 	// +optional
 	NodeAddresses *NodeAddresses `json:"nodeAddresses,omitempty"`
+
+	// FromPrefix makes the pool give IPv6 addresses of the prefix that a router announces
+	// on the nodes' network, beside addresses if the pool has any. The addresses follow
+	// the prefix when it changes.
+	//
+	// +optional
+	FromPrefix *FromPrefix `json:"fromPrefix,omitempty"`
 
 	// Exclude lists what of addresses the pool does not give, each entry as in
 	// addresses. Services that hold one keep it.
@@ -166,6 +173,62 @@ type NodeAddresses struct {
 	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
 }
 
+// FromPrefix says which prefix the addresses of a pool follow, and which addresses in it
+// the pool gives.
+type FromPrefix struct {
+	// Interface is the name of the nodes' link on which the router announces the prefix,
+	// such as eth0. The prefix is that of more than half of the nodes with such a link
+	// and a prefix on it.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=15
+	// +kubebuilder:validation:Pattern=`^[^\s/:]+$`
+	Interface string `json:"interface"`
+
+	// Host is which addresses of the prefix the pool gives, by their last 64 bits: one,
+	// such as ::10, or an inclusive range, such as ::10-::ff.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=3
+	// +kubebuilder:validation:MaxLength=45
+	// +kubebuilder:validation:Pattern=`^::([0-9A-Fa-f]{1,4}:){0,3}[0-9A-Fa-f]{1,4}( *- *::([0-9A-Fa-f]{1,4}:){0,3}[0-9A-Fa-f]{1,4})?$`
+	Host string `json:"host"`
+
+	// Scope is the kind of prefix: Global for addresses that the Internet routes, or
+	// UniqueLocal for those of fc00::/7. Default Global.
+	//
+	// +optional
+	// +kubebuilder:default=Global
+	Scope PrefixScope `json:"scope,omitempty"`
+
+	// NodeSelector selects the nodes that are asked for the prefix. Absent or empty: all.
+	//
+	// +optional
+	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
+
+	// Grace is how long Services keep their addresses of the former prefix beside those
+	// of the new one after a change. At most 168h. Default 1h.
+	//
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') || duration(self) <= duration('168h')",message="grace must be at most 168h"
+	Grace *metav1.Duration `json:"grace,omitempty"`
+}
+
+// PrefixScope is a kind of IPv6 prefix.
+//
+// +kubebuilder:validation:Enum=Global;UniqueLocal
+type PrefixScope string
+
+// The kinds of prefixes.
+const (
+	PrefixGlobal      PrefixScope = "Global"
+	PrefixUniqueLocal PrefixScope = "UniqueLocal"
+)
+
 // Reservation keeps one address for one Service.
 type Reservation struct {
 	// Address is an address of the pool.
@@ -213,9 +276,19 @@ type AddressPoolStatus struct {
 	// +optional
 	IPv6 AddressCount `json:"ipv6,omitzero"`
 
+	// Prefixes are those that a pool with fromPrefix knows, sorted: at most one that is
+	// Current.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=prefix
+	// +kubebuilder:validation:MaxItems=16
+	Prefixes []PoolPrefix `json:"prefixes,omitempty"`
+
 	// Conditions: Ready is True when the pool gives addresses, and otherwise
 	// its reason says why not; Conflicting is True when something else has some
-	// of its addresses, and its message says what.
+	// of its addresses, and its message says what; Prefix, which a pool with
+	// fromPrefix has, is True while the nodes agree on its prefix.
 	//
 	// +optional
 	// +listType=map
@@ -223,6 +296,38 @@ type AddressPoolStatus struct {
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
+
+// PoolPrefix is a prefix that a pool gives addresses of, gave addresses of, or may soon.
+type PoolPrefix struct {
+	// Prefix is an IPv6 prefix of 64 bits, such as 2001:db8:1::/64.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=43
+	Prefix string `json:"prefix"`
+
+	// State is Candidate, while the nodes have seen the prefix for a few seconds only;
+	// Current, while the pool gives its addresses; Leaving, while Services keep its
+	// addresses beside those of the current one; Former, while they lose them.
+	//
+	// +required
+	State PrefixState `json:"state"`
+
+	// Since is when the prefix came into its state.
+	//
+	// +required
+	Since metav1.Time `json:"since"`
+
+	// Until is when a prefix that is Leaving becomes Former.
+	//
+	// +optional
+	Until *metav1.Time `json:"until,omitempty"`
+}
+
+// PrefixState is how a pool stands to a prefix.
+//
+// +kubebuilder:validation:Enum=Candidate;Current;Leaving;Former
+type PrefixState string
 
 // AddressCount counts addresses of one family. Counts stop at 2^63-1.
 type AddressCount struct {

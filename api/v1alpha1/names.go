@@ -60,6 +60,9 @@ const (
 	// cluster itself already has some of its addresses, so that it gives none;
 	// on an Address, that a foreign host answers for it.
 	ConditionConflicting = "Conflicting"
+	// ConditionPrefix reports, on an AddressPool with fromPrefix, whether the nodes agree
+	// on the prefix that the pool gives addresses of.
+	ConditionPrefix = "Prefix"
 	// ConditionSysctls tells, on a NodeState, whether the node's kernel settings
 	// are those that forwarding and announcing need.
 	ConditionSysctls = "Sysctls"

@@ -81,6 +81,16 @@ type NodeStateStatus struct {
 	// +listMapKey=name
 	Links []NodeLink `json:"links,omitempty"`
 
+	// Prefixes are the IPv6 prefixes that routers announce on the node's links, sorted by
+	// link, then prefix: those in which the node gave itself an address.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=link
+	// +listMapKey=prefix
+	// +kubebuilder:validation:MaxItems=64
+	Prefixes []LinkPrefix `json:"prefixes,omitempty"`
+
 	// AnnouncesCount is how many addresses the node announces. It may exceed the
 	// length of announces.
 	//
@@ -168,6 +178,29 @@ type NodeStateStatus struct {
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// LinkPrefix is an IPv6 prefix that a router announces on a link.
+type LinkPrefix struct {
+	// Link is the name of the link, such as eth0.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Link string `json:"link"`
+
+	// Prefix is the prefix, of 64 bits, such as 2001:db8:1::/64.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=2
+	// +kubebuilder:validation:MaxLength=43
+	Prefix string `json:"prefix"`
+
+	// Deprecated tells that the router lets the prefix go: new connections are not to use
+	// it, or it is not announced any more.
+	//
+	// +optional
+	Deprecated bool `json:"deprecated,omitempty"`
 }
 
 // DirectorState is what a node can do for addresses whose forwarding is Direct.

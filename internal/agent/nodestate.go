@@ -88,6 +88,7 @@ func (a *Agent) describe() (out snapshot.NodeState, conditions []metav1.Conditio
 		out.Findings = append(out.Findings, snapshot.Finding(f))
 	}
 	out.Problems = a.ports.Problems()
+	out.Prefixes = a.links.State().Prefixes
 	return out, append(a.sysctls.condition(), a.membersCondition(st.view, now)), nodestate.Speakers(st.view, now)
 }
 

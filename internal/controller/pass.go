@@ -83,7 +83,7 @@ func (c *Controller) apply(ctx context.Context, s *snapshot.Snapshot, plan *allo
 	}
 	c.items.Run(ctx, p.leftovers())
 	findings, more := c.writer.Findings(s, seen)
-	c.items.Run(ctx, slices.Concat(c.writer.Pools(s, plan), c.writer.Peers(s, seen), c.writer.NodePorts(s, seen, c.Recorder), c.writer.ForgetNodes(s), findings))
+	c.items.Run(ctx, slices.Concat(c.writer.Pools(s, plan, c.Recorder), c.writer.Peers(s, seen), c.writer.NodePorts(s, seen, c.Recorder), c.writer.ForgetNodes(s), findings))
 	if more {
 		c.loop.Wake()
 	}

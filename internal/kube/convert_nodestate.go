@@ -33,7 +33,7 @@ func ToNodeState(n *v1alpha1.NodeState) *snapshot.NodeState {
 		Version:   in.AgentVersion, ReportKey: in.ReportKey, Engine: toEngine(in.Engine), Conditions: toConditions(in.Conditions),
 		Unlisted: max(0, int(in.AnnouncesCount)-len(in.Announces)),
 		Silent:   each(in.Silent, func(m v1alpha1.SilentNode) snapshot.Silent { return snapshot.Silent(m) }),
-		Peers:    each(in.Peers, toPeerState), Problems: each(in.Problems, toProblem),
+		Peers:    each(in.Peers, toPeerState), Problems: each(in.Problems, toProblem), Prefixes: toLinkPrefixes(in.Prefixes),
 	}
 	if in.RenewTime != nil {
 		out.Renewed = in.RenewTime.Time
@@ -141,7 +141,7 @@ func FromNodeState(st snapshot.NodeState) v1alpha1.NodeStateStatus {
 		RefusedCount: count(len(st.Refused)), Refused: each(first(st.Refused, mostAddresses), fromRefused),
 		Findings:      each(first(st.Findings, mostAddresses), fromFinding),
 		ProblemsCount: count(len(st.Problems)), Problems: each(first(st.Problems, mostProblems), fromProblem),
-		Peers: each(st.Peers, fromPeerState), Director: fromDirector(st.Director),
+		Peers: each(st.Peers, fromPeerState), Director: fromDirector(st.Director), Prefixes: each(first(st.Prefixes, mostPrefixes), fromLinkPrefix),
 	}
 	for _, name := range (st.DrainsFor &^ snapshot.DrainRemoval).Names() {
 		out.DrainsFor = append(out.DrainsFor, v1alpha1.DrainCause(name))

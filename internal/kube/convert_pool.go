@@ -60,6 +60,9 @@ func toPool(p *v1alpha1.AddressPool) *snapshot.Pool {
 		}
 		out.Ranges = append(out.Ranges, r)
 	}
+	if p.Spec.FromPrefix != nil {
+		return followPrefix(out, p)
+	}
 	return out
 }
 

@@ -22,6 +22,8 @@ type State struct {
 	// Bare could as well, but have no address of their own: see For.
 	Bare  []snapshot.Link
 	Addrs []netip.Addr // every address of the node but its VIPs
+	// Prefixes are those that routers announce on links.
+	Prefixes []snapshot.LinkPrefix
 	// Pods are the addresses to which a route over a pod's link leads, PodLinks the
 	// names of these links.
 	Pods     []netip.Addr
@@ -44,6 +46,9 @@ func Read() (State, error) {
 	}
 	st := resolve(links, addrs)
 	st.Pods, st.PodLinks = pods(links, addrs, rs)
+	if st.Prefixes, err = readPrefixes(links); err != nil {
+		return State{}, err
+	}
 	return st, nil
 }
 

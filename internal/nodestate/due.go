@@ -57,6 +57,7 @@ func samePrompt(a, b v1alpha1.NodeStateStatus, witness func(string) bool) bool {
 // of what all nodes do alike, the witnesses say it at once.
 func prompt(st v1alpha1.NodeStateStatus, witness func(string) bool) v1alpha1.NodeStateStatus {
 	st.RenewTime = nil
+	st.Prefixes = nil // a router tells all nodes at the same moment
 	st.Engine.Services, st.Engine.Endpoints, st.Engine.LocalPods, st.Engine.Accelerator.LeftCount = 0, 0, nil, 0
 	var announces []v1alpha1.AnnouncedAddress
 	for _, a := range st.Announces {

@@ -34,7 +34,19 @@ func Assigned(o allocator.Outcome) snapshot.Condition {
 	case outside(o) != nil:
 		return snapshot.Condition{Status: "True", Reason: string(allocator.OutsidePools), Message: Warned(*outside(o))}
 	}
-	return snapshot.Condition{Status: "True", Reason: "Assigned", Message: held + " from pool " + o.Pool}
+	return snapshot.Condition{Status: "True", Reason: "Assigned", Message: held + " from pool " + o.Pool + leaving(o)}
+}
+
+// leaving says which addresses of o are there for a while only.
+func leaving(o allocator.Outcome) string {
+	if len(o.Leaving) == 0 {
+		return ""
+	}
+	texts := make([]string, len(o.Leaving))
+	for i, a := range o.Leaving {
+		texts[i] = a.String()
+	}
+	return "; the network's prefix has changed, and clients can use " + strings.Join(texts, ", ") + " for a while yet"
 }
 
 // addrsMax bounds how many addresses a condition lists.
@@ -57,6 +69,7 @@ var next = map[snapshot.Reason]string{
 	allocator.PortInUse:          "choose another port in spec.ports, or ask for another pool",
 	allocator.PortOfNode:         "choose another port in spec.ports, or ask for another pool",
 	allocator.WrongFamily:        "change spec.ipFamilyPolicy or what the annotations ask for",
+	allocator.NoPrefix:           "wait; if it stays, ask the cluster's administrator, who finds more in the pool's condition Prefix",
 	allocator.InvalidRequest:     "correct it, or take it away",
 	allocator.ConflictingRequest: "take one of the two away",
 	allocator.TooLarge:           "split it into several Services",

@@ -17,6 +17,7 @@ type Metrics struct {
 	decide    prometheus.Histogram
 	services  *prometheus.GaugeVec
 	pools     *prometheus.GaugeVec
+	agreed    *prometheus.GaugeVec
 	addresses *prometheus.GaugeVec
 	refused   *prometheus.GaugeVec
 }
@@ -37,6 +38,9 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		pools: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "fairlead_pool_addresses", Help: "Addresses of a pool by family and state (total, assigned, free).",
 		}, []string{"pool", "ip_family", "state"}),
+		agreed: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "fairlead_pool_prefix_agreed", Help: "1 while more than half of the nodes see the prefix that a pool with fromPrefix gives addresses of, and 0 otherwise.",
+		}, []string{"pool"}),
 		addresses: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "fairlead_controller_addresses", Help: "Addresses that Services hold, by how they stand on the network (" + standings() + ").",
 		}, []string{"state"}),
@@ -45,7 +49,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		}, []string{"kind", "reason"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.leading, m.decide, m.services, m.pools, m.addresses, m.refused)
+		reg.MustRegister(m.leading, m.decide, m.services, m.pools, m.agreed, m.addresses, m.refused)
 	}
 	return m
 }
@@ -58,7 +62,7 @@ func (m *Metrics) Lead(leads bool) {
 		return
 	}
 	m.leading.Set(0)
-	for _, v := range []*prometheus.GaugeVec{m.services, m.pools, m.addresses, m.refused} {
+	for _, v := range []*prometheus.GaugeVec{m.services, m.pools, m.agreed, m.addresses, m.refused} {
 		v.Reset()
 	}
 }
@@ -108,7 +112,11 @@ func (m *Metrics) note(p *allocator.Plan) {
 		m.services.WithLabelValues(reason).Inc()
 	}
 	m.pools.Reset()
+	m.agreed.Reset()
 	for _, o := range p.Pools {
+		if o.Prefix.Reason != "" {
+			m.agreed.WithLabelValues(o.Name).Set(map[string]float64{"True": 1}[o.Prefix.Status])
+		}
 		m.count(o.Name, snapshot.IPv4, o.Status.IPv4)
 		m.count(o.Name, snapshot.IPv6, o.Status.IPv6)
 	}

@@ -2,26 +2,31 @@ package record
 
 import (
 	"context"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	toolsrecord "k8s.io/client-go/tools/record"
 
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/api/v1alpha1"
+	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/plain"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
 // Pools returns the writes of the counters and conditions of the pools that changed.
-func (r *Writer) Pools(s *snapshot.Snapshot, plan *allocator.Plan) (works []reconcile.Work) {
+// Events on a pool tell that it follows another prefix now.
+func (r *Writer) Pools(s *snapshot.Snapshot, plan *allocator.Plan, events toolsrecord.EventRecorder) (works []reconcile.Work) {
 	for _, o := range plan.Pools {
 		pool := s.Pool(o.Name)
 		if pool == nil || samePool(pool, o) {
 			continue
 		}
-		works = append(works, reconcile.Work{Key: "pool " + o.Name, Do: func(ctx context.Context) error { return unlessGone(r.pool(ctx, o)) }})
+		works = append(works, reconcile.Work{Key: "pool " + o.Name, Do: func(ctx context.Context) error { return unlessGone(r.pool(ctx, o, events)) }})
 	}
 	return works
 }
@@ -36,10 +41,11 @@ func unlessGone(err error) error {
 
 func samePool(have *snapshot.Pool, want allocator.PoolOutcome) bool {
 	return have.Status == want.Status && have.Conditions[v1alpha1.ConditionReady] == want.Ready &&
-		have.Conditions[v1alpha1.ConditionConflicting] == want.Conflicting
+		have.Conditions[v1alpha1.ConditionConflicting] == want.Conflicting &&
+		have.Conditions[v1alpha1.ConditionPrefix] == want.Prefix && snapshot.SamePrefixes(have.Prefixes, want.Prefixes)
 }
 
-func (r *Writer) pool(ctx context.Context, o allocator.PoolOutcome) error {
+func (r *Writer) pool(ctx context.Context, o allocator.PoolOutcome, events toolsrecord.EventRecorder) error {
 	obj, err := r.Clients.Pools.Get(ctx, o.Name, metav1.GetOptions{})
 	if err != nil {
 		return err
@@ -47,7 +53,15 @@ func (r *Writer) pool(ctx context.Context, o allocator.PoolOutcome) error {
 	obj.Status.ObservedGeneration = o.Status.ObservedGeneration
 	obj.Status.IPv4 = v1alpha1.AddressCount(o.Status.IPv4)
 	obj.Status.IPv6 = v1alpha1.AddressCount(o.Status.IPv6)
-	for kind, c := range map[string]snapshot.Condition{v1alpha1.ConditionReady: o.Ready, v1alpha1.ConditionConflicting: o.Conflicting} {
+	was := obj.Status.Prefixes
+	obj.Status.Prefixes = kube.FromPrefixes(o.Prefixes)
+	conditions := map[string]snapshot.Condition{v1alpha1.ConditionReady: o.Ready, v1alpha1.ConditionConflicting: o.Conflicting}
+	if o.Prefix.Reason != "" {
+		conditions[v1alpha1.ConditionPrefix] = o.Prefix
+	} else {
+		meta.RemoveStatusCondition(&obj.Status.Conditions, v1alpha1.ConditionPrefix)
+	}
+	for kind, c := range conditions {
 		meta.SetStatusCondition(&obj.Status.Conditions, metav1.Condition{
 			Type: kind, Status: metav1.ConditionStatus(c.Status), Reason: c.Reason, Message: plain.Text(c.Message), ObservedGeneration: o.Status.ObservedGeneration,
 		})
@@ -57,7 +71,37 @@ func (r *Writer) pool(ctx context.Context, o allocator.PoolOutcome) error {
 		return err
 	}
 	r.Store.Written(got)
+	if text := turned(was, got.Status.Prefixes); text != "" {
+		events.Event(got, corev1.EventTypeNormal, "PrefixChanged", text)
+	}
 	return nil
+}
+
+// turned says which prefix a pool follows now that its prefixes are not old any more, and
+// until when it keeps the one before; "" if it follows the same one.
+func turned(old, now []v1alpha1.PoolPrefix) string {
+	current := func(list []v1alpha1.PoolPrefix) string {
+		for _, k := range list {
+			if k.State == v1alpha1.PrefixState(snapshot.PrefixCurrent) {
+				return k.Prefix
+			}
+		}
+		return ""
+	}
+	before, after := current(old), current(now)
+	switch {
+	case after == "" || before == after:
+		return ""
+	case before == "":
+		return "gives addresses of " + after + " from now on"
+	}
+	text := "gives addresses of " + after + " from now on, instead of " + before
+	for _, k := range now {
+		if k.Prefix == before && k.Until != nil {
+			text += ". Services keep their addresses of the former one until " + k.Until.UTC().Format(time.RFC3339)
+		}
+	}
+	return text
 }
 
 // ForgetNodes returns the deletions of the NodeStates of nodes that are gone.

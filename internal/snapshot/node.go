@@ -55,6 +55,9 @@ type NodeState struct {
 	// base64; "" if it does not sign.
 	ReportKey string
 	Engine    Engine
+	// Prefixes lists the IPv6 prefixes that routers announce on its links, sorted by link,
+	// then prefix.
+	Prefixes []LinkPrefix
 	// Announces lists the VIPs that this node holds now: first those on links, then
 	// those over BGP, each sorted.
 	Announces []Announced

@@ -18,9 +18,11 @@ type Pool struct {
 	UID               string
 	Generation        int64
 	Created           time.Time
-	Ranges            []netipx.IPRange // as written, in order; parsed
+	Ranges            []netipx.IPRange // as written, in order; parsed. Then those of Prefixes
 	Bad               []string         // what of spec.addresses could not be parsed, with the reason; then the pool gives nothing
 	Nodes             *Selector        // it gives the addresses of these nodes, and has no Ranges; nil: it gives Ranges
+	FromPrefix        *FromPrefix      // it follows a prefix of the network; nil: it does not
+	Prefixes          []PoolPrefix     // that it knows, by prefix; the last of Ranges are theirs: see WithPrefixes
 	Exclude           []netipx.IPRange // what of Ranges it does not give
 	Reservations      []Reservation    // by address
 	MaxPerNamespace   int              // 0: no limit

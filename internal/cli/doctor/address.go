@@ -38,6 +38,10 @@ func pools(s *cluster.State) (out []Finding) {
 		if p.Conflicting.Status == "True" {
 			out = append(out, find(PoolSkips, pool(p.Name), edit+": take out the addresses of nodes", "pool %s %s", p.Name, p.Conflicting.Message))
 		}
+		if p.Prefix.Status == "False" && p.Prefix.Reason != string(allocator.PrefixChanging) && len(s.NodeStates) > 0 && !s.FromFiles {
+			out = append(out, find(NoPrefix, pool(p.Name), "kubectl get nodestates -o custom-columns=NODE:.metadata.name,SEES:.status.prefixes; docs/dynamic.md says what each case needs",
+				"pool %s has no prefix that the nodes agree on. %s: %s", p.Name, p.Prefix.Reason, p.Prefix.Message))
+		}
 		out = append(out, fill(p)...)
 		out = append(out, reachable(s, s.Pool(p.Name))...)
 	}

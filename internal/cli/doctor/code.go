@@ -42,6 +42,7 @@ const (
 	PoolSkips       Code = "FL0214"
 	Refused         Code = "FL0215"
 	Misspelt        Code = "FL0216"
+	NoPrefix        Code = "FL0217"
 	TwoProxies      Code = "FL0301"
 	StrictARP       Code = "FL0302"
 	OtherBalancer   Code = "FL0303"
@@ -109,6 +110,7 @@ var Catalog = []Entry{
 	{PoolSkips, Warning, "A pool contains addresses of nodes"},
 	{Refused, Problem, "The API server refuses a manifest"},
 	{Misspelt, Warning, "An annotation is misspelt"},
+	{NoPrefix, Warning, "Nodes do not agree on a pool's prefix"},
 	{TwoProxies, Problem, "Two proxies forward Services"},
 	{StrictARP, Problem, "kube-proxy answers ARP for every address"},
 	{OtherBalancer, Problem, "Another load balancer serves the same Services"},

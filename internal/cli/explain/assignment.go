@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/internal/cli/cluster"
@@ -119,9 +120,23 @@ func (e *explaining) address() {
 		}
 		e.ok("address", "%s %s", addrs(e.plan.Addrs), from)
 	}
+	for _, a := range e.plan.Leaving {
+		e.note("prefix", "%s", e.leaving(a))
+	}
 	for _, w := range e.plan.Warnings {
 		e.note("warning", "%s", w)
 	}
+}
+
+// leaving says until when the Service keeps a, of its pool's former prefix.
+func (e *explaining) leaving(a netip.Addr) string {
+	text := fmt.Sprintf("the network's prefix has changed: %s stays beside the new address for a while", a)
+	for _, p := range e.Pools {
+		if k, ok := p.InPrefix(snapshot.PrefixLeaving, a); ok && p.Name == e.plan.Pool {
+			text += ", until " + k.Until.UTC().Format(time.RFC3339)
+		}
+	}
+	return text
 }
 
 // records tells of the objects that make the addresses the Service's own.
@@ -184,6 +199,8 @@ func (e *explaining) remedy(r *snapshot.Refusal) string {
 		return "name a pool that exists (kubectl get addresspool): " + annotate + "fairlead.io/pool=NAME"
 	case allocator.PoolConflicting, allocator.PoolInvalid, allocator.PoolDisabled:
 		return "repair the pool: kubectl describe addresspool, then kubectl edit addresspool NAME"
+	case allocator.NoPrefix:
+		return "see why the nodes see no prefix: kubectl describe addresspool NAME, and docs/dynamic.md"
 	case allocator.NotSelected:
 		return "let the pool select this Service: its spec.namespaces, namespaceSelector and serviceSelector (kubectl edit addresspool NAME)"
 	case allocator.OutsidePools:

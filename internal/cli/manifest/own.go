@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -35,11 +36,16 @@ func pool(p *v1alpha1.AddressPool) []string {
 	b := kube.NewBuilder()
 	b.Set(p)
 	for _, why := range b.Snapshot().Pool(p.Name).Bad {
+		if field, text, of := strings.Cut(why, ": "); of && strings.HasPrefix(field, "spec.") {
+			r.must(false, field, "%s", text)
+			continue
+		}
 		r.must(false, "spec.addresses", "%s", why)
 	}
 	n := len(p.Spec.Addresses)
 	ofNodes := p.Spec.NodeAddresses != nil
-	r.must(ofNodes == (n == 0), "spec", "give either addresses or nodeAddresses (nodeAddresses: {} means all nodes)")
+	r.must(ofNodes == (n == 0 && p.Spec.FromPrefix == nil), "spec", "give either addresses, fromPrefix or both of them, or nodeAddresses (nodeAddresses: {} means all nodes)")
+	r = append(r, fromPrefix(p.Spec.FromPrefix)...)
 	r.must(n <= 64, "spec.addresses", "there are %d entries, more than 64", n)
 	alone := len(p.Spec.Exclude)+len(p.Spec.Reservations) == 0 && p.Spec.MaxPerNamespace == nil && p.Spec.CoolDown == nil
 	r.must(!ofNodes || alone, "spec", "exclude, reservations, maxPerNamespace and coolDown are for pools with addresses: Services share the nodes' addresses by port")
@@ -57,6 +63,17 @@ func pool(p *v1alpha1.AddressPool) []string {
 	r.must(len(p.Spec.Reservations) <= 256, "spec.reservations", "there are %d, more than 256", len(p.Spec.Reservations))
 	within(&r, "spec.maxPerNamespace", p.Spec.MaxPerNamespace, 1, math.MaxInt32)
 	r.must(lasts(p.Spec.CoolDown, 0) <= 24*time.Hour, "spec.coolDown", "it must be at most 24h")
+	return r
+}
+
+func fromPrefix(f *v1alpha1.FromPrefix) (r rules) {
+	if f == nil {
+		return nil
+	}
+	r.must(len(f.Interface) > 0 && len(f.Interface) < 16 && !strings.ContainsAny(f.Interface, "/: \t"), "spec.fromPrefix.interface", "%q is not the name of a link, such as eth0", f.Interface)
+	known := []v1alpha1.PrefixScope{"", v1alpha1.PrefixGlobal, v1alpha1.PrefixUniqueLocal}
+	r.must(slices.Contains(known, f.Scope), "spec.fromPrefix.scope", "%q is neither Global nor UniqueLocal", f.Scope)
+	r.must(lasts(f.Grace, 0) <= 168*time.Hour, "spec.fromPrefix.grace", "it must be at most 168h")
 	return r
 }
 

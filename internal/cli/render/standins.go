@@ -25,7 +25,10 @@ var (
 	standInEndpoint  = netip.MustParseAddr("198.51.100.1")
 )
 
-const standInClusterIP6, standInNode6 = "2001:db8::1", "2001:db8:1::1"
+const (
+	standInClusterIP6, standInNode6 = "2001:db8::1", "2001:db8:1::1"
+	standInPrefix, standInULA       = "2001:db8:2::/64", "fd00:2::/64"
+)
 
 const firstNodePort = 30000
 
@@ -61,6 +64,7 @@ func newStandIns(objects []runtime.Object) *standIns {
 			st.nodes = append(st.nodes, o.Name)
 		case *v1alpha1.AddressPool:
 			st.selects(o.Spec.NodeAddresses)
+			st.prefix(o)
 		}
 	}
 	return st
@@ -91,6 +95,20 @@ func (st *standIns) objects() []runtime.Object {
 		}
 	}
 	return out
+}
+
+// prefix has p know a prefix, if it follows one: which one the router announces is not
+// known here.
+func (st *standIns) prefix(p *v1alpha1.AddressPool) {
+	if p.Spec.FromPrefix == nil || len(p.Status.Prefixes) > 0 {
+		return
+	}
+	text := standInPrefix
+	if p.Spec.FromPrefix.Scope == v1alpha1.PrefixUniqueLocal {
+		text = standInULA
+	}
+	p.Status.Prefixes = []v1alpha1.PoolPrefix{{Prefix: text, State: v1alpha1.PrefixState(snapshot.PrefixCurrent)}}
+	st.note("%s stands in for the prefix of pool %s", text, p.Name)
 }
 
 // selects has the node that stands in for all others be one of those that n selects.

@@ -83,7 +83,13 @@ func pool(p *snapshot.Pool, old *v1alpha1.AddressPool) *v1alpha1.AddressPool {
 	if p.Nodes == nil {
 		out.Spec.CoolDown = &metav1.Duration{Duration: p.CoolDown} // 0 too: no story means the default
 	}
-	for _, r := range p.Ranges {
+	ranges := p.Ranges
+	if f := p.FromPrefix; f != nil {
+		ranges = p.WithPrefixes(nil).Ranges
+		out.Spec.FromPrefix = &v1alpha1.FromPrefix{Interface: f.Interface, Host: f.Host.String(), Grace: &metav1.Duration{Duration: f.Grace}}
+		out.Status.Prefixes = kube.FromPrefixes(p.Prefixes)
+	}
+	for _, r := range ranges {
 		out.Spec.Addresses = append(out.Spec.Addresses, r.From().String()+"-"+r.To().String())
 	}
 	if p.Priority != snapshot.NoPriority {
@@ -91,7 +97,9 @@ func pool(p *snapshot.Pool, old *v1alpha1.AddressPool) *v1alpha1.AddressPool {
 		out.Spec.Priority = &n
 	}
 	if old != nil {
+		prefixes := out.Status.Prefixes
 		out.Status = old.Status
+		out.Status.Prefixes = prefixes
 	}
 	return out
 }

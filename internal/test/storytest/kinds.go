@@ -36,6 +36,7 @@ func agent(s *snapshot.Snapshot, name string, a *attrs) {
 		l, prefixes, _ := strings.Cut(text, ":")
 		st.Links = append(st.Links, snapshot.Link{Name: l, Index: i + 2, Prefixes: each(a, strings.Split(prefixes, "+"), netip.ParsePrefix)})
 	}
+	st.Prefixes = each(a, a.list("sees"), sees)
 	if mac := a.text("mac"); mac != "" {
 		st.Links = append(st.Links, snapshot.Link{Name: "eth0", MAC: mac})
 	}
@@ -71,6 +72,9 @@ func pool(s *snapshot.Snapshot, name string, a *attrs) {
 		AvoidBuggyIPs: a.flag("avoidBuggyIPs"), Disabled: a.flag("disabled"), Priority: snapshot.NoPriority,
 		Namespaces: a.list("namespaces"), NamespaceSelector: a.selector("nsselector"), ServiceSelector: a.selector("selector"),
 	}
+	if a.text("prefix") != "" {
+		p = followsPrefix(p, a)
+	}
 	if p.Nodes = a.selector("nodes"); a.text("nodes") == "true" {
 		p.Nodes = &snapshot.Selector{}
 	}
@@ -82,6 +86,30 @@ func pool(s *snapshot.Snapshot, name string, a *attrs) {
 		p.Priority = a.number("priority")
 	}
 	s.Pools = append(s.Pools, p)
+}
+
+// followsPrefix reads prefix=LINK/FROM-TO, scope=ula, and the prefixes that the pool
+// knows: STATE:PREFIX.
+func followsPrefix(p *snapshot.Pool, a *attrs) *snapshot.Pool {
+	link, host, _ := strings.Cut(a.text("prefix"), "/")
+	p.FromPrefix = &snapshot.FromPrefix{Interface: link, Host: each(a, []string{host}, ipRange)[0], UniqueLocal: a.text("scope") == "ula", Grace: snapshot.DefaultGrace}
+	return p.WithPrefixes(each(a, a.list("knows"), func(text string) (snapshot.PoolPrefix, error) {
+		state, prefix, _ := strings.Cut(text, ":")
+		out, err := netip.ParsePrefix(prefix)
+		k := snapshot.PoolPrefix{Prefix: out, State: snapshot.PrefixState(state), Since: beginning}
+		if k.State == snapshot.PrefixLeaving {
+			k.Until = beginning.AddDate(100, 0, 0)
+		}
+		return k, err
+	}))
+}
+
+// sees reads LINK:PREFIX, and LINK:PREFIX:old for one that the router lets go.
+func sees(text string) (snapshot.LinkPrefix, error) {
+	link, prefix, _ := strings.Cut(text, ":")
+	prefix, old := strings.CutSuffix(prefix, ":old")
+	p, err := netip.ParsePrefix(prefix)
+	return snapshot.LinkPrefix{Link: link, Prefix: p, Deprecated: old}, err
 }
 
 // reservation reads NS/NAME=ADDRESS.
