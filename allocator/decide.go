@@ -41,7 +41,7 @@ func decide(s *snapshot.Snapshot, opt Options) *decision {
 }
 
 func newDecision(s *snapshot.Snapshot, opt Options) *decision {
-	d := &decision{snap: s, now: opt.Now, ledger: newLedger(newPools(s), s.Addresses)}
+	d := &decision{snap: s, now: opt.Now, ledger: newLedger(newPools(s, opt.APIServers), s.Addresses)}
 	d.cools = !opt.Now.IsZero()
 	d.nodes = newNodeLedger(s, d.pools)
 	n, nports := 0, 0
