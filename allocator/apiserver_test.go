@@ -28,7 +28,7 @@ func TestAPIServersAddress(t *testing.T) {
 	if r := p.Services[1].Refusal; r == nil || !strings.Contains(r.Message, "of the API server") {
 		t.Errorf("the API server's address is refused with %v", r)
 	}
-	if c := p.Pools[0].Conflicting; c.Reason != OverlapsNode || !strings.Contains(c.Message, "192.0.2.100, which is an address of the API server") {
+	if c := p.Pools[0].Conflicting; c.Reason != string(OverlapsNode) || !strings.Contains(c.Message, "192.0.2.100, which is an address of the API server") {
 		t.Errorf("the pool says %v", c)
 	}
 }

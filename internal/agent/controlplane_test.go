@@ -35,7 +35,7 @@ const runControlPlane = "FAIRLEAD_CONTROL_PLANE"
 
 // The API server's addresses, and the three nodes of plugPeers.
 var (
-	apiVIPs  = []netip.Addr{netip.MustParseAddr("198.18.0.100"), netip.MustParseAddr("fd98:18::100")}
+	apiVIPs  = []netip.Addr{netip.MustParseAddr("198.18.0.90"), netip.MustParseAddr("fd98:18::90")}
 	apiNodes = []netip.Addr{netip.MustParseAddr("198.18.0.1"), netip.MustParseAddr("198.18.0.2"), netip.MustParseAddr("198.18.0.3")}
 )
 
@@ -239,6 +239,10 @@ func TestControlPlane(t *testing.T) {
 		return err == nil && node != first
 	})
 	expect(t, "the owner's kube-apiserver stops", stop(), true)
+	nstest.Eventually(t, "programs of its own node reach the other one", func() bool {
+		node, err := askLivez(c.spaces[first], apiVIPs[0])
+		return err == nil && node == second
+	})
 
 	stop = c.load(t)
 	c.servers[first].start(t, c.number(first))
