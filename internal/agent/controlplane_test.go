@@ -148,23 +148,26 @@ type answers struct {
 	last  error
 }
 
-// load asks the first address every 20 ms, each time by a new connection, until stop.
+// load asks the first address every 20 ms, each time by a new connection, until stop and a
+// good answer after it.
 func (c *controlPlanes) load(t *testing.T) (stop func() answers) {
 	t.Helper()
 	end := make(chan struct{})
 	var got answers
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		good := time.Now()
+		good, answered := time.Now(), false // answered: the last question was
 		for {
 			select {
 			case <-end:
 				got.gap = max(got.gap, time.Since(good))
-				return
+				if answered || time.Since(good) > noAnswerFor {
+					return
+				}
 			case <-time.After(20 * time.Millisecond):
 			}
 			node, err := askLivez(c.client, apiVIPs[0])
-			if err != nil {
+			if answered = err == nil; !answered {
 				got.last = err
 				continue
 			}
