@@ -27,10 +27,11 @@ import (
 	"github.com/fairlead/fairlead/internal/controlplane/redirect"
 	"github.com/fairlead/fairlead/internal/keyring"
 	"github.com/fairlead/fairlead/internal/test/nstest"
+	"github.com/fairlead/fairlead/internal/test/routertest"
 )
 
 // runControlPlane makes this test's binary the ControlPlane of a node: it holds the folder
-// with its key.
+// with its key, and overBGP after a space if there is a router.
 const runControlPlane = "FAIRLEAD_CONTROL_PLANE"
 
 // The API server's addresses, and the three nodes of plugPeers.
@@ -39,11 +40,21 @@ var (
 	apiNodes = []netip.Addr{netip.MustParseAddr("198.18.0.1"), netip.MustParseAddr("198.18.0.2"), netip.MustParseAddr("198.18.0.3")}
 )
 
-func controlPlaneMain(dir string) error {
+// overBGP has the addresses announced to apiRouter.
+const overBGP = "bgp"
+
+var apiRouter = netip.MustParseAddr("198.18.0.100")
+
+func controlPlaneMain(spec string) error {
+	dir, mode, _ := strings.Cut(spec, " ")
+	cfg := controlplane.Config{Addresses: apiVIPs, Port: 6443, Members: apiNodes}
+	if mode == overBGP {
+		cfg.BGP = controlplane.BGP{ASN: 64512, Peers: []controlplane.Peer{{Addr: apiRouter, ASN: 64513}}, Password: "secret"}
+	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer cancel()
 	c, err := NewControlPlane(ControlPlaneConfig{
-		Config:      controlplane.Config{Addresses: apiVIPs, Port: 6443, Members: apiNodes},
+		Config:      cfg,
 		MembersPort: controlplane.MembersPort, KeyFile: dir + "/members.key", Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 		Ask: func(own netip.Addr) func(context.Context) (controlplane.Answer, error) {
 			return livez.New(netip.AddrPortFrom(own, 6443), "").Ask
@@ -97,10 +108,11 @@ type controlPlanes struct {
 	*peers
 	servers map[string]*standIn
 	dir     string // with the key
+	mode    string // overBGP, or empty
 }
 
-func newControlPlanes(t *testing.T) *controlPlanes {
-	c := &controlPlanes{peers: plugPeers(t, peerSetup{}), servers: map[string]*standIn{}, dir: t.TempDir()}
+func newControlPlanes(t *testing.T, mode string) *controlPlanes {
+	c := &controlPlanes{peers: plugPeers(t, peerSetup{}), servers: map[string]*standIn{}, dir: t.TempDir(), mode: mode}
 	c.addrs = apiVIPs
 	if err := os.WriteFile(c.dir+"/members.key", keyring.Keys{[]byte(peerKey)}.Format(), 0o600); err != nil {
 		t.Fatal(err)
@@ -122,7 +134,7 @@ func (c *controlPlanes) run(t *testing.T, name string) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("ip", "netns", "exec", c.spaces[name].Name, os.Args[0])
-	cmd.Env, cmd.Stderr = append(os.Environ(), runControlPlane+"="+c.dir), log
+	cmd.Env, cmd.Stderr = append(os.Environ(), runControlPlane+"="+c.dir+" "+c.mode), log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +241,7 @@ func expect(t *testing.T, what string, got answers, moved bool) {
 // node alone.
 func TestControlPlane(t *testing.T) {
 	t.Parallel()
-	c := newControlPlanes(t)
+	c := newControlPlanes(t, "")
 	first := c.owner(t)
 	heard := c.ask(t)
 
@@ -288,6 +300,38 @@ func TestControlPlane(t *testing.T) {
 			t.Errorf("%s: two answered for %v", addr, two)
 		}
 	}
+}
+
+// TestControlPlaneOverBGP: a router has a way to the address by each node whose
+// kube-apiserver lives, and by all nodes while none lives.
+func TestControlPlaneOverBGP(t *testing.T) {
+	t.Parallel()
+	c := newControlPlanes(t, overBGP)
+	conf := routertest.Config{ASN: 64513, ID: apiRouter.String()}
+	for _, node := range apiNodes {
+		conf.Neighbors = append(conf.Neighbors, routertest.Neighbor{Addr: node.String(), Local: apiRouter.String(), ASN: 64512, Password: "secret"})
+	}
+	router := routertest.Routers["BIRD"](t, c.client, conf).(*routertest.BIRD)
+	by := func(what, nodes string) {
+		t.Helper()
+		routertest.Within(t, what, func() bool {
+			text, ways := router.Show(t, "show route all"), ""
+			for _, name := range c.names {
+				if strings.Contains(text, fmt.Sprintf("via 198.18.0.%d ", c.number(name))) {
+					ways += name
+				}
+			}
+			return ways == nodes
+		})
+	}
+	by("all live", "abc")
+	c.servers["a"].sick.Store(true)
+	by("one does not", "bc")
+	c.servers["b"].sick.Store(true)
+	c.servers["c"].sick.Store(true)
+	by("none does", "abc")
+	c.servers["b"].sick.Store(false)
+	by("one does again", "b")
 }
 
 func (c *controlPlanes) number(name string) int { return strings.Index("abc", name) + 1 }
