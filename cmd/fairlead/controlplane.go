@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -174,8 +175,18 @@ func probesOf(c *agent.ControlPlane, reg prometheus.Gatherer) *http.ServeMux {
 	return mux
 }
 
-// imageRepository is where a release has its image, as the chart has it.
-const imageRepository = "ghcr.io/fairlead/fairlead"
+// release is the form of a release's version. A build between two releases has more.
+var release = regexp.MustCompile(`^v?(\d+\.\d+\.\d+(?:-rc\.\d+)?)$`)
+
+// releaseImage returns the image of a version, where the chart has it; "" if it is not a
+// release's.
+func releaseImage(version string) string {
+	m := release.FindStringSubmatch(version)
+	if m == nil {
+		return ""
+	}
+	return "ghcr.io/fairlead/fairlead:" + m[1]
+}
 
 func controlPlaneManifestCommand() *cobra.Command {
 	var t controlPlaneTexts
@@ -187,11 +198,7 @@ func controlPlaneManifestCommand() *cobra.Command {
 here. It is the same on every control-plane node, and asks no cluster.`,
 	}
 	t.flags(cmd.Flags())
-	own := ""
-	if version != "devel" {
-		own = imageRepository + ":" + strings.TrimPrefix(version, "v")
-	}
-	cmd.Flags().StringVar(&image, "image", own, "image of the pod; by default that of this version")
+	cmd.Flags().StringVar(&image, "image", releaseImage(version), "image of the pod; by default that of this version")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := t.parse(); err != nil {
 			return err
@@ -199,9 +206,6 @@ here. It is the same on every control-plane node, and asks no cluster.`,
 		o := manifest.Options{
 			Image: image, Args: argsOf(cmd.Flags()), BGP: len(t.peers) > 0,
 			KeyFile: t.cfg.KeyFile, CAFile: t.caFile, Kubeconfig: t.kubeconfig, StateDir: t.cfg.StateDir, PasswordFile: t.passwordFile,
-		}
-		for _, a := range t.cfg.Addresses {
-			o.Addresses = append(o.Addresses, a.String())
 		}
 		if t.probeAddress != "" {
 			at, err := netip.ParseAddrPort(t.probeAddress)

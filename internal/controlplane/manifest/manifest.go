@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -19,17 +18,12 @@ import (
 // Name is of the pod, before the node's name.
 const Name = "fairlead-control-plane"
 
-// Annotation has the API server's addresses, separated by commas: fairlead's commands read
-// it in the cluster.
-const Annotation = "fairlead.io/control-plane-addresses"
-
 // Options are what the pod is made of.
 type Options struct {
-	Image     string
-	Args      []string // of fairlead control-plane
-	Addresses []string
-	Probe     netip.AddrPort // where the kubelet asks; the zero value: it does not
-	BGP       bool           // the process of a session is another user's
+	Image string
+	Args  []string       // of fairlead control-plane
+	Probe netip.AddrPort // where the kubelet asks; the zero value: it does not
+	BGP   bool           // the process of a session is another user's
 	// The files and the folder that Args name. Those that are empty are not mounted.
 	KeyFile, CAFile, Kubeconfig, PasswordFile, StateDir string
 }
@@ -58,9 +52,8 @@ func (o Options) pod() *corev1.Pod {
 	root := int64(0)
 	labels := map[string]string{"app.kubernetes.io/name": Name, "app.kubernetes.io/component": "control-plane"}
 	return &corev1.Pod{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
-		ObjectMeta: metav1.ObjectMeta{Name: Name, Namespace: "kube-system", Labels: labels,
-			Annotations: map[string]string{Annotation: strings.Join(o.Addresses, ",")}},
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
+		ObjectMeta: metav1.ObjectMeta{Name: Name, Namespace: "kube-system", Labels: labels},
 		Spec: corev1.PodSpec{
 			HostNetwork: true, DNSPolicy: corev1.DNSDefault, PriorityClassName: "system-node-critical",
 			SecurityContext: &corev1.PodSecurityContext{

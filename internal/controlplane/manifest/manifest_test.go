@@ -14,8 +14,8 @@ import (
 var update = flag.Bool("update", false, "write what comes out into testdata")
 
 var options = Options{
-	Image: "ghcr.io/fairlead/fairlead:v1.2.3", Args: []string{"--address=192.0.2.100", "--members=192.0.2.1,192.0.2.2,192.0.2.3"},
-	Addresses: []string{"192.0.2.100"}, Probe: netip.MustParseAddrPort("127.0.0.1:9813"),
+	Image: "ghcr.io/fairlead/fairlead:1.2.3", Args: []string{"--address=192.0.2.100", "--members=192.0.2.1,192.0.2.2,192.0.2.3"},
+	Probe:   netip.MustParseAddrPort("127.0.0.1:9813"),
 	KeyFile: "/etc/fairlead/control-plane/members.key", CAFile: "/etc/kubernetes/pki/ca.crt", StateDir: "/var/lib/fairlead-control-plane",
 }
 
