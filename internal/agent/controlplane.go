@@ -336,9 +336,6 @@ func (c *ControlPlane) setKeys(keys keyring.Keys) {
 	c.reach.watcher.SetKeys(keys)
 }
 
-// Own returns this node's address among the members.
-func (c *ControlPlane) Own() netip.Addr { return c.own }
-
 // Alive returns an error if the last decision is too long ago.
 func (c *ControlPlane) Alive() error {
 	c.mu.Lock()

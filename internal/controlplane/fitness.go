@@ -7,12 +7,12 @@ const (
 	AskEvery = 200 * time.Millisecond
 	// AskAgain follows a question without a good answer.
 	AskAgain = 50 * time.Millisecond
-	// AskFor is how long an answer may take. A server that is busy with much else takes
-	// hundreds of milliseconds, and is no worse than the others then.
-	AskFor = time.Second
+	// AskFor is how long an answer may take. On a busy node it takes a second and more, and
+	// the other nodes are as busy then.
+	AskFor = 3 * time.Second
 	// FailsFor is how long a server that can be connected to has to give no good answer to
 	// be unfit. One that refuses connections is unfit after mostRefused of them.
-	FailsFor = time.Second
+	FailsFor = 3 * time.Second
 	// FitFor is how long it has to give good answers to be fit again.
 	FitFor      = 2 * time.Second
 	mostRefused = 2
