@@ -121,6 +121,95 @@ type row struct {
 	dark  bool // no kube-apiserver can answer meanwhile
 }
 
+// rows are what the story does, one after the other.
+func rows() []row {
+	stays := func(t *testing.T, _ *lab.Stacked, _ string) { t.Helper(); apiOwner(t) }
+	return []row{
+		{name: "nothing", done: stays},
+		{name: "its kube-apiserver is killed", moves: true, done: apiMoved, do: func(t *testing.T, s *lab.Stacked, owner string) {
+			t.Helper()
+			succeed(t, s.Stop(t.Context(), owner, lab.StackedAPI))
+		}},
+		{name: "its kubelet stands still", do: signalKubelet("STOP"), done: func(t *testing.T, s *lab.Stacked, owner string) {
+			t.Helper()
+			apiOwner(t)
+			signalKubelet("CONT")(t, s, owner)
+		}},
+		{name: "etcd has no quorum", dark: true, do: endQuorum, done: func(t *testing.T, s *lab.Stacked, owner string) {
+			t.Helper()
+			for _, n := range othersOf(t, owner) {
+				succeed(t, s.Start(n, lab.StackedEtcd))
+			}
+			apiOwner(t)
+		}},
+		{name: "it loses power", moves: true, done: apiMoved, do: func(t *testing.T, _ *lab.Stacked, owner string) {
+			t.Helper()
+			powerOff(t, owner)
+		}},
+		{name: "all lose power", dark: true, moves: true, do: rebootAll, done: stays},
+	}
+}
+
+// succeed ends the story at an error.
+func succeed(t *testing.T, errs ...error) {
+	t.Helper()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// apiMoved waits until another node has the VIP.
+func apiMoved(t *testing.T, _ *lab.Stacked, owner string) {
+	t.Helper()
+	eventually(t, settled, "another node", func(context.Context) error {
+		if now := apiOwner(t); now == owner {
+			return errors.New("still " + owner)
+		}
+		return nil
+	})
+}
+
+func signalKubelet(name string) func(*testing.T, *lab.Stacked, string) {
+	return func(t *testing.T, _ *lab.Stacked, owner string) {
+		t.Helper()
+		_, err := cluster(t).Exec(t.Context(), owner, "sh", "-c", "kill -"+name+" $(pidof kubelet)")
+		succeed(t, err)
+	}
+}
+
+func othersOf(t *testing.T, owner string) []string {
+	t.Helper()
+	return slices.DeleteFunc(cluster(t).Nodes(), func(n string) bool { return n == owner })
+}
+
+// endQuorum leaves the owner's etcd alone until no kube-apiserver lives, and for a while.
+func endQuorum(t *testing.T, s *lab.Stacked, owner string) {
+	t.Helper()
+	for _, n := range othersOf(t, owner) {
+		succeed(t, s.Stop(t.Context(), n, lab.StackedEtcd))
+	}
+	eventually(t, settled, "no kube-apiserver lives", func(context.Context) error {
+		if cluster(t).AtClient(func() error { return livez(apiVIP) }) == nil {
+			return errors.New("it answers")
+		}
+		return nil
+	})
+	time.Sleep(5 * time.Second) // that long the address is watched
+}
+
+// rebootAll cuts the power of all nodes, and starts them again.
+func rebootAll(t *testing.T, s *lab.Stacked, _ string) {
+	t.Helper()
+	l := cluster(t)
+	for _, n := range l.Nodes() {
+		powerOff(t, n)
+	}
+	for _, n := range l.Nodes() {
+		succeed(t, l.PowerOnNode(t.Context(), n))
+	}
+	succeed(t, s.StartNodes(l.Nodes()...))
+}
+
 // TestControlPlane: three control planes with an etcd each, and fairlead's agents beside
 // them. A client asks the API server's address every 20 ms, and for its MAC. One node has
 // the address, whatever happens to whom.
@@ -130,99 +219,28 @@ func TestControlPlane(t *testing.T) {
 		t.Skip("takes four minutes; make e2e WHAT=control-plane runs it")
 	}
 	s, err := l.Stack(t.Context(), apiVIP)
-	if err != nil {
-		t.Fatal(err)
-	}
+	succeed(t, err)
 	undo(t, s.Remove)
-	must := func(t *testing.T, errs ...error) {
-		t.Helper()
-		if err := errors.Join(errs...); err != nil {
-			t.Fatal(err)
-		}
-	}
-	on := func(t *testing.T, node, script string) {
-		t.Helper()
-		_, err := l.Exec(t.Context(), node, "sh", "-c", script)
-		must(t, err)
-	}
-	moved := func(t *testing.T, _ *lab.Stacked, owner string) {
-		t.Helper()
-		eventually(t, settled, "another node", func(context.Context) error {
-			if now := apiOwner(t); now == owner {
-				return errors.New("still " + owner)
-			}
-			return nil
-		})
-	}
-	var others []string
-	for _, r := range []row{
-		{name: "nothing", done: func(t *testing.T, _ *lab.Stacked, _ string) { t.Helper(); apiOwner(t) }},
-		{name: "its kube-apiserver is killed", moves: true, done: moved,
-			do: func(t *testing.T, s *lab.Stacked, owner string) {
-				t.Helper()
-				must(t, s.Stop(t.Context(), owner, lab.StackedAPI))
-			}},
-		{name: "its kubelet stands still",
-			do: func(t *testing.T, _ *lab.Stacked, owner string) {
-				t.Helper()
-				on(t, owner, "kill -STOP $(pidof kubelet)")
-			},
-			done: func(t *testing.T, _ *lab.Stacked, owner string) {
-				t.Helper()
-				apiOwner(t)
-				on(t, owner, "kill -CONT $(pidof kubelet)")
-			}},
-		{name: "etcd has no quorum", dark: true,
-			do: func(t *testing.T, s *lab.Stacked, owner string) {
-				t.Helper()
-				others = slices.DeleteFunc(l.Nodes(), func(n string) bool { return n == owner })
-				for _, n := range others {
-					must(t, s.Stop(t.Context(), n, lab.StackedEtcd))
-				}
-				eventually(t, settled, "no kube-apiserver lives", func(context.Context) error {
-					if l.AtClient(func() error { return livez(apiVIP) }) == nil {
-						return errors.New("it answers")
-					}
-					return nil
-				})
-				time.Sleep(5 * time.Second)
-			},
-			done: func(t *testing.T, s *lab.Stacked, _ string) {
-				t.Helper()
-				for _, n := range others {
-					must(t, s.Start(n, lab.StackedEtcd))
-				}
-				apiOwner(t)
-			}},
-		{name: "it loses power", moves: true, done: moved,
-			do: func(t *testing.T, _ *lab.Stacked, owner string) { t.Helper(); powerOff(t, owner) }},
-		{name: "all lose power", dark: true, moves: true,
-			do: func(t *testing.T, _ *lab.Stacked, _ string) {
-				t.Helper()
-				for _, n := range l.Nodes() {
-					if l.NodeRuns(n) {
-						powerOff(t, n)
-					}
-				}
-				for _, n := range l.Nodes() {
-					must(t, l.PowerOnNode(t.Context(), n))
-				}
-				must(t, s.StartNodes(l.Nodes()...))
-			},
-			done: func(t *testing.T, _ *lab.Stacked, _ string) { t.Helper(); apiOwner(t) }},
-	} {
+	for _, r := range rows() {
 		t.Run(r.name, func(t *testing.T) { r.try(t, s) })
-		for _, n := range l.Nodes() { // what a row broke is whole for the next
-			switch {
-			case !l.NodeRuns(n):
-				must(t, l.StartNode(t.Context(), n), s.StartNodes(n))
-			case !s.Runs(n, lab.StackedAPI):
-				must(t, s.Start(n, lab.StackedAPI))
-			}
+		mend(t, s)
+	}
+}
+
+// mend makes whole what a row broke.
+func mend(t *testing.T, s *lab.Stacked) {
+	t.Helper()
+	l := cluster(t)
+	for _, n := range l.Nodes() {
+		switch {
+		case !l.NodeRuns(n):
+			succeed(t, l.StartNode(t.Context(), n), s.StartNodes(n))
+		case !s.Runs(n, lab.StackedAPI):
+			succeed(t, s.Start(n, lab.StackedAPI))
 		}
-		for _, n := range l.Nodes() {
-			must(t, s.WaitReady(t.Context(), n))
-		}
+	}
+	for _, n := range l.Nodes() {
+		succeed(t, s.WaitReady(t.Context(), n))
 	}
 }
 

@@ -259,6 +259,25 @@ func expect(t *testing.T, what string, got answers, moved bool) {
 	}
 }
 
+// allSick makes all kube-apiservers say that they do not live, or that they do, and waits until
+// their nodes are not fit, or are.
+func (c *controlPlanes) allSick(t *testing.T, sick bool) {
+	t.Helper()
+	for _, s := range c.servers {
+		s.sick.Store(sick)
+	}
+	for _, name := range c.names {
+		if sick {
+			c.logged(t, name, "500 Internal Server Error")
+			continue
+		}
+		nstest.Eventually(t, name+" is fit", func() bool {
+			node, err := askLivez(c.spaces[name], apiVIPs[0])
+			return err == nil && node == name
+		})
+	}
+}
+
 // TestControlPlane: three control-plane nodes, and a client that asks the API server's
 // address all the time. The address is at a node whose kube-apiserver lives, and at one
 // node alone.
@@ -296,23 +315,10 @@ func TestControlPlane(t *testing.T) {
 	c.logged(t, second, "adopted a held address")
 	expect(t, "the owner's program restarts", stop(), false)
 
-	for _, s := range c.servers {
-		s.sick.Store(true)
-	}
-	for _, name := range c.names {
-		c.logged(t, name, "fit=false")
-	}
+	c.allSick(t, true)
 	c.settled(t) // somebody answers while no kube-apiserver lives
 	stop = c.load(t)
-	for _, s := range c.servers {
-		s.sick.Store(false)
-	}
-	for _, name := range c.names {
-		nstest.Eventually(t, name+" is fit", func() bool {
-			node, err := askLivez(c.spaces[name], apiVIPs[0])
-			return err == nil && node == name
-		})
-	}
+	c.allSick(t, false)
 	third := c.owner(t)
 	expect(t, "all live again", stop(), true)
 
