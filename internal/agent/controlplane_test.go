@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,7 @@ import (
 	"github.com/fairlead/fairlead/internal/controlplane/livez"
 	"github.com/fairlead/fairlead/internal/controlplane/redirect"
 	"github.com/fairlead/fairlead/internal/keyring"
+	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/test/nstest"
 	"github.com/fairlead/fairlead/internal/test/routertest"
 )
@@ -461,4 +463,17 @@ type redirectLog struct {
 func (l *redirectLog) Sync([]redirect.Redirect) error {
 	l.calls++
 	return l.fails
+}
+
+// The members that the cluster shows are kept for a start without an API server. A cluster
+// that shows none is not believed.
+func TestMembersAreKept(t *testing.T) {
+	c := &ControlPlane{cfg: ControlPlaneConfig{StateDir: t.TempDir(), Log: slog.New(slog.DiscardHandler)}}
+	c.decision.loop = reconcile.New("test", c.cfg.Log)
+	c.setMembers(apiNodes)
+	c.setMembers(nil)
+	kept, err := load(c.cfg.StateDir, membersFile, controlplane.ParseMembers)
+	if err != nil || !slices.Equal(kept, apiNodes) || !slices.Equal(c.world().Members, apiNodes) {
+		t.Errorf("kept are %v, %v, and known are %v", kept, err, c.world().Members)
+	}
 }
