@@ -48,7 +48,7 @@ func decide(s *snapshot.Snapshot, opt Options) *decision {
 }
 
 func newDecision(s *snapshot.Snapshot, opt Options) *decision {
-	ps := newPools(s)
+	ps := newPools(s, opt.APIServers)
 	records, leavers := partLeavers(s, ps)
 	d := &decision{snap: s, now: opt.Now, ledger: newLedger(ps, records), leavers: leavers}
 	d.cools = !opt.Now.IsZero()

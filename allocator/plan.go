@@ -13,9 +13,11 @@ import (
 
 // Options is what the operator chose.
 type Options struct {
-	Class        string    // the loadBalancerClass that is ours
-	DefaultClass bool      // Services without a class are ours too
-	Now          time.Time // whether a pool's cool-down is over depends on it; zero: no cool-downs
+	Class        string // the loadBalancerClass that is ours
+	DefaultClass bool   // Services without a class are ours too
+	// APIServers are addresses of the API server. No pool gives them.
+	APIServers []netip.Addr
+	Now        time.Time // whether a pool's cool-down is over depends on it; zero: no cool-downs
 }
 
 // Plan is the decision: the whole of what is to be true, sorted.

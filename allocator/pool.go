@@ -25,7 +25,7 @@ type pool struct {
 
 	reserved map[netip.Addr]snapshot.Ref // for whom each address is kept
 
-	skipped []use // addresses of nodes in its ranges, which it does not give
+	skipped []use // addresses of nodes and of the API server in its ranges, which it does not give
 
 	slots []*nodeSlot // the nodes' own addresses, if it gives those
 }
@@ -127,9 +127,9 @@ type part struct {
 	pool *pool
 }
 
-func newPools(s *snapshot.Snapshot) *pools {
+func newPools(s *snapshot.Snapshot, apiServers []netip.Addr) *pools {
 	ps := &pools{}
-	cluster := takenByCluster(s)
+	cluster := takenByCluster(s, apiServers)
 	for _, p := range s.Pools {
 		ps.all = append(ps.all, newPool(p, cluster))
 	}
@@ -312,7 +312,7 @@ func (ps *pools) skipping(addr netip.Addr) string {
 		}
 		for _, u := range p.skipped {
 			if u.prefix.Addr() == addr {
-				return fmt.Sprintf("is an address of node %s, which pool %s does not give", u.name, p.Name)
+				return fmt.Sprintf("is an address %s, which pool %s does not give", u.what, p.Name)
 			}
 		}
 	}

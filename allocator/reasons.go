@@ -70,7 +70,8 @@ const (
 	NoConflict snapshot.Reason = "NoConflict"
 	// OverlapsPool: the pool overlaps an older pool.
 	OverlapsPool snapshot.Reason = "OverlapsPool"
-	// OverlapsNode: the pool contains addresses of nodes, which it does not give.
+	// OverlapsNode: the pool contains addresses of nodes or of the API server, which it
+	// does not give.
 	OverlapsNode snapshot.Reason = "OverlapsNode"
 	// OverlapsPods: the pool overlaps the pod CIDR of a node.
 	OverlapsPods snapshot.Reason = "OverlapsPods"

@@ -13,7 +13,7 @@ import (
 // pool that overlaps a whole prefix is a mistake and gives nothing.
 type taken struct {
 	v4, v6 []use
-	nodes  []use // of both families, sorted by node
+	nodes  []use // addresses of nodes, sorted by node, and of the API server; both families
 }
 
 // use is one interval and what it is used for.
@@ -25,18 +25,23 @@ type use struct {
 	prefix netip.Prefix
 }
 
-func takenByCluster(s *snapshot.Snapshot) *taken {
+func takenByCluster(s *snapshot.Snapshot, apiServers []netip.Addr) *taken {
 	t := &taken{}
 	if len(s.Pools) == 0 {
 		return t
 	}
+	one := func(a netip.Addr, what string) {
+		if a = a.Unmap().WithZone(""); a.IsValid() {
+			t.nodes = append(t.nodes, use{span: span{numOf(a), numOf(a)}, what: what, prefix: netip.PrefixFrom(a, a.BitLen())})
+		}
+	}
 	for _, n := range s.Nodes {
 		for _, a := range n.InternalIPs {
-			a = a.Unmap().WithZone("")
-			if a.IsValid() {
-				t.nodes = append(t.nodes, use{span: span{numOf(a), numOf(a)}, name: n.Name, prefix: netip.PrefixFrom(a, a.BitLen())})
-			}
+			one(a, "of node "+n.Name)
 		}
+	}
+	for _, a := range apiServers {
+		one(a, "of the API server")
 	}
 	for _, n := range s.Nodes {
 		for _, p := range n.PodCIDRs {
@@ -82,7 +87,7 @@ func (t *taken) add(p netip.Prefix, u use) {
 	}
 }
 
-// skip takes the addresses of nodes out of p.
+// skip takes the addresses of the API server and of nodes out of p.
 func (t *taken) skip(p *pool) {
 	for _, u := range t.nodes {
 		b := p.block(snapshot.FamilyOf(u.prefix.Addr()))
@@ -94,9 +99,9 @@ func (t *taken) skip(p *pool) {
 	}
 	switch n := len(p.skipped); {
 	case n == 1:
-		p.clash = *refuse(OverlapsNode, "does not give %s, which is an address of node %s", p.skipped[0].prefix.Addr(), p.skipped[0].name)
+		p.clash = *refuse(OverlapsNode, "does not give %s, which is an address %s", p.skipped[0].prefix.Addr(), p.skipped[0].what)
 	case n > 1:
-		p.clash = *refuse(OverlapsNode, "does not give %d addresses of nodes, such as %s of node %s", n, p.skipped[0].prefix.Addr(), p.skipped[0].name)
+		p.clash = *refuse(OverlapsNode, "does not give %d addresses of nodes, such as %s %s", n, p.skipped[0].prefix.Addr(), p.skipped[0].what)
 	}
 }
 

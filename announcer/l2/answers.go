@@ -20,6 +20,7 @@ import (
 
 // answers is the kernel's table of what it answers for: see rules.go.
 type answers struct {
+	owner    Owner
 	netns    int           // file descriptor of a network namespace; 0: that of the caller
 	lifetime time.Duration // how long the kernel answers after it was last told to
 	own      *ownPorts
@@ -76,8 +77,8 @@ func (as answers) open() (*nftables.Conn, error) {
 	return c, nil
 }
 
-func newTable() *nftables.Table {
-	return &nftables.Table{Name: answerTable, Family: nftables.TableFamilyNetdev}
+func (as answers) newTable() *nftables.Table {
+	return &nftables.Table{Name: string(as.owner), Family: nftables.TableFamilyNetdev}
 }
 
 // read returns what the kernel holds. Ports whose time is over are not among them.
@@ -91,14 +92,14 @@ func (as answers) read() (table, error) {
 	if err != nil {
 		return now, fmt.Errorf("list tables: %w", err)
 	}
-	if !slices.ContainsFunc(all, func(t *nftables.Table) bool { return t.Name == answerTable }) {
+	if !slices.ContainsFunc(all, func(t *nftables.Table) bool { return t.Name == string(as.owner) }) {
 		return now, nil
 	}
 	now.exists = true
-	if now.intact, err = now.readRules(c); err != nil {
+	if now.intact, err = now.readRules(c, as.owner); err != nil {
 		return now, err
 	}
-	err = now.readSets(c)
+	err = now.readSets(c, as.newTable())
 	if !now.intact {
 		return now, nil // another version's, which answers for what its sets hold, if it has them
 	}
@@ -106,7 +107,7 @@ func (as answers) read() (table, error) {
 }
 
 // readRules reports whether the rules are those of this version.
-func (t *table) readRules(c *nftables.Conn) (bool, error) {
+func (t *table) readRules(c *nftables.Conn, owner Owner) (bool, error) {
 	chains, err := c.ListChainsOfTableFamily(nftables.TableFamilyNetdev)
 	if err != nil {
 		return false, fmt.Errorf("list chains: %w", err)
@@ -116,7 +117,7 @@ func (t *table) readRules(c *nftables.Conn) (bool, error) {
 		want[r.chain] = append(want[r.chain], r.comment())
 	}
 	for _, ch := range chains {
-		if ch.Table.Name != answerTable {
+		if ch.Table.Name != string(owner) {
 			continue
 		}
 		if strings.HasPrefix(ch.Name, "link-") {
@@ -139,8 +140,8 @@ func (t *table) readRules(c *nftables.Conn) (bool, error) {
 }
 
 // readSets reads what is answered for.
-func (t *table) readSets(c *nftables.Conn) error {
-	links, arp, ndp := sets(newTable())
+func (t *table) readSets(c *nftables.Conn, of *nftables.Table) error {
+	links, arp, ndp := sets(of)
 	elems, err := c.GetSetElements(links)
 	for _, e := range elems {
 		if len(e.Key) == 4 && len(e.Val) >= 6 {
@@ -175,7 +176,7 @@ func (as answers) set(want asked) error {
 	if err != nil {
 		return err
 	}
-	t := newTable()
+	t := as.newTable()
 	links, arp, ndp := sets(t)
 	if !now.intact {
 		now = replace(c, t, now.exists)
@@ -197,7 +198,7 @@ func (as answers) set(want asked) error {
 		err = c.Flush()
 	}
 	if err != nil {
-		return fmt.Errorf("table netdev %s: %w", answerTable, needed(err))
+		return fmt.Errorf("table netdev %s: %w", as.owner, needed(err))
 	}
 	return nil
 }
@@ -213,7 +214,7 @@ func (as answers) remove(gone map[answered]bool) error {
 	if err != nil {
 		return err
 	}
-	_, arp, ndp := sets(newTable())
+	_, arp, ndp := sets(as.newTable())
 	var there []answered
 	for a := range gone {
 		if now.addrs[a] {
@@ -230,7 +231,7 @@ func (as answers) remove(gone map[answered]bool) error {
 		err = c.Flush()
 	}
 	if err != nil {
-		return fmt.Errorf("table netdev %s: %w", answerTable, err)
+		return fmt.Errorf("table netdev %s: %w", as.owner, err)
 	}
 	return nil
 }
@@ -241,10 +242,10 @@ func (as answers) removeAll() error {
 	if err != nil {
 		return err
 	}
-	c.AddTable(newTable()) // or removing it would fail if it were not there
-	c.DelTable(newTable())
+	c.AddTable(as.newTable()) // or removing it would fail if it were not there
+	c.DelTable(as.newTable())
 	if err := c.Flush(); err != nil {
-		return fmt.Errorf("remove table netdev %s: %w", answerTable, err)
+		return fmt.Errorf("remove table netdev %s: %w", as.owner, err)
 	}
 	return nil
 }
@@ -256,7 +257,7 @@ func Probe(netns int) error {
 	if err != nil {
 		return err
 	}
-	t := &nftables.Table{Name: answerTable + "-probe", Family: nftables.TableFamilyNetdev}
+	t := &nftables.Table{Name: string(Agents) + "-probe", Family: nftables.TableFamilyNetdev}
 	replace(c, t, false)
 	addLink(c, t, port{name: "lo"})
 	c.DelTable(t)

@@ -39,7 +39,7 @@ func (as answers) followTable(ctx context.Context, tampered func()) error {
 		}
 		// The kernel itself, which is port 0, takes out the chain of a link that is gone.
 		if slices.ContainsFunc(msgs, func(m netlink.Message) bool {
-			return removesAnswers(m) && m.Header.PID != 0 && !as.own.has(m.Header.PID)
+			return as.removesAnswers(m) && m.Header.PID != 0 && !as.own.has(m.Header.PID)
 		}) {
 			tampered()
 		}
@@ -49,7 +49,7 @@ func (as answers) followTable(ctx context.Context, tampered func()) error {
 
 // removesAnswers reports whether an event says that something went from the table of
 // answers, or the table itself.
-func removesAnswers(m netlink.Message) bool {
+func (as answers) removesAnswers(m netlink.Message) bool {
 	const header = 4 // of nfnetlink: the family, the version, and two bytes more
 	if m.Header.Type>>8 != unix.NFNL_SUBSYS_NFTABLES || len(m.Data) < header || m.Data[0] != unix.NFPROTO_NETDEV {
 		return false
@@ -65,7 +65,7 @@ func removesAnswers(m netlink.Message) bool {
 	}
 	for attrs.Next() {
 		if attrs.Type() == unix.NFTA_TABLE_NAME { // has the same number in all of these
-			return attrs.String() == answerTable
+			return attrs.String() == string(as.owner)
 		}
 	}
 	return false

@@ -77,7 +77,7 @@ func TestOwnChangesAreKnown(t *testing.T) {
 		}
 		for _, m := range msgs {
 			switch {
-			case !removesAnswers(m):
+			case !(answers{owner: Agents}).removesAnswers(m):
 			case ls.answers.own.has(m.Header.PID):
 				own++
 			case own == 0:

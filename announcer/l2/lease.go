@@ -56,9 +56,9 @@ func expires(a netlink.Addr) bool {
 // address, which no membership of a socket does: it ends with its process. The
 // address is link-local and of this link alone. Nobody is told of it. Its prefix is
 // not that of a host address, which version 0.1 would take for a VIP.
-func member(vip netip.Addr, link netlink.Link, lifetime time.Duration) *netlink.Addr {
+func (o Owner) member(vip netip.Addr, link netlink.Link, lifetime time.Duration) *netlink.Addr {
 	v, mac := vip.As16(), link.Attrs().HardwareAddr
-	b := memberPrefix
+	b := o.memberPrefix()
 	copy(b[10:13], mac[max(0, len(mac)-3):])
 	copy(b[13:], v[13:])
 	return onLink(netip.AddrFrom16(b), memberBits, link.Attrs().Index, lifetime)
@@ -79,12 +79,26 @@ func groupOf(vip netip.Addr, link int) group {
 // memberBits is the length of the prefix of member addresses.
 const memberBits = 64
 
-// memberPrefix begins all member addresses, in 80 bits.
-var memberPrefix = [16]byte{0xfe, 0x80, 8: 0xfa, 9: 0x1e}
+// memberPrefix begins all member addresses of o, in 80 bits.
+func (o Owner) memberPrefix() [16]byte {
+	if o == ControlPlane {
+		return [16]byte{0xfe, 0x80, 8: 0xfa, 9: 0x1c}
+	}
+	return [16]byte{0xfe, 0x80, 8: 0xfa, 9: 0x1e}
+}
+
+// isMember reports whether a is of the form that member makes for o.
+func (o Owner) isMember(a netlink.Addr) bool {
+	ones, _ := a.Mask.Size()
+	prefix := o.memberPrefix()
+	return ones == memberBits && bytes.HasPrefix(a.IP, prefix[:10]) && expires(a)
+}
+
+// put reports whether o put a on a link. Version 0.1 put the agents' VIPs there.
+func (o Owner) put(a netlink.Addr) bool {
+	return o.isMember(a) || o == Agents && isLeased(a)
+}
 
 // IsOurs reports whether a is an address that this package put on a link, in this
 // version or an earlier one: it is not an address of the node.
-func IsOurs(a netlink.Addr) bool {
-	ones, _ := a.Mask.Size()
-	return isLeased(a) || ones == memberBits && bytes.HasPrefix(a.IP, memberPrefix[:10]) && expires(a)
-}
+func IsOurs(a netlink.Addr) bool { return Agents.put(a) || ControlPlane.put(a) }

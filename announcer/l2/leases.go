@@ -74,8 +74,23 @@ type lease struct {
 // New makes Leases on links, which are those of the network namespace netns, a file
 // descriptor; 0 is that of the caller. It starts nothing.
 func New(links Links, netns int, log *slog.Logger) *Leases {
+	return Agents.Leases(links, netns, log)
+}
+
+// Owner is who keeps Leases. What each owner leaves in the kernel has a name of its own,
+// so that the programs of two owners on one node do not touch each other's addresses.
+type Owner string
+
+// The owners, by the names of their nftables tables.
+const (
+	Agents       Owner = "fairlead"               // Services' addresses
+	ControlPlane Owner = "fairlead-control-plane" // the API server's own
+)
+
+// Leases is New for an owner.
+func (o Owner) Leases(links Links, netns int, log *slog.Logger) *Leases {
 	return &Leases{
-		links: links, answers: answers{netns, announcer.Lease, &ownPorts{}}, log: log, Metrics: NewMetrics(nil), held: map[announcer.Claim]lease{}, members: map[group]int{}, failed: map[announcer.Claim]failure{}, wakeRun: make(chan struct{}, 1),
+		links: links, answers: answers{o, netns, announcer.Lease, &ownPorts{}}, log: log, Metrics: NewMetrics(nil), held: map[announcer.Claim]lease{}, members: map[group]int{}, failed: map[announcer.Claim]failure{}, wakeRun: make(chan struct{}, 1),
 		detector: newDetector(), bursts: map[announcer.Claim]*burst{}, ports: map[string]netlink.Link{},
 	}
 }
@@ -271,7 +286,7 @@ func (ls *Leases) join(ready, due []announcer.Claim, now time.Time) ([]announcer
 			continue
 		}
 		link := ls.ports[c.Link]
-		if err := ls.links.AddrReplace(link, member(c.Addr, link, ls.answers.lifetime)); err != nil {
+		if err := ls.links.AddrReplace(link, ls.answers.owner.member(c.Addr, link, ls.answers.lifetime)); err != nil {
 			errs = append(errs, fmt.Errorf("announce %s on %s: %w", c.Addr, c.Link, err))
 			if _, held := ls.held[c]; !held { // else it is a member still
 				ls.fail(c, now)
@@ -414,9 +429,11 @@ func (ls *Leases) Adopt() ([]announcer.Claim, error) {
 	if err != nil {
 		return nil, err
 	}
-	addrs, err := findLeases(ls.links)
-	if err != nil {
-		return nil, err
+	var addrs []foundLease
+	if ls.answers.owner == Agents {
+		if addrs, err = findLeases(ls.links); err != nil {
+			return nil, err
+		}
 	}
 	if now.exists && len(now.ports) == 0 { // the time of all of it is over
 		if err := ls.answers.removeAll(); err != nil {
@@ -460,7 +477,7 @@ func (ls *Leases) release(c announcer.Claim) error {
 		err = ls.removeAddr(l.link, leased(c.Addr, l.link, announcer.Lease))
 	}
 	if err == nil && c.Addr.Is6() && ls.members[groupOf(c.Addr, l.link)] == 1 {
-		err = ls.removeAddr(l.link, member(c.Addr, link, announcer.Lease))
+		err = ls.removeAddr(l.link, ls.answers.owner.member(c.Addr, link, announcer.Lease))
 	}
 	var gone netlink.LinkNotFoundError
 	if err != nil && !errors.As(err, &gone) {
@@ -492,7 +509,7 @@ type foundLease struct {
 
 // findLeases finds every VIP on the links of this network namespace.
 func findLeases(links Links) (out []foundLease, err error) {
-	return out, eachOurs(links, func(a netlink.Addr, link netlink.Link) {
+	return out, Agents.each(links, func(a netlink.Addr, link netlink.Link) {
 		if isLeased(a) {
 			ip, _ := netip.AddrFromSlice(a.IP)
 			out = append(out, foundLease{announcer.Claim{Addr: ip.Unmap(), Link: link.Attrs().Name}, link})
@@ -500,14 +517,14 @@ func findLeases(links Links) (out []foundLease, err error) {
 	})
 }
 
-// eachOurs calls f for every address of ours on a link.
-func eachOurs(links Links, f func(netlink.Addr, netlink.Link)) error {
+// each calls f for every address that o put on a link.
+func (o Owner) each(links Links, f func(netlink.Addr, netlink.Link)) error {
 	addrs, err := links.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
 		return fmt.Errorf("list addresses: %w", err)
 	}
 	for _, a := range addrs {
-		if !IsOurs(a) {
+		if !o.put(a) {
 			continue
 		}
 		link, err := links.LinkByIndex(a.LinkIndex)
@@ -519,10 +536,13 @@ func eachOurs(links Links, f func(netlink.Addr, netlink.Link)) error {
 	return nil
 }
 
-// Cleanup removes all that is answered for in the network namespace netns, which
-// links are of, also by other processes. It returns how many VIPs that were.
-func Cleanup(links Links, netns int) (int, error) {
-	as, vips := answers{netns: netns}, map[netip.Addr]bool{}
+// Cleanup removes all that the kernel answers for in the network namespace netns, which
+// links are of, for the agents, also by other processes. It returns how many VIPs that were.
+func Cleanup(links Links, netns int) (int, error) { return Agents.Cleanup(links, netns) }
+
+// Cleanup is the function Cleanup for an owner.
+func (o Owner) Cleanup(links Links, netns int) (int, error) {
+	as, vips := answers{owner: o, netns: netns}, map[netip.Addr]bool{}
 	now, err := as.read()
 	errs := []error{err}
 	for a := range now.addrs {
@@ -531,7 +551,7 @@ func Cleanup(links Links, netns int) (int, error) {
 	if err == nil && now.exists {
 		errs = append(errs, as.removeAll())
 	}
-	errs = append(errs, eachOurs(links, func(a netlink.Addr, link netlink.Link) {
+	errs = append(errs, o.each(links, func(a netlink.Addr, link netlink.Link) {
 		if ip, _ := netip.AddrFromSlice(a.IP); isLeased(a) {
 			vips[ip.Unmap()] = true
 		}

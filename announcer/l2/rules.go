@@ -20,13 +20,15 @@ import (
 //
 //	links  link : MAC, for as long as questions on it are answered
 //	arp    link . IPv4 address          ndp  link . IPv6 address
+//
+// The control plane's program has a table "netdev fairlead-control-plane" of the same
+// form: see Owner.
 const (
-	answerTable = "fairlead"
-	setLinks    = "links"
-	setARP      = "vips4"
-	setNDP      = "vips6"
-	chainARP    = "answer-arp"
-	chainNDP    = "answer-ndp"
+	setLinks = "links"
+	setARP   = "vips4"
+	setNDP   = "vips6"
+	chainARP = "answer-arp"
+	chainNDP = "answer-ndp"
 )
 
 // Registers of 4 bytes each. A key of link and address needs two or five of them.

@@ -15,7 +15,7 @@ import (
 
 // clusterCommands are what the chart runs in a cluster, and what removes it.
 func clusterCommands() []*cobra.Command {
-	return []*cobra.Command{controllerCommand(), agentCommand(), bgpSessionCommand(), cleanupCommand(), movedCommand()}
+	return []*cobra.Command{controllerCommand(), agentCommand(), controlPlaneCommand(), bgpSessionCommand(), cleanupCommand(), movedCommand()}
 }
 
 const apiServersUsage = "https URLs of API servers to try beside the address that the credentials name; the first that answers with the cluster's certificate counts"

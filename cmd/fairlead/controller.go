@@ -51,6 +51,7 @@ Events. Several replicas may run; the one that holds the Lease acts.`,
 		if err != nil {
 			return err
 		}
+		opt.APIServers = access.Addresses()
 		c := controller.New(controller.Config{Clients: clients, Options: opt, Log: log, Metrics: reg, Identity: identity, Namespace: namespace, Manifests: manifests})
 		serveHealth, err := server.Listen(health, controllerHealth(c))
 		if err != nil {

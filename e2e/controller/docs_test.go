@@ -98,7 +98,7 @@ func TestDocsYAML(t *testing.T) {
 }
 
 // known are the programs that are not ours, whose commands are not looked at.
-var known = []string{"awk", "cat", "cd", "conntrack", "ctr", "echo", "env", "export", "firewall-cmd", "grep", "ip", "ip6tables", "iptables", "kubeadm", "kube-proxy", "nft", "sort", "sysctl", "tail", "tar", "terraform", "uniq", "vagrant"}
+var known = []string{"awk", "base64", "cat", "cd", "chmod", "conntrack", "ctr", "echo", "env", "export", "firewall-cmd", "grep", "head", "install", "ip", "ip6tables", "iptables", "kubeadm", "kube-proxy", "nft", "sort", "sysctl", "tail", "tar", "terraform", "uniq", "vagrant"}
 
 // TestDocsCommands: every command of a page is one that its program knows, with
 // flags that it knows: fairlead as it is shipped, helm, kubectl, make, the lab.

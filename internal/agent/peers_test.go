@@ -206,6 +206,15 @@ type peerSetup struct {
 }
 
 func newPeers(t *testing.T, setup peerSetup) *peers {
+	p := plugPeers(t, setup)
+	for _, name := range p.names {
+		p.start(t, name)
+	}
+	return p
+}
+
+// plugPeers makes the nodes and the client, without agents.
+func plugPeers(t *testing.T, setup peerSetup) *peers {
 	p := &peers{peerSetup: setup, spaces: map[string]nstest.Space{}, addrs: addressesIn(peersServices), sw: nstest.New(t, "switch"), client: nstest.New(t, "client"), cmds: map[string]*exec.Cmd{}, mac: map[string]string{}, logs: t.TempDir()}
 	p.sw.Run(t, "sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1") // or its ports speak
 	if p.nodes == "" {
@@ -224,9 +233,6 @@ func newPeers(t *testing.T, setup peerSetup) *peers {
 	t.Cleanup(func() { p.print(t) })
 	if p.before != nil {
 		p.before(t, p)
-	}
-	for _, name := range p.names {
-		p.start(t, name)
 	}
 	return p
 }

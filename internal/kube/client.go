@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"net/url"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -159,4 +160,19 @@ func scheme() *runtime.Scheme {
 		panic(err) // a mistake in api/v1alpha1, not a condition of this run
 	}
 	return s
+}
+
+// Addresses returns which of Servers are named by an address, in their order. They belong to
+// the cluster's API servers.
+func (a Access) Addresses() (out []netip.Addr) {
+	for _, text := range a.Servers {
+		u, err := url.Parse(text)
+		if err != nil {
+			continue // reach reports it
+		}
+		if ip, err := netip.ParseAddr(u.Hostname()); err == nil {
+			out = append(out, ip)
+		}
+	}
+	return out
 }

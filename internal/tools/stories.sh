@@ -17,6 +17,7 @@ list() {
 case ${1-} in
 '') echo . ;;
 list) list ;;
+control-plane) exec "$tools/stories.sh" controlplane ;;
 partial) exec "$tools/stories.sh" trouble ;; # a file that go test takes last: its nodes need a while after it
 *)
 	if [ -e "$1_test.go" ] && [ -n "$(names "$1_test.go")" ]; then
