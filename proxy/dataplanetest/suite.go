@@ -253,7 +253,7 @@ func testRandom(t *testing.T, newDataplane func(*testing.T) proxy.Dataplane) {
 }
 
 func testFaults(t *testing.T, newDataplane func(*testing.T) proxy.Dataplane) {
-	r := rand.New(rand.NewPCG(3, 3))
+	r := rand.New(rand.NewPCG(4, 4))
 	inner := newDataplane(t)
 	d := &Faulty{Dataplane: inner, Rand: r}
 	var last *proxy.Table
