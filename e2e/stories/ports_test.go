@@ -77,58 +77,66 @@ type media struct {
 	pod   map[uint16]string // who answered last
 }
 
-// talk sends to each port until it has answered, and returns how many ports were answered
-// by another pod than before, and how many answers did not come from the port that was asked.
+// talk sends to each port until it has answered. It returns how many ports were answered by
+// another pod than before, and how many answers did not come from the port that was asked.
 func (m *media) talk(t *testing.T) (moved, astray int) {
 	t.Helper()
 	waits := map[uint16]bool{}
 	for _, p := range m.ports {
 		waits[p] = true
 	}
-	buffer := make([]byte, 2048)
 	for deadline := time.Now().Add(settled); len(waits) > 0; {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d of %d ports do not answer", len(waits), len(m.ports))
 		}
-		sent := 0
-		for p := range waits {
-			if _, err := m.WriteTo([]byte("hello"), net.UDPAddrFromAddrPort(netip.AddrPortFrom(m.vip, p))); err != nil {
-				t.Fatal(err)
-			}
-			if sent++; sent == 200 { // as many as a socket has room for the answers of
-				break
-			}
-		}
-		for {
-			if err := m.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
-				t.Fatal(err)
-			}
-			n, from, err := m.ReadFrom(buffer)
+		for sent := m.send(t, waits); sent > 0; sent-- {
+			port, a, err := m.hear()
 			if errors.Is(err, os.ErrDeadlineExceeded) {
-				break
+				break // an answer was lost, or a pod is gone
 			}
 			if err != nil {
-				continue // a port that refused: its pod goes
-			}
-			port := netip.MustParseAddrPort(from.String()).Port()
-			var a probe.Answer
-			if err := json.Unmarshal(buffer[:n], &a); err != nil {
 				t.Fatal(err)
 			}
 			if a.Port != fmt.Sprint(port) {
 				astray++
 			}
-			if was := m.pod[port]; was != "" && was != a.Pod && waits[port] {
+			if was := m.pod[port]; was != "" && was != a.Pod {
 				moved++
 			}
 			m.pod[port] = a.Pod
-			if delete(waits, port); sent == 1 {
-				break
-			}
-			sent--
+			delete(waits, port)
 		}
 	}
 	return moved, astray
+}
+
+// send sends to some of the ports, as many as a socket has room for the answers of, and
+// returns how many.
+func (m *media) send(t *testing.T, ports map[uint16]bool) (sent int) {
+	t.Helper()
+	for p := range ports {
+		if _, err := m.WriteTo([]byte("hello"), net.UDPAddrFromAddrPort(netip.AddrPortFrom(m.vip, p))); err != nil {
+			t.Fatal(err)
+		}
+		if sent++; sent == 200 {
+			break
+		}
+	}
+	return sent
+}
+
+// hear returns the next answer, and the port that it comes from.
+func (m *media) hear() (port uint16, a probe.Answer, err error) {
+	if err = m.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+		return 0, a, err
+	}
+	buffer := make([]byte, 2048)
+	n, from, err := m.ReadFrom(buffer)
+	if err != nil {
+		return 0, a, err
+	}
+	err = json.Unmarshal(buffer[:n], &a)
+	return netip.MustParseAddrPort(from.String()).Port(), a, err
 }
 
 // 10,000 flows over a range of ports go to the same port of a pod each, and stay with it

@@ -34,7 +34,15 @@ func Assigned(o allocator.Outcome) snapshot.Condition {
 	case outside(o) != nil:
 		return snapshot.Condition{Status: "True", Reason: string(allocator.OutsidePools), Message: Warned(*outside(o))}
 	}
-	return snapshot.Condition{Status: "True", Reason: "Assigned", Message: held + " from pool " + o.Pool}
+	return snapshot.Condition{Status: "True", Reason: "Assigned", Message: held + " from " + poolsText(o.Pool)}
+}
+
+// poolsText names the pools of an outcome.
+func poolsText(pools string) string {
+	if strings.Contains(pools, ",") {
+		return "pools " + strings.ReplaceAll(pools, ",", ", ")
+	}
+	return "pool " + pools
 }
 
 // addrsMax bounds how many addresses a condition lists.
