@@ -39,11 +39,15 @@ func (e *election) siblings(a *snapshot.Address) []*snapshot.Address {
 			out = append(out, o)
 		}
 	}
-	if len(out) < 2 {
+	if len(out) < 2 || len(out) > mostSiblings {
 		return nil
 	}
 	return out
 }
+
+// mostSiblings bounds the work for one address. A Service can ask for eight addresses, and
+// holds twice as many in the middle of a move.
+const mostSiblings = 16
 
 func sameHolder(a, b snapshot.Holder) bool { return a.Ref == b.Ref && a.UID == b.UID }
 
