@@ -47,9 +47,8 @@ func TestPortRangesReachTheSamePortOfThePods(t *testing.T) {
 				wantAll(t, r, 3)
 				wantPort(t, r, want)
 			}
-			wantNone(t, hostAsks(t, host, at("udp", vip, "9999"), "-n=5"), "refused")
-			wantNone(t, hostAsks(t, host, at("udp", vip, "20000"), "-n=5"), "refused") // by the pod, which does not listen
-			wantNone(t, hostAsks(t, host, at("http", vip, "8080")+"/", "-n=5"), "refused")
+			wantNone(t, hostAsks(t, host, at("udp", vip, "9999"), "-n=3"), "connection refused") // a kernel sends few ICMP errors at once
+			wantNone(t, hostAsks(t, host, at("http", vip, "8080")+"/", "-n=5"), "connection refused")
 		}
 	}
 	kubectl(t, "annotate", "--overwrite", "service", "ranges", "fairlead.io/ports=20000-10000/udp")
