@@ -107,17 +107,15 @@ func (b *ballot) free(order []int, used map[int]bool) int {
 	return order[0]
 }
 
-// lasting returns the contenders that can own the address while all is well, the best
-// first: what passes, such as an agent's silence or a pod's restart, has no say.
+// lasting returns the contenders that may own the address by their Nodes and the
+// Announcements alone, the best first. What agents say has no part in it: nobody hears
+// the agent of a node that is lost, and all homes would move with that.
 func (b *ballot) lasting() []int {
 	var out []int
 	for _, at := range b.ranking(b.addr.Addr) {
 		i := int(at)
-		c := &b.nodes[i]
-		if c.state == nil || c.Excluded() {
-			continue
-		}
-		if slices.ContainsFunc(c.state.Links, func(l snapshot.Link) bool { return b.mayAnnounceOn(i, l) }) {
+		selects := func(r *rule) bool { return r.selects[i] }
+		if !b.nodes[i].Excluded() && (!b.selected || slices.ContainsFunc(b.rules, selects)) {
 			out = append(out, i)
 		}
 	}
