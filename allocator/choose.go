@@ -14,6 +14,9 @@ func (d *decision) choose(svc *service) ([]netip.Addr, *snapshot.Refusal) {
 	if len(svc.req.addrs) > 0 {
 		return d.explicit(svc)
 	}
+	if svc.req.several() {
+		return d.pickEach(svc)
+	}
 	return d.pick(svc)
 }
 
@@ -26,7 +29,10 @@ func (d *decision) target(svc *service) ([]netip.Addr, *snapshot.Refusal) {
 	if len(svc.req.addrs) > 0 {
 		return d.explicit(svc)
 	}
-	answer := svc.answering()
+	if svc.req.several() {
+		return d.pickEach(svc)
+	}
+	answer := svc.answering(svc.req.pool)
 	if len(answer) == 0 {
 		return d.pick(svc)
 	}
@@ -49,21 +55,21 @@ func (d *decision) target(svc *service) ([]netip.Addr, *snapshot.Refusal) {
 	return d.pick(svc)
 }
 
-// answering returns those held addresses that answer the request: of a wanted
-// family, and in the requested pool. What fell out of its pool still counts for
-// it, or a pool that shrinks would move its holders.
-func (svc *service) answering() []netip.Addr {
+// answering returns those held addresses that answer the request for the pool, "" for
+// any: one of each wanted family, and in that pool. What fell out of its pool still counts
+// for it, or a pool that shrinks would move its holders.
+func (svc *service) answering(pool string) []netip.Addr {
 	var out []netip.Addr
 	for _, s := range svc.held {
-		in := svc.req.pool == ""
+		in := pool == ""
 		switch {
 		case in:
 		case s.pool != nil:
-			in = s.pool.Name == svc.req.pool
+			in = s.pool.Name == pool
 		case s.record != nil:
-			in = s.record.Pool == svc.req.pool
+			in = s.record.Pool == pool
 		}
-		if in && svc.wants(snapshot.FamilyOf(s.addr)) {
+		if f := snapshot.FamilyOf(s.addr); in && svc.wants(f) && countFamily(out, f) == 0 {
 			out = append(out, s.addr)
 		}
 	}
@@ -91,13 +97,13 @@ func (d *decision) lostFamily(svc *service) snapshot.Family {
 // explicit checks the addresses that svc asks for, all or nothing. What is wrong
 // whoever holds what is said before who is in the way.
 func (d *decision) explicit(svc *service) ([]netip.Addr, *snapshot.Refusal) {
-	if svc.req.pool != "" && d.pools.named(svc.req.pool) == nil {
-		return nil, d.notFound(svc)
+	if name := d.missing(svc); name != "" {
+		return nil, d.notFound(name)
 	}
 	all := true
 	for _, a := range svc.req.addrs {
-		if p := d.pools.giving(a); p != nil && svc.req.pool != "" && p.Name != svc.req.pool {
-			return nil, refuse(ConflictingRequest, "%s is in pool %s, not in the requested pool %s", a, p.Name, svc.req.pool)
+		if p := d.pools.giving(a); p != nil && !svc.req.asks(p.Name) {
+			return nil, refuse(ConflictingRequest, "%s is in pool %s, not in the requested pool %s", a, p.Name, svc.req.poolText())
 		}
 		if svc.holds(a) {
 			continue
@@ -107,7 +113,8 @@ func (d *decision) explicit(svc *service) ([]netip.Addr, *snapshot.Refusal) {
 			return nil, why
 		}
 	}
-	if a := svc.req.addrs; len(a) == 2 && d.pools.giving(a[0]) != d.pools.giving(a[1]) && !all {
+	// Several of one family are there to be of different networks.
+	if a := svc.req.addrs; len(a) == 2 && familiesOf(a) == 2 && !svc.req.several() && d.pools.giving(a[0]) != d.pools.giving(a[1]) && !all {
 		return nil, refuse(ConflictingRequest, "%s and %s are in different pools", a[0], a[1])
 	}
 	for _, a := range svc.req.addrs {
@@ -119,18 +126,20 @@ func (d *decision) explicit(svc *service) ([]netip.Addr, *snapshot.Refusal) {
 		}
 	}
 	if !all {
-		if why := d.namespaceLimit(svc, d.pools.giving(svc.req.addrs[0]), svc.req.addrs); why != nil {
-			return nil, why
+		for _, p := range d.pools.all {
+			if why := d.namespaceLimit(svc, p, d.pools.givenBy(p, svc.req.addrs)); why != nil {
+				return nil, why
+			}
 		}
 	}
 	return svc.req.addrs, nil
 }
 
-func (d *decision) notFound(svc *service) *snapshot.Refusal {
+func (d *decision) notFound(name string) *snapshot.Refusal {
 	if len(d.pools.all) == 0 {
 		return refuse(NoPool, "there is no AddressPool")
 	}
-	return refuse(PoolNotFound, "there is no AddressPool called %s", svc.req.pool)
+	return refuse(PoolNotFound, "there is no AddressPool called %s", name)
 }
 
 // mayGive returns why no pool gives addr to svc, held or not; nil if a pool does.
@@ -179,11 +188,11 @@ func (d *decision) candidates(svc *service) []*pool {
 // reject tells why p may not give to svc; "" if it may.
 func (d *decision) reject(svc *service, p *pool) snapshot.Reason {
 	switch {
-	case svc.req.pool != "" && svc.req.pool != p.Name:
+	case !svc.req.asks(p.Name):
 		return PoolNotFound
 	case p.off != "":
 		return p.off
-	case svc.req.pool == "" && !p.AutoAssign:
+	case svc.req.pool == "" && !svc.req.several() && !p.AutoAssign:
 		return NoPool
 	case !p.serves(svc.Service, svc.ns):
 		return NotSelected
@@ -193,21 +202,30 @@ func (d *decision) reject(svc *service, p *pool) snapshot.Reason {
 
 // pick chooses addresses for svc from the pools that may give to it.
 func (d *decision) pick(svc *service) ([]netip.Addr, *snapshot.Refusal) {
-	if svc.req.pool != "" && d.pools.named(svc.req.pool) == nil {
-		return nil, d.notFound(svc)
+	if name := d.missing(svc); name != "" {
+		return nil, d.notFound(name)
 	}
 	pools := d.candidates(svc)
-	if addrs := d.pickFamilies(svc, pools, svc.families); addrs != nil {
+	if addrs := d.pickAmong(svc, pools); addrs != nil {
 		return addrs, nil
+	}
+	return nil, d.whyNot(svc, d.pools.order)
+}
+
+// pickAmong chooses addresses for svc from one of pools: of both families, or of one if
+// that is enough; nil if none has them.
+func (d *decision) pickAmong(svc *service, pools []*pool) []netip.Addr {
+	if addrs := d.pickFamilies(svc, pools, svc.families); addrs != nil {
+		return addrs
 	}
 	if svc.prefer {
 		for _, f := range svc.families {
 			if addrs := d.pickFamilies(svc, pools, only[f]); addrs != nil {
-				return addrs, nil
+				return addrs
 			}
 		}
 	}
-	return nil, d.whyNot(svc)
+	return nil
 }
 
 // pickFamilies chooses one address of each of fams, all from one of pools; nil
@@ -237,7 +255,7 @@ func (d *decision) pickFamilies(svc *service, pools []*pool, fams []snapshot.Fam
 // pickOne chooses an address of family f in p: the one that svc holds there
 // already, one to share, or the lowest free one.
 func (d *decision) pickOne(svc *service, p *pool, f snapshot.Family) (netip.Addr, bool) {
-	if s := svc.heldOf(f); s != nil && s.pool == p {
+	if s := svc.heldWhere(f, func(o *pool) bool { return o == p }); s != nil {
 		return s.addr, true
 	}
 	if s := d.joinable(svc, f, func(o *pool) bool { return o == p }); s != nil {
@@ -255,9 +273,10 @@ func (d *decision) pickShared(svc *service, pools []*pool, fams []snapshot.Famil
 	var in *pool
 	var got []netip.Addr
 	for _, f := range fams {
-		s := svc.heldOf(f)
-		if s == nil || !slices.Contains(pools, s.pool) || in != nil && s.pool != in {
-			s = d.joinable(svc, f, func(p *pool) bool { return slices.Contains(pools, p) && (in == nil || p == in) })
+		may := func(p *pool) bool { return slices.Contains(pools, p) && (in == nil || p == in) }
+		s := svc.heldWhere(f, may)
+		if s == nil {
+			s = d.joinable(svc, f, may)
 		}
 		if s == nil {
 			return nil
@@ -273,15 +292,15 @@ func (d *decision) pickShared(svc *service, pools []*pool, fams []snapshot.Famil
 // ranks orders the reasons why no pool gave: the first one is said.
 var ranks = []snapshot.Reason{NamespaceLimit, PoolExhausted, NoPrefix, WrongFamily, PoolDisabled, PoolConflicting, PoolInvalid, NotSelected, NoPool}
 
-// whyNot says why no pool gave to svc.
-func (d *decision) whyNot(svc *service) *snapshot.Refusal {
+// whyNot says why none of among gave to svc.
+func (d *decision) whyNot(svc *service, among []*pool) *snapshot.Refusal {
 	if len(d.pools.all) == 0 {
 		return refuse(NoPool, "there is no AddressPool")
 	}
 	best := len(ranks) - 1
 	var names []string
-	for _, p := range d.pools.order {
-		if svc.req.pool != "" && p.Name != svc.req.pool {
+	for _, p := range among {
+		if !svc.req.asks(p.Name) {
 			continue
 		}
 		reason := d.reject(svc, p)

@@ -69,7 +69,7 @@ func (d *decision) withholds(svc *service, p *pool) *snapshot.Refusal {
 			why = d.mayJoin(svc, a)
 		}
 		if why == nil {
-			why = d.namespaceLimit(svc, p, svc.req.addrs)
+			why = d.namespaceLimit(svc, p, d.pools.givenBy(p, svc.req.addrs))
 		}
 		if why != nil {
 			return refuse(why.Reason, "does not give it: %s", why.Message)
@@ -84,7 +84,7 @@ func (p *pool) explain(reason snapshot.Reason, svc *service) string {
 	case "":
 		return "could give one"
 	case PoolNotFound:
-		return "is not the requested pool " + svc.req.pool
+		return "is not the requested pool " + svc.req.poolText()
 	case NoPool:
 		return "gives only on request (autoAssign is false)"
 	case NotSelected:

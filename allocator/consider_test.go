@@ -2,6 +2,7 @@ package allocator_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/fairlead/fairlead/allocator"
@@ -15,13 +16,17 @@ func consistent(t *testing.T, s *snapshot.Snapshot, opt allocator.Options, p *al
 	t.Helper()
 	for _, o := range p.Services {
 		seen := allocator.Consider(s, opt, o.Ref)
-		gives := slices.ContainsFunc(seen, func(c allocator.Considered) bool { return c.Gives && c.Pool == o.Pool })
-		if o.Pool != "" && !gives {
-			t.Errorf("%s holds %v of pool %s, and Consider says %+v", o.Ref, o.Addrs, o.Pool, seen)
+		for _, pool := range strings.FieldsFunc(o.Pool, func(r rune) bool { return r == ',' }) {
+			if slices.ContainsFunc(seen, func(c allocator.Considered) bool { return c.Gives && c.Pool == pool }) {
+				continue
+			}
+			t.Errorf("%s holds %v of pool %s, and Consider says %+v", o.Ref, o.Addrs, pool, seen)
 		}
 		idle := o.Refusal == nil || slices.Contains([]snapshot.Reason{
-			allocator.InvalidRequest, allocator.ConflictingRequest, allocator.WrongFamily,
+			allocator.InvalidRequest, allocator.ConflictingRequest, allocator.WrongFamily, allocator.TooLarge,
 		}, o.Refusal.Reason)
+		// Of several pools each has to give.
+		idle = idle || strings.Contains(s.Service(o.Ref).Annotations[allocator.AnnotationPool], ",")
 		could := slices.ContainsFunc(seen, func(c allocator.Considered) bool { return c.Reason == "" })
 		if len(o.Addrs) == 0 && !idle && could {
 			t.Errorf("%s gets nothing (%s), and Consider says %+v", o.Ref, o.Refusal, seen)

@@ -44,6 +44,7 @@ func decide(s *snapshot.Snapshot, opt Options) *decision {
 	d.serve()
 	d.keepLeavers()
 	d.rewordRefusals()
+	d.refuseRanges()
 	return d
 }
 
@@ -133,7 +134,10 @@ func (s *slot) releaseHelps(svc *service) bool {
 
 // content tells in short that svc holds all it can ask for.
 func (svc *service) content() bool {
-	if svc.broken != nil || len(svc.req.addrs) > 0 || svc.req.pool != "" || len(svc.held) != len(svc.families) {
+	if svc.broken != nil || len(svc.req.addrs) > 0 || svc.req.pool != "" || svc.req.several() || len(svc.held) != len(svc.families) {
+		return false
+	}
+	if len(svc.held) == 2 && svc.held[0].addr.Is4() == svc.held[1].addr.Is4() {
 		return false
 	}
 	for _, s := range svc.held {

@@ -46,6 +46,9 @@ func (d *decision) living(a *snapshot.Address, to []*service) []*service {
 		if svc.broken != nil && svc.key == "" {
 			svc.key = a.ShareKey
 		}
+		if svc.broken != nil && svc.ranges == nil {
+			svc.ranges = a.Ranges(svc.Ref, svc.UID) // the last ones that could be read
+		}
 		svc.double = svc.double || len(svc.before) > 2 || len(svc.before) == 2 && svc.before[0].Is4() == svc.before[1].Is4()
 		to = append(to, svc)
 	}
@@ -58,7 +61,7 @@ func (d *decision) admit(s *slot, live []*service) {
 		d.rankHolders(s.record, live)
 	}
 	for _, svc := range live {
-		if svc.double && d.best(svc, snapshot.FamilyOf(s.addr)) != s.addr {
+		if svc.double && !d.keeps(svc, s.addr) {
 			continue
 		}
 		if s.fault(svc, true) != fits {
@@ -96,32 +99,11 @@ func (svc *service) edited(a *snapshot.Address) bool {
 	return true
 }
 
-// best chooses among several records of one family, which a controller that
-// was stopped in the middle of a move leaves: what the Service asks for, what
-// its status names, the lowest.
-func (d *decision) best(svc *service, f snapshot.Family) netip.Addr {
-	var best netip.Addr
-	rank := 0
-	for _, a := range svc.before {
-		if snapshot.FamilyOf(a) != f {
-			continue
-		}
-		r := 1 + 4*index(slices.Contains(svc.req.addrs, a)) + index(slices.ContainsFunc(svc.Ingress, func(i snapshot.Ingress) bool { return i.IP.Unmap() == a }))
-		if p := d.pools.giving(a); p != nil && p.Name == svc.req.pool {
-			r += 2
-		}
-		if r > rank {
-			best, rank = a, r
-		}
-	}
-	return best
-}
-
 // adopt makes holders of Services whose status names an address of a pool that
 // nobody holds: records that were wiped, or Services of another allocator.
 func (d *decision) adopt() {
 	for _, svc := range d.ranked {
-		if len(svc.Ingress) == 0 || svc.displaced || svc.nodePool != nil || len(svc.nodesBefore) > 0 || len(svc.held) >= len(svc.families) {
+		if len(svc.Ingress) == 0 || svc.displaced || svc.nodePool != nil || len(svc.nodesBefore) > 0 || len(svc.held) >= svc.seats() {
 			continue
 		}
 		d.adoptOne(svc)
@@ -134,7 +116,7 @@ func (d *decision) adoptOne(svc *service) {
 	for _, in := range svc.Ingress {
 		ip := in.IP.Unmap()
 		f := snapshot.FamilyOf(ip)
-		if !ip.IsValid() || d.isLeaver(ip) || !svc.wants(f) || svc.heldOf(f) != nil || slices.ContainsFunc(found, func(a netip.Addr) bool { return snapshot.FamilyOf(a) == f }) {
+		if !ip.IsValid() || d.isLeaver(ip) || !svc.wants(f) || slices.Contains(found, ip) || svc.holds(ip) || svc.heldOfFamily(f)+countFamily(found, f) >= svc.room(f) {
 			continue
 		}
 		if no := d.adoptable(svc, ip, found); no != nil {
@@ -143,7 +125,7 @@ func (d *decision) adoptOne(svc *service) {
 		}
 		found = append(found, ip)
 	}
-	if len(svc.held) == 0 && len(found) < len(svc.families) && !svc.prefer {
+	if len(svc.held) == 0 && familiesOf(found) < len(svc.families) && !svc.prefer {
 		found = nil
 	}
 	if len(found) > 0 {
@@ -167,13 +149,12 @@ func (d *decision) adoptable(svc *service, addr netip.Addr, found []netip.Addr) 
 	if why := d.mayJoin(svc, addr); why != nil {
 		return why
 	}
+	beside := slices.Clone(found)
 	for _, s := range svc.held {
-		if s.pool != p {
-			return refuse(ConflictingRequest, "%s is not in the pool of %s", addr, s.addr)
-		}
+		beside = append(beside, s.addr)
 	}
-	for _, a := range found {
-		if d.pools.giving(a) != p {
+	for _, a := range beside {
+		if !d.fitsBeside(svc, p, addr, a) {
 			return refuse(ConflictingRequest, "%s is not in the pool of %s", addr, a)
 		}
 	}

@@ -171,7 +171,7 @@ func (d *decision) keepNodes() {
 		}
 	}
 	for _, svc := range d.ranked {
-		if svc.nodePool == nil && len(svc.held) == 0 && len(svc.nodesBefore) == 0 && svc.broken == nil && len(svc.req.addrs) == 0 {
+		if svc.nodePool == nil && len(svc.held) == 0 && len(svc.nodesBefore) == 0 && svc.broken == nil && len(svc.req.addrs) == 0 && !svc.req.several() {
 			d.adoptNodes(svc)
 		}
 	}
@@ -225,7 +225,7 @@ func (d *decision) moveToNodes() {
 func (d *decision) moveFromNodes() {
 	for _, svc := range d.ranked {
 		was := svc.nodePool
-		if was == nil || svc.broken != nil || len(svc.req.addrs) == 0 && (svc.req.pool == "" || svc.req.pool == was.Name) {
+		if was == nil || svc.broken != nil || len(svc.req.addrs) == 0 && !svc.req.several() && (svc.req.pool == "" || svc.req.pool == was.Name) {
 			continue
 		}
 		if p := d.namesNodes(svc); p != nil {
@@ -258,7 +258,7 @@ func (d *decision) namesNodes(svc *service) *pool {
 // ones: it names their pool, or no pool of ranges that is asked before has an address. If
 // done is false, the ranges are left, and why is what the nodes lack.
 func (d *decision) serveNodes(svc *service) (why *snapshot.Refusal, done bool) {
-	if d.nodes == nil || len(svc.req.addrs) > 0 {
+	if d.nodes == nil || len(svc.req.addrs) > 0 || svc.req.several() {
 		return nil, false
 	}
 	if p := d.namesNodes(svc); p != nil {
@@ -272,7 +272,7 @@ func (d *decision) serveNodes(svc *service) (why *snapshot.Refusal, done bool) {
 				return nil, false
 			}
 		default:
-			no := d.takeNodes(svc, p)
+			no := d.joinNodes(svc, p)
 			if no == nil {
 				return nil, true
 			}
@@ -289,6 +289,8 @@ func (d *decision) joinNodes(svc *service, p *pool) *snapshot.Refusal {
 		return refuse(p.off, "%s", p.why())
 	case !p.serves(svc.Service, svc.ns):
 		return refuse(NotSelected, "pool %s does not select this Service", p.Name)
+	case len(svc.ranges) > 0:
+		return noRanges()
 	}
 	return d.takeNodes(svc, p)
 }
@@ -541,6 +543,10 @@ func (d *decision) considerNodes(svc *service, p *pool) Considered {
 		out.Message = p.explain(out.Reason, svc)
 	case len(svc.req.addrs) > 0:
 		out.Reason, out.Message = OutsidePools, "gives all its nodes' own addresses, and none on request"
+	case svc.req.several():
+		out.Reason, out.Message = ConflictingRequest, "gives its nodes' own addresses, and is not one of several pools"
+	case len(svc.ranges) > 0:
+		out.Reason, out.Message = PortOfNode, "does not give: "+noRanges().Message
 	default:
 		out.Message = "could give its nodes' own addresses"
 		if _, why := d.nodesFor(svc, p); why != nil {

@@ -35,7 +35,7 @@ type Outcome struct {
 	UID     string
 	Addrs   []netip.Addr // what it is to hold, primary family first; none if refused
 	OfNodes bool         // Addrs are the nodes' own addresses, any number of them: nobody announces them
-	Pool    string       // of Addrs[0]; "" if outside all pools or none
+	Pool    string       // of Addrs; several have commas; "" if outside all pools or none
 	Kept    bool         // its records name just Addrs: no news
 	Leaving []netip.Addr // those of Addrs, the last ones, that it keeps for a while yet: of its pool's former prefixes
 	Adopted bool         // it had Addrs in its status, and gets the record for it
@@ -136,6 +136,9 @@ func (w AddressWant) String() string {
 		for i, p := range h.Ports {
 			fmt.Fprintf(&b, "%c%s/%d", ":,"[min(i, 1)], p.Protocol, p.Port)
 		}
+		if len(h.Ranges) > 0 {
+			b.WriteString(" ports " + snapshot.PortRangesText(h.Ranges))
+		}
 	}
 	return b.String()
 }
@@ -225,7 +228,7 @@ func (s *slot) want(buf *[]snapshot.Holder) AddressWant {
 	}
 	start := len(*buf)
 	for _, svc := range s.holders {
-		*buf = append(*buf, snapshot.Holder{Ref: svc.Ref, UID: svc.UID, Ports: svc.ports[:min(len(svc.ports), portsMax)]})
+		*buf = append(*buf, snapshot.Holder{Ref: svc.Ref, UID: svc.UID, Ports: svc.ports[:min(len(svc.ports), portsMax)], Ranges: s.rangesOf(svc)})
 	}
 	w.Holders = (*buf)[start:len(*buf):len(*buf)]
 	slices.SortFunc(w.Holders, func(a, b snapshot.Holder) int {
@@ -247,8 +250,8 @@ func (d *decision) outcome(svc *service, buf *[]netip.Addr) Outcome {
 	o.Adopted = svc.adopted && !o.Kept && len(svc.before) == 0
 	if len(svc.held) == 0 {
 		o.Pool = svc.leaving[0].pool
-	} else if p := svc.heldOf(snapshot.FamilyOf(o.Addrs[0])).pool; p != nil {
-		o.Pool = p.Name
+	} else {
+		o.Pool = svc.poolsOf(o.Addrs)
 	}
 	for _, l := range svc.leaving {
 		o.Leaving = append(o.Leaving, l.Addr)

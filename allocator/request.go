@@ -17,6 +17,7 @@ const (
 	AnnotationShareKey        = "fairlead.io/share-key"
 	AnnotationShareNamespaces = "fairlead.io/share-namespaces"
 	AnnotationForwarding      = snapshot.AnnotationForwarding // no address depends on it
+	AnnotationPorts           = snapshot.AnnotationPorts
 )
 
 var (
@@ -25,11 +26,12 @@ var (
 	shareKeys   = []string{AnnotationShareKey, "metallb.io/allow-shared-ip", "metallb.universe.tf/allow-shared-ip"}
 	consentKeys = []string{AnnotationShareNamespaces}
 	forwardKeys = []string{AnnotationForwarding}
+	portKeys    = []string{AnnotationPorts}
 )
 
 // OwnAnnotations lists the annotations of Services that are fairlead's own.
 func OwnAnnotations() []string {
-	return []string{AnnotationAddresses, AnnotationPool, AnnotationShareKey, AnnotationShareNamespaces, AnnotationForwarding}
+	return []string{AnnotationAddresses, AnnotationPool, AnnotationShareKey, AnnotationShareNamespaces, AnnotationForwarding, AnnotationPorts}
 }
 
 // Annotations lists the annotations of Services that this package reads, its own first.
@@ -43,15 +45,17 @@ func Annotations() []string {
 
 // request is what a Service asks for.
 type request struct {
-	addrs    []netip.Addr // one, or one of each family; none: any
-	pool     string       // "": any that serves it
-	key      string       // share key; "": alone
-	consent  []string     // namespaces with which it shares, besides its own
+	addrs    []netip.Addr         // sorted; none: any
+	pool     string               // "": any that serves it, or one of pools
+	pools    []string             // at least two: addresses of each; see several
+	key      string               // share key; "": alone
+	consent  []string             // namespaces with which it shares, besides its own
+	ranges   []snapshot.PortRange // of ports, sorted
 	warnings []snapshot.Refusal
 }
 
-// parseRequest reads what svc asks for. The Refusal is InvalidRequest or
-// ConflictingRequest; then nothing of the request may be acted on.
+// parseRequest reads what svc asks for. The Refusal is InvalidRequest,
+// ConflictingRequest or TooLarge; then nothing of the request may be acted on.
 func parseRequest(svc *snapshot.Service) (request, *snapshot.Refusal) {
 	var r request
 	if len(svc.Annotations) == 0 && svc.LoadBalancerIP == "" {
@@ -64,13 +68,19 @@ func parseRequest(svc *snapshot.Service) (request, *snapshot.Refusal) {
 	if why = r.readLoadBalancerIP(svc); why != nil {
 		return request{}, why
 	}
-	if r.pool, why = parseOf(svc, poolKeys, parsePool, equal); why != nil {
+	if r.pools, why = parseOf(svc, poolKeys, parsePools, slices.Equal); why != nil {
 		return request{}, why
+	}
+	if len(r.pools) == 1 {
+		r.pool, r.pools = r.pools[0], nil
 	}
 	if r.key, why = parseOf(svc, shareKeys, parseShareKey, equal); why != nil {
 		return request{}, why
 	}
 	if r.consent, why = parseOf(svc, consentKeys, parseNamespaces, slices.Equal); why != nil {
+		return request{}, why
+	}
+	if r.ranges, why = parseOf(svc, portKeys, parseRanges, slices.Equal); why != nil {
 		return request{}, why
 	}
 	if _, why = parseOf(svc, forwardKeys, parseForwarding, equal); why != nil {
@@ -135,11 +145,14 @@ func parseOf[T any](svc *snapshot.Service, keys []string, parse func(key, text s
 	return got, nil
 }
 
-// parseAddrs reads one address, or one of each family; sorted.
+// addrsMax is how many addresses, and poolsMax how many pools, a Service can ask for.
+const addrsMax, poolsMax = 8, 4
+
+// parseAddrs reads addresses; sorted.
 func parseAddrs(key, text string) ([]netip.Addr, *snapshot.Refusal) {
 	parts := strings.Split(text, ",")
-	if len(parts) > 2 {
-		return nil, refuse(InvalidRequest, "%s: %s: more than two addresses", key, quote(text))
+	if len(parts) > addrsMax {
+		return nil, refuse(InvalidRequest, "%s: %s: more than %d addresses", key, quote(text), addrsMax)
 	}
 	var addrs []netip.Addr
 	for _, part := range parts {
@@ -149,10 +162,10 @@ func parseAddrs(key, text string) ([]netip.Addr, *snapshot.Refusal) {
 		}
 		addrs = append(addrs, a)
 	}
-	if len(addrs) == 2 && addrs[0].Is4() == addrs[1].Is4() {
-		return nil, refuse(InvalidRequest, "%s: %s: two addresses of one family", key, quote(text))
-	}
 	slices.SortFunc(addrs, netip.Addr.Compare)
+	if once := slices.Compact(slices.Clone(addrs)); len(once) < len(addrs) {
+		return nil, refuse(InvalidRequest, "%s: %s: an address stands there twice", key, quote(text))
+	}
 	return addrs, nil
 }
 
@@ -164,11 +177,33 @@ func parseAddr(key, text string) (netip.Addr, *snapshot.Refusal) {
 	return a, nil
 }
 
-func parsePool(key, text string) (string, *snapshot.Refusal) {
-	if !isName(text, 253, ".") {
-		return "", refuse(InvalidRequest, "%s: %s cannot be the name of a pool", key, quote(text))
+// parsePools reads names of pools, in their order.
+func parsePools(key, text string) ([]string, *snapshot.Refusal) {
+	names := strings.Split(text, ",")
+	if len(names) > poolsMax {
+		return nil, refuse(InvalidRequest, "%s: %s: more than %d pools", key, quote(text), poolsMax)
 	}
-	return text, nil
+	for i, name := range names {
+		names[i] = strings.TrimSpace(name)
+		switch {
+		case !isName(names[i], 253, "."):
+			return nil, refuse(InvalidRequest, "%s: %s cannot be the name of a pool", key, quote(names[i]))
+		case slices.Contains(names[:i], names[i]):
+			return nil, refuse(InvalidRequest, "%s: %s: a pool stands there twice", key, quote(text))
+		}
+	}
+	return names, nil
+}
+
+func parseRanges(key, text string) ([]snapshot.PortRange, *snapshot.Refusal) {
+	ranges, err := snapshot.ParsePortRanges(text)
+	switch {
+	case err != nil:
+		return nil, refuse(InvalidRequest, "%s: %s: %s", key, quote(text), err)
+	case len(ranges) > snapshot.MostPortRanges:
+		return nil, refuse(TooLarge, "%s: %d ranges of ports, and a Service can have %d", key, len(ranges), snapshot.MostPortRanges)
+	}
+	return ranges, nil
 }
 
 // shareKeyMax is what the Address kind can store.

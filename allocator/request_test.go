@@ -36,11 +36,21 @@ func TestParseRequest(t *testing.T) {
 		{name: "long key", notes: map[string]string{AnnotationShareKey: strings.Repeat("k", 254)}, want: "InvalidRequest"},
 		{name: "long list", notes: map[string]string{AnnotationShareNamespaces: strings.Repeat("a,", LongestAnnotation/2-1) + "a"}, want: "|||a"},
 		{name: "longer list", notes: map[string]string{AnnotationShareNamespaces: strings.Repeat("a,", LongestAnnotation/2) + "a"}, want: "InvalidRequest"},
+		{name: "several addresses", notes: map[string]string{AnnotationAddresses: "192.0.2.2,192.0.2.1,2001:db8::1"}, want: "192.0.2.1,192.0.2.2,2001:db8::1|||"},
+		{name: "an address twice", notes: map[string]string{AnnotationAddresses: "192.0.2.1,192.0.2.1"}, want: "InvalidRequest"},
+		{name: "nine addresses", notes: map[string]string{AnnotationAddresses: strings.Repeat("192.0.2.1,", 8) + "192.0.2.2"}, want: "InvalidRequest"},
+		{name: "field and several", lbIP: "192.0.2.1", notes: map[string]string{AnnotationAddresses: "192.0.2.1,192.0.2.2"}, want: "ConflictingRequest"},
+		{name: "several pools", notes: map[string]string{AnnotationPool: "public, private"}, want: "|public,private||"},
+		{name: "a pool twice", notes: map[string]string{AnnotationPool: "lan,lan"}, want: "InvalidRequest"},
+		{name: "five pools", notes: map[string]string{AnnotationPool: "a,b,c,d,e"}, want: "InvalidRequest"},
+		{name: "an empty pool", notes: map[string]string{AnnotationPool: "a,"}, want: "InvalidRequest"},
+		{name: "ranges of ports", notes: map[string]string{AnnotationPorts: "10000-20000/udp,all/tcp"}, want: "|||"},
+		{name: "bad ranges of ports", notes: map[string]string{AnnotationPorts: "20000-10000/udp"}, want: "InvalidRequest"},
 		{name: "empty namespace", notes: map[string]string{AnnotationShareNamespaces: "a,,b"}, want: "InvalidRequest"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			r, why := parseRequest(&snapshot.Service{Annotations: row.notes, LoadBalancerIP: row.lbIP})
-			got := join(r.addrs) + "|" + r.pool + "|" + r.key + "|" + strings.Join(r.consent, ",")
+			got := join(r.addrs) + "|" + r.poolText() + "|" + r.key + "|" + strings.Join(r.consent, ",")
 			if why != nil {
 				got = string(why.Reason)
 			}
@@ -70,7 +80,7 @@ func FuzzRequest(f *testing.F) {
 			}
 			return
 		}
-		if len(r.addrs) > 2 || !slices.IsSortedFunc(r.addrs, netip.Addr.Compare) {
+		if len(r.addrs) > addrsMax || !slices.IsSortedFunc(r.addrs, netip.Addr.Compare) {
 			t.Errorf("addresses %v", r.addrs)
 		}
 		for _, a := range r.addrs {

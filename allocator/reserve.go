@@ -52,7 +52,7 @@ func (d *decision) useReservations() {
 // mayUse reports whether svc, for which p keeps addr, wants it beside those that it has
 // found: one of each family, all of one pool.
 func (svc *service) mayUse(p *pool, addr netip.Addr, found []netip.Addr) bool {
-	if svc.idle || len(svc.held) > 0 || svc.nodePool != nil || svc.broken != nil || len(svc.req.addrs) > 0 || svc.req.pool != "" && svc.req.pool != p.Name || !p.serves(svc.Service, svc.ns) {
+	if svc.idle || len(svc.held) > 0 || svc.nodePool != nil || svc.broken != nil || len(svc.req.addrs) > 0 || svc.req.several() || svc.req.pool != "" && svc.req.pool != p.Name || !p.serves(svc.Service, svc.ns) {
 		return false
 	}
 	f := snapshot.FamilyOf(addr)

@@ -23,6 +23,7 @@ type service struct {
 	key      string            // share key
 	group    string            // who may share: see shareGroupOf
 	ports    []snapshot.HeldPort
+	ranges   []snapshot.PortRange // that it is to have where it shares no address
 
 	before    []netip.Addr // by its records
 	double    bool         // two of them are of one family
@@ -73,7 +74,7 @@ func (svc *service) fill(obj *snapshot.Service, ns *snapshot.Namespace, ports *[
 	}
 	svc.req, svc.broken = parseRequest(obj)
 	svc.warnings = svc.req.warnings
-	svc.key, svc.group, svc.ports = svc.req.key, shareGroupOf(obj), portsOf(obj, ports)
+	svc.key, svc.group, svc.ports, svc.ranges = svc.req.key, shareGroupOf(obj), portsOf(obj, ports), svc.req.ranges
 	why := svc.wantFamilies()
 	if svc.broken == nil {
 		svc.broken = why
@@ -112,21 +113,18 @@ var (
 		snapshot.IPv4: {snapshot.IPv4, snapshot.IPv6}, snapshot.IPv6: {snapshot.IPv6, snapshot.IPv4}}
 )
 
-// fitFamilies checks that the requested addresses are one of each family.
+// fitFamilies checks that the requested addresses are at least one of each family.
 func (svc *service) fitFamilies() *snapshot.Refusal {
 	if len(svc.req.addrs) == 0 {
 		return nil
 	}
-	if len(svc.req.addrs) < len(svc.families) {
-		return refuse(WrongFamily, "a dual-stack Service needs one address of each family, and asks for %s alone", svc.req.addrs[0])
-	}
-	if len(svc.req.addrs) > len(svc.families) {
-		return refuse(WrongFamily, "the Service is %s only and asks for %s", svc.families[0], join(svc.req.addrs))
-	}
 	for _, a := range svc.req.addrs {
-		if !slices.Contains(svc.families, snapshot.FamilyOf(a)) {
-			return refuse(WrongFamily, "the Service is %s only and asks for %s", svc.families[0], a)
+		if !svc.wants(snapshot.FamilyOf(a)) {
+			return refuse(WrongFamily, "the Service is %s only and asks for %s", svc.families[0], join(svc.req.addrs))
 		}
+	}
+	if familiesOf(svc.req.addrs) < len(svc.families) {
+		return refuse(WrongFamily, "a dual-stack Service needs one address of each family, and asks for %s alone", join(svc.req.addrs))
 	}
 	return nil
 }
@@ -181,10 +179,15 @@ func (svc *service) consents(namespace string) bool {
 
 func (svc *service) wants(f snapshot.Family) bool { return slices.Contains(svc.families, f) }
 
-// heldOf returns the slot of family f that svc holds, or nil.
+// heldOf returns the first slot of family f that svc holds, or nil.
 func (svc *service) heldOf(f snapshot.Family) *slot {
+	return svc.heldWhere(f, func(*pool) bool { return true })
+}
+
+// heldWhere is heldOf among the slots whose pool, which may be nil, is one of in.
+func (svc *service) heldWhere(f snapshot.Family, in func(*pool) bool) *slot {
 	for _, s := range svc.held {
-		if snapshot.FamilyOf(s.addr) == f {
+		if snapshot.FamilyOf(s.addr) == f && in(s.pool) {
 			return s
 		}
 	}
@@ -205,10 +208,15 @@ func (svc *service) addrs(buf *[]netip.Addr) []netip.Addr {
 		*buf = append(*buf, s.addr)
 	}
 	out := (*buf)[start:len(*buf):len(*buf)]
-	if len(out) == 2 && len(svc.families) > 0 && snapshot.FamilyOf(out[0]) != svc.families[0] {
-		out[0], out[1] = out[1], out[0]
-	}
+	slices.SortFunc(out, func(a, b netip.Addr) int {
+		return cmp.Or(cmp.Compare(svc.rankOf(a), svc.rankOf(b)), a.Compare(b))
+	})
 	return out
+}
+
+// rankOf is the place of a's family in the status: the primary one is first.
+func (svc *service) rankOf(a netip.Addr) int {
+	return index(len(svc.families) > 0 && snapshot.FamilyOf(a) != svc.families[0])
 }
 
 // heldIn returns what svc holds in p.

@@ -43,6 +43,7 @@ const (
 	notShared // one of the two has no key
 	otherKey
 	otherGroup
+	rangesTaken
 	portTaken
 	noConsent
 	tooMany
@@ -62,6 +63,8 @@ func (s *slot) fault(svc *service, staying bool) fault {
 		return otherKey
 	case s.group != svc.group:
 		return otherGroup
+	case !staying && (len(svc.ranges) > 0 || s.ranged()):
+		return rangesTaken
 	case !staying && s.full(svc):
 		return tooMany
 	}
@@ -104,6 +107,8 @@ func (s *slot) refusal(svc *service, f fault) *snapshot.Refusal {
 		why = "which shares it with another key"
 	case otherGroup:
 		why = "which has another externalTrafficPolicy or, with Local, other pods"
+	case rangesTaken:
+		why = "and a Service with ranges of ports (" + AnnotationPorts + ") shares no address"
 	case portTaken:
 		why = "and a port that this Service needs is taken on it"
 	case noConsent:
@@ -312,6 +317,9 @@ func (svc *service) shareTraits(f snapshot.Family) string {
 	var b strings.Builder
 	b.WriteString(f.String())
 	b.WriteString("\n" + svc.Namespace + "\n" + strings.Join(svc.req.consent, ",") + "\n" + svc.group)
+	if len(svc.ranges) > 0 {
+		b.WriteString("\nranges")
+	}
 	for _, p := range svc.ports {
 		b.WriteString("\n" + p.Protocol.String() + strconv.Itoa(int(p.Port)))
 	}

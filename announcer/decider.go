@@ -29,6 +29,7 @@ type decided struct {
 	addr  *snapshot.Address
 	known bool // there is an outcome
 	ready bool // Input.Ready[addr] at that time
+	apart bool // its siblings mattered
 	outcome
 }
 
@@ -51,6 +52,7 @@ func (d *Decider) Decide(in Input) Plan {
 		one := &d.last[i]
 		was := one.outcome
 		one.outcome = d.election.decide(one.addr)
+		one.apart = d.election.siblings(one.addr) != nil
 		same = same && reflect.DeepEqual(was, one.outcome)
 	}
 	if !same {
@@ -78,12 +80,7 @@ func (d *Decider) touched(changes snapshot.Changes) iter.Seq[int] {
 func (d *Decider) affected(in Input, changes snapshot.Changes, known bool) iter.Seq[int] {
 	if !known || len(changes.Addresses) > 0 {
 		d.last = d.align(in.Snapshot.Addresses, known)
-		d.held = map[snapshot.Ref][]int{}
-		for i := range d.last {
-			for _, h := range d.last[i].addr.Holders {
-				d.held[h.Ref] = append(d.held[h.Ref], i)
-			}
-		}
+		d.hold()
 	}
 	return func(yield func(int) bool) {
 		d.looked += len(d.last)
@@ -98,6 +95,30 @@ func (d *Decider) affected(in Input, changes snapshot.Changes, known bool) iter.
 			}
 		}
 		d.touched(changes)(yield)
+	}
+}
+
+// hold makes held. It makes those addresses undecided that have siblings, or had some: one
+// of these may have come or gone.
+func (d *Decider) hold() {
+	d.held = map[snapshot.Ref][]int{}
+	var several []snapshot.Ref
+	for i := range d.last {
+		one := &d.last[i]
+		one.known = one.known && !one.apart
+		for _, h := range one.addr.Holders {
+			places := d.held[h.Ref]
+			if n := len(places); n > 0 && snapshot.FamilyOf(d.last[places[n-1]].addr.Addr) == snapshot.FamilyOf(one.addr.Addr) {
+				several = append(several, h.Ref)
+			}
+			d.held[h.Ref] = append(places, i)
+		}
+	}
+	for _, ref := range several {
+		for _, i := range d.held[ref] {
+			one := &d.last[i]
+			one.known = one.known && d.election.siblings(one.addr) == nil
+		}
 	}
 }
 
@@ -150,7 +171,7 @@ func (d *Decider) fixed(in Input, changes snapshot.Changes) bool {
 // else. They concern the addresses that they own or are heirs of, and those that
 // nobody can announce, whose refusals say why. The others stay with their owners.
 func (d *Decider) forget(before *election) bool {
-	if (before.stayers == nil) != (d.election.stayers == nil) {
+	if (before.stayers == nil) != (d.election.stayers == nil) || before.apart != d.election.apart {
 		return false // the last agent of version 0.1 was lost
 	}
 	lost := map[string]bool{}
@@ -165,7 +186,7 @@ func (d *Decider) forget(before *election) bool {
 		}
 	}
 	for i := range d.last {
-		d.last[i].known = d.last[i].known && !d.last[i].concerns(d.in.Node, lost)
+		d.last[i].known = d.last[i].known && !d.last[i].apart && !d.last[i].concerns(d.in.Node, lost)
 	}
 	return true
 }
@@ -202,6 +223,14 @@ func (d *Decider) prepare(in Input, known bool) {
 		return
 	}
 	d.election = newElection(in)
+	d.election.holdings = func(ref snapshot.Ref) []*snapshot.Address {
+		places := d.held[ref]
+		out := make([]*snapshot.Address, len(places))
+		for i, at := range places {
+			out[i] = d.last[at].addr
+		}
+		return out
+	}
 	names := make([]string, len(in.Snapshot.Nodes))
 	for i, n := range in.Snapshot.Nodes {
 		names[i] = n.Name

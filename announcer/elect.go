@@ -23,6 +23,9 @@ type election struct {
 	ranking         func(addr netip.Addr) []uint16
 	ready, draining []int                // of winners
 	stayers         map[netip.Addr][]int // the contenders that say that they stay with an address
+	// holdings returns the addresses that a Service holds, sorted.
+	holdings func(snapshot.Ref) []*snapshot.Address
+	apart    bool // every node knows of siblings
 }
 
 // contender is one node.
@@ -53,6 +56,8 @@ func newElection(in Input) *election {
 		e.rules = append(e.rules, newRule(an, in.Snapshot.Nodes))
 	}
 	e.stayers = stayers(e.nodes)
+	e.apart = !slices.ContainsFunc(e.nodes, func(c contender) bool { return c.unfit == "" && c.state.Protocol < Protocol })
+	e.holdings = holdings(in.Snapshot)
 	e.ranking = func(addr netip.Addr) []uint16 { return ranked(in.Snapshot.Nodes, addr) }
 	return e
 }
@@ -251,6 +256,15 @@ func (b *ballot) weight(i int) (sum int) {
 // greatest weight wins, and among those the best rank. Nodes that drain count only if there
 // are no others.
 func (b *ballot) winners(most int) []int {
+	if group := b.siblings(b.addr); group != nil {
+		won := b.winnersApart(group)
+		return won[:min(most, len(won))]
+	}
+	return b.winnersAlone(most)
+}
+
+// winnersAlone is winners without a look at the Services' other addresses.
+func (b *ballot) winnersAlone(most int) []int {
 	ready, draining := b.ready[:0], b.draining[:0]
 	defer func() { b.election.ready, b.election.draining = ready, draining }()
 	for _, at := range b.ranking(b.addr.Addr) {

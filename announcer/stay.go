@@ -50,7 +50,7 @@ func (b *ballot) never(i int) bool {
 // mayStay reports whether the contender at i, the owner, has to say that it stays: it keeps
 // the address, and another node may come before it one day.
 func (b *ballot) mayStay(i int) bool {
-	return b.never(i) && (b.weighted || int(b.ranking(b.addr.Addr)[0]) != i)
+	return b.never(i) && (b.weighted || b.siblings(b.addr) != nil || int(b.ranking(b.addr.Addr)[0]) != i)
 }
 
 // drains reports whether the contender at i hands the address over.

@@ -47,7 +47,7 @@ func TestAdmissionKnowsAnnotations(t *testing.T) {
 		}
 		known := p.Spec.Variables[0].Expression
 		for _, name := range []string{
-			v1alpha1.AnnotationAddresses, v1alpha1.AnnotationForwarding, v1alpha1.AnnotationPool,
+			v1alpha1.AnnotationAddresses, v1alpha1.AnnotationForwarding, v1alpha1.AnnotationPool, v1alpha1.AnnotationPorts,
 			v1alpha1.AnnotationShareKey, v1alpha1.AnnotationShareNamespaces,
 		} {
 			if _, short, _ := strings.Cut(name, "/"); !strings.Contains(known, "'"+short+"'") {

@@ -99,6 +99,7 @@ func compileService(in inputs) compiled {
 			}
 		}
 	}
+	out.frontends, out.hairpin = rangedFrontends(in, share, out.frontends, out.hairpin)
 	for _, p := range []*snapshot.Problem{refusal(in.svc, in.node), share.problem(in.svc.Ref)} {
 		if p != nil {
 			out.problems = append(out.problems, *p)

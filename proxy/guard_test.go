@@ -15,6 +15,8 @@ func TestGuarded(t *testing.T) {
 	for kind, addr := range map[Kind]netip.Addr{ClusterIP: cluster, VIP: vip} {
 		full.Frontends = append(full.Frontends, &Frontend{Key: Key{kind, snapshot.IPv4, addr, snapshot.TCP, 80}, Cluster: []netip.AddrPort{netip.MustParseAddrPort("198.18.1.2:8080")}})
 	}
+	full.Frontends = append(full.Frontends, &Frontend{Key: Key{Kind: VIP, Family: snapshot.IPv4, Addr: vip, Protocol: snapshot.TCP},
+		Ranges: []snapshot.PortRange{{Protocol: snapshot.TCP, First: 20, Last: 30}}, Cluster: []netip.AddrPort{netip.MustParseAddrPort("198.18.1.2:0")}})
 	got := full.Guarded()
 	if want := "guard 198.18.0.200 tcp/80 -> none\nnodeport-address 198.18.0.1\n"; got.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

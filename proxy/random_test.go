@@ -100,6 +100,9 @@ func (c *cluster) line() string {
 	case 1:
 		return fmt.Sprintf("pool lan %s", pick(r, "192.0.2.0/24", "192.0.2.2-192.0.2.3", "203.0.113.0/24,2001:db8:f::/64"))
 	case 2:
+		if r.IntN(3) == 0 {
+			return fmt.Sprintf("address %s holder=%s::%s deleting=", addr(), svc, pick(r, "udp/1000-2000", "tcp/1-79+tcp/81-65535+udp/1000-2000", "tcp/80"))
+		}
 		return fmt.Sprintf("address %s holder=%s,default/%s:other deleting=%s", addr(), svc, pick(r, "a", "b"), pick(r, "false", "true"))
 	case 3:
 		return fmt.Sprintf("servicecidr %s %s", pick(r, "x", "y"), pick(r, "10.96.0.0/16", "10.96.0.0/24,fd00:96::/112", "10.97.0.0/16"))

@@ -51,8 +51,8 @@ func shareOf(in inputs) *share {
 		node: in.node.name, ports: min(len(in.svc.Ports), max(1, shareFrontends/max(1, addrs))),
 		given: in.svc.SourceRanges, parsed: map[snapshot.Family][]netip.Prefix{}, ranks: map[netip.Addr]uint64{},
 	}
-	s.endpoints = min(shareEndpoints, max(1, shareTargets/max(1, addrs*s.ports)))
-	s.sources = max(1, shareSources/max(1, limited*s.ports))
+	s.endpoints = min(shareEndpoints, max(1, shareTargets/max(1, addrs*s.ports+rangedCount(in.addrs.ranged))))
+	s.sources = max(1, shareSources/max(1, limited*s.ports+rangedCount(in.addrs.ranged)))
 	if n := len(in.svc.Ports); n > s.ports {
 		s.leave(fmt.Sprintf("its ports after the first %d", s.ports))
 	}
@@ -69,14 +69,19 @@ func (s *share) leave(what string) {
 	}
 }
 
-// targets returns eps, or as many of them as there may be. Each node leaves out others,
+// targets returns eps, or as many of them as there may be. They are those of port, or of
+// ranges of ports if that is the zero Port. Each node leaves out others,
 // and always the same ones, so that all endpoints get connections.
 func (s *share) targets(port snapshot.Port, eps []netip.AddrPort) []netip.AddrPort {
 	if len(eps) <= s.endpoints {
 		return eps
 	}
 	// How many is not said: each pod that comes or goes would change the Service's condition.
-	s.leave(fmt.Sprintf("some endpoints of port %d", port.Port))
+	if port.Port == 0 {
+		s.leave("some endpoints of its port ranges")
+	} else {
+		s.leave(fmt.Sprintf("some endpoints of port %d", port.Port))
+	}
 	type ranked struct {
 		rank uint64
 		ep   netip.AddrPort

@@ -38,12 +38,19 @@ type Key struct {
 	Family   snapshot.Family
 	Addr     netip.Addr // the zero Addr for NodePort
 	Protocol snapshot.Protocol
-	Port     uint16
+	Port     uint16 // 0: see Ranged
 }
 
+// Ranged reports whether the Frontend has ranges of ports instead of one port. Only a VIP
+// does.
+func (k Key) Ranged() bool { return k.Port == 0 }
+
 func (k Key) String() string {
-	if k.Kind == NodePort {
+	switch {
+	case k.Kind == NodePort:
 		return fmt.Sprintf("%s %s %s/%d", k.Kind, k.Family, k.Protocol, k.Port)
+	case k.Ranged():
+		return fmt.Sprintf("%s %s %s/*", k.Kind, k.Addr, k.Protocol)
 	}
 	return fmt.Sprintf("%s %s %s/%d", k.Kind, k.Addr, k.Protocol, k.Port)
 }
@@ -89,6 +96,11 @@ type Frontend struct {
 	Service  snapshot.Ref // who it belongs to; not held by the kernel
 	PortName string       // not held by the kernel
 	created  time.Time    // of the Service: the older one wins a clash
+
+	// Ranges are the ports of a Frontend that is Ranged, sorted, all of its Protocol. A
+	// Frontend with one of these ports as its Port takes that port's packets instead. The
+	// endpoints then have the port 0: each packet goes to the port that it was sent to.
+	Ranges []snapshot.PortRange
 
 	LocalOnly bool
 	// Directed says that another node may pass packets on to this one (package director):
@@ -153,7 +165,8 @@ type Table struct {
 	// by one again, that endpoint has gone, and the client is told.
 	Uplinks []string
 	// Hairpin lists this node's own endpoints: a connection that an endpoint
-	// makes to itself is masqueraded.
+	// makes to itself is masqueraded. The port 0 is that of a Frontend that is Ranged: every
+	// port of the endpoint.
 	Hairpin []Target
 	// OwnClusterIPs are the ClusterIPs that are addresses of the node's links too:
 	// NodeLocal DNSCache answers there, for example. Packets that are not tracked
@@ -221,7 +234,11 @@ func list[T fmt.Stringer](b *strings.Builder, what string, items []T) {
 
 func (f *Frontend) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s -> %s", f.Key, addrs(f.Cluster))
+	b.WriteString(f.Key.String())
+	if f.Ranged() {
+		b.WriteString(" ports=" + f.ports())
+	}
+	fmt.Fprintf(&b, " -> %s", addrs(f.Cluster))
 	if f.LocalOnly {
 		fmt.Fprintf(&b, " local %s", addrs(f.Local))
 	}

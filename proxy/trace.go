@@ -58,7 +58,7 @@ func (t *Table) Trace(p Packet) Outcome {
 	if len(eps) == 0 {
 		return Outcome{Verdict: f.Empty, Frontend: f, Why: "no endpoint"}
 	}
-	return Outcome{Verdict: Forward, Endpoints: eps, Masquerade: masq, Hairpin: t.hairpin(p, eps), Frontend: f, Why: f.Key.String()}
+	return Outcome{Verdict: Forward, Endpoints: f.at(eps, p.Dst.Port()), Masquerade: masq, Hairpin: t.hairpin(p, eps), Frontend: f, Why: f.Key.String()}
 }
 
 // hairpin tells whether one of eps, on this node, may connect to itself.
@@ -74,6 +74,9 @@ func (t *Table) match(p Packet) *Frontend {
 		if f := t.Frontend(Key{kind, family, p.Dst.Addr(), p.Protocol, p.Dst.Port()}); f != nil {
 			return f
 		}
+	}
+	if f := t.Ranged(p.Protocol, p.Dst); f != nil {
+		return f
 	}
 	if slices.Contains(t.NodePortAddrs, p.Dst.Addr()) {
 		return t.Frontend(Key{Kind: NodePort, Family: family, Protocol: p.Protocol, Port: p.Dst.Port()})

@@ -11,13 +11,14 @@ import (
 // cluster IPs: sorted, without duplicates, no address in two of the lists.
 type captured struct {
 	vips     []netip.Addr // of ours: an Address record gives them to it
+	ranged   []rangedVIP  // of vips those whose record gives it ranges of ports too
 	nodes    []Target     // ports of the node's own addresses: an Address record gives them to it
 	foreign  []netip.Addr // other providers', from its status
 	external []netip.Addr // spec.externalIPs, with the option
 }
 
 func (c captured) equal(o captured) bool {
-	return slices.Equal(c.vips, o.vips) && slices.Equal(c.nodes, o.nodes) && slices.Equal(c.foreign, o.foreign) && slices.Equal(c.external, o.external)
+	return slices.Equal(c.vips, o.vips) && slices.EqualFunc(c.ranged, o.ranged, rangedVIP.equal) && slices.Equal(c.nodes, o.nodes) && slices.Equal(c.foreign, o.foreign) && slices.Equal(c.external, o.external)
 }
 
 // capture decides which addresses svc may capture. Of ours (recorded, or in a pool) those whose record names it
@@ -34,9 +35,13 @@ func (m *memory) capture(svc *snapshot.Service) captured {
 		case !m.cluster.node.owns(a.Addr):
 			// Of an address of the node itself every port but the Service's would be refused.
 			c.vips = append(c.vips, a.Addr)
+			if ranges := a.Ranges(svc.Ref, svc.UID); len(ranges) > 0 {
+				c.ranged = append(c.ranged, rangedVIP{a.Addr, ranges})
+			}
 		}
 	}
 	c.vips = sorted(c.vips)
+	slices.SortFunc(c.ranged, func(a, b rangedVIP) int { return a.addr.Compare(b.addr) })
 	slices.SortFunc(c.nodes, Target.Compare)
 	c.foreign = sorted(m.foreign(svc))
 	if m.cluster.external {

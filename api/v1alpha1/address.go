@@ -145,6 +145,37 @@ type AddressHolder struct {
 	// +listMapKey=port
 	// +kubebuilder:validation:MaxItems=4096
 	Ports []HeldPort `json:"ports,omitempty"`
+
+	// Ranges of ports that the Service has beside Ports, as its annotation
+	// fairlead.io/ports asks. They count while it is the only holder.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Ranges []HeldRange `json:"ranges,omitempty"`
+}
+
+// HeldRange is the ports of one protocol from First to Last.
+type HeldRange struct {
+	// Protocol as Kubernetes writes it.
+	//
+	// +required
+	// +kubebuilder:validation:Enum=TCP;UDP;SCTP
+	Protocol corev1.Protocol `json:"protocol"`
+
+	// First port.
+	//
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	First int32 `json:"first"`
+
+	// Last port.
+	//
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
+	Last int32 `json:"last"`
 }
 
 // HeldPort is a protocol and port that a holder occupies.

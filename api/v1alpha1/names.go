@@ -12,11 +12,15 @@ const LoadBalancerClass = "fairlead.io/lb"
 
 // Annotations on a Service.
 const (
-	// AnnotationAddresses asks for one address, or for one of each family,
-	// comma-separated: "192.0.2.10" or "192.0.2.10,2001:db8::10".
+	// AnnotationAddresses asks for these addresses, comma-separated: at least one of
+	// each family, and at most eight. "192.0.2.10" or "192.0.2.10,2001:db8::10".
 	AnnotationAddresses = "fairlead.io/addresses"
-	// AnnotationPool asks for addresses of the AddressPool of this name.
+	// AnnotationPool asks for addresses of the AddressPool of this name, or for one of
+	// each family of each of several pools, comma-separated.
 	AnnotationPool = "fairlead.io/pool"
+	// AnnotationPorts asks for ranges of ports, which a Service has on addresses that
+	// it does not share: "10000-20000/udp", "all/tcp" or "all", comma-separated.
+	AnnotationPorts = "fairlead.io/ports"
 	// AnnotationShareKey lets Services with the same key hold one address,
 	// as long as their ports differ.
 	AnnotationShareKey = "fairlead.io/share-key"

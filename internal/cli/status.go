@@ -168,9 +168,9 @@ func (s screen) vips(r status.Report, wide bool) {
 	}
 	for _, v := range shown {
 		by := v.By(wide)
-		cells := []string{v.Address, status.Some(v.Services, wide), by}
+		cells := []string{v.Address, v.Held(wide), by}
 		if wide {
-			cells = []string{v.Address, v.Pool, status.Some(v.Services, wide), by, v.MAC}
+			cells = []string{v.Address, v.Pool, v.Held(wide), by, v.MAC}
 		}
 		rows = append(rows, row{s.good(len(v.Announcers) > 0), cells})
 	}

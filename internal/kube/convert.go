@@ -105,6 +105,7 @@ func toAddress(a *v1alpha1.Address) *snapshot.Address {
 		for _, p := range h.Ports {
 			held.Ports = append(held.Ports, snapshot.HeldPort{Protocol: protocol(p.Protocol), Port: uint16(p.Port)})
 		}
+		held.Ranges = toRanges(h.Ranges)
 		out.Holders = append(out.Holders, held)
 	}
 	if f := a.Spec.Freed; f != nil {
@@ -114,6 +115,16 @@ func toAddress(a *v1alpha1.Address) *snapshot.Address {
 	return out
 }
 
+// toRanges returns ranges of ports, sorted and joined: the kernel refuses those that overlap.
+func toRanges(held []v1alpha1.HeldRange) (out []snapshot.PortRange) {
+	for _, r := range held {
+		if r.First >= 1 && r.First <= r.Last && r.Last <= 65535 {
+			out = append(out, snapshot.PortRange{Protocol: protocol(r.Protocol), First: uint16(r.First), Last: uint16(r.Last)})
+		}
+	}
+	return snapshot.JoinPortRanges(out)
+}
+
 // FromAddress is the spec of the Address object of a record.
 func FromAddress(a snapshot.Address) v1alpha1.AddressSpec {
 	spec := v1alpha1.AddressSpec{Address: a.Addr.String(), Pool: a.Pool, Node: a.Node, ShareKey: a.ShareKey, Backend: a.ShareGroup}
@@ -121,6 +132,9 @@ func FromAddress(a snapshot.Address) v1alpha1.AddressSpec {
 		held := v1alpha1.AddressHolder{Namespace: h.Namespace, Name: h.Name, UID: uidOf(h.UID), Pool: h.Pool}
 		for _, p := range h.Ports {
 			held.Ports = append(held.Ports, v1alpha1.HeldPort{Protocol: corev1.Protocol(strings.ToUpper(p.Protocol.String())), Port: int32(p.Port)})
+		}
+		for _, r := range h.Ranges {
+			held.Ranges = append(held.Ranges, v1alpha1.HeldRange{Protocol: corev1.Protocol(strings.ToUpper(r.Protocol.String())), First: int32(r.First), Last: int32(r.Last)})
 		}
 		spec.Holders = append(spec.Holders, held)
 	}

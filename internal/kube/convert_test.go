@@ -103,7 +103,8 @@ func TestToSelector(t *testing.T) {
 // TestAddressThereAndBack: what is written of a record is read as it was.
 func TestAddressThereAndBack(t *testing.T) {
 	want := &snapshot.Address{Pool: "lan", ShareKey: "k", ShareGroup: "b", UID: "u", ResourceVersion: "7", Created: time.Unix(8, 0), Conflict: "02:00:00:00:00:01", ProbedAt: time.Unix(9, 0), Conflicting: "it answers", Holders: []snapshot.Holder{
-		{Ref: snapshot.Ref{Namespace: "a", Name: "z"}, UID: "1", Ports: []snapshot.HeldPort{{Protocol: snapshot.TCP, Port: 80}, {Protocol: snapshot.UDP, Port: 53}}},
+		{Ref: snapshot.Ref{Namespace: "a", Name: "z"}, UID: "1", Ports: []snapshot.HeldPort{{Protocol: snapshot.TCP, Port: 80}, {Protocol: snapshot.UDP, Port: 53}},
+			Ranges: []snapshot.PortRange{{Protocol: snapshot.TCP, First: 1, Last: 65535}, {Protocol: snapshot.UDP, First: 5060, Last: 5060}}},
 		{Ref: snapshot.Ref{Namespace: "b", Name: "a"}, UID: "2", Ports: []snapshot.HeldPort{{Protocol: snapshot.SCTP, Port: 9}}},
 	}}
 	want.Addr, _ = snapshot.ParseAddr("2001:db8::10")

@@ -34,7 +34,15 @@ func Assigned(o allocator.Outcome) snapshot.Condition {
 	case outside(o) != nil:
 		return snapshot.Condition{Status: "True", Reason: string(allocator.OutsidePools), Message: Warned(*outside(o))}
 	}
-	return snapshot.Condition{Status: "True", Reason: "Assigned", Message: held + " from pool " + o.Pool + leaving(o)}
+	return snapshot.Condition{Status: "True", Reason: "Assigned", Message: held + " from " + poolsText(o.Pool) + leaving(o)}
+}
+
+// poolsText names the pools of an outcome.
+func poolsText(pools string) string {
+	if strings.Contains(pools, ",") {
+		return "pools " + strings.ReplaceAll(pools, ",", ", ")
+	}
+	return "pool " + pools
 }
 
 // leaving says which addresses of o are there for a while only.

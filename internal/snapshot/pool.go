@@ -89,6 +89,9 @@ type Holder struct {
 	UID   string
 	Pool  string     // from which it has the address, if that is a node's own; "" otherwise
 	Ports []HeldPort // sorted
+	// Ranges of ports that it has beside Ports, sorted. Address.Ranges says whether they
+	// count.
+	Ranges []PortRange
 }
 
 // HeldPort is a protocol and port that a holder occupies on a shared address.

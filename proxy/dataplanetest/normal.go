@@ -29,7 +29,7 @@ func Normal(t *proxy.Table) *proxy.Table {
 }
 
 func normalFrontend(f *proxy.Frontend) *proxy.Frontend {
-	n := &proxy.Frontend{Key: f.Key, Cluster: clip(f.Cluster), Empty: f.Empty}
+	n := &proxy.Frontend{Key: f.Key, Ranges: clip(f.Ranges), Cluster: clip(f.Cluster), Empty: f.Empty}
 	if f.Kind != proxy.ClusterIP && f.LocalOnly {
 		n.LocalOnly, n.Local = true, clip(f.Local)
 	}

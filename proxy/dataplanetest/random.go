@@ -39,7 +39,11 @@ func Random(r *rand.Rand) *proxy.Table {
 	}
 	for _, ep := range randomEndpoints(r, snapshot.IPv4, 4) {
 		t.Hairpin = append(t.Hairpin, proxy.Target{Protocol: snapshot.TCP, Addr: ep})
+		if r.IntN(2) == 0 {
+			t.Hairpin = append(t.Hairpin, proxy.Target{Protocol: snapshot.TCP, Addr: anyPort(ep)})
+		}
 	}
+	slices.SortFunc(t.Hairpin, proxy.Target.Compare)
 	return t
 }
 
@@ -61,8 +65,11 @@ func randomFrontend(r *rand.Rand) *proxy.Frontend {
 		return f
 	}
 	f.Cluster = randomEndpoints(r, f.Family, 12)
+	if f.Kind == proxy.VIP && r.IntN(3) == 0 {
+		randomRanges(r, f)
+	}
 	f.LocalOnly = f.Kind != proxy.ClusterIP && r.IntN(2) == 0
-	f.Directed = f.Kind == proxy.VIP && !f.LocalOnly && r.IntN(2) == 0
+	f.Directed = f.Kind == proxy.VIP && !f.Ranged() && !f.LocalOnly && r.IntN(2) == 0
 	if f.LocalOnly || f.Directed {
 		for _, ep := range f.Cluster {
 			if r.IntN(3) == 0 {
@@ -84,6 +91,23 @@ func randomFrontend(r *rand.Rand) *proxy.Frontend {
 	}
 	return f
 }
+
+// randomRanges gives f ranges of ports instead of its port.
+func randomRanges(r *rand.Rand, f *proxy.Frontend) {
+	f.Port = 0
+	for at := uint16(1 + r.IntN(100)); len(f.Ranges) == 0 || r.IntN(2) == 0; at += 1000 {
+		f.Ranges = append(f.Ranges, snapshot.PortRange{Protocol: f.Protocol, First: at, Last: at + uint16(r.IntN(900))})
+	}
+	if r.IntN(4) == 0 {
+		f.Ranges = []snapshot.PortRange{{Protocol: f.Protocol, First: 1, Last: 65535}}
+	}
+	for i, ep := range f.Cluster {
+		f.Cluster[i] = anyPort(ep)
+	}
+}
+
+// anyPort is an endpoint as Frontends with ranges of ports have it.
+func anyPort(ep netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(ep.Addr(), 0) }
 
 func randomSources(r *rand.Rand, family snapshot.Family) []netip.Prefix {
 	all := randomPrefixes(r, "203.0.113.%d0/30", "fd98:0:ff%d::/48")

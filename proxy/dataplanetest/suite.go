@@ -38,7 +38,7 @@ func dump(t *testing.T, d proxy.Dataplane) *proxy.Table {
 func Run(t *testing.T, newDataplane func(t *testing.T) proxy.Dataplane) {
 	for name, test := range map[string]func(*testing.T, func(*testing.T) proxy.Dataplane){
 		"Sync": testSync, "Change": testChange, "Adopt": testAdopt, "Notify": testNotify, "Dump": testDump, "Cleanup": testCleanup,
-		"Probe": testProbe, "Random": testRandom, "Faults": testFaults, "NotWhenCancelled": testCancelled,
+		"Probe": testProbe, "Random": testRandom, "Ranges": testRanges, "Faults": testFaults, "NotWhenCancelled": testCancelled,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newDataplane) })
 	}
@@ -173,6 +173,29 @@ func testNotify(t *testing.T, newDataplane func(*testing.T) proxy.Dataplane) {
 	}
 }
 
+// testRanges: ranges of ports come, change and go, with a port of its own inside of one.
+func testRanges(t *testing.T, newDataplane func(*testing.T) proxy.Dataplane) {
+	d := newDataplane(t)
+	vip := netip.MustParseAddr("192.0.2.1")
+	table := func(last byte, ranges ...snapshot.PortRange) *proxy.Table {
+		ep := netip.AddrFrom4([4]byte{198, 18, 1, last})
+		key := proxy.Key{Kind: proxy.VIP, Family: snapshot.IPv4, Addr: vip, Protocol: snapshot.UDP}
+		ranged := &proxy.Frontend{Key: key, Ranges: ranges, Cluster: []netip.AddrPort{netip.AddrPortFrom(ep, 0)}}
+		key.Port = 5060
+		return &proxy.Table{Frontends: []*proxy.Frontend{ranged, {Key: key, Cluster: []netip.AddrPort{netip.AddrPortFrom(ep, 5060)}}}}
+	}
+	few, all := snapshot.PortRange{Protocol: snapshot.UDP, First: 5000, Last: 6000}, snapshot.PortRange{Protocol: snapshot.UDP, First: 1, Last: 65535}
+	for _, step := range []*proxy.Table{table(2, few), table(3, few), table(3, all), table(3, few), {}} {
+		if c := mustSync(t, d, step); c.Empty() || c.Repaired {
+			t.Errorf("ranges change: %+v", c)
+		}
+		holds(t, d, step)
+		if c := mustSync(t, newDataplane(t), step); !c.Empty() {
+			t.Errorf("adopting ranges: %+v", c)
+		}
+	}
+}
+
 func testDump(t *testing.T, newDataplane func(*testing.T) proxy.Dataplane) {
 	table := Random(rand.New(rand.NewPCG(1, 1)))
 	mustSync(t, newDataplane(t), table)
@@ -230,7 +253,7 @@ func testRandom(t *testing.T, newDataplane func(*testing.T) proxy.Dataplane) {
 }
 
 func testFaults(t *testing.T, newDataplane func(*testing.T) proxy.Dataplane) {
-	r := rand.New(rand.NewPCG(3, 3))
+	r := rand.New(rand.NewPCG(4, 4))
 	inner := newDataplane(t)
 	d := &Faulty{Dataplane: inner, Rand: r}
 	var last *proxy.Table

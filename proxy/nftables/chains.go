@@ -6,14 +6,21 @@ import (
 )
 
 func (l *Layout) frontendKey(v variant) []Field {
-	if v.nodePort {
+	switch v.by {
+	case byNodePort:
 		return []Field{fieldProto, fieldService}
+	case byRange:
+		return []Field{l.addr, fieldProto}
 	}
 	return []Field{l.addr, fieldProto, fieldService}
 }
 
 func (l *Layout) epMap(v variant, i int) Set {
-	return Set{Name: v.ep(i), Key: l.frontendKey(v), Data: []Field{l.addr, fieldService}}
+	s := Set{Name: v.ep(i), Key: l.frontendKey(v), Data: []Field{l.addr, fieldService}}
+	if v.by == byRange { // a packet keeps its port
+		s.Data = s.Data[:1]
+	}
+	return s
 }
 
 func (l *Layout) affinitySet(v variant, i int) Set {
@@ -22,7 +29,7 @@ func (l *Layout) affinitySet(v variant, i int) Set {
 
 func (l *Layout) fixedSets() []Set {
 	addr := []Field{l.addr}
-	vip, np := l.frontendKey(variant{}), l.frontendKey(variant{nodePort: true})
+	vip, np, ranged := l.frontendKey(variant{}), l.frontendKey(variant{by: byNodePort}), l.frontendKey(variant{by: byRange})
 	sets := []Set{
 		{Name: setClusterIPs, Key: addr},
 		{Name: setVIPs, Key: addr},
@@ -45,6 +52,12 @@ func (l *Layout) fixedSets() []Set {
 		{Name: setNodePortsCluster, Key: np},
 		{Name: mapNoEndpoints, Key: vip, Verdict: true},
 		{Name: "np-" + mapNoEndpoints, Key: np, Verdict: true},
+		{Name: setRangePorts, Key: vip, Interval: true},
+		{Name: setRangeCluster, Key: ranged},
+		{Name: setRangeHairpin, Key: []Field{l.addr, l.addr, fieldProto}},
+		{Name: setRangeSources, Key: ranged},
+		{Name: setRangeAllow, Key: append(slices.Clone(ranged), l.addr), Interval: true},
+		{Name: mapRangeNoEndpoints, Key: ranged, Verdict: true},
 	}
 	for _, v := range variants {
 		sets = append(sets, Set{Name: v.frontends(), Key: l.frontendKey(v), Verdict: true})
@@ -82,11 +95,19 @@ const (
 	setExternalCluster  = "external-cluster"
 	setNodePortsCluster = "nodeports-cluster"
 
+	setRangePorts       = "range-ports" // the only one that has the ports
+	setRangeCluster     = "range-cluster"
+	setRangeHairpin     = "range-hairpin"
+	setRangeSources     = "range-lbsr-vips"
+	setRangeAllow       = "range-lbsr-allow"
+	mapRangeNoEndpoints = "range-no-endpoints"
+
 	chainCluster    = "cluster"
 	chainExtCluster = "ext-cluster"
 	chainExtLocal   = "ext-local"
 	chainClassify   = "classify"
 	chainNodePorts  = "nodeports"
+	chainRanges     = "ranges"
 	chainRefuse     = "refuse"
 	chainServices   = "services"
 	chainNoService  = "no-service"
@@ -121,7 +142,8 @@ func (l *Layout) fixedChains() []Chain {
 func (l *Layout) sourceChains() []Chain {
 	return []Chain{
 		{chainSources, nil, []Rule{l.rule(
-			in(setSourceVIPs, Daddr, Proto, Dport), notIn(SetSourceAllow, Daddr, Proto, Dport, Saddr), drop())}},
+			in(setSourceVIPs, Daddr, Proto, Dport), notIn(SetSourceAllow, Daddr, Proto, Dport, Saddr), drop()),
+			l.rule(in(setRangeSources, Daddr, Proto), in(setRangePorts, Daddr, Proto, Dport), notIn(setRangeAllow, Daddr, Proto, Saddr), drop())}},
 		l.unusedChain(),
 		{"sources-prerouting", hookSourcesIn, append(append([]Rule{l.closed()}, l.beforeNAT()...),
 			// The director marks what it knows. This is for policy Local, and a packet still
@@ -152,7 +174,7 @@ func (l *Layout) beforeNAT() []Rule {
 func (l *Layout) unusedChain() Chain {
 	return Chain{chainUnused, nil, []Rule{
 		l.rule(echoRequest(), accept()),
-		l.rule(notIn(setVIPPorts, Daddr, Proto, Dport), goTo(chainRefuse)),
+		l.rule(notIn(setVIPPorts, Daddr, Proto, Dport), notIn(setRangePorts, Daddr, Proto, Dport), goTo(chainRefuse)),
 	}}
 }
 
@@ -205,7 +227,7 @@ func (l *Layout) directorChains() []Chain {
 // kernel's search for loops walks a map as often as there are ways to it, and before
 // Linux 6.6 it does not remember where it was.
 func (l *Layout) natChains() []Chain {
-	vip, np := variant{}, variant{nodePort: true}
+	vip, np, ranged := variant{}, variant{by: byNodePort}, variant{by: byRange}
 	return []Chain{
 		{chainServices, nil, append([]Rule{l.rule(jump(chainClassify))}, l.toFrontends(vip)...)},
 		// A chain that classify goes to returns to services, for those packets that the
@@ -219,6 +241,8 @@ func (l *Layout) natChains() []Chain {
 			// redirect drops the packet if the link that it came in from has no address.
 			l.rule(echoRequest(), in(setVIPs, Daddr), redirect()),
 			l.rule(in(setNodePortIPs, Daddr), goTo(chainNodePorts)),
+			// After the ports that a Service has one by one: these go before its ranges.
+			l.rule(in(setVIPs, Daddr), in(setRangePorts, Daddr, Proto, Dport), goTo(chainRanges)),
 			l.rule(accept()),
 		}},
 		{chainNodePorts, nil, append(append([]Rule{l.rule(jump("np-" + chainClassify))}, l.toFrontends(np)...), l.rule(accept()))},
@@ -227,6 +251,11 @@ func (l *Layout) natChains() []Chain {
 			l.rule(in(setNodePorts, Proto, Dport), goTo("np-"+chainExtLocal)),
 			l.rule(accept()),
 		}},
+		{chainRanges, nil, append(append([]Rule{l.rule(jump("range-" + chainClassify))}, l.toFrontends(ranged)...), l.rule(accept()))},
+		{"range-" + chainClassify, nil, []Rule{
+			l.rule(in(setRangeCluster, Daddr, Proto), goTo(chainExtCluster)),
+			l.rule(goTo("range-" + chainExtLocal)),
+		}},
 		{chainCluster, nil, []Rule{
 			l.adopted(),
 			l.rule(notIn(setKeepSource, Saddr), notIn(setLocalLinks, Iif), setMark(l.mark)),
@@ -234,6 +263,7 @@ func (l *Layout) natChains() []Chain {
 		{chainExtCluster, nil, []Rule{l.adopted(), l.rule(setMark(l.mark))}},
 		l.localChain(chainExtLocal, vip),
 		l.localChain("np-"+chainExtLocal, np),
+		l.localChain("range-"+chainExtLocal, ranged),
 		{"nat-prerouting", hookDNATIn, []Rule{l.rule(jump(chainServices))}},
 		{"nat-output", hookDNATOut, []Rule{l.rule(jump(chainServices))}},
 	}
@@ -254,14 +284,17 @@ func (l *Layout) localChain(name string, v variant) Chain {
 		l.rule(notMarked(l.serve()), in(setLocalLinks, Iif), ret()),
 		l.rule(notMarked(l.serve()), sourceIsOurs(), setMark(l.mark), ret()),
 	}
-	rules = append(rules, l.toFrontends(variant{v.nodePort, true})...)
+	rules = append(rules, l.toFrontends(variant{v.by, true})...)
 	return Chain{name, nil, append(rules, l.rule(marked(l.serve()), setMark(l.mark), ret()), l.rule(drop()))}
 }
 
 // selectors returns what a frontend is looked up by.
 func (v variant) selectors() []Selector {
-	if v.nodePort {
+	switch v.by {
+	case byNodePort:
 		return []Selector{Proto, Dport}
+	case byRange:
+		return []Selector{Daddr, Proto}
 	}
 	return []Selector{Daddr, Proto, Dport}
 }
@@ -280,13 +313,15 @@ func (l *Layout) filterChains() []Chain {
 		{chainRefuse, nil, []Rule{l.rule(rejectTCP()), l.rule(reject())}},
 		{chainNoService, nil, []Rule{
 			l.rule(vmap(mapNoEndpoints, Daddr, Proto, Dport)),
+			// What is left for the address is refused in any case.
+			l.rule(vmap(mapRangeNoEndpoints, Daddr, Proto)),
 			l.rule(in(setClusterIPs, Daddr), goTo(chainRefuse)),
 			l.rule(in(setServiceCIDRs, Daddr), drop()),
 			l.rule(in(setNodePortIPs, Daddr), vmap("np-"+mapNoEndpoints, Proto, Dport)),
 		}},
 		{"filter-input", hookInput, []Rule{l.rule(ctNew(), jump(chainNoService))}},
-		{"filter-forward", hookForward, []Rule{l.rule(ctNew(), jump(chainNoService)), l.unforwarded(), l.untranslated()}},
-		{"filter-output", hookOutput, []Rule{l.rule(ctNew(), jump(chainNoService)), l.unforwarded(), l.untranslated()}},
+		{"filter-forward", hookForward, append([]Rule{l.rule(ctNew(), jump(chainNoService)), l.unforwarded()}, l.untranslated()...)},
+		{"filter-output", hookOutput, append([]Rule{l.rule(ctNew(), jump(chainNoService)), l.unforwarded()}, l.untranslated()...)},
 	}
 }
 
@@ -301,22 +336,35 @@ func (l *Layout) unforwarded() Rule {
 // untranslated drops what an endpoint of this node sends outside of its
 // connection's window: connection tracking does not translate it back, and a
 // client that sees the endpoint's own address answers with a reset.
-func (l *Layout) untranslated() Rule {
-	return l.rule(ctInvalid(), in(setHairpin, Saddr, Saddr, Proto, Sport), drop())
+func (l *Layout) untranslated() []Rule {
+	return []Rule{
+		l.rule(ctInvalid(), in(setHairpin, Saddr, Saddr, Proto, Sport), drop()),
+		// Each port of such a pod is an endpoint's.
+		l.rule(ctInvalid(), in(setRangeHairpin, Saddr, Saddr, Proto), drop()),
+	}
 }
 
 func (l *Layout) masqueradeChains() []Chain {
 	return []Chain{{"postrouting", hookSNAT, []Rule{
 		l.rule(marked(l.mark), clearMark(l.mark), masquerade()),
 		l.rule(ctDNAT(), in(setHairpin, Saddr, Daddr, Proto, Dport), masquerade()),
+		l.rule(ctDNAT(), in(setRangeHairpin, Saddr, Daddr, Proto), masquerade()),
 	}}}
 }
 
 // tryChain sends to slot i, looking twice as toFrontends does. It returns if the slot
 // is empty.
 func (l *Layout) tryChain(v variant, i int) Chain {
-	look := l.rule(dnat(v.ep(i), v.selectors()...))
+	look := l.rule(v.dnat(i))
 	return Chain{Name: v.try(i), Rules: []Rule{look, look}}
+}
+
+// dnat translates the destination to the endpoint in slot i.
+func (v variant) dnat(i int) part {
+	if v.by == byRange {
+		return dnatAddr(v.ep(i), v.selectors()...)
+	}
+	return dnat(v.ep(i), v.selectors()...)
 }
 
 // slotChain is tryChain for a slot that is not empty. A packet whose Frontend loses
@@ -325,7 +373,7 @@ func (l *Layout) tryChain(v variant, i int) Chain {
 func (l *Layout) slotChain(v variant, i int) Chain {
 	c := Chain{Name: v.slot(i), Rules: l.tryChain(v, i).Rules}
 	if i > 0 {
-		c.Rules = append(c.Rules, l.rule(dnat(v.ep(0), v.selectors()...)))
+		c.Rules = append(c.Rules, l.rule(v.dnat(0)))
 	}
 	c.Rules = append(c.Rules, l.rule(drop()))
 	return c

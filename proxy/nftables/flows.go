@@ -33,6 +33,9 @@ func (f Flow) Stale(t *proxy.Table, gone map[proxy.Key]bool) bool {
 			return f.strayed(front)
 		}
 	}
+	if front := t.Ranged(f.Protocol, f.To); front != nil {
+		return f.strayed(front)
+	}
 	if f.Open() {
 		return false
 	}
@@ -40,6 +43,9 @@ func (f Flow) Stale(t *proxy.Table, gone map[proxy.Key]bool) bool {
 		if gone[k] {
 			return true
 		}
+	}
+	if len(gone) > 0 && gone[proxy.Key{Kind: proxy.VIP, Family: snapshot.FamilyOf(f.To.Addr()), Addr: f.To.Addr(), Protocol: f.Protocol}] {
+		return true // it had ranges of ports: f's may have been in one
 	}
 	// Every port of such an address is ours. A flow that is not translated may be
 	// somebody's who serves that address on this node, and does no harm.
@@ -65,7 +71,13 @@ func (f Flow) keys(t *proxy.Table) (keys [4]proxy.Key, n int) {
 
 // strayed reports whether front no longer lets f's client reach f's endpoint.
 func (f Flow) strayed(front *proxy.Frontend) bool {
-	has := func(list []netip.AddrPort) bool { _, ok := find(list, f.From); return ok }
+	at := f.From
+	if front.Ranged() {
+		if at = netip.AddrPortFrom(at.Addr(), 0); f.From.Port() != f.To.Port() {
+			return !f.Open() // it began when another Frontend had the port
+		}
+	}
+	has := func(list []netip.AddrPort) bool { _, ok := find(list, at); return ok }
 	permits := func(p netip.Prefix) bool { return p.Contains(f.Client) }
 	switch {
 	case f.Open():
@@ -134,7 +146,7 @@ func uncovers(old, now *proxy.Frontend) bool {
 	// Until a Frontend has its first endpoint, packets may have passed untranslated.
 	first := len(old.Cluster)+len(old.Local) == 0 && len(now.Cluster)+len(now.Local) > 0
 	narrowed := now.Sources != nil && (old.Sources == nil || !slices.Equal(old.Sources, now.Sources))
-	return first || narrowed || lost(now.Lost, old.Lost)
+	return first || narrowed || !slices.Equal(old.Ranges, now.Ranges) || lost(now.Lost, old.Lost)
 }
 
 // loses reports whether flows may stray because an endpoint goes when old becomes now.

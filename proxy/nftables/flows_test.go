@@ -26,11 +26,19 @@ func flowsTable() *proxy.Table {
 		f.Port, f.Sources = 83, []netip.Prefix{netip.PrefixFrom(node, 32)}
 		return f
 	}
+	ranged := func(p snapshot.Protocol) *proxy.Frontend {
+		f := front(proxy.VIP, p)
+		f.Addr, f.Port, f.Ranges = addr(202, 1), 0, []snapshot.PortRange{{Protocol: p, First: 10000, Last: 20000}}
+		f.Cluster, f.Lost = []netip.AddrPort{netip.AddrPortFrom(podA, 0)}, []netip.AddrPort{netip.AddrPortFrom(remote, 0)}
+		f.Serving = []netip.AddrPort{netip.AddrPortFrom(podA, 0), netip.AddrPortFrom(podB, 0)}
+		return f
+	}
 	external := front(proxy.ExternalIP, udp, podA)
 	external.Addr = addr(201, 1)
 	table := &proxy.Table{NodePortAddrs: []netip.Addr{node}, Frontends: []*proxy.Frontend{
 		front(proxy.ClusterIP, udp, podA), front(proxy.ClusterIP, tcp, podA), front(proxy.ClusterIP, sctp, podA), lost,
 		serving(udp), serving(tcp), serving(sctp), local, narrow(udp), narrow(tcp), narrow(sctp), external,
+		ranged(udp), ranged(tcp), ranged(sctp),
 		front(proxy.NodePort, udp, podA)}}
 	slices.SortFunc(table.Frontends, func(a, b *proxy.Frontend) int { return a.Key.Compare(b.Key) })
 	return table
@@ -43,6 +51,7 @@ func TestStaleFlow(t *testing.T) {
 	for _, p := range Protocols {
 		gone[proxy.Key{Kind: proxy.ClusterIP, Family: snapshot.IPv4, Addr: other, Protocol: p, Port: 80}] = true
 		gone[proxy.Key{Kind: proxy.NodePort, Family: snapshot.IPv4, Protocol: p, Port: 30081}] = true
+		gone[proxy.Key{Kind: proxy.VIP, Family: snapshot.IPv4, Addr: addr(203, 1), Protocol: p}] = true
 	}
 	at := netip.AddrPortFrom
 	// Of UDP, SCTP, TCP that waits for an answer, and TCP that has one: which end.
@@ -72,6 +81,12 @@ func TestStaleFlow(t *testing.T) {
 		{"a node port's former endpoint", at(node, 30080), ep(podB), "u---"},
 		{"a node port that was deleted", at(node, 30081), ep(podB), "ust-"},
 		{"that port of another host", at(client, 30080), ep(podB), "----"},
+		{"a range of ports", at(addr(202, 1), 10007), at(podA, 10007), "----"},
+		{"a range of ports, an endpoint that only serves", at(addr(202, 1), 10007), at(podB, 10007), "--t-"},
+		{"a range of ports, an endpoint on a lost node", at(addr(202, 1), 10007), at(remote, 10007), "usta"},
+		{"a range of ports, another port of the endpoint", at(addr(202, 1), 10007), at(podA, 8080), "ust-"},
+		{"a port outside of the range", at(addr(202, 1), 9999), at(podA, 9999), "ust-"},
+		{"a deleted range of ports", at(addr(203, 1), 10007), at(podA, 10007), "ust-"},
 		{"a pod directly", ep(podB), ep(podB), "----"},
 	} {
 		got := ""

@@ -29,7 +29,7 @@ type Layout struct {
 	Sets     []Set
 	Chains   []Chain // their rules lead to any set and chain
 	mark     uint32
-	slots    [4]int           // by variant: how many slots have a map and a chain
+	slots    [6]int           // by variant: how many slots have a map and a chain
 	balances map[balance]bool // the chains that spread over slots
 	byName   map[string]Set
 }
@@ -37,8 +37,8 @@ type Layout struct {
 // newLayout makes a Layout without balance chains. fill completes it.
 func newLayout(f *Family, mark uint32) *Layout {
 	// The slots of small Frontends exist from the start: binding a map to a rule later
-	// makes the kernel walk its elements.
-	return &Layout{Family: f, mark: mark, slots: [4]int{exactSlots, exactSlots, exactSlots, exactSlots}, balances: map[balance]bool{}}
+	// makes the kernel walk its elements. Ranges of ports are rare: theirs come with them.
+	return &Layout{Family: f, mark: mark, slots: [6]int{exactSlots, exactSlots, exactSlots, exactSlots}, balances: map[balance]bool{}}
 }
 
 // layoutFor makes the Layout that Frontends need, and what is there already; keep may
@@ -135,6 +135,8 @@ func Sample(f *Family, mark uint32) *Patch {
 		{Set: setExternalCluster, Key: front, Comment: commentLocal},
 		{Set: variant{}.frontends(), Key: front, Data: "goto " + balance{n: 2, sticky: 1}.String()},
 		{Set: variant{}.ep(0), Key: front, Data: first + "\x00\x01\x00\x00"},
+		{Set: setRangePorts, Key: front, End: front[:len(front)-4] + "\xff\xff\x00\x00"},
+		{Set: variant{by: byRange}.ep(0), Key: front[:len(front)-4], Data: first},
 	}
 	return p
 }

@@ -77,7 +77,8 @@ func TestLookups(t *testing.T) {
 	for _, sticky := range []int{0, 3600} {
 		l.grow(balance{variant{}, 3, sticky})
 		l.grow(balance{variant{local: true}, 3, sticky})
-		l.grow(balance{variant{nodePort: true}, 3, sticky})
+		l.grow(balance{variant{by: byNodePort}, 3, sticky})
+		l.grow(balance{variant{by: byRange}, 3, sticky})
 	}
 	l.fill()
 	for _, c := range []struct {
@@ -90,7 +91,8 @@ func TestLookups(t *testing.T) {
 		{"client to VIP, Local", packet{setExternal: "", "frontends-local": "lb-local-3", "ep-local-0": ""}, 6},
 		{"pod to VIP, Local", packet{setExternal: "", setLocalPods: "", "frontends": "lb-3", "ep-0": ""}, 5},
 		{"client to node port", packet{setNodePortIPs: "", setNodePorts: "", setNodePortsCluster: "", "np-frontends": "np-lb-3", "np-ep-0": ""}, 7},
-		{"neither", packet{}, 4},
+		{"neither", packet{}, 5},
+		{"client to a range of ports", packet{setVIPs: "", setRangePorts: "", setRangeCluster: "", "range-frontends": "range-lb-3", "range-ep-0": ""}, 9},
 		{"remembered client to VIP", packet{setExternal: "", setExternalCluster: "", "frontends": "lb-3-sticky-3600", "affinity-0": "", "ep-0": ""}, 5},
 		{"new client to VIP with affinity", packet{setExternal: "", setExternalCluster: "", "frontends": "lb-3-sticky-3600", "ep-0": ""}, 9},
 	} {

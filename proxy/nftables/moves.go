@@ -3,8 +3,6 @@ package nftables
 import (
 	"net/netip"
 	"slices"
-
-	"github.com/fairlead/fairlead/proxy"
 )
 
 // Move says that the clients that an affinity set remembers for one Frontend belong
@@ -27,9 +25,9 @@ func (p *Patch) Moves() []Move {
 		if c.new != nil && c.new.Affinity > 0 {
 			now = c.new
 		}
-		np := c.old.Kind == proxy.NodePort
-		out = moves(out, c.old.key(), variant{np, false}, c.old.cluster.at, now.cluster.at)
-		out = moves(out, c.old.key(), variant{np, true}, c.old.local.at, now.local.at)
+		by := c.old.by()
+		out = moves(out, c.old.key(), variant{by, false}, c.old.cluster.at, now.cluster.at)
+		out = moves(out, c.old.key(), variant{by, true}, c.old.local.at, now.local.at)
 	}
 	return out
 }

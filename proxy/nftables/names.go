@@ -10,29 +10,50 @@ import (
 	"github.com/fairlead/fairlead/proxy"
 )
 
-// variant says which of the parallel slot maps a list of endpoints is in: node
-// ports have no address in their key, local lists are those of
-// externalTrafficPolicy Local.
-type variant struct{ nodePort, local bool }
+// by is what a Frontend is looked up by.
+type by uint8
 
-var variants = [4]variant{{false, false}, {false, true}, {true, false}, {true, true}}
+// The ways. A range of ports has no port in its key: no other Service has the address.
+const (
+	byPort     by = iota // address, protocol and port
+	byNodePort           // protocol and port
+	byRange              // address and protocol
+)
+
+// prefix begins the names of what belongs to Frontends that are looked up so.
+func (b by) prefix() string { return [...]string{"", "np-", "range-"}[b] }
+
+// cutPrefix takes the prefix off a name.
+func cutPrefix(name string) (string, by) {
+	for _, b := range []by{byNodePort, byRange} {
+		if rest, ok := strings.CutPrefix(name, b.prefix()); ok {
+			return rest, b
+		}
+	}
+	return name, byPort
+}
+
+// variant says which of the parallel slot maps a list of endpoints is in: by what their
+// Frontend is looked up, and whether it is a local list, that of externalTrafficPolicy
+// Local.
+type variant struct {
+	by    by
+	local bool
+}
+
+var variants = [6]variant{{byPort, false}, {byPort, true}, {byNodePort, false}, {byNodePort, true}, {byRange, false}, {byRange, true}}
 
 func (v variant) index() int {
-	i := 0
-	if v.nodePort {
-		i = 2
-	}
+	i := 2 * int(v.by)
 	if v.local {
 		i++
 	}
 	return i
 }
 
-// name makes an object's name: ep, ep-local, np-ep, np-ep-local.
+// name makes an object's name: ep, ep-local, np-ep, range-ep-local.
 func (v variant) name(base string) string {
-	if v.nodePort {
-		base = "np-" + base
-	}
+	base = v.by.prefix() + base
 	if v.local {
 		base += "-local"
 	}
@@ -48,7 +69,7 @@ func (v variant) ep(i int) string {
 
 // epNames are the first names of maps, by variant and slot: each element of a slot has
 // one, and there may be a million.
-var epNames = func() (names [4][64]string) {
+var epNames = func() (names [6][64]string) {
 	for _, v := range variants {
 		for i := range names[v.index()] {
 			names[v.index()][i] = v.name("ep") + "-" + strconv.Itoa(i)
@@ -65,8 +86,8 @@ func (v variant) frontends() string     { return v.name("frontends") }
 // share and full are the sets that hold which Frontends may remember how many
 // clients, and which have remembered as many as they may. The lists of local
 // endpoints have no others.
-func (v variant) share() string { return variant{nodePort: v.nodePort}.name("share") }
-func (v variant) full() string  { return variant{nodePort: v.nodePort}.name("full") }
+func (v variant) share() string { return variant{by: v.by}.name("share") }
+func (v variant) full() string  { return variant{by: v.by}.name("full") }
 
 // stick is the chain that remembers slot i for t seconds.
 func (v variant) stick(i, t int) string {
@@ -91,14 +112,14 @@ func (b balance) String() string {
 // parseBalance is the inverse of balance.String.
 func parseBalance(s string) (balance, bool) {
 	var b balance
-	rest, np := strings.CutPrefix(s, "np-")
+	rest, by := cutPrefix(s)
 	rest, ok := strings.CutPrefix(rest, "lb-")
 	if !ok {
 		return b, false
 	}
 	rest, local := strings.CutPrefix(rest, "local-")
 	count, timeout, sticky := strings.Cut(rest, "-sticky-")
-	b.variant = variant{np, local}
+	b.variant = variant{by, local}
 	b.n, _ = strconv.Atoi(count)
 	if sticky {
 		b.sticky, _ = strconv.Atoi(timeout)
@@ -109,7 +130,7 @@ func parseBalance(s string) (balance, bool) {
 // ofSlots reports whether a set or chain belongs to slots: the rules of these chains
 // lead to such sets and chains alone.
 func ofSlots(name string) bool {
-	name = strings.TrimPrefix(name, "np-")
+	name, _ = cutPrefix(name)
 	return name == variant{}.share() || name == variant{}.full() || slices.ContainsFunc([]string{"ep-", "affinity-", "lb-", "a-", "s-", "t-"}, func(prefix string) bool {
 		return strings.HasPrefix(name, prefix)
 	})

@@ -10,8 +10,7 @@ import (
 	"github.com/fairlead/fairlead/proxy"
 )
 
-// parse returns the Slots that the table in the kernel stands for, by the key that packets
-// are looked up by. Of their Frontends it knows the Key and the Affinity alone: that is
+// parse returns the Slots that the table in the kernel stands for, by their id. Of their Frontends it knows the Key and the Affinity alone: that is
 // what keeps endpoints, clients and flows where they are. The Kind is NodePort or
 // ExternalIP, which stands for all others. parse ignores an element that no Ruleset has;
 // a comparison of elements finds those.
@@ -30,16 +29,17 @@ type parser struct {
 	*Family
 	held map[string]*Slots
 	// What the name of the set says that is being read: elements are sorted.
-	set             string
-	front, nodePort bool // each element is of one Frontend
-	local           bool // of a slot map
-	number          int  // of a slot map, otherwise -1
+	set    string
+	by     by
+	front  bool // each element is of one Frontend
+	local  bool // of a slot map
+	number int  // of a slot map, otherwise -1
 }
 
 // enter takes the name of a set apart. A set that is not sound says nothing.
 func (p *parser) enter(set string, sound bool) {
-	name, np := strings.CutPrefix(set, "np-")
-	p.set, p.nodePort, p.number, p.front = set, np, -1, false
+	name, by := cutPrefix(set)
+	p.set, p.by, p.number, p.front = set, by, -1, false
 	if !sound {
 		return
 	}
@@ -64,27 +64,39 @@ func (p *parser) add(e Element) {
 	} else if p.front {
 		p.slots(e.Key)
 	}
-	if p.number < 0 || len(e.Data) < p.AddrLen+2 {
+	if p.number < 0 || len(e.Data) < p.AddrLen+2 && p.by != byRange || len(e.Data) < p.AddrLen {
 		return
 	}
 	slots := p.slots(e.Key).slots(p.local)
 	for len(slots.at) <= p.number {
 		slots.at = append(slots.at, netip.AddrPort{})
 	}
-	slots.at[p.number] = netip.AddrPortFrom(p.addrOf(e.Data), portOf(e.Data[p.AddrLen:]))
+	port := uint16(0)
+	if p.by != byRange {
+		port = portOf(e.Data[p.AddrLen:])
+	}
+	slots.at[p.number] = netip.AddrPortFrom(p.addrOf(e.Data), port)
 }
 
 // slots returns the Slots with this key, new ones if there are none.
 func (p *parser) slots(key string) *Slots {
-	if s := p.held[key]; s != nil {
+	id := p.by.prefix() + key
+	if s := p.held[id]; s != nil {
 		return s
 	}
 	s := &Slots{Frontend: &proxy.Frontend{Key: proxy.Key{Kind: proxy.NodePort, Family: p.ID}}}
-	p.held[key] = s
-	if !p.nodePort {
+	p.held[id] = s
+	if p.by != byNodePort {
 		s.Kind, s.Addr = proxy.ExternalIP, p.addrOf(key)
 		key = key[p.AddrLen:]
 	}
-	s.Protocol, s.Port = snapshot.Protocol(key[0]), portOf(key[4:])
+	if s.Protocol = snapshot.Protocol(key[0]); p.by == byRange {
+		s.Kind = proxy.VIP
+	} else {
+		s.Port = portOf(key[4:])
+	}
 	return s
 }
+
+// id names p among all Slots of its family: keys of different kinds may be equal.
+func (p *Slots) id() string { return p.by().prefix() + p.key() }

@@ -274,18 +274,17 @@ func (c change) elements() (lost, found []Element) {
 		lost, found = lostAndNew(have, want, Element.Compare)
 	}
 	for _, local := range []bool{false, true} {
-		v := variant{c.new.Kind == proxy.NodePort, local}
+		v := variant{c.new.by(), local}
 		was, now := c.old.slots(local).at, c.new.slots(local).at
 		for i := range max(len(was), len(now)) {
 			if i < len(was) && i < len(now) && was[i] == now[i] {
 				continue
 			}
-			set := v.ep(i)
 			if i < len(was) {
-				lost = append(lost, slotElement(set, key, was[i]))
+				lost = append(lost, slotElement(v, i, key, was[i]))
 			}
 			if i < len(now) {
-				found = append(found, slotElement(set, key, now[i]))
+				found = append(found, slotElement(v, i, key, now[i]))
 			}
 		}
 	}

@@ -230,7 +230,7 @@ func TestAdoptKeepsSlots(t *testing.T) {
 		}
 		for _, f := range table.Frontends {
 			k := f.Key
-			if k.Kind != proxy.NodePort {
+			if k.Kind != proxy.NodePort && !k.Ranged() {
 				k.Kind = proxy.ExternalIP
 			}
 			if f.Kind != proxy.Guard && !gone[k] {

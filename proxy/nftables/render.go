@@ -17,13 +17,27 @@ import (
 // cannot be told from the bytes alone.
 const commentLocal = "local"
 
+// by is what p is looked up by.
+func (p *Slots) by() by {
+	switch {
+	case p.Kind == proxy.NodePort:
+		return byNodePort
+	case p.Ranged():
+		return byRange
+	}
+	return byPort
+}
+
 // key is the bytes by which p is looked up.
 func (p *Slots) key() string {
 	b := make([]byte, 0, 24)
 	if p.Kind != proxy.NodePort {
 		b = addrKey(b, p.Addr)
 	}
-	return string(portKey(protoKey(b, p.Protocol), p.Port))
+	if b = protoKey(b, p.Protocol); p.Ranged() {
+		return string(b)
+	}
+	return string(portKey(b, p.Port))
 }
 
 // elements appends p's elements.
@@ -32,7 +46,7 @@ func (p *Slots) elements(out []Element) []Element {
 	out = p.facts(out, key)
 	for _, local := range []bool{false, true} {
 		for i, ep := range p.slots(local).at {
-			out = append(out, slotElement(variant{p.Kind == proxy.NodePort, local}.ep(i), key, ep))
+			out = append(out, slotElement(variant{p.by(), local}, i, key, ep))
 		}
 	}
 	return out
@@ -40,15 +54,14 @@ func (p *Slots) elements(out []Element) []Element {
 
 // facts appends p's elements but for those of its slots.
 func (p *Slots) facts(out []Element, key string) []Element {
-	np, prefix := p.Kind == proxy.NodePort, ""
+	if p.Ranged() {
+		return p.rangeFacts(out, key)
+	}
 	if p.Kind == proxy.VIP || p.Kind == proxy.Guard {
 		out = append(out, Element{Set: setVIPPorts, Key: key})
 	}
 	if p.Kind == proxy.Guard {
 		return out
-	}
-	if np {
-		prefix = "np-"
 	}
 	if p.Kind != proxy.ClusterIP {
 		out = p.way(out, key)
@@ -56,21 +69,51 @@ func (p *Slots) facts(out []Element, key string) []Element {
 	if p.Directed {
 		out = append(out, Element{Set: setDirected, Key: key})
 	}
+	out = p.verdicts(out, key)
+	if p.Kind == proxy.VIP || p.Kind == proxy.ExternalIP {
+		out = p.sources(out, key, setSourceVIPs, SetSourceAllow)
+	}
+	return out
+}
+
+// rangeFacts is facts for a Frontend with ranges of ports.
+func (p *Slots) rangeFacts(out []Element, key string) []Element {
+	for _, r := range p.Ranges {
+		out = append(out, Element{Set: setRangePorts, Key: string(portKey([]byte(key), r.First)), End: string(portKey([]byte(key), r.Last))})
+	}
+	switch {
+	case !p.LocalOnly:
+		out = append(out, Element{Set: setRangeCluster, Key: key})
+	case p.Empty == proxy.Reject:
+		out = append(out, Element{Set: setRangeCluster, Key: key, Comment: commentLocal})
+	}
+	return p.sources(p.verdicts(out, key), key, setRangeSources, setRangeAllow)
+}
+
+// verdicts appends where packets go: to slots, or nowhere.
+func (p *Slots) verdicts(out []Element, key string) []Element {
 	if p.Empty != proxy.Forward {
 		verdict := "drop"
 		if p.Empty == proxy.Reject {
 			verdict = "goto " + chainRefuse
 		}
-		out = append(out, Element{Set: prefix + mapNoEndpoints, Key: key, Data: verdict})
+		out = append(out, Element{Set: p.by().prefix() + mapNoEndpoints, Key: key, Data: verdict})
 	}
 	for _, b := range p.balances() {
 		out = append(out, Element{Set: b.frontends(), Key: key, Data: "goto " + b.String()})
 	}
-	if (p.Kind == proxy.VIP || p.Kind == proxy.ExternalIP) && p.Sources != nil {
-		out = append(out, Element{Set: setSourceVIPs, Key: key})
-		for _, r := range ranges(p.Sources, p.Family) {
-			out = append(out, Element{Set: SetSourceAllow, Key: key + bytesOf(r.From()), End: key + bytesOf(r.To())})
-		}
+	return out
+}
+
+// sources appends who may connect, to the set of those that are limited and to that of
+// those that are let in.
+func (p *Slots) sources(out []Element, key, limited, allowed string) []Element {
+	if p.Sources == nil {
+		return out
+	}
+	out = append(out, Element{Set: limited, Key: key})
+	for _, r := range ranges(p.Sources, p.Family) {
+		out = append(out, Element{Set: allowed, Key: key + bytesOf(r.From()), End: key + bytesOf(r.To())})
 	}
 	return out
 }
@@ -92,8 +135,12 @@ func (p *Slots) way(out []Element, key string) []Element {
 	return out
 }
 
-func slotElement(set, key string, ep netip.AddrPort) Element {
-	return Element{Set: set, Key: key, Data: string(portKey(addrKey(make([]byte, 0, 20), ep.Addr()), ep.Port()))}
+func slotElement(v variant, i int, key string, ep netip.AddrPort) Element {
+	b := addrKey(make([]byte, 0, 20), ep.Addr())
+	if v.by != byRange {
+		b = portKey(b, ep.Port())
+	}
+	return Element{Set: v.ep(i), Key: key, Data: string(b)}
 }
 
 // ranges merges the prefixes of one family: the kernel refuses overlaps.
@@ -195,8 +242,12 @@ func linkElement(name string) Element {
 func (f *Family) hairpinElements(out []Element, targets []proxy.Target) []Element {
 	for _, h := range targets {
 		if f.has(h.Addr.Addr()) {
-			b := addrKey(addrKey(nil, h.Addr.Addr()), h.Addr.Addr())
-			out = append(out, Element{Set: setHairpin, Key: string(portKey(protoKey(b, h.Protocol), h.Addr.Port()))})
+			b := protoKey(addrKey(addrKey(nil, h.Addr.Addr()), h.Addr.Addr()), h.Protocol)
+			if h.Addr.Port() == 0 {
+				out = append(out, Element{Set: setRangeHairpin, Key: string(b)})
+			} else {
+				out = append(out, Element{Set: setHairpin, Key: string(portKey(b, h.Addr.Port()))})
+			}
 		}
 	}
 	return out

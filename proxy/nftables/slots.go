@@ -72,7 +72,7 @@ func adopt(held map[snapshot.Family]map[string]*Slots, t *proxy.Table) ([]*Slots
 	out := make([]*Slots, 0, len(t.Frontends))
 	var changes []change
 	for _, f := range t.Frontends {
-		key := (&Slots{Frontend: f}).key()
+		key := (&Slots{Frontend: f}).id()
 		old := held[f.Family][key]
 		if old == nil {
 			out = append(out, assignSlots(&Slots{}, f))
@@ -99,7 +99,7 @@ func sameInKernel(a, b *proxy.Frontend) bool {
 // same endpoints.
 func sameButEndpoints(a, b *proxy.Frontend) bool {
 	return a.LocalOnly == b.LocalOnly && a.Directed == b.Directed && a.Empty == b.Empty && seconds(a.Affinity) == seconds(b.Affinity) &&
-		(a.Sources == nil) == (b.Sources == nil) && slices.Equal(a.Sources, b.Sources)
+		(a.Sources == nil) == (b.Sources == nil) && slices.Equal(a.Sources, b.Sources) && slices.Equal(a.Ranges, b.Ranges)
 }
 
 // newOrOld returns the new Slots, or the old ones of a Frontend that went.
@@ -153,12 +153,12 @@ func full(count int) int { return max(1, 3*count/5) }
 // balances are the chains that p's elements go to.
 func (p *Slots) balances() []balance {
 	var out []balance
-	np, sticky := p.Kind == proxy.NodePort, seconds(p.Affinity)
+	by, sticky := p.by(), seconds(p.Affinity)
 	if p.cluster.over > 0 {
-		out = append(out, balance{variant{np, false}, p.cluster.over, sticky})
+		out = append(out, balance{variant{by, false}, p.cluster.over, sticky})
 	}
 	if p.local.over > 0 {
-		out = append(out, balance{variant{np, true}, p.local.over, sticky})
+		out = append(out, balance{variant{by, true}, p.local.over, sticky})
 	}
 	return out
 }

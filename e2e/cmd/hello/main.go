@@ -38,7 +38,7 @@ func serveCommand(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("hello", flag.ExitOnError)
 	http := flags.String("http", "8080", "ports that answer HTTP, comma-separated; / and POST /ready?ok=false")
 	tcp := flags.String("tcp", "", "ports that answer each TCP connection with one line")
-	udp := flags.String("udp", "", "ports that answer each UDP datagram with one line")
+	udp := flags.String("udp", "", "ports and ranges of ports, as 10000-20000, that answer each UDP datagram with one line")
 	drain := flags.Duration("drain", 0, "how long to go on answering after SIGTERM, not ready")
 	if err := flags.Parse(args); err != nil {
 		return err

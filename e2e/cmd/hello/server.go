@@ -29,7 +29,12 @@ func newServer(httpPorts, tcpPorts, udpPorts string) (*server, error) {
 		ports  string
 		listen func(port string) error
 	}{{httpPorts, s.listenHTTP}, {tcpPorts, s.listenTCP}, {udpPorts, s.listenUDP}} {
-		for _, port := range split(group.ports) {
+		ports, err := split(group.ports)
+		if err != nil {
+			s.close()
+			return nil, err
+		}
+		for _, port := range ports {
 			if err := group.listen(port); err != nil {
 				s.close()
 				return nil, err
@@ -42,8 +47,27 @@ func newServer(httpPorts, tcpPorts, udpPorts string) (*server, error) {
 	return s, nil
 }
 
-func split(ports string) []string {
-	return strings.FieldsFunc(ports, func(r rune) bool { return r == ',' || r == ' ' })
+// split reads ports and ranges FIRST-LAST.
+func split(text string) (ports []string, err error) {
+	for _, entry := range strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' }) {
+		first, last, isRange := strings.Cut(entry, "-")
+		if !isRange {
+			ports = append(ports, entry)
+			continue
+		}
+		from, err := strconv.ParseUint(first, 10, 16)
+		if err != nil {
+			return nil, err
+		}
+		to, err := strconv.ParseUint(last, 10, 16)
+		if err != nil {
+			return nil, err
+		}
+		for port := from; port <= to; port++ {
+			ports = append(ports, strconv.FormatUint(port, 10))
+		}
+	}
+	return ports, nil
 }
 
 // run serves until ctx ends, then for drain longer without being ready.

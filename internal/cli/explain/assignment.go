@@ -19,6 +19,7 @@ func (e *explaining) assignment() {
 	e.pools()
 	e.address()
 	if e.FromFiles {
+		e.portRanges()
 		return
 	}
 	e.controller()
@@ -26,6 +27,7 @@ func (e *explaining) assignment() {
 		return
 	}
 	e.records()
+	e.portRanges()
 	e.status()
 }
 
@@ -115,6 +117,9 @@ func (e *explaining) address() {
 		e.fail("address", e.remedy(r), "keeps %s, but not what it asks for. %s", addrs(e.plan.Addrs), r)
 	default:
 		from := "from pool " + e.plan.Pool
+		if strings.Contains(e.plan.Pool, ",") {
+			from = "from pools " + strings.ReplaceAll(e.plan.Pool, ",", ", ")
+		}
 		if e.plan.Pool == "" {
 			from = "from a pool that does not contain it any more"
 		}
@@ -216,6 +221,9 @@ func (e *explaining) remedy(r *snapshot.Refusal) string {
 	case allocator.AddressInUse:
 		return "ask for another address: " + annotate + "fairlead.io/addresses=ADDRESS; or share it: the same fairlead.io/share-key on both Services, with different ports"
 	case allocator.ShareRefused:
+		if e.svc.Annotations[allocator.AnnotationPorts] != "" {
+			return "give the Service an address of its own: take away its share key (" + annotate + allocator.AnnotationShareKey + "-), or " + allocator.AnnotationPorts
+		}
 		return "make the two fit (same fairlead.io/share-key, different ports, same externalTrafficPolicy; across namespaces fairlead.io/share-namespaces on both), or ask for another address"
 	case allocator.WrongFamily:
 		return "make the pool's families and the Service's spec.ipFamilies and spec.ipFamilyPolicy fit"

@@ -162,6 +162,10 @@ func (f *following) forwarder() {
 // rule is what in the table takes the packet.
 func (f *following) rule() {
 	fr := f.out.Frontend
+	if fr != nil && fr.Ranged() {
+		f.ok("rule", "the range of ports %s of Service %s: the packet keeps its port", rangeWith(fr.Ranges, f.To.Port()), fr.Service)
+		return
+	}
 	if fr != nil {
 		f.ok("rule", "%s of Service %s", fr.Key, fr.Service)
 		return
@@ -171,6 +175,16 @@ func (f *following) rule() {
 		return
 	}
 	f.fail("rule", "ask for a port that the Service has: kubectl get service -A", "none for port %d/%s: %s, so it is %s", f.To.Port(), f.Protocol, f.out.Why, past(f.out.Verdict))
+}
+
+// rangeWith prints the range that has the port.
+func rangeWith(ranges []snapshot.PortRange, port uint16) string {
+	for _, r := range ranges {
+		if r.Contains(port) {
+			return r.String()
+		}
+	}
+	return ""
 }
 
 func past(v proxy.Verdict) string {
@@ -245,7 +259,8 @@ func (f *following) direct() bool {
 func (f *following) nodeOf(ref snapshot.Ref, ep netip.AddrPort) string {
 	if svc := f.Service(ref); svc != nil {
 		for _, e := range svc.Endpoints {
-			if e.Addr == ep && e.Node != "" {
+			same := e.Addr == ep || f.out.Frontend.Ranged() && e.Addr.Addr() == ep.Addr()
+			if same && e.Node != "" {
 				return e.Node
 			}
 		}

@@ -68,10 +68,15 @@ func (e *explaining) endpoints() {
 	if len(of) == 0 || e.plan.OfNodes {
 		of = e.svc.ClusterIPs
 	}
+	seen := map[snapshot.Family]bool{}
 	for _, a := range of {
+		if seen[snapshot.FamilyOf(a)] {
+			continue // the endpoints are the same for each address of a family
+		}
+		seen[snapshot.FamilyOf(a)] = true
 		c := e.count(a)
 		text := fmt.Sprintf("%d ready, %d still serving while they end, %d not ready", len(c.ready), len(c.draining), len(c.unready))
-		if len(of) > 1 {
+		if families(of) > 1 {
 			text = snapshot.FamilyOf(a).String() + ": " + text
 		}
 		if len(c.ready)+len(c.draining) == 0 {
@@ -189,10 +194,22 @@ func Announcing(s *cluster.State, a netip.Addr) []Step {
 
 // about names a step of one address, if there are several.
 func (e *explaining) about(name string, a netip.Addr) string {
-	if len(e.plan.Addrs) > 1 {
+	switch n := len(e.plan.Addrs); {
+	case n > families(e.plan.Addrs):
+		return name + " " + a.String()
+	case n > 1:
 		return name + " " + snapshot.FamilyOf(a).String()
 	}
 	return name
+}
+
+// families counts those that addresses have.
+func families(addrs []netip.Addr) int {
+	seen := map[snapshot.Family]bool{}
+	for _, a := range addrs {
+		seen[snapshot.FamilyOf(a)] = true
+	}
+	return len(seen)
 }
 
 // announced tells who announces a, by the agents' own word.

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
@@ -263,5 +264,5 @@ func (st *standIns) nodeState(n *snapshot.Node, pools []*snapshot.Pool) *snapsho
 			l.Prefixes = append(l.Prefixes, r.Prefixes()...)
 		}
 	}
-	return &snapshot.NodeState{Electable: snapshot.Electable{Node: n.Name, InSync: true, Links: []snapshot.Link{l}}}
+	return &snapshot.NodeState{Electable: snapshot.Electable{Node: n.Name, InSync: true, Links: []snapshot.Link{l}, Protocol: announcer.Protocol}}
 }

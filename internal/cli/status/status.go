@@ -89,6 +89,7 @@ type VIP struct {
 	Address    string   `json:"address"`
 	Pool       string   `json:"pool"`
 	Services   []string `json:"services"`
+	PortRanges string   `json:"portRanges,omitempty"` // that its Service has, as the annotation has them
 	Announcers []string `json:"announcers,omitempty"` // NODE on LINK
 	MAC        string   `json:"mac,omitempty"`
 	Silent     string   `json:"silent,omitempty"` // why nobody announces it
@@ -196,6 +197,7 @@ func vips(s *cluster.State) (out []VIP) {
 		v := VIP{Address: a.Addr.String(), Pool: a.Pool}
 		for _, h := range a.Holders {
 			v.Services = append(v.Services, h.Ref.String())
+			v.PortRanges = snapshot.PortRangesText(a.Ranges(h.Ref, h.UID))
 		}
 		for _, by := range s.Announcers(a.Addr) {
 			v.Announcers, v.MAC = append(v.Announcers, by.Agent.Node+over(by.Announced)), by.MAC
@@ -275,6 +277,15 @@ func Some(names []string, all bool) string {
 		names = append(names[:3:3], cluster.Count(n, "other"))
 	}
 	return strings.Join(names, ", ")
+}
+
+// Held returns the Services that hold the address, with their ranges of ports.
+func (v VIP) Held(all bool) string {
+	text := Some(v.Services, all)
+	if v.PortRanges != "" {
+		text += " ports " + v.PortRanges
+	}
+	return text
 }
 
 // By returns who announces the address, or why nobody does.

@@ -94,6 +94,10 @@ func (r *reader) node() {
 	for _, e := range r.by["uplinks"] {
 		r.table.Uplinks = append(r.table.Uplinks, strings.TrimRight(e.Key, "\x00"))
 	}
+	for _, e := range r.by["range-hairpin"] {
+		r.table.Hairpin = append(r.table.Hairpin, proxy.Target{
+			Protocol: snapshot.Protocol(e.Key[2*r.AddrLen]), Addr: netip.AddrPortFrom(r.addr(e.Key), 0)})
+	}
 	for _, e := range r.by["hairpin"] {
 		rest := e.Key[2*r.AddrLen:]
 		r.table.Hairpin = append(r.table.Hairpin, proxy.Target{
@@ -129,12 +133,40 @@ func (r *reader) frontends() {
 			r.frontend(e.Key, np)
 		}
 	}
+	r.ranged()
 	for _, e := range r.by["directed"] {
 		r.frontend(e.Key, false).Directed = true
 	}
 	for _, e := range r.by["vip-ports"] {
 		if r.fronts[e.Key] == nil {
 			r.frontend(e.Key, false).Kind = proxy.Guard
+		}
+	}
+}
+
+// ranged makes the Frontends that have ranges of ports.
+func (r *reader) ranged() {
+	for _, e := range r.by["range-ports"] {
+		n := len(e.Key) - 4
+		f := r.fronts[e.Key[:n]]
+		if f == nil {
+			f = &front{Frontend: &proxy.Frontend{Key: proxy.Key{
+				Kind: proxy.VIP, Family: r.ID, Addr: r.addr(e.Key), Protocol: snapshot.Protocol(e.Key[r.AddrLen]),
+			}, LocalOnly: true}}
+			r.fronts[e.Key[:n]] = f
+		}
+		f.Ranges = append(f.Ranges, snapshot.PortRange{Protocol: f.Protocol, First: port(e.Key[n:]), Last: port(e.End[n:])})
+	}
+	for _, e := range r.by["range-cluster"] {
+		if f := r.fronts[e.Key]; f != nil {
+			f.LocalOnly = e.Comment == "local"
+		}
+	}
+	for _, e := range r.by["range-no-endpoints"] {
+		if f := r.fronts[e.Key]; f != nil {
+			if f.Empty = proxy.Reject; e.Data == "drop" {
+				f.Empty = proxy.Drop
+			}
 		}
 	}
 }
@@ -170,21 +202,23 @@ func (r *reader) frontend(key string, nodePort bool) *front {
 }
 
 var (
-	slotMap = regexp.MustCompile(`^(?:np-)?ep-(local-)?(\d+)$`)
-	sticky  = regexp.MustCompile(`^goto (?:np-)?lb-(?:local-)?\d+-sticky-(\d+)$`)
+	slotMap = regexp.MustCompile(`^(?:np-|range-)?ep-(local-)?(\d+)$`)
+	sticky  = regexp.MustCompile(`^goto (?:np-|range-)?lb-(?:local-)?\d+-sticky-(\d+)$`)
 )
 
 // details reads what else the elements say of Frontends.
 func (r *reader) details() {
-	for _, e := range r.by["lbsr-vips"] {
-		if f := r.fronts[e.Key]; f != nil {
-			f.Sources = []netip.Prefix{}
+	for _, prefix := range []string{"", "range-"} {
+		for _, e := range r.by[prefix+"lbsr-vips"] {
+			if f := r.fronts[e.Key]; f != nil {
+				f.Sources = []netip.Prefix{}
+			}
 		}
-	}
-	for _, e := range r.by[nftables.SetSourceAllow] {
-		n := len(e.Key) - r.AddrLen
-		if f := r.fronts[e.Key[:n]]; f != nil {
-			f.Sources = append(f.Sources, r.prefixes(e.Key[n:], e.End[n:])...)
+		for _, e := range r.by[prefix+nftables.SetSourceAllow] {
+			n := len(e.Key) - r.AddrLen
+			if f := r.fronts[e.Key[:n]]; f != nil {
+				f.Sources = append(f.Sources, r.prefixes(e.Key[n:], e.End[n:])...)
+			}
 		}
 	}
 	for set, elems := range r.by {
@@ -203,7 +237,11 @@ func (r *reader) details() {
 				if slot[1] != "" {
 					list = &f.local
 				}
-				*list = append(*list, netip.AddrPortFrom(r.addr(e.Data), port(e.Data[r.AddrLen:])))
+				ep := netip.AddrPortFrom(r.addr(e.Data), 0)
+				if rest := e.Data[r.AddrLen:]; rest != "" {
+					ep = netip.AddrPortFrom(ep.Addr(), port(rest))
+				}
+				*list = append(*list, ep)
 			}
 		}
 	}

@@ -60,6 +60,7 @@ func (w *World) addHolder(id thing, addrs string) error {
 	for _, p := range svc.Ports {
 		h.Ports = append(h.Ports, snapshot.HeldPort{Protocol: p.Protocol, Port: p.Port})
 	}
+	h.Ranges, _ = snapshot.ParsePortRanges(svc.Annotations[allocator.AnnotationPorts])
 	for _, text := range list(addrs) {
 		addr, err := netip.ParseAddr(text)
 		if err != nil {

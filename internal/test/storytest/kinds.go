@@ -151,7 +151,7 @@ func poolOf(s *snapshot.Snapshot, addr netip.Addr) string {
 	return "gone"
 }
 
-// holder reads NS/NAME[:UID[:PORT+PORT[:POOL]]].
+// holder reads NS/NAME[:UID[:PORT+PORT[:POOL]]]; a PORT may be PROTO/FIRST-LAST.
 func holder(text string) (snapshot.Holder, error) {
 	name, rest, _ := strings.Cut(text, ":")
 	uid, rest, _ := strings.Cut(rest, ":")
@@ -159,6 +159,11 @@ func holder(text string) (snapshot.Holder, error) {
 	r, err := ref(name)
 	h := snapshot.Holder{Ref: r, UID: cmp.Or(uid, name), Pool: pool}
 	for _, text := range strings.FieldsFunc(ports, func(r rune) bool { return r == '+' }) {
+		if strings.Contains(text, "-") {
+			r, wrong := portRange(text)
+			h.Ranges, err = append(h.Ranges, r), errors.Join(err, wrong)
+			continue
+		}
 		p, wrong := port(text)
 		err = errors.Join(err, wrong)
 		h.Ports = append(h.Ports, snapshot.HeldPort{Protocol: p.Protocol, Port: p.Port})
@@ -166,11 +171,23 @@ func holder(text string) (snapshot.Holder, error) {
 	return h, err
 }
 
+// portRange reads PROTO/FIRST-LAST.
+func portRange(text string) (r snapshot.PortRange, err error) {
+	proto, ports, _ := strings.Cut(text, "/")
+	if r.Protocol, err = protocol(proto); err == nil {
+		_, err = fmt.Sscanf(ports, "%d-%d", &r.First, &r.Last)
+	}
+	return r, err
+}
+
 // holderText is the reverse of holder.
 func holderText(h snapshot.Holder) string {
 	var ports []string
 	for _, p := range h.Ports {
 		ports = append(ports, p.Protocol.String()+"/"+strconv.Itoa(int(p.Port)))
+	}
+	for _, r := range h.Ranges {
+		ports = append(ports, fmt.Sprintf("%s/%d-%d", r.Protocol, r.First, r.Last))
 	}
 	text := h.Ref.String() + ":" + h.UID + ":" + strings.Join(ports, "+")
 	if h.Pool != "" {

@@ -81,7 +81,7 @@ func family(text string) (snapshot.Family, error) {
 func annotations(a *attrs) map[string]string {
 	out := map[string]string{}
 	for name, key := range map[string]string{"addresses": allocator.AnnotationAddresses, "pool": allocator.AnnotationPool,
-		"key": allocator.AnnotationShareKey, "share": allocator.AnnotationShareNamespaces, "forwarding": allocator.AnnotationForwarding} {
+		"key": allocator.AnnotationShareKey, "share": allocator.AnnotationShareNamespaces, "forwarding": allocator.AnnotationForwarding, "portranges": allocator.AnnotationPorts} {
 		if _, given := a.values[name]; given {
 			out[key] = a.text(name)
 		}

@@ -85,9 +85,9 @@ type Limit struct{ Services, Endpoints int }
 
 // Taken tells whether sockets that dial f are answered here. What is not is left
 // to nftables, with the same result: no endpoint is a refusal there, and source
-// ranges look at packets.
+// ranges look at packets. The maps know single ports alone.
 func Taken(f *proxy.Frontend) bool {
-	return (f.Protocol == snapshot.TCP || f.Protocol == snapshot.UDP) && len(f.Cluster) > 0 && f.Sources == nil
+	return !f.Ranged() && (f.Protocol == snapshot.TCP || f.Protocol == snapshot.UDP) && len(f.Cluster) > 0 && f.Sources == nil
 }
 
 // Placed is a Frontend and the list that its endpoints are in.

@@ -48,6 +48,10 @@ func everything() *proxy.Table {
 		return f
 	}
 	sticky := func(f *proxy.Frontend) *proxy.Frontend { f.Affinity = 3 * time.Hour; return f }
+	ranged := func(f *proxy.Frontend) *proxy.Frontend {
+		f.Ranges = []snapshot.PortRange{{Protocol: f.Protocol, First: 5060, Last: 5060}, {Protocol: f.Protocol, First: 10000, Last: 20000}}
+		return f
+	}
 	reject := func(f *proxy.Frontend) *proxy.Frontend { f.Empty = proxy.Reject; return f }
 	limited := vip(proxy.VIP, "192.0.2.9", snapshot.TCP, 443, "198.18.1.2:8443")
 	limited.Sources = prefixes("198.51.100.0/24", "203.0.113.0/25", "203.0.113.128/25")
@@ -63,7 +67,10 @@ func everything() *proxy.Table {
 			limited,
 			local(vip(proxy.VIP, "192.0.2.10", snapshot.TCP, 80, "198.18.1.2:80", "198.18.2.3:80"), eps("198.18.1.2:80")...),
 			local(sticky(vip(proxy.VIP, "192.0.2.11", snapshot.TCP, 80, "198.18.2.3:80"))),
+			ranged(vip(proxy.VIP, "192.0.2.12", snapshot.UDP, 0, "198.18.1.2:0", "198.18.2.3:0")),
+			local(sticky(ranged(vip(proxy.VIP, "192.0.2.13", snapshot.TCP, 0, "198.18.1.2:0", "198.18.2.3:0"))), eps("198.18.1.2:0")...),
 			local(sticky(vip(proxy.VIP, "fd98:0:ff::1", snapshot.TCP, 80, "[fd98:0:1::2]:80")), eps("[fd98:0:1::2]:80")...),
+			ranged(reject(vip(proxy.VIP, "fd98:0:ff::2", snapshot.TCP, 0))),
 			vip(proxy.ExternalIP, "203.0.113.250", snapshot.TCP, 80, "198.18.1.2:80"),
 			nodePort(snapshot.IPv4, snapshot.TCP, 30080, "198.18.1.2:80", "198.18.2.3:80"),
 			local(sticky(nodePort(snapshot.IPv4, snapshot.UDP, 30080, "198.18.1.2:80")), eps("198.18.1.2:80")...),
@@ -73,8 +80,10 @@ func everything() *proxy.Table {
 		ServiceCIDRs:  prefixes("10.96.0.0/12", "fd98:0:96::/112"),
 		LocalPods:     prefixes("198.18.1.0/24", "fd98:0:1::/64"),
 		Hairpin: []proxy.Target{
+			{Protocol: snapshot.TCP, Addr: netip.MustParseAddrPort("198.18.1.2:0")},
 			{Protocol: snapshot.TCP, Addr: netip.MustParseAddrPort("198.18.1.2:80")},
 			{Protocol: snapshot.TCP, Addr: netip.MustParseAddrPort("[fd98:0:1::2]:80")},
+			{Protocol: snapshot.UDP, Addr: netip.MustParseAddrPort("198.18.1.2:0")},
 		},
 	}
 	return t

@@ -145,7 +145,7 @@ func (s *sweeper) compare(ctx context.Context, todo *agenda, networks []nftables
 	began := time.Now()
 	all := todo.lostLong(began)
 	stale := func(f nftables.Flow) bool {
-		return f.Stale(todo.table, todo.gone) && (!f.Open() || began.Sub(todo.lost[f.From].since) >= lostFor)
+		return f.Stale(todo.table, todo.gone) && (!f.Open() || began.Sub(todo.lostSince(f.From)) >= lostFor)
 	}
 	for _, l := range listings(networks, all) {
 		listed, failed := c.list(ctx, l, all, stale)
@@ -287,6 +287,15 @@ func (a *agenda) lose(next *proxy.Table, now time.Time) {
 			a.lost[ep] = l
 		}
 	}
+}
+
+// lostSince returns since when ep is lost. Frontends with ranges of ports say so of all
+// ports of its address at once.
+func (a *agenda) lostSince(ep netip.AddrPort) time.Time {
+	if l, known := a.lost[ep]; known {
+		return l.since
+	}
+	return a.lost[netip.AddrPortFrom(ep.Addr(), 0)].since
 }
 
 // lostLong reports whether the connections of some endpoint end at time now although
