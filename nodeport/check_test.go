@@ -43,8 +43,10 @@ func TestChecks(t *testing.T) {
 		{name: "addresses count, not ports", node: "a", want: "IPv4 30500 2, IPv6 30500 1"},
 		{name: "on the other node", node: "b", want: "IPv4 30500 1, IPv6 30500 0"},
 		{name: "on a node without endpoints", node: "c", want: "IPv4 30500 0, IPv6 30500 0"},
-		{name: "endpoints of no node are on none", node: "", edit: func(s *snapshot.Service) { s.Endpoints[0].Node, s.Endpoints[2].Node = "", "" },
-			want: "IPv4 30500 0, IPv6 30500 0"},
+		{name: "endpoints of no node count where there are no others", node: "c", edit: func(s *snapshot.Service) { s.Endpoints[0].Node, s.Endpoints[2].Node = "", "" },
+			want: "IPv4 30500 2, IPv6 30500 0"},
+		{name: "and nowhere else", node: "b", edit: func(s *snapshot.Service) { s.Endpoints[0].Node, s.Endpoints[2].Node = "", "" },
+			want: "IPv4 30500 1, IPv6 30500 0"},
 		{name: "one family", node: "a", edit: func(s *snapshot.Service) { s.ClusterIPs = s.ClusterIPs[:1] }, want: "IPv4 30500 2"},
 		{name: "terminating endpoints do not count", node: "a", edit: func(s *snapshot.Service) {
 			for i := range s.Endpoints {
