@@ -2,6 +2,7 @@ package allocator
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"sort"
@@ -60,7 +61,7 @@ func (s *slot) fault(svc *service, staying bool) fault {
 		return notShared
 	case s.key != svc.key:
 		return otherKey
-	case s.group != svc.group:
+	case !s.together(svc, staying):
 		return otherGroup
 	case !staying && s.full(svc):
 		return tooMany
@@ -103,7 +104,7 @@ func (s *slot) refusal(svc *service, f fault) *snapshot.Refusal {
 	case otherKey:
 		why = "which shares it with another key"
 	case otherGroup:
-		why = "which has another externalTrafficPolicy or, with Local, other pods"
+		why = s.apart(svc)
 	case portTaken:
 		why = "and a port that this Service needs is taken on it"
 	case noConsent:
@@ -226,6 +227,9 @@ func (l *ledger) assign(svc *service, s *slot) {
 		s.pool.note(svc.Namespace, 1)
 	}
 	s.holders = append(s.holders, svc)
+	if s.group != svc.group {
+		s.group = severalGroups
+	}
 	svc.held = append(svc.held, s)
 }
 
@@ -262,6 +266,9 @@ func (l *ledger) release(svc *service, s *slot) {
 	if len(s.holders) > 0 {
 		for _, p := range svc.ports {
 			delete(s.ports, p)
+		}
+		if s.group == severalGroups {
+			s.group = groupOf(s.holders)
 		}
 		return
 	}
@@ -312,6 +319,9 @@ func (svc *service) shareTraits(f snapshot.Family) string {
 	var b strings.Builder
 	b.WriteString(f.String())
 	b.WriteString("\n" + svc.Namespace + "\n" + strings.Join(svc.req.consent, ",") + "\n" + svc.group)
+	for _, n := range slices.Sorted(maps.Keys(svc.servedOn(f))) {
+		b.WriteString(" " + n)
+	}
 	for _, p := range svc.ports {
 		b.WriteString("\n" + p.Protocol.String() + strconv.Itoa(int(p.Port)))
 	}
