@@ -224,7 +224,8 @@ func mayShare(s *snapshot.Snapshot, p *allocator.Plan, a, b snapshot.Ref) bool {
 	local := func(v *snapshot.Service) bool {
 		return v.ExternalTrafficPolicy == snapshot.PolicyLocal && len(v.Endpoints) > 0
 	}
-	if local(x) && local(y) && fmt.Sprint(x.Selector) != fmt.Sprint(y.Selector) {
+	stay := slices.ContainsFunc(s.Addresses, func(r *snapshot.Address) bool { return r.Held(x.Ref, x.UID) && r.Held(y.Ref, y.UID) })
+	if !stay && local(x) && local(y) && fmt.Sprint(x.Selector) != fmt.Sprint(y.Selector) {
 		return slices.ContainsFunc(x.Endpoints, func(e snapshot.Endpoint) bool {
 			return slices.ContainsFunc(y.Endpoints, func(o snapshot.Endpoint) bool { return e.Node == o.Node })
 		})

@@ -4,10 +4,7 @@ import (
 	"testing"
 
 	"github.com/fairlead/fairlead/internal/marks"
-	"github.com/fairlead/fairlead/internal/test/layertest"
 )
-
-func TestPure(t *testing.T) { layertest.Pure(t) }
 
 // Every number has a mark of its own, which has no bit of somebody else's.
 func TestLinks(t *testing.T) {

@@ -37,8 +37,16 @@ func Random(r *rand.Rand) *proxy.Table {
 			t.Uplinks = append(t.Uplinks, name)
 		}
 	}
+	for i, name := range []string{"eth0", "eth1"} {
+		if r.IntN(4) == 0 {
+			t.Ways = append(t.Ways, proxy.Way{Link: name, Number: 1 + (i+r.IntN(2))%2})
+		}
+	}
 	for _, ep := range randomEndpoints(r, snapshot.IPv4, 4) {
 		t.Hairpin = append(t.Hairpin, proxy.Target{Protocol: snapshot.TCP, Addr: ep})
+	}
+	for _, ep := range randomEndpoints(r, snapshot.IPv6, 4) {
+		t.KeepPorts = append(t.KeepPorts, proxy.Target{Protocol: snapshot.UDP, Addr: ep})
 	}
 	return t
 }
@@ -78,6 +86,7 @@ func randomFrontend(r *rand.Rand) *proxy.Frontend {
 	}
 	if r.IntN(3) == 0 {
 		f.Affinity = time.Duration(1+r.IntN(3)) * time.Hour
+		f.AllPorts = r.IntN(3) == 0
 	}
 	if (f.Kind == proxy.VIP || f.Kind == proxy.ExternalIP) && r.IntN(3) == 0 {
 		f.Sources = randomSources(r, f.Family)

@@ -11,10 +11,10 @@ import (
 
 // layoutVersion is the version of the static part: the sets, maps, chains and rules,
 // but not what the sets and maps hold. It must be raised when that part changes. A
-// table has an empty chain that is named by the version, "layout-5", because the
+// table has an empty chain that is named by the version, "layout-6", because the
 // kernel never changes the comment of a table that exists. A set, map or
 // chain whose type or hook changes gets another name (see Late).
-const layoutVersion = 5
+const layoutVersion = 6
 
 // VersionChain returns the name of the chain that says which layout a table has.
 func VersionChain() string { return "layout-" + strconv.Itoa(layoutVersion) }
@@ -122,8 +122,9 @@ func (l *Layout) Set(name string) (Set, bool) {
 func Sample(f *Family, mark uint32) *Patch {
 	l := newLayout(f, mark)
 	for _, v := range variants {
-		l.grow(balance{v, 2, 0})
-		l.grow(balance{v, 2, 1})
+		l.grow(balance{v, 2, 0, false})
+		l.grow(balance{v, 2, 1, false})
+		l.grow(balance{v, 2, 0, true})
 	}
 	first := strings.Repeat("\x00", f.AddrLen-1) + "\x01"
 	front := first + "\x06\x00\x00\x00\x00\x01\x00\x00"

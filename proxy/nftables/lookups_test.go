@@ -75,9 +75,9 @@ func lookups(l *Layout, base string, p packet) int {
 func TestLookups(t *testing.T) {
 	l := layoutFor(IP4, DefaultMark, diff.Blocks[*Slots]{}, nil)
 	for _, sticky := range []int{0, 3600} {
-		l.grow(balance{variant{}, 3, sticky})
-		l.grow(balance{variant{local: true}, 3, sticky})
-		l.grow(balance{variant{nodePort: true}, 3, sticky})
+		l.grow(balance{variant{}, 3, sticky, false})
+		l.grow(balance{variant{local: true}, 3, sticky, false})
+		l.grow(balance{variant{nodePort: true}, 3, sticky, false})
 	}
 	l.fill()
 	for _, c := range []struct {

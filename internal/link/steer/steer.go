@@ -203,7 +203,9 @@ func (s Space) add(number int, r Route) error {
 }
 
 func (s Space) remove(number int, r Route) error {
-	if err := netlink.RouteDel(s.route(number, r)); err != nil && !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.ENODEV) {
+	gone := s.route(number, r)
+	gone.Protocol = 0 // whoever made it
+	if err := netlink.RouteDel(gone); err != nil && !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("no longer route %s by link %d: %w", r.Dst, r.Link, err)
 	}
 	return nil

@@ -45,6 +45,8 @@ type connections interface {
 	list(ctx context.Context, n nftables.Network, all bool, match func(nftables.Flow) bool) ([]tracked, error)
 	// end ends connections as they were listed, and returns how many.
 	end(listed []tracked) (int, error)
+	// tell has the clients of those that were open learn that they ended.
+	tell(ctx context.Context, ended []tracked) error
 	close()
 }
 
@@ -143,15 +145,19 @@ func (s *sweeper) compare(ctx context.Context, todo *agenda, networks []nftables
 	}
 	defer c.close()
 	began := time.Now()
-	all := todo.lostLong(began)
+	all := todo.leaves || todo.lostLong(began)
 	stale := func(f nftables.Flow) bool {
-		return f.Stale(todo.table, todo.gone) && (!f.Open() || began.Sub(todo.lost[f.From].since) >= lostFor)
+		return f.Stale(todo.table, todo.gone) && (!f.Open() || began.Sub(todo.lost[f.From].since) >= lostFor || f.Left(todo.table))
 	}
 	for _, n := range networks {
 		listed, failed := c.list(ctx, n, all, stale)
 		// What was listed is right although the list was interrupted.
-		ended, also := c.end(s.settled(listed, todo.gone))
+		listed = s.settled(listed, todo.gone)
+		ended, also := c.end(listed)
 		total += ended
+		if err := c.tell(ctx, listed); err != nil {
+			s.log.Debug("Some clients learn with their next packet that their connection ended", "err", err)
+		}
 		if err := errors.Join(failed, also); err != nil {
 			return total, fmt.Errorf("%s: %w", n, explain(err))
 		}
@@ -182,6 +188,7 @@ type agenda struct {
 	due     map[nftables.Network]time.Time
 	earned  map[nftables.Network]time.Time // when the time of all sweeps until now is over, dialsEvery for each
 	lost    map[netip.AddrPort]lost        // TCP endpoints on nodes that are lost: their connections end although they were answered
+	leaves  bool                           // endpoints left Services whose connections then end
 	rested  time.Time                      // no sweep before
 	failing bool                           // the last sweep failed, which was logged
 }
@@ -200,6 +207,8 @@ func newAgenda() agenda {
 // take adds an order at time now.
 func (a *agenda) take(o order, now time.Time) {
 	concerned := map[nftables.Network]bool{} // whether it is urgent
+	leaves := nftables.Leaves(a.table, o.table)
+	a.leaves = a.leaves || leaves
 	if a.table != nil {
 		concerned = nftables.Concerned(a.table, o.table)
 	} else {
@@ -217,6 +226,11 @@ func (a *agenda) take(o order, now time.Time) {
 		}
 	}
 	a.table = o.table
+	if leaves {
+		for _, f := range nftables.Families {
+			a.due[nftables.Network{Protocol: snapshot.TCP, Family: f.ID}] = now
+		}
+	}
 	for n, urgent := range concerned {
 		at := now
 		if n.Protocol == snapshot.TCP {
@@ -320,6 +334,7 @@ func (a *agenda) did(networks []nftables.Network, began, now time.Time, err erro
 			a.earned[n] = now
 		}
 		a.earned[n] = a.earned[n].Add(dialsEvery)
+		a.leaves = a.leaves && n.Protocol != snapshot.TCP
 		a.due[n] = now.Add(max(sweepEvery, sparing*now.Sub(began)))
 		if ripe := a.ripe(began); n.Protocol == snapshot.TCP && !ripe.IsZero() {
 			a.due[n] = ripe

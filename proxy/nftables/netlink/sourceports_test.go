@@ -1,0 +1,96 @@
+package netlink
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/proxy"
+)
+
+// serveEcho tells each client its address and port, over UDP.
+func serveEcho(t *testing.T, s space, on string) {
+	t.Helper()
+	var c net.PacketConn
+	s.Do(t, func() (err error) {
+		c, err = net.ListenPacket("udp", on)
+		return err
+	})
+	t.Cleanup(func() { c.Close() })
+	go func() {
+		b := make([]byte, 64)
+		for {
+			_, from, err := c.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			_, _ = c.WriteTo([]byte(from.String()+"\n"), from)
+		}
+	}()
+}
+
+// With KeepPorts a masqueraded connection keeps its source port if that is free on the
+// node, and gets another one if not. Without, it is a random one.
+func TestSourcePortsAreKept(t *testing.T) {
+	l := newLab(t)
+	serveEcho(t, l.podA, ":5060")
+	for _, family := range bothFamilies {
+		a := addressesOf(family)
+		for _, kind := range []proxy.Kind{proxy.VIP, proxy.NodePort, proxy.ClusterIP} {
+			f := a.front(kind, "udp")
+			f.Cluster, f.Empty = []netip.AddrPort{netip.AddrPortFrom(a.podA, 5060)}, proxy.Forward
+			table := a.table(f)
+			table.KeepPorts = []proxy.Target{{Protocol: f.Protocol, Addr: f.Cluster[0]}}
+			sync(t, l.engine, table)
+			port := uint16(5000 + 10*int(kind)) // of flows that no other has
+			seen := func(src netip.Addr) string {
+				t.Helper()
+				got := l.client.outcome("udp", a.address(f), netip.AddrPortFrom(src, port), patient)
+				at, err := netip.ParseAddrPort(got)
+				if err != nil {
+					t.Fatalf("%s %s: %q", family, kind, got)
+				}
+				if at.Addr().Unmap() != a.nodeOnA {
+					t.Errorf("%s %s: the pod sees %s", family, kind, at)
+				}
+				return got[strings.LastIndex(got, ":")+1:]
+			}
+			first, second := seen(a.client), seen(a.client2)
+			if want := netip.AddrPortFrom(a.client, port).String(); !strings.HasSuffix(want, ":"+first) || second == first {
+				t.Errorf("%s %s: port %d became %s, and for another client %s", family, kind, port, first, second)
+			}
+		}
+	}
+}
+
+// So many clients reach one pod through one VIP at the same time: all source ports of the
+// node but a few.
+func TestSixtyThousandClients(t *testing.T) {
+	l := newLab(t)
+	a := addressesOf(snapshot.IPv4)
+	serveEcho(t, l.podA, ":5060")
+	l.node.Run(t, "sysctl", "-qw", "net.netfilter.nf_conntrack_udp_timeout=600") // for as long as the slowest machine takes
+	f := a.front(proxy.VIP, "udp")
+	f.Cluster, f.Empty = []netip.AddrPort{netip.AddrPortFrom(a.podA, 5060)}, proxy.Forward
+	sync(t, l.engine, a.table(f))
+	ports := map[string]bool{}
+	lost := 0
+	for _, src := range []netip.Addr{a.client, a.client2} {
+		for i := range 30_000 {
+			got := l.client.outcome("udp", a.address(f), netip.AddrPortFrom(src, uint16(10_000+i)), patient)
+			at, err := netip.ParseAddrPort(got)
+			if err != nil {
+				if lost++; lost == 1 {
+					t.Logf("after %d: %q", len(ports), got)
+				}
+				continue
+			}
+			ports[at.String()] = true
+		}
+	}
+	if lost > 0 || len(ports) != 60_000 {
+		t.Errorf("%d clients had no answer, and %d ports are in use", lost, len(ports))
+	}
+}
