@@ -135,6 +135,7 @@ func (w *twoNetworks) table() *proxy.Table {
 		t.NodePortAddrs = append(t.NodePortAddrs, at(f, 3, 11))
 		t.LocalPods = append(t.LocalPods, netip.PrefixFrom(at(f, 1, 2), at(f, 1, 2).BitLen()))
 		for _, p := range []snapshot.Protocol{snapshot.TCP, snapshot.UDP} {
+			t.Hairpin = append(t.Hairpin, proxy.Target{Protocol: p, Addr: netip.AddrPortFrom(at(f, 1, 2), 8080)})
 			for port, ep := range map[uint16]netip.Addr{toPod: at(f, 1, 2), toRemote: at(f, 2, 2), toHost: at(f, 0, 11), toLocal: at(f, 1, 2)} {
 				front := &proxy.Frontend{
 					Key:     proxy.Key{Kind: proxy.VIP, Family: f, Addr: at(f, 3, 200), Protocol: p, Port: port},
@@ -152,6 +153,7 @@ func (w *twoNetworks) table() *proxy.Table {
 		}
 	}
 	slices.SortFunc(t.Frontends, func(a, b *proxy.Frontend) int { return a.Key.Compare(b.Key) })
+	slices.SortFunc(t.Hairpin, proxy.Target.Compare)
 	return t
 }
 

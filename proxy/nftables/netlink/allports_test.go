@@ -3,8 +3,10 @@ package netlink
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
+	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy"
 )
 
@@ -34,7 +36,14 @@ func (l *lab) allPorts(t *testing.T, a addressing) {
 				}
 			}
 		}
-		return a.table(all...), all
+		t := a.table(all...)
+		for _, p := range pods {
+			for _, protocol := range []snapshot.Protocol{snapshot.TCP, snapshot.UDP} {
+				t.Hairpin = append(t.Hairpin, proxy.Target{Protocol: protocol, Addr: netip.AddrPortFrom(p, 8081)})
+			}
+		}
+		slices.SortFunc(t.Hairpin, proxy.Target.Compare)
+		return t, all
 	}
 	// pod returns the one pod that a client has at all of fronts.
 	pod := func(c space, src netip.Addr, fronts []*proxy.Frontend) string {

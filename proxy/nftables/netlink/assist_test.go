@@ -20,10 +20,10 @@ import (
 	"github.com/fairlead/fairlead/proxy"
 )
 
-// file is what is transferred: 1 MB.
-var file = bytes.Repeat([]byte("fairlead\n"), 1<<20/9)
+// files are what is transferred: 1 MB, and as little as shows the same.
+var files = map[string][]byte{"large": bytes.Repeat([]byte("fairlead\n"), 1<<20/9), "small": bytes.Repeat([]byte("fairlead\n"), 200)}
 
-// serveTFTP serves file on port 69. The data of each transfer comes from a port of its own
+// serveTFTP serves files on port 69. The data of each transfer comes from a port of its own
 // (RFC 1350 section 4).
 func serveTFTP(t *testing.T, s space) {
 	t.Helper()
@@ -36,20 +36,21 @@ func serveTFTP(t *testing.T, s space) {
 	go func() {
 		b := make([]byte, 1500)
 		for {
-			_, client, err := requests.ReadFrom(b)
-			if err != nil {
+			n, client, err := requests.ReadFrom(b)
+			if err != nil || n < 7 {
 				return
 			}
+			file := files[string(b[2:7])]
 			var c net.PacketConn
 			if s.In(func() (err error) { c, err = net.ListenPacket("udp", ":0"); return err }) != nil {
 				return
 			}
-			go sendTFTP(c, client)
+			go sendTFTP(c, client, file)
 		}
 	}()
 }
 
-func sendTFTP(c net.PacketConn, client net.Addr) {
+func sendTFTP(c net.PacketConn, client net.Addr, file []byte) {
 	defer c.Close()
 	ack := make([]byte, 64)
 	for block := 1; ; block++ {
@@ -70,15 +71,15 @@ func sendTFTP(c net.PacketConn, client net.Addr) {
 	}
 }
 
-// getTFTP reads the file. What comes from another address than the server's is ignored, as
+// getTFTP reads a file. What comes from another address than the server's is ignored, as
 // firmware does.
-func getTFTP(s space, server netip.AddrPort, patience time.Duration) ([]byte, error) {
+func getTFTP(s space, server netip.AddrPort, name string, patience time.Duration) ([]byte, error) {
 	var c net.PacketConn
 	if err := s.In(func() (err error) { c, err = net.ListenPacket("udp", ":0"); return err }); err != nil {
 		return nil, err
 	}
 	defer c.Close()
-	if _, err := c.WriteTo([]byte("\x00\x01file\x00octet\x00"), net.UDPAddrFromAddrPort(server)); err != nil {
+	if _, err := c.WriteTo([]byte("\x00\x01"+name+"\x00octet\x00"), net.UDPAddrFromAddrPort(server)); err != nil {
 		return nil, err
 	}
 	var out []byte
@@ -107,7 +108,7 @@ func getTFTP(s space, server netip.AddrPort, patience time.Duration) ([]byte, er
 	}
 }
 
-// serveFTP serves file on port 21, passively: it tells the client where to fetch it.
+// serveFTP serves files on port 21, passively: it tells the client where to fetch it.
 func serveFTP(t *testing.T, s space, at netip.Addr) {
 	t.Helper()
 	var l net.Listener
@@ -142,7 +143,7 @@ func serveFTP(t *testing.T, s space, at netip.Addr) {
 						if err != nil {
 							return
 						}
-						_, _ = to.Write(file)
+						_, _ = to.Write(files[strings.TrimPrefix(lines.Text(), "RETR ")])
 						to.Close()
 					}
 				}
@@ -151,8 +152,8 @@ func serveFTP(t *testing.T, s space, at netip.Addr) {
 	}()
 }
 
-// getFTP reads the file.
-func getFTP(s space, server netip.AddrPort, patience time.Duration) ([]byte, error) {
+// getFTP reads a file.
+func getFTP(s space, server netip.AddrPort, name string, patience time.Duration) ([]byte, error) {
 	c, err := s.dial("tcp", server, netip.AddrPort{}, patience)
 	if err != nil {
 		return nil, err
@@ -186,7 +187,7 @@ func getFTP(s space, server netip.AddrPort, patience time.Duration) ([]byte, err
 	if at.Addr() != server.Addr() {
 		return nil, fmt.Errorf("the server said %q, which is not at %s", strings.TrimSpace(line), server.Addr())
 	}
-	fmt.Fprint(c, "RETR file\r\n")
+	fmt.Fprintf(c, "RETR %s\r\n", name)
 	data, err := s.dial("tcp", at, netip.AddrPort{}, patience)
 	if err != nil {
 		return nil, fmt.Errorf("the server said %q: %w", strings.TrimSpace(line), err)
@@ -207,7 +208,7 @@ func TestHelpers(t *testing.T) {
 		if family == snapshot.IPv4 {
 			serveFTP(t, l.podA, a.podA)
 		}
-		for h, get := range map[snapshot.Helper]func(space, netip.AddrPort, time.Duration) ([]byte, error){snapshot.TFTP: getTFTP, snapshot.FTP: getFTP} {
+		for h, get := range map[snapshot.Helper]func(space, netip.AddrPort, string, time.Duration) ([]byte, error){snapshot.TFTP: getTFTP, snapshot.FTP: getFTP} {
 			for _, kind := range []proxy.Kind{proxy.VIP, proxy.NodePort} {
 				for _, local := range []bool{false, true} {
 					f := a.front(kind, map[snapshot.Helper]string{snapshot.TFTP: "udp", snapshot.FTP: "tcp"}[h])
@@ -225,13 +226,13 @@ func TestHelpers(t *testing.T) {
 						t.Fatal(failed)
 					}
 					for name, from := range map[string]space{"client": l.client, "pod": l.podB, "remote": l.remote} {
-						times := 1
-						if kind == proxy.VIP && name == "client" && !local {
-							times = 10
+						times, file := 1, "small"
+						if kind == proxy.VIP && name == "client" && !local && family == snapshot.IPv4 {
+							times, file = 10, "large"
 						}
 						for range times {
-							if got, err := get(from, a.address(f), patient); err != nil || !bytes.Equal(got, file) {
-								t.Errorf("%s over %s by %s, local=%t, from %s: %d bytes of %d, %v", h, family, kind, local, name, len(got), len(file), err)
+							if got, err := get(from, a.address(f), file, patient); err != nil || !bytes.Equal(got, files[file]) {
+								t.Errorf("%s over %s by %s, local=%t, from %s: %d bytes, %v", h, family, kind, local, name, len(got), err)
 							}
 						}
 					}
@@ -250,7 +251,7 @@ func TestHelpers(t *testing.T) {
 	f := a.front(proxy.VIP, "udp")
 	f.Port, f.Cluster, f.Empty = 69, []netip.AddrPort{netip.AddrPortFrom(a.podA, 69)}, proxy.Forward
 	sync(t, l.engine, a.table(f))
-	if got, err := getTFTP(l.client, a.address(f), 2*brief); err == nil {
+	if got, err := getTFTP(l.client, a.address(f), "small", 2*brief); err == nil {
 		t.Errorf("without a helper: %d bytes", len(got))
 	}
 }

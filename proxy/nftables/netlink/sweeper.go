@@ -68,8 +68,9 @@ type sweeper struct {
 // order is a Table that is in force, and the Frontends that went since the last order
 // that was taken.
 type order struct {
-	table *proxy.Table
-	gone  []proxy.Key
+	table  *proxy.Table
+	gone   []proxy.Key
+	leaves bool // so may open connections, by one of the Tables since then: see nftables.Leaves
 }
 
 // startSweeper starts a sweeper, which does nothing before it is given a Table.
@@ -94,7 +95,7 @@ func (s *sweeper) stop() {
 func (s *sweeper) give(o order) {
 	select {
 	case missed := <-s.orders:
-		o.gone = append(missed.gone, o.gone...)
+		o.gone, o.leaves = append(missed.gone, o.gone...), o.leaves || missed.leaves
 	default:
 	}
 	s.orders <- o
@@ -207,8 +208,7 @@ func newAgenda() agenda {
 // take adds an order at time now.
 func (a *agenda) take(o order, now time.Time) {
 	concerned := map[nftables.Network]bool{} // whether it is urgent
-	leaves := nftables.Leaves(a.table, o.table)
-	a.leaves = a.leaves || leaves
+	a.leaves = a.leaves || o.leaves
 	if a.table != nil {
 		concerned = nftables.Concerned(a.table, o.table)
 	} else {
@@ -226,7 +226,7 @@ func (a *agenda) take(o order, now time.Time) {
 		}
 	}
 	a.table = o.table
-	if leaves {
+	if o.leaves {
 		for _, f := range nftables.Families {
 			a.due[nftables.Network{Protocol: snapshot.TCP, Family: f.ID}] = now
 		}
