@@ -304,8 +304,12 @@ func (a *agenda) wait(now time.Time) time.Duration {
 			next = at
 		}
 	}
-	if next.Before(a.rested) {
-		next = a.rested
+	rested := a.rested
+	if a.leaves {
+		rested = rested.Add(-3 * maxRest / 4) // somebody waits for a reset
+	}
+	if next.Before(rested) {
+		next = rested
 	}
 	return max(0, next.Sub(now))
 }
