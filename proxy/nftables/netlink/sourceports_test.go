@@ -3,6 +3,7 @@ package netlink
 import (
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 
@@ -70,6 +71,9 @@ func TestSourcePortsAreKept(t *testing.T) {
 // node but a few. The kernel tries some 200 ports for a new connection, so that it drops the
 // first packet of one in thousands. The client sends it again.
 func TestSixtyThousandClients(t *testing.T) {
+	if os.Getenv("FAIRLEAD_E2E_ALL") == "" {
+		t.Skip("it takes a minute: run it with make e2e WHAT=networks")
+	}
 	l := newLab(t)
 	a := addressesOf(snapshot.IPv4)
 	serveEcho(t, l.podA, ":5060")
