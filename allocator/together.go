@@ -13,6 +13,11 @@ import (
 // one: some node has had endpoints of all of those with externalTrafficPolicy Local.
 const severalGroups = "several"
 
+// Shares reports whether svc may come to share an address: it has a share key.
+func Shares(svc *snapshot.Service) bool {
+	return slices.ContainsFunc(shareKeys, func(key string) bool { return strings.TrimSpace(svc.Annotations[key]) != "" })
+}
+
 // together reports whether svc may share s as far as externalTrafficPolicy goes. A node
 // attracts an address for all its holders, so that one has to serve all of those with
 // policy Local. While one of them has no endpoints, nothing speaks against that. Holders
