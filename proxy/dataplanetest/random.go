@@ -84,9 +84,9 @@ func randomFrontend(r *rand.Rand) *proxy.Frontend {
 	case f.LocalOnly && len(f.Local) == 0:
 		f.Empty = proxy.Drop
 	}
+	f.AllPorts = r.IntN(60) == 0 // seldom: it has many slots
 	if r.IntN(3) == 0 {
 		f.Affinity = time.Duration(1+r.IntN(3)) * time.Hour
-		f.AllPorts = r.IntN(3) == 0
 	}
 	if (f.Kind == proxy.VIP || f.Kind == proxy.ExternalIP) && r.IntN(3) == 0 {
 		f.Sources = randomSources(r, f.Family)

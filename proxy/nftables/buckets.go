@@ -6,7 +6,7 @@ import (
 
 // clientBuckets is over how many slots the clients of a Frontend with AllPorts are hashed.
 // An endpoint has several of them, and those of one that goes are divided among the others.
-const clientBuckets = 256
+const clientBuckets = 64
 
 // buckets gives each bucket the endpoint whose hash with it is the highest (rendezvous).
 // The endpoints' addresses alone count, on every node alike: so a client has one pod at

@@ -32,7 +32,7 @@ func TestBuckets(t *testing.T) {
 		count[sip[b].Addr()]++
 	}
 	for pod, n := range count {
-		if n < clientBuckets/4*2/3 || n > clientBuckets/4*4/3 {
+		if n < clientBuckets/4/2 || n > clientBuckets/4*2 {
 			t.Errorf("%s has %d of %d buckets", pod, n, len(sip))
 		}
 	}
