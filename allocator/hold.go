@@ -88,7 +88,7 @@ func (d *decision) rankHolders(a *snapshot.Address, live []*service) {
 
 // edited reports whether svc is no longer the holder that the record describes.
 func (svc *service) edited(a *snapshot.Address) bool {
-	if svc.key != a.ShareKey || svc.group != a.ShareGroup {
+	if svc.key != a.ShareKey || svc.group != a.ShareGroup && a.ShareGroup != severalGroups {
 		return true
 	}
 	for _, h := range a.Holders {

@@ -409,10 +409,11 @@ func (svc *service) reachedAt(slots []*nodeSlot) []*nodeSlot {
 	return out
 }
 
-// readyOn reports whether svc has a ready endpoint on the node of s, of its family.
+// readyOn reports whether svc has a ready endpoint on the node of s, of its family, or one
+// that is on no node.
 func (svc *service) readyOn(s *nodeSlot) bool {
 	return slices.ContainsFunc(svc.Endpoints, func(e snapshot.Endpoint) bool {
-		return e.Ready && e.Node == s.node.Name && snapshot.FamilyOf(e.Addr.Addr()) == snapshot.FamilyOf(s.addr)
+		return e.Ready && (e.Node == s.node.Name || e.Node == "") && snapshot.FamilyOf(e.Addr.Addr()) == snapshot.FamilyOf(s.addr)
 	})
 }
 

@@ -228,11 +228,14 @@ func mayShare(s *snapshot.Snapshot, p *allocator.Plan, a, b snapshot.Ref) bool {
 	if slices.ContainsFunc(p.Services, func(o allocator.Outcome) bool { return o.Ref == a && o.OfNodes }) {
 		return true
 	}
-	if x.ExternalTrafficPolicy != y.ExternalTrafficPolicy {
-		return false
+	local := func(v *snapshot.Service) bool {
+		return v.ExternalTrafficPolicy == snapshot.PolicyLocal && len(v.Endpoints) > 0
 	}
-	if x.ExternalTrafficPolicy == snapshot.PolicyLocal && fmt.Sprint(x.Selector) != fmt.Sprint(y.Selector) {
-		return false
+	stay := slices.ContainsFunc(s.Addresses, func(r *snapshot.Address) bool { return r.Held(x.Ref, x.UID) && r.Held(y.Ref, y.UID) })
+	if !stay && local(x) && local(y) && fmt.Sprint(x.Selector) != fmt.Sprint(y.Selector) {
+		return slices.ContainsFunc(x.Endpoints, func(e snapshot.Endpoint) bool {
+			return slices.ContainsFunc(y.Endpoints, func(o snapshot.Endpoint) bool { return e.Node == o.Node })
+		})
 	}
 	if refused(p, a, allocator.InvalidRequest) || refused(p, b, allocator.InvalidRequest) ||
 		refused(p, a, allocator.WrongFamily) || refused(p, b, allocator.WrongFamily) ||

@@ -31,7 +31,8 @@ var (
 
 // OwnAnnotations lists the annotations of Services that are fairlead's own.
 func OwnAnnotations() []string {
-	return []string{AnnotationAddresses, AnnotationPool, AnnotationShareKey, AnnotationShareNamespaces, AnnotationForwarding, AnnotationPorts}
+	return []string{AnnotationAddresses, AnnotationPool, AnnotationShareKey, AnnotationShareNamespaces, AnnotationForwarding, AnnotationPorts,
+		snapshot.AnnotationRemoved, snapshot.AnnotationAffinity, snapshot.AnnotationHelper, snapshot.AnnotationSourcePorts}
 }
 
 // Annotations lists the annotations of Services that this package reads, its own first.
@@ -84,6 +85,9 @@ func parseRequest(svc *snapshot.Service) (request, *snapshot.Refusal) {
 		return request{}, why
 	}
 	if _, why = parseOf(svc, forwardKeys, parseForwarding, equal); why != nil {
+		return request{}, why
+	}
+	if why = parseConnections(svc); why != nil {
 		return request{}, why
 	}
 	return r, nil

@@ -133,9 +133,9 @@ func (svc *service) fitFamilies() *snapshot.Refusal {
 // holders have in common, the Address kind can store.
 const portsMax, groupMax = 4096, 16384
 
-// shareGroupOf says whose packets a Service may share an address with: with
-// externalTrafficPolicy Cluster anybody's of that policy, with Local only those
-// of the same pods, because a node attracts an address for all its holders.
+// shareGroupOf says whose packets a Service may share an address with whatever endpoints
+// it has: with externalTrafficPolicy Cluster anybody's of that policy, with Local those of
+// the same pods. See together for others.
 func shareGroupOf(svc *snapshot.Service) string {
 	if svc.ExternalTrafficPolicy != snapshot.PolicyLocal {
 		return ""

@@ -2,6 +2,7 @@ package allocator
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"sort"
@@ -61,7 +62,7 @@ func (s *slot) fault(svc *service, staying bool) fault {
 		return notShared
 	case s.key != svc.key:
 		return otherKey
-	case s.group != svc.group:
+	case !s.together(svc, staying):
 		return otherGroup
 	case !staying && (len(svc.ranges) > 0 || s.ranged()):
 		return rangesTaken
@@ -106,7 +107,7 @@ func (s *slot) refusal(svc *service, f fault) *snapshot.Refusal {
 	case otherKey:
 		why = "which shares it with another key"
 	case otherGroup:
-		why = "which has another externalTrafficPolicy or, with Local, other pods"
+		why = s.apart(svc)
 	case rangesTaken:
 		why = "and a Service with ranges of ports (" + AnnotationPorts + ") shares no address"
 	case portTaken:
@@ -231,6 +232,9 @@ func (l *ledger) assign(svc *service, s *slot) {
 		s.pool.note(svc.Namespace, 1)
 	}
 	s.holders = append(s.holders, svc)
+	if s.group != svc.group {
+		s.group = severalGroups
+	}
 	svc.held = append(svc.held, s)
 }
 
@@ -267,6 +271,9 @@ func (l *ledger) release(svc *service, s *slot) {
 	if len(s.holders) > 0 {
 		for _, p := range svc.ports {
 			delete(s.ports, p)
+		}
+		if s.group == severalGroups {
+			s.group = groupOf(s.holders)
 		}
 		return
 	}
@@ -317,6 +324,9 @@ func (svc *service) shareTraits(f snapshot.Family) string {
 	var b strings.Builder
 	b.WriteString(f.String())
 	b.WriteString("\n" + svc.Namespace + "\n" + strings.Join(svc.req.consent, ",") + "\n" + svc.group)
+	for _, n := range slices.Sorted(maps.Keys(svc.servedOn(f))) {
+		b.WriteString(" " + n)
+	}
 	if len(svc.ranges) > 0 {
 		b.WriteString("\nranges")
 	}

@@ -126,8 +126,8 @@ type ballot struct {
 
 // local names the nodes that have a usable endpoint of a Service.
 type local struct {
-	nodes map[string]bool
-	unfit string // what to say of the other nodes
+	nodes map[string]bool // "" stands for all nodes: see usable
+	unfit string          // what to say of the other nodes
 }
 
 func (e *election) ballot(a *snapshot.Address, svcs []*snapshot.Service) ballot {
@@ -174,7 +174,7 @@ func (b *ballot) unfit(i int) string {
 func (b *ballot) unable(i int) string {
 	c := &b.nodes[i]
 	for _, l := range b.local {
-		if !l.nodes[c.Name] {
+		if !l.nodes[c.Name] && !l.nodes[""] {
 			return l.unfit
 		}
 	}
@@ -340,10 +340,11 @@ func (e *election) names(of []int) []string {
 }
 
 // usable reports whether svc has an endpoint of vip's family that takes new
-// connections, on node or, if node is "", anywhere.
+// connections, on node or, if node is "", anywhere. One whose EndpointSlice names no
+// node, a host outside of the cluster for example, counts for every node.
 func usable(svc *snapshot.Service, vip netip.Addr, node string) bool {
 	return slices.ContainsFunc(svc.Endpoints, func(e snapshot.Endpoint) bool {
-		return (node == "" || e.Node == node) && takesNew(e, vip)
+		return (node == "" || e.Node == node || e.Node == "") && takesNew(e, vip)
 	})
 }
 
@@ -351,7 +352,7 @@ func takesNew(e snapshot.Endpoint, vip netip.Addr) bool {
 	return (e.Ready || e.Serving) && snapshot.FamilyOf(e.Addr.Addr()) == snapshot.FamilyOf(vip)
 }
 
-// endpointNodes returns the nodes on which svc is usable.
+// endpointNodes returns the nodes that the usable endpoints of svc name.
 func endpointNodes(svc *snapshot.Service, vip netip.Addr) map[string]bool {
 	out := map[string]bool{}
 	for _, e := range svc.Endpoints {

@@ -55,16 +55,25 @@ func compareChecks(a, b Check) int {
 	return cmp.Or(a.Service.Compare(b.Service), cmp.Compare(a.Family, b.Family))
 }
 
-// local counts addresses and not ports: a pod with two ports is one endpoint.
+// local counts the endpoints that take the connections that reach node: those there, or
+// those that are on no node. It counts addresses and not ports: a pod with two ports is one
+// endpoint.
 func local(svc *snapshot.Service, family snapshot.Family, node string) int {
-	seen := map[netip.Addr]bool{}
+	here, nowhere := map[netip.Addr]bool{}, map[netip.Addr]bool{}
 	for _, ep := range svc.Endpoints {
 		ip := ep.Addr.Addr()
-		if ep.Ready && ep.Node != "" && ep.Node == node && snapshot.FamilyOf(ip) == family && !unfit(ip) {
-			seen[ip] = true
+		switch {
+		case !ep.Ready || snapshot.FamilyOf(ip) != family || unfit(ip):
+		case ep.Node == "":
+			nowhere[ip] = true
+		case ep.Node == node:
+			here[ip] = true
 		}
 	}
-	return len(seen)
+	if len(here) == 0 {
+		return len(nowhere)
+	}
+	return len(here)
 }
 
 // Eligible tells whether load balancers may send to node, as /healthz says it:

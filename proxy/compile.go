@@ -31,6 +31,8 @@ type Options struct {
 	// Uplinks are links by which other nodes are reached. One whose network the node's
 	// pods are in too is none of Table.Uplinks.
 	Uplinks []snapshot.Link
+	// Ways are Table.Ways.
+	Ways []Way
 	// Self is the node as it was last known. It stands in where the Snapshot lacks
 	// it: a node that still runs keeps forwarding when its Node object is deleted.
 	// It may be nil.
@@ -70,6 +72,7 @@ type compiled struct {
 	in        inputs
 	frontends []*Frontend
 	hairpin   []Target
+	keep      []Target           // endpoints whose clients keep their ports
 	here      []netip.Addr       // addresses of endpoints on the node, ready or not
 	problems  []snapshot.Problem // by reason
 	next      *compiled          // what this is on its way to; nil if it is there: see after
@@ -91,11 +94,16 @@ func compileService(in inputs) compiled {
 	for _, port := range in.svc.Ports[:share.ports] {
 		for _, ip := range in.svc.ClusterIPs {
 			c := choose(eps[portKey{port.Name, port.Protocol, snapshot.FamilyOf(ip)}], in.node)
-			c.cluster, c.local = share.targets(port, c.cluster), share.targets(port, c.local)
+			c.cluster, c.local, c.nowhere = share.targets(port, c.cluster), share.targets(port, c.local), share.targets(port, c.nowhere)
 			out.frontends = append(out.frontends, clusterIP(in.svc, port, ip, c))
 			out.frontends = append(out.frontends, external(in, port, snapshot.FamilyOf(ip), c, share)...)
 			for _, ep := range c.local {
 				out.hairpin = append(out.hairpin, Target{Protocol: port.Protocol, Addr: ep})
+			}
+			if in.svc.KeepsPorts {
+				for _, ep := range c.cluster {
+					out.keep = append(out.keep, Target{Protocol: port.Protocol, Addr: ep})
+				}
 			}
 		}
 	}
@@ -122,7 +130,7 @@ func here(svc *snapshot.Service, node nodeFacts) []netip.Addr {
 func clusterIP(svc *snapshot.Service, port snapshot.Port, ip netip.Addr, c choice) *Frontend {
 	f := &Frontend{
 		Key:     Key{Kind: ClusterIP, Family: snapshot.FamilyOf(ip), Addr: ip, Protocol: port.Protocol, Port: port.Port},
-		Service: svc.Ref, PortName: port.Name, Affinity: AffinityTimeout(svc.Affinity), Cluster: c.cluster, Lost: c.lost, created: svc.Created,
+		Service: svc.Ref, PortName: port.Name, Affinity: AffinityTimeout(svc.Affinity), Cluster: c.cluster, Lost: c.lost, Members: c.only(svc), AllPorts: svc.AllPorts, Helper: helper(svc, port), created: svc.Created,
 	}
 	if svc.InternalTrafficPolicy == snapshot.PolicyLocal {
 		f.Cluster = c.local
@@ -142,9 +150,16 @@ func clusterIP(svc *snapshot.Service, port snapshot.Port, ip netip.Addr, c choic
 func external(in inputs, port snapshot.Port, family snapshot.Family, c choice, share *share) []*Frontend {
 	svc := in.svc
 	base := Frontend{
-		Service: svc.Ref, PortName: port.Name, Affinity: AffinityTimeout(svc.Affinity), Cluster: c.cluster, Serving: c.beyond(c.cluster), Lost: c.lost, created: svc.Created,
+		Service: svc.Ref, PortName: port.Name, Affinity: AffinityTimeout(svc.Affinity), Cluster: c.cluster, Serving: c.beyond(c.cluster), Lost: c.lost, Members: c.only(svc), AllPorts: svc.AllPorts, Helper: helper(svc, port), created: svc.Created,
 	}
-	if svc.ExternalTrafficPolicy == snapshot.PolicyLocal {
+	switch {
+	case svc.ExternalTrafficPolicy != snapshot.PolicyLocal:
+	case len(c.local) == 0 && len(c.nowhere) > 0:
+		// An endpoint that is on no node is as near to this node as to any other. It may be
+		// outside of the cluster, from where answers would not come back through this node if
+		// they were sent to the client.
+		base.Cluster, base.Serving = c.nowhere, c.beyond(c.nowhere)
+	default:
 		base.LocalOnly, base.Local = true, c.local
 	}
 	switch {
@@ -167,7 +182,8 @@ func external(in inputs, port snapshot.Port, family snapshot.Family, c choice, s
 	for _, vip := range ofFamily(family, in.addrs.vips) {
 		f := add(VIP, vip, port.Port)
 		f.Sources = withNode(allowed, vip, in.node.addrs)
-		if in.direct && !f.LocalOnly {
+		// A node that passes packets on chooses a node for each port.
+		if in.direct && !f.LocalOnly && !f.AllPorts {
 			f.Directed = true
 			f.Local, f.Nodes = c.directed(in.node)
 		}
@@ -184,6 +200,14 @@ func external(in inputs, port snapshot.Port, family snapshot.Family, c choice, s
 		add(ExternalIP, ip, port.Port)
 	}
 	return out
+}
+
+// helper returns the helper of connections to a port: one reads its own protocol alone.
+func helper(svc *snapshot.Service, port snapshot.Port) snapshot.Helper {
+	if svc.Helper != "" && svc.Helper.Protocol() == port.Protocol {
+		return svc.Helper
+	}
+	return ""
 }
 
 func ofFamily(family snapshot.Family, ips []netip.Addr) []netip.Addr {

@@ -40,6 +40,7 @@ type memory struct {
 	packets    map[match]int // how many of sorted match them
 	clashes    int           // of packets with more than one
 	hairpin    tally[Target]
+	kept       tally[Target]
 	here       tally[netip.Addr]
 	counts     counts                // of sorted
 	troubled   map[snapshot.Ref]bool // Services with problems
@@ -146,12 +147,13 @@ func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []ne
 	if c.made = t.note(since, gone, come); c.last.clashes > 0 {
 		t.history, c.made = nil, nil
 	}
-	t.Hairpin = c.last.hairpin.sorted
+	t.Hairpin, t.KeepPorts = c.last.hairpin.sorted, c.last.kept.sorted
 	if now := (traces{opt.Local, node, opt.Routed, c.last.here.sorted, opt.Own}); !c.traces.equal(now) {
 		c.traces, c.known = now, now.known()
 		c.pods = c.known.sources()
 	}
 	t.LocalPods, t.LocalLinks, t.Uplinks = c.pods, c.known.Links, uplinks(opt.Uplinks, c.last.here.sorted)
+	t.Ways = opt.Ways
 	t.OwnClusterIPs = sorted(slices.DeleteFunc(slices.Clone(opt.Own), func(a netip.Addr) bool { return !t.HasAddr(ClusterIP, a) }))
 	return t
 }
@@ -175,7 +177,7 @@ func (c *Compiler) Known() Known { return c.known }
 func compileAll(s *snapshot.Snapshot, now cluster, old *memory) *memory {
 	m := &memory{
 		cluster: now, snap: s, held: map[snapshot.Ref][]*snapshot.Address{}, done: make(map[snapshot.Ref]compiled, len(s.Services)),
-		packets: make(map[match]int, len(s.Services)), hairpin: newTally(Target.Compare), here: newTally(netip.Addr.Compare), troubled: map[snapshot.Ref]bool{}, moving: map[snapshot.Ref]bool{},
+		packets: make(map[match]int, len(s.Services)), hairpin: newTally(Target.Compare), kept: newTally(Target.Compare), here: newTally(netip.Addr.Compare), troubled: map[snapshot.Ref]bool{}, moving: map[snapshot.Ref]bool{},
 		clusterIPs: make(map[netip.Addr]int, len(s.Services)),
 	}
 	for _, a := range s.Addresses {
@@ -215,6 +217,7 @@ func compileAll(s *snapshot.Snapshot, now cluster, old *memory) *memory {
 	}
 	slices.SortFunc(m.sorted, compareFrontends)
 	m.hairpin.settle()
+	m.kept.settle()
 	m.here.settle()
 	return m
 }
@@ -266,6 +269,7 @@ func (m *memory) count(one compiled) {
 	m.counts.add(one.frontends, 1)
 	m.tally(one.frontends, 1)
 	m.hairpin.add(one.hairpin, 1)
+	m.kept.add(one.keep, 1)
 	m.here.add(one.here, 1)
 }
 
@@ -280,6 +284,10 @@ func (m *memory) exchange(old, now compiled) (gone, come []*Frontend) {
 	if !diff.Same(old.hairpin, now.hairpin) {
 		m.hairpin.add(now.hairpin, 1)
 		m.hairpin.add(old.hairpin, -1)
+	}
+	if !diff.Same(old.keep, now.keep) {
+		m.kept.add(now.keep, 1)
+		m.kept.add(old.keep, -1)
 	}
 	if !diff.Same(old.here, now.here) {
 		m.here.add(now.here, 1)
@@ -340,6 +348,7 @@ func (m *memory) update(s *snapshot.Snapshot, now cluster) (gone, come []*Fronte
 	}
 	m.sorted = replaced(m.sorted, gone, come, compareFrontends)
 	m.hairpin.settle()
+	m.kept.settle()
 	m.here.settle()
 	return gone, come
 }

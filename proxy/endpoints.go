@@ -13,8 +13,10 @@ import (
 type choice struct {
 	cluster  []netip.AddrPort     // for policy Cluster: ready ones by topology, else serving and terminating ones
 	local    []netip.AddrPort     // on this node: ready ones, else serving and terminating ones
+	nowhere  []netip.AddrPort     // on no node that is named: ready ones, else serving and terminating ones
 	serving  []netip.AddrPort     // ready, or serving and terminating: their connections stay
 	lost     []netip.AddrPort     // on nodes that are lost, while there are others
+	members  []netip.AddrPort     // all of them
 	anywhere bool                 // there is a usable endpoint somewhere
 	taking   []*snapshot.Endpoint // all that take connections: ready ones, else serving and terminating ones
 }
@@ -33,7 +35,7 @@ func choose(eps []*snapshot.Endpoint, here nodeFacts) choice {
 			draining = append(draining, ep)
 		}
 	}
-	c := choice{anywhere: len(ready)+len(draining) > 0}
+	c := choice{anywhere: len(ready)+len(draining) > 0, members: targets(eps)}
 	if left, leaving := here.outside(ready), here.outside(draining); len(left)+len(leaving) > 0 {
 		ready, draining = left, leaving // else the last ones are as good as any
 		c.lost = targets(lost)
@@ -46,6 +48,9 @@ func choose(eps []*snapshot.Endpoint, here nodeFacts) choice {
 	c.local = targets(onNode(ready, here.name))
 	if len(c.local) == 0 {
 		c.local = targets(onNode(draining, here.name))
+	}
+	if c.nowhere = targets(onNoNode(ready)); len(c.nowhere) == 0 {
+		c.nowhere = targets(onNoNode(draining))
 	}
 	return c
 }
@@ -102,6 +107,17 @@ func onNode(eps []*snapshot.Endpoint, node string) []*snapshot.Endpoint {
 	return out
 }
 
+// onNoNode returns the endpoints whose EndpointSlice names no node.
+func onNoNode(eps []*snapshot.Endpoint) []*snapshot.Endpoint {
+	var out []*snapshot.Endpoint
+	for _, e := range eps {
+		if e.Node == "" {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
 // isolates reports whether node is quarantined.
 func (p nodeFacts) isolates(node string) bool {
 	_, found := slices.BinarySearch(p.quarantined, node)
@@ -132,6 +148,18 @@ func targets(eps []*snapshot.Endpoint) []netip.AddrPort {
 // link, whatever Options say: loopback, link-local and unspecified addresses.
 func dialable(a netip.Addr) bool {
 	return a.IsValid() && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !a.IsUnspecified() && !a.IsMulticast()
+}
+
+// only returns all endpoints, to which connections are confined if svc asks for that; nil
+// otherwise. One that terminates is still among them until its pod has gone.
+func (c choice) only(svc *snapshot.Service) []netip.AddrPort {
+	switch {
+	case !svc.ResetsRemoved:
+		return nil
+	case c.members == nil:
+		return []netip.AddrPort{}
+	}
+	return c.members
 }
 
 // beyond returns the endpoints that serve, nil if those are the ones of cluster.

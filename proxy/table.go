@@ -117,9 +117,19 @@ type Frontend struct {
 	Serving []netip.AddrPort
 	// Lost are endpoints on nodes that are lost (Options.Gone), while the port has
 	// others. All their connections end. Sorted; not held by the kernel.
-	Lost     []netip.AddrPort
+	Lost []netip.AddrPort
+	// Members are all endpoints of the Service, in whatever state. If it is not nil, open
+	// connections to others end. Sorted; not held by the kernel.
+	Members  []netip.AddrPort
 	Empty    Verdict       // for the packets that have no endpoint; Forward if all have one
 	Affinity time.Duration // an AffinityTimeout: a client stays with its endpoint so long after its last new connection; 0: no affinity
+	// Helper is the helper of the connections, if they are of its protocol; not held by the
+	// engine: see package assist.
+	Helper snapshot.Helper
+	// AllPorts gives a client the same pod at every Frontend that has it and the same pods:
+	// at all ports and addresses of a Service, over all protocols. Affinity is without
+	// effect then.
+	AllPorts bool
 	// Sources are the only sources that may open a connection (VIP and
 	// ExternalIP only; dropped otherwise, checked before DNAT): sorted, not
 	// overlapping. nil: all.
@@ -131,6 +141,16 @@ type NodeEndpoints struct {
 	Node      string
 	Endpoints int
 }
+
+// Way is a link and its number, 1 to marks.MostLinks. Answers to connections that came in
+// by it have a mark that holds the number, unless the routes lead to the client by the
+// link anyway.
+type Way struct {
+	Link   string
+	Number int
+}
+
+func (w Way) String() string { return fmt.Sprintf("%s as %d", w.Link, w.Number) }
 
 // Target is a protocol and an endpoint.
 type Target struct {
@@ -164,10 +184,16 @@ type Table struct {
 	// What came in by one with its source kept was for an endpoint here. If it would leave
 	// by one again, that endpoint has gone, and the client is told.
 	Uplinks []string
+	// Ways are links by which answers may have to leave although the routes lead elsewhere:
+	// those to connections that came in by them. Sorted by name.
+	Ways []Way
 	// Hairpin lists this node's own endpoints: a connection that an endpoint
 	// makes to itself is masqueraded. The port 0 is that of a Frontend that is Ranged: every
 	// port of the endpoint.
 	Hairpin []Target
+	// KeepPorts lists endpoints: a connection to one that is masqueraded keeps its source
+	// port, if that is free.
+	KeepPorts []Target
 	// OwnClusterIPs are the ClusterIPs that are addresses of the node's links too:
 	// NodeLocal DNSCache answers there, for example. Packets that are not tracked
 	// reach it, and so must sockets. Not held by the kernel.
@@ -221,7 +247,9 @@ func (t *Table) String() string {
 	for _, l := range t.Uplinks {
 		fmt.Fprintf(&b, "uplink %s\n", l)
 	}
+	list(&b, "way", t.Ways)
 	list(&b, "hairpin", t.Hairpin)
+	list(&b, "keep-ports", t.KeepPorts)
 	list(&b, "own-cluster-ip", t.OwnClusterIPs)
 	return b.String()
 }
@@ -254,11 +282,20 @@ func (f *Frontend) String() string {
 	if f.Lost != nil {
 		fmt.Fprintf(&b, " lost %s", addrs(f.Lost))
 	}
+	if f.Members != nil {
+		fmt.Fprintf(&b, " members %s", addrs(f.Members))
+	}
 	if f.Empty != Forward {
 		fmt.Fprintf(&b, " else=%s", f.Empty)
 	}
 	if f.Affinity > 0 {
 		fmt.Fprintf(&b, " affinity=%s", f.Affinity)
+	}
+	if f.Helper != "" {
+		fmt.Fprintf(&b, " helper=%s", f.Helper)
+	}
+	if f.AllPorts {
+		b.WriteString(" all-ports")
 	}
 	if f.Sources != nil {
 		fmt.Fprintf(&b, " sources=%v", f.Sources)

@@ -31,6 +31,18 @@ const (
 	// AnnotationForwarding is how connections reach pods on other nodes: Direct or
 	// Masquerade. It counts before what Announcements say.
 	AnnotationForwarding = "fairlead.io/forwarding"
+	// AnnotationRemoved is what becomes of the open connections to an endpoint that the
+	// Service no longer has: Keep, the default, or Reset.
+	AnnotationRemoved = "fairlead.io/removed-endpoints"
+	// AnnotationAffinity is for what a client stays with one pod: Port, the default, or
+	// AllPorts of the Service.
+	AnnotationAffinity = "fairlead.io/affinity"
+	// AnnotationSourcePorts is which source port a masqueraded connection has: Random, the
+	// default, or Keep for the client's if it is free.
+	AnnotationSourcePorts = "fairlead.io/source-ports"
+	// AnnotationHelper gives the Service's connections a helper of the kernel's connection
+	// tracking: tftp or ftp.
+	AnnotationHelper = "fairlead.io/helper"
 )
 
 // AnnotationRebalance, on an Announcement whose failback is Never, has addresses that
@@ -70,6 +82,10 @@ const (
 	// ConditionSysctls tells, on a NodeState, whether the node's kernel settings
 	// are those that forwarding and announcing need.
 	ConditionSysctls = "Sysctls"
+
+	// ConditionRouters tells, on a NodeState of a node with several networks, whether
+	// the agent knows a router on each of them. Answers leave by it.
+	ConditionRouters = "Routers"
 	// ConditionMembers tells, on a NodeState, whether the node's agent can trust
 	// what it hears of the others; False with the reason Guarded when more than
 	// half of them vanished at once.

@@ -14,8 +14,10 @@ import (
 
 	"github.com/fairlead/fairlead/announcer/members"
 	"github.com/fairlead/fairlead/internal/agent"
+	"github.com/fairlead/fairlead/internal/assist"
 	"github.com/fairlead/fairlead/internal/gate"
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/marks"
 	"github.com/fairlead/fairlead/internal/server"
 	"github.com/fairlead/fairlead/nodeport"
 	"github.com/fairlead/fairlead/nodeport/socket"
@@ -82,7 +84,7 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 		if cfg.Clients, err = kube.Connect(*access); err != nil {
 			return err
 		}
-		cfg.Log = log
+		cfg.Log, cfg.Links = log, marks.Links(mark)
 		engine, err := dataplane(*accelerator, accelerate, netlink.Options{Log: log, Mark: mark})
 		if err != nil {
 			return err
@@ -91,6 +93,7 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 		if cfg.Direct, err = directors(directs, accelerator.Pins, mark, log); err != nil {
 			return err
 		}
+		cfg.Assist = assist.New(0)
 		if guardPorts {
 			cfg.Gate = gate.New(0)
 		}

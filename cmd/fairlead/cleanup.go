@@ -14,10 +14,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/fairlead/fairlead/announcer/l2"
+	"github.com/fairlead/fairlead/internal/assist"
 	"github.com/fairlead/fairlead/internal/controller"
 	"github.com/fairlead/fairlead/internal/gate"
 	"github.com/fairlead/fairlead/internal/job/retire"
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/link"
 	"github.com/fairlead/fairlead/proxy/director/program"
 	"github.com/fairlead/fairlead/proxy/ebpf"
 	nftables "github.com/fairlead/fairlead/proxy/nftables/netlink"
@@ -31,7 +33,7 @@ func cleanupCommand() *cobra.Command {
 		Use: "cleanup", Args: cobra.NoArgs,
 		Short: "Remove every kernel object of fairlead from this node, or what it left in the API",
 		Long: `cleanup removes fairlead's nftables tables and with them the addresses that the
-kernel answers for, its eBPF programs, and what version 0.1 left on links. Run it on a node whose agent is gone for good; Services stop answering
+kernel answers for, its eBPF programs, the routes of answers, and what version 0.1 left on links. Run it on a node whose agent is gone for good; Services stop answering
 there. With --cluster it removes from the API what no chart owns: fairlead's
 finalizers on Services, its Lease, NodeStates and the Secret with the agents' keys;
 pools and the record of held addresses stay. It refuses that while fairlead is
@@ -62,7 +64,7 @@ installed. It succeeds when there is nothing to remove.`,
 		programs, errPrograms := engine.Remove()
 		directors, errDirectors := program.Remove(directorPins(accelerator.Pins))
 		programs += directors
-		if err := errors.Join(errLinks, errPrograms, errDirectors, accelerator.Behind.Cleanup(cmd.Context()), gate.New(0).Cleanup()); err != nil {
+		if err := errors.Join(errLinks, errPrograms, errDirectors, accelerator.Behind.Cleanup(cmd.Context()), gate.New(0).Cleanup(), assist.New(0).Cleanup(), link.Space.Cleanup()); err != nil {
 			return err
 		}
 		fmt.Fprintf(cmd.OutOrStdout(), "removed %d held addresses, %d eBPF programs and the tables ip fairlead, ip6 fairlead, netdev fairlead and inet fairlead-ports\n", n, programs)

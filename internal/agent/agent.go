@@ -21,6 +21,8 @@ import (
 	"github.com/fairlead/fairlead/announcer/l2"
 	"github.com/fairlead/fairlead/internal/keyring"
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/link"
+	"github.com/fairlead/fairlead/internal/marks"
 	"github.com/fairlead/fairlead/internal/node"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -55,8 +57,12 @@ type Config struct {
 	MembersPort       uint16 // where agents speak with each other, TCP and UDP
 	CleanOnRemoval    bool   // a stop once DaemonSet was deleted takes everything out
 	CountBytes        bool   // let the kernel count the bytes of connections
-	Gate              Gate   // keeps who may reach MembersPort, BFD and BGP; nil: everybody may
-	Direct            Direct
+	Assist            Assist // gives connections helpers; nil: nobody does
+	// Links holds the numbers of links in marks. Answers then leave by the link on which
+	// their connection came in. The zero Field: they leave as the node's routes say.
+	Links  marks.Field
+	Gate   Gate // keeps who may reach MembersPort, BFD and BGP; nil: everybody may
+	Direct Direct
 
 	reportKey ed25519.PrivateKey // signs what the agent reports to the others; nil: nothing does
 }
@@ -83,6 +89,7 @@ type Agent struct {
 	ports      *ports
 	gate       *gatekeeper
 	sysctls    sysctls
+	ways       *ways
 	report     reporter
 	health     health.Proxy
 	metrics    *metrics
@@ -140,7 +147,15 @@ func assemble(cfg *Config, leases leaseKeeper) *Agent {
 	a.decision.loop.Resync = announcer.Renew
 	a.report = newReporter(cfg)
 	a.cluster = newCluster(cfg, a.metrics, a.changed)
-	a.links = links{log: cfg.Log, changed: a.wake}
+	a.ways = newWays(cfg.Links, cfg.Log, func() []link.Way { return a.links.State().Ways }, func() {
+		a.engine.loop.Wake()
+		a.report.loop.Wake()
+		a.sysctls.loop.Wake()
+	})
+	a.links = links{log: cfg.Log, changed: func() {
+		a.wake()
+		a.ways.loop.Wake()
+	}}
 	g := newGossip(*cfg, a.decision.loop.Wake)
 	a.gossip = g
 	a.reach = newReach(cfg, g, func() []snapshot.Link { return a.links.State().Links }, a.decision.loop.Wake)
@@ -153,6 +168,7 @@ func assemble(cfg *Config, leases leaseKeeper) *Agent {
 	a.neighbours = neighbours{macs: map[string][]string{}, dir: cfg.StateDir, log: cfg.Log, changed: a.cluster.keep.Wake}
 	a.removal = removal{cfg: cfg, changed: a.decision.loop.Wake}
 	a.engine = newEngine(cfg, a.metrics, &a.health, a.wake)
+	a.engine.ways = a.ways.Numbered
 	a.engine.through = func() uint64 { return min(a.layer2.Through(), a.routes.Through()) }
 	a.layer2 = newLayer2(leases, cfg.Log, a.heldOthers, a.engine.loop.Wake)
 	a.routes = newRoutes(cfg, a.decision.loop.Wake, a.report.loop.Wake, a.engine.loop.Wake, a.removal.removed.Load)
@@ -226,6 +242,7 @@ func (a *Agent) tasks() []task {
 		{name: "hold addresses on links", run: forever(a.layer2.Run)},
 		{name: "hold BGP sessions", run: forever(a.routes.Run)},
 		{name: "program the engine", run: forever(a.engine.Run)},
+		{name: "have answers leave as they came", run: forever(a.ways.Run)},
 		{name: "open health check ports", run: forever(a.ports.Run)},
 		{name: "keep others from the agent's ports", run: forever(a.gate.Run)},
 		{name: "set kernel settings", run: forever(func(ctx context.Context) { a.sysctls.loop.Run(ctx, a.setSysctls) })},

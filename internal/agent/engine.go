@@ -32,6 +32,7 @@ type engine struct {
 	changed  func() // called when State returns something else
 	follow   func(s *snapshot.Snapshot, addrs, own []netip.Addr)
 	exceeded func([]snapshot.Problem) // is called before follow
+	ways     func() []proxy.Way       // by which answers leave
 	through  func() uint64            // the last Plan whose withdrawals are done
 	metrics  *metrics
 	health   *health.Proxy
@@ -40,6 +41,7 @@ type engine struct {
 	other    otherProxy
 	compiler proxy.Compiler
 	own      listening
+	assist   assisting
 	director *directing
 	told     atomic.Bool // somebody else changed the kernel's state since the last Sync began
 	repairs  backoff
@@ -150,6 +152,7 @@ func (e *engine) program(ctx context.Context, order engineOrder) error {
 	if change.Repaired {
 		e.cfg.Log.Warn("the engine's kernel state was changed by somebody else; repaired", "added", change.Added, "deleted", change.Deleted, "rebuilt", change.Rebuilt, "pause", e.repairs.pause)
 	}
+	e.assist.follow(table)
 	e.confirm(order)
 	if e.compiler.More() {
 		e.loop.Wake() // a large Service comes step by step, and what others changed by then with it
@@ -161,7 +164,7 @@ func (e *engine) program(ctx context.Context, order engineOrder) error {
 func (e *engine) compile(order engineOrder) *proxy.Table {
 	opt := e.cfg.Options
 	opt.Quarantined, opt.Self, opt.Own, opt.Routed = order.Quarantined, order.Self, order.Own, order.Routed
-	opt.Listening = e.own.ports(e, order)
+	opt.Listening, opt.Ways = e.own.ports(e, order), e.ways()
 	if e.proxy == Fairlead {
 		e.director.options(e.cfg.Node, order, &opt)
 	}
@@ -180,7 +183,7 @@ func (e *engine) confirm(order engineOrder) {
 	e.health.Synced(snapshot.IPv4, order.began, at)
 	e.health.Synced(snapshot.IPv6, order.began, at)
 	e.keep(engineState{Engine: node.Engine{Known: true, InSync: true, Ready: summary.VIPs}, summary: summary, pods: e.compiler.Known()})
-	e.exceeded(slices.Concat(e.compiler.Problems(), e.own.problems))
+	e.exceeded(slices.Concat(e.compiler.Problems(), e.own.problems, e.assist.problems))
 	e.follow(order.Snapshot, order.Addrs, proxy.Own(order.Snapshot, order.Self, order.Own))
 }
 
@@ -217,14 +220,16 @@ func sameReady(a, b map[netip.Addr]bool) bool {
 }
 
 // newEngine makes an engine that calls changed when State returns something else.
-// New fills in through, follow and exceeded, and Run proxy.
+// New fills in ways, through, follow and exceeded, and Run proxy.
 func newEngine(cfg *Config, m *metrics, h *health.Proxy, changed func()) *engine {
 	e := &engine{cfg: cfg, metrics: m, health: h, changed: changed, loop: reconcile.New("engine", cfg.Log)}
 	e.exceeded = func([]snapshot.Problem) {}
+	e.ways = func() []proxy.Way { return nil }
 	e.own.sockets = socket.Read
 	e.loop.Coalesce = 0 // whoever decides has coalesced already
 	e.pods = &pods{cfg: cfg, changed: e.loop.Wake}
 	e.other.client.Timeout = time.Second
+	e.assist.kernel = cfg.Assist
 	e.director = newDirecting(cfg, changed, e.loop.Wake)
 	m.director.Follow(e.director.Counts)
 	return e

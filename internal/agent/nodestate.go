@@ -89,7 +89,8 @@ func (a *Agent) describe() (out snapshot.NodeState, conditions []metav1.Conditio
 	}
 	out.Problems = a.ports.Problems()
 	out.Prefixes = a.links.State().Prefixes
-	return out, append(a.sysctls.condition(), a.membersCondition(st.view, now)), nodestate.Speakers(st.view, now)
+	conditions = slices.Concat(a.sysctls.condition(), a.sinceWritten(now, a.ways.condition(st.held)...), a.sinceWritten(now, membersCondition(st.view)))
+	return out, conditions, nodestate.Speakers(st.view, now)
 }
 
 // known is what of st is described, with the BGP sessions.
@@ -128,18 +129,26 @@ func peerState(st speaker.Status) snapshot.PeerState {
 	return out
 }
 
-// membersCondition says how it stands with the other agents, since when.
-func (a *Agent) membersCondition(view announcer.View, now time.Time) metav1.Condition {
+// membersCondition says how it stands with the other agents.
+func membersCondition(view announcer.View) metav1.Condition {
 	ok, reason, message := aboutMembers(view)
 	c := metav1.Condition{Type: v1alpha1.ConditionMembers, Status: metav1.ConditionTrue, Reason: reason, Message: plain.Cut(message, 4096)}
 	if !ok {
 		c.Status = metav1.ConditionFalse
 	}
-	c.LastTransitionTime = metav1.NewTime(now.Truncate(time.Second)) // as the API server keeps it
-	if was := meta.FindStatusCondition(a.report.writer.Written().Conditions, c.Type); was != nil && was.Status == c.Status {
-		c.LastTransitionTime = was.LastTransitionTime
-	}
 	return c
+}
+
+// sinceWritten returns conditions with the times since when they have their status: those
+// that were written last, or now.
+func (a *Agent) sinceWritten(now time.Time, conditions ...metav1.Condition) []metav1.Condition {
+	for i, c := range conditions {
+		conditions[i].LastTransitionTime = metav1.NewTime(now.Truncate(time.Second)) // as the API server keeps it
+		if was := meta.FindStatusCondition(a.report.writer.Written().Conditions, c.Type); was != nil && was.Status == c.Status {
+			conditions[i].LastTransitionTime = was.LastTransitionTime
+		}
+	}
+	return conditions
 }
 
 // mode is the name of what forwards.

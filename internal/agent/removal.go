@@ -106,6 +106,10 @@ func (a *Agent) goodbye(ctx context.Context) error {
 	a.cfg.Log.Info("taking the engine's rules and the saved state out: fairlead is being removed")
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanFor)
 	defer cancel()
+	err = errors.Join(err, a.ways.end())
+	if a.cfg.Assist != nil {
+		err = errors.Join(err, a.cfg.Assist.Cleanup())
+	}
 	if a.cfg.Gate != nil {
 		err = errors.Join(err, a.cfg.Gate.Cleanup())
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/internal/sysctl"
+	"github.com/fairlead/fairlead/proxy"
 )
 
 // sysctls is what an agent last found of its node's kernel settings.
@@ -81,9 +82,15 @@ func (a *Agent) setSysctls(context.Context) error {
 	need := sysctl.Node{
 		Forwards: a.engine.proxy == Fairlead, Addrs: links.Addrs, Bridged: bridged(s.Node(a.cfg.Node), links), Learns: learnsRoutes(),
 	}
+	numbered := a.ways.Numbered()
 	for _, c := range held {
-		if c.Addr.Is4() {
-			need.Announce = append(need.Announce, c.Link)
+		if !c.Addr.Is4() {
+			continue
+		}
+		need.Announce = append(need.Announce, c.Link)
+		answers := slices.ContainsFunc(numbered, func(w proxy.Way) bool { return w.Link == c.Link })
+		if answers && sysctl.Dir(a.cfg.SysctlDir).Strict(c.Link) {
+			need.Strict = append(need.Strict, c.Link)
 		}
 	}
 	set, wrong := sysctl.Dir(a.cfg.SysctlDir).Apply(sysctl.Needed(need))

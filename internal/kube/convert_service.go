@@ -48,6 +48,10 @@ func toService(s *corev1.Service, lean bool) *snapshot.Service {
 	}
 	// A word that is not a way is refused by the allocator, and directs nothing.
 	out.Forwarding, _ = snapshot.ParseForwarding(s.Annotations[snapshot.AnnotationForwarding])
+	out.ResetsRemoved, _ = snapshot.ParseRemoved(s.Annotations[snapshot.AnnotationRemoved])
+	out.AllPorts, _ = snapshot.ParseAffinity(s.Annotations[snapshot.AnnotationAffinity])
+	out.KeepsPorts, _ = snapshot.ParseSourcePorts(s.Annotations[snapshot.AnnotationSourcePorts])
+	out.Helper, _ = snapshot.ParseHelper(s.Annotations[snapshot.AnnotationHelper])
 	if lean {
 		leanService(out)
 	}

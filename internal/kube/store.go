@@ -21,6 +21,7 @@ import (
 	discoveryinformers "k8s.io/client-go/informers/discovery/v1"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/api/v1alpha1"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
@@ -28,9 +29,9 @@ import (
 // Store keeps a Builder current from the API server.
 type Store struct {
 	// WithoutEndpoints leaves Services' endpoints out, which change with every pod. They
-	// are followed from the moment when a pool gives the nodes' own addresses: which nodes
-	// a Service with externalTrafficPolicy Local has then depends on them. Set it before
-	// Run.
+	// are followed from the moment when a pool gives the nodes' own addresses, or a Service
+	// with externalTrafficPolicy Local has a share key: which nodes, or with whom it shares,
+	// then depends on them. Set it before Run.
 	WithoutEndpoints bool
 	// Lean leaves out of Services what agents do not read, and their API objects, which
 	// Service would return. It is for stores that hold every Service's endpoints on every
@@ -338,7 +339,7 @@ func (t *tombs) has(uid types.UID) bool { return uid != "" && (t.now[uid] || t.b
 func (s *Store) applyChange(op func(any) bool, obj any) {
 	s.mu.Lock()
 	differs := op(obj) && s.synced
-	if p, ok := obj.(*item[snapshot.Pool]); ok && s.need != nil && p.value.Nodes != nil {
+	if s.need != nil && needsEndpoints(obj) {
 		close(s.need)
 		s.need, s.awaits = nil, true
 	}
@@ -346,6 +347,17 @@ func (s *Store) applyChange(op func(any) bool, obj any) {
 	if differs {
 		s.changed()
 	}
+}
+
+// needsEndpoints reports whether decisions about obj depend on endpoints.
+func needsEndpoints(obj any) bool {
+	switch o := obj.(type) {
+	case *item[snapshot.Pool]:
+		return o.value.Nodes != nil
+	case *service:
+		return o.value.Type == snapshot.LoadBalancer && o.value.ExternalTrafficPolicy == snapshot.PolicyLocal && allocator.Shares(o.value)
+	}
+	return false
 }
 
 func informer[L runtime.Object](

@@ -118,3 +118,25 @@ func TestEndpointsWhenAPoolNeedsThem(t *testing.T) {
 		t.Errorf("afterwards: %v", got)
 	}
 }
+
+// With whom a Service with policy Local shares an address depends on endpoints, and nothing
+// else of Services does.
+func TestServicesThatNeedEndpoints(t *testing.T) {
+	b := NewBuilder()
+	for name, tt := range map[string]struct {
+		policy corev1.ServiceExternalTrafficPolicy
+		notes  map[string]string
+		want   bool
+	}{
+		"Local with a key":         {corev1.ServiceExternalTrafficPolicyLocal, map[string]string{v1alpha1.AnnotationShareKey: "K"}, true},
+		"Local with MetalLB's key": {corev1.ServiceExternalTrafficPolicyLocal, map[string]string{v1alpha1.AnnotationMetalLBShareKey: "K"}, true},
+		"Local with an empty key":  {corev1.ServiceExternalTrafficPolicyLocal, map[string]string{v1alpha1.AnnotationShareKey: " "}, false},
+		"Local without a key":      {corev1.ServiceExternalTrafficPolicyLocal, nil, false},
+		"Cluster with a key":       {corev1.ServiceExternalTrafficPolicyCluster, map[string]string{v1alpha1.AnnotationShareKey: "K"}, false},
+	} {
+		svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "web", Annotations: tt.notes}, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, ExternalTrafficPolicy: tt.policy}}
+		if got := needsEndpoints(b.reduce(svc)); got != tt.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}

@@ -28,6 +28,8 @@ type State struct {
 	// names of these links.
 	Pods     []netip.Addr
 	PodLinks []string
+	// Ways are how answers can leave by Links and Bare links with a router.
+	Ways []Way
 }
 
 // Read takes the State from the kernel of this network namespace.
@@ -49,6 +51,7 @@ func Read() (State, error) {
 	if st.Prefixes, err = readPrefixes(links); err != nil {
 		return State{}, err
 	}
+	st.Ways = ways(st.uplinks(rs), rs)
 	return st, nil
 }
 
@@ -107,6 +110,19 @@ func (s State) For(announcements []*snapshot.Announcement) []snapshot.Link {
 	if len(out) > len(s.Links) { // else it is the list that others read
 		slices.SortFunc(out, func(a, b snapshot.Link) int { return a.Index - b.Index })
 	}
+	return out
+}
+
+// uplinks are Links, and those of Bare that lead to a router, sorted.
+func (s State) uplinks(rs routes) []snapshot.Link {
+	out := slices.Clone(s.Links)
+	for _, l := range s.Bare {
+		_, v4 := rs.routers[onWay{l.Index, true}]
+		if _, v6 := rs.routers[onWay{l.Index, false}]; v4 || v6 {
+			out = append(out, l)
+		}
+	}
+	slices.SortFunc(out, func(a, b snapshot.Link) int { return a.Index - b.Index })
 	return out
 }
 

@@ -15,6 +15,7 @@ import (
 type routes struct {
 	hosts    []host       // to one address, without a gateway
 	gateways map[int]bool // the links that have routes with a gateway, by index
+	routers  map[onWay]toRouter
 }
 
 // host is a route to one address.
@@ -49,9 +50,11 @@ func (rs *routes) add(r netlink.Route) {
 	}
 	for _, hop := range r.MultiPath {
 		rs.gateways[hop.LinkIndex] = true
+		rs.addRouter(r, hop.LinkIndex, hop.Gw)
 	}
 	if r.Gw != nil || r.Via != nil {
 		rs.gateways[r.LinkIndex] = true
+		rs.addRouter(r, r.LinkIndex, r.Gw)
 		return
 	}
 	if a, ok := single(r); ok && len(r.MultiPath) == 0 {

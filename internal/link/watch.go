@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/announcer/l2"
+	"github.com/fairlead/fairlead/internal/marks"
 )
 
 // events are what the kernel says of links, addresses and routes.
@@ -20,8 +21,8 @@ type events struct {
 }
 
 // Watch calls changed when it begins to listen to the kernel, and after every change of
-// a link, of an address that is not a VIP's lease, or of a route to one address, until
-// ctx ends. It returns an error if the kernel's events can't be had or were lost. Then
+// a link, of an address that is not a VIP's lease, of a route to one address, or of a
+// default route, until ctx ends. It returns an error if the kernel's events can't be had or were lost. Then
 // call Watch again: changed is called, and the State that is read then misses nothing.
 func Watch(ctx context.Context, changed func()) error {
 	e := &events{
@@ -89,8 +90,20 @@ func (e *events) next(ctx context.Context) (concerns bool, err error) {
 	case r, ok := <-e.routes:
 		// A route with a gateway may replace one to a pod.
 		_, one := single(r.Route)
-		return one && r.Route.Type != unix.RTN_LOCAL, ended(ok, "route")
+		return one && r.Route.Type != unix.RTN_LOCAL || toAll(r.Route), ended(ok, "route")
 	}
+}
+
+// toAll reports whether r is a default route that is not fairlead's.
+func toAll(r netlink.Route) bool {
+	if marks.Own(r.Table) {
+		return false
+	}
+	if r.Dst == nil {
+		return true
+	}
+	ones, _ := r.Dst.Mask.Size()
+	return ones == 0
 }
 
 func ended(ok bool, what string) error {

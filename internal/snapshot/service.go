@@ -97,6 +97,10 @@ type Service struct {
 	Class          string     // spec.loadBalancerClass, "" if unset
 	LoadBalancerIP string     // spec.loadBalancerIP, as written
 	Forwarding     Forwarding // of its annotation; "": what its Announcements say
+	ResetsRemoved  bool       // its annotation asks for it: see AnnotationRemoved
+	KeepsPorts     bool       // its annotation asks for it: see AnnotationSourcePorts
+	Helper         Helper     // of its annotation; "": none
+	AllPorts       bool       // its annotation asks for it: see AnnotationAffinity
 	FamilyPolicy   FamilyPolicy
 	Families       []Family // spec.ipFamilies, in order
 

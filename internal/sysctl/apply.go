@@ -95,3 +95,11 @@ func short(err error) error {
 	}
 	return err
 }
+
+// Strict reports whether the kernel drops packets that come in from a link and whose source
+// is reached by another one. The higher of the link's setting and that of all links counts.
+func (d Dir) Strict(link string) bool {
+	all, _ := read(d.File(reversePath("all")))
+	own, err := read(d.File(reversePath(link)))
+	return err == nil && max(all, own) == "1"
+}

@@ -26,6 +26,7 @@ type Node struct {
 	Forwards bool         // by fairlead; other proxies see to their own settings
 	Addrs    []netip.Addr // of the node: their families are forwarded
 	Announce []string     // names of links on which VIPs of IPv4 are announced
+	Strict   []string     // names of links whose reverse path filter drops clients that are answered by them
 	Bridged  bool         // pods of the node are ports of a bridge
 	Learns   bool         // the node has IPv6 routes from router advertisements
 }
@@ -66,6 +67,14 @@ func Needed(n Node) []Setting {
 			need("net.ipv4.conf."+strings.ReplaceAll(link, ".", "/")+".send_redirects", "0", why)
 		}
 	}
+	for _, link := range n.Strict {
+		need(reversePath(link), "2", "clients behind the link's router are answered by that link, although the routes lead elsewhere")
+	}
 	slices.SortFunc(out, func(a, b Setting) int { return cmp.Compare(a.Name, b.Name) })
 	return slices.Compact(out)
+}
+
+// reversePath is the reverse path filter of a link, or of all.
+func reversePath(link string) string {
+	return "net.ipv4.conf." + strings.ReplaceAll(link, ".", "/") + ".rp_filter"
 }

@@ -20,7 +20,9 @@ func Normal(t *proxy.Table) *proxy.Table {
 		LocalPods:     clip(t.LocalPods),
 		LocalLinks:    clip(t.LocalLinks),
 		Uplinks:       clip(t.Uplinks),
+		Ways:          clip(t.Ways),
 		Hairpin:       clip(t.Hairpin),
+		KeepPorts:     clip(t.KeepPorts),
 	}
 	for _, f := range t.Frontends {
 		out.Frontends = append(out.Frontends, normalFrontend(f))
@@ -37,7 +39,9 @@ func normalFrontend(f *proxy.Frontend) *proxy.Frontend {
 		n.Directed, n.Local = true, clip(f.Local)
 	}
 	if len(n.Cluster)+len(n.Local) > 0 {
-		n.Affinity = f.Affinity.Truncate(time.Second)
+		if n.AllPorts = f.AllPorts; !f.AllPorts {
+			n.Affinity = f.Affinity.Truncate(time.Second)
+		}
 	}
 	if (f.Kind == proxy.VIP || f.Kind == proxy.ExternalIP) && f.Sources != nil {
 		n.Sources = append([]netip.Prefix{}, merge(f.Sources)...)

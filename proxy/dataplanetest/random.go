@@ -37,6 +37,11 @@ func Random(r *rand.Rand) *proxy.Table {
 			t.Uplinks = append(t.Uplinks, name)
 		}
 	}
+	for i, name := range []string{"eth0", "eth1"} {
+		if r.IntN(4) == 0 {
+			t.Ways = append(t.Ways, proxy.Way{Link: name, Number: 1 + (i+r.IntN(2))%2})
+		}
+	}
 	for _, ep := range randomEndpoints(r, snapshot.IPv4, 4) {
 		t.Hairpin = append(t.Hairpin, proxy.Target{Protocol: snapshot.TCP, Addr: ep})
 		if r.IntN(2) == 0 {
@@ -44,6 +49,9 @@ func Random(r *rand.Rand) *proxy.Table {
 		}
 	}
 	slices.SortFunc(t.Hairpin, proxy.Target.Compare)
+	for _, ep := range randomEndpoints(r, snapshot.IPv6, 4) {
+		t.KeepPorts = append(t.KeepPorts, proxy.Target{Protocol: snapshot.UDP, Addr: ep})
+	}
 	return t
 }
 
@@ -83,6 +91,7 @@ func randomFrontend(r *rand.Rand) *proxy.Frontend {
 	case f.LocalOnly && len(f.Local) == 0:
 		f.Empty = proxy.Drop
 	}
+	f.AllPorts = r.IntN(60) == 0 // seldom: it has many slots
 	if r.IntN(3) == 0 {
 		f.Affinity = time.Duration(1+r.IntN(3)) * time.Hour
 	}

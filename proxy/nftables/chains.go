@@ -47,6 +47,7 @@ func (l *Layout) fixedSets() []Set {
 		{Name: SetSourceAllow, Key: append(slices.Clone(vip), l.addr), Interval: true},
 		{Name: setDirected, Key: vip},
 		{Name: setUplinks, Key: []Field{FieldLink}},
+		{Name: mapWays, Key: []Field{FieldLink}, Verdict: true},
 		{Name: setExternal, Key: vip},
 		{Name: setExternalCluster, Key: vip},
 		{Name: setNodePortsCluster, Key: np},
@@ -58,6 +59,7 @@ func (l *Layout) fixedSets() []Set {
 		{Name: setRangeSources, Key: ranged},
 		{Name: setRangeAllow, Key: append(slices.Clone(ranged), l.addr), Interval: true},
 		{Name: mapRangeNoEndpoints, Key: ranged, Verdict: true},
+		{Name: setKeepPorts, Key: vip},
 	}
 	for _, v := range variants {
 		sets = append(sets, Set{Name: v.frontends(), Key: l.frontendKey(v), Verdict: true})
@@ -89,8 +91,10 @@ const (
 	setDirected     = "directed"
 	setUplinks      = "uplinks"
 	setSourceVIPs   = "lbsr-vips"
+	setKeepPorts    = "keep-ports"
 	mapPing         = "ping"
 	mapNoEndpoints  = "no-endpoints"
+	mapWays         = "ways"
 
 	setExternalCluster  = "external-cluster"
 	setNodePortsCluster = "nodeports-cluster"
@@ -135,7 +139,7 @@ var (
 )
 
 func (l *Layout) fixedChains() []Chain {
-	return slices.Concat([]Chain{{Name: VersionChain()}, l.invalidChain()}, l.directorChains(), l.sourceChains(), l.natChains(),
+	return slices.Concat([]Chain{{Name: VersionChain()}, l.invalidChain()}, l.directorChains(), l.sourceChains(), l.wayChains(), l.natChains(),
 		l.filterChains(), l.masqueradeChains())
 }
 
@@ -346,6 +350,7 @@ func (l *Layout) untranslated() []Rule {
 
 func (l *Layout) masqueradeChains() []Chain {
 	return []Chain{{"postrouting", hookSNAT, []Rule{
+		l.rule(marked(l.mark), in(setKeepPorts, Daddr, Proto, Dport), clearMark(l.mark), masqueradeKept()),
 		l.rule(marked(l.mark), clearMark(l.mark), masquerade()),
 		l.rule(ctDNAT(), in(setHairpin, Saddr, Daddr, Proto, Dport), masquerade()),
 		l.rule(ctDNAT(), in(setRangeHairpin, Saddr, Daddr, Proto), masquerade()),
@@ -391,6 +396,9 @@ func (l *Layout) balanceChain(b balance) Chain {
 	}
 	if b.sticky > 0 {
 		return l.stickyChain(b, slots)
+	}
+	if b.byClient {
+		return Chain{Name: b.String(), Rules: []Rule{l.rule(hashed(slots, false)), l.rule(drop())}}
 	}
 	try := l.rule(spread(tries, true))
 	return Chain{Name: b.String(), Rules: []Rule{try, try, l.rule(spread(slots[:full(b.n)], false)), l.rule(drop())}}

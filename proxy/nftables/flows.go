@@ -13,10 +13,11 @@ import (
 // to that endpoint as long as the client sends: nothing else ends a UDP flow, nor a
 // TCP connection that is not answered.
 type Flow struct {
-	Protocol snapshot.Protocol
-	Client   netip.Addr
-	To, From netip.AddrPort
-	Answered bool
+	Protocol   snapshot.Protocol
+	Client     netip.Addr
+	ClientPort uint16
+	To, From   netip.AddrPort
+	Answered   bool
 }
 
 // Open reports whether f is a TCP connection that its endpoint has answered. TCP tells
@@ -81,7 +82,7 @@ func (f Flow) strayed(front *proxy.Frontend) bool {
 	permits := func(p netip.Prefix) bool { return p.Contains(f.Client) }
 	switch {
 	case f.Open():
-		return has(front.Lost)
+		return has(front.Lost) || f.left(front)
 	case front.Sources != nil && !slices.ContainsFunc(front.Sources, permits):
 		return true
 	case has(front.Cluster), has(front.Local):
@@ -92,6 +93,43 @@ func (f Flow) strayed(front *proxy.Frontend) bool {
 	}
 	return !has(front.Serving)
 }
+
+// Left reports whether f is open and goes to an endpoint that its Service in t no longer
+// has, where the Service asks for such connections to end. That does not wait.
+func (f Flow) Left(t *proxy.Table) bool {
+	keys, n := f.keys(t)
+	for _, k := range keys[:n] {
+		if front := t.Frontend(k); front != nil {
+			return f.Open() && f.left(front)
+		}
+	}
+	return false
+}
+
+// left is Left for the Frontend of f. What is not translated goes to no endpoint.
+func (f Flow) left(front *proxy.Frontend) bool {
+	if front.Members == nil || f.From == f.To {
+		return false
+	}
+	_, member := find(front.Members, f.From)
+	return !member
+}
+
+// Leaves reports whether open connections may have to end when old becomes t, because an
+// endpoint left a Service that asks for that. A nil old stands for any Table.
+func Leaves(old, t *proxy.Table) bool {
+	if old == nil {
+		return slices.ContainsFunc(t.Frontends, confines)
+	}
+	for was, is := range t.Changed(old) {
+		if is != nil && confines(is) && (was == nil || was.Members == nil || lost(was.Members, is.Members)) {
+			return true
+		}
+	}
+	return false
+}
+
+func confines(f *proxy.Frontend) bool { return f.Protocol == snapshot.TCP && f.Members != nil }
 
 // Network is the flows of one protocol and one family, which the kernel lists at once.
 // A list takes milliseconds also where there are no flows: the kernel looks into a

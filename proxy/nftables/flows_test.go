@@ -90,8 +90,8 @@ func TestStaleFlow(t *testing.T) {
 		{"a pod directly", ep(podB), ep(podB), "----"},
 	} {
 		got := ""
-		for i, f := range []Flow{{snapshot.UDP, client, c.to, c.from, true}, {snapshot.SCTP, client, c.to, c.from, true},
-			{snapshot.TCP, client, c.to, c.from, false}, {snapshot.TCP, client, c.to, c.from, true}} {
+		for i, f := range []Flow{{snapshot.UDP, client, 1000, c.to, c.from, true}, {snapshot.SCTP, client, 1000, c.to, c.from, true},
+			{snapshot.TCP, client, 1000, c.to, c.from, false}, {snapshot.TCP, client, 1000, c.to, c.from, true}} {
 			if f.Stale(table, gone) {
 				got += "usta"[i : i+1]
 			} else {

@@ -122,8 +122,9 @@ func (l *Layout) Set(name string) (Set, bool) {
 func Sample(f *Family, mark uint32) *Patch {
 	l := newLayout(f, mark)
 	for _, v := range variants {
-		l.grow(balance{v, 2, 0})
-		l.grow(balance{v, 2, 1})
+		l.grow(balance{v, 2, 0, false})
+		l.grow(balance{v, 2, 1, false})
+		l.grow(balance{v, 2, 0, true})
 	}
 	first := strings.Repeat("\x00", f.AddrLen-1) + "\x01"
 	front := first + "\x06\x00\x00\x00\x00\x01\x00\x00"

@@ -11,8 +11,8 @@ func digest() string {
 	l := newLayout(IP4, DefaultMark)
 	l.slots = [6]int{2, 2, 2, 2}
 	for _, v := range variants {
-		l.balances[balance{v, 2, 0}] = true
-		l.balances[balance{v, 1, 1}] = true
+		l.balances[balance{v, 2, 0, false}] = true
+		l.balances[balance{v, 1, 1, false}] = true
 	}
 	l.fill()
 	h := sha256.New()

@@ -75,10 +75,10 @@ func lookups(l *Layout, base string, p packet) int {
 func TestLookups(t *testing.T) {
 	l := layoutFor(IP4, DefaultMark, diff.Blocks[*Slots]{}, nil)
 	for _, sticky := range []int{0, 3600} {
-		l.grow(balance{variant{}, 3, sticky})
-		l.grow(balance{variant{local: true}, 3, sticky})
-		l.grow(balance{variant{by: byNodePort}, 3, sticky})
-		l.grow(balance{variant{by: byRange}, 3, sticky})
+		l.grow(balance{variant{}, 3, sticky, false})
+		l.grow(balance{variant{local: true}, 3, sticky, false})
+		l.grow(balance{variant{by: byNodePort}, 3, sticky, false})
+		l.grow(balance{variant{by: byRange}, 3, sticky, false})
 	}
 	l.fill()
 	for _, c := range []struct {

@@ -95,16 +95,20 @@ func (v variant) stick(i, t int) string {
 }
 
 // balance is a chain that spreads over n slots, remembering the choice for
-// sticky seconds if that is not 0.
+// sticky seconds if that is not 0. byClient: by a hash of the client, with no memory.
 type balance struct {
 	variant
 	n, sticky int
+	byClient  bool
 }
 
 func (b balance) String() string {
 	s := b.name("lb") + "-" + strconv.Itoa(b.n)
 	if b.sticky > 0 {
 		s += "-sticky-" + strconv.Itoa(b.sticky)
+	}
+	if b.byClient {
+		s += "-by-client"
 	}
 	return s
 }
@@ -118,6 +122,7 @@ func parseBalance(s string) (balance, bool) {
 		return b, false
 	}
 	rest, local := strings.CutPrefix(rest, "local-")
+	rest, b.byClient = strings.CutSuffix(rest, "-by-client")
 	count, timeout, sticky := strings.Cut(rest, "-sticky-")
 	b.variant = variant{by, local}
 	b.n, _ = strconv.Atoi(count)
@@ -139,9 +144,9 @@ func ofSlots(name string) bool {
 // possible reports whether a Frontend can need b.
 func (b balance) possible() bool {
 	timeout := time.Duration(b.sticky) * time.Second
-	return proxy.AffinityTimeout(timeout) == timeout
+	return proxy.AffinityTimeout(timeout) == timeout && (!b.byClient || b.n == clientBuckets && b.sticky == 0)
 }
 
 func compareBalance(a, b balance) int {
-	return cmp.Or(cmp.Compare(a.index(), b.index()), cmp.Compare(a.sticky, b.sticky), cmp.Compare(a.n, b.n))
+	return cmp.Or(cmp.Compare(a.index(), b.index()), cmp.Compare(a.sticky, b.sticky), cmp.Compare(a.n, b.n), strings.Compare(strconv.FormatBool(a.byClient), strconv.FormatBool(b.byClient)))
 }

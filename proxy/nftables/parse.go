@@ -58,7 +58,7 @@ func (p *parser) add(e Element) {
 	if target, ok := strings.CutPrefix(e.Data, "goto "); ok && p.front {
 		s := p.slots(e.Key)
 		if b, ok := parseBalance(target); ok {
-			s.Affinity = time.Duration(b.sticky) * time.Second
+			s.Affinity, s.AllPorts = time.Duration(b.sticky)*time.Second, b.byClient
 			s.slots(b.local).over = b.n
 		}
 	} else if p.front {

@@ -237,7 +237,7 @@ func (f *Family) elementsDiff(old, t *proxy.Table, changes []change) (del, add [
 	}
 	if !sameList(old.NodePortAddrs, t.NodePortAddrs) || !sameList(old.ServiceCIDRs, t.ServiceCIDRs) ||
 		!sameList(old.LocalPods, t.LocalPods) || !sameList(old.LocalLinks, t.LocalLinks) ||
-		!sameList(old.Uplinks, t.Uplinks) {
+		!sameList(old.Uplinks, t.Uplinks) || !sameList(old.Ways, t.Ways) {
 		have, want = f.nodeElements(have, old), f.nodeElements(want, t)
 	}
 	if !sameList(old.LocalPods, t.LocalPods) {
@@ -247,6 +247,10 @@ func (f *Family) elementsDiff(old, t *proxy.Table, changes []change) (del, add [
 	if !sameList(old.Hairpin, t.Hairpin) {
 		lost, found := lostAndNew(old.Hairpin, t.Hairpin, proxy.Target.Compare)
 		have, want = f.hairpinElements(have, lost), f.hairpinElements(want, found)
+	}
+	if !sameList(old.KeepPorts, t.KeepPorts) {
+		lost, found := lostAndNew(old.KeepPorts, t.KeepPorts, proxy.Target.Compare)
+		have, want = f.keepElements(have, lost), f.keepElements(want, found)
 	}
 	slices.SortFunc(have, Element.Compare)
 	slices.SortFunc(want, Element.Compare)

@@ -201,6 +201,9 @@ func (f *Family) nodeElements(out []Element, t *proxy.Table) []Element {
 	for _, name := range t.Uplinks {
 		out = append(out, Element{Set: setUplinks, Key: linkElement(name).Key})
 	}
+	for _, w := range t.Ways {
+		out = append(out, Element{Set: mapWays, Key: linkElement(w.Link).Key, Data: "goto " + way(w.Number)})
+	}
 	if len(t.LocalLinks) == 0 && !slices.ContainsFunc(t.LocalPods, func(p netip.Prefix) bool { return f.has(p.Addr()) }) {
 		// No local pod is known: nothing is masqueraded.
 		all := netip.PrefixFrom(f.addrOf(string(make([]byte, f.AddrLen))), 0)
@@ -253,6 +256,16 @@ func (f *Family) hairpinElements(out []Element, targets []proxy.Target) []Elemen
 	return out
 }
 
+// keepElements appends endpoints to which source ports are kept.
+func (f *Family) keepElements(out []Element, targets []proxy.Target) []Element {
+	for _, k := range targets {
+		if f.has(k.Addr.Addr()) {
+			out = append(out, Element{Set: setKeepPorts, Key: string(portKey(protoKey(addrKey(nil, k.Addr.Addr()), k.Protocol), k.Addr.Port()))})
+		}
+	}
+	return out
+}
+
 func (f *Family) rangeElements(out []Element, set string, prefixes []netip.Prefix) []Element {
 	for _, r := range ranges(prefixes, f.ID) {
 		out = append(out, Element{Set: set, Key: bytesOf(r.From()), End: bytesOf(r.To())})
@@ -275,7 +288,8 @@ func (r *Ruleset) Elements(f *Family) []Element {
 		}
 	}
 	out = f.podElements(f.nodeElements(f.frontendAddrs(out, r.Table), r.Table), r.Table.LocalPods)
-	return slices.Compact(SortElements(f.hairpinElements(out, r.Table.Hairpin)))
+	out = f.keepElements(f.hairpinElements(out, r.Table.Hairpin), r.Table.KeepPorts)
+	return slices.Compact(SortElements(out))
 }
 
 // SortElements returns elems sorted by set, key and end, as a new list. The elements

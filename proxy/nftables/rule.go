@@ -27,7 +27,8 @@ type Statement struct {
 	Timeout time.Duration
 	PerDay  uint64 // Update: how often it succeeds for each element, with Burst; 0: always
 	Burst   uint32
-	Mark    uint32 // bits, all of which count
+	Mark    uint32 // bits, all of which count; with Mask, the value of the bits in it
+	Mask    uint32 // bits of the mark, for Verbs that look at more than one
 	text    string
 }
 
@@ -45,6 +46,10 @@ const (
 	SourceIsOurs                  // match: the source is one of the node's own addresses
 	Marked                        // match: the packet has Mark
 	NotMarked                     // match: the packet does not have Mark
+	CtReply                       // match: a packet to the one who opened the connection
+	CtMarked                      // match: the connection's mark has some bit of Mask
+	CtMarkIs                      // match: the connection's mark has the value Mark in Mask
+	RouteToSource                 // match: the route to the source leads over the link that the packet came in from
 	CtToEndpoint                  // match: a client's packet to an endpoint of this node, which is not the connection's first
 	DestinationIsOurs             // match: the destination is one of the node's own addresses
 	RouteMissing                  // match: no route leads to the destination
@@ -61,10 +66,13 @@ const (
 	DNAT                          // translate the destination to what the map Set has for Fields
 	DNATAddr                      // the same where Set has an address without a port
 	Redirect                      // translate the destination to the node itself
-	Masquerade                    // translate the source to the node's
+	Masquerade                    // translate the source to the node's, with a random port
+	MasqueradeKept                // the same with the port of the source, if it is free
 	Update                        // remember Fields in Set for Timeout
 	SetMark                       // mark the packet with Mark
 	ClearMark                     // remove Mark from the packet
+	SetField                      // give the packet's mark the value Mark in Mask
+	CtSetField                    // give the connection's mark the value Mark in Mask
 	RejectTCP                     // if it is TCP: answer with a reset
 	Reject                        // answer with an ICMP port unreachable
 )
@@ -220,6 +228,27 @@ func clearMark(mark uint32) part {
 	return marking(ClearMark, mark, fmt.Sprintf("meta mark set meta mark ^ 0x%08x", mark))
 }
 
+// field is a marking of the bits in mask.
+func field(verb Verb, mask, mark uint32, text string) part {
+	return always(Statement{Verb: verb, Mark: mark, Mask: mask, text: text})
+}
+
+func setField(mask, mark uint32) part {
+	return field(SetField, mask, mark, fmt.Sprintf("meta mark set meta mark & 0x%08x | 0x%08x", ^mask, mark))
+}
+
+func ctSetField(mask, mark uint32) part {
+	return field(CtSetField, mask, mark, fmt.Sprintf("ct mark set ct mark & 0x%08x | 0x%08x", ^mask, mark))
+}
+
+func ctMarked(mask uint32) part {
+	return field(CtMarked, mask, 0, fmt.Sprintf("ct mark & 0x%08x != 0x00000000", mask))
+}
+
+func ctMarkIs(mask, mark uint32) part {
+	return field(CtMarkIs, mask, mark, fmt.Sprintf("ct mark & 0x%08x == 0x%08x", mask, mark))
+}
+
 func plain(verb Verb, text string) part { return always(Statement{Verb: verb, text: text}) }
 
 func drop() part              { return plain(Drop, "drop") }
@@ -232,18 +261,22 @@ func destinationIsOurs() part { return plain(DestinationIsOurs, "fib daddr type 
 func routeMissing() part      { return plain(RouteMissing, "fib daddr oif missing") }
 func routeBack() part         { return plain(RouteBack, "fib daddr . iif oif exists") }
 
+func ctReply() part       { return plain(CtReply, "ct direction reply") }
+func routeToSource() part { return plain(RouteToSource, "fib saddr . iif oif exists") }
+
 // ctToEndpoint matches where the source was kept: what is masqueraded may be on its way
 // to another node.
 func ctToEndpoint() part {
 	return plain(CtToEndpoint, "ct direction original ct state established ct status dnat / snat,dnat")
 }
 
-func opensNothing() part { return plain(OpensNothing, "tcp flags != syn / fin,syn,rst,ack") }
-func sourceIsOurs() part { return plain(SourceIsOurs, "fib saddr type local") }
-func masquerade() part   { return plain(Masquerade, "masquerade fully-random") }
-func rejectTCP() part    { return plain(RejectTCP, "reject with tcp reset") }
-func reject() part       { return plain(Reject, "reject") }
-func redirect() part     { return plain(Redirect, "redirect") }
+func opensNothing() part   { return plain(OpensNothing, "tcp flags != syn / fin,syn,rst,ack") }
+func sourceIsOurs() part   { return plain(SourceIsOurs, "fib saddr type local") }
+func masquerade() part     { return plain(Masquerade, "masquerade fully-random") }
+func masqueradeKept() part { return plain(MasqueradeKept, "masquerade") }
+func rejectTCP() part      { return plain(RejectTCP, "reject with tcp reset") }
+func reject() part         { return plain(Reject, "reject") }
+func redirect() part       { return plain(Redirect, "redirect") }
 
 func echoRequest() part {
 	return func(f *Family) Statement {

@@ -98,7 +98,7 @@ func sameInKernel(a, b *proxy.Frontend) bool {
 // sameButEndpoints reports whether the kernel holds the same for both, if they have the
 // same endpoints.
 func sameButEndpoints(a, b *proxy.Frontend) bool {
-	return a.LocalOnly == b.LocalOnly && a.Directed == b.Directed && a.Empty == b.Empty && seconds(a.Affinity) == seconds(b.Affinity) &&
+	return a.LocalOnly == b.LocalOnly && a.AllPorts == b.AllPorts && a.Directed == b.Directed && a.Empty == b.Empty && seconds(a.Affinity) == seconds(b.Affinity) &&
 		(a.Sources == nil) == (b.Sources == nil) && slices.Equal(a.Sources, b.Sources) && slices.Equal(a.Ranges, b.Ranges)
 }
 
@@ -112,6 +112,9 @@ func (c change) newOrOld() *Slots {
 
 // assignSlots gives f's endpoints slots; prev says where they are now.
 func assignSlots(prev *Slots, f *proxy.Frontend) *Slots {
+	if f.AllPorts {
+		return bucketSlots(f)
+	}
 	p := &Slots{Frontend: f, cluster: slots{at: assign(prev.cluster.at, f.Cluster)}}
 	if f.LocalOnly || f.Directed {
 		p.local.at = assign(prev.local.at, f.Local)
@@ -128,6 +131,17 @@ func assignSlots(prev *Slots, f *proxy.Frontend) *Slots {
 			now.over = slotCount(n)
 		}
 	}
+	return p
+}
+
+// bucketSlots gives f's endpoints the slots that clients are hashed to. Where they were
+// before does not count.
+func bucketSlots(f *proxy.Frontend) *Slots {
+	p := &Slots{Frontend: f, cluster: slots{at: buckets(f.Cluster)}}
+	if f.LocalOnly || f.Directed {
+		p.local.at = buckets(f.Local)
+	}
+	p.cluster.over, p.local.over = len(p.cluster.at), len(p.local.at)
 	return p
 }
 
@@ -154,11 +168,14 @@ func full(count int) int { return max(1, 3*count/5) }
 func (p *Slots) balances() []balance {
 	var out []balance
 	by, sticky := p.by(), seconds(p.Affinity)
+	if p.AllPorts {
+		sticky = 0
+	}
 	if p.cluster.over > 0 {
-		out = append(out, balance{variant{by, false}, p.cluster.over, sticky})
+		out = append(out, balance{variant{by, false}, p.cluster.over, sticky, p.AllPorts})
 	}
 	if p.local.over > 0 {
-		out = append(out, balance{variant{by, true}, p.local.over, sticky})
+		out = append(out, balance{variant{by, true}, p.local.over, sticky, p.AllPorts})
 	}
 	return out
 }

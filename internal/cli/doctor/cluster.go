@@ -100,6 +100,9 @@ func agents(s *cluster.State) (out []Finding) {
 			out = append(out, find(SilentToOthers, node(n.Name), "open port 7947, TCP and UDP, between the nodes; "+s.LookAt(n.Name),
 				"node %s writes to the API server, but the agents on %s do not hear it, nor it them: it announces nothing, and others may keep connections from its pods", n.Name, few(by)))
 		}
+		if c := a.Conditions["Routers"]; c.Status == "False" {
+			out = append(out, find(NoRouter, node(n.Name), "ip route add default via ROUTER dev LINK metric 5000, on the node", "node %s: %s", n.Name, c.Message))
+		}
 		if c := a.Conditions["Sysctls"]; c.Status == "False" {
 			out = append(out, find(KernelSetting, node(n.Name), "set it in /etc/sysctl.d on the node, or let the agent do it (chart value agent.setSysctls: true)", "node %s: %s", n.Name, c.Message))
 		}

@@ -61,6 +61,7 @@ const (
 	ForwardDropped  Code = "FL0413"
 	PodNotKnown     Code = "FL0414"
 	NotDirect       Code = "FL0415"
+	NoRouter        Code = "FL0418"
 	PeerDown        Code = "FL0501"
 )
 
@@ -129,6 +130,7 @@ var Catalog = []Entry{
 	{ForwardDropped, Warning, "Another packet filter drops forwarded packets"},
 	{PodNotKnown, Warning, "A node does not know pods as its own"},
 	{NotDirect, Warning, "A node does not forward directly"},
+	{NoRouter, Warning, "A node knows no router on a link"},
 	{PeerDown, Problem, "A BGP peer has no session"},
 }
 

@@ -226,7 +226,10 @@ func (f *following) endpointsOf() {
 	if len(f.out.Endpoints) == 1 {
 		step.Text = "goes to the one endpoint"
 	}
-	if fr.Affinity > 0 {
+	switch {
+	case fr.AllPorts:
+		step.Text += ", the same for all ports of the Service (" + snapshot.AnnotationAffinity + ")"
+	case fr.Affinity > 0:
 		step.Text += fmt.Sprintf(", the same for %s (sessionAffinity)", fr.Affinity)
 	}
 	for _, ep := range f.out.Endpoints {

@@ -30,6 +30,7 @@ func (e *explaining) traffic() {
 		e.engine()
 	}
 	e.policy()
+	e.connections()
 	e.forwarding()
 	e.sources()
 	e.nodePorts()
@@ -306,6 +307,11 @@ func (e *explaining) engine() {
 }
 
 func (e *explaining) policy() {
+	nowhere := func(ep snapshot.Endpoint) bool { return ep.Ready && ep.Node == "" }
+	if e.svc.ExternalTrafficPolicy == snapshot.PolicyLocal && slices.ContainsFunc(e.svc.Endpoints, nowhere) {
+		e.note("policy", "externalTrafficPolicy Local: some endpoints are on no node that their EndpointSlice names. Every node takes connections to them, and they see a node's address; the pods of nodes see the clients' addresses")
+		return
+	}
 	if e.svc.ExternalTrafficPolicy == snapshot.PolicyLocal {
 		e.note("policy", "externalTrafficPolicy Local: only nodes with a ready endpoint take connections, and the pods see the clients' addresses")
 		return
@@ -315,6 +321,22 @@ func (e *explaining) policy() {
 		return
 	}
 	e.note("policy", "externalTrafficPolicy Cluster: every node takes connections, and the pods see a node's address instead of the client's")
+}
+
+// connections tells what the Service's annotations say of its connections.
+func (e *explaining) connections() {
+	if e.svc.AllPorts {
+		e.note("affinity", "a client has one pod at all ports of the Service, as the annotation %s says", snapshot.AnnotationAffinity)
+	}
+	if e.svc.KeepsPorts {
+		e.note("source ports", "kept where a connection is masqueraded, if they are free, as the annotation %s says", snapshot.AnnotationSourcePorts)
+	}
+	if e.svc.Helper != "" {
+		e.note("helper", "%s: connections that belong to another one of that protocol reach the same pod, as the annotation %s says", e.svc.Helper, snapshot.AnnotationHelper)
+	}
+	if e.svc.ResetsRemoved {
+		e.note("connections", "open ones to an endpoint that the Service no longer has are reset, as the annotation %s says", snapshot.AnnotationRemoved)
+	}
 }
 
 // sources tells who may connect.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,6 +34,7 @@ type API struct {
 	kinds     []kind
 
 	services   *objects[*corev1.Service, any]
+	slices     *objects[*discoveryv1.EndpointSlice, any]
 	nodes      *objects[*corev1.Node, any]
 	namespaces *objects[*corev1.Namespace, any]
 	cidrs      *objects[*networkingv1.ServiceCIDR, any]
@@ -44,6 +46,7 @@ type API struct {
 func New() *API {
 	a := &API{}
 	a.services = kindOf(a, "services", &corev1.Service{}, func() any { return nil })
+	a.slices = kindOf(a, "endpointslices", &discoveryv1.EndpointSlice{}, func() any { return nil })
 	a.nodes = kindOf(a, "nodes", &corev1.Node{}, func() any { return nil })
 	a.namespaces = kindOf(a, "namespaces", &corev1.Namespace{}, func() any { return nil })
 	a.cidrs = kindOf(a, "servicecidrs", &networkingv1.ServiceCIDR{}, func() any { return nil })

@@ -1,10 +1,12 @@
 package apitest
 
 import (
+	"fmt"
 	"net/netip"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -56,6 +58,41 @@ func service(s *snapshot.Service, old *corev1.Service) *corev1.Service {
 		out.Status.LoadBalancer.Ingress = append(out.Status.LoadBalancer.Ingress, entry)
 	}
 	return out
+}
+
+// placed is the endpoint with a number of a Service.
+type placed struct {
+	svc *snapshot.Service
+	i   int
+}
+
+// endpointsOf returns all endpoints of s.
+func endpointsOf(s *snapshot.Snapshot) (out []placed) {
+	for _, svc := range s.Services {
+		for i := range svc.Endpoints {
+			out = append(out, placed{svc, i})
+		}
+	}
+	return out
+}
+
+// slice is an EndpointSlice with one endpoint.
+func slice(p placed) *discoveryv1.EndpointSlice {
+	ep := p.svc.Endpoints[p.i]
+	port, protocol := int32(ep.Addr.Port()), corev1.Protocol(strings.ToUpper(ep.Protocol.String()))
+	e := discoveryv1.Endpoint{Addresses: []string{ep.Addr.Addr().String()}, Conditions: discoveryv1.EndpointConditions{
+		Ready: &ep.Ready, Serving: &ep.Serving, Terminating: &ep.Terminating,
+	}}
+	if ep.Node != "" {
+		e.NodeName = &ep.Node
+	}
+	return &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: p.svc.Namespace, Name: fmt.Sprintf("%s-%d", p.svc.Name, p.i), Labels: map[string]string{discoveryv1.LabelServiceName: p.svc.Name},
+		},
+		AddressType: discoveryv1.AddressType(snapshot.FamilyOf(ep.Addr.Addr()).String()),
+		Ports:       []discoveryv1.EndpointPort{{Name: &ep.PortName, Port: &port, Protocol: &protocol}}, Endpoints: []discoveryv1.Endpoint{e},
+	}
 }
 
 func pool(p *snapshot.Pool, old *v1alpha1.AddressPool) *v1alpha1.AddressPool {

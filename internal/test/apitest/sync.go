@@ -14,6 +14,7 @@ import (
 // besides is kept.
 func (a *API) Sync(s *snapshot.Snapshot) {
 	match(a.services, s.Services, service)
+	match(a.slices, endpointsOf(s), func(p placed, _ endpointSlice) endpointSlice { return slice(p) })
 	match(a.pools, s.Pools, pool)
 	match(a.addresses, slices.Concat(s.Addresses, s.NodeAddresses), address)
 	match(a.nodes, s.Nodes, func(n *snapshot.Node, _ coreNode) coreNode { return node(n) })

@@ -2,6 +2,7 @@ package apitest
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
@@ -15,4 +16,5 @@ type (
 	coreNode      = *corev1.Node
 	coreNamespace = *corev1.Namespace
 	cidr          = *networkingv1.ServiceCIDR
+	endpointSlice = *discoveryv1.EndpointSlice
 )

@@ -32,6 +32,7 @@ func Table(kernel []*nftables.Kernel) *proxy.Table {
 			r.by[e.Set] = append(r.by[e.Set], e)
 		}
 		r.node()
+		r.keepPorts()
 		r.frontends()
 		r.details()
 		for _, f := range r.fronts {
@@ -41,10 +42,13 @@ func Table(kernel []*nftables.Kernel) *proxy.Table {
 	}
 	slices.SortFunc(out.Frontends, func(a, b *proxy.Frontend) int { return a.Key.Compare(b.Key) })
 	slices.SortFunc(out.Hairpin, proxy.Target.Compare)
+	slices.SortFunc(out.KeepPorts, proxy.Target.Compare)
 	slices.Sort(out.LocalLinks)
 	out.LocalLinks = slices.Compact(out.LocalLinks)
 	slices.Sort(out.Uplinks)
 	out.Uplinks = slices.Compact(out.Uplinks)
+	slices.SortFunc(out.Ways, func(a, b proxy.Way) int { return strings.Compare(a.Link, b.Link) })
+	out.Ways = slices.Compact(out.Ways)
 	return out
 }
 
@@ -98,9 +102,22 @@ func (r *reader) node() {
 		r.table.Hairpin = append(r.table.Hairpin, proxy.Target{
 			Protocol: snapshot.Protocol(e.Key[2*r.AddrLen]), Addr: netip.AddrPortFrom(r.addr(e.Key), 0)})
 	}
+	for _, e := range r.by["ways"] {
+		number, _ := strconv.Atoi(strings.TrimPrefix(e.Data, "goto way-"))
+		r.table.Ways = append(r.table.Ways, proxy.Way{Link: strings.TrimRight(e.Key, "\x00"), Number: number})
+	}
 	for _, e := range r.by["hairpin"] {
 		rest := e.Key[2*r.AddrLen:]
 		r.table.Hairpin = append(r.table.Hairpin, proxy.Target{
+			Protocol: snapshot.Protocol(rest[0]), Addr: netip.AddrPortFrom(r.addr(e.Key), port(rest[4:]))})
+	}
+}
+
+// keepPorts reads the endpoints to which source ports are kept.
+func (r *reader) keepPorts() {
+	for _, e := range r.by["keep-ports"] {
+		rest := e.Key[r.AddrLen:]
+		r.table.KeepPorts = append(r.table.KeepPorts, proxy.Target{
 			Protocol: snapshot.Protocol(rest[0]), Addr: netip.AddrPortFrom(r.addr(e.Key), port(rest[4:]))})
 	}
 }
@@ -232,6 +249,7 @@ func (r *reader) details() {
 				seconds, _ := strconv.Atoi(m[1])
 				f.Affinity = time.Duration(seconds) * time.Second
 			}
+			f.AllPorts = f.AllPorts || strings.HasSuffix(e.Data, "-by-client")
 			if slot != nil {
 				list := &f.cluster
 				if slot[1] != "" {

@@ -26,6 +26,10 @@ func service(s *snapshot.Snapshot, name string, a *attrs) {
 		Ports: each(a, list(cmp.Or(a.text("ports"), "tcp/80")), port), Ingress: each(a, a.list("status"), ingress), Affinity: a.span("affinity"),
 	}
 	out.Forwarding, _ = snapshot.ParseForwarding(out.Annotations[allocator.AnnotationForwarding])
+	out.ResetsRemoved, _ = snapshot.ParseRemoved(out.Annotations[snapshot.AnnotationRemoved])
+	out.AllPorts, _ = snapshot.ParseAffinity(out.Annotations[snapshot.AnnotationAffinity])
+	out.KeepsPorts, _ = snapshot.ParseSourcePorts(out.Annotations[snapshot.AnnotationSourcePorts])
+	out.Helper, _ = snapshot.ParseHelper(out.Annotations[snapshot.AnnotationHelper])
 	families(out, a)
 	s.Services = append(s.Services, out)
 }
@@ -81,7 +85,8 @@ func family(text string) (snapshot.Family, error) {
 func annotations(a *attrs) map[string]string {
 	out := map[string]string{}
 	for name, key := range map[string]string{"addresses": allocator.AnnotationAddresses, "pool": allocator.AnnotationPool,
-		"key": allocator.AnnotationShareKey, "share": allocator.AnnotationShareNamespaces, "forwarding": allocator.AnnotationForwarding, "portranges": allocator.AnnotationPorts} {
+		"key": allocator.AnnotationShareKey, "share": allocator.AnnotationShareNamespaces, "forwarding": allocator.AnnotationForwarding,
+		"portranges": allocator.AnnotationPorts, "removed": snapshot.AnnotationRemoved} {
 		if _, given := a.values[name]; given {
 			out[key] = a.text(name)
 		}

@@ -87,7 +87,7 @@ type Limit struct{ Services, Endpoints int }
 // to nftables, with the same result: no endpoint is a refusal there, and source
 // ranges look at packets. The maps know single ports alone.
 func Taken(f *proxy.Frontend) bool {
-	return !f.Ranged() && (f.Protocol == snapshot.TCP || f.Protocol == snapshot.UDP) && len(f.Cluster) > 0 && f.Sources == nil
+	return !f.Ranged() && (f.Protocol == snapshot.TCP || f.Protocol == snapshot.UDP) && len(f.Cluster) > 0 && f.Sources == nil && !f.AllPorts
 }
 
 // Placed is a Frontend and the list that its endpoints are in.

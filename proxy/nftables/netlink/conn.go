@@ -25,10 +25,11 @@ const patience = 30 * time.Second
 // conn is a netlink socket to nfnetlink. After any error it is thrown away,
 // because unread replies may be left on it.
 type conn struct {
-	nl  *netlink.Conn
-	raw syscall.RawConn
-	seq uint32
-	buf []byte
+	nl    *netlink.Conn
+	netns int // as dial got it
+	raw   syscall.RawConn
+	seq   uint32
+	buf   []byte
 
 	patience time.Duration
 }
@@ -40,7 +41,7 @@ func dial(netns, buffer int) (*conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket: %w", err)
 	}
-	c := &conn{nl: nl, seq: 1, buf: make([]byte, 64<<10), patience: patience}
+	c := &conn{nl: nl, netns: netns, seq: 1, buf: make([]byte, 64<<10), patience: patience}
 	if c.raw, err = nl.SyscallConn(); err == nil {
 		err = c.setOptions(buffer)
 	}

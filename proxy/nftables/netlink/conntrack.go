@@ -104,7 +104,7 @@ func parseFlow(data []byte) (nftables.Flow, bool) {
 	client, known := tupleEnd(orig, ctaSrc, ctaProtoSrcPort)
 	to, ok := tupleEnd(orig, ctaDst, ctaProtoDstPort)
 	from, also := tupleEnd(reply, ctaSrc, ctaProtoSrcPort)
-	f := nftables.Flow{Client: client.Addr(), To: to, From: from}
+	f := nftables.Flow{Client: client.Addr(), ClientPort: client.Port(), To: to, From: from}
 	if num := attribute(attribute(orig, ctaTupleProto), ctaProtoNum); len(num) == 1 {
 		f.Protocol = snapshot.Protocol(num[0])
 	}

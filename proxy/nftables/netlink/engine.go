@@ -171,12 +171,21 @@ func (e *Engine) sync(ctx context.Context, t *proxy.Table, replace bool) (proxy.
 	if err := e.write(ctx, patches, clients); err != nil {
 		return proxy.Change{}, err
 	}
+	o := order{table: next.Table, gone: nftables.Gone(patches), leaves: nftables.Leaves(e.table(), next.Table)}
 	e.ruleset, e.unsure = next, false
-	e.sweeper.give(order{next.Table, nftables.Gone(patches)})
+	e.sweeper.give(o)
 	change := nftables.Summary(patches)
 	change.Repaired = repaired
 	e.after(ctx, clients)
 	return change, nil
+}
+
+// table returns the Table of the last Sync, nil before.
+func (e *Engine) table() *proxy.Table {
+	if e.ruleset == nil {
+		return nil
+	}
+	return e.ruleset.Table
 }
 
 // plan plans from what the last Sync left, or from what the kernel holds if that may

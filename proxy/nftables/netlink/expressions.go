@@ -33,8 +33,12 @@ func packetOf(f *nftables.Family) packet {
 
 func nfproto(f *nftables.Family) byte { return packetOf(f).nfproto }
 
-// directionOriginal is that of the packets of who opened a connection: IP_CT_DIR_ORIGINAL.
-const directionOriginal = 0
+// The directions of packets: of those of who opened a connection (IP_CT_DIR_ORIGINAL), and
+// of the answers (IP_CT_DIR_REPLY).
+const (
+	directionOriginal = 0
+	directionReply    = 1
+)
 
 // reg0 is the first 4-byte register; the kernel prints it as register 1.
 const reg0 = unix.NFT_REG32_00
@@ -50,6 +54,8 @@ func expressions(f *nftables.Family, s nftables.Statement, anonymous uint32) []e
 		return lookup(f, s)
 	case nftables.SetMark, nftables.Marked, nftables.NotMarked, nftables.ClearMark:
 		return marking(s)
+	case nftables.SetField, nftables.CtSetField, nftables.CtMarked, nftables.CtMarkIs:
+		return field(s)
 	case nftables.Spread:
 		return []expr.Any{&expr.Numgen{Register: reg0, Modulus: uint32(len(s.Chains)), Type: unix.NFT_NG_RANDOM}, verdictOf(anonymous)}
 	case nftables.Hash:
@@ -84,6 +90,10 @@ func fixedOf(p packet) map[nftables.Verb][]expr.Any {
 		nftables.CtNew:     {&expr.Ct{Key: expr.CtKeySTATE, Register: reg0}, masked(expr.CtStateBitNEW, 0), compare(expr.CmpOpNeq, host(0))},
 		nftables.CtInvalid: {&expr.Ct{Key: expr.CtKeySTATE, Register: reg0}, masked(expr.CtStateBitINVALID, 0), compare(expr.CmpOpNeq, host(0))},
 		nftables.CtDNAT:    {&expr.Ct{Key: expr.CtKeySTATUS, Register: reg0}, masked(ipsDstNAT, 0), compare(expr.CmpOpNeq, host(0))},
+		nftables.CtReply:   {&expr.Ct{Key: expr.CtKeyDIRECTION, Register: reg0}, compare(expr.CmpOpEq, []byte{directionReply})},
+		nftables.RouteToSource: {
+			&expr.Fib{Register: reg0, ResultOIF: true, FlagSADDR: true, FlagIIF: true, FlagPRESENT: true}, compare(expr.CmpOpEq, host(1)),
+		},
 		nftables.CtToEndpoint: {
 			&expr.Ct{Key: expr.CtKeyDIRECTION, Register: reg0}, compare(expr.CmpOpEq, []byte{directionOriginal}),
 			&expr.Ct{Key: expr.CtKeySTATE, Register: reg0}, masked(expr.CtStateBitESTABLISHED, 0), compare(expr.CmpOpNeq, host(0)),
@@ -101,13 +111,14 @@ func fixedOf(p packet) map[nftables.Verb][]expr.Any {
 			compare(expr.CmpOpEq, host(unix.RTN_LOCAL))},
 		nftables.EchoRequest: append(protocol(p.icmp), &expr.Payload{DestRegister: reg0, Base: expr.PayloadBaseTransportHeader, Len: 1},
 			compare(expr.CmpOpEq, []byte{p.echoRequest})),
-		nftables.Drop:       {&expr.Verdict{Kind: expr.VerdictDrop}},
-		nftables.Accept:     {&expr.Verdict{Kind: expr.VerdictAccept}},
-		nftables.Return:     {&expr.Verdict{Kind: expr.VerdictReturn}},
-		nftables.Redirect:   {&expr.Redir{}},
-		nftables.Masquerade: {&expr.Masq{FullyRandom: true}},
-		nftables.RejectTCP:  append(protocol(unix.IPPROTO_TCP), &expr.Reject{Type: unix.NFT_REJECT_TCP_RST}),
-		nftables.Reject:     {&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: p.portUnreach}},
+		nftables.Drop:           {&expr.Verdict{Kind: expr.VerdictDrop}},
+		nftables.Accept:         {&expr.Verdict{Kind: expr.VerdictAccept}},
+		nftables.Return:         {&expr.Verdict{Kind: expr.VerdictReturn}},
+		nftables.Redirect:       {&expr.Redir{}},
+		nftables.Masquerade:     {&expr.Masq{FullyRandom: true}},
+		nftables.MasqueradeKept: {&expr.Masq{}},
+		nftables.RejectTCP:      append(protocol(unix.IPPROTO_TCP), &expr.Reject{Type: unix.NFT_REJECT_TCP_RST}),
+		nftables.Reject:         {&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: p.portUnreach}},
 	}
 }
 
@@ -182,6 +193,21 @@ func marking(s nftables.Statement) []expr.Any {
 		out = append(out, masked(s.Mark, 0), compare(expr.CmpOpEq, host(0)))
 	}
 	return out
+}
+
+// field matches or changes several bits of a mark.
+func field(s nftables.Statement) []expr.Any {
+	ct := &expr.Ct{Key: expr.CtKeyMARK, Register: reg0}
+	switch s.Verb {
+	case nftables.SetField:
+		return []expr.Any{&expr.Meta{Key: expr.MetaKeyMARK, Register: reg0}, masked(^s.Mask, s.Mark),
+			&expr.Meta{Key: expr.MetaKeyMARK, Register: reg0, SourceRegister: true}}
+	case nftables.CtSetField:
+		return []expr.Any{ct, masked(^s.Mask, s.Mark), &expr.Ct{Key: expr.CtKeyMARK, Register: reg0, SourceRegister: true}}
+	case nftables.CtMarked:
+		return []expr.Any{ct, masked(s.Mask, 0), compare(expr.CmpOpNeq, host(0))}
+	}
+	return []expr.Any{ct, masked(s.Mask, 0), compare(expr.CmpOpEq, host(s.Mark))}
 }
 
 // host makes a number as registers hold host values.

@@ -45,6 +45,8 @@ type connections interface {
 	list(ctx context.Context, which listing, all bool, match func(nftables.Flow) bool) ([]tracked, error)
 	// end ends connections as they were listed, and returns how many.
 	end(listed []tracked) (int, error)
+	// tell has the clients of those that were open learn that they ended.
+	tell(ctx context.Context, ended []tracked) error
 	close()
 }
 
@@ -66,8 +68,9 @@ type sweeper struct {
 // order is a Table that is in force, and the Frontends that went since the last order
 // that was taken.
 type order struct {
-	table *proxy.Table
-	gone  []proxy.Key
+	table  *proxy.Table
+	gone   []proxy.Key
+	leaves bool // so may open connections, by one of the Tables since then: see nftables.Leaves
 }
 
 // startSweeper starts a sweeper, which does nothing before it is given a Table.
@@ -92,7 +95,7 @@ func (s *sweeper) stop() {
 func (s *sweeper) give(o order) {
 	select {
 	case missed := <-s.orders:
-		o.gone = append(missed.gone, o.gone...)
+		o.gone, o.leaves = append(missed.gone, o.gone...), o.leaves || missed.leaves
 	default:
 	}
 	s.orders <- o
@@ -143,15 +146,19 @@ func (s *sweeper) compare(ctx context.Context, todo *agenda, networks []nftables
 	}
 	defer c.close()
 	began := time.Now()
-	all := todo.lostLong(began)
+	all := todo.leaves || todo.lostLong(began)
 	stale := func(f nftables.Flow) bool {
-		return f.Stale(todo.table, todo.gone) && (!f.Open() || began.Sub(todo.lostSince(f.From)) >= lostFor)
+		return f.Stale(todo.table, todo.gone) && (!f.Open() || began.Sub(todo.lostSince(f.From)) >= lostFor || f.Left(todo.table))
 	}
 	for _, l := range listings(networks, all) {
 		listed, failed := c.list(ctx, l, all, stale)
 		// What was listed is right although the list was interrupted.
-		ended, also := c.end(s.settled(listed, todo.gone))
+		listed = s.settled(listed, todo.gone)
+		ended, also := c.end(listed)
 		total += ended
+		if err := c.tell(ctx, listed); err != nil {
+			s.log.Debug("Some clients learn with their next packet that their connection ended", "err", err)
+		}
 		if err := errors.Join(failed, also); err != nil {
 			return total, fmt.Errorf("%s: %w", l, explain(err))
 		}
@@ -211,6 +218,7 @@ type agenda struct {
 	due     map[nftables.Network]time.Time
 	earned  map[nftables.Network]time.Time // when the time of all sweeps until now is over, dialsEvery for each
 	lost    map[netip.AddrPort]lost        // TCP endpoints on nodes that are lost: their connections end although they were answered
+	leaves  bool                           // endpoints left Services whose connections then end
 	rested  time.Time                      // no sweep before
 	failing bool                           // the last sweep failed, which was logged
 }
@@ -229,6 +237,7 @@ func newAgenda() agenda {
 // take adds an order at time now.
 func (a *agenda) take(o order, now time.Time) {
 	concerned := map[nftables.Network]bool{} // whether it is urgent
+	a.leaves = a.leaves || o.leaves
 	if a.table != nil {
 		concerned = nftables.Concerned(a.table, o.table)
 	} else {
@@ -246,6 +255,11 @@ func (a *agenda) take(o order, now time.Time) {
 		}
 	}
 	a.table = o.table
+	if o.leaves {
+		for _, f := range nftables.Families {
+			a.due[nftables.Network{Protocol: snapshot.TCP, Family: f.ID}] = now
+		}
+	}
 	for n, urgent := range concerned {
 		at := now
 		if n.Protocol == snapshot.TCP {
@@ -328,8 +342,12 @@ func (a *agenda) wait(now time.Time) time.Duration {
 			next = at
 		}
 	}
-	if next.Before(a.rested) {
-		next = a.rested
+	rested := a.rested
+	if a.leaves {
+		rested = rested.Add(-3 * maxRest / 4) // somebody waits for a reset
+	}
+	if next.Before(rested) {
+		next = rested
 	}
 	return max(0, next.Sub(now))
 }
@@ -358,6 +376,7 @@ func (a *agenda) did(networks []nftables.Network, began, now time.Time, err erro
 			a.earned[n] = now
 		}
 		a.earned[n] = a.earned[n].Add(dialsEvery)
+		a.leaves = a.leaves && n.Protocol != snapshot.TCP
 		a.due[n] = now.Add(max(sweepEvery, sparing*now.Sub(began)))
 		if ripe := a.ripe(began); n.Protocol == snapshot.TCP && !ripe.IsZero() {
 			a.due[n] = ripe

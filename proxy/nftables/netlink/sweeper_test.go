@@ -58,6 +58,8 @@ func (f *fakeTable) end(listed []tracked) (int, error) {
 	return len(listed), nil
 }
 
+func (f *fakeTable) tell(context.Context, []tracked) error { return nil }
+
 func (f *fakeTable) close() {}
 
 func (f *fakeTable) left() int {
