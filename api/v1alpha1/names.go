@@ -27,6 +27,12 @@ const (
 	// AnnotationForwarding is how connections reach pods on other nodes: Direct or
 	// Masquerade. It counts before what Announcements say.
 	AnnotationForwarding = "fairlead.io/forwarding"
+	// AnnotationEgress, "true", has the connections of the Service's pods leave the
+	// cluster with the Service's address.
+	AnnotationEgress = "fairlead.io/egress"
+	// AnnotationAnycast, "true", says that other clusters announce the Service's addresses
+	// too: without usable endpoints, packets to it are routed on instead of refused.
+	AnnotationAnycast = "fairlead.io/anycast"
 )
 
 // AnnotationRebalance, on an Announcement whose failback is Never, has addresses that

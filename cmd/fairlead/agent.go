@@ -14,6 +14,7 @@ import (
 
 	"github.com/fairlead/fairlead/announcer/members"
 	"github.com/fairlead/fairlead/internal/agent"
+	"github.com/fairlead/fairlead/internal/egress/kernel"
 	"github.com/fairlead/fairlead/internal/gate"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/server"
@@ -91,6 +92,7 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 		if cfg.Direct, err = directors(directs, accelerator.Pins, mark, log); err != nil {
 			return err
 		}
+		cfg.Egress = kernel.New(0, mark)
 		if guardPorts {
 			cfg.Gate = gate.New(0)
 		}

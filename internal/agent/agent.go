@@ -57,6 +57,7 @@ type Config struct {
 	CountBytes        bool   // let the kernel count the bytes of connections
 	Gate              Gate   // keeps who may reach MembersPort, BFD and BGP; nil: everybody may
 	Direct            Direct
+	Egress            Egress // has pods leave with addresses of Services; nil: none does
 
 	reportKey ed25519.PrivateKey // signs what the agent reports to the others; nil: nothing does
 }
@@ -82,6 +83,7 @@ type Agent struct {
 	engine     *engine
 	ports      *ports
 	gate       *gatekeeper
+	leaving    *leaving
 	sysctls    sysctls
 	report     reporter
 	health     health.Proxy
@@ -162,6 +164,9 @@ func assemble(cfg *Config, leases leaseKeeper) *Agent {
 	}
 	a.engine.follow, a.engine.exceeded = a.ports.Follow, a.ports.Exceeded
 	a.gate = newGatekeeper(cfg, cfg.Log)
+	a.leaving = newLeaving(cfg)
+	a.leaving.told = a.ports.Leaving
+	a.metrics.egress.Follow(a.leaving)
 	a.sysctls.loop = reconcile.New("sysctls", cfg.Log)
 	a.sysctls.loop.Resync = 10 * time.Second
 	return a
@@ -228,6 +233,7 @@ func (a *Agent) tasks() []task {
 		{name: "program the engine", run: forever(a.engine.Run)},
 		{name: "open health check ports", run: forever(a.ports.Run)},
 		{name: "keep others from the agent's ports", run: forever(a.gate.Run)},
+		{name: "have pods leave with addresses of Services", run: forever(a.leaving.Run)},
 		{name: "set kernel settings", run: forever(func(ctx context.Context) { a.sysctls.loop.Run(ctx, a.setSysctls) })},
 		// What others read.
 		{name: "write the NodeState", run: forever(func(ctx context.Context) { a.report.loop.Run(ctx, a.writeState) })},

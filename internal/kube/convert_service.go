@@ -48,6 +48,8 @@ func toService(s *corev1.Service, lean bool) *snapshot.Service {
 	}
 	// A word that is not a way is refused by the allocator, and directs nothing.
 	out.Forwarding, _ = snapshot.ParseForwarding(s.Annotations[snapshot.AnnotationForwarding])
+	out.Anycast, _ = snapshot.ParseAnycast(s.Annotations[snapshot.AnnotationAnycast])
+	out.Egress, _ = snapshot.ParseEgress(s.Annotations[snapshot.AnnotationEgress])
 	if lean {
 		leanService(out)
 	}

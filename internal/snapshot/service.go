@@ -97,6 +97,8 @@ type Service struct {
 	Class          string     // spec.loadBalancerClass, "" if unset
 	LoadBalancerIP string     // spec.loadBalancerIP, as written
 	Forwarding     Forwarding // of its annotation; "": what its Announcements say
+	Egress         bool       // its annotation asks for it: see Leaves
+	Anycast        bool       // other clusters have its addresses too
 	FamilyPolicy   FamilyPolicy
 	Families       []Family // spec.ipFamilies, in order
 

@@ -26,6 +26,8 @@ func service(s *snapshot.Snapshot, name string, a *attrs) {
 		Ports: each(a, list(cmp.Or(a.text("ports"), "tcp/80")), port), Ingress: each(a, a.list("status"), ingress), Affinity: a.span("affinity"),
 	}
 	out.Forwarding, _ = snapshot.ParseForwarding(out.Annotations[allocator.AnnotationForwarding])
+	out.Anycast, _ = snapshot.ParseAnycast(out.Annotations[allocator.AnnotationAnycast])
+	out.Egress, _ = snapshot.ParseEgress(out.Annotations[allocator.AnnotationEgress])
 	families(out, a)
 	s.Services = append(s.Services, out)
 }
@@ -81,7 +83,7 @@ func family(text string) (snapshot.Family, error) {
 func annotations(a *attrs) map[string]string {
 	out := map[string]string{}
 	for name, key := range map[string]string{"addresses": allocator.AnnotationAddresses, "pool": allocator.AnnotationPool,
-		"key": allocator.AnnotationShareKey, "share": allocator.AnnotationShareNamespaces, "forwarding": allocator.AnnotationForwarding} {
+		"key": allocator.AnnotationShareKey, "share": allocator.AnnotationShareNamespaces, "forwarding": allocator.AnnotationForwarding, "egress": allocator.AnnotationEgress, "anycast": allocator.AnnotationAnycast} {
 		if _, given := a.values[name]; given {
 			out[key] = a.text(name)
 		}
