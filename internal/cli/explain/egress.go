@@ -7,6 +7,7 @@ import (
 
 	"github.com/fairlead/fairlead/internal/egress"
 	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/proxy"
 )
 
 // egress tells of a Service that asks for it by which node the connections of its pods
@@ -44,6 +45,20 @@ func (e *explaining) egress() {
 func (e *explaining) anycast() {
 	if e.svc.Anycast {
 		e.note("anycast", "other clusters have the address too: without a ready endpoint it is withdrawn, and packets to it are routed on")
+	}
+}
+
+// elsewhere tells whose address it is that no rule takes because other clusters have it too.
+func (f *following) elsewhere() {
+	a := f.Address(f.To.Addr())
+	if f.out.Frontend != nil || f.out.Verdict != proxy.Forward || a == nil {
+		return
+	}
+	for _, h := range a.Holders {
+		if svc := f.Service(h.Ref); svc != nil && svc.Anycast {
+			f.note("anycast", "the address is that of Service %s, which has no usable endpoint here: it is left to other clusters", h.Ref)
+			return
+		}
 	}
 }
 

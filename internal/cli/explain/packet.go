@@ -53,6 +53,7 @@ func Packet(s *cluster.State, q Question) (*Trace, error) {
 		f.allowed()
 		f.endpointsOf()
 	}
+	f.elsewhere()
 	leaves := f.leaves()
 	f.finish()
 	if leaves && f.trace.Failed() == nil {
