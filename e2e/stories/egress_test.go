@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fairlead/fairlead/e2e/demo"
 	"github.com/fairlead/fairlead/e2e/lab"
 )
 
@@ -111,11 +112,20 @@ func TestPodsLeaveWithTheirServicesAddress(t *testing.T) {
 	})
 }
 
+// leavingThrough returns the owner of an address, once the client has looked for it.
+func leavingThrough(t *testing.T, vip string) string {
+	t.Helper()
+	// Nobody may connect to the Service: the client only asks who has the address.
+	hostAsks(t, lab.Client, demo.URL(vip, 50000), "-n=1", "-timeout=100ms")
+	return announcer(t, vip)
+}
+
 // leavingTold: the commands say with which address a pod leaves, and through which node.
 func leavingTold(t *testing.T, p lab.Pod, vips []string) {
+	owner := leavingThrough(t, vips[0])
 	for command, want := range map[string]string{
-		"explain default/leaving": "✔ egress connections of its pods to destinations outside of the cluster leave with " + vips[0] + ", through " + announcer(t, vips[0]),
-		"trace --from " + p.IPs[0] + " --to " + clients[lab.Ext][0] + ":" + outsidePort: "✔ egress leaves with " + vips[0] + ", the address of Service default/leaving, through " + announcer(t, vips[0]),
+		"explain default/leaving": "✔ egress connections of its pods to destinations outside of the cluster leave with " + vips[0] + ", through " + owner,
+		"trace --from " + p.IPs[0] + " --to " + clients[lab.Ext][0] + ":" + outsidePort: "✔ egress leaves with " + vips[0] + ", the address of Service default/leaving, through " + owner,
 	} {
 		out, code := fairlead(t, strings.Fields(command)...)
 		if line := strings.Join(strings.Fields(out), " "); code != 0 || !strings.Contains(line, want) {
@@ -169,7 +179,7 @@ func whileLeaving(t *testing.T, o outside, all []lab.Pod, vips []string, without
 
 func leavingAgentDies(t *testing.T, o outside, all []lab.Pod, vips []string) {
 	l := cluster(t)
-	owner := announcer(t, vips[0])
+	owner := leavingThrough(t, vips[0])
 	began := metricNow(t, owner, startTime)
 	whileLeaving(t, o, all, vips, "", func() {
 		if err := l.KillPod(t.Context(), agentOf(t, owner)); err != nil {
@@ -180,7 +190,7 @@ func leavingAgentDies(t *testing.T, o outside, all []lab.Pod, vips []string) {
 }
 
 func leavingOwnerDies(t *testing.T, o outside, all []lab.Pod, vips []string) {
-	owner := announcer(t, vips[0])
+	owner := leavingThrough(t, vips[0])
 	settledElsewhere(t, owner)
 	powerOnAtTheEnd(t, owner)
 	whileLeaving(t, o, all, vips, owner, func() { powerOff(t, owner) })

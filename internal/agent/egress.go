@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"net/netip"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -32,7 +33,8 @@ type leaving struct {
 	mu    sync.Mutex
 	in    *egress.Inputs // nil: not known yet
 	state egress.State
-	idle  bool // the kernel holds nothing, and nothing is wanted
+
+	synced time.Time // when the kernel was last given state, without an error; the loop's alone
 }
 
 func newLeaving(cfg *Config) *leaving {
@@ -71,23 +73,28 @@ func (l *leaving) Run(ctx context.Context) {
 
 func (l *leaving) step(context.Context) error {
 	l.mu.Lock()
-	in, idle := l.in, l.idle
+	in := l.in
 	l.mu.Unlock()
 	if in == nil {
 		return nil
 	}
 	state, problems := egress.Decide(*in)
-	// Most clusters ask for it nowhere, and change all the time.
-	if idle && len(state.Pods) == 0 {
-		l.told(problems)
+	l.told(problems)
+	// Most clusters ask for it nowhere, and change all the time. Where one asks, somebody
+	// may have changed the kernel's copy.
+	again := len(state.Pods) > 0 && time.Since(l.synced) >= l.loop.Resync
+	if !l.synced.IsZero() && !again && reflect.DeepEqual(state, l.State()) {
 		return nil
 	}
-	err := l.egress.Sync(state)
 	l.mu.Lock()
-	l.state, l.idle = state, err == nil && len(state.Pods) == 0
+	l.state = state
 	l.mu.Unlock()
-	l.told(problems)
-	return err
+	if err := l.egress.Sync(state); err != nil {
+		l.synced = time.Time{}
+		return err
+	}
+	l.synced = time.Now()
+	return nil
 }
 
 // State returns what the last step decided.

@@ -70,6 +70,8 @@ endpoint default/web 10.1.1.1:8080 node=n1`, false)
 	step(1, 0)
 	follow("service default/web egress=true", true)
 	step(2, 1)
+	step(2, 1)
+	l.synced = l.synced.Add(-l.loop.Resync)
 	step(3, 1) // somebody may have changed it
 	f.err = errors.New("no")
 	follow("service default/web egress=false", true)

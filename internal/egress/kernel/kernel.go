@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -25,7 +26,7 @@ import (
 type Kernel struct {
 	netns   int
 	bit     uint32
-	flowsOf map[string]bool // what the flows of pods were compared with last; nil: nothing
+	sources map[netip.Addr]netip.Addr // what connections were compared with last; nil: nothing
 }
 
 // New makes a Kernel of the network namespace netns, a file descriptor; 0: the caller's.
@@ -66,8 +67,12 @@ func (k *Kernel) Sync(s egress.State) error {
 	if err := detours.Add(h, k.bit, ways); err != nil {
 		return err
 	}
-	if err := k.write(s); err != nil {
+	existed, err := k.write(s)
+	if err != nil {
 		return err
+	}
+	if len(s.Pods) == 0 && !existed && len(k.sources) == 0 {
+		k.sources = map[netip.Addr]netip.Addr{} // no connection has the mark
 	}
 	if err := detours.Sync(h, k.bit, ways); err != nil {
 		return err
@@ -87,46 +92,56 @@ func (k *Kernel) open() (*nftables.Conn, error) {
 	return c, nil
 }
 
-// write makes the tables hold s, in one transaction. Without pods there are no tables.
-func (k *Kernel) write(s egress.State) error {
+// write makes the tables hold s, in one transaction. Without pods there are no tables. It
+// reports whether there were any before.
+func (k *Kernel) write(s egress.State) (existed bool, err error) {
 	c, err := k.open()
 	if err != nil {
-		return err
+		return false, err
 	}
 	for _, f := range families {
-		if err := k.writeFamily(c, f, s); err != nil {
-			return fmt.Errorf("table %s of family %d: %w", Table, f.nft, err)
+		had, err := k.writeFamily(c, f, s)
+		if err != nil {
+			return existed, fmt.Errorf("table %s of family %d: %w", Table, f.nft, err)
 		}
+		existed = existed || had
 	}
 	if err := c.Flush(); err != nil {
-		return fmt.Errorf("tables %s: %w", Table, err)
+		return existed, fmt.Errorf("tables %s: %w", Table, err)
 	}
-	return nil
+	return existed, nil
 }
 
-func (k *Kernel) writeFamily(c *nftables.Conn, f family, s egress.State) error {
+// writeFamily writes one table, and reports whether it was there.
+func (k *Kernel) writeFamily(c *nftables.Conn, f family, s egress.State) (exists bool, err error) {
 	version := f.version(k.bit)
 	exists, intact, err := look(c, f, version, len(f.rules(k.bit)))
 	switch {
 	case err != nil:
-		return err
+		return exists, err
 	case len(s.Pods) == 0 && !exists:
-		return nil
+		return false, nil
 	case len(s.Pods) == 0:
 		c.DelTable(f.table())
-		return nil
+		return true, nil
 	}
 	if !intact {
 		if exists {
 			c.DelTable(f.table())
 		}
 		if err := k.addTable(c, f, version); err != nil {
-			return err
+			return exists, err
 		}
 	}
+	return exists, fill(c, f, s, intact)
+}
+
+// fill makes the sets of a table hold what s says. If the table stays, sets that hold it
+// already are not written.
+func fill(c *nftables.Conn, f family, s egress.State, stays bool) error {
 	wanted := f.elements(s)
 	for _, set := range f.sets() {
-		if intact {
+		if stays {
 			have, err := c.GetSetElements(set)
 			if err != nil {
 				return fmt.Errorf("list %s: %w", set.Name, err)
