@@ -1,8 +1,10 @@
 package kernel
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -92,7 +94,7 @@ func TestOwnerMoves(t *testing.T) {
 	for i := range w.nodes {
 		if got, err := ask(streams[i], within); err == nil {
 			t.Errorf("node %d: a connection lives on, from %s", i, got)
-		} else if timeout, ok := err.(net.Error); ok && timeout.Timeout() {
+		} else if errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("node %d: a connection hangs: %v", i, err)
 		}
 		w.sees(w.pods[i][0], "tcp", host4, 0, vip4)
