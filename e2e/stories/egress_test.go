@@ -127,10 +127,13 @@ func leavingTold(t *testing.T, p lab.Pod, vips []string) {
 		"explain default/leaving": "✔ egress connections of its pods to destinations outside of the cluster leave with " + vips[0] + ", through " + owner,
 		"trace --from " + p.IPs[0] + " --to " + clients[lab.Ext][0] + ":" + outsidePort: "✔ egress leaves with " + vips[0] + ", the address of Service default/leaving, through " + owner,
 	} {
-		out, code := fairlead(t, strings.Fields(command)...)
-		if line := strings.Join(strings.Fields(out), " "); code != 0 || !strings.Contains(line, want) {
-			t.Errorf("fairlead %s: exit %d, want %q in\n%s", command, code, want, out)
-		}
+		eventually(t, settled, "fairlead "+command, func(context.Context) error {
+			out, code := fairlead(t, strings.Fields(command)...)
+			if line := strings.Join(strings.Fields(out), " "); code != 0 || !strings.Contains(line, want) {
+				return fmt.Errorf("exit %d, want %q in\n%s", code, want, out)
+			}
+			return nil
+		})
 	}
 }
 
