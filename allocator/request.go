@@ -18,6 +18,8 @@ const (
 	AnnotationShareNamespaces = "fairlead.io/share-namespaces"
 	AnnotationForwarding      = snapshot.AnnotationForwarding // no address depends on it
 	AnnotationPorts           = snapshot.AnnotationPorts
+	AnnotationEgress          = snapshot.AnnotationEgress  // as little
+	AnnotationAnycast         = snapshot.AnnotationAnycast // as little
 )
 
 var (
@@ -27,18 +29,20 @@ var (
 	consentKeys = []string{AnnotationShareNamespaces}
 	forwardKeys = []string{AnnotationForwarding}
 	portKeys    = []string{AnnotationPorts}
+	egressKeys  = []string{AnnotationEgress}
+	anycastKeys = []string{AnnotationAnycast}
 )
 
 // OwnAnnotations lists the annotations of Services that are fairlead's own.
 func OwnAnnotations() []string {
 	return []string{AnnotationAddresses, AnnotationPool, AnnotationShareKey, AnnotationShareNamespaces, AnnotationForwarding, AnnotationPorts,
-		snapshot.AnnotationRemoved, snapshot.AnnotationAffinity, snapshot.AnnotationHelper, snapshot.AnnotationSourcePorts}
+		AnnotationEgress, AnnotationAnycast, snapshot.AnnotationRemoved, snapshot.AnnotationAffinity, snapshot.AnnotationHelper, snapshot.AnnotationSourcePorts}
 }
 
 // Annotations lists the annotations of Services that this package reads, its own first.
 func Annotations() []string {
 	out := OwnAnnotations()
-	for _, keys := range [][]string{addressKeys, poolKeys, shareKeys, consentKeys, forwardKeys} {
+	for _, keys := range [][]string{addressKeys, poolKeys, shareKeys, consentKeys, forwardKeys, egressKeys, anycastKeys} {
 		out = append(out, keys[1:]...)
 	}
 	return out
@@ -88,6 +92,12 @@ func parseRequest(svc *snapshot.Service) (request, *snapshot.Refusal) {
 		return request{}, why
 	}
 	if why = parseConnections(svc); why != nil {
+		return request{}, why
+	}
+	if _, why = parseOf(svc, egressKeys, parseBool(snapshot.ParseEgress), equal); why != nil {
+		return request{}, why
+	}
+	if _, why = parseOf(svc, anycastKeys, parseBool(snapshot.ParseAnycast), equal); why != nil {
 		return request{}, why
 	}
 	return r, nil
@@ -239,6 +249,17 @@ func parseForwarding(key, text string) (snapshot.Forwarding, *snapshot.Refusal) 
 		return "", refuse(InvalidRequest, "%s: %s is neither %s nor %s", key, quote(text), snapshot.Direct, snapshot.Masquerade)
 	}
 	return f, nil
+}
+
+// parseBool makes a parser of true and false of one that reports whether it could read.
+func parseBool(parse func(text string) (value, ok bool)) func(key, text string) (bool, *snapshot.Refusal) {
+	return func(key, text string) (bool, *snapshot.Refusal) {
+		value, ok := parse(text)
+		if !ok {
+			return false, refuse(InvalidRequest, "%s: %s is neither true nor false", key, quote(text))
+		}
+		return value, nil
+	}
 }
 
 // isName tells whether text can be the name of a Kubernetes object: lower case

@@ -71,6 +71,14 @@ type Plan struct {
 	Stays []netip.Addr
 }
 
+// AnnouncedBy returns the node that announces addr when node decided p, "" if none does.
+func (p Plan) AnnouncedBy(addr netip.Addr, node string) string {
+	if _, here := slices.BinarySearchFunc(p.Announce, addr, func(v VIP, a netip.Addr) int { return v.Addr.Compare(a) }); here {
+		return node
+	}
+	return p.Owner(addr)
+}
+
 // Decide elects one owner for every VIP that has a record: the rendezvous hash
 // over the nodes that could forward it. Every node that sees the same inputs
 // comes to the same owner.

@@ -91,6 +91,9 @@ func (a nodeFacts) equal(b nodeFacts) bool {
 func compileService(in inputs) compiled {
 	out, share := compiled{in: in, here: here(in.svc, in.node)}, shareOf(in)
 	eps := byPort(in.svc, in.node)
+	if in.svc.Anycast {
+		in.addrs.vips = servedHere(in, eps)
+	}
 	for _, port := range in.svc.Ports[:share.ports] {
 		for _, ip := range in.svc.ClusterIPs {
 			c := choose(eps[portKey{port.Name, port.Protocol, snapshot.FamilyOf(ip)}], in.node)

@@ -43,6 +43,12 @@ const (
 	// AnnotationHelper gives the Service's connections a helper of the kernel's connection
 	// tracking: tftp or ftp.
 	AnnotationHelper = "fairlead.io/helper"
+	// AnnotationEgress, "true", has the connections of the Service's pods leave the
+	// cluster with the Service's address.
+	AnnotationEgress = "fairlead.io/egress"
+	// AnnotationAnycast, "true", says that other clusters announce the Service's addresses
+	// too: without usable endpoints, packets to it are routed on instead of refused.
+	AnnotationAnycast = "fairlead.io/anycast"
 )
 
 // AnnotationRebalance, on an Announcement whose failback is Never, has addresses that

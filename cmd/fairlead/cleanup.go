@@ -16,12 +16,14 @@ import (
 	"github.com/fairlead/fairlead/announcer/l2"
 	"github.com/fairlead/fairlead/internal/assist"
 	"github.com/fairlead/fairlead/internal/controller"
+	"github.com/fairlead/fairlead/internal/egress/kernel"
 	"github.com/fairlead/fairlead/internal/gate"
 	"github.com/fairlead/fairlead/internal/job/retire"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/link"
 	"github.com/fairlead/fairlead/proxy/director/program"
 	"github.com/fairlead/fairlead/proxy/ebpf"
+	rules "github.com/fairlead/fairlead/proxy/nftables"
 	nftables "github.com/fairlead/fairlead/proxy/nftables/netlink"
 )
 
@@ -64,10 +66,10 @@ installed. It succeeds when there is nothing to remove.`,
 		programs, errPrograms := engine.Remove()
 		directors, errDirectors := program.Remove(directorPins(accelerator.Pins))
 		programs += directors
-		if err := errors.Join(errLinks, errPrograms, errDirectors, accelerator.Behind.Cleanup(cmd.Context()), gate.New(0).Cleanup(), assist.New(0).Cleanup(), link.Space.Cleanup()); err != nil {
+		if err := errors.Join(errLinks, errPrograms, errDirectors, accelerator.Behind.Cleanup(cmd.Context()), gate.New(0).Cleanup(), assist.New(0).Cleanup(), link.Space.Cleanup(), kernel.New(0, rules.DefaultMark).Cleanup()); err != nil {
 			return err
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "removed %d held addresses, %d eBPF programs and the tables ip fairlead, ip6 fairlead, netdev fairlead and inet fairlead-ports\n", n, programs)
+		fmt.Fprintf(cmd.OutOrStdout(), "removed %d held addresses, %d eBPF programs and the tables ip fairlead, ip6 fairlead, netdev fairlead, inet fairlead-ports, ip fairlead-egress and ip6 fairlead-egress\n", n, programs)
 		return nil
 	}
 	return cmd

@@ -63,6 +63,7 @@ type Config struct {
 	Links  marks.Field
 	Gate   Gate // keeps who may reach MembersPort, BFD and BGP; nil: everybody may
 	Direct Direct
+	Egress Egress // has pods leave with addresses of Services; nil: none does
 
 	reportKey ed25519.PrivateKey // signs what the agent reports to the others; nil: nothing does
 }
@@ -88,6 +89,7 @@ type Agent struct {
 	engine     *engine
 	ports      *ports
 	gate       *gatekeeper
+	leaving    *leaving
 	sysctls    sysctls
 	ways       *ways
 	report     reporter
@@ -178,6 +180,9 @@ func assemble(cfg *Config, leases leaseKeeper) *Agent {
 	}
 	a.engine.follow, a.engine.exceeded = a.ports.Follow, a.ports.Exceeded
 	a.gate = newGatekeeper(cfg, cfg.Log)
+	a.leaving = newLeaving(cfg)
+	a.leaving.told = a.ports.Leaving
+	a.metrics.egress.Follow(a.leaving)
 	a.sysctls.loop = reconcile.New("sysctls", cfg.Log)
 	a.sysctls.loop.Resync = 10 * time.Second
 	return a
@@ -245,6 +250,7 @@ func (a *Agent) tasks() []task {
 		{name: "have answers leave as they came", run: forever(a.ways.Run)},
 		{name: "open health check ports", run: forever(a.ports.Run)},
 		{name: "keep others from the agent's ports", run: forever(a.gate.Run)},
+		{name: "have pods leave with addresses of Services", run: forever(a.leaving.Run)},
 		{name: "set kernel settings", run: forever(func(ctx context.Context) { a.sysctls.loop.Run(ctx, a.setSysctls) })},
 		// What others read.
 		{name: "write the NodeState", run: forever(func(ctx context.Context) { a.report.loop.Run(ctx, a.writeState) })},

@@ -54,6 +54,7 @@ type routesOrder struct {
 	number   uint64
 	withdraw *bgp.Plan // nil: nothing is withdrawn
 	announce bgp.Plan
+	snapshot *snapshot.Snapshot
 }
 
 func newRoutes(cfg *Config, changed, report, done func(), forGood func() bool) *routes {
@@ -133,7 +134,7 @@ func (r *routes) read(ctx context.Context) error {
 // on to the next order, or the engine would not wait for it.
 func (r *routes) Give(number uint64, p node.Plan) {
 	r.mu.Lock()
-	next := routesOrder{number, p.Withdraw.Routes, p.Announce.Routes}
+	next := routesOrder{number, p.Withdraw.Routes, p.Announce.Routes, p.Program.Snapshot}
 	if r.through < r.order.number && r.order.withdraw != nil && next.withdraw == nil {
 		kept := r.order.withdraw.Keep(next.announce)
 		next.withdraw = &kept
@@ -177,6 +178,9 @@ func (r *routes) step(context.Context) error {
 	r.mu.Unlock()
 	if waited {
 		r.done()
+	}
+	if order.snapshot != nil {
+		r.unheld.routeOn(order.snapshot)
 	}
 	r.unheld.set(order.announce, time.Now())
 	r.sync(order.announce)

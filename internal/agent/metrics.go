@@ -37,6 +37,7 @@ type metrics struct {
 	refusedL2            *prometheus.GaugeVec
 	refusedBGP           *prometheus.GaugeVec
 	director             directorMetrics
+	egress               egressMetrics
 
 	counted endpointsByNode // the decision's loop alone
 }
@@ -131,7 +132,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	if reg != nil {
 		reg.MustRegister(m.changes, m.takeovers, m.quarantinedEndpoints, m.guarded, m.inSync, m.queued, m.saved, m.refusedL2, m.refusedBGP, conntrack{"/proc/sys"})
-		reg.MustRegister(m.sync, m.failures, m.repairs, m.elements, m.last, m.announced, m.services, m.endpoints, m.sysctl, m.noLocal, m.latency, &m.director)
+		reg.MustRegister(m.sync, m.failures, m.repairs, m.elements, m.last, m.announced, m.services, m.endpoints, m.sysctl, m.noLocal, m.latency, &m.director, &m.egress)
 	}
 	return m
 }

@@ -38,6 +38,7 @@ type ports struct {
 	addrs    []netip.Addr
 	own      []netip.Addr
 	exceeded []snapshot.Problem
+	leaving  []snapshot.Problem
 	problems []snapshot.Problem
 }
 
@@ -58,6 +59,18 @@ func (p *ports) Exceeded(found []snapshot.Problem) {
 	p.mu.Unlock()
 }
 
+// Leaving makes found, about Services whose pods leave with their addresses, what the next
+// steps report as well.
+func (p *ports) Leaving(found []snapshot.Problem) {
+	p.mu.Lock()
+	same := slices.Equal(p.leaving, found)
+	p.leaving = found
+	p.mu.Unlock()
+	if !same {
+		p.loop.Wake()
+	}
+}
+
 // Problems returns what the last step found, sorted.
 func (p *ports) Problems() []snapshot.Problem {
 	p.mu.Lock()
@@ -73,7 +86,7 @@ func (p *ports) Run(ctx context.Context) {
 
 func (p *ports) step(ctx context.Context) error {
 	p.mu.Lock()
-	s, addrs, own, exceeded := p.snap, p.addrs, p.own, p.exceeded
+	s, addrs, own, exceeded, leaving := p.snap, p.addrs, p.own, p.exceeded, p.leaving
 	p.mu.Unlock()
 	if s == nil {
 		return nil
@@ -81,7 +94,7 @@ func (p *ports) step(ctx context.Context) error {
 	p.index.Follow(s)
 	found := p.servers.Sync(ctx, nodeport.Listeners(p.index.Checks(), addrs, p.cidrs))
 	err := p.findOccupied(addrs)
-	found = nodeport.SortProblems(slices.Concat(found, p.occupied, nodeport.Owned(s, own), exceeded))
+	found = nodeport.SortProblems(slices.Concat(found, p.occupied, nodeport.Owned(s, own), exceeded, leaving))
 	p.mu.Lock()
 	same := slices.Equal(found, p.problems)
 	p.problems = found

@@ -113,6 +113,9 @@ func (a *Agent) goodbye(ctx context.Context) error {
 	if a.cfg.Gate != nil {
 		err = errors.Join(err, a.cfg.Gate.Cleanup())
 	}
+	if a.cfg.Egress != nil {
+		err = errors.Join(err, a.cfg.Egress.Cleanup())
+	}
 	if a.cfg.Direct.Remove != nil {
 		_, errDirector := a.cfg.Direct.Remove()
 		err = errors.Join(err, errDirector)

@@ -13,6 +13,7 @@ import (
 	"github.com/fairlead/fairlead/internal/diff"
 	"github.com/fairlead/fairlead/internal/link"
 	"github.com/fairlead/fairlead/internal/reconcile"
+	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
 // lingers is for how long packets to a prefix are refused that is announced no longer:
@@ -30,6 +31,7 @@ type unheld struct {
 	mu        sync.Mutex
 	began     bool                       // what an earlier agent left was read
 	peers     []bgp.Peer                 // of the Plan that was set last
+	anycast   map[netip.Prefix]bool      // of other clusters too: packets to these are routed on
 	announced map[netip.Prefix]bool      // now
 	until     map[netip.Prefix]time.Time // of those that linger
 	was       []netip.Prefix             // as last carried out; nil: not known
@@ -52,6 +54,27 @@ func (u *unheld) Run(ctx context.Context) {
 		}
 		return u.apply(time.Now())
 	})
+}
+
+// routeOn makes the addresses of anycast Services of s those that are not refused once they
+// are withdrawn: another cluster may serve them.
+func (u *unheld) routeOn(s *snapshot.Snapshot) {
+	next := map[netip.Prefix]bool{}
+	for _, svc := range s.Services {
+		if !svc.Anycast {
+			continue
+		}
+		for _, in := range svc.Ingress {
+			if in.IP.IsValid() {
+				next[netip.PrefixFrom(in.IP, in.IP.BitLen())] = true
+			}
+		}
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !maps.Equal(u.anycast, next) {
+		u.anycast, u.was = next, nil // set has to look again
+	}
 }
 
 // set makes the prefixes of plan those that are announced. Call it before they are.
@@ -102,7 +125,7 @@ func (u *unheld) apply(now time.Time) error {
 		}
 		u.began, u.was = true, slices.Concat([]netip.Prefix{}, left)
 	}
-	maps.DeleteFunc(u.until, func(p netip.Prefix, end time.Time) bool { return u.announced[p] || !now.Before(end) })
+	maps.DeleteFunc(u.until, func(p netip.Prefix, end time.Time) bool { return u.announced[p] || u.anycast[p] || !now.Before(end) })
 	want := slices.AppendSeq(slices.AppendSeq([]netip.Prefix{}, maps.Keys(u.until)), maps.Keys(u.announced))
 	slices.SortFunc(want, netip.Prefix.Compare)
 	if u.was != nil && slices.Equal(u.was, want) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/announcer/bgp"
+	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
 // withoutKernel has u refuse nothing.
@@ -41,6 +42,25 @@ func TestUnheld(t *testing.T) {
 	u.end()
 	want := fmt.Sprint([]string{fmt.Sprint([]netip.Prefix{one, two, left}), fmt.Sprint([]netip.Prefix{one, two}), fmt.Sprint([]netip.Prefix{one}), "[]"})
 	if fmt.Sprint(said) != want {
+		t.Errorf("carried out: %v\nwanted: %v", said, want)
+	}
+}
+
+// TestUnheldElsewhere: packets to an address that other clusters have too are refused only
+// while it is announced here, also after a restart.
+func TestUnheldElsewhere(t *testing.T) {
+	vip, left := netip.MustParsePrefix("198.51.100.1/32"), netip.MustParsePrefix("2001:db8::1/128")
+	u := newUnheld(slog.New(slog.DiscardHandler))
+	var said []string
+	u.refused = func() ([]netip.Prefix, error) { return []netip.Prefix{left}, nil }
+	u.refuse = func(p, _ []netip.Prefix) error { said = append(said, fmt.Sprint(p)); return nil }
+	svc := &snapshot.Service{Anycast: true, Ingress: []snapshot.Ingress{{IP: vip.Addr()}, {IP: left.Addr()}, {Hostname: "x"}}}
+	now := time.Unix(1000, 0)
+	for _, paths := range [][]bgp.Path{{{Prefix: vip}}, nil} {
+		u.routeOn(&snapshot.Snapshot{Services: []*snapshot.Service{svc}})
+		u.set(bgp.Plan{Peers: []bgp.Peer{{Paths: paths}}}, now)
+	}
+	if want := fmt.Sprint([]string{fmt.Sprint([]netip.Prefix{vip}), "[]"}); fmt.Sprint(said) != want {
 		t.Errorf("carried out: %v\nwanted: %v", said, want)
 	}
 }

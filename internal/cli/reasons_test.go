@@ -58,7 +58,7 @@ func reasons(t *testing.T, folder string) []string {
 }
 
 // decided are the packages that have reasons.
-var decided = []string{"../../allocator", "../../announcer", "../../announcer/bgp", "../../nodeport", "../../proxy"}
+var decided = []string{"../../allocator", "../../announcer", "../../announcer/bgp", "../../internal/egress", "../../nodeport", "../../proxy"}
 
 // telling are the stories that have reasons.
 var telling = regexp.MustCompile(`^(refused-.*|refusals|warned|pools-overlap|elected-and-silent|outside-networks|no-endpoints|works)$`)

@@ -52,6 +52,8 @@ func toService(s *corev1.Service, lean bool) *snapshot.Service {
 	out.AllPorts, _ = snapshot.ParseAffinity(s.Annotations[snapshot.AnnotationAffinity])
 	out.KeepsPorts, _ = snapshot.ParseSourcePorts(s.Annotations[snapshot.AnnotationSourcePorts])
 	out.Helper, _ = snapshot.ParseHelper(s.Annotations[snapshot.AnnotationHelper])
+	out.Anycast, _ = snapshot.ParseAnycast(s.Annotations[snapshot.AnnotationAnycast])
+	out.Egress, _ = snapshot.ParseEgress(s.Annotations[snapshot.AnnotationEgress])
 	if lean {
 		leanService(out)
 	}

@@ -82,6 +82,7 @@ type Program struct {
 	Links       []snapshot.Link
 	View        announcer.View // not to be acted on unless Sure
 	Sure        bool
+	Elected     announcer.Plan // who owns which address at layer 2
 }
 
 // Announcement is what to announce once the engine holds it.
@@ -185,7 +186,7 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 	})
 	p.Announce.Routes = next.routes
 	p.Withdraw.Routes = narrowed(was.routes, next.routes)
-	p.Program = Program{Snapshot: in.Snapshot, Self: in.Self, Addrs: in.Addrs, Own: in.Own, Routed: in.Routed, Quarantined: in.View.Quarantined(), Links: in.Links, View: in.View, Sure: in.Sure}
+	p.Program = Program{Snapshot: in.Snapshot, Self: in.Self, Addrs: in.Addrs, Own: in.Own, Routed: in.Routed, Quarantined: in.View.Quarantined(), Links: in.Links, View: in.View, Sure: in.Sure, Elected: next.elected}
 	if in.Engine.Known {
 		p.Report = &announcer.Report{Electable: told}
 		p.Report.Knows, untilTold = next.follows.tell(in)

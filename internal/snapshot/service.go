@@ -101,6 +101,8 @@ type Service struct {
 	KeepsPorts     bool       // its annotation asks for it: see AnnotationSourcePorts
 	Helper         Helper     // of its annotation; "": none
 	AllPorts       bool       // its annotation asks for it: see AnnotationAffinity
+	Egress         bool       // its annotation asks for it: see Leaves
+	Anycast        bool       // other clusters have its addresses too
 	FamilyPolicy   FamilyPolicy
 	Families       []Family // spec.ipFamilies, in order
 

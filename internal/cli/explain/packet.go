@@ -54,7 +54,12 @@ func Packet(s *cluster.State, q Question) (*Trace, error) {
 		f.allowed()
 		f.endpointsOf()
 	}
+	f.elsewhere()
+	leaves := f.leaves()
 	f.finish()
+	if leaves && f.trace.Failed() == nil {
+		f.trace.Next = "nothing. If there is no answer all the same, ask whether the destination lets that address in"
+	}
 	return f.trace, nil
 }
 

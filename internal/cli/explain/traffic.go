@@ -32,6 +32,8 @@ func (e *explaining) traffic() {
 	e.policy()
 	e.connections()
 	e.forwarding()
+	e.egress()
+	e.anycast()
 	e.sources()
 	e.nodePorts()
 }
@@ -362,7 +364,7 @@ func (e *explaining) sources() {
 func (e *explaining) nodePorts() {
 	for _, n := range e.NodeStates {
 		for _, p := range n.Problems {
-			if p.Service == e.svc.Ref {
+			if p.Service == e.svc.Ref && !ofEgress(p) {
 				e.fail("node ports", "free the port on node "+n.Node+", or change the Service's node port: "+e.kubectl("edit service %s", e.svc.Name),
 					"node %s: %s: %s", n.Node, p.Reason, p.Message)
 			}

@@ -30,6 +30,8 @@ func service(s *snapshot.Snapshot, name string, a *attrs) {
 	out.AllPorts, _ = snapshot.ParseAffinity(out.Annotations[snapshot.AnnotationAffinity])
 	out.KeepsPorts, _ = snapshot.ParseSourcePorts(out.Annotations[snapshot.AnnotationSourcePorts])
 	out.Helper, _ = snapshot.ParseHelper(out.Annotations[snapshot.AnnotationHelper])
+	out.Anycast, _ = snapshot.ParseAnycast(out.Annotations[allocator.AnnotationAnycast])
+	out.Egress, _ = snapshot.ParseEgress(out.Annotations[allocator.AnnotationEgress])
 	families(out, a)
 	s.Services = append(s.Services, out)
 }
@@ -85,8 +87,8 @@ func family(text string) (snapshot.Family, error) {
 func annotations(a *attrs) map[string]string {
 	out := map[string]string{}
 	for name, key := range map[string]string{"addresses": allocator.AnnotationAddresses, "pool": allocator.AnnotationPool,
-		"key": allocator.AnnotationShareKey, "share": allocator.AnnotationShareNamespaces, "forwarding": allocator.AnnotationForwarding,
-		"portranges": allocator.AnnotationPorts, "removed": snapshot.AnnotationRemoved} {
+		"key": allocator.AnnotationShareKey, "share": allocator.AnnotationShareNamespaces, "forwarding": allocator.AnnotationForwarding, "egress": allocator.AnnotationEgress,
+		"anycast": allocator.AnnotationAnycast, "portranges": allocator.AnnotationPorts, "removed": snapshot.AnnotationRemoved} {
 		if _, given := a.values[name]; given {
 			out[key] = a.text(name)
 		}
