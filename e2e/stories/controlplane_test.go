@@ -269,10 +269,10 @@ func (r row) judge(t *testing.T, owner string, got apiCalls, arp *asktest.Heard,
 	}
 	t.Logf("%s (%s): %d good answers, %v without one; ARP %v without an answer, two answers for %v, at %s; else %v", r.name, owner, got.good,
 		got.gap.Round(time.Millisecond), arp.Silence(end).Round(time.Millisecond), two.Round(time.Millisecond), strings.Join(nodes, ", "), got.other)
-	if two > doubledFor {
+	if two > asktest.Wide.Doubled {
 		t.Errorf("two nodes answered for %v", two)
 	}
-	if !r.dark && got.gap > silentFor {
+	if !r.dark && got.gap > asktest.Wide.Silence {
 		t.Errorf("no answer for %v", got.gap)
 	}
 	if !r.moves && len(nodes) != 1 {

@@ -9,6 +9,6 @@ import (
 func TestMonotonic(t *testing.T) {
 	const shown = "shown to people, and compared with nothing"
 	layertest.Monotonic(t, map[string]string{
-		"bgpMetrics.Collect": shown, "peerState": shown, "Agent.membersCondition": shown, "sysctls.found": shown,
+		"bgpMetrics.Collect": shown, "peerState": shown, "Agent.sinceWritten": shown, "sysctls.found": shown,
 	})
 }

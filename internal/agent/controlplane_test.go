@@ -28,6 +28,7 @@ import (
 	"github.com/fairlead/fairlead/internal/controlplane/redirect"
 	"github.com/fairlead/fairlead/internal/keyring"
 	"github.com/fairlead/fairlead/internal/reconcile"
+	"github.com/fairlead/fairlead/internal/test/asktest"
 	"github.com/fairlead/fairlead/internal/test/nstest"
 	"github.com/fairlead/fairlead/internal/test/routertest"
 )
@@ -198,7 +199,7 @@ func (c *controlPlanes) load(t *testing.T) (stop func() answers) {
 			select {
 			case <-end:
 				got.gap = max(got.gap, time.Since(good))
-				if answered || time.Since(good) > noAnswerFor {
+				if answered || time.Since(good) > asktest.Wide.Silence {
 					return
 				}
 			case <-time.After(20 * time.Millisecond):
@@ -253,7 +254,7 @@ func askLivez(s nstest.Space, vip netip.Addr) (node string, err error) {
 func expect(t *testing.T, what string, got answers, moved bool) {
 	t.Helper()
 	t.Logf("%s: %v without an answer, by %v (%v)", what, got.gap.Round(time.Millisecond), got.nodes, got.last)
-	if got.gap > noAnswerFor {
+	if got.gap > asktest.Wide.Silence {
 		t.Errorf("%s: no answer for %v: %v", what, got.gap, got.last)
 	}
 	if !moved && len(got.nodes) != 1 {
@@ -333,7 +334,7 @@ func TestControlPlane(t *testing.T) {
 	})
 	expect(t, "the owner loses power", stop(), true)
 	for addr, h := range heard() {
-		if two := h.Doubled(100 * time.Millisecond); two > twoAnswersFor {
+		if two := h.Doubled(100 * time.Millisecond); two > asktest.Wide.Doubled {
 			t.Errorf("%s: two answered for %v", addr, two)
 		}
 	}

@@ -182,3 +182,23 @@ func TestGatewayByReport(t *testing.T) {
 		t.Errorf("%s without an IPv6 address of the owner", state.Pods[2])
 	}
 }
+
+// Ranges of ports of Services count as their ports do.
+func TestFreePorts(t *testing.T) {
+	for _, c := range []struct {
+		taken []Ports
+		want  string
+	}{
+		{nil, "32768-65535"},
+		{[]Ports{{40000, 40000}}, "1024-32767"},
+		{[]Ports{{80, 80}, {40000, 40000}}, "1024-32767"},
+		{[]Ports{{2000, 2000}, {40000, 40000}}, "49152-65535"},
+		{[]Ports{{30000, 40000}}, "49152-65535"},
+		{[]Ports{{30000, 40000}, {50000, 50000}}, "1024-16383"},
+		{[]Ports{{1, 65535}}, "0-0"},
+	} {
+		if got := free(c.taken).String(); got != c.want {
+			t.Errorf("beside %v: %s, want %s", c.taken, got, c.want)
+		}
+	}
+}

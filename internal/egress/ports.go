@@ -25,10 +25,10 @@ var Ranges = func() (out []Ports) {
 	return out
 }()
 
-// free returns the first of Ranges without any of ports, or none.
-func free(ports []uint16) Ports {
+// free returns the first of Ranges without any of taken, or none.
+func free(taken []Ports) Ports {
 	for _, r := range Ranges {
-		if !slices.ContainsFunc(ports, func(p uint16) bool { return p >= r.First && p <= r.Last }) {
+		if !slices.ContainsFunc(taken, func(p Ports) bool { return p.First <= r.Last && p.Last >= r.First }) {
 			return r
 		}
 	}
@@ -37,7 +37,7 @@ func free(ports []uint16) Ports {
 
 // servicePorts returns the ports that Services have at vip. A connection from one of them
 // could be that of a client: from the port that it sends to.
-func servicePorts(s *snapshot.Snapshot, vip netip.Addr) (out []uint16) {
+func servicePorts(s *snapshot.Snapshot, vip netip.Addr) (out []Ports) {
 	a := s.Address(vip)
 	if a == nil {
 		return nil
@@ -48,7 +48,10 @@ func servicePorts(s *snapshot.Snapshot, vip netip.Addr) (out []uint16) {
 			continue
 		}
 		for _, p := range svc.Ports {
-			out = append(out, p.Port)
+			out = append(out, Ports{p.Port, p.Port})
+		}
+		for _, r := range h.Ranges {
+			out = append(out, Ports{r.First, r.Last})
 		}
 	}
 	return out

@@ -61,6 +61,8 @@ func (c *coder) service(s *snapshot.Service) {
 	list(c, &s.Endpoints, (*coder).endpoint)
 	c.text(&s.LeftOut)
 	name(c, &s.Forwarding)
+	name(c, &s.Helper)
+	c.flags(&s.ResetsRemoved, &s.KeepsPorts, &s.AllPorts, &s.Egress, &s.Anycast)
 }
 
 func (c *coder) port(p *snapshot.Port) {

@@ -40,7 +40,7 @@ func TestBuckets(t *testing.T) {
 
 // The name of a chain says all of a balance.
 func TestBalanceNames(t *testing.T) {
-	for _, b := range []balance{{n: 3}, {n: 3, sticky: 60}, {n: clientBuckets, byClient: true}, {variant: variant{true, true}, n: clientBuckets, byClient: true}} {
+	for _, b := range []balance{{n: 3}, {n: 3, sticky: 60}, {n: clientBuckets, byClient: true}, {variant: variant{byNodePort, true}, n: clientBuckets, byClient: true}} {
 		if got, ok := parseBalance(b.String()); !ok || got != b {
 			t.Errorf("%s is read as %+v, %t", b, got, ok)
 		}
