@@ -16,6 +16,7 @@ import (
 	"github.com/fairlead/fairlead/internal/test/nstest"
 	"github.com/fairlead/fairlead/nodeport"
 	"github.com/fairlead/fairlead/nodeport/socket"
+	"github.com/fairlead/fairlead/proxy"
 )
 
 // A Service that has the node's own address gets no port on which a process listens, also
@@ -90,7 +91,7 @@ func TestOwnAddressOfTheNode(t *testing.T) {
 		s.NodeAddresses = append(s.NodeAddresses, &snapshot.Address{Addr: own, Pool: "edge", Node: "a", Holders: []snapshot.Holder{held}})
 	}
 	s.Sort()
-	e := &engine{cfg: &Config{Node: "a", Log: log}, loop: reconcile.New("engine", log)}
+	e := &engine{cfg: &Config{Node: "a", Log: log}, loop: reconcile.New("engine", log), ways: func() []proxy.Way { return nil }}
 	e.own.sockets = socket.Read
 	w.node.Do(t, func() error {
 		w.table = e.compile(engineOrder{Program: node.Program{Snapshot: s, Self: self, Own: townNode}})
