@@ -234,11 +234,23 @@ func field(verb Verb, mask, mark uint32, text string) part {
 }
 
 func setField(mask, mark uint32) part {
-	return field(SetField, mask, mark, fmt.Sprintf("meta mark set meta mark & 0x%08x | 0x%08x", ^mask, mark))
+	return field(SetField, mask, mark, "meta mark set "+merged("meta mark", mask, mark))
 }
 
 func ctSetField(mask, mark uint32) part {
-	return field(CtSetField, mask, mark, fmt.Sprintf("ct mark set ct mark & 0x%08x | 0x%08x", ^mask, mark))
+	return field(CtSetField, mask, mark, "ct mark set "+merged("ct mark", mask, mark))
+}
+
+// merged is what has the value mark in the bits of mask, as nft lists it: it keeps the bits
+// that it sets.
+func merged(what string, mask, mark uint32) string {
+	if kept := ^mask | mark; kept != 0xffffffff {
+		what += fmt.Sprintf(" & 0x%08x", kept)
+	}
+	if mark != 0 {
+		what += fmt.Sprintf(" | 0x%08x", mark)
+	}
+	return what
 }
 
 func ctMarked(mask uint32) part {
