@@ -55,17 +55,24 @@ func (s peerSpec) cluster() string {
 	return b.String() + peersServices
 }
 
-// peersServices is a Service with three addresses of each family.
+// peersServices are three Services with an address of each family: version 0.1 knows no
+// Service with two of one.
 const peersServices = `
-service default/web type=LoadBalancer ports=tcp/80 status=198.18.0.200,198.18.0.201,198.18.0.203,fd98:18::200,fd98:18::201,fd98:18::202 ip=10.96.0.10,fd00::10
+service default/web type=LoadBalancer ports=tcp/80 status=198.18.0.200,fd98:18::200 ip=10.96.0.10,fd00::10
 endpoint default/web 10.1.1.5:80 node=a
 endpoint default/web [fd00::5]:80 node=a
+service default/shop type=LoadBalancer ports=tcp/80 status=198.18.0.201,fd98:18::201 ip=10.96.0.12,fd00::12
+endpoint default/shop 10.1.1.5:80 node=a
+endpoint default/shop [fd00::5]:80 node=a
+service default/mail type=LoadBalancer ports=tcp/80 status=198.18.0.203,fd98:18::202 ip=10.96.0.13,fd00::13
+endpoint default/mail 10.1.1.5:80 node=a
+endpoint default/mail [fd00::5]:80 node=a
 address 198.18.0.200 holder=default/web
-address 198.18.0.201 holder=default/web
-address 198.18.0.203 holder=default/web
+address 198.18.0.201 holder=default/shop
+address 198.18.0.203 holder=default/mail
 address fd98:18::200 holder=default/web
-address fd98:18::201 holder=default/web
-address fd98:18::202 holder=default/web`
+address fd98:18::201 holder=default/shop
+address fd98:18::202 holder=default/mail`
 
 // laterServices is a Service that is made while the agents run.
 const laterServices = `
