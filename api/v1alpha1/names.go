@@ -31,7 +31,7 @@ const (
 	// AnnotationForwarding is how connections reach pods on other nodes: Direct or
 	// Masquerade. It counts before what Announcements say.
 	AnnotationForwarding = "fairlead.io/forwarding"
-	// AnnotationRemoved is what becomes of the open connections to an endpoint that the
+	// AnnotationRemoved is what happens to the open connections to an endpoint that the
 	// Service no longer has: Keep, the default, or Reset.
 	AnnotationRemoved = "fairlead.io/removed-endpoints"
 	// AnnotationAffinity is for what a client stays with one pod: Port, the default, or

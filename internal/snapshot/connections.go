@@ -2,7 +2,7 @@ package snapshot
 
 import "strings"
 
-// AnnotationRemoved is a Service's annotation that says what becomes of the open
+// AnnotationRemoved is a Service's annotation that says what happens to the open
 // connections to an endpoint that the Service no longer has: Keep or Reset.
 const AnnotationRemoved = "fairlead.io/removed-endpoints"
 
