@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -95,7 +94,7 @@ func readKeys(file string) (keyring.Keys, error) {
 		return nil, fmt.Errorf("--key-file: %w", err)
 	}
 	if open := info.Mode().Perm() & 0o077; open != 0 {
-		return nil, fmt.Errorf("--key-file: %s has the mode %s; run chmod 600 on it", file, fs.FileMode(info.Mode().Perm()))
+		return nil, fmt.Errorf("--key-file: %s has the mode %s; run chmod 600 on it", file, info.Mode().Perm())
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {

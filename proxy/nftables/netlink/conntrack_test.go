@@ -205,7 +205,7 @@ func TestOnlyStaleFlowsEnd(t *testing.T) {
 func TestUnansweredConnectionsMove(t *testing.T) {
 	l := newLab(t)
 	for i, families := range [][]snapshot.Family{{snapshot.IPv4}, {snapshot.IPv6}, {snapshot.IPv4, snapshot.IPv6}} {
-		t.Run(fmt.Sprint(families), func(t *testing.T) { l.unansweredMove(t, families, 40050+i) })
+		t.Run(fmt.Sprintf("%v", families), func(t *testing.T) { l.unansweredMove(t, families, 40050+i) })
 	}
 }
 
