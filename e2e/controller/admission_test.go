@@ -51,7 +51,7 @@ func TestAdmission(t *testing.T) {
 	}
 	for annotation, want := range map[string]string{
 		"fairlead.io/adresses=192.0.2.1":           "does not read fairlead.io/adresses",
-		"fairlead.io/addresses=anything":           "write one address",
+		"fairlead.io/addresses=anything":           "write one to eight addresses",
 		"fairlead.io/pool=a, b,":                   "write the names of one to four AddressPools",
 		"fairlead.io/ports=10000-20000/icmp":       "write ranges of ports",
 		"fairlead.io/addresses=192.0.2.1, fd00::1": "",

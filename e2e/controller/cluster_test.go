@@ -301,6 +301,9 @@ func (c *cluster) events(name string) []string {
 	slices.SortStableFunc(list.Items, func(a, b corev1.Event) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
 	var out []string
 	for _, e := range list.Items {
+		if strings.HasPrefix(e.ReportingController, "ipallocator-") {
+			continue // the API server's own, when its repair is faster than what it repairs
+		}
 		for range max(e.Count, 1) {
 			out = append(out, e.Type+" "+e.Reason)
 		}
