@@ -72,7 +72,10 @@ func (r *Writer) pool(ctx context.Context, o allocator.PoolOutcome, events tools
 	}
 	r.Store.Written(got)
 	if text := turned(was, got.Status.Prefixes); text != "" {
-		events.Event(got, corev1.EventTypeNormal, "PrefixChanged", text)
+		// A recorder of client-go knows Kubernetes' own kinds alone, and needs a reference to
+		// any other object.
+		ref := &corev1.ObjectReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "AddressPool", Name: got.Name, UID: got.UID}
+		events.Event(ref, corev1.EventTypeNormal, "PrefixChanged", text)
 	}
 	return nil
 }
