@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -23,16 +24,18 @@ func FindAnnouncer(ctx context.Context, l *lab.Lab, ip string) (Announcer, error
 	if err != nil {
 		return Announcer{}, fmt.Errorf("%s at the LAN client: %w", ip, err)
 	}
+	var unseen error
 	for _, name := range l.Nodes() {
 		out, err := l.Exec(ctx, name, "ip", "-json", "link", "show")
 		if err != nil {
-			return Announcer{}, err
+			unseen = errors.Join(unseen, err) // it may have no power
+			continue
 		}
 		if link := linkWith(out, mac); link != "" {
 			return Announcer{IP: ip, Node: name, Link: link, MAC: mac}, nil
 		}
 	}
-	return Announcer{IP: ip, MAC: mac}, fmt.Errorf("%s is at %s, which is no node's link", ip, mac)
+	return Announcer{IP: ip, MAC: mac}, errors.Join(fmt.Errorf("%s is at %s, which is no node's link", ip, mac), unseen)
 }
 
 // neighbour reads the link address out of "ip -json neigh".
