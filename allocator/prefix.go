@@ -210,8 +210,8 @@ func count(s *snapshot.Snapshot, from *snapshot.FromPrefix) votes {
 	return v
 }
 
-// choose returns the prefix that more than half of the nodes see: current, if that is
-// one, and otherwise the one that most of them see. It is invalid if there is none.
+// choose returns a prefix that more than half of the nodes see: current if they see it,
+// else the one that most of them see. It returns the zero Prefix if they see no such one.
 func (v votes) choose(current netip.Prefix) (best netip.Prefix) {
 	if 2*v.fresh[current] > v.asked {
 		return current

@@ -94,10 +94,10 @@ func parseRequest(svc *snapshot.Service) (request, *snapshot.Refusal) {
 	if why = parseConnections(svc); why != nil {
 		return request{}, why
 	}
-	if _, why = parseOf(svc, egressKeys, parseBool(snapshot.ParseEgress), equal); why != nil {
+	if _, why = parseOf(svc, egressKeys, parseBool, equal); why != nil {
 		return request{}, why
 	}
-	if _, why = parseOf(svc, anycastKeys, parseBool(snapshot.ParseAnycast), equal); why != nil {
+	if _, why = parseOf(svc, anycastKeys, parseBool, equal); why != nil {
 		return request{}, why
 	}
 	return r, nil
@@ -251,18 +251,15 @@ func parseForwarding(key, text string) (snapshot.Forwarding, *snapshot.Refusal) 
 	return f, nil
 }
 
-// parseBool makes a parser of true and false of one that reports whether it could read.
-func parseBool(parse func(text string) (value, ok bool)) func(key, text string) (bool, *snapshot.Refusal) {
-	return func(key, text string) (bool, *snapshot.Refusal) {
-		value, ok := parse(text)
-		if !ok {
-			return false, refuse(InvalidRequest, "%s: %s is neither true nor false", key, quote(text))
-		}
-		return value, nil
+func parseBool(key, text string) (bool, *snapshot.Refusal) {
+	value, ok := snapshot.ParseBool(text)
+	if !ok {
+		return false, refuse(InvalidRequest, "%s: %s is neither true nor false", key, quote(text))
 	}
+	return value, nil
 }
 
-// isName tells whether text can be the name of a Kubernetes object: lower case
+// isName reports whether text can be the name of a Kubernetes object: lower case
 // letters, digits, dashes and what also allows, no more than limit.
 func isName(text string, limit int, also string) bool {
 	if text == "" || len(text) > limit {

@@ -28,7 +28,7 @@ func (r *request) poolText() string {
 	return r.pool
 }
 
-// missing returns a pool that svc names and that does not exist, "" if there is none.
+// missing returns a pool that svc names and that does not exist, or "" if all exist.
 func (d *decision) missing(svc *service) string {
 	for _, name := range svc.req.pools {
 		if d.pools.named(name) == nil {

@@ -23,8 +23,8 @@ func holdings(s *snapshot.Snapshot) func(snapshot.Ref) []*snapshot.Address {
 
 // siblings returns the addresses of a's family that the same Services hold, a among them,
 // sorted; nil if there is no other. They are announced by different nodes, if they can be.
-// While an agent of version 0.1 may be elected there are none: that one elects each
-// address by itself, and all elections have to agree.
+// It returns nil while an agent of version 0.1 may be elected. Such an agent elects each
+// address by itself, and all agents have to come to the same owners.
 func (e *election) siblings(a *snapshot.Address) []*snapshot.Address {
 	if !e.apart || len(a.Holders) == 0 {
 		return nil

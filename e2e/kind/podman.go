@@ -118,7 +118,7 @@ func (o Options) space() []Command {
 // policy lets Podman import what is made here.
 const policy = `{"default": [{"type": "insecureAcceptAnything"}]}` + "\n"
 
-// quoted is a directory as storage.conf lists it, nothing if there is none.
+// quoted is a directory as storage.conf lists it. Of "" it is "".
 func quoted(dir string) string {
 	if dir == "" {
 		return ""

@@ -64,17 +64,7 @@ const otherCluster = "other-cluster"
 func elsewhere(t *testing.T, vips []string) {
 	t.Helper()
 	l := cluster(t)
-	cmd, err := l.Command(context.WithoutCancel(t.Context()), lab.Ext, "env", "NODE_NAME="+otherCluster, l.Hello(), "--http=80")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(os.Interrupt)
-		_ = cmd.Wait()
-	})
+	startOutside(t, "env", "NODE_NAME="+otherCluster, l.Hello(), "--http=80")
 	for i, vip := range vips {
 		family, bits := []string{"-4", "-6"}[i], []string{"/32", "/128"}[i]
 		for _, args := range [][]string{

@@ -122,7 +122,7 @@ const directedReplicas = 6
 // see the client.
 func (d *directed) steady(t *testing.T) {
 	t.Helper()
-	candidates(t) // connections are open: no agent starts anew for the next happening
+	candidates(t) // connections are open, so no agent may be restarted for the next row
 	d.scaleTo(t, directedReplicas)
 	for _, vip := range d.vips {
 		answersTo(t, lab.Client, demo.URL(vip, 80), directedReplicas)

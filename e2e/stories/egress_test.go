@@ -19,11 +19,10 @@ type outside struct{ urls []string }
 
 const outsidePort = "7070"
 
-// serveOutside starts it for the time of a story.
-func serveOutside(t *testing.T) outside {
+// startOutside runs a program behind the router for the time of a story.
+func startOutside(t *testing.T, args ...string) {
 	t.Helper()
-	l := cluster(t)
-	cmd, err := l.Command(context.WithoutCancel(t.Context()), lab.Ext, l.Hello(), "--http="+outsidePort)
+	cmd, err := cluster(t).Command(context.WithoutCancel(t.Context()), lab.Ext, args...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,6 +33,13 @@ func serveOutside(t *testing.T) outside {
 		_ = cmd.Process.Signal(os.Interrupt)
 		_ = cmd.Wait()
 	})
+}
+
+// serveOutside starts it for the time of a story.
+func serveOutside(t *testing.T) outside {
+	t.Helper()
+	l := cluster(t)
+	startOutside(t, l.Hello(), "--http="+outsidePort)
 	var o outside
 	for _, ip := range clients[lab.Ext] {
 		o.urls = append(o.urls, "http://"+net.JoinHostPort(ip, outsidePort)+"/")

@@ -21,7 +21,7 @@ import (
 func electable(t *testing.T) {
 	t.Helper()
 	if err := allCandidates(t.Context()); err != nil {
-		t.Logf("all agents start anew: %v", err)
+		t.Logf("restarting all agents: %v", err)
 		agentsAnew(t)
 	}
 	candidates(t)

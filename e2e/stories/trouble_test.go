@@ -62,7 +62,7 @@ func TestNodesThatBreakInPartAreNotBelieved(t *testing.T) {
 
 func (p partial) try(t *testing.T, ips []string) {
 	l := cluster(t)
-	candidates(t) // agents that all start anew take what breaks for the cluster's first minute
+	candidates(t) // in the first minute after all agents started, a failed node is a candidate at once
 	vip, owners := ips[0], steadyOwners(t, ips)
 	var idle []string
 	for _, n := range l.Nodes() {

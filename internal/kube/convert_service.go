@@ -46,14 +46,7 @@ func toService(s *corev1.Service, lean bool) *snapshot.Service {
 	for _, p := range s.Spec.Ports {
 		out.Ports = append(out.Ports, snapshot.Port{Name: intern(p.Name), Protocol: protocol(p.Protocol), Port: uint16(p.Port), NodePort: uint16(p.NodePort)})
 	}
-	// A word that is not a way is refused by the allocator, and directs nothing.
-	out.Forwarding, _ = snapshot.ParseForwarding(s.Annotations[snapshot.AnnotationForwarding])
-	out.ResetsRemoved, _ = snapshot.ParseRemoved(s.Annotations[snapshot.AnnotationRemoved])
-	out.AllPorts, _ = snapshot.ParseAffinity(s.Annotations[snapshot.AnnotationAffinity])
-	out.KeepsPorts, _ = snapshot.ParseSourcePorts(s.Annotations[snapshot.AnnotationSourcePorts])
-	out.Helper, _ = snapshot.ParseHelper(s.Annotations[snapshot.AnnotationHelper])
-	out.Anycast, _ = snapshot.ParseAnycast(s.Annotations[snapshot.AnnotationAnycast])
-	out.Egress, _ = snapshot.ParseEgress(s.Annotations[snapshot.AnnotationEgress])
+	out.Choose(s.Annotations)
 	if lean {
 		leanService(out)
 	}

@@ -2,6 +2,18 @@ package snapshot
 
 import "strings"
 
+// Choose takes in what annotations of a Service choose for its connections. A word that
+// cannot be read is refused by the allocator, and chooses nothing.
+func (svc *Service) Choose(annotations map[string]string) {
+	svc.Forwarding, _ = ParseForwarding(annotations[AnnotationForwarding])
+	svc.ResetsRemoved, _ = ParseRemoved(annotations[AnnotationRemoved])
+	svc.AllPorts, _ = ParseAffinity(annotations[AnnotationAffinity])
+	svc.KeepsPorts, _ = ParseSourcePorts(annotations[AnnotationSourcePorts])
+	svc.Helper, _ = ParseHelper(annotations[AnnotationHelper])
+	svc.Anycast, _ = ParseBool(annotations[AnnotationAnycast])
+	svc.Egress, _ = ParseBool(annotations[AnnotationEgress])
+}
+
 // AnnotationRemoved is a Service's annotation that says what happens to the open
 // connections to an endpoint that the Service no longer has: Keep or Reset.
 const AnnotationRemoved = "fairlead.io/removed-endpoints"

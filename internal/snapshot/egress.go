@@ -1,25 +1,10 @@
 package snapshot
 
-import (
-	"net/netip"
-	"strings"
-)
+import "net/netip"
 
 // AnnotationEgress is a Service's annotation. With "true", connections that its pods open
 // to destinations outside of the cluster have the Service's address for their source.
 const AnnotationEgress = "fairlead.io/egress"
-
-// ParseEgress reads the value of AnnotationEgress. A blank value is "false". It returns
-// false for ok if text is another word than "true" or "false".
-func ParseEgress(text string) (egress, ok bool) {
-	switch strings.TrimSpace(text) {
-	case "true":
-		return true, true
-	case "", "false":
-		return false, true
-	}
-	return false, false
-}
 
 // Leaves reports whether the connections of svc's pods leave with svc's addresses.
 func (svc *Service) Leaves() bool { return svc.Egress && svc.Type == LoadBalancer && !svc.Deleting }

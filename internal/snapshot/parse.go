@@ -6,6 +6,18 @@ import (
 	"strings"
 )
 
+// ParseBool reads the value of an annotation that is "true" or "false". A blank one is
+// "false". It returns false for ok if text is another word.
+func ParseBool(text string) (value, ok bool) {
+	switch strings.TrimSpace(text) {
+	case "true":
+		return true, true
+	case "", "false":
+		return false, true
+	}
+	return false, false
+}
+
 // ParseAddr reads an address as the API server may hold it: old objects can
 // have leading zeros in IPv4, which mean decimal numbers. IPv4 that is written
 // as IPv6 (::ffff:192.0.2.1) is IPv4. An address with a zone is none.

@@ -12,7 +12,7 @@ type Report struct {
 	Name    string // "bench-proxy", also the section of the documentation
 	How     string // what was done, and on what machine
 	Table   Table
-	Plot    string // lines below the table; "" if there are none
+	Plot    string // lines below the table; "" for no plot
 	Targets []Target
 	Unmet   bool     // list only the targets that were not met: the table has the others
 	Notes   []string // what else was seen

@@ -25,13 +25,7 @@ func service(s *snapshot.Snapshot, name string, a *attrs) {
 		ExternalTrafficPolicy: snapshot.Policy(a.text("external")), InternalTrafficPolicy: snapshot.Policy(a.text("internal")),
 		Ports: each(a, list(cmp.Or(a.text("ports"), "tcp/80")), port), Ingress: each(a, a.list("status"), ingress), Affinity: a.span("affinity"),
 	}
-	out.Forwarding, _ = snapshot.ParseForwarding(out.Annotations[allocator.AnnotationForwarding])
-	out.ResetsRemoved, _ = snapshot.ParseRemoved(out.Annotations[snapshot.AnnotationRemoved])
-	out.AllPorts, _ = snapshot.ParseAffinity(out.Annotations[snapshot.AnnotationAffinity])
-	out.KeepsPorts, _ = snapshot.ParseSourcePorts(out.Annotations[snapshot.AnnotationSourcePorts])
-	out.Helper, _ = snapshot.ParseHelper(out.Annotations[snapshot.AnnotationHelper])
-	out.Anycast, _ = snapshot.ParseAnycast(out.Annotations[allocator.AnnotationAnycast])
-	out.Egress, _ = snapshot.ParseEgress(out.Annotations[allocator.AnnotationEgress])
+	out.Choose(out.Annotations)
 	families(out, a)
 	s.Services = append(s.Services, out)
 }
