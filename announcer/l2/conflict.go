@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/announcer/watch"
 )
 
 // The times of address conflict detection.
@@ -85,9 +86,9 @@ type contest struct {
 type detector struct {
 	known    announcer.Set
 	contests map[netip.Addr]*contest
-	changed  bool                   // findings or what may be announced changed
-	tuned    bool                   // nothing changed of what is to be heard
-	hears    func(link string) bool // see Leases.Hears
+	changed  bool                        // findings or what may be announced changed
+	tuned    bool                        // nothing changed of what is to be heard
+	heardAt  func(link string) time.Time // see Leases.HeardAt
 
 	conflicts, defences int // so far
 }
@@ -247,12 +248,16 @@ func (d *detector) next(last time.Time) time.Time {
 }
 
 // unproven reports whether the silence at c's questions means nothing, as nobody was heard
-// on its links. They are asked again when somebody is.
+// on its links since the first of them: this node may have become deaf with the last frame
+// that it heard, and called the owner gone for that. They are asked again when somebody is.
 func (d *detector) unproven(c *contest, now time.Time) bool {
-	if d.hears == nil {
+	if d.heardAt == nil {
 		return false
 	}
-	heard := slices.ContainsFunc(c.links, d.hears)
+	heard := slices.ContainsFunc(c.links, func(link string) bool {
+		at := d.heardAt(link)
+		return at.After(c.since) && now.Sub(at) <= watch.HeardFor
+	})
 	if heard && !c.deaf {
 		return false
 	}

@@ -21,7 +21,8 @@ import (
 //	ours M                M is a MAC of the cluster
 //	claim M | probe M     heard on eth0
 //	freeze                this process stood still
-//	deaf | hears          nobody is heard on eth0, or somebody is
+//	deaf | hears          nobody is heard on eth0, or somebody always is
+//	deaf soon             somebody was heard on eth0 just now, and nobody is from now on
 //	leaving               it is to be given up once its next owner announces it
 //	left | left no        its last owner's agent is gone; or not
 //
@@ -86,7 +87,16 @@ func (s *script) do(t *testing.T, line string) {
 	case verb == "leaving":
 		s.known.Leaving = map[netip.Addr]bool{s.addr: true}
 	case verb == "deaf" || verb == "hears":
-		s.hears = func(string) bool { return verb == "hears" }
+		last := time.Time{}
+		if len(words) > 1 {
+			last = s.now
+		}
+		s.heardAt = func(string) time.Time {
+			if verb == "hears" {
+				return s.now
+			}
+			return last
+		}
 	case verb == "freeze":
 		s.restartProbes(s.now)
 	default:
@@ -168,6 +178,17 @@ func TestConflictDetection(t *testing.T) {
 			+75ms -> probe
 			want -> admitted=false
 			+100ms -> probe*5 probe*5
+			want -> admitted=true`},
+		{"what a node heard before it asked proves nothing", `
+			record uid=u probed
+			deaf soon
+			+500ms ->
+			left
+			want -> admitted=false probe
+			+200ms -> probe*5 probe*5
+			want -> admitted=false
+			hears
+			+150ms -> probe probe*5 probe*5
 			want -> admitted=true`},
 		{"its agent is back", `
 			record uid=u probed

@@ -35,9 +35,9 @@ type Leases struct {
 	// Sure, if given, is asked right before the kernel is told to answer for an
 	// address: false when this process stood still since that was decided.
 	Sure func() bool
-	// Hears, if given before Run, reports whether anybody was heard on a link just now. An
-	// address that another node's kernel may answer for is not taken before that.
-	Hears func(link string) bool
+	// HeardAt, if given before Run, returns when anybody was heard last on a link. An address
+	// that another node's kernel may answer for is not taken before somebody is heard.
+	HeardAt func(link string) time.Time
 	// Carries, if given before Run, reports whether another node answered on a link just now.
 	Carries func(link string) bool
 	Metrics *Metrics // New makes some that nobody sees

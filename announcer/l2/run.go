@@ -73,7 +73,7 @@ func (ls *Leases) wake() {
 // be called in the network namespace of the links.
 func (ls *Leases) Run(ctx context.Context) {
 	ls.mu.Lock()
-	ls.detector.hears = ls.Hears
+	ls.detector.heardAt = ls.HeardAt
 	ls.mu.Unlock()
 	r := &runner{Leases: ls, stations: map[string]*station{}, failed: map[string]string{}, last: time.Now()}
 	defer r.close()

@@ -44,7 +44,9 @@ type Watcher struct {
 type Seen struct {
 	Lost      []watch.Target // nodes that do not answer on a link: two others agree. It may name this node
 	Answering []watch.Target // targets that answer
-	Deaf      []string       // links on which nobody was heard since this node listens
+	// Heard is when a host that is not missed was heard last on each link on which this node
+	// can listen.
+	Heard map[string]time.Time
 	// Last is when each node of Lost answered this node last, as far as it asked.
 	Last map[string]time.Time
 }
@@ -80,15 +82,21 @@ func (w *Watcher) Seen() Seen {
 	return w.seen
 }
 
-// Hears reports whether a host that is not missed was heard on link just now. It is true for
-// a link that cannot be listened on.
-func (w *Watcher) Hears(link string) bool {
+// HeardAt returns when a host that is not missed was heard last on link; zero: never. It is
+// now for a link that cannot be listened on.
+func (w *Watcher) HeardAt(link string) time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.at.IsZero() {
-		return true // it does not run
+	at, listens := w.seen.Heard[link]
+	switch {
+	case w.at.IsZero(): // it does not run
+		return time.Now()
+	case time.Since(w.at) > staleAfter:
+		return time.Time{}
+	case !listens:
+		return time.Now()
 	}
-	return time.Since(w.at) <= staleAfter && !slices.Contains(w.seen.Deaf, link)
+	return at
 }
 
 // Carries reports whether another node answered on link just now.
@@ -145,6 +153,7 @@ type watchPort struct {
 	link                 snapshot.Link
 	mac                  net.HardwareAddr
 	arp, ndp, word, ears *socket // ears hears anybody, while that matters; else nil
+	noEars               bool    // they could not be opened
 }
 
 func (p *watchPort) sockets() []*socket {
@@ -295,6 +304,7 @@ func (t *thread) hear(link string, p *watchPort) {
 		if addr, mac, ok := answerOf(frame); ok {
 			if at, asked := t.answers[answerKey{link, mac, addr}]; asked {
 				t.watch.Answered(at, now)
+				t.watch.Heard(link, now)
 			}
 		}
 	}
@@ -342,11 +352,12 @@ func (t *thread) again() {
 func (t *thread) listenClosely(now time.Time) {
 	doubtful := t.watch.Doubtful()
 	for name, p := range t.ports {
-		switch need := (t.wary || slices.Contains(doubtful, name)) && t.watch.Listens(name, now); {
+		// What waits for silence needs a frame that is younger than its questions.
+		switch need := t.wary || slices.Contains(doubtful, name) && t.watch.Listens(name, now); {
 		case need && p.ears == nil:
 			ears, err := p.listen(unix.ETH_P_ALL, witnessFilter)
 			t.logError(name, err)
-			if err == nil {
+			if p.noEars = err != nil; err == nil {
 				p.ears = ears
 			}
 		case !need && p.ears != nil:
@@ -356,15 +367,15 @@ func (t *thread) listenClosely(now time.Time) {
 	}
 }
 
-// deaf returns the links on which this node listens and has heard nobody for a while.
-func (t *thread) deaf(now time.Time) (links []string) {
+// lastHeard returns when somebody was heard last on each link that can be listened on.
+func (t *thread) lastHeard() map[string]time.Time {
+	out := make(map[string]time.Time, len(t.ports))
 	for name, p := range t.ports {
-		if p.ears != nil && !t.watch.Hears(name, now) {
-			links = append(links, name)
+		if !p.noEars {
+			out[name] = t.watch.LastHeard(name)
 		}
 	}
-	slices.Sort(links)
-	return links
+	return out
 }
 
 // listen looks for a frame of a host that is not missed.
@@ -423,7 +434,7 @@ func (t *thread) send(link string, s *socket, frame []byte) {
 
 // tell keeps what is found, and calls Changed if it is another.
 func (t *thread) tell(now time.Time) {
-	seen := Seen{Deaf: t.deaf(now), Lost: t.watch.Lost(now), Answering: t.watch.Answering(now)}
+	seen := Seen{Heard: t.lastHeard(), Lost: t.watch.Lost(now), Answering: t.watch.Answering(now)}
 	for _, at := range seen.Lost {
 		if seen.Last == nil {
 			seen.Last = map[string]time.Time{}

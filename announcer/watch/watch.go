@@ -27,8 +27,8 @@ const (
 	lostFor = 3 * time.Second
 	// repeatLost is how often a lost target is called so.
 	repeatLost = 10 * Interval
-	// heardFor is how long a frame proves that this node hears on a link.
-	heardFor = time.Second
+	// HeardFor is how long a frame proves that this node hears on a link.
+	HeardFor = time.Second
 )
 
 // Target is a node to ask on a link.
@@ -72,7 +72,7 @@ type Watch struct {
 	due     time.Time // of the next round
 	targets map[Target]*target
 	told    map[Target]map[string]told // by who told it
-	heard   map[string]time.Time       // by link, the last frame of a third host
+	heard   map[string]time.Time       // by link, the last frame of a host that is not missed
 	words   []Word                     // to say
 }
 
@@ -157,7 +157,7 @@ func (w *Watch) Told(from string, at Target, say Say, now time.Time) {
 	w.conclude(at, t, now)
 }
 
-// Heard takes in that a frame of a host that is no target came in on a link.
+// Heard takes in that a frame of a host that is not missed came in on a link.
 func (w *Watch) Heard(link string, now time.Time) {
 	if w.heard == nil {
 		w.heard = map[string]time.Time{}
@@ -165,12 +165,12 @@ func (w *Watch) Heard(link string, now time.Time) {
 	w.heard[link] = now
 }
 
-// Hears reports whether this node heard a host on link just now.
-func (w *Watch) Hears(link string, now time.Time) bool { return now.Sub(w.heard[link]) <= heardFor }
+// LastHeard returns when this node heard a host on link last; zero: never.
+func (w *Watch) LastHeard(link string) time.Time { return w.heard[link] }
 
 // Listens reports whether this node has to listen on link, to go on hearing.
 func (w *Watch) Listens(link string, now time.Time) bool {
-	return now.Sub(w.heard[link]) > heardFor/2
+	return now.Sub(w.heard[link]) > HeardFor/2
 }
 
 // Words returns what is to be said now, and forgets it.

@@ -135,7 +135,7 @@ func New(cfg Config) (*Agent, error) {
 		a.layer2.Again()
 		a.report.loop.Wake()
 	}
-	leases.Sure, leases.Hears, leases.Carries = a.gossip.Fresh, a.reach.watcher.Hears, a.reach.watcher.Carries
+	leases.Sure, leases.HeardAt, leases.Carries = a.gossip.Fresh, a.reach.watcher.HeardAt, a.reach.watcher.Carries
 	a.report.leases = leases
 	if cfg.Metrics != nil {
 		cfg.Metrics.MustRegister(a.cfg.accelerationMetrics()...)

@@ -116,7 +116,7 @@ func (c *ControlPlane) assemble(leases *l2.Leases) {
 	c.neighbours.load(nil)
 	c.layer2 = newLayer2(leases, cfg.Log, wake, func() {})
 	leases.Changed = func() { c.layer2.Again(); wake() }
-	leases.Sure, leases.Hears, leases.Carries = c.gossip.Fresh, c.reach.watcher.Hears, c.reach.watcher.Carries
+	leases.Sure, leases.HeardAt, leases.Carries = c.gossip.Fresh, c.reach.watcher.HeardAt, c.reach.watcher.Carries
 	c.routes = newRoutes(cfg, wake, wake, func() {}, func() bool { return false })
 	// The table of refused prefixes is the agent's, and what is announced here is held here.
 	c.routes.unheld.refuse, c.routes.unheld.refused = func(_, _ []netip.Prefix) error { return nil }, func() ([]netip.Prefix, error) { return nil, nil }

@@ -126,7 +126,7 @@ func peerMain(text string) error {
 	leases := l2.New(handle, 0, log)
 	a := assemble(&Config{Node: name, MembersPort: 7947, Log: log, Dataplane: d, Clients: &kube.Clients{}}, leases)
 	leases.Changed, leases.Sure = a.layer2.Again, a.gossip.Fresh
-	leases.Hears, leases.Carries = a.reach.watcher.Hears, a.reach.watcher.Carries
+	leases.HeardAt, leases.Carries = a.reach.watcher.HeardAt, a.reach.watcher.Carries
 	a.engine.proxy, a.cluster.store, a.routes.syncer = Fairlead, cluster, router{d}
 	a.routes.unheld.withoutKernel()
 	a.engine.follow = func(_ *snapshot.Snapshot, _, _ []netip.Addr) {}
