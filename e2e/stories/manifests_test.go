@@ -149,6 +149,7 @@ func wantPort(t *testing.T, r probe.Report, port string) {
 
 func nodePortEverywhere(t *testing.T, w world) {
 	for _, node := range w.nodes {
+		answersTo(t, lab.Client, nodePort(t, node, 30123), 3)
 		wantAll(t, hostAsks(t, lab.Client, nodePort(t, node, 30123), "-n=60"), 3)
 		wantAll(t, hostAsks(t, lab.Ext, nodePort(t, node, 30123), "-n=60"), 3)
 	}
@@ -222,6 +223,7 @@ func monitoring(t *testing.T, w world) {
 		port, inside      string
 	}{{"prometheus-service", "prometheus-server", 30003, "8080", "9090"}, {"grafana", "grafana", 30004, "3000", "3000"}} {
 		for _, node := range w.nodes {
+			answersTo(t, lab.Client, nodePort(t, node, s.nodePort), 1)
 			r := hostAsks(t, lab.Client, nodePort(t, node, s.nodePort), "-n=20")
 			wantAll(t, r, 1)
 			wantPort(t, r, s.inside)

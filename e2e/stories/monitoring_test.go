@@ -47,6 +47,7 @@ func TestMonitoringExample(t *testing.T) {
 
 	for _, node := range l.Nodes() {
 		for port, inside := range map[int]string{30003: "9090", 30004: "3000"} {
+			answersTo(t, lab.Client, nodePort(t, node, port), 1)
 			r := hostAsks(t, lab.Client, nodePort(t, node, port), "-n=20")
 			wantAll(t, r, 1)
 			wantPort(t, r, inside)

@@ -68,6 +68,7 @@ func TestIPv6OnlyServiceIsReachedOnEveryPath(t *testing.T) {
 		answersTo(t, host, "http://["+vip+"]/", 3)
 		wantAll(t, hostAsks(t, host, "http://["+vip+"]/", "-n=60"), 3)
 		for _, node := range l.Nodes() {
+			answersTo(t, host, "http://"+net.JoinHostPort(l.NodeAddress6(node), port)+"/", 3)
 			wantAll(t, hostAsks(t, host, "http://"+net.JoinHostPort(l.NodeAddress6(node), port)+"/", "-n=60"), 3)
 			r := hostAsks(t, host, "http://"+net.JoinHostPort(l.NodeAddress(node), port)+"/", "-n=4", "-timeout=1s")
 			if r.Failures != r.Requests {
@@ -102,6 +103,7 @@ func TestUDPServiceIsReachedOnEveryPath(t *testing.T) {
 		}
 		for _, node := range l.Nodes() {
 			for _, ip := range []string{l.NodeAddress(node), l.NodeAddress6(node)} {
+				answersTo(t, host, "udp://"+net.JoinHostPort(ip, port), 3)
 				wantDatagrams(t, hostAsks(t, host, "udp://"+net.JoinHostPort(ip, port), "-n=60"))
 			}
 		}

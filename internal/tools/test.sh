@@ -16,6 +16,9 @@ results() { grep -E '^ *(---|ok|FAIL|[a-z_]+_test.go)'; }
 # processors.
 punctual='/(announcer/(bfd|bgp|l2|members|watch)|internal/(agent|gate|link|server)|nodeport|proxy/(ebpf|nftables/netlink))(/|$)'
 
+# timed matches what holds the controller to times. It runs when nothing runs beside it.
+timed='^TestFairness$'
+
 # unit runs the tests of packages, so many packages at a time: unit NAME COUNT PACKAGE...
 unit() { $stage "$1" env REQUIRE_ROOT=1 go test -race -timeout=20m -p="$2" "${@:3}"; }
 
@@ -34,6 +37,7 @@ all() {
 	wait "$pid" || code=$?
 	cat "$log"
 	[ "$code" = 0 ] || exit "$code"
+	$stage "fairness of the controller on a real API server" internal/tools/test.sh controller -run "$timed"
 	echo "== all: ok, $((SECONDS - began)) s"
 }
 
@@ -48,7 +52,7 @@ beside() {
 	$stage "fuzz targets of what strangers send" internal/tools/fuzz.sh 1s announcer/bfd announcer/l2 internal/plain
 	$stage "lab unit tests" env -C e2e go test -race ./...
 	$stage "release and licences" env -C internal/tools/release GOWORK=off go test ./...
-	$stage "controller on a real API server" internal/tools/test.sh controller
+	$stage "controller on a real API server" internal/tools/test.sh controller -skip "$timed"
 }
 
 case ${1-} in
@@ -80,7 +84,7 @@ conformance) ## Run Kubernetes' own network tests against fairlead in the lab (r
 	go run ./e2e/cmd/conformance ${GROUP:+-groups="$GROUP"} ${ANNOUNCE:+-announce="$ANNOUNCE"} ${PROCS:+-procs="$PROCS"} ${FOCUS:+-focus="$FOCUS"}
 	;;
 controller) ## Run the controller on a real API server without nodes
-	e2e -race -timeout=15m ./controller
+	e2e -race -timeout=15m ./controller "${@:2}"
 	;;
 docs) ## Run or check every command and YAML block of README and docs
 	go test ./docs
