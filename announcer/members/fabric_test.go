@@ -18,7 +18,7 @@ import (
 // of addresses can be cut off from each other.
 type fabric struct {
 	bytes atomic.Int64 // that were sent, in packets and streams
-	mu    sync.Mutex
+	mu    sync.RWMutex
 	ports map[netip.AddrPort]*port
 	group map[netip.AddrPort]int // who is in another group is out of reach
 	cuts  map[[2]netip.AddrPort]bool
@@ -62,8 +62,8 @@ func (f *fabric) cut(a, b netip.AddrPort) {
 
 // to returns the port at addr, nil if from cannot reach it.
 func (f *fabric) to(from, addr netip.AddrPort) *port {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	f.mu.RLock()
+	defer f.mu.RUnlock()
 	if f.dead[from] || f.dead[addr] || f.group[from] != f.group[addr] || f.cuts[[2]netip.AddrPort{from, addr}] {
 		return nil
 	}
