@@ -3,6 +3,7 @@ package announcer
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -153,6 +154,30 @@ func (v View) Quarantined() []string {
 		}
 	}
 	return out
+}
+
+// Same reports whether nothing differs between v and o on which a decision may depend. It
+// is called often, with as many members as the cluster has nodes: reports that nobody sent
+// again are one pointer.
+func (v View) Same(o View) bool {
+	return v.Guarded == o.Guarded && v.CutOff == o.CutOff && v.Returns == o.Returns &&
+		slices.Equal(v.Clashes, o.Clashes) && slices.EqualFunc(v.Members, o.Members, Member.same)
+}
+
+// same compares all but Since, which changes nothing by itself.
+func (m Member) same(o Member) bool {
+	return m.Node == o.Node && m.Addr == o.Addr && m.Verdict == o.Verdict && m.Candidate == o.Candidate &&
+		m.Quarantine == o.Quarantine && m.Stale == o.Stale && sameReport(m.Report, o.Report)
+}
+
+// sameReport reports whether a and b say the same of their node.
+func sameReport(a, b *Report) bool {
+	if a == b || a == nil || b == nil {
+		return a == b
+	}
+	x, y := *a, *b
+	x.Boot, x.Version, x.Later = y.Boot, y.Version, y.Later
+	return reflect.DeepEqual(x, y)
 }
 
 // String prints everything that a decision may depend on, a line a node.

@@ -94,7 +94,6 @@ type Members struct {
 	dirty        bool          // the view may differ
 	updated      time.Duration // bootTime of the last update; 0: none
 	view         announcer.View
-	printed      string
 }
 
 // clash is two agents that use one name.
@@ -529,7 +528,7 @@ func (m *Members) reportInView() announcer.Report {
 	return announcer.Report{}
 }
 
-// setView makes v the view and tells whether it prints differently. m.mu is held.
+// setView makes v the view and reports whether it differs from the last. m.mu is held.
 func (m *Members) setView(v announcer.View, now time.Time) bool {
 	for name, c := range m.clashes {
 		if now.Sub(c.at) > clashFor {
@@ -539,15 +538,11 @@ func (m *Members) setView(v announcer.View, now time.Time) bool {
 		v.Clashes = append(v.Clashes, c.text)
 	}
 	slices.Sort(v.Clashes)
+	changed := !v.Same(m.view)
 	m.view = v
 	m.metrics.viewed(v)
 	m.count.Store(int32(len(v.Members)))
-	text := v.String()
-	if text == m.printed {
-		return false
-	}
-	m.printed = text
-	return true
+	return changed
 }
 
 // askKernel has one silent kernel asked.
