@@ -509,7 +509,8 @@ func (r *Roster) Recall(m Remembered, at time.Time) bool {
 // View judges all at the time at. self is this node's own report and own where
 // it speaks.
 func (r *Roster) View(self Report, own netip.AddrPort, at time.Time) View {
-	v := View{Node: self.Node, Returns: r.returns, Members: []Member{{Node: self.Node, Addr: own, Candidate: self.Settled, Report: &self}}}
+	v := View{Node: self.Node, Returns: r.returns, Members: make([]Member, 0, len(r.peers)+1)}
+	v.Members = append(v.Members, Member{Node: self.Node, Addr: own, Candidate: self.Settled, Report: &self})
 	guarded := r.guarded(at)
 	for node, p := range r.peers {
 		if p.since.IsZero() || node == self.Node {
