@@ -59,7 +59,7 @@ func TestSizes(t *testing.T) {
 		t.Logf("bench-members: %s: %.0f bytes and %.2f ms of CPU for each node and second", what, float64(c.f.bytes.Load()-sent)/each, float64((spent(t)-cpu).Milliseconds())/each)
 	}
 	costs("just after the start", func() {})
-	time.Sleep(window * time.Duration(1+*sized/100)) // until all have told what they learnt
+	c.rest(t, window)
 	costs("at rest", func() {})
 	costs("one restarts", func() {
 		c.nodes["n007"].stop()
@@ -85,6 +85,28 @@ func TestSizes(t *testing.T) {
 	t.Logf("bench-members: with %d off all others have the same candidates", len(off))
 	for _, n := range off {
 		n.stop()
+	}
+}
+
+// restful is how many bytes a second each member at most sends when nobody has news to pass
+// on. Until then each round of gossip is a full packet to three others: 100 kB a second.
+const restful = 10_000
+
+// rest waits until all have told what they learnt.
+func (c *cluster) rest(t *testing.T, window time.Duration) {
+	t.Helper()
+	began, end := time.Now(), time.Now().Add(time.Duration(*slow)*time.Minute)
+	for {
+		sent := c.f.bytes.Load()
+		time.Sleep(window)
+		each := float64(c.f.bytes.Load()-sent) / float64(*sized) // in one second of theirs
+		switch {
+		case each < restful:
+			t.Logf("bench-members: at rest after %.0f s of theirs", time.Since(began).Seconds()/float64(*slow))
+			return
+		case time.Now().After(end):
+			t.Fatalf("each of them still sends %.0f bytes a second", each)
+		}
 	}
 }
 

@@ -52,7 +52,7 @@ large) ## Measure 10,000 LoadBalancer Services, with kube-proxy, and 50,000 Clus
 	large
 	;;
 members) ## Count what 500 agents' gossip costs each, in one process, and what 5,000 nodes cost one agent; MEMBERS=100 SLOW=10 for less
-	GOGC=400 go test ./announcer/members -run '^TestSizes$' -count=1 -v -timeout=60m -args -sized="${MEMBERS:-500}" -slow="${SLOW:-60}" | lines '.*bench-members:'
+	GOGC=400 go test ./announcer/members -run '^TestSizes$' -count=1 -v -timeout=60m -args -sized="${MEMBERS:-500}" -slow="${SLOW:-30}" | lines '.*bench-members:'
 	go test ./announcer/members -run '^$' -bench '^BenchmarkCrowd$' -benchtime 10x
 	;;
 memory) ## Measure an agent of 50,000 Services alone: memory, changes and restarts; CHANGES=20 RESTARTS=2 for less (root)
