@@ -146,12 +146,13 @@ func (l *Large) settled(ctx context.Context, b *Bench, c Crowd, k contender, p *
 	return nil
 }
 
-// changesIn is how many changes share one measurement of the processor time, which
-// counts in steps of ten milliseconds.
+// changesIn is how many changes share one measurement of the processor time: some of what
+// follows from a change comes seconds later, and for several changes at once.
 const changesIn = 10
 
-// idleFor is how long the processor time without a change is measured.
-const idleFor = 10 * time.Second
+// idleFor is how long the processor time without a change is measured. An agent does some of
+// its work every 30 s, whatever happens.
+const idleFor = 30 * time.Second
 
 // changesBeside measures changes while the other program runs at one pace. What the
 // process uses without a change is measured first, and is not a cost of the changes.
