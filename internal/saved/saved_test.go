@@ -126,12 +126,12 @@ func exampleSnapshot() *snapshot.Snapshot {
 		Services: []*snapshot.Service{{
 			Ref: snapshot.Ref{Namespace: "a", Name: "web"}, UID: "u", Created: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 			Type: snapshot.LoadBalancer, ClusterIPs: []netip.Addr{ip("203.0.113.1"), ip("2001:db8::1")}, Affinity: 10 * time.Second,
-			Ports:     []snapshot.Port{{Name: "http", Protocol: snapshot.TCP, Port: 80, NodePort: 30080}},
+			Ports: []snapshot.Port{{Name: "http", Protocol: snapshot.TCP, Port: 80, NodePort: 30080}},
 			Endpoints: []snapshot.Endpoint{
 				{PortName: "http", Protocol: snapshot.TCP, Addr: netip.MustParseAddrPort("198.51.100.1:8080"), Node: "n1", Ready: true, Serving: true, Hints: &snapshot.Hints{NodeHints: []string{"n1"}}},
 				{PortName: "http", Protocol: snapshot.TCP, Addr: netip.MustParseAddrPort("198.51.100.2:8080"), Node: "n2", Ready: true, Serving: true, Hints: &snapshot.Hints{NodeHints: []string{"n2"}}},
 			},
-			Ingress:   []snapshot.Ingress{{IP: ip("192.0.2.1")}, {Hostname: "x"}}, Conditions: map[string]snapshot.Condition{"c": {Status: "True"}},
+			Ingress: []snapshot.Ingress{{IP: ip("192.0.2.1")}, {Hostname: "x"}}, Conditions: map[string]snapshot.Condition{"c": {Status: "True"}},
 		}},
 		Nodes: []*snapshot.Node{{Name: "n1", PodCIDRs: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}, Ready: true}},
 		Pools: []*snapshot.Pool{{

@@ -10,7 +10,7 @@ import (
 
 // filtered is in how many messages of a datagram the kernel looks for our tables. A longer
 // datagram is read. The programs of two filters have to fit into net.core.optmem_max, 20 KiB
-// before Linux 6.7, and one takes 6 KiB.
+// in older kernels, and one takes some 5 KiB.
 const filtered = 8
 
 // Where a netlink message has what the filter reads, from its start. The first attribute of
