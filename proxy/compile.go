@@ -51,11 +51,12 @@ func Compile(s *snapshot.Snapshot, name string, nodePortAddrs []netip.Addr, opt 
 	return (&Compiler{}).Compile(s, name, nodePortAddrs, opt)
 }
 
-// inputs are all that one Service's frontends depend on.
+// inputs are all that one Service's frontends depend on. They are kept of each Service:
+// what most of them have alike they share.
 type inputs struct {
 	svc    *snapshot.Service
-	addrs  captured
-	node   nodeFacts
+	addrs  *captured
+	node   *nodeFacts
 	direct bool // in Options.Direct
 }
 
@@ -83,8 +84,8 @@ func (a inputs) equal(b inputs) bool {
 	return a.svc == b.svc && a.direct == b.direct && a.node.equal(b.node) && a.addrs.equal(b.addrs)
 }
 
-func (a nodeFacts) equal(b nodeFacts) bool {
-	return a.name == b.name && a.zone == b.zone && slices.Equal(a.addrs, b.addrs) &&
+func (a *nodeFacts) equal(b *nodeFacts) bool {
+	return a == b || a.name == b.name && a.zone == b.zone && slices.Equal(a.addrs, b.addrs) &&
 		slices.Equal(a.own, b.own) && slices.Equal(a.quarantined, b.quarantined) && slices.Equal(a.refused, b.refused)
 }
 
@@ -92,7 +93,9 @@ func compileService(in inputs) compiled {
 	out, share := compiled{in: in, here: here(in.svc, in.node)}, shareOf(in)
 	eps := byPort(in.svc, in.node)
 	if in.svc.Anycast {
-		in.addrs.vips = servedHere(in, eps)
+		served := *in.addrs
+		served.vips = servedHere(in, eps)
+		in.addrs = &served
 	}
 	for _, port := range in.svc.Ports[:share.ports] {
 		for _, ip := range in.svc.ClusterIPs {
@@ -120,7 +123,7 @@ func compileService(in inputs) compiled {
 }
 
 // here returns the addresses of svc's endpoints on node, sorted.
-func here(svc *snapshot.Service, node nodeFacts) []netip.Addr {
+func here(svc *snapshot.Service, node *nodeFacts) []netip.Addr {
 	var out []netip.Addr
 	for _, ep := range svc.Endpoints {
 		if ep.Node != "" && ep.Node == node.name && !node.refuses(ep.Addr.Addr()) {
@@ -133,7 +136,7 @@ func here(svc *snapshot.Service, node nodeFacts) []netip.Addr {
 func clusterIP(svc *snapshot.Service, port snapshot.Port, ip netip.Addr, c choice) *Frontend {
 	f := &Frontend{
 		Key:     Key{Kind: ClusterIP, Family: snapshot.FamilyOf(ip), Addr: ip, Protocol: port.Protocol, Port: port.Port},
-		Service: svc.Ref, PortName: port.Name, Affinity: AffinityTimeout(svc.Affinity), Cluster: c.cluster, Lost: c.lost, Members: c.only(svc), AllPorts: svc.AllPorts, Helper: helper(svc, port), created: svc.Created,
+		Service: svc.Ref, PortName: port.Name, Affinity: AffinityTimeout(svc.Affinity), Cluster: c.cluster, Lost: c.lost, Members: c.only(svc), AllPorts: svc.AllPorts, Helper: helper(svc, port), created: svc.Created.Unix(),
 	}
 	if svc.InternalTrafficPolicy == snapshot.PolicyLocal {
 		f.Cluster = c.local
@@ -153,7 +156,7 @@ func clusterIP(svc *snapshot.Service, port snapshot.Port, ip netip.Addr, c choic
 func external(in inputs, port snapshot.Port, family snapshot.Family, c choice, share *share) []*Frontend {
 	svc := in.svc
 	base := Frontend{
-		Service: svc.Ref, PortName: port.Name, Affinity: AffinityTimeout(svc.Affinity), Cluster: c.cluster, Serving: c.beyond(c.cluster), Lost: c.lost, Members: c.only(svc), AllPorts: svc.AllPorts, Helper: helper(svc, port), created: svc.Created,
+		Service: svc.Ref, PortName: port.Name, Affinity: AffinityTimeout(svc.Affinity), Cluster: c.cluster, Serving: c.beyond(c.cluster), Lost: c.lost, Members: c.only(svc), AllPorts: svc.AllPorts, Helper: helper(svc, port), created: svc.Created.Unix(),
 	}
 	switch {
 	case svc.ExternalTrafficPolicy != snapshot.PolicyLocal:

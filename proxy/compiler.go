@@ -88,7 +88,7 @@ func (t *tally[T]) settle() {
 
 // cluster is what the frontends of all Services depend on.
 type cluster struct {
-	node      nodeFacts
+	node      *nodeFacts
 	ranges    []netipx.IPRange // of all pools; their counters change with each allocation
 	services  []netip.Prefix   // the ranges of ClusterIPs
 	external  bool
@@ -99,8 +99,9 @@ type cluster struct {
 // equal leaves out which nodes are quarantined, which concerns only those Services that
 // have endpoints there, and which Services are directed.
 func (c cluster) equal(o cluster) bool {
-	c.node.quarantined = o.node.quarantined
-	return c.node.equal(o.node) && (diff.Same(c.ranges, o.ranges) || slices.Equal(c.ranges, o.ranges)) && slices.Equal(c.services, o.services) && c.external == o.external && slices.Equal(c.listening, o.listening)
+	node := *c.node
+	node.quarantined = o.node.quarantined
+	return node.equal(o.node) && (diff.Same(c.ranges, o.ranges) || slices.Equal(c.ranges, o.ranges)) && slices.Equal(c.services, o.services) && c.external == o.external && slices.Equal(c.listening, o.listening)
 }
 
 // match says which packets a Frontend takes: its Key without the Kind.
@@ -115,7 +116,7 @@ func (f *Frontend) match() match { return match{f.Family, f.Addr, f.Protocol, f.
 
 // Compile is like the function Compile.
 func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []netip.Addr, opt Options) *Table {
-	facts := nodeFacts{name: name, quarantined: opt.Quarantined, refused: opt.Refused}
+	facts := &nodeFacts{name: name, quarantined: opt.Quarantined, refused: opt.Refused}
 	t := &Table{NodePortAddrs: sorted(slices.Clone(nodePortAddrs)), ServiceCIDRs: serviceCIDRs(s, opt)}
 	node := s.Node(name)
 	if node == nil {
@@ -124,6 +125,9 @@ func (c *Compiler) Compile(s *snapshot.Snapshot, name string, nodePortAddrs []ne
 	facts.own = Own(s, node, opt.Own)
 	if node != nil {
 		facts.zone, facts.addrs = node.Zone, node.InternalIPs
+	}
+	if c.last != nil && c.last.cluster.node.equal(facts) {
+		facts = c.last.cluster.node
 	}
 	now := cluster{node: facts, services: t.ServiceCIDRs, external: opt.ExternalIPs, listening: opt.Listening, direct: opt.Direct}
 	if c.last != nil && diff.Same(c.last.snap.Pools, s.Pools) {
@@ -226,7 +230,7 @@ func compareFrontends(a, b *Frontend) int {
 	if c := a.Key.Compare(b.Key); c != 0 {
 		return c
 	}
-	return cmp.Or(a.created.Compare(b.created), a.Service.Compare(b.Service), cmp.Compare(a.PortName, b.PortName))
+	return cmp.Or(cmp.Compare(a.created, b.created), a.Service.Compare(b.Service), cmp.Compare(a.PortName, b.PortName))
 }
 
 func (m *memory) inputs(svc *snapshot.Service) inputs {

@@ -22,7 +22,7 @@ type choice struct {
 }
 
 // choose decides which of a port's endpoints a connection here may go to.
-func choose(eps []*snapshot.Endpoint, here nodeFacts) choice {
+func choose(eps []*snapshot.Endpoint, here *nodeFacts) choice {
 	var ready, draining, lost []*snapshot.Endpoint
 	for _, ep := range eps {
 		if here.isolates(ep.Node) {
@@ -57,7 +57,7 @@ func choose(eps []*snapshot.Endpoint, here nodeFacts) choice {
 
 // directed returns the endpoints on this node that take what others pass on, and how many
 // there are by node. Topology has no say: all nodes have to count the same.
-func (c choice) directed(here nodeFacts) (local []netip.AddrPort, nodes []NodeEndpoints) {
+func (c choice) directed(here *nodeFacts) (local []netip.AddrPort, nodes []NodeEndpoints) {
 	count := map[string]int{}
 	for _, ep := range c.taking {
 		count[ep.Node]++
@@ -71,10 +71,10 @@ func (c choice) directed(here nodeFacts) (local []netip.AddrPort, nodes []NodeEn
 // near applies the topology hints: if every endpoint has node hints and one is
 // for this node, those for this node; else the same for zones; else all.
 func near(eps []*snapshot.Endpoint, node, zone string) []*snapshot.Endpoint {
-	if same := hinted(eps, node, func(e *snapshot.Endpoint) []string { return e.NodeHints }); same != nil {
+	if same := hinted(eps, node, func(e *snapshot.Endpoint) []string { return e.ForNodes() }); same != nil {
 		return same
 	}
-	if same := hinted(eps, zone, func(e *snapshot.Endpoint) []string { return e.ZoneHints }); same != nil {
+	if same := hinted(eps, zone, func(e *snapshot.Endpoint) []string { return e.ForZones() }); same != nil {
 		return same
 	}
 	return eps
@@ -119,13 +119,13 @@ func onNoNode(eps []*snapshot.Endpoint) []*snapshot.Endpoint {
 }
 
 // isolates reports whether node is quarantined.
-func (p nodeFacts) isolates(node string) bool {
+func (p *nodeFacts) isolates(node string) bool {
 	_, found := slices.BinarySearch(p.quarantined, node)
 	return found
 }
 
 // outside returns the endpoints that are on no quarantined node.
-func (p nodeFacts) outside(eps []*snapshot.Endpoint) []*snapshot.Endpoint {
+func (p *nodeFacts) outside(eps []*snapshot.Endpoint) []*snapshot.Endpoint {
 	if len(p.quarantined) == 0 {
 		return eps
 	}

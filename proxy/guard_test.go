@@ -13,7 +13,7 @@ func TestGuarded(t *testing.T) {
 	vip, cluster := netip.MustParseAddr("198.18.0.200"), netip.MustParseAddr("10.96.0.1")
 	full := &Table{NodePortAddrs: []netip.Addr{netip.MustParseAddr("198.18.0.1")}, ServiceCIDRs: []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")}}
 	for kind, addr := range map[Kind]netip.Addr{ClusterIP: cluster, VIP: vip} {
-		full.Frontends = append(full.Frontends, &Frontend{Key: Key{kind, snapshot.IPv4, addr, snapshot.TCP, 80}, Cluster: []netip.AddrPort{netip.MustParseAddrPort("198.18.1.2:8080")}})
+		full.Frontends = append(full.Frontends, &Frontend{Key: Key{Kind: kind, Family: snapshot.IPv4, Addr: addr, Protocol: snapshot.TCP, Port: 80}, Cluster: []netip.AddrPort{netip.MustParseAddrPort("198.18.1.2:8080")}})
 	}
 	full.Frontends = append(full.Frontends, &Frontend{Key: Key{Kind: VIP, Family: snapshot.IPv4, Addr: vip, Protocol: snapshot.TCP},
 		Ranges: []snapshot.PortRange{{Protocol: snapshot.TCP, First: 20, Last: 30}}, Cluster: []netip.AddrPort{netip.MustParseAddrPort("198.18.1.2:0")}})

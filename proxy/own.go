@@ -27,4 +27,4 @@ func Own(s *snapshot.Snapshot, node *snapshot.Node, links []netip.Addr) []netip.
 }
 
 // owns reports whether addr is an address of the node itself.
-func (p nodeFacts) owns(addr netip.Addr) bool { return slices.Contains(p.own, addr) }
+func (p *nodeFacts) owns(addr netip.Addr) bool { return slices.Contains(p.own, addr) }

@@ -12,7 +12,7 @@ type portKey struct {
 // byPort sorts the endpoints that a Service may have on node into its ports, in one walk.
 // A walk for each port would cost a Service its ports squared: with 8,000 ports and
 // 30 pods that is half a minute with each change.
-func byPort(svc *snapshot.Service, node nodeFacts) map[portKey][]*snapshot.Endpoint {
+func byPort(svc *snapshot.Service, node *nodeFacts) map[portKey][]*snapshot.Endpoint {
 	out := make(map[portKey][]*snapshot.Endpoint, len(svc.Ports))
 	for i := range svc.Endpoints {
 		ep := &svc.Endpoints[i]

@@ -70,7 +70,7 @@ func rangedFrontend(in inputs, vip netip.Addr, ranges []snapshot.PortRange, c ch
 	svc, family := in.svc, snapshot.FamilyOf(vip)
 	f := &Frontend{
 		Key:     Key{Kind: VIP, Family: family, Addr: vip, Protocol: ranges[0].Protocol},
-		Service: svc.Ref, Ranges: ranges, created: svc.Created, Affinity: AffinityTimeout(svc.Affinity),
+		Service: svc.Ref, Ranges: ranges, created: svc.Created.Unix(), Affinity: AffinityTimeout(svc.Affinity),
 		Cluster: c.cluster, Serving: c.beyond(c.cluster), Lost: c.lost, Sources: withNode(share.allowed(family), vip, in.node.addrs),
 	}
 	if svc.ExternalTrafficPolicy == snapshot.PolicyLocal {
@@ -87,7 +87,7 @@ func rangedFrontend(in inputs, vip netip.Addr, ranges []snapshot.PortRange, c ch
 
 // hosts returns the endpoints of one family without their ports, each address once. Of
 // several ports of one address the one counts that takes connections, if one does.
-func hosts(svc *snapshot.Service, family snapshot.Family, node nodeFacts) []*snapshot.Endpoint {
+func hosts(svc *snapshot.Service, family snapshot.Family, node *nodeFacts) []*snapshot.Endpoint {
 	best := map[netip.Addr]*snapshot.Endpoint{}
 	for i := range svc.Endpoints {
 		ep := &svc.Endpoints[i]
@@ -113,7 +113,7 @@ func hosts(svc *snapshot.Service, family snapshot.Family, node nodeFacts) []*sna
 // order of the EndpointSlices is.
 func compareHosts(a, b *snapshot.Endpoint) int {
 	return cmp.Or(cmp.Compare(standing(b), standing(a)), strings.Compare(a.Node, b.Node), strings.Compare(a.Zone, b.Zone),
-		slices.Compare(a.NodeHints, b.NodeHints), slices.Compare(a.ZoneHints, b.ZoneHints))
+		slices.Compare(a.ForNodes(), b.ForNodes()), slices.Compare(a.ForZones(), b.ForZones()))
 }
 
 // standing is greater for an endpoint that is to be used before another.

@@ -21,12 +21,12 @@ var MetadataServices = []netip.Prefix{
 
 // refuses reports whether no endpoint may be at addr: whoever may write EndpointSlices
 // could reach what only nodes may, and with a node's address (CVE-2021-25740).
-func (p nodeFacts) refuses(addr netip.Addr) bool {
+func (p *nodeFacts) refuses(addr netip.Addr) bool {
 	return !dialable(addr) || slices.ContainsFunc(p.refused, func(r netip.Prefix) bool { return r.Contains(addr) })
 }
 
 // refusal says which endpoint of svc is refused first, and what to do; nil if none is.
-func refusal(svc *snapshot.Service, node nodeFacts) *snapshot.Problem {
+func refusal(svc *snapshot.Service, node *nodeFacts) *snapshot.Problem {
 	var first netip.Addr
 	for _, ep := range svc.Endpoints {
 		if addr := ep.Addr.Addr(); node.refuses(addr) && (!first.IsValid() || addr.Less(first)) {

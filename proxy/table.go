@@ -36,9 +36,9 @@ func (k Kind) String() string {
 type Key struct {
 	Kind     Kind
 	Family   snapshot.Family
-	Addr     netip.Addr // the zero Addr for NodePort
 	Protocol snapshot.Protocol
-	Port     uint16 // 0: see Ranged
+	Port     uint16     // 0: see Ranged
+	Addr     netip.Addr // the zero Addr for NodePort
 }
 
 // Ranged reports whether the Frontend has ranges of ports instead of one port. Only a VIP
@@ -95,7 +95,7 @@ type Frontend struct {
 	Key
 	Service  snapshot.Ref // who it belongs to; not held by the kernel
 	PortName string       // not held by the kernel
-	created  time.Time    // of the Service: the older one wins a clash
+	created  int64        // of the Service, in seconds since 1970: the older one wins a clash
 
 	// Ranges are the ports of a Frontend that is Ranged, sorted, all of its Protocol. A
 	// Frontend with one of these ports as its Port takes that port's packets instead. The
@@ -106,6 +106,11 @@ type Frontend struct {
 	// Directed says that another node may pass packets on to this one (package director):
 	// those take an endpoint of Local, with their source kept. A VIP with LocalOnly is not.
 	Directed bool
+	// AllPorts gives a client the same pod at every Frontend that has it and the same pods:
+	// at all ports and addresses of a Service, over all protocols. Affinity is without
+	// effect then.
+	AllPorts bool
+	Empty    Verdict          // for the packets that have no endpoint; Forward if all have one
 	Cluster  []netip.AddrPort // sorted, no duplicates
 	Local    []netip.AddrPort // sorted; nil unless LocalOnly or Directed
 	// Nodes says where the endpoints are that take connections, if Directed. Every node
@@ -121,15 +126,10 @@ type Frontend struct {
 	// Members are all endpoints of the Service, in whatever state. If it is not nil, open
 	// connections to others end. Sorted; not held by the kernel.
 	Members  []netip.AddrPort
-	Empty    Verdict       // for the packets that have no endpoint; Forward if all have one
 	Affinity time.Duration // an AffinityTimeout: a client stays with its endpoint so long after its last new connection; 0: no affinity
 	// Helper is the helper of the connections, if they are of its protocol; not held by the
 	// engine: see package assist.
 	Helper snapshot.Helper
-	// AllPorts gives a client the same pod at every Frontend that has it and the same pods:
-	// at all ports and addresses of a Service, over all protocols. Affinity is without
-	// effect then.
-	AllPorts bool
 	// Sources are the only sources that may open a connection (VIP and
 	// ExternalIP only; dropped otherwise, checked before DNAT): sorted, not
 	// overlapping. nil: all.

@@ -71,7 +71,7 @@ func (t *Table) hairpin(p Packet, eps []netip.AddrPort) bool {
 func (t *Table) match(p Packet) *Frontend {
 	family := snapshot.FamilyOf(p.Dst.Addr())
 	for _, kind := range []Kind{ClusterIP, VIP, ExternalIP, Guard} {
-		if f := t.Frontend(Key{kind, family, p.Dst.Addr(), p.Protocol, p.Dst.Port()}); f != nil {
+		if f := t.Frontend(Key{Kind: kind, Family: family, Addr: p.Dst.Addr(), Protocol: p.Protocol, Port: p.Dst.Port()}); f != nil {
 			return f
 		}
 	}

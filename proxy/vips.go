@@ -17,15 +17,18 @@ type captured struct {
 	external []netip.Addr // spec.externalIPs, with the option
 }
 
-func (c captured) equal(o captured) bool {
-	return slices.Equal(c.vips, o.vips) && slices.EqualFunc(c.ranged, o.ranged, rangedVIP.equal) && slices.Equal(c.nodes, o.nodes) && slices.Equal(c.foreign, o.foreign) && slices.Equal(c.external, o.external)
+// nothing is what a Service captures that has cluster IPs alone.
+var nothing = &captured{}
+
+func (c *captured) equal(o *captured) bool {
+	return c == o || slices.Equal(c.vips, o.vips) && slices.EqualFunc(c.ranged, o.ranged, rangedVIP.equal) && slices.Equal(c.nodes, o.nodes) && slices.Equal(c.foreign, o.foreign) && slices.Equal(c.external, o.external)
 }
 
 // capture decides which addresses svc may capture. Of ours (recorded, or in a pool) those whose record names it
 // by UID, and no others: if a status or spec.externalIPs were enough, whoever may
 // patch services/status or create Services could hijack any of them
 // (CVE-2020-8554).
-func (m *memory) capture(svc *snapshot.Service) captured {
+func (m *memory) capture(svc *snapshot.Service) *captured {
 	var c captured
 	for _, a := range m.held[svc.Ref] {
 		switch {
@@ -49,7 +52,10 @@ func (m *memory) capture(svc *snapshot.Service) captured {
 			return ours(m.snap, ip) || slices.Contains(c.foreign, ip)
 		}))
 	}
-	return c
+	if c.equal(nothing) {
+		return nothing
+	}
+	return &c
 }
 
 // ownPorts returns the ports of the node's own addresses that the record a gives to svc:

@@ -167,7 +167,7 @@ func (d *directing) Counts() DirectorCounts {
 
 // options adds what the Table needs to know of directing.
 func (d *directing) options(node string, order engineOrder, opt *proxy.Options) {
-	d.wanted = direct.Wanted(order.Snapshot)
+	d.wanted = d.planner.Wanted(order.Snapshot)
 	opt.Direct = d.planner.Services(d.wanted, d.table)
 	if len(opt.Direct) > 0 && order.Sure {
 		opt.Uplinks = direct.Links(order.Links, node, order.View)

@@ -34,11 +34,14 @@ type leaving struct {
 	in    *egress.Inputs // nil: not known yet
 	state egress.State
 
-	synced time.Time // when the kernel was last given state, without an error; the loop's alone
+	// The loop's alone.
+	asking snapshot.Picked // Services that ask for it
+	synced time.Time       // when the kernel was last given state, without an error
 }
 
 func newLeaving(cfg *Config) *leaving {
 	l := &leaving{egress: cfg.Egress, loop: reconcile.New("egress", cfg.Log), told: func([]snapshot.Problem) {}}
+	l.asking.Pick = (*snapshot.Service).Leaves
 	l.loop.Resync = 10 * time.Second // somebody may have taken the rules out
 	return l
 }
@@ -78,10 +81,14 @@ func (l *leaving) step(context.Context) error {
 	if in == nil {
 		return nil
 	}
-	state, problems := egress.Decide(*in)
+	var state egress.State
+	var problems []snapshot.Problem
+	// Most clusters ask for it nowhere, and change all the time.
+	if len(l.asking.Of(in.Snapshot)) > 0 {
+		state, problems = egress.Decide(*in)
+	}
 	l.told(problems)
-	// Most clusters ask for it nowhere, and change all the time. Where one asks, somebody
-	// may have changed the kernel's copy.
+	// Where one asks, somebody may have changed the kernel's copy.
 	again := len(state.Pods) > 0 && time.Since(l.synced) >= l.loop.Resync
 	if !l.synced.IsZero() && !again && reflect.DeepEqual(state, l.State()) {
 		return nil

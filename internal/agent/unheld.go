@@ -29,6 +29,7 @@ type unheld struct {
 	refused func() ([]netip.Prefix, error)           // link.Refused
 
 	mu        sync.Mutex
+	shared    snapshot.Picked            // Services that other clusters have too
 	began     bool                       // what an earlier agent left was read
 	peers     []bgp.Peer                 // of the Plan that was set last
 	anycast   map[netip.Prefix]bool      // of other clusters too: packets to these are routed on
@@ -39,6 +40,7 @@ type unheld struct {
 
 func newUnheld(log *slog.Logger) *unheld {
 	u := &unheld{log: log, loop: reconcile.New("unheld addresses", log), refuse: link.Refuse, refused: link.Refused, until: map[netip.Prefix]time.Time{}}
+	u.shared.Pick = func(svc *snapshot.Service) bool { return svc.Anycast }
 	u.loop.Resync = lingers / 2
 	return u
 }
@@ -59,19 +61,16 @@ func (u *unheld) Run(ctx context.Context) {
 // routeOn makes the addresses of anycast Services of s those that are not refused once they
 // are withdrawn: another cluster may serve them.
 func (u *unheld) routeOn(s *snapshot.Snapshot) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	next := map[netip.Prefix]bool{}
-	for _, svc := range s.Services {
-		if !svc.Anycast {
-			continue
-		}
+	for _, svc := range u.shared.Of(s) {
 		for _, in := range svc.Ingress {
 			if in.IP.IsValid() {
 				next[netip.PrefixFrom(in.IP, in.IP.BitLen())] = true
 			}
 		}
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
 	if !maps.Equal(u.anycast, next) {
 		u.anycast, u.was = next, nil // set has to look again
 	}

@@ -60,6 +60,7 @@ const (
 
 // Planner plans one time after the other. The zero value is an agent that starts.
 type Planner struct {
+	asking  snapshot.Picked // Services whose annotation asks for it
 	modes   map[proxy.Key]mode
 	began   time.Duration                      // the first plan
 	known   map[string]*snapshot.DirectorState // what each node said last that it can do
@@ -88,12 +89,15 @@ func Seed(s *snapshot.Snapshot) (seed director.Seed, ok bool) {
 	return director.SeedOf(ns.UID), true
 }
 
-// Wanted returns the Services that are to be directed, sorted.
-func Wanted(s *snapshot.Snapshot) (out []snapshot.Ref) {
-	announced := slices.ContainsFunc(s.Announcements, func(a *snapshot.Announcement) bool { return a.Forwarding == snapshot.Direct })
-	for _, svc := range s.Services {
-		// Most clusters ask for it nowhere, and may have thousands of Services.
-		if (announced || svc.Forwarding == snapshot.Direct) && s.Forwarding(svc.Ref) == snapshot.Direct {
+// Wanted returns the Services of s that are to be directed, sorted.
+func (p *Planner) Wanted(s *snapshot.Snapshot) (out []snapshot.Ref) {
+	p.asking.Pick = func(svc *snapshot.Service) bool { return svc.Forwarding == snapshot.Direct }
+	may := p.asking.Of(s)
+	if slices.ContainsFunc(s.Announcements, func(a *snapshot.Announcement) bool { return a.Forwarding == snapshot.Direct }) {
+		may = s.Services // which of them an Announcement selects depends on more than the Service
+	}
+	for _, svc := range may {
+		if s.Forwarding(svc.Ref) == snapshot.Direct {
 			out = append(out, svc.Ref)
 		}
 	}

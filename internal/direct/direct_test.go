@@ -67,7 +67,7 @@ func (c *cluster) plan(t *testing.T) *director.State {
 		t.Fatal(err)
 	}
 	c.now += time.Second
-	opt := proxy.Options{Quarantined: c.view.Quarantined(), Direct: c.planner.Services(Wanted(s), c.table)}
+	opt := proxy.Options{Quarantined: c.view.Quarantined(), Direct: c.planner.Services(c.planner.Wanted(s), c.table)}
 	c.table = proxy.Compile(s, "n1", nil, opt)
 	return c.planner.Plan(Inputs{
 		Now: c.now, Node: "n1", Snapshot: s, Links: c.view.Members[0].Report.Links, View: c.view, Table: c.table, Left: c.left, Alone: c.alone,

@@ -316,7 +316,7 @@ func sameService(a, b *snapshot.Service) bool {
 func sameEndpoint(a, b snapshot.Endpoint) bool {
 	return a.PortName == b.PortName && a.Protocol == b.Protocol && a.Addr == b.Addr && a.Node == b.Node && a.Zone == b.Zone &&
 		a.Ready == b.Ready && a.Serving == b.Serving && a.Terminating == b.Terminating &&
-		slices.Equal(a.ZoneHints, b.ZoneHints) && slices.Equal(a.NodeHints, b.NodeHints)
+		slices.Equal(a.ForZones(), b.ForZones()) && slices.Equal(a.ForNodes(), b.ForNodes())
 }
 
 // setPart takes a slice in, or out of its Service's endpoints if its labels say
@@ -333,12 +333,14 @@ func (b *Builder) setPart(p *part) bool {
 		return old != nil
 	}
 	e := b.entry(*p.value)
+	p.value = &e.ref // one copy of it is enough
 	e.parts = append(slices.Clip(e.parts), p)
 	b.parts[p.ref] = p
 	b.touch(e)
 	if at := triggerTime(p.trigger); !at.IsZero() {
 		b.pending[e.ref] = append(b.pending[e.ref], at)
 	}
+	p.trigger = ""
 	return true
 }
 

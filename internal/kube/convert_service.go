@@ -166,13 +166,21 @@ func toEndpoint(ip netip.Addr, p discoveryv1.EndpointPort, ep discoveryv1.Endpoi
 	if ep.Zone != nil {
 		out.Zone = intern(*ep.Zone)
 	}
-	if ep.Hints != nil {
-		for _, z := range ep.Hints.ForZones {
-			out.ZoneHints = append(out.ZoneHints, intern(z.Name))
-		}
-		for _, n := range ep.Hints.ForNodes {
-			out.NodeHints = append(out.NodeHints, intern(n.Name))
-		}
+	out.Hints = toHints(ep.Hints)
+	return out
+}
+
+// toHints returns nil if there is no hint.
+func toHints(h *discoveryv1.EndpointHints) *snapshot.Hints {
+	if h == nil || len(h.ForZones)+len(h.ForNodes) == 0 {
+		return nil
+	}
+	out := &snapshot.Hints{}
+	for _, z := range h.ForZones {
+		out.ZoneHints = append(out.ZoneHints, intern(z.Name))
+	}
+	for _, n := range h.ForNodes {
+		out.NodeHints = append(out.NodeHints, intern(n.Name))
 	}
 	return out
 }
@@ -194,7 +202,7 @@ func compareEndpoints(a, b snapshot.Endpoint) int {
 	return cmp.Or(
 		last(a.Terminating, b.Terminating), last(!a.Ready, !b.Ready), last(!a.Serving, !b.Serving), last(a.Node == "", b.Node == ""),
 		cmp.Compare(a.Node, b.Node), cmp.Compare(a.Zone, b.Zone),
-		slices.Compare(a.ZoneHints, b.ZoneHints), slices.Compare(a.NodeHints, b.NodeHints))
+		slices.Compare(a.ForZones(), b.ForZones()), slices.Compare(a.ForNodes(), b.ForNodes()))
 }
 
 // last sorts those of which something is true behind the others.

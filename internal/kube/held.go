@@ -52,7 +52,7 @@ type part struct {
 	endpoints          []snapshot.Endpoint
 	total              int                        // how many the slice has, which is more than the budget at times
 	unread             *discoveryv1.EndpointSlice // until endpoints are made of it, which takes long for a large one
-	trigger            string                     // when its pods changed, as its controller noted it
+	trigger            string                     // when its pods changed, as its controller noted it; "" once the Builder has it
 }
 
 // reduce returns what a Builder holds of obj: one of the types above. Of other kinds it

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/announcer"
+	"github.com/fairlead/fairlead/internal/diff"
+	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
 // How fast agents learn of new Address objects, and tell each other how far they are. All of
@@ -29,6 +31,18 @@ type following struct {
 	told  announcer.Knowledge // what this node said last
 	at    time.Time           // when
 	lags  map[string]lag      // by node: those that lack something
+
+	counted   bool                // the next two are known
+	addresses []*snapshot.Address // of the last decision
+	knows     announcer.Knowledge // announcer.KnowledgeOf these
+}
+
+// know returns announcer.KnowledgeOf the cluster's Address objects, which seldom change.
+func (f *following) know(addresses []*snapshot.Address) announcer.Knowledge {
+	if !f.counted || !diff.Same(f.addresses, addresses) {
+		f.counted, f.addresses, f.knows = true, addresses, announcer.KnowledgeOf(addresses)
+	}
+	return f.knows
 }
 
 // lag is since when an agent lacks something. One that learns begins a new lag.
@@ -39,7 +53,7 @@ type lag struct {
 
 // tell returns what to tell of this node, and when to tell more.
 func (f *following) tell(in Inputs) (announcer.Knowledge, time.Time) {
-	knows := announcer.KnowledgeOf(in.Snapshot.Addresses)
+	knows := f.know(in.Snapshot.Addresses)
 	due := f.at.Add(tellEvery(len(in.Snapshot.Nodes)))
 	switch {
 	case knows == f.told:
@@ -56,7 +70,7 @@ func (f *following) tell(in Inputs) (announcer.Knowledge, time.Time) {
 // others would take for a moment what is that node's. When this agent starts, it cannot know
 // how long others have lacked what they lack, and takes it for long.
 func (f *following) lacking(in Inputs) (lacks map[string]map[netip.Addr]bool, until time.Time) {
-	lags, all := map[string]lag{}, announcer.KnowledgeOf(in.Snapshot.Addresses)
+	lags, all := map[string]lag{}, f.know(in.Snapshot.Addresses)
 	by := map[announcer.Knowledge]map[netip.Addr]bool{} // most that lag have come equally far
 	for _, m := range in.View.Members {
 		if m.Report == nil || m.Node == in.Node || !m.Report.Knows.Behind(all) {

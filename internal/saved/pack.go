@@ -19,6 +19,7 @@ type coder struct {
 	buf   []byte
 	names []string          // those that name has met
 	index map[string]uint64 // of names, while it writes
+	hints snapshot.Hints    // of the endpoint that it is at: a variable would be garbage for each
 }
 
 var errShort = errors.New("it is damaged: it ends too early")
@@ -82,8 +83,12 @@ func (c *coder) endpoint(e *snapshot.Endpoint) {
 	c.name(&e.Node)
 	c.name(&e.Zone)
 	c.flags(&e.Ready, &e.Serving, &e.Terminating)
-	list(c, &e.ZoneHints, (*coder).name)
-	list(c, &e.NodeHints, (*coder).name)
+	c.hints = snapshot.Hints{ZoneHints: e.ForZones(), NodeHints: e.ForNodes()}
+	list(c, &c.hints.ZoneHints, (*coder).name)
+	list(c, &c.hints.NodeHints, (*coder).name)
+	if e.Hints == nil && len(c.hints.ZoneHints)+len(c.hints.NodeHints) > 0 {
+		e.Hints = &snapshot.Hints{ZoneHints: c.hints.ZoneHints, NodeHints: c.hints.NodeHints}
+	}
 }
 
 func (c *coder) ingress(in *snapshot.Ingress) {

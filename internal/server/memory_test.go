@@ -15,7 +15,7 @@ func TestLimitMemory(t *testing.T) {
 		fails                   bool
 	}{
 		{"none", "", "", math.MaxInt64, false},
-		{"of the container", "536870912", "", 348966085, false},
+		{"of the container", "536870912", "", 322122540, false},
 		{"Go's own counts", "536870912", "1GiB", math.MaxInt64, false},
 		{"no number", "512Mi", "", math.MaxInt64, true},
 		{"zero", "0", "", math.MaxInt64, true},

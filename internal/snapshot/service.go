@@ -81,10 +81,10 @@ type Service struct {
 	Annotations map[string]string
 	Finalizers  []string
 	Deleting    bool // has a deletionTimestamp
+	Headless    bool
 
 	Type                  ServiceType
 	ClusterIPs            []netip.Addr // none for headless and ExternalName
-	Headless              bool
 	ExternalIPs           []netip.Addr
 	Ports                 []Port // in the order of the spec
 	ExternalTrafficPolicy Policy
@@ -97,9 +97,9 @@ type Service struct {
 	Class          string     // spec.loadBalancerClass, "" if unset
 	LoadBalancerIP string     // spec.loadBalancerIP, as written
 	Forwarding     Forwarding // of its annotation; "": what its Announcements say
+	Helper         Helper     // of its annotation; "": none
 	ResetsRemoved  bool       // its annotation asks for it: see AnnotationRemoved
 	KeepsPorts     bool       // its annotation asks for it: see AnnotationSourcePorts
-	Helper         Helper     // of its annotation; "": none
 	AllPorts       bool       // its annotation asks for it: see AnnotationAffinity
 	Egress         bool       // its annotation asks for it: see Leaves
 	Anycast        bool       // other clusters have its addresses too
@@ -127,18 +127,37 @@ type Port struct {
 }
 
 // Endpoint is one address and port of a Service's pods (or of whatever an
-// EndpointSlice names), with its conditions as Kubernetes defaults them.
+// EndpointSlice names), with its conditions as Kubernetes defaults them. It is kept small,
+// because a large cluster has hundreds of thousands.
 type Endpoint struct {
 	PortName    string
-	Protocol    Protocol
 	Addr        netip.AddrPort
 	Node        string // "" if the slice does not say
 	Zone        string
+	Protocol    Protocol
 	Ready       bool
 	Serving     bool
 	Terminating bool
-	ZoneHints   []string
-	NodeHints   []string
+	*Hints      // nil for most; read by ForZones and ForNodes
+}
+
+// Hints are the zones and the nodes that an Endpoint is for.
+type Hints struct{ ZoneHints, NodeHints []string }
+
+// ForZones returns the zones of h, nil for none.
+func (h *Hints) ForZones() []string {
+	if h == nil {
+		return nil
+	}
+	return h.ZoneHints
+}
+
+// ForNodes returns the nodes of h, nil for none.
+func (h *Hints) ForNodes() []string {
+	if h == nil {
+		return nil
+	}
+	return h.NodeHints
 }
 
 // Ingress is one entry of status.loadBalancer.ingress.

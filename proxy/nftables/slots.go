@@ -185,10 +185,13 @@ func seconds(d time.Duration) int { return int(proxy.AffinityTimeout(d) / time.S
 
 // assign gives each of the wanted endpoints a slot, the first ones without a gap. An
 // endpoint stays in its slot in prev if that one still exists. assign depends on nothing
-// but its arguments.
+// but its arguments. It may return want.
 func assign(prev, want []netip.AddrPort) []netip.AddrPort {
 	if len(want) == 0 {
 		return nil
+	}
+	if head, _ := diff.Common(prev, want); head == min(len(prev), len(want)) {
+		return want // as of a new Frontend: lists of their own would be 8 MB in a large cluster
 	}
 	out, placed := make([]netip.AddrPort, len(want)), make([]bool, len(want))
 	for i := range min(len(prev), len(want)) {

@@ -146,44 +146,69 @@ func (l *Large) settled(ctx context.Context, b *Bench, c Crowd, k contender, p *
 	return nil
 }
 
-// changesIn is how many changes share one measurement of the processor time, which
-// counts in steps of ten milliseconds.
+// changesIn is how many changes share one measurement of the processor time: some of what
+// follows from a change comes seconds later, and for several changes at once.
 const changesIn = 10
 
-// idleFor is how long the processor time without a change is measured.
-const idleFor = 10 * time.Second
+// Before each block of changes the processor time without a change is measured for idleFor,
+// once what earlier changes left to do is done: leftOver is longer than an agent waits to
+// look for their connections.
+const (
+	idleFor  = 12 * time.Second
+	leftOver = 6 * time.Second
+)
 
 // changesBeside measures changes while the other program runs at one pace. What the
-// process uses without a change is measured first, and is not a cost of the changes.
+// process uses without a change, by the median of as many looks, is not a cost of them:
+// after a start a process has other things to do than later, and some come once a minute.
 func (l *Large) changesBeside(ctx context.Context, b *Bench, c Crowd, k contender, p *process, every time.Duration, out *report.Lines) (err error) {
 	w, err := l.world.node.disturb(every)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, w.stop()) }()
-	idle, err := p.load(ctx, idleFor)
+	var before, after health
+	k.look(ctx, l.world, &before)
+	blocks, idle, err := l.blocks(ctx, b, p)
 	if err != nil {
 		return err
 	}
-	var before, after health
-	k.look(ctx, l.world, &before)
+	k.look(ctx, l.world, &after)
 	keys := fmt.Sprintf("%s/every=%s", c.keys(k), every)
-	out.Add("LargeIdle/"+keys, 1, report.Of(idle, "idle-cpu-sec"))
+	out.Add("LargeIdle/"+keys, len(blocks), report.Of(idle, "idle-cpu-sec"))
 	var all []time.Duration
-	for began := time.Now(); len(all) < l.Changes && (len(all) == 0 || time.Since(began) < 2*time.Minute); {
-		some, err := b.changes(ctx, p, min(changesIn, l.Changes))
-		if err != nil {
-			return err
-		}
+	for _, some := range blocks {
 		all = append(all, some.took...)
 		own := some.cpu.Seconds() - idle*(pauses+mean(some.took)).Seconds()
 		out.Add("LargeChange/"+keys, len(some.took), report.Time(at(some.took, 50), "sec"), report.Of(max(own, 0), "cpu-sec/op"))
 	}
-	k.look(ctx, l.world, &after)
 	slices.Sort(all)
 	out.Add("LargeChange/"+keys, len(all), report.Time(at(all, 99), "p99-sec"), report.Of(after.failures-before.failures, "failed-syncs"))
 	fmt.Fprintf(l.Out, "%s: %s: %d changes, other program every %s: p50 %.1f ms, p99 %.1f ms\n", c, k.name, len(all), every, ms(at(all, 50)), ms(at(all, 99)))
 	return nil
+}
+
+// blocks makes the changes, of a slow contender two minutes' worth. idle is the processor
+// time of a second without a change.
+func (l *Large) blocks(ctx context.Context, b *Bench, p *process) (out []changes, idle float64, err error) {
+	var looks []float64
+	made, spent := 0, time.Duration(0)
+	for made < l.Changes && (made == 0 || spent < 2*time.Minute) {
+		pause(ctx, leftOver)
+		look, err := p.load(ctx, idleFor)
+		if err != nil {
+			return out, 0, err
+		}
+		began := time.Now()
+		some, err := b.changes(ctx, p, min(changesIn, l.Changes))
+		if err != nil {
+			return out, 0, err
+		}
+		looks, out = append(looks, look), append(out, some)
+		made, spent = made+len(some.took), spent+time.Since(began)
+	}
+	slices.Sort(looks)
+	return out, at(looks, 50), nil
 }
 
 func mean(all []time.Duration) (sum time.Duration) {

@@ -96,7 +96,7 @@ func (b *Bench) changes(ctx context.Context, p *process, n int) (out changes, er
 		pause(ctx, pauses)
 	}
 	after, err := p.cpu()
-	out.cpu = max(after-before, tick) / time.Duration(len(out.took))
+	out.cpu = (after - before) / time.Duration(len(out.took))
 	slices.Sort(out.took)
 	return out, err
 }

@@ -9,18 +9,37 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/fairlead/fairlead/e2e/bench/report"
 )
 
 var update = flag.Bool("update", false, "write the reports of testdata")
 
-func TestCPUIn(t *testing.T) {
+func TestChildrenIn(t *testing.T) {
 	stat := "42 (a ) b) S 1 42 42 0 -1 4194560 9 9 0 0 100 20 3 4 20 0 7 0 12345 1 2 3\n"
-	if got, err := cpuIn(stat); err != nil || got != 1270*time.Millisecond {
+	if got, err := childrenIn(stat); err != nil || got != 70*time.Millisecond {
 		t.Errorf("%s, %v", got, err)
 	}
-	if _, err := cpuIn("42 (a) S 1"); err == nil {
+	if _, err := childrenIn("42 (a) S 1"); err == nil {
 		t.Error("half a line was read")
+	}
+}
+
+// The clock of another process is that which a process reads of itself.
+func TestClockOf(t *testing.T) {
+	var before, between, after unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &before); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.ClockGettime(clockOf(os.Getpid()), &between); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.ClockGettime(unix.CLOCK_PROCESS_CPUTIME_ID, &after); err != nil {
+		t.Fatal(err)
+	}
+	if between.Nano() < before.Nano() || between.Nano() > after.Nano() {
+		t.Errorf("%d ns is not between %d and %d", between.Nano(), before.Nano(), after.Nano())
 	}
 }
 

@@ -135,7 +135,14 @@ func endpoint(s *snapshot.Snapshot, name string, a *attrs) {
 	svc.Endpoints = append(svc.Endpoints, snapshot.Endpoint{
 		PortName: a.text("port"), Protocol: each(a, []string{a.text("proto")}, protocol)[0],
 		Addr: each(a, []string{a.text("addr")}, netip.ParseAddrPort)[0], Node: a.text("node"),
-		ZoneHints: a.list("zones"), NodeHints: a.list("nodes"),
+		Hints: hints(a.list("zones"), a.list("nodes")),
 		Ready: !a.flag("unready"), Serving: !a.flag("unserving"), Terminating: a.flag("terminating"),
 	})
+}
+
+func hints(zones, nodes []string) *snapshot.Hints {
+	if len(zones)+len(nodes) == 0 {
+		return nil
+	}
+	return &snapshot.Hints{ZoneHints: zones, NodeHints: nodes}
 }

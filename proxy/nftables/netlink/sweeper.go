@@ -51,7 +51,8 @@ type connections interface {
 }
 
 // sweeper ends the connections that the Table makes stale, in a goroutine of its own:
-// when it starts, after each change that may make some stale, and every sweepEvery. It
+// when it starts, after each change that may make some stale, and every sweepEvery as far
+// as the Table has Frontends of the Network. It
 // always compares a whole Network, so that nothing depends on an earlier sweep, nor on
 // an earlier process.
 type sweeper struct {
@@ -217,6 +218,7 @@ type agenda struct {
 	gone    map[proxy.Key]bool
 	due     map[nftables.Network]time.Time
 	earned  map[nftables.Network]time.Time // when the time of all sweeps until now is over, dialsEvery for each
+	fronts  map[nftables.Network]int       // how many Frontends the Table has of each
 	lost    map[netip.AddrPort]lost        // TCP endpoints on nodes that are lost: their connections end although they were answered
 	leaves  bool                           // endpoints left Services whose connections then end
 	rested  time.Time                      // no sweep before
@@ -231,7 +233,7 @@ type lost struct {
 }
 
 func newAgenda() agenda {
-	return agenda{gone: map[proxy.Key]bool{}, due: map[nftables.Network]time.Time{}, earned: map[nftables.Network]time.Time{}, lost: map[netip.AddrPort]lost{}}
+	return agenda{gone: map[proxy.Key]bool{}, due: map[nftables.Network]time.Time{}, earned: map[nftables.Network]time.Time{}, fronts: map[nftables.Network]int{}, lost: map[netip.AddrPort]lost{}}
 }
 
 // take adds an order at time now.
@@ -246,6 +248,7 @@ func (a *agenda) take(o order, now time.Time) {
 		}
 		a.table = &proxy.Table{}
 	}
+	a.count(o.table)
 	a.lose(o.table, now)
 	for _, k := range o.gone {
 		n := nftables.NetworkOf(k)
@@ -270,6 +273,18 @@ func (a *agenda) take(o order, now time.Time) {
 		}
 		if due, ok := a.due[n]; !ok || at.Before(due) {
 			a.due[n] = at
+		}
+	}
+}
+
+// count counts the Frontends of next, the Table that follows.
+func (a *agenda) count(next *proxy.Table) {
+	for was, is := range next.Changed(a.table) {
+		if is != nil {
+			a.fronts[nftables.NetworkOf(is.Key)]++
+		}
+		if was != nil {
+			a.fronts[nftables.NetworkOf(was.Key)]--
 		}
 	}
 }
@@ -378,6 +393,9 @@ func (a *agenda) did(networks []nftables.Network, began, now time.Time, err erro
 		a.earned[n] = a.earned[n].Add(dialsEvery)
 		a.leaves = a.leaves && n.Protocol != snapshot.TCP
 		a.due[n] = now.Add(max(sweepEvery, sparing*now.Sub(began)))
+		if a.fronts[n] == 0 {
+			delete(a.due, n) // a list takes milliseconds, and hardly any cluster has SCTP
+		}
 		if ripe := a.ripe(began); n.Protocol == snapshot.TCP && !ripe.IsZero() {
 			a.due[n] = ripe
 		}

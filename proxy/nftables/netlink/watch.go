@@ -2,7 +2,6 @@ package netlink
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	gosync "sync"
@@ -28,6 +27,7 @@ type watch struct {
 	done    chan struct{}
 
 	mu      gosync.Mutex
+	heard   int   // datagrams
 	touched bool  // somebody else wrote to our tables since take was last called
 	err     error // why the watch ended; nil while it works
 }
@@ -54,16 +54,11 @@ func (w *watch) close() {
 	<-w.done
 }
 
-// ignore has the kernel leave out what the socket of c writes. All messages of one
-// datagram are of one transaction, so the filter looks at the first one's sender.
+// ignore has the kernel leave out what the socket of c writes, and what concerns others
+// alone. All messages of one datagram are of one transaction, so the filter looks for the
+// sender in the first one.
 func (w *watch) ignore(c *conn) error {
-	const sender = 12 // nlmsg_pid, in the byte order of this machine
-	filter, err := bpf.Assemble([]bpf.Instruction{
-		bpf.LoadAbsolute{Off: sender, Size: 4},
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: binary.BigEndian.Uint32(host(c.nl.PID())), SkipTrue: 1},
-		bpf.RetConstant{Val: 0xffffffff},
-		bpf.RetConstant{Val: 0},
-	})
+	filter, err := bpf.Assemble(eventFilter(c.nl.PID()))
 	if err == nil {
 		err = w.conn.nl.SetBPF(filter)
 	}
@@ -120,6 +115,7 @@ func (w *watch) drain(fd int) (news bool, err error) {
 		case err != nil:
 			w.touched, w.err = true, err
 		default:
+			w.heard++
 			w.touched = w.touched || concernsUs(w.conn.buf[:n])
 		}
 	}
