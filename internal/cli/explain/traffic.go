@@ -179,7 +179,7 @@ func (e *explaining) parted(a netip.Addr, v announcer.Judged, node, all *Step) {
 	for _, ref := range without {
 		node.Text += "; it has no ready endpoint of " + ref.String()
 		if ref == e.svc.Ref && v.Rank == 1 {
-			node.Mark, all.Mark = Failed, Failed
+			node.Mark, all.Mark, e.apart = Failed, Failed, true
 			all.Next = "have the pods of the Services that share " + a.String() + " on one node, for example by a podAffinity"
 		}
 	}
