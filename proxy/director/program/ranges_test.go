@@ -32,7 +32,6 @@ func (f family) rangedFrontend(proto uint8, ranges ...director.Ports) Frontend {
 // that has a frontend by that. What is sent elsewhere is the stack's.
 func TestRanges(t *testing.T) {
 	l := newLab(t, Options{}, "a", "b", "c")
-	l.needOracle(t)
 	a := l.node("a")
 	for _, f := range families {
 		for _, kind := range []string{"SYN", "ACK", "UDP", "error", "errorUDP"} {
@@ -64,7 +63,6 @@ func TestRanges(t *testing.T) {
 // The program finds a port in as many ranges as a frontend may have, and no other port.
 func TestManyRanges(t *testing.T) {
 	l := newLab(t, Options{}, "a", "b")
-	l.needOracle(t)
 	a, f := l.node("a"), families[0]
 	r := rand.New(rand.NewPCG(3, 5))
 	for _, n := range []int{1, 2, 3, 31, 32, 33, 63, director.MaxRanges} {
@@ -103,7 +101,6 @@ func TestManyRanges(t *testing.T) {
 // director names alike. Without, it has many.
 func TestRangesAffinity(t *testing.T) {
 	l := newLab(t, Options{}, "a", "b", "c")
-	l.needOracle(t)
 	a := l.node("a")
 	members := []director.Member{{Name: "a", Weight: 1}, {Name: "b", Weight: 1}, {Name: "c", Weight: 1}}
 	table := director.New(testSeed, members)
@@ -139,7 +136,6 @@ func TestRangesAffinity(t *testing.T) {
 // The next agent finds the ranges that the last one wrote, and writes others.
 func TestRangesAreAdopted(t *testing.T) {
 	l := newLab(t, Options{}, "a", "b")
-	l.needOracle(t)
 	a, f := l.node("a"), families[1]
 	front := f.rangedFrontend(tcp, director.Ports{First: 10, Last: 20})
 	front.Slots, front.Grace = l.slots("b a"), OnGrace
