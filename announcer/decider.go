@@ -29,7 +29,7 @@ type decided struct {
 	addr  *snapshot.Address
 	known bool // there is an outcome
 	ready bool // Input.Ready[addr] at that time
-	apart bool // its siblings mattered
+	apart bool // its siblings mattered, or which node serves most of its Services
 	outcome
 }
 
@@ -52,7 +52,7 @@ func (d *Decider) Decide(in Input) Plan {
 		one := &d.last[i]
 		was := one.outcome
 		one.outcome = d.election.decide(one.addr)
-		one.apart = d.election.siblings(one.addr) != nil
+		one.apart = d.election.siblings(one.addr) != nil || len(one.addr.Holders) > 1
 		same = same && reflect.DeepEqual(was, one.outcome)
 	}
 	if !same {

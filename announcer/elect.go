@@ -122,6 +122,7 @@ type ballot struct {
 	selected bool    // an Announcement selects the pool: links are no longer chosen by prefix alone
 	weighted bool    // one of rules prefers nodes
 	local    []local // for each Service with externalTrafficPolicy Local
+	enough   int     // of these Services have endpoints on the node that is elected
 }
 
 // local names the nodes that have a usable endpoint of a Service.
@@ -153,7 +154,33 @@ func (e *election) ballot(a *snapshot.Address, svcs []*snapshot.Service) ballot 
 			b.local = append(b.local, local{endpointNodes(svc, a.Addr), unfit})
 		}
 	}
+	if b.enough = len(b.local); b.enough > 1 {
+		b.enough = b.most()
+	}
 	return b
+}
+
+// serves returns of how many Services with policy Local the contender at i has endpoints.
+func (b *ballot) serves(i int) (n int) {
+	for _, l := range b.local {
+		if l.nodes[b.nodes[i].Name] || l.nodes[""] {
+			n++
+		}
+	}
+	return n
+}
+
+// most returns of how many Services with policy Local a contender has endpoints that could
+// be elected otherwise: all, unless the pods of Services that share the address are on
+// different nodes. To serve some of them is better than none.
+func (b *ballot) most() int {
+	most := 0
+	for i, c := range b.nodes {
+		if c.unfit == "" && !c.lacks[b.addr.Addr] && len(b.links(i)) > 0 {
+			most = max(most, b.serves(i))
+		}
+	}
+	return max(most, 1)
 }
 
 // unfit says why the contender at i cannot be elected, in words that follow its
@@ -173,9 +200,11 @@ func (b *ballot) unfit(i int) string {
 // words that follow its name. It returns "" if it can.
 func (b *ballot) unable(i int) string {
 	c := &b.nodes[i]
-	for _, l := range b.local {
-		if !l.nodes[c.Name] && !l.nodes[""] {
-			return l.unfit
+	if b.serves(i) < b.enough {
+		for _, l := range b.local {
+			if !l.nodes[c.Name] && !l.nodes[""] {
+				return l.unfit
+			}
 		}
 	}
 	if !slices.ContainsFunc(c.state.Links, func(l snapshot.Link) bool { return b.mayAnnounceOn(i, l) }) {

@@ -27,6 +27,22 @@ func LocalEndpoints(svcs []*snapshot.Service, vip netip.Addr, node string) bool 
 	})
 }
 
+// Parted returns those of svcs, which share the address vip, that node does not serve: no
+// node has usable endpoints of all that have the externalTrafficPolicy Local, and this one has
+// none of theirs. It returns nil if some node has endpoints of all.
+func Parted(s *snapshot.Snapshot, svcs []*snapshot.Service, vip netip.Addr, node string) (out []snapshot.Ref) {
+	all := func(n *snapshot.Node) bool { return LocalEndpoints(svcs, vip, n.Name) }
+	if len(svcs) < 2 || slices.ContainsFunc(s.Nodes, all) {
+		return nil
+	}
+	for _, svc := range svcs {
+		if svc.ExternalTrafficPolicy == snapshot.PolicyLocal && !usable(svc, vip, node) {
+			out = append(out, svc.Ref)
+		}
+	}
+	return out
+}
+
 // MayAnnounce tells whether Kubernetes lets n attract traffic: it is ready, has
 // a network, is not on its way out and not excluded by its labels.
 func MayAnnounce(n *snapshot.Node) bool {

@@ -93,9 +93,7 @@ func compileService(in inputs) compiled {
 	out, share := compiled{in: in, here: here(in.svc, in.node)}, shareOf(in)
 	eps := byPort(in.svc, in.node)
 	if in.svc.Anycast {
-		served := *in.addrs
-		served.vips = servedHere(in, eps)
-		in.addrs = &served
+		in.addrs = servedHere(in, eps)
 	}
 	for _, port := range in.svc.Ports[:share.ports] {
 		for _, ip := range in.svc.ClusterIPs {
@@ -113,7 +111,7 @@ func compileService(in inputs) compiled {
 			}
 		}
 	}
-	out.frontends, out.hairpin = rangedFrontends(in, share, out.frontends, out.hairpin)
+	out.ranges(in, share)
 	for _, p := range []*snapshot.Problem{refusal(in.svc, in.node), share.problem(in.svc.Ref)} {
 		if p != nil {
 			out.problems = append(out.problems, *p)
@@ -188,8 +186,7 @@ func external(in inputs, port snapshot.Port, family snapshot.Family, c choice, s
 	for _, vip := range ofFamily(family, in.addrs.vips) {
 		f := add(VIP, vip, port.Port)
 		f.Sources = withNode(allowed, vip, in.node.addrs)
-		// A node that passes packets on chooses a node for each port.
-		if in.direct && !f.LocalOnly && !f.AllPorts {
+		if in.directs(f) {
 			f.Directed = true
 			f.Local, f.Nodes = c.directed(in.node)
 		}
@@ -207,6 +204,10 @@ func external(in inputs, port snapshot.Port, family snapshot.Family, c choice, s
 	}
 	return out
 }
+
+// directs reports whether packets to f, which is a VIP, are directed. A node that passes
+// packets on chooses a node for each port, so a client would not have one pod at all of them.
+func (in inputs) directs(f *Frontend) bool { return in.direct && !f.LocalOnly && !f.AllPorts }
 
 // helper returns the helper of connections to a port: one reads its own protocol alone.
 func helper(svc *snapshot.Service, port snapshot.Port) snapshot.Helper {

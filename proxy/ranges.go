@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -39,11 +40,11 @@ func rangedCount(vips []rangedVIP) (n int) {
 	return n
 }
 
-// rangedFrontends appends the Frontends of in's ranges of ports, and their hairpins. There
-// is one for each VIP and protocol, whatever the number of ranges and ports is.
-func rangedFrontends(in inputs, share *share, fronts []*Frontend, hairpin []Target) ([]*Frontend, []Target) {
-	seen := map[Target]bool{}
+// ranges adds the Frontends of in's ranges of ports, and what is known of their endpoints.
+// There is one for each VIP and protocol, whatever the number of ranges and ports is.
+func (out *compiled) ranges(in inputs, share *share) {
 	choices := map[snapshot.Family]choice{}
+	hairpin, keep := map[Target]bool{}, map[Target]bool{} // two VIPs have the same
 	for _, vip := range in.addrs.ranged {
 		family := snapshot.FamilyOf(vip.addr)
 		c, known := choices[family]
@@ -53,28 +54,35 @@ func rangedFrontends(in inputs, share *share, fronts []*Frontend, hairpin []Targ
 			choices[family] = c
 		}
 		for _, ranges := range vip.byProtocol() {
-			fronts = append(fronts, rangedFrontend(in, vip.addr, ranges, c, share))
+			out.frontends = append(out.frontends, rangedFrontend(in, vip.addr, ranges, c, share))
 			for _, ep := range c.local {
-				if t := (Target{ranges[0].Protocol, ep}); !seen[t] {
-					seen[t], hairpin = true, append(hairpin, t)
-				}
+				hairpin[Target{ranges[0].Protocol, ep}] = true
+			}
+			for _, ep := range c.cluster {
+				keep[Target{ranges[0].Protocol, ep}] = true
 			}
 		}
 	}
-	return fronts, hairpin
+	out.hairpin = slices.AppendSeq(out.hairpin, maps.Keys(hairpin))
+	if in.svc.KeepsPorts {
+		out.keep = slices.AppendSeq(out.keep, maps.Keys(keep))
+	}
 }
 
-// rangedFrontend is the Frontend of ranges, all of one protocol, at vip. It is never
-// directed: the director's program knows single ports alone.
+// rangedFrontend is the Frontend of ranges, all of one protocol, at vip.
 func rangedFrontend(in inputs, vip netip.Addr, ranges []snapshot.PortRange, c choice, share *share) *Frontend {
 	svc, family := in.svc, snapshot.FamilyOf(vip)
 	f := &Frontend{
 		Key:     Key{Kind: VIP, Family: family, Addr: vip, Protocol: ranges[0].Protocol},
 		Service: svc.Ref, Ranges: ranges, created: svc.Created.Unix(), Affinity: AffinityTimeout(svc.Affinity),
-		Cluster: c.cluster, Serving: c.beyond(c.cluster), Lost: c.lost, Sources: withNode(share.allowed(family), vip, in.node.addrs),
+		Cluster: c.cluster, Serving: c.beyond(c.cluster), Lost: c.lost, Members: c.only(svc), AllPorts: svc.AllPorts, Sources: withNode(share.allowed(family), vip, in.node.addrs),
 	}
 	if svc.ExternalTrafficPolicy == snapshot.PolicyLocal {
 		f.LocalOnly, f.Local = true, c.local
+	}
+	if in.directs(f) {
+		f.Directed = true
+		f.Local, f.Nodes = c.directed(in.node)
 	}
 	switch {
 	case !c.anywhere:

@@ -148,9 +148,16 @@ type NodeEndpoints struct {
 type Way struct {
 	Link   string
 	Number int
+	VRF    string // that the link is in: what came in by it is for the node's own routes; "": none
 }
 
-func (w Way) String() string { return fmt.Sprintf("%s as %d", w.Link, w.Number) }
+func (w Way) String() string {
+	s := fmt.Sprintf("%s as %d", w.Link, w.Number)
+	if w.VRF != "" {
+		s += " in " + w.VRF
+	}
+	return s
+}
 
 // Target is a protocol and an endpoint.
 type Target struct {
@@ -192,7 +199,7 @@ type Table struct {
 	// port of the endpoint.
 	Hairpin []Target
 	// KeepPorts lists endpoints: a connection to one that is masqueraded keeps its source
-	// port, if that is free.
+	// port, if that is free. The port 0 is as in Hairpin.
 	KeepPorts []Target
 	// OwnClusterIPs are the ClusterIPs that are addresses of the node's links too:
 	// NodeLocal DNSCache answers there, for example. Packets that are not tracked

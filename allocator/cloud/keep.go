@@ -86,12 +86,12 @@ func (p *Provider) describe(plan *allocator.Plan, seen observe.Observed) (works 
 			continue
 		}
 		want := record.WithStatus(obj)
-		if record.SetConditions(want, o, seen.Announced(o.Addrs), time.Now()); equality.Semantic.DeepEqual(obj.Status, want.Status) {
+		if record.SetConditions(want, o, seen.Announced(o.Ref, o.Addrs), time.Now()); equality.Semantic.DeepEqual(obj.Status, want.Status) {
 			continue
 		}
 		works = append(works, p.status(o.Ref, "conditions", func(_ context.Context, obj *corev1.Service) (*corev1.Service, error) {
 			svc := record.WithStatus(obj)
-			record.SetConditions(svc, o, seen.Announced(o.Addrs), time.Now())
+			record.SetConditions(svc, o, seen.Announced(o.Ref, o.Addrs), time.Now())
 			return svc, nil
 		}))
 	}

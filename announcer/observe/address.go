@@ -19,6 +19,9 @@ type Address struct {
 	Refusal  snapshot.Refusal // why nobody announces it, by the first node that says so
 	Conflict string           // MAC of the foreign host that has it, by its record; "" if none
 	Finding  snapshot.Finding // what the nodes found of it for its record; zero if nothing
+	// Without are Services that hold it and get no connection: they have policy Local, and
+	// their pods are on other nodes than those of the Services that they share it with.
+	Without []snapshot.Ref
 }
 
 // sayings are what the nodes say of one address.
@@ -47,7 +50,11 @@ func addresses(s *snapshot.Snapshot, lost []string, now time.Time) map[netip.Add
 	}
 	out := make(map[netip.Addr]Address, len(s.Addresses))
 	for _, a := range s.Addresses {
-		out[a.Addr] = stand(a.Addr, a.Conflict)
+		one := stand(a.Addr, a.Conflict)
+		if w := said[a.Addr]; w != nil && w.keepers == 1 && len(a.Holders) > 1 {
+			one.Without = announcer.Parted(s, announcer.Holders(s, a), a.Addr, w.last)
+		}
+		out[a.Addr] = one
 	}
 	for addr := range said {
 		// A Service may get an address, and have no record yet, that a node still holds.
@@ -130,9 +137,20 @@ func (w *sayings) by(addr netip.Addr) []string {
 	return out
 }
 
-// Announced returns the condition fairlead.io/Announced of a Service that holds
-// addrs.
-func (o Observed) Announced(addrs []netip.Addr) snapshot.Condition {
+// Announced returns the condition fairlead.io/Announced of the Service ref, which holds addrs.
+func (o Observed) Announced(ref snapshot.Ref, addrs []netip.Addr) snapshot.Condition {
+	c := o.announced(addrs)
+	for _, addr := range addrs {
+		if a := o.Addresses[addr]; c.Status == "True" && slices.Contains(a.Without, ref) {
+			return snapshot.Condition{Status: "False", Reason: "NotAnnounced", Message: strings.Join(a.By, "; ") + ", where no pod of the Service is ready: " +
+				"the pods of the Services that share the address are on different nodes. Next: have them on one node, for example by a podAffinity"}
+		}
+	}
+	return c
+}
+
+// announced is Announced as far as it is the same for all Services that hold addrs.
+func (o Observed) announced(addrs []netip.Addr) snapshot.Condition {
 	var by, nobody, foreign []string
 	why := unsaid
 	silent, unlisted := false, true

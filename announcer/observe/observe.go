@@ -75,7 +75,10 @@ func (o Observed) String() string {
 		fmt.Fprintf(&b, "lost %s\n", strings.Join(o.NodesGone, " "))
 	}
 	for _, addr := range slices.SortedFunc(maps.Keys(o.Addresses), netip.Addr.Compare) {
-		fmt.Fprintf(&b, "address %s %s: %s\n", addr, o.Addresses[addr].Standing, line(o.Announced([]netip.Addr{addr})))
+		fmt.Fprintf(&b, "address %s %s: %s\n", addr, o.Addresses[addr].Standing, line(o.announced([]netip.Addr{addr})))
+		for _, ref := range o.Addresses[addr].Without {
+			fmt.Fprintf(&b, "without %s: %s\n", ref, line(o.Announced(ref, []netip.Addr{addr})))
+		}
 		if f := o.Addresses[addr].Finding; f != (snapshot.Finding{}) {
 			fmt.Fprintf(&b, "found of %s:%s\n", addr, words(f))
 		}

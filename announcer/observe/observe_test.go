@@ -38,7 +38,7 @@ func TestAnnouncedOfSeveral(t *testing.T) {
 			"True AddressConflict 192.0.2.1 by n1; 2001:db8::1 by n1; another device on the network claims 2001:db8::1 too (M)" + next},
 	} {
 		o := observe.Observed{Addresses: map[netip.Addr]observe.Address{a: tc.first, b: tc.other}}
-		c := o.Announced([]netip.Addr{a, b})
+		c := o.Announced(snapshot.Ref{}, []netip.Addr{a, b})
 		if got := c.Status + " " + c.Reason + " " + c.Message; got != tc.want {
 			t.Errorf("%s:\ngot  %s\nwant %s", tc.name, got, tc.want)
 		}

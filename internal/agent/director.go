@@ -392,6 +392,9 @@ func leftOf(t *proxy.Table, now time.Duration, flows func(func(traffic.Flow)) er
 		key := proxy.Key{
 			Kind: proxy.VIP, Family: snapshot.FamilyOf(f.To.Addr()), Addr: f.To.Addr(), Protocol: snapshot.Protocol(f.Protocol), Port: f.To.Port(),
 		}
+		if ranged := t.Ranged(key.Protocol, f.To); ranged != nil && t.Frontend(key) == nil {
+			key = ranged.Key
+		}
 		switch {
 		case t.Frontend(key) == nil, ofThisNode(t, f.From.Addr()):
 		case f.Kept:

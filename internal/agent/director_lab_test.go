@@ -80,7 +80,7 @@ func newDirectLab(t *testing.T) *directLab {
 		l.join(t, n.space, i)
 		batch(t, n.space, "route add default via 198.18.0.9\nroute add default via fd98::9\n")
 		n.wire(t, i)
-		n.serve(t)
+		n.serve(t, 8080)
 		n.pins = filepath.Join(pins, n.name)
 		n.start(t)
 		l.nodes = append(l.nodes, n)
@@ -122,12 +122,12 @@ func (n *directNode) wire(t *testing.T, i int) {
 	batch(t, n.pods, "route add default via 10.1.%d.254 dev eth0 onlink\nroute add default via fd10:%d::fe dev eth0 onlink\n", i, i)
 }
 
-// serve has the pods answer each line with their address and the client's.
-func (n *directNode) serve(t *testing.T) {
+// serve has the pods answer each line with their address and the client's, on a port.
+func (n *directNode) serve(t *testing.T, port int) {
 	t.Helper()
 	var on net.Listener
 	n.pods.Do(t, func() (err error) {
-		on, err = net.Listen("tcp", ":8080")
+		on, err = net.Listen("tcp", fmt.Sprintf(":%d", port))
 		return err
 	})
 	t.Cleanup(func() { on.Close() })

@@ -66,7 +66,8 @@ func (w *ways) step() error {
 	tables, now := tablesOf(all, had, w.field)
 	// The tables come before the marks that lead to them. A mark that leads nowhere is
 	// without effect, so they may go in any order.
-	err = link.Space.Sync(tables)
+	apart := func(way link.Way) bool { return way.VRF != "" }
+	err = errors.Join(link.Space.Sync(tables), link.Inside(w.field).Set(slices.ContainsFunc(all, apart)))
 	w.keep(all, now)
 	return err
 }
@@ -87,7 +88,7 @@ func tablesOf(all []link.Way, had map[int]int, field marks.Field) (tables []stee
 	for _, l := range all {
 		if n := numbers[l.Index]; n > 0 {
 			tables = append(tables, l.Table(n, field))
-			now = append(now, proxy.Way{Link: l.Link, Number: n})
+			now = append(now, proxy.Way{Link: l.Link, Number: n, VRF: l.VRF})
 		}
 	}
 	slices.SortFunc(now, func(a, b proxy.Way) int { return strings.Compare(a.Link, b.Link) })
@@ -147,7 +148,7 @@ func (w *ways) condition(held []announcer.Claim) []metav1.Condition {
 
 // end takes the routes out.
 func (w *ways) end() error {
-	if err := link.Space.Cleanup(); err != nil {
+	if err := errors.Join(link.Space.Cleanup(), link.Inside(w.field).Set(false)); err != nil {
 		return errors.Join(errors.New("the routes of answers are left"), err)
 	}
 	return nil

@@ -149,7 +149,7 @@ func (p *pass) outcomes(round []allocator.Outcome) (jobs []job) {
 }
 
 func (p *pass) wantStatus(obj *corev1.Service, o allocator.Outcome) (*corev1.Service, bool, []event) {
-	return wantStatus(obj, o, p.seen.Announced(o.Addrs), time.Now())
+	return wantStatus(obj, o, p.seen.Announced(o.Ref, o.Addrs), time.Now())
 }
 
 // service makes one outcome true. The finalizers are those that are to stay.

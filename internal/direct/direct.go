@@ -162,13 +162,21 @@ func (p *Planner) Plan(in Inputs) *director.State {
 		}
 		modes[f.Key] = m
 		st.Frontends = append(st.Frontends, director.Frontend{
-			VIP: netip.AddrPortFrom(f.Addr, f.Port), Proto: uint8(f.Protocol), HasEndpoints: f.Directed && len(f.Local) > 0,
+			VIP: netip.AddrPortFrom(f.Addr, f.Port), Proto: uint8(f.Protocol), Ranges: ranges(f), HasEndpoints: f.Directed && len(f.Local) > 0,
 			ByClient: f.Affinity > 0, Grace: m.grace,
 		})
 	}
 	p.modes = modes
 	p.place(in, st)
 	return st
+}
+
+// ranges are the ranges of ports of f.
+func ranges(f *proxy.Frontend) (out []director.Ports) {
+	for _, r := range f.Ranges {
+		out = append(out, director.Ports{First: r.First, Last: r.Last})
+	}
+	return out
 }
 
 func wants(s *snapshot.Snapshot, f *proxy.Frontend) bool {

@@ -15,20 +15,27 @@ import (
 	"github.com/fairlead/fairlead/internal/test/nstest"
 )
 
-// On an uplink that is a bridge or a macvlan link, the VIP is announced there, by one MAC,
-// and not on what is below it. It moves to another node.
+// On an uplink that is a bridge, a macvlan link, a VLAN or a bond, the VIP is announced there,
+// by one MAC, and not on what is below it. So it is on a link in a VRF. It moves to another
+// node.
 func TestUplinksOfOtherKinds(t *testing.T) {
 	for kind, add := range map[string][]string{
 		"bridge":  {"link add up0 type bridge stp_state 0 forward_delay 0", "link set eth0 master up0"},
 		"macvlan": {"link add link eth0 name up0 type macvlan mode bridge"},
+		"vlan":    {"link add link eth0 name up0 type vlan id 5"},
+		"bond":    {"link add up0 type bond mode active-backup miimon 100", "link set eth0 master up0"},
+		"vrf":     {"link add blue type vrf table 77", "link set blue up", "link set eth0 name up0", "link set up0 master blue"},
 	} {
-		t.Run(kind, func(t *testing.T) { moves(t, add) })
+		t.Run(kind, func(t *testing.T) {
+			nstest.NeedLink(t, kind)
+			moves(t, kind, add)
+		})
 	}
 }
 
 // moves announces a VIP of each family from one of two nodes, whose uplink up0 is made by
-// add, and then from the other.
-func moves(t *testing.T, add []string) {
+// add, and then from the other. The client of a VLAN is in it.
+func moves(t *testing.T, kind string, add []string) {
 	lan := nstest.New(t, "lan")
 	lan.Run(t, "ip", "link", "add", "lan", "type", "bridge", "stp_state", "0", "forward_delay", "0", "mcast_snooping", "0")
 	lan.Run(t, "ip", "link", "set", "lan", "up")
@@ -40,8 +47,8 @@ func moves(t *testing.T, add []string) {
 		s.Run(t, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0")
 		s.Run(t, "ip", "link", "add", "eth0", "type", "veth", "peer", "name", name, "netns", lan.Name)
 		lan.Run(t, "ip", "link", "set", name, "master", "lan", "up")
-		on := "eth0"
-		if name != "client" {
+		on, below := "eth0", "eth0"
+		if name != "client" || kind == "vlan" {
 			on = "up0"
 			for _, command := range add {
 				s.Run(t, append([]string{"ip"}, strings.Fields(command)...)...)
@@ -50,8 +57,15 @@ func moves(t *testing.T, add []string) {
 		for _, a := range []string{"198.18.0." + "123"[i:i+1] + "/24", "fd98:18::" + "123"[i:i+1] + "/64"} {
 			s.Run(t, "ip", "addr", "add", a, "dev", on)
 		}
-		s.Run(t, "ip", "link", "set", "eth0", "up")
+		if kind == "vrf" && name != "client" {
+			below = "up0"
+		}
+		s.Run(t, "ip", "link", "set", below, "up")
 		s.Run(t, "ip", "link", "set", on, "up")
+	}
+	asks := "eth0"
+	if kind == "vlan" {
+		asks = "up0"
 	}
 	var last *l2.Leases
 	for _, node := range hosts[:2] {
@@ -73,7 +87,7 @@ func moves(t *testing.T, add []string) {
 			defer cancel()
 			var heard map[netip.Addr]*asktest.Heard
 			hosts[2].Do(t, func() (err error) {
-				heard, err = asktest.Ask(ctx, "eth0", vips)
+				heard, err = asktest.Ask(ctx, asks, vips)
 				return err
 			})
 			return !slices.ContainsFunc(vips, func(vip netip.Addr) bool { m := heard[vip].Moves(); return len(m) != 1 || m[0] != mac })

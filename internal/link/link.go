@@ -51,7 +51,7 @@ func Read() (State, error) {
 	if st.Prefixes, err = readPrefixes(links); err != nil {
 		return State{}, err
 	}
-	st.Ways = ways(st.uplinks(rs), rs)
+	st.Ways = ways(st.uplinks(rs), rs, masters(links))
 	return st, nil
 }
 
@@ -60,8 +60,8 @@ func Read() (State, error) {
 const ipvsLink = "kube-ipvs0"
 
 // resolve is the decision: a link is suitable if it is up, with carrier, with
-// ARP, not loopback, and neither a bridge's port nor a bond's member. Those without a
-// prefix, as pods' veths are, are bare.
+// ARP, not loopback, and neither a bridge's port nor a bond's member. A link in a VRF is
+// like others. Those without a prefix, as pods' veths are, are bare.
 func resolve(links []netlink.Link, addrs []netlink.Addr) State {
 	var s State
 	prefixes := map[int][]netip.Prefix{}
@@ -79,9 +79,10 @@ func resolve(links []netlink.Link, addrs []netlink.Addr) State {
 			prefixes[a.LinkIndex] = append(prefixes[a.LinkIndex], p)
 		}
 	}
+	vrfs := masters(links)
 	for _, l := range links {
 		at := l.Attrs()
-		if !suitable(at) {
+		if !suitable(at) || at.MasterIndex != 0 && vrfs[at.Index] == "" {
 			continue
 		}
 		ps := prefixes[at.Index]
@@ -129,7 +130,23 @@ func (s State) uplinks(rs routes) []snapshot.Link {
 func suitable(at *netlink.LinkAttrs) bool {
 	up := at.Flags&net.FlagUp != 0 && (at.OperState == netlink.OperUp || at.OperState == netlink.OperUnknown)
 	arp := at.RawFlags&unix.IFF_NOARP == 0 && len(at.HardwareAddr) == 6
-	return up && arp && at.MasterIndex == 0 && at.Flags&net.FlagLoopback == 0
+	return up && arp && at.Flags&net.FlagLoopback == 0
+}
+
+// masters returns the names of the VRFs that links are in, by the index of the link.
+func masters(links []netlink.Link) map[int]string {
+	names, out := map[int]string{}, map[int]string{}
+	for _, l := range links {
+		if l.Type() == "vrf" {
+			names[l.Attrs().Index] = l.Attrs().Name
+		}
+	}
+	for _, l := range links {
+		if name := names[l.Attrs().MasterIndex]; name != "" {
+			out[l.Attrs().Index] = name
+		}
+	}
+	return out
 }
 
 func prefix(a netlink.Addr) (netip.Prefix, bool) {

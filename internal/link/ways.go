@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/internal/link/steer"
 	"github.com/fairlead/fairlead/internal/marks"
@@ -16,6 +17,7 @@ import (
 type Way struct {
 	Link     string
 	Index    int
+	VRF      string         // that the link is in; "": none
 	Networks []netip.Prefix // on the link, masked, sorted
 	Routers  []netip.Addr   // one of each family at most
 }
@@ -63,14 +65,23 @@ func (rs *routes) addRouter(r netlink.Route, hop int, gw []byte) {
 	}
 }
 
+// Inside leads what came in by a VRF, and is for an endpoint, to the main table: the VRF's own
+// has no routes to pods. Where the main table has a default route alone, the VRF's counts: an
+// address of the node on the VRF's links, for example.
+func Inside(field marks.Field) steer.Lead {
+	return steer.Lead{Priority: marks.InsideRule, Table: unix.RT_TABLE_MAIN, Mark: field.Of(marks.Inside), Mask: field.Mask()}
+}
+
 // ways returns how answers can leave by each of links, in their order. Where there is one
-// link there is nothing to choose, and ways returns nothing.
-func ways(links []snapshot.Link, rs routes) (out []Way) {
-	if len(links) < 2 {
+// link, and it is in no VRF, there is nothing to choose, and ways returns nothing. masters are
+// the names of the links' VRFs by index.
+func ways(links []snapshot.Link, rs routes, masters map[int]string) (out []Way) {
+	apart := func(l snapshot.Link) bool { return masters[l.Index] != "" }
+	if len(links) < 2 && !slices.ContainsFunc(links, apart) {
 		return nil
 	}
 	for _, l := range links {
-		w := Way{Link: l.Name, Index: l.Index}
+		w := Way{Link: l.Name, Index: l.Index, VRF: masters[l.Index]}
 		for _, p := range l.Prefixes {
 			if !p.IsSingleIP() {
 				w.Networks = append(w.Networks, p.Masked())

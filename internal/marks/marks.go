@@ -4,10 +4,12 @@
 package marks
 
 // The routing table of the link with number 1; those of the next numbers follow. Its
-// rules are behind the one of link.Refuse, and before those of other programs.
+// rules are behind the one of link.Refuse, and before those of other programs. So is the
+// rule of what came in by a VRF and is for the node's own routes.
 const (
-	LinkTable = 7950
-	LinkRule  = 102
+	LinkTable  = 7950
+	LinkRule   = 102
+	InsideRule = 103
 )
 
 // otherTables is where the tables of other parts of fairlead begin. Nobody else has tables
@@ -19,8 +21,12 @@ func Own(table int) bool {
 	return table >= LinkTable && table < LinkTable+MostLinks || table >= otherTables
 }
 
-// MostLinks is the highest number of a link.
-const MostLinks = 15
+// MostLinks is the highest number of a link. Inside is the number of what came in by a VRF
+// and is for the node's own routes.
+const (
+	MostLinks = 14
+	Inside    = 15
+)
 
 // A Field is the bits of a mark that hold a number. The zero Field holds none.
 type Field [4]uint32
@@ -41,7 +47,7 @@ func Links(masquerade uint32) (f Field) {
 // Mask returns all bits of f.
 func (f Field) Mask() uint32 { return f[0] | f[1] | f[2] | f[3] }
 
-// Of returns the mark that holds number n, which is MostLinks at most.
+// Of returns the mark that holds number n, which is Inside at most.
 func (f Field) Of(n int) (mark uint32) {
 	for i, bit := range f {
 		if n&(1<<i) != 0 {

@@ -15,7 +15,7 @@ func TestLinks(t *testing.T) {
 		0x00e0 // the director's
 	for _, masquerade := range []uint32{0x2000, 0x10000, 1, 4, 8} {
 		f, seen := marks.Links(masquerade), map[uint32]bool{}
-		for n := 1; n <= marks.MostLinks; n++ {
+		for n := 1; n <= marks.Inside; n++ {
 			mark := f.Of(n)
 			if mark == 0 || seen[mark] || mark&^f.Mask() != 0 || mark&(taken|masquerade) != 0 {
 				t.Errorf("beside %#x number %d has the mark %#x", masquerade, n, mark)
@@ -23,7 +23,7 @@ func TestLinks(t *testing.T) {
 			seen[mark] = true
 		}
 	}
-	for table, own := range map[int]bool{254: false, 7949: false, 7950: true, 7964: true, 7965: false, 8_000_001: true} {
+	for table, own := range map[int]bool{254: false, 7949: false, 7950: true, 7963: true, 7964: false, 8_000_001: true} {
 		if marks.Own(table) != own {
 			t.Errorf("table %d", table)
 		}

@@ -39,7 +39,7 @@ func ParseForwarding(text string) (Forwarding, bool) {
 func (s *Snapshot) Forwarding(ref Ref) Forwarding {
 	svc := s.Service(ref)
 	switch {
-	case svc == nil, svc.Type != LoadBalancer, svc.ExternalTrafficPolicy == PolicyLocal:
+	case svc == nil, svc.Type != LoadBalancer, svc.ExternalTrafficPolicy == PolicyLocal, svc.AllPorts:
 		return Masquerade
 	case svc.Forwarding != "":
 		return svc.Forwarding

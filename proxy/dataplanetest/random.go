@@ -39,7 +39,7 @@ func Random(r *rand.Rand) *proxy.Table {
 	}
 	for i, name := range []string{"eth0", "eth1"} {
 		if r.IntN(4) == 0 {
-			t.Ways = append(t.Ways, proxy.Way{Link: name, Number: 1 + (i+r.IntN(2))%2})
+			t.Ways = append(t.Ways, proxy.Way{Link: name, Number: 1 + (i+r.IntN(2))%2, VRF: []string{"", "", "blue", "red"}[r.IntN(4)]})
 		}
 	}
 	for _, ep := range randomEndpoints(r, snapshot.IPv4, 4) {
@@ -51,7 +51,11 @@ func Random(r *rand.Rand) *proxy.Table {
 	slices.SortFunc(t.Hairpin, proxy.Target.Compare)
 	for _, ep := range randomEndpoints(r, snapshot.IPv6, 4) {
 		t.KeepPorts = append(t.KeepPorts, proxy.Target{Protocol: snapshot.UDP, Addr: ep})
+		if r.IntN(2) == 0 {
+			t.KeepPorts = append(t.KeepPorts, proxy.Target{Protocol: snapshot.UDP, Addr: anyPort(ep)})
+		}
 	}
+	slices.SortFunc(t.KeepPorts, proxy.Target.Compare)
 	return t
 }
 
@@ -77,7 +81,7 @@ func randomFrontend(r *rand.Rand) *proxy.Frontend {
 		randomRanges(r, f)
 	}
 	f.LocalOnly = f.Kind != proxy.ClusterIP && r.IntN(2) == 0
-	f.Directed = f.Kind == proxy.VIP && !f.Ranged() && !f.LocalOnly && r.IntN(2) == 0
+	f.Directed = f.Kind == proxy.VIP && !f.LocalOnly && r.IntN(2) == 0
 	if f.LocalOnly || f.Directed {
 		for _, ep := range f.Cluster {
 			if r.IntN(3) == 0 {

@@ -30,7 +30,8 @@ func mix(x uint64) uint64 {
 }
 
 // Flow is what a packet's hash is made of, as the client sends it. The source port is 0
-// where a Service has session affinity: then a client has one slot.
+// where a Service has session affinity: then a client has one slot. In a range of ports the
+// port of Frontend is 0 as well then.
 type Flow struct {
 	Proto            uint8 // IANA number: 6 TCP, 17 UDP
 	Source, Frontend netip.AddrPort

@@ -65,13 +65,22 @@ func (m MAC) String() string { return net.HardwareAddr(m[:]).String() }
 type Frontend struct {
 	VIP   netip.AddrPort
 	Proto uint8 // IANA number: 6 TCP, 17 UDP
-	Slots *Slots
+	// Ranges are the ports of a Frontend whose VIP has the port 0: sorted, not overlapping,
+	// MaxRanges at most. A Frontend with one of these ports as its own goes before it.
+	Ranges []Ports
+	Slots  *Slots
 	// HasEndpoints says that this node has endpoints that take connections, and that
 	// nftables knows them.
 	HasEndpoints bool
-	ByClient     bool // session affinity: a client has one slot
+	ByClient     bool // session affinity: a client has one slot, at all ports of Ranges
 	Grace        Grace
 }
+
+// MaxRanges is how many ranges of ports the program knows for one Frontend.
+const MaxRanges = 64
+
+// Ports is a range of ports.
+type Ports struct{ First, Last uint16 }
 
 // Slots are a Table and its Memory as the program looks them up. Frontends whose Slots
 // are equal share one copy in the kernel.

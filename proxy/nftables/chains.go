@@ -48,6 +48,7 @@ func (l *Layout) fixedSets() []Set {
 		{Name: setDirected, Key: vip},
 		{Name: setUplinks, Key: []Field{FieldLink}},
 		{Name: mapWays, Key: []Field{FieldLink}, Verdict: true},
+		{Name: setVRFs, Key: []Field{FieldLink}},
 		{Name: setExternal, Key: vip},
 		{Name: setExternalCluster, Key: vip},
 		{Name: setNodePortsCluster, Key: np},
@@ -55,11 +56,13 @@ func (l *Layout) fixedSets() []Set {
 		{Name: "np-" + mapNoEndpoints, Key: np, Verdict: true},
 		{Name: setRangePorts, Key: vip, Interval: true},
 		{Name: setRangeCluster, Key: ranged},
+		{Name: setRangeDirected, Key: ranged},
 		{Name: setRangeHairpin, Key: []Field{l.addr, l.addr, fieldProto}},
 		{Name: setRangeSources, Key: ranged},
 		{Name: setRangeAllow, Key: append(slices.Clone(ranged), l.addr), Interval: true},
 		{Name: mapRangeNoEndpoints, Key: ranged, Verdict: true},
 		{Name: setKeepPorts, Key: vip},
+		{Name: setRangeKeep, Key: ranged},
 	}
 	for _, v := range variants {
 		sets = append(sets, Set{Name: v.frontends(), Key: l.frontendKey(v), Verdict: true})
@@ -90,6 +93,7 @@ const (
 	setVIPPorts     = "vip-ports"
 	setDirected     = "directed"
 	setUplinks      = "uplinks"
+	setVRFs         = "vrfs"
 	setSourceVIPs   = "lbsr-vips"
 	setKeepPorts    = "keep-ports"
 	mapPing         = "ping"
@@ -101,7 +105,9 @@ const (
 
 	setRangePorts       = "range-ports" // the only one that has the ports
 	setRangeCluster     = "range-cluster"
+	setRangeDirected    = "range-directed"
 	setRangeHairpin     = "range-hairpin"
+	setRangeKeep        = "range-keep-ports"
 	setRangeSources     = "range-lbsr-vips"
 	setRangeAllow       = "range-lbsr-allow"
 	mapRangeNoEndpoints = "range-no-endpoints"
@@ -149,7 +155,7 @@ func (l *Layout) sourceChains() []Chain {
 			in(setSourceVIPs, Daddr, Proto, Dport), notIn(SetSourceAllow, Daddr, Proto, Dport, Saddr), drop()),
 			l.rule(in(setRangeSources, Daddr, Proto), in(setRangePorts, Daddr, Proto, Dport), notIn(setRangeAllow, Daddr, Proto, Saddr), drop())}},
 		l.unusedChain(),
-		{"sources-prerouting", hookSourcesIn, append(append([]Rule{l.closed()}, l.beforeNAT()...),
+		{"sources-prerouting", hookSourcesIn, append(append(l.closed(), l.beforeNAT()...),
 			// The director marks what it knows. This is for policy Local, and a packet still
 			// has the VIP.
 			l.rule(ctToEndpoint(), in(setUplinks, Iif), in(setVIPs, Daddr), setMark(l.serve())))},
@@ -159,18 +165,23 @@ func (l *Layout) sourceChains() []Chain {
 
 // closed resets what is not of the closed connection that the director found at the end of
 // a walk. Another node had the connection of the packet, and has lost it.
-func (l *Layout) closed() Rule {
-	return l.rule(ctInvalid(), marked(l.serve()|l.reset()), in(setDirected, Daddr, Proto, Dport), goTo(chainReset))
+func (l *Layout) closed() []Rule {
+	return l.directed([]part{ctInvalid(), marked(l.serve() | l.reset())}, goTo(chainReset))
+}
+
+// directed are two rules for what is directed: by a port of its own, and in a range.
+func (l *Layout) directed(which []part, then ...part) []Rule {
+	port := slices.Concat(which, []part{in(setDirected, Daddr, Proto, Dport)}, then)
+	ranged := slices.Concat(which, []part{in(setRangeDirected, Daddr, Proto)}, then)
+	return []Rule{l.rule(port...), l.rule(ranged...)}
 }
 
 // beforeNAT are the rules that look at packets before anybody translates them.
 func (l *Layout) beforeNAT() []Rule {
-	return []Rule{
-		l.rule(ctInvalid(), jump(chainInvalid)),
-		l.rule(ctNew(), in(setDirected, Daddr, Proto, Dport), opensNothing(), drop()),
+	return slices.Concat([]Rule{l.rule(ctInvalid(), jump(chainInvalid))}, l.directed([]part{ctNew()}, opensNothing(), drop()), []Rule{
 		l.rule(ctNew(), jump(chainSources)),
 		l.rule(ctNew(), in(setVIPs, Daddr), jump(chainUnused)),
-	}
+	})
 }
 
 // unusedChain refuses what is sent to a port of a VIP that no Service has, before the
@@ -212,7 +223,7 @@ func (l *Layout) reset() uint32 { return MarksBeside(l.mark).Reset }
 func (l *Layout) directorChains() []Chain {
 	return []Chain{
 		// Others may use the bit for what is not directed.
-		{"director-reset", hookReset, []Rule{l.rule(marked(l.reset()), notMarked(l.serve()), in(setDirected, Daddr, Proto, Dport), goTo(chainReset))}},
+		{"director-reset", hookReset, l.directed([]part{marked(l.reset()), notMarked(l.serve())}, goTo(chainReset))},
 		{chainReset, nil, []Rule{l.rule(rejectTCP()), l.rule(drop())}},
 		{"director-served", hookTranslated, []Rule{
 			l.rule(marked(l.serve()), ctToEndpoint(), jump(chainGone)),
@@ -257,7 +268,7 @@ func (l *Layout) natChains() []Chain {
 		}},
 		{chainRanges, nil, append(append([]Rule{l.rule(jump("range-" + chainClassify))}, l.toFrontends(ranged)...), l.rule(accept()))},
 		{"range-" + chainClassify, nil, []Rule{
-			l.rule(in(setRangeCluster, Daddr, Proto), goTo(chainExtCluster)),
+			l.rule(notMarked(l.serve()), in(setRangeCluster, Daddr, Proto), goTo(chainExtCluster)),
 			l.rule(goTo("range-" + chainExtLocal)),
 		}},
 		{chainCluster, nil, []Rule{
@@ -351,6 +362,7 @@ func (l *Layout) untranslated() []Rule {
 func (l *Layout) masqueradeChains() []Chain {
 	return []Chain{{"postrouting", hookSNAT, []Rule{
 		l.rule(marked(l.mark), in(setKeepPorts, Daddr, Proto, Dport), clearMark(l.mark), masqueradeKept()),
+		l.rule(marked(l.mark), in(setRangeKeep, Daddr, Proto), clearMark(l.mark), masqueradeKept()),
 		l.rule(marked(l.mark), clearMark(l.mark), masquerade()),
 		l.rule(ctDNAT(), in(setHairpin, Saddr, Daddr, Proto, Dport), masquerade()),
 		l.rule(ctDNAT(), in(setRangeHairpin, Saddr, Daddr, Proto), masquerade()),

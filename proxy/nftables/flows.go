@@ -103,7 +103,8 @@ func (f Flow) Left(t *proxy.Table) bool {
 			return f.Open() && f.left(front)
 		}
 	}
-	return false
+	front := t.Ranged(f.Protocol, f.To)
+	return front != nil && f.Open() && f.left(front)
 }
 
 // left is Left for the Frontend of f. What is not translated goes to no endpoint.
@@ -111,7 +112,11 @@ func (f Flow) left(front *proxy.Frontend) bool {
 	if front.Members == nil || f.From == f.To {
 		return false
 	}
-	_, member := find(front.Members, f.From)
+	at := f.From
+	if front.Ranged() {
+		at = netip.AddrPortFrom(at.Addr(), 0)
+	}
+	_, member := find(front.Members, at)
 	return !member
 }
 

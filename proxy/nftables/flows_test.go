@@ -33,12 +33,14 @@ func flowsTable() *proxy.Table {
 		f.Serving = []netip.AddrPort{netip.AddrPortFrom(podA, 0), netip.AddrPortFrom(podB, 0)}
 		return f
 	}
+	confined := ranged(tcp)
+	confined.Addr, confined.Members = addr(204, 1), []netip.AddrPort{netip.AddrPortFrom(podA, 0)}
 	external := front(proxy.ExternalIP, udp, podA)
 	external.Addr = addr(201, 1)
 	table := &proxy.Table{NodePortAddrs: []netip.Addr{node}, Frontends: []*proxy.Frontend{
 		front(proxy.ClusterIP, udp, podA), front(proxy.ClusterIP, tcp, podA), front(proxy.ClusterIP, sctp, podA), lost,
 		serving(udp), serving(tcp), serving(sctp), local, narrow(udp), narrow(tcp), narrow(sctp), external,
-		ranged(udp), ranged(tcp), ranged(sctp),
+		ranged(udp), ranged(tcp), ranged(sctp), confined,
 		front(proxy.NodePort, udp, podA)}}
 	slices.SortFunc(table.Frontends, func(a, b *proxy.Frontend) int { return a.Key.Compare(b.Key) })
 	return table
@@ -87,6 +89,8 @@ func TestStaleFlow(t *testing.T) {
 		{"a range of ports, another port of the endpoint", at(addr(202, 1), 10007), at(podA, 8080), "ust-"},
 		{"a port outside of the range", at(addr(202, 1), 9999), at(podA, 9999), "ust-"},
 		{"a deleted range of ports", at(addr(203, 1), 10007), at(podA, 10007), "ust-"},
+		{"a range of ports, an endpoint that was removed", at(addr(204, 1), 10007), at(podB, 10007), "usta"},
+		{"a range of ports, an endpoint that is not removed", at(addr(204, 1), 10007), at(podA, 10007), "us--"},
 		{"a pod directly", ep(podB), ep(podB), "----"},
 	} {
 		got := ""

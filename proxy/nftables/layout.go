@@ -11,10 +11,10 @@ import (
 
 // layoutVersion is the version of the static part: the sets, maps, chains and rules,
 // but not what the sets and maps hold. It must be raised when that part changes. A
-// table has an empty chain that is named by the version, "layout-6", because the
+// table has an empty chain that is named by the version, "layout-7", because the
 // kernel never changes the comment of a table that exists. A set, map or
 // chain whose type or hook changes gets another name (see Late).
-const layoutVersion = 6
+const layoutVersion = 7
 
 // VersionChain returns the name of the chain that says which layout a table has.
 func VersionChain() string { return "layout-" + strconv.Itoa(layoutVersion) }

@@ -81,6 +81,9 @@ func (p *Slots) rangeFacts(out []Element, key string) []Element {
 	for _, r := range p.Ranges {
 		out = append(out, Element{Set: setRangePorts, Key: string(portKey([]byte(key), r.First)), End: string(portKey([]byte(key), r.Last))})
 	}
+	if p.Directed {
+		out = append(out, Element{Set: setRangeDirected, Key: key})
+	}
 	switch {
 	case !p.LocalOnly:
 		out = append(out, Element{Set: setRangeCluster, Key: key})
@@ -203,6 +206,9 @@ func (f *Family) nodeElements(out []Element, t *proxy.Table) []Element {
 	}
 	for _, w := range t.Ways {
 		out = append(out, Element{Set: mapWays, Key: linkElement(w.Link).Key, Data: "goto " + way(w.Number)})
+		if w.VRF != "" { // a packet comes in by both: the kernel looks at it again for the VRF
+			out = append(out, Element{Set: setVRFs, Key: linkElement(w.Link).Key, Comment: w.VRF}, Element{Set: setVRFs, Key: linkElement(w.VRF).Key})
+		}
 	}
 	if len(t.LocalLinks) == 0 && !slices.ContainsFunc(t.LocalPods, func(p netip.Prefix) bool { return f.has(p.Addr()) }) {
 		// No local pod is known: nothing is masqueraded.
@@ -260,7 +266,12 @@ func (f *Family) hairpinElements(out []Element, targets []proxy.Target) []Elemen
 func (f *Family) keepElements(out []Element, targets []proxy.Target) []Element {
 	for _, k := range targets {
 		if f.has(k.Addr.Addr()) {
-			out = append(out, Element{Set: setKeepPorts, Key: string(portKey(protoKey(addrKey(nil, k.Addr.Addr()), k.Protocol), k.Addr.Port()))})
+			b := protoKey(addrKey(nil, k.Addr.Addr()), k.Protocol)
+			if k.Addr.Port() == 0 {
+				out = append(out, Element{Set: setRangeKeep, Key: string(b)})
+			} else {
+				out = append(out, Element{Set: setKeepPorts, Key: string(portKey(b, k.Addr.Port()))})
+			}
 		}
 	}
 	return out

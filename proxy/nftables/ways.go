@@ -34,7 +34,11 @@ func (l *Layout) wayChains() []Chain {
 		// The routes may know a better router on that link than the only one in its table. The
 		// kernel is asked when the destination is the endpoint, whose answers are routed: rules
 		// of the administrator may be about their source.
-		{"ways-translated", hookTranslated, []Rule{l.rule(ctNew(), ctMarked(f.Mask()), routeToSource(), ctSetField(f.Mask(), 0))}},
+		{"ways-translated", hookTranslated, []Rule{
+			l.rule(ctNew(), ctMarked(f.Mask()), notIn(setVRFs, Iif), routeToSource(), ctSetField(f.Mask(), 0)),
+			// The routes of a VRF lead to no pod, and the node's own routes not to the client.
+			l.rule(in(setVRFs, Iif), ctMarked(f.Mask()), ctDNAT(), setField(f.Mask(), f.Of(marks.Inside))),
+		}},
 		{"answers-prerouting", hookAnswersIn, answer},
 		{"answers-output", hookAnswersOut, answer},
 	}

@@ -168,5 +168,18 @@ func address(s *cluster.State, a *snapshot.Address, owner announcer.Refused) []F
 		return []Finding{find(TwoAnnouncers, about, "look again in half a minute: while an address moves, two may say so; if it stays, see whether those nodes reach each other",
 			"%s of Service %s is announced by %s", a.Addr, ref, few(nodes))}
 	}
-	return nil
+	if len(nodes) == 0 {
+		return nil
+	}
+	return parted(s, a, nodes[0])
+}
+
+// parted is of each Service that shares an address with others whose pods are elsewhere, so
+// that node, which announces the address, does not serve it.
+func parted(s *cluster.State, a *snapshot.Address, node string) (out []Finding) {
+	for _, ref := range announcer.Parted(s.Snapshot, announcer.Holders(s.Snapshot, a), a.Addr, node) {
+		out = append(out, find(NotAnnounced, service(ref), "have the pods of the Services that share the address on one node, for example by a podAffinity",
+			"%s of Service %s is announced by %s, which has no ready endpoint of it: its externalTrafficPolicy is Local, and no node has endpoints of all Services that share the address", a.Addr, ref, node))
+	}
+	return out
 }

@@ -22,6 +22,9 @@ func (e *explaining) forwarding() {
 	case e.svc.ExternalTrafficPolicy == snapshot.PolicyLocal:
 		e.note("forwarding", "Direct, which %s asks for, has no effect: with externalTrafficPolicy Local every connection stays on the node that it reaches", by)
 		return
+	case e.svc.AllPorts:
+		e.note("forwarding", "Direct, which %s asks for, has no effect: with %s: %s a client has one pod at all ports", by, snapshot.AnnotationAffinity, snapshot.AffinityAllPorts)
+		return
 	case e.Snapshot.Forwarding(e.svc.Ref) != snapshot.Direct:
 		e.note("forwarding", "Masquerade, as the annotation %s says; %s asks for Direct", snapshot.AnnotationForwarding, by)
 		return
@@ -107,7 +110,7 @@ func (f *following) directed() (endpoints []netip.AddrPort, ok bool) {
 	if fr.Kind != proxy.VIP || f.Snapshot.Forwarding(fr.Service) != snapshot.Direct || inside != "" {
 		return nil, false
 	}
-	eps := taking(f.Service(fr.Service), fr)
+	eps := taking(f.Service(fr.Service), fr, f.To.Port())
 	if why := f.Undirected(f.Node); why != "" && !f.FromFiles {
 		f.note("director", "%s does not pass packets on: %s; it translates, as with Masquerade", f.Node, why)
 		return nil, false
@@ -164,6 +167,9 @@ func (f *following) slot(byNode map[string]int) (primary string, known bool) {
 	flow := director.Flow{Proto: uint8(f.Protocol), Source: netip.AddrPortFrom(f.From, f.Port), Frontend: f.To}
 	if affinity {
 		flow.Source = netip.AddrPortFrom(f.From, 0)
+		if f.out.Frontend.Ranged() {
+			flow.Frontend = netip.AddrPortFrom(f.To.Addr(), 0)
+		}
 	}
 	seed := director.SeedOf(system.UID)
 	table := director.New(seed, members)
@@ -221,19 +227,28 @@ func on(eps []snapshot.Endpoint, node string) (out []netip.AddrPort) {
 
 // taking returns the endpoints of svc that take new connections of fr: those that are
 // ready, or those that still serve if none is. Topology has no say, as all nodes have to
-// choose alike.
-func taking(svc *snapshot.Service, fr *proxy.Frontend) []snapshot.Endpoint {
+// choose alike. In a range of ports an address is one endpoint, at port.
+func taking(svc *snapshot.Service, fr *proxy.Frontend, port uint16) []snapshot.Endpoint {
 	if svc == nil {
 		return nil
 	}
 	var ready, serving []snapshot.Endpoint
+	add := func(to []snapshot.Endpoint, ep snapshot.Endpoint) []snapshot.Endpoint {
+		if fr.Ranged() {
+			ep.Addr = netip.AddrPortFrom(ep.Addr.Addr(), port)
+			if slices.ContainsFunc(to, func(e snapshot.Endpoint) bool { return e.Addr == ep.Addr }) {
+				return to
+			}
+		}
+		return append(to, ep)
+	}
 	for _, ep := range svc.Endpoints {
 		switch {
-		case ep.PortName != fr.PortName || ep.Protocol != fr.Protocol || snapshot.FamilyOf(ep.Addr.Addr()) != fr.Family:
+		case !fr.Ranged() && (ep.PortName != fr.PortName || ep.Protocol != fr.Protocol), snapshot.FamilyOf(ep.Addr.Addr()) != fr.Family:
 		case ep.Ready:
-			ready = append(ready, ep)
+			ready = add(ready, ep)
 		case ep.Serving:
-			serving = append(serving, ep)
+			serving = add(serving, ep)
 		}
 	}
 	if len(ready) == 0 {

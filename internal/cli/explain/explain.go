@@ -18,6 +18,7 @@ type explaining struct {
 	plan  allocator.Outcome // of the Service
 	ours  bool
 	trace *Trace
+	apart bool // its pods are elsewhere than the address: see parted
 }
 
 // Explain tells of the Service that ref names. ok is false if there is none.
@@ -111,14 +112,14 @@ func (e *explaining) conclude() {
 	t.Next = "nothing. If a client gets no answer, ask what becomes of its packets: fairlead trace --from CLIENT --to " + e.first()
 }
 
-// serves tells whether every address is announced and has an endpoint.
+// serves reports whether every address is announced and has an endpoint there.
 func (e *explaining) serves() bool {
 	for _, a := range e.plan.Addrs {
 		if len(e.Announcers(a)) == 0 || len(e.count(a).ready) == 0 {
 			return false
 		}
 	}
-	return len(e.plan.Addrs) > 0
+	return len(e.plan.Addrs) > 0 && !e.apart
 }
 
 func (e *explaining) first() string {

@@ -65,9 +65,6 @@ func (e *explaining) rangesElsewhere() {
 	if len(others) > 0 {
 		e.note("ports", "they are refused on %s, where another proxy forwards: only fairlead knows ranges of ports", strings.Join(others, ", "))
 	}
-	if e.directBy() != "" && e.svc.ExternalTrafficPolicy != snapshot.PolicyLocal && e.Snapshot.Forwarding(e.svc.Ref) == snapshot.Direct {
-		e.note("ports", "Direct is for the ports of spec.ports: in the ranges the pods see a node's address instead of the client's")
-	}
 }
 
 // rangesText says where packets for ranges of ports go.

@@ -145,6 +145,7 @@ func (e *explaining) nodes(a netip.Addr) {
 		}
 		if v.Unfit == "" {
 			fit++
+			e.parted(a, v, &d, &step)
 		} else {
 			d.Mark, d.Text = Failed, v.Unfit
 		}
@@ -161,6 +162,27 @@ func (e *explaining) nodes(a netip.Addr) {
 		step.Next = "see to it that one node may: " + e.unfitRemedy(verdicts)
 	}
 	e.add(step)
+}
+
+// parted notes of a node that may announce a which Services it would not serve. If it is the
+// owner, and the Service is one of them, the Service has no connections.
+func (e *explaining) parted(a netip.Addr, v announcer.Judged, node, all *Step) {
+	record := e.Snapshot.Address(a)
+	if record == nil {
+		return
+	}
+	without := announcer.Parted(e.Snapshot, announcer.Holders(e.Snapshot, record), a, v.Node)
+	if len(without) == 0 {
+		return
+	}
+	node.Mark = Note
+	for _, ref := range without {
+		node.Text += "; it has no ready endpoint of " + ref.String()
+		if ref == e.svc.Ref && v.Rank == 1 {
+			node.Mark, all.Mark, e.apart = Failed, Failed, true
+			all.Next = "have the pods of the Services that share " + a.String() + " on one node, for example by a podAffinity"
+		}
+	}
 }
 
 // preferred returns which node would announce a if none kept it; "" if that is unknown.

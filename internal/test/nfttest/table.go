@@ -106,6 +106,12 @@ func (r *reader) node() {
 		number, _ := strconv.Atoi(strings.TrimPrefix(e.Data, "goto way-"))
 		r.table.Ways = append(r.table.Ways, proxy.Way{Link: strings.TrimRight(e.Key, "\x00"), Number: number})
 	}
+	for _, e := range r.by["vrfs"] { // those of VRFs themselves have no comment
+		i := slices.IndexFunc(r.table.Ways, func(w proxy.Way) bool { return w.Link == strings.TrimRight(e.Key, "\x00") && w.VRF == "" })
+		if i >= 0 && e.Comment != "" {
+			r.table.Ways[i].VRF = e.Comment
+		}
+	}
 	for _, e := range r.by["hairpin"] {
 		rest := e.Key[2*r.AddrLen:]
 		r.table.Hairpin = append(r.table.Hairpin, proxy.Target{
@@ -115,6 +121,10 @@ func (r *reader) node() {
 
 // keepPorts reads the endpoints to which source ports are kept.
 func (r *reader) keepPorts() {
+	for _, e := range r.by["range-keep-ports"] {
+		r.table.KeepPorts = append(r.table.KeepPorts, proxy.Target{
+			Protocol: snapshot.Protocol(e.Key[r.AddrLen]), Addr: netip.AddrPortFrom(r.addr(e.Key), 0)})
+	}
 	for _, e := range r.by["keep-ports"] {
 		rest := e.Key[r.AddrLen:]
 		r.table.KeepPorts = append(r.table.KeepPorts, proxy.Target{
@@ -177,6 +187,11 @@ func (r *reader) ranged() {
 	for _, e := range r.by["range-cluster"] {
 		if f := r.fronts[e.Key]; f != nil {
 			f.LocalOnly = e.Comment == "local"
+		}
+	}
+	for _, e := range r.by["range-directed"] {
+		if f := r.fronts[e.Key]; f != nil {
+			f.Directed = true
 		}
 	}
 	for _, e := range r.by["range-no-endpoints"] {

@@ -66,6 +66,27 @@ func Few(n int) int {
 // nothing but tests.
 const OwnClockEnv = "FAIRLEAD_OWN_CLOCK"
 
+// NeedLink skips a test where the kernel has no links of a kind, such as "vlan". In a virtual
+// machine that runs nothing but tests, that is a failure: its kernels have all kinds.
+func NeedLink(t testing.TB, kind string) {
+	t.Helper()
+	s := New(t, "kind")
+	args := map[string][]string{
+		"vlan": {"link", "lo", "name", "needed", "type", "vlan", "id", "5"}, "vrf": {"name", "needed", "type", "vrf", "table", "77"},
+	}[kind]
+	if args == nil {
+		args = []string{"name", "needed", "type", kind}
+	}
+	out, err := s.Try(append([]string{"ip", "link", "add"}, args...)...)
+	switch {
+	case err == nil || !strings.Contains(out, "Unknown device type"):
+	case os.Getenv(OwnClockEnv) == "1":
+		t.Fatalf("no links of the kind %s: %s", kind, out)
+	default:
+		t.Skipf("this kernel has no links of the kind %s: make test WHAT=kernels PKG=./internal/link runs it", kind)
+	}
+}
+
 // JumpClock sets the machine's time of day forward, or back if by is negative. It skips the
 // test where the machine has other things to do.
 func JumpClock(t testing.TB, by time.Duration) {

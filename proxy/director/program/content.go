@@ -27,6 +27,7 @@ const (
 	flagByClient
 	flagOnGrace
 	flagOffGrace
+	flagRanged
 )
 
 // Bits of a node's families.
@@ -48,7 +49,8 @@ type content struct {
 	rings     []directorRing
 	tables    map[digest]table
 	frontends map[directorKey]directorFrontend
-	vips      map[[4]uint32]uint32 // number of each VIP among the counters
+	ranges    map[directorKey]directorPortRanges // of those frontends that have some
+	vips      map[[4]uint32]uint32               // number of each VIP among the counters
 }
 
 // table is a table and its place in the map of tables.
@@ -71,7 +73,8 @@ func (c *content) next(s *State, seed director.Seed) (*content, error) {
 	}
 	n := &content{
 		me: ids[me], nodes: map[uint32]directorNode{}, macs: map[MAC]uint32{}, tables: map[digest]table{},
-		frontends: map[directorKey]directorFrontend{}, vips: map[[4]uint32]uint32{}, rings: ringsOf(s.Nodes, takes, seed),
+		frontends: map[directorKey]directorFrontend{}, ranges: map[directorKey]directorPortRanges{}, vips: map[[4]uint32]uint32{},
+		rings: ringsOf(s.Nodes, takes, seed),
 	}
 	for i, node := range s.Nodes {
 		n.nodes[ids[i]] = nodeEntry(node)
@@ -223,6 +226,13 @@ func (n *content) addFrontends(was *content, list []Frontend, ids []uint32) erro
 		}
 		value.Vip = n.vips[key.Ip]
 		n.frontends[key] = value
+		if f.VIP.Port() != 0 {
+			continue
+		}
+		var fits bool
+		if n.ranges[key], fits = rangesEntry(f.Ranges); !fits {
+			return fmt.Errorf("%s has %d ranges of ports, more than %d", f.VIP.Addr(), len(f.Ranges), director.MaxRanges)
+		}
 	}
 	return nil
 }
@@ -251,7 +261,7 @@ func frontendEntry(f Frontend) (directorKey, directorFrontend) {
 	for _, bit := range []struct {
 		set  bool
 		flag uint32
-	}{{f.HasEndpoints, flagEndpoints}, {f.ByClient, flagByClient}, {f.Grace == OnGrace, flagOnGrace}, {f.Grace == OffGrace, flagOffGrace}} {
+	}{{f.HasEndpoints, flagEndpoints}, {f.ByClient, flagByClient}, {f.Grace == OnGrace, flagOnGrace}, {f.Grace == OffGrace, flagOffGrace}, {f.VIP.Port() == 0, flagRanged}} {
 		if bit.set {
 			flags |= bit.flag
 		}
@@ -259,7 +269,19 @@ func frontendEntry(f Frontend) (directorKey, directorFrontend) {
 	return key, directorFrontend{Flags: flags}
 }
 
-// heldFrontend is the inverse of frontendEntry.
+// rangesEntry is the ranges as the map has them; false if they are too many.
+func rangesEntry(list []director.Ports) (r directorPortRanges, ok bool) {
+	if len(list) > len(r.Of) {
+		return r, false
+	}
+	r.Count = uint32(len(list))
+	for i, p := range list {
+		r.Of[i] = directorPortRange{First: p.First, Last: p.Last}
+	}
+	return r, true
+}
+
+// heldFrontend is the inverse of frontendEntry, but for the ranges.
 func heldFrontend(key directorKey, value directorFrontend) Frontend {
 	var port [2]byte
 	binary.NativeEndian.PutUint16(port[:], key.Port)

@@ -57,6 +57,18 @@ type directorNode struct {
 	Name     uint64
 }
 
+type directorPortRange struct {
+	_     structs.HostLayout
+	First uint16
+	Last  uint16
+}
+
+type directorPortRanges struct {
+	_     structs.HostLayout
+	Count uint32
+	Of    [64]directorPortRange
+}
+
 type directorRing struct {
 	_       structs.HostLayout
 	Members uint32
@@ -65,12 +77,12 @@ type directorRing struct {
 }
 
 type directorSettings struct {
-	_     structs.HostLayout
-	Until uint64
-	Hold  uint64
-	Me    uint32
-	Zero  uint32
-	Gone  [4]uint16
+	_      structs.HostLayout
+	Until  uint64
+	Hold   uint64
+	Me     uint32
+	Ranged uint32
+	Gone   [4]uint16
 }
 
 type directorSlot struct {
@@ -91,6 +103,7 @@ const (
 	directorMapFrontends      = "frontends"
 	directorMapMacs           = "macs"
 	directorMapNodes          = "nodes"
+	directorMapRanges         = "ranges"
 	directorMapRings          = "rings"
 	directorMapTables         = "tables"
 	directorMapVips           = "vips"
@@ -165,6 +178,7 @@ type directorMapSpecs struct {
 	Frontends *ebpf.MapSpec `ebpf:"frontends"`
 	Macs      *ebpf.MapSpec `ebpf:"macs"`
 	Nodes     *ebpf.MapSpec `ebpf:"nodes"`
+	Ranges    *ebpf.MapSpec `ebpf:"ranges"`
 	Rings     *ebpf.MapSpec `ebpf:"rings"`
 	Tables    *ebpf.MapSpec `ebpf:"tables"`
 	Vips      *ebpf.MapSpec `ebpf:"vips"`
@@ -213,6 +227,7 @@ type directorMaps struct {
 	Frontends *ebpf.Map `ebpf:"frontends"`
 	Macs      *ebpf.Map `ebpf:"macs"`
 	Nodes     *ebpf.Map `ebpf:"nodes"`
+	Ranges    *ebpf.Map `ebpf:"ranges"`
 	Rings     *ebpf.Map `ebpf:"rings"`
 	Tables    *ebpf.Map `ebpf:"tables"`
 	Vips      *ebpf.Map `ebpf:"vips"`
@@ -228,6 +243,7 @@ func (m *directorMaps) Close() error {
 		m.Frontends,
 		m.Macs,
 		m.Nodes,
+		m.Ranges,
 		m.Rings,
 		m.Tables,
 		m.Vips,

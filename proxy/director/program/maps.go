@@ -11,13 +11,18 @@ import (
 func (m *directorMaps) read() (*content, error) {
 	c := &content{
 		nodes: map[uint32]directorNode{}, macs: map[MAC]uint32{}, tables: map[digest]table{},
-		frontends: map[directorKey]directorFrontend{}, vips: map[[4]uint32]uint32{}, rings: make([]directorRing, ringCount),
+		frontends: map[directorKey]directorFrontend{}, ranges: map[directorKey]directorPortRanges{}, vips: map[[4]uint32]uint32{},
+		rings: make([]directorRing, ringCount),
 	}
 	var key directorKey
 	var value directorFrontend
 	for each := m.Frontends.Iterate(); each.Next(&key, &value); {
 		c.frontends[key] = value
 		c.vips[key.Ip] = value.Vip
+	}
+	var ranges directorPortRanges
+	for each := m.Ranges.Iterate(); each.Next(&key, &ranges); {
+		c.ranges[key] = ranges
 	}
 	var mac directorMac
 	var id uint32
@@ -81,15 +86,23 @@ func readTable(inner *ebpf.Map) (digest, error) {
 
 // putFrontends makes the map of frontends, which holds have, hold want.
 func (m *directorMaps) putFrontends(have, want map[directorKey]directorFrontend) error {
+	if err := replace(m.Frontends, have, want); err != nil {
+		return fmt.Errorf("frontends: %w", err)
+	}
+	return nil
+}
+
+// replace makes a map, which holds have, hold want.
+func replace[V comparable](m *ebpf.Map, have, want map[directorKey]V) error {
 	put, gone := changed(have, want)
 	for key, value := range put {
-		if err := m.Frontends.Put(key, value); err != nil {
-			return fmt.Errorf("write a frontend: %w", err)
+		if err := m.Put(key, value); err != nil {
+			return fmt.Errorf("write: %w", err)
 		}
 	}
 	for _, key := range gone {
-		if err := m.Frontends.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return fmt.Errorf("delete a frontend: %w", err)
+		if err := m.Delete(key); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("delete: %w", err)
 		}
 	}
 	return nil
@@ -124,6 +137,9 @@ func (p *Program) write(have, want *content) error {
 	}
 	if err := p.clearVIPs(have, want); err != nil {
 		return err
+	}
+	if err := replace(m.Ranges, have.ranges, want.ranges); err != nil {
+		return fmt.Errorf("ranges of ports: %w", err)
 	}
 	if err := m.putFrontends(have.frontends, want.frontends); err != nil {
 		return err

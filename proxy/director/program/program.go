@@ -278,20 +278,20 @@ func (p *Program) Sync(s *State, nftables func() error) error {
 	}
 	want.dropSlots()
 	p.held = want
-	return p.configure(want.me, want.gone, s.Hold)
+	return p.configure(want, s.Hold)
 }
 
 // configure says who this node is and who has gone, and renews the lease.
-func (p *Program) configure(me uint32, gone []uint16, hold time.Duration) error {
+func (p *Program) configure(want *content, hold time.Duration) error {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
 		return fmt.Errorf("monotonic clock: %w", err)
 	}
-	c := directorSettings{Me: me, Until: uint64(now.Nano() + Lease.Nanoseconds())}
+	c := directorSettings{Me: want.me, Until: uint64(now.Nano() + Lease.Nanoseconds()), Ranged: uint32(len(want.ranges))}
 	for i := range c.Gone {
 		c.Gone[i] = nobody
-		if len(gone) > 0 {
-			c.Gone[i] = gone[i%len(gone)]
+		if len(want.gone) > 0 {
+			c.Gone[i] = want.gone[i%len(want.gone)]
 		}
 	}
 	if hold > 0 {

@@ -28,6 +28,7 @@
 #define NODES 1024   // that may be known at once
 #define VIPS 4096    // that are counted
 #define BUCKETS 16384 // of sources, a power of 2
+#define RANGES 64    // of ports of a frontend, a power of 2
 #define NOBODY 0xffff
 
 // The TTL of a packet that is passed on counts its hops: FIRST after the first, LAST
@@ -58,6 +59,7 @@ enum frontend_flags {
 	BY_CLIENT = 2,	   // session affinity: the source's port does not count
 	ON_GRACE = 4,	   // connections of before it was directed go on
 	OFF_GRACE = 8,	   // it is no longer directed, but its connections are
+	RANGED = 16,	   // its key has the port 0, and its ports are in ranges
 };
 
 struct frontend {
@@ -65,6 +67,15 @@ struct frontend {
 	__u32 slots; // of it; 0: no node has an endpoint
 	__u32 vip;   // in vips
 	__u32 flags;
+};
+
+// The ports of a frontend that is RANGED, in host byte order: sorted, and not overlapping.
+struct port_range {
+	__u16 first, last;
+};
+struct port_ranges {
+	__u32 count;
+	struct port_range of[RANGES];
 };
 
 struct slot {
@@ -99,7 +110,7 @@ struct settings {
 	__u64 until; // ns of the monotonic clock: without an agent that renews it no SYN is passed on
 	__u64 hold;  // until then no walk ends with a reset: a node that has gone may come back
 	__u32 me;
-	__u32 zero;
+	__u32 ranged; // frontends that have ranges of ports
 	__u16 gone[GONE]; // these nodes, asked last; NOBODY
 };
 
@@ -139,6 +150,7 @@ struct count {
 // What the agent writes.
 MAP(config, ARRAY, __u32, struct settings, 1, 0);
 MAP(frontends, HASH, struct key, struct frontend, 16384, BPF_F_NO_PREALLOC);
+MAP(ranges, HASH, struct key, struct port_ranges, 16384, BPF_F_NO_PREALLOC);
 MAP(nodes, ARRAY, __u32, struct node, NODES, 0);
 MAP(macs, HASH, struct mac, __u32, 8 * NODES, BPF_F_NO_PREALLOC);
 MAP(rings, ARRAY, __u32, struct ring, RINGS, 0);
@@ -431,8 +443,15 @@ INLINE __u64 hash_address(__u64 h, const __u32 *ip, bool v6)
 
 INLINE __u64 hash(const struct packet *p, __u32 flags)
 {
-	__u64 port = flags & BY_CLIENT ? 0 : bpf_ntohs(p->port);
-	__u64 h = mix(seed ^ (__u64)p->vip.protocol << 32 ^ port << 16 ^ bpf_ntohs(p->vip.port));
+	__u64 from = bpf_ntohs(p->port), to = bpf_ntohs(p->vip.port);
+	__u64 h;
+
+	if (flags & BY_CLIENT) {
+		from = 0;
+		if (flags & RANGED) // a client stays with its node at all of the ranges' ports
+			to = 0;
+	}
+	h = mix(seed ^ (__u64)p->vip.protocol << 32 ^ from << 16 ^ to);
 
 	h = hash_address(h, p->source, p->v6);
 	return hash_address(h, p->vip.ip, p->v6);
@@ -456,6 +475,40 @@ INLINE __u32 bound(__u32 i, __u32 mask)
 {
 	asm volatile("" : "+r"(i));
 	return i & mask;
+}
+
+// has_port reports whether a port is in one of the ranges: the first one that does not end
+// before the port is the only one that can have it.
+INLINE bool has_port(const struct port_ranges *r, __u16 port)
+{
+	__u32 at = 0, step;
+
+#pragma unroll
+	for (step = RANGES / 2; step; step /= 2)
+		if (at + step <= r->count && r->of[bound(at + step - 1, RANGES - 1)].last < port)
+			at += step;
+	at = bound(at, RANGES - 1);
+	return at < r->count && r->of[at].first <= port && port <= r->of[at].last;
+}
+
+// find_frontend returns the frontend that has the packet's port, or else the one that has
+// it in a range.
+INLINE struct frontend *find_frontend(const struct packet *p, const struct settings *conf)
+{
+	struct key key = p->vip;
+	struct frontend *f;
+	struct port_ranges *r;
+
+	if (!key.port) // stands for ranges
+		return NULL;
+	f = bpf_map_lookup_elem(&frontends, &key);
+	if (f || !conf->ranged)
+		return f;
+	key.port = 0;
+	r = bpf_map_lookup_elem(&ranges, &key);
+	if (!r || !has_port(r, bpf_ntohs(p->vip.port)))
+		return NULL;
+	return bpf_map_lookup_elem(&frontends, &key);
 }
 
 INLINE bool in_chain(const struct slot *s, __u32 node)
@@ -928,11 +981,11 @@ INLINE int direct(struct __sk_buff *skb, bool oracle)
 
 	if (!read(skb, &p))
 		return PASS;
-	f = bpf_map_lookup_elem(&frontends, &p.vip);
-	if (!f)
-		return PASS;
 	w.conf = bpf_map_lookup_elem(&config, &zero);
 	if (!w.conf)
+		return PASS;
+	f = find_frontend(&p, w.conf);
+	if (!f)
 		return PASS;
 	w.flags = f->flags;
 	w.me = w.conf->me;
