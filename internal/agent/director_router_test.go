@@ -51,7 +51,7 @@ func (l *directLab) owners(t *testing.T, nodes ...int) {
 		fmt.Fprintf(&v4, " nexthop via 198.18.0.%d", n)
 		fmt.Fprintf(&v6, " nexthop via fd98::%d", n)
 	}
-	batch(t, l.client, "-4 route replace 203.0.113.80%s\n-6 route replace 2001:db8:2::80%s\n", &v4, &v6)
+	batch(t, l.client, "route replace 203.0.113.80%s\nroute replace 2001:db8:2::80%s\n", &v4, &v6)
 }
 
 // farTalk opens a connection to a VIP from an address of the host behind the router.
