@@ -99,7 +99,10 @@ var stories = []story{
 	{kind: "UDP", entry: "c", chains: "@b a c/@b a c/b a c", want: "a b a c serve"},
 	{kind: "UDP", chains: "@b a c/@b a c/b a c", want: "a b a c b serve"},
 	{kind: "UDP", chains: "b a c/a b c/a b c", serving: "abc", want: "a b a b a b serve"},
-	{kind: "UDP", chains: "@b a c/@a b c/@a b c", serving: "abc", want: "a b c a c a serve"},
+	{kind: "UDP", chains: "@b a c/@a b c/@a b c", serving: "abc", want: "a b c a b c serve"},
+	// b is one change behind a, and c has the flow.
+	{kind: "UDP", entry: "c", chains: "@b c a/@c b a/@c b a", want: "a b c serve"},
+	{kind: "UDP", entry: "c", chains: "@b c a/@a b c/@a b c", want: "a b c serve"},
 }
 
 // A packet's way through three nodes, for both families.

@@ -719,20 +719,28 @@ INLINE enum event stream_or_error(struct __sk_buff *skb, const struct packet *p,
 // have the connection.
 INLINE bool changed(const struct slot *s)
 {
-	return s->changed && now() / 1000000000 - s->changed < stream;
+	// The cheap clock may still be before the second that the agent wrote.
+	return s->changed && (__s64)(now() / 1000000000 - s->changed) < (__s64)stream;
 }
 
-// former is who follows a node among the primary and those before it; NOBODY.
-INLINE __u32 former(const struct slot *s, __u32 node)
+// former is who follows this node among the primary and those before it; NOBODY if it is the
+// last, or if the sender is none of those that come before it. Such a sender takes this node
+// for the primary: it knows a change of the endpoints more or less.
+INLINE __u32 former(const struct way *w, bool primary)
 {
-	bool behind = false;
+	bool behind = false, in_turn = primary;
 	int i;
 
 #pragma unroll
 	for (i = 0; i <= FORMERS; i++) {
-		if (behind && s->chain[i] != NOBODY)
-			return s->chain[i];
-		behind = behind || s->chain[i] == node;
+		__u32 m = w->slot->chain[i];
+
+		if (m == w->me)
+			behind = true;
+		else if (!behind)
+			in_turn = in_turn || m == w->sender;
+		else if (in_turn && m != NOBODY)
+			return m;
 	}
 	return NOBODY;
 }
@@ -751,7 +759,7 @@ INLINE __u32 asked(const struct way *w)
 		return NOBODY;
 	primary = w->slot->chain[0] == w->me;
 	if (changed(w->slot) && (!primary || w->hop < 2))
-		next = former(w->slot, w->me);
+		next = former(w, primary);
 	return next == NOBODY && !primary ? w->slot->chain[0] : next;
 }
 
