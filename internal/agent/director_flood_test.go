@@ -2,6 +2,7 @@ package agent
 
 import (
 	"encoding/binary"
+	"errors"
 	"flag"
 	"fmt"
 	"net"
@@ -86,7 +87,11 @@ func (f flood) send(frame []byte) (sent int, err error) {
 		for due := int(now.Sub(began).Seconds() * floodRate); sent < due; sent++ {
 			source := binary.BigEndian.Uint32(first[:]) + 1 + uint32(sent%f.sources)
 			fill(frame, source, uint16(1024+sent/f.sources%60000))
-			if err := unix.Sendto(fd, frame, 0, to); err != nil {
+			err := unix.Sendto(fd, frame, 0, to)
+			if errors.Is(err, unix.ENOBUFS) {
+				break // the link takes no more for now
+			}
+			if err != nil {
 				return sent, err
 			}
 		}
