@@ -57,7 +57,7 @@ func (l *Lab) installFairlead(ctx context.Context, step *Step) error {
 	if err != nil {
 		return err
 	}
-	if _, err := l.Helm(ctx, fairleadChartArgs(l.Root())...); err != nil {
+	if _, err := l.Helm(ctx, l.chartArgs()...); err != nil {
 		return err
 	}
 	if present && !bytes.Equal(before, now) { // the tag is the same
@@ -116,7 +116,7 @@ func (l *Lab) ImportFairlead(ctx context.Context, tag string) error {
 // as helm's --set takes it. Without any it is as InstallFairlead installs it.
 func (l *Lab) ConfigureFairlead(ctx context.Context, values ...string) error {
 	step := l.progress.Begin("fairlead: %v", values)
-	args := fairleadChartArgs(l.Root())
+	args := l.chartArgs()
 	for _, v := range values {
 		args = append(args, "--set", v)
 	}
@@ -132,6 +132,16 @@ var fairleadWorkloads = []string{"daemonset/fairlead-agent", "deployment/fairlea
 func (l *Lab) hasFairlead(ctx context.Context) (bool, error) {
 	out, err := l.Kubectl(ctx, "-n", FairleadNamespace, "get", fairleadWorkloads[0], "--ignore-not-found", "-o", "name")
 	return len(out) > 0, err
+}
+
+// chartArgs are those of this checkout's chart. kube-proxy is a program of the lab, not a pod,
+// so the chart cannot see that it forwards Services.
+func (l *Lab) chartArgs() []string {
+	args := fairleadChartArgs(l.Root())
+	if l.opt.KubeProxy {
+		args = append(args, "--set", "agent.proxy=off")
+	}
+	return args
 }
 
 func fairleadChartArgs(root string) []string {

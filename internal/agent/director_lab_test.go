@@ -56,6 +56,9 @@ type directNode struct {
 	engine      *engine
 	pins        string
 	gone        bool // the others hold it for gone
+	// back says that it was gone a moment ago: its endpoints take nothing yet, and its agent
+	// does not offer its link to elections.
+	back bool
 }
 
 // directVIPs are the addresses that the client dials.
@@ -122,7 +125,8 @@ func (n *directNode) wire(t *testing.T, i int) {
 	batch(t, n.pods, "route add default via 10.1.%d.254 dev eth0 onlink\nroute add default via fd10:%d::fe dev eth0 onlink\n", i, i)
 }
 
-// serve has the pods answer each line with their address and the client's, on a port.
+// serve has the pods answer each line, on a port, with their address and the client's, or with
+// as many bytes as it asks for.
 func (n *directNode) serve(t *testing.T, port int) {
 	t.Helper()
 	var on net.Listener
@@ -141,6 +145,11 @@ func (n *directNode) serve(t *testing.T, port int) {
 			go func() {
 				defer c.Close()
 				for in := bufio.NewScanner(c); in.Scan(); {
+					var size int
+					if n, _ := fmt.Sscanf(in.Text(), "bytes %d", &size); n == 1 {
+						_, _ = c.Write(make([]byte, size))
+						continue
+					}
 					fmt.Fprintf(c, "%s %s\n", hostOf(c.LocalAddr()), hostOf(c.RemoteAddr()))
 				}
 			}()
@@ -214,7 +223,8 @@ func (l *directLab) sync(t *testing.T) {
 			if n.gone {
 				continue
 			}
-			view.Node = n.name
+			view := announcer.View{Node: n.name, Members: slices.Clone(view.Members)}
+			view.Member(n.name).Quarantine = false // of itself a node knows better
 			state := links[n.name]
 			order := engineOrder{Program: node.Program{
 				Snapshot: s, Self: s.Node(n.name), Addrs: s.Node(n.name).InternalIPs, Own: state.Addrs, Routed: state.Pods,
@@ -254,6 +264,9 @@ func (l *directLab) view(t *testing.T) (v announcer.View, links map[string]link.
 		}}}
 		if n.gone {
 			m.Verdict, m.Quarantine = announcer.NodeGone, true
+		}
+		if n.back {
+			m.Quarantine, m.Report.Links = true, nil
 		}
 		v.Members = append(v.Members, m)
 	}
@@ -337,35 +350,64 @@ func (n *directNode) graces(t *testing.T) (out []director.Grace) {
 	return out
 }
 
-// astray sends a segment outside of a connection's window.
+// astray sends segments with the ports of a connection that are not of it, or not whole:
+// outside of its window, with a wrong checksum, and in fragments.
 func (l *directLab) astray(t *testing.T, k *talk) {
 	t.Helper()
 	from, to := netip.MustParseAddrPort(k.LocalAddr().String()), netip.MustParseAddrPort(k.RemoteAddr().String())
-	b := make([]byte, 20)
+	for seq := range uint32(4) { // at most one of them is in the window
+		b := stray(from, to, seq<<30)
+		l.raw(t, to.Addr(), packetOf(from, to, b, 0))
+		l.raw(t, to.Addr(), packetOf(from, to, b[:16], 1<<13), packetOf(from, to, b[16:], 2))
+		b[16]++
+		l.raw(t, to.Addr(), packetOf(from, to, b, 0))
+	}
+}
+
+// stray is a segment of 12 bytes that opens nothing.
+func stray(from, to netip.AddrPort, seq uint32) []byte {
+	b := make([]byte, 32)
 	binary.BigEndian.PutUint16(b, from.Port())
 	binary.BigEndian.PutUint16(b[2:], to.Port())
+	binary.BigEndian.PutUint32(b[4:], seq)
 	b[12], b[13] = 5<<4, 0x10
-	src, dst := from.Addr().As4(), to.Addr().As4()
-	for seq := range uint32(4) { // at most one of them is in the window
-		binary.BigEndian.PutUint32(b[4:], seq<<30)
-		b[16], b[17] = 0, 0
-		sum := uint32(6 + len(b))
-		for _, part := range [][]byte{src[:], dst[:], b} {
-			for i := 0; i < len(part); i += 2 {
-				sum += uint32(binary.BigEndian.Uint16(part[i:]))
-			}
+	sum := uint32(unix.IPPROTO_TCP + len(b))
+	for _, part := range [][]byte{from.Addr().AsSlice(), to.Addr().AsSlice()} {
+		for i := 0; i < len(part); i += 2 {
+			sum += uint32(binary.BigEndian.Uint16(part[i:]))
 		}
-		sum = sum>>16 + sum&0xffff
-		binary.BigEndian.PutUint16(b[16:], ^uint16(sum>>16+sum&0xffff))
-		l.client.Do(t, func() error {
-			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_TCP)
-			if err != nil {
+	}
+	binary.BigEndian.PutUint16(b[16:], checksum(sum, b))
+	return b
+}
+
+// packetOf is a packet of IPv4, or a fragment of one. The kernel adds its checksum.
+func packetOf(from, to netip.AddrPort, body []byte, fragment uint16) []byte {
+	b := make([]byte, 20)
+	b[0], b[8], b[9] = 0x45, 64, unix.IPPROTO_TCP
+	binary.BigEndian.PutUint16(b[4:], 4711)
+	binary.BigEndian.PutUint16(b[6:], fragment)
+	copy(b[12:], from.Addr().AsSlice())
+	copy(b[16:], to.Addr().AsSlice())
+	return append(b, body...)
+}
+
+// raw sends packets from the client's namespace.
+func (l *directLab) raw(t *testing.T, to netip.Addr, packets ...[]byte) {
+	t.Helper()
+	l.client.Do(t, func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_RAW)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		for _, p := range packets {
+			if err := unix.Sendto(fd, p, 0, &unix.SockaddrInet4{Addr: to.As4()}); err != nil {
 				return err
 			}
-			defer unix.Close(fd)
-			return unix.Sendto(fd, b, 0, &unix.SockaddrInet4{Addr: dst})
-		})
-	}
+		}
+		return nil
+	})
 }
 
 // 200 connections through a VIP keep the client's address, and live while the pods that
@@ -401,7 +443,7 @@ func TestDirect(t *testing.T) {
 	for range 4 {
 		l.astray(t, all[0])
 	}
-	live(t, "after segments outside of the window", all[:1])
+	live(t, "after segments that are not of it", all[:1])
 
 	l.endpoints(t, "n1.1", "n1.2", "n1.3", "n1.4", "n2.1", "n2.2", "n2.3", "n2.4", "n3.1", "n3.2", "n3.3", "n3.4")
 	l.sync(t)
@@ -444,9 +486,12 @@ func (l *directLab) falselyGone(t *testing.T, all []*talk) {
 	if n < 10 {
 		t.Errorf("%d connections with pods of n3", n)
 	}
-	l.nodes[2].gone = false
+	l.nodes[2].gone, l.nodes[2].back = false, true
 	l.sync(t)
 	live(t, "it is known to live", all)
+	l.nodes[2].back = false
+	l.sync(t)
+	live(t, "it is as others are", all)
 }
 
 // usedAgain has clients use ports again whose connections ended at another node. The node

@@ -179,6 +179,43 @@ func TestNodes(t *testing.T) {
 	}
 }
 
+// A link that an agent leaves out of its report, as it does for a minute after the link
+// failed, takes what is passed on as long as the node's director has it. So the node is asked
+// as soon as it is back. A link that its director does not have takes nothing.
+func TestUnlistedLink(t *testing.T) {
+	c := newCluster(t)
+	want := fmt.Sprint(c.plan(t).Nodes[2])
+	report := c.member("n3").Report
+	docker, eth0 := report.Links[:1], report.Links[1:]
+	for _, links := range [][]snapshot.Link{docker, nil} {
+		report.Links = links
+		if links == nil {
+			want = strings.Replace(want, "02:00:00:00:01:03 ", "", 1) // the director does not have this one
+		}
+		if got := fmt.Sprint(c.plan(t).Nodes[2]); got != want {
+			t.Errorf("with %d other links:\ngot  %s\nwant %s", len(links), got, want)
+		}
+	}
+	for _, m := range []string{"n2", "n3"} {
+		c.member(m).Report.Links = nil
+	}
+	ours := c.member("n1").Report.Links
+	if got := Links(ours, "n1", c.view); len(got) != 1 || got[0].Name != "eth0" {
+		t.Errorf("links that lead to others: %v", got)
+	}
+	if got := Peers(ours, "n1", c.view); len(got) != 2 || got[1].IPv4 != eth0[0].Prefixes[0].Addr() {
+		t.Errorf("peers: %v", got)
+	}
+	report.Director.Links = nil
+	if n := c.plan(t).Nodes[2]; n.Part != director.Apart {
+		t.Errorf("its director has no link: %+v", n)
+	}
+	report.Links, report.Director.Links = docker, []snapshot.DirectorLink{{Name: "eth1", MAC: "02:00:00:00:02:03", Addrs: []netip.Addr{netip.MustParseAddr("fe80::3"), netip.MustParseAddr("192.0.2.3")}}}
+	if n := c.plan(t).Nodes[2]; n.Part != director.Apart {
+		t.Errorf("its link is in another network: %+v", n)
+	}
+}
+
 // away wants n3 to have gone just now.
 func (c *cluster) away(t *testing.T) {
 	t.Helper()

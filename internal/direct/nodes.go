@@ -91,8 +91,9 @@ func (p *Planner) node(in Inputs, m announcer.Member, me director.Node, families
 	if st == nil || m.Report == nil {
 		return n
 	}
-	n.MACs = macs(m.Report.Links)
-	n.Link, n.IPv4, n.IPv6 = neighbour(in.Links, taking(m.Report.Links, st))
+	theirs := far(in.Links, m.Report, st)
+	n.MACs = macs(theirs)
+	n.Link, n.IPv4, n.IPv6 = neighbour(in.Links, taking(theirs, st))
 	lacks := families[snapshot.IPv4] && !n.IPv4.IsValid() || families[snapshot.IPv6] && !n.IPv6.IsValid()
 	if st.Able && !in.Alone && n.Link != 0 && !lacks {
 		n.Part = director.Takes
@@ -127,6 +128,38 @@ func (p *Planner) hold(now time.Duration) (left time.Duration) {
 
 func find(nodes []director.Node, name string) (int, bool) {
 	return slices.BinarySearchFunc(nodes, name, func(n director.Node, name string) int { return strings.Compare(n.Name, name) })
+}
+
+// far are the links of another node: those that its report lists, and those that its
+// director has besides. For a minute after a failure of a link, the report leaves that link
+// out, so that it is not elected there. Its connections must not wait as long.
+func far(ours []snapshot.Link, r *announcer.Report, d *snapshot.DirectorState) []snapshot.Link {
+	out := slices.Clip(r.Links)
+	if d == nil {
+		return out
+	}
+	for _, l := range d.Links {
+		if !slices.ContainsFunc(r.Links, func(t snapshot.Link) bool { return t.Name == l.Name }) {
+			out = append(out, unlisted(ours, l))
+		}
+	}
+	return out
+}
+
+// unlisted is a link of which only a director speaks. Nobody says how long its prefixes are:
+// they are taken to be as long as ours that have its addresses.
+func unlisted(ours []snapshot.Link, d snapshot.DirectorLink) snapshot.Link {
+	out := snapshot.Link{Name: d.Name, MAC: d.MAC}
+	for _, a := range d.Addrs {
+		for _, l := range ours {
+			for _, p := range l.Prefixes {
+				if p.Contains(a) && !a.IsLinkLocalUnicast() { // which every link has
+					out.Prefixes = append(out.Prefixes, netip.PrefixFrom(a, p.Bits()))
+				}
+			}
+		}
+	}
+	return out
 }
 
 // taking are the links of a node that take what is passed on.
@@ -198,7 +231,7 @@ func Links(ours []snapshot.Link, node string, v announcer.View) (out []snapshot.
 			if m.Node == node || m.Report == nil {
 				continue
 			}
-			if slices.ContainsFunc(m.Report.Links, func(t snapshot.Link) bool {
+			if slices.ContainsFunc(far(ours, m.Report, m.Report.Director), func(t snapshot.Link) bool {
 				return slices.ContainsFunc(t.Prefixes, func(p netip.Prefix) bool { return Adjacent(l, p) })
 			}) {
 				out = append(out, l)
@@ -224,7 +257,7 @@ func Peers(links []snapshot.Link, node string, v announcer.View) (out []Peer) {
 			if m.Node == node || m.Report == nil {
 				continue
 			}
-			for _, theirs := range m.Report.Links {
+			for _, theirs := range far(links, m.Report, m.Report.Director) {
 				index, v4, v6 := neighbour([]snapshot.Link{l}, []snapshot.Link{theirs})
 				if mac, err := net.ParseMAC(theirs.MAC); err == nil && index != 0 {
 					out = append(out, Peer{Link: index, MAC: mac, IPv4: v4, IPv6: v6})

@@ -46,3 +46,19 @@ func alsoElsewhere(l snapshot.Link, v announcer.View) bool {
 		})
 	})
 }
+
+// takes returns what this node says of its director, without the links on which others miss
+// it. The link by which its agent speaks stays: the others find out themselves, and the
+// connections there are to go on as soon as the link does.
+func takes(in Inputs) *snapshot.DirectorState {
+	lost, me := in.Reach.Lost[in.Node], in.View.Member(in.Node)
+	if in.Director == nil || len(lost) == 0 {
+		return in.Director
+	}
+	out := *in.Director
+	out.Links = slices.DeleteFunc(slices.Clone(out.Links), func(d snapshot.DirectorLink) bool {
+		speaks := me != nil && slices.ContainsFunc(in.Links, func(l snapshot.Link) bool { return l.Name == d.Name && l.Contains(me.Addr.Addr()) })
+		return slices.Contains(lost, d.Name) && !speaks
+	})
+	return &out
+}

@@ -158,6 +158,7 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 	told := self
 	var untilLink time.Time
 	told.Links, next.links, untilLink = was.links.next(in)
+	told.Director = takes(in)
 	election := announcer.Input{
 		Snapshot: in.Snapshot, Changes: in.Changes, Node: in.Node, Self: told, Ready: ready,
 		Alive: in.View.Candidates(), Others: in.View.NodeStates(), MACs: in.MACs,

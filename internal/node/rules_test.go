@@ -1,8 +1,12 @@
 package node
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/announcer/bgp"
@@ -73,5 +77,45 @@ func TestReturns(t *testing.T) {
 	in.Reach.Returns = 2
 	if p, _ := Decide(in, Memory{}); p.Announce.Layer2.Returns != 3 {
 		t.Errorf("layer 2 counts %d returns, want 3", p.Announce.Layer2.Returns)
+	}
+}
+
+// A node does not offer the director a link on which others miss it, unless its agent speaks
+// by that link. The link is back with the director as soon as it answers, and with the
+// election a minute later.
+func TestDirectorLeavesLostLinks(t *testing.T) {
+	link := func(name, prefix string, index int) snapshot.Link {
+		return snapshot.Link{Name: name, Index: index, MAC: fmt.Sprintf("02:00:00:00:00:%02x", index), Prefixes: []netip.Prefix{netip.MustParsePrefix(prefix)}}
+	}
+	links := []snapshot.Link{link("eth0", "192.0.2.1/24", 1), link("eth1", "198.51.100.1/24", 2)}
+	elsewhere := &announcer.Report{Electable: snapshot.Electable{Node: "b", Links: []snapshot.Link{link("eth0", "192.0.2.2/24", 3), link("eth1", "198.51.100.2/24", 4)}}}
+	in := Inputs{
+		Node: "a", Now: time.Unix(1000, 0), Snapshot: &snapshot.Snapshot{}, Sure: true, Engine: Engine{Known: true, InSync: true}, Links: links,
+		Director: &snapshot.DirectorState{Able: true, Links: snapshot.DirectorLinks(links, []string{"eth0", "eth1"})},
+		View: announcer.View{Node: "a", Members: []announcer.Member{
+			{Node: "a", Addr: netip.MustParseAddrPort("192.0.2.1:7946")}, {Node: "b", Candidate: true, Report: elsewhere},
+		}},
+	}
+	var memory Memory
+	for _, step := range []struct{ lost, want, elected string }{
+		{"", "eth0 eth1", "eth0 eth1"}, {"eth1", "eth0", "eth0"}, {"", "eth0 eth1", "eth0"}, {"eth0", "eth0 eth1", ""}, {"", "eth0 eth1", ""},
+	} {
+		in.Now = in.Now.Add(time.Second)
+		in.Reach.Lost = map[string][]string{"a": strings.Fields(step.lost)}
+		var p Plan
+		p, memory = Decide(in, memory)
+		var has, elected []string
+		for _, l := range p.Report.Director.Links {
+			has = append(has, l.Name)
+		}
+		for _, l := range p.Report.Links {
+			elected = append(elected, l.Name)
+		}
+		if !slices.Equal(has, strings.Fields(step.want)) || !slices.Equal(elected, strings.Fields(step.elected)) {
+			t.Errorf("lost %q: the director has %v, want %s; to elections %v, want %s", step.lost, has, step.want, elected, step.elected)
+		}
+	}
+	if len(in.Director.Links) != 2 {
+		t.Errorf("what was given has changed: %v", in.Director.Links)
 	}
 }

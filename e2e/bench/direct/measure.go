@@ -91,7 +91,8 @@ func (b *Bench) passed(ctx context.Context) (uint64, error) {
 	return b.Lab.LinkBytes(ctx, b.owner.Node, b.owner.Link)
 }
 
-// busyTime returns for how long all processors of this machine have worked.
+// busyTime returns for how long all processors of this machine have worked, without what
+// programs of a lower priority did in user mode.
 func busyTime() (time.Duration, error) {
 	data, err := os.ReadFile("/proc/stat")
 	if err != nil {
@@ -103,8 +104,9 @@ func busyTime() (time.Duration, error) {
 // tick is the unit of /proc/stat, on every architecture that Go runs on.
 const tick = 10 * time.Millisecond
 
-// busyIn reads it out of /proc/stat: all but idle and iowait, and without guests, whose
-// time is in that of users too.
+// busyIn reads it out of /proc/stat: all but nice, idle and iowait, and without guests, whose
+// time is in that of users too. What runs at a lower priority gets what the measurement
+// leaves, and would fill it up.
 func busyIn(stat string) (sum time.Duration, err error) {
 	first, _, _ := strings.Cut(stat, "\n")
 	fields := strings.Fields(first)
@@ -116,7 +118,7 @@ func busyIn(stat string) (sum time.Duration, err error) {
 		if err != nil {
 			return 0, fmt.Errorf("/proc/stat: %w", err)
 		}
-		if i != 3 && i != 4 {
+		if i != 1 && i != 3 && i != 4 {
 			sum += time.Duration(n) * tick
 		}
 	}

@@ -33,8 +33,35 @@ func NewReport(b Bench, l *report.Lines, took time.Duration) report.Report {
 		}
 		out.Table.Rows = append(out.Table.Rows, append(row, "", ""))
 	}
+	out.Plot = plot(l)
 	out.Targets = targets(l)
 	return out
+}
+
+// plot draws each run of each way.
+func plot(l *report.Lines) (out string) {
+	for i, p := range []struct {
+		what, unit string
+		axis       report.Axis
+	}{
+		{"connections/s", "conn/s", axis(1000, "%.0f/s")},
+		{"CPU for a GB", "cpu-sec/GB", axis(0.5, "%.2f s")},
+	} {
+		var all []report.Series
+		for _, way := range []Way{KubeProxy, Masquerade, Direct} {
+			all = append(all, report.Series{Title: string(way), Values: l.Values(line(way), p.unit)})
+		}
+		if i > 0 {
+			out += "\n"
+		}
+		out += p.what + ", a digit is how many runs had it:\n\n" + report.Indented(p.axis.Plot(all))
+	}
+	return out
+}
+
+// axis ends at a step behind the highest value, and prints values by a format.
+func axis(step float64, format string) report.Axis {
+	return report.Axis{Until: step, Step: step, Tick: func(v float64) string { return fmt.Sprintf(format, v) }}
 }
 
 func count(values []float64) string {

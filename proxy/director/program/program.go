@@ -273,6 +273,13 @@ func (p *Program) Sync(s *State, nftables func() error) error {
 			return err
 		}
 	}
+	if s.Hold > 0 {
+		// Before the tables do without a node that has gone: until old ones are removed, the
+		// kernel waits for a tenth of a second, in which walks would end with a reset.
+		if err := p.configure(want, s.Hold); err != nil {
+			return err
+		}
+	}
 	if err := p.write(&going, want); err != nil {
 		return fmt.Errorf("write the director's maps: %w", err)
 	}

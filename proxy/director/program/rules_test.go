@@ -37,6 +37,7 @@ var rules = []struct {
 	{"graces", true, testGraces},
 	{"hold", true, testHold},
 	{"gone", true, testGone},
+	{"gone while written", true, testGoneWhileWritten},
 	{"apart", true, testApart},
 	{"unreachable", false, testUnreachable},
 	{"by client", false, testByClient},
@@ -282,6 +283,36 @@ func testGone(t *testing.T, l *lab) {
 		}
 		if way := l.travel(t, "a", f.packet(tcp, syn)); strings.Contains(way, "c") && !strings.HasSuffix(way, " stack") {
 			t.Errorf("%s: what opens a connection: %s", f.name, way)
+		}
+	}
+}
+
+// While the tables are written that do without a node that has gone, no walk ends with a
+// reset: the kernel waits before it removes the old ones.
+func testGoneWhileWritten(t *testing.T, l *lab) {
+	a, f := l.node("a"), families[0]
+	l.directed(t, f, "c a b", "ab")
+	p := f.packet(tcp, ack)
+	p.ttl = 13 // three nodes would go on with it, two would not
+	frame := p.bytes(l.node("b").mac, a.mac)
+	l.parts(director.AskedLast)
+	a.state.Hold = time.Hour
+	for i := range a.state.Frontends {
+		a.state.Frontends[i].Slots = l.slots("a c b")
+	}
+	synced := make(chan error)
+	go func() { synced <- a.p.Sync(a.state, nil) }()
+	for runs := 0; ; runs++ {
+		if a.run(t, frame).mark == testMarks.Reset {
+			t.Fatalf("packet %d was to be reset", runs)
+		}
+		select {
+		case err := <-synced:
+			if err != nil || runs == 0 {
+				t.Errorf("after %d packets: %v", runs, err)
+			}
+			return
+		default:
 		}
 	}
 }

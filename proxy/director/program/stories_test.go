@@ -85,16 +85,24 @@ var stories = []story{
 	{kind: "ACK", entry: "b LAST_ACK", chains: "b a c", want: "a b serve"},
 	{kind: "ACK", entry: "abc TIME_WAIT", chains: "b a c", want: "a b c a ... closed"},
 	{kind: "error", entry: "abc CLOSE", chains: "b a c", want: "a b c a ... closed"},
-	// A former primary is asked once, and sends back what it does not have. "@" marks a
-	// slot whose primary has changed.
+	// Former primaries are asked once, and the last one sends back what none of them has. "@"
+	// marks a slot whose primary has changed.
 	{kind: "UDP", entry: "c", chains: "@b c a", want: "a b c serve"},
 	{kind: "UDP", entry: "a", chains: "@b a c", want: "a b a serve"},
-	{kind: "UDP", chains: "@b c a", want: "a b c b serve"},
-	{kind: "UDP", chains: "@b a c", want: "a b a b serve"},
-	{kind: "UDP", chains: "@a c b", serving: "a", want: "a c a serve"},
+	{kind: "UDP", entry: "c", chains: "@b a c", want: "a b a c serve"},
+	{kind: "UDP", entry: "a", chains: "@b c a", want: "a b c a serve"},
+	{kind: "UDP", entry: "b", chains: "@a c b", serving: "a", want: "a c b serve"},
+	{kind: "UDP", chains: "@b c a", want: "a b c a b serve"},
+	{kind: "UDP", chains: "@b a c", want: "a b a c b serve"},
+	{kind: "UDP", chains: "@a c b", serving: "a", want: "a c b a serve"},
 	{kind: "UDP", entry: "c", chains: "b c a", want: "a b serve"},
-	{kind: "UDP", chains: "b a c/a b c/a b c", serving: "abc", want: "a b a b serve"},
-	{kind: "UDP", chains: "@b a c/@a b c/@a b c", serving: "abc", want: "a b a b serve"},
+	{kind: "UDP", entry: "c", chains: "@b a c/@b a c/b a c", want: "a b a c serve"},
+	{kind: "UDP", chains: "@b a c/@b a c/b a c", want: "a b a c b serve"},
+	{kind: "UDP", chains: "b a c/a b c/a b c", serving: "abc", want: "a b a b a b serve"},
+	{kind: "UDP", chains: "@b a c/@a b c/@a b c", serving: "abc", want: "a b c a b c serve"},
+	// b is one change behind a, and c has the flow.
+	{kind: "UDP", entry: "c", chains: "@b c a/@c b a/@c b a", want: "a b c serve"},
+	{kind: "UDP", entry: "c", chains: "@b c a/@a b c/@a b c", want: "a b c serve"},
 }
 
 // A packet's way through three nodes, for both families.

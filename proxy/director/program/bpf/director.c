@@ -42,6 +42,8 @@
 #define LAST_HOP 15 // of a walk: one is left for a node that has gone
 #define MOST_HOPS 16
 
+#define FORMERS 3 // primaries of before that a datagram is passed on to
+
 #define GONE 4 // nodes that have gone lately, a power of 2
 
 #define FAMILY_IPV4 2 // AF_INET
@@ -766,24 +768,52 @@ INLINE enum event stream_or_error(struct __sk_buff *skb, const struct packet *p,
 	return p->kind == ERROR || !w->walks || now() < w->conf->hold ? DROPPED : RESET;
 }
 
-// changed reports whether the slot has got its primary so lately that the one before
-// may have the connection.
+// changed reports whether the slot has got its primary so lately that one before it may
+// have the connection.
 INLINE bool changed(const struct slot *s)
 {
-	return s->changed && now() / 1000000000 - s->changed < stream;
+	// The cheap clock may still be before the second that the agent wrote.
+	return s->changed && (__s64)(now() / 1000000000 - s->changed) < (__s64)stream;
 }
 
-// Rule 6: asked_once is whom a datagram without an entry is passed on to. The primary
-// asks the one before it, which sends back what it does not have. The hop says which of
-// both a packet is: the owner, which passes on a packet at its first hop, may be the one
-// before and has not looked. After that whoever can serve takes it.
-INLINE __u32 asked_once(const struct way *w)
+// former is who follows this node among the primary and those before it; NOBODY if it is the
+// last, or if the sender is none of those that come before it. Such a sender takes this node
+// for the primary: it knows a change of the endpoints more or less.
+INLINE __u32 former(const struct way *w, bool primary)
 {
-	if (!w->slot || w->hop > 2 || !w->walks || apart(w))
+	bool behind = false, in_turn = primary;
+	int i;
+
+#pragma unroll
+	for (i = 0; i <= FORMERS; i++) {
+		__u32 m = w->slot->chain[i];
+
+		if (m == w->me)
+			behind = true;
+		else if (!behind)
+			in_turn = in_turn || m == w->sender;
+		else if (in_turn && m != NOBODY)
+			return m;
+	}
+	return NOBODY;
+}
+
+// Rule 6: asked is whom a datagram without an entry is passed on to. The primary asks those
+// before it, one after the other, and the last of them sends it back: between two datagrams
+// of a flow a slot may have had several primaries. The hop says whether the primary has it
+// for the first time: the owner, which passes on a packet at its first hop, may be one of
+// those before and has not looked. After that whoever can serve takes it.
+INLINE __u32 asked(const struct way *w)
+{
+	__u32 next = NOBODY;
+	bool primary;
+
+	if (!w->slot || w->hop > FORMERS + 1 || !w->walks || apart(w))
 		return NOBODY;
-	if (w->slot->chain[0] != w->me)
-		return w->slot->chain[0];
-	return w->hop < 2 && changed(w->slot) ? w->slot->chain[1] : NOBODY;
+	primary = w->slot->chain[0] == w->me;
+	if (changed(w->slot) && (!primary || w->hop < 2))
+		next = former(w, primary);
+	return next == NOBODY && !primary ? w->slot->chain[0] : next;
 }
 
 // here is for a packet that this node has to do something about: it is the primary, or
@@ -797,7 +827,7 @@ INLINE enum event here(struct __sk_buff *skb, const struct packet *p, struct way
 	if (p->kind == DATAGRAM && oracle) {
 		if (found(skb, p) != NONE)
 			return SERVED;
-		next = asked_once(w);
+		next = asked(w);
 		if (next != NOBODY)
 			return to(w, next, DIVERTED);
 	}
