@@ -148,8 +148,11 @@ func (o Options) Network(ranges map[string][]string, cni func(pods []string) str
 	return list
 }
 
-// PowerOff and PowerOn are of a control plane's container.
-func (o Options) PowerOff(name string) Command { return o.engine("kill", name) }
+// PowerOff cuts the power of a control plane. Podman removes a container's network some time
+// after the container's end, and its kernel answers until then: the link goes first.
+func (o Options) PowerOff(name string) Command {
+	return Command{Args: []string{"sh", "-c", `"$0" exec "$1" ip link set eth0 down; exec "$0" kill "$1"`, o.program(), name}}
+}
 
 // PowerOn starts it again, with its routes.
 func (o Options) PowerOn(name string) []Command {

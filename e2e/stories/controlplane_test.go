@@ -283,6 +283,12 @@ func (r row) try(t *testing.T, s *lab.Stacked) {
 	end := time.Now()
 	arp := heard()[netip.MustParseAddr(apiVIP)]
 	r.judge(t, owner, got, arp, end)
+	if t.Failed() {
+		for _, n := range cluster(t).Nodes() {
+			said, err := cluster(t).Kubectl(t.Context(), "--namespace=kube-system", "logs", "--since=1m", "fairlead-control-plane-"+n)
+			t.Logf("%s: %s %v", n, said, err)
+		}
+	}
 }
 
 // judge judges what the client got and heard until end.

@@ -269,9 +269,10 @@ func (c *ControlPlane) ask(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		holds := c.holds()
 		c.mu.Lock()
 		was := c.fitness
-		c.fitness = was.Next(answer, time.Now())
+		c.fitness = was.Next(answer, holds, time.Now())
 		now := c.fitness
 		c.mu.Unlock()
 		if was.Known != now.Known || was.Fit != now.Fit {
@@ -370,13 +371,16 @@ func (c *ControlPlane) collectors() []prometheus.Collector {
 	}
 	return []prometheus.Collector{
 		gauge("fairlead_control_plane_fit", "Whether this node's kube-apiserver can serve the API server's address.", func() bool { return c.world().Fit }),
-		gauge("fairlead_control_plane_owner", "Whether this node answers for the API server's address.", func() bool {
-			held, _ := c.layer2.Held()
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			return len(held)+len(c.plan.Routed) > 0
-		}),
+		gauge("fairlead_control_plane_owner", "Whether this node answers for the API server's address.", c.holds),
 	}
+}
+
+// holds reports whether this node answers for an address, or announces one to routers.
+func (c *ControlPlane) holds() bool {
+	held, _ := c.layer2.Held()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(held)+len(c.plan.Routed) > 0
 }
 
 // CleanupControlPlane takes what any ControlPlane left out of the kernel of this network
