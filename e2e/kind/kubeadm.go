@@ -154,7 +154,9 @@ func (o Options) PowerOff(name string) Command {
 	return Command{Args: []string{"sh", "-c", `"$0" exec "$1" ip link set eth0 down; exec "$0" kill "$1"`, o.program(), name}}
 }
 
-// PowerOn starts it again, with its routes.
-func (o Options) PowerOn(name string) []Command {
-	return []Command{o.engine("start", name), o.engine("exec", name, "ip", "-batch", routeFile)}
+// PowerOn starts it again, with its routes. Nothing can be run in a container while its first
+// programs move it to other cgroups.
+func (o Options) PowerOn(name string) Command {
+	const script = `"$0" start "$1" && for i in $(seq 60); do "$0" exec "$1" ip -batch "$2" && exit 0; sleep 1; done; exit 1`
+	return Command{Args: []string{"sh", "-c", script, o.program(), name, routeFile}}
 }

@@ -311,7 +311,7 @@ func (p planes) losePower(ctx context.Context) error {
 	if gap > mostSilence {
 		return fmt.Errorf("no answer for %s", gap)
 	}
-	if err := all(ctx, append([]kind.Command{p.admin("kubectl", "get", "nodes")}, p.PowerOn(first)...), false); err != nil {
+	if err := all(ctx, []kind.Command{p.admin("kubectl", "get", "nodes"), p.PowerOn(first)}, false); err != nil {
 		return err
 	}
 	at := slices.IndexFunc(kind.Planes(), func(n kind.Found) bool { return n.Name == first })
