@@ -242,7 +242,7 @@ func TestStaticPodGivesTheAPIServerItsAddress(t *testing.T) {
 func TestControlPlane(t *testing.T) {
 	l := cluster(t)
 	if os.Getenv("FAIRLEAD_E2E_ALL") == "" {
-		t.Skip("takes four minutes; make e2e WHAT=control-plane runs it")
+		t.Skip("takes a minute; make e2e WHAT=control-plane runs it")
 	}
 	s, err := l.Stack(t.Context(), apiVIP, l.Nodes()...)
 	undo(t, s.Remove)
