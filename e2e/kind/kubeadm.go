@@ -133,6 +133,23 @@ func (o Options) AdminConfig() Command {
 	return o.engine("exec", plane(0), "cat", "/etc/kubernetes/admin.conf")
 }
 
+// ClusterConfig is where the program finds its credentials, once the cluster runs.
+const ClusterConfig = "/etc/fairlead/control-plane/kubeconfig"
+
+// Credentials are the commands that give the program of each control plane its credentials.
+func (o Options) Credentials() (list []Command) {
+	for _, n := range Planes() {
+		list = append(list, o.engine("exec", n.Name, "sh", "-c", "umask 077; kubeadm kubeconfig user --client-name fairlead-control-plane >"+ClusterConfig))
+	}
+	return list
+}
+
+// KeptMembers is the command that prints the members that the program of a control plane has
+// from the cluster, a line each.
+func (o Options) KeptMembers(name string) Command {
+	return o.engine("exec", name, "cat", "/var/lib/fairlead-control-plane/members")
+}
+
 // Network are the commands that give each control plane the CNI for the ranges of its pods, and
 // routes to those of the others. Ranges are ReadPodRanges'.
 func (o Options) Network(ranges map[string][]string, cni func(pods []string) string) (list []Command) {

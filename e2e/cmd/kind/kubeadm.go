@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -102,7 +103,7 @@ func (c cluster) planes(ctx context.Context) error {
 	if p.root, err = lab.Checkout(); err != nil {
 		return err
 	}
-	for _, do := range []func(context.Context) error{p.admit, p.start, p.install, p.losePower} {
+	for _, do := range []func(context.Context) error{p.admit, p.start, p.install, p.losePower, p.follow} {
 		if err := do(ctx); err != nil {
 			p.collect(context.WithoutCancel(ctx))
 			return err
@@ -133,7 +134,8 @@ func (p planes) admit(ctx context.Context) error {
 	key := make([]byte, 32)
 	_, _ = rand.Read(key)
 	manifest, err := out(ctx, kind.Command{Args: []string{filepath.Join(p.State, "bin", "fairlead"), "control-plane", "manifest",
-		"--address=" + kind.APIAddress, "--members=" + kind.Members(), "--ca-file=/etc/kubernetes/pki/ca.crt", "--image=" + lab.FairleadImage}})
+		"--address=" + kind.APIAddress, "--members=" + kind.Members(), "--ca-file=/etc/kubernetes/pki/ca.crt",
+		"--kubeconfig=" + kind.ClusterConfig, "--image=" + lab.FairleadImage}})
 	if err != nil {
 		return err
 	}
@@ -324,6 +326,30 @@ func (p planes) losePower(ctx context.Context) error {
 		err = fmt.Errorf("%s moved to %s when %s came back", kind.APIAddress, last, first)
 	}
 	return err
+}
+
+// follow gives the programs credentials, and waits until they have the members from the cluster.
+func (p planes) follow(ctx context.Context) error {
+	const name = "fairlead-control-plane"
+	list := append(p.Credentials(), p.admin("kubectl", "create", "clusterrole", name, "--verb=list,watch", "--resource=nodes"),
+		p.admin("kubectl", "create", "clusterrolebinding", name, "--clusterrole="+name, "--user="+name))
+	if err := all(ctx, list, false); err != nil {
+		return err
+	}
+	for _, n := range kind.Planes() {
+		err := lab.Until(ctx, patience, "the members that "+n.Name+" keeps", func(ctx context.Context) error {
+			text, err := out(ctx, p.KeptMembers(n.Name))
+			if kept := strings.Join(strings.Fields(string(text)), ","); err == nil && kept != kind.Members() {
+				err = errors.New(kept)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	p.say("every node has the members from the cluster")
+	return nil
 }
 
 // load asks at the API server's address every 50 ms, each time by a new connection, and does
