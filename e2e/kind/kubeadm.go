@@ -165,10 +165,11 @@ func (o Options) Network(ranges map[string][]string, cni func(pods []string) str
 	return list
 }
 
-// PowerOff cuts the power of a control plane. Podman removes a container's network some time
-// after the container's end, and its kernel answers until then: the link goes first.
+// PowerOff cuts the power of a control plane. Podman's kill leaves a container's network, and
+// its kernel answers in it until the next start. So the link goes first, and stop removes the
+// network.
 func (o Options) PowerOff(name string) Command {
-	return Command{Args: []string{"sh", "-c", `"$0" exec "$1" ip link set eth0 down; exec "$0" kill "$1"`, o.program(), name}}
+	return Command{Args: []string{"sh", "-c", `"$0" exec "$1" ip link set eth0 down; exec "$0" stop --time=0 "$1"`, o.program(), name}}
 }
 
 // PowerOn starts it again, with its routes. Nothing can be run in a container while its first
