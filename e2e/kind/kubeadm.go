@@ -147,7 +147,7 @@ func (o Options) Credentials() (list []Command) {
 // KeptMembers is the command that prints the members that the program of a control plane has
 // from the cluster, a line each.
 func (o Options) KeptMembers(name string) Command {
-	return o.engine("exec", name, "cat", "/var/lib/fairlead-control-plane/members")
+	return o.engine("exec", name, "sh", "-c", "cat /var/lib/fairlead-control-plane/members 2>/dev/null")
 }
 
 // Network are the commands that give each control plane the CNI for the ranges of its pods, and

@@ -33,7 +33,7 @@ const mostSilence = 10 * time.Second
 // kubeadm makes three control planes with kubeadm, from nothing, and cuts the power of the one
 // that has the API server's address. It removes them, also after an interrupt.
 func (c cluster) kubeadm(ctx context.Context, keep bool) error {
-	fmt.Println("kubeadm on Podman: three control planes in 6 minutes. The first time programs and images are made before, 15 minutes of CPU time")
+	fmt.Println("kubeadm on Podman: three control planes, in 3 minutes. The first time programs and images are made before, 15 minutes of CPU time")
 	if c.Engine != kind.Podman {
 		return errors.New("kubeadm needs the nodes' image that is made here: give -engine=podman")
 	}
