@@ -13,6 +13,7 @@ var Differences = []Difference{
 		Why: "Docker chooses the address of a container that starts again, and nobody tells the Node of it while the API server is away"},
 	{Story: "TestMonitoringExample", Why: "it runs Prometheus beside the lab's control plane"},
 	{Story: "TestLabsService", Why: "the client, a container, does not see the scripts of labs/"},
+	{Story: "TestStaticPodGivesTheAPIServerItsAddress", Why: "it starts an API server on a node beside the cluster's"},
 	{Story: "TestLabsInstall", Why: "it gives the scripts of labs/ the lab's own control plane"},
 }
 

@@ -45,9 +45,7 @@ func (o Options) Up(f Files, path string) []Command {
 		list = o.space()
 	}
 	list = append(list,
-		o.engine("network", "create", "--driver=bridge", "--ipv6",
-			"--subnet=198.18.0.0/24", "--gateway=198.18.0.1", "--ip-range=198.18.0.8/29",
-			"--subnet=fd98:18::/64", "--gateway=fd98:18::1", lan),
+		o.lan(),
 		o.engine("network", "create", "--driver=bridge", "--internal", "--ipv6",
 			"--subnet=198.18.1.0/24", "--gateway=198.18.1.254", "--subnet=fd98:18:1::/64", "--gateway=fd98:18:1::fe", ext),
 		o.kind(f, path, "create", "cluster", "--config="+f.Config, "--kubeconfig="+f.Kubeconfig),
@@ -61,6 +59,13 @@ func (o Options) Up(f Files, path string) []Command {
 	return append(list,
 		o.routes(lan+"-client", client),
 		o.routes(lan+"-ext", []string{"default via 198.18.1.1", "default via fd98:18:1::1"}))
+}
+
+// lan makes the network of the nodes.
+func (o Options) lan() Command {
+	return o.engine("network", "create", "--driver=bridge", "--ipv6",
+		"--subnet=198.18.0.0/24", "--gateway=198.18.0.1", "--ip-range=198.18.0.8/29",
+		"--subnet=fd98:18::/64", "--gateway=fd98:18::1", lan)
 }
 
 // host is a container that only waits: the nodes' image has every tool that the

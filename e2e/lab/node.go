@@ -192,6 +192,7 @@ func (l *Lab) kubeletConfig(n node) string {
 		"clusterDNS":                  []string{dnsIPv4},
 		"resolvConf":                  filepath.Join(l.state.node(n.name), "resolv.conf"),
 		"containerRuntimeEndpoint":    "unix:///run/containerd/containerd.sock",
+		"staticPodPath":               "/etc/kubernetes/manifests",
 		"serializeImagePulls":         false,
 		"evictionHard":                object{"memory.available": "50Mi"}, // a full disk is the machine's business
 		"imageGCHighThresholdPercent": 100,                                // there is no registry to pull again from

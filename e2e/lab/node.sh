@@ -22,9 +22,9 @@ mkdir -p "$1"
 mount --bind "$own/state" "$1"
 
 # The node's disk.
-for dir in lib/containerd lib/kubelet lib/fairlead log/pods; do
-	mkdir -p "/var/$dir" "$2/disk/${dir##*/}"
-	mount --bind "$2/disk/${dir##*/}" "/var/$dir"
+for dir in /var/lib/containerd /var/lib/kubelet /var/lib/fairlead /var/lib/fairlead-control-plane /var/log/pods /etc/kubernetes/manifests; do
+	mkdir -p "$dir" "$2/disk/${dir##*/}"
+	mount --bind "$2/disk/${dir##*/}" "$dir"
 done
 
 mkdir -p /run/netns /etc/cni/net.d

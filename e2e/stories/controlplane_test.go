@@ -210,17 +210,43 @@ func rebootAll(t *testing.T, s *lab.Stacked, _ string) {
 	succeed(t, s.StartNodes(l.Nodes()...))
 }
 
+// TestStaticPodGivesTheAPIServerItsAddress: a kubelet runs the printed manifest before there
+// is a kube-apiserver. Once one lives, the address answers. Without the pod, nobody has it.
+func TestStaticPodGivesTheAPIServerItsAddress(t *testing.T) {
+	l := cluster(t)
+	node := l.Nodes()[0]
+	s, err := l.Stack(t.Context(), apiVIP, node)
+	undo(t, s.Remove)
+	succeed(t, err)
+	if owner := apiOwner(t); owner != node {
+		t.Errorf("%s is at %s, want %s", apiVIP, owner, node)
+	}
+	kubectl(t, "--namespace=kube-system", "wait", "--for=create", "--timeout=2m", "pod/fairlead-control-plane-"+node)
+	kubectl(t, "--namespace=kube-system", "wait", "--for=condition=Ready", "--timeout=2m", "pod/fairlead-control-plane-"+node)
+	for _, name := range []string{"fairlead_control_plane_fit", "fairlead_control_plane_owner"} {
+		if value, err := l.Metric(t.Context(), node, "127.0.0.1:9813", name); err != nil || value != 1 {
+			t.Errorf("%s is %v: %v", name, value, err)
+		}
+	}
+	succeed(t, s.Dismiss(t.Context(), node))
+	stop := ask(t, []string{apiVIP})
+	time.Sleep(time.Second)
+	if macs := stop()[netip.MustParseAddr(apiVIP)].Moves(); len(macs) != 0 {
+		t.Errorf("%s is still at %v", apiVIP, macs)
+	}
+}
+
 // TestControlPlane: three control planes with an etcd each, and fairlead's agents beside
 // them. A client asks the API server's address every 20 ms, and for its MAC. One node has
 // the address, whatever happens to whom.
 func TestControlPlane(t *testing.T) {
 	l := cluster(t)
 	if os.Getenv("FAIRLEAD_E2E_ALL") == "" {
-		t.Skip("takes four minutes; make e2e WHAT=control-plane runs it")
+		t.Skip("takes a minute; make e2e WHAT=control-plane runs it")
 	}
-	s, err := l.Stack(t.Context(), apiVIP)
-	succeed(t, err)
+	s, err := l.Stack(t.Context(), apiVIP, l.Nodes()...)
 	undo(t, s.Remove)
+	succeed(t, err)
 	for _, r := range rows() {
 		t.Run(r.name, func(t *testing.T) { r.try(t, s) })
 		mend(t, s)
@@ -257,6 +283,12 @@ func (r row) try(t *testing.T, s *lab.Stacked) {
 	end := time.Now()
 	arp := heard()[netip.MustParseAddr(apiVIP)]
 	r.judge(t, owner, got, arp, end)
+	if t.Failed() {
+		for _, n := range cluster(t).Nodes() {
+			said, err := cluster(t).Kubectl(t.Context(), "--namespace=kube-system", "logs", "--since=1m", "fairlead-control-plane-"+n)
+			t.Logf("%s: %s %v", n, said, err)
+		}
+	}
 }
 
 // judge judges what the client got and heard until end.

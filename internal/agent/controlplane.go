@@ -83,8 +83,7 @@ func NewControlPlane(cfg ControlPlaneConfig) (*ControlPlane, error) {
 	if err != nil {
 		return nil, fmt.Errorf("netlink: %w", err)
 	}
-	c := &ControlPlane{cfg: cfg, own: cfg.Own, decision: decision{loop: reconcile.New("control plane", cfg.Log)}, keep: reconcile.New("kept members", cfg.Log)}
-	c.decision.loop.Resync = announcer.Renew
+	c := newControlPlane(cfg)
 	c.links = links{log: cfg.Log, changed: c.decision.loop.Wake}
 	if err := c.links.read(); err != nil {
 		return nil, err
@@ -100,6 +99,18 @@ func NewControlPlane(cfg ControlPlaneConfig) (*ControlPlane, error) {
 	c.assemble(l2.ControlPlane.Leases(handle, 0, cfg.Log))
 	c.setKeys(keys)
 	return c, nil
+}
+
+func newControlPlane(cfg ControlPlaneConfig) *ControlPlane {
+	c := &ControlPlane{cfg: cfg, own: cfg.Own, decision: decision{loop: reconcile.New("control plane", cfg.Log)}, keep: reconcile.New("kept members", cfg.Log)}
+	c.decision.loop.Resync = announcer.Renew
+	return c
+}
+
+// ControlPlaneMetrics registers the metrics of a ControlPlane, for those who list them.
+func ControlPlaneMetrics(reg prometheus.Registerer) {
+	c := newControlPlane(ControlPlaneConfig{Log: slog.New(slog.DiscardHandler), Metrics: reg})
+	c.assemble(l2.ControlPlane.Leases(nil, 0, c.cfg.Log))
 }
 
 // assemble makes the parts.
@@ -207,19 +218,10 @@ func (c *ControlPlane) apply(in node.Inputs, w controlplane.World, plan node.Pla
 	}
 }
 
-// redirected returns what the kernel is to redirect. What is still answered for stays: the
-// order of a withdrawal is that of a node.Plan.
+// redirected returns what the kernel is to redirect, in its order.
 func (c *ControlPlane) redirected(in node.Inputs, w controlplane.World, st node.State) (out []redirect.Redirect) {
-	links := c.links.State()
-	targets := c.cfg.Targets(c.own, links.Links, links.Addrs)
-	for _, vip := range c.cfg.Addresses {
-		at := func(v announcer.VIP) bool { return v.Addr == vip }
-		mine := func(r announcer.Refused) bool { return r.Addr == vip && r.Owner == in.Node } // waits for the redirect
-		owns := slices.ContainsFunc(in.Held, func(h announcer.Claim) bool { return h.Addr == vip }) ||
-			slices.ContainsFunc(st.Elected, at) || slices.ContainsFunc(st.Leaving, at) || slices.ContainsFunc(st.Refused, mine) || len(st.Routed) > 0
-		if to := targets[vip]; to.IsValid() && w.Redirected(owns || len(c.cfg.BGP.Peers) > 0 && !controlplane.OthersFit(in.View)) {
-			out = append(out, redirect.Redirect{VIP: netip.AddrPortFrom(vip, c.cfg.Port), Node: to})
-		}
+	for vip, at := range c.cfg.Redirects(w, c.links.State().Links, in, st) {
+		out = append(out, redirect.Redirect{VIP: netip.AddrPortFrom(vip, c.cfg.Port), Node: at})
 	}
 	slices.SortFunc(out, redirect.Redirect.Compare)
 	return out
@@ -267,9 +269,10 @@ func (c *ControlPlane) ask(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		holds := c.holds()
 		c.mu.Lock()
 		was := c.fitness
-		c.fitness = was.Next(answer, time.Now())
+		c.fitness = was.Next(answer, holds, time.Now())
 		now := c.fitness
 		c.mu.Unlock()
 		if was.Known != now.Known || was.Fit != now.Fit {
@@ -368,13 +371,16 @@ func (c *ControlPlane) collectors() []prometheus.Collector {
 	}
 	return []prometheus.Collector{
 		gauge("fairlead_control_plane_fit", "Whether this node's kube-apiserver can serve the API server's address.", func() bool { return c.world().Fit }),
-		gauge("fairlead_control_plane_owner", "Whether this node answers for the API server's address.", func() bool {
-			held, _ := c.layer2.Held()
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			return len(held)+len(c.plan.Routed) > 0
-		}),
+		gauge("fairlead_control_plane_owner", "Whether this node answers for the API server's address.", c.holds),
 	}
+}
+
+// holds reports whether this node answers for an address, or announces one to routers.
+func (c *ControlPlane) holds() bool {
+	held, _ := c.layer2.Held()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(held)+len(c.plan.Routed) > 0
 }
 
 // CleanupControlPlane takes what any ControlPlane left out of the kernel of this network

@@ -2,16 +2,14 @@ package agent
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
-	"os"
 	"slices"
 	"sync"
 
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/internal/controlplane/redirect"
-	"github.com/fairlead/fairlead/internal/keyring"
 	"github.com/fairlead/fairlead/internal/reconcile"
 )
 
@@ -69,40 +67,21 @@ func (r *redirects) step(context.Context) error {
 	if err := r.kernel.Sync(want); err != nil {
 		return err
 	}
-	held := map[netip.Addr]bool{}
-	for _, w := range want {
-		held[w.VIP.Addr()] = true
-	}
-	r.mu.Lock()
-	news := len(held) != len(r.held)
-	for addr := range held {
-		news = news || !r.held[addr]
-	}
-	r.held = held
-	r.mu.Unlock()
-	if news {
+	if r.note(want) {
 		r.moved()
 	}
 	return nil
 }
 
-// readKeys reads the keys of the gossip. It refuses a file that others than its owner may
-// read: who has a key can say that nodes are dead.
-func readKeys(file string) (keyring.Keys, error) {
-	info, err := os.Stat(file)
-	if err != nil {
-		return nil, fmt.Errorf("--key-file: %w", err)
+// note takes in that the kernel holds want, and reports whether Held returns something else now.
+func (r *redirects) note(want []redirect.Redirect) (news bool) {
+	held := map[netip.Addr]bool{}
+	for _, w := range want {
+		held[w.VIP.Addr()] = true
 	}
-	if open := info.Mode().Perm() & 0o077; open != 0 {
-		return nil, fmt.Errorf("--key-file: %s has the mode %s; run chmod 600 on it", file, info.Mode().Perm())
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("--key-file: %w", err)
-	}
-	keys, err := keyring.Parse(text)
-	if err != nil {
-		return nil, fmt.Errorf("--key-file: %s: %w", file, err)
-	}
-	return keys, nil
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	news = !maps.Equal(held, r.held)
+	r.held = held
+	return news
 }

@@ -5,7 +5,6 @@ package assist
 
 import (
 	"cmp"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead/fairlead/internal/owntable"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -61,23 +61,25 @@ func (k *Kernel) Cleanup() error {
 
 // sync makes the kernel hold the table of one helper, in one transaction.
 func (k *Kernel) sync(h snapshot.Helper, at []At) error {
-	c, err := nftables.New(nftables.WithNetNSFd(k.netns))
+	own := owntable.Table{Name: Table + string(h), Netns: k.netns}
+	c, err := own.Open()
 	if err != nil {
-		return fmt.Errorf("nftables: %w", err)
+		return err
 	}
 	at = slices.Clone(at)
 	slices.SortFunc(at, At.compare)
 	at = slices.Compact(at)
-	ours, err := intact(c, h, at)
+	var chains map[string]int
+	if len(at) > 0 {
+		chains = map[string]int{"prerouting": 1 + len(at), "output": 1 + len(at)}
+	}
+	ours, err := own.Intact(c, chains, mark(h, at))
 	if err != nil || ours {
 		return err
 	}
-	t := &nftables.Table{Name: Table + string(h), Family: nftables.TableFamilyINet}
-	c.AddTable(t) // or removing it would fail if it were not there
-	c.DelTable(t)
+	own.Delete(c)
 	if len(at) > 0 {
-		c.AddTable(t)
-		fill(c, t, h, at)
+		fill(c, c.AddTable(own.Kernel()), h, at)
 	}
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("helper %s: %w", h, err)
@@ -138,35 +140,10 @@ func is(data ...byte) expr.Any { return &expr.Cmp{Op: expr.CmpOpEq, Register: 1,
 
 func host(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }
 
-// intact reports whether the kernel holds the table as fill makes it.
-func intact(c *nftables.Conn, h snapshot.Helper, at []At) (bool, error) {
-	chains, err := c.ListChainsOfTableFamily(nftables.TableFamilyINet)
-	if err != nil {
-		return false, fmt.Errorf("list chains: %w", err)
-	}
-	chains = slices.DeleteFunc(chains, func(ch *nftables.Chain) bool { return ch.Table.Name != Table+string(h) })
-	if len(at) == 0 {
-		return len(chains) == 0, nil
-	}
-	for _, ch := range chains {
-		rules, err := c.GetRules(ch.Table, ch)
-		if err != nil {
-			return false, fmt.Errorf("list rules of %s: %w", ch.Name, err)
-		}
-		other := func(r *nftables.Rule) bool { return string(r.UserData) != mark(h, at) }
-		if len(rules) != 1+len(at) || slices.ContainsFunc(rules, other) {
-			return false, nil
-		}
-	}
-	return len(chains) == 2, nil
-}
-
 // version is of the rules that a list of places is made to.
 const version = 1
 
-// mark is a comment, as nft keeps it in a rule's user data, that names at.
+// mark names at.
 func mark(h snapshot.Helper, at []At) string {
-	sum := sha256.Sum256(fmt.Append(nil, version, h, at))
-	text := fmt.Sprintf("fairlead %x", sum[:8])
-	return string([]byte{0, byte(len(text) + 1)}) + text + "\x00"
+	return owntable.Mark(fmt.Append(nil, version, h, at))
 }

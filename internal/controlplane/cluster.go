@@ -113,27 +113,6 @@ func beside(vip netip.Addr, links []snapshot.Link) netip.Addr {
 	return netip.Addr{}
 }
 
-// Targets returns at which address of this node each API server's address is served:
-// own if it has the family, otherwise an address of the node in the VIP's subnet. An
-// address without a target cannot be served here.
-func (c Config) Targets(own netip.Addr, links []snapshot.Link, addrs []netip.Addr) map[netip.Addr]netip.Addr {
-	out := map[netip.Addr]netip.Addr{}
-	for _, vip := range c.Addresses {
-		same := func(a netip.Addr) bool { return a.Is4() == vip.Is4() && a.IsGlobalUnicast() && a != vip }
-		switch near := beside(vip, links); {
-		case same(own):
-			out[vip] = own
-		case near.IsValid():
-			out[vip] = near
-		default:
-			if i := slices.IndexFunc(addrs, same); i >= 0 {
-				out[vip] = addrs[i]
-			}
-		}
-	}
-	return out
-}
-
 // World is what a node knows when it decides.
 type World struct {
 	Own     netip.Addr   // this node
@@ -248,11 +227,6 @@ func Met(v announcer.View) bool {
 		return m.Node != v.Node && m.Report != nil && m.Verdict == announcer.Alive
 	})
 }
-
-// Redirected reports whether packets to the addresses are to lead to this node's
-// kube-apiserver: if it is fit, and while this node has to answer for them in any case.
-// Otherwise this node's own packets to them go to their owner.
-func (w World) Redirected(owns bool) bool { return w.Fit || owns }
 
 // mostMembers is how many members are read of a file.
 const mostMembers = 256

@@ -131,21 +131,6 @@ func TestOwn(t *testing.T) {
 	}
 }
 
-func TestTargets(t *testing.T) {
-	addrs := []netip.Addr{nodeA, netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("fe80::1")}
-	c := Config{Addresses: []netip.Addr{vip4, vip6}}
-	both := c.Targets(nodeA, []snapshot.Link{link("192.0.2.1/24", "2001:db8::1/64")}, addrs)
-	elsewhere := c.Targets(nodeA, []snapshot.Link{link("192.0.2.1/24")}, addrs) // as with BGP
-	for _, got := range []map[netip.Addr]netip.Addr{both, elsewhere} {
-		if got[vip4] != nodeA || got[vip6] != addrs[1] {
-			t.Errorf("the addresses are served at %v", got)
-		}
-	}
-	if got := c.Targets(nodeA, nil, addrs[:1]); got[vip6].IsValid() {
-		t.Errorf("IPv6 is served at %v of a node without it", got[vip6])
-	}
-}
-
 func TestValidate(t *testing.T) {
 	good := Config{Addresses: []netip.Addr{vip4}, Port: 6443, Members: []netip.Addr{nodeA}}
 	for want, change := range map[string]func(*Config){

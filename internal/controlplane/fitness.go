@@ -10,10 +10,10 @@ const (
 	// AskFor is how long an answer may take. On a busy node it takes a second and more, and
 	// the other nodes are as busy then.
 	AskFor = 3 * time.Second
-	// FailsFor is how long a server that can be connected to has to give no good answer to
-	// be unfit. One that refuses connections is unfit after mostRefused of them.
+	// FailsFor is how long the server of a node that holds an address has to give no good
+	// answer to be unfit. One that refuses connections is unfit after mostRefused of them.
 	FailsFor = 3 * time.Second
-	// FitFor is how long it has to give good answers to be fit again.
+	// FitFor is how long that of another node has to give good answers to be fit again.
 	FitFor      = 2 * time.Second
 	mostRefused = 2
 )
@@ -41,8 +41,10 @@ type Fitness struct {
 
 // Next takes in an answer at now. The first answer counts at once: this program may have
 // started beside a server that runs. Later ones have to last, so that a server that is slow
-// for a moment does not move the address.
-func (f Fitness) Next(a Answer, now time.Time) Fitness {
+// for a moment does not move the address: bad ones on a node that holds an address, good ones
+// on any other. When all servers fail or recover together, as with etcd's quorum, the address
+// stays: the node that holds it is the last to be unfit, and the first to be fit.
+func (f Fitness) Next(a Answer, holds bool, now time.Time) Fitness {
 	good := a == Good
 	switch {
 	case !f.Known:
@@ -57,10 +59,10 @@ func (f Fitness) Next(a Answer, now time.Time) Fitness {
 	}
 	lasts := now.Sub(f.since)
 	switch {
-	case f.Fit && !good && (f.refused >= mostRefused || lasts >= FailsFor):
-		f.Fit = false
-	case !f.Fit && good && lasts >= FitFor:
-		f.Fit = true
+	case f.Fit && !good:
+		f.Fit = holds && f.refused < mostRefused && lasts < FailsFor
+	case !f.Fit && good:
+		f.Fit = holds || lasts >= FitFor
 	}
 	return f
 }

@@ -4,9 +4,7 @@
 package gate
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
-
 	"fmt"
 	"net/netip"
 	"slices"
@@ -15,6 +13,8 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/internal/owntable"
 )
 
 // Table is the name of the table, of family inet.
@@ -40,40 +40,30 @@ const (
 
 // Gate acts on the kernel. It is used by one goroutine.
 type Gate struct {
-	netns int
+	table owntable.Table
 }
 
 // New makes a Gate of the network namespace netns, a file descriptor; 0: the caller's.
-func New(netns int) *Gate { return &Gate{netns: netns} }
-
-func (g *Gate) open() (*nftables.Conn, error) {
-	c, err := nftables.New(nftables.WithNetNSFd(g.netns))
-	if err != nil {
-		return nil, fmt.Errorf("nftables: %w", err)
-	}
-	return c, nil
-}
+func New(netns int) *Gate { return &Gate{owntable.Table{Name: Table, Netns: netns}} }
 
 // Sync makes the kernel hold w, in one transaction. After an error it holds what it held
 // before. If it holds w already, nothing is written.
 func (g *Gate) Sync(w Wants) error {
-	c, err := g.open()
+	c, err := g.table.Open()
 	if err != nil {
 		return err
 	}
-	ours, err := intact(c, w)
+	ours, err := g.table.Intact(c, map[string]int{chain: len(w.rules())}, w.mark())
 	if err != nil || ours {
 		return err
 	}
-	t := table()
-	c.AddTable(t) // or removing it would fail if it were not there
-	c.DelTable(t)
-	c.AddTable(t)
+	g.table.Delete(c)
+	t := c.AddTable(g.table.Kernel())
 	if err := addSets(c, t, w); err != nil {
 		return fmt.Errorf("table inet %s: %w", Table, err)
 	}
 	accept := nftables.ChainPolicyAccept
-	ch := c.AddChain(&nftables.Chain{Name: "prerouting", Table: t, Type: nftables.ChainTypeFilter,
+	ch := c.AddChain(&nftables.Chain{Name: chain, Table: t, Type: nftables.ChainTypeFilter,
 		Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRaw, Policy: &accept})
 	for _, r := range w.rules() {
 		c.AddRule(&nftables.Rule{Table: t, Chain: ch, Exprs: r, UserData: []byte(w.mark())})
@@ -85,52 +75,15 @@ func (g *Gate) Sync(w Wants) error {
 }
 
 // Cleanup removes the table, if it is there.
-func (g *Gate) Cleanup() error {
-	c, err := g.open()
-	if err != nil {
-		return err
-	}
-	c.AddTable(table())
-	c.DelTable(table())
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("remove table inet %s: %w", Table, err)
-	}
-	return nil
-}
+func (g *Gate) Cleanup() error { return g.table.Remove() }
 
-func table() *nftables.Table {
-	return &nftables.Table{Name: Table, Family: nftables.TableFamilyINet}
-}
-
-// intact reports whether the kernel holds the rules of w.
-func intact(c *nftables.Conn, w Wants) (bool, error) {
-	chains, err := c.ListChainsOfTableFamily(nftables.TableFamilyINet)
-	if err != nil {
-		return false, fmt.Errorf("list chains: %w", err)
-	}
-	for _, ch := range chains {
-		if ch.Table.Name != Table {
-			continue
-		}
-		rules, err := c.GetRules(ch.Table, ch)
-		if err != nil {
-			return false, fmt.Errorf("list rules of %s: %w", ch.Name, err)
-		}
-		same := func(r *nftables.Rule) bool { return string(r.UserData) == w.mark() }
-		return len(rules) == len(w.rules()) && !slices.ContainsFunc(rules, func(r *nftables.Rule) bool { return !same(r) }), nil
-	}
-	return false, nil
-}
+const chain = "prerouting"
 
 // version is of the rules that a Wants is made to.
 const version = 1
 
-// mark is a comment, as nft keeps it in a rule's user data, that names w.
-func (w Wants) mark() string {
-	sum := sha256.Sum256(fmt.Append(nil, version, w))
-	text := fmt.Sprintf("fairlead %x", sum[:8])
-	return string([]byte{0, byte(len(text) + 1)}) + text + "\x00"
-}
+// mark names w.
+func (w Wants) mark() string { return owntable.Mark(fmt.Append(nil, version, w)) }
 
 // family is what differs between the two families.
 type family struct {

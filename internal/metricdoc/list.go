@@ -27,18 +27,25 @@ type Metric struct {
 }
 
 // Lists are the metrics of each process, sorted by name.
-type Lists struct{ Agent, Controller, Both []Metric }
+type Lists struct {
+	Agent, Controller, Both []Metric
+	// ControlPlane has those that the agent lacks, and Shared the others.
+	ControlPlane, Shared []Metric
+}
 
 // All lists every metric of ours: it makes the parts of each process, which
 // start nothing, and reads what they register.
 func All() (Lists, error) {
 	quiet := slog.New(slog.DiscardHandler)
-	var ofAgent, ofController, both list
+	var ofAgent, ofController, ofControlPlane, both list
 	if _, err := agent.New(agent.Config{Log: quiet, Metrics: &ofAgent}); err != nil {
 		return Lists{}, err
 	}
-	if _, err := members.New(members.Config{Log: quiet, Metrics: &ofAgent, Keys: [][]byte{make([]byte, 32)}}); err != nil {
-		return Lists{}, err
+	agent.ControlPlaneMetrics(&ofControlPlane)
+	for _, l := range []*list{&ofAgent, &ofControlPlane} {
+		if _, err := members.New(members.Config{Log: quiet, Metrics: l, Keys: [][]byte{make([]byte, 32)}}); err != nil {
+			return Lists{}, err
+		}
 	}
 	health.NewProbes(nil, &ofAgent)
 	controller.New(controller.Config{Log: quiet, Metrics: &ofController, Clients: &kube.Clients{}})
@@ -46,7 +53,15 @@ func All() (Lists, error) {
 	for _, c := range server.Collectors("") {
 		both.MustRegister(c)
 	}
-	return Lists{ofAgent.sorted(), ofController.sorted(), both.sorted()}, nil
+	out := Lists{Agent: ofAgent.sorted(), Controller: ofController.sorted(), Both: both.sorted()}
+	for _, m := range ofControlPlane.sorted() {
+		if slices.ContainsFunc(out.Agent, func(a Metric) bool { return a.Name == m.Name }) {
+			out.Shared = append(out.Shared, m)
+		} else {
+			out.ControlPlane = append(out.ControlPlane, m)
+		}
+	}
+	return out, nil
 }
 
 // list is a Registerer that only takes note.

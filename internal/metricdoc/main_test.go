@@ -43,7 +43,7 @@ func TestLint(t *testing.T) {
 		"vip", "node", // at most 4,096 and 1,024, and only those of which something was counted
 	}
 	var families []*dto.MetricFamily
-	for _, m := range slices.Concat(all.Agent, all.Controller, all.Both) {
+	for _, m := range slices.Concat(all.Agent, all.Controller, all.Both, all.ControlPlane) {
 		families = append(families, family(m))
 		for _, l := range m.Labels {
 			if !slices.Contains(bounded, l) {

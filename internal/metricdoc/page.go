@@ -18,11 +18,12 @@ func Page() (string, error) {
 		return "", err
 	}
 	known := map[string]bool{}
-	for _, m := range slices.Concat(all.Agent, all.Controller, all.Both) {
+	for _, m := range slices.Concat(all.Agent, all.Controller, all.Both, all.ControlPlane) {
 		known[m.Name] = true
 	}
 	page, err := template.New("metrics.md").Funcs(template.FuncMap{
 		"table": table,
+		"names": names,
 		"metric": func(name string) (string, error) {
 			if !known[name] {
 				return "", fmt.Errorf("there is no metric %s", name)
@@ -46,4 +47,13 @@ func table(metrics []Metric) string {
 		rows = append(rows, fmt.Sprintf("| `%s` | %s | %s | %s |", m.Name, m.Type, strings.Join(m.Labels, ", "), strings.ReplaceAll(m.Help, "|", `\|`)))
 	}
 	return strings.Join(rows, "\n")
+}
+
+// names lists metrics in a sentence.
+func names(metrics []Metric) string {
+	var all []string
+	for _, m := range metrics {
+		all = append(all, "`"+m.Name+"`")
+	}
+	return strings.Join(all, ",\n")
 }

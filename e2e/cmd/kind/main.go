@@ -35,15 +35,19 @@ func main() {
 	var j job
 	flag.StringVar(&j.stories, "run", "", "stories to run; all if empty")
 	flag.StringVar(&j.announce, "announce", "l2", "l2: run the stories; bgp: measure every path to addresses that a router learns by BGP")
+	flag.BoolVar(&j.kubeadm, "kubeadm", false, "instead, install three control planes by kubeadm, with the API server's address")
 	flag.BoolVar(&j.keep, "keep", false, "leave the cluster up")
 	down := flag.Bool("down", false, "remove the cluster that -keep left, and do nothing else")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	var err error
-	if flag.Arg(0) == routedCommand { // see itself
+	switch flag.Arg(0) {
+	case routedCommand: // see itself
 		err = routed(ctx, flag.Arg(1))
-	} else {
+	case planesCommand:
+		err = cluster{Options: o, files: o.Files("")}.planes(ctx)
+	default:
 		err = run(ctx, o, j, *down)
 	}
 	if err != nil {
@@ -65,7 +69,7 @@ func exitCode(err error) int {
 // job is what is done in the cluster.
 type job struct {
 	stories, announce string
-	keep              bool
+	kubeadm, keep     bool
 }
 
 func run(ctx context.Context, o kind.Options, j job, down bool) error {
@@ -78,6 +82,9 @@ func run(ctx context.Context, o kind.Options, j job, down bool) error {
 	var err error
 	if o.Engine, err = engine(ctx, o.Engine); err != nil {
 		return err
+	}
+	if j.kubeadm && !down {
+		return cluster{Options: o, files: o.Files("")}.kubeadm(ctx, j.keep)
 	}
 	program, err := lab.KindProgram(ctx, lab.Options{})
 	if err != nil {

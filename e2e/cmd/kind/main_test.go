@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fairlead/fairlead/e2e/kind"
 )
@@ -26,5 +27,15 @@ func TestWithoutEngine(t *testing.T) {
 	}
 	if exitCode(errors.New("other")) != 1 || exitCode(nil) != 0 {
 		t.Error("exit codes of other ends")
+	}
+}
+
+func TestLongest(t *testing.T) {
+	at := func(ms int64) time.Time { return time.UnixMilli(ms) }
+	if got := longest([]time.Time{at(0), at(50), at(750), at(800)}); got != 700*time.Millisecond {
+		t.Errorf("%s", got)
+	}
+	if got := longest([]time.Time{at(0)}); got != 0 {
+		t.Errorf("%s", got)
 	}
 }

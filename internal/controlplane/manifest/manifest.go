@@ -95,8 +95,15 @@ func (o Options) container() corev1.Container {
 }
 
 func probe(path string, at netip.AddrPort, failures int32) *corev1.Probe {
+	host := at.Addr()
+	if host.IsUnspecified() { // it listens everywhere, and this is nothing to connect to
+		host = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		if at.Addr().Is6() {
+			host = netip.IPv6Loopback()
+		}
+	}
 	return &corev1.Probe{
-		ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Host: at.Addr().String(), Path: path, Port: intstr.FromInt32(int32(at.Port()))}},
+		ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Host: host.String(), Path: path, Port: intstr.FromInt32(int32(at.Port()))}},
 		PeriodSeconds: 10, TimeoutSeconds: 3, FailureThreshold: failures,
 	}
 }

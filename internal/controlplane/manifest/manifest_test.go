@@ -69,6 +69,15 @@ func TestPodHasFewRights(t *testing.T) {
 	}
 }
 
+// The kubelet asks at an address that there is, also where metrics are served at all of them.
+func TestProbe(t *testing.T) {
+	for at, want := range map[string]string{"127.0.0.1:9813": "127.0.0.1", "192.0.2.1:9813": "192.0.2.1", "0.0.0.0:9813": "127.0.0.1", "[::]:9813": "::1"} {
+		if got := probe("/livez", netip.MustParseAddrPort(at), 6).HTTPGet.Host; got != want {
+			t.Errorf("of %s the kubelet asks %s, want %s", at, got, want)
+		}
+	}
+}
+
 func TestRenderRefuses(t *testing.T) {
 	for want, change := range map[string]func(*Options){
 		"--image":        func(o *Options) { o.Image = "" },

@@ -3,16 +3,16 @@
 package redirect
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/internal/owntable"
 )
 
 // Table is the name of the table, of family inet.
@@ -36,29 +36,31 @@ func (r Redirect) Compare(o Redirect) int { return r.VIP.Compare(o.VIP) }
 
 // Redirects act on the kernel. They are used by one goroutine.
 type Redirects struct {
-	netns    int
+	table    owntable.Table
 	lifetime time.Duration
 }
 
 // New makes Redirects of the network namespace netns, a file descriptor; 0: the caller's.
-func New(netns int) *Redirects { return &Redirects{netns, Lifetime} }
+func New(netns int) *Redirects {
+	return &Redirects{owntable.Table{Name: Table, Netns: netns}, Lifetime}
+}
 
 // Sync makes the kernel redirect want and nothing else, for Lifetime from now, in one
 // transaction. It may be called again with the same. After an error the kernel redirects as
 // before, and no longer than it would have.
 func (r *Redirects) Sync(want []Redirect) error {
-	c, err := r.open()
+	c, err := r.table.Open()
 	if err != nil {
 		return err
 	}
-	ours, err := intact(c)
+	n := len(rules())
+	ours, err := r.table.Intact(c, map[string]int{prerouting: n, output: n}, mark())
 	if err != nil {
 		return err
 	}
-	t := table()
+	t := r.table.Kernel()
 	if !ours {
-		c.AddTable(t) // or removing it would fail if it were not there
-		c.DelTable(t)
+		r.table.Delete(c)
 		c.AddTable(t)
 	}
 	for _, f := range families {
@@ -84,66 +86,22 @@ func (r *Redirects) Sync(want []Redirect) error {
 }
 
 // Cleanup removes the table, if it is there.
-func (r *Redirects) Cleanup() error {
-	c, err := r.open()
-	if err != nil {
-		return err
-	}
-	c.AddTable(table())
-	c.DelTable(table())
-	if err := c.Flush(); err != nil {
-		return fmt.Errorf("remove table inet %s: %w", Table, err)
-	}
-	return nil
-}
+func (r *Redirects) Cleanup() error { return r.table.Remove() }
 
-func (r *Redirects) open() (*nftables.Conn, error) {
-	c, err := nftables.New(nftables.WithNetNSFd(r.netns))
-	if err != nil {
-		return nil, fmt.Errorf("nftables: %w", err)
-	}
-	return c, nil
-}
-
-func table() *nftables.Table {
-	return &nftables.Table{Name: Table, Family: nftables.TableFamilyINet}
-}
-
-// chains are the hooks: packets of others, and the node's own.
-var chains = map[string]*nftables.ChainHook{"prerouting": nftables.ChainHookPrerouting, "output": nftables.ChainHookOutput}
+// The chains: packets of others, and the node's own.
+const (
+	prerouting = "prerouting"
+	output     = "output"
+)
 
 func addChains(c *nftables.Conn, t *nftables.Table) {
 	accept := nftables.ChainPolicyAccept
-	for name, hook := range chains {
+	for name, hook := range map[string]*nftables.ChainHook{prerouting: nftables.ChainHookPrerouting, output: nftables.ChainHookOutput} {
 		ch := c.AddChain(&nftables.Chain{Name: name, Table: t, Type: nftables.ChainTypeNAT, Hooknum: hook, Priority: nftables.ChainPriorityRef(priority), Policy: &accept})
 		for _, exprs := range rules() {
-			c.AddRule(&nftables.Rule{Table: t, Chain: ch, Exprs: exprs, UserData: mark()})
+			c.AddRule(&nftables.Rule{Table: t, Chain: ch, Exprs: exprs, UserData: []byte(mark())})
 		}
 	}
-}
-
-// intact reports whether the kernel has the chains and rules of this version.
-func intact(c *nftables.Conn) (bool, error) {
-	all, err := c.ListChainsOfTableFamily(nftables.TableFamilyINet)
-	if err != nil {
-		return false, fmt.Errorf("list chains: %w", err)
-	}
-	found := 0
-	for _, ch := range all {
-		if ch.Table.Name != Table {
-			continue
-		}
-		got, err := c.GetRules(ch.Table, ch)
-		if err != nil {
-			return false, fmt.Errorf("list rules of %s: %w", ch.Name, err)
-		}
-		other := func(r *nftables.Rule) bool { return string(r.UserData) != string(mark()) }
-		if chains[ch.Name] == nil || len(got) != len(rules()) || slices.ContainsFunc(got, other) {
-			return false, nil
-		}
-		found++
-	}
-	return found == len(chains), nil
 }
 
 // family is what differs between the two families.
@@ -199,18 +157,17 @@ func (f family) rule() []expr.Any {
 	}
 }
 
-// mark is a comment, as nft keeps it in a rule's user data, that names this version's rules.
-func mark() []byte {
-	h := sha256.New()
+// mark names this version's rules.
+func mark() string {
+	var text []byte
 	for _, exprs := range rules() {
 		for _, e := range exprs {
 			data, err := expr.Marshal(byte(nftables.TableFamilyINet), e)
 			if err != nil {
 				panic(fmt.Sprintf("a rule of table %s: %v", Table, err)) // rules are constants
 			}
-			h.Write(data)
+			text = append(text, data...)
 		}
 	}
-	text := fmt.Sprintf("fairlead %x", h.Sum(nil)[:8])
-	return append([]byte{0, byte(len(text) + 1)}, text+"\x00"...)
+	return owntable.Mark(text)
 }
