@@ -57,12 +57,12 @@ func agentsAnew(t *testing.T) {
 	l := cluster(t)
 	const agents = "app.kubernetes.io/component=agent"
 	var kills sync.WaitGroup
-	for _, p := range pods(t, lab.FairleadNamespace, agents, len(l.Nodes())) {
+	for _, p := range pods(t, lab.FairleadNamespace, agents, l.Agents()) {
 		kills.Go(func() { _ = l.KillPod(t.Context(), p) }) // it fails if the agent has ended by itself
 	}
 	kills.Wait()
 	kubectl(t, "-n", lab.FairleadNamespace, "delete", "pods", "-l", agents, "--grace-period=0", "--force")
-	pods(t, lab.FairleadNamespace, agents, len(l.Nodes()))
+	pods(t, lab.FairleadNamespace, agents, l.Agents())
 }
 
 // forgotten makes every node forget the connections to addresses. Services of

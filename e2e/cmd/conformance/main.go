@@ -19,7 +19,7 @@ func main() {
 	var o conformance.Options
 	groups := flag.String("groups", "", "services or loadbalancers, or both separated by a comma; both if empty")
 	flag.StringVar(&o.Announce, "announce", "l2", "how addresses are announced: l2 or bgp")
-	flag.IntVar(&o.Procs, "procs", 6, "specs at once")
+	flag.IntVar(&o.Procs, "procs", 6, "specs of a group at once")
 	flag.StringVar(&o.Focus, "focus", "", "a regular expression for the names of specs, instead of the groups' own")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -38,7 +38,7 @@ func run(ctx context.Context, o conformance.Options, groups string) (err error) 
 	if o.Groups, err = conformance.Select(groups); err != nil {
 		return err
 	}
-	fmt.Println("Kubernetes' own tests: 20 minutes for all. The first time they are built before, 10 minutes of CPU time")
+	fmt.Println("Kubernetes' own tests: 25 minutes for all. The first time they are built before, 10 minutes of CPU time")
 	if _, err := lab.SuitePrograms(ctx, lab.Options{}); err != nil {
 		return err
 	}
@@ -48,13 +48,6 @@ func run(ctx context.Context, o conformance.Options, groups string) (err error) 
 	}
 	defer l.Close()
 	defer func() { err = errors.Join(err, l.Down(context.WithoutCancel(ctx))) }()
-	if err := l.InstallFairlead(ctx); err != nil {
-		return err
-	}
-	// One spec is about spec.externalIPs, which are off until somebody wants them.
-	if err := l.ConfigureFairlead(ctx, "agent.externalIPs=true"); err != nil {
-		return err
-	}
 	if err = conformance.Run(ctx, l, o, os.Stdout); err != nil {
 		l.Collect(ctx)
 	}

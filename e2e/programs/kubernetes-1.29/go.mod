@@ -1,6 +1,6 @@
-// The oldest Kubernetes that fairlead's controller is tested with, in a module
-// of its own. It is built with the tag "providerless": without the cloud
-// providers that it still had, whose module "go mod tidy" would ask for.
+// The oldest Kubernetes that fairlead is tested with, in a module of its own. It is
+// built with the tag "providerless": without the cloud providers that it still had,
+// whose module "go mod tidy" would ask for.
 module github.com/fairlead/fairlead/e2e/programs/kubernetes-1.29
 
 go 1.26.0
@@ -153,6 +153,8 @@ require (
 tool (
 	k8s.io/kubernetes/cmd/kube-apiserver
 	k8s.io/kubernetes/cmd/kube-controller-manager
+	k8s.io/kubernetes/cmd/kube-scheduler
+	k8s.io/kubernetes/cmd/kubelet
 )
 
 // Kubernetes requires its staging modules at v0.0.0 and replaces them by
