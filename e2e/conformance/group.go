@@ -64,7 +64,18 @@ type Exception struct {
 }
 
 // Exceptions are all that there are. Each was seen to fail.
-var Exceptions = []Exception{}
+var Exceptions = []Exception{
+	{
+		Spec: regexp.MustCompile(`should handle load balancer cleanup finalizer for service`),
+		Why:  "fairlead puts no finalizer on a Service, so one can be deleted at any time: docs/api.md. The spec waits 15 minutes for it",
+	},
+	{
+		Spec:     regexp.MustCompile(`should be able to switch session affinity for LoadBalancer service with Local traffic policy`),
+		Announce: "l2",
+		Why: "it wants answers of several pods. By layer 2 one node has the address, with policy Local it asks its own pods alone, " +
+			"and the spec has one on each node",
+	},
+}
 
 // exception is the reason why a spec cannot pass, empty if it has to.
 func exception(list []Exception, spec, announce string) string {
