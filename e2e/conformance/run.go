@@ -26,13 +26,13 @@ type Options struct {
 	Groups   []Group
 	Announce string // l2 or bgp
 	Procs    int    // specs of a group at once
-	Focus    string // a regular expression of the specs to run instead of groups; empty for the groups
+	Focus    string // a regular expression of the specs to run instead of the groups; empty for these
 }
 
-// groups are those that are asked for.
-func (o Options) groups() []Group {
+// Asked are the groups that are asked for.
+func (o Options) Asked() []Group {
 	if o.Focus != "" {
-		return []Group{{Name: "focus", Focus: o.Focus, Skip: `^$`}}
+		return []Group{{Name: "focus", Focus: o.Focus, Skip: `^$`, Nodes: o.Groups[0].Nodes}}
 	}
 	return o.Groups
 }
@@ -78,7 +78,7 @@ func Run(ctx context.Context, l *lab.Lab, o Options, out io.Writer) error {
 			return err
 		}
 	}
-	groups := o.groups()
+	groups := o.Asked()
 	results, errs := make([][]Result, len(groups)), make([]error, len(groups))
 	var all sync.WaitGroup
 	for i, g := range groups {
@@ -136,6 +136,9 @@ func load(ctx context.Context, l *lab.Lab, programs map[string]string) error {
 	return step.Done(nil)
 }
 
+// zones is how many zones the nodes are in.
+const zones = 3
+
 // prepare gives the cluster what the specs expect of one: addresses for load balancers, a
 // zone for each node, and the tests an address outside.
 func prepare(ctx context.Context, l *lab.Lab, announce string) error {
@@ -149,8 +152,8 @@ func prepare(ctx context.Context, l *lab.Lab, announce string) error {
 	if _, err := l.Kubectl(ctx, "apply", "-f", filepath.Join(l.Root(), "examples", pool)); err != nil {
 		return err
 	}
-	for _, node := range l.Nodes() {
-		if _, err := l.Kubectl(ctx, "label", "--overwrite", "node", node, "topology.kubernetes.io/zone=zone-of-"+node); err != nil {
+	for i, node := range l.Nodes() {
+		if _, err := l.Kubectl(ctx, "label", "--overwrite", "node", node, fmt.Sprintf("topology.kubernetes.io/zone=zone-%d", i%zones+1)); err != nil {
 			return err
 		}
 	}
@@ -181,7 +184,7 @@ func run(ctx context.Context, l *lab.Lab, programs map[string]string, g Group, o
 		return nil, step.Done(err)
 	}
 	defer log.Close()
-	cmd, err := l.Command(ctx, lab.Ext, append([]string{programs["ginkgo"]}, ginkgoArgs(g, o, dir, l.Kubeconfig(), programs)...)...)
+	cmd, err := l.Command(ctx, lab.Ext, append([]string{programs["ginkgo"]}, ginkgoArgs(g, o, dir, l, programs)...)...)
 	if err != nil {
 		return nil, step.Done(err)
 	}
@@ -196,10 +199,10 @@ func run(ctx context.Context, l *lab.Lab, programs map[string]string, g Group, o
 	return results, step.Done(errors.Join(ctx.Err(), err))
 }
 
-func ginkgoArgs(g Group, o Options, dir, kubeconfig string, programs map[string]string) []string {
+func ginkgoArgs(g Group, o Options, dir string, l *lab.Lab, programs map[string]string) []string {
 	return []string{
 		fmt.Sprintf("--procs=%d", o.Procs), "--no-color", "--timeout=60m", "--grace-period=10s", "--focus=" + g.Focus, "--skip=" + g.Skip,
 		"--output-dir=" + dir, "--json-report=report.json", programs["suite"], "--",
-		"--provider=skeleton", "--kubeconfig=" + kubeconfig, "--dump-logs-on-failure=false", "--kubectl-path=" + programs["kubectl"],
+		"--provider=skeleton", fmt.Sprintf("--num-nodes=%d", len(l.Nodes())), // only the first process would count them "--kubeconfig=" + l.Kubeconfig(), "--dump-logs-on-failure=false", "--kubectl-path=" + programs["kubectl"],
 	}
 }

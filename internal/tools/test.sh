@@ -74,7 +74,7 @@ chart) ## Lint and render the chart with all value sets, and give the result to 
 	go test ./charts
 	e2e -timeout=15m -v ./controller -run '^(TestRenderedObjects|TestHelm|TestGitOps|TestRetire|TestChart|TestRolesForPeople)$' | results
 	;;
-conformance) ## Run Kubernetes' own network tests against fairlead in the lab (root); GROUP=services|loadbalancers ANNOUNCE=bgp PROCS=6 FOCUS=
+conformance) ## Run Kubernetes' own network tests against fairlead in the lab (root); GROUP=services|loadbalancers|zones ANNOUNCE=bgp PROCS=6 FOCUS=
 	internal/tools/packages.sh
 	internal/tools/packages.sh mmdebstrap:mmdebstrap /usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
 	go run ./e2e/cmd/conformance ${GROUP:+-groups="$GROUP"} ${ANNOUNCE:+-announce="$ANNOUNCE"} ${PROCS:+-procs="$PROCS"} ${FOCUS:+-focus="$FOCUS"}

@@ -35,7 +35,7 @@ func main() {
 	flag.StringVar(&o.State, "state", "/var/lib/fairlead-kind", "directory for the cluster's files")
 	var j job
 	flag.StringVar(&j.stories, "run", "", "stories to run; all if empty")
-	flag.StringVar(&j.suite, "conformance", "", "run Kubernetes' own tests instead: services, loadbalancers, or both separated by a comma")
+	flag.StringVar(&j.suite, "conformance", "", "run Kubernetes' own tests instead: services, loadbalancers or zones, or several separated by commas")
 	flag.StringVar(&j.focus, "focus", "", "a regular expression for the names of those tests, instead of the groups' own")
 	flag.StringVar(&j.announce, "announce", "l2", "l2: run the stories; bgp: measure every path to addresses that a router learns by BGP")
 	flag.BoolVar(&j.keep, "keep", false, "leave the cluster up")
