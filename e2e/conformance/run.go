@@ -175,8 +175,9 @@ func prepare(ctx context.Context, l *lab.Lab, announce string) error {
 // run runs the specs of one group on the host behind the router.
 func run(ctx context.Context, l *lab.Lab, programs map[string]string, g Group, o Options) ([]Result, error) {
 	step := l.Progress().Begin("specs: %s", g.Name)
-	dir := filepath.Join(l.Logs(), "conformance-"+g.Name+"-"+o.Announce)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	// The next lab removes the logs of this one, but not what is beside them.
+	dir := filepath.Join(filepath.Dir(l.Logs()), "conformance", g.Name+"-"+o.Announce)
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
 		return nil, step.Done(err)
 	}
 	log, err := os.Create(filepath.Join(dir, "ginkgo.log"))
@@ -203,6 +204,9 @@ func ginkgoArgs(g Group, o Options, dir string, l *lab.Lab, programs map[string]
 	return []string{
 		fmt.Sprintf("--procs=%d", o.Procs), "--no-color", "--timeout=60m", "--grace-period=10s", "--focus=" + g.Focus, "--skip=" + g.Skip,
 		"--output-dir=" + dir, "--json-report=report.json", programs["suite"], "--",
-		"--provider=skeleton", fmt.Sprintf("--num-nodes=%d", len(l.Nodes())), // only the first process would count them "--kubeconfig=" + l.Kubeconfig(), "--dump-logs-on-failure=false", "--kubectl-path=" + programs["kubectl"],
+		"--provider=skeleton", "--kubeconfig=" + l.Kubeconfig(), "--dump-logs-on-failure=false", "--kubectl-path=" + programs["kubectl"],
+		// Without it only the first process knows, and specs that ask for two nodes skip
+		// themselves in the others.
+		fmt.Sprintf("--num-nodes=%d", len(l.Nodes())),
 	}
 }
