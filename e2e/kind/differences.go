@@ -31,7 +31,7 @@ var Differences = []Difference{
 	{Story: "TestLabsService", Why: "the client, a container, does not see the scripts of labs/"},
 	{Story: "TestLabsInstall", Why: "it gives the scripts of labs/ the lab's own control plane"},
 	{Story: "TestOperate", Why: "it compares what commands print with the docs, whose cluster has three nodes. This one has the control plane's too"},
-	{Story: "TestSocketsAreConnectedDirectlyUntilItIsTurnedOff", Why: "it attaches programs to a cgroup of each node, and nodes that are containers share the machine's"},
+	{Story: "TestSocketsAreConnectedDirectlyUntilItIsTurnedOff", Why: "it names the cgroup of a node's pods as the lab has it. Where a container has it was not tried"},
 
 	{Story: "TestNodeRestartedWithoutAPIServerForwardsWhatItsAgentSaved", Engine: Docker,
 		Why: "Docker chooses the address of a container that starts again, and nobody tells the Node of it while the API server is away"},

@@ -83,7 +83,7 @@ func TestPodmanOfItsOwn(t *testing.T) {
 			`"run --name fairlead-control-plane")`, "--ip=198.18.0.2 --ip6=fd98:18::2 --mac-address=02:fa:1e:ad:00:02",
 			`"run --name fairlead-worker3")`, "--ip=198.18.0.13 --ip6=fd98:18::d",
 			`exec nsenter --net=/run/netns/fairlead-kind /usr/bin/podman "$@"`,
-			"modules=/s/modules\n", "set -- run --cgroup-parent=/fairlead-kind",
+			"modules=/s/modules\n", "set -- run --cgroup-parent=/fairlead-kind --dns-search=.",
 		},
 		"/s/containers.conf": {`"nofile=20000:20000", "nproc=30000:30000"`, `static_dir = "/s.podman/libpod"`},
 		"/s/storage.conf":    {`graphroot = "/s.podman/storage"`, `additionalimagestores = ["/c/store"]`},
