@@ -19,10 +19,6 @@ import (
 	"github.com/fairlead/fairlead/e2e/lab"
 )
 
-// VersionEnv names the minor version of Kubernetes, such as 1.29; empty for the
-// lab's own.
-const VersionEnv = "FAIRLEAD_KUBERNETES"
-
 // Server is a running API server.
 type Server struct {
 	Kubeconfig string // of an administrator
@@ -62,7 +58,7 @@ func (s *Server) failed(err error) error {
 
 func (s *Server) start(ctx context.Context, out io.Writer, flags []string) error {
 	var err error
-	if s.programs, err = lab.ControlPlanePrograms(ctx, lab.Options{Out: out, Kubernetes: os.Getenv(VersionEnv)}); err != nil {
+	if s.programs, err = lab.ControlPlanePrograms(ctx, lab.Options{Out: out, Kubernetes: os.Getenv(lab.VersionEnv)}); err != nil {
 		return err
 	}
 	ports, err := freePorts(3)

@@ -56,6 +56,10 @@ func TestSelect(t *testing.T) {
 	if _, err := Select("storage"); err == nil {
 		t.Error("a group that there is not")
 	}
+	focused := Options{Groups: Groups[2:], Focus: "x"}.Asked()
+	if len(focused) != 1 || focused[0].Focus != "x" || focused[0].Nodes != Groups[2].Nodes {
+		t.Errorf("specs by their names: %+v", focused)
+	}
 	for _, g := range Groups {
 		for _, text := range []string{g.Focus, g.Skip} {
 			if _, err := regexp.Compile(text); err != nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/fairlead/fairlead/e2e/debian"
 	"github.com/fairlead/fairlead/e2e/lab"
@@ -24,36 +25,69 @@ const client, clients = "198.19.128.100", "198.19.128.0/24"
 type Options struct {
 	Groups   []Group
 	Announce string // l2 or bgp
-	Procs    int    // specs at once
-	Focus    string // a regular expression instead of the groups' own; empty for theirs
+	Procs    int    // specs of a group at once
+	Focus    string // a regular expression of the specs to run instead of the groups; empty for these
 }
 
-// images are what the specs start, with the program that agnhost is.
-var images = []struct{ ref, name string }{
-	{"registry.k8s.io/e2e-test-images/agnhost:2.63.0", "agnhost"},
-	{"registry.k8s.io/e2e-test-images/busybox:1.37.0-1", ""},
+// Asked are the groups that are asked for.
+func (o Options) Asked() []Group {
+	if o.Focus != "" {
+		return []Group{{Name: "focus", Focus: o.Focus, Skip: `^$`, Nodes: o.Groups[0].Nodes}}
+	}
+	return o.Groups
 }
 
-// Run runs groups of specs in a lab that has fairlead, prints a table for each, and
-// returns an error that names what failed without an exception.
+// testImages is where the specs' images are from.
+const testImages = "registry.k8s.io/e2e-test-images/"
+
+// images are what the specs start: a program of lab.SuitePrograms with its arguments, or a
+// shell.
+var images = []struct {
+	ref, program string
+	args         []string
+}{
+	{ref: testImages + "agnhost:2.63.0", program: "agnhost", args: []string{"pause"}},
+	{ref: testImages + "regression-issue-74839:1.4", program: "regression-issue-74839"},
+	{ref: testImages + "busybox:1.37.0-1"},
+}
+
+// Run installs fairlead in a lab, runs groups of specs, prints a table for each, and
+// returns an error that names what failed without an exception. The groups run side by
+// side: the specs of load balancers wait most of their time.
 func Run(ctx context.Context, l *lab.Lab, o Options, out io.Writer) error {
 	programs, err := lab.SuitePrograms(ctx, lab.Options{})
 	if err != nil {
 		return err
 	}
-	if err := load(ctx, l, programs["agnhost"]); err != nil {
+	if err := l.InstallFairlead(ctx); err != nil {
+		return err
+	}
+	// One spec is about spec.externalIPs, which are off until somebody wants them.
+	if err := l.ConfigureFairlead(ctx, "agent.externalIPs=true"); err != nil {
+		return err
+	}
+	if err := load(ctx, l, programs); err != nil {
 		return err
 	}
 	if err := prepare(ctx, l, o.Announce); err != nil {
 		return err
 	}
-	var errs []error
-	for _, g := range o.Groups {
-		results, err := run(ctx, l, programs, g, o)
-		if err != nil {
+	programs["kubectl"] = l.KubectlCommand(ctx).Path
+	for _, name := range []string{"suite", "ginkgo", "kubectl"} {
+		if programs[name], err = onHosts(l, programs[name]); err != nil {
 			return err
 		}
-		for _, r := range Write(out, g.Name+", "+o.Announce, results, Exceptions, o.Announce) {
+	}
+	groups := o.Asked()
+	results, errs := make([][]Result, len(groups)), make([]error, len(groups))
+	var all sync.WaitGroup
+	for i, g := range groups {
+		all.Go(func() { results[i], errs[i] = run(ctx, l, programs, g, o) })
+	}
+	all.Wait()
+	for i, g := range groups {
+		// Of a run that was ended this is what it found so far.
+		for _, r := range Write(out, g.Name+", "+o.Announce, results[i], Exceptions, o.Announce) {
 			errs = append(errs, fmt.Errorf("%s: %s", r.Spec, r.Why))
 		}
 		if g.Left != "" {
@@ -63,8 +97,18 @@ func Run(ctx context.Context, l *lab.Lab, o Options, out io.Writer) error {
 	return errors.Join(errs...)
 }
 
+// onHosts copies a program to where every host has it, and returns its path.
+func onHosts(l *lab.Lab, program string) (string, error) {
+	content, err := os.ReadFile(program)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(filepath.Dir(l.Hello()), filepath.Base(program)+".test") // ginkgo asks for the name's end
+	return path, os.WriteFile(path, content, 0o755)
+}
+
 // load brings the images to every node.
-func load(ctx context.Context, l *lab.Lab, agnhost string) error {
+func load(ctx context.Context, l *lab.Lab, programs map[string]string) error {
 	step := l.Progress().Begin("images of the tests")
 	base, err := debian.Userland(ctx, filepath.Join(lab.Cache(), "debian"))
 	if err != nil {
@@ -77,7 +121,11 @@ func load(ctx context.Context, l *lab.Lab, agnhost string) error {
 	defer func() { _ = os.RemoveAll(dir) }()
 	for _, i := range images {
 		archive := filepath.Join(dir, "image.tar")
-		if err := write(base, archive, i.ref, agnhost, i.name); err != nil {
+		name := i.program
+		if name == "" {
+			name = "bin/sh"
+		}
+		if err := lab.WriteImageOn(base, archive, i.ref, programs[i.program], name, i.args...); err != nil {
 			return step.Done(err)
 		}
 		step.Waiting("%s on every node", i.ref)
@@ -88,12 +136,8 @@ func load(ctx context.Context, l *lab.Lab, agnhost string) error {
 	return step.Done(nil)
 }
 
-func write(base, archive, ref, agnhost, name string) error {
-	if name == "" {
-		return lab.WriteImageOn(base, archive, ref, "", "bin/sh")
-	}
-	return lab.WriteImageOn(base, archive, ref, agnhost, name, "pause")
-}
+// zones is how many zones the nodes are in.
+const zones = 3
 
 // prepare gives the cluster what the specs expect of one: addresses for load balancers, a
 // zone for each node, and the tests an address outside.
@@ -108,16 +152,20 @@ func prepare(ctx context.Context, l *lab.Lab, announce string) error {
 	if _, err := l.Kubectl(ctx, "apply", "-f", filepath.Join(l.Root(), "examples", pool)); err != nil {
 		return err
 	}
-	for _, node := range l.Nodes() {
-		if _, err := l.Kubectl(ctx, "label", "--overwrite", "node", node, "topology.kubernetes.io/zone=zone-of-"+node); err != nil {
+	for i, node := range l.Nodes() {
+		if _, err := l.Kubectl(ctx, "label", "--overwrite", "node", node, fmt.Sprintf("topology.kubernetes.io/zone=zone-%d", i%zones+1)); err != nil {
 			return err
 		}
 	}
-	for _, c := range []struct{ host, script string }{
-		{lab.Router, "ip route replace " + clients + " via 198.18.1.100"},
-		{lab.Ext, "ip addr replace " + client + "/32 dev eth0; ip route replace default via 198.18.1.1 src " + client},
-	} {
-		if _, err := l.Exec(ctx, c.host, "/bin/sh", "-c", c.script); err != nil {
+	scripts := map[string]string{
+		lab.Router: "ip route replace " + clients + " via 198.18.1.100",
+		lab.Ext:    "ip addr replace " + client + "/32 dev eth0; ip route replace default via 198.18.1.1 src " + client,
+	}
+	for _, host := range append(l.Nodes(), lab.ControlPlane) {
+		scripts[host] = "ip route replace " + clients + " via 198.18.0.254"
+	}
+	for host, script := range scripts {
+		if _, err := l.Exec(ctx, host, "/bin/sh", "-c", script); err != nil {
 			return err
 		}
 	}
@@ -127,12 +175,9 @@ func prepare(ctx context.Context, l *lab.Lab, announce string) error {
 // run runs the specs of one group on the host behind the router.
 func run(ctx context.Context, l *lab.Lab, programs map[string]string, g Group, o Options) ([]Result, error) {
 	step := l.Progress().Begin("specs: %s", g.Name)
-	dir := filepath.Join(l.Logs(), "conformance-"+g.Name+"-"+o.Announce)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, step.Done(err)
-	}
-	test := filepath.Join(dir, "suite.test") // ginkgo asks for the name's end
-	if err := errors.Join(os.RemoveAll(test), os.Symlink(programs["suite"], test)); err != nil {
+	// The next lab removes the logs of this one, but not what is beside them.
+	dir := filepath.Join(filepath.Dir(l.Logs()), "conformance", g.Name+"-"+o.Announce)
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
 		return nil, step.Done(err)
 	}
 	log, err := os.Create(filepath.Join(dir, "ginkgo.log"))
@@ -140,13 +185,13 @@ func run(ctx context.Context, l *lab.Lab, programs map[string]string, g Group, o
 		return nil, step.Done(err)
 	}
 	defer log.Close()
-	cmd, err := l.Command(ctx, lab.Ext, append([]string{programs["ginkgo"]}, ginkgoArgs(g, o, dir, test, l.Kubeconfig(), l.KubectlCommand(ctx).Path)...)...)
+	cmd, err := l.Command(ctx, lab.Ext, append([]string{programs["ginkgo"]}, ginkgoArgs(g, o, dir, l, programs)...)...)
 	if err != nil {
 		return nil, step.Done(err)
 	}
 	cmd.Stdout, cmd.Stderr = log, log
 	step.Waiting("%s, which has what they print", log.Name())
-	failed := cmd.Run() // it exits with 1 if a spec failed: the report says which
+	failed := lab.Interruptible(cmd).Run() // it exits with 1 if a spec failed: the report says which
 	report, err := os.ReadFile(filepath.Join(dir, "report.json"))
 	if err != nil {
 		return nil, step.Done(errors.Join(ctx.Err(), failed, err))
@@ -155,14 +200,13 @@ func run(ctx context.Context, l *lab.Lab, programs map[string]string, g Group, o
 	return results, step.Done(errors.Join(ctx.Err(), err))
 }
 
-func ginkgoArgs(g Group, o Options, dir, test, kubeconfig, kubectl string) []string {
-	focus := g.Focus
-	if o.Focus != "" {
-		focus = o.Focus
-	}
+func ginkgoArgs(g Group, o Options, dir string, l *lab.Lab, programs map[string]string) []string {
 	return []string{
-		fmt.Sprintf("--procs=%d", o.Procs), "--no-color", "--timeout=60m", "--focus=" + focus, "--skip=" + g.Skip,
-		"--output-dir=" + dir, "--json-report=report.json", test, "--",
-		"--provider=skeleton", "--kubeconfig=" + kubeconfig, "--dump-logs-on-failure=false", "--kubectl-path=" + kubectl,
+		fmt.Sprintf("--procs=%d", o.Procs), "--no-color", "--timeout=60m", "--grace-period=10s", "--focus=" + g.Focus, "--skip=" + g.Skip,
+		"--output-dir=" + dir, "--json-report=report.json", programs["suite"], "--",
+		"--provider=skeleton", "--kubeconfig=" + l.Kubeconfig(), "--dump-logs-on-failure=false", "--kubectl-path=" + programs["kubectl"],
+		// Without it only the first process knows, and specs that ask for two nodes skip
+		// themselves in the others.
+		fmt.Sprintf("--num-nodes=%d", len(l.Nodes())),
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
-	"github.com/fairlead/fairlead/e2e/apiserver"
+	"github.com/fairlead/fairlead/e2e/lab"
 	"github.com/fairlead/fairlead/internal/kube"
 )
 
@@ -234,7 +234,7 @@ func (c *cluster) holds(name, want string) {
 // isVIP tells whether an entry of a status says that its address is a VIP, as far
 // as the API server stores that: from Kubernetes 1.30 on.
 func isVIP(in corev1.LoadBalancerIngress) bool {
-	if os.Getenv(apiserver.VersionEnv) == "1.29" {
+	if os.Getenv(lab.VersionEnv) == "1.29" {
 		return in.IPMode == nil
 	}
 	return in.IPMode != nil && *in.IPMode == corev1.LoadBalancerIPModeVIP

@@ -76,12 +76,12 @@ func (r RootFS) Write(ctx context.Context, path string) error {
 
 // userland has what Kubernetes' tests and kube-proxy start in a container.
 var userland = RootFS{
-	Packages: []string{"bash", "busybox", "ca-certificates", "conntrack", "curl", "dnsutils", "iproute2", "iptables", "jq", "kmod", "netcat-openbsd", "nftables"},
-	// The tests' wget is BusyBox's: GNU's would try again for minutes.
-	Hook: `ln -s /bin/busybox "$1/usr/local/bin/wget"`,
+	Packages: []string{"bash", "ca-certificates", "conntrack", "curl", "dnsutils", "iproute2", "iptables", "jq", "kmod", "netcat-openbsd", "nftables", "wget"},
+	// wget would try again for minutes. BusyBox's, which does not, crashes with a timeout.
+	Hook: `echo "tries = 1" >>"$1/etc/wgetrc"`,
 }
 
-// Userland returns the path of a root file system with bash, BusyBox's wget, curl, nft
+// Userland returns the path of a root file system with bash, wget, curl, nft
 // and other tools, for images. It is made once for each of its versions, in dir.
 func Userland(ctx context.Context, dir string) (string, error) {
 	key := sha256.Sum256(fmt.Append(nil, userland, Suite))

@@ -63,8 +63,8 @@ func deploy(ctx context.Context, l *lab.Lab, root, pool string, step *lab.Step) 
 	if err != nil {
 		return s, err
 	}
-	if len(s.ClusterIPs) != 2 || len(s.ExternalIPs) != 2 {
-		return s, fmt.Errorf("the Service has not both families: %+v; its conditions: %s", s, conditions(ctx, l))
+	if len(s.ClusterIPs) != l.Families() || len(s.ExternalIPs) != l.Families() {
+		return s, fmt.Errorf("the Service has not every family of the cluster: %+v; its conditions: %s", s, conditions(ctx, l))
 	}
 	step.Waiting("%s to answer with all pods", strings.Join(s.ExternalIPs, " and "))
 	errs := make([]error, len(s.ExternalIPs))

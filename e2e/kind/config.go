@@ -36,6 +36,7 @@ type Options struct {
 	Engine    string // Docker or Podman; Docker if empty
 	Family    string // IPv4, IPv6 or Dual; Dual if empty
 	KubeProxy bool   // leave kube-proxy in: fairlead announces alone
+	Services  string // IPv4 range of the Services; 198.19.0.0/16 if empty
 	Image     string // of the nodes; if empty, that of kind's newest Kubernetes, or with Podman NodeImage
 	State     string // directory, at the same path in every container
 }
@@ -57,6 +58,13 @@ func (o Options) family() string {
 		return Dual
 	}
 	return o.Family
+}
+
+func (o Options) services() string {
+	if o.Services == "" {
+		return "198.19.0.0/16"
+	}
+	return o.Services
 }
 
 func (o Options) image() string {
@@ -113,7 +121,7 @@ networking:
   kubeProxyMode: %s
   podSubnet: %s
   serviceSubnet: %s
-`, Cluster, o.family(), proxy, o.both("198.18.128.0/17", "fd98:18:80::/48"), o.both("198.19.0.0/16", "fd98:19::/112"))
+`, Cluster, o.family(), proxy, o.both("198.18.128.0/17", "fd98:18:80::/48"), o.both(o.services(), "fd98:19::/112"))
 	if o.podman() {
 		out.WriteString(ownCNI)
 	}

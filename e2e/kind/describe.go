@@ -102,6 +102,7 @@ func (o Options) Describe(f Files, found []Found) *lab.Description {
 	exec := func(name string) []string { return []string{engine, "exec", "--interactive", name} }
 	d := &lab.Description{
 		Kubeconfig: f.Kubeconfig, APIHost: o.APIHost(found), APIPort: 6443, State: o.State,
+		Agents: len(found), LeftOut: o.leftOut(),
 		Hosts: map[string]lab.Host{
 			lab.ControlPlane: {Enter: exec(controlPlane)},
 			lab.Client:       {Enter: exec(lan + "-client")},

@@ -4,26 +4,72 @@ package kind
 type Difference struct {
 	Story, Why string
 	Engine     string // with which it cannot; empty for both
+	Single     bool   // it cannot in a cluster of one family
+	KubeProxy  bool   // it cannot beside kube-proxy
 }
 
-// Differences from the lab; e2e/README.md lists them too.
+// Reasons that several stories share.
+const (
+	itsRouter    = "it starts and ends programs of the lab's router"
+	itsSwitch    = "it has the lab's switch drop frames, and listens in the network of the client"
+	bothFamilies = "it asks for addresses of both families, and this cluster has one"
+	forwards     = "it looks at what fairlead forwards, and kube-proxy forwards here"
+)
+
+// Differences are all that there are. A story that is left out skips itself with the
+// reason.
 var Differences = []Difference{
-	{Story: "TestRouterSharesConnectionsBetweenTheNodesAndMissesALostOne", Why: "it starts and ends the programs of the lab's router itself"},
-	{Story: "TestNodeRestartedWithoutAPIServerForwardsWhatItsAgentSaved", Engine: Docker,
-		Why: "Docker chooses the address of a container that starts again, and nobody tells the Node of it while the API server is away"},
+	{Story: "TestRouterSharesConnectionsBetweenTheNodesAndMissesALostOne", Why: itsRouter},
+	{Story: "TestAddressOfTwoClusters", Why: itsRouter},
+	{Story: "TestAddressesFollowThePrefixOfTheNetwork", Why: itsRouter},
+	{Story: "TestTwoNetworks", Why: "it gives the lab's nodes a second network"},
+	{Story: "TestNodesThatBreakInPartAreNotBelieved", Why: itsSwitch},
+	{Story: "TestDirectedConnectionsOutliveTheirOwner", Why: itsSwitch},
+	{Story: "TestManyFlowsOverARangeOfPorts", Why: itsSwitch},
+	{Story: "TestControlPlane", Why: "it makes control planes of its own, on the lab's nodes"},
 	{Story: "TestMonitoringExample", Why: "it runs Prometheus beside the lab's control plane"},
 	{Story: "TestLabsService", Why: "the client, a container, does not see the scripts of labs/"},
 	{Story: "TestStaticPodGivesTheAPIServerItsAddress", Why: "it starts an API server on a node beside the cluster's"},
 	{Story: "TestLabsInstall", Why: "it gives the scripts of labs/ the lab's own control plane"},
+	{Story: "TestOperate", Why: "it compares what commands print with the docs, whose cluster has three nodes. This one has the control plane's too"},
+	{Story: "TestSocketsAreConnectedDirectlyUntilItIsTurnedOff", Why: "it names the cgroup of a node's pods as the lab has it. Where a container has it was not tried"},
+
+	{Story: "TestNodeRestartedWithoutAPIServerForwardsWhatItsAgentSaved", Engine: Docker,
+		Why: "Docker chooses the address of a container that starts again, and nobody tells the Node of it while the API server is away"},
+	{Story: "TestPodsLeaveWithTheirServicesAddress", Engine: Docker, Why: "kind's CNI masquerades what leaves the cluster"},
+
+	{Story: "TestUDPServiceIsReachedOnEveryPath", Single: true, Why: bothFamilies},
+	{Story: "TestIPv6OnlyServiceIsReachedOnEveryPath", Single: true, Why: bothFamilies},
+	{Story: "TestAddressOfAForeignHostIsNotAnnounced", Single: true, Why: bothFamilies},
+	{Story: "TestPodsLeaveWithTheirServicesAddress", Single: true, Why: bothFamilies},
+	{Story: "TestBadPoolIsRejectedOrMarkedWhileAnotherServes", Single: true, Why: bothFamilies},
+	{Story: "TestServiceThatAsksForTheImpossibleIsToldWhyAndOthersAreNot", Single: true, Why: bothFamilies},
+	{Story: "TestServicesThatPeopleWrite", Single: true, Why: bothFamilies},
+	{Story: "TestNodeRestartedWithoutAPIServerForwardsWhatItsAgentSaved", Single: true, Why: bothFamilies},
+	{Story: "TestPortRangesReachTheSamePortOfThePods", Single: true, Why: bothFamilies},
+	{Story: "TestServiceHasTheNodesOwnAddresses", Single: true, Why: bothFamilies},
+
+	{Story: "TestAgentKilledConnectionsGoOnAndTheNextChangesNothing", KubeProxy: true, Why: forwards},
+	{Story: "TestTableDeletedByHandIsRepairedAndSaid", KubeProxy: true, Why: forwards},
+	{Story: "TestAPIServerAwayForAMinuteNotOneRequestFails", KubeProxy: true, Why: forwards},
+	{Story: "TestHostPortTakesNoPortOfAVIP", KubeProxy: true, Why: forwards},
+	{Story: "TestNodeWithoutPowerOthersTakeItsAddressesAndGiveThemBack", KubeProxy: true, Why: forwards},
+	{Story: "TestNodeRestartedWithoutAPIServerForwardsWhatItsAgentSaved", KubeProxy: true, Why: forwards},
+	{Story: "TestPodsLeaveWithTheirServicesAddress", KubeProxy: true, Why: forwards},
+	{Story: "TestPortRangesReachTheSamePortOfThePods", KubeProxy: true, Why: forwards},
+	{Story: "TestTwoAddressesOfOneServiceAreAtTwoNodes", KubeProxy: true, Why: forwards},
+	{Story: "TestServiceHasTheNodesOwnAddresses", KubeProxy: true, Why: forwards},
+	{Story: "TestAttackByFlapsMovesNoAddress", KubeProxy: true, Why: forwards},
 }
 
-// differences are those with the engine of the options.
-func (o Options) differences() []Difference {
-	var list []Difference
+// leftOut are the stories that a cluster of these options cannot run, with the reasons.
+func (o Options) leftOut() map[string]string {
+	all := map[string]string{}
 	for _, d := range Differences {
-		if d.Engine == "" || (d.Engine == Podman) == o.podman() {
-			list = append(list, d)
+		engine := d.Engine == "" || (d.Engine == Podman) == o.podman()
+		if engine && (!d.Single || o.family() != Dual) && (!d.KubeProxy || o.KubeProxy) {
+			all[d.Story] = d.Why
 		}
 	}
-	return list
+	return all
 }

@@ -94,7 +94,9 @@ if [ "${1-}" = run ]; then
 		case "$arg" in /lib/modules:*) arg=$modules:${arg#*:} ;; esac
 		set -- "$@" "$arg"
 	done
-	set -- run --cgroup-parent=/%[7]s "$@"
+	# Pods would have the search domain of Podman's networks. CoreDNS asks others for its
+	# names, and nobody answers.
+	set -- run --cgroup-parent=/%[7]s --dns-search=. "$@"
 fi
 [ ! -e %[4]s ] || exec nsenter --net=%[4]s %[6]s "$@"
 exec %[6]s "$@"

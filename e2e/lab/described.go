@@ -27,6 +27,10 @@ type Description struct {
 	Nodes      []string        `json:"nodes"` // names of the Nodes, each a key of Hosts
 	Hosts      map[string]Host `json:"hosts"` // with client, router, ext and cp
 	State      string          `json:"state"`
+	// Agents is how many nodes run an agent, if others than Nodes do too.
+	Agents int `json:"agents,omitempty"`
+	// LeftOut are stories that the cluster cannot run, by the name of the test, with the reason.
+	LeftOut map[string]string `json:"leftOut,omitempty"`
 	// Load brings an image archive, whose path stands for {}, to every node.
 	Load []string `json:"load"`
 	// StopAPI and StartAPI are of the API server; APIRuns succeeds if it runs.
@@ -107,6 +111,26 @@ func Attach(ctx context.Context, d *Description) (*Lab, error) {
 	return l, err
 }
 
+// Agents is how many nodes run an agent of fairlead: the Nodes, and in a described cluster
+// its control plane too.
+func (l *Lab) Agents() int {
+	if l.described != nil && l.described.Agents > 0 {
+		return l.described.Agents
+	}
+	return len(l.nodes)
+}
+
+// Families is how many families of addresses the pods have.
+func (l *Lab) Families() int { return len(l.ground().pods(l.nodes[0].name)) }
+
+// LeftOut is the reason why the cluster cannot run a story, empty if it can.
+func (l *Lab) LeftOut(story string) string {
+	if l.described == nil {
+		return ""
+	}
+	return l.described.LeftOut[story]
+}
+
 func (d *Description) enter(name string) ([]string, error) {
 	h, ok := d.Hosts[name]
 	if !ok {
@@ -164,10 +188,11 @@ func (d *Description) apiRuns(ctx context.Context) bool {
 }
 
 // start puts the program behind the shell that starts it: it outlives the command
-// that enters the host.
+// that enters the host. Its log is where the stories read it.
 func (d *Description) start(ctx context.Context, node string, command []string) error {
-	script := `echo $$ >/run/by-hand.pid; exec "$@" >/run/by-hand.log 2>&1`
-	return d.run(ctx, "start "+command[0], slices.Concat(d.Hosts[node].Enter, []string{"setsid", "--fork", "sh", "-c", script, "sh"}, command))
+	script := `echo $$ >/run/by-hand.pid; exec "$@" >>"$0" 2>&1`
+	log := state(d.State).log(node + "-fairlead")
+	return d.run(ctx, "start "+command[0], slices.Concat(d.Hosts[node].Enter, []string{"setsid", "--fork", "sh", "-c", script, log}, command))
 }
 
 func (d *Description) stop(ctx context.Context, node string) error {

@@ -24,6 +24,8 @@ func here(t *testing.T) *Description {
 			"two":  {Enter: []string{"env", "HOST=two"}, IPv4: "198.18.0.12", Runs: []string{"false"}},
 		},
 		Load:    append(mark("load"), "{}"),
+		Agents:  3,
+		LeftOut: map[string]string{"TestOne": "it has no router"},
 		StopAPI: mark("api-off"),
 	}
 }
@@ -77,6 +79,9 @@ func TestDescribedCluster(t *testing.T) {
 		if got := l.NodeOf(ip); got != want {
 			t.Errorf("%s is of %s", ip, got)
 		}
+	}
+	if l.Agents() != 3 || l.Families() != 1 || l.LeftOut("TestOne") != "it has no router" || l.LeftOut("TestTwo") != "" {
+		t.Errorf("%d agents, %d families, left out: %q", l.Agents(), l.Families(), l.LeftOut("TestOne"))
 	}
 	if host, port := l.ground().api(); host != "198.18.0.2" || port != 6443 {
 		t.Errorf("the API server is at %s, port %d", host, port)

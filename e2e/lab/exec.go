@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // enter is the command prefix that runs a program on a host: in its network
@@ -39,6 +41,16 @@ func (l *Lab) Command(ctx context.Context, host string, args ...string) (*exec.C
 	}
 	args = append(enter, args...)
 	return exec.CommandContext(ctx, args[0], args[1:]...), nil
+}
+
+// Interruptible has the end of the command's context interrupt the command with everything
+// that it has started, and gives them half a minute to end. A command that is killed leaves
+// behind what it has started.
+func Interruptible(cmd *exec.Cmd) *exec.Cmd {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
+	cmd.WaitDelay = 30 * time.Second
+	return cmd
 }
 
 // Exec runs a command on a host and returns its standard output.

@@ -23,7 +23,7 @@ type Options struct {
 	Nodes      int       // 3 if zero
 	Fairlead   bool      // build fairlead with the programs, so that InstallFairlead is quick and a broken build is said early
 	KubeProxy  bool      // start kube-proxy on the nodes: nothing else serves Services until fairlead is installed
-	Kubernetes string    // minor version of ControlPlanePrograms, such as 1.29, that programs/ has; its newest if empty
+	Kubernetes string    // minor version of an older Kubernetes, such as 1.29, that programs/ has; its newest if empty
 	Services   string    // IPv4 range of the Services; 198.19.0.0/16 if empty
 	Source     string    // the e2e directory; found from the working directory if empty
 	State      string    // $FAIRLEAD_LAB_STATE or /var/lib/fairlead-lab if empty
@@ -192,7 +192,7 @@ func (l *Lab) Build(ctx context.Context) error {
 		return err
 	}
 	var err error
-	l.programs, err = builder{source: l.opt.Source, cache: l.opt.Cache, progress: l.progress}.build(ctx, wholeCluster(l.opt.KubeProxy))
+	l.programs, err = builder{source: l.opt.Source, cache: l.opt.Cache, progress: l.progress}.build(ctx, wholeCluster(l.opt.Kubernetes, l.opt.KubeProxy)...)
 	return err
 }
 
@@ -231,14 +231,14 @@ func KindProgram(ctx context.Context, opt Options) (string, error) {
 // NodePrograms makes what runs in a cluster that kubeadm installs, as far as the cache
 // lacks it, and returns the paths by name.
 func NodePrograms(ctx context.Context, opt Options) (map[string]string, error) {
-	return programs(ctx, opt, wholeCluster(true), upstream(kubeadm))
+	return programs(ctx, opt, append(wholeCluster("", true), upstream(kubeadm))...)
 }
 
-// SuitePrograms makes Kubernetes' own end-to-end tests and the program of the image that
-// they start, as far as the cache lacks them, and returns the paths by name: suite, ginkgo
-// and agnhost.
+// SuitePrograms makes Kubernetes' own end-to-end tests and the programs of the images that
+// they start, as far as the cache lacks them, and returns the paths by name: suite, ginkgo,
+// agnhost and regression-issue-74839.
 func SuitePrograms(ctx context.Context, opt Options) (map[string]string, error) {
-	return programs(ctx, opt, upstream(suite, ginkgo, agnhost))
+	return programs(ctx, opt, upstream(suite, ginkgo, agnhost, invalid))
 }
 
 func programs(ctx context.Context, opt Options, list ...program) (map[string]string, error) {
@@ -298,7 +298,7 @@ func (l *Lab) startCluster(ctx context.Context) error {
 }
 
 func (l *Lab) save(ready bool) error {
-	v := saved{Programs: l.programs, KubeProxy: l.opt.KubeProxy, Ready: ready}
+	v := saved{Programs: l.programs, KubeProxy: l.opt.KubeProxy, Kubernetes: l.opt.Kubernetes, Ready: ready}
 	for _, n := range l.nodes {
 		v.Nodes = append(v.Nodes, n.name)
 	}
@@ -340,7 +340,7 @@ func open(opt Options) (*Lab, error) {
 		l.Close()
 		return nil, errors.New("no lab is up")
 	}
-	l.nodes, l.programs, l.opt.KubeProxy = nodes(len(was.Nodes)), was.Programs, was.KubeProxy
+	l.nodes, l.programs, l.opt.KubeProxy, l.opt.Kubernetes = nodes(len(was.Nodes)), was.Programs, was.KubeProxy, was.Kubernetes
 	if err := l.findSource(); err != nil {
 		l.progress.Say("%v: images cannot be built", err)
 	}

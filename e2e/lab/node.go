@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -175,7 +176,7 @@ func marshal(v any) string {
 }
 
 func (l *Lab) kubeletConfig(n node) string {
-	return marshal(object{
+	config := object{
 		"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
 		"authentication": object{
 			"anonymous": object{"enabled": false},
@@ -185,7 +186,6 @@ func (l *Lab) kubeletConfig(n node) string {
 		"authorization":               object{"mode": "Webhook"},
 		"cgroupDriver":                "cgroupfs",
 		"cgroupRoot":                  "/" + n.cgroup(),
-		"failCgroupV1":                false,
 		"enforceNodeAllocatable":      []string{},
 		"failSwapOn":                  false,
 		"clusterDomain":               "cluster.local",
@@ -197,7 +197,19 @@ func (l *Lab) kubeletConfig(n node) string {
 		"evictionHard":                object{"memory.available": "50Mi"}, // a full disk is the machine's business
 		"imageGCHighThresholdPercent": 100,                                // there is no registry to pull again from
 		"imageGCLowThresholdPercent":  99,
-	})
+	}
+	if !before(l.opt.Kubernetes, 31) { // an older kubelet refuses the field, and takes cgroups v1 without it
+		config["failCgroupV1"] = false
+	}
+	return marshal(config)
+}
+
+// before reports whether a minor version such as 1.29 is older than 1.MINOR. The lab's own,
+// "", is not.
+func before(version string, minor int) bool {
+	_, text, _ := strings.Cut(version, ".")
+	n, err := strconv.Atoi(text)
+	return err == nil && n < minor
 }
 
 func (l *Lab) kubeProxyConfig(n node) string {

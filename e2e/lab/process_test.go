@@ -1,8 +1,10 @@
 package lab
 
 import (
+	"bufio"
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -50,6 +52,30 @@ func TestProcessIsFoundAndStopped(t *testing.T) {
 	}
 	if got := l.records(); len(got) != 0 {
 		t.Errorf("records = %v", got)
+	}
+}
+
+// A command that only waits for another would end without it.
+func TestInterruptReachesWhatACommandStarted(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	cmd := Interruptible(exec.CommandContext(ctx, "sh", "-c", `sh -c 'trap "echo interrupted; exit" INT; echo began; while :; do sleep 0.1; done'; :`))
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	for _, want := range []string{"began", "interrupted"} {
+		if !lines.Scan() || lines.Text() != want {
+			t.Fatalf("it says %q, %v, want %q", lines.Text(), lines.Err(), want)
+		}
+		interrupt()
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Error("no error after an interrupt")
 	}
 }
 

@@ -52,14 +52,29 @@ func cluster(commands ...string) program {
 // kubernetes is the import path of a command of Kubernetes, such as kubelet.
 func kubernetes(name string) string { return "k8s.io/kubernetes/cmd/" + name }
 
-// wholeCluster is everything that a lab of nodes runs, kube-proxy if it is asked for.
-func wholeCluster(kubeProxy bool) program {
-	commands := []string{etcd, kubernetes("kube-apiserver"), kubernetes("kube-controller-manager"), kubernetes("kube-scheduler"),
-		kubernetes("kubelet"), kubernetes("kubectl"), coredns, helm}
+// wholeCluster is everything that a lab of nodes runs, kube-proxy if it is asked for. Minor
+// is as in servedBy.
+func wholeCluster(minor string, kubeProxy bool) []program {
+	servers := []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet"}
 	if kubeProxy {
-		commands = append(commands, kubernetes("kube-proxy"))
+		servers = append(servers, "kube-proxy")
 	}
-	return cluster(commands...)
+	return servedBy(minor, servers, etcd, kubernetes("kubectl"), coredns, helm)
+}
+
+// servedBy is commands of programs/cluster, and programs of Kubernetes. Minor is that of an
+// older Kubernetes, such as 1.29, whose programs are programs/kubernetes-MINOR; empty for
+// the lab's own.
+func servedBy(minor string, servers []string, commands ...string) []program {
+	var imports []string
+	for _, s := range servers {
+		imports = append(imports, kubernetes(s))
+	}
+	if minor == "" {
+		return []program{cluster(append(commands, imports...)...)}
+	}
+	older := program{"kubernetes-" + minor, "k8s.io/kubernetes", imports, kubernetesFlags, "providerless"}
+	return []program{cluster(commands...), older}
 }
 
 // upstream is programs/upstream: what Kubernetes' own tests are, and kubeadm.
@@ -73,18 +88,12 @@ const (
 	suite   = "github.com/fairlead/fairlead/e2e/programs/upstream/suite"
 	ginkgo  = "github.com/onsi/ginkgo/v2/ginkgo"
 	agnhost = "k8s.io/kubernetes/test/images/agnhost"
+	invalid = "k8s.io/kubernetes/test/images/regression-issue-74839" // sends packets that conntrack calls invalid
 )
 
-// controlPlane is etcd, the API server, and what talks to it. Minor is that of an
-// older Kubernetes, such as 1.29, whose servers are programs/kubernetes-MINOR; empty
-// for the lab's own.
+// controlPlane is etcd, the API server, and what talks to it. Minor is as in servedBy.
 func controlPlane(minor string) []program {
-	servers := []string{kubernetes("kube-apiserver"), kubernetes("kube-controller-manager")}
-	if minor == "" {
-		return []program{cluster(append(servers, etcd, kubernetes("kubectl"), helm)...)}
-	}
-	older := program{"kubernetes-" + minor, "k8s.io/kubernetes", servers, kubernetesFlags, "providerless"}
-	return []program{cluster(etcd, kubernetes("kubectl"), helm), older}
+	return servedBy(minor, []string{"kube-apiserver", "kube-controller-manager"}, etcd, kubernetes("kubectl"), helm)
 }
 
 // binary is the file name of a command.

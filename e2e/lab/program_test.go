@@ -2,8 +2,10 @@ package lab
 
 import (
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -22,6 +24,31 @@ func TestRequired(t *testing.T) {
 		if got != test.want || (err == nil) != (test.want != "") {
 			t.Errorf("required(%q) = %q, %v", test.mod, got, err)
 		}
+	}
+}
+
+func TestBefore(t *testing.T) {
+	for version, want := range map[string]bool{"": false, "1.29": true, "1.31": false, "1.36": false} {
+		if got := before(version, 31); got != want {
+			t.Errorf("before(%q, 31) = %t", version, got)
+		}
+	}
+}
+
+// An older Kubernetes has its own servers, and nothing else of its own.
+func TestServedBy(t *testing.T) {
+	list := wholeCluster("1.29", true)
+	if len(list) != 2 || list[1].name != "kubernetes-1.29" {
+		t.Fatalf("%+v", list)
+	}
+	if got := binaries(list[1].commands); !slices.Equal(got, []string{"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy"}) {
+		t.Errorf("of 1.29 are %v", got)
+	}
+	if got := binaries(list[0].commands); !slices.Equal(got, []string{"etcd", "kubectl", "coredns", "helm"}) {
+		t.Errorf("of the lab's own are %v", got)
+	}
+	if own := controlPlane(""); len(own) != 1 || len(own[0].commands) != 5 {
+		t.Errorf("%+v", own)
 	}
 }
 
@@ -73,7 +100,15 @@ func TestOneBuildsAtATime(t *testing.T) {
 
 func TestEveryProgramHasItsModule(t *testing.T) {
 	b := builder{source: "..", cache: t.TempDir()}
-	for _, p := range append(controlPlane("1.29"), wholeCluster(true), kind, upstream(suite)) {
+	older, err := filepath.Glob("../programs/kubernetes-*")
+	if err != nil || len(older) < 2 {
+		t.Fatal(older, err)
+	}
+	all := append(wholeCluster("", true), kind, upstream(suite))
+	for _, dir := range older {
+		all = append(all, wholeCluster(strings.TrimPrefix(filepath.Base(dir), "kubernetes-"), false)...)
+	}
+	for _, p := range all {
 		if _, version, err := b.entry(p); err != nil || version == "" {
 			t.Errorf("%s: version %q, %v", p.name, version, err)
 		}

@@ -16,6 +16,10 @@ const (
 	CacheEnv = "FAIRLEAD_LAB_CACHE"
 )
 
+// VersionEnv names the minor version of Kubernetes for tests, such as 1.29; empty for the
+// newest that programs/ has.
+const VersionEnv = "FAIRLEAD_KUBERNETES"
+
 // state is the lab's directory. Everything below run goes away with the lab;
 // logs stay until the next lab comes up.
 type state string
@@ -70,6 +74,8 @@ type saved struct {
 	Programs  map[string]string `json:"programs"`
 	KubeProxy bool              `json:"kubeProxy"`
 	Ready     bool              `json:"ready"`
+
+	Kubernetes string `json:"kubernetes,omitempty"`
 }
 
 func (s state) save(v saved) error {

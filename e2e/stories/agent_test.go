@@ -18,7 +18,7 @@ import (
 // agentOf is the agent's pod on a node.
 func agentOf(t *testing.T, node string) lab.Pod {
 	t.Helper()
-	for _, p := range pods(t, lab.FairleadNamespace, "app.kubernetes.io/component=agent", len(cluster(t).Nodes())) {
+	for _, p := range pods(t, lab.FairleadNamespace, "app.kubernetes.io/component=agent", cluster(t).Agents()) {
 		if p.Node == node {
 			return p
 		}

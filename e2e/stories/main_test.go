@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -87,7 +88,7 @@ func take(ctx context.Context) (l *lab.Lab, ours bool, err error) {
 	if l, err = lab.OpenAlone(ctx); err == nil {
 		return l, false, nil
 	}
-	l, err = lab.Up(ctx, lab.Options{Fairlead: true})
+	l, err = lab.Up(ctx, lab.Options{Fairlead: true, Kubernetes: os.Getenv(lab.VersionEnv)})
 	return l, true, err
 }
 
@@ -115,11 +116,16 @@ func prepare(ctx context.Context, l *lab.Lab) (forget func(), err error) {
 	}, nil
 }
 
-// cluster is the lab that the stories share; without one the test is skipped.
+// cluster is the lab that the stories share. Without one the test is skipped, and so is a
+// story that the cluster cannot run.
 func cluster(t *testing.T) *lab.Lab {
 	t.Helper()
 	if shared == nil {
 		t.Skip("FAIRLEAD_E2E is not 1")
+	}
+	story, _, _ := strings.Cut(t.Name(), "/")
+	if why := shared.LeftOut(story); why != "" {
+		t.Skip(why)
 	}
 	return shared
 }

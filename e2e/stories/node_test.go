@@ -233,7 +233,7 @@ func TestNodeRestartedWithoutAPIServerForwardsWhatItsAgentSaved(t *testing.T) {
 	}
 	// The agent forwards before it speaks with the others.
 	eventually(t, time.Minute, other+" hears all agents", func(context.Context) error {
-		if n := metricNow(t, other, `fairlead_members{verdict="alive"}`); int(n) != len(l.Nodes()) {
+		if n := metricNow(t, other, `fairlead_members{verdict="alive"}`); int(n) != l.Agents() {
 			return fmt.Errorf("%v", n)
 		}
 		return nil

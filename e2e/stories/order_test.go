@@ -36,11 +36,10 @@ func candidates(t *testing.T) {
 
 // allCandidates objects unless every node sees that all may be elected.
 func allCandidates(ctx context.Context) error {
-	nodes := shared.Nodes()
-	for _, node := range nodes {
+	for _, node := range shared.Nodes() {
 		n, err := metricAt(ctx, node, probeAddress, "fairlead_member_candidates")
-		if err == nil && int(n) != len(nodes) {
-			err = fmt.Errorf("%s sees %v candidates of %d", node, n, len(nodes))
+		if err == nil && int(n) != shared.Agents() {
+			err = fmt.Errorf("%s sees %v candidates of %d", node, n, shared.Agents())
 		}
 		if err != nil {
 			return err
@@ -57,12 +56,12 @@ func agentsAnew(t *testing.T) {
 	l := cluster(t)
 	const agents = "app.kubernetes.io/component=agent"
 	var kills sync.WaitGroup
-	for _, p := range pods(t, lab.FairleadNamespace, agents, len(l.Nodes())) {
+	for _, p := range pods(t, lab.FairleadNamespace, agents, l.Agents()) {
 		kills.Go(func() { _ = l.KillPod(t.Context(), p) }) // it fails if the agent has ended by itself
 	}
 	kills.Wait()
 	kubectl(t, "-n", lab.FairleadNamespace, "delete", "pods", "-l", agents, "--grace-period=0", "--force")
-	pods(t, lab.FairleadNamespace, agents, len(l.Nodes()))
+	pods(t, lab.FairleadNamespace, agents, l.Agents())
 }
 
 // forgotten makes every node forget the connections to addresses. Services of

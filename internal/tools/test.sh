@@ -78,7 +78,7 @@ chart) ## Lint and render the chart with all value sets, and give the result to 
 	go test ./charts
 	e2e -timeout=15m -v ./controller -run '^(TestRenderedObjects|TestHelm|TestGitOps|TestRetire|TestChart|TestRolesForPeople)$' | results
 	;;
-conformance) ## Run Kubernetes' own network tests against fairlead in the lab (root); GROUP=services|loadbalancers ANNOUNCE=bgp PROCS=6 FOCUS=
+conformance) ## Run Kubernetes' own network tests against fairlead in the lab (root); GROUP=services|loadbalancers|zones ANNOUNCE=bgp PROCS=6 FOCUS=
 	internal/tools/packages.sh
 	internal/tools/packages.sh mmdebstrap:mmdebstrap /usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
 	go run ./e2e/cmd/conformance ${GROUP:+-groups="$GROUP"} ${ANNOUNCE:+-announce="$ANNOUNCE"} ${PROCS:+-procs="$PROCS"} ${FOCUS:+-focus="$FOCUS"}
@@ -124,8 +124,16 @@ upgrade) ## Upgrade a cluster under load from a release or commit, and go back, 
 	internal/tools/packages.sh
 	go run ./e2e/cmd/lab upgrade ${FROM:+--from="$FROM"}
 	;;
-versions) ## Run the controller on the oldest Kubernetes, v1.29 (builds it first, 10 CPU minutes once)
-	FAIRLEAD_KUBERNETES=1.29 e2e -timeout=30m ./controller
+versions) ## Run the controller, and stories in the lab, on Kubernetes 1.29, 1.33 and 1.36 (root; 10 CPU minutes for each before, once); KUBERNETES=1.29
+	internal/tools/packages.sh
+	stories=$(internal/tools/stories.sh 'TestEveryPath|TestIPv6Only|TestUDPService|TestServicesThatPeopleWrite|TestHostPort|TestPodsAreReplaced|TestAgentsAreRolledOut|TestAgentKilled|TestNodeWithoutPower|TestBadPool|TestServiceThatAsks')
+	for version in ${KUBERNETES:-1.29 1.33 1.36}; do
+		FAIRLEAD_KUBERNETES=$version
+		[ "$version" != 1.36 ] || FAIRLEAD_KUBERNETES= # the lab's own
+		export FAIRLEAD_KUBERNETES
+		$stage "controller on Kubernetes $version, without nodes" env -C e2e FAIRLEAD_E2E=1 go test -count=1 -timeout=30m ./controller
+		$stage "stories on Kubernetes $version" env -C e2e FAIRLEAD_E2E=1 go test -count=1 -v -timeout=30m ./stories -run "$stories"
+	done
 	;;
 *)
 	internal/tools/whats.sh internal/tools/test.sh "$1"

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 
 	"github.com/fairlead/fairlead/e2e/conformance"
@@ -17,9 +18,9 @@ import (
 
 func main() {
 	var o conformance.Options
-	groups := flag.String("groups", "", "services or loadbalancers, or both separated by a comma; both if empty")
+	groups := flag.String("groups", "", "services, loadbalancers or zones, or several separated by commas; all if empty")
 	flag.StringVar(&o.Announce, "announce", "l2", "how addresses are announced: l2 or bgp")
-	flag.IntVar(&o.Procs, "procs", 6, "specs at once")
+	flag.IntVar(&o.Procs, "procs", 6, "specs of a group at once")
 	flag.StringVar(&o.Focus, "focus", "", "a regular expression for the names of specs, instead of the groups' own")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -38,23 +39,29 @@ func run(ctx context.Context, o conformance.Options, groups string) (err error) 
 	if o.Groups, err = conformance.Select(groups); err != nil {
 		return err
 	}
-	fmt.Println("Kubernetes' own tests: 20 minutes for all. The first time they are built before, 10 minutes of CPU time")
+	fmt.Println("Kubernetes' own tests: 25 minutes for all. The first time they are built before, 10 minutes of CPU time")
 	if _, err := lab.SuitePrograms(ctx, lab.Options{}); err != nil {
 		return err
 	}
-	l, err := lab.Up(ctx, lab.Options{Fairlead: true, Services: conformance.Services})
+	var errs []error
+	for _, nodes := range []int{3, 6} {
+		part := o
+		part.Groups = slices.DeleteFunc(slices.Clone(o.Asked()), func(g conformance.Group) bool { return g.Nodes != nodes })
+		if len(part.Groups) > 0 && ctx.Err() == nil {
+			errs = append(errs, inLab(ctx, part, nodes))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// inLab runs groups in a lab of so many nodes.
+func inLab(ctx context.Context, o conformance.Options, nodes int) (err error) {
+	l, err := lab.Up(ctx, lab.Options{Nodes: nodes, Fairlead: true, Services: conformance.Services})
 	if err != nil {
 		return err
 	}
 	defer l.Close()
 	defer func() { err = errors.Join(err, l.Down(context.WithoutCancel(ctx))) }()
-	if err := l.InstallFairlead(ctx); err != nil {
-		return err
-	}
-	// One spec is about spec.externalIPs, which are off until somebody wants them.
-	if err := l.ConfigureFairlead(ctx, "agent.externalIPs=true"); err != nil {
-		return err
-	}
 	if err = conformance.Run(ctx, l, o, os.Stdout); err != nil {
 		l.Collect(ctx)
 	}

@@ -8,8 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
+	"github.com/fairlead/fairlead/e2e/conformance"
+	"github.com/fairlead/fairlead/e2e/debian"
 	"github.com/fairlead/fairlead/e2e/demo"
 	"github.com/fairlead/fairlead/e2e/kind"
 	"github.com/fairlead/fairlead/e2e/lab"
@@ -25,7 +28,7 @@ type cluster struct {
 // do makes the cluster, does the job in it, and removes it, also after an interrupt.
 func (c cluster) do(ctx context.Context, j job) error {
 	fmt.Println(c.Duration())
-	if err := c.prepare(ctx); err != nil {
+	if err := errors.Join(c.prepare(ctx), j.prepare(ctx)); err != nil || j.build {
 		return err
 	}
 	if !j.keep {
@@ -42,8 +45,11 @@ func (c cluster) do(ctx context.Context, j job) error {
 	if err != nil {
 		return err
 	}
-	if j.announce == "bgp" {
-		return c.itself(ctx, description)
+	switch {
+	case j.suite != "":
+		return c.itself(ctx, "-announce="+j.announce, "-conformance="+j.suite, "-focus="+j.focus, suitePart, description)
+	case j.announce == "bgp":
+		return c.itself(ctx, routedPart, description)
 	}
 	return execute(ctx, c.Story(description, j.stories), filepath.Join(root, "e2e"))
 }
@@ -141,16 +147,52 @@ func (c cluster) found(ctx context.Context) ([]kind.Found, error) {
 	return found, nil
 }
 
-// itself runs this program's part "routed" where the cluster is reached.
-func (c cluster) itself(ctx context.Context, description string) error {
+// Parts of this program that run where the cluster is reached.
+const (
+	routedPart = "routed"
+	suitePart  = "conformance"
+)
+
+// itself runs this program where the cluster is reached, with arguments that end with a
+// part and the cluster's description.
+func (c cluster) itself(ctx context.Context, args ...string) error {
 	own, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	return execute(ctx, kind.Command{Args: append(c.Enter(), own, routedCommand, description)}, "")
+	return execute(ctx, kind.Command{Args: slices.Concat(c.Enter(), []string{own}, args)}, "")
 }
 
-const routedCommand = "routed"
+// prepare makes what Kubernetes' own tests are made of.
+func (j job) prepare(ctx context.Context) error {
+	if j.suite == "" {
+		return nil
+	}
+	_, err := lab.SuitePrograms(ctx, lab.Options{})
+	if err != nil {
+		return err
+	}
+	_, err = debian.Userland(ctx, filepath.Join(lab.Cache(), "debian"))
+	return err
+}
+
+// conform runs Kubernetes' own tests in the cluster of a description.
+func (j job) conform(ctx context.Context, description string) error {
+	groups, err := conformance.Select(j.suite)
+	if err != nil {
+		return err
+	}
+	d, err := lab.ReadDescription(description)
+	if err != nil {
+		return err
+	}
+	l, err := lab.Attach(ctx, d)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	return conformance.Run(ctx, l, conformance.Options{Groups: groups, Announce: j.announce, Procs: 6, Focus: j.focus}, os.Stdout)
+}
 
 // routed is the demo of BGP, in the cluster of a description.
 func routed(ctx context.Context, description string) error {
@@ -213,7 +255,7 @@ func out(ctx context.Context, c kind.Command) ([]byte, error) {
 }
 
 func command(ctx context.Context, c kind.Command) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, c.Args[0], c.Args[1:]...)
+	cmd := lab.Interruptible(exec.CommandContext(ctx, c.Args[0], c.Args[1:]...))
 	cmd.Env = append(os.Environ(), c.Env...)
 	if c.In != "" {
 		cmd.Stdin = strings.NewReader(c.In)

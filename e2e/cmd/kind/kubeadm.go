@@ -57,7 +57,7 @@ func (c cluster) kubeadm(ctx context.Context, keep bool) error {
 	if err != nil {
 		return err
 	}
-	args := append(c.Enter(), own, "-engine="+c.Engine, "-image="+c.Image, "-state="+c.State, planesCommand)
+	args := append(c.Enter(), own, "-engine="+c.Engine, "-image="+c.Image, "-state="+c.State, planesPart)
 	return errors.Join(ctx.Err(), execute(ctx, kind.Command{Args: args}, ""))
 }
 
@@ -82,8 +82,8 @@ func (c cluster) ownImages(ctx context.Context) error {
 		lab.WriteImage(archive("hello"), lab.HelloImage, hello, "hello"))
 }
 
-// planesCommand is this program's part on the LAN of the control planes.
-const planesCommand = "planes"
+// planesPart is this program's part on the LAN of the control planes.
+const planesPart = "planes"
 
 // planes is a cluster of control planes, on whose LAN this program runs.
 type planes struct {

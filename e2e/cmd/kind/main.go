@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/fairlead/fairlead/e2e/conformance"
 	"github.com/fairlead/fairlead/e2e/kind"
 	"github.com/fairlead/fairlead/e2e/lab"
 )
@@ -34,18 +35,23 @@ func main() {
 	flag.StringVar(&o.State, "state", "/var/lib/fairlead-kind", "directory for the cluster's files")
 	var j job
 	flag.StringVar(&j.stories, "run", "", "stories to run; all if empty")
+	flag.StringVar(&j.suite, "conformance", "", "run Kubernetes' own tests instead: services, loadbalancers or zones, or several separated by commas")
+	flag.StringVar(&j.focus, "focus", "", "a regular expression for the names of those tests, instead of the groups' own")
 	flag.StringVar(&j.announce, "announce", "l2", "l2: run the stories; bgp: measure every path to addresses that a router learns by BGP")
 	flag.BoolVar(&j.kubeadm, "kubeadm", false, "instead, install three control planes by kubeadm, with the API server's address")
 	flag.BoolVar(&j.keep, "keep", false, "leave the cluster up")
+	flag.BoolVar(&j.build, "build", false, "build the programs and images that the cluster is made of, and do nothing else")
 	down := flag.Bool("down", false, "remove the cluster that -keep left, and do nothing else")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	var err error
-	switch flag.Arg(0) {
-	case routedCommand: // see itself
+	switch flag.Arg(0) { // see itself
+	case routedPart:
 		err = routed(ctx, flag.Arg(1))
-	case planesCommand:
+	case suitePart:
+		err = j.conform(ctx, flag.Arg(1))
+	case planesPart:
 		err = cluster{Options: o, files: o.Files("")}.planes(ctx)
 	default:
 		err = run(ctx, o, j, *down)
@@ -69,7 +75,9 @@ func exitCode(err error) int {
 // job is what is done in the cluster.
 type job struct {
 	stories, announce string
-	kubeadm, keep     bool
+	suite, focus      string // groups of Kubernetes' own tests, or names; empty for the stories
+	kubeadm           bool
+	keep, build       bool
 }
 
 func run(ctx context.Context, o kind.Options, j job, down bool) error {
@@ -78,6 +86,9 @@ func run(ctx context.Context, o kind.Options, j job, down bool) error {
 	}
 	if j.announce != "l2" && j.announce != "bgp" {
 		return fmt.Errorf("-announce=%s is neither l2 nor bgp", j.announce)
+	}
+	if j.suite != "" { // the other half of the usual range is the clients'
+		o.Services = conformance.Services
 	}
 	var err error
 	if o.Engine, err = engine(ctx, o.Engine); err != nil {

@@ -47,6 +47,7 @@ func upCommand() *cobra.Command {
 	c.Flags().IntVar(&opt.Nodes, "nodes", 3, "number of nodes")
 	c.Flags().BoolVar(&opt.KubeProxy, "kube-proxy", false, "start kube-proxy (nftables mode) on the nodes")
 	c.Flags().BoolVar(&opt.Fairlead, "fairlead", false, "install fairlead of this checkout by its chart")
+	c.Flags().StringVar(&opt.Kubernetes, "kubernetes", "", "an older Kubernetes: 1.29 or 1.33")
 	return c
 }
 
@@ -100,6 +101,7 @@ func buildCommand() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&opt.KubeProxy, "kube-proxy", false, "kube-proxy too")
+	c.Flags().StringVar(&opt.Kubernetes, "kubernetes", "", "those of an older Kubernetes: 1.29 or 1.33")
 	return c
 }
 
