@@ -52,6 +52,12 @@ type AddressSpec struct {
 	// +kubebuilder:validation:MaxLength=253
 	Pool string `json:"pool"`
 
+	// Leased tells that the pool has the address by a lease of a DHCP server. Its holders
+	// lose it when the lease ends, also if the pool is gone.
+	//
+	// +optional
+	Leased bool `json:"leased,omitempty"`
+
 	// Node is the name of the node whose own address this is; empty for an address of
 	// a pool's ranges. Nobody announces it, and the holders share it by port.
 	//
