@@ -30,6 +30,7 @@ const (
 	Offer Kind = "offer" // DHCPv6: Advertise
 	Ack   Kind = "ack"   // DHCPv6: Reply with an address
 	Nak   Kind = "nak"   // the server has no such address for this client
+	None  Kind = "none"  // DHCPv6: Advertise without an address
 )
 
 // Message is a message of DHCP, as far as it matters here.
@@ -154,7 +155,7 @@ func (l *Lease) Receive(now time.Time, m Message, fault func(Message) string) []
 		return l.offered(now, m, fault)
 	case Ack:
 		l.acked(now, m, fault)
-	case Nak:
+	case Nak, None:
 		l.denied(now, m)
 	}
 	return nil
@@ -210,9 +211,10 @@ func (l *Lease) acked(now time.Time, m Message, fault func(Message) string) {
 
 func (l *Lease) denied(now time.Time, m Message) {
 	switch {
-	case l.state == asking:
+	case l.state == asking && m.Kind == None: // a late Nak is for an earlier question
 		l.heard = true
 		l.say(now, fmt.Sprintf("the DHCP server %s has no address to lease", m.Server))
+	case m.Kind == None:
 	case l.state == requesting && m.Server == l.offer.Server:
 		l.say(now, fmt.Sprintf("the DHCP server %s offered %s and refuses it now", m.Server, m.Addr))
 		l.ask(now)

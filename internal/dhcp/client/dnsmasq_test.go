@@ -158,14 +158,17 @@ func TestDnsmasq(t *testing.T) {
 func TestDnsmasqTakesBack(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, snapshot.IPv4, snapshot.IPv6)
+	s.pool.FromDHCP.Subnets = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8::/32")}
 	server := routertest.StartDnsmasq(t, s.server, "192.0.2.50,192.0.2.59,1h", "2001:db8::50,2001:db8::59,64,1h")
 	k, stop := s.keep(t)
 	s.has(t, k, "both addresses are leased", func(l snapshot.NodeLease) bool { return l.Addr.IsValid() })
 	stop()
 	server.Stop(t)
-	routertest.StartDnsmasq(t, s.server, "192.0.2.80,192.0.2.89,1h", "2001:db8::80,2001:db8::89,64,1h")
+	s.server.Run(t, "ip", "addr", "del", "2001:db8::1/64", "dev", "eth0")
+	s.server.Run(t, "ip", "addr", "add", "2001:db8:1::1/64", "dev", "eth0", "nodad")
+	routertest.StartDnsmasq(t, s.server, "192.0.2.80,192.0.2.89,1h", "2001:db8:1::80,2001:db8:1::89,64,1h")
 	k, _ = s.keep(t) // which asks to renew at once
-	ranges := map[snapshot.Family]string{snapshot.IPv4: "192.0.2.8", snapshot.IPv6: "2001:db8::8"}
+	ranges := map[snapshot.Family]string{snapshot.IPv4: "192.0.2.8", snapshot.IPv6: "2001:db8:1::8"}
 	s.has(t, k, "other addresses are leased", func(l snapshot.NodeLease) bool { return within(l, ranges) })
 }
 

@@ -68,9 +68,12 @@ func decode6(packet []byte) (m dhcp.Message, to address, err error) {
 		return m, to, errForeign
 	}
 	ia := p.Options.OneIANA()
+	if ia == nil && m.Kind == dhcp.Ack {
+		return m, to, errForeign // the answer to Release, or to Decline
+	}
 	if ia == nil || !leased(&m, ia) || failed(p.Options.Status()) || failed(ia.Options.Status()) {
 		// No address, the status NoBinding, and a lifetime of 0 say the same: not this one.
-		m.Kind = dhcp.Nak
+		m.Kind = map[dhcp.Kind]dhcp.Kind{dhcp.Offer: dhcp.None, dhcp.Ack: dhcp.Nak}[m.Kind]
 	}
 	return m, to, nil
 }
