@@ -170,6 +170,23 @@ func (d *decision) needs(p *pool, l snapshot.PoolLease) bool {
 	return svc != nil && svc.uses(p) && svc.wants(l.Family) && svc.heldWhere(l.Family, func(o *pool) bool { return o == p }) == nil
 }
 
+// planLeases adds to out the leases of p. Its counters are of these: a lease that nobody
+// needs any more is as good as released.
+func (d *decision) planLeases(p *pool, out *PoolOutcome) {
+	out.Leases = d.leases(p)
+	out.Leasing = leasing(out.Leases)
+	out.Status.IPv4, out.Status.IPv6 = snapshot.PoolCount{Assigned: out.Status.IPv4.Assigned}, snapshot.PoolCount{Assigned: out.Status.IPv6.Assigned}
+	for _, l := range out.Leases {
+		switch {
+		case !l.Addr.IsValid():
+		case l.Family == snapshot.IPv4:
+			out.Status.IPv4.Total++
+		default:
+			out.Status.IPv6.Total++
+		}
+	}
+}
+
 // leasing is the condition of a pool that wants leases.
 func leasing(leases []snapshot.PoolLease) snapshot.Condition {
 	var wrong []snapshot.PoolLease
@@ -197,17 +214,34 @@ func waitText(l snapshot.PoolLease) string {
 	if l.Message != "" {
 		return l.Message
 	}
-	return "no node has leased it yet"
+	return notYet
 }
 
-// waitsFor says what svc waits for in p; "" if that is not known.
+// notYet is what a lease waits for that no node has said anything of.
+const notYet = "no node has leased it yet"
+
+// waitsFor says what svc waits for in p.
 func (svc *service) waitsFor(p *pool) string {
 	for _, l := range p.Leases {
 		if l.Ref == svc.Ref && !l.Addr.IsValid() {
 			return waitText(l)
 		}
 	}
-	return "a node is asked to lease an address"
+	return notYet
+}
+
+// leaseEnded reports whether the record of s has its address by a lease that its pool does
+// not have any more: the server may lease it to others. A pool may have the address in
+// spec.addresses by now.
+func (s *slot) leaseEnded() bool {
+	if s.record.Lease == "" {
+		return false
+	}
+	if s.pool == nil {
+		return true
+	}
+	l, ok := s.pool.LeaseOf(s.addr)
+	return ok && l.ID != s.record.Lease
 }
 
 // lapsing returns what is wrong with the lease of an address that svc holds.

@@ -24,7 +24,7 @@ func TestLeasesEnd(t *testing.T) {
 			Ref: ref, UID: "u", Type: snapshot.LoadBalancer, ClusterIPs: []netip.Addr{netip.MustParseAddr("10.96.0.7")}, Families: []snapshot.Family{snapshot.IPv4},
 			Ports: []snapshot.Port{{Protocol: snapshot.TCP, Port: 80}},
 		}},
-		Addresses: []*snapshot.Address{{Addr: addr, Pool: "lan", Leased: true, Holders: []snapshot.Holder{{Ref: ref, UID: "u", Ports: []snapshot.HeldPort{{Protocol: snapshot.TCP, Port: 80}}}}}},
+		Addresses: []*snapshot.Address{{Addr: addr, Pool: "lan", Lease: "u", Holders: []snapshot.Holder{{Ref: ref, UID: "u", Ports: []snapshot.HeldPort{{Protocol: snapshot.TCP, Port: 80}}}}}},
 	}
 	says := func(node string, at time.Duration, addr netip.Addr, until time.Duration, why string) *snapshot.NodeState {
 		return &snapshot.NodeState{Electable: snapshot.Electable{Node: node}, Leases: []snapshot.NodeLease{{

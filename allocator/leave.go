@@ -9,28 +9,22 @@ import (
 )
 
 // leaver is a record with an address of a prefix that its pool gave addresses of before.
-// Its holders keep it, beside the address that they get now, while the prefix is Leaving. A
-// record whose lease ended is a leaver too: the server may lease its address to others.
+// Its holders keep it, beside the address that they get now, while the prefix is Leaving.
 type leaver struct {
 	record  *snapshot.Address
-	pool    *pool // nil: it is gone
-	leaving bool  // otherwise it is let go
+	pool    *pool
+	leaving bool // otherwise it is let go
 	holders []*service
 }
 
 // partLeavers parts the records in those of which the rest of the decision knows and those
-// of prefixes that are Leaving or Former, or of leases that ended.
+// of prefixes that are Leaving or Former.
 func partLeavers(s *snapshot.Snapshot, ps *pools) (records []*snapshot.Address, leavers []*leaver) {
-	follows := slices.ContainsFunc(s.Pools, func(p *snapshot.Pool) bool { return len(p.Prefixes) > 0 })
-	if !follows && !slices.ContainsFunc(s.Addresses, func(a *snapshot.Address) bool { return a.Leased }) {
+	if !slices.ContainsFunc(s.Pools, func(p *snapshot.Pool) bool { return len(p.Prefixes) > 0 }) {
 		return s.Addresses, nil
 	}
 	for _, a := range s.Addresses {
 		p := ps.named(a.Pool)
-		if a.Leased && ps.giving(a.Addr) == nil {
-			leavers = append(leavers, &leaver{record: a, pool: p})
-			continue
-		}
 		if p == nil {
 			records = append(records, a)
 			continue
@@ -62,9 +56,6 @@ func (d *decision) blockLeavers() {
 // another one as those do who wait.
 func (d *decision) rehost() {
 	for _, l := range d.leavers {
-		if l.pool == nil {
-			continue
-		}
 		for _, h := range l.record.Holders {
 			svc := d.byRef[h.Ref]
 			if svc == nil || svc.UID != h.UID || svc.idle || !svc.wants(snapshot.IPv6) || svc.heldOf(snapshot.IPv6) != nil || len(svc.nodesBefore) > 0 {

@@ -48,7 +48,7 @@ type Outcome struct {
 type AddressWant struct {
 	Addr       netip.Addr
 	Pool       string // that it was given from last; it may have lost the address since, or be gone
-	Leased     bool   // Pool has it by a lease, and gives it no longer than that lasts
+	Lease      string // the ID of the lease by which Pool has it, and gives it no longer than that lasts; "": by none
 	Node       string // whose own address it is; "" if it is of a pool's ranges
 	ShareKey   string
 	ShareGroup string            // what the holders of a shared address have in common; see snapshot.Address
@@ -223,8 +223,7 @@ func (d *decision) plan() *Plan {
 			}
 		}
 		if pl.FromDHCP != nil {
-			out.Leases = d.leases(pl)
-			out.Leasing = leasing(out.Leases)
+			d.planLeases(pl, &out)
 		}
 		p.Pools = append(p.Pools, out)
 	}
@@ -243,7 +242,10 @@ func (s *slot) want(buf *[]snapshot.Holder) AddressWant {
 	}
 	switch {
 	case s.pool != nil:
-		w.Pool, w.Leased = s.pool.Name, s.pool.FromDHCP != nil
+		w.Pool = s.pool.Name
+		if l, ok := s.pool.LeaseOf(s.addr); ok {
+			w.Lease = l.ID
+		}
 	case s.record != nil:
 		w.Pool = s.record.Pool
 	}

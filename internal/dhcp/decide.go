@@ -52,7 +52,7 @@ type Plan struct {
 func Decide(in Inputs) Plan {
 	p := Plan{Wanted: map[Key]bool{}, Recorded: map[netip.Addr]bool{}}
 	for _, a := range in.Snapshot.Addresses {
-		if a.Leased {
+		if a.Lease != "" {
 			p.Recorded[a.Addr] = true
 		}
 	}

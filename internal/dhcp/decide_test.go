@@ -93,7 +93,7 @@ func TestElection(t *testing.T) {
 // neither.
 func TestPlan(t *testing.T) {
 	in := cluster()
-	in.Snapshot.Addresses = []*snapshot.Address{{Addr: netip.MustParseAddr("192.0.2.60"), Leased: true, Conflict: "02:00:00:00:00:66"}, {Addr: netip.MustParseAddr("192.0.2.61")}}
+	in.Snapshot.Addresses = []*snapshot.Address{{Addr: netip.MustParseAddr("192.0.2.60"), Lease: "uid-b", Conflict: "02:00:00:00:00:66"}, {Addr: netip.MustParseAddr("192.0.2.61")}}
 	taken := ""
 	for _, m := range in.View.Members {
 		in.Node = m.Node

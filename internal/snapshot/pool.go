@@ -68,7 +68,7 @@ type Address struct {
 	Created         time.Time // zero: not known
 	Pool            string
 	Node            string // whose own address it is; "" if it is of a pool's Ranges
-	Leased          bool   // Pool has it by a DHCP lease, and gives it no longer than that lasts
+	Lease           string // the ID of the PoolLease by which Pool has it, and gives it no longer than that lasts; "": by none
 	ShareKey        string
 	ShareGroup      string   // what the holders of a shared address have in common: "" or, with externalTrafficPolicy Local, their pods
 	Holders         []Holder // sorted by namespace, name

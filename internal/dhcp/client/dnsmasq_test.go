@@ -141,7 +141,7 @@ func TestDnsmasq(t *testing.T) {
 
 	// The Service is gone. Nodes may still answer for its addresses.
 	for _, l := range s.pool.Leases {
-		s.records = append(s.records, &snapshot.Address{Addr: l.Addr, Leased: true})
+		s.records = append(s.records, &snapshot.Address{Addr: l.Addr, Lease: uid})
 	}
 	s.pool = s.pool.WithLeases(nil)
 	second.Follow(s.inputs())
@@ -183,7 +183,7 @@ func TestDnsmasqConflict(t *testing.T) {
 	before := map[netip.Addr]bool{}
 	for _, l := range s.pool.Leases {
 		before[l.Addr] = true
-		s.records = append(s.records, &snapshot.Address{Addr: l.Addr, Leased: true, Conflict: "02:00:00:00:00:66"})
+		s.records = append(s.records, &snapshot.Address{Addr: l.Addr, Lease: uid, Conflict: "02:00:00:00:00:66"})
 	}
 	k.Follow(s.inputs())
 	nstest.Eventually(t, "it is said that another host has them", func() bool {

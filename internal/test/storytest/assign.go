@@ -29,7 +29,7 @@ func (w *World) Apply(p *allocator.Plan) {
 		id := record(a.Addr)
 		wanted[id] = true
 		maps.Copy(w.at(id).values, map[string]string{
-			"pool": a.Pool, "leased": map[bool]string{true: "true"}[a.Leased], "node": a.Node, "key": a.ShareKey, "backend": a.ShareGroup, "holder": strings.Join(holders, ","),
+			"pool": a.Pool, "lease": a.Lease, "node": a.Node, "key": a.ShareKey, "backend": a.ShareGroup, "holder": strings.Join(holders, ","),
 		})
 	}
 	maps.DeleteFunc(w.things, func(id thing, _ *item) bool { return kinds[id.kind].name == "address" && !wanted[id] })

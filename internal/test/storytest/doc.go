@@ -51,7 +51,7 @@
 //	  namespaces=A,B nsselector=K=V selector=K=V
 //	  bad=TEXT                        a range that cannot be read, and why
 //	address A                         a record
-//	  leased                          by a DHCP lease of the pool
+//	  lease=ID                        by a DHCP lease of the pool; NS.NAME in stories
 //	  pool=P                          by default the pool that contains it, or "gone"
 //	  node=NODE                       the node's own address
 //	  key=K backend=TEXT              the share key, and what its holders have in common

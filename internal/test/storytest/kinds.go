@@ -136,7 +136,7 @@ func keeps(text string) (snapshot.NodeLease, error) {
 	f, err := family(part[3])
 	l := snapshot.NodeLease{Pool: part[0], ID: part[1] + "." + part[2], Family: f, At: beginning}
 	if part[4] != "" && err == nil {
-		l.Until = beginning.AddDate(100, 0, 0)
+		l.Until, l.Server = beginning.AddDate(100, 0, 0), netip.MustParseAddr("192.0.2.1")
 		l.Addr, err = netip.ParseAddr(part[4])
 	}
 	return l, err
@@ -163,7 +163,7 @@ func reservation(text string) (snapshot.Reservation, error) {
 
 func address(s *snapshot.Snapshot, name string, a *attrs) {
 	out := &snapshot.Address{
-		Addr: each(a, []string{name}, netip.ParseAddr)[0], Pool: a.text("pool"), Leased: a.flag("leased"), Node: a.text("node"), ShareKey: a.text("key"), ShareGroup: a.text("backend"),
+		Addr: each(a, []string{name}, netip.ParseAddr)[0], Pool: a.text("pool"), Lease: a.text("lease"), Node: a.text("node"), ShareKey: a.text("key"), ShareGroup: a.text("backend"),
 		Holders: each(a, a.list("holder"), holder), Conflict: a.text("conflict"), Deleting: a.flag("deleting"),
 	}
 	if a.text("created") != "" {
