@@ -202,6 +202,10 @@ func texts(addrs []netip.Addr) (out []string) {
 	return out
 }
 
+func nodeStateOf(st *snapshot.NodeState) nodeState {
+	return &v1alpha1.NodeState{ObjectMeta: metav1.ObjectMeta{Name: st.Node}, Status: kube.FromNodeState(*st)}
+}
+
 func prefixes(list []netip.Prefix) (out []string) {
 	for _, p := range list {
 		out = append(out, p.String())
