@@ -156,10 +156,12 @@ func (r *runner) follow(plan dhcp.Plan, now time.Time) {
 		if mine[key] || !plan.Wanted[key] && plan.Recorded[l.Addr] {
 			continue
 		}
-		if !plan.Wanted[key] { // else another node renews it
+		what := "left a DHCP lease to another node"
+		if !plan.Wanted[key] {
+			what = "released a DHCP lease"
 			r.send(l, l.Release())
-			r.log.Info("released a DHCP lease", "pool", key.Pool, "service", l.want.Start.Ref, "address", l.Addr)
 		}
+		r.log.Info(what, "pool", key.Pool, "service", l.want.Start.Ref, "family", key.Family, "address", l.Addr)
 		delete(r.kept, key)
 	}
 }
