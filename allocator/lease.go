@@ -170,19 +170,25 @@ func (d *decision) needs(p *pool, l snapshot.PoolLease) bool {
 	return svc != nil && svc.uses(p) && svc.wants(l.Family) && svc.heldWhere(l.Family, func(o *pool) bool { return o == p }) == nil
 }
 
-// planLeases adds to out the leases of p. Its counters are of these: a lease that nobody
-// needs any more is as good as released.
+// planLeases adds to out the leases of p. Its counters are of these, and of those that it
+// may still want: a lease that nobody needs any more is as good as released.
 func (d *decision) planLeases(p *pool, out *PoolOutcome) {
 	out.Leases = d.leases(p)
 	out.Leasing = leasing(out.Leases)
-	out.Status.IPv4, out.Status.IPv6 = snapshot.PoolCount{Assigned: out.Status.IPv4.Assigned}, snapshot.PoolCount{Assigned: out.Status.IPv6.Assigned}
-	for _, l := range out.Leases {
-		switch {
-		case !l.Addr.IsValid():
-		case l.Family == snapshot.IPv4:
-			out.Status.IPv4.Total++
-		default:
-			out.Status.IPv6.Total++
+	room := int64(snapshot.MostLeases - len(out.Leases))
+	for _, f := range p.FromDHCP.Families {
+		c := &out.Status.IPv4
+		if f == snapshot.IPv6 {
+			c = &out.Status.IPv6
+		}
+		c.Total, c.Free = room, room
+		if p.off != "" {
+			c.Free = 0
+		}
+		for _, l := range out.Leases {
+			if l.Family == f && l.Addr.IsValid() {
+				c.Total++
+			}
 		}
 	}
 }
