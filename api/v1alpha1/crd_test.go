@@ -217,7 +217,7 @@ func TestAdmission(t *testing.T) {
 		{"AddressPool", "nodes", `spec: {nodeAddresses: {nodeSelector: {matchLabels: {a: b}}}, autoAssign: false, serviceSelector: {matchLabels: {a: b}}}`, ""},
 		{"AddressPool", "all-nodes", `spec: {nodeAddresses: {}}`, ""},
 		{"AddressPool", "neither", `spec: {autoAssign: false}`, "either addresses, fromPrefix or both"},
-		{"AddressPool", "dhcp", `{spec: {fromDHCP: {interface: eth0, families: [IPv4, IPv6], servers: [192.0.2.1, "fe80::1"], subnets: [192.0.2.0/24], nodeSelector: {matchLabels: {a: b}}}, maxPerNamespace: 3}, status: {leases: [{namespace: n, name: a, family: IPv4, client: u, address: 192.0.2.5, server: 192.0.2.1, until: "2026-11-21T10:00:00Z"}, {namespace: n, name: a, family: IPv6, client: u, message: m}]}}`, ""},
+		{"AddressPool", "dhcp", `{spec: {fromDHCP: {interface: eth0, families: [IPv4, IPv6], servers: [192.0.2.1, "fe80::1"], subnets: [192.0.2.0/24], nodeSelector: {matchLabels: {a: b}}}, maxPerNamespace: 3}, status: {leases: [{namespace: ns, name: a, family: IPv4, client: u, address: 192.0.2.5, server: 192.0.2.1, until: "2026-11-21T10:00:00Z"}, {namespace: ns, name: a, family: IPv6, client: u, message: m}]}}`, ""},
 		{"AddressPool", "dhcp-least", `spec: {fromDHCP: {interface: eth0}}`, ""},
 		{"AddressPool", "dhcp-no-link", `spec: {fromDHCP: {families: [IPv4]}}`, "interface: Required"},
 		{"AddressPool", "dhcp-family", `spec: {fromDHCP: {interface: eth0, families: [IPX]}}`, "supported values"},
