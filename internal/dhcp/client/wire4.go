@@ -1,6 +1,8 @@
 package client
 
 import (
+	"encoding/binary"
+	"fmt"
 	"net"
 	"net/netip"
 
@@ -59,7 +61,7 @@ func decode4(packet []byte) (m dhcp.Message, to address, err error) {
 	}
 	p, err := dhcpv4.FromBytes(d.payload)
 	if err != nil {
-		return m, to, err
+		return m, to, fmt.Errorf("read a DHCP message: %w", err)
 	}
 	to = address{xid: xidOf4(p.TransactionID), client: p.ClientHWAddr.String()}
 	switch p.MessageType() {
@@ -90,10 +92,8 @@ func addr4(ip net.IP) netip.Addr {
 }
 
 func xid4(n uint32) (x dhcpv4.TransactionID) {
-	x[0], x[1], x[2], x[3] = byte(n>>24), byte(n>>16), byte(n>>8), byte(n)
+	binary.BigEndian.PutUint32(x[:], n)
 	return x
 }
 
-func xidOf4(x dhcpv4.TransactionID) uint32 {
-	return uint32(x[0])<<24 | uint32(x[1])<<16 | uint32(x[2])<<8 | uint32(x[3])
-}
+func xidOf4(x dhcpv4.TransactionID) uint32 { return binary.BigEndian.Uint32(x[:]) }

@@ -1,7 +1,9 @@
 package client
 
 import (
+	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -51,7 +53,7 @@ func decode6(packet []byte) (m dhcp.Message, to address, err error) {
 	}
 	p, err := dhcpv6.MessageFromBytes(d.payload)
 	if err != nil {
-		return m, to, err
+		return m, to, fmt.Errorf("read a DHCPv6 message: %w", err)
 	}
 	client, server := p.Options.ClientID(), p.Options.ServerID()
 	if client == nil || server == nil {
@@ -95,10 +97,12 @@ func leased(m *dhcp.Message, ia *dhcpv6.OptIANA) bool {
 func failed(s *dhcpv6.OptStatusCode) bool { return s != nil && s.StatusCode != iana.StatusSuccess }
 
 func xid6(n uint32) (x dhcpv6.TransactionID) {
-	x[0], x[1], x[2] = byte(n>>16), byte(n>>8), byte(n)
+	var four [4]byte
+	binary.BigEndian.PutUint32(four[:], n)
+	copy(x[:], four[1:])
 	return x
 }
 
 func xidOf6(x dhcpv6.TransactionID) uint32 {
-	return uint32(x[0])<<16 | uint32(x[1])<<8 | uint32(x[2])
+	return binary.BigEndian.Uint32(append([]byte{0}, x[:]...))
 }
