@@ -261,6 +261,9 @@ func (d *decision) pickOne(svc *service, p *pool, f snapshot.Family) (netip.Addr
 	if s := d.joinable(svc, f, func(o *pool) bool { return o == p }); s != nil {
 		return s.addr, true
 	}
+	if p.FromDHCP != nil {
+		return d.pickLease(svc, p, f)
+	}
 	n, ok := p.block(f).pick(svc.Namespace)
 	if !ok {
 		return netip.Addr{}, false
@@ -290,7 +293,7 @@ func (d *decision) pickShared(svc *service, pools []*pool, fams []snapshot.Famil
 }
 
 // ranks orders the reasons why no pool gave: the first one is said.
-var ranks = []snapshot.Reason{NamespaceLimit, PoolExhausted, NoPrefix, WrongFamily, PoolDisabled, PoolConflicting, PoolInvalid, NotSelected, NoPool}
+var ranks = []snapshot.Reason{NoLease, NamespaceLimit, PoolExhausted, NoPrefix, WrongFamily, PoolDisabled, PoolConflicting, PoolInvalid, NotSelected, NoPool}
 
 // whyNot says why none of among gave to svc.
 func (d *decision) whyNot(svc *service, among []*pool) *snapshot.Refusal {
@@ -320,11 +323,18 @@ func (d *decision) whyNot(svc *service, among []*pool) *snapshot.Refusal {
 	if f := d.followed[strings.Join(names, " ")]; f != nil && why.Reason == NoPrefix {
 		why.Message += ". It says: " + f.condition.Message
 	}
+	if d.wish(svc, among); why.Reason == NoLease && len(svc.wishes) > 0 {
+		p := svc.wishes[len(svc.wishes)-1]
+		why.Message = fmt.Sprintf("pool %s leases addresses from a DHCP server, and has none for this Service yet: %s", p.Name, svc.waitsFor(p))
+	}
 	return why
 }
 
 // lacks tells what is wrong with p, which could serve svc but did not.
 func (d *decision) lacks(svc *service, p *pool) snapshot.Reason {
+	if p.FromDHCP != nil {
+		return d.lacksLease(svc, p)
+	}
 	missing := 0
 	for _, f := range svc.families {
 		if len(p.block(f).spans) == 0 {
@@ -359,6 +369,8 @@ func whyNotText(reason snapshot.Reason, svc *service, names []string) string {
 		return fmt.Sprintf("no free %s address in %s", familyText(svc), list)
 	case NoPrefix:
 		return "without a prefix yet, and so without IPv6 addresses: " + list
+	case NoLease:
+		return "without a lease of a DHCP server for this Service: " + list
 	case WrongFamily:
 		return fmt.Sprintf("no %s addresses in %s", familyText(svc), list)
 	case PoolDisabled:

@@ -51,6 +51,9 @@ func (d *decision) consider(svc *service, p *pool) Considered {
 	if f := d.followed[p.Name]; f != nil && out.Reason == NoPrefix {
 		out.Message += ": " + f.condition.Message
 	}
+	if out.Reason == NoLease {
+		out.Message += ": " + svc.waitsFor(p)
+	}
 	return out
 }
 
@@ -93,6 +96,8 @@ func (p *pool) explain(reason snapshot.Reason, svc *service) string {
 		return fmt.Sprintf("has no %s addresses", familyText(svc))
 	case NoPrefix:
 		return "has no prefix yet"
+	case NoLease:
+		return "has no lease for this Service"
 	case NamespaceLimit:
 		return fmt.Sprintf("gives at most %d addresses to a namespace, and %s has %d", p.MaxPerNamespace, svc.Namespace, p.byNamespace[svc.Namespace])
 	case PoolExhausted:

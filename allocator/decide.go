@@ -20,6 +20,7 @@ type decision struct {
 	nodes    *nodeLedger // nil: no pool gives the nodes' own addresses
 	leavers  []*leaver   // the records of prefixes that pools do not give any more
 	followed map[string]*following
+	leased   time.Time // when a lease ends; zero: none does
 }
 
 // Decide decides which addresses each Service of ours holds. It reads s, which
@@ -29,8 +30,9 @@ func Decide(s *snapshot.Snapshot, opt Options) *Plan { return decide(s, opt).pla
 
 func decide(s *snapshot.Snapshot, opt Options) *decision {
 	s, followed := follow(sorted(s), opt)
+	s, ends := learnLeases(s, opt.Now)
 	d := newDecision(s, opt)
-	d.followed = followed
+	d.followed, d.leased = followed, ends
 	d.blockLeavers()
 	d.keepHolders()
 	d.keepNodes()

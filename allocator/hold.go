@@ -64,7 +64,7 @@ func (d *decision) admit(s *slot, live []*service) {
 		if svc.double && !d.keeps(svc, s.addr) {
 			continue
 		}
-		if s.fault(svc, true) != fits {
+		if s.leaseEnded() || s.fault(svc, true) != fits {
 			svc.displaced = true
 			continue
 		}

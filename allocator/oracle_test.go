@@ -112,8 +112,8 @@ func loss(s *snapshot.Snapshot, p *allocator.Plan, o allocator.Outcome) []string
 		}
 		had = append(had, a.Addr)
 	}
-	if len(had) == 0 || svc.Deleting || len(svc.ClusterIPs) == 0 {
-		return nil
+	if len(had) == 0 || svc.Deleting || len(svc.ClusterIPs) == 0 || slices.ContainsFunc(had, func(a netip.Addr) bool { return record(s, a).Lease != "" }) {
+		return nil // a lease may end
 	}
 	if len(o.Addrs) == 0 {
 		return []string{fmt.Sprintf("%s lost %v and holds nothing", o.Ref, had)}
@@ -185,6 +185,11 @@ func ofNode(s *snapshot.Snapshot, a netip.Addr) bool {
 func gives(s *snapshot.Snapshot, a netip.Addr, svc *snapshot.Service) bool {
 	if ofNode(s, a) {
 		return false
+	}
+	for _, st := range s.NodeStates {
+		if slices.ContainsFunc(st.Leases, func(l snapshot.NodeLease) bool { return l.Addr == a }) {
+			return true
+		}
 	}
 	for _, p := range s.Pools {
 		for _, r := range p.Ranges {
@@ -285,9 +290,15 @@ func record(s *snapshot.Snapshot, a netip.Addr) *snapshot.Address {
 // applied is s with the Plan made true: records and statuses.
 func applied(s *snapshot.Snapshot, p *allocator.Plan) *snapshot.Snapshot {
 	out := *s
-	out.Addresses, out.NodeAddresses, out.Services = nil, nil, nil
+	out.Addresses, out.NodeAddresses, out.Services, out.Pools = nil, nil, nil, nil
+	for i, pool := range s.Pools {
+		if pool.FromDHCP != nil {
+			pool = pool.WithLeases(p.Pools[i].Leases)
+		}
+		out.Pools = append(out.Pools, pool)
+	}
 	for _, a := range p.Addresses {
-		rec := &snapshot.Address{Addr: a.Addr, Pool: a.Pool, Node: a.Node, ShareKey: a.ShareKey, ShareGroup: a.ShareGroup, Holders: a.Holders}
+		rec := &snapshot.Address{Addr: a.Addr, Pool: a.Pool, Lease: a.Lease, Node: a.Node, ShareKey: a.ShareKey, ShareGroup: a.ShareGroup, Holders: a.Holders}
 		if a.Node != "" {
 			out.NodeAddresses = append(out.NodeAddresses, rec)
 			continue

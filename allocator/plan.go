@@ -26,7 +26,7 @@ type Plan struct {
 	Addresses []AddressWant // every record that is to exist, by address; others are to be deleted
 	Releases  []Release     // who holds an address by a record and is to lose it, by address
 	Pools     []PoolOutcome // one for every pool, by name
-	Again     time.Time     // when to decide again even if nothing happens, as an address has cooled down or a prefix is to go; zero: not at all
+	Again     time.Time     // when to decide again even if nothing happens, as an address has cooled down, a prefix is to go or a lease ends; zero: not at all
 }
 
 // Outcome is what one Service gets.
@@ -48,6 +48,7 @@ type Outcome struct {
 type AddressWant struct {
 	Addr       netip.Addr
 	Pool       string // that it was given from last; it may have lost the address since, or be gone
+	Lease      string // the ID of the lease by which Pool has it, and gives it no longer than that lasts; "": by none
 	Node       string // whose own address it is; "" if it is of a pool's ranges
 	ShareKey   string
 	ShareGroup string            // what the holders of a shared address have in common; see snapshot.Address
@@ -70,6 +71,8 @@ type PoolOutcome struct {
 	Conflicting snapshot.Condition
 	Prefix      snapshot.Condition // zero if the pool follows no prefix
 	Prefixes    []snapshot.PoolPrefix
+	Leasing     snapshot.Condition // zero if the pool leases nothing
+	Leases      []snapshot.PoolLease
 }
 
 // String prints one line for each Service and each release. The words are keep,
@@ -165,6 +168,17 @@ func (p PoolOutcome) String() string {
 	for _, k := range p.Prefixes {
 		fmt.Fprintf(&b, " %s=%s", k.State, k.Prefix)
 	}
+	if p.Leasing.Reason != "" {
+		b.WriteString(" " + p.Leasing.Reason)
+	}
+	for _, l := range p.Leases {
+		fmt.Fprintf(&b, " %s=", l.Ref)
+		if l.Addr.IsValid() {
+			b.WriteString(l.Addr.String())
+		} else {
+			b.WriteString(l.Family.String() + "?")
+		}
+	}
 	return b.String()
 }
 
@@ -197,6 +211,9 @@ func (d *decision) plan() *Plan {
 	slices.SortFunc(p.Releases, func(a, b Release) int {
 		return cmp.Or(a.Addr.Compare(b.Addr), a.Ref.Compare(b.Ref), cmp.Compare(a.UID, b.UID))
 	})
+	if !d.leased.IsZero() && !d.now.IsZero() && (p.Again.IsZero() || d.leased.Before(p.Again)) {
+		p.Again = d.leased
+	}
 	for _, pl := range d.pools.all {
 		out := pl.outcome()
 		if f := d.followed[pl.Name]; f != nil {
@@ -204,6 +221,9 @@ func (d *decision) plan() *Plan {
 			if !f.again.IsZero() && (p.Again.IsZero() || f.again.Before(p.Again)) {
 				p.Again = f.again
 			}
+		}
+		if pl.FromDHCP != nil {
+			d.planLeases(pl, &out)
 		}
 		p.Pools = append(p.Pools, out)
 	}
@@ -223,6 +243,9 @@ func (s *slot) want(buf *[]snapshot.Holder) AddressWant {
 	switch {
 	case s.pool != nil:
 		w.Pool = s.pool.Name
+		if l, ok := s.pool.LeaseOf(s.addr); ok {
+			w.Lease = l.ID
+		}
 	case s.record != nil:
 		w.Pool = s.record.Pool
 	}
@@ -267,6 +290,9 @@ func (d *decision) outcome(svc *service, buf *[]netip.Addr) Outcome {
 func (d *decision) warnings(svc *service) []snapshot.Refusal {
 	var out []snapshot.Refusal
 	for _, s := range svc.held {
+		if why, lapsing := s.lapsing(); lapsing {
+			out = append(out, why)
+		}
 		switch {
 		case s.pool == nil:
 			out = append(out, snapshot.Refusal{Reason: OutsidePools, Message: d.outside(s.addr)})

@@ -284,6 +284,8 @@ func (p *pool) ready() snapshot.Condition {
 		return no(PoolEmpty, "spec.nodeAddresses selects no node with an address")
 	case p.Nodes != nil:
 		return snapshot.Condition{Status: "True", Reason: string(PoolReady), Message: "gives the nodes' own addresses"}
+	case p.FromDHCP != nil:
+		return snapshot.Condition{Status: "True", Reason: string(PoolReady), Message: "gives addresses that are leased from a DHCP server"}
 	case p.v4.total == num{} && p.v6.total == num{} && p.FromPrefix != nil:
 		return no(PoolEmpty, "spec.fromPrefix: the pool has no prefix yet: see the condition Prefix")
 	case p.v4.total == num{} && p.v6.total == num{}:

@@ -40,6 +40,9 @@ const (
 	WrongFamily snapshot.Reason = "WrongFamily"
 	// NoPrefix: the pool follows a prefix of the network, and has none yet.
 	NoPrefix snapshot.Reason = "NoPrefix"
+	// NoLease: the pool leases its addresses from a DHCP server, and has none for the
+	// Service yet.
+	NoLease snapshot.Reason = "NoLease"
 	// InvalidRequest: an annotation or spec.loadBalancerIP cannot be read.
 	InvalidRequest snapshot.Reason = "InvalidRequest"
 	// ConflictingRequest: two parts of the request contradict each other.
@@ -54,6 +57,9 @@ const (
 	DuplicateRequest snapshot.Reason = "DuplicateRequest"
 	// DeprecatedLoadBalancerIP: spec.loadBalancerIP is honoured but deprecated.
 	DeprecatedLoadBalancerIP snapshot.Reason = "DeprecatedLoadBalancerIP"
+	// LeaseLapsing: the lease of an address is not renewed. The Service keeps the address
+	// until the lease ends.
+	LeaseLapsing snapshot.Reason = "LeaseLapsing"
 	// StatusIgnored: the status names an address that no record gives to the
 	// Service and that it may not have.
 	StatusIgnored snapshot.Reason = "StatusIgnored"
@@ -80,6 +86,10 @@ const (
 	// OverlapsSpecial: the pool contains addresses that no client can connect to:
 	// loopback, link-local, multicast and the like.
 	OverlapsSpecial snapshot.Reason = "OverlapsSpecial"
+	// LeasesHeld: the pool has every lease that its Services want.
+	LeasesHeld snapshot.Reason = "LeasesHeld"
+	// LeasesMissing: the pool has no lease for a Service, or one that is not renewed.
+	LeasesMissing snapshot.Reason = "LeasesMissing"
 	// PrefixAgreed: more than half of the nodes see the prefix that the pool gives
 	// addresses of.
 	PrefixAgreed snapshot.Reason = "PrefixAgreed"

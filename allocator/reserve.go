@@ -7,7 +7,8 @@ import (
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// reserve takes the addresses that p keeps for Services by name out of what is free.
+// reserve takes the addresses that p keeps for Services by name, or has leased for them,
+// out of what is free.
 func (p *pool) reserve() {
 	p.reserved = make(map[netip.Addr]snapshot.Ref, len(p.Reservations))
 	for _, r := range p.Reservations {
@@ -15,6 +16,12 @@ func (p *pool) reserve() {
 		if _, twice := p.reserved[r.Addr]; !twice && b.free.remove(numOf(r.Addr)) {
 			p.reserved[r.Addr] = r.Ref
 			b.reserved++
+		}
+	}
+	for _, l := range p.Leases { // of a pool that leases: it reserves nothing else
+		if l.Addr.IsValid() && p.block(l.Family).free.remove(numOf(l.Addr)) {
+			p.reserved[l.Addr] = l.Ref
+			p.block(l.Family).reserved++
 		}
 	}
 }

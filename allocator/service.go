@@ -31,6 +31,7 @@ type service struct {
 	adopted   bool          // took an address from its status
 	leaving   []leavingAddr // of former prefixes, which it keeps for a while yet
 	left      []netip.Addr  // of former prefixes, which it loses
+	wishes    []*pool       // in which it waits for a lease
 	displaced bool          // lost a shared address
 	queued    bool          // in the queue of those that may move
 	refusal   *snapshot.Refusal

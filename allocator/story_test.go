@@ -98,7 +98,7 @@ func deep(s *snapshot.Snapshot) []any {
 func shuffled(s *snapshot.Snapshot, seed int64) *snapshot.Snapshot {
 	r := rand.New(rand.NewSource(seed))
 	out := &snapshot.Snapshot{Services: mixed(r, s.Services), Pools: mixed(r, s.Pools), Nodes: mixed(r, s.Nodes),
-		Namespaces: mixed(r, s.Namespaces), ServiceCIDRs: mixed(r, s.ServiceCIDRs)}
+		Namespaces: mixed(r, s.Namespaces), ServiceCIDRs: mixed(r, s.ServiceCIDRs), NodeStates: mixed(r, s.NodeStates)}
 	for _, a := range mixed(r, s.Addresses) {
 		c := *a
 		c.Holders = mixed(r, a.Holders)

@@ -24,7 +24,8 @@ import (
 
 // elsewhere lists the stories that this door cannot tell, and why.
 var elsewhere = map[string]string{
-	"24-classes": "the service controller serves Services without a class alone",
+	"24-classes":         "the service controller serves Services without a class alone",
+	"lease-pool-deleted": "Services keep their status while no pool gives them anything",
 }
 
 // TestStories tells the allocator's stories to the provider, with a service

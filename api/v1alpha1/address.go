@@ -52,6 +52,14 @@ type AddressSpec struct {
 	// +kubebuilder:validation:MaxLength=253
 	Pool string `json:"pool"`
 
+	// Lease is the client of the pool's DHCP lease by which the pool has the address;
+	// empty if it has it by none. The holders lose the address when that lease ends, also
+	// if the pool is gone.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Lease string `json:"lease,omitempty"`
+
 	// Node is the name of the node whose own address this is; empty for an address of
 	// a pool's ranges. Nobody announces it, and the holders share it by port.
 	//

@@ -1,6 +1,9 @@
 package v1alpha1
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
 
 // AddressPool is a set of addresses that Services of type LoadBalancer get
 // theirs from. A pool that no Announcement selects is announced over layer 2 on
@@ -31,7 +34,8 @@ type AddressPool struct {
 
 // AddressPoolSpec is what the owner of the cluster asks for.
 //
-// +kubebuilder:validation:XValidation:rule="(has(self.addresses) || has(self.fromPrefix)) != has(self.nodeAddresses)",message="a pool has either addresses, fromPrefix or both of them, or nodeAddresses"
+// +kubebuilder:validation:XValidation:rule="[has(self.addresses) || has(self.fromPrefix), has(self.nodeAddresses), has(self.fromDHCP)].filter(x, x).size() == 1",message="a pool has either addresses, fromPrefix or both of them, or nodeAddresses, or fromDHCP"
+// +kubebuilder:validation:XValidation:rule="!has(self.fromDHCP) || !(has(self.exclude) || has(self.reservations) || has(self.coolDown))",message="exclude, reservations and coolDown are for pools with addresses: the DHCP server chooses what it leases"
 // +kubebuilder:validation:XValidation:rule="!has(self.nodeAddresses) || !(has(self.exclude) || has(self.reservations) || has(self.maxPerNamespace) || has(self.coolDown))",message="exclude, reservations, maxPerNamespace and coolDown are for pools with addresses: Services share the nodes' addresses by port"
 type AddressPoolSpec struct {
 	// Addresses lists what the pool gives, each entry a CIDR (192.0.2.0/25,
@@ -70,6 +74,12 @@ type AddressPoolSpec struct {
 	//
 	// +optional
 	FromPrefix *FromPrefix `json:"fromPrefix,omitempty"`
+
+	// FromDHCP makes the pool lease an address for each Service from the DHCP servers of
+	// the nodes' network.
+	//
+	// +optional
+	FromDHCP *FromDHCP `json:"fromDHCP,omitempty"`
 
 	// Exclude lists what of addresses the pool does not give, each entry as in
 	// addresses. Services that hold one keep it.
@@ -218,6 +228,52 @@ type FromPrefix struct {
 	Grace *metav1.Duration `json:"grace,omitempty"`
 }
 
+// FromDHCP says where the addresses of a pool are leased, and which ones are refused.
+type FromDHCP struct {
+	// Interface is the name of the nodes' link on which the DHCP servers are, such as
+	// eth0. One of the nodes with such a link leases.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=15
+	// +kubebuilder:validation:Pattern=`^[^\s/:]+$`
+	Interface string `json:"interface"`
+
+	// Families are those that the network's DHCP servers lease: IPv4 by DHCP, IPv6 by
+	// DHCPv6. Default IPv4.
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:default={IPv4}
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=2
+	// +kubebuilder:validation:items:Enum=IPv4;IPv6
+	Families []corev1.IPFamily `json:"families,omitempty"`
+
+	// Servers are the addresses of the servers whose leases count. A server of IPv6 has a
+	// link-local one. Absent: those of every server.
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	Servers []IPAddress `json:"servers,omitempty"`
+
+	// Subnets are the CIDRs of which addresses are accepted. Absent: those of the node's
+	// own subnets on the link.
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MinLength=4
+	// +kubebuilder:validation:items:MaxLength=43
+	Subnets []string `json:"subnets,omitempty"`
+
+	// NodeSelector selects the nodes that lease. Absent or empty: all.
+	//
+	// +optional
+	NodeSelector *metav1.LabelSelector `json:"nodeSelector,omitempty"`
+}
+
 // PrefixScope is a kind of IPv6 prefix.
 //
 // +kubebuilder:validation:Enum=Global;UniqueLocal
@@ -285,16 +341,82 @@ type AddressPoolStatus struct {
 	// +kubebuilder:validation:MaxItems=16
 	Prefixes []PoolPrefix `json:"prefixes,omitempty"`
 
+	// Leases are those that a pool with fromDHCP wants or has, sorted by Service.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=namespace
+	// +listMapKey=name
+	// +listMapKey=family
+	// +kubebuilder:validation:MaxItems=64
+	Leases []PoolLease `json:"leases,omitempty"`
+
 	// Conditions: Ready is True when the pool gives addresses, and otherwise
 	// its reason says why not; Conflicting is True when something else has some
 	// of its addresses, and its message says what; Prefix, which a pool with
-	// fromPrefix has, is True while the nodes agree on its prefix.
+	// fromPrefix has, is True while the nodes agree on its prefix; Leases, which
+	// a pool with fromDHCP has, is True while it has the leases that its Services
+	// want.
 	//
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// PoolLease is a DHCP lease for one Service.
+type PoolLease struct {
+	// Namespace of the Service.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Namespace string `json:"namespace"`
+
+	// Name of the Service.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Name string `json:"name"`
+
+	// Family of the address.
+	//
+	// +required
+	// +kubebuilder:validation:Enum=IPv4;IPv6
+	Family corev1.IPFamily `json:"family"`
+
+	// Client is what the client identifier is made of, by which the servers know the
+	// lease: the UID of the Service that it was made for.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Client string `json:"client"`
+
+	// Address that is leased; empty while none is.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=39
+	Address string `json:"address,omitempty"`
+
+	// Server that leased the address.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=39
+	Server string `json:"server,omitempty"`
+
+	// Until is when the lease ends if no node renews it.
+	//
+	// +optional
+	Until *metav1.Time `json:"until,omitempty"`
+
+	// Message says what is wrong; empty if nothing is.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
 }
 
 // PoolPrefix is a prefix that a pool gives addresses of, gave addresses of, or may soon.

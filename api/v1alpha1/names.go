@@ -85,6 +85,9 @@ const (
 	// ConditionPrefix reports, on an AddressPool with fromPrefix, whether the nodes agree
 	// on the prefix that the pool gives addresses of.
 	ConditionPrefix = "Prefix"
+	// ConditionLeases reports, on an AddressPool with fromDHCP, whether it has every lease
+	// that its Services want.
+	ConditionLeases = "Leases"
 	// ConditionSysctls tells, on a NodeState, whether the node's kernel settings
 	// are those that forwarding and announcing need.
 	ConditionSysctls = "Sysctls"

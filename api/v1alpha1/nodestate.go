@@ -1,6 +1,9 @@
 package v1alpha1
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
 
 // NodeState is what the agent of the node of the same name says of itself: its
 // links, whether its engine holds what it should, what it announces and what it
@@ -90,6 +93,17 @@ type NodeStateStatus struct {
 	// +listMapKey=prefix
 	// +kubebuilder:validation:MaxItems=64
 	Prefixes []LinkPrefix `json:"prefixes,omitempty"`
+
+	// Leases are the DHCP leases that the node keeps for pools with fromDHCP, sorted by
+	// pool, then client and family.
+	//
+	// +optional
+	// +listType=map
+	// +listMapKey=pool
+	// +listMapKey=client
+	// +listMapKey=family
+	// +kubebuilder:validation:MaxItems=256
+	Leases []NodeLease `json:"leases,omitempty"`
 
 	// AnnouncesCount is how many addresses the node announces. It may exceed the
 	// length of announces.
@@ -201,6 +215,57 @@ type LinkPrefix struct {
 	//
 	// +optional
 	Deprecated bool `json:"deprecated,omitempty"`
+}
+
+// NodeLease is a DHCP lease that a node keeps, or asks for.
+type NodeLease struct {
+	// Pool is the AddressPool that wants it.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Pool string `json:"pool"`
+
+	// Client is what the client identifier is made of: the client of the pool's lease.
+	//
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Client string `json:"client"`
+
+	// Family of the address.
+	//
+	// +required
+	// +kubebuilder:validation:Enum=IPv4;IPv6
+	Family corev1.IPFamily `json:"family"`
+
+	// Address that is leased; empty while none is.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=39
+	Address string `json:"address,omitempty"`
+
+	// Server that leased the address.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=39
+	Server string `json:"server,omitempty"`
+
+	// Until is when the lease ends if nobody renews it, by the node's clock.
+	//
+	// +optional
+	Until *metav1.Time `json:"until,omitempty"`
+
+	// At is when this came to be so, by the node's clock.
+	//
+	// +required
+	At metav1.Time `json:"at"`
+
+	// Message says what is wrong.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
 }
 
 // DirectorState is what a node can do for addresses whose forwarding is Direct.

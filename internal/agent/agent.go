@@ -19,6 +19,7 @@ import (
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/announcer/bgp"
 	"github.com/fairlead/fairlead/announcer/l2"
+	"github.com/fairlead/fairlead/internal/dhcp/client"
 	"github.com/fairlead/fairlead/internal/keyring"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/link"
@@ -90,6 +91,7 @@ type Agent struct {
 	ports      *ports
 	gate       *gatekeeper
 	leaving    *leaving
+	dhcp       *client.Keeper
 	sysctls    sysctls
 	ways       *ways
 	report     reporter
@@ -180,6 +182,8 @@ func assemble(cfg *Config, leases leaseKeeper) *Agent {
 	}
 	a.engine.follow, a.engine.exceeded = a.ports.Follow, a.ports.Exceeded
 	a.gate = newGatekeeper(cfg, cfg.Log)
+	a.dhcp = client.New(cfg.Log)
+	a.dhcp.Changed = a.report.loop.Wake
 	a.leaving = newLeaving(cfg)
 	a.leaving.told = a.ports.Leaving
 	a.metrics.egress.Follow(a.leaving)
@@ -251,6 +255,7 @@ func (a *Agent) tasks() []task {
 		{name: "open health check ports", run: forever(a.ports.Run)},
 		{name: "keep others from the agent's ports", run: forever(a.gate.Run)},
 		{name: "have pods leave with addresses of Services", run: forever(a.leaving.Run)},
+		{name: "keep DHCP leases", run: forever(a.dhcp.Run)},
 		{name: "set kernel settings", run: forever(func(ctx context.Context) { a.sysctls.loop.Run(ctx, a.setSysctls) })},
 		// What others read.
 		{name: "write the NodeState", run: forever(func(ctx context.Context) { a.report.loop.Run(ctx, a.writeState) })},

@@ -89,6 +89,7 @@ func (a *Agent) describe() (out snapshot.NodeState, conditions []metav1.Conditio
 	}
 	out.Problems = a.ports.Problems()
 	out.Prefixes = a.links.State().Prefixes
+	out.Leases = a.dhcp.Leases()
 	conditions = slices.Concat(a.sysctls.condition(), a.sinceWritten(now, a.ways.condition(st.held)...), a.sinceWritten(now, membersCondition(st.view)))
 	return out, conditions, nodestate.Speakers(st.view, now)
 }

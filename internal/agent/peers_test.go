@@ -36,6 +36,9 @@ import (
 // runPeer makes this test's binary the agent of a node: it holds a peerSpec.
 const runPeer = "FAIRLEAD_AGENT_PEER"
 
+// morePeer holds what the cluster has beside peersServices.
+const morePeer = "FAIRLEAD_AGENT_PEER_MORE"
+
 // peerSpec is what such an agent is given.
 type peerSpec struct {
 	name  string
@@ -52,7 +55,7 @@ func (s peerSpec) cluster() string {
 	for i, name := range strings.Split(s.nodes, ",") {
 		fmt.Fprintf(&b, "node %s ips=%s.%d\n", name, s.net, i+1)
 	}
-	return b.String() + peersServices
+	return b.String() + peersServices + os.Getenv(morePeer)
 }
 
 // peersServices are three Services with an address of each family: version 0.1 knows no
@@ -137,7 +140,7 @@ func peerMain(text string) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { cluster.change(ctx, name, a.decision.loop.Wake) })
 	for _, run := range []func(context.Context){
-		a.links.Run, a.gossip.Run, a.reach.watcher.Run, a.reach.Run, leases.Run, a.layer2.Run, a.engine.Run,
+		a.links.Run, a.gossip.Run, a.reach.watcher.Run, a.reach.Run, leases.Run, a.layer2.Run, a.engine.Run, a.dhcp.Run,
 		func(ctx context.Context) { a.decision.loop.Run(ctx, a.step) },
 		func(ctx context.Context) { a.routes.loop.Run(ctx, a.routes.step) },
 	} {
@@ -206,6 +209,7 @@ type peers struct {
 // peerSetup is how peers differ from three nodes that nothing ails.
 type peerSetup struct {
 	nodes  string                       // instead of "a,b,c"
+	more   string                       // lines of the cluster
 	second bool                         // the agents speak over a link of their own
 	keys   map[string]string            // by node, of those that have another
 	before func(t *testing.T, p *peers) // is done before the agents start
@@ -313,7 +317,7 @@ func (p *peers) startIn(t *testing.T, s nstest.Space, name string) {
 		spec.net = "198.19.0"
 	}
 	cmd := exec.Command("ip", append([]string{"netns", "exec", s.Name}, p.program(t, spec)...)...)
-	cmd.Env, cmd.Stderr = append(os.Environ(), runPeer+"="+spec.String()), log
+	cmd.Env, cmd.Stderr = append(os.Environ(), runPeer+"="+spec.String(), morePeer+"=\n"+p.more), log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -77,6 +77,7 @@ func (a *Agent) apply(in node.Inputs, plan node.Plan, triggers []time.Time) {
 	a.routes.Give(number, plan)
 	a.engine.Give(number, plan.Program, in.Now, triggers)
 	a.leaving.Follow(in, plan, a.engine.State().pods, a.cfg.Options.ServiceCIDRs)
+	a.followLeases(in)
 	a.gate.Follow(in.Snapshot, in.Self, a.cfg.MembersPort, plan.Announce.Routes)
 	if plan.Report != nil {
 		a.gossip.Say(*plan.Report)

@@ -75,6 +75,9 @@ func assignmentEvents(old, now *corev1.Service, o allocator.Outcome) []event {
 		}
 	}
 	was := meta.FindStatusCondition(old.Status.Conditions, v1alpha1.ConditionAddressAssigned)
+	if c := record.Assigned(o); c.Reason == string(allocator.LeaseLapsing) && slices.Equal(ips(old), ips(now)) && (was == nil || was.Message != c.Message) {
+		out = append(out, event{corev1.EventTypeWarning, c.Reason, c.Message})
+	}
 	if r := o.Refusal; r != nil && (was == nil || was.Reason != string(r.Reason) || was.Message != record.Assigned(o).Message) {
 		kind := corev1.EventTypeWarning
 		if r.Reason == allocator.NoPool || r.Reason == allocator.NoClusterIP {

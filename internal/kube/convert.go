@@ -94,7 +94,7 @@ func toAddress(a *v1alpha1.Address) *snapshot.Address {
 		return nil
 	}
 	out := &snapshot.Address{
-		Addr: addr, UID: string(a.UID), ResourceVersion: a.ResourceVersion, Created: a.CreationTimestamp.Time, Pool: a.Spec.Pool, Node: a.Spec.Node, ShareKey: a.Spec.ShareKey, ShareGroup: a.Spec.Backend,
+		Addr: addr, UID: string(a.UID), ResourceVersion: a.ResourceVersion, Created: a.CreationTimestamp.Time, Pool: a.Spec.Pool, Lease: a.Spec.Lease, Node: a.Spec.Node, ShareKey: a.Spec.ShareKey, ShareGroup: a.Spec.Backend,
 		Deleting: a.DeletionTimestamp != nil, ProbedAt: timeOf(a.Status.ProbedAt), Conflict: a.Status.Conflict,
 	}
 	if c := toConditions(a.Status.Conditions)[v1alpha1.ConditionConflicting]; c.Status == string(metav1.ConditionTrue) {
@@ -127,7 +127,7 @@ func toRanges(held []v1alpha1.HeldRange) (out []snapshot.PortRange) {
 
 // FromAddress is the spec of the Address object of a record.
 func FromAddress(a snapshot.Address) v1alpha1.AddressSpec {
-	spec := v1alpha1.AddressSpec{Address: a.Addr.String(), Pool: a.Pool, Node: a.Node, ShareKey: a.ShareKey, Backend: a.ShareGroup}
+	spec := v1alpha1.AddressSpec{Address: a.Addr.String(), Pool: a.Pool, Lease: a.Lease, Node: a.Node, ShareKey: a.ShareKey, Backend: a.ShareGroup}
 	for _, h := range a.Holders {
 		held := v1alpha1.AddressHolder{Namespace: h.Namespace, Name: h.Name, UID: uidOf(h.UID), Pool: h.Pool}
 		for _, p := range h.Ports {

@@ -33,7 +33,7 @@ func ToNodeState(n *v1alpha1.NodeState) *snapshot.NodeState {
 		Version:   in.AgentVersion, ReportKey: in.ReportKey, Engine: toEngine(in.Engine), Conditions: toConditions(in.Conditions),
 		Unlisted: max(0, int(in.AnnouncesCount)-len(in.Announces)),
 		Silent:   each(in.Silent, func(m v1alpha1.SilentNode) snapshot.Silent { return snapshot.Silent(m) }),
-		Peers:    each(in.Peers, toPeerState), Problems: each(in.Problems, toProblem), Prefixes: toLinkPrefixes(in.Prefixes),
+		Peers:    each(in.Peers, toPeerState), Problems: each(in.Problems, toProblem), Prefixes: toLinkPrefixes(in.Prefixes), Leases: toNodeLeases(in.Leases),
 	}
 	if in.RenewTime != nil {
 		out.Renewed = in.RenewTime.Time
@@ -142,6 +142,7 @@ func FromNodeState(st snapshot.NodeState) v1alpha1.NodeStateStatus {
 		Findings:      each(first(st.Findings, mostAddresses), fromFinding),
 		ProblemsCount: count(len(st.Problems)), Problems: each(first(st.Problems, mostProblems), fromProblem),
 		Peers: each(st.Peers, fromPeerState), Director: fromDirector(st.Director), Prefixes: each(first(st.Prefixes, mostPrefixes), fromLinkPrefix),
+		Leases: each(first(st.Leases, mostNodeLeases), fromNodeLease),
 	}
 	for _, name := range (st.DrainsFor &^ snapshot.DrainRemoval).Names() {
 		out.DrainsFor = append(out.DrainsFor, v1alpha1.DrainCause(name))

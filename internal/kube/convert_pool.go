@@ -63,6 +63,9 @@ func toPool(p *v1alpha1.AddressPool) *snapshot.Pool {
 	if p.Spec.FromPrefix != nil {
 		return followPrefix(out, p)
 	}
+	if p.Spec.FromDHCP != nil {
+		return leasePool(out, p)
+	}
 	return out
 }
 

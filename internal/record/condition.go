@@ -31,8 +31,8 @@ func Assigned(o allocator.Outcome) snapshot.Condition {
 		return snapshot.Condition{Status: "False", Reason: string(o.Refusal.Reason), Message: told(o.Refusal)}
 	case o.Refusal != nil:
 		return snapshot.Condition{Status: "True", Reason: string(o.Refusal.Reason), Message: "keeps " + held + ": " + told(o.Refusal)}
-	case outside(o) != nil:
-		return snapshot.Condition{Status: "True", Reason: string(allocator.OutsidePools), Message: Warned(*outside(o))}
+	case lasting(o) != nil:
+		return snapshot.Condition{Status: "True", Reason: string(lasting(o).Reason), Message: Warned(*lasting(o))}
 	}
 	return snapshot.Condition{Status: "True", Reason: "Assigned", Message: held + " from " + poolsText(o.Pool) + leaving(o)}
 }
@@ -78,6 +78,7 @@ var next = map[snapshot.Reason]string{
 	allocator.PortOfNode:         "choose another port in spec.ports, or ask for another pool",
 	allocator.WrongFamily:        "change spec.ipFamilyPolicy or what the annotations ask for",
 	allocator.NoPrefix:           "wait; if it stays, ask the cluster's administrator, who finds more in the pool's condition Prefix",
+	allocator.NoLease:            "wait; if it stays, ask the cluster's administrator, who finds more in the pool's condition Leases",
 	allocator.InvalidRequest:     "correct it, or take it away",
 	allocator.ConflictingRequest: "take one of the two away",
 	allocator.TooLarge:           "split it into several Services",
@@ -91,6 +92,7 @@ var warnings = map[snapshot.Reason]string{
 	allocator.NotSelected:              "ask the cluster's administrator to let the pool serve this Service",
 	allocator.PoolConflicting:          "ask the cluster's administrator to correct the pool",
 	allocator.PoolInvalid:              "ask the cluster's administrator to correct the pool",
+	allocator.LeaseLapsing:             "ask the cluster's administrator, who finds more in the pool's condition Leases",
 	allocator.StatusIgnored:            "tell the clients the new address",
 	allocator.DuplicateRequest:         "take one of the two away",
 	allocator.DeprecatedLoadBalancerIP: "move the address to the annotation",
@@ -112,9 +114,10 @@ func told(r *snapshot.Refusal) string {
 	return r.Message
 }
 
-func outside(o allocator.Outcome) *snapshot.Refusal {
+// lasting returns the warning by which an address may not last; nil if there is none.
+func lasting(o allocator.Outcome) *snapshot.Refusal {
 	for i := range o.Warnings {
-		if o.Warnings[i].Reason == allocator.OutsidePools {
+		if r := o.Warnings[i].Reason; r == allocator.OutsidePools || r == allocator.LeaseLapsing {
 			return &o.Warnings[i]
 		}
 	}

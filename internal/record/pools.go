@@ -2,6 +2,7 @@ package record
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -42,7 +43,8 @@ func unlessGone(err error) error {
 func samePool(have *snapshot.Pool, want allocator.PoolOutcome) bool {
 	return have.Status == want.Status && have.Conditions[v1alpha1.ConditionReady] == want.Ready &&
 		have.Conditions[v1alpha1.ConditionConflicting] == want.Conflicting &&
-		have.Conditions[v1alpha1.ConditionPrefix] == want.Prefix && snapshot.SamePrefixes(have.Prefixes, want.Prefixes)
+		have.Conditions[v1alpha1.ConditionPrefix] == want.Prefix && snapshot.SamePrefixes(have.Prefixes, want.Prefixes) &&
+		have.Conditions[v1alpha1.ConditionLeases] == want.Leasing && slices.EqualFunc(have.Leases, want.Leases, snapshot.PoolLease.Same)
 }
 
 func (r *Writer) pool(ctx context.Context, o allocator.PoolOutcome, events toolsrecord.EventRecorder) error {
@@ -55,13 +57,15 @@ func (r *Writer) pool(ctx context.Context, o allocator.PoolOutcome, events tools
 	obj.Status.IPv6 = v1alpha1.AddressCount(o.Status.IPv6)
 	was := obj.Status.Prefixes
 	obj.Status.Prefixes = kube.FromPrefixes(o.Prefixes)
-	conditions := map[string]snapshot.Condition{v1alpha1.ConditionReady: o.Ready, v1alpha1.ConditionConflicting: o.Conflicting}
-	if o.Prefix.Reason != "" {
-		conditions[v1alpha1.ConditionPrefix] = o.Prefix
-	} else {
-		meta.RemoveStatusCondition(&obj.Status.Conditions, v1alpha1.ConditionPrefix)
+	obj.Status.Leases = kube.FromLeases(o.Leases)
+	conditions := map[string]snapshot.Condition{
+		v1alpha1.ConditionReady: o.Ready, v1alpha1.ConditionConflicting: o.Conflicting, v1alpha1.ConditionPrefix: o.Prefix, v1alpha1.ConditionLeases: o.Leasing,
 	}
 	for kind, c := range conditions {
+		if c.Reason == "" { // not every pool has it
+			meta.RemoveStatusCondition(&obj.Status.Conditions, kind)
+			continue
+		}
 		meta.SetStatusCondition(&obj.Status.Conditions, metav1.Condition{
 			Type: kind, Status: metav1.ConditionStatus(c.Status), Reason: c.Reason, Message: plain.Text(c.Message), ObservedGeneration: o.Status.ObservedGeneration,
 		})

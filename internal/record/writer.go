@@ -36,7 +36,7 @@ func (r *Writer) Record(ctx context.Context, w Write) error {
 	}
 	obj := &v1alpha1.Address{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	obj.Spec = kube.FromAddress(snapshot.Address{
-		Addr: w.Want.Addr, Pool: w.Want.Pool, Node: w.Want.Node, ShareKey: w.Want.ShareKey, ShareGroup: w.Want.ShareGroup, Holders: w.Want.Holders, Freed: w.Want.Freed,
+		Addr: w.Want.Addr, Pool: w.Want.Pool, Lease: w.Want.Lease, Node: w.Want.Node, ShareKey: w.Want.ShareKey, ShareGroup: w.Want.ShareGroup, Holders: w.Want.Holders, Freed: w.Want.Freed,
 	})
 	var got *v1alpha1.Address
 	var err error

@@ -66,7 +66,7 @@ func Writes(plan *allocator.Plan, s *snapshot.Snapshot) map[netip.Addr]Write {
 }
 
 func same(want allocator.AddressWant, have *snapshot.Address) bool {
-	return want.Pool == have.Pool && want.Node == have.Node && want.ShareKey == have.ShareKey && want.ShareGroup == have.ShareGroup &&
+	return want.Pool == have.Pool && want.Lease == have.Lease && want.Node == have.Node && want.ShareKey == have.ShareKey && want.ShareGroup == have.ShareGroup &&
 		want.Freed.Namespace == have.Freed.Namespace && want.Freed.At.Equal(have.Freed.At) &&
 		slices.EqualFunc(want.Holders, have.Holders, func(a, b snapshot.Holder) bool {
 			return a.Ref == b.Ref && a.UID == b.UID && a.Pool == b.Pool && slices.Equal(a.Ports, b.Ports) && slices.Equal(a.Ranges, b.Ranges)

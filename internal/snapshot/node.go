@@ -58,6 +58,8 @@ type NodeState struct {
 	// Prefixes lists the IPv6 prefixes that routers announce on its links, sorted by link,
 	// then prefix.
 	Prefixes []LinkPrefix
+	// Leases lists the DHCP leases that it keeps for pools, by pool and Service.
+	Leases []NodeLease
 	// Announces lists the VIPs that this node holds now: first those on links, then
 	// those over BGP, each sorted.
 	Announces []Announced

@@ -23,6 +23,8 @@ type Pool struct {
 	Nodes             *Selector        // it gives the addresses of these nodes, and has no Ranges; nil: it gives Ranges
 	FromPrefix        *FromPrefix      // it follows a prefix of the network; nil: it does not
 	Prefixes          []PoolPrefix     // that it knows, by prefix; the last of Ranges are theirs: see WithPrefixes
+	FromDHCP          *FromDHCP        // its addresses are leased; nil: they are not
+	Leases            []PoolLease      // that it wants or has, sorted; Ranges are their addresses: see WithLeases
 	Exclude           []netipx.IPRange // what of Ranges it does not give
 	Reservations      []Reservation    // by address
 	MaxPerNamespace   int              // 0: no limit
@@ -66,6 +68,7 @@ type Address struct {
 	Created         time.Time // zero: not known
 	Pool            string
 	Node            string // whose own address it is; "" if it is of a pool's Ranges
+	Lease           string // the ID of the PoolLease by which Pool has it, and gives it no longer than that lasts; "": by none
 	ShareKey        string
 	ShareGroup      string   // what the holders of a shared address have in common: "" or, with externalTrafficPolicy Local, their pods
 	Holders         []Holder // sorted by namespace, name

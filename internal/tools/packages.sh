@@ -4,7 +4,7 @@
 # packages that build and tests need.
 set -eu
 [ $# != 0 ] || set -- gcc:gcc nft:nftables ip:iproute2 ping:iputils-ping conntrack:conntrack sysctl:procps \
-	git:git curl:curl /usr/lib/frr/bgpd:frr bird:bird2 radvd:radvd promtool:prometheus chromium:chromium
+	git:git curl:curl /usr/lib/frr/bgpd:frr bird:bird2 radvd:radvd dnsmasq:dnsmasq-base promtool:prometheus chromium:chromium
 missing=
 for pair in "$@"; do
 	command -v "${pair%%:*}" >/dev/null 2>&1 || [ -e "${pair%%:*}" ] || missing="$missing ${pair#*:}"

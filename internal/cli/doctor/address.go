@@ -42,6 +42,10 @@ func pools(s *cluster.State) (out []Finding) {
 			out = append(out, find(NoPrefix, pool(p.Name), "kubectl get nodestates -o custom-columns=NODE:.metadata.name,SEES:.status.prefixes; docs/dynamic.md says what each case needs",
 				"pool %s has no prefix that the nodes agree on. %s: %s", p.Name, p.Prefix.Reason, p.Prefix.Message))
 		}
+		if p.Leasing.Status == "False" && !s.FromFiles {
+			out = append(out, find(NoLease, pool(p.Name), "kubectl get addresspool "+p.Name+" -o yaml shows each lease in status.leases; docs/dynamic.md says what each case needs",
+				"pool %s lacks leases: %s", p.Name, p.Leasing.Message))
+		}
 		out = append(out, fill(p)...)
 		out = append(out, reachable(s, s.Pool(p.Name))...)
 	}

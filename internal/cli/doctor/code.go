@@ -43,6 +43,7 @@ const (
 	Refused         Code = "FL0215"
 	Misspelt        Code = "FL0216"
 	NoPrefix        Code = "FL0217"
+	NoLease         Code = "FL0218"
 	TwoProxies      Code = "FL0301"
 	StrictARP       Code = "FL0302"
 	OtherBalancer   Code = "FL0303"
@@ -112,6 +113,7 @@ var Catalog = []Entry{
 	{Refused, Problem, "The API server refuses a manifest"},
 	{Misspelt, Warning, "An annotation is misspelt"},
 	{NoPrefix, Warning, "Nodes do not agree on a pool's prefix"},
+	{NoLease, Warning, "A pool lacks leases of its DHCP server"},
 	{TwoProxies, Problem, "Two proxies forward Services"},
 	{StrictARP, Problem, "kube-proxy answers ARP for every address"},
 	{OtherBalancer, Problem, "Another load balancer serves the same Services"},

@@ -206,6 +206,8 @@ func (e *explaining) remedy(r *snapshot.Refusal) string {
 		return "repair the pool: kubectl describe addresspool, then kubectl edit addresspool NAME"
 	case allocator.NoPrefix:
 		return "see why the nodes see no prefix: kubectl describe addresspool NAME, and docs/dynamic.md"
+	case allocator.NoLease:
+		return "see what the pool waits for: kubectl describe addresspool NAME, and docs/dynamic.md"
 	case allocator.NotSelected:
 		return "let the pool select this Service: its spec.namespaces, namespaceSelector and serviceSelector (kubectl edit addresspool NAME)"
 	case allocator.OutsidePools:

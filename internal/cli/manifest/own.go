@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/fairlead/fairlead/api/v1alpha1"
@@ -44,8 +45,15 @@ func pool(p *v1alpha1.AddressPool) []string {
 	}
 	n := len(p.Spec.Addresses)
 	ofNodes := p.Spec.NodeAddresses != nil
-	r.must(ofNodes == (n == 0 && p.Spec.FromPrefix == nil), "spec", "give either addresses, fromPrefix or both of them, or nodeAddresses (nodeAddresses: {} means all nodes)")
+	kinds := 0
+	for _, is := range []bool{n > 0 || p.Spec.FromPrefix != nil, ofNodes, p.Spec.FromDHCP != nil} {
+		if is {
+			kinds++
+		}
+	}
+	r.must(kinds == 1, "spec", "give either addresses, fromPrefix or both of them, or nodeAddresses (nodeAddresses: {} means all nodes), or fromDHCP")
 	r = append(r, fromPrefix(p.Spec.FromPrefix)...)
+	r = append(r, fromDHCP(&p.Spec)...)
 	r.must(n <= 64, "spec.addresses", "there are %d entries, more than 64", n)
 	alone := len(p.Spec.Exclude)+len(p.Spec.Reservations) == 0 && p.Spec.MaxPerNamespace == nil && p.Spec.CoolDown == nil
 	r.must(!ofNodes || alone, "spec", "exclude, reservations, maxPerNamespace and coolDown are for pools with addresses: Services share the nodes' addresses by port")
@@ -70,11 +78,31 @@ func fromPrefix(f *v1alpha1.FromPrefix) (r rules) {
 	if f == nil {
 		return nil
 	}
-	r.must(len(f.Interface) > 0 && len(f.Interface) < 16 && !strings.ContainsAny(f.Interface, "/: \t"), "spec.fromPrefix.interface", "%q is not the name of a link, such as eth0", f.Interface)
+	r.must(isLink(f.Interface), "spec.fromPrefix.interface", "%q is not the name of a link, such as eth0", f.Interface)
 	known := []v1alpha1.PrefixScope{"", v1alpha1.PrefixGlobal, v1alpha1.PrefixUniqueLocal}
 	r.must(slices.Contains(known, f.Scope), "spec.fromPrefix.scope", "%q is neither Global nor UniqueLocal", f.Scope)
 	r.must(lasts(f.Grace, 0) <= 168*time.Hour, "spec.fromPrefix.grace", "it must be at most 168h")
 	return r
+}
+
+func fromDHCP(spec *v1alpha1.AddressPoolSpec) (r rules) {
+	f := spec.FromDHCP
+	if f == nil {
+		return nil
+	}
+	r.must(isLink(f.Interface), "spec.fromDHCP.interface", "%q is not the name of a link, such as eth0", f.Interface)
+	for _, family := range f.Families {
+		r.must(family == corev1.IPv4Protocol || family == corev1.IPv6Protocol, "spec.fromDHCP.families", "%q is neither IPv4 nor IPv6", family)
+	}
+	r.must(len(f.Families) <= 2, "spec.fromDHCP.families", "there are %d, more than 2", len(f.Families))
+	r.must(len(f.Servers) <= 16, "spec.fromDHCP.servers", "there are %d, more than 16", len(f.Servers))
+	r.must(len(f.Subnets) <= 16, "spec.fromDHCP.subnets", "there are %d, more than 16", len(f.Subnets))
+	r.must(len(spec.Exclude)+len(spec.Reservations) == 0 && spec.CoolDown == nil, "spec", "exclude, reservations and coolDown are for pools with addresses: the DHCP server chooses what it leases")
+	return r
+}
+
+func isLink(name string) bool {
+	return len(name) > 0 && len(name) < 16 && !strings.ContainsAny(name, "/: \t")
 }
 
 // lasts returns d, or the default.

@@ -24,6 +24,8 @@ import (
 var (
 	standInClusterIP = netip.MustParseAddr("203.0.113.1")
 	standInEndpoint  = netip.MustParseAddr("198.51.100.1")
+	standInLease     = netip.MustParseAddr("192.0.2.129")
+	standInLease6    = netip.MustParseAddr("2001:db8:3::1")
 )
 
 const (
@@ -41,15 +43,18 @@ type standIns struct {
 	deploys  []*appsv1.Deployment
 	slices   map[string]bool // services that have EndpointSlices in the files
 	nodes    []string
+	leasing  []*v1alpha1.AddressPool
 	selected map[string]string // labels of the nodes whose addresses a pool gives; nil: none gives them
 	notes    []string
 	nextIP   netip.Addr
 	nextEP   netip.Addr
-	nextPort int32
+	// What DHCP servers would lease.
+	nextLease, nextLease6 netip.Addr
+	nextPort              int32
 }
 
 func newStandIns(objects []runtime.Object) *standIns {
-	st := &standIns{all: objects, slices: map[string]bool{}, nextIP: standInClusterIP, nextEP: standInEndpoint, nextPort: firstNodePort}
+	st := &standIns{all: objects, slices: map[string]bool{}, nextIP: standInClusterIP, nextEP: standInEndpoint, nextPort: firstNodePort, nextLease: standInLease, nextLease6: standInLease6}
 	for _, o := range objects {
 		if m, ok := o.(metav1.Object); ok && m.GetUID() == "" {
 			m.SetUID(types.UID(m.GetNamespace() + "/" + m.GetName()))
@@ -66,6 +71,9 @@ func newStandIns(objects []runtime.Object) *standIns {
 		case *v1alpha1.AddressPool:
 			st.selects(o.Spec.NodeAddresses)
 			st.prefix(o)
+			if o.Spec.FromDHCP != nil && len(o.Status.Leases) == 0 {
+				st.leasing = append(st.leasing, o)
+			}
 		}
 	}
 	return st
@@ -95,7 +103,30 @@ func (st *standIns) objects() []runtime.Object {
 			out = append(out, slice)
 		}
 	}
+	for _, p := range st.leasing {
+		st.leases(p)
+	}
 	return out
+}
+
+// leases has p have an address for each Service: what the DHCP server leases is not known
+// here.
+func (st *standIns) leases(p *v1alpha1.AddressPool) {
+	for _, svc := range st.services {
+		if svc.Spec.Type != corev1.ServiceTypeLoadBalancer || len(p.Status.Leases) >= snapshot.MostLeases-1 {
+			continue
+		}
+		for _, l := range []v1alpha1.PoolLease{{Family: corev1.IPv4Protocol, Address: st.nextLease.String()}, {Family: corev1.IPv6Protocol, Address: st.nextLease6.String()}} {
+			if slices.Contains(p.Spec.FromDHCP.Families, l.Family) || len(p.Spec.FromDHCP.Families) == 0 && l.Family == corev1.IPv4Protocol {
+				l.Namespace, l.Name, l.Client = svc.Namespace, svc.Name, string(svc.UID)
+				p.Status.Leases = append(p.Status.Leases, l)
+			}
+		}
+		st.nextLease, st.nextLease6 = st.nextLease.Next(), st.nextLease6.Next()
+	}
+	if n := len(p.Status.Leases); n > 0 {
+		st.note("%s stands in for the first lease of pool %s", p.Status.Leases[0].Address, p.Name)
+	}
 }
 
 // prefix has p know a prefix, if it follows one: which one the router announces is not

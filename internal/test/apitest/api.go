@@ -40,6 +40,7 @@ type API struct {
 	cidrs      *objects[*networkingv1.ServiceCIDR, any]
 	pools      *objects[*v1alpha1.AddressPool, *v1alpha1.AddressPoolList]
 	addresses  *objects[*v1alpha1.Address, *v1alpha1.AddressList]
+	nodeStates *objects[*v1alpha1.NodeState, *v1alpha1.NodeStateList]
 }
 
 // New makes an empty API server.
@@ -52,6 +53,7 @@ func New() *API {
 	a.cidrs = kindOf(a, "servicecidrs", &networkingv1.ServiceCIDR{}, func() any { return nil })
 	a.pools = kindOf(a, "addresspools", &v1alpha1.AddressPool{}, func() *v1alpha1.AddressPoolList { return &v1alpha1.AddressPoolList{} })
 	a.addresses = kindOf(a, "addresses", &v1alpha1.Address{}, func() *v1alpha1.AddressList { return &v1alpha1.AddressList{} })
+	a.nodeStates = kindOf(a, "nodestates", &v1alpha1.NodeState{}, func() *v1alpha1.NodeStateList { return &v1alpha1.NodeStateList{} })
 	a.Clients = a.Connect(nil)
 	return a
 }
@@ -75,7 +77,7 @@ func (a *API) Connect(fault Fault) *kube.Clients {
 		Kube: core, Pools: &locked[*v1alpha1.AddressPool, *v1alpha1.AddressPoolList]{a.pools, fault},
 		Addresses:     &locked[*v1alpha1.Address, *v1alpha1.AddressList]{a.addresses, fault},
 		Announcements: kindOf(a, "announcements", &v1alpha1.Announcement{}, func() *v1alpha1.AnnouncementList { return &v1alpha1.AnnouncementList{} }),
-		NodeStates:    kindOf(a, "nodestates", &v1alpha1.NodeState{}, func() *v1alpha1.NodeStateList { return &v1alpha1.NodeStateList{} }),
+		NodeStates:    a.nodeStates,
 		BGPPeers:      kindOf(a, "bgppeers", &v1alpha1.BGPPeer{}, func() *v1alpha1.BGPPeerList { return &v1alpha1.BGPPeerList{} }),
 	}
 }

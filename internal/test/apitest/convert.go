@@ -126,6 +126,14 @@ func pool(p *snapshot.Pool, old *v1alpha1.AddressPool) *v1alpha1.AddressPool {
 		out.Spec.FromPrefix = &v1alpha1.FromPrefix{Interface: f.Interface, Host: f.Host.String(), Grace: &metav1.Duration{Duration: f.Grace}}
 		out.Status.Prefixes = kube.FromPrefixes(p.Prefixes)
 	}
+	if f := p.FromDHCP; f != nil {
+		ranges, out.Spec.CoolDown = nil, nil
+		out.Spec.FromDHCP = &v1alpha1.FromDHCP{Interface: f.Interface, NodeSelector: selector(f.Nodes)}
+		for _, family := range f.Families {
+			out.Spec.FromDHCP.Families = append(out.Spec.FromDHCP.Families, corev1.IPFamily(family.String()))
+		}
+		out.Status.Leases = kube.FromLeases(p.Leases)
+	}
 	for _, r := range ranges {
 		out.Spec.Addresses = append(out.Spec.Addresses, r.From().String()+"-"+r.To().String())
 	}
@@ -134,9 +142,9 @@ func pool(p *snapshot.Pool, old *v1alpha1.AddressPool) *v1alpha1.AddressPool {
 		out.Spec.Priority = &n
 	}
 	if old != nil {
-		prefixes := out.Status.Prefixes
+		prefixes, leases := out.Status.Prefixes, out.Status.Leases
 		out.Status = old.Status
-		out.Status.Prefixes = prefixes
+		out.Status.Prefixes, out.Status.Leases = prefixes, leases
 	}
 	return out
 }
@@ -192,6 +200,10 @@ func texts(addrs []netip.Addr) (out []string) {
 		out = append(out, a.String())
 	}
 	return out
+}
+
+func nodeStateOf(st *snapshot.NodeState) nodeState {
+	return &v1alpha1.NodeState{ObjectMeta: metav1.ObjectMeta{Name: st.Node}, Status: kube.FromNodeState(*st)}
 }
 
 func prefixes(list []netip.Prefix) (out []string) {

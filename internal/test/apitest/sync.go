@@ -19,6 +19,7 @@ func (a *API) Sync(s *snapshot.Snapshot) {
 	match(a.addresses, slices.Concat(s.Addresses, s.NodeAddresses), address)
 	match(a.nodes, s.Nodes, func(n *snapshot.Node, _ coreNode) coreNode { return node(n) })
 	match(a.namespaces, s.Namespaces, func(n *snapshot.Namespace, _ coreNamespace) coreNamespace { return namespace(n) })
+	match(a.nodeStates, s.NodeStates, func(st *snapshot.NodeState, _ nodeState) nodeState { return nodeStateOf(st) })
 	match(a.cidrs, s.ServiceCIDRs, func(c *snapshot.ServiceCIDR, _ cidr) cidr { return serviceCIDR(c) })
 }
 

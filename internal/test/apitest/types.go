@@ -16,5 +16,6 @@ type (
 	coreNode      = *corev1.Node
 	coreNamespace = *corev1.Namespace
 	cidr          = *networkingv1.ServiceCIDR
+	nodeState     = *v1alpha1.NodeState
 	endpointSlice = *discoveryv1.EndpointSlice
 )

@@ -40,8 +40,18 @@ func (a *Announcer) Announce(t testing.TB, prefixes ...string) {
 
 func (a *Announcer) write(t testing.TB, prefixes []string) {
 	t.Helper()
+	write(t, a.file, RadvdConfig(nil, prefixes...))
+}
+
+// RadvdConfig is the configuration with which radvd announces prefixes as StartRadvd says:
+// to clients alone if there are any, by their link-local addresses, and not as a router that
+// hosts send to.
+func RadvdConfig(clients []string, prefixes ...string) string {
 	var b strings.Builder
 	b.WriteString("interface eth0 {\n AdvSendAdvert on;\n MinRtrAdvInterval 3;\n MaxRtrAdvInterval 4;\n")
+	if len(clients) > 0 {
+		fmt.Fprintf(&b, " AdvDefaultLifetime 0;\n clients { %s; };\n", strings.Join(clients, "; "))
+	}
 	for _, text := range prefixes {
 		prefix, old := strings.CutPrefix(text, "-")
 		preferred := 3600
@@ -50,8 +60,5 @@ func (a *Announcer) write(t testing.TB, prefixes []string) {
 		}
 		fmt.Fprintf(&b, " prefix %s { AdvAutonomous on; AdvValidLifetime 7200; AdvPreferredLifetime %d; };\n", prefix, preferred)
 	}
-	b.WriteString("};\n")
-	if err := os.WriteFile(a.file, []byte(b.String()), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	return b.String() + "};\n"
 }

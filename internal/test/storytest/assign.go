@@ -29,10 +29,23 @@ func (w *World) Apply(p *allocator.Plan) {
 		id := record(a.Addr)
 		wanted[id] = true
 		maps.Copy(w.at(id).values, map[string]string{
-			"pool": a.Pool, "node": a.Node, "key": a.ShareKey, "backend": a.ShareGroup, "holder": strings.Join(holders, ","),
+			"pool": a.Pool, "lease": a.Lease, "node": a.Node, "key": a.ShareKey, "backend": a.ShareGroup, "holder": strings.Join(holders, ","),
 		})
 	}
 	maps.DeleteFunc(w.things, func(id thing, _ *item) bool { return kinds[id.kind].name == "address" && !wanted[id] })
+	for _, o := range p.Pools {
+		var leases []string
+		for _, l := range o.Leases {
+			text := l.Ref.String() + "/" + strings.TrimPrefix(l.Family.String(), "IPv")
+			if l.Addr.IsValid() {
+				text += "/" + l.Addr.String()
+			}
+			leases = append(leases, text)
+		}
+		if o.Leasing.Reason != "" {
+			w.at(thing{kind: kindOf("pool"), name: o.Name}).values["leases"] = strings.Join(leases, ",")
+		}
+	}
 	for _, o := range p.Services {
 		var status []string
 		for _, a := range o.Addrs {

@@ -36,6 +36,8 @@
 //	  links=eth0:CIDR+CIDR,eth1:CIDR mac=MAC (of one more link eth0) outofsync draining
 //	  director=able|WHY               it takes packets that others pass on, on all its links, or why it does not
 //	  drains=CAUSE,CAUSE stays=A,B v01
+//	  keeps=POOL/NS/NAME/FAMILY[/ADDRESS],... why=TEXT
+//	                                  what it says of DHCP leases
 //	  dead                            other agents do not hear it: World.Alive
 //	  lacks=A,B                       addresses that its engine does not hold yet: World.Lacks
 //
@@ -43,10 +45,13 @@
 //	  labels=K=V priority=N auto=false avoidBuggyIPs disabled exclude=RANGES
 //	  reserve=NS/NAME=ADDRESS,...     kept for this Service
 //	  max=N                           addresses that a namespace may hold
+//	  dhcp=LINK families=4,6          leased addresses, instead of RANGES
+//	  leases=NS/NAME/FAMILY[/ADDRESS],... why=TEXT
 //	  nodes[=K=V]                     the nodes' own addresses, instead of RANGES
 //	  namespaces=A,B nsselector=K=V selector=K=V
 //	  bad=TEXT                        a range that cannot be read, and why
 //	address A                         a record
+//	  lease=ID                        by a DHCP lease of the pool; NS.NAME in stories
 //	  pool=P                          by default the pool that contains it, or "gone"
 //	  node=NODE                       the node's own address
 //	  key=K backend=TEXT              the share key, and what its holders have in common

@@ -37,6 +37,10 @@ func agent(s *snapshot.Snapshot, name string, a *attrs) {
 		st.Links = append(st.Links, snapshot.Link{Name: l, Index: i + 2, Prefixes: each(a, strings.Split(prefixes, "+"), netip.ParsePrefix)})
 	}
 	st.Prefixes = each(a, a.list("sees"), sees)
+	st.Leases = each(a, a.list("keeps"), keeps)
+	for i := range st.Leases {
+		st.Leases[i].Message = a.text("why")
+	}
 	if mac := a.text("mac"); mac != "" {
 		st.Links = append(st.Links, snapshot.Link{Name: "eth0", MAC: mac})
 	}
@@ -75,6 +79,9 @@ func pool(s *snapshot.Snapshot, name string, a *attrs) {
 	if a.text("prefix") != "" {
 		p = followsPrefix(p, a)
 	}
+	if a.text("dhcp") != "" {
+		p = leases(p, a)
+	}
 	if p.Nodes = a.selector("nodes"); a.text("nodes") == "true" {
 		p.Nodes = &snapshot.Selector{}
 	}
@@ -104,6 +111,37 @@ func followsPrefix(p *snapshot.Pool, a *attrs) *snapshot.Pool {
 	}))
 }
 
+// leases reads dhcp=LINK, families=4,6, and the leases that the pool has:
+// NS/NAME/FAMILY or NS/NAME/FAMILY/ADDRESS, with why=TEXT for all of them.
+func leases(p *snapshot.Pool, a *attrs) *snapshot.Pool {
+	p.FromDHCP = &snapshot.FromDHCP{Interface: a.text("dhcp"), Families: []snapshot.Family{snapshot.IPv4}}
+	if families := a.list("families"); len(families) > 0 {
+		p.FromDHCP.Families = each(a, families, family)
+	}
+	return p.WithLeases(each(a, a.list("leases"), func(text string) (snapshot.PoolLease, error) {
+		part := append(strings.Split(text, "/"), "", "", "")
+		f, err := family(part[2])
+		l := snapshot.PoolLease{Ref: snapshot.Ref{Namespace: part[0], Name: part[1]}, Family: f, ID: part[0] + "." + part[1], Message: a.text("why")}
+		if part[3] != "" && err == nil {
+			l.Until = beginning.AddDate(100, 0, 0)
+			l.Addr, err = netip.ParseAddr(part[3])
+		}
+		return l, err
+	}))
+}
+
+// keeps reads POOL/NS/NAME/FAMILY or POOL/NS/NAME/FAMILY/ADDRESS.
+func keeps(text string) (snapshot.NodeLease, error) {
+	part := append(strings.Split(text, "/"), "", "", "", "")
+	f, err := family(part[3])
+	l := snapshot.NodeLease{Pool: part[0], ID: part[1] + "." + part[2], Family: f, At: beginning}
+	if part[4] != "" && err == nil {
+		l.Until, l.Server = beginning.AddDate(100, 0, 0), netip.MustParseAddr("192.0.2.1")
+		l.Addr, err = netip.ParseAddr(part[4])
+	}
+	return l, err
+}
+
 // sees reads LINK:PREFIX, and LINK:PREFIX:old for one that the router lets go.
 func sees(text string) (snapshot.LinkPrefix, error) {
 	link, prefix, _ := strings.Cut(text, ":")
@@ -125,7 +163,7 @@ func reservation(text string) (snapshot.Reservation, error) {
 
 func address(s *snapshot.Snapshot, name string, a *attrs) {
 	out := &snapshot.Address{
-		Addr: each(a, []string{name}, netip.ParseAddr)[0], Pool: a.text("pool"), Node: a.text("node"), ShareKey: a.text("key"), ShareGroup: a.text("backend"),
+		Addr: each(a, []string{name}, netip.ParseAddr)[0], Pool: a.text("pool"), Lease: a.text("lease"), Node: a.text("node"), ShareKey: a.text("key"), ShareGroup: a.text("backend"),
 		Holders: each(a, a.list("holder"), holder), Conflict: a.text("conflict"), Deleting: a.flag("deleting"),
 	}
 	if a.text("created") != "" {

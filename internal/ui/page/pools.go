@@ -38,7 +38,7 @@ func Pools(s *cluster.State) Page {
 			use = append(use, u.Family+": "+u.String())
 		}
 		c := conditions[p.Name]
-		rows = append(rows, row(g.Group{good(p.Good), h.A(h.Href("#pool-"+url.PathEscape(p.Name)), name(p.Name))}, g.Group{condition(c.Ready), g.If(c.Prefix.Reason != "", g.Group{h.Br(), condition(c.Prefix)})}, condition(c.Conflicting), text(strings.Join(use, "; ")), text(strings.Join(p.Ranges, ", "))))
+		rows = append(rows, row(g.Group{good(p.Good), h.A(h.Href("#pool-"+url.PathEscape(p.Name)), name(p.Name))}, g.Group{condition(c.Ready), g.If(c.Prefix.Reason != "", g.Group{h.Br(), condition(c.Prefix)}), g.If(c.Leasing.Reason != "", g.Group{h.Br(), condition(c.Leasing)})}, condition(c.Conflicting), text(strings.Join(use, "; ")), text(strings.Join(p.Ranges, ", "))))
 		maps = append(maps, h.Section(h.Aria("labelledby", "pool-"+p.Name), h.H3(h.ID("pool-"+p.Name), name(p.Name)), poolMap(s.Pool(p.Name), held)))
 	}
 	var wrong []g.Node
