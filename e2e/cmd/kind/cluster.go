@@ -151,6 +151,7 @@ func (c cluster) found(ctx context.Context) ([]kind.Found, error) {
 const (
 	routedPart = "routed"
 	suitePart  = "conformance"
+	planesPart = "planes"
 )
 
 // itself runs this program where the cluster is reached, with arguments that end with a

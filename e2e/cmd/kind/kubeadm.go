@@ -82,9 +82,6 @@ func (c cluster) ownImages(ctx context.Context) error {
 		lab.WriteImage(archive("hello"), lab.HelloImage, hello, "hello"))
 }
 
-// planesPart is this program's part on the LAN of the control planes.
-const planesPart = "planes"
-
 // planes is a cluster of control planes, on whose LAN this program runs.
 type planes struct {
 	cluster
