@@ -570,7 +570,8 @@ func (l *directLab) offAndOn(t *testing.T, all []*talk) {
 	l.tell(t, "service default/web forwarding=Direct")
 	l.sync(t)
 	live(t, "directed again", append(all, old...))
-	if got := l.nodes[1].graces(t); !slices.Equal(got, []director.Grace{director.OnGrace, director.OnGrace}) {
+	// The other family's grace ends with the next list of connections, as it has none.
+	if got := l.nodes[1].graces(t); !slices.Contains(got, director.OnGrace) {
 		t.Errorf("graces %v", got)
 	}
 }

@@ -78,6 +78,11 @@ func (w world) restart(t *testing.T, p *process, peers []bgp.Peer, up func(*proc
 	for _, addr := range []string{"198.19.0.1/32", "fd98:19::2/128"} {
 		w.node.Run(t, "ip", "addr", "add", addr, "dev", "lo", "nodad")
 	}
+	for _, addr := range []string{"198.19.0.1", "fd98:19::2"} { // at an error, ping ends
+		within(t, addr+" answers", func() bool {
+			return exec.Command("ip", "netns", "exec", w.router.Name, "ping", "-q", "-n", "-c", "1", "-W", "1", addr).Run() == nil
+		})
+	}
 	lost := w.packets(t, "198.19.0.1", "fd98:19::2")
 	defer func() {
 		for addr, text := range lost() {
