@@ -20,6 +20,7 @@ import (
 // once, as in a cluster that is new.
 func electable(t *testing.T) {
 	t.Helper()
+	cluster(t)
 	if err := allCandidates(t.Context()); err != nil {
 		t.Logf("restarting all agents: %v", err)
 		agentsAnew(t)
