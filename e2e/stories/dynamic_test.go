@@ -2,6 +2,7 @@ package stories
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -211,7 +212,7 @@ func keeper(t *testing.T, l *lab.Lab, vip string) (node string) {
 	eventually(t, settled, "one node to keep "+vip, func(ctx context.Context) error {
 		at, err := keepers(ctx, l, vip)
 		if err != nil || len(at) != 1 {
-			return fmt.Errorf("the nodes that keep it are %v: %v", at, err)
+			return errors.Join(err, fmt.Errorf("the nodes that keep it are %v", at))
 		}
 		node = at[0]
 		return nil
@@ -271,7 +272,7 @@ func TestAddressesAreLeasedFromTheNetwork(t *testing.T) {
 			for _, vip := range vips {
 				at, err := keepers(ctx, l, vip)
 				if err != nil || !slices.ContainsFunc(at, func(n string) bool { return n != node }) {
-					return fmt.Errorf("the nodes that keep %s are %v: %v", vip, at, err)
+					return errors.Join(err, fmt.Errorf("the nodes that keep %s are %v", vip, at))
 				}
 			}
 			return nil

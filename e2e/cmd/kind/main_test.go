@@ -31,7 +31,7 @@ func TestWithoutEngine(t *testing.T) {
 }
 
 func TestLongest(t *testing.T) {
-	at := func(ms int64) time.Time { return time.UnixMilli(ms) }
+	at := time.UnixMilli
 	if got := longest([]time.Time{at(0), at(50), at(750), at(800)}); got != 700*time.Millisecond {
 		t.Errorf("%s", got)
 	}
