@@ -177,17 +177,22 @@ func (j job) prepare(ctx context.Context) error {
 	return err
 }
 
+// attach returns the cluster of a description.
+func attach(ctx context.Context, description string) (*lab.Lab, error) {
+	d, err := lab.ReadDescription(description)
+	if err != nil {
+		return nil, err
+	}
+	return lab.Attach(ctx, d)
+}
+
 // conform runs Kubernetes' own tests in the cluster of a description.
 func (j job) conform(ctx context.Context, description string) error {
 	groups, err := conformance.Select(j.suite)
 	if err != nil {
 		return err
 	}
-	d, err := lab.ReadDescription(description)
-	if err != nil {
-		return err
-	}
-	l, err := lab.Attach(ctx, d)
+	l, err := attach(ctx, description)
 	if err != nil {
 		return err
 	}
@@ -197,11 +202,7 @@ func (j job) conform(ctx context.Context, description string) error {
 
 // routed is the demo of BGP, in the cluster of a description.
 func routed(ctx context.Context, description string) error {
-	d, err := lab.ReadDescription(description)
-	if err != nil {
-		return err
-	}
-	l, err := lab.Attach(ctx, d)
+	l, err := attach(ctx, description)
 	if err != nil {
 		return err
 	}
