@@ -32,7 +32,7 @@ type Want struct {
 	Key
 	Pool  *snapshot.Pool
 	Start snapshot.PoolLease // as the pool has it
-	Taken string             // MAC address of a foreign host that has Start.Addr; "" if there is none
+	Taken string             // MAC address of a foreign host that has Start.Addr; "" if no such host answered
 }
 
 // Plan says which leases this node keeps.
@@ -85,7 +85,7 @@ func candidates(in Inputs, from *snapshot.FromDHCP) (out []string) {
 	return out
 }
 
-// elected returns the node with the highest hash of both, "" if there is none. A node that
+// elected returns the node with the highest hash of both, "" if no node can be elected. A node that
 // comes or goes moves its own leases alone.
 func elected(nodes []string, key Key) (best string) {
 	var most []byte

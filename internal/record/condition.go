@@ -114,7 +114,7 @@ func told(r *snapshot.Refusal) string {
 	return r.Message
 }
 
-// lasting returns the warning by which an address may not last; nil if there is none.
+// lasting returns the warning by which an address may not last; nil if it lasts.
 func lasting(o allocator.Outcome) *snapshot.Refusal {
 	for i := range o.Warnings {
 		if r := o.Warnings[i].Reason; r == allocator.OutsidePools || r == allocator.LeaseLapsing {

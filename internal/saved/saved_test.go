@@ -77,7 +77,7 @@ func fill(rt *rapid.T, v reflect.Value) {
 	case time.Time:
 		v.Set(reflect.ValueOf(rapid.SampledFrom([]time.Time{{}, time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)}).Draw(rt, "time")))
 		return
-	case *snapshot.Hints: // nil if there is none
+	case *snapshot.Hints: // nil if the endpoint has no hints
 		var h snapshot.Hints
 		if fill(rt, reflect.ValueOf(&h).Elem()); len(h.ZoneHints)+len(h.NodeHints) > 0 {
 			v.Set(reflect.ValueOf(&h))

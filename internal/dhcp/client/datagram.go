@@ -54,7 +54,7 @@ func (d datagram) marshal() []byte {
 	pseudo := uint32(protoUDP) + uint32(length) //nolint:gosec // as above
 	check := ^sum(uint32(sum(uint32(sum(pseudo, src)), dst)), udp)
 	if check == 0 {
-		check = 0xffff // 0 means that there is none (RFC 768)
+		check = 0xffff // 0 means that the sender computed no checksum (RFC 768)
 	}
 	binary.BigEndian.PutUint16(udp[6:], check)
 	return b

@@ -153,7 +153,7 @@ func TestDnsmasq(t *testing.T) {
 	nstest.Eventually(t, "the leases are released", func() bool { return len(server.Leases(t)) == 0 && len(second.Leases()) == 0 })
 }
 
-// TestDnsmasqTakesBack: a server that is set up anew with other addresses says no to a
+// TestDnsmasqTakesBack: a server that is set up again with other addresses says no to a
 // renewal. The next address is one of its new ones.
 func TestDnsmasqTakesBack(t *testing.T) {
 	t.Parallel()
