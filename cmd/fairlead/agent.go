@@ -11,6 +11,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/announcer/members"
 	"github.com/fairlead/fairlead/internal/agent"
@@ -19,6 +20,7 @@ import (
 	"github.com/fairlead/fairlead/internal/gate"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/marks"
+	"github.com/fairlead/fairlead/internal/proxies/trace"
 	"github.com/fairlead/fairlead/internal/server"
 	"github.com/fairlead/fairlead/nodeport"
 	"github.com/fairlead/fairlead/nodeport/socket"
@@ -49,7 +51,7 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 	f.Uint16Var(&cfg.MembersPort, "members-port", members.Port, "where the agents speak with each other, encrypted, TCP and UDP; the same on every node")
 	f.BoolVar(&guardPorts, "guard-ports", true, "keep all but the nodes' addresses from --members-port, and all but the routers of BGPPeers from BFD and BGP, by the table inet fairlead-ports")
 	f.StringVar(&cfg.StateDir, "state-dir", "/var/lib/fairlead", "folder where the agent keeps its last snapshot and keys, to start from when no API server answers; empty: nowhere")
-	f.StringVar(&given.mode, "proxy", "auto", "who forwards Services: full (fairlead), off (another proxy; fairlead announces alone), or auto (kube-proxy or Cilium if the cluster has them, else fairlead)")
+	f.StringVar(&given.mode, "proxy", "auto", "who forwards Services: full (fairlead), off (another proxy; fairlead announces alone), or auto (another proxy if the node shows one, else fairlead)")
 	f.BoolVar(&cfg.Force, "proxy-force", false, "forward beside another proxy, while it is being removed; its ports are taken over when they become free")
 	f.StringVar(&cfg.OtherHealth, "other-proxy-health", "http://127.0.0.1:10256/healthz", "where the proxy that forwards instead says whether it is in order")
 	f.StringSliceVar(&given.nodePorts, "nodeport-addresses", nil, "CIDRs of the node's addresses on which node ports answer; none, or primary: its primary address of each family")
@@ -94,6 +96,7 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 		if cfg.Direct, err = directors(directs, accelerator.Pins, mark, log); err != nil {
 			return err
 		}
+		cfg.Traces = trace.New().Read
 		cfg.Assist = assist.New(0)
 		cfg.Egress = kernel.New(0, mark)
 		if guardPorts {
@@ -122,7 +125,13 @@ func runAgent(ctx context.Context, cfg agent.Config, at agent.Addresses) error {
 		return err
 	}
 	cfg.Log.Info("fairlead agent", "version", version, "node", cfg.Node)
-	return a.Serve(ctx, at, reg)
+	err = a.Serve(ctx, at, reg)
+	if errors.Is(err, agent.ErrChanged) {
+		// In the same process: a container that ends too often is started late.
+		cfg.Log.Info("starting again", "reason", err)
+		return unix.Exec("/proc/self/exe", os.Args, os.Environ())
+	}
+	return err
 }
 
 // agentTexts are flags whose texts mean something.

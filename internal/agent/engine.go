@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/internal/node"
+	"github.com/fairlead/fairlead/internal/proxies"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/nodeport/health"
@@ -36,8 +37,8 @@ type engine struct {
 	through  func() uint64            // the last Plan whose withdrawals are done
 	metrics  *metrics
 	health   *health.Proxy
-	proxy    Proxy // who forwards
-	pods     *pods // those that the Accelerator leaves alone
+	proxy    proxies.Name // who forwarded when the agent started
+	pods     *pods        // those that the Accelerator leaves alone
 	other    otherProxy
 	compiler proxy.Compiler
 	own      listening
