@@ -54,7 +54,7 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 	f.StringVar(&given.mode, "proxy", "auto", "who forwards Services: full (fairlead), off (another proxy; fairlead announces alone), or auto (another proxy if the node shows one, else fairlead)")
 	f.BoolVar(&cfg.Force, "proxy-force", false, "forward beside another proxy, while it is being removed; its ports are taken over when they become free")
 	f.StringVar(&cfg.OtherHealth, "other-proxy-health", "http://127.0.0.1:10256/healthz", "where the proxy that forwards instead says whether it is in order")
-	f.StringSliceVar(&given.nodePorts, "nodeport-addresses", nil, "CIDRs of the node's addresses on which node ports answer; none, or primary: its primary address of each family")
+	f.StringSliceVar(&given.nodePorts, "nodeport-addresses", nil, "CIDRs of the node's addresses on which node ports answer; none, or primary: its primary address of each family; localhost: those of TCP at 127.0.0.1 and ::1 as well, for processes of the node")
 	f.StringSliceVar(&given.serviceCIDRs, "service-cidrs", nil, "CIDRs of Services beside those of the ServiceCIDR objects; unused addresses in them are dropped")
 	f.BoolVar(&cfg.Options.ExternalIPs, "external-ips", false, "serve spec.externalIPs; whoever may create Services can then take any address (CVE-2020-8554)")
 	f.StringSliceVar(&given.refused, "refuse-endpoints", metadata(), "CIDRs where no endpoint may be, beside loopback and link-local addresses; the Services are told. By default metadata services of clouds")
@@ -149,7 +149,7 @@ func (t *agentTexts) parse(cfg *agent.Config) (mark uint32, err error) {
 	if cfg.Mode, err = agent.ParseMode(t.mode); err != nil {
 		return 0, fmt.Errorf("--proxy: %w", err)
 	}
-	if cfg.NodePortAddresses, err = nodeport.ParseAddresses(t.nodePorts); err != nil {
+	if cfg.NodePortAddresses, cfg.Localhost, err = nodeport.ParseAddresses(t.nodePorts); err != nil {
 		return 0, fmt.Errorf("--nodeport-addresses: %w", err)
 	}
 	if cfg.Options.Local, err = proxy.ParseLocal(t.detectLocal); err != nil {

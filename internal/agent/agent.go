@@ -30,6 +30,7 @@ import (
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/nodeport"
 	"github.com/fairlead/fairlead/nodeport/health"
+	"github.com/fairlead/fairlead/nodeport/relay"
 	"github.com/fairlead/fairlead/nodeport/socket"
 	"github.com/fairlead/fairlead/proxy"
 )
@@ -51,6 +52,7 @@ type Config struct {
 	// NodePortAddresses are the CIDRs in which node ports answer; none means the
 	// node's primary addresses.
 	NodePortAddresses []netip.Prefix
+	Localhost         bool // TCP node ports answer at the loopback addresses too
 	Options           proxy.Options
 	Mode              Mode
 	Force             bool   // forward beside another proxy
@@ -184,6 +186,9 @@ func assemble(cfg *Config, leases leaseKeeper) *Agent {
 	a.ports = &ports{
 		index: nodeport.NewIndex(cfg.Node), cidrs: cfg.NodePortAddresses, sockets: socket.Read, changed: a.report.loop.Wake, log: cfg.Log,
 		loop: reconcile.New("node ports", cfg.Log), servers: health.NewServers(&a.health, cfg.Log),
+	}
+	if cfg.Localhost {
+		a.ports.relays = relay.New(cfg.Log)
 	}
 	a.others.traces, a.engine.other.name = cfg.Traces, a.others.name
 	a.engine.follow, a.engine.exceeded = a.ports.Follow, a.ports.Exceeded

@@ -50,6 +50,7 @@ const (
 	NotCertain      Code = "FL0304"
 	LeftBehind      Code = "FL0305"
 	NotForwarding   Code = "FL0306"
+	Differs         Code = "FL0307"
 	KernelSetting   Code = "FL0401"
 	ReversePath     Code = "FL0402"
 	Bridged         Code = "FL0403"
@@ -123,6 +124,7 @@ var Catalog = []Entry{
 	{NotCertain, Problem, "It is not certain who forwards Services"},
 	{LeftBehind, Warning, "Another proxy left its rules"},
 	{NotForwarding, Problem, "fairlead is to forward, and another proxy does"},
+	{Differs, Warning, "A change-over makes a difference"},
 	{KernelSetting, Problem, "A kernel setting is wrong"},
 	{ReversePath, Warning, "Strict reverse path filter"},
 	{Bridged, Problem, "Bridged packets pass by the address translation"},

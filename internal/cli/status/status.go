@@ -48,17 +48,17 @@ type Agent struct {
 	Engine  string `json:"engine"`
 	// Unaccelerated says why the engine forwards all of the traffic of the node's own
 	// pods, or what of it.
-	Unaccelerated string    `json:"unaccelerated,omitempty"`
+	Unaccelerated string `json:"unaccelerated,omitempty"`
 	// ServiceProxy says who forwards Services on the node, and how the agent knows.
-	ServiceProxy  string    `json:"serviceProxy,omitempty"`
-	InSync        bool      `json:"inSync"`
-	Draining      bool      `json:"draining,omitempty"`
-	Services      int       `json:"services"`
-	Endpoints     int       `json:"endpoints"`
-	Announces     int       `json:"announces"`
-	Renewed       time.Time `json:"renewed"`
-	RenewedAgo    string    `json:"renewedAgo"`
-	Silent        bool      `json:"silent,omitempty"`
+	ServiceProxy string    `json:"serviceProxy,omitempty"`
+	InSync       bool      `json:"inSync"`
+	Draining     bool      `json:"draining,omitempty"`
+	Services     int       `json:"services"`
+	Endpoints    int       `json:"endpoints"`
+	Announces    int       `json:"announces"`
+	Renewed      time.Time `json:"renewed"`
+	RenewedAgo   string    `json:"renewedAgo"`
+	Silent       bool      `json:"silent,omitempty"`
 	// LocalPods is what the node's own pods are known by, LocalPodsShort the same in a
 	// few words; "" if another proxy forwards.
 	LocalPods      string `json:"localPods,omitempty"`
