@@ -204,7 +204,7 @@ func (a *Agent) chooseProxy(ctx context.Context) (now Forwarder, err error) {
 			return false, nil
 		}
 		// On a new node rules may be there before what writes them answers.
-		settled := was == Fairlead || now.Reason != "LeftBehind" || time.Since(began) >= settleFor
+		settled := a.cfg.Mode != Auto || was == Fairlead || now.Reason != "LeftBehind" || time.Since(began) >= settleFor
 		return settled, nil
 	})
 	if err == nil && last != nil {

@@ -63,7 +63,7 @@ accelerate) ## Kill and restart the agent with eBPF under load, turn it off, cle
 	internal/tools/packages.sh
 	e2e -v -timeout=15m ./bench/forwarding -run TestAccelerate
 	;;
-change-over) ## Change from kube-proxy to fairlead and back under load, the real programs on one node (root)
+change-over) ## Change from kube-proxy to fairlead and back under load, also unannounced, the real programs on one node (root)
 	internal/tools/packages.sh
 	e2e -v -timeout=15m ./bench/forwarding -run TestChangeOver
 	;;
