@@ -88,11 +88,11 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 			return err
 		}
 		cfg.Log, cfg.Links = log, marks.Links(mark)
-		engine, err := dataplane(*accelerator, accelerate, netlink.Options{Log: log, Mark: mark})
+		engine, serves, err := dataplane(*accelerator, accelerate, netlink.Options{Log: log, Mark: mark})
 		if err != nil {
 			return err
 		}
-		cfg.Dataplane, cfg.Accelerator = engine, engine
+		cfg.Dataplane, cfg.Accelerator, cfg.Serves = engine, engine, serves
 		if cfg.Direct, err = directors(directs, accelerator.Pins, mark, log); err != nil {
 			return err
 		}

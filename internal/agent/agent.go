@@ -45,6 +45,8 @@ type Config struct {
 	Clients   *kube.Clients
 	Dataplane proxy.Dataplane
 	Engine    string // the Dataplane's name
+	// Serves reports whether the Dataplane serves a family, after a Probe; nil: it does.
+	Serves func(snapshot.Family) bool
 	// Accelerator is what of the Dataplane may be off; nil if there is none.
 	Accelerator Accelerator
 	Log         *slog.Logger

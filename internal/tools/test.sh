@@ -94,12 +94,12 @@ docs) ## Run or check every command and YAML block of README and docs
 fuzz) ## Run each fuzz target for a while; FOR=10s
 	internal/tools/fuzz.sh "${FOR:-10s}"
 	;;
-kernels) ## Run the kernel tests on Linux 5.10, 6.1, 6.12 and 7 in QEMU (root, amd64); KERNEL=5.10 PKG=./proxy/ebpf RUN=TestPinned BENCH=. BENCHTIME=10x FRESH=1
+kernels) ## Run the kernel tests on Linux 5.10, 6.1, 6.12 and 7 in QEMU (root, amd64); KERNEL=5.10 PKG=./proxy/ebpf RUN=TestPinned BENCH=. BENCHTIME=10x LESS=ipv6 FRESH=1
 	internal/tools/packages.sh qemu-system-x86_64:qemu-system-x86 nft:nftables ip:iproute2 ping:iputils-ping conntrack:conntrack \
 		sysctl:procps setpriv:util-linux modprobe:kmod xz:xz-utils /etc/protocols:netbase \
 		/usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
 	go run ./e2e/cmd/kernels ${KERNEL:+-kernel="$KERNEL"} ${PKG:+-pkg="$PKG"} ${RUN:+-run="$RUN"} \
-		${BENCH:+-bench="$BENCH"} ${BENCHTIME:+-benchtime="$BENCHTIME"} ${FRESH:+-fresh}
+		${BENCH:+-bench="$BENCH"} ${BENCHTIME:+-benchtime="$BENCHTIME"} ${LESS:+-less="$LESS"} ${FRESH:+-fresh}
 	;;
 labs) ## Check the scripts of labs/, and run them in network namespaces and in the lab, with examples/monitoring (root)
 	internal/tools/packages.sh
