@@ -53,14 +53,14 @@ func (m Mode) Decide(found []proxies.Found, force bool, was proxies.Name) Forwar
 		return say(other.Proxy, metav1.ConditionTrue, "LeftToAnother", "%s forwards Services", these(found))
 	case m == Off:
 		return say(proxies.Another, metav1.ConditionUnknown, "NotSeen", "fairlead does not forward Services (agent.proxy: off), and the agent sees no other proxy on the node")
+	case runs && was == Fairlead && !other.Here:
+		// It is about to come. A node that forwards goes on until then.
+		return say(Fairlead, metav1.ConditionTrue, "Fairlead", "fairlead forwards Services. The node does not have %s yet", these(found))
 	case runs && m == Full && force:
 		return say(Fairlead, metav1.ConditionFalse, "TwoProxies", "fairlead forwards Services, and %s does too", these(found))
 	case runs && m == Full:
 		// An agent that ends instead would be started again and again, and announce nothing.
 		return say(other.Proxy, metav1.ConditionFalse, "Refused", "fairlead is to forward Services (agent.proxy: full), and does not while %s does", these(found))
-	case runs && was == Fairlead && !other.Here:
-		// It is about to come. A node that forwards goes on until then.
-		return say(Fairlead, metav1.ConditionTrue, "Fairlead", "fairlead forwards Services until the node has %s", these(found))
 	case runs:
 		return say(other.Proxy, metav1.ConditionTrue, "LeftToAnother", "%s forwards Services", these(found))
 	case unknown && m == Full:

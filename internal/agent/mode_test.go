@@ -9,9 +9,9 @@ import (
 	"github.com/fairlead/fairlead/internal/proxies"
 )
 
-// found makes what was found: "runs kube-proxy" of the node, "declared kube-proxy" of the
+// seen makes what was found: "runs kube-proxy" of the node, "declared kube-proxy" of the
 // cluster alone.
-func found(texts ...string) (out []proxies.Found) {
+func seen(texts ...string) (out []proxies.Found) {
 	for _, text := range texts {
 		certainty, name, _ := strings.Cut(text, " ")
 		f := proxies.Found{Proxy: proxies.Name(name), Certainty: proxies.Certainty(certainty), Here: true, Evidence: []string{"a trace"}}
@@ -33,25 +33,27 @@ func TestDecideProxy(t *testing.T) {
 		want  string // proxy, status, reason
 	}{
 		{mode: Auto, want: "fairlead True Fairlead"},
-		{mode: Auto, found: found("runs kube-proxy"), want: "kube-proxy True LeftToAnother"},
-		{mode: Auto, found: found("runs kube-proxy"), force: true, want: "kube-proxy True LeftToAnother"},
-		{mode: Auto, found: found("left kube-proxy"), want: "fairlead True LeftBehind"},
-		{mode: Auto, found: found("left kube-proxy", "runs cilium"), want: "cilium True LeftToAnother"},
-		{mode: Auto, found: found("left kube-proxy", "unknown calico"), want: "calico Unknown NotCertain"},
-		{mode: Auto, found: found("unknown another"), want: "another Unknown NotCertain"},
-		{mode: Auto, found: found("declared kube-proxy"), want: "kube-proxy True LeftToAnother"},
-		{mode: Auto, found: found("declared kube-proxy"), was: Fairlead, want: "fairlead True Fairlead"},
-		{mode: Auto, found: found("runs kube-proxy"), was: Fairlead, want: "kube-proxy True LeftToAnother"},
+		{mode: Auto, found: seen("runs kube-proxy"), want: "kube-proxy True LeftToAnother"},
+		{mode: Auto, found: seen("runs kube-proxy"), force: true, want: "kube-proxy True LeftToAnother"},
+		{mode: Auto, found: seen("left kube-proxy"), want: "fairlead True LeftBehind"},
+		{mode: Auto, found: seen("left kube-proxy", "runs cilium"), want: "cilium True LeftToAnother"},
+		{mode: Auto, found: seen("left kube-proxy", "unknown calico"), want: "calico Unknown NotCertain"},
+		{mode: Auto, found: seen("unknown another"), want: "another Unknown NotCertain"},
+		{mode: Auto, found: seen("declared kube-proxy"), want: "kube-proxy True LeftToAnother"},
+		{mode: Auto, found: seen("declared kube-proxy"), was: Fairlead, want: "fairlead True Fairlead"},
+		{mode: Auto, found: seen("runs kube-proxy"), was: Fairlead, want: "kube-proxy True LeftToAnother"},
 		{mode: Off, want: "another Unknown NotSeen"},
-		{mode: Off, found: found("runs kube-proxy"), want: "kube-proxy True LeftToAnother"},
-		{mode: Off, found: found("unknown cilium"), want: "cilium True LeftToAnother"},
-		{mode: Off, found: found("left kube-proxy"), want: "another Unknown NotSeen"},
+		{mode: Off, found: seen("runs kube-proxy"), want: "kube-proxy True LeftToAnother"},
+		{mode: Off, found: seen("unknown cilium"), want: "cilium True LeftToAnother"},
+		{mode: Off, found: seen("left kube-proxy"), want: "another Unknown NotSeen"},
 		{mode: Full, want: "fairlead True Fairlead"},
-		{mode: Full, found: found("runs kube-proxy"), want: "kube-proxy False Refused"},
-		{mode: Full, found: found("declared kube-proxy"), was: Fairlead, want: "kube-proxy False Refused"},
-		{mode: Full, found: found("runs kube-proxy"), force: true, want: "fairlead False TwoProxies"},
-		{mode: Full, found: found("unknown another"), want: "fairlead Unknown NotCertain"},
-		{mode: Full, found: found("left kube-proxy"), want: "fairlead True LeftBehind"},
+		{mode: Full, found: seen("runs kube-proxy"), want: "kube-proxy False Refused"},
+		{mode: Full, found: seen("declared kube-proxy"), want: "kube-proxy False Refused"},
+		{mode: Full, found: seen("declared kube-proxy"), was: Fairlead, want: "fairlead True Fairlead"},
+		{mode: Full, found: seen("declared kube-proxy"), was: Fairlead, force: true, want: "fairlead True Fairlead"},
+		{mode: Full, found: seen("runs kube-proxy"), force: true, want: "fairlead False TwoProxies"},
+		{mode: Full, found: seen("unknown another"), want: "fairlead Unknown NotCertain"},
+		{mode: Full, found: seen("left kube-proxy"), want: "fairlead True LeftBehind"},
 	}
 	for _, tt := range tests {
 		got := tt.mode.Decide(tt.found, tt.force, tt.was)

@@ -24,6 +24,9 @@ const dialTimeout = 5 * time.Second
 
 // Relays holds the sockets. Make it with New, and Close it in the end.
 type Relays struct {
+	// Dial connects to the node's address; New sets it to a net.Dialer's.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
 	log  *slog.Logger
 	ctx  context.Context // of the connections, until Close
 	stop context.CancelFunc
@@ -44,7 +47,10 @@ type listener struct {
 // New returns Relays without a socket.
 func New(log *slog.Logger) *Relays {
 	ctx, stop := context.WithCancel(context.Background())
-	return &Relays{log: log, ctx: ctx, stop: stop, room: make(chan struct{}, most), open: map[netip.AddrPort]*listener{}}
+	dialer := &net.Dialer{Timeout: dialTimeout}
+	return &Relays{
+		Dial: dialer.DialContext, log: log, ctx: ctx, stop: stop, room: make(chan struct{}, most), open: map[netip.AddrPort]*listener{},
+	}
 }
 
 // Sync closes the sockets that are no longer wanted and opens the others. Connections that
@@ -119,7 +125,7 @@ func (r *Relays) serve(conn net.Conn, to string) {
 	defer conn.Close()
 	ctx, cancel := context.WithCancel(r.ctx)
 	defer cancel()
-	other, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", to)
+	other, err := r.Dial(ctx, "tcp", to)
 	if err != nil {
 		r.log.Debug("cannot relay a connection", "to", to, "error", err)
 		return

@@ -31,24 +31,37 @@ var (
 	ofNode   = netip.MustParseAddr("198.18.0.1")
 )
 
-// node is a node with a pod that answers, a client on its network, and fairlead's rules for
-// node port 30080.
+// node is a node with a client on its network.
 type node struct {
 	nstest.Space
 	client nstest.Space
 	relays *relay.Relays
 }
 
-func newNode(t *testing.T) node {
+// newHost is a node without rules, and a client on its network.
+func newHost(t *testing.T) node {
 	t.Helper()
 	n := node{Space: nstest.New(t, "node"), client: nstest.New(t, "client"), relays: relay.New(slog.New(slog.DiscardHandler))}
 	t.Cleanup(n.relays.Close)
+	n.relays.Dial = func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+		err = n.In(func() error {
+			conn, err = (&net.Dialer{Timeout: time.Minute}).DialContext(ctx, network, address)
+			return err
+		})
+		return conn, err
+	}
 	nstest.Wire(t, n.Space, n.client, ofNode.String()+"/24", "198.18.0.2/24")
+	return n
+}
+
+// newNode is a node with a pod that answers, and fairlead's rules for node port 30080.
+func newNode(t *testing.T) node {
+	t.Helper()
+	n := newHost(t)
 	pod := nstest.New(t, "pod")
 	n.Run(t, "ip", "link", "add", "p0", "type", "veth", "peer", "name", "eth0", "netns", pod.Name)
 	n.Run(t, "ip", "addr", "add", "198.18.2.1/24", "dev", "p0")
 	n.Run(t, "ip", "link", "set", "p0", "up")
-	n.Run(t, "ip", "link", "set", "lo", "up")
 	pod.Run(t, "ip", "addr", "add", "198.18.2.2/24", "dev", "eth0")
 	pod.Run(t, "ip", "link", "set", "eth0", "up")
 	pod.Run(t, "ip", "route", "add", "default", "via", "198.18.2.1")
@@ -163,9 +176,10 @@ func TestRelayOfATakenPort(t *testing.T) {
 // CVE-2020-8558: what listens at 127.0.0.1 of the node is not reached from its network, also
 // while a node port answers there. With route_localnet it would be.
 func TestOthersReachNoLoopback(t *testing.T) {
-	n := newNode(t)
+	n := newHost(t)
 	n.sync(t, true)
 	// The attacker has no loopback of its own, and a route to the node's.
+	n.client.Run(t, "ip", "link", "set", "lo", "down")
 	n.client.Run(t, "sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1")
 	n.client.Run(t, "ip", "route", "add", "127.0.0.0/8", "via", ofNode.String(), "dev", "eth0", "src", "198.18.0.2")
 	if conn, err := dial(t, n.client, 3*time.Second); err == nil {

@@ -13,6 +13,9 @@ import (
 // families are the nftables families by name.
 var families = map[string]byte{"ip": unix.NFPROTO_IPV4, "ip6": unix.NFPROTO_IPV6, "inet": unix.NFPROTO_INET}
 
+// tableHandle is NFTA_TABLE_HANDLE, which package unix lacks.
+const tableHandle = 4
+
 // attribute is one of a request: a name.
 type attribute struct {
 	typ  uint16
@@ -27,7 +30,7 @@ func table(family, name string) (print string, there bool, err error) {
 		return "", false, err
 	}
 	rule, err := firstRule(family, name, "nat-prerouting")
-	return fmt.Sprint(handle(got, unix.NFTA_TABLE_HANDLE), rule), true, err
+	return fmt.Sprint(handle(got, tableHandle), rule), true, err
 }
 
 // chain looks for a chain, which iptables-nft keeps in an nftables table.
