@@ -142,6 +142,13 @@ func TestRelay(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
+	if _, err := io.CopyN(conn, strings.NewReader("a"), 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(conn, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
 	n.sync(t, false)
 	if _, err := dial(t, n.Space, time.Minute); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("after the port went: %v", err)
@@ -151,7 +158,6 @@ func TestRelay(t *testing.T) {
 		_, _ = conn.Write(sent)
 		_ = conn.(*net.TCPConn).CloseWrite()
 	}()
-	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	got, err := io.ReadAll(conn)
 	if err != nil || !bytes.Equal(got, append(sent, "end"...)) {
 		t.Errorf("%d bytes came back, %v", len(got), err)
@@ -179,7 +185,7 @@ func TestOthersReachNoLoopback(t *testing.T) {
 	n := newHost(t)
 	n.sync(t, true)
 	// The attacker has no loopback of its own, and a route to the node's.
-	n.client.Run(t, "ip", "link", "set", "lo", "down")
+	n.client.Run(t, "ip", "addr", "flush", "dev", "lo")
 	n.client.Run(t, "sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1")
 	n.client.Run(t, "ip", "route", "add", "127.0.0.0/8", "via", ofNode.String(), "dev", "eth0", "src", "198.18.0.2")
 	if conn, err := dial(t, n.client, 3*time.Second); err == nil {
