@@ -54,6 +54,7 @@ func TestParseAddresses(t *testing.T) {
 	tests := []struct {
 		name, in, want string
 		fails          bool
+		localhost      bool
 	}{
 		{name: "nothing"},
 		{name: "primary", in: "primary"},
@@ -61,12 +62,19 @@ func TestParseAddresses(t *testing.T) {
 		{name: "primary and a CIDR", in: "primary 198.51.100.0/24", fails: true},
 		{name: "a CIDR and primary", in: "198.51.100.0/24 primary", fails: true},
 		{name: "an address", in: "198.51.100.1", fails: true},
+		{name: "localhost", in: "localhost", localhost: true},
+		{name: "localhost and primary", in: "localhost primary", localhost: true},
+		{name: "localhost and CIDRs", in: "198.51.100.7/24 localhost ::/0", want: "198.51.100.0/24 ::/0", localhost: true},
+		{name: "localhost, primary and a CIDR", in: "localhost primary ::/0", fails: true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := nodeport.ParseAddresses(each(tt.in, func(s string) string { return s }))
+			got, localhost, err := nodeport.ParseAddresses(each(tt.in, func(s string) string { return s }))
 			if (err != nil) != tt.fails {
 				t.Fatalf("error %v", err)
+			}
+			if localhost != tt.localhost {
+				t.Errorf("localhost %v", localhost)
 			}
 			want := each(tt.want, netip.MustParsePrefix)
 			if len(got) != len(want) || len(got) > 0 && (got[0] != want[0] || got[1] != want[1]) {

@@ -37,24 +37,29 @@ func Resolve(node *snapshot.Node, local []netip.Addr, cidrs []netip.Prefix) []ne
 // Primary is the word for a node's primary addresses among CIDRs.
 const Primary = "primary"
 
-// ParseAddresses reads the CIDRs for Resolve. No text, or the word primary,
-// which stands alone, gives none.
-func ParseAddresses(texts []string) ([]netip.Prefix, error) {
-	var out []netip.Prefix
+// ParseAddresses reads the CIDRs for Resolve, and whether the word localhost is among them.
+// The word primary, which stands without CIDRs, gives none.
+func ParseAddresses(texts []string) (cidrs []netip.Prefix, localhost bool, err error) {
+	first := false
 	for _, t := range texts {
-		if t == Primary {
-			if len(texts) > 1 {
-				return nil, fmt.Errorf("%q stands alone, without CIDRs", Primary)
-			}
-			return nil, nil
+		switch t {
+		case Primary:
+			first = true
+			continue
+		case Localhost:
+			localhost = true
+			continue
 		}
 		p, err := netip.ParsePrefix(t)
 		if err != nil {
-			return nil, fmt.Errorf("%q is neither a CIDR nor %q", t, Primary)
+			return nil, false, fmt.Errorf("%q is neither a CIDR nor %q nor %q", t, Primary, Localhost)
 		}
-		out = append(out, p.Masked())
+		cidrs = append(cidrs, p.Masked())
 	}
-	return out, nil
+	if first && len(cidrs) > 0 {
+		return nil, false, fmt.Errorf("%q stands without CIDRs", Primary)
+	}
+	return cidrs, localhost, nil
 }
 
 // Unserved returns those of cidrs that hold no address on which node ports may

@@ -91,6 +91,10 @@ const (
 	// ConditionSysctls tells, on a NodeState, whether the node's kernel settings
 	// are those that forwarding and announcing need.
 	ConditionSysctls = "Sysctls"
+	// ConditionServiceProxy reports, on a NodeState, whether one program alone forwards
+	// Services on the node. The message names it, and what it was known by. It is Unknown
+	// if that is not certain.
+	ConditionServiceProxy = "ServiceProxy"
 
 	// ConditionRouters tells, on a NodeState of a node with several networks, whether
 	// the agent knows a router on each of them. Answers leave by it.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy/ebpf"
 	nftables "github.com/fairlead/fairlead/proxy/nftables/netlink"
 )
@@ -23,11 +24,13 @@ func bpfDirFlag(f *pflag.FlagSet, to *string) {
 	f.StringVar(to, "bpf-dir", ebpf.DefaultPins, "a folder of this node's alone in a bpf filesystem, where eBPF programs outlast a restart")
 }
 
-// dataplane makes the engine: nftables, and eBPF before it if accelerate says so.
-func dataplane(accelerator ebpf.Options, accelerate string, behind nftables.Options) (*ebpf.Engine, error) {
+// dataplane makes the engine: nftables, and eBPF before it if accelerate says so. serves
+// reports whether it serves a family.
+func dataplane(accelerator ebpf.Options, accelerate string, opt nftables.Options) (_ *ebpf.Engine, serves func(snapshot.Family) bool, err error) {
 	if accelerate != "auto" && accelerate != "off" {
-		return nil, fmt.Errorf("--accelerate: %q is neither auto nor off", accelerate)
+		return nil, nil, fmt.Errorf("--accelerate: %q is neither auto nor off", accelerate)
 	}
-	accelerator.Off, accelerator.Behind, accelerator.Log = accelerate == "off", nftables.New(behind), behind.Log
-	return ebpf.New(accelerator), nil
+	behind := nftables.New(opt)
+	accelerator.Off, accelerator.Behind, accelerator.Log = accelerate == "off", behind, opt.Log
+	return ebpf.New(accelerator), behind.Serves, nil
 }

@@ -11,6 +11,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/announcer/members"
 	"github.com/fairlead/fairlead/internal/agent"
@@ -19,6 +20,7 @@ import (
 	"github.com/fairlead/fairlead/internal/gate"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/marks"
+	"github.com/fairlead/fairlead/internal/proxies/trace"
 	"github.com/fairlead/fairlead/internal/server"
 	"github.com/fairlead/fairlead/nodeport"
 	"github.com/fairlead/fairlead/nodeport/socket"
@@ -49,10 +51,10 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 	f.Uint16Var(&cfg.MembersPort, "members-port", members.Port, "where the agents speak with each other, encrypted, TCP and UDP; the same on every node")
 	f.BoolVar(&guardPorts, "guard-ports", true, "keep all but the nodes' addresses from --members-port, and all but the routers of BGPPeers from BFD and BGP, by the table inet fairlead-ports")
 	f.StringVar(&cfg.StateDir, "state-dir", "/var/lib/fairlead", "folder where the agent keeps its last snapshot and keys, to start from when no API server answers; empty: nowhere")
-	f.StringVar(&given.mode, "proxy", "auto", "who forwards Services: full (fairlead), off (another proxy; fairlead announces alone), or auto (kube-proxy or Cilium if the cluster has them, else fairlead)")
+	f.StringVar(&given.mode, "proxy", "auto", "who forwards Services: full (fairlead), off (another proxy; fairlead announces alone), or auto (another proxy if the node shows one, else fairlead)")
 	f.BoolVar(&cfg.Force, "proxy-force", false, "forward beside another proxy, while it is being removed; its ports are taken over when they become free")
 	f.StringVar(&cfg.OtherHealth, "other-proxy-health", "http://127.0.0.1:10256/healthz", "where the proxy that forwards instead says whether it is in order")
-	f.StringSliceVar(&given.nodePorts, "nodeport-addresses", nil, "CIDRs of the node's addresses on which node ports answer; none, or primary: its primary address of each family")
+	f.StringSliceVar(&given.nodePorts, "nodeport-addresses", nil, "CIDRs of the node's addresses on which node ports answer; none, or primary: its primary address of each family; localhost: those of TCP at 127.0.0.1 and ::1 as well, for processes of the node")
 	f.StringSliceVar(&given.serviceCIDRs, "service-cidrs", nil, "CIDRs of Services beside those of the ServiceCIDR objects; unused addresses in them are dropped")
 	f.BoolVar(&cfg.Options.ExternalIPs, "external-ips", false, "serve spec.externalIPs; whoever may create Services can then take any address (CVE-2020-8554)")
 	f.StringSliceVar(&given.refused, "refuse-endpoints", metadata(), "CIDRs where no endpoint may be, beside loopback and link-local addresses; the Services are told. By default metadata services of clouds")
@@ -86,14 +88,15 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 			return err
 		}
 		cfg.Log, cfg.Links = log, marks.Links(mark)
-		engine, err := dataplane(*accelerator, accelerate, netlink.Options{Log: log, Mark: mark})
+		engine, serves, err := dataplane(*accelerator, accelerate, netlink.Options{Log: log, Mark: mark})
 		if err != nil {
 			return err
 		}
-		cfg.Dataplane, cfg.Accelerator = engine, engine
+		cfg.Dataplane, cfg.Accelerator, cfg.Serves = engine, engine, serves
 		if cfg.Direct, err = directors(directs, accelerator.Pins, mark, log); err != nil {
 			return err
 		}
+		cfg.Traces = trace.New().Read
 		cfg.Assist = assist.New(0)
 		cfg.Egress = kernel.New(0, mark)
 		if guardPorts {
@@ -122,7 +125,13 @@ func runAgent(ctx context.Context, cfg agent.Config, at agent.Addresses) error {
 		return err
 	}
 	cfg.Log.Info("fairlead agent", "version", version, "node", cfg.Node)
-	return a.Serve(ctx, at, reg)
+	err = a.Serve(ctx, at, reg)
+	if errors.Is(err, agent.ErrChanged) {
+		// In the same process: a container that ends too often is started late.
+		cfg.Log.Info("starting again", "reason", err)
+		return unix.Exec("/proc/self/exe", os.Args, os.Environ())
+	}
+	return err
 }
 
 // agentTexts are flags whose texts mean something.
@@ -140,7 +149,7 @@ func (t *agentTexts) parse(cfg *agent.Config) (mark uint32, err error) {
 	if cfg.Mode, err = agent.ParseMode(t.mode); err != nil {
 		return 0, fmt.Errorf("--proxy: %w", err)
 	}
-	if cfg.NodePortAddresses, err = nodeport.ParseAddresses(t.nodePorts); err != nil {
+	if cfg.NodePortAddresses, cfg.Localhost, err = nodeport.ParseAddresses(t.nodePorts); err != nil {
 		return 0, fmt.Errorf("--nodeport-addresses: %w", err)
 	}
 	if cfg.Options.Local, err = proxy.ParseLocal(t.detectLocal); err != nil {

@@ -25,6 +25,7 @@ type Guest struct {
 	Dir       string // for the files of this run
 	Console   string // the file that gets what the kernel prints
 	Limit     time.Duration
+	Less      Less
 }
 
 // memory of a guest.
@@ -114,7 +115,7 @@ func (g Guest) arguments(initramfs string) []string {
 		"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-machine", "q35",
 		"-m", memory,
 		"-kernel", filepath.Join(g.Image.Dir, vmlinuz), "-initrd", initramfs,
-		"-append", "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check tsc=reliable rcupdate.rcu_expedited=1",
+		"-append", "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check tsc=reliable rcupdate.rcu_expedited=1" + g.Less.parameters(),
 		"-serial", "file:" + g.Console, "-serial", "stdio",
 	}
 	if Accelerated() {

@@ -134,15 +134,9 @@ func (l *Lab) hasFairlead(ctx context.Context) (bool, error) {
 	return len(out) > 0, err
 }
 
-// chartArgs are those of this checkout's chart. kube-proxy is a program of the lab, not a pod,
-// so the chart cannot see that it forwards Services.
-func (l *Lab) chartArgs() []string {
-	args := fairleadChartArgs(l.Root())
-	if l.opt.KubeProxy {
-		args = append(args, "--set", "agent.proxy=off")
-	}
-	return args
-}
+// chartArgs are those of this checkout's chart. kube-proxy is a program of the lab, not a pod:
+// the agents find it by what it leaves on the nodes.
+func (l *Lab) chartArgs() []string { return fairleadChartArgs(l.Root()) }
 
 func fairleadChartArgs(root string) []string {
 	return []string{"upgrade", "--install", "fairlead", filepath.Join(root, "charts", "fairlead"),

@@ -25,10 +25,12 @@ import (
 	"github.com/fairlead/fairlead/internal/link"
 	"github.com/fairlead/fairlead/internal/marks"
 	"github.com/fairlead/fairlead/internal/node"
+	"github.com/fairlead/fairlead/internal/proxies"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/nodeport"
 	"github.com/fairlead/fairlead/nodeport/health"
+	"github.com/fairlead/fairlead/nodeport/relay"
 	"github.com/fairlead/fairlead/nodeport/socket"
 	"github.com/fairlead/fairlead/proxy"
 )
@@ -43,6 +45,8 @@ type Config struct {
 	Clients   *kube.Clients
 	Dataplane proxy.Dataplane
 	Engine    string // the Dataplane's name
+	// Serves reports whether the Dataplane serves a family, after a Probe; nil: it does.
+	Serves func(snapshot.Family) bool
 	// Accelerator is what of the Dataplane may be off; nil if there is none.
 	Accelerator Accelerator
 	Log         *slog.Logger
@@ -50,15 +54,18 @@ type Config struct {
 	// NodePortAddresses are the CIDRs in which node ports answer; none means the
 	// node's primary addresses.
 	NodePortAddresses []netip.Prefix
+	Localhost         bool // TCP node ports answer at the loopback addresses too
 	Options           proxy.Options
 	Mode              Mode
 	Force             bool   // forward beside another proxy
 	OtherHealth       string // URL of the other proxy's /healthz
-	SysctlDir         string // /proc/sys
-	MembersPort       uint16 // where agents speak with each other, TCP and UDP
-	CleanOnRemoval    bool   // a stop once DaemonSet was deleted takes everything out
-	CountBytes        bool   // let the kernel count the bytes of connections
-	Assist            Assist // gives connections helpers; nil: nobody does
+	// Traces returns what other proxies leave on the node; nil: nobody looks.
+	Traces         func() proxies.Facts
+	SysctlDir      string // /proc/sys
+	MembersPort    uint16 // where agents speak with each other, TCP and UDP
+	CleanOnRemoval bool   // a stop once DaemonSet was deleted takes everything out
+	CountBytes     bool   // let the kernel count the bytes of connections
+	Assist         Assist // gives connections helpers; nil: nobody does
 	// Links holds the numbers of links in marks. Answers then leave by the link on which
 	// their connection came in. The zero Field: they leave as the node's routes say.
 	Links  marks.Field
@@ -93,6 +100,8 @@ type Agent struct {
 	leaving    *leaving
 	dhcp       *client.Keeper
 	sysctls    sysctls
+	others     others
+	yield      context.CancelFunc // closes the ports of a proxy
 	ways       *ways
 	report     reporter
 	health     health.Proxy
@@ -180,6 +189,10 @@ func assemble(cfg *Config, leases leaseKeeper) *Agent {
 		index: nodeport.NewIndex(cfg.Node), cidrs: cfg.NodePortAddresses, sockets: socket.Read, changed: a.report.loop.Wake, log: cfg.Log,
 		loop: reconcile.New("node ports", cfg.Log), servers: health.NewServers(&a.health, cfg.Log),
 	}
+	if cfg.Localhost {
+		a.ports.relays = relay.New(cfg.Log)
+	}
+	a.others.traces, a.engine.other.name = cfg.Traces, a.others.name
 	a.engine.follow, a.engine.exceeded = a.ports.Follow, a.ports.Exceeded
 	a.gate = newGatekeeper(cfg, cfg.Log)
 	a.dhcp = client.New(cfg.Log)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/internal/node"
+	"github.com/fairlead/fairlead/internal/proxies"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -16,6 +17,7 @@ const askEvery = time.Second
 // otherProxy is what an agent keeps of a proxy that forwards instead of it. The
 // engine's loop alone uses it.
 type otherProxy struct {
+	name    func() proxies.Name
 	client  http.Client
 	last    answer
 	asked   time.Time
@@ -49,10 +51,11 @@ func (b *otherProxy) ask(ctx context.Context, url string) answer {
 // Once the other proxy is in order, the guard replaces what an earlier agent of ours
 // left in the kernel, and not before.
 func (e *engine) leave(ctx context.Context, order engineOrder) error {
-	ready, message := e.other.ask(ctx, e.cfg.OtherHealth).verdict(e.proxy)
+	name := e.other.name()
+	ready, message := e.other.ask(ctx, e.cfg.OtherHealth).verdict(name)
 	if message != e.other.message {
 		e.other.message = message
-		e.cfg.Log.Info("the proxy that forwards instead of us", "proxy", e.proxy, "ready", ready, "message", message)
+		e.cfg.Log.Info("the proxy that forwards instead of us", "proxy", name, "ready", ready, "message", message)
 	}
 	e.keep(engineState{Engine: node.Engine{Known: true, InSync: ready, Other: true}, message: message})
 	if ready && !e.other.unable {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/internal/node"
+	"github.com/fairlead/fairlead/internal/proxies"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/nodeport/health"
@@ -36,8 +37,8 @@ type engine struct {
 	through  func() uint64            // the last Plan whose withdrawals are done
 	metrics  *metrics
 	health   *health.Proxy
-	proxy    Proxy // who forwards
-	pods     *pods // those that the Accelerator leaves alone
+	proxy    proxies.Name // who forwarded when the agent started
+	pods     *pods        // those that the Accelerator leaves alone
 	other    otherProxy
 	compiler proxy.Compiler
 	own      listening
@@ -182,7 +183,9 @@ func (e *engine) confirm(order engineOrder) {
 	e.metrics.sync.Observe(at.Sub(order.began).Seconds())
 	e.health.Synced(snapshot.IPv4, order.began, at)
 	e.health.Synced(snapshot.IPv6, order.began, at)
-	e.keep(engineState{Engine: node.Engine{Known: true, InSync: true, Ready: summary.VIPs}, summary: summary, pods: e.compiler.Known()})
+	e.keep(engineState{
+		Engine: node.Engine{Known: true, InSync: true, Ready: e.cfg.ready(summary.VIPs)}, message: e.cfg.lacks(), summary: summary, pods: e.compiler.Known(),
+	})
 	e.exceeded(slices.Concat(e.compiler.Problems(), e.own.problems, e.assist.problems))
 	e.follow(order.Snapshot, order.Addrs, proxy.Own(order.Snapshot, order.Self, order.Own))
 }

@@ -25,6 +25,7 @@ type metrics struct {
 	services             prometheus.Gauge
 	endpoints            prometheus.Gauge
 	sysctl               *prometheus.GaugeVec
+	others               *prometheus.GaugeVec
 	noLocal              *prometheus.GaugeVec
 	latency              prometheus.Histogram
 	changes              *prometheus.CounterVec
@@ -100,6 +101,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		sysctl: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "fairlead_sysctl_wrong", Help: "1 for each kernel setting that is not as it is needed and could not be set, by name.",
 		}, []string{"name"}),
+		others: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "fairlead_other_proxy", Help: "1 for each other Service proxy of which the node shows something, with the certainty that it forwards (runs, unknown, left).",
+		}, []string{"proxy", "certainty"}),
 		noLocal: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "fairlead_engine_no_local_endpoints", Help: "Services with a traffic policy Local that have endpoints, but none on this node, by policy (internal, external).",
 		}, []string{"traffic_policy"}),
@@ -132,7 +136,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	if reg != nil {
 		reg.MustRegister(m.changes, m.takeovers, m.quarantinedEndpoints, m.guarded, m.inSync, m.queued, m.saved, m.refusedL2, m.refusedBGP, conntrack{"/proc/sys"})
-		reg.MustRegister(m.sync, m.failures, m.repairs, m.elements, m.last, m.announced, m.services, m.endpoints, m.sysctl, m.noLocal, m.latency, &m.director, &m.egress)
+		reg.MustRegister(m.sync, m.failures, m.repairs, m.elements, m.last, m.announced, m.services, m.endpoints, m.sysctl, m.others, m.noLocal, m.latency, &m.director, &m.egress)
 	}
 	return m
 }

@@ -2,6 +2,11 @@ package agent
 
 import (
 	"fmt"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/fairlead/fairlead/internal/proxies"
 )
 
 // Mode is the choice of who forwards Services.
@@ -9,7 +14,7 @@ type Mode string
 
 // The modes of --proxy.
 const (
-	Auto Mode = "auto" // another proxy if the cluster has one, else fairlead
+	Auto Mode = "auto" // another proxy if there is one, else fairlead
 	Full Mode = "full" // fairlead
 	Off  Mode = "off"  // another proxy; fairlead announces alone
 )
@@ -23,45 +28,61 @@ func ParseMode(text string) (Mode, error) {
 	return "", fmt.Errorf("%q is none of auto, full, off", text)
 }
 
-// Proxy is who forwards Services on the nodes of a cluster.
-type Proxy string
+// Fairlead is the proxy that the agent is.
+const Fairlead = proxies.Fairlead
 
-// The proxies that are told apart.
-const (
-	Fairlead  Proxy = "fairlead"
-	KubeProxy Proxy = "kube-proxy"
-	Cilium    Proxy = "cilium"
-	Another   Proxy = "another" // one that the API server does not show
-)
-
-// Others is what the API server shows of other proxies.
-type Others struct {
-	KubeProxy bool // the DaemonSet kube-system/kube-proxy is to run on some node
-	Cilium    bool // Cilium is told to replace kube-proxy
+// Forwarder is who forwards Services on the node, and what the NodeState says of it.
+type Forwarder struct {
+	Proxy   proxies.Name
+	Status  metav1.ConditionStatus // of the condition ServiceProxy
+	Reason  string
+	Message string
+	Found   []proxies.Found
 }
 
-// Decide says who forwards: the same on every node, because every node sees the
-// same Others. It fails where fairlead was told to forward beside another proxy
-// and not to put up with that (force).
-func (m Mode) Decide(o Others, force bool) (Proxy, error) {
-	other := Another
-	switch {
-	case o.KubeProxy:
-		other = KubeProxy
-	case o.Cilium:
-		other = Cilium
+// Decide says who forwards beside the proxies that were found. force has fairlead forward
+// beside one that runs. was is who forwarded until now, "" if that is not known.
+func (m Mode) Decide(found []proxies.Found, force bool, was proxies.Name) Forwarder {
+	other, _ := proxies.Strongest(found)
+	runs, unknown := other.Certainty == proxies.Runs, other.Certainty == proxies.Unknown
+	say := func(proxy proxies.Name, status metav1.ConditionStatus, reason, format string, args ...any) Forwarder {
+		return Forwarder{Proxy: proxy, Status: status, Reason: reason, Message: fmt.Sprintf(format, args...), Found: found}
 	}
 	switch {
+	case m == Off && (runs || unknown):
+		return say(other.Proxy, metav1.ConditionTrue, "LeftToAnother", "%s forwards Services", these(found))
 	case m == Off:
-		return other, nil
-	case other == Another:
-		return Fairlead, nil
-	case m == Auto:
-		return other, nil
-	case !force:
-		return "", fmt.Errorf("%s forwards Services in this cluster: remove it, or give --proxy=auto to leave them to it, or --proxy-force to forward beside it while it is being removed", other)
+		return say(proxies.Another, metav1.ConditionUnknown, "NotSeen", "fairlead does not forward Services (agent.proxy: off), and the agent sees no other proxy on the node")
+	case runs && was == Fairlead && !other.Here:
+		// It is about to come. A node that forwards goes on until then.
+		return say(Fairlead, metav1.ConditionTrue, "Fairlead", "fairlead forwards Services. The node does not have %s yet", these(found))
+	case runs && m == Full && force:
+		return say(Fairlead, metav1.ConditionFalse, "TwoProxies", "fairlead forwards Services, and %s does too", these(found))
+	case runs && m == Full:
+		// An agent that ends instead would be started again and again, and announce nothing.
+		return say(other.Proxy, metav1.ConditionFalse, "Refused", "fairlead is to forward Services (agent.proxy: full), and does not while %s does", these(found))
+	case runs:
+		return say(other.Proxy, metav1.ConditionTrue, "LeftToAnother", "%s forwards Services", these(found))
+	case unknown && m == Full:
+		return say(Fairlead, metav1.ConditionUnknown, "NotCertain", "fairlead forwards Services (agent.proxy: full), and %s may do so too", these(found))
+	case unknown:
+		return say(other.Proxy, metav1.ConditionUnknown, "NotCertain", "fairlead does not forward Services, because %s may do so", these(found))
+	case len(found) > 0:
+		return say(Fairlead, metav1.ConditionTrue, "LeftBehind", "fairlead forwards Services. Of a proxy that no longer runs there is left: %s", these(found))
 	}
-	return Fairlead, nil
+	return say(Fairlead, metav1.ConditionTrue, "Fairlead", "fairlead forwards Services")
+}
+
+// these names the proxies that were found with the evidence, the surest alone.
+func these(found []proxies.Found) string {
+	surest, _ := proxies.Strongest(found)
+	var texts []string
+	for _, f := range found {
+		if f.Certainty == surest.Certainty {
+			texts = append(texts, f.String())
+		}
+	}
+	return strings.Join(texts, " and ")
 }
 
 // answer is what the other proxy's /healthz said.
@@ -70,16 +91,16 @@ type answer struct {
 	err  error // why there was none
 }
 
-// verdict tells whether the node can forward by means of other, and what is to
+// verdict reports whether the node can forward by means of other, and what is to
 // be said about it: kube-proxy always answers, and for others no answer means
 // nothing.
-func (a answer) verdict(other Proxy) (ready bool, message string) {
+func (a answer) verdict(other proxies.Name) (ready bool, message string) {
 	switch {
 	case a.code == 200:
 		return true, ""
 	case a.code != 0:
 		return false, fmt.Sprintf("%s forwards Services, and its /healthz answers %d", other, a.code)
-	case other == KubeProxy:
+	case other == proxies.KubeProxy:
 		return false, fmt.Sprintf("%s forwards Services, and its /healthz does not answer: %v", other, a.err)
 	}
 	return true, fmt.Sprintf("%s is assumed to forward Services: no /healthz answers (%v)", other, a.err)

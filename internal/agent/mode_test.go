@@ -2,36 +2,68 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/fairlead/fairlead/internal/proxies"
 )
 
+// seen makes what was found: "runs kube-proxy" of the node, "declared kube-proxy" of the
+// cluster alone.
+func seen(texts ...string) (out []proxies.Found) {
+	for _, text := range texts {
+		certainty, name, _ := strings.Cut(text, " ")
+		f := proxies.Found{Proxy: proxies.Name(name), Certainty: proxies.Certainty(certainty), Here: true, Evidence: []string{"a trace"}}
+		if certainty == "declared" {
+			f.Certainty, f.Here = proxies.Runs, false
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// Two never forward unless they are told to, and what is not certain is left alone and told.
 func TestDecideProxy(t *testing.T) {
-	none, kubeProxy, cilium := Others{}, Others{KubeProxy: true}, Others{Cilium: true}
 	tests := []struct {
-		mode   Mode
-		others Others
-		force  bool
-		want   Proxy // "": refused
+		mode  Mode
+		found []proxies.Found
+		force bool
+		was   proxies.Name
+		want  string // proxy, status, reason
 	}{
-		{mode: Auto, others: none, want: Fairlead},
-		{mode: Auto, others: kubeProxy, want: KubeProxy},
-		{mode: Auto, others: cilium, want: Cilium},
-		{mode: Auto, others: kubeProxy, force: true, want: KubeProxy},
-		{mode: Auto, others: Others{KubeProxy: true, Cilium: true}, want: KubeProxy},
-		{mode: Off, others: none, want: Another},
-		{mode: Off, others: kubeProxy, want: KubeProxy},
-		{mode: Off, others: cilium, want: Cilium},
-		{mode: Full, others: none, want: Fairlead},
-		{mode: Full, others: kubeProxy},
-		{mode: Full, others: cilium},
-		{mode: Full, others: kubeProxy, force: true, want: Fairlead},
-		{mode: Full, others: cilium, force: true, want: Fairlead},
+		{mode: Auto, want: "fairlead True Fairlead"},
+		{mode: Auto, found: seen("runs kube-proxy"), want: "kube-proxy True LeftToAnother"},
+		{mode: Auto, found: seen("runs kube-proxy"), force: true, want: "kube-proxy True LeftToAnother"},
+		{mode: Auto, found: seen("left kube-proxy"), want: "fairlead True LeftBehind"},
+		{mode: Auto, found: seen("left kube-proxy", "runs cilium"), want: "cilium True LeftToAnother"},
+		{mode: Auto, found: seen("left kube-proxy", "unknown calico"), want: "calico Unknown NotCertain"},
+		{mode: Auto, found: seen("unknown another"), want: "another Unknown NotCertain"},
+		{mode: Auto, found: seen("declared kube-proxy"), want: "kube-proxy True LeftToAnother"},
+		{mode: Auto, found: seen("declared kube-proxy"), was: Fairlead, want: "fairlead True Fairlead"},
+		{mode: Auto, found: seen("runs kube-proxy"), was: Fairlead, want: "kube-proxy True LeftToAnother"},
+		{mode: Off, want: "another Unknown NotSeen"},
+		{mode: Off, found: seen("runs kube-proxy"), want: "kube-proxy True LeftToAnother"},
+		{mode: Off, found: seen("unknown cilium"), want: "cilium True LeftToAnother"},
+		{mode: Off, found: seen("left kube-proxy"), want: "another Unknown NotSeen"},
+		{mode: Full, want: "fairlead True Fairlead"},
+		{mode: Full, found: seen("runs kube-proxy"), want: "kube-proxy False Refused"},
+		{mode: Full, found: seen("declared kube-proxy"), want: "kube-proxy False Refused"},
+		{mode: Full, found: seen("declared kube-proxy"), was: Fairlead, want: "fairlead True Fairlead"},
+		{mode: Full, found: seen("declared kube-proxy"), was: Fairlead, force: true, want: "fairlead True Fairlead"},
+		{mode: Full, found: seen("runs kube-proxy"), force: true, want: "fairlead False TwoProxies"},
+		{mode: Full, found: seen("unknown another"), want: "fairlead Unknown NotCertain"},
+		{mode: Full, found: seen("left kube-proxy"), want: "fairlead True LeftBehind"},
 	}
 	for _, tt := range tests {
-		got, err := tt.mode.Decide(tt.others, tt.force)
-		if got != tt.want || (err != nil) != (tt.want == "") {
-			t.Errorf("%s beside %+v, force=%v: got %q, %v; want %q", tt.mode, tt.others, tt.force, got, err, tt.want)
+		got := tt.mode.Decide(tt.found, tt.force, tt.was)
+		if text := fmt.Sprint(got.Proxy, " ", got.Status, " ", got.Reason); text != tt.want {
+			t.Errorf("%s beside %+v, force=%v, was %q: got %s, want %s", tt.mode, tt.found, tt.force, tt.was, text, tt.want)
+		}
+		for _, f := range tt.found {
+			if strongest, _ := proxies.Strongest(tt.found); f.Certainty == strongest.Certainty && tt.want != "another Unknown NotSeen" && !strings.Contains(got.Message, f.String()) {
+				t.Errorf("%s does not name %s", got.Message, f)
+			}
 		}
 	}
 }
@@ -50,18 +82,18 @@ func TestParseMode(t *testing.T) {
 func TestVerdict(t *testing.T) {
 	refused := answer{err: errors.New("refused")}
 	tests := []struct {
-		other Proxy
+		other proxies.Name
 		a     answer
 		ready bool
 		says  string
 	}{
-		{KubeProxy, answer{code: 200}, true, ""},
-		{KubeProxy, answer{code: 503}, false, "answers 503"},
-		{KubeProxy, refused, false, "does not answer: refused"},
-		{Cilium, answer{code: 200}, true, ""},
-		{Cilium, answer{code: 503}, false, "answers 503"},
-		{Cilium, refused, true, "assumed"},
-		{Another, refused, true, "assumed"},
+		{proxies.KubeProxy, answer{code: 200}, true, ""},
+		{proxies.KubeProxy, answer{code: 503}, false, "answers 503"},
+		{proxies.KubeProxy, refused, false, "does not answer: refused"},
+		{proxies.Cilium, answer{code: 200}, true, ""},
+		{proxies.Cilium, answer{code: 503}, false, "answers 503"},
+		{proxies.Cilium, refused, true, "assumed"},
+		{proxies.Another, refused, true, "assumed"},
 	}
 	for _, tt := range tests {
 		ready, says := tt.a.verdict(tt.other)

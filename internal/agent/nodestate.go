@@ -90,7 +90,7 @@ func (a *Agent) describe() (out snapshot.NodeState, conditions []metav1.Conditio
 	out.Problems = a.ports.Problems()
 	out.Prefixes = a.links.State().Prefixes
 	out.Leases = a.dhcp.Leases()
-	conditions = slices.Concat(a.sysctls.condition(), a.sinceWritten(now, a.ways.condition(st.held)...), a.sinceWritten(now, membersCondition(st.view)))
+	conditions = slices.Concat(a.sysctls.condition(), a.sinceWritten(now, a.others.condition()...), a.sinceWritten(now, a.ways.condition(st.held)...), a.sinceWritten(now, membersCondition(st.view)))
 	return out, conditions, nodestate.Speakers(st.view, now)
 }
 
@@ -157,5 +157,5 @@ func (a *Agent) mode() string {
 	if a.engine.proxy == Fairlead {
 		return a.cfg.Engine
 	}
-	return string(a.engine.proxy)
+	return string(a.others.name())
 }

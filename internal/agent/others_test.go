@@ -2,13 +2,17 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,6 +30,7 @@ import (
 	"github.com/fairlead/fairlead/announcer/bgp/gobgp"
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/node"
+	"github.com/fairlead/fairlead/internal/proxies"
 	"github.com/fairlead/fairlead/internal/saved"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy"
@@ -83,23 +88,33 @@ func TestReadOthers(t *testing.T) {
 	tests := []struct {
 		name    string
 		objects []runtime.Object
-		want    Others
+		want    string
 	}{
-		{"nothing", nil, Others{}},
-		{"kube-proxy", []runtime.Object{kubeProxy(3)}, Others{KubeProxy: true}},
-		{"kube-proxy on no node", []runtime.Object{kubeProxy(0)}, Others{}},
-		{"kube-proxy that was just changed", []runtime.Object{fresh}, Others{KubeProxy: true}},
-		{"kube-proxy of another namespace", []runtime.Object{elsewhere}, Others{}},
-		{"Cilium as a replacement", []runtime.Object{ciliumSays("true")}, Others{Cilium: true}},
-		{"an old Cilium as a replacement", []runtime.Object{ciliumSays("strict")}, Others{Cilium: true}},
-		{"Cilium as a network alone", []runtime.Object{ciliumSays("false")}, Others{}},
-		{"both", []runtime.Object{kubeProxy(1), ciliumSays("true")}, Others{KubeProxy: true, Cilium: true}},
+		{"nothing", nil, ""},
+		{"kube-proxy", []runtime.Object{kubeProxy(3)}, "kube-proxy"},
+		{"kube-proxy on no node", []runtime.Object{kubeProxy(0)}, ""},
+		{"kube-proxy that was just changed", []runtime.Object{fresh}, "kube-proxy"},
+		{"kube-proxy of another namespace", []runtime.Object{elsewhere}, ""},
+		{"Cilium as a replacement", []runtime.Object{ciliumSays("true")}, "cilium"},
+		{"an old Cilium as a replacement", []runtime.Object{ciliumSays("strict")}, "cilium"},
+		{"Cilium as a network alone", []runtime.Object{ciliumSays("false")}, "not cilium"},
+		{"both", []runtime.Object{kubeProxy(1), ciliumSays("true")}, "cilium kube-proxy"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := readOthers(t.Context(), fake.NewClientset(tt.objects...))
-			if err != nil || got != tt.want {
-				t.Errorf("got %+v, %v; want %+v", got, err, tt.want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, name := range slices.Sorted(maps.Keys(got.Declared)) {
+				names = append(names, string(name))
+			}
+			for name := range got.Denied {
+				names = append(names, "not "+string(name))
+			}
+			if text := strings.Join(names, " "); text != tt.want {
+				t.Errorf("got %q, want %q", text, tt.want)
 			}
 		})
 	}
@@ -124,8 +139,8 @@ func failing(client *fake.Clientset, err error) {
 	client.PrependReactor("get", "daemonsets", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, err })
 }
 
-// While the API server does not answer, auto waits unless it is known who
-// forwarded before; the other modes go on.
+// While the API server does not answer, auto waits unless it is known who forwarded before.
+// The other modes go by the node, and so does auto without the right to ask.
 func TestDecideWithoutAPI(t *testing.T) {
 	away := apierrors.NewServiceUnavailable("away")
 	forbidden := apierrors.NewForbidden(schema.GroupResource{Resource: "daemonsets"}, "kube-proxy", nil)
@@ -134,13 +149,13 @@ func TestDecideWithoutAPI(t *testing.T) {
 		mode  Mode
 		saved *saved.State
 		err   error
-		want  Proxy // "": fails
+		want  proxies.Name
 	}{
-		{"auto knows", Auto, &saved.State{Proxy: string(KubeProxy)}, away, KubeProxy},
-		{"auto may not ask", Auto, nil, forbidden, ""},
+		{"auto knows", Auto, &saved.State{Proxy: "kube-proxy"}, away, proxies.KubeProxy},
+		{"auto may not ask", Auto, nil, forbidden, Fairlead},
 		{"full", Full, nil, away, Fairlead},
 		{"full may not ask", Full, nil, forbidden, Fairlead},
-		{"off", Off, nil, away, Another},
+		{"off", Off, nil, away, proxies.Another},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -149,8 +164,8 @@ func TestDecideWithoutAPI(t *testing.T) {
 			failing(client, tt.err)
 			synctest.Test(t, func(t *testing.T) {
 				got, err := a.chooseProxy(t.Context())
-				if got != tt.want || (err != nil) != (tt.want == "") {
-					t.Errorf("got %q, %v", got, err)
+				if got.Proxy != tt.want || err != nil {
+					t.Errorf("got %+v, %v", got, err)
 				}
 			})
 		})
@@ -162,35 +177,148 @@ func TestDecideWithoutAPI(t *testing.T) {
 			client.PrependReactor("get", "daemonsets", func(clienttesting.Action) (bool, runtime.Object, error) {
 				return time.Since(began) < time.Hour, nil, away
 			})
-			if got, err := a.chooseProxy(t.Context()); got != Fairlead || time.Since(began) < time.Hour {
-				t.Errorf("got %q, %v after %s", got, err, time.Since(began))
+			if got, err := a.chooseProxy(t.Context()); got.Proxy != Fairlead || time.Since(began) < time.Hour {
+				t.Errorf("got %+v, %v after %s", got, err, time.Since(began))
 			}
 		})
 	})
 }
 
-// When kube-proxy goes from a cluster, or comes, the agent starts anew.
-func TestWatchOthers(t *testing.T) {
-	a, client := newAgent(t, Auto, kubeProxy(3))
-	a.engine.proxy = KubeProxy
-	synctest.Test(t, func(t *testing.T) {
-		done := make(chan error)
-		go func() { done <- a.watchOthers(t.Context()) }()
-		time.Sleep(time.Hour)
-		synctest.Wait()
-		if err := client.AppsV1().DaemonSets("kube-system").Delete(t.Context(), "kube-proxy", metav1.DeleteOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		began := time.Now()
-		err := <-done
-		if err == nil || !strings.Contains(err.Error(), "by kube-proxy and are now to be forwarded by fairlead") {
-			t.Errorf("got %v", err)
-		}
-		if took := time.Since(began); took > lookEvery*3/2 {
-			t.Errorf("noticed after %s", took)
-		}
-	})
+// rules are what kube-proxy has in the kernel, written for the nth time.
+func rules(nth int) map[proxies.Object]string {
+	return map[proxies.Object]string{{Kind: proxies.Table, Name: "ip kube-proxy"}: fmt.Sprint(nth)}
 }
+
+func port10256() map[uint16]bool { return map[uint16]bool{10256: true} }
+
+// On a node that has something of a proxy at the start, an agent that does not know who
+// forwarded waits for a sign of life. One that forwarded goes on.
+func TestChooseProxyByTheNode(t *testing.T) {
+	late := func(after time.Duration) func() proxies.Facts {
+		began := time.Time{}
+		return func() proxies.Facts {
+			if began.IsZero() {
+				began = time.Now()
+			}
+			f := proxies.Facts{Objects: rules(1)}
+			if time.Since(began) >= after {
+				f.Listening = port10256()
+			}
+			return f
+		}
+	}
+	tests := []struct {
+		name   string
+		mode   Mode
+		saved  *saved.State
+		traces func() proxies.Facts
+		want   string
+		within time.Duration
+	}{
+		{"kube-proxy answers late", Auto, nil, late(5 * time.Second), "kube-proxy LeftToAnother", 6 * time.Second},
+		{"kube-proxy never answers", Auto, nil, late(time.Hour), "fairlead LeftBehind", settleFor + time.Second},
+		{"after a restart", Auto, &saved.State{Proxy: "fairlead"}, late(time.Hour), "fairlead LeftBehind", 0},
+		{"after a restart beside kube-proxy", Auto, &saved.State{Proxy: "kube-proxy"}, late(time.Hour), "kube-proxy LeftToAnother", 0},
+		{"a port alone", Auto, nil, func() proxies.Facts { return proxies.Facts{Listening: port10256()} }, "another NotCertain", 0},
+		{"told to forward", Full, nil, late(0), "kube-proxy Refused", 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			a, _ := newAgent(t, tt.mode)
+			a.cluster.saved, a.others.traces = tt.saved, tt.traces
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				got, err := a.chooseProxy(t.Context())
+				if text := fmt.Sprint(got.Proxy, " ", got.Reason); text != tt.want || err != nil {
+					t.Errorf("got %s, %v", text, err)
+				}
+				if took := time.Since(began); took > tt.within {
+					t.Errorf("decided after %s", took)
+				}
+			})
+		})
+	}
+}
+
+// watched runs watchOthers of an agent beside whom forwards, with what the node shows, which
+// changed may change, and returns the error and when it came.
+func watched(t *testing.T, a *Agent, whom proxies.Name, traces *proxies.Facts, changed func()) (error, time.Duration) {
+	t.Helper()
+	a.engine.proxy = whom
+	var mu sync.Mutex
+	a.others.traces = func() proxies.Facts {
+		mu.Lock()
+		defer mu.Unlock()
+		return *traces
+	}
+	done := make(chan error)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() { done <- a.watchOthers(ctx) }()
+	time.Sleep(time.Hour)
+	synctest.Wait()
+	mu.Lock()
+	changed()
+	mu.Unlock()
+	began := time.Now()
+	time.AfterFunc(time.Hour, cancel)
+	return <-done, time.Since(began)
+}
+
+// When another proxy goes from a node, the agent starts again, and forwards. Before it
+// leaves the forwarding to one that came, it leaves the ports to it and waits for it.
+func TestWatchOthers(t *testing.T) {
+	t.Run("a DaemonSet goes", func(t *testing.T) {
+		a, client := newAgent(t, Auto, kubeProxy(3))
+		synctest.Test(t, func(t *testing.T) {
+			err, took := watched(t, a, proxies.KubeProxy, &proxies.Facts{}, func() {
+				if err := client.AppsV1().DaemonSets("kube-system").Delete(t.Context(), "kube-proxy", metav1.DeleteOptions{}); err != nil {
+					t.Error(err)
+				}
+			})
+			if !errors.Is(err, ErrChanged) || took > lookEvery*3/2+traceEvery {
+				t.Errorf("after %s: %v", took, err)
+			}
+		})
+	})
+	tests := []struct {
+		name        string
+		whom        proxies.Name
+		before      proxies.Facts
+		after       proxies.Facts
+		yields      bool
+		from, until time.Duration // until is 0 if the agent stays
+	}{
+		{"a process ends and leaves its rules", proxies.KubeProxy, proxies.Facts{Objects: rules(1), Listening: port10256()}, proxies.Facts{Objects: rules(1)},
+			false, proxies.Grace - traceEvery, proxies.Grace + traceEvery},
+		{"its rules go with it", proxies.KubeProxy, proxies.Facts{Objects: rules(1), Listening: port10256()}, proxies.Facts{}, false, 0, traceEvery},
+		{"one comes and nothing answers", Fairlead, proxies.Facts{}, proxies.Facts{Objects: rules(1), Listening: port10256()}, true, yieldFor - traceEvery, yieldFor + 3*traceEvery},
+		{"one whose rules were there comes back", Fairlead, proxies.Facts{Objects: rules(1)}, proxies.Facts{Objects: rules(2)}, true, yieldFor - traceEvery, yieldFor + 3*traceEvery},
+		{"rules that are left go", Fairlead, proxies.Facts{Objects: rules(1)}, proxies.Facts{}, false, 0, 0},
+		{"nothing changes", Fairlead, proxies.Facts{}, proxies.Facts{}, false, 0, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			a, _ := newAgent(t, Auto)
+			a.cfg.OtherHealth = "http://nobody.invalid:0" // no answer
+			yielded := false
+			a.yield = func() { yielded = true }
+			synctest.Test(t, func(t *testing.T) {
+				a.engine.other.client.Transport = refusing{}
+				now := tt.before
+				err, took := watched(t, a, tt.whom, &now, func() { now = tt.after })
+				if tt.until == 0 && err != nil || tt.until > 0 && (!errors.Is(err, ErrChanged) || took < tt.from || took > tt.until) || yielded != tt.yields {
+					t.Errorf("after %s, ports left: %v: %v", took, yielded, err)
+				}
+			})
+		})
+	}
+}
+
+// refusing is a network in which nothing answers.
+type refusing struct{}
+
+func (refusing) RoundTrip(*http.Request) (*http.Response, error) { return nil, errors.New("refused") }
 
 // Where another proxy forwards, the node is in order while it is. A guard for the
 // ports of VIPs takes the place of what an earlier agent left, and not before.
@@ -202,7 +330,8 @@ func TestLeave(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }))
 	defer srv.Close()
 	defer a.engine.other.client.CloseIdleConnections()
-	a.engine.proxy, a.cfg.OtherHealth = KubeProxy, srv.URL
+	a.engine.proxy, a.cfg.OtherHealth = proxies.KubeProxy, srv.URL
+	a.say(Forwarder{Proxy: proxies.KubeProxy})
 	svc := &snapshot.Service{
 		Ref: snapshot.Ref{Namespace: "a", Name: "web"}, UID: "u", Type: snapshot.LoadBalancer,
 		ClusterIPs: []netip.Addr{netip.MustParseAddr("198.18.96.1")}, Ports: []snapshot.Port{{Protocol: snapshot.TCP, Port: 80}},

@@ -12,6 +12,7 @@ import (
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/nodeport"
 	"github.com/fairlead/fairlead/nodeport/health"
+	"github.com/fairlead/fairlead/nodeport/relay"
 )
 
 // occupiedEvery is how often an agent looks for processes that listen on node
@@ -28,6 +29,7 @@ type ports struct {
 	log     *slog.Logger
 	loop    *reconcile.Loop
 	servers *health.Servers
+	relays  *relay.Relays // nil: node ports do not answer at loopback addresses
 
 	index      *nodeport.Index    // the loop's alone
 	occupiedAt time.Time          // when occupied was read; the loop's alone
@@ -81,6 +83,9 @@ func (p *ports) Problems() []snapshot.Problem {
 // Run works until ctx ends, and then closes every port.
 func (p *ports) Run(ctx context.Context) {
 	defer p.servers.Close()
+	if p.relays != nil {
+		defer p.relays.Close()
+	}
 	p.loop.Run(ctx, p.step)
 }
 
@@ -93,6 +98,9 @@ func (p *ports) step(ctx context.Context) error {
 	}
 	p.index.Follow(s)
 	found := p.servers.Sync(ctx, nodeport.Listeners(p.index.Checks(), addrs, p.cidrs))
+	if p.relays != nil {
+		found = append(found, p.relays.Sync(ctx, p.index.Relays(addrs))...)
+	}
 	err := p.findOccupied(addrs)
 	found = nodeport.SortProblems(slices.Concat(found, p.occupied, nodeport.Owned(s, own), exceeded, leaving))
 	p.mu.Lock()

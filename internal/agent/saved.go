@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fairlead/fairlead/internal/kube"
+	"github.com/fairlead/fairlead/internal/proxies"
 	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/saved"
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -95,11 +96,11 @@ func (c *cluster) recall() {
 }
 
 // savedProxy returns who forwarded; "" if nothing is known of it.
-func (c *cluster) savedProxy() Proxy {
+func (c *cluster) savedProxy() proxies.Name {
 	if c.saved == nil {
 		return ""
 	}
-	return Proxy(c.saved.Proxy)
+	return proxies.Name(c.saved.Proxy)
 }
 
 // snapshot returns what to act on at now: the cluster as it is, or, when no API

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -53,10 +54,11 @@ func (a *Agent) samples() http.Handler {
 }
 
 // forwardOrLeave decides, opens the ports that the decision allows, and runs.
-func (a *Agent) forwardOrLeave(ctx context.Context, g *errgroup.Group, at Addresses, probes *health.Probes, reg prometheus.Gatherer) (err error) {
+func (a *Agent) forwardOrLeave(ctx context.Context, g *errgroup.Group, at Addresses, probes *health.Probes, reg prometheus.Gatherer) error {
 	a.cluster.recall()
 	a.neighbours.load(a.cluster.saved)
-	a.engine.proxy, err = a.chooseProxy(ctx)
+	now, err := a.chooseProxy(ctx)
+	a.engine.proxy = now.Proxy
 	select {
 	case <-ctx.Done():
 		return nil // told to stop before it was decided
@@ -65,60 +67,63 @@ func (a *Agent) forwardOrLeave(ctx context.Context, g *errgroup.Group, at Addres
 	if err != nil {
 		return err
 	}
-	a.cfg.Log.Info("who forwards Services", "mode", a.cfg.Mode, "proxy", a.engine.proxy)
-	if err := a.openPorts(ctx, g, at, probes, reg); err != nil {
-		return err
-	}
+	a.say(now)
+	a.openPorts(ctx, g, at, probes, reg)
 	g.Go(func() error { return a.watchOthers(ctx) })
 	return a.Run(ctx)
 }
 
-// openPorts opens the ports that are kube-proxy's by default.
-func (a *Agent) openPorts(ctx context.Context, g *errgroup.Group, at Addresses, probes *health.Probes, reg prometheus.Gatherer) error {
+// openPorts opens the ports that are kube-proxy's by default, until yield is called.
+func (a *Agent) openPorts(ctx context.Context, g *errgroup.Group, at Addresses, probes *health.Probes, reg prometheus.Gatherer) {
+	ctx, a.yield = context.WithCancel(ctx)
 	answers := http.NewServeMux()
 	answers.HandleFunc("/healthz", probes.Healthz)
 	answers.HandleFunc("/livez", probes.Livez)
 	answers.HandleFunc("/readyz", a.readyz)
 	answers.Handle(traffic.Path, a.samples())
-	if err := a.open(ctx, g, at.Health, healthPort, answers); err != nil {
-		return err
-	}
+	a.open(ctx, g, at.Health, healthPort, answers)
 	metrics := server.Metrics(reg)
 	metrics.HandleFunc("/proxyMode", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, a.cfg.Engine) })
-	return a.open(ctx, g, at.Metrics, metricsPort, metrics)
+	a.open(ctx, g, at.Metrics, metricsPort, metrics)
 }
 
-// open serves mux at address, but not on the port that belongs to another proxy
-// if one forwards. Beside a proxy that is being removed it waits for the port.
-func (a *Agent) open(ctx context.Context, g *errgroup.Group, address, reserved string, mux http.Handler) error {
+// open serves mux at address, but not on the port that belongs to another proxy if one
+// forwards. A port that is taken it waits for: the agent forwards without it.
+func (a *Agent) open(ctx context.Context, g *errgroup.Group, address, reserved string, mux http.Handler) {
 	_, port, _ := net.SplitHostPort(address)
-	if a.engine.proxy != Fairlead && port == reserved {
-		return nil
+	if address == "" || a.engine.proxy != Fairlead && port == reserved {
+		return
 	}
-	serve, err := server.Listen(address, mux)
-	switch {
-	case err == nil:
+	serve, err := a.others.listen(address, mux)
+	if err == nil {
 		g.Go(func() error { return serve(ctx) })
-	case !a.cfg.Force:
-		return fmt.Errorf("%w; give --proxy=off if another proxy forwards Services here", err)
-	default:
-		a.cfg.Log.Warn("waiting for a port", "error", err)
-		loop := reconcile.New("port "+port, a.cfg.Log)
-		g.Go(func() error {
-			loop.Run(ctx, func(ctx context.Context) error {
-				serve, err := server.Listen(address, mux)
-				if err != nil {
-					return err
-				}
-				return serve(ctx)
-			})
-			return nil
-		})
+		return
 	}
-	return nil
+	a.cfg.Log.Warn("waiting for a port", "error", err)
+	loop := reconcile.New("port "+port, a.cfg.Log)
+	g.Go(func() error {
+		loop.Run(ctx, func(ctx context.Context) error {
+			serve, err := a.others.listen(address, mux)
+			if err != nil {
+				return err
+			}
+			return serve(ctx)
+		})
+		return nil
+	})
 }
 
-// readyz tells whether the node does what it is to do: the engine was in sync
+// portOf returns the port of an address to listen on; 0 without one.
+func portOf(address string) uint16 {
+	_, text, _ := net.SplitHostPort(address)
+	port, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		return 0
+	}
+	return uint16(port)
+}
+
+// readyz reports whether the node does what it is to do: the engine was in sync
 // at least once, or the proxy that forwards instead has been asked.
 func (a *Agent) readyz(w http.ResponseWriter, _ *http.Request) {
 	if !a.health.Started() {

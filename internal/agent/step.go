@@ -35,7 +35,7 @@ func (a *Agent) collect(s *snapshot.Snapshot, now time.Time) node.Inputs {
 	}
 	links := a.links.State()
 	in := node.Inputs{
-		Now: now, Node: a.cfg.Node, Snapshot: s, Changes: a.cluster.changes(s), Links: a.decision.linksFor(links, s.Announcements),
+		Now: now, Node: a.cfg.Node, Snapshot: s, Changes: a.cluster.changes(s), Links: a.decision.linksFor(a.cfg.served(links), s.Announcements),
 		Self: a.decision.self, Own: links.Addrs, Routed: links.Pods, Addrs: nodeport.Resolve(a.decision.self, links.Addrs, a.cfg.NodePortAddresses), Engine: a.engine.State().Engine,
 		Passwords: a.routes.Passwords(s), Routers: a.routes.routers.known(), Removed: a.removal.removed.Load(),
 		Director: a.engine.director.Status(),

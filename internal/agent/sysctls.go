@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -80,7 +81,7 @@ func (a *Agent) setSysctls(context.Context) error {
 	links := a.links.State()
 	held, _ := a.layer2.Held()
 	need := sysctl.Node{
-		Forwards: a.engine.proxy == Fairlead, Addrs: links.Addrs, Bridged: bridged(s.Node(a.cfg.Node), links), Learns: learnsRoutes(),
+		Forwards: a.engine.proxy == Fairlead, Addrs: links.Addrs, Bridged: bridged(s.Node(a.cfg.Node), links), Learns: learnsRoutes(), CPUs: runtime.NumCPU(),
 	}
 	numbered := a.ways.Numbered()
 	for _, c := range held {

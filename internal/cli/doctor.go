@@ -22,6 +22,7 @@ import (
 type examine struct {
 	files  []string
 	here   bool
+	change bool
 	name   string
 	sysctl string
 }
@@ -29,17 +30,19 @@ type examine struct {
 func (e *Env) doctor() *cobra.Command {
 	var x examine
 	cmd := &cobra.Command{
-		Use: "doctor [-f FILE...] [--node]", Args: cobra.NoArgs,
+		Use: "doctor [-f FILE...] [--node] [--change-over]", Args: cobra.NoArgs,
 		Short: "Find what is wrong with the cluster, with manifests or with this node",
 		Long: `doctor looks for what keeps Services from being reached, or may do so after the
 next fault. Without a flag it asks the cluster through the API server. With -f it
 reads manifests, before they are applied, and needs no cluster. With --node it looks
 at the machine that it runs on: its kernel, settings, links and ports; run it there
-as root. With --namespace it leaves out what concerns Services of other namespaces.
+as root. With --change-over it also says what will be different when fairlead
+forwards in place of kube-proxy. With --namespace it leaves out what concerns Services of other namespaces.
 Every finding has a code that docs/troubleshooting.md explains. It exits with 0 if
 there is no problem, 1 if there is one, and 2 if it could not look.`,
 		Example: `  fairlead doctor
   fairlead doctor -f manifests/
+  fairlead doctor --change-over
   fairlead doctor --node`,
 	}
 	f := cmd.Flags()
@@ -47,7 +50,8 @@ there is no problem, 1 if there is one, and 2 if it could not look.`,
 	f.BoolVar(&x.here, "node", false, "look at this machine instead of the cluster")
 	f.StringVar(&x.name, "node-name", os.Getenv("NODE_NAME"), "with --node: this node's name in Kubernetes; empty: its host name")
 	f.StringVar(&x.sysctl, "sysctl-dir", "/proc/sys", "with --node: where the kernel's settings are")
-	cmd.MarkFlagsMutuallyExclusive("filename", "node")
+	f.BoolVar(&x.change, "change-over", false, "say too what will be different when fairlead forwards in place of kube-proxy")
+	cmd.MarkFlagsMutuallyExclusive("filename", "node", "change-over")
 	out := e.outputFlag(cmd, true)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		found, err := e.examine(cmd.Context(), x)
@@ -99,7 +103,11 @@ func (e *Env) examine(ctx context.Context, x examine) (out diagnosis, err error)
 	if err := permissions(ctx, c.Kube, s); err != nil {
 		s.Gaps = append(s.Gaps, cluster.Gap{What: "the rights of fairlead's ServiceAccounts", Why: err.Error()})
 	}
-	return diagnosis{doctor.Cluster(s), doctor.LocalPods(s)}, nil
+	findings := doctor.Cluster(s)
+	if x.change {
+		findings = append(findings, doctor.ChangeOver(s)...)
+	}
+	return diagnosis{findings, doctor.LocalPods(s)}, nil
 }
 
 // examineFiles looks at manifests as if they were a cluster's only objects.

@@ -38,6 +38,7 @@ func TestLint(t *testing.T) {
 		"version", "goversion", // of the build
 		"name",         // of a sysctl
 		"pool", "peer", // objects of the administrator
+		"proxy", "certainty", // of the proxies that are known
 		"hops", "result", // of a directed packet
 		"way",         // of what leaves the cluster
 		"vip", "node", // at most 4,096 and 1,024, and only those of which something was counted

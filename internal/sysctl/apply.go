@@ -20,7 +20,7 @@ func (w Wrong) String() string {
 	if have == "" {
 		have = "unknown"
 	}
-	return fmt.Sprintf("%s is %s and must be %s: %s (%v)", w.Name, have, w.Want, w.Why, w.Err)
+	return fmt.Sprintf("%s (%v)", w.Setting.Wrong(have), w.Err)
 }
 
 // Set is a setting that was changed.
@@ -40,7 +40,7 @@ func (d Dir) Apply(settings []Setting) (set []Set, wrong []Wrong) {
 		switch {
 		case err != nil:
 			wrong = append(wrong, Wrong{Setting: s, Have: had, Err: err})
-		case had != s.Want:
+		case !s.Holds(had):
 			set = append(set, Set{Setting: s, Had: had})
 		}
 	}
@@ -50,7 +50,7 @@ func (d Dir) Apply(settings []Setting) (set []Set, wrong []Wrong) {
 // apply returns what the setting was before.
 func (d Dir) apply(s Setting) (had string, err error) {
 	file := d.File(s.Name)
-	if had, err = read(file); err != nil || had == s.Want {
+	if had, err = read(file); err != nil || s.Holds(had) {
 		return had, err
 	}
 	if s.Leave != "" {
@@ -60,7 +60,7 @@ func (d Dir) apply(s Setting) (had string, err error) {
 		return had, short(err)
 	}
 	now, err := read(file)
-	if err == nil && now != s.Want {
+	if err == nil && !s.Holds(now) {
 		err = errors.New("the kernel did not take the value")
 	}
 	return had, err

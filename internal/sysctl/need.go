@@ -4,8 +4,10 @@ package sysctl
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -17,8 +19,29 @@ type Setting struct {
 	Name string
 	Want string
 	Why  string
+	// Least has a larger number be right as well.
+	Least bool
 	// Leave says why it must not be set, only told of; "": nothing against it.
 	Leave string
+}
+
+// Holds reports whether the setting is right with the value have.
+func (s Setting) Holds(have string) bool {
+	if !s.Least {
+		return have == s.Want
+	}
+	number, err := strconv.Atoi(have)
+	least, errLeast := strconv.Atoi(s.Want)
+	return err == nil && errLeast == nil && number >= least
+}
+
+// Wrong says that the setting has the value have, and what it must have.
+func (s Setting) Wrong(have string) string {
+	want := s.Want
+	if s.Least {
+		want += " or more"
+	}
+	return fmt.Sprintf("%s is %s and must be %s: %s", s.Name, have, want, s.Why)
 }
 
 // Node is what the settings of a node depend on.
@@ -29,6 +52,7 @@ type Node struct {
 	Strict   []string     // names of links whose reverse path filter drops clients that are answered by them
 	Bridged  bool         // pods of the node are ports of a bridge
 	Learns   bool         // the node has IPv6 routes from router advertisements
+	CPUs     int          // 0: the connections that the kernel tracks are left as they are
 }
 
 // Needed returns the settings that the node needs, sorted by name.
@@ -59,6 +83,9 @@ func Needed(n Node) []Setting {
 			need("net.bridge.bridge-nf-call-ip6tables", "1", why)
 		}
 	}
+	if n.Forwards && n.CPUs > 0 {
+		out = append(out, tracking(n.CPUs)...)
+	}
 	if len(n.Announce) > 0 {
 		// The kernel sends redirects if either of the two says so.
 		const why = "clients in the subnet of a VIP are not redirected past this node"
@@ -72,6 +99,22 @@ func Needed(n Node) []Setting {
 	}
 	slices.SortFunc(out, func(a, b Setting) int { return cmp.Compare(a.Name, b.Name) })
 	return slices.Compact(out)
+}
+
+// tracking returns what kube-proxy sets by default, as the least. A node that has more keeps
+// it.
+func tracking(cpus int) []Setting {
+	const perCPU, least = 32768, 131072
+	most := max(cpus*perCPU, least)
+	need := func(name string, want int, why string) Setting {
+		return Setting{Name: "net.netfilter.nf_conntrack_" + name, Want: strconv.Itoa(want), Why: why, Least: true}
+	}
+	return []Setting{
+		need("max", most, "the node drops new connections when it tracks as many"),
+		need("buckets", most/4, "the node finds a connection among as many without a long search"),
+		need("tcp_timeout_established", 86400, "connections that are idle for a day go on"),
+		need("tcp_timeout_close_wait", 3600, "connections that one side has closed go on for the other"),
+	}
 }
 
 // reversePath is the reverse path filter of a link, or of all.

@@ -33,6 +33,9 @@ func TestNeeded(t *testing.T) {
 		{"IPv4", sysctl.Node{Forwards: true, Addrs: addrs("192.0.2.1 ::1 fe80::1")}, v4},
 		{"IPv6", sysctl.Node{Forwards: true, Addrs: addrs("127.0.0.1 2001:db8::1")}, v6},
 		{"bridged pods", sysctl.Node{Forwards: true, Bridged: true, Addrs: addrs("192.0.2.1 2001:db8::1")}, bridge6 + " " + bridge4 + " " + v4 + " " + v6},
+		{"connections, two processors", sysctl.Node{Forwards: true, CPUs: 2}, tracked("32768", "131072")},
+		{"connections, 32 processors", sysctl.Node{Forwards: true, CPUs: 32}, tracked("262144", "1048576")},
+		{"connections, another proxy", sysctl.Node{CPUs: 32}, ""},
 		{"another proxy", sysctl.Node{Bridged: true, Addrs: addrs("192.0.2.1")}, ""},
 		{"announcing", sysctl.Node{Addrs: addrs("192.0.2.1"), Announce: []string{"eth1.100", "eth0"}},
 			"net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.eth0.send_redirects=0 net.ipv4.conf.eth1/100.send_redirects=0"},
@@ -48,6 +51,11 @@ func TestNeeded(t *testing.T) {
 			}
 		})
 	}
+}
+
+func tracked(buckets, most string) string {
+	const prefix = "net.netfilter.nf_conntrack_"
+	return prefix + "buckets=" + buckets + " " + prefix + "max=" + most + " " + prefix + "tcp_timeout_close_wait=3600 " + prefix + "tcp_timeout_established=86400"
 }
 
 func file(t *testing.T, dir, name, value string, mode os.FileMode) {
@@ -79,6 +87,31 @@ func TestApply(t *testing.T) {
 	}
 	if b, _ := os.ReadFile(filepath.Join(dir, "net/ipv4/ip_forward")); string(b) != "1" {
 		t.Errorf("ip_forward is %q", b)
+	}
+}
+
+// What is to be at least something is never made lower, and told where it cannot be set.
+func TestApplyLeast(t *testing.T) {
+	dir := t.TempDir()
+	const sub = "net/netfilter/nf_conntrack_"
+	file(t, dir, sub+"max", "65536", 0o644)
+	file(t, dir, sub+"buckets", "65536", 0o644)
+	file(t, dir, sub+"tcp_timeout_established", "432000", 0o644)
+	if err := os.MkdirAll(filepath.Join(dir, sub+"tcp_timeout_close_wait"), 0o755); err != nil { // cannot be read or set
+		t.Fatal(err)
+	}
+	set, wrong := sysctl.Dir(dir).Apply(sysctl.Needed(sysctl.Node{Forwards: true, CPUs: 2}))
+	if len(set) != 1 || set[0].Name != "net.netfilter.nf_conntrack_max" || set[0].Had != "65536" {
+		t.Errorf("set %+v", set)
+	}
+	want := "net.netfilter.nf_conntrack_tcp_timeout_close_wait is unknown and must be 3600 or more: "
+	if len(wrong) != 1 || !strings.HasPrefix(wrong[0].String(), want) {
+		t.Errorf("wrong %v", wrong)
+	}
+	for name, want := range map[string]string{"max": "131072", "buckets": "65536\n", "tcp_timeout_established": "432000\n"} {
+		if b, err := os.ReadFile(filepath.Join(dir, sub+name)); string(b) != want {
+			t.Errorf("%s is %q, %v", name, b, err)
+		}
 	}
 }
 

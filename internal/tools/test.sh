@@ -63,16 +63,14 @@ accelerate) ## Kill and restart the agent with eBPF under load, turn it off, cle
 	internal/tools/packages.sh
 	e2e -v -timeout=15m ./bench/forwarding -run TestAccelerate
 	;;
-change-over) ## Change from kube-proxy to fairlead and back under load, the real programs on one node (root)
+change-over) ## Change from kube-proxy to fairlead and back under load, also unannounced, the real programs on one node (root)
 	internal/tools/packages.sh
 	e2e -v -timeout=15m ./bench/forwarding -run TestChangeOver
 	;;
-arm64) ## Run the tests of what nodes of two architectures must decide alike as an arm64 program, in QEMU
+arm64) ## Run the tests of all packages that decide, as arm64 programs in QEMU
 	internal/tools/packages.sh qemu-aarch64-static:qemu-user-static
-	program=$(mktemp)
-	trap 'rm -f "$program"' EXIT
-	CGO_ENABLED=0 GOARCH=arm64 go test -c -o "$program" ./proxy/director
-	qemu-aarch64-static "$program" -test.v -test.run '^(TestGolden|TestShares|TestMemory|TestRings)$'
+	mapfile -t packages < <(grep -rl 'layertest\.Pure(' --include='*_test.go' . | xargs -n1 dirname | sort -u)
+	CGO_ENABLED=0 GOARCH=arm64 go test -count=1 -vet=off -timeout=60m -exec=qemu-aarch64-static -skip='^TestPure' "${packages[@]:?}"
 	;;
 chart) ## Lint and render the chart with all value sets, and give the result to a real API server
 	go test ./charts
@@ -94,12 +92,12 @@ docs) ## Run or check every command and YAML block of README and docs
 fuzz) ## Run each fuzz target for a while; FOR=10s
 	internal/tools/fuzz.sh "${FOR:-10s}"
 	;;
-kernels) ## Run the kernel tests on Linux 5.10, 6.1, 6.12 and 7 in QEMU (root, amd64); KERNEL=5.10 PKG=./proxy/ebpf RUN=TestPinned BENCH=. BENCHTIME=10x FRESH=1
+kernels) ## Run the kernel tests on Linux 5.10, 6.1, 6.12 and 7 in QEMU (root, amd64); KERNEL=5.10 PKG=./proxy/ebpf RUN=TestPinned BENCH=. BENCHTIME=10x LESS=ipv6 FRESH=1
 	internal/tools/packages.sh qemu-system-x86_64:qemu-system-x86 nft:nftables ip:iproute2 ping:iputils-ping conntrack:conntrack \
 		sysctl:procps setpriv:util-linux modprobe:kmod xz:xz-utils /etc/protocols:netbase \
 		/usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
 	go run ./e2e/cmd/kernels ${KERNEL:+-kernel="$KERNEL"} ${PKG:+-pkg="$PKG"} ${RUN:+-run="$RUN"} \
-		${BENCH:+-bench="$BENCH"} ${BENCHTIME:+-benchtime="$BENCHTIME"} ${FRESH:+-fresh}
+		${BENCH:+-bench="$BENCH"} ${BENCHTIME:+-benchtime="$BENCHTIME"} ${LESS:+-less="$LESS"} ${FRESH:+-fresh}
 	;;
 labs) ## Check the scripts of labs/, and run them in network namespaces and in the lab, with examples/monitoring (root)
 	internal/tools/packages.sh

@@ -29,6 +29,9 @@ func (r *Ruleset) Next(t *proxy.Table) (*Ruleset, []*Patch) {
 	next.slots, changes = r.place(t)
 	patches := make([]*Patch, 0, len(Families))
 	for _, f := range Families {
+		if r.Layouts[f] == nil {
+			continue // the kernel has no rules for it
+		}
 		p := r.patch(next, f, ofFamily(f, changes))
 		next.Layouts[f] = p.Layout
 		patches = append(patches, p)

@@ -32,25 +32,7 @@ func TestChangeOverFromKubeProxyAndBack(t *testing.T) {
 	if os.Getenv("FAIRLEAD_E2E") != "1" {
 		t.Skip("FAIRLEAD_E2E is not 1")
 	}
-	c := &changeOver{T: t, Bench: &Bench{Out: os.Stderr}}
-	contenders, stop, err := c.prepare(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		var err error
-		if t.Failed() {
-			err = fmt.Errorf("the test failed")
-		}
-		stop(&err)
-		if err != nil {
-			t.Error(err)
-		}
-	})
-	c.kubeProxy, c.fairlead = contenders[0], contenders[1]
-	if err := c.cluster.grow(t.Context(), 20); err != nil {
-		t.Fatal(err)
-	}
+	c := newChangeOver(t)
 	c.daemonSet(true)
 	kubeProxy := c.startKubeProxy()
 	p := c.world.probe(t.Context(), 10*time.Millisecond, clusterIP(c.cluster.services[0]), c.cluster.nodePort(), vipPort())
@@ -86,6 +68,31 @@ func TestChangeOverFromKubeProxyAndBack(t *testing.T) {
 	if got.failed != nil {
 		t.Errorf("%d connections failed, the first: %v", len(got.failed), got.failed[0])
 	}
+}
+
+// newChangeOver makes a node that has neither proxy.
+func newChangeOver(t *testing.T) *changeOver {
+	t.Helper()
+	c := &changeOver{T: t, Bench: &Bench{Out: os.Stderr}}
+	contenders, stop, err := c.prepare(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		var err error
+		if t.Failed() {
+			err = fmt.Errorf("the test failed")
+		}
+		stop(&err)
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	c.kubeProxy, c.fairlead = contenders[0], contenders[1]
+	if err := c.cluster.grow(t.Context(), 20); err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // daemonSet says to fairlead whether the cluster has kube-proxy.

@@ -24,6 +24,7 @@ type options struct {
 	kernels, packages string
 	cache, logs       string
 	fresh             bool
+	less              kernels.Less
 	selection         kernels.Selection
 }
 
@@ -34,6 +35,7 @@ func main() {
 	flag.StringVar(&o.selection.Run, "run", "", "tests, by a regular expression")
 	flag.StringVar(&o.selection.Bench, "bench", "", "benchmarks, by a regular expression; then no tests without -run")
 	flag.StringVar(&o.selection.BenchTime, "benchtime", "", "how long, or how often (10x), a benchmark runs")
+	flag.StringVar((*string)(&o.less), "less", "", "what the guests lack: ipv6, or a module such as nft_fib_ipv6; run the tests called TestLess")
 	flag.BoolVar(&o.fresh, "fresh", false, "ask for the newest version of each kernel, instead of using the cached one")
 	flag.DurationVar(&o.selection.Limit, "limit", time.Hour, "of one kernel")
 	flag.StringVar(&o.cache, "cache", cache(), "where kernels are kept")
@@ -106,6 +108,7 @@ func (o options) on(ctx context.Context, k kernels.Kernel, guest string, tests [
 		return nil, err
 	}
 	job := kernels.NewJob(kernels.Circumstances{Kernel: k, Emulated: !kernels.Accelerated()}, tests, o.selection)
+	job.Env = append(job.Env, o.less.Env()...)
 	initramfs, err := kernels.Initramfs(ctx, guest, tests, job)
 	if err != nil {
 		return nil, err
@@ -122,6 +125,7 @@ func (o options) on(ctx context.Context, k kernels.Kernel, guest string, tests [
 	screen := &kernels.Screen{Out: os.Stdout, Prefix: k.Series + ": ", All: o.selection.Run != "" || o.selection.Bench != ""}
 	g := kernels.Guest{
 		Image: image, Initramfs: initramfs, Dir: dir, Console: filepath.Join(o.logs, k.Series+".console"),
+		Less:  o.less,
 		Limit: o.selection.Limit + time.Minute, // a test program says where it was when its own limit ends it
 	}
 	r := kernels.NewReport(image, job)

@@ -24,6 +24,7 @@ type State struct {
 	Allocation        allocator.Options // of the controller
 	Forwarding        proxy.Options     // of the agents
 	NodePortAddresses []netip.Prefix    // of the agents; none: primary addresses
+	Localhost         bool              // their node ports answer at loopback addresses
 
 	Namespace   string // of fairlead's pods; "" if there are none
 	PodSecurity string // its label pod-security.kubernetes.io/enforce
@@ -81,6 +82,11 @@ type KubeProxy struct {
 	Runs      bool
 	Mode      string // iptables, ipvs or nftables; "" if it could not be read
 	StrictARP bool
+	// NodePortAddresses are the CIDRs of its configuration; none: its default.
+	NodePortAddresses []string
+	Localhost         bool     // node ports answer at 127.0.0.1
+	Scheduler         string   // of IPVS; "" if it has none
+	Settings          []string // kernel settings that it was told to make, beyond its defaults
 }
 
 // Other is another controller that gives addresses to Services.

@@ -14,7 +14,7 @@ import (
 // Cluster finds what is wrong with s.
 func Cluster(s *cluster.State) []Finding {
 	var out []Finding
-	for _, check := range []func(*cluster.State) []Finding{pools, services, annotations, processes, agents, undirected, ranges, strangers, versions, rights, gaps, announced, others, peers} {
+	for _, check := range []func(*cluster.State) []Finding{pools, services, annotations, processes, agents, undirected, ranges, strangers, versions, rights, gaps, announced, others, forwarders, peers} {
 		out = append(out, check(s)...)
 	}
 	return sorted(out)
@@ -249,7 +249,7 @@ func beside(s *cluster.State) (out []Finding) {
 	ds := Object{Resource: "daemonset", Namespace: "kube-system", Name: "kube-proxy"}
 	var both []string
 	for _, a := range s.NodeStates {
-		if a.Engine.Mode == "nftables" {
+		if a.Engine.Mode == "nftables" && !saysForwarder(a) {
 			both = append(both, a.Node)
 		}
 	}

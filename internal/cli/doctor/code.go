@@ -47,6 +47,10 @@ const (
 	TwoProxies      Code = "FL0301"
 	StrictARP       Code = "FL0302"
 	OtherBalancer   Code = "FL0303"
+	NotCertain      Code = "FL0304"
+	LeftBehind      Code = "FL0305"
+	NotForwarding   Code = "FL0306"
+	Differs         Code = "FL0307"
 	KernelSetting   Code = "FL0401"
 	ReversePath     Code = "FL0402"
 	Bridged         Code = "FL0403"
@@ -117,6 +121,10 @@ var Catalog = []Entry{
 	{TwoProxies, Problem, "Two proxies forward Services"},
 	{StrictARP, Problem, "kube-proxy answers ARP for every address"},
 	{OtherBalancer, Problem, "Another load balancer serves the same Services"},
+	{NotCertain, Problem, "It is not certain who forwards Services"},
+	{LeftBehind, Warning, "Another proxy left its rules"},
+	{NotForwarding, Problem, "fairlead is to forward, and another proxy does"},
+	{Differs, Warning, "A change-over makes a difference"},
 	{KernelSetting, Problem, "A kernel setting is wrong"},
 	{ReversePath, Warning, "Strict reverse path filter"},
 	{Bridged, Problem, "Bridged packets pass by the address translation"},

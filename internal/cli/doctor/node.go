@@ -54,8 +54,8 @@ func kept(name, value string) string {
 func settings(h Host) (out []Finding) {
 	for _, need := range sysctl.Needed(h.Needs) {
 		have, known := h.Settings[need.Name]
-		if have == need.Want {
-			continue
+		if known && need.Holds(have) || !known && need.Least {
+			continue // without its module the kernel tracks no connections yet
 		}
 		code := KernelSetting
 		switch {
@@ -71,7 +71,7 @@ func settings(h Host) (out []Finding) {
 				next = "modprobe br_netfilter, and add br_netfilter to /etc/modules-load.d/fairlead.conf"
 			}
 		}
-		out = append(out, find(code, node(h.Name), next, "%s is %s and must be %s: %s", need.Name, have, need.Want, need.Why))
+		out = append(out, find(code, node(h.Name), next, "%s", need.Wrong(have)))
 	}
 	return append(out, advertisements(h)...)
 }

@@ -158,7 +158,7 @@ func (f *following) forwarder() {
 	case !a.InSync:
 		f.fail("engine", doctor, "the engine of %s does not hold what follows yet: %s", f.Node, a.Engine.Message)
 	case a.Engine.Mode != "nftables":
-		f.note("engine", "%s forwards Services on %s, not fairlead: what follows is what fairlead would do", a.Engine.Mode, f.Node)
+		f.note("engine", "on %s %s. What follows is what fairlead would do", f.Node, byAnother(a))
 	default:
 		f.ok("engine", "%s of %s is in sync", a.Engine.Mode, f.Node)
 	}

@@ -317,6 +317,9 @@ func (e *explaining) engine() {
 			d.Mark, d.Text = Failed, fmt.Sprintf("its agent is silent; it wrote its NodeState last %s ago", cluster.Ago(e.Now, a.Renewed))
 		case !a.InSync:
 			d.Mark, d.Text = Failed, "not in sync: "+a.Engine.Message
+		case !cluster.Forwards(a) && a.Engine.Mode != "":
+			good++
+			d.Text = byAnother(a)
 		default:
 			good++
 			d.Text = fmt.Sprintf("%s in sync, %s, %s", a.Engine.Mode, cluster.Count(a.Engine.Services, "Service"), cluster.Count(a.Engine.Endpoints, "endpoint"))
@@ -328,6 +331,14 @@ func (e *explaining) engine() {
 		step.Mark, step.Next = Failed, "kubectl -n "+e.Namespace+" get pods -l app.kubernetes.io/component=agent -o wide, then fairlead doctor"
 	}
 	e.add(step)
+}
+
+// byAnother says who forwards Services on a node instead of fairlead, and how its agent knows.
+func byAnother(a *snapshot.NodeState) string {
+	if c := a.Conditions["ServiceProxy"]; c.Reason != "" {
+		return c.Message
+	}
+	return a.Engine.Mode + " forwards Services"
 }
 
 func (e *explaining) policy() {

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -67,7 +68,7 @@ func Read(ctx context.Context, opt Options) (doctor.Host, error) {
 
 // needs is what the node's settings depend on, as its agent finds it out.
 func needs(links link.State, opt Options) sysctl.Node {
-	n := sysctl.Node{Forwards: true, Addrs: links.Addrs, Learns: learns()}
+	n := sysctl.Node{Forwards: true, Addrs: links.Addrs, Learns: learns(), CPUs: runtime.NumCPU()}
 	for _, l := range links.Links {
 		if slices.ContainsFunc(l.Prefixes, func(p netip.Prefix) bool { return p.Addr().Is4() }) {
 			n.Announce = append(n.Announce, l.Name)

@@ -48,15 +48,17 @@ type Agent struct {
 	Engine  string `json:"engine"`
 	// Unaccelerated says why the engine forwards all of the traffic of the node's own
 	// pods, or what of it.
-	Unaccelerated string    `json:"unaccelerated,omitempty"`
-	InSync        bool      `json:"inSync"`
-	Draining      bool      `json:"draining,omitempty"`
-	Services      int       `json:"services"`
-	Endpoints     int       `json:"endpoints"`
-	Announces     int       `json:"announces"`
-	Renewed       time.Time `json:"renewed"`
-	RenewedAgo    string    `json:"renewedAgo"`
-	Silent        bool      `json:"silent,omitempty"`
+	Unaccelerated string `json:"unaccelerated,omitempty"`
+	// ServiceProxy says who forwards Services on the node, and how the agent knows.
+	ServiceProxy string    `json:"serviceProxy,omitempty"`
+	InSync       bool      `json:"inSync"`
+	Draining     bool      `json:"draining,omitempty"`
+	Services     int       `json:"services"`
+	Endpoints    int       `json:"endpoints"`
+	Announces    int       `json:"announces"`
+	Renewed      time.Time `json:"renewed"`
+	RenewedAgo   string    `json:"renewedAgo"`
+	Silent       bool      `json:"silent,omitempty"`
 	// LocalPods is what the node's own pods are known by, LocalPodsShort the same in a
 	// few words; "" if another proxy forwards.
 	LocalPods      string `json:"localPods,omitempty"`
@@ -125,7 +127,7 @@ func Of(s *cluster.State) Report {
 		r.Agents = append(r.Agents, Agent{
 			Node: a.Node, Version: a.Version, Engine: a.Engine.String(), Unaccelerated: a.Engine.Accelerator.Message, InSync: a.InSync, Draining: a.Draining,
 			Services: a.Engine.Services, Endpoints: a.Engine.Endpoints, Announces: len(a.Announces) + a.Unlisted, Renewed: a.Renewed, RenewedAgo: cluster.Ago(s.Now, a.Renewed), Silent: s.Silent(a),
-			LocalPods: pods, LocalPodsShort: short,
+			LocalPods: pods, LocalPodsShort: short, ServiceProxy: a.Conditions["ServiceProxy"].Message,
 		})
 		if directs {
 			r.Agents[len(r.Agents)-1].direct(s.Undirected(a.Node))

@@ -11,7 +11,6 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
-	"sigs.k8s.io/yaml"
 
 	"github.com/fairlead/fairlead/allocator"
 	"github.com/fairlead/fairlead/api/v1alpha1"
@@ -64,7 +63,9 @@ func (o *Objects) State() *cluster.State {
 				s.History = history.Read(obj.Data[keep.Key]).Entries
 				continue
 			}
-			s.KubeProxy.Mode, s.KubeProxy.StrictARP = kubeProxy(obj)
+			runs := s.KubeProxy.Runs
+			s.KubeProxy = kubeProxy(obj)
+			s.KubeProxy.Runs = runs
 		}
 	}
 	s.Snapshot = b.Snapshot()
@@ -204,8 +205,8 @@ func flags(s *cluster.State, p *corev1.Pod) {
 				}
 			}
 		case "--nodeport-addresses":
-			if cidrs, err := nodeport.ParseAddresses(strings.Split(value, ",")); err == nil {
-				s.NodePortAddresses = cidrs
+			if cidrs, localhost, err := nodeport.ParseAddresses(strings.Split(value, ",")); err == nil {
+				s.NodePortAddresses, s.Localhost = cidrs, localhost
 			}
 		}
 	}
@@ -247,18 +248,4 @@ func other(s *cluster.State, kind, namespace, name string, labels map[string]str
 			return
 		}
 	}
-}
-
-// kubeProxy reads what matters of kube-proxy's configuration.
-func kubeProxy(cm *corev1.ConfigMap) (mode string, strictARP bool) {
-	var config struct {
-		Mode string `json:"mode"`
-		IPVS struct {
-			StrictARP bool `json:"strictARP"`
-		} `json:"ipvs"`
-	}
-	if err := yaml.Unmarshal([]byte(cm.Data["config.conf"]), &config); err != nil {
-		return "", false
-	}
-	return cmp.Or(config.Mode, "iptables"), config.IPVS.StrictARP
 }

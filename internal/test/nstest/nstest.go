@@ -66,6 +66,17 @@ func Few(n int) int {
 // nothing but tests.
 const OwnClockEnv = "FAIRLEAD_OWN_CLOCK"
 
+// LessEnv says what a virtual machine lacks that runs nothing but tests.
+const LessEnv = "FAIRLEAD_LESS"
+
+// NeedLess skips a test unless the machine lacks what it is about: "ipv6", or a module.
+func NeedLess(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv(LessEnv) != what {
+		t.Skipf("needs a kernel without it: make test WHAT=kernels LESS=%s RUN=TestLess", what)
+	}
+}
+
 // NeedLink skips a test where the kernel has no links of a kind, such as "vlan". In a virtual
 // machine that runs nothing but tests, that is a failure: its kernels have all kinds.
 func NeedLink(t testing.TB, kind string) {

@@ -31,6 +31,8 @@ type conn struct {
 	seq   uint32
 	buf   []byte
 
+	families []*nftables.Family // that the kernel has rules for
+
 	patience time.Duration
 }
 
@@ -41,7 +43,7 @@ func dial(netns, buffer int) (*conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket: %w", err)
 	}
-	c := &conn{nl: nl, netns: netns, seq: 1, buf: make([]byte, 64<<10), patience: patience}
+	c := &conn{nl: nl, netns: netns, seq: 1, buf: make([]byte, 64<<10), patience: patience, families: nftables.Families}
 	if c.raw, err = nl.SyscallConn(); err == nil {
 		err = c.setOptions(buffer)
 	}

@@ -34,6 +34,8 @@ type Engine struct {
 	unsure  bool              // a Sync failed since then, or nobody watched
 	sweeper *sweeper          // nil before the first Sync
 	reads   int               // how often a Sync read everything back
+
+	families []*nftables.Family // that the kernel has rules for: see Probe
 }
 
 var _ proxy.Dataplane = (*Engine)(nil)
@@ -46,7 +48,7 @@ func New(opt Options) *Engine {
 	if opt.Log == nil {
 		opt.Log = slog.Default()
 	}
-	return &Engine{opt: opt, changed: func() {}}
+	return &Engine{opt: opt, changed: func() {}, families: nftables.Families}
 }
 
 // Notify implements proxy.Dataplane.
@@ -91,6 +93,7 @@ func (e *Engine) connect() error {
 			return err
 		}
 	}
+	c.families = e.families
 	e.conn = c
 	return nil
 }

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy/nftables"
 )
 
@@ -15,8 +17,33 @@ import (
 const probeTable = "fairlead-probe"
 
 // Probe implements proxy.Dataplane: it has the kernel check one of each of our
-// sets, chains, rules and elements.
+// sets, chains, rules and elements. A kernel that takes them for one family alone, because
+// it lacks a module of the other, serves that family from then on.
 func (e *Engine) Probe(ctx context.Context) error {
+	e.families = nftables.Families
+	both := e.probe(ctx)
+	if both == nil || ctx.Err() != nil {
+		return both
+	}
+	for _, f := range nftables.Families {
+		e.families = []*nftables.Family{f}
+		if e.probe(ctx) == nil {
+			e.opt.Log.Warn("this node forwards one family alone: the kernel takes no rules for the other", "forwards", f.ID, "error", both)
+			return nil
+		}
+	}
+	e.families = nftables.Families
+	return both
+}
+
+// Serves reports whether the kernel has rules for a family. Probe finds it out.
+func (e *Engine) Serves(family snapshot.Family) bool {
+	return slices.ContainsFunc(e.families, func(f *nftables.Family) bool { return f.ID == family })
+}
+
+// probe is Probe of e.families.
+func (e *Engine) probe(ctx context.Context) error {
+	e.disconnect()
 	if err := e.connect(); err != nil {
 		return fmt.Errorf("probe nftables: %w", explain(err))
 	}
@@ -25,7 +52,7 @@ func (e *Engine) Probe(ctx context.Context) error {
 	}
 	b := newBatch(e.conn.seq)
 	b.table = probeTable
-	for _, f := range nftables.Families {
+	for _, f := range e.families {
 		b.step(nftables.Sample(f, e.opt.Mark), nftables.Main)
 		b.deleteTable(f)
 	}

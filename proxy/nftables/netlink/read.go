@@ -79,12 +79,12 @@ func (c *conn) dump(ctx context.Context, msg uint16, f *nftables.Family, attrs f
 	return err
 }
 
-// read returns what the kernel holds of both families, in the order of
+// read returns what the kernel holds of the families that it has rules for, in the order of
 // nftables.Families. If somebody else writes to our tables meanwhile, it may be what
 // they never held at once, and the watch says so.
 func (c *conn) read(ctx context.Context) ([]*nftables.Kernel, error) {
 	var out []*nftables.Kernel
-	for _, f := range nftables.Families {
+	for _, f := range c.families {
 		k, err := c.readTable(ctx, f)
 		if err != nil {
 			return nil, fmt.Errorf("read the table %s %s: %w", f, nftables.TableName, explain(err))
