@@ -123,6 +123,14 @@ func (l *lab) connect(t *testing.T, client nstest.Space) (conns []net.Conn) {
 	t.Helper()
 	for _, f := range families {
 		l.echo(t, f.vip)
+	}
+	return l.dial(t, client)
+}
+
+// dial opens a connection to each VIP.
+func (l *lab) dial(t *testing.T, client nstest.Space) (conns []net.Conn) {
+	t.Helper()
+	for _, f := range families {
 		client.Do(t, func() error {
 			c, err := net.DialTimeout("tcp", f.vip.String(), 20*time.Second)
 			conns = append(conns, c)

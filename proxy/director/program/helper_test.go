@@ -145,13 +145,15 @@ func (l *lab) strays(t *testing.T, c net.Conn) {
 	l.node("a").receive(t, broken) // without a checksum
 }
 
-// A connection that no node has is reset. It is when the client sends again, as long as a node
-// that is gone may come back.
+// A connection that no node has is reset, wherever the walk ends.
 func TestAskingEnds(t *testing.T) {
 	l, client := newAskingLab(t, Options{})
+	for _, f := range families {
+		l.echo(t, f.vip)
+	}
 	for _, chain := range []string{"b a c", "a c b"} {
 		l.everywhere(t, "b a c")
-		for _, c := range l.connect(t, client) {
+		for _, c := range l.dial(t, client) {
 			l.everywhere(t, chain)
 			for _, n := range l.nodes {
 				n.forget(t)

@@ -43,11 +43,7 @@ var rules = []struct {
 	{"unreachable", false, testUnreachable},
 	{"by client", false, testByClient},
 	{"checksum", false, testChecksum},
-	{"without oracle", false, testWithoutOracle}, // and those after it
-	{"graces, asking", false, testGracesAsking},
-	{"ends, asking", false, testEndsAsking},
-	{"hold, asking", false, testHold},
-	{"gone, asking", false, testGone},
+	{"without oracle", false, testWithoutOracle}, // the last one
 }
 
 // One lab for all: loading the program takes half a second.
@@ -65,11 +61,18 @@ func testRules(t *testing.T, oracle bool) {
 		if r.oracle != oracle {
 			continue
 		}
-		for _, n := range l.nodes {
-			n.forget(t)
-			n.state = &State{Me: n.name, Nodes: l.known(n)}
-		}
+		l.reset(t)
 		t.Run(r.name, func(t *testing.T) { r.test(t, l) })
+	}
+}
+
+// reset has the nodes know one another, and nothing else.
+func (l *lab) reset(t *testing.T) {
+	t.Helper()
+	l.has = nil
+	for _, n := range l.nodes {
+		n.forget(t)
+		n.state = &State{Me: n.name, Nodes: l.known(n)}
 	}
 }
 
@@ -418,8 +421,12 @@ func testWithoutOracle(t *testing.T, l *lab) {
 	for _, n := range l.nodes {
 		n.reload(t, false)
 	}
-	defer func() { l.has = nil }()
-	testStories(t, l)
+	for name, test := range map[string]func(*testing.T, *lab){
+		"stories": testStories, "graces": testGracesAsking, "ends": testEndsAsking, "hold": testHold, "gone": testGone,
+	} {
+		l.reset(t)
+		t.Run(name, func(t *testing.T) { test(t, l) })
+	}
 }
 
 // In a grace, and when no agent renews the maps, nftables looks for the connections of this
