@@ -58,12 +58,12 @@ func choose(eps []*snapshot.Endpoint, here *nodeFacts) choice {
 // directed returns the endpoints on this node that take what others pass on, and how many
 // there are by node. Topology has no say: all nodes have to count the same.
 func (c choice) directed(here *nodeFacts) (local []netip.AddrPort, nodes []NodeEndpoints) {
-	count := map[string]int{}
+	on := map[string][]*snapshot.Endpoint{}
 	for _, ep := range c.taking {
-		count[ep.Node]++
+		on[ep.Node] = append(on[ep.Node], ep)
 	}
-	for _, name := range slices.Sorted(maps.Keys(count)) {
-		nodes = append(nodes, NodeEndpoints{name, count[name]})
+	for _, name := range slices.Sorted(maps.Keys(on)) {
+		nodes = append(nodes, NodeEndpoints{name, len(on[name]), targets(on[name])})
 	}
 	return targets(onNode(c.taking, here.name)), nodes
 }

@@ -64,7 +64,7 @@ func differing(old, now []*Frontend) (gone, come []*Frontend) {
 // equal reports whether the engine does the same for both, whose Keys are equal.
 func (f *Frontend) equal(o *Frontend) bool {
 	return f.Service == o.Service && f.PortName == o.PortName && f.created == o.created && f.LocalOnly == o.LocalOnly && f.Directed == o.Directed &&
-		slices.Equal(f.Ranges, o.Ranges) && slices.Equal(f.Nodes, o.Nodes) && f.Empty == o.Empty && f.Affinity == o.Affinity && f.AllPorts == o.AllPorts &&
+		slices.Equal(f.Ranges, o.Ranges) && slices.EqualFunc(f.Nodes, o.Nodes, NodeEndpoints.equal) && f.Empty == o.Empty && f.Affinity == o.Affinity && f.AllPorts == o.AllPorts &&
 		f.Helper == o.Helper && (f.Sources == nil) == (o.Sources == nil) && slices.Equal(f.Sources, o.Sources) &&
 		sameTargets(f.Cluster, o.Cluster) && sameTargets(f.Local, o.Local) && sameTargets(f.Serving, o.Serving) && sameTargets(f.Lost, o.Lost) && sameTargets(f.Members, o.Members)
 }

@@ -136,10 +136,15 @@ type Frontend struct {
 	Sources []netip.Prefix
 }
 
-// NodeEndpoints is how many endpoints a node has; the name "" is no known node.
+// NodeEndpoints is how many endpoints a node has, and which; the name "" is no known node.
 type NodeEndpoints struct {
 	Node      string
 	Endpoints int
+	At        []netip.AddrPort // sorted
+}
+
+func (n NodeEndpoints) equal(o NodeEndpoints) bool {
+	return n.Node == o.Node && n.Endpoints == o.Endpoints && slices.Equal(n.At, o.At)
 }
 
 // Way is a link and its number, 1 to marks.MostLinks. Answers to connections that came in

@@ -69,7 +69,7 @@ installed. It succeeds when there is nothing to remove.`,
 		if err := errors.Join(errLinks, errPrograms, errDirectors, accelerator.Behind.Cleanup(cmd.Context()), gate.New(0).Cleanup(), assist.New(0).Cleanup(), link.Space.Cleanup(), kernel.New(0, rules.DefaultMark).Cleanup()); err != nil {
 			return err
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "removed %d held addresses, %d eBPF programs and the tables ip fairlead, ip6 fairlead, netdev fairlead, inet fairlead-ports, ip fairlead-egress and ip6 fairlead-egress\n", n, programs)
+		fmt.Fprintf(cmd.OutOrStdout(), "removed %d held addresses, %d eBPF programs and the tables ip fairlead, ip6 fairlead, netdev fairlead, inet fairlead-ports, ip fairlead-egress, ip6 fairlead-egress, ip fairlead-director and ip6 fairlead-director\n", n, programs)
 		return nil
 	}
 	return cmd

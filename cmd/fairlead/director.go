@@ -32,15 +32,7 @@ func directors(when, bpfDir string, mark uint32, log *slog.Logger) (agent.Direct
 	}
 	d.Open = func(seed director.Seed) (agent.Director, error) {
 		m := nftables.MarksBeside(mark)
-		p, err := program.Open(program.Options{Seed: seed, Marks: program.Marks(m), Pins: pins, Log: log})
-		if err != nil {
-			return nil, err
-		}
-		if a := p.Ability(); !a.Oracle {
-			p.Close()
-			return nil, fmt.Errorf("the kernel has no conntrack functions for eBPF, which Linux 5.18 has: %s", a.WhyNot)
-		}
-		return p, nil
+		return program.Open(program.Options{Seed: seed, Marks: program.Marks(m), Pins: pins, Log: log})
 	}
 	d.Echo = func(changed func()) agent.Echo { return echo.New(log, changed) }
 	d.Pinned = func() bool {

@@ -30,7 +30,7 @@ var Exceptions = []Exception{
 	{
 		Package: "proxy/director/program", Below: "5.18",
 		Tests: []string{"TestRules", "TestDiversions", "TestDecidesAsDirector", "TestHopsEnd"},
-		Why:   "no conntrack functions for eBPF programs: nftables looks connections up (docs/versions.md, What an older kernel lacks)",
+		Why:   "no conntrack functions for eBPF programs: nftables looks connections up, which TestRulesWithoutOracle and TestAsking show (docs/versions.md, What an older kernel lacks)",
 	},
 	{
 		Package: "proxy/nftables/netlink", Tests: []string{"TestRefusedTransactionNamesTheElement"}, Below: "6.1",

@@ -28,6 +28,7 @@ type Director interface {
 	Attach(links []int) error
 	Held() ([]director.Frontend, error)
 	Counters(s *director.State) (*program.Counters, error)
+	Without() string // what it does without, "" if nothing
 	Close()
 }
 
@@ -113,6 +114,7 @@ func (d *directing) say(why string) {
 	now := &snapshot.DirectorState{Able: why == "", Why: plain.Cut(why, snapshot.MaxDirectorWhy)}
 	if now.Able {
 		now.Links = snapshot.DirectorLinks(d.links, names(d.links))
+		now.Why = plain.Cut(d.program.Without(), snapshot.MaxDirectorWhy)
 	}
 	d.mu.Lock()
 	was := d.status
@@ -137,6 +139,8 @@ func names(links []snapshot.Link) (out []string) {
 type DirectorCounts struct {
 	State    *snapshot.DirectorState
 	Counters *program.Counters // nil: the program is not there
+	// AsksNftables says that nftables looks for connections, which the program cannot.
+	AsksNftables bool
 	// Weights are the parts of all slots that each node is the primary of, by its name.
 	Weights map[string]float64
 }
@@ -153,7 +157,7 @@ func (d *directing) Counts() DirectorCounts {
 	defer d.use.Unlock()
 	now := DirectorCounts{State: status}
 	if d.program != nil && d.state != nil {
-		now.Weights = d.state.Weights()
+		now.Weights, now.AsksNftables = d.state.Weights(), d.program.Without() != ""
 		var err error
 		if now.Counters, err = d.program.Counters(d.state); err != nil {
 			d.log.Warn("the director's counters", "error", err)

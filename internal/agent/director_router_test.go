@@ -76,8 +76,14 @@ func farTalk(t *testing.T, far nstest.Space, i int, vip netip.AddrPort) *talk {
 // otherwise. A router that cannot pass on a large answer tells the VIP, wherever that
 // packet goes: the pod learns of it, and the download ends.
 func TestDirectBehindRouter(t *testing.T) {
+	for name, asking := range map[string]bool{"program": false, "nftables": true} {
+		t.Run("connections looked for by "+name, func(t *testing.T) { testBehindRouter(t, asking) })
+	}
+}
+
+func testBehindRouter(t *testing.T, asking bool) {
 	nstest.NeedRoot(t)
-	l := newDirectLab(t)
+	l := newDirectLabOf(t, asking)
 	far := l.behindRouter(t)
 	l.owners(t, 1, 2, 3)
 	l.endpoints(t, "n1.1", "n2.1", "n3.1")

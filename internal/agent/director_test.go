@@ -29,6 +29,8 @@ type directorBook struct {
 	held   []director.Frontend
 	before error // Sync fails before nftables
 	after  error // and after it
+
+	without string
 }
 
 func (b *directorBook) Sync(s *director.State, nftables func() error) error {
@@ -56,7 +58,8 @@ func (b *directorBook) Held() ([]director.Frontend, error) { return b.held, nil 
 func (b *directorBook) Counters(*director.State) (*program.Counters, error) {
 	return &program.Counters{Served: 7}, nil
 }
-func (b *directorBook) Close() { b.lines = append(b.lines, "close") }
+func (b *directorBook) Without() string { return b.without }
+func (b *directorBook) Close()          { b.lines = append(b.lines, "close") }
 
 // directorDesk is an engine with a directorBook, in a cluster of two nodes.
 type directorDesk struct {
@@ -152,7 +155,13 @@ func TestDirecting(t *testing.T) {
 	want("the cluster is not known", "", noIdentity)
 	synced("the guards hold on a node that cannot", true)
 	want("it is asked for", "1f2e", "goes, comes 1, attach [1], able")
+	d.book.without = "nftables looks for connections"
 	want("again", "1f2e", "goes, comes 1, able")
+	if c := d.engine.director.Counts(); c.State.Why != d.book.without || !c.AsksNftables {
+		t.Errorf("what it does without: %+v", c)
+	}
+	d.book.without = ""
+	want("with all of it", "1f2e", "goes, comes 1, able")
 	if c := d.engine.director.Counts(); !c.State.Able || c.Counters.Served != 7 || len(c.Weights) != 1 || c.Weights["a"] != 1 {
 		t.Errorf("counts: %+v", c)
 	}

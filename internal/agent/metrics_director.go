@@ -23,9 +23,10 @@ func directorDesc(name, help string, labels ...string) *prometheus.Desc {
 
 var (
 	directorAble    = directorDesc("able", "1 while this node passes packets of directed addresses on, and takes those that others pass on.")
+	directorAsks    = directorDesc("asks_nftables", "1 while nftables looks for the connections of directed addresses, because the kernel does not let the program do so.")
 	directorPackets = directorDesc("packets_total", "Packets to directed addresses, by what this node did: "+
 		"served them, directed them to the node of their slot, diverted them because the connection is not here, reset (nobody has the connection), "+
-		"asked conntrack by nftables, limited (the source had too many diverted), dropped (nobody has it, and a node may come back), left (to the stack as if they were not directed).", "result")
+		"asked (nftables looks for the connection, and serves, diverts, resets or drops), limited (the source had too many diverted), dropped (nobody has it, and a node may come back), left (to the stack as if they were not directed).", "result")
 	directorHops            = directorDesc("hops_total", "Packets to directed addresses that this node served, by how often other nodes had passed them on; more: above 16.", "hops")
 	directorVIPPackets      = directorDesc("vip_packets_total", "Packets from outside to a directed address that reached this node, by the address; other: addresses beyond the 4,095th.", "vip")
 	directorVIPConnections  = directorDesc("vip_connections_total", "Of these packets, those that open a TCP connection.", "vip")
@@ -38,7 +39,7 @@ var (
 // Describe implements prometheus.Collector.
 func (m *directorMetrics) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		directorAble, directorPackets, directorHops, directorVIPPackets, directorVIPConnections, directorNodePackets, directorNodeConnections, directorNodeDiverted, directorNodeWeight,
+		directorAble, directorAsks, directorPackets, directorHops, directorVIPPackets, directorVIPConnections, directorNodePackets, directorNodeConnections, directorNodeDiverted, directorNodeWeight,
 	} {
 		to <- d
 	}
@@ -52,6 +53,7 @@ func (m *directorMetrics) Collect(to chan<- prometheus.Metric) {
 		now = (*read)()
 	}
 	to <- prometheus.MustNewConstMetric(directorAble, prometheus.GaugeValue, gaugeValue(now.State != nil && now.State.Able))
+	to <- prometheus.MustNewConstMetric(directorAsks, prometheus.GaugeValue, gaugeValue(now.AsksNftables))
 	count := func(d *prometheus.Desc, n uint64, label string) {
 		if n > 0 {
 			to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), label)

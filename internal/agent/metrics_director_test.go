@@ -16,7 +16,7 @@ import (
 func TestDirectorMetrics(t *testing.T) {
 	reg := prometheus.NewPedanticRegistry()
 	m := newMetrics(reg)
-	names := []string{"fairlead_director_able", "fairlead_director_packets_total", "fairlead_director_hops_total", "fairlead_director_vip_packets_total",
+	names := []string{"fairlead_director_able", "fairlead_director_asks_nftables", "fairlead_director_packets_total", "fairlead_director_hops_total", "fairlead_director_vip_packets_total",
 		"fairlead_director_vip_connections_total", "fairlead_director_node_packets_total", "fairlead_director_node_connections_total",
 		"fairlead_director_node_diverted_total", "fairlead_director_node_weight"}
 	want := func(text string) {
@@ -25,7 +25,7 @@ func TestDirectorMetrics(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	want("fairlead_director_able 0\n")
+	want("fairlead_director_able 0\nfairlead_director_asks_nftables 0\n")
 	c := &program.Counters{
 		Served: 7, Directed: 20, Diverted: 3, Reset: 1,
 		VIPs:       map[netip.Addr]program.Count{netip.MustParseAddr("192.0.2.10"): {Packets: 20, Opened: 4}, netip.MustParseAddr("192.0.2.11"): {}, netip.IPv4Unspecified(): {Packets: 2}},
@@ -34,9 +34,10 @@ func TestDirectorMetrics(t *testing.T) {
 	}
 	c.Hops[1], c.Hops[17] = 6, 1
 	m.director.Follow(func() DirectorCounts {
-		return DirectorCounts{State: &snapshot.DirectorState{Able: true}, Counters: c, Weights: map[string]float64{"a": 0.75, "b": 0.25}}
+		return DirectorCounts{State: &snapshot.DirectorState{Able: true}, Counters: c, AsksNftables: true, Weights: map[string]float64{"a": 0.75, "b": 0.25}}
 	})
 	want(`fairlead_director_able 1
+fairlead_director_asks_nftables 1
 fairlead_director_hops_total{hops="1"} 6
 fairlead_director_hops_total{hops="more"} 1
 fairlead_director_node_connections_total{node="a"} 4

@@ -163,7 +163,7 @@ func (p *Planner) Plan(in Inputs) *director.State {
 		modes[f.Key] = m
 		st.Frontends = append(st.Frontends, director.Frontend{
 			VIP: netip.AddrPortFrom(f.Addr, f.Port), Proto: uint8(f.Protocol), Ranges: ranges(f), HasEndpoints: f.Directed && len(f.Local) > 0,
-			ByClient: f.Affinity > 0, Grace: m.grace,
+			ByClient: f.Affinity > 0, Grace: m.grace, Apart: apart(f, st.Nodes),
 		})
 	}
 	p.modes = modes
@@ -207,6 +207,20 @@ func inPart(f *proxy.Frontend, nodes []director.Node) bool {
 		i, known := find(nodes, n.Node)
 		return known && nodes[i].Part == director.Apart
 	})
+}
+
+// apart are the endpoints of nodes that are apart. A client that stays with its endpoint, and
+// what has ranges of ports, take the usual way.
+func apart(f *proxy.Frontend, nodes []director.Node) (out []netip.AddrPort) {
+	if f.Affinity > 0 || f.Ranged() {
+		return nil
+	}
+	for _, n := range f.Nodes {
+		if i, known := find(nodes, n.Node); known && nodes[i].Part == director.Apart {
+			out = append(out, n.At...)
+		}
+	}
+	return out
 }
 
 // next returns the mode after was, and whether the program has to know the Frontend. What

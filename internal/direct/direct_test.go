@@ -245,6 +245,27 @@ func TestAlone(t *testing.T) {
 	}
 }
 
+// What has a slot of nodes that take no part is for their endpoints alone, so that each node has
+// its part. A client that stays with its endpoint keeps the one that it has.
+func TestEndpointsApart(t *testing.T) {
+	c := newCluster(t)
+	c.tell(t, "endpoint default/web 10.1.3.2:8080 node=n3")
+	for _, step := range []struct {
+		do   func()
+		want string
+	}{
+		{func() {}, "[]"},
+		{func() { c.member("n3").Report.Director.Able = false }, "[10.1.3.1:8080 10.1.3.2:8080]"},
+		{func() { c.tell(t, "endpoint default/web 10.1.9.1:8080") }, "[10.1.9.1:8080 10.1.3.1:8080 10.1.3.2:8080]"},
+		{func() { c.tell(t, "service default/web affinity=60s") }, "[]"},
+	} {
+		step.do()
+		if got := fmt.Sprint(c.plan(t).Frontends[0].Apart); got != step.want {
+			t.Errorf("%s, not %s", got, step.want)
+		}
+	}
+}
+
 // Peers are asked by the links that this node shares with them.
 func TestPeers(t *testing.T) {
 	c := newCluster(t)

@@ -74,6 +74,9 @@ type Frontend struct {
 	HasEndpoints bool
 	ByClient     bool // session affinity: a client has one slot, at all ports of Ranges
 	Grace        Grace
+	// Apart are the endpoints of nodes that are Apart. The node that a packet reaches first
+	// translates what has a slot of these nodes to one of them; nil: as without a director.
+	Apart []netip.AddrPort
 }
 
 // MaxRanges is how many ranges of ports the program knows for one Frontend.

@@ -106,13 +106,14 @@ func (r *Ruleset) Drifted(kernel []*Kernel) bool {
 // 0x4000, kubelet 0x8000, Calico 0xffff0000, Cilium 0x0f00.
 const DefaultMark = 0x2000
 
-// Marks are the bits of a packet's mark by which the director tells the rules what to do.
-type Marks struct{ Serve, Reset, Ask uint32 }
+// Marks are the bits of a packet's mark by which the director tells the rules what to do, and
+// that of the rules themselves for masquerading.
+type Marks struct{ Serve, Reset, Masquerade uint32 }
 
 // MarksBeside returns the director's bits where the rules use mark between themselves.
 func MarksBeside(mark uint32) Marks {
-	free := slices.DeleteFunc([]uint32{0x1000, 0x80, 0x40, 0x20}, func(bit uint32) bool { return bit == mark })
-	return Marks{free[0], free[1], free[2]}
+	free := slices.DeleteFunc([]uint32{0x1000, 0x80, 0x40}, func(bit uint32) bool { return bit == mark })
+	return Marks{free[0], free[1], mark}
 }
 
 // kubeProxyMark is the bit that kube-proxy uses, and whose rules may still be

@@ -33,6 +33,14 @@ func (s *State) Undirected(name string) string {
 	return ""
 }
 
+// DirectsWithout says what the director of the node called name does without, "" if nothing.
+func (s *State) DirectsWithout(name string) string {
+	if a := s.NodeState(name); a != nil && a.Director != nil && a.Director.Able {
+		return a.Director.Why
+	}
+	return ""
+}
+
 // Unreached says why the node called to does not get packets of a family that the node
 // called from passes on, "" if it gets them.
 func (s *State) Unreached(from, to string, family snapshot.Family) string {

@@ -46,6 +46,9 @@ func (e *explaining) forwarding() {
 		} else {
 			able++
 			d.Text += takesOn(e.NodeState(n.Name))
+			if without := e.DirectsWithout(n.Name); without != "" {
+				d.Text += "; " + without
+			}
 		}
 		step.Details = append(step.Details, d)
 	}
@@ -139,12 +142,20 @@ func (f *following) directed() (endpoints []netip.AddrPort, ok bool) {
 		case why != "":
 			f.inPart = true
 			part.Name, part.Mark = named(node), Note
-			part.Text += fmt.Sprintf(", which %s translates, as with Masquerade, to any endpoint: %s", f.Node, why)
+			part.Text += fmt.Sprintf(", which %s translates, as with Masquerade, to %s: %s", f.Node, f.inItsPlace(), why)
 		}
 		step.Details = append(step.Details, part)
 	}
 	f.add(step)
 	return endpoints, true
+}
+
+// inItsPlace says which endpoints have the connections of a node that takes no part.
+func (f *following) inItsPlace() string {
+	if fr := f.out.Frontend; fr.Affinity > 0 || fr.Ranged() {
+		return "any endpoint"
+	}
+	return "an endpoint of such a node"
 }
 
 // slot tells which node is the primary of the packet's slot, and returns it. It is not known

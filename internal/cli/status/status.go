@@ -63,10 +63,12 @@ type Agent struct {
 	// few words; "" if another proxy forwards.
 	LocalPods      string `json:"localPods,omitempty"`
 	LocalPodsShort string `json:"-"`
-	// Forwarding is Direct if this node can do what asks for it. WhyNotDirect says why it
-	// is Masquerade. Both are "" while nothing asks for Direct.
-	Forwarding   snapshot.Forwarding `json:"forwarding,omitempty"`
-	WhyNotDirect string              `json:"whyNotDirect,omitempty"`
+	// Forwarding is Direct if this node can do what asks for it. DirectWithout says what its
+	// kernel lacks for that, WhyNotDirect why it is Masquerade. All are "" while nothing asks
+	// for Direct.
+	Forwarding    snapshot.Forwarding `json:"forwarding,omitempty"`
+	DirectWithout string              `json:"directWithout,omitempty"`
+	WhyNotDirect  string              `json:"whyNotDirect,omitempty"`
 }
 
 // Pool is one AddressPool.
@@ -130,7 +132,7 @@ func Of(s *cluster.State) Report {
 			LocalPods: pods, LocalPodsShort: short, ServiceProxy: a.Conditions["ServiceProxy"].Message,
 		})
 		if directs {
-			r.Agents[len(r.Agents)-1].direct(s.Undirected(a.Node))
+			r.Agents[len(r.Agents)-1].direct(s.Undirected(a.Node), s.DirectsWithout(a.Node))
 		}
 	}
 	for _, p := range s.Peers {
@@ -249,9 +251,10 @@ func (a Agent) State() string {
 	return "in sync"
 }
 
-// direct says that something asks for Direct, and why the node does not do it.
-func (a *Agent) direct(whyNot string) {
-	a.Forwarding, a.WhyNotDirect = snapshot.Direct, whyNot
+// direct says that something asks for Direct, why the node does not do it, and what it does
+// without if it does.
+func (a *Agent) direct(whyNot, without string) {
+	a.Forwarding, a.WhyNotDirect, a.DirectWithout = snapshot.Direct, whyNot, without
 	if whyNot != "" {
 		a.Forwarding = snapshot.Masquerade
 	}
@@ -259,10 +262,10 @@ func (a *Agent) direct(whyNot string) {
 
 // ForwardingText returns how what asks for Direct is forwarded, and why.
 func (a Agent) ForwardingText() string {
-	if a.WhyNotDirect == "" {
-		return string(a.Forwarding)
+	if why := a.WhyNotDirect + a.DirectWithout; why != "" { // one of them at most
+		return string(a.Forwarding) + ": " + why
 	}
-	return string(a.Forwarding) + ": " + a.WhyNotDirect
+	return string(a.Forwarding)
 }
 
 // Good reports whether the agent runs and its engine is in sync.

@@ -117,12 +117,15 @@ func (p *Program) attachFilter(index int) error {
 	})
 }
 
-// Remove detaches the program from all links and removes its maps, also those of an
-// earlier or later version. It returns how many links it was attached to. pins is
-// Options.Pins.
+// Remove detaches the program from all links, and removes its maps, also those of an
+// earlier or later version, and its tables of nftables. It returns how many links it was
+// attached to. pins is Options.Pins.
 func Remove(pins string) (int, error) {
 	n, err := detach(pins, func(int) bool { return true })
 	if err != nil {
+		return n, err
+	}
+	if err := removeHelper(); err != nil {
 		return n, err
 	}
 	if _, err := os.Lstat(pins); errors.Is(err, fs.ErrNotExist) {

@@ -29,8 +29,9 @@ func (l *lab) segment(t *testing.T) (client nstest.Space) {
 		s.Pipe(t, fmt.Sprintf("addr add %s/24 dev lan\naddr add %s/64 dev lan nodad\nlink set lan up\n", ip4, ip6), "ip", "-batch", "-")
 	}
 	for i, n := range l.nodes {
+		n.bridge, n.port = bridge, fmt.Sprintf("port%d", i)
 		join(n.space, i, n.state.Nodes[i].IPv4.String(), n.state.Nodes[i].IPv6.String())
-		n.space.Pipe(t, `table inet t { chain c { type filter hook prerouting priority -200; ct state invalid drop; }; }`, "nft", "-f", "-")
+		n.space.Pipe(t, `table inet t { chain c { type filter hook prerouting priority -110; ct state invalid drop; }; }`, "nft", "-f", "-")
 	}
 	client.Run(t, "ip", "link", "add", "lan", "type", "veth", "peer", "name", "far")
 	join(client, len(l.nodes), "198.18.0.9", "fd98::9")
@@ -122,6 +123,14 @@ func (l *lab) connect(t *testing.T, client nstest.Space) (conns []net.Conn) {
 	t.Helper()
 	for _, f := range families {
 		l.echo(t, f.vip)
+	}
+	return l.dial(t, client)
+}
+
+// dial opens a connection to each VIP.
+func (l *lab) dial(t *testing.T, client nstest.Space) (conns []net.Conn) {
+	t.Helper()
+	for _, f := range families {
 		client.Do(t, func() error {
 			c, err := net.DialTimeout("tcp", f.vip.String(), 20*time.Second)
 			conns = append(conns, c)
@@ -189,10 +198,26 @@ func TestTrunk(t *testing.T) {
 // receive has packets come in by the node's link, one after the other.
 func (n *node) receive(t *testing.T, packets ...packet) {
 	t.Helper()
-	n.space.Run(t, "ip", "link", "set", "lan", "up")
-	n.space.Run(t, "ip", "link", "set", "far", "up")
-	n.space.Do(t, func() error {
-		far, err := netlink.LinkByName("far")
+	frames := make([][]byte, len(packets))
+	for i, p := range packets {
+		frames[i] = p.bytes(outsider, n.mac)
+	}
+	n.receiveFrames(t, frames...)
+}
+
+// receiveFrames is receive for frames. The far end of the link is in the node's namespace, or
+// in that of the segment.
+func (n *node) receiveFrames(t *testing.T, frames ...[]byte) {
+	t.Helper()
+	space, name := n.space, "far"
+	if n.port != "" {
+		space, name = n.bridge, n.port
+	} else {
+		n.space.Run(t, "ip", "link", "set", "lan", "up")
+		n.space.Run(t, "ip", "link", "set", "far", "up")
+	}
+	space.Do(t, func() error {
+		far, err := netlink.LinkByName(name)
 		if err != nil {
 			return err
 		}
@@ -201,8 +226,8 @@ func (n *node) receive(t *testing.T, packets ...packet) {
 			return err
 		}
 		defer unix.Close(fd)
-		for _, p := range packets {
-			if err := unix.Sendto(fd, p.bytes(outsider, n.mac), 0, &unix.SockaddrLinklayer{Ifindex: far.Attrs().Index}); err != nil {
+		for _, f := range frames {
+			if err := unix.Sendto(fd, f, 0, &unix.SockaddrLinklayer{Ifindex: far.Attrs().Index}); err != nil {
 				return err
 			}
 		}

@@ -28,6 +28,7 @@ const (
 	flagOnGrace
 	flagOffGrace
 	flagRanged
+	flagApart
 )
 
 // Bits of a node's families.
@@ -51,6 +52,7 @@ type content struct {
 	frontends map[directorKey]directorFrontend
 	ranges    map[directorKey]directorPortRanges // of those frontends that have some
 	vips      map[[4]uint32]uint32               // number of each VIP among the counters
+	apart     []Frontend                         // that have endpoints of nodes that are apart
 }
 
 // table is a table and its place in the map of tables.
@@ -226,6 +228,9 @@ func (n *content) addFrontends(was *content, list []Frontend, ids []uint32) erro
 		}
 		value.Vip = n.vips[key.Ip]
 		n.frontends[key] = value
+		if len(f.Apart) > 0 {
+			n.apart = append(n.apart, f)
+		}
 		if f.VIP.Port() != 0 {
 			continue
 		}
@@ -261,7 +266,7 @@ func frontendEntry(f Frontend) (directorKey, directorFrontend) {
 	for _, bit := range []struct {
 		set  bool
 		flag uint32
-	}{{f.HasEndpoints, flagEndpoints}, {f.ByClient, flagByClient}, {f.Grace == OnGrace, flagOnGrace}, {f.Grace == OffGrace, flagOffGrace}, {f.VIP.Port() == 0, flagRanged}} {
+	}{{f.HasEndpoints, flagEndpoints}, {f.ByClient, flagByClient}, {f.Grace == OnGrace, flagOnGrace}, {f.Grace == OffGrace, flagOffGrace}, {f.VIP.Port() == 0, flagRanged}, {len(f.Apart) > 0, flagApart}} {
 		if bit.set {
 			flags |= bit.flag
 		}
@@ -334,7 +339,7 @@ func (n *content) dropSlots() {
 }
 
 // going is what has to be in the maps before nftables is told what goes: no frontend has
-// endpoints here that c does not have, and none is there that c does not have.
+// endpoints here or apart that c does not have, and none is there that c does not have.
 func (n *content) going(c *content) map[directorKey]directorFrontend {
 	out := map[directorKey]directorFrontend{}
 	for key, value := range c.frontends {
@@ -342,7 +347,7 @@ func (n *content) going(c *content) map[directorKey]directorFrontend {
 		if !ok {
 			continue
 		}
-		value.Flags &= want.Flags | ^uint32(flagEndpoints)
+		value.Flags &= want.Flags | ^uint32(flagEndpoints|flagApart)
 		out[key] = value
 	}
 	return out

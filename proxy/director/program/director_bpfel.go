@@ -113,7 +113,6 @@ const (
 	directorVarCoarse         = "coarse"
 	directorVarDescribed      = "described"
 	directorVarEarn           = "earn"
-	directorVarMarkAsk        = "mark_ask"
 	directorVarMarkReset      = "mark_reset"
 	directorVarMarkServe      = "mark_serve"
 	directorVarSeed           = "seed"
@@ -192,7 +191,6 @@ type directorVariableSpecs struct {
 	Coarse    *ebpf.VariableSpec `ebpf:"coarse"`
 	Described *ebpf.VariableSpec `ebpf:"described"`
 	Earn      *ebpf.VariableSpec `ebpf:"earn"`
-	MarkAsk   *ebpf.VariableSpec `ebpf:"mark_ask"`
 	MarkReset *ebpf.VariableSpec `ebpf:"mark_reset"`
 	MarkServe *ebpf.VariableSpec `ebpf:"mark_serve"`
 	Seed      *ebpf.VariableSpec `ebpf:"seed"`
@@ -258,7 +256,6 @@ type directorVariables struct {
 	Coarse    *ebpf.Variable `ebpf:"coarse"`
 	Described *ebpf.Variable `ebpf:"described"`
 	Earn      *ebpf.Variable `ebpf:"earn"`
-	MarkAsk   *ebpf.Variable `ebpf:"mark_ask"`
 	MarkReset *ebpf.Variable `ebpf:"mark_reset"`
 	MarkServe *ebpf.Variable `ebpf:"mark_serve"`
 	Seed      *ebpf.Variable `ebpf:"seed"`

@@ -1,6 +1,7 @@
 package program
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"net/netip"
@@ -18,7 +19,7 @@ import (
 
 const testSeed director.Seed = 7
 
-var testMarks = Marks{Serve: 0x100, Reset: 0x200, Ask: 0x400}
+var testMarks = Marks{Serve: 0x100, Reset: 0x200, Masquerade: 0x400}
 
 // family is the addresses that a test uses.
 type family struct {
@@ -49,12 +50,16 @@ type node struct {
 	state *State
 	mac   MAC
 	link  int
+	// The far end of its link, on a segment.
+	bridge nstest.Space
+	port   string
 }
 
 // lab is nodes that know one another.
 type lab struct {
 	nodes []*node
 	pins  string
+	has   map[string]bool // nodes whose conntrack has the connection, for travel
 }
 
 func newLab(t testing.TB, opt Options, names ...string) *lab {
@@ -127,9 +132,7 @@ func (l *lab) node(name string) *node {
 // machine.
 func (n *node) sync(t testing.TB) {
 	t.Helper()
-	if err := n.p.Sync(n.state, nil); err != nil {
-		t.Fatal(err)
-	}
+	n.space.Do(t, func() error { return n.p.Sync(n.state, nil) })
 	s := n.settings(t)
 	s.Until = math.MaxUint64
 	n.configure(t, s)
@@ -226,26 +229,34 @@ func (n *node) step(t testing.TB, frame []byte) (string, result) {
 	case r.verdict != pass:
 		t.Fatalf("verdict %d", r.verdict)
 	}
+	if r.next&0xffff0000 == asked {
+		return "ask " + n.missed(r.next-asked), r
+	}
 	switch r.mark {
 	case 0:
 		return "stack", r
 	case testMarks.Serve:
 		return "serve", r
 	case testMarks.Serve | testMarks.Reset:
-		return "closed", r
+		return "both", r
 	case testMarks.Reset:
 		return "reset", r
-	case testMarks.Ask:
-		return "ask " + n.numbered(r.next), r
 	}
 	t.Fatalf("mark %#x", r.mark)
 	return "", r
 }
 
-// numbered is the node that a priority stands for.
-func (n *node) numbered(priority uint32) string {
+// missed is what nftables is to do with a packet that it does not find: drop it, reset it, or
+// pass it on to a node.
+func (n *node) missed(what uint32) string {
+	switch what {
+	case dropIt:
+		return "drop"
+	case resetIt:
+		return "reset"
+	}
 	for _, other := range n.state.Nodes {
-		if priority > 0 && n.p.held.nodes[priority-1].Name == nameHash(other.Name) {
+		if n.p.held.nodes[what-nextOne].Name == nameHash(other.Name) {
 			return other.Name
 		}
 	}
@@ -277,6 +288,9 @@ func (l *lab) travel(t testing.TB, first string, p packet) string {
 	way := []string{first}
 	for {
 		to, r := at.step(t, frame)
+		if miss, asks := strings.CutPrefix(to, "ask "); asks {
+			to, r = l.asNftables(t, at, miss, r)
+		}
 		way = append(way, to)
 		if r.verdict != redirect {
 			return strings.Join(way, " ")
@@ -286,6 +300,29 @@ func (l *lab) travel(t testing.TB, first string, p packet) string {
 		frame = append(append(append([]byte{}, next.mac[:]...), at.mac[:]...), r.packet[12:]...)
 		at = next
 	}
+}
+
+// asNftables does what nftables does with a packet that it is asked about.
+func (l *lab) asNftables(t testing.TB, at *node, miss string, r result) (string, result) {
+	t.Helper()
+	switch {
+	case l.has[at.name] && r.mark == 0:
+		return "stack", r
+	case l.has[at.name]:
+		return "serve", r
+	case l.node(miss) == nil:
+		return miss, r
+	}
+	r.verdict = redirect
+	if r.packet[12] == 0x86 {
+		r.packet[21]--
+		return miss, r
+	}
+	r.packet[22]--
+	header := r.packet[14:34]
+	header[10], header[11] = 0, 0
+	binary.BigEndian.PutUint16(header[10:], ^sum(header))
+	return miss, r
 }
 
 // checkPassedOn checks that only the TTL has changed, and how.

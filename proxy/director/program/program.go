@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"math/bits"
 	"os"
 	"path/filepath"
@@ -42,21 +43,24 @@ type Options struct {
 	// does not have their connection: an IPv4 address, or the first 64 bits of an IPv6
 	// one. The zero value is 10,000 a second and 1,000 at once.
 	Diversions Rate
-	Log        *slog.Logger // nil: the default one
+	// AskNftables has nftables look for connections though the program could.
+	AskNftables bool
+	Log         *slog.Logger // nil: the default one
 }
 
 // Marks are bits of a packet's mark, one each, that tell nftables what to do.
 type Marks struct {
 	Serve uint32 // an endpoint of this node serves it
-	Reset uint32 // nobody has its connection: it is reset. With Serve: if conntrack finds it invalid
-	// Ask marks what is looked for in conntrack, where the program cannot. The packet's
-	// priority is the number of the node that follows, and 1; 0: nobody follows.
-	Ask uint32
+	Reset uint32 // nobody has its connection: it is reset
+	// Both are of what is reset if conntrack finds it invalid, and of what opens a connection
+	// to an endpoint of a node that is apart.
+
+	Masquerade uint32 // the rules of the engine masquerade it
 }
 
 func (m Marks) check() error {
-	if bits.OnesCount32(m.Serve|m.Reset|m.Ask) != 3 || m.Serve == 0 || m.Reset == 0 || m.Ask == 0 {
-		return fmt.Errorf("marks %#x, %#x and %#x are not one bit each", m.Serve, m.Reset, m.Ask)
+	if bits.OnesCount32(m.Serve|m.Reset|m.Masquerade) != 3 || m.Serve == 0 || m.Reset == 0 || m.Masquerade == 0 {
+		return fmt.Errorf("marks %#x, %#x and %#x are not one bit each", m.Serve, m.Reset, m.Masquerade)
 	}
 	return nil
 }
@@ -71,14 +75,16 @@ type Program struct {
 	prog    *ebpf.Program
 	ability Ability
 	held    *content // nil: not known
-	inner   *ebpf.MapSpec
+	// noTables says that nftables has no tables for the program.
+	noTables bool
+	inner    *ebpf.MapSpec
 }
 
 // Ability is what the kernel lets the program do.
 type Ability struct {
 	TCX bool // a link of its own at the hook, from 6.6; otherwise it is a filter of clsact
 	// Oracle says that the program looks into conntrack itself, from 5.18. Otherwise
-	// nftables has to (Marks.Ask).
+	// nftables does.
 	Oracle    bool
 	WhyNot    string // why it has no oracle
 	cheapTime bool
@@ -109,7 +115,58 @@ func Open(opt Options) (*Program, error) {
 		}
 		p, err = opt.load(filepath.Join(opt.Pins, layout))
 	}
-	return p, err
+	if err != nil || p.ability.Oracle {
+		return p, err
+	}
+	return p.orAsk()
+}
+
+// orAsk makes nftables look for connections, which the program cannot. Its tables make the
+// kernel load conntrack: if that was not loaded before, the program may be able now.
+func (p *Program) orAsk() (*Program, error) {
+	had := hasConntrack()
+	if err := p.adoptAsking(); err != nil {
+		p.Close()
+		return nil, fmt.Errorf("%s; and %w", p.ability.WhyNot, err)
+	}
+	if had || p.opt.AskNftables {
+		return p, nil
+	}
+	able, err := p.opt.load(filepath.Join(p.opt.Pins, layout))
+	if err != nil || !able.ability.Oracle {
+		return p, nil
+	}
+	p.Close()
+	return able, removeHelper()
+}
+
+func hasConntrack() bool {
+	_, err := os.Stat(looseFile)
+	return err == nil
+}
+
+// adoptAsking makes nftables look for connections, for what the maps hold.
+func (p *Program) adoptAsking() (err error) {
+	if p.held, err = p.objects.read(); err != nil {
+		return fmt.Errorf("read the director's maps: %w", err)
+	}
+	return p.help(p.held.nodes, nil)
+}
+
+// help makes nftables do its part: it looks for connections if the program cannot, and knows
+// the nodes then; and it knows the endpoints of nodes that are apart.
+func (p *Program) help(nodes map[uint32]directorNode, apart []Frontend) error {
+	h := helper{marks: p.opt.Marks, seed: p.opt.Seed, sources: p.opt.Diversions, asked: !p.ability.Oracle, hops: nodes, apart: apart}
+	if h.asked || len(apart) > 0 {
+		p.noTables = false
+		return h.write()
+	}
+	if p.noTables { // to look for what is there, the kernel lists what all others have
+		return nil
+	}
+	err := removeHelper()
+	p.noTables = err == nil
+	return err
 }
 
 // Probe reports what the kernel lets the program do. It returns an error where it cannot
@@ -148,12 +205,16 @@ func (o *Options) load(pins string) (*Program, error) {
 		}
 	}
 	a := Ability{TCX: hasTCX(), cheapTime: features.HaveProgramHelper(ebpf.SchedCLS, asm.FnKtimeGetCoarseNs) == nil}
+	if o.AskNftables {
+		a.WhyNot = "the program is not to look for connections itself"
+		return o.loadWith(a, pins)
+	}
 	a.Oracle = true
 	p, err := o.loadWith(a, pins)
 	if err == nil || errors.Is(err, ebpf.ErrMapIncompatible) {
 		return p, err
 	}
-	a.Oracle, a.WhyNot = false, strings.TrimSpace(err.Error())
+	a.Oracle, a.WhyNot = false, "the kernel has no conntrack functions for eBPF, which Linux 5.18 has: "+strings.TrimSpace(err.Error())
 	return o.loadWith(a, pins)
 }
 
@@ -207,7 +268,7 @@ func conntrackTypes() []*btf.Spec {
 func (o *Options) setConstants(spec *ebpf.CollectionSpec, a Ability) error {
 	earn := uint64(time.Second) / uint64(o.Diversions.PerSecond)
 	for name, value := range map[string]any{
-		"seed": uint64(o.Seed), "mark_serve": o.Marks.Serve, "mark_reset": o.Marks.Reset, "mark_ask": o.Marks.Ask,
+		"seed": uint64(o.Seed), "mark_serve": o.Marks.Serve, "mark_reset": o.Marks.Reset,
 		"earn": earn, "burst": earn * uint64(o.Diversions.Burst),
 		"stream": uint32(o.UDPStream / time.Second), "coarse": a.cheapTime,
 	} {
@@ -224,6 +285,14 @@ func (o *Options) setConstants(spec *ebpf.CollectionSpec, a Ability) error {
 
 // Ability is what the kernel lets this program do.
 func (p *Program) Ability() Ability { return p.ability }
+
+// Without says what the program does without, "" if nothing.
+func (p *Program) Without() string {
+	if p.ability.Oracle {
+		return ""
+	}
+	return "nftables looks for connections: " + p.ability.WhyNot
+}
 
 // Close forgets what is open. What is attached goes on working.
 func (p *Program) Close() {
@@ -272,6 +341,11 @@ func (p *Program) Sync(s *State, nftables func() error) error {
 		if err := nftables(); err != nil {
 			return err
 		}
+	}
+	hops := maps.Clone(have.nodes) // packets that were asked about may still be for them
+	maps.Copy(hops, want.nodes)
+	if err := p.help(hops, want.apart); err != nil {
+		return err
 	}
 	if s.Hold > 0 {
 		// Before the tables do without a node that has gone: until old ones are removed, the

@@ -1,6 +1,7 @@
 package program
 
 import (
+	"math"
 	"net/netip"
 	"strings"
 	"testing"
@@ -42,7 +43,7 @@ var rules = []struct {
 	{"unreachable", false, testUnreachable},
 	{"by client", false, testByClient},
 	{"checksum", false, testChecksum},
-	{"without oracle", false, testWithoutOracle},
+	{"without oracle", false, testWithoutOracle}, // the last one
 }
 
 // One lab for all: loading the program takes half a second.
@@ -60,11 +61,18 @@ func testRules(t *testing.T, oracle bool) {
 		if r.oracle != oracle {
 			continue
 		}
-		for _, n := range l.nodes {
-			n.forget(t)
-			n.state = &State{Me: n.name, Nodes: l.known(n)}
-		}
+		l.reset(t)
 		t.Run(r.name, func(t *testing.T) { r.test(t, l) })
+	}
+}
+
+// reset has the nodes know one another, and nothing else.
+func (l *lab) reset(t *testing.T) {
+	t.Helper()
+	l.has = nil
+	for _, n := range l.nodes {
+		n.forget(t)
+		n.state = &State{Me: n.name, Nodes: l.known(n)}
 	}
 }
 
@@ -274,10 +282,12 @@ func testGone(t *testing.T, l *lab) {
 		l.directed(t, f, "a c b", "none")
 		p := f.packet(tcp, ack)
 		c.remember(t, p, "ESTABLISHED")
+		l.has = map[string]bool{"c": true}
 		if way := l.travel(t, "a", p); !strings.HasPrefix(way, "a b a ") || !strings.HasSuffix(way, " c serve") || strings.Count(way, "c ") != 1 {
 			t.Errorf("%s: it has the connection: %s", f.name, way)
 		}
 		c.forget(t)
+		l.has = nil
 		if way := l.travel(t, "a", p); !strings.HasPrefix(way, "a b a ") || len(strings.Fields(way)) > 18 {
 			t.Errorf("%s: it does not: %s", f.name, way)
 		}
@@ -330,13 +340,24 @@ func testApart(t *testing.T, l *lab) {
 			{"ACK", "b", "a b serve"},
 			{"ACK", "", "a b a ... reset"},
 			{"error", "a", "a serve"},
+			// From here on nftables knows the endpoints of c.
+			{"SYN known", "", "a both"},
+			{"UDP known", "", "a both"},
+			{"UDP known", "a", "a serve"},
+			{"ACK known", "a", "a serve"},
+			{"ACK known", "b", "a b serve"},
 		} {
-			p := kinds[c.kind](f)
+			kind, known := strings.CutSuffix(c.kind, " known")
+			p := kinds[kind](f)
 			about := p
 			if p.about != nil {
 				about = *p.about.back()
 			}
-			l.directed(t, f, "c a b", "abc")
+			l.directed(t, f, "c a b", "abc", func(front *Frontend) {
+				if known {
+					front.Apart = []netip.AddrPort{f.client, netip.AddrPortFrom(f.local, 8080)}
+				}
+			})
 			for _, n := range l.nodes {
 				if n.forget(t); n.name == c.entry {
 					n.remember(t, about, "ESTABLISHED")
@@ -394,34 +415,86 @@ func testByClient(t *testing.T, l *lab) {
 	}
 }
 
-// Without the conntrack functions nftables is asked, and told who follows.
+// Without the conntrack functions a packet takes the way that it takes with them: nftables
+// does what the program would do.
 func testWithoutOracle(t *testing.T, l *lab) {
 	for _, n := range l.nodes {
 		n.reload(t, false)
 	}
-	a, f := l.node("a"), families[1]
-	for _, c := range []struct {
-		kind, chain, want string
-		grace             Grace
-	}{
-		{"SYN", "b a c", "a b serve", NoGrace},
-		{"UDP", "b a c", "a b serve", NoGrace},
-		{"ACK", "b a c", "a b ask c", NoGrace},
-		{"ACK", "a c b", "a ask c", NoGrace},
-		{"error", "b a c", "a b ask c", NoGrace},
-		{"ACK", "b a c", "a ask b", OnGrace},
-		{"SYN", "b a c", "a b serve", OnGrace},
-		{"SYN", "b a c", "a stack", OffGrace},
+	for name, test := range map[string]func(*testing.T, *lab){
+		"stories": testStories, "graces": testGracesAsking, "ends": testEndsAsking, "hold": testHold, "gone": testGone,
 	} {
-		l.directed(t, f, c.chain, "b", func(front *Frontend) { front.Grace = c.grace })
-		if way := l.travel(t, "a", kinds[c.kind](f)); way != c.want {
-			t.Errorf("%+v: %s", c, way)
+		l.reset(t)
+		t.Run(name, func(t *testing.T) { test(t, l) })
+	}
+}
+
+// In a grace, and when no agent renews the maps, nftables looks for the connections of this
+// node, for SYNs as well. What it does not find is not at the expense of the source.
+func testGracesAsking(t *testing.T, l *lab) {
+	a := l.node("a")
+	for _, f := range families {
+		for _, c := range []struct {
+			grace       Grace
+			expired     bool
+			kind, chain string
+			want        string
+			serve       bool
+		}{
+			{NoGrace, false, "ACK", "b a", "b", false},
+			{NoGrace, false, "ACK", "a b", "ask b", true},
+			{OnGrace, false, "ACK", "b a", "ask b", false},
+			{OnGrace, false, "SYN", "b a", "ask b", false},
+			{OnGrace, false, "UDP", "b a", "ask b", false},
+			{OnGrace, false, "SYN", "a b", "serve", true},
+			{OffGrace, false, "SYN", "b a", "stack", false},
+			{OffGrace, false, "ACK", "b a", "ask b", false},
+			{NoGrace, true, "SYN", "b a", "stack", false},
+			{NoGrace, true, "ACK", "b a", "ask b", false},
+			{NoGrace, true, "ACK", "a b", "ask b", true},
+		} {
+			l.directed(t, f, c.chain, "a", func(front *Frontend) { front.Grace = c.grace })
+			if c.expired {
+				s := a.settings(t)
+				s.Until = 1
+				a.configure(t, s)
+			}
+			what, r := a.step(t, kinds[c.kind](f).bytes(outsider, a.mac))
+			if what != c.want || r.mark&testMarks.Serve != 0 != c.serve {
+				t.Errorf("%s: %+v: %s, mark %#x", f.name, c, what, r.mark)
+			}
 		}
 	}
-	p := f.packet(tcp, ack)
-	p.ttl = 9
-	if what, _ := a.step(t, p.bytes(l.node("b").mac, a.mac)); what != "ask nobody" {
-		t.Errorf("at the end: %s", what)
+}
+
+// At the end of a walk nftables resets what it does not find. It drops an ICMP error, what
+// has no second chance, and everything while a node that is gone may come back.
+func testEndsAsking(t *testing.T, l *lab) {
+	b := l.node("b")
+	for _, f := range families {
+		l.directed(t, f, "b a", "b")
+		for _, c := range []struct {
+			kind string
+			from MAC
+			ttl  uint8
+			hold uint64
+			want string
+		}{
+			{"ACK", l.node("a").mac, 9, 0, "ask reset"},
+			{"error", l.node("a").mac, 9, 0, "ask drop"},
+			{"ACK", outsider, 24, 0, "ask drop"},
+			{"ACK", l.node("a").mac, 9, math.MaxUint64, "ask drop"},
+			{"ACK", outsider, 64, 0, "ask a"},
+		} {
+			s := b.settings(t)
+			s.Hold = c.hold
+			b.configure(t, s)
+			p := kinds[c.kind](f)
+			p.ttl = c.ttl
+			if what, _ := b.step(t, p.bytes(c.from, b.mac)); what != c.want {
+				t.Errorf("%s: %+v: %s", f.name, c, what)
+			}
+		}
 	}
 }
 

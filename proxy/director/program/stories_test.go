@@ -13,6 +13,7 @@ type story struct {
 	chains  string // of a, b and c, with "/" between; one stands for all
 	serving string // nodes with endpoints; "": b
 	want    string // the way; "..." stands for any nodes
+	asking  string // the same where nftables looks for connections; "": want
 }
 
 var kinds = map[string]func(family) packet{
@@ -76,15 +77,15 @@ var stories = []story{
 	{kind: "error", entry: "c", chains: "b a c", want: "a b c serve"},
 	{kind: "error", chains: "b a c", want: "a b c a ... drop"},
 	{kind: "errorUDP", entry: "c", chains: "b a c", want: "a b c serve"},
-	// An entry that is closed counts at the end, and what is not of it is reset. One that
-	// nobody answered never counts.
-	{kind: "ACK", entry: "b TIME_WAIT", chains: "b a c", want: "a b c a ... reset"},
-	{kind: "ACK", entry: "b CLOSE", chains: "b a c", want: "a b c a ... reset"},
+	// An entry that is closed counts at the end, and what is not of it is reset; to nftables it
+	// is as any other. One that nobody answered never counts.
+	{kind: "ACK", entry: "b TIME_WAIT", chains: "b a c", want: "a b c a ... reset", asking: "a b serve"},
+	{kind: "ACK", entry: "b CLOSE", chains: "b a c", want: "a b c a ... reset", asking: "a b serve"},
 	{kind: "ACK", entry: "b SYN_SENT", chains: "b a c", want: "a b c a ... reset"},
 	{kind: "ACK", entry: "b FIN_WAIT", chains: "b a c", want: "a b serve"},
 	{kind: "ACK", entry: "b LAST_ACK", chains: "b a c", want: "a b serve"},
-	{kind: "ACK", entry: "abc TIME_WAIT", chains: "b a c", want: "a b c a ... closed"},
-	{kind: "error", entry: "abc CLOSE", chains: "b a c", want: "a b c a ... closed"},
+	{kind: "ACK", entry: "abc TIME_WAIT", chains: "b a c", want: "a b c a ... both", asking: "a b serve"},
+	{kind: "error", entry: "abc CLOSE", chains: "b a c", want: "a b c a ... both", asking: "a b serve"},
 	// Former primaries are asked once, and the last one sends back what none of them has. "@"
 	// marks a slot whose primary has changed.
 	{kind: "UDP", entry: "c", chains: "@b c a", want: "a b c serve"},
@@ -129,15 +130,20 @@ func (l *lab) tell(t *testing.T, f family, s story) {
 	if state == "" {
 		state = "ESTABLISHED"
 	}
+	l.has = map[string]bool{}
 	for _, n := range l.nodes {
 		n.forget(t)
 		if strings.Contains(has, n.name) {
 			n.remember(t, about, state)
+			l.has[n.name] = state != "SYN_SENT"
 		}
 	}
-	way := l.travel(t, "a", p)
-	if begin, end, open := strings.Cut(s.want, "..."); !open && way != s.want || !strings.HasPrefix(way, begin) || !strings.HasSuffix(way, end) {
-		t.Errorf("%s, not %s", way, s.want)
+	way, want := l.travel(t, "a", p), s.want
+	if !l.nodes[0].p.ability.Oracle && s.asking != "" {
+		want = s.asking
+	}
+	if begin, end, open := strings.Cut(want, "..."); !open && way != want || !strings.HasPrefix(way, begin) || !strings.HasSuffix(way, end) {
+		t.Errorf("%s, not %s", way, want)
 	}
 	if hops := len(strings.Fields(way)) - 2; hops > 16 {
 		t.Errorf("%d hops", hops)

@@ -46,6 +46,13 @@
 
 #define GONE 4 // nodes that have gone lately, a power of 2
 
+// The priority of a packet that is ASKED: ASK, and what nftables is to do with it if
+// conntrack has no connection: DROP_IT, RESET_IT, or the node that follows, and NEXT.
+#define ASK 0xfa1d0000
+#define DROP_IT 0
+#define RESET_IT 1
+#define NEXT 2
+
 #define FAMILY_IPV4 2 // AF_INET
 #define FAMILY_IPV6 10
 
@@ -62,6 +69,7 @@ enum frontend_flags {
 	ON_GRACE = 4,	   // connections of before it was directed go on
 	OFF_GRACE = 8,	   // it is no longer directed, but its connections are
 	RANGED = 16,	   // its key has the port 0, and its ports are in ranges
+	APART = 32,	   // nftables knows the endpoints of nodes that take nothing
 };
 
 struct frontend {
@@ -186,8 +194,9 @@ const volatile struct slot described = {};
 // Constants of one load.
 const volatile __u64 seed = 0;
 const volatile __u32 mark_serve = 0;  // for an endpoint of this node
-const volatile __u32 mark_reset = 0;  // the client is to be told; with mark_serve: of what conntrack finds invalid
-const volatile __u32 mark_ask = 0;    // to be looked for; the priority is the next node and 1, or 0: nobody follows
+const volatile __u32 mark_reset = 0;  // the client is to be told
+// Both marks: what conntrack finds invalid is to be reset, and what opens a connection is for
+// an endpoint of a node that takes nothing.
 const volatile __u64 earn = 100000;   // ns for one diversion of a source
 const volatile __u64 burst = 100000000; // ns: what a source may use before it has earned it
 const volatile __u32 stream = 180;    // seconds that conntrack keeps a UDP connection
@@ -467,6 +476,9 @@ struct way {
 	__u32 flags;	       // of the frontend
 	__u32 me, sender, hop; // the sender is NOBODY for a packet from outside
 	__u32 next;	       // whom it is passed on to; NOBODY
+	enum event missed;     // what is ASKED: what is done if conntrack has no connection
+	bool looked;	       // what is done depends on conntrack
+	bool others;	       // it is LEFT for an endpoint of a node that takes nothing
 	bool walks;
 	bool closed; // nobody follows, and the connection is closed here: reset what is not of it
 };
@@ -711,6 +723,14 @@ CALLED enum entry found(struct __sk_buff *skb, const struct packet *p)
 	return e;
 }
 
+// look is what conntrack has for the packet's connection. Without the oracle it is nothing,
+// and decide leaves the question to nftables.
+INLINE enum entry look(struct __sk_buff *skb, const struct packet *p, struct way *w, bool oracle)
+{
+	w->looked = true;
+	return oracle ? found(skb, p) : NONE;
+}
+
 // to has a node named as the next.
 INLINE enum event to(struct way *w, __u32 node, enum event e)
 {
@@ -727,8 +747,10 @@ INLINE enum event opens(struct way *w)
 {
 	__u32 next;
 
-	if (apart(w) && w->sender == NOBODY)
+	if (apart(w) && w->sender == NOBODY) {
+		w->others = w->flags & APART;
 		return LEFT;
+	}
 	if (w->flags & HAS_ENDPOINTS)
 		return SERVED;
 	next = w->slot ? walk(w) : NOBODY;
@@ -749,9 +771,9 @@ INLINE __u32 gone(const struct way *w)
 // Rules 5 and 8: a connection is looked for along the walk. One that is closed counts
 // where nobody follows: its tuple may have been used again on another node. That node may
 // have lost it since. nftables knows what is not of the closed connection.
-INLINE enum event stream_or_error(struct __sk_buff *skb, const struct packet *p, struct way *w)
+INLINE enum event stream_or_error(struct __sk_buff *skb, const struct packet *p, struct way *w, bool oracle)
 {
-	enum entry e = found(skb, p);
+	enum entry e = look(skb, p, w, oracle);
 	__u32 next;
 
 	if (e == OPEN)
@@ -823,9 +845,9 @@ INLINE enum event here(struct __sk_buff *skb, const struct packet *p, struct way
 	__u32 next;
 
 	if (p->kind == STREAM || p->kind == ERROR)
-		return oracle ? stream_or_error(skb, p, w) : to(w, walk(w), ASKED);
-	if (p->kind == DATAGRAM && oracle) {
-		if (found(skb, p) != NONE)
+		return stream_or_error(skb, p, w, oracle);
+	if (p->kind == DATAGRAM) {
+		if (look(skb, p, w, oracle) != NONE)
 			return SERVED;
 		next = asked(w);
 		if (next != NOBODY)
@@ -841,7 +863,7 @@ INLINE enum event here(struct __sk_buff *skb, const struct packet *p, struct way
 INLINE bool outside(struct __sk_buff *skb, const struct packet *p, struct way *w, bool oracle, enum event *e)
 {
 	bool off = w->flags & OFF_GRACE || now() > w->conf->until;
-	enum entry has = NONE;
+	enum entry has;
 
 	*e = LEFT;
 	if (off && p->kind == SYN)
@@ -852,34 +874,47 @@ INLINE bool outside(struct __sk_buff *skb, const struct packet *p, struct way *w
 	*e = DIRECTED;
 	if (!off && !(w->flags & ON_GRACE))
 		return true;
-	if (oracle)
-		has = found(skb, p);
-	else if (p->kind != SYN)
-		*e = ASKED;
+	has = look(skb, p, w, oracle);
 	if (has == OPEN || (has == UNANSWERED && p->kind == SYN))
 		*e = LEFT;
 	return true;
 }
 
-// decide is what is done with a packet, and with w->next for whom.
+// decide is what is done with a packet, and with w->next for whom. Without the oracle
+// nftables does it, if it depends on conntrack and conntrack has no connection. What the
+// stack has in any case need not be asked.
 INLINE enum event decide(struct __sk_buff *skb, const struct packet *p, struct way *w, bool oracle)
 {
 	enum event e;
 
-	if (w->sender == NOBODY && outside(skb, p, w, oracle, &e))
+	if (w->sender != NOBODY || !outside(skb, p, w, oracle, &e))
+		e = here(skb, p, w, oracle);
+	if (oracle || !w->looked || e == SERVED || e == LEFT)
 		return e;
-	return here(skb, p, w, oracle);
+	w->missed = e;
+	return ASKED;
+}
+
+// reached is the node, if the link that the packet came by leads to it, and the packet may
+// be passed on once more.
+INLINE struct node *reached(struct __sk_buff *skb, const struct packet *p, __u32 node)
+{
+	struct node *n = bpf_map_lookup_elem(&nodes, &node);
+
+	if (!n || n->link != skb->ifindex || !(n->families & (p->v6 ? 2 : 1)) || p->ttl <= LAST)
+		return NULL;
+	return n;
 }
 
 // pass_on sends the packet to another node by the link that it came by. Where that
 // does not lead there, the stack does what it does without a director.
 INLINE int pass_on(struct __sk_buff *skb, const struct packet *p, __u32 node)
 {
-	struct node *n = bpf_map_lookup_elem(&nodes, &node);
+	struct node *n = reached(skb, p, node);
 	struct bpf_redir_neigh hop = {};
 	__u8 ttl = p->ttl - 1;
 
-	if (!n || n->link != skb->ifindex || !(n->families & (p->v6 ? 2 : 1)) || p->ttl <= LAST)
+	if (!n)
 		return PASS;
 	if (!set_ttl(skb, p, ttl > FIRST ? FIRST : ttl))
 		return PASS;
@@ -891,6 +926,26 @@ INLINE int pass_on(struct __sk_buff *skb, const struct packet *p, __u32 node)
 		hop.ipv4_nh = n->ip4;
 	}
 	return bpf_redirect_neigh(skb->ifindex, &hop, sizeof(hop), 0);
+}
+
+// ask leaves the packet to nftables, which looks for its connection. It reports whether it
+// can. nftables takes 1 off the TTL when it passes the packet on. What this node may serve
+// has the mark for that, and another node gets it at the expense of its source.
+INLINE bool ask(struct __sk_buff *skb, const struct packet *p, const struct way *w)
+{
+	__u32 miss = w->missed == RESET ? RESET_IT : DROP_IT;
+
+	if (w->missed == DIRECTED || w->missed == DIVERTED) {
+		if (!reached(skb, p, w->next))
+			return false;
+		if (p->ttl > FIRST + 1 && !set_ttl(skb, p, FIRST + 1))
+			return false;
+		miss = NEXT + w->next;
+	}
+	if (w->missed != DIRECTED)
+		skb->mark |= mark_serve;
+	skb->priority = ASK | miss;
+	return true;
 }
 
 // act does what was decided, and changes e where it cannot be done.
@@ -919,8 +974,12 @@ INLINE int act(struct __sk_buff *skb, const struct packet *p, const struct way *
 		skb->mark |= mark_reset;
 		return PASS;
 	case ASKED:
-		skb->mark |= mark_ask;
-		skb->priority = w->next == NOBODY ? 0 : w->next + 1;
+		if (!ask(skb, p, w))
+			*e = LEFT;
+		return PASS;
+	case LEFT:
+		if (w->others)
+			skb->mark |= mark_serve | mark_reset;
 		return PASS;
 	default:
 		return PASS;
