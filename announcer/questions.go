@@ -52,11 +52,23 @@ func (r Reach) reachable(st snapshot.Electable) snapshot.Electable {
 
 // Watching is what this node has to know to watch others.
 type Watching struct {
-	Links []snapshot.Link // of this node, those with other nodes on them
+	Links []snapshot.Link // of this node: those with other nodes on them, and those of Listen
 	Ask   []Question      // sorted by node, then link
 	Nodes map[string]string
-	// Listen says that this node has to prove that it hears before it takes what it waits for.
-	Listen bool
+	// Listen names, sorted, the links on which this node has to prove that it hears before it
+	// takes what it waits for.
+	Listen []string
+}
+
+// ListenOn makes names those of w.Listen. The links are among own, this node's.
+func (w *Watching) ListenOn(names []string, own []snapshot.Link) {
+	w.Listen = names
+	for _, l := range own {
+		known := func(o snapshot.Link) bool { return o.Name == l.Name }
+		if slices.Contains(names, l.Name) && !slices.ContainsFunc(w.Links, known) {
+			w.Links = append(w.Links, l)
+		}
+	}
 }
 
 // WatchedBy returns the owners that node watches: of the addresses of which it is an heir, or

@@ -2,6 +2,7 @@ package announcer
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -26,6 +27,37 @@ func TestWatchingTheLost(t *testing.T) {
 	} {
 		if got := NewWatching(in, view, nil, tt.reach).Ask; len(got) != tt.want {
 			t.Errorf("%s: it is asked on %d links, want %d", name, len(got), tt.want)
+		}
+	}
+}
+
+// TestListenOn: a node that waits for an address on a link listens there, also where it knows
+// of nobody: it may be the one that does not hear.
+func TestListenOn(t *testing.T) {
+	v4, v6, other := netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("2001:db8::10"), netip.MustParseAddr("192.0.2.11")
+	set := Set{
+		Claims:   []Claim{{v4, "eth1"}, {other, "eth2"}, {v6, "eth0"}, {v6, "eth1"}},
+		Orphaned: map[netip.Addr]int{v4: 0, v6: 2},
+	}
+	own := []snapshot.Link{{Name: "eth0"}, {Name: "eth1"}, {Name: "eth2"}}
+	for _, tt := range []struct {
+		name           string
+		set            Set
+		shared         []snapshot.Link
+		links, listens []string
+	}{
+		{"it waits for nothing", Set{Claims: set.Claims}, own[2:], []string{"eth2"}, nil},
+		{"it waits where others are, and elsewhere", set, own[1:2], []string{"eth1", "eth0"}, []string{"eth0", "eth1"}},
+		{"it waits and knows nobody", set, nil, []string{"eth0", "eth1"}, []string{"eth0", "eth1"}},
+	} {
+		w := Watching{Links: slices.Clone(tt.shared)}
+		w.ListenOn(tt.set.AwaitedOn(), own)
+		var links []string
+		for _, l := range w.Links {
+			links = append(links, l.Name)
+		}
+		if !slices.Equal(links, tt.links) || !slices.Equal(w.Listen, tt.listens) {
+			t.Errorf("%s: it has sockets on %v and listens on %v, want %v and %v", tt.name, links, w.Listen, tt.links, tt.listens)
 		}
 	}
 }

@@ -84,6 +84,20 @@ func NewSet(in Input, p Plan, hold []VIP) Set {
 	return s
 }
 
+// AwaitedOn returns, sorted, the names of the links on which s.Orphaned are waited for.
+func (s Set) AwaitedOn() (links []string) {
+	if len(s.Orphaned) == 0 {
+		return nil
+	}
+	for _, c := range s.Claims {
+		if _, awaited := s.Orphaned[c.Addr]; awaited {
+			links = append(links, c.Link)
+		}
+	}
+	slices.Sort(links)
+	return slices.Compact(links)
+}
+
 // Ours returns the MACs of all nodes that are known: Set.Ours.
 func Ours(in Input) map[string]bool {
 	out := map[string]bool{}

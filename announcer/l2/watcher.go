@@ -36,6 +36,7 @@ type Watcher struct {
 	seals seals
 	want  announcer.Watching
 	news  bool // want is not followed yet
+	early bool // seen is from before want
 	seen  Seen
 	at    time.Time // of seen
 }
@@ -68,7 +69,7 @@ func (w *Watcher) Follow(want announcer.Watching) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !reflect.DeepEqual(w.want, want) {
-		w.want, w.news = want, true
+		w.want, w.news, w.early = want, true, true
 	}
 }
 
@@ -82,14 +83,17 @@ func (w *Watcher) Seen() Seen {
 	return w.seen
 }
 
-// HeardAt returns when a host that is not missed was heard last on link; zero: never. It is
-// now for a link that cannot be listened on.
+// HeardAt returns when a host that is not missed was heard last on link; zero: never, or it
+// is not known yet. It is now for a link that cannot be listened on, and if w was given
+// nothing to watch.
 func (w *Watcher) HeardAt(link string) time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	at, listens := w.seen.Heard[link]
 	switch {
-	case w.at.IsZero(): // it does not run
+	case w.early && !listens: // its sockets are not open yet
+		return time.Time{}
+	case w.at.IsZero():
 		return time.Now()
 	case time.Since(w.at) > staleAfter:
 		return time.Time{}
@@ -133,7 +137,7 @@ type thread struct {
 	answers map[answerKey]watch.Target
 	frames  map[watch.Target][]byte
 	macs    map[watch.Target]string
-	wary    bool              // Watching.Listen
+	wary    []string          // Watching.Listen
 	failed  map[string]string // what was last logged, by link
 	serials serials
 	heard   map[speaker]uint64 // the last number of each
@@ -353,7 +357,7 @@ func (t *thread) listenClosely(now time.Time) {
 	doubtful := t.watch.Doubtful()
 	for name, p := range t.ports {
 		// What waits for silence needs a frame that is younger than its questions.
-		switch need := t.wary || slices.Contains(doubtful, name) && t.watch.Listens(name, now); {
+		switch need := slices.Contains(t.wary, name) || slices.Contains(doubtful, name) && t.watch.Listens(name, now); {
 		case need && p.ears == nil:
 			ears, err := p.listen(unix.ETH_P_ALL, witnessFilter)
 			t.logError(name, err)
@@ -443,7 +447,7 @@ func (t *thread) tell(now time.Time) {
 	}
 	t.mu.Lock()
 	was := t.seen
-	t.seen, t.at = seen, now
+	t.seen, t.at, t.early = seen, now, t.news
 	t.mu.Unlock()
 	if slices.Equal(was.Lost, seen.Lost) {
 		return

@@ -2,14 +2,18 @@ package l2
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/mdlayher/packet"
 
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/announcer/watch"
@@ -152,6 +156,94 @@ func TestHeirsAgreeThatANodeIsLost(t *testing.T) {
 				n.says(t, name)
 			}
 		})
+	}
+}
+
+// TestSwitchProvesNothing: at a port that forwards nothing a switch speaks of its spanning tree
+// and of itself, and has frames of other links. A node that hears only these does not hear.
+func TestSwitchProvesNothing(t *testing.T) {
+	t.Parallel()
+	const format = "198.18.0.%d/24"
+	n := newWatchers(t, format)
+	what := n.watching(t, 0, format)
+	what.Listen = []string{"eth0"}
+	n.of["a"].Follow(what)
+	n.watched(t)
+	n.sw.Pipe(t, "table bridge cut { chain deaf { type filter hook forward priority 0; oifname to-a drop; }; }", "nft", "-f", "-")
+	nstest.Eventually(t, "a misses x", func() bool { return !n.answering("a") })
+	n.turns(t, "a", 4)
+	last := n.of["a"].HeardAt("eth0")
+	port := n.port(t, "to-a")
+	say := func(head string) {
+		t.Helper()
+		frame, err := hex.DecodeString(head)
+		if err != nil {
+			t.Fatal(err)
+		}
+		frame = append(frame, make([]byte, 46)...)
+		if _, err := port.WriteTo(frame, &packet.Addr{HardwareAddr: frame[:6]}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const from = "020000000099"
+	for what, head := range map[string]string{
+		"spanning tree":               "0180c2000000" + from + "0026" + "424203",
+		"LLDP":                        "0180c200000e" + from + "88cc",
+		"Cisco's spanning tree":       "01000ccccccd" + from + "0032" + "aaaa03",
+		"ARP of a VLAN":               "ffffffffffff" + from + "81000005" + "0806",
+		"IPv6 of a VLAN in a VLAN":    "333300000001" + from + "88a80006" + "81000005" + "86dd",
+		"a frame to somebody else":    "020000000077" + from + "0800",
+		"a frame that a itself sends": "ffffffffffff" + strings.ReplaceAll(n.mac["a"], ":", "") + "0806",
+	} {
+		say(head)
+		n.turns(t, "a", 4)
+		if at := n.of["a"].HeardAt("eth0"); !at.Equal(last) {
+			t.Errorf("%s: a takes it for a host that it hears", what)
+			last = at
+		}
+	}
+	say("ffffffffffff" + from + "81000000" + "0806") // VLAN 0 is a priority, and no VLAN
+	nstest.Eventually(t, "a hears a host", func() bool { return n.of["a"].HeardAt("eth0").After(last) })
+}
+
+// port is where the switch itself can send on a port.
+func (n *watchers) port(t *testing.T, name string) (conn *packet.Conn) {
+	t.Helper()
+	n.sw.Do(t, func() error {
+		ifi, err := net.InterfaceByName(name)
+		if err != nil {
+			return err
+		}
+		conn, err = packet.Listen(ifi, packet.Raw, etherWord, nil)
+		return err
+	})
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// TestLinkIsListenedOnFirst: what waits for proof on a link waits until the link is listened
+// on. One that cannot be listened on proves nothing, and keeps nobody waiting.
+func TestLinkIsListenedOnFirst(t *testing.T) {
+	w := NewWatcher(nil, slog.New(slog.DiscardHandler))
+	run := &thread{Watcher: w, ports: map[string]*watchPort{}, failed: map[string]string{}}
+	now := func() bool { return time.Since(w.HeardAt("eth0")) < time.Minute }
+	if !now() {
+		t.Error("nothing is watched, and what is taken waits")
+	}
+	link := snapshot.Link{Name: "eth0", Index: 1 << 20, MAC: "02:00:00:00:00:01"}
+	for _, first := range []string{"it starts", "its only link comes back"} {
+		w.Follow(announcer.Watching{Links: []snapshot.Link{link}})
+		if at := w.HeardAt("eth0"); !at.IsZero() {
+			t.Errorf("%s: somebody was heard at %v on a link without a socket", first, at)
+		}
+		run.follow()
+		run.tell(time.Now())
+		if !now() {
+			t.Errorf("%s: the link cannot be listened on, and what is taken waits", first)
+		}
+		w.Follow(announcer.Watching{})
+		run.follow()
+		run.tell(time.Now())
 	}
 }
 

@@ -140,8 +140,16 @@ const (
 	arpOp                     = etherLen + 6
 )
 
+// The first four bytes of the groups of switches: IEEE 802.1Q tables 8-1 to 8-3 (spanning
+// tree, LLDP, LACP), and those of Cisco's switches.
+const (
+	bridgeGroups = 0x0180c200
+	ciscoGroups  = 0x01000ccc
+	vlanID       = 0x0fff // of a tag; 0 is none
+)
+
 // Filters of the sockets of a watched link: ARP replies to this node, neighbour
-// advertisements to it, and the head of what anybody else sends.
+// advertisements to it, and the head of what any other host sends.
 var (
 	replyFilter = []bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtType},
@@ -164,7 +172,14 @@ var (
 	wordFilter    = []bpf.Instruction{bpf.RetConstant{Val: longestFrame}}
 	witnessFilter = []bpf.Instruction{
 		bpf.LoadExtension{Num: bpf.ExtType},
-		bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: frameMulticast, SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpGreaterThan, Val: frameMulticast, SkipTrue: 6},
+		// A frame of a VLAN is on another link. This socket gets it before the kernel says so.
+		bpf.LoadExtension{Num: bpf.ExtVLANTag},
+		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: vlanID, SkipTrue: 4},
+		// A switch says these to whoever is plugged in, also at a port that forwards nothing.
+		bpf.LoadAbsolute{Off: 0, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: bridgeGroups, SkipTrue: 2},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: ciscoGroups, SkipTrue: 1},
 		bpf.RetConstant{Val: etherLen},
 		bpf.RetConstant{Val: 0},
 	}

@@ -18,9 +18,7 @@ import (
 func (l *Lab) Cut(ctx context.Context, rules ...string) error {
 	text := "table bridge cut\ndelete table bridge cut\n"
 	if len(rules) > 0 {
-		drop := strings.Join(rules, " drop\n") + " drop\n"
-		text += "table bridge cut {\nchain forward {\ntype filter hook forward priority 0;\n" + drop +
-			"}\nchain output {\ntype filter hook output priority 0;\n" + drop + "}\n}\n" // the switch says things itself, too
+		text += "table bridge cut {\nchain forward {\ntype filter hook forward priority 0;\n" + strings.Join(rules, " drop\n") + " drop\n}\n}\n"
 	}
 	cmd := exec.CommandContext(ctx, "ip", "netns", "exec", lanNamespace, "nft", "-f", "-")
 	cmd.Stdin = strings.NewReader(text)

@@ -44,6 +44,10 @@ func (l *Lab) buildLAN(ctx context.Context) error {
 	if err := addNetns(ctx, lanNamespace); err != nil {
 		return err
 	}
+	// A port with IPv6 asks for routers, and a node that is to hear nobody hears that.
+	if err := sysctl(ctx, lanNamespace, "net.ipv6.conf.all.disable_ipv6=1", "net.ipv6.conf.default.disable_ipv6=1"); err != nil {
+		return err
+	}
 	return ipBatch(ctx, lanNamespace,
 		"link add lan type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
 		"link set lan up")

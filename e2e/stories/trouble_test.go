@@ -27,9 +27,9 @@ type partial struct {
 }
 
 var partials = []partial{
-	{name: "a node does not hear", rules: func(n, _ string) []string { return []string{to(n)} }, during: 8 * time.Second, moves: true},
+	{name: "a node does not hear", rules: func(n, _ string) []string { return []string{to(n)} }, during: 8 * time.Second, moves: true, short: true},
 	{name: "a node that owns nothing does not hear", bystander: true, rules: func(n, _ string) []string { return []string{to(n)} }, during: 25 * time.Second},
-	{name: "a node cannot send", rules: func(n, _ string) []string { return []string{from(n)} }, during: 8 * time.Second, moves: true, short: true},
+	{name: "a node cannot send", rules: func(n, _ string) []string { return []string{from(n)} }, during: 8 * time.Second, moves: true},
 	{name: "30 % of the frames to a node are lost", rules: func(n, _ string) []string { return []string{to(n) + " numgen random mod 100 < 30"} }, during: time.Minute},
 	{name: "two nodes are cut from each other", rules: func(n, o string) []string { return []string{from(n) + " " + to(o), from(o) + " " + to(n)} }, during: 20 * time.Second},
 	{name: "gossip is blocked", rules: func(_, _ string) []string {

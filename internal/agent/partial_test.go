@@ -48,6 +48,23 @@ tcp dport 7947 reject with icmpx host-unreachable
 }; }`
 
 var partials = []partial{
+	{name: "a does not hear, twice within a minute, and its switch speaks", does: func(t *testing.T, p *peers) {
+		t.Helper()
+		p.switchSpeaks(t, "a")
+		for range 2 {
+			dropFor(10*time.Second, `oifname to-a`)(t, p)
+			time.Sleep(8 * time.Second)
+		}
+	}, moves: "a"},
+	{name: "a boots and does not hear", does: func(t *testing.T, p *peers) {
+		t.Helper()
+		p.end(t, "a", syscall.SIGKILL)
+		p.spaces["a"].Run(t, "nft", "flush", "ruleset")
+		p.cut(t, `oifname to-a`)
+		p.start(t, "a")
+		time.Sleep(15 * time.Second) // it takes itself for the only node after 5 s
+		p.cut(t)
+	}, moves: "a"},
 	{name: "a cannot send", does: dropFor(6*time.Second, `iifname to-a`), moves: "a"},
 	{name: "30 % of the frames to a are lost", does: dropFor(10*time.Second, `oifname to-a numgen random mod 100 < 30`)},
 	{name: "the first switch loses a, and gossip goes elsewhere", setup: peerSetup{second: true}, does: dropFor(6*time.Second, `iifname to-a`, `oifname to-a`), moves: "a"},

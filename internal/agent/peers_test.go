@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -20,7 +21,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mdlayher/packet"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/announcer/l2"
 	"github.com/fairlead/fairlead/internal/keyring"
@@ -421,6 +424,7 @@ type broken struct {
 	first  []string // what it drops for the first second too
 	stop   bool     // its agent stands still as well
 	kill   bool     // it is killed
+	speaks bool     // its switch itself speaks to it
 	during time.Duration
 	moves  bool // X's addresses may move
 }
@@ -434,7 +438,7 @@ var gossipFrames = []string{`ip protocol udp udp dport 7947`, `ip protocol tcp t
 func TestNodesThatBreakInPart(t *testing.T) {
 	for _, b := range []broken{
 		{name: "it loses power", rules: []string{`iifname to-X`, `oifname to-X`}, kill: true, during: 3 * time.Second, moves: true},
-		{name: "it does not hear", rules: []string{`oifname to-X`}, during: 6 * time.Second, moves: true},
+		{name: "it hears its switch alone", rules: []string{`oifname to-X`}, speaks: true, during: 6 * time.Second, moves: true},
 		{name: "it stands still for 3 s", rules: []string{`iifname to-X`, `oifname to-X`}, stop: true, during: 3 * time.Second, moves: true},
 		{name: "it is cut from another", rules: []string{`iifname to-X oifname to-c`, `iifname to-c oifname to-X`}, first: gossipFrames, during: 6 * time.Second},
 	} {
@@ -453,6 +457,9 @@ func (b broken) try(t *testing.T) {
 	var rules []string
 	for _, r := range b.rules {
 		rules = append(rules, strings.ReplaceAll(r, "X", node))
+	}
+	if b.speaks {
+		p.switchSpeaks(t, node)
 	}
 	stop := p.ask(t)
 	time.Sleep(3 * time.Second) // so that all have been watched
@@ -484,6 +491,35 @@ func (b broken) try(t *testing.T) {
 	if b.kill && slices.Contains(slices.Collect(maps.Values(owners)), node) {
 		p.measured(t)
 	}
+}
+
+// switchSpeaks has the switch say to a node, ten times a second until the test ends, what
+// switches say of their spanning tree. A port says that also while it forwards nothing.
+func (p *peers) switchSpeaks(t *testing.T, node string) {
+	t.Helper()
+	var port *packet.Conn
+	p.sw.Do(t, func() error {
+		ifi, err := net.InterfaceByName("to-" + node)
+		if err != nil {
+			return err
+		}
+		port, err = packet.Listen(ifi, packet.Raw, unix.ETH_P_802_2, nil)
+		return err
+	})
+	group := net.HardwareAddr{1, 0x80, 0xc2, 0, 0, 0}
+	frame := append(slices.Clone(group), 2, 0, 0, 0, 0, 0x99, 0, 38, 0x42, 0x42, 3)
+	frame = append(frame, make([]byte, 35)...)
+	ctx, end := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for every := time.Tick(100 * time.Millisecond); ctx.Err() == nil; <-every {
+			if _, err := port.WriteTo(frame, &packet.Addr{HardwareAddr: group}); err != nil {
+				t.Errorf("the switch cannot speak: %v", err)
+				return
+			}
+		}
+	})
+	t.Cleanup(func() { end(); wg.Wait(); _ = port.Close() })
 }
 
 // agreed waits until one node answers for each address, and is the last to have announced it

@@ -174,7 +174,7 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 		watchers.Self = self
 		next.watched = was.watched.next(in.Node, next.elected)
 		watching := announcer.NewWatching(watchers, in.View, next.watched.owners, in.Reach)
-		watching.Listen = len(p.Announce.Layer2.Orphaned) > 0
+		watching.ListenOn(p.Announce.Layer2.AwaitedOn(), in.Links)
 		p.Watch = &watching
 		next.withdrew = was.withdrew.next(in.Held, p.Announce.Layer2.Claims)
 		p.Withdraw.Claims = next.withdrew.claims
