@@ -1,8 +1,9 @@
-// Package owntable writes small nftables tables of ours, of family inet. Each is written whole,
-// in one transaction, and again when somebody changed it.
+// Package owntable writes small nftables tables of ours. Each is written whole, in one
+// transaction, and again when somebody changed it.
 package owntable
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"fmt"
 	"slices"
@@ -12,9 +13,12 @@ import (
 
 // Table is one table.
 type Table struct {
-	Name  string
-	Netns int // network namespace, a file descriptor; 0: the caller's
+	Name   string
+	Netns  int                  // network namespace, a file descriptor; 0: the caller's
+	Family nftables.TableFamily // 0: inet
 }
+
+func (t Table) family() nftables.TableFamily { return cmp.Or(t.Family, nftables.TableFamilyINet) }
 
 // Open returns a connection to the kernel.
 func (t Table) Open() (*nftables.Conn, error) {
@@ -27,7 +31,7 @@ func (t Table) Open() (*nftables.Conn, error) {
 
 // Kernel is the table in messages to the kernel.
 func (t Table) Kernel() *nftables.Table {
-	return &nftables.Table{Name: t.Name, Family: nftables.TableFamilyINet}
+	return &nftables.Table{Name: t.Name, Family: t.family()}
 }
 
 // Delete appends the table's removal to what c will send.
@@ -44,7 +48,7 @@ func (t Table) Remove() error {
 	}
 	t.Delete(c)
 	if err := c.Flush(); err != nil {
-		return fmt.Errorf("remove table inet %s: %w", t.Name, err)
+		return fmt.Errorf("remove table %s: %w", t.Name, err)
 	}
 	return nil
 }
@@ -53,7 +57,7 @@ func (t Table) Remove() error {
 // as many rules, which all have the mark as their user data. Without chains, it reports whether
 // the kernel holds none of the table's.
 func (t Table) Intact(c *nftables.Conn, chains map[string]int, mark string) (bool, error) {
-	all, err := c.ListChainsOfTableFamily(nftables.TableFamilyINet)
+	all, err := c.ListChainsOfTableFamily(t.family())
 	if err != nil {
 		return false, fmt.Errorf("list chains: %w", err)
 	}
