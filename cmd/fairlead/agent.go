@@ -16,6 +16,7 @@ import (
 	"github.com/fairlead/fairlead/announcer/members"
 	"github.com/fairlead/fairlead/internal/agent"
 	"github.com/fairlead/fairlead/internal/assist"
+	"github.com/fairlead/fairlead/internal/astray"
 	"github.com/fairlead/fairlead/internal/egress/kernel"
 	"github.com/fairlead/fairlead/internal/gate"
 	"github.com/fairlead/fairlead/internal/kube"
@@ -99,6 +100,7 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 		cfg.Traces = trace.New().Read
 		cfg.Assist = assist.New(0)
 		cfg.Egress = kernel.New(0, mark)
+		cfg.Strays = astray.New(0)
 		if guardPorts {
 			cfg.Gate = gate.New(0)
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/fairlead/fairlead/announcer/l2"
 	"github.com/fairlead/fairlead/internal/assist"
+	"github.com/fairlead/fairlead/internal/astray"
 	"github.com/fairlead/fairlead/internal/controller"
 	"github.com/fairlead/fairlead/internal/egress/kernel"
 	"github.com/fairlead/fairlead/internal/gate"
@@ -66,10 +67,10 @@ installed. It succeeds when there is nothing to remove.`,
 		programs, errPrograms := engine.Remove()
 		directors, errDirectors := program.Remove(directorPins(accelerator.Pins))
 		programs += directors
-		if err := errors.Join(errLinks, errPrograms, errDirectors, accelerator.Behind.Cleanup(cmd.Context()), gate.New(0).Cleanup(), assist.New(0).Cleanup(), link.Space.Cleanup(), kernel.New(0, rules.DefaultMark).Cleanup()); err != nil {
+		if err := errors.Join(errLinks, errPrograms, errDirectors, accelerator.Behind.Cleanup(cmd.Context()), gate.New(0).Cleanup(), assist.New(0).Cleanup(), link.Space.Cleanup(), kernel.New(0, rules.DefaultMark).Cleanup(), astray.New(0).Cleanup()); err != nil {
 			return err
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "removed %d held addresses, %d eBPF programs and the tables ip fairlead, ip6 fairlead, netdev fairlead, inet fairlead-ports, ip fairlead-egress, ip6 fairlead-egress, ip fairlead-director and ip6 fairlead-director\n", n, programs)
+		fmt.Fprintf(cmd.OutOrStdout(), "removed %d held addresses, %d eBPF programs and the tables ip fairlead, ip6 fairlead, netdev fairlead, inet fairlead-ports, and fairlead-egress, fairlead-director and fairlead-errors of ip and ip6\n", n, programs)
 		return nil
 	}
 	return cmd

@@ -72,6 +72,7 @@ type Config struct {
 	Gate   Gate // keeps who may reach MembersPort, BFD and BGP; nil: everybody may
 	Direct Direct
 	Egress Egress // has pods leave with addresses of Services; nil: none does
+	Strays Strays // passes ICMP errors on to other nodes; nil: nobody does
 
 	reportKey ed25519.PrivateKey // signs what the agent reports to the others; nil: nothing does
 }
@@ -98,6 +99,7 @@ type Agent struct {
 	ports      *ports
 	gate       *gatekeeper
 	leaving    *leaving
+	straying   *straying
 	dhcp       *client.Keeper
 	sysctls    sysctls
 	others     others
@@ -197,6 +199,7 @@ func assemble(cfg *Config, leases leaseKeeper) *Agent {
 	a.gate = newGatekeeper(cfg, cfg.Log)
 	a.dhcp = client.New(cfg.Log)
 	a.dhcp.Changed = a.report.loop.Wake
+	a.straying = newStraying(cfg)
 	a.leaving = newLeaving(cfg)
 	a.leaving.told = a.ports.Leaving
 	a.metrics.egress.Follow(a.leaving)
@@ -267,6 +270,7 @@ func (a *Agent) tasks() []task {
 		{name: "have answers leave as they came", run: forever(a.ways.Run)},
 		{name: "open health check ports", run: forever(a.ports.Run)},
 		{name: "keep others from the agent's ports", run: forever(a.gate.Run)},
+		{name: "pass ICMP errors on to other nodes", run: forever(a.straying.Run)},
 		{name: "have pods leave with addresses of Services", run: forever(a.leaving.Run)},
 		{name: "keep DHCP leases", run: forever(a.dhcp.Run)},
 		{name: "set kernel settings", run: forever(func(ctx context.Context) { a.sysctls.loop.Run(ctx, a.setSysctls) })},

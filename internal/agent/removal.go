@@ -116,6 +116,9 @@ func (a *Agent) goodbye(ctx context.Context) error {
 	if a.cfg.Egress != nil {
 		err = errors.Join(err, a.cfg.Egress.Cleanup())
 	}
+	if a.cfg.Strays != nil {
+		err = errors.Join(err, a.cfg.Strays.Cleanup())
+	}
 	if a.cfg.Direct.Remove != nil {
 		_, errDirector := a.cfg.Direct.Remove()
 		err = errors.Join(err, errDirector)

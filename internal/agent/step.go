@@ -79,6 +79,7 @@ func (a *Agent) apply(in node.Inputs, plan node.Plan, triggers []time.Time) {
 	a.leaving.Follow(in, plan, a.engine.State().pods, a.cfg.Options.ServiceCIDRs)
 	a.followLeases(in)
 	a.gate.Follow(in.Snapshot, in.Self, a.cfg.MembersPort, plan.Announce.Routes)
+	a.straying.Follow(in.Snapshot, in.Self)
 	if plan.Report != nil {
 		a.gossip.Say(*plan.Report)
 	}
