@@ -24,14 +24,12 @@ type coder struct {
 
 var errShort = errors.New("it is damaged: it ends too early")
 
-// services codes the Services of a Snapshot, with their endpoints.
-func (c *coder) services(all *[]*snapshot.Service) {
-	list(c, all, func(c *coder, s **snapshot.Service) {
-		if *s == nil {
-			*s = &snapshot.Service{}
-		}
-		c.service(*s)
-	})
+// snapshot codes what a large cluster has many of: Services with their endpoints, and
+// addresses.
+func (c *coder) snapshot(s *snapshot.Snapshot) {
+	pointers(c, &s.Services, (*coder).service)
+	pointers(c, &s.Addresses, (*coder).address)
+	pointers(c, &s.NodeAddresses, (*coder).address)
 }
 
 func (c *coder) service(s *snapshot.Service) {
@@ -97,6 +95,45 @@ func (c *coder) ingress(in *snapshot.Ingress) {
 	c.flags(&in.Proxy)
 }
 
+func (c *coder) address(a *snapshot.Address) {
+	c.addr(&a.Addr)
+	c.text(&a.UID)
+	c.text(&a.ResourceVersion)
+	c.time(&a.Created)
+	c.name(&a.Pool)
+	c.name(&a.Node)
+	c.name(&a.Lease)
+	c.name(&a.ShareKey)
+	c.name(&a.ShareGroup)
+	list(c, &a.Holders, (*coder).holder)
+	c.name(&a.Freed.Namespace)
+	c.time(&a.Freed.At)
+	c.flags(&a.Deleting)
+	c.time(&a.ProbedAt)
+	c.name(&a.Conflict)
+	c.name(&a.Conflicting)
+}
+
+func (c *coder) holder(h *snapshot.Holder) {
+	c.name(&h.Namespace)
+	c.text(&h.Name)
+	c.text(&h.UID)
+	c.name(&h.Pool)
+	list(c, &h.Ports, (*coder).heldPort)
+	list(c, &h.Ranges, (*coder).portRange)
+}
+
+func (c *coder) heldPort(p *snapshot.HeldPort) {
+	number(c, &p.Protocol)
+	number(c, &p.Port)
+}
+
+func (c *coder) portRange(r *snapshot.PortRange) {
+	number(c, &r.Protocol)
+	number(c, &r.First)
+	number(c, &r.Last)
+}
+
 func (c *coder) conditions(all *map[string]snapshot.Condition) {
 	entries(c, all, func(c *coder, v *snapshot.Condition) {
 		c.name(&v.Status)
@@ -142,6 +179,16 @@ func list[T any](c *coder, all *[]T, item func(*coder, *T)) {
 	for i := range *all {
 		item(c, &(*all)[i])
 	}
+}
+
+// pointers codes a list whose items are pointers, never nil.
+func pointers[T any](c *coder, all *[]*T, item func(*coder, *T)) {
+	list(c, all, func(c *coder, v **T) {
+		if *v == nil {
+			*v = new(T)
+		}
+		item(c, *v)
+	})
 }
 
 // length codes how many items follow. Each takes at least a byte.

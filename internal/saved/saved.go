@@ -33,14 +33,14 @@ func Paths(dir string) []string {
 	return []string{filepath.Join(dir, "snapshot"), filepath.Join(dir, "snapshot.json")}
 }
 
-// magic begins the file. Behind it come a head in JSON, the Services in a compact form,
-// and a checksum of it all.
-const magic = "fairlead snapshot 3\n"
+// magic begins the file. Behind it come a head in JSON, the Services and addresses in a
+// compact form, and a checksum of it all.
+const magic = "fairlead snapshot 4\n"
 
 var sums = crc32.MakeTable(crc32.Castagnoli)
 
-// head is a State without the Services, of which there may be fifty thousand. JSON takes
-// ten times the time and the space for them.
+// head is a State without the Services and addresses, of which there may be fifty thousand.
+// JSON takes ten times the time and the space for them.
 type head State
 
 // Write writes s in dir, whole or not at all. A file of v0.1.0 goes: it is older.
@@ -82,7 +82,7 @@ func encode(to io.Writer, s State) error {
 	sum := crc32.New(sums)
 	out := bufio.NewWriterSize(io.MultiWriter(to, sum), 1<<16)
 	rest := *s.Snapshot
-	rest.Services = nil
+	rest.Services, rest.Addresses, rest.NodeAddresses = nil, nil, nil
 	h := head(s)
 	h.Snapshot = &rest
 	data, err := json.Marshal(h)
@@ -93,7 +93,7 @@ func encode(to io.Writer, s State) error {
 	c := &coder{w: out, index: map[string]uint64{}}
 	c.write([]byte(magic))
 	c.text(&text)
-	c.services(&s.Snapshot.Services)
+	c.snapshot(s.Snapshot)
 	if err := errors.Join(c.err, out.Flush()); err != nil {
 		return err
 	}
@@ -165,7 +165,7 @@ func decode(data []byte) (*State, error) {
 		return nil, err
 	}
 	if h.Snapshot != nil {
-		c.services(&h.Snapshot.Services)
+		c.snapshot(h.Snapshot)
 	}
 	return (*State)(&h), c.err
 }

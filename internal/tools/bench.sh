@@ -48,6 +48,10 @@ director) ## Compare connections by Masquerade, Direct and kube-proxy to pods on
 eastwest) ## Compare how a pod reaches a pod: directly, by kube-proxy, by fairlead without and with eBPF; SIZES=1 RUNS=3 for less (root)
 	bench eastwest ${SIZES:+--sizes="$SIZES"} ${RUNS:+--runs="$RUNS"}
 	;;
+kernels) ## Time one endpoint less beside 50 to 1,000 LoadBalancer Services on Linux 5.10 and 6.1 in QEMU; it may grow no faster than they do; KERNEL=6.12 (root, amd64)
+	KERNEL=${KERNEL:-5.10,6.1} PKG=./proxy/nftables/netlink BENCH='OneEndpointLess/endpoints=3/services=(50|100|200|400|1000)$' BENCHTIME=10x \
+		exec internal/tools/test.sh kernels
+	;;
 large) ## Measure 10,000 LoadBalancer Services, with kube-proxy, and 50,000 ClusterIP Services; CHANGES=20 RESTARTS=2 for less; KUBE_PROXY=15m with kube-proxy at 50,000 (root)
 	large
 	;;
@@ -66,10 +70,10 @@ stalls) ## Count the addresses that move while agents stand still for 200 ms at 
 failover) ## Let nodes and agents fail in the lab and count what a client sees; POWER_LOSSES=4 RUNS=2 ONLY=kill,drain for less (root)
 	bench failover ${POWER_LOSSES:+--power-losses="$POWER_LOSSES"} ${RUNS:+--runs="$RUNS"} ${ONLY:+--only="$ONLY"}
 	;;
-proxy) ## Compare forwarding with kube-proxy's, 1 to 10,000 Services, then as WHAT=large; SIZES=100,1000 RUNS=3 LOADS=1 LARGE=0 for less (root)
+proxy) ## Compare forwarding with kube-proxy's, 1 to 10,000 Services, then as WHAT=large KUBE_PROXY=15m; SIZES=100,1000 RUNS=3 LOADS=1 LARGE=0 for less (root)
 	failed=0
 	bench proxy ${SIZES:+--sizes="$SIZES"} ${RUNS:+--runs="$RUNS"} ${LOADS:+--loads="$LOADS"} || failed=1
-	[ "${LARGE-}" = 0 ] || large || failed=1
+	[ "${LARGE-}" = 0 ] || KUBE_PROXY=${KUBE_PROXY:-15m} large || failed=1
 	exit $failed
 	;;
 repair) ## Time the repair of what others do to the engine's tables at 1,000 to 50,000 Services, and what watching costs others (root)

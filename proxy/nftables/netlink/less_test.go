@@ -2,6 +2,7 @@ package netlink
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"testing"
@@ -64,30 +65,50 @@ func cpu(f func()) time.Duration {
 
 // BenchmarkOneEndpointLess times a Sync after a Service lost one endpoint, beside as
 // many LoadBalancer Services as the name says: of few endpoints, where the number of
-// slots changes with each, and of 20, where it does not. Run it with -benchtime 20x.
+// slots changes with each, and of 20, where it does not. It fails if the time grows
+// faster than the number of Services. Run it with -benchtime 20x.
 func BenchmarkOneEndpointLess(b *testing.B) {
 	for _, endpoints := range []int{3, 20} {
+		spent := map[int]time.Duration{}
 		for _, n := range []int{50, 100, 200, 400, 1000, 10000} {
 			if endpoints > 3 && n > 1000 {
 				continue
 			}
 			b.Run(fmt.Sprintf("endpoints=%d/services=%d", endpoints, n), func(b *testing.B) {
-				s := newSpace(b, "less")
-				e := s.engine(b)
-				all := loadBalancers(n, endpoints)
-				load := cpu(func() { sync(b, e, all) })
-				var less time.Duration
-				i := 0
-				for b.Loop() {
-					less += cpu(func() { sync(b, e, lessOne(all, n, i)) })
-					b.StopTimer()
-					sync(b, e, all)
-					b.StartTimer()
-					i = (i + 1) % n
-				}
-				b.ReportMetric(float64(load.Microseconds())/1000, "load-cpu-ms")
-				b.ReportMetric(float64(less.Microseconds())/1000/float64(b.N), "cpu-ms/op")
+				spent[n] = oneLess(b, n, endpoints)
 			})
+		}
+		atMostLinear(b, spent)
+	}
+}
+
+// oneLess returns the CPU time of one Sync, the mean of b.N.
+func oneLess(b *testing.B, n, endpoints int) time.Duration {
+	s := newSpace(b, "less")
+	e := s.engine(b)
+	all := loadBalancers(n, endpoints)
+	load := cpu(func() { sync(b, e, all) })
+	var less time.Duration
+	i := 0
+	for b.Loop() {
+		less += cpu(func() { sync(b, e, lessOne(all, n, i)) })
+		b.StopTimer()
+		sync(b, e, all)
+		b.StartTimer()
+		i = (i + 1) % n
+	}
+	less /= time.Duration(b.N)
+	b.ReportMetric(float64(load.Microseconds())/1000, "load-cpu-ms")
+	b.ReportMetric(float64(less.Microseconds())/1000, "cpu-ms/op")
+	return less
+}
+
+// atMostLinear fails if the time spent grows faster than the number that is its key.
+func atMostLinear(b *testing.B, spent map[int]time.Duration) {
+	numbers := slices.Sorted(maps.Keys(spent))
+	for _, n := range numbers {
+		if few := numbers[0]; spent[n] > spent[few]*time.Duration(n)/time.Duration(few) {
+			b.Errorf("with %d Services a change takes %s, with %d it takes %s", few, spent[few], n, spent[n])
 		}
 	}
 }
