@@ -1,7 +1,9 @@
 package conformance
 
 import (
+	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -20,7 +22,7 @@ func TestTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	exceptions := []Exception{{Spec: regexp.MustCompile("cost money"), Announce: "l2", Why: "it is free"}}
+	exceptions := []Exception{{Spec: regexp.MustCompile("cost money"), Announce: []string{L2}, Why: "it is free"}}
 	var out strings.Builder
 	wrong := Write(&out, "layer 2", results, exceptions, "l2")
 	if len(wrong) != 1 || wrong[0].Spec != "LoadBalancers should be had" {
@@ -46,6 +48,45 @@ func TestTable(t *testing.T) {
 	}
 	if _, err := Read([]byte("no JSON")); err == nil {
 		t.Error("text that is no JSON is read as a report")
+	}
+}
+
+// Without a way to announce, all groups run by layer 2, and load balancers by BGP as well.
+// Groups that ask for as many nodes share a lab.
+func TestLabs(t *testing.T) {
+	for name, one := range map[string]struct {
+		opt  Options
+		want []string
+	}{
+		"all":          {Options{Groups: Groups}, []string{"l2 3: services loadbalancers", "l2 6: zones", "bgp 3: loadbalancers"}},
+		"layer 2":      {Options{Groups: Groups, Announce: L2}, []string{"l2 3: services loadbalancers", "l2 6: zones"}},
+		"BGP":          {Options{Groups: Groups[:1], Announce: BGP}, []string{"bgp 3: services"}},
+		"directed":     {Options{Groups: Groups[1:2], Announce: Direct}, []string{"direct 3: loadbalancers"}},
+		"by its names": {Options{Groups: Groups[2:], Focus: "x"}, []string{"l2 6: focus"}},
+	} {
+		var got []string
+		for _, run := range one.opt.Labs() {
+			line := fmt.Sprintf("%s %d:", run.Announce, run.Groups[0].Nodes)
+			for _, g := range run.Asked() {
+				line += " " + g.Name
+			}
+			got = append(got, line)
+		}
+		if !slices.Equal(got, one.want) {
+			t.Errorf("%s: %q, want %q", name, got, one.want)
+		}
+	}
+}
+
+// A word that was misspelled is an error, before anything is built.
+func TestCheck(t *testing.T) {
+	for _, bad := range []Options{{Announce: "layer2"}, {Focus: "session ("}} {
+		if err := bad.Check(); err == nil {
+			t.Errorf("%+v is right", bad)
+		}
+	}
+	if err := (Options{Announce: Direct, Focus: "session"}).Check(); err != nil {
+		t.Error(err)
 	}
 }
 

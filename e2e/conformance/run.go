@@ -7,6 +7,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/fairlead/fairlead/e2e/debian"
@@ -24,9 +27,20 @@ const client, clients = "198.19.128.100", "198.19.128.0/24"
 // Options of a run.
 type Options struct {
 	Groups   []Group
-	Announce string // l2 or bgp
+	Announce string // L2, BGP or Direct; empty for L2, and for BGP what that changes
 	Procs    int    // specs of a group at once
 	Focus    string // a regular expression of the specs to run instead of the groups; empty for these
+}
+
+// Check returns what is wrong with the options.
+func (o Options) Check() error {
+	if o.Announce != "" && !slices.Contains([]string{L2, BGP, Direct}, o.Announce) {
+		return fmt.Errorf("ANNOUNCE=%s is none of %s, %s and %s", o.Announce, L2, BGP, Direct)
+	}
+	if _, err := regexp.Compile(o.Focus); err != nil {
+		return fmt.Errorf("FOCUS: %w", err)
+	}
+	return nil
 }
 
 // Asked are the groups that are asked for.
@@ -35,6 +49,28 @@ func (o Options) Asked() []Group {
 		return []Group{{Name: "focus", Focus: o.Focus, Skip: `^$`, Nodes: o.Groups[0].Nodes}}
 	}
 	return o.Groups
+}
+
+// Labs are the runs that o asks for. Each has a lab of its own: with one way to announce,
+// and with as many nodes as its groups ask for.
+func (o Options) Labs() (list []Options) {
+	ways := []string{o.Announce}
+	if o.Announce == "" {
+		ways = []string{L2, BGP}
+	}
+	for _, way := range ways {
+		for _, nodes := range []int{3, 6} {
+			one := o
+			one.Announce = way
+			one.Groups = slices.DeleteFunc(slices.Clone(o.Asked()), func(g Group) bool {
+				return g.Nodes != nodes || o.Announce == "" && way == BGP && !g.Announced
+			})
+			if len(one.Groups) > 0 {
+				list = append(list, one)
+			}
+		}
+	}
+	return list
 }
 
 // testImages is where the specs' images are from.
@@ -62,8 +98,7 @@ func Run(ctx context.Context, l *lab.Lab, o Options, out io.Writer) error {
 	if err := l.InstallFairlead(ctx); err != nil {
 		return err
 	}
-	// One spec is about spec.externalIPs, which are off until somebody wants them.
-	if err := l.ConfigureFairlead(ctx, "agent.externalIPs=true"); err != nil {
+	if err := l.ConfigureFairlead(ctx, o.values()...); err != nil {
 		return err
 	}
 	if err := load(ctx, l, programs); err != nil {
@@ -95,6 +130,16 @@ func Run(ctx context.Context, l *lab.Lab, o Options, out io.Writer) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// values are those of the chart.
+func (o Options) values() []string {
+	// One spec is about spec.externalIPs, which are off until somebody wants them.
+	list := []string{"agent.externalIPs=true"}
+	if o.Announce == Direct {
+		list = append(list, "agent.director=auto")
+	}
+	return list
 }
 
 // onHosts copies a program to where every host has it, and returns its path.
@@ -139,17 +184,37 @@ func load(ctx context.Context, l *lab.Lab, programs map[string]string) error {
 // zones is how many zones the nodes are in.
 const zones = 3
 
-// prepare gives the cluster what the specs expect of one: addresses for load balancers, a
-// zone for each node, and the tests an address outside.
-func prepare(ctx context.Context, l *lab.Lab, announce string) error {
-	pool := "pool.yaml"
-	if announce == "bgp" {
-		pool = "bgp.yaml"
+// directed has all connections directed.
+const directed = `apiVersion: fairlead.io/v1alpha1
+kind: Announcement
+metadata: {name: directed}
+spec: {forwarding: Direct, l2: {}}
+`
+
+// pool gives the cluster addresses for load balancers, which are announced in a way.
+func pool(ctx context.Context, l *lab.Lab, announce string) error {
+	file := "pool.yaml"
+	if announce == BGP {
+		file = "bgp.yaml"
 		if _, err := l.StartBGP(ctx, "frr"); err != nil {
 			return err
 		}
 	}
-	if _, err := l.Kubectl(ctx, "apply", "-f", filepath.Join(l.Root(), "examples", pool)); err != nil {
+	if _, err := l.Kubectl(ctx, "apply", "-f", filepath.Join(l.Root(), "examples", file)); err != nil || announce != Direct {
+		return err
+	}
+	cmd := l.KubectlCommand(ctx, "apply", "-f", "-")
+	cmd.Stdin = strings.NewReader(directed)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("apply: %w: %s", err, out)
+	}
+	return nil
+}
+
+// prepare gives the cluster what the specs expect of one: addresses for load balancers, a
+// zone for each node, and the tests an address outside.
+func prepare(ctx context.Context, l *lab.Lab, announce string) error {
+	if err := pool(ctx, l, announce); err != nil {
 		return err
 	}
 	for i, node := range l.Nodes() {

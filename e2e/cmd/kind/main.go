@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/fairlead/fairlead/e2e/conformance"
+	"github.com/fairlead/fairlead/e2e/debian"
 	"github.com/fairlead/fairlead/e2e/kind"
 	"github.com/fairlead/fairlead/e2e/lab"
 )
@@ -37,7 +38,7 @@ func main() {
 	flag.StringVar(&j.stories, "run", "", "stories to run; all if empty")
 	flag.StringVar(&j.suite, "conformance", "", "run Kubernetes' own tests instead: services, loadbalancers or zones, or several separated by commas")
 	flag.StringVar(&j.focus, "focus", "", "a regular expression for the names of those tests, instead of the groups' own")
-	flag.StringVar(&j.announce, "announce", "l2", "l2: run the stories; bgp: measure every path to addresses that a router learns by BGP")
+	flag.StringVar(&j.announce, "announce", "l2", "l2: run the stories; bgp: measure every path to addresses that a router learns by BGP. Of Kubernetes' own tests, how addresses are announced: also direct")
 	flag.BoolVar(&j.kubeadm, "kubeadm", false, "instead, install three control planes by kubeadm, with the API server's address")
 	flag.BoolVar(&j.keep, "keep", false, "leave the cluster up")
 	flag.BoolVar(&j.build, "build", false, "build the programs and images that the cluster is made of, and do nothing else")
@@ -80,12 +81,38 @@ type job struct {
 	keep, build       bool
 }
 
+// tells reports whether it runs the stories.
+func (j job) tells() bool { return j.suite == "" && j.announce == conformance.L2 }
+
+// duration says how long it takes in a cluster that is up.
+func (j job) duration() string {
+	switch {
+	case j.suite != "":
+		return "Kubernetes' own tests take 20 minutes after that"
+	case j.tells():
+		return "all stories take 25 minutes after that"
+	}
+	return "all paths by BGP take 3 minutes after that"
+}
+
+// check returns what is wrong with a job, before anything is built for it.
+func (j job) check() error {
+	if j.suite == "" {
+		if j.announce != conformance.L2 && j.announce != conformance.BGP {
+			return fmt.Errorf("-announce=%s is neither l2 nor bgp", j.announce)
+		}
+		return nil
+	}
+	_, err := conformance.Select(j.suite)
+	return errors.Join(err, conformance.Options{Announce: j.announce, Focus: j.focus}.Check())
+}
+
 func run(ctx context.Context, o kind.Options, j job, down bool) error {
 	if err := o.Check(); err != nil {
 		return err
 	}
-	if j.announce != "l2" && j.announce != "bgp" {
-		return fmt.Errorf("-announce=%s is neither l2 nor bgp", j.announce)
+	if err := j.check(); err != nil {
+		return err
 	}
 	if j.suite != "" { // the other half of the usual range is the clients'
 		o.Services = conformance.Services
@@ -93,6 +120,12 @@ func run(ctx context.Context, o kind.Options, j job, down bool) error {
 	var err error
 	if o.Engine, err = engine(ctx, o.Engine); err != nil {
 		return err
+	}
+	// A cluster is removed without room too.
+	if !down && (o.Engine == kind.Podman || j.suite != "") {
+		if err := debian.Possible(lab.Cache()); err != nil {
+			return err
+		}
 	}
 	if j.kubeadm && !down {
 		return cluster{Options: o, files: o.Files("")}.kubeadm(ctx, j.keep)
