@@ -78,7 +78,7 @@ chart) ## Lint and render the chart with all value sets, and give the result to 
 	go test ./charts
 	e2e -timeout=15m -v ./controller -run '^(TestRenderedObjects|TestHelm|TestGitOps|TestRetire|TestChart|TestRolesForPeople)$' | results
 	;;
-conformance) ## Run Kubernetes' own network tests against fairlead in the lab, by layer 2 and by BGP (root, 40 min); GROUP=services|loadbalancers|zones ANNOUNCE=l2|bgp|direct PROCS=6 FOCUS=
+conformance) ## Run Kubernetes' own network tests against fairlead in the lab, by layer 2, by BGP and directed (root, 25 min); GROUP=loadbalancers|services|zones ANNOUNCE=l2|bgp|direct PROCS=6 FOCUS=
 	internal/tools/packages.sh
 	internal/tools/packages.sh mmdebstrap:mmdebstrap /usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
 	go run ./e2e/cmd/conformance ${GROUP:+-groups="$GROUP"} ${ANNOUNCE:+-announce="$ANNOUNCE"} ${PROCS:+-procs="$PROCS"} ${FOCUS:+-focus="$FOCUS"}

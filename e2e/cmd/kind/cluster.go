@@ -195,7 +195,7 @@ func attach(ctx context.Context, description string) (*lab.Lab, error) {
 
 // conform runs Kubernetes' own tests in the cluster of a description.
 func (j job) conform(ctx context.Context, description string) error {
-	groups, err := conformance.Select(j.suite)
+	o, err := j.tests()
 	if err != nil {
 		return err
 	}
@@ -204,7 +204,7 @@ func (j job) conform(ctx context.Context, description string) error {
 		return err
 	}
 	defer l.Close()
-	return conformance.Run(ctx, l, conformance.Options{Groups: groups, Announce: j.announce, Procs: 6, Focus: j.focus}, os.Stdout)
+	return conformance.Run(ctx, l, o, os.Stdout)
 }
 
 // routed is the demo of BGP, in the cluster of a description.

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -36,9 +37,9 @@ func main() {
 	flag.StringVar(&o.State, "state", "/var/lib/fairlead-kind", "directory for the cluster's files")
 	var j job
 	flag.StringVar(&j.stories, "run", "", "stories to run; all if empty")
-	flag.StringVar(&j.suite, "conformance", "", "run Kubernetes' own tests instead: services, loadbalancers or zones, or several separated by commas")
+	flag.StringVar(&j.suite, "conformance", "", "run Kubernetes' own tests instead: loadbalancers, services or zones, or several separated by commas")
 	flag.StringVar(&j.focus, "focus", "", "a regular expression for the names of those tests, instead of the groups' own")
-	flag.StringVar(&j.announce, "announce", "l2", "l2: run the stories; bgp: measure every path to addresses that a router learns by BGP. Of Kubernetes' own tests, how addresses are announced: also direct")
+	flag.StringVar(&j.announce, "announce", "", "l2: run the stories; bgp: measure every path to addresses that a router learns by BGP; l2 if empty. Of Kubernetes' own tests those of e2e/cmd/conformance")
 	flag.BoolVar(&j.kubeadm, "kubeadm", false, "instead, install three control planes by kubeadm, with the API server's address")
 	flag.BoolVar(&j.keep, "keep", false, "leave the cluster up")
 	flag.BoolVar(&j.build, "build", false, "build the programs and images that the cluster is made of, and do nothing else")
@@ -82,7 +83,7 @@ type job struct {
 }
 
 // tells reports whether it runs the stories.
-func (j job) tells() bool { return j.suite == "" && j.announce == conformance.L2 }
+func (j job) tells() bool { return j.suite == "" && j.announce != conformance.BGP }
 
 // duration says how long it takes in a cluster that is up.
 func (j job) duration() string {
@@ -97,14 +98,20 @@ func (j job) duration() string {
 
 // check returns what is wrong with a job, before anything is built for it.
 func (j job) check() error {
-	if j.suite == "" {
-		if j.announce != conformance.L2 && j.announce != conformance.BGP {
-			return fmt.Errorf("-announce=%s is neither l2 nor bgp", j.announce)
-		}
-		return nil
+	_, err := j.tests()
+	if j.suite == "" && !slices.Contains([]string{"", conformance.L2, conformance.BGP}, j.announce) {
+		err = fmt.Errorf("-announce=%s is neither l2 nor bgp", j.announce)
 	}
-	_, err := conformance.Select(j.suite)
-	return errors.Join(err, conformance.Options{Announce: j.announce, Focus: j.focus}.Check())
+	return err
+}
+
+// tests are the options of Kubernetes' own tests.
+func (j job) tests() (o conformance.Options, err error) {
+	o = conformance.Options{Procs: 6, Focus: j.focus}
+	if o.Groups, err = conformance.Select(j.suite); err == nil {
+		o.Ways, err = conformance.Ways(j.announce)
+	}
+	return o, err
 }
 
 func run(ctx context.Context, o kind.Options, j job, down bool) error {
