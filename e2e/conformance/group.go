@@ -95,7 +95,6 @@ func group(name string) (Group, bool) {
 // Exception is a spec that cannot pass as things are, with the reason.
 type Exception struct {
 	Spec *regexp.Regexp
-	Ways []string // of announcing, with which it cannot; empty for all
 	Why  string
 }
 
@@ -107,16 +106,16 @@ var Exceptions = []Exception{
 	},
 	{
 		Spec: regexp.MustCompile(`should be able to switch session affinity for LoadBalancer service with Local traffic policy`),
-		Ways: []string{L2, Direct},
-		Why: "it wants answers of several pods. By layer 2 one node has the address, with policy Local it asks its own pods alone, " +
-			"and the spec has one on each node. The director leaves policy Local as it is",
+		Why: "it wants answers of several pods. One node has the address by layer 2, and by BGP the router sends one client to one node: " +
+			"affinity needs that. With policy Local that node asks its own pods alone, and the spec has one on each node. " +
+			"The director leaves policy Local as it is",
 	},
 }
 
 // exception is the reason why a spec cannot pass, empty if it has to.
-func exception(list []Exception, spec, way string) string {
+func exception(list []Exception, spec string) string {
 	for _, e := range list {
-		if e.Spec.MatchString(spec) && (len(e.Ways) == 0 || slices.Contains(e.Ways, way)) {
+		if e.Spec.MatchString(spec) {
 			return e.Why
 		}
 	}

@@ -118,7 +118,7 @@ func Run(ctx context.Context, l *lab.Lab, o Options, out io.Writer) error {
 	all.Wait()
 	for i, t := range tables {
 		// Of a run that was ended this is what it found so far.
-		for _, r := range Write(out, t.title(), results[i], Exceptions, t.way) {
+		for _, r := range Write(out, t.title(), results[i], Exceptions) {
 			errs = append(errs, fmt.Errorf("%s: %s: %s", t.title(), r.Spec, r.Why))
 		}
 		if t.Left != "" {
@@ -191,6 +191,11 @@ var pools = map[string]struct{ name, file string }{
 func give(ctx context.Context, l *lab.Lab, way string) error {
 	if way == BGP {
 		if _, err := l.StartBGP(ctx, "frr"); err != nil {
+			return err
+		}
+		// Each node remembers its own sticky clients, so all connections of a client have to
+		// go to one node.
+		if _, err := l.Exec(ctx, lab.Router, "sysctl", "-qw", "net.ipv4.fib_multipath_hash_policy=0", "net.ipv6.fib_multipath_hash_policy=0"); err != nil {
 			return err
 		}
 	}
