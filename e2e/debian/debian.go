@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/e2e/lab"
 )
 
 // Suite is the Debian release of the root file systems. Its systemd is the last one
@@ -102,7 +104,8 @@ func (r RootFS) Write(ctx context.Context, path string) error {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	made := filepath.Join(dir, filepath.Base(path))
-	cmd := exec.CommandContext(ctx, "mmdebstrap", r.args(mirror, made)...)
+	// mmdebstrap has children, which write on when it alone is killed.
+	cmd := lab.Interruptible(exec.CommandContext(ctx, "mmdebstrap", r.args(mirror, made)...))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return errors.Join(ctx.Err(), fmt.Errorf("mmdebstrap: %w\n%s", err, out))
 	}
