@@ -37,10 +37,10 @@ e2e: packages ## Run the end-to-end stories in the lab (root); WHAT= picks a gro
 	if [ '$(WHAT)' = networks ]; then REQUIRE_ROOT=1 FAIRLEAD_E2E_ALL=1 go test -count=1 -v -timeout=20m ./proxy/nftables/netlink ./internal/agent -run '^(TestSixtyThousandClients|TestHelpers|TestAnswersLeaveAsTheyCame)$$' || exit 1; fi; \
 	run="$$($(TOOLS)/stories.sh '$(WHAT)')" && env -C e2e FAIRLEAD_E2E=1 $(if $(WHAT),FAIRLEAD_E2E_ALL=1) go test -count=1 -v -timeout=45m ./stories/... -run "$$run"
 
-e2e-kind: ## Run them in a cluster of kind instead, on Docker or else Podman (root); FAMILY=ipv4|ipv6|dual ANNOUNCE=bgp PROXY=1 IMAGE=kindest/node:… ENGINE=podman WHAT=; WHAT=conformance: Kubernetes' own tests, GROUP= FOCUS=; ENGINE=podman WHAT=kubeadm: three control planes by kubeadm
+e2e-kind: ## Run them in a cluster of kind instead, on Docker or else Podman (root); FAMILY=ipv4|ipv6|dual ANNOUNCE=bgp PROXY=1 IMAGE=kindest/node:… ENGINE=podman WHAT=; WHAT=conformance: Kubernetes' own tests, GROUP= FOCUS= ANNOUNCE=l2|bgp|direct; ENGINE=podman WHAT=kubeadm: three control planes by kubeadm
 	@[ '$(ENGINE)' != podman ] && docker version >/dev/null 2>&1 || $(TOOLS)/packages.sh podman:podman /usr/lib/podman/netavark:netavark \
 		/usr/lib/podman/aardvark-dns:aardvark-dns runc:runc mmdebstrap:mmdebstrap /usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring nsenter:util-linux ip:iproute2
-	@case '$(WHAT)' in conformance) set -- -conformance="$${GROUP:-services,loadbalancers}" -focus="$$FOCUS" ;; kubeadm) set -- -kubeadm ;; \
+	@case '$(WHAT)' in conformance) set -- -conformance="$${GROUP:-loadbalancers,services}" -focus="$$FOCUS" ;; kubeadm) set -- -kubeadm ;; \
 	*) run="$$($(TOOLS)/stories.sh '$(WHAT)')" || exit; set -- -run="$$run" ;; esac; go build -o bin/e2e-kind ./e2e/cmd/kind && \
 	$(if $(WHAT),FAIRLEAD_E2E_ALL=1) bin/e2e-kind $(if $(ENGINE),-engine=$(ENGINE)) $(if $(FAMILY),-family=$(FAMILY)) $(if $(PROXY),-kube-proxy) $(if $(ANNOUNCE),-announce=$(ANNOUNCE)) $(if $(IMAGE),-image=$(IMAGE)) $(if $(KEEP),-keep) "$$@"
 

@@ -64,7 +64,7 @@ func firstLines(message string) string {
 }
 
 // Write prints a table of the results and returns those that failed without an exception.
-func Write(out io.Writer, title string, results []Result, exceptions []Exception, announce string) (wrong []Result) {
+func Write(out io.Writer, title string, results []Result, exceptions []Exception) (wrong []Result) {
 	count := map[string]int{}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "%s\tRESULT\tS\tWHY\n", title)
@@ -72,7 +72,7 @@ func Write(out io.Writer, title string, results []Result, exceptions []Exception
 		state, why := r.State, r.Why
 		if failed(r.State) {
 			state = "FAILED"
-			if known := exception(exceptions, r.Spec, announce); known != "" {
+			if known := exception(exceptions, r.Spec); known != "" {
 				state, why = "cannot", known
 			} else {
 				wrong = append(wrong, r)

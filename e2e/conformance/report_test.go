@@ -1,7 +1,11 @@
 package conformance
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -20,9 +24,9 @@ func TestTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	exceptions := []Exception{{Spec: regexp.MustCompile("cost money"), Announce: "l2", Why: "it is free"}}
+	exceptions := []Exception{{Spec: regexp.MustCompile("cost money"), Why: "it is free"}}
 	var out strings.Builder
-	wrong := Write(&out, "layer 2", results, exceptions, "l2")
+	wrong := Write(&out, "layer 2", results, exceptions)
 	if len(wrong) != 1 || wrong[0].Spec != "LoadBalancers should be had" {
 		t.Errorf("wrong: %+v", wrong)
 	}
@@ -41,11 +45,67 @@ func TestTable(t *testing.T) {
 	if strings.Contains(text, "spin") {
 		t.Errorf("a spec that was not asked for is in\n%s", text)
 	}
-	if wrong := Write(&out, "BGP", results, exceptions, "bgp"); len(wrong) != 2 {
-		t.Errorf("an exception counts for another way to announce: %+v", wrong)
+	if wrong := Write(&out, "BGP", results, nil); len(wrong) != 2 {
+		t.Errorf("without an exception: %+v", wrong)
 	}
 	if _, err := Read([]byte("no JSON")); err == nil {
 		t.Error("text that is no JSON is read as a report")
+	}
+}
+
+// A group about addresses has a table for each way to announce them, and others have one.
+// Groups that ask for as many nodes share a lab.
+func TestLabs(t *testing.T) {
+	all, err := Ways("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, one := range map[string]struct {
+		opt  Options
+		want []string
+	}{
+		"all":          {Options{Groups: Groups, Ways: all}, []string{"3: loadbalancers, l2; loadbalancers, bgp; loadbalancers, direct; services, l2", "6: zones, l2"}},
+		"BGP":          {Options{Groups: Groups, Ways: []string{BGP}}, []string{"3: loadbalancers, bgp; services, l2", "6: zones, l2"}},
+		"by its names": {Options{Groups: Groups[2:], Ways: []string{L2}, Focus: "x"}, []string{"6: focus, l2"}},
+	} {
+		var got []string
+		for _, run := range one.opt.Labs() {
+			var titles []string
+			for _, t := range run.tables() {
+				titles = append(titles, t.title())
+			}
+			got = append(got, fmt.Sprintf("%d: %s", run.Groups[0].Nodes, strings.Join(titles, "; ")))
+		}
+		if !slices.Equal(got, one.want) {
+			t.Errorf("%s: %q, want %q", name, got, one.want)
+		}
+	}
+}
+
+// Only the ways that are asked for have a pool, and the director is off without its own.
+func TestPools(t *testing.T) {
+	tables := Options{Groups: Groups[:1], Ways: []string{BGP}}.tables()
+	if got := values(tables); slices.Contains(got, "agent.director=auto") || !ways(tables)[BGP] || ways(tables)[L2] {
+		t.Errorf("%q, %v", got, ways(tables))
+	}
+	tables = Options{Groups: Groups[:1], Ways: []string{Direct}}.tables()
+	if got := values(tables); !slices.Contains(got, "agent.director=auto") {
+		t.Errorf("%q", got)
+	}
+	for way, pool := range pools {
+		data, err := os.ReadFile(filepath.Join("../..", pool.file))
+		if err != nil || !strings.Contains(string(data), "  name: "+pool.name+"\n") {
+			t.Errorf("%s: no pool %s in %s: %v", way, pool.name, pool.file, err)
+		}
+	}
+}
+
+func TestWays(t *testing.T) {
+	if list, err := Ways("bgp,l2"); err != nil || !slices.Equal(list, []string{BGP, L2}) {
+		t.Errorf("%q, %v", list, err)
+	}
+	if _, err := Ways("layer2"); err == nil {
+		t.Error("a way that there is not")
 	}
 }
 
@@ -55,10 +115,6 @@ func TestSelect(t *testing.T) {
 	}
 	if _, err := Select("storage"); err == nil {
 		t.Error("a group that there is not")
-	}
-	focused := Options{Groups: Groups[2:], Focus: "x"}.Asked()
-	if len(focused) != 1 || focused[0].Focus != "x" || focused[0].Nodes != Groups[2].Nodes {
-		t.Errorf("specs by their names: %+v", focused)
 	}
 	for _, g := range Groups {
 		for _, text := range []string{g.Focus, g.Skip} {

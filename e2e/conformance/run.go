@@ -7,7 +7,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/fairlead/fairlead/e2e/debian"
 	"github.com/fairlead/fairlead/e2e/lab"
@@ -23,18 +25,53 @@ const client, clients = "198.19.128.100", "198.19.128.0/24"
 
 // Options of a run.
 type Options struct {
-	Groups   []Group
-	Announce string // l2 or bgp
-	Procs    int    // specs of a group at once
-	Focus    string // a regular expression of the specs to run instead of the groups; empty for these
+	Groups []Group
+	Ways   []string // to announce addresses
+	Procs  int      // specs of a table at once
+	Focus  string   // a regular expression of the specs to run instead of the groups; empty for these
 }
 
 // Asked are the groups that are asked for.
 func (o Options) Asked() []Group {
 	if o.Focus != "" {
-		return []Group{{Name: "focus", Focus: o.Focus, Skip: `^$`, Nodes: o.Groups[0].Nodes}}
+		return []Group{{Name: "focus", Focus: o.Focus, Skip: `^$`, Nodes: o.Groups[0].Nodes, Announced: true}}
 	}
 	return o.Groups
+}
+
+// Labs are the runs that o asks for. Each has a lab of its own, with as many nodes as its
+// groups ask for.
+func (o Options) Labs() (list []Options) {
+	for _, nodes := range []int{3, 6} {
+		one := o
+		one.Groups = slices.DeleteFunc(slices.Clone(o.Asked()), func(g Group) bool { return g.Nodes != nodes })
+		if len(one.Groups) > 0 {
+			list = append(list, one)
+		}
+	}
+	return list
+}
+
+// table is a group that runs with addresses that are announced in a way.
+type table struct {
+	Group
+	way string
+}
+
+func (t table) title() string { return t.Name + ", " + t.way }
+
+// tables are what o runs, in its order.
+func (o Options) tables() (list []table) {
+	for _, g := range o.Asked() {
+		if !g.Announced {
+			list = append(list, table{g, L2})
+			continue
+		}
+		for _, way := range o.Ways {
+			list = append(list, table{g, way})
+		}
+	}
+	return list
 }
 
 // testImages is where the specs' images are from.
@@ -51,51 +88,128 @@ var images = []struct {
 	{ref: testImages + "busybox:1.37.0-1"},
 }
 
+// apart is the time between the beginnings of two tables. Most specs of each are over soon,
+// and some wait for long.
+const apart = time.Minute
+
 // Run installs fairlead in a lab, runs groups of specs, prints a table for each, and
-// returns an error that names what failed without an exception. The groups run side by
+// returns an error that names what failed without an exception. The tables are made side by
 // side: the specs of load balancers wait most of their time.
 func Run(ctx context.Context, l *lab.Lab, o Options, out io.Writer) error {
 	programs, err := lab.SuitePrograms(ctx, lab.Options{})
 	if err != nil {
 		return err
 	}
+	tables := o.tables()
+	if err := prepare(ctx, l, programs, tables); err != nil {
+		return err
+	}
+	results, errs := make([][]Result, len(tables)), make([]error, len(tables))
+	var all sync.WaitGroup
+	for i, t := range tables {
+		all.Go(func() {
+			select {
+			case <-ctx.Done():
+			case <-time.After(time.Duration(i) * apart):
+			}
+			results[i], errs[i] = run(ctx, l, programs, t, o.Procs)
+		})
+	}
+	all.Wait()
+	for i, t := range tables {
+		// Of a run that was ended this is what it found so far.
+		for _, r := range Write(out, t.title(), results[i], Exceptions) {
+			errs = append(errs, fmt.Errorf("%s: %s: %s", t.title(), r.Spec, r.Why))
+		}
+		if t.Left != "" {
+			fmt.Fprintf(out, "%s: left out are %s\n", t.title(), t.Left)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// prepare gives a cluster fairlead, the images of the specs, and what they expect of it. It
+// replaces the paths of the programs that run on the hosts.
+func prepare(ctx context.Context, l *lab.Lab, programs map[string]string, tables []table) error {
 	if err := l.InstallFairlead(ctx); err != nil {
 		return err
 	}
-	// One spec is about spec.externalIPs, which are off until somebody wants them.
-	if err := l.ConfigureFairlead(ctx, "agent.externalIPs=true"); err != nil {
+	if err := l.ConfigureFairlead(ctx, values(tables)...); err != nil {
 		return err
 	}
 	if err := load(ctx, l, programs); err != nil {
 		return err
 	}
-	if err := prepare(ctx, l, o.Announce); err != nil {
+	for way := range ways(tables) {
+		if err := give(ctx, l, way); err != nil {
+			return err
+		}
+	}
+	if err := place(ctx, l); err != nil {
 		return err
 	}
 	programs["kubectl"] = l.KubectlCommand(ctx).Path
 	for _, name := range []string{"suite", "ginkgo", "kubectl"} {
-		if programs[name], err = onHosts(l, programs[name]); err != nil {
+		path, err := onHosts(l, programs[name])
+		if err != nil {
+			return err
+		}
+		programs[name] = path
+	}
+	return nil
+}
+
+// ways are those of the tables.
+func ways(tables []table) map[string]bool {
+	all := map[string]bool{}
+	for _, t := range tables {
+		all[t.way] = true
+	}
+	return all
+}
+
+// values are those of the chart.
+func values(tables []table) []string {
+	// One spec is about spec.externalIPs, which are off until somebody wants them.
+	list := []string{"agent.externalIPs=true"}
+	if ways(tables)[Direct] {
+		list = append(list, "agent.director=auto")
+	}
+	return list
+}
+
+// pools have the addresses that are announced in a way: the name of the pool, and the file
+// that has it.
+var pools = map[string]struct{ name, file string }{
+	L2:     {"lan", "examples/pool.yaml"},
+	BGP:    {"routed", "examples/bgp.yaml"},
+	Direct: {"directed", "e2e/conformance/directed.yaml"},
+}
+
+// give gives the cluster the pool of a way. It serves the namespaces of the specs that run
+// that way, and no other: the suite labels these with what runVariable says.
+func give(ctx context.Context, l *lab.Lab, way string) error {
+	if way == BGP {
+		if _, err := l.StartBGP(ctx, "frr"); err != nil {
+			return err
+		}
+		// Each node remembers its own sticky clients, so all connections of a client have to
+		// go to one node.
+		if _, err := l.Exec(ctx, lab.Router, "sysctl", "-qw", "net.ipv4.fib_multipath_hash_policy=0", "net.ipv6.fib_multipath_hash_policy=0"); err != nil {
 			return err
 		}
 	}
-	groups := o.Asked()
-	results, errs := make([][]Result, len(groups)), make([]error, len(groups))
-	var all sync.WaitGroup
-	for i, g := range groups {
-		all.Go(func() { results[i], errs[i] = run(ctx, l, programs, g, o) })
+	pool := pools[way]
+	if _, err := l.Kubectl(ctx, "apply", "-f", filepath.Join(l.Root(), pool.file)); err != nil {
+		return err
 	}
-	all.Wait()
-	for i, g := range groups {
-		// Of a run that was ended this is what it found so far.
-		for _, r := range Write(out, g.Name+", "+o.Announce, results[i], Exceptions, o.Announce) {
-			errs = append(errs, fmt.Errorf("%s: %s", r.Spec, r.Why))
-		}
-		if g.Left != "" {
-			fmt.Fprintf(out, "%s: left out are %s\n", g.Name, g.Left)
-		}
-	}
-	return errors.Join(errs...)
+	patch := fmt.Sprintf(`{"spec":{"namespaceSelector":{"matchLabels":{"e2e-run":%q}}}}`, way)
+	_, err := l.Kubectl(ctx, "patch", "addresspool", pool.name, "--type=merge", "--patch="+patch)
+	return err
 }
+
+// runVariable tells programs/upstream/suite the value of the label e2e-run.
+const runVariable = "E2E_RUN"
 
 // onHosts copies a program to where every host has it, and returns its path.
 func onHosts(l *lab.Lab, program string) (string, error) {
@@ -139,19 +253,8 @@ func load(ctx context.Context, l *lab.Lab, programs map[string]string) error {
 // zones is how many zones the nodes are in.
 const zones = 3
 
-// prepare gives the cluster what the specs expect of one: addresses for load balancers, a
-// zone for each node, and the tests an address outside.
-func prepare(ctx context.Context, l *lab.Lab, announce string) error {
-	pool := "pool.yaml"
-	if announce == "bgp" {
-		pool = "bgp.yaml"
-		if _, err := l.StartBGP(ctx, "frr"); err != nil {
-			return err
-		}
-	}
-	if _, err := l.Kubectl(ctx, "apply", "-f", filepath.Join(l.Root(), "examples", pool)); err != nil {
-		return err
-	}
+// place puts each node into a zone, and the tests at an address outside.
+func place(ctx context.Context, l *lab.Lab) error {
 	for i, node := range l.Nodes() {
 		if _, err := l.Kubectl(ctx, "label", "--overwrite", "node", node, fmt.Sprintf("topology.kubernetes.io/zone=zone-%d", i%zones+1)); err != nil {
 			return err
@@ -172,11 +275,11 @@ func prepare(ctx context.Context, l *lab.Lab, announce string) error {
 	return nil
 }
 
-// run runs the specs of one group on the host behind the router.
-func run(ctx context.Context, l *lab.Lab, programs map[string]string, g Group, o Options) ([]Result, error) {
-	step := l.Progress().Begin("specs: %s", g.Name)
+// run runs the specs of one table on the host behind the router, so many at once.
+func run(ctx context.Context, l *lab.Lab, programs map[string]string, t table, procs int) ([]Result, error) {
+	step := l.Progress().Begin("specs: %s", t.title())
 	// The next lab removes the logs of this one, but not what is beside them.
-	dir := filepath.Join(filepath.Dir(l.Logs()), "conformance", g.Name+"-"+o.Announce)
+	dir := filepath.Join(filepath.Dir(l.Logs()), "conformance", t.Name+"-"+t.way)
 	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
 		return nil, step.Done(err)
 	}
@@ -185,7 +288,7 @@ func run(ctx context.Context, l *lab.Lab, programs map[string]string, g Group, o
 		return nil, step.Done(err)
 	}
 	defer log.Close()
-	cmd, err := l.Command(ctx, lab.Ext, append([]string{programs["ginkgo"]}, ginkgoArgs(g, o, dir, l, programs)...)...)
+	cmd, err := l.Command(ctx, lab.Ext, append([]string{"env", runVariable + "=" + t.way, programs["ginkgo"]}, ginkgoArgs(t.Group, procs, dir, l, programs)...)...)
 	if err != nil {
 		return nil, step.Done(err)
 	}
@@ -200,9 +303,9 @@ func run(ctx context.Context, l *lab.Lab, programs map[string]string, g Group, o
 	return results, step.Done(errors.Join(ctx.Err(), err))
 }
 
-func ginkgoArgs(g Group, o Options, dir string, l *lab.Lab, programs map[string]string) []string {
+func ginkgoArgs(g Group, procs int, dir string, l *lab.Lab, programs map[string]string) []string {
 	return []string{
-		fmt.Sprintf("--procs=%d", o.Procs), "--no-color", "--timeout=60m", "--grace-period=10s", "--focus=" + g.Focus, "--skip=" + g.Skip,
+		fmt.Sprintf("--procs=%d", procs), "--no-color", "--timeout=60m", "--grace-period=10s", "--focus=" + g.Focus, "--skip=" + g.Skip,
 		"--output-dir=" + dir, "--json-report=report.json", programs["suite"], "--",
 		"--provider=skeleton", "--kubeconfig=" + l.Kubeconfig(), "--dump-logs-on-failure=false", "--kubectl-path=" + programs["kubectl"],
 		// Without it only the first process knows, and specs that ask for two nodes skip

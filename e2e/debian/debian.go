@@ -7,10 +7,15 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/e2e/lab"
 )
 
 // Suite is the Debian release of the root file systems. Its systemd is the last one
@@ -31,6 +36,38 @@ func Mirror(ctx context.Context) (string, error) {
 		}
 	}
 	return "", errors.New("this machine's apt knows no Debian archive")
+}
+
+// room is how many bytes a disk has to have free: a root file system and what it is made
+// of, programs, and the images around them.
+const room = 4 << 30
+
+// Possible returns why this machine cannot make root file systems below dir, which need not
+// exist yet: it lacks root, mmdebstrap, or room.
+func Possible(dir string) error {
+	if os.Geteuid() != 0 {
+		return errors.New("this is not root, which a root file system needs")
+	}
+	if _, err := exec.LookPath("mmdebstrap"); err != nil {
+		return fmt.Errorf("%w: install Debian's package mmdebstrap", err)
+	}
+	return hasRoom(dir, room)
+}
+
+// hasRoom returns an error if the disk of dir has fewer bytes free.
+func hasRoom(dir string, bytes uint64) error {
+	var s unix.Statfs_t
+	err := unix.Statfs(dir, &s)
+	if errors.Is(err, fs.ErrNotExist) && dir != filepath.Dir(dir) {
+		return hasRoom(filepath.Dir(dir), bytes)
+	}
+	if err != nil {
+		return fmt.Errorf("free space of %s: %w", dir, err)
+	}
+	if free := s.Bavail * uint64(s.Bsize); free < bytes {
+		return fmt.Errorf("%s has %.1f GB free, and this needs %.1f GB", dir, float64(free)/1e9, float64(bytes)/1e9)
+	}
+	return nil
 }
 
 // RootFS describes a root file system.
@@ -67,7 +104,8 @@ func (r RootFS) Write(ctx context.Context, path string) error {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	made := filepath.Join(dir, filepath.Base(path))
-	cmd := exec.CommandContext(ctx, "mmdebstrap", r.args(mirror, made)...)
+	// mmdebstrap has children, which write on when it alone is killed.
+	cmd := lab.Interruptible(exec.CommandContext(ctx, "mmdebstrap", r.args(mirror, made)...))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return errors.Join(ctx.Err(), fmt.Errorf("mmdebstrap: %w\n%s", err, out))
 	}

@@ -1,6 +1,7 @@
 package debian
 
 import (
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -19,5 +20,17 @@ func TestArgs(t *testing.T) {
 	}
 	if args := (RootFS{}).args("m", "o"); slices.ContainsFunc(args, func(a string) bool { return strings.Contains(a, "hook") }) {
 		t.Errorf("a hook that nobody asked for: %q", args)
+	}
+}
+
+// A disk without room is told before anything is made on it, also for a directory that does
+// not exist yet.
+func TestHasRoom(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "not", "yet")
+	if err := hasRoom(dir, 1); err != nil {
+		t.Error(err)
+	}
+	if err := hasRoom(dir, 1<<62); err == nil || !strings.Contains(err.Error(), "GB free") {
+		t.Errorf("an exabyte: %v", err)
 	}
 }

@@ -86,12 +86,12 @@ func (o Options) Check() error {
 	return fmt.Errorf("family %q is none of %s, %s and %s", o.Family, IPv4, IPv6, Dual)
 }
 
-// Duration says how long the work takes.
+// Duration says how long it takes until the cluster is up.
 func (o Options) Duration() string {
 	if o.podman() {
-		return "kind on Podman: the cluster is up after 3 minutes, all stories take 25 more. The first time programs and images are made before, 15 minutes of CPU time"
+		return "kind on Podman: the cluster is up after 3 minutes. The first time programs and images are made before, 15 minutes of CPU time"
 	}
-	return "kind on Docker: the cluster is up after 2 minutes, all stories take 25 more"
+	return "kind on Docker: the cluster is up after 2 minutes"
 }
 
 // both joins the ranges of the cluster's families, IPv4 first.

@@ -102,7 +102,7 @@ func (o Options) Describe(f Files, found []Found) *lab.Description {
 	exec := func(name string) []string { return []string{engine, "exec", "--interactive", name} }
 	d := &lab.Description{
 		Kubeconfig: f.Kubeconfig, APIHost: o.APIHost(found), APIPort: 6443, State: o.State,
-		Agents: len(found), LeftOut: o.leftOut(),
+		Agents: len(found), LeftOut: o.LeftOut(),
 		Hosts: map[string]lab.Host{
 			lab.ControlPlane: {Enter: exec(controlPlane)},
 			lab.Client:       {Enter: exec(lan + "-client")},
@@ -111,7 +111,7 @@ func (o Options) Describe(f Files, found []Found) *lab.Description {
 		},
 		Load:     o.load(f),
 		StopAPI:  o.inControlPlane(holdAPI),
-		StartAPI: o.inControlPlane(`mv /etc/kubernetes/held/*.yaml /etc/kubernetes/manifests/; ` + untilAPI("")),
+		StartAPI: o.inControlPlane(releaseAPI),
 		APIRuns:  o.inControlPlane(`pgrep -x kube-apiserver`),
 	}
 	for i, w := range found[1:] {
@@ -119,9 +119,8 @@ func (o Options) Describe(f Files, found []Found) *lab.Description {
 		d.Nodes = append(d.Nodes, name)
 		d.Hosts[name] = lab.Host{
 			Enter: exec(c), IPv4: w.IPv4, IPv6: w.IPv6, Pods: w.Pods,
-			PowerOff: []string{engine, "kill", c},
-			PowerOn:  []string{"sh", "-c", `"$0" start "$1" && "$0" exec "$1" ip -batch ` + routeFile, engine, c},
-			Freeze:   []string{engine, "pause", c}, Thaw: []string{engine, "unpause", c},
+			PowerOff: o.PowerOff(c).Args, PowerOn: o.PowerOn(c).Args,
+			Freeze: []string{engine, "pause", c}, Thaw: []string{engine, "unpause", c},
 			Runs: []string{"sh", "-c", `[ "$("$0" inspect -f '{{.State.Running}}' "$1")" = true ]`, engine, c},
 		}
 	}
@@ -151,10 +150,27 @@ func (o Options) inControlPlane(script string) []string {
 }
 
 // holdAPI takes the static pods' manifests away from the kubelet, which then ends
-// the API server and what would end by itself without it.
-var holdAPI = `mkdir -p /etc/kubernetes/held; for p in kube-apiserver kube-controller-manager kube-scheduler; do mv /etc/kubernetes/manifests/$p.yaml /etc/kubernetes/held/; done; ` + untilAPI("!")
+// the API server and what would end by itself without it. It waits two minutes.
+const holdAPI = `mkdir -p /etc/kubernetes/held
+for p in kube-apiserver kube-controller-manager kube-scheduler; do mv /etc/kubernetes/manifests/$p.yaml /etc/kubernetes/held/; done
+for i in $(seq 120); do pgrep -x kube-apiserver >/dev/null || exit 0; sleep 1; done
+exit 1`
 
-// untilAPI waits two minutes for the API server to run, or with "!" for its end.
-func untilAPI(not string) string {
-	return `for i in $(seq 120); do if ` + not + ` pgrep -x kube-apiserver >/dev/null; then exit 0; fi; sleep 1; done; exit 1`
+// releaseAPI gives them back, and waits two minutes until the API server is ready.
+const releaseAPI = `mv /etc/kubernetes/held/*.yaml /etc/kubernetes/manifests/
+for i in $(seq 120); do kubectl --kubeconfig=/etc/kubernetes/admin.conf get --raw=/readyz >/dev/null 2>&1 && exit 0; sleep 1; done
+exit 1`
+
+// PowerOff cuts the power of a node. Podman's kill leaves a container's network, and its
+// kernel answers in it until the next start. So the link goes first, and stop removes the
+// network.
+func (o Options) PowerOff(name string) Command {
+	return Command{Args: []string{"sh", "-c", `"$0" exec "$1" ip link set eth0 down; exec "$0" stop --time=0 "$1"`, o.program(), name}}
+}
+
+// PowerOn starts it again, with its routes. Nothing can be run in a container while its first
+// programs move it to other cgroups.
+func (o Options) PowerOn(name string) Command {
+	const script = `"$0" start "$1" && for i in $(seq 60); do "$0" exec "$1" ip -batch "$2" && exit 0; sleep 1; done; exit 1`
+	return Command{Args: []string{"sh", "-c", script, o.program(), name, routeFile}}
 }

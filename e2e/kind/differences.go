@@ -22,6 +22,7 @@ var Differences = []Difference{
 	{Story: "TestRouterSharesConnectionsBetweenTheNodesAndMissesALostOne", Why: itsRouter},
 	{Story: "TestAddressOfTwoClusters", Why: itsRouter},
 	{Story: "TestAddressesFollowThePrefixOfTheNetwork", Why: itsRouter},
+	{Story: "TestAddressesAreLeasedFromTheNetwork", Why: itsRouter},
 	{Story: "TestTwoNetworks", Why: "it gives the lab's nodes a second network"},
 	{Story: "TestNodesThatBreakInPartAreNotBelieved", Why: itsSwitch},
 	{Story: "TestDirectedConnectionsOutliveTheirOwner", Why: itsSwitch},
@@ -60,10 +61,11 @@ var Differences = []Difference{
 	{Story: "TestTwoAddressesOfOneServiceAreAtTwoNodes", KubeProxy: true, Why: forwards},
 	{Story: "TestServiceHasTheNodesOwnAddresses", KubeProxy: true, Why: forwards},
 	{Story: "TestAttackByFlapsMovesNoAddress", KubeProxy: true, Why: forwards},
+	{Story: "TestServicesThatPeopleWrite", KubeProxy: true, Why: forwards},
 }
 
-// leftOut are the stories that a cluster of these options cannot run, with the reasons.
-func (o Options) leftOut() map[string]string {
+// LeftOut are the stories that a cluster of these options cannot run, with the reasons.
+func (o Options) LeftOut() map[string]string {
 	all := map[string]string{}
 	for _, d := range Differences {
 		engine := d.Engine == "" || (d.Engine == Podman) == o.podman()

@@ -121,14 +121,14 @@ func TestSettle(t *testing.T) {
 		{Name: container(0), IPv4: "198.18.0.11", IPv6: "fd98:18::b", Pods: []string{"198.18.129.0/24", "fd98:18:80:1::/64"}},
 	}
 	cni := func(pods []string) string { return strings.Join(pods, ",") }
-	list := Options{Engine: Podman, State: "/s"}.Settle(found, cni)
-	if len(list) != 6 || list[2].In != "198.18.128.0/24,fd98:18:80::/64" {
+	list := Options{Engine: Podman, State: "/s"}.Settle(found, cni, "dns")
+	if len(list) != 7 || list[1].In != "dns" || list[3].In != "198.18.128.0/24,fd98:18:80::/64" {
 		t.Fatalf("%+v", list)
 	}
 	if want := "route replace 198.18.129.0/24 via 198.18.0.11\n"; !strings.Contains(list[0].In, want) || list[0].Args[3] != "fairlead-router" {
 		t.Errorf("the router gets no %q: %+v", want, list[0])
 	}
-	list = list[1:]
+	list = list[2:]
 	for _, want := range []string{"198.18.1.0/24 via 198.18.0.254\n", "198.18.129.0/24 via 198.18.0.11\n", "fd98:18:80:1::/64 via fd98:18::b\n"} {
 		if !strings.Contains(list[0].In, "route replace "+want) {
 			t.Errorf("no %q in\n%s", want, list[0].In)
@@ -137,7 +137,7 @@ func TestSettle(t *testing.T) {
 	if strings.Contains(list[2].In, "198.18.129.0/24") {
 		t.Errorf("a node has a route to its own pods:\n%s", list[2].In)
 	}
-	if list := (Options{}).Settle(found, cni); len(list) != 4 || strings.Contains(list[1].In, "198.18.129.0/24") {
+	if list := (Options{}).Settle(found, cni, "dns"); len(list) != 4 || strings.Contains(list[1].In, "198.18.129.0/24") {
 		t.Errorf("with Docker, kind's CNI has the routes: %+v", list)
 	}
 }
@@ -169,7 +169,7 @@ func TestDescribe(t *testing.T) {
 	}
 	o := Options{State: "/s", Family: IPv6}
 	d := o.Describe(o.Files("/bin/kind"), []Found{{IPv6: "fd98:18::2"}, one, one, one})
-	if d.APIHost != "fd98:18::2" || len(d.Nodes) != Workers || d.Hosts["node2"].PowerOff[2] != "fairlead-worker2" || d.Hosts[lab.Client].Enter[3] != "fairlead-client" {
+	if d.APIHost != "fd98:18::2" || len(d.Nodes) != Workers || !slices.Contains(d.Hosts["node2"].PowerOff, "fairlead-worker2") || d.Hosts[lab.Client].Enter[3] != "fairlead-client" {
 		t.Errorf("%+v", d)
 	}
 	if got := string(ByAddress([]byte("server: https://fairlead-control-plane:6443\n"), "fd98:18::2")); got != "server: https://[fd98:18::2]:6443\n" {
@@ -206,7 +206,7 @@ func TestDifferences(t *testing.T) {
 		"ipv4":       {Options{Engine: Podman, Family: IPv4}, []string{restarted, egress}, []string{table}},
 		"kube-proxy": {Options{Engine: Podman, KubeProxy: true}, []string{restarted, egress, table}, []string{"TestEveryPathReachesEveryPod"}},
 	} {
-		left := one.opt.leftOut()
+		left := one.opt.LeftOut()
 		for _, story := range one.out {
 			if left[story] == "" {
 				t.Errorf("%s: %s is not left out", name, story)

@@ -164,17 +164,3 @@ func (o Options) Network(ranges map[string][]string, cni func(pods []string) str
 	}
 	return list
 }
-
-// PowerOff cuts the power of a control plane. Podman's kill leaves a container's network, and
-// its kernel answers in it until the next start. So the link goes first, and stop removes the
-// network.
-func (o Options) PowerOff(name string) Command {
-	return Command{Args: []string{"sh", "-c", `"$0" exec "$1" ip link set eth0 down; exec "$0" stop --time=0 "$1"`, o.program(), name}}
-}
-
-// PowerOn starts it again, with its routes. Nothing can be run in a container while its first
-// programs move it to other cgroups.
-func (o Options) PowerOn(name string) Command {
-	const script = `"$0" start "$1" && for i in $(seq 60); do "$0" exec "$1" ip -batch "$2" && exit 0; sleep 1; done; exit 1`
-	return Command{Args: []string{"sh", "-c", script, o.program(), name, routeFile}}
-}

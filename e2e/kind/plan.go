@@ -108,13 +108,19 @@ func (o Options) routes(name string, list []string) Command {
 
 // Settle are the commands that give the router and the nodes, the control plane first,
 // what depends on the ranges of the pods: routes, and with Podman the CNI. Cni is the
-// configuration of the CNI for the ranges of one node.
-func (o Options) Settle(found []Found, cni func(pods []string) string) []Command {
+// configuration of the CNI for the ranges of one node. With Podman, dns is CoreDNS's
+// ConfigMap. CoreDNS starts after it, since no node is Ready without a CNI.
+func (o Options) Settle(found []Found, cni func(pods []string) string, dns string) []Command {
 	var pods []string
 	for _, node := range found {
 		pods = append(pods, node.podRoutes()...)
 	}
 	list := []Command{o.routes(lan+"-router", pods)}
+	if o.podman() {
+		c := o.engine("exec", "--interactive", controlPlane, "kubectl", "--kubeconfig=/etc/kubernetes/admin.conf", "replace", "-f", "-")
+		c.In = dns
+		list = append(list, c)
+	}
 	for i, node := range found {
 		routes := o.behind()
 		for j, other := range found {

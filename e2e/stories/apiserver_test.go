@@ -95,6 +95,6 @@ func wantChangesApply(t *testing.T) {
 	t.Helper()
 	began := time.Now()
 	applyFile(t, "later.yaml")
-	answersTo(t, lab.Client, "http://"+externalIP(t, "later")+"/", 6)
+	answersTo(t, lab.Client, demo.URL(externalIP(t, "later"), 80), 6)
 	t.Logf("a new Service answers after %s", time.Since(began).Round(time.Second))
 }

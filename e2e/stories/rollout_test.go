@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -87,7 +88,7 @@ func rollingUpdate(t *testing.T, _ kubernetes.Interface) {
 // client that keeps its socket is answered by each.
 func oneSocket(t *testing.T, _ kubernetes.Interface) {
 	l := cluster(t)
-	target := "udp://" + externalIP(t, "single") + ":53"
+	target := "udp://" + net.JoinHostPort(externalIP(t, "single"), "53")
 	answersTo(t, lab.Client, target, 1)
 	seen := []string{pods(t, "default", "app=single", 1)[0].Name}
 	p, err := l.StartProbe(t.Context(), lab.Client, target, "-keep", "-c=1", "-i=20ms", "-timeout=500ms")
@@ -125,10 +126,10 @@ func oneSocket(t *testing.T, _ kubernetes.Interface) {
 func lag(t *testing.T, client kubernetes.Interface) {
 	l := cluster(t)
 	two, node := pods(t, "default", "app=lag", 2), l.Nodes()[0]
-	inside := "http://" + kubectl(t, "get", "service", "lag", "-o", "jsonpath={.spec.clusterIP}") + "/"
+	inside := demo.URL(kubectl(t, "get", "service", "lag", "-o", "jsonpath={.spec.clusterIP}"), 80)
 	answersTo(t, node, inside, 2)
 	began := time.Now()
-	if _, err := get(t.Context(), l, node, "-post", "http://"+two[0].IPs[0]+":8080/ready?ok=false"); err != nil {
+	if _, err := get(t.Context(), l, node, "-post", demo.URL(two[0].IPs[0], 8080)+"ready?ok=false"); err != nil {
 		t.Fatal(err)
 	}
 	answersTo(t, node, inside, 1)
@@ -164,7 +165,7 @@ func newService(t *testing.T, client kubernetes.Interface, name, node string) ti
 	}
 	undo(t, func(ctx context.Context) error { return services.Delete(ctx, name, metav1.DeleteOptions{}) })
 	eventually(t, settled, name+" to answer", func(ctx context.Context) error {
-		r, err := cluster(t).Probe(ctx, node, "http://"+svc.Spec.ClusterIP+":8080/", "-n=1", "-timeout=200ms")
+		r, err := cluster(t).Probe(ctx, node, demo.URL(svc.Spec.ClusterIP, 8080), "-n=1", "-timeout=200ms")
 		if err == nil && r.Failures > 0 {
 			err = fmt.Errorf("%v", r.Reasons)
 		}

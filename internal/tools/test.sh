@@ -76,7 +76,7 @@ chart) ## Lint and render the chart with all value sets, and give the result to 
 	go test ./charts
 	e2e -timeout=15m -v ./controller -run '^(TestRenderedObjects|TestHelm|TestGitOps|TestRetire|TestChart|TestRolesForPeople)$' | results
 	;;
-conformance) ## Run Kubernetes' own network tests against fairlead in the lab (root); GROUP=services|loadbalancers|zones ANNOUNCE=bgp PROCS=6 FOCUS=
+conformance) ## Run Kubernetes' own network tests against fairlead in the lab, by layer 2, by BGP and directed (root, 25 min); GROUP=loadbalancers|services|zones ANNOUNCE=l2|bgp|direct PROCS=6 FOCUS=
 	internal/tools/packages.sh
 	internal/tools/packages.sh mmdebstrap:mmdebstrap /usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring
 	go run ./e2e/cmd/conformance ${GROUP:+-groups="$GROUP"} ${ANNOUNCE:+-announce="$ANNOUNCE"} ${PROCS:+-procs="$PROCS"} ${FOCUS:+-focus="$FOCUS"}
@@ -123,6 +123,11 @@ upgrade) ## Upgrade a cluster under load from a release or commit, and go back, 
 	go run ./e2e/cmd/lab upgrade ${FROM:+--from="$FROM"}
 	;;
 versions) ## Run the controller, and stories in the lab, on Kubernetes 1.29, 1.33 and 1.36 (root; 10 CPU minutes for each before, once); KUBERNETES=1.29
+	echo "Kubernetes ${KUBERNETES:-1.29, 1.33 and 1.36}: 10 minutes for each. The first time an older one is built before: 10 minutes of CPU time"
+	[ "$(id -u)" = 0 ] || { echo "the lab makes network namespaces: run this as root" >&2 && exit 1; }
+	for version in ${KUBERNETES:-}; do
+		[ "$version" = 1.36 ] || [ -e "e2e/programs/kubernetes-$version" ] || { echo "KUBERNETES=$version is none of 1.29, 1.33 and 1.36" >&2 && exit 2; }
+	done
 	internal/tools/packages.sh
 	stories=$(internal/tools/stories.sh 'TestEveryPath|TestIPv6Only|TestUDPService|TestServicesThatPeopleWrite|TestHostPort|TestPodsAreReplaced|TestAgentsAreRolledOut|TestAgentKilled|TestNodeWithoutPower|TestBadPool|TestServiceThatAsks')
 	for version in ${KUBERNETES:-1.29 1.33 1.36}; do

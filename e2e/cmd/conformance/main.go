@@ -1,5 +1,5 @@
-// Command conformance runs the network tests of Kubernetes itself against fairlead, in
-// the lab that is up or in one of its own.
+// Command conformance runs the network tests of Kubernetes itself against fairlead, in labs
+// of its own.
 package main
 
 import (
@@ -9,22 +9,22 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"slices"
 	"syscall"
 
 	"github.com/fairlead/fairlead/e2e/conformance"
+	"github.com/fairlead/fairlead/e2e/debian"
 	"github.com/fairlead/fairlead/e2e/lab"
 )
 
 func main() {
 	var o conformance.Options
-	groups := flag.String("groups", "", "services, loadbalancers or zones, or several separated by commas; all if empty")
-	flag.StringVar(&o.Announce, "announce", "l2", "how addresses are announced: l2 or bgp")
-	flag.IntVar(&o.Procs, "procs", 6, "specs of a group at once")
+	groups := flag.String("groups", "", "loadbalancers, services or zones, or several separated by commas; all if empty")
+	ways := flag.String("announce", "", "how addresses are announced: l2, bgp or direct, which is by layer 2 with the director, or several separated by commas; all if empty")
+	flag.IntVar(&o.Procs, "procs", 6, "specs of a table at once")
 	flag.StringVar(&o.Focus, "focus", "", "a regular expression for the names of specs, instead of the groups' own")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	err := run(ctx, o, *groups)
+	err := run(ctx, o, *groups, *ways)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "conformance:", err)
@@ -32,31 +32,35 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, o conformance.Options, groups string) (err error) {
-	if o.Announce != "l2" && o.Announce != "bgp" {
-		return fmt.Errorf("-announce=%s is neither l2 nor bgp", o.Announce)
-	}
+// duration is what is said at the start.
+const duration = "Kubernetes' own tests: 25 minutes for all, of which 3 are for zones. The first time they are built before: 10 minutes of CPU time"
+
+func run(ctx context.Context, o conformance.Options, groups, ways string) (err error) {
 	if o.Groups, err = conformance.Select(groups); err != nil {
 		return err
 	}
-	fmt.Println("Kubernetes' own tests: 25 minutes for all. The first time they are built before, 10 minutes of CPU time")
+	if o.Ways, err = conformance.Ways(ways); err != nil {
+		return err
+	}
+	if err := debian.Possible(lab.Cache()); err != nil {
+		return err
+	}
+	fmt.Println(duration)
 	if _, err := lab.SuitePrograms(ctx, lab.Options{}); err != nil {
 		return err
 	}
 	var errs []error
-	for _, nodes := range []int{3, 6} {
-		part := o
-		part.Groups = slices.DeleteFunc(slices.Clone(o.Asked()), func(g conformance.Group) bool { return g.Nodes != nodes })
-		if len(part.Groups) > 0 && ctx.Err() == nil {
-			errs = append(errs, inLab(ctx, part, nodes))
+	for _, one := range o.Labs() {
+		if ctx.Err() == nil {
+			errs = append(errs, inLab(ctx, one))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// inLab runs groups in a lab of so many nodes.
-func inLab(ctx context.Context, o conformance.Options, nodes int) (err error) {
-	l, err := lab.Up(ctx, lab.Options{Nodes: nodes, Fairlead: true, Services: conformance.Services})
+// inLab runs groups in a lab with as many nodes as they ask for.
+func inLab(ctx context.Context, o conformance.Options) (err error) {
+	l, err := lab.Up(ctx, lab.Options{Nodes: o.Groups[0].Nodes, Fairlead: true, Services: conformance.Services})
 	if err != nil {
 		return err
 	}

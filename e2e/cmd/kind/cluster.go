@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,7 +28,13 @@ type cluster struct {
 
 // do makes the cluster, does the job in it, and removes it, also after an interrupt.
 func (c cluster) do(ctx context.Context, j job) error {
-	fmt.Println(c.Duration())
+	fmt.Printf("%s\n%s\n", c.Duration(), j.duration())
+	if j.tells() {
+		left := c.LeftOut()
+		for _, story := range slices.Sorted(maps.Keys(left)) {
+			fmt.Printf("left out: %s: %s\n", story, left[story])
+		}
+	}
 	if err := errors.Join(c.prepare(ctx), j.prepare(ctx)); err != nil || j.build {
 		return err
 	}
@@ -48,10 +55,10 @@ func (c cluster) do(ctx context.Context, j job) error {
 	switch {
 	case j.suite != "":
 		return c.itself(ctx, "-announce="+j.announce, "-conformance="+j.suite, "-focus="+j.focus, suitePart, description)
-	case j.announce == "bgp":
-		return c.itself(ctx, routedPart, description)
+	case j.tells():
+		return execute(ctx, c.Story(description, j.stories), filepath.Join(root, "e2e"))
 	}
-	return execute(ctx, c.Story(description, j.stories), filepath.Join(root, "e2e"))
+	return c.itself(ctx, routedPart, description)
 }
 
 // prepare makes what Podman's cluster is made of. It is what asks the network for
@@ -102,7 +109,7 @@ func (c cluster) settle(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	if err := all(ctx, c.Settle(found, lab.CNIConfig), false); err != nil {
+	if err := all(ctx, c.Settle(found, lab.CNIConfig, lab.DNSConfig()), false); err != nil {
 		return err
 	}
 	if c.Engine == kind.Podman {
@@ -188,7 +195,7 @@ func attach(ctx context.Context, description string) (*lab.Lab, error) {
 
 // conform runs Kubernetes' own tests in the cluster of a description.
 func (j job) conform(ctx context.Context, description string) error {
-	groups, err := conformance.Select(j.suite)
+	o, err := j.tests()
 	if err != nil {
 		return err
 	}
@@ -197,7 +204,7 @@ func (j job) conform(ctx context.Context, description string) error {
 		return err
 	}
 	defer l.Close()
-	return conformance.Run(ctx, l, conformance.Options{Groups: groups, Announce: j.announce, Procs: 6, Focus: j.focus}, os.Stdout)
+	return conformance.Run(ctx, l, o, os.Stdout)
 }
 
 // routed is the demo of BGP, in the cluster of a description.

@@ -10,10 +10,12 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
 	"github.com/fairlead/fairlead/e2e/conformance"
+	"github.com/fairlead/fairlead/e2e/debian"
 	"github.com/fairlead/fairlead/e2e/kind"
 	"github.com/fairlead/fairlead/e2e/lab"
 )
@@ -35,9 +37,9 @@ func main() {
 	flag.StringVar(&o.State, "state", "/var/lib/fairlead-kind", "directory for the cluster's files")
 	var j job
 	flag.StringVar(&j.stories, "run", "", "stories to run; all if empty")
-	flag.StringVar(&j.suite, "conformance", "", "run Kubernetes' own tests instead: services, loadbalancers or zones, or several separated by commas")
+	flag.StringVar(&j.suite, "conformance", "", "run Kubernetes' own tests instead: loadbalancers, services or zones, or several separated by commas")
 	flag.StringVar(&j.focus, "focus", "", "a regular expression for the names of those tests, instead of the groups' own")
-	flag.StringVar(&j.announce, "announce", "l2", "l2: run the stories; bgp: measure every path to addresses that a router learns by BGP")
+	flag.StringVar(&j.announce, "announce", "", "l2: run the stories; bgp: measure every path to addresses that a router learns by BGP; l2 if empty. Of Kubernetes' own tests those of e2e/cmd/conformance")
 	flag.BoolVar(&j.kubeadm, "kubeadm", false, "instead, install three control planes by kubeadm, with the API server's address")
 	flag.BoolVar(&j.keep, "keep", false, "leave the cluster up")
 	flag.BoolVar(&j.build, "build", false, "build the programs and images that the cluster is made of, and do nothing else")
@@ -80,12 +82,44 @@ type job struct {
 	keep, build       bool
 }
 
+// tells reports whether it runs the stories.
+func (j job) tells() bool { return j.suite == "" && j.announce != conformance.BGP }
+
+// duration says how long it takes in a cluster that is up.
+func (j job) duration() string {
+	switch {
+	case j.suite != "":
+		return "Kubernetes' own tests take 20 minutes after that"
+	case j.tells():
+		return "all stories take 25 minutes after that"
+	}
+	return "all paths by BGP take 3 minutes after that"
+}
+
+// check returns what is wrong with a job, before anything is built for it.
+func (j job) check() error {
+	_, err := j.tests()
+	if j.suite == "" && !slices.Contains([]string{"", conformance.L2, conformance.BGP}, j.announce) {
+		err = fmt.Errorf("-announce=%s is neither l2 nor bgp", j.announce)
+	}
+	return err
+}
+
+// tests are the options of Kubernetes' own tests.
+func (j job) tests() (o conformance.Options, err error) {
+	o = conformance.Options{Procs: 6, Focus: j.focus}
+	if o.Groups, err = conformance.Select(j.suite); err == nil {
+		o.Ways, err = conformance.Ways(j.announce)
+	}
+	return o, err
+}
+
 func run(ctx context.Context, o kind.Options, j job, down bool) error {
 	if err := o.Check(); err != nil {
 		return err
 	}
-	if j.announce != "l2" && j.announce != "bgp" {
-		return fmt.Errorf("-announce=%s is neither l2 nor bgp", j.announce)
+	if err := j.check(); err != nil {
+		return err
 	}
 	if j.suite != "" { // the other half of the usual range is the clients'
 		o.Services = conformance.Services
@@ -93,6 +127,12 @@ func run(ctx context.Context, o kind.Options, j job, down bool) error {
 	var err error
 	if o.Engine, err = engine(ctx, o.Engine); err != nil {
 		return err
+	}
+	// A cluster is removed without room too.
+	if !down && (o.Engine == kind.Podman || j.suite != "") {
+		if err := debian.Possible(lab.Cache()); err != nil {
+			return err
+		}
 	}
 	if j.kubeadm && !down {
 		return cluster{Options: o, files: o.Files("")}.kubeadm(ctx, j.keep)

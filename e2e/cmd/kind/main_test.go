@@ -30,6 +30,22 @@ func TestWithoutEngine(t *testing.T) {
 	}
 }
 
+// What nobody can do is said before anything is built for it.
+func TestCheck(t *testing.T) {
+	for _, bad := range []job{
+		{announce: "ipx"}, {announce: "direct"}, {announce: "l2", suite: "storage"}, {announce: "ipx", suite: "zones"},
+	} {
+		if err := bad.check(); err == nil {
+			t.Errorf("%+v is right", bad)
+		}
+	}
+	for _, good := range []job{{}, {announce: "bgp"}, {announce: "direct", suite: "loadbalancers"}} {
+		if err := good.check(); err != nil {
+			t.Errorf("%+v: %v", good, err)
+		}
+	}
+}
+
 func TestLongest(t *testing.T) {
 	at := time.UnixMilli
 	if got := longest([]time.Time{at(0), at(50), at(750), at(800)}); got != 700*time.Millisecond {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/kubernetes/test/e2e"
 	"k8s.io/kubernetes/test/e2e/framework"
 	"k8s.io/kubernetes/test/e2e/framework/config"
@@ -34,6 +35,10 @@ func main() {
 	}
 	testfiles.AddFileSource(manifests.GetE2ETestingManifestsFS())
 	framework.AfterReadingAllFlags(&framework.TestContext)
+	// Each process has an id of its own, which its namespaces have as the label e2e-run.
+	if run := os.Getenv("E2E_RUN"); run != "" {
+		framework.RunID = types.UID(run)
+	}
 	every := func(string, string) (bool, error) { return true, nil }
 	testing.Main(every, []testing.InternalTest{{Name: "TestE2E", F: e2e.RunE2ETests}}, nil, nil)
 }
