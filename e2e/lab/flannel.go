@@ -10,8 +10,8 @@ import (
 type flannel struct{ backend string }
 
 func (flannel) programs() []program {
-	const module = "github.com/flannel-io/flannel"
-	return []program{{name: "flannel", module: module, commands: []string{module}, ldflags: stripped}}
+	const flanneld = "github.com/fairlead/fairlead/e2e/programs/flannel/flanneld"
+	return []program{{name: "flannel", module: "github.com/flannel-io/flannel", commands: []string{flanneld}, ldflags: stripped}}
 }
 
 func (flannel) packages() []debianPackage         { return nil }
@@ -29,9 +29,8 @@ func (f flannel) start(l *Lab, n node) error {
 			return err
 		}
 	}
-	err := l.startIn(n, "flanneld", restarted("env", "NODE_NAME="+n.name, l.programs["flannel"],
-		"--kube-subnet-mgr", "--kubeconfig-file="+l.pki("admin.kubeconfig"), "--net-config-path="+filepath.Join(dir, "net-conf.json"),
-		"--iface=eth0", "--ip-masq")...)
+	err := l.startIn(n, "flanneld", restarted("env", "NODE_NAME="+n.name, l.programs["flanneld"],
+		"--kubeconfig="+l.pki("admin.kubeconfig"), "--config="+filepath.Join(dir, "net-conf.json"))...)
 	if err != nil {
 		return err
 	}
