@@ -18,9 +18,9 @@ help: ## List the verbs, and what test, bench and e2e can be told
 build: ## Build bin/fairlead and bin/fairlead-ccm, static binaries
 	CGO_ENABLED=0 GOWORK=off go build -trimpath -tags grpcnotrace -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/...
 
-demo: $(if $(filter bgp,$(ANNOUNCE)),packages) ## Show the main job on a real cluster on this machine (root; KEEP=1 leaves it up; ANNOUNCE=bgp: through a router, ROUTER=frr or bird)
+demo: $(if $(filter bgp,$(ANNOUNCE)),packages) ## Show the main job on a real cluster on this machine (root; KEEP=1 leaves it up; ANNOUNCE=bgp: through a router, ROUTER=frr or bird; CNI=flannel|flannel-host-gw|calico|kube-router)
 	@[ -x bin/lab ] || echo "building the lab's command, and for it Go's standard library: a minute of CPU"
-	@$(LAB) demo $(if $(ANNOUNCE),--announce=$(ANNOUNCE)) $(if $(ROUTER),--router=$(ROUTER))
+	@$(LAB) demo $(if $(ANNOUNCE),--announce=$(ANNOUNCE)) $(if $(ROUTER),--router=$(ROUTER)) $(if $(CNI),--cni=$(CNI))
 
 demo-down: ## Remove the cluster that make demo KEEP=1 left
 	@$(LAB) down
@@ -31,11 +31,11 @@ test: ## Run everything: unit, stories, kernel, chart and end-to-end tests (root
 unit: ## Run the tests that need neither root nor a cluster
 	go test -race ./...
 
-e2e: packages ## Run the end-to-end stories in the lab (root); WHAT= picks a group, or stories by a regular expression
+e2e: packages ## Run the end-to-end stories in the lab (root); WHAT= picks a group, or stories by a regular expression; CNI= as for demo
 	@if [ '$(WHAT)' = attacks ]; then exec $(TOOLS)/attacks.sh; fi; \
 	if [ '$(WHAT)' = partial ]; then REQUIRE_ROOT=1 FAIRLEAD_E2E_ALL=1 go test -count=1 -v -timeout=45m ./internal/agent -run '^TestPartialFailures$$' || exit 1; fi; \
 	if [ '$(WHAT)' = networks ]; then REQUIRE_ROOT=1 FAIRLEAD_E2E_ALL=1 go test -count=1 -v -timeout=20m ./proxy/nftables/netlink ./internal/agent -run '^(TestSixtyThousandClients|TestHelpers|TestAnswersLeaveAsTheyCame)$$' || exit 1; fi; \
-	run="$$($(TOOLS)/stories.sh '$(WHAT)')" && env -C e2e FAIRLEAD_E2E=1 $(if $(WHAT),FAIRLEAD_E2E_ALL=1) go test -count=1 -v -timeout=45m ./stories/... -run "$$run"
+	run="$$($(TOOLS)/stories.sh '$(WHAT)')" && env -C e2e FAIRLEAD_E2E=1 $(if $(CNI),FAIRLEAD_CNI=$(CNI)) $(if $(WHAT),FAIRLEAD_E2E_ALL=1) go test -count=1 -v -timeout=45m ./stories/... -run "$$run"
 
 e2e-kind: ## Run them in a cluster of kind instead, on Docker or else Podman (root); FAMILY=ipv4|ipv6|dual ANNOUNCE=bgp PROXY=1 IMAGE=kindest/node:… ENGINE=podman WHAT=; WHAT=conformance: Kubernetes' own tests, GROUP= FOCUS= ANNOUNCE=l2|bgp|direct; ENGINE=podman WHAT=kubeadm: three control planes by kubeadm
 	@[ '$(ENGINE)' != podman ] && docker version >/dev/null 2>&1 || $(TOOLS)/packages.sh podman:podman /usr/lib/podman/netavark:netavark \

@@ -9,9 +9,11 @@ import (
 	"strings"
 )
 
-// debianPackages maps a program that the lab runs to the Debian or Ubuntu
-// package that holds it.
-var debianPackages = []struct{ path, name string }{
+// debianPackage is a Debian or Ubuntu package, and a program that it holds.
+type debianPackage struct{ program, name string }
+
+// debianPackages are those that every lab runs programs of.
+var debianPackages = []debianPackage{
 	{"containerd", "containerd"},
 	{"runc", "runc"},
 	{"/usr/lib/cni/ptp", "containernetworking-plugins"},
@@ -26,8 +28,8 @@ var debianPackages = []struct{ path, name string }{
 }
 
 // installPackages installs what is missing, by name, and says so.
-func installPackages(ctx context.Context, progress *Progress) error {
-	missing := missingPackages()
+func installPackages(ctx context.Context, progress *Progress, packages []debianPackage) error {
+	missing := missingPackages(packages)
 	if len(missing) == 0 {
 		return nil
 	}
@@ -35,20 +37,20 @@ func installPackages(ctx context.Context, progress *Progress) error {
 		return fmt.Errorf("missing: %s; install them (no apt-get here to do it)", strings.Join(missing, " "))
 	}
 	step := progress.Begin("installing Debian packages: %s", strings.Join(missing, " "))
-	return step.Done(aptInstall(ctx, step, missing))
+	return step.Done(aptInstall(ctx, step, packages, missing))
 }
 
-func missingPackages() []string {
+func missingPackages(packages []debianPackage) []string {
 	var missing []string
-	for _, p := range debianPackages {
-		if _, err := exec.LookPath(p.path); err != nil {
+	for _, p := range packages {
+		if _, err := exec.LookPath(p.program); err != nil {
 			missing = append(missing, p.name)
 		}
 	}
 	return missing
 }
 
-func aptInstall(ctx context.Context, step *Step, names []string) error {
+func aptInstall(ctx context.Context, step *Step, packages []debianPackage, names []string) error {
 	step.Waiting("apt-get update")
 	if err := apt(ctx, "update"); err != nil {
 		return err
@@ -57,7 +59,7 @@ func aptInstall(ctx context.Context, step *Step, names []string) error {
 	if err := apt(ctx, append([]string{"install", "--yes", "--no-install-recommends"}, names...)...); err != nil {
 		return err
 	}
-	if still := missingPackages(); len(still) > 0 {
+	if still := missingPackages(packages); len(still) > 0 {
 		return errors.New("still missing after apt-get install: " + strings.Join(still, " "))
 	}
 	return nil

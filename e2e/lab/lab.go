@@ -23,6 +23,7 @@ type Options struct {
 	Nodes      int       // 3 if zero
 	Fairlead   bool      // build fairlead with the programs, so that InstallFairlead is quick and a broken build is said early
 	KubeProxy  bool      // start kube-proxy on the nodes: nothing else serves Services until fairlead is installed
+	CNI        string    // one of CNIs; empty for links and routes of the lab's own
 	Kubernetes string    // minor version of an older Kubernetes, such as 1.29, that programs/ has; its newest if empty
 	Services   string    // IPv4 range of the Services; 198.19.0.0/16 if empty
 	Source     string    // the e2e directory; found from the working directory if empty
@@ -110,6 +111,9 @@ func (l *Lab) claim(ctx context.Context) error {
 	if err := l.findSource(); err != nil {
 		return err
 	}
+	if err := l.checkCNI(); err != nil {
+		return err
+	}
 	var err error
 	if l.lock, err = acquire(); err != nil {
 		return err
@@ -172,7 +176,7 @@ func (l *Lab) up(ctx context.Context) error {
 }
 
 func (l *Lab) prerequisites(ctx context.Context) error {
-	if err := installPackages(ctx, l.progress); err != nil {
+	if err := installPackages(ctx, l.progress, l.packages()); err != nil {
 		return err
 	}
 	if err := l.Build(ctx); err != nil {
@@ -191,8 +195,15 @@ func (l *Lab) Build(ctx context.Context) error {
 	if err := l.findSource(); err != nil {
 		return err
 	}
+	if err := l.checkCNI(); err != nil {
+		return err
+	}
+	list := wholeCluster(l.opt.Kubernetes, l.opt.KubeProxy)
+	if c := l.cni(); c != nil {
+		list = append(list, c.programs()...)
+	}
 	var err error
-	l.programs, err = builder{source: l.opt.Source, cache: l.opt.Cache, progress: l.progress}.build(ctx, wholeCluster(l.opt.Kubernetes, l.opt.KubeProxy)...)
+	l.programs, err = builder{source: l.opt.Source, cache: l.opt.Cache, progress: l.progress}.build(ctx, list...)
 	return err
 }
 
@@ -294,11 +305,14 @@ func (l *Lab) startCluster(ctx context.Context) error {
 	if err := l.apply(ctx, l.nodeObjects()); err != nil {
 		return err
 	}
+	if err := l.admitNetwork(ctx); err != nil {
+		return err
+	}
 	return l.apply(ctx, dnsManifest)
 }
 
 func (l *Lab) save(ready bool) error {
-	v := saved{Programs: l.programs, KubeProxy: l.opt.KubeProxy, Kubernetes: l.opt.Kubernetes, Ready: ready}
+	v := saved{Programs: l.programs, KubeProxy: l.opt.KubeProxy, CNI: l.opt.CNI, Kubernetes: l.opt.Kubernetes, Ready: ready}
 	for _, n := range l.nodes {
 		v.Nodes = append(v.Nodes, n.name)
 	}
@@ -340,7 +354,8 @@ func open(opt Options) (*Lab, error) {
 		l.Close()
 		return nil, errors.New("no lab is up")
 	}
-	l.nodes, l.programs, l.opt.KubeProxy, l.opt.Kubernetes = nodes(len(was.Nodes)), was.Programs, was.KubeProxy, was.Kubernetes
+	l.nodes, l.programs = nodes(len(was.Nodes)), was.Programs
+	l.opt.KubeProxy, l.opt.CNI, l.opt.Kubernetes = was.KubeProxy, was.CNI, was.Kubernetes
 	if err := l.findSource(); err != nil {
 		l.progress.Say("%v: images cannot be built", err)
 	}

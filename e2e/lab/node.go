@@ -111,11 +111,13 @@ func (l *Lab) writeNodeFiles(n node) error {
 	dir := l.state.node(n.name)
 	files := map[string]string{
 		"containerd.toml":   containerdConfig,
-		"lab.conflist":      cniConfig(n),
 		"kubelet.json":      l.kubeletConfig(n),
 		"kube-proxy.json":   l.kubeProxyConfig(n),
 		"resolv.conf":       "",
 		"disk/kubelet/.lab": "",
+	}
+	if l.cni() == nil {
+		files["lab.conflist"] = cniConfig(n)
 	}
 	for name, text := range files {
 		path := filepath.Join(dir, name)
@@ -136,7 +138,7 @@ const containerdConfig = `version = 2
   sandbox_image = "` + pauseImage + `"
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
+    bin_dir = "/opt/cni/bin"
     conf_dir = "/etc/cni/net.d"
 `
 
@@ -146,23 +148,39 @@ func cniConfig(n node) string { return CNIConfig([]string{n.pods().v4, n.pods().
 // one or two. It is point to point links rather than a bridge: every packet of a pod, also
 // to a pod of the same node, is routed and seen by conntrack, with or without br_netfilter.
 func CNIConfig(pods []string) string {
-	var ranges [][]object
-	var routes []object
+	var routes []string
 	for _, subnet := range pods {
 		all := "0.0.0.0/0"
 		if strings.Contains(subnet, ":") {
 			all = "::/0"
 		}
-		ranges, routes = append(ranges, []object{{"subnet": subnet}}), append(routes, object{"dst": all})
+		routes = append(routes, all)
 	}
 	return marshal(object{
 		"cniVersion": "0.4.0", "name": "lab",
 		"plugins": []object{{
 			"type": "ptp", "ipMasq": false,
-			"ipam": object{"type": "host-local", "ranges": ranges, "routes": routes},
-		}, {"type": "portmap", "capabilities": object{"portMappings": true}}},
+			"ipam": hostLocal(pods, routes...),
+		}, portmap},
 	})
 }
+
+// hostLocal is the plugin that gives a node's pods addresses of subnets, with routes to
+// destinations.
+func hostLocal(subnets []string, routes ...string) object {
+	var ranges [][]object
+	var ways []object
+	for _, s := range subnets {
+		ranges = append(ranges, []object{{"subnet": s}})
+	}
+	for _, dst := range routes {
+		ways = append(ways, object{"dst": dst})
+	}
+	return object{"type": "host-local", "ranges": ranges, "routes": ways}
+}
+
+// portmap is the plugin for ports of the node that pods ask for.
+var portmap = object{"type": "portmap", "capabilities": object{"portMappings": true}}
 
 type object = map[string]any
 
@@ -251,14 +269,17 @@ func (l *Lab) startKubelets(ctx context.Context) error {
 	return step.Done(l.waitNodes(ctx))
 }
 
-// startKubelet starts it as systemd does, again when it ends: it gives up if
-// containerd is not ready to answer it yet.
+// startKubelet starts the kubelet, and what makes the network of its pods. systemd starts a
+// kubelet again that ends, as it does when containerd does not answer yet.
 func (l *Lab) startKubelet(n node) error {
-	err := l.startIn(n, "kubelet", "/bin/sh", "-c", `until "$0" "$@"; do sleep 1; done`, l.programs["kubelet"],
+	if err := l.startNetwork(n); err != nil {
+		return err
+	}
+	err := l.startIn(n, "kubelet", restarted(l.programs["kubelet"],
 		"--config="+filepath.Join(l.state.node(n.name), "kubelet.json"),
 		"--kubeconfig="+l.pki(n.name+".kubeconfig"),
 		"--node-ip="+n.lan().bare().list(),
-		"--hostname-override="+n.name)
+		"--hostname-override="+n.name)...)
 	if err != nil || !l.opt.KubeProxy {
 		return err
 	}

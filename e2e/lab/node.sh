@@ -29,7 +29,9 @@ done
 
 mkdir -p /run/netns /etc/cni/net.d
 mount -t tmpfs tmpfs /etc/cni/net.d
-cp "$2/lab.conflist" /etc/cni/net.d/10-lab.conflist
+[ ! -e "$2/lab.conflist" ] || cp "$2/lab.conflist" /etc/cni/net.d/10-lab.conflist
+mkdir -p /opt/cni/bin
+ln -sf /usr/lib/cni/* /opt/cni/bin/
 
 # What is pinned here is the node's own, and goes with it.
 mount -t bpf bpf /sys/fs/bpf

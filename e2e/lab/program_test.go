@@ -105,6 +105,9 @@ func TestEveryProgramHasItsModule(t *testing.T) {
 		t.Fatal(older, err)
 	}
 	all := append(wholeCluster("", true), kind, upstream(suite))
+	for _, name := range CNIs() {
+		all = append(all, cnis[name].programs()...)
+	}
 	for _, dir := range older {
 		all = append(all, wholeCluster(strings.TrimPrefix(filepath.Base(dir), "kubernetes-"), false)...)
 	}

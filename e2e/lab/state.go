@@ -16,6 +16,10 @@ const (
 	CacheEnv = "FAIRLEAD_LAB_CACHE"
 )
 
+// CNIEnv names the CNI of the lab that tests bring up, one of CNIs; empty for the lab's own
+// links and routes.
+const CNIEnv = "FAIRLEAD_CNI"
+
 // VersionEnv names the minor version of Kubernetes for tests, such as 1.29; empty for the
 // newest that programs/ has.
 const VersionEnv = "FAIRLEAD_KUBERNETES"
@@ -75,6 +79,7 @@ type saved struct {
 	KubeProxy bool              `json:"kubeProxy"`
 	Ready     bool              `json:"ready"`
 
+	CNI        string `json:"cni,omitempty"`
 	Kubernetes string `json:"kubernetes,omitempty"`
 }
 

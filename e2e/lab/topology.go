@@ -104,6 +104,9 @@ func (l *Lab) buildRouter(ctx context.Context) error {
 	if err := forward(ctx, prefix+Router); err != nil {
 		return err
 	}
+	if l.cni() != nil {
+		return nil
+	}
 	return ipBatch(ctx, prefix+Router, l.podRoutes("")...)
 }
 
@@ -135,7 +138,11 @@ func (l *Lab) buildNodeLinks(ctx context.Context, n node) error {
 	if err := forward(ctx, n.netns()); err != nil {
 		return err
 	}
-	return ipBatch(ctx, n.netns(), append(defaultRoutes(), l.podRoutes(n.name)...)...)
+	routes := defaultRoutes()
+	if l.cni() == nil {
+		routes = append(routes, l.podRoutes(n.name)...)
+	}
+	return ipBatch(ctx, n.netns(), routes...)
 }
 
 func defaultRoutes() []string {

@@ -86,9 +86,13 @@ func take(ctx context.Context) (l *lab.Lab, ours bool, err error) {
 		return l, false, err
 	}
 	if l, err = lab.OpenAlone(ctx); err == nil {
+		if want := os.Getenv(lab.CNIEnv); want != "" && want != l.CNI() {
+			l.Close()
+			return nil, false, fmt.Errorf("the lab that is up has the CNI %q, not %q: make demo-down removes it", l.CNI(), want)
+		}
 		return l, false, nil
 	}
-	l, err = lab.Up(ctx, lab.Options{Fairlead: true, Kubernetes: os.Getenv(lab.VersionEnv)})
+	l, err = lab.Up(ctx, lab.Options{Fairlead: true, CNI: os.Getenv(lab.CNIEnv), Kubernetes: os.Getenv(lab.VersionEnv)})
 	return l, true, err
 }
 

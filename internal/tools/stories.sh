@@ -9,6 +9,7 @@ names() { sed -nE 's/^func (Test[A-Za-z0-9_]+)\(t .*/\1/p' "$@"; }
 list() {
 	printf '  %-12s %s\n' attacks 'Attacks that worked once, as a table of before and after'
 	printf '  %-12s %s\n' partial 'Everything that breaks in part, in network namespaces, then the group trouble'
+	printf '  %-12s %s\n' any-cni 'Those that the network of pods may break: paths, policies, failover, director; with CNI='
 	grep -l '^func Test.*(t ' ./*_test.go | while read -r file; do
 		group=${file#./}
 		printf '  %-12s %s\n' "${group%_test.go}" "$(names "$file" | paste -sd ' ')"
@@ -18,6 +19,7 @@ case ${1-} in
 '') echo . ;;
 list) list ;;
 control-plane) exec "$tools/stories.sh" controlplane ;;
+any-cni) echo '^(TestEveryPath|TestIPv6Only|TestUDPService|TestServicesThatPeopleWrite|TestHostPort|TestPodsKeep|TestNetworkPolicy|TestNodeWithoutPower|TestDirected)' ;;
 partial) exec "$tools/stories.sh" trouble ;; # a file that go test takes last: its nodes need a while after it
 *)
 	if [ -e "$1_test.go" ] && [ -n "$(names "$1_test.go")" ]; then

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -47,8 +48,13 @@ func upCommand() *cobra.Command {
 	c.Flags().IntVar(&opt.Nodes, "nodes", 3, "number of nodes")
 	c.Flags().BoolVar(&opt.KubeProxy, "kube-proxy", false, "start kube-proxy (nftables mode) on the nodes")
 	c.Flags().BoolVar(&opt.Fairlead, "fairlead", false, "install fairlead of this checkout by its chart")
+	cniFlag(c, &opt)
 	c.Flags().StringVar(&opt.Kubernetes, "kubernetes", "", "an older Kubernetes: 1.29 or 1.33")
 	return c
+}
+
+func cniFlag(c *cobra.Command, opt *lab.Options) {
+	c.Flags().StringVar(&opt.CNI, "cni", "", "the pods' network, in the place of the lab's own links and routes: "+strings.Join(lab.CNIs(), ", "))
 }
 
 // upOrOpen takes the lab that is up as it is, or brings one up.
@@ -101,6 +107,7 @@ func buildCommand() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&opt.KubeProxy, "kube-proxy", false, "kube-proxy too")
+	cniFlag(c, &opt)
 	c.Flags().StringVar(&opt.Kubernetes, "kubernetes", "", "those of an older Kubernetes: 1.29 or 1.33")
 	return c
 }

@@ -14,6 +14,7 @@ import (
 
 func demoCommand() *cobra.Command {
 	announce, router := "arp", "frr"
+	opt := lab.Options{Fairlead: true}
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "Bring the cluster up, install fairlead, measure every path, tear down ($KEEP=1: do not)",
@@ -23,10 +24,11 @@ func demoCommand() *cobra.Command {
 			if !ok {
 				return fmt.Errorf("announce by %q: arp or bgp", announce)
 			}
-			return runDemo(c.Context(), show(router), os.Getenv("KEEP") == "1")
+			return runDemo(c.Context(), opt, show(router), os.Getenv("KEEP") == "1")
 		},
 	}
 	c.Flags().StringVar(&announce, "announce", announce, "how addresses are announced: arp (and NDP), or bgp")
+	cniFlag(c, &opt)
 	c.Flags().StringVar(&router, "router", router, "what the router runs that they are announced to by bgp: frr or bird")
 	return c
 }
@@ -40,8 +42,8 @@ type show func(context.Context, *lab.Lab) (summary, error)
 // shows are the demos, by how addresses are announced.
 var shows = map[string]func(router string) show{"arp": func(string) show { return showARP }, "bgp": showBGP}
 
-func runDemo(ctx context.Context, show show, keep bool) error {
-	l, err := lab.Up(ctx, lab.Options{Fairlead: true})
+func runDemo(ctx context.Context, opt lab.Options, show show, keep bool) error {
+	l, err := lab.Up(ctx, opt)
 	if err != nil && ctx.Err() != nil {
 		return errors.New("demo: interrupted")
 	}

@@ -1,0 +1,84 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// A cni is a network of pods that other people made. The lab runs its real programs on the
+// nodes, in the place of its own links and routes.
+type cni interface {
+	// programs are what the lab builds for it.
+	programs() []program
+	// packages are the Debian packages that its programs call.
+	packages() []debianPackage
+	// admit gives the API server the objects that it needs. It does so before any node starts.
+	admit(ctx context.Context, l *Lab) error
+	// start starts its programs on a node, before the kubelet. The API server may be away.
+	start(l *Lab, n node) error
+	// pods are the ranges of a node's pods, IPv4 first.
+	pods(ctx context.Context, l *Lab, n node) []string
+	// policies reports whether it enforces NetworkPolicies.
+	policies() bool
+}
+
+// cnis are those that a lab can have, by the name that Options has.
+var cnis = map[string]cni{
+	"calico":          calico{},
+	"flannel":         flannel{backend: "vxlan"},
+	"flannel-host-gw": flannel{backend: "host-gw"},
+	"kube-router":     kubeRouter{},
+}
+
+// CNIs are the names that Options.CNI may have, sorted.
+func CNIs() []string { return slices.Sorted(maps.Keys(cnis)) }
+
+// cni is the lab's, nil for links and routes of the lab's own.
+func (l *Lab) cni() cni { return cnis[l.opt.CNI] }
+
+func (l *Lab) checkCNI() error {
+	if l.opt.CNI != "" && l.cni() == nil {
+		return fmt.Errorf("no CNI %q: there are %s", l.opt.CNI, strings.Join(CNIs(), ", "))
+	}
+	return nil
+}
+
+// Policies reports whether the lab's CNI enforces NetworkPolicies.
+func (l *Lab) Policies() bool { return l.described == nil && l.cni() != nil && l.cni().policies() }
+
+// CNI is the name of the lab's CNI, empty for links and routes of the lab's own, and in a
+// described cluster.
+func (l *Lab) CNI() string { return l.opt.CNI }
+
+// packages are the Debian packages that the lab runs programs of.
+func (l *Lab) packages() []debianPackage {
+	if l.cni() == nil {
+		return debianPackages
+	}
+	return append(slices.Clone(debianPackages), l.cni().packages()...)
+}
+
+// startNetwork starts what makes the network of a node's pods.
+func (l *Lab) startNetwork(n node) error {
+	if l.cni() == nil {
+		return nil
+	}
+	return l.cni().start(l, n)
+}
+
+// admitNetwork gives the API server what the network of pods keeps there.
+func (l *Lab) admitNetwork(ctx context.Context) error {
+	if l.cni() == nil {
+		return nil
+	}
+	return l.cni().admit(ctx, l)
+}
+
+// restarted is the start of a command line that runs what follows it again when it fails,
+// as systemd and the kubelet do.
+func restarted(args ...string) []string {
+	return append([]string{"/bin/sh", "-c", `until "$0" "$@"; do sleep 1; done`}, args...)
+}

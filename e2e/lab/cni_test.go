@@ -1,0 +1,86 @@
+package lab
+
+import (
+	"encoding/json"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestUnknownCNIIsRefusedWithThoseThatThereAre(t *testing.T) {
+	for name, known := range map[string]bool{"": true, "flannel": true, "calico": true, "weave": false} {
+		err := newLab(Options{CNI: name}).checkCNI()
+		if known != (err == nil) {
+			t.Errorf("CNI %q: %v", name, err)
+		}
+		if err != nil && !strings.Contains(err.Error(), strings.Join(CNIs(), ", ")) {
+			t.Errorf("CNI %q: %v does not name the others", name, err)
+		}
+	}
+}
+
+// What a plugin refuses would make no pod run, and say so only in a kubelet's log.
+func TestConfigurationsOfCNIs(t *testing.T) {
+	n := nodes(2)[1]
+	for name, text := range map[string]string{
+		"lab": cniConfig(n), "flannel": flannelConfig(n), "kube-router": kubeRouterConfig(), "calico": calicoConfig(n, "/admin"),
+	} {
+		var config struct {
+			CNIVersion, Name string
+			Plugins          []struct {
+				Type string
+				IPAM struct {
+					Type   string
+					Ranges [][]struct{ Subnet string }
+				}
+			}
+		}
+		if err := json.Unmarshal([]byte(text), &config); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if config.CNIVersion == "" || config.Name == "" || len(config.Plugins) != 2 || config.Plugins[0].IPAM.Type == "" {
+			t.Errorf("%s: %+v", name, config)
+		}
+		for _, set := range config.Plugins[0].IPAM.Ranges {
+			// host-local refuses a subnet with bits of a host.
+			if p, err := netip.ParsePrefix(set[0].Subnet); err != nil || p != p.Masked() {
+				t.Errorf("%s: range %s, %v", name, set[0].Subnet, err)
+			}
+		}
+	}
+}
+
+// The MTU that flanneld chooses takes the place of a number that is nowhere else.
+func TestFlannelsMTUIsReplacedOnce(t *testing.T) {
+	for _, n := range nodes(9) {
+		if c := strings.Count(flannelConfig(n), "65000"); c != 1 {
+			t.Errorf("%s: 65000 is in it %d times", n.name, c)
+		}
+	}
+}
+
+// Calico's pods are outside of all podCIDRs, and of those of other networks.
+func TestCalicosPoolsAreOutsideOfThePodCIDRs(t *testing.T) {
+	pools := []netip.Prefix{netip.MustParsePrefix(calicoIPv4), netip.MustParsePrefix(calicoIPv6)}
+	for _, n := range nodes(9) {
+		for i, text := range []string{n.pods().v4, n.pods().v6} {
+			if p := netip.MustParsePrefix(text); p.Overlaps(pools[i]) {
+				t.Errorf("%s of %s overlaps %s", p, n.name, pools[i])
+			}
+		}
+	}
+	for i, all := range []string{podsIPv4, podsIPv6} {
+		if !netip.MustParsePrefix(all).Contains(pools[i].Addr()) {
+			t.Errorf("%s is outside of %s, which is set aside for pods", pools[i], all)
+		}
+	}
+}
+
+func TestCalicoBlocks(t *testing.T) {
+	got := calicoBlocks("blackhole 198.18.192.64/26 proto 80 \nblackhole fd98:18:80:c000::40/122 dev lo proto 80 metric 1024 pref medium\n\n")
+	if want := []string{"198.18.192.64/26", "fd98:18:80:c000::40/122"}; !slices.Equal(got, want) {
+		t.Errorf("blocks %v, want %v", got, want)
+	}
+}
