@@ -95,7 +95,7 @@ func (d *decision) lostFamily(svc *service) snapshot.Family {
 }
 
 // explicit checks the addresses that svc asks for, all or nothing. What is wrong
-// whoever holds what is said before who is in the way.
+// who holds what is said before who is in the way.
 func (d *decision) explicit(svc *service) ([]netip.Addr, *snapshot.Refusal) {
 	if name := d.missing(svc); name != "" {
 		return nil, d.notFound(name)

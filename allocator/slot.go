@@ -20,7 +20,7 @@ type slot struct {
 	holders []*service
 	blocked bool // its record is on the way out: nobody may have it yet
 
-	// What the holders have in common. Meaningless while there are none.
+	// What the holders have in common. Meaningless without holders.
 	key, group string
 	ports      map[snapshot.HeldPort]struct{} // with a key only
 	listed     bool                           // in the ledger's list of key

@@ -59,7 +59,7 @@ type Watching struct {
 	Listen bool
 }
 
-// WatchedBy returns the owners that node watches: of the addresses of which it is an heir, or
+// WatchedBy returns the owners that node watches: of the addresses whose heir it is, or
 // that have too few heirs.
 func (p Plan) WatchedBy(node string) map[string]bool {
 	owners := map[string]bool{}

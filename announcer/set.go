@@ -56,11 +56,11 @@ type Set struct {
 	// Disputed are claims that this node would hold if no foreign host had the
 	// address. It asks for these now and then.
 	Disputed []Claim
-	// Orphaned are addresses that the kernel of another node may answer for, of which this
-	// node knows nothing. They are taken when nobody answers any more. The value is this
+	// Orphaned are addresses that the kernel of another node may answer for, and that this
+	// node does not know. They are taken when nobody answers any more. The value is this
 	// node's turn: those whose turn comes before get the time to take them first.
 	Orphaned map[netip.Addr]int
-	// Leaving are addresses of which another node is the owner now. They are given up when
+	// Leaving are addresses that another node owns now. They are given up when
 	// that node is heard to announce them.
 	Leaving map[netip.Addr]bool
 	// Records has the records of all addresses above, as far as there are any.

@@ -10,7 +10,7 @@ const (
 	// it takes itself for the first.
 	MeetFor = 3 * time.Second
 	// FrozenAfter is how long an agent has to stand still to begin its time of
-	// health anew. Shorter ones are those of a busy node: the others leave it what
+	// health again. Shorter ones are those of a busy node: the others leave it what
 	// it holds for HoldFor.
 	FrozenAfter = 5 * time.Second
 	// isolatedFor is how long a node tells the others that it was cut off.

@@ -36,7 +36,7 @@ const (
 	Together = 5 * time.Second
 	// PodsAfter is how long the endpoints of a lost node take no traffic after its
 	// agent is back: it may have booted, and until its kubelet has started the pods
-	// anew and said so, the cluster shows those that died.
+	// again and said so, the cluster shows those that died.
 	PodsAfter = 10 * time.Second
 	// BackAfter is how long the kernel of a lost node has to answer again before
 	// only its agent counts as gone: after a reboot the kernel answers long before
@@ -274,8 +274,8 @@ func (r *Roster) peer(node string) *peer {
 	return p
 }
 
-// Spoke takes in that node's agent speaks, at addr. It tells whether it was
-// silent before: then it has to say anew how it is before it counts.
+// Spoke takes in that node's agent speaks, at addr. It reports whether it was
+// silent before: then it has to report again before it counts.
 func (r *Roster) Spoke(node string, addr netip.AddrPort, at time.Time) (returned bool) {
 	p := r.peer(node)
 	if p == nil {
@@ -344,7 +344,7 @@ func (r *Roster) SetLost(lost map[string]bool, at time.Time) (returned []string,
 	return returned, changed
 }
 
-// Reported takes in a report and tells whether it is news.
+// Reported takes in a report and reports whether it is news.
 func (r *Roster) Reported(rep Report, at time.Time) bool {
 	p := r.peer(rep.Node)
 	if p == nil || p.report != nil && rep.Version <= p.report.Version {
@@ -466,7 +466,7 @@ type Remembered struct {
 	NodeGone bool // the node's kernel did not answer in this silence
 }
 
-// NodeWasGone tells whether more than the agent was, if the node runs with this boot
+// NodeWasGone reports whether more than the agent was, if the node runs with this boot
 // id now.
 func (m Remembered) NodeWasGone(boot string) bool { return m.NodeGone || m.Report.Boot != boot }
 
@@ -487,7 +487,7 @@ func (r *Roster) Reports(at time.Time) []Remembered {
 	return out
 }
 
-// Recall takes in what another agent remembers. A silent node of which this one
+// Recall takes in what another agent remembers. A silent node that this one
 // never heard is checked and judged like one that fell silent before its eyes:
 // an agent that restarts does not forget who is gone. That is one agent's word. It ends
 // when the node reports, or another agent hears it, on the same boot: then its pods run.

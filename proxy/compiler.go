@@ -15,7 +15,7 @@ import (
 
 // Compiler is Compile with a memory: its work is that of what changed since the
 // last time, but for a walk over pointers. The result never depends on the
-// memory: a Snapshot that shares no value with the last one is compiled anew.
+// memory: a Snapshot that shares no value with the last one is compiled from scratch.
 type Compiler struct {
 	last   *memory // nil at first
 	made   *id     // of the last Table; nil if the next one cannot note what changed since

@@ -22,7 +22,7 @@ type balancer struct{ *Provider }
 
 var _ cloudprovider.LoadBalancer = balancer{}
 
-// GetLoadBalancer tells whether any record names svc, and the addresses.
+// GetLoadBalancer reports whether any record names svc, and the addresses.
 func (b balancer) GetLoadBalancer(ctx context.Context, _ string, svc *corev1.Service) (*corev1.LoadBalancerStatus, bool, error) {
 	s, err := b.waitForVersion(ctx, svc, true)
 	if err != nil {

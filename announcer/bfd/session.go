@@ -101,7 +101,7 @@ func (s *Session) expiry() time.Time {
 	return s.heard.Add(s.Detection())
 }
 
-// speaks tells whether periodic packets are sent (RFC 5880 section 6.8.7).
+// speaks reports whether periodic packets are sent (RFC 5880 section 6.8.7).
 func (s *Session) speaks() bool {
 	demanded := s.remote.Demand && s.state == Up && s.remote.State == Up && !s.polling
 	return (!s.cfg.Passive || s.known) && s.remote.RequiredMinRx > 0 && !demanded

@@ -268,7 +268,7 @@ func (d *detector) unproven(c *contest, now time.Time) bool {
 	return true
 }
 
-// pause is the time between two rounds for an address, of which the first is not answered.
+// pause is the time between two rounds for an address after an unanswered first round.
 func (c *contest) pause() time.Duration {
 	if c.phase == waiting {
 		return AskSoon

@@ -236,7 +236,7 @@ func (ls *Leases) acquire(want []announcer.Claim, now time.Time) error {
 	return err
 }
 
-// sortOut returns which of want the kernel is to answer for, and of which of these
+// sortOut returns which of want the kernel is to answer for, and which of these
 // it has to be told now.
 func (ls *Leases) sortOut(want []announcer.Claim, now time.Time) (ready, due []announcer.Claim, err error) {
 	for _, c := range want {

@@ -22,7 +22,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "fairlead_l2_conflicts_total", Help: "Times that a foreign host was found to have or claim an address of ours.",
 		}),
 		defences: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "fairlead_l2_defences_total", Help: "Times that an announced address was said anew because a foreign host claimed it.",
+			Name: "fairlead_l2_defences_total", Help: "Times that an announced address was announced again because a foreign host claimed it.",
 		}),
 		frames: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fairlead_l2_frames_received_total", Help: "Frames that the kernel's filter let through, by what they are (claim: of an address that is watched; other; late: from before this process woke up).",

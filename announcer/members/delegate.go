@@ -233,7 +233,7 @@ func (m *Members) provesLife(r announcer.Remembered) bool {
 // receiveOwn takes in what others remember of this node. If an earlier agent said
 // it, this one has to speak with a higher version to be heard; if only that agent was
 // gone, and not the node, this one goes on where it stopped; if the node was, its pods
-// start anew. m.mu is held.
+// start over. m.mu is held.
 func (m *Members) receiveOwn(r announcer.Remembered) error {
 	if r.Report.Version < m.self.Version {
 		return nil

@@ -139,7 +139,7 @@ const label = "fairlead"
 // The first byte of a message between agents.
 const (
 	msgReport   = 'r' // a report follows
-	msgAgain    = 'a' // say your report anew, with a higher version
+	msgAgain    = 'a' // send your report again, with a higher version
 	msgQuestion = 'q' // a name follows: tell that node your report
 	msgAbout    = 'o' // a version and two names follow: tell the first node what you know of the second
 	msgFound    = 'f' // an Answer and a name follow: what that node's kernel was found to do
@@ -243,7 +243,7 @@ func (m *Members) View() announcer.View {
 	return m.view
 }
 
-// Fresh tells whether View is of now. It is not before Run, and not when the
+// Fresh reports whether View is of now. It is not before Run, and not when the
 // process stood still: others may have decided something else meanwhile.
 func (m *Members) Fresh() bool {
 	m.mu.Lock()
@@ -251,7 +251,7 @@ func (m *Members) Fresh() bool {
 	return m.updated != 0 && bootTime()-m.updated < freshFor*m.cfg.tuning.update
 }
 
-// StartsOver tells whether others said that this node does not go on where its earlier agent
+// StartsOver reports whether others said that this node does not go on where its earlier agent
 // stopped: there is nothing to wait for.
 func (m *Members) StartsOver() bool {
 	m.mu.Lock()
@@ -348,7 +348,7 @@ func bootTime() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// step judges all anew, tells the others if this node's own report changed, has
+// step judges all again, tells the others if this node's own report changed, has
 // silent kernels asked, and calls Changed if the view did.
 func (m *Members) step(ctx context.Context) {
 	now, boot := time.Now(), bootTime()
@@ -445,7 +445,7 @@ func (m *Members) noteMissingReports(v announcer.View, now time.Time) {
 	}
 }
 
-// update decides this node's own standing and judges the others. It tells whether
+// update decides this node's own standing and judges the others. It reports whether
 // there is a new report of this node to tell, and whether the view differs. Both
 // times were read before anything else, at once: if the process stands still
 // after that, the view is not Fresh, and the next update finds out.
@@ -485,7 +485,7 @@ func (m *Members) update(now time.Time, boot time.Duration) (say, changed bool) 
 	return say, m.setView(v, now)
 }
 
-// podsStart tells whether this node booted just now, so that what the cluster shows
+// podsStart reports whether this node booted just now, so that what the cluster shows
 // of its pods is from before: its own engine leaves them alone as others' do.
 func (m *Members) podsStart(now time.Time) bool {
 	return !m.booted.IsZero() && now.Sub(m.booted) < announcer.PodsAfter
@@ -639,7 +639,7 @@ func (m *Members) lastReport() announcer.Report {
 	return m.self
 }
 
-// join asks seeds that are no members to let this node in: at once, and every
+// join asks seeds that are not members to let this node in: at once, and every
 // few seconds, so that a cluster that fell apart finds itself again.
 func (m *Members) join(ctx context.Context) {
 	for ctx.Err() == nil {

@@ -45,7 +45,7 @@ func TestTable(t *testing.T) {
 		t.Errorf("an exception counts for another way to announce: %+v", wrong)
 	}
 	if _, err := Read([]byte("no JSON")); err == nil {
-		t.Error("text that is no JSON is read as a report")
+		t.Error("text that is not JSON is read as a report")
 	}
 }
 

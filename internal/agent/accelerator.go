@@ -34,7 +34,7 @@ func flagOf(set *appsv1.DaemonSet, name string) string {
 }
 
 // removeAccelerator takes the Accelerator out if the next agent is to be without: that one
-// has not the rights to do it.
+// is not allowed to do it.
 func (a *Agent) removeAccelerator() error {
 	if a.cfg.Accelerator == nil || !a.cfg.Accelerator.State().Wanted || !a.removal.endsAcceleration.Load() {
 		return nil

@@ -29,7 +29,7 @@ type routes struct {
 	cfg     *Config
 	speaker *speaker.Speaker
 	syncer  syncer      // speaker
-	forGood func() bool // whether a stop is no restart
+	forGood func() bool // whether a stop is not a restart
 	changed func()      // called when Passwords returns something else
 	done    func()      // called when what order.withdraw does not have is withdrawn
 	loop    *reconcile.Loop
@@ -64,7 +64,7 @@ func newRoutes(cfg *Config, changed, report, done func(), forGood func() bool) *
 		speaker: speaker.New(cfg.Log, report, sessionProcess), loop: reconcile.New("BGP", cfg.Log), secrets: reconcile.New("BGP passwords", cfg.Log),
 	}
 	r.syncer = r.speaker
-	r.loop.Coalesce, r.loop.Resync = 0, 0 // whoever decides has coalesced already
+	r.loop.Coalesce, r.loop.Resync = 0, 0 // the decider has coalesced already
 	r.secrets.Resync = passwordsEvery
 	if cfg.Metrics != nil {
 		cfg.Metrics.MustRegister(&bgpMetrics{r.speaker.Status})

@@ -75,7 +75,7 @@ func (e *engine) Give(number uint64, p node.Program, began time.Time, triggers [
 	e.mu.Lock()
 	given := time.Now()
 	if was := e.order.given; stuck && !was.IsZero() {
-		given = was // whoever cannot withdraw holds the engine up once, not with every change
+		given = was // an announcer that cannot withdraw holds the engine up once, not with every change
 	}
 	e.order = engineOrder{p, number, given, began, append(e.order.triggers, triggers...)}
 	const most = 1000 // while nothing can be programmed
@@ -226,7 +226,7 @@ func newEngine(cfg *Config, m *metrics, h *health.Proxy, changed func()) *engine
 	e.exceeded = func([]snapshot.Problem) {}
 	e.ways = func() []proxy.Way { return nil }
 	e.own.sockets = socket.Read
-	e.loop.Coalesce = 0 // whoever decides has coalesced already
+	e.loop.Coalesce = 0 // the decider has coalesced already
 	e.pods = &pods{cfg: cfg, changed: e.loop.Wake}
 	e.other.client.Timeout = time.Second
 	e.assist.kernel = cfg.Assist

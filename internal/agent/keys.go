@@ -41,7 +41,7 @@ func (a *Agent) followKeys(ctx context.Context) error {
 	if _, err := secrets.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    a.takeKeys,
 		UpdateFunc: func(_, obj any) { a.takeKeys(obj) },
-		// The keys of a Secret that is gone go on to be used until there is another.
+		// The keys of a Secret that is gone stay in use until there is another.
 	}); err != nil {
 		return fmt.Errorf("informer: %w", err)
 	}

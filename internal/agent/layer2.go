@@ -65,7 +65,7 @@ func (o layer2Order) same(was layer2Order) bool {
 
 func newLayer2(leases leaseKeeper, log *slog.Logger, moved, done func()) *layer2 {
 	l := &layer2{leases: leases, loop: reconcile.New("layer 2", log), moved: moved, done: done}
-	l.loop.Coalesce = 0 // whoever decides has coalesced already
+	l.loop.Coalesce = 0 // the decider has coalesced already
 	l.loop.Resync = announcer.Renew
 	return l
 }

@@ -44,7 +44,7 @@ func (m *directorMetrics) Describe(to chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements prometheus.Collector. Nodes and addresses of which nothing was counted
+// Collect implements prometheus.Collector. Nodes and addresses without a count
 // are left out: every agent would name all nodes otherwise.
 func (m *directorMetrics) Collect(to chan<- prometheus.Metric) {
 	var now DirectorCounts

@@ -70,7 +70,7 @@ type answer struct {
 	err  error // why there was none
 }
 
-// verdict tells whether the node can forward by means of other, and what is to
+// verdict reports whether the node can forward by means of other, and what is to
 // be said about it: kube-proxy always answers, and for others no answer means
 // nothing.
 func (a answer) verdict(other Proxy) (ready bool, message string) {

@@ -140,7 +140,7 @@ func formatNeighbours(by map[string][]string) []byte {
 	return b.Bytes()
 }
 
-// parseNeighbours reads what formatNeighbours wrote. It passes over what is no MAC.
+// parseNeighbours reads what formatNeighbours wrote. It passes over what is not a MAC.
 func parseNeighbours(text []byte) map[string][]string {
 	out, count := map[string][]string{}, 0
 	lines := bufio.NewScanner(bytes.NewReader(text))

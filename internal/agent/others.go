@@ -47,7 +47,7 @@ func readOthers(ctx context.Context, client kubernetes.Interface) (o Others, err
 	return o, nil
 }
 
-// hasPods tells whether ds has pods, or may have: some turn kube-proxy off by a
+// hasPods reports whether ds has pods, or may have: some turn kube-proxy off by a
 // node selector that no node has.
 func hasPods(ds *appsv1.DaemonSet) bool {
 	st := ds.Status
@@ -62,7 +62,7 @@ func replacesKubeProxy(config map[string]string) bool {
 }
 
 // chooseProxy finds out who forwards. While the API server does not answer, it is
-// whoever forwarded when the snapshot was saved; without a saved one, auto waits
+// the one that forwarded when the snapshot was saved; without a saved one, auto waits
 // for an answer, and the other modes need none.
 func (a *Agent) chooseProxy(ctx context.Context) (Proxy, error) {
 	var others Others
@@ -95,7 +95,7 @@ func (a *Agent) chooseProxy(ctx context.Context) (Proxy, error) {
 }
 
 // watchOthers ends with an error when somebody else has become the one to
-// forward: the agent is to start anew, with other ports and another duty.
+// forward: the agent has to restart, with other ports and another duty.
 func (a *Agent) watchOthers(ctx context.Context) (changed error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -112,7 +112,7 @@ func (a *Agent) watchOthers(ctx context.Context) (changed error) {
 			return err
 		}
 		if now != a.engine.proxy {
-			changed = fmt.Errorf("services were forwarded by %s and are now to be forwarded by %s: starting anew", a.engine.proxy, now)
+			changed = fmt.Errorf("services were forwarded by %s and are now to be forwarded by %s: restarting", a.engine.proxy, now)
 			cancel()
 		}
 		return nil

@@ -169,7 +169,7 @@ func TestDecideWithoutAPI(t *testing.T) {
 	})
 }
 
-// When kube-proxy goes from a cluster, or comes, the agent starts anew.
+// When kube-proxy goes from a cluster, or comes, the agent restarts.
 func TestWatchOthers(t *testing.T) {
 	a, client := newAgent(t, Auto, kubeProxy(3))
 	a.engine.proxy = KubeProxy

@@ -31,7 +31,7 @@ type removal struct {
 }
 
 // Run learns whether the DaemonSet that runs the agents was deleted:
-// a stop that follows is for good. One that is made anew takes that back, as when
+// a stop that follows is for good. One that is created again takes that back, as when
 // somebody replaces the DaemonSet and leaves its pods. It also learns whether the
 // next agent is to be without the Accelerator.
 func (r *removal) Run(ctx context.Context) error {

@@ -18,12 +18,12 @@ import (
 
 // Addresses say where an agent answers; an empty one is not opened.
 type Addresses struct {
-	Probe   string // /livez, /readyz and /metrics, for the kubelet, whoever forwards
+	Probe   string // /livez, /readyz and /metrics, for the kubelet, also where another proxy forwards
 	Health  string // kube-proxy's /healthz and /livez
 	Metrics string // /metrics and kube-proxy's /proxyMode
 }
 
-// The ports that belong to whoever forwards.
+// The ports that belong to the proxy that forwards.
 const (
 	healthPort  = "10256"
 	metricsPort = "10249"
@@ -118,7 +118,7 @@ func (a *Agent) open(ctx context.Context, g *errgroup.Group, address, reserved s
 	return nil
 }
 
-// readyz tells whether the node does what it is to do: the engine was in sync
+// readyz reports whether the node does what it is to do: the engine was in sync
 // at least once, or the proxy that forwards instead has been asked.
 func (a *Agent) readyz(w http.ResponseWriter, _ *http.Request) {
 	if !a.health.Started() {

@@ -110,8 +110,8 @@ func (e *Env) trace() *cobra.Command {
 	var q explain.Question
 	cmd := &cobra.Command{
 		Use: "trace --from CLIENT --to ADDRESS:PORT[/udp]", Args: cobra.NoArgs,
-		Short: "Say what becomes of a client's packet",
-		Long: `trace says what becomes of the first packet of a connection: which node it comes
+		Short: "Say what happens to a client's packet",
+		Long: `trace says what happens to the first packet of a connection: which node it comes
 to, which rule takes it, whether the client may connect, to which endpoints it may
 go, and whether the pod sees the client's address. It asks the table that the node's
 agent is given; no packet is sent. It exits with 0 if the packet is forwarded, 1 if
@@ -155,7 +155,7 @@ func question(q *explain.Question, from, to string) error {
 		from, q.Port = at.Addr().String(), at.Port()
 	}
 	if q.From, ok = snapshot.ParseAddr(from); !ok {
-		return fmt.Errorf("--from: %q is no address: give the client's, such as --from 198.51.100.7", from)
+		return fmt.Errorf("--from: %q is not an address: give the client's, such as --from 198.51.100.7", from)
 	}
 	text, proto, given := strings.Cut(to, "/")
 	if q.Protocol = snapshot.TCP; given {
@@ -179,7 +179,7 @@ func unreadable(text string) error {
 	}
 	if i := strings.LastIndex(text, ":"); i > 0 {
 		if _, err := strconv.ParseUint(text[i+1:], 10, 16); err == nil {
-			return fmt.Errorf("%q is no address; names are not looked up", text[:i])
+			return fmt.Errorf("%q is not an address; names are not looked up", text[:i])
 		}
 	}
 	return errors.New("give ADDRESS:PORT, such as 192.0.2.10:80")

@@ -74,7 +74,7 @@ func New(cfg Config) *Controller {
 	return c
 }
 
-// Ready tells whether this replica could act if it led.
+// Ready reports whether this replica could act if it led.
 func (c *Controller) Ready() bool { return c.Store.Synced() }
 
 // Run follows the cluster and, while it leads, acts, until ctx ends. Losing the

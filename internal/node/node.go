@@ -132,7 +132,7 @@ func Decide(in Inputs, was Memory) (Plan, Memory) {
 }
 
 // Decider is Decide with the memory inside, for the agent: it decides again only
-// about the addresses of which something changed. The result never depends on
+// about the addresses where something changed. The result never depends on
 // that. The zero value is an agent that starts. It is not safe for concurrent use.
 type Decider struct {
 	memory Memory

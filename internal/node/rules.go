@@ -19,14 +19,14 @@ import (
 // withdraws its paths (RFC 8326).
 const RetreatFor = 5 * time.Second
 
-// The taints of a node from which load is to go away, whoever put them there.
+// The taints of a node from which load is to go away, no matter who put them there.
 const (
 	taintOutOfService = "node.kubernetes.io/out-of-service"
 	taintShutdown     = "node.cloudprovider.kubernetes.io/shutdown"
 )
 
 // drains returns why this node may have to hand over what it announces, and whether some
-// Announcement, or what holds without one, asks for that. An agent that stops is no reason:
+// Announcement, or what holds without one, asks for that. An agent that stops is not a reason:
 // a stop is a restart.
 func drains(in Inputs) (why snapshot.DrainCauses, draining bool) {
 	n := in.Snapshot.Node(in.Node)
@@ -386,7 +386,7 @@ func without(a, b []announcer.Claim) (out []announcer.Claim) {
 	return out
 }
 
-// earliest returns the earlier of two times, of which zero is none.
+// earliest returns the earlier of two times; zero is none.
 func earliest(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b

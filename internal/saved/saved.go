@@ -39,7 +39,7 @@ const magic = "fairlead snapshot 3\n"
 
 var sums = crc32.MakeTable(crc32.Castagnoli)
 
-// head is a State without the Services, of which there may be fifty thousand. JSON takes
+// head is a State without the Services: there may be fifty thousand. JSON takes
 // ten times the time and the space for them.
 type head State
 

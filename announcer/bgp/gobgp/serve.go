@@ -61,7 +61,7 @@ func Inherited() (Pipes, error) {
 	conn, err := net.FileConn(os.NewFile(3, "connections"))
 	conns, ok := conn.(*net.UnixConn)
 	if err != nil || !ok {
-		return Pipes{}, fmt.Errorf("file descriptor 3 is no Unix socket: %w", err)
+		return Pipes{}, fmt.Errorf("file descriptor 3 is not a Unix socket: %w", err)
 	}
 	return Pipes{Orders: os.Stdin, Answers: os.Stdout, Connections: conns}, nil
 }

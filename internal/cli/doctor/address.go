@@ -114,7 +114,7 @@ func services(s *cluster.State) (out []Finding) {
 		for _, r := range svc.SourceRanges {
 			if _, ok := snapshot.ParsePrefix(strings.TrimSpace(r)); !ok {
 				out = append(out, find(BadSources, service(o.Ref), "kubectl -n "+o.Ref.Namespace+" edit service "+o.Ref.Name+": write CIDRs",
-					"Service %s: %q in spec.loadBalancerSourceRanges is no CIDR and lets nobody in", o.Ref, r))
+					"Service %s: %q in spec.loadBalancerSourceRanges is not a CIDR and lets nobody in", o.Ref, r))
 			}
 		}
 	}

@@ -260,7 +260,7 @@ func beside(s *cluster.State) (out []Finding) {
 	if s.KubeProxy.Mode == "ipvs" && !s.KubeProxy.StrictARP {
 		out = append(out, find(StrictARP, Object{Resource: "configmap", Namespace: "kube-system", Name: "kube-proxy"},
 			"set ipvs.strictARP: true in the ConfigMap kube-system/kube-proxy and restart kube-proxy: kubectl -n kube-system rollout restart daemonset kube-proxy",
-			"kube-proxy runs in IPVS mode without strictARP: every node answers ARP for every address of a Service, whoever announces it"))
+			"kube-proxy runs in IPVS mode without strictARP: every node answers ARP for every address of a Service, no matter which node announces it"))
 	}
 	return out
 }

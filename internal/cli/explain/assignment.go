@@ -31,7 +31,7 @@ func (e *explaining) assignment() {
 	e.status()
 }
 
-// controller tells whether somebody acts on what is decided.
+// controller reports whether somebody acts on what is decided.
 func (e *explaining) controller() {
 	l := e.Leader
 	switch {
@@ -169,7 +169,7 @@ func (e *explaining) records() {
 	e.ok("record", "%s", strings.Join(names, "; "))
 }
 
-// status tells whether clients can read the address from the Service.
+// status reports whether clients can read the address from the Service.
 func (e *explaining) status() {
 	var have []netip.Addr
 	for _, in := range e.svc.Ingress {

@@ -12,7 +12,7 @@ import (
 	"github.com/fairlead/fairlead/proxy"
 )
 
-// Question asks what becomes of the first packet of a connection.
+// Question asks what happens to the first packet of a connection.
 type Question struct {
 	From     netip.Addr
 	Port     uint16 // from which it comes; 0: any

@@ -374,7 +374,7 @@ func (e *explaining) sources() {
 	switch {
 	case len(bad) > 0:
 		e.fail("sources", "write them as CIDRs, such as 192.0.2.0/24: "+e.kubectl("edit service %s", e.svc.Name),
-			"spec.loadBalancerSourceRanges has entries that are no CIDR and let nobody in: %s", strings.Join(bad, ", "))
+			"spec.loadBalancerSourceRanges has entries that are not CIDRs and let nobody in: %s", strings.Join(bad, ", "))
 	case len(e.svc.SourceRanges) > 0:
 		e.note("sources", "only %s may connect (spec.loadBalancerSourceRanges)", strings.Join(e.svc.SourceRanges, ", "))
 	default:
