@@ -109,7 +109,7 @@ func (r *runner) step(now time.Time) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if frozen {
-		r.log.Warn("this process stood still: what was heard meanwhile is dropped")
+		r.log.Warn("this process was suspended: dropping what it received meanwhile")
 		r.detector.restartProbes(now)
 		for _, b := range r.bursts {
 			b.stale = true

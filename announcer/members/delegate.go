@@ -162,7 +162,7 @@ func (m *Members) noteClash(node string, at, other netip.AddrPort) {
 	m.dirty = true
 	m.mu.Unlock()
 	if !noted {
-		m.cfg.Log.Error("two nodes with one name; the second is not listened to", "clash", text)
+		m.cfg.Log.Error("two nodes have one name: ignoring the second", "clash", text)
 	}
 }
 

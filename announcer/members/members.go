@@ -590,7 +590,7 @@ func (m *Members) addrOf(ask announcer.Ask) netip.AddrPort {
 func (m *Members) spreadReport(r announcer.Report) {
 	b := append([]byte{msgReport}, encode(signed(r, m.cfg.Key))...)
 	if len(b) > maxReport {
-		m.cfg.Log.Error("this node's report is too long to be told: too many links or addresses", "bytes", len(b))
+		m.cfg.Log.Error("this node's report is too long to send: too many links or addresses", "bytes", len(b))
 		return
 	}
 	if len(b) <= maxGossip {

@@ -41,7 +41,7 @@ func (a *Agent) removeAccelerator() error {
 	}
 	n, err := a.cfg.Accelerator.Remove()
 	if err == nil {
-		a.cfg.Log.Info("detached the eBPF programs: the next agent is to be without", "programs", n)
+		a.cfg.Log.Info("detached the eBPF programs: the next agent will not use them", "programs", n)
 	}
 	return err
 }
@@ -53,7 +53,7 @@ func (a *Agent) removeDirector() error {
 	}
 	n, err := a.cfg.Direct.Remove()
 	if err == nil && n > 0 {
-		a.cfg.Log.Info("detached the director: the next agent is to be without", "links", n)
+		a.cfg.Log.Info("detached the director: the next agent will not use it", "links", n)
 	}
 	return err
 }

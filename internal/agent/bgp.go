@@ -223,11 +223,11 @@ var (
 	descSince     = describeMetric("session_since_timestamp_seconds", "When the session was established or lost.")
 	descFlaps     = describeMetric("session_flaps_total", "How often the session was lost.")
 	descPrefixes  = describeMetric("announced_prefixes", "Prefixes that are announced over the session.")
-	descUpdates   = describeMetric("updates_total", "UPDATE messages sent over the session and those before it.")
+	descUpdates   = describeMetric("updates_total", "UPDATE messages sent to the peer, over this session and earlier ones.")
 	descCrashes   = describeMetric("session_crashes_total", "How often the session's process ended by itself.")
 	descBFD       = describeMetric("bfd_up", "1 while the BFD session is up.")
 	descBFDFlaps  = describeMetric("bfd_flaps_total", "How often the BFD session went down after it had been up.")
-	descDetection = describeMetric("bfd_detection_seconds", "After how long without a packet the path counts as down.")
+	descDetection = describeMetric("bfd_detection_seconds", "How long no packet may arrive before the path counts as down.")
 )
 
 // Describe implements prometheus.Collector.

@@ -22,17 +22,17 @@ func directorDesc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	directorAble    = directorDesc("able", "1 while this node passes packets of directed addresses on, and takes those that others pass on.")
+	directorAble    = directorDesc("able", "1 while this node passes packets of directed addresses on, and takes packets that other nodes pass on.")
 	directorPackets = directorDesc("packets_total", "Packets to directed addresses, by what this node did: "+
 		"served them, directed them to the node of their slot, diverted them because the connection is not here, reset (nobody has the connection), "+
 		"asked conntrack by nftables, limited (the source had too many diverted), dropped (nobody has it, and a node may come back), left (to the stack as if they were not directed).", "result")
 	directorHops            = directorDesc("hops_total", "Packets to directed addresses that this node served, by how often other nodes had passed them on; more: above 16.", "hops")
 	directorVIPPackets      = directorDesc("vip_packets_total", "Packets from outside to a directed address that reached this node, by the address; other: addresses beyond the 4,095th.", "vip")
-	directorVIPConnections  = directorDesc("vip_connections_total", "Of these packets, those that open a TCP connection.", "vip")
+	directorVIPConnections  = directorDesc("vip_connections_total", "Packets from outside to a directed address that open a TCP connection, by the address.", "vip")
 	directorNodePackets     = directorDesc("node_packets_total", "Packets from outside to directed addresses that reached this node, by the node that their slot names.", "node")
-	directorNodeConnections = directorDesc("node_connections_total", "Of these packets, those that open a TCP connection.", "node")
+	directorNodeConnections = directorDesc("node_connections_total", "Packets from outside to directed addresses that open a TCP connection, by the node that their slot names.", "node")
 	directorNodeDiverted    = directorDesc("node_diverted_total", "Packets that this node passed on because it does not have their connection, by the node that got them.", "node")
-	directorNodeWeight      = directorDesc("node_weight", "The part of all slots of directed addresses that name a node. The part of connections follows it.", "node")
+	directorNodeWeight      = directorDesc("node_weight", "The share of all slots of directed addresses that name a node. The share of connections follows it.", "node")
 )
 
 // Describe implements prometheus.Collector.

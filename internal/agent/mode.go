@@ -20,7 +20,7 @@ func ParseMode(text string) (Mode, error) {
 	case Auto, Full, Off:
 		return m, nil
 	}
-	return "", fmt.Errorf("%q is none of auto, full, off", text)
+	return "", fmt.Errorf("%q is not one of auto, full, off", text)
 }
 
 // Proxy is who forwards Services on the nodes of a cluster.

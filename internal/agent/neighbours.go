@@ -54,7 +54,7 @@ func (n *neighbours) load(last *saved.State) {
 	if n.dir != "" {
 		text, err := os.ReadFile(neighboursPath(n.dir))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			n.log.Warn("could not read the nodes' MAC addresses that were kept", "error", err)
+			n.log.Warn("cannot read the saved MAC addresses of the nodes", "error", err)
 		}
 		maps.Copy(n.macs, parseNeighbours(text))
 	}

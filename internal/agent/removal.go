@@ -80,7 +80,7 @@ func (r *removal) remove(removed bool) {
 		return
 	}
 	if removed {
-		r.cfg.Log.Warn("the DaemonSet of the agents was deleted: a stop now is for good", "daemonset", r.cfg.Namespace+"/"+r.cfg.DaemonSet)
+		r.cfg.Log.Warn("the agents' DaemonSet was deleted: this agent will clean up when it stops", "daemonset", r.cfg.Namespace+"/"+r.cfg.DaemonSet)
 	}
 	r.changed()
 }

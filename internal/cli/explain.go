@@ -160,7 +160,7 @@ func question(q *explain.Question, from, to string) error {
 	text, proto, given := strings.Cut(to, "/")
 	if q.Protocol = snapshot.TCP; given {
 		if q.Protocol, ok = protocols[strings.ToLower(proto)]; !ok {
-			return fmt.Errorf("--to: %q is none of tcp, udp, sctp", proto)
+			return fmt.Errorf("--to: %q is not one of tcp, udp, sctp", proto)
 		}
 	}
 	var err error

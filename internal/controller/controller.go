@@ -119,7 +119,7 @@ func (c *Controller) lead(ctx context.Context) error {
 		ReleaseOnCancel: true, Name: Lease,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: c.act,
-			OnStoppedLeading: func() { c.Log.Info("not leading any more") },
+			OnStoppedLeading: func() { c.Log.Info("no longer leading") },
 		},
 	})
 	if err != nil {

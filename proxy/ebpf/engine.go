@@ -204,7 +204,7 @@ func (e *Engine) after() {
 	}
 	n, err := e.objects.closeSockets(gone)
 	if err != nil {
-		e.opt.Log.Warn("could not look for UDP sockets to endpoints that are gone everywhere", "error", err)
+		e.opt.Log.Warn("cannot look everywhere for UDP sockets to endpoints that are gone", "error", err)
 	}
 	if n > 0 {
 		e.opt.Log.Debug("closed UDP sockets to endpoints that are gone", "sockets", n)

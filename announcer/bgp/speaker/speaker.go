@@ -136,7 +136,7 @@ func (s *Speaker) passConnection(at listenPort, conn *net.TCPConn) {
 	}
 	s.mu.Unlock()
 	if to == nil {
-		s.log.Debug("a BGP connection from a stranger", "from", from)
+		s.log.Debug("refused a BGP connection: it comes from no passive peer", "from", from)
 		return
 	}
 	if err := to.pass(conn); err != nil {

@@ -169,7 +169,7 @@ func address(s *cluster.State, a *snapshot.Address, owner announcer.Refused) []F
 		}
 	}
 	if len(nodes) > 1 {
-		return []Finding{find(TwoAnnouncers, about, "look again in half a minute: while an address moves, two may say so; if it stays, see whether those nodes reach each other",
+		return []Finding{find(TwoAnnouncers, about, "look again in half a minute: while an address moves, two nodes may announce it; if it stays, see whether those nodes reach each other",
 			"%s of Service %s is announced by %s", a.Addr, ref, few(nodes))}
 	}
 	if len(nodes) == 0 {

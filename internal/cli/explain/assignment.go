@@ -36,10 +36,10 @@ func (e *explaining) controller() {
 	l := e.Leader
 	switch {
 	case e.unread("leases"):
-		e.note("controller", "whether one leads could not be read")
+		e.note("controller", "cannot read whether a controller leads")
 	case l.Holder == "":
 		e.fail("controller", "kubectl -n "+e.Namespace+" get pods -l app.kubernetes.io/component=controller",
-			"none leads: nobody acts on the decision")
+			"no controller leads, so nobody acts on the decision")
 	case e.Now.Sub(l.Renewed) > l.Lasts:
 		e.fail("controller", "kubectl -n "+e.Namespace+" get pods -l app.kubernetes.io/component=controller",
 			"%s led, but has not renewed its Lease for %s", l.Holder, cluster.Ago(e.Now, l.Renewed))

@@ -206,7 +206,7 @@ func (e *explaining) unfitRemedy(verdicts []announcer.Judged) string {
 	if linkless {
 		return "give the pool addresses of a network that the nodes are in, or name the link exactly in an Announcement (kubectl get nodestate NODE -o yaml lists the links)"
 	}
-	return "the reason is behind each node above; fairlead doctor tells what to do about each"
+	return "each node above has its reason; fairlead doctor says what to do about each"
 }
 
 // Announcing says of every node whether it may announce a, and who does.
@@ -268,7 +268,7 @@ func (e *explaining) announced(a netip.Addr) {
 	text := strings.Join(says, "; ")
 	bound := slices.ContainsFunc(by, func(s cluster.Says) bool { return s.Link != "" })
 	if len(nodes) > 1 && bound {
-		e.fail(name, "look again in a few seconds: while an address moves, two may say so; if it stays, see FL0208 in docs/troubleshooting.md", "%s", text)
+		e.fail(name, "look again in a few seconds: while an address moves, two nodes may announce it; if it stays, see FL0208 in docs/troubleshooting.md", "%s", text)
 		return
 	}
 	switch {
