@@ -453,6 +453,7 @@ func (m *Members) noteMissingReports(v announcer.View, now time.Time) {
 func (m *Members) update(now time.Time, boot time.Duration) (say, changed bool) {
 	stood := time.Duration(0)
 	if m.updated != 0 {
+		// The clock since boot goes on while the machine is suspended, and nobody can set it.
 		stood = max(0, boot-m.updated-m.cfg.tuning.update)
 	}
 	places := m.cfg.Places().All()
@@ -473,6 +474,7 @@ func (m *Members) update(now time.Time, boot time.Duration) (say, changed bool) 
 	if say {
 		m.self.Version++
 	}
+	// Gossip is not repeated for one that missed it.
 	m.noteMissingReports(v, now)
 	if stood >= announcer.FrozenAfter {
 		for _, mem := range v.Members {

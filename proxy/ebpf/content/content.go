@@ -188,6 +188,8 @@ func write[T fmt.Stringer](b *strings.Builder, what string, all []T) {
 // changed afterwards.
 func Plan(old *State, t *proxy.Table, limit Limit) (*State, *Change) {
 	now, c := old.follow(t)
+	// Whether a Frontend fits depends on all those before it: without room for all, only a walk
+	// finds which fit.
 	if now == nil || now.tight(limit) {
 		now, c = old.walk(t, limit)
 	}
