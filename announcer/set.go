@@ -49,8 +49,8 @@ type Record struct {
 	Conflict string // MAC
 }
 
-// Set is all that a node is to do at layer 2: what it holds, and what it has to
-// know for that. Giving an equal Set again only renews leases.
+// Set is everything that a node does at layer 2: what it holds, and what it has to know for
+// that. An equal Set only renews leases.
 type Set struct {
 	Claims []Claim // to hold, sorted
 	// Disputed are claims that this node would hold if no foreign host had the

@@ -100,13 +100,13 @@ type Member struct {
 type View struct {
 	Node    string
 	Members []Member
-	// Guarded says that more than half of the nodes vanished at once: rather the
-	// network broke, or this node is cut off. The election goes on with those
-	// that are left (each side of a partition has its owner), but nothing that
-	// vanished then is quarantined.
+	// Guarded says that more than half of the nodes vanished at once: most likely the
+	// network broke, or this node is cut off. The election goes on with those that are left
+	// (each side of a partition has its owner), but nothing that vanished then is
+	// quarantined.
 	Guarded bool
-	// CutOff says the same of nodes whose kernels were asked, and did not answer. That
-	// agents fall silent, somebody who has the gossip's key can feign.
+	// CutOff says the same of nodes whose kernels were asked and did not answer. Somebody
+	// with the gossip's key can only make agents look silent.
 	CutOff bool
 	// Returns counts the nodes that were gone and spoke again. When it grows,
 	// owners say again what they hold: both sides of a partition had one.
@@ -145,7 +145,7 @@ func (v View) NodeStates() map[string]snapshot.Electable {
 	return out
 }
 
-// Quarantined returns the nodes whose endpoints are to take no traffic, sorted.
+// Quarantined returns the nodes whose endpoints must take no traffic, sorted.
 func (v View) Quarantined() []string {
 	var out []string
 	for _, m := range v.Members {
@@ -398,7 +398,7 @@ func (r *Roster) Doubt(node string) {
 	}
 }
 
-// Ask is a silent node whose kernel is to be checked. It is given back with the
+// Ask is a silent node whose kernel has to be checked. The caller gives it back with the
 // Answer.
 type Ask struct {
 	Node  string
@@ -407,8 +407,8 @@ type Ask struct {
 	since time.Time
 }
 
-// Due returns whom to check now, sorted by name. They are not due again before
-// they are answered for.
+// Due returns the nodes to check now, sorted by name. A node is not due again before
+// Answered was called for it.
 func (r *Roster) Due(at time.Time) []Ask {
 	var out []Ask
 	for node, p := range r.peers {

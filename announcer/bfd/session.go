@@ -12,8 +12,8 @@ type Config struct {
 	MinRx      time.Duration // shortest interval between packets received
 	Multiplier uint8         // packets that may be lost
 	Passive    bool          // waits for the neighbour to speak first
-	// Restart is for how long the neighbour is to keep the session up while this side
-	// restarts: see Leave. 0: it is not.
+	// Restart is how long the neighbour should keep the session up while this side
+	// restarts: see Leave. 0: not at all.
 	Restart time.Duration
 }
 

@@ -68,9 +68,9 @@ func (ls *Leases) wake() {
 	}
 }
 
-// Run speaks and listens on the links until ctx ends: it announces what Sync
-// takes over, probes what is to be probed, and defends what is held. It has to
-// be called in the network namespace of the links.
+// Run speaks and listens on the links until ctx ends: it announces what Sync takes over,
+// probes new addresses, and defends the held ones. It has to be called in the network
+// namespace of the links.
 func (ls *Leases) Run(ctx context.Context) {
 	ls.mu.Lock()
 	ls.detector.heardAt = ls.HeardAt

@@ -20,7 +20,7 @@ type delegate struct{ m *Members }
 // NodeMeta is empty: its 512 bytes are too few for a report.
 func (d *delegate) NodeMeta(int) []byte { return nil }
 
-// GetBroadcasts hands out what is to be spread.
+// GetBroadcasts returns the messages to spread.
 func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
 	return d.m.queue.GetBroadcasts(overhead, limit)
 }

@@ -243,8 +243,8 @@ func (m *Members) View() announcer.View {
 	return m.view
 }
 
-// Fresh reports whether View is of now. It is not before Run, and not when the
-// process stood still: others may have decided something else meanwhile.
+// Fresh reports whether View is current. It is not before Run, nor after the process stood
+// still: the others may have decided something else.
 func (m *Members) Fresh() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()

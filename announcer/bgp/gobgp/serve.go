@@ -31,7 +31,7 @@ type Order struct {
 	Why      string   // reset: told to the peer
 }
 
-// Answer is how it stands after an Order.
+// Answer is the state of the session after an Order.
 type Answer struct {
 	Status Status
 	Error  string
