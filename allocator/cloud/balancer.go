@@ -40,8 +40,8 @@ func (b balancer) GetLoadBalancerName(_ context.Context, _ string, svc *corev1.S
 	return cloudprovider.DefaultLoadBalancerName(svc)
 }
 
-// EnsureLoadBalancer writes the records of the addresses that svc is to hold and
-// returns these. Who is refused gets a RetryError.
+// EnsureLoadBalancer writes the records of the addresses that svc should hold, and returns
+// them. It returns a RetryError for a Service that is refused.
 func (b balancer) EnsureLoadBalancer(ctx context.Context, _ string, svc *corev1.Service, _ []*corev1.Node) (*corev1.LoadBalancerStatus, error) {
 	s, err := b.waitForVersion(ctx, svc, false)
 	if err != nil {
