@@ -43,7 +43,7 @@ type Config struct {
 	Clients   *kube.Clients
 	Dataplane proxy.Dataplane
 	Engine    string // the Dataplane's name
-	// Accelerator is what of the Dataplane may be off; nil if there is none.
+	// Accelerator is the part of the Dataplane that may be off; nil if there is none.
 	Accelerator Accelerator
 	Log         *slog.Logger
 	Metrics     prometheus.Registerer
@@ -71,9 +71,9 @@ type Config struct {
 
 // Agent is one node's agent. New starts nothing.
 //
-// It collects what there is to know (cluster, links, gossip, removal), has
-// decision decide, and gives the Plan to those who carry it out (layer2, routes,
-// engine), each in a loop of its own. report says it in the NodeState.
+// It collects the inputs (cluster, links, gossip, removal), has decision decide, and gives
+// the Plan to layer2, routes and engine, each in a loop of its own. report writes the
+// NodeState.
 type Agent struct {
 	cfg        *Config
 	cluster    cluster

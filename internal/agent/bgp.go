@@ -130,8 +130,8 @@ func (r *routes) read(ctx context.Context) error {
 	return failed
 }
 
-// Give makes p what is to be done. A withdrawal that was not carried out yet goes
-// on to the next order, or the engine would not wait for it.
+// Give makes p the plan to carry out. A withdrawal that was not carried out yet moves to
+// the next order, or the engine would not wait for it.
 func (r *routes) Give(number uint64, p node.Plan) {
 	r.mu.Lock()
 	next := routesOrder{number, p.Withdraw.Routes, p.Announce.Routes, p.Program.Snapshot}

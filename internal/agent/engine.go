@@ -68,8 +68,8 @@ type engineState struct {
 	pods    proxy.Known // this node's
 }
 
-// Give makes p what is to be programmed. triggers are the times of the changes
-// that no earlier Program held.
+// Give makes p the program to carry out. triggers are the times of the changes that no
+// earlier Program held.
 func (e *engine) Give(number uint64, p node.Program, began time.Time, triggers []time.Time) {
 	stuck := e.through() < e.order.number
 	e.mu.Lock()

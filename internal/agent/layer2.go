@@ -70,7 +70,7 @@ func newLayer2(leases leaseKeeper, log *slog.Logger, moved, done func()) *layer2
 	return l
 }
 
-// Give makes p what is to be done, on links as they were last read.
+// Give makes p the plan to carry out, on links as they were last read.
 func (l *layer2) Give(number uint64, p node.Plan, links []snapshot.Link) {
 	l.mu.Lock()
 	next := layer2Order{number, p.Withdraw.Claims, p.Announce.Layer2, time.Now(), links}

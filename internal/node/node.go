@@ -55,7 +55,7 @@ type Plan struct {
 	Withdraw Withdrawal
 	Program  Program
 	Announce Announcement
-	// Watch is whom to ask whether they are there; nil: as before.
+	// Watch names the nodes whose kernels to ask; nil: as before.
 	Watch *announcer.Watching
 	// Report is what to say to the other agents; nil: nothing is known yet.
 	Report *announcer.Report
