@@ -38,7 +38,7 @@ func agentCommand() *cobra.Command {
 		Short: "Forward and announce on this node",
 		Long: `agent programs this node's kernel so that ClusterIPs, node ports and external
 addresses reach their pods, and announces the addresses that the node is elected
-for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
+for. When it stops, the kernel keeps forwarding; "fairlead cleanup" takes everything out.`,
 	}
 	access, logger := accessFlags(cmd), logFlag(cmd)
 	f := cmd.Flags()
@@ -51,7 +51,7 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 	f.StringVar(&cfg.StateDir, "state-dir", "/var/lib/fairlead", "folder where the agent keeps its last snapshot and keys, to start from when no API server answers; empty: nowhere")
 	f.StringVar(&given.mode, "proxy", "auto", "who forwards Services: full (fairlead), off (another proxy; fairlead announces alone), or auto (kube-proxy or Cilium if the cluster has them, else fairlead)")
 	f.BoolVar(&cfg.Force, "proxy-force", false, "forward beside another proxy, while it is being removed; its ports are taken over when they become free")
-	f.StringVar(&cfg.OtherHealth, "other-proxy-health", "http://127.0.0.1:10256/healthz", "where the proxy that forwards instead says whether it is in order")
+	f.StringVar(&cfg.OtherHealth, "other-proxy-health", "http://127.0.0.1:10256/healthz", "URL that says whether the proxy that forwards in fairlead's place is healthy")
 	f.StringSliceVar(&given.nodePorts, "nodeport-addresses", nil, "CIDRs of the node's addresses on which node ports answer; none, or primary: its primary address of each family")
 	f.StringSliceVar(&given.serviceCIDRs, "service-cidrs", nil, "CIDRs of Services beside those of the ServiceCIDR objects; unused addresses in them are dropped")
 	f.BoolVar(&cfg.Options.ExternalIPs, "external-ips", false, "serve spec.externalIPs; anybody who may create Services can then take any address (CVE-2020-8554)")
@@ -64,7 +64,7 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 	f.StringVar(&at.Health, "health-address", "0.0.0.0:10256", "where /healthz and /livez are served as kube-proxy does; left free if another proxy forwards; empty: nowhere")
 	f.StringVar(&at.Metrics, "metrics-address", "127.0.0.1:10249", "where /metrics and /proxyMode are served; left free if another proxy forwards; empty: nowhere")
 	f.StringVar(&accelerate, "accelerate", "off", "connect the sockets of this node's pods to endpoints directly, by eBPF: auto (where it works) or off")
-	f.StringVar(&directs, "director", "off", "pass packets to VIPs that are to be directed on to other nodes unchanged, and serve those of others, by eBPF: auto (where it works) or off")
+	f.StringVar(&directs, "director", "off", "pass packets of directed VIPs on to other nodes unchanged, and serve the packets that other nodes pass on, by eBPF: auto (where it works) or off")
 	accelerator := ebpfFlags(f)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		log, err := logger()

@@ -20,10 +20,10 @@ import (
 func (e *Env) explain() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "explain NAMESPACE/SERVICE [-f FILE...]", Args: cobra.ExactArgs(1),
-		Short: "Say step by step why a Service is or is not reached",
-		Long: `explain goes through everything that must be so for a Service of type LoadBalancer
-to be reached from outside, says of each whether it is, and ends with the one thing
-to do. Its verdicts are those that the controller and the agents act on. It exits
+		Short: "Explain step by step why a Service is or is not reached",
+		Long: `explain checks everything that a Service of type LoadBalancer needs to be reached
+from outside, reports each result, and ends with the one thing to do. Its verdicts
+are those that the controller and the agents act on. It exits
 with 0 if the Service is reached, 1 if something is wrong, and 2 if it could not
 look.`,
 		Example:           "  fairlead explain default/web",
