@@ -290,9 +290,13 @@ func (r *Roster) Spoke(node string, addr netip.AddrPort, at time.Time) (returned
 		return false
 	}
 	returned = !p.since.IsZero()
+	// Others answered for its addresses meanwhile. The owners announce again, so that the last
+	// announcement is an owner's.
 	if p.nodeGone {
 		r.returns++
 	}
+	// It may have booted. Until its kubelet started the pods again, the cluster shows those that
+	// died.
 	if p.verdict(at) == NodeGone && !r.guarded(at)[node] {
 		p.returnedAt = at
 	}

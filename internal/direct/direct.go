@@ -214,6 +214,7 @@ func inPart(f *proxy.Frontend, nodes []director.Node) bool {
 func next(was mode, had, wanted, part bool, in Inputs, key proxy.Key) (mode, bool) {
 	listed := in.Left.Began > was.since
 	switch {
+	// This node may have connections of it as the VIP's owner, until a listing shows none.
 	case wanted && (!had || was.grace == director.OffGrace || was.part != part):
 		return mode{director.OnGrace, in.Now, part}, true
 	case wanted && !part && was.grace == director.OnGrace && listed && !in.Left.Owned[key]:
@@ -222,6 +223,8 @@ func next(was mode, had, wanted, part bool, in Inputs, key proxy.Key) (mode, boo
 		return was, true
 	case !had:
 		return mode{}, false
+	// Other nodes may have its connections, which this node cannot see: keep it for as long as
+	// conntrack keeps a silent one.
 	case was.grace != director.OffGrace:
 		return mode{director.OffGrace, in.Now, false}, true
 	}

@@ -41,6 +41,7 @@ func drains(in Inputs) (why snapshot.DrainCauses, draining bool) {
 			why |= cause
 		}
 	}
+	// Of several Announcements that select the node, each may add reasons.
 	on := snapshot.DrainRemoval | snapshot.DrainByDefault
 	for _, an := range in.Snapshot.Announcements {
 		on |= an.DrainOn
@@ -254,6 +255,7 @@ func linger(in Inputs, election announcer.Input, was Memory, next announcer.Plan
 		}
 		m := in.View.Member(owner)
 		switch speaks := m != nil && m.Verdict == announcer.Alive; {
+		// A silent agent cannot take the address: this node answers until it speaks.
 		case !speaks:
 			d.since = time.Time{}
 		case d.since.IsZero():
@@ -261,6 +263,8 @@ func linger(in Inputs, election announcer.Input, was Memory, next announcer.Plan
 			fallthrough
 		case in.Now.Sub(d.since) < announcer.LeaveAfter:
 			until = earliest(until, d.since.Add(announcer.LeaveAfter))
+		// The next owner had its time. For longer, a host that asks would be told of both nodes in
+		// turn, and the packets of one connection would go to both.
 		default:
 			continue
 		}
@@ -321,6 +325,7 @@ func refusals(layer2 []announcer.Refused, routes bgp.Plan) []announcer.Refused {
 	for _, r := range layer2 {
 		why, refused := silent[r.Addr]
 		switch {
+		// No node has a link for it, and BGP needs none.
 		case routed[r.Addr] && r.Reason == announcer.NoCandidate:
 			continue
 		case refused && !routed[r.Addr]:
