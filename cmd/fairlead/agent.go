@@ -51,7 +51,7 @@ for. When it stops, the kernel keeps forwarding; "fairlead cleanup" takes everyt
 	f.StringVar(&cfg.StateDir, "state-dir", "/var/lib/fairlead", "folder where the agent keeps its last snapshot and keys, to start from when no API server answers; empty: nowhere")
 	f.StringVar(&given.mode, "proxy", "auto", "who forwards Services: full (fairlead), off (another proxy; fairlead announces alone), or auto (kube-proxy or Cilium if the cluster has them, else fairlead)")
 	f.BoolVar(&cfg.Force, "proxy-force", false, "forward beside another proxy, while it is being removed; its ports are taken over when they become free")
-	f.StringVar(&cfg.OtherHealth, "other-proxy-health", "http://127.0.0.1:10256/healthz", "URL that says whether the proxy that forwards in fairlead's place is healthy")
+	f.StringVar(&cfg.OtherHealth, "other-proxy-health", "http://127.0.0.1:10256/healthz", "where the proxy that forwards instead says whether it is in order")
 	f.StringSliceVar(&given.nodePorts, "nodeport-addresses", nil, "CIDRs of the node's addresses on which node ports answer; none, or primary: its primary address of each family")
 	f.StringSliceVar(&given.serviceCIDRs, "service-cidrs", nil, "CIDRs of Services beside those of the ServiceCIDR objects; unused addresses in them are dropped")
 	f.BoolVar(&cfg.Options.ExternalIPs, "external-ips", false, "serve spec.externalIPs; anybody who may create Services can then take any address (CVE-2020-8554)")

@@ -43,7 +43,7 @@ type Config struct {
 	Clients   *kube.Clients
 	Dataplane proxy.Dataplane
 	Engine    string // the Dataplane's name
-	// Accelerator is the part of the Dataplane that may be off; nil if there is none.
+	// Accelerator is what of the Dataplane may be off; nil if there is none.
 	Accelerator Accelerator
 	Log         *slog.Logger
 	Metrics     prometheus.Registerer

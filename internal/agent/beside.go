@@ -52,7 +52,7 @@ func (e *engine) leave(ctx context.Context, order engineOrder) error {
 	ready, message := e.other.ask(ctx, e.cfg.OtherHealth).verdict(e.proxy)
 	if message != e.other.message {
 		e.other.message = message
-		e.cfg.Log.Info("the proxy that forwards in fairlead's place", "proxy", e.proxy, "ready", ready, "message", message)
+		e.cfg.Log.Info("the proxy that forwards instead of us", "proxy", e.proxy, "ready", ready, "message", message)
 	}
 	e.keep(engineState{Engine: node.Engine{Known: true, InSync: ready, Other: true}, message: message})
 	if ready && !e.other.unable {

@@ -22,7 +22,7 @@ func directorDesc(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	directorAble    = directorDesc("able", "1 while this node passes packets of directed addresses on, and takes packets that other nodes pass on.")
+	directorAble    = directorDesc("able", "1 while this node passes packets of directed addresses on, and takes those that others pass on.")
 	directorPackets = directorDesc("packets_total", "Packets to directed addresses, by what this node did: "+
 		"served them, directed them to the node of their slot, diverted them because the connection is not here, reset (nobody has the connection), "+
 		"asked conntrack by nftables, limited (the source had too many diverted), dropped (nobody has it, and a node may come back), left (to the stack as if they were not directed).", "result")

@@ -112,7 +112,7 @@ func (a *Agent) watchOthers(ctx context.Context) (changed error) {
 			return err
 		}
 		if now != a.engine.proxy {
-			changed = fmt.Errorf("services were forwarded by %s and should now be forwarded by %s: restarting", a.engine.proxy, now)
+			changed = fmt.Errorf("services were forwarded by %s and are now to be forwarded by %s: restarting", a.engine.proxy, now)
 			cancel()
 		}
 		return nil

@@ -183,7 +183,7 @@ func TestWatchOthers(t *testing.T) {
 		}
 		began := time.Now()
 		err := <-done
-		if err == nil || !strings.Contains(err.Error(), "by kube-proxy and should now be forwarded by fairlead") {
+		if err == nil || !strings.Contains(err.Error(), "by kube-proxy and are now to be forwarded by fairlead") {
 			t.Errorf("got %v", err)
 		}
 		if took := time.Since(began); took > lookEvery*3/2 {

@@ -46,8 +46,8 @@ type Agent struct {
 	Node    string `json:"node"`
 	Version string `json:"version"`
 	Engine  string `json:"engine"`
-	// Unaccelerated says why the engine forwards the traffic of the node's own pods, or
-	// which part of it.
+	// Unaccelerated says why the engine forwards all of the traffic of the node's own
+	// pods, or what of it.
 	Unaccelerated string    `json:"unaccelerated,omitempty"`
 	InSync        bool      `json:"inSync"`
 	Draining      bool      `json:"draining,omitempty"`
