@@ -52,6 +52,7 @@ verify: packages ## Check that generated files are current, modules tidy, code f
 	$(STAGE) "eBPF objects" $(TOOLS)/unchanged.sh $(TOOLS)/generate-bpf.sh && \
 	$(STAGE) "module files" $(TOOLS)/unchanged.sh $(TOOLS)/tidy.sh && \
 	$(STAGE) "shell scripts" $(TOOLS)/shell.sh && \
+	$(STAGE) "words" $(TOOLS)/words.sh && \
 	$(STAGE) "workflows" $(TOOLS)/workflows.sh && \
 	$(STAGE) "licences" $(TOOLS)/test.sh licences && \
 	$(STAGE) "lint" $(TOOLS)/lint.sh

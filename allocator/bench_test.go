@@ -15,7 +15,7 @@ import (
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// full returns n Services and a /16 of which they and a crowd of others hold
+// full returns n Services and a /16 whose addresses they and a crowd of others hold
 // all but one address.
 func full(n int) *snapshot.Snapshot {
 	s := &snapshot.Snapshot{Pools: []*snapshot.Pool{{Name: "lan", AutoAssign: true, Priority: snapshot.NoPriority,
@@ -85,7 +85,7 @@ func unassigned(n int) *snapshot.Snapshot {
 	return s
 }
 
-// chain returns n Services each of which asks for what the next one holds: the
+// chain returns n Services where each asks for what the next one holds: the
 // last must move first.
 func chain(n int) *snapshot.Snapshot {
 	s := full(n)

@@ -95,7 +95,7 @@ func (d *decision) lostFamily(svc *service) snapshot.Family {
 }
 
 // explicit checks the addresses that svc asks for, all or nothing. What is wrong
-// whoever holds what is said before who is in the way.
+// who holds what is said before who is in the way.
 func (d *decision) explicit(svc *service) ([]netip.Addr, *snapshot.Refusal) {
 	if name := d.missing(svc); name != "" {
 		return nil, d.notFound(name)
@@ -368,21 +368,21 @@ func whyNotText(reason snapshot.Reason, svc *service, names []string) string {
 	case PoolExhausted:
 		return fmt.Sprintf("no free %s address in %s", familyText(svc), list)
 	case NoPrefix:
-		return "without a prefix yet, and so without IPv6 addresses: " + list
+		return "pools that have no prefix yet, and so no IPv6 addresses: " + list
 	case NoLease:
-		return "without a lease of a DHCP server for this Service: " + list
+		return "pools without a lease of a DHCP server for this Service: " + list
 	case WrongFamily:
 		return fmt.Sprintf("no %s addresses in %s", familyText(svc), list)
 	case PoolDisabled:
 		return "disabled: " + list
 	case PoolConflicting:
-		return "overlapping something else, and so giving nothing: " + list
+		return "pools that overlap something else and give nothing: " + list
 	case PoolInvalid:
-		return "with addresses that cannot be read, and so giving nothing: " + list
+		return "pools whose addresses cannot be read, so that they give nothing: " + list
 	case NotSelected:
-		return "not selecting this Service: " + list
+		return "pools that do not select this Service: " + list
 	}
-	return "giving only on request (autoAssign is false): " + list
+	return "pools that give only on request (autoAssign is false): " + list
 }
 
 func familyText(svc *service) string {

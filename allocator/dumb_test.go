@@ -120,7 +120,7 @@ func (d *dumbAllocator) take(ref snapshot.Ref, a netip.Addr) {
 	d.held[ref], d.taken[a] = a, true
 }
 
-// free tells whether p may give a to somebody.
+// free reports whether p may give a to somebody.
 func (d *dumbAllocator) free(p *snapshot.Pool, a netip.Addr) bool {
 	last := a.As4()[3]
 	return !d.taken[a] && p.Ranges[0].Contains(a) && !p.Disabled && !(p.AvoidBuggyIPs && (last == 0 || last == 255))

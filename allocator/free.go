@@ -67,7 +67,7 @@ func (n num) int64() int64 {
 
 var numOne = num{0, 1}
 
-// buggy tells whether old routers and phones take an IPv4 address for the name
+// buggy reports whether old routers and phones take an IPv4 address for the name
 // or the broadcast address of a /24: it ends in .0 or .255.
 func buggy(n num) bool { b := byte(n.lo); return b == 0 || b == 255 }
 
@@ -141,7 +141,7 @@ func without(spans []span, cut span) []span {
 	return out
 }
 
-// within tells whether sorted, merged spans contain n.
+// within reports whether sorted, merged spans contain n.
 func within(spans []span, n num) bool {
 	i := sort.Search(len(spans), func(i int) bool { return n.less(spans[i].from) }) - 1
 	return i >= 0 && !spans[i].to.less(n)

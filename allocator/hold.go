@@ -33,6 +33,7 @@ func (d *decision) keepHolders() {
 func (d *decision) living(a *snapshot.Address, to []*service) []*service {
 	for _, h := range a.Holders {
 		svc := d.byRef[h.Ref]
+		// A Service that was made again has another UID: it is another holder.
 		if svc == nil || svc.UID != h.UID {
 			continue
 		}
@@ -43,6 +44,7 @@ func (d *decision) living(a *snapshot.Address, to []*service) []*service {
 		if svc.idle {
 			continue
 		}
+		// An annotation that cannot be read changes nothing: the record has what it said last.
 		if svc.broken != nil && svc.key == "" {
 			svc.key = a.ShareKey
 		}
@@ -125,6 +127,7 @@ func (d *decision) adoptOne(svc *service) {
 		}
 		found = append(found, ip)
 	}
+	// RequireDualStack: both addresses are adopted, or none.
 	if len(svc.held) == 0 && familiesOf(found) < len(svc.families) && !svc.prefer {
 		found = nil
 	}
@@ -133,6 +136,7 @@ func (d *decision) adoptOne(svc *service) {
 		svc.adopted = true
 		return
 	}
+	// Without any pool the status stays as it is: a later pool may adopt the address.
 	if why != nil && len(svc.held) == 0 && len(d.pools.all) > 0 {
 		svc.warnings = append(slices.Clip(svc.warnings), snapshot.Refusal{Reason: StatusIgnored,
 			Message: fmt.Sprintf("the status names an address without a record, which cannot be adopted: %s", why.Message)})

@@ -17,7 +17,7 @@ type leaver struct {
 	holders []*service
 }
 
-// partLeavers parts the records in those of which the rest of the decision knows and those
+// partLeavers parts the records in those that the rest of the decision knows and those
 // of prefixes that are Leaving or Former.
 func partLeavers(s *snapshot.Snapshot, ps *pools) (records []*snapshot.Address, leavers []*leaver) {
 	if !slices.ContainsFunc(s.Pools, func(p *snapshot.Pool) bool { return len(p.Prefixes) > 0 }) {
@@ -31,7 +31,7 @@ func partLeavers(s *snapshot.Snapshot, ps *pools) (records []*snapshot.Address, 
 		}
 		_, leaving := p.InPrefix(snapshot.PrefixLeaving, a.Addr)
 		_, former := p.InPrefix(snapshot.PrefixFormer, a.Addr)
-		// The pool may list the address in spec.addresses too: then it is no prefix's.
+		// The pool may list the address in spec.addresses too: then it is not a prefix's.
 		if !leaving && !former || ps.giving(a.Addr) == p {
 			records = append(records, a)
 			continue

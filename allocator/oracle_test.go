@@ -180,7 +180,7 @@ func ofNode(s *snapshot.Snapshot, a netip.Addr) bool {
 	return slices.ContainsFunc(s.Nodes, func(n *snapshot.Node) bool { return slices.Contains(n.InternalIPs, a) })
 }
 
-// gives tells whether some pool may give a to svc. Conflicts between pools are
+// gives reports whether some pool may give a to svc. Conflicts between pools are
 // left to the stories.
 func gives(s *snapshot.Snapshot, a netip.Addr, svc *snapshot.Service) bool {
 	if ofNode(s, a) {
@@ -258,7 +258,7 @@ func mayShare(s *snapshot.Snapshot, p *allocator.Plan, a, b snapshot.Ref) bool {
 	return key(x) != "" && key(x) == key(y) && consents(x, y) && consents(y, x)
 }
 
-// consents tells whether x lets a Service of y's namespace beside it.
+// consents reports whether x lets a Service of y's namespace beside it.
 func consents(x, y *snapshot.Service) bool {
 	return x.Namespace == y.Namespace || slices.Contains(strings.Split(x.Annotations[allocator.AnnotationShareNamespaces], ","), y.Namespace)
 }

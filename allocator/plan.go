@@ -20,7 +20,7 @@ type Options struct {
 	Now        time.Time // whether a pool's cool-down is over depends on it; zero: no cool-downs
 }
 
-// Plan is the decision: the whole of what is to be true, sorted.
+// Plan is the decision: everything that should be true, sorted.
 type Plan struct {
 	Services  []Outcome     // one for every Service of ours, by name
 	Addresses []AddressWant // every record that is to exist, by address; others are to be deleted
@@ -44,7 +44,7 @@ type Outcome struct {
 	Warnings []snapshot.Refusal // what else its owner should know
 }
 
-// AddressWant is one record as it is to be.
+// AddressWant is one record as it should be.
 type AddressWant struct {
 	Addr       netip.Addr
 	Pool       string // that it was given from last; it may have lost the address since, or be gone
@@ -62,8 +62,8 @@ type Release struct {
 	snapshot.Holder
 }
 
-// PoolOutcome is what is to be written to one pool's status. Free counts what
-// the pool can still give: 0 while it gives nothing.
+// PoolOutcome is what one pool's status should say. Free counts what the pool can still
+// give: 0 while it gives nothing.
 type PoolOutcome struct {
 	Name        string
 	Status      snapshot.PoolStatus

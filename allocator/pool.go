@@ -77,7 +77,7 @@ func newPool(p *snapshot.Pool, cluster *taken) *pool {
 
 var families = [...]snapshot.Family{snapshot.IPv4, snapshot.IPv6}
 
-// set tells whether sel selects at all: an empty selector is as good as none.
+// set reports whether sel selects at all: an empty selector is as good as none.
 func set(sel *snapshot.Selector) bool {
 	return sel != nil && (len(sel.MatchLabels) > 0 || len(sel.Expressions) > 0)
 }
@@ -89,12 +89,12 @@ func (p *pool) block(f snapshot.Family) *block {
 	return &p.v6
 }
 
-// avoids tells whether p contains addr but may not give it.
+// avoids reports whether p contains addr but may not give it.
 func (p *pool) avoids(addr netip.Addr) bool {
 	return p.AvoidBuggyIPs && addr.Is4() && buggy(numOf(addr))
 }
 
-// serves tells whether svc may have addresses of p. A namespace is let in by
+// serves reports whether svc may have addresses of p. A namespace is let in by
 // the list or by the selector.
 func (p *pool) serves(svc *snapshot.Service, ns *snapshot.Namespace) bool {
 	if !p.pinned {
@@ -321,7 +321,7 @@ func (ps *pools) skipping(addr netip.Addr) string {
 	return ""
 }
 
-// contains tells whether addr is in one of p's ranges.
+// contains reports whether addr is in one of p's ranges.
 func (p *pool) contains(addr netip.Addr) bool {
 	return within(p.block(snapshot.FamilyOf(addr)).spans, numOf(addr))
 }

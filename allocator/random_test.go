@@ -162,7 +162,7 @@ func (m *model) moved(s *snapshot.Snapshot) []string {
 	return out
 }
 
-// wantsOther tells whether a Service may be moved by what becomes of pools:
+// wantsOther reports whether a Service may be moved by what happens to pools:
 // PreferDualStack always wants both families, and who names a pool wants to be
 // in it.
 func wantsOther(s *snapshot.Snapshot, o allocator.Outcome) bool {

@@ -48,7 +48,7 @@ type service struct {
 	heldBuf        [2]*slot
 }
 
-// Ours tells whether svc is a Service that this allocator decides about: type
+// Ours reports whether svc is a Service that this allocator decides about: type
 // LoadBalancer, not headless, and of our class or, with DefaultClass, of none.
 func Ours(svc *snapshot.Service, opt Options) bool {
 	if svc.Type != snapshot.LoadBalancer || svc.Headless {

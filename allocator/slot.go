@@ -20,7 +20,7 @@ type slot struct {
 	holders []*service
 	blocked bool // its record is on the way out: nobody may have it yet
 
-	// What the holders have in common. Meaningless while there are none.
+	// What the holders have in common. Meaningless without holders.
 	key, group string
 	ports      map[snapshot.HeldPort]struct{} // with a key only
 	listed     bool                           // in the ledger's list of key
@@ -54,6 +54,7 @@ const (
 // (staying) are not parted by an annotation that cannot be read.
 func (s *slot) fault(svc *service, staying bool) fault {
 	switch {
+	// A holder that joined now would lose the address with the record.
 	case s.blocked:
 		return onItsWayOut
 	case len(s.holders) == 0:
@@ -64,6 +65,7 @@ func (s *slot) fault(svc *service, staying bool) fault {
 		return otherKey
 	case !s.together(svc, staying):
 		return otherGroup
+	// The kernel's maps of ranges have address and protocol for a key: nobody else may be there.
 	case !staying && (len(svc.ranges) > 0 || s.ranged()):
 		return rangesTaken
 	case !staying && s.full(svc):
@@ -75,6 +77,7 @@ func (s *slot) fault(svc *service, staying bool) fault {
 		}
 	}
 	for _, o := range s.holders {
+		// Who shares already keeps the address while somebody corrects the annotation.
 		if staying && (o.broken != nil || svc.broken != nil) {
 			continue
 		}

@@ -63,8 +63,8 @@ type Refused struct {
 type Plan struct {
 	Announce []VIP
 	Refused  []Refused
-	// Disputed are the addresses that this node would announce if no foreign host
-	// answered for them. It is to ask again now and then.
+	// Disputed are the addresses that this node would announce if no foreign host answered
+	// for them. It asks again now and then.
 	Disputed []VIP
 	// Stays are the addresses that this node was elected for and keeps under
 	// failback: Never, although another node may come before it one day.

@@ -31,7 +31,7 @@ func TestDeciderMemoryDoesNotShow(t *testing.T) {
 	})
 }
 
-// changing is a small cluster of which one value at a time is replaced.
+// changing is a small cluster where one value at a time is replaced.
 type changing struct {
 	t         *rapid.T
 	services  [4]*snapshot.Service

@@ -83,7 +83,7 @@ func newRule(an *snapshot.Announcement, nodes []*snapshot.Node) rule {
 func (in Input) unfit(n *snapshot.Node, st *snapshot.Electable) string {
 	switch {
 	case st == nil:
-		return "has no agent that was ever heard of"
+		return "has no agent that anybody has heard"
 	case !in.Alive[n.Name]:
 		return "has an agent that is silent, or has not been healthy for long enough"
 	case !st.InSync:

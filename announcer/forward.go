@@ -13,13 +13,13 @@ func Holders(s *snapshot.Snapshot, a *snapshot.Address) []*snapshot.Service { re
 // Refs names svcs.
 func Refs(svcs []*snapshot.Service) []snapshot.Ref { return refs(svcs) }
 
-// HasEndpoint tells whether one of svcs has an endpoint of vip's family, on any
+// HasEndpoint reports whether one of svcs has an endpoint of vip's family, on any
 // node, that takes new connections.
 func HasEndpoint(svcs []*snapshot.Service, vip netip.Addr) bool {
 	return slices.ContainsFunc(svcs, func(s *snapshot.Service) bool { return usable(s, vip, "") })
 }
 
-// LocalEndpoints tells whether every one of svcs whose externalTrafficPolicy is
+// LocalEndpoints reports whether every one of svcs whose externalTrafficPolicy is
 // Local has a usable endpoint of vip's family on node.
 func LocalEndpoints(svcs []*snapshot.Service, vip netip.Addr, node string) bool {
 	return !slices.ContainsFunc(svcs, func(s *snapshot.Service) bool {
@@ -43,7 +43,7 @@ func Parted(s *snapshot.Snapshot, svcs []*snapshot.Service, vip netip.Addr, node
 	return out
 }
 
-// MayAnnounce tells whether Kubernetes lets n attract traffic: it is ready, has
+// MayAnnounce reports whether Kubernetes lets n attract traffic: it is ready, has
 // a network, is not on its way out and not excluded by its labels.
 func MayAnnounce(n *snapshot.Node) bool {
 	return n != nil && (n.Ready || n.ShuttingDown) && !n.NetworkUnavail && !n.Deleting && !n.Excluded()

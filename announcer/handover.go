@@ -68,6 +68,7 @@ func (h *Handover) Follow(node string, was, next Plan, held func(netip.Addr) boo
 //   - no other node was ever heard of. Each of them may be like this one, and they take turns.
 func (h *Handover) Orphaned(in Input, v View, next []VIP, reach Reach, lease time.Duration, at time.Time) map[netip.Addr]int {
 	unheard, alone := in.unheard()
+	// With gossip blocked from the start, every node would own every address at once.
 	if alone {
 		return in.turns(next)
 	}
@@ -76,10 +77,13 @@ func (h *Handover) Orphaned(in Input, v View, next []VIP, reach Reach, lease tim
 	for _, m := range v.Members {
 		young, silent := at.Sub(m.Since) < lease+time.Second, m.Verdict != Alive
 		knows := !m.Stale && m.Report != nil && m.Report.Settled && m.Report.InSync
+		// Two nodes that agree that a kernel does not answer are proof. An agent that knows the
+		// cluster's state has given up what is not its own.
 		if len(reach.Lost[m.Node]) > 0 || !silent && (knows || !young) {
 			continue
 		}
 		recent[m.Node] = true
+		// Its kernel holds what it owned while it was alive: elect as if it still were.
 		if (silent || m.Stale) && m.Report != nil {
 			gone[m.Node] = true
 			before.Alive[m.Node] = m.Report.Settled
@@ -130,7 +134,7 @@ func (in Input) turns(vips []VIP) map[netip.Addr]int {
 	return out
 }
 
-// Owner returns which other node is to announce addr, "" if none is.
+// Owner returns the other node that should announce addr, "" if there is none.
 func (p Plan) Owner(addr netip.Addr) string {
 	i, ok := slices.BinarySearchFunc(p.Refused, addr, func(r Refused, a netip.Addr) int { return r.Addr.Compare(a) })
 	if !ok || p.Refused[i].Reason != NotOwner {

@@ -71,7 +71,7 @@ func (w *Watching) ListenOn(names []string, own []snapshot.Link) {
 	}
 }
 
-// WatchedBy returns the owners that node watches: of the addresses of which it is an heir, or
+// WatchedBy returns the owners that node watches: of the addresses whose heir it is, or
 // that have too few heirs.
 func (p Plan) WatchedBy(node string) map[string]bool {
 	owners := map[string]bool{}

@@ -49,18 +49,18 @@ type Record struct {
 	Conflict string // MAC
 }
 
-// Set is all that a node is to do at layer 2: what it holds, and what it has to
-// know for that. Giving an equal Set again only renews leases.
+// Set is everything that a node does at layer 2: what it holds, and what it has to know for
+// that. An equal Set only renews leases.
 type Set struct {
 	Claims []Claim // to hold, sorted
 	// Disputed are claims that this node would hold if no foreign host had the
 	// address. It asks for these now and then.
 	Disputed []Claim
-	// Orphaned are addresses that the kernel of another node may answer for, of which this
-	// node knows nothing. They are taken when nobody answers any more. The value is this
+	// Orphaned are addresses that the kernel of another node may answer for, and that this
+	// node does not know. They are taken when nobody answers any more. The value is this
 	// node's turn: those whose turn comes before get the time to take them first.
 	Orphaned map[netip.Addr]int
-	// Leaving are addresses of which another node is the owner now. They are given up when
+	// Leaving are addresses that another node owns now. They are given up when
 	// that node is heard to announce them.
 	Leaving map[netip.Addr]bool
 	// Records has the records of all addresses above, as far as there are any.

@@ -10,7 +10,7 @@ const (
 	// it takes itself for the first.
 	MeetFor = 3 * time.Second
 	// FrozenAfter is how long an agent has to stand still to begin its time of
-	// health anew. Shorter ones are those of a busy node: the others leave it what
+	// health again. Shorter ones are those of a busy node: the others leave it what
 	// it holds for HoldFor.
 	FrozenAfter = 5 * time.Second
 	// isolatedFor is how long a node tells the others that it was cut off.
@@ -67,10 +67,16 @@ func (s SettleState) Next(a SettleInput) SettleState {
 		s.cutOffAt = a.Now
 	}
 	s.Isolated = !s.cutOffAt.IsZero() && a.Now.Sub(s.cutOffAt) < isolatedFor
+	// While this node was cut off the others went on and took over what it had: it waits
+	// before it gets any of that back.
 	rejoined := s.Isolated && !a.CutOff && a.OthersInTouch > 0
+	// What just failed may fail again. Standstills shorter than FrozenAfter do not count: busy
+	// nodes have them, and each would cost a node its addresses.
 	if !a.InSync || a.StoodStill >= FrozenAfter || rejoined || a.Lost {
 		s.healthySince, s.Settled, s.LongSettled = time.Time{}, false, false
 	}
+	// In the first minute of a cluster nobody is long settled. A node that stood still then
+	// would take itself for one of the first, although others already took over from it.
 	if a.Lost || a.StoodStill >= FrozenAfter && a.OthersInTouch > 0 {
 		s.stoodStillAt = a.Now
 	}
@@ -84,9 +90,12 @@ func (s SettleState) Next(a SettleInput) SettleState {
 		s.healthySince = a.Now
 	}
 	heard := s.stoodStillAt.IsZero() || a.Now.Sub(s.stoodStillAt) >= MeetFor
+	// A node that booted waits in a young cluster too: for PodsAfter the cluster shows the pods
+	// that died with it, and its address would lead to these.
 	first := a.OthersLongSettled == 0 && heard && !a.Booted && (a.Met || a.Now.Sub(s.startedAt) >= MeetFor)
 	if !s.Settled && (a.Restarted != nil || first || a.Now.Sub(s.healthySince) >= SettleAfter) {
 		s.Settled, s.settledAt = true, a.Now
+		// The others saw no gap: their elections must find the standing that the node had.
 		if a.Restarted != nil && a.Restarted.LongSettled {
 			s.settledAt = a.Now.Add(-SettleAfter)
 		}

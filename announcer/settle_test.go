@@ -67,7 +67,7 @@ func TestSettling(t *testing.T) {
 	}
 }
 
-// TestSeasoned: a minute after settling; a restart does not begin anew.
+// TestSeasoned: a minute after settling; a restart does not begin that minute again.
 func TestSeasoned(t *testing.T) {
 	var s SettleState
 	for i := range 62 {

@@ -36,7 +36,7 @@ const (
 	Together = 5 * time.Second
 	// PodsAfter is how long the endpoints of a lost node take no traffic after its
 	// agent is back: it may have booted, and until its kubelet has started the pods
-	// anew and said so, the cluster shows those that died.
+	// again and said so, the cluster shows those that died.
 	PodsAfter = 10 * time.Second
 	// BackAfter is how long the kernel of a lost node has to answer again before
 	// only its agent counts as gone: after a reboot the kernel answers long before
@@ -100,13 +100,13 @@ type Member struct {
 type View struct {
 	Node    string
 	Members []Member
-	// Guarded says that more than half of the nodes vanished at once: rather the
-	// network broke, or this node is cut off. The election goes on with those
-	// that are left (each side of a partition has its owner), but nothing that
-	// vanished then is quarantined.
+	// Guarded says that more than half of the nodes vanished at once: most likely the
+	// network broke, or this node is cut off. The election goes on with those that are left
+	// (each side of a partition has its owner), but nothing that vanished then is
+	// quarantined.
 	Guarded bool
-	// CutOff says the same of nodes whose kernels were asked, and did not answer. That
-	// agents fall silent, somebody who has the gossip's key can feign.
+	// CutOff says the same of nodes whose kernels were asked and did not answer. Somebody
+	// with the gossip's key can only make agents look silent.
 	CutOff bool
 	// Returns counts the nodes that were gone and spoke again. When it grows,
 	// owners say again what they hold: both sides of a partition had one.
@@ -145,7 +145,7 @@ func (v View) NodeStates() map[string]snapshot.Electable {
 	return out
 }
 
-// Quarantined returns the nodes whose endpoints are to take no traffic, sorted.
+// Quarantined returns the nodes whose endpoints must take no traffic, sorted.
 func (v View) Quarantined() []string {
 	var out []string
 	for _, m := range v.Members {
@@ -274,8 +274,8 @@ func (r *Roster) peer(node string) *peer {
 	return p
 }
 
-// Spoke takes in that node's agent speaks, at addr. It tells whether it was
-// silent before: then it has to say anew how it is before it counts.
+// Spoke takes in that node's agent speaks, at addr. It reports whether it was
+// silent before: then it has to report again before it counts.
 func (r *Roster) Spoke(node string, addr netip.AddrPort, at time.Time) (returned bool) {
 	p := r.peer(node)
 	if p == nil {
@@ -290,9 +290,13 @@ func (r *Roster) Spoke(node string, addr netip.AddrPort, at time.Time) (returned
 		return false
 	}
 	returned = !p.since.IsZero()
+	// Others answered for its addresses meanwhile. The owners announce again, so that the last
+	// announcement is an owner's.
 	if p.nodeGone {
 		r.returns++
 	}
+	// It may have booted. Until its kubelet started the pods again, the cluster shows those that
+	// died.
 	if p.verdict(at) == NodeGone && !r.guarded(at)[node] {
 		p.returnedAt = at
 	}
@@ -344,7 +348,7 @@ func (r *Roster) SetLost(lost map[string]bool, at time.Time) (returned []string,
 	return returned, changed
 }
 
-// Reported takes in a report and tells whether it is news.
+// Reported takes in a report and reports whether it is news.
 func (r *Roster) Reported(rep Report, at time.Time) bool {
 	p := r.peer(rep.Node)
 	if p == nil || p.report != nil && rep.Version <= p.report.Version {
@@ -398,7 +402,7 @@ func (r *Roster) Doubt(node string) {
 	}
 }
 
-// Ask is a silent node whose kernel is to be checked. It is given back with the
+// Ask is a silent node whose kernel has to be checked. The caller gives it back with the
 // Answer.
 type Ask struct {
 	Node  string
@@ -407,8 +411,8 @@ type Ask struct {
 	since time.Time
 }
 
-// Due returns whom to check now, sorted by name. They are not due again before
-// they are answered for.
+// Due returns the nodes to check now, sorted by name. A node is not due again before
+// Answered was called for it.
 func (r *Roster) Due(at time.Time) []Ask {
 	var out []Ask
 	for node, p := range r.peers {
@@ -466,7 +470,7 @@ type Remembered struct {
 	NodeGone bool // the node's kernel did not answer in this silence
 }
 
-// NodeWasGone tells whether more than the agent was, if the node runs with this boot
+// NodeWasGone reports whether more than the agent was, if the node runs with this boot
 // id now.
 func (m Remembered) NodeWasGone(boot string) bool { return m.NodeGone || m.Report.Boot != boot }
 
@@ -487,7 +491,7 @@ func (r *Roster) Reports(at time.Time) []Remembered {
 	return out
 }
 
-// Recall takes in what another agent remembers. A silent node of which this one
+// Recall takes in what another agent remembers. A silent node that this one
 // never heard is checked and judged like one that fell silent before its eyes:
 // an agent that restarts does not forget who is gone. That is one agent's word. It ends
 // when the node reports, or another agent hears it, on the same boot: then its pods run.

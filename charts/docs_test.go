@@ -42,9 +42,13 @@ func TestGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	_, page, found := strings.Cut(string(data), "\n## Values that are gone\n")
+	if !found {
+		t.Fatal("docs/upgrade.md has no table of values that are gone")
+	}
 	name, value := regexp.MustCompile("`([a-zA-Z.]+)`"), regexp.MustCompile("`([a-zA-Z.]+): ([^`]+)`")
 	gone := 0
-	for _, row := range regexp.MustCompile(`(?m)^\| (.+) \| (.+) \|$`).FindAllStringSubmatch(string(data), -1) {
+	for _, row := range regexp.MustCompile(`(?m)^\| (.+) \| (.+) \|$`).FindAllStringSubmatch(page, -1) {
 		for _, old := range name.FindAllStringSubmatch(row[1], -1) {
 			gone++
 			_, err := helm(t, "template", "fairlead", chart, "--set", old[1]+"=1")

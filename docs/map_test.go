@@ -44,6 +44,6 @@ func TestEveryPackageIsOnTheMap(t *testing.T) {
 		delete(listed, name)
 	}
 	for name := range listed {
-		t.Errorf("design.md names %s, which is no package", name)
+		t.Errorf("design.md names %s, which is not a package", name)
 	}
 }

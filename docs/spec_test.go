@@ -34,7 +34,7 @@ func lists(t *testing.T) map[string]map[string]string {
 		out[title] = map[string]string{}
 		for _, m := range row.FindAllStringSubmatch(text, -1) {
 			if _, twice := out[title][m[1]]; twice {
-				t.Errorf("%s: %s is there twice", title, m[1])
+				t.Errorf("%s: %s appears twice", title, m[1])
 			}
 			out[title][m[1]] = m[2]
 		}

@@ -30,7 +30,7 @@ func TestWorkflowsArePinned(t *testing.T) {
 		text := string(data)
 		for _, m := range action.FindAllStringSubmatch(text, -1) {
 			if !byCommit.MatchString(m[1]) {
-				t.Errorf("%s uses %s, which is no commit with its version", file, m[1])
+				t.Errorf("%s uses %s, which is not a commit with its version", file, m[1])
 			}
 		}
 		for _, run := range runs.FindAllString(text, -1) {

@@ -76,7 +76,7 @@ func local(svc *snapshot.Service, family snapshot.Family, node string) int {
 	return len(here)
 }
 
-// Eligible tells whether load balancers may send to node, as /healthz says it:
+// Eligible reports whether load balancers may send to node, as /healthz says it:
 // not when it is gone, being deleted or about to be taken away. Other taints and
 // conditions do not count.
 func Eligible(node *snapshot.Node) bool {
@@ -92,7 +92,7 @@ type Listener struct {
 
 // Listeners returns the sockets that answer checks, sorted like them: on the
 // addresses on which node ports answer (addrs, as Resolve returned them), or on
-// every address of a family whose cidrs match them all. A family of which the node has
+// every address of a family whose cidrs match them all. A family for which the node has
 // no such address has no socket.
 func Listeners(checks []Check, addrs []netip.Addr, cidrs []netip.Prefix) []Listener {
 	var out []Listener

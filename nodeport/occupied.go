@@ -15,7 +15,7 @@ type Socket struct {
 	Both     bool           // an unspecified IPv6 address that takes IPv4 too
 }
 
-// at tells whether packets to addr would reach s, but for the engine.
+// at reports whether packets to addr would reach s, but for the engine.
 func (s Socket) at(addr netip.Addr) bool {
 	if !s.Addr.Addr().IsUnspecified() {
 		return s.Addr.Addr().Unmap() == addr.Unmap()

@@ -15,7 +15,7 @@ import (
 
 // Compiler is Compile with a memory: its work is that of what changed since the
 // last time, but for a walk over pointers. The result never depends on the
-// memory: a Snapshot that shares no value with the last one is compiled anew.
+// memory: a Snapshot that shares no value with the last one is compiled from scratch.
 type Compiler struct {
 	last   *memory // nil at first
 	made   *id     // of the last Table; nil if the next one cannot note what changed since
@@ -325,6 +325,8 @@ func (m *memory) update(s *snapshot.Snapshot, now cluster) (gone, come []*Fronte
 	for was, is := range diff.Changed(m.cluster.direct, now.direct, snapshot.Ref.Compare) {
 		dirty[*cmp.Or(was, is)] = true
 	}
+	// A Service of 8,000 ports whose 30 pods flapped held all others up for half a minute for each
+	// flap. So a large one changes in steps, one for each update.
 	for ref := range m.moving {
 		dirty[ref] = true
 	}
@@ -339,6 +341,8 @@ func (m *memory) update(s *snapshot.Snapshot, now cluster) (gone, come []*Fronte
 			now = old
 			if in := m.inputs(svc); old.in.svc == nil || !old.in.equal(in) {
 				now = compileService(in)
+				// Another Service of that name, or another state of the node, is not a step on the way: it
+				// takes effect as a whole.
 				if old.in.svc != nil && old.in.svc.UID == svc.UID && old.in.node.equal(in.node) {
 					now = now.after(old)
 				}

@@ -22,7 +22,7 @@ func TestGuarded(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 	if full.Guards() || !got.Guards() {
-		t.Error("the full Table is no guard, and the other one is")
+		t.Error("the full Table is not a guard, and the other one is")
 	}
 	for to, want := range map[string]string{
 		"198.18.0.200:80": "forward (left to the proxy that forwards)",

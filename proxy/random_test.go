@@ -27,7 +27,7 @@ func TestMemoryDoesNotShow(t *testing.T) {
 		last := memory.Compile(&snapshot.Snapshot{}, node, on, opt)
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			s := c.next(t)
-			if r.IntN(8) == 0 { // seldom: all Services are compiled anew then
+			if r.IntN(8) == 0 { // seldom: all Services are compiled from scratch then
 				node, on = pick(r, "a", "b", "gone"), []netip.Addr{netip.MustParseAddr(pick(r, "198.51.100.1", "198.51.100.2"))}
 				opt = proxy.Options{ExternalIPs: r.IntN(2) == 0, Quarantined: [][]string{nil, {"a"}, {"a", "b"}}[r.IntN(3)]}
 			}

@@ -19,7 +19,7 @@ var MetadataServices = []netip.Prefix{
 	netip.MustParsePrefix("fd00:ec2::254/128"), netip.MustParsePrefix("fd20:ce::254/128"), netip.MustParsePrefix("168.63.129.16/32"),
 }
 
-// refuses reports whether no endpoint may be at addr: whoever may write EndpointSlices
+// refuses reports whether no endpoint may be at addr: who may write EndpointSlices
 // could reach what only nodes may, and with a node's address (CVE-2021-25740).
 func (p *nodeFacts) refuses(addr netip.Addr) bool {
 	return !dialable(addr) || slices.ContainsFunc(p.refused, func(r netip.Prefix) bool { return r.Contains(addr) })

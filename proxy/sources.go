@@ -10,7 +10,7 @@ import (
 
 // sources turns loadBalancerSourceRanges into the prefixes of one family that
 // may connect, merged. nil means everybody: no range at all, ranges of the other
-// family alone, or a range of length 0. Text that is no range lets nobody in,
+// family alone, or a range of length 0. Text that is not a range lets nobody in,
 // but where it stands alone it does not open the Service either: then the list
 // is empty and not nil.
 func sources(ranges []string, family snapshot.Family) []netip.Prefix {

@@ -49,7 +49,7 @@ func FuzzSources(f *testing.F) {
 	})
 }
 
-// everybody tells whether ranges restrict nobody of family.
+// everybody reports whether ranges restrict nobody of family.
 func everybody(ranges []string, family snapshot.Family) bool {
 	open := slices.ContainsFunc(ranges, func(r string) bool {
 		p, ok := snapshot.ParsePrefix(strings.TrimSpace(r))
@@ -65,7 +65,7 @@ func check(t *testing.T, ps []netip.Prefix, family snapshot.Family) {
 	t.Helper()
 	for i, p := range ps {
 		if !p.IsValid() || p != p.Masked() || p.Addr().Is4() != (family == snapshot.IPv4) || p.Addr().Is4In6() {
-			t.Fatalf("%s is no prefix of %s", p, family)
+			t.Fatalf("%s is not a prefix of %s", p, family)
 		}
 		if i > 0 && (ps[i-1].Compare(p) >= 0 || slices.ContainsFunc(ps[:i], p.Overlaps)) {
 			t.Fatalf("%v is out of order or overlaps", ps)

@@ -257,7 +257,7 @@ func violations(t check, table *proxy.Table) {
 	}
 }
 
-// ascending tells whether items are sorted and without duplicates.
+// ascending reports whether items are sorted and without duplicates.
 func ascending[T any](items []T, compare func(a, b T) int) bool {
 	for i := 1; i < len(items); i++ {
 		if compare(items[i-1], items[i]) >= 0 {

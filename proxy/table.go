@@ -70,7 +70,7 @@ func (k Key) Compare(o Key) int {
 	return cmp.Or(cmp.Compare(k.Protocol, o.Protocol), cmp.Compare(k.Port, o.Port))
 }
 
-// Verdict is what becomes of a new connection that no endpoint takes.
+// Verdict is what happens to a new connection that no endpoint takes.
 type Verdict uint8
 
 // The verdicts. Reject is a reset for TCP and an ICMP error for the rest.
@@ -216,7 +216,7 @@ type Table struct {
 
 // Addrs returns the distinct addresses of the frontends of one kind and family,
 // sorted. New connections to undefined ports of a ClusterIP, VIP or Guard are rejected;
-// an ExternalIP is not ours, and what is no frontend of it passes.
+// an ExternalIP is not ours, and what is not a frontend of it passes.
 func (t *Table) Addrs(kind Kind, family snapshot.Family) []netip.Addr {
 	var out []netip.Addr
 	for _, f := range t.Frontends {
@@ -227,7 +227,7 @@ func (t *Table) Addrs(kind Kind, family snapshot.Family) []netip.Addr {
 	return out
 }
 
-// HasAddr tells whether a frontend of this kind has the address.
+// HasAddr reports whether a frontend of this kind has the address.
 func (t *Table) HasAddr(kind Kind, addr netip.Addr) bool {
 	first := Key{Kind: kind, Family: snapshot.FamilyOf(addr), Addr: addr}
 	i, _ := slices.BinarySearchFunc(t.Frontends, first, func(f *Frontend, k Key) int { return f.Key.Compare(k) })
@@ -334,7 +334,7 @@ func addrs(eps []netip.AddrPort) string {
 
 // Dataplane makes Tables true in a kernel. It is used by one goroutine.
 type Dataplane interface {
-	// Probe tells whether this kernel and these privileges suffice. It leaves
+	// Probe reports whether this kernel and these privileges suffice. It leaves
 	// nothing behind.
 	Probe(ctx context.Context) error
 	// Sync makes the kernel hold t and nothing else of ours, in one transaction:
@@ -359,5 +359,5 @@ type Change struct {
 	Repaired       bool // the kernel's copy differed from what the last Sync left
 }
 
-// Empty tells whether nothing was written.
+// Empty reports whether nothing was written.
 func (c Change) Empty() bool { return c.Added == 0 && c.Deleted == 0 && !c.Rebuilt }

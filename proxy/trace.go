@@ -17,7 +17,7 @@ type Packet struct {
 	FromNode bool   // sent by this node itself; from an address among its pods' it counts as a pod's
 }
 
-// Outcome is what becomes of a Packet.
+// Outcome is what happens to a Packet.
 type Outcome struct {
 	Verdict    Verdict
 	Endpoints  []netip.AddrPort // where it may go, if Verdict is Forward and a Frontend took it
@@ -61,7 +61,7 @@ func (t *Table) Trace(p Packet) Outcome {
 	return Outcome{Verdict: Forward, Endpoints: f.at(eps, p.Dst.Port()), Masquerade: masq, Hairpin: t.hairpin(p, eps), Frontend: f, Why: f.Key.String()}
 }
 
-// hairpin tells whether one of eps, on this node, may connect to itself.
+// hairpin reports whether one of eps, on this node, may connect to itself.
 func (t *Table) hairpin(p Packet, eps []netip.AddrPort) bool {
 	return slices.ContainsFunc(eps, func(ep netip.AddrPort) bool {
 		return ep.Addr() == p.Src && slices.Contains(t.Hairpin, Target{p.Protocol, ep})

@@ -25,7 +25,7 @@ func (c *captured) equal(o *captured) bool {
 }
 
 // capture decides which addresses svc may capture. Of ours (recorded, or in a pool) those whose record names it
-// by UID, and no others: if a status or spec.externalIPs were enough, whoever may
+// by UID, and no others: if a status or spec.externalIPs were enough, anybody who may
 // patch services/status or create Services could hijack any of them
 // (CVE-2020-8554).
 func (m *memory) capture(svc *snapshot.Service) *captured {
@@ -99,7 +99,7 @@ func sorted(ips []netip.Addr) []netip.Addr {
 	return slices.Compact(ips)
 }
 
-// ours tells whether addr is recorded or in a pool.
+// ours reports whether addr is recorded or in a pool.
 func ours(s *snapshot.Snapshot, addr netip.Addr) bool {
 	if _, ok := slices.BinarySearchFunc(s.Addresses, addr, func(a *snapshot.Address, want netip.Addr) int { return a.Addr.Compare(want) }); ok {
 		return true

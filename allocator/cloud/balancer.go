@@ -22,7 +22,7 @@ type balancer struct{ *Provider }
 
 var _ cloudprovider.LoadBalancer = balancer{}
 
-// GetLoadBalancer tells whether any record names svc, and the addresses.
+// GetLoadBalancer reports whether any record names svc, and the addresses.
 func (b balancer) GetLoadBalancer(ctx context.Context, _ string, svc *corev1.Service) (*corev1.LoadBalancerStatus, bool, error) {
 	s, err := b.waitForVersion(ctx, svc, true)
 	if err != nil {
@@ -40,8 +40,8 @@ func (b balancer) GetLoadBalancerName(_ context.Context, _ string, svc *corev1.S
 	return cloudprovider.DefaultLoadBalancerName(svc)
 }
 
-// EnsureLoadBalancer writes the records of the addresses that svc is to hold and
-// returns these. Who is refused gets a RetryError.
+// EnsureLoadBalancer writes the records of the addresses that svc should hold, and returns
+// them. It returns a RetryError for a Service that is refused.
 func (b balancer) EnsureLoadBalancer(ctx context.Context, _ string, svc *corev1.Service, _ []*corev1.Node) (*corev1.LoadBalancerStatus, error) {
 	s, err := b.waitForVersion(ctx, svc, false)
 	if err != nil {

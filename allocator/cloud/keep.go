@@ -120,7 +120,7 @@ func unlessConflict(err error) error {
 	return err
 }
 
-// gives tells whether w gives the address to somebody who does not hold it.
+// gives reports whether w gives the address to somebody who does not hold it.
 func gives(w record.Write) bool {
 	if w.Want == nil {
 		return false

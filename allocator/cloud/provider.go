@@ -34,7 +34,7 @@ type Config struct {
 	// Namespace of the installation, with the agents' keys; "" keeps nothing in it.
 	Namespace string
 	Manifests string // of the objects that the installation declares; see chores.Config
-	// Nodes tells that new Nodes are to be initialised.
+	// Nodes is true if new Nodes have to be initialised.
 	Nodes bool
 }
 
@@ -111,7 +111,7 @@ func (p *Provider) LoadBalancer() (cloudprovider.LoadBalancer, bool) { return ba
 // Instances are not ours: fairlead does not know machines.
 func (p *Provider) Instances() (cloudprovider.Instances, bool) { return nil, false }
 
-// InstancesV2 returns what the cloud node controller asks, if Nodes are to be
+// InstancesV2 returns what the cloud node controller asks for, if Nodes have to be
 // initialised.
 func (p *Provider) InstancesV2() (cloudprovider.InstancesV2, bool) { return instances{}, p.Nodes }
 

@@ -34,7 +34,7 @@ func (p *Provider) waitForVersion(ctx context.Context, svc *corev1.Service, gone
 	}
 }
 
-// knows tells whether the Store has svc in this version or a newer one; with
+// knows reports whether the Store has svc in this version or a newer one; with
 // gone, also whether it has none or another of its name.
 func (p *Provider) knows(svc *corev1.Service, gone bool) bool {
 	obj := p.store.Service(refOf(svc))

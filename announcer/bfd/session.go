@@ -12,8 +12,8 @@ type Config struct {
 	MinRx      time.Duration // shortest interval between packets received
 	Multiplier uint8         // packets that may be lost
 	Passive    bool          // waits for the neighbour to speak first
-	// Restart is for how long the neighbour is to keep the session up while this side
-	// restarts: see Leave. 0: it is not.
+	// Restart is how long the neighbour should keep the session up while this side
+	// restarts: see Leave. 0: not at all.
 	Restart time.Duration
 }
 
@@ -101,7 +101,7 @@ func (s *Session) expiry() time.Time {
 	return s.heard.Add(s.Detection())
 }
 
-// speaks tells whether periodic packets are sent (RFC 5880 section 6.8.7).
+// speaks reports whether periodic packets are sent (RFC 5880 section 6.8.7).
 func (s *Session) speaks() bool {
 	demanded := s.remote.Demand && s.state == Up && s.remote.State == Up && !s.polling
 	return (!s.cfg.Passive || s.known) && s.remote.RequiredMinRx > 0 && !demanded

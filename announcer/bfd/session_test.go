@@ -203,7 +203,7 @@ func TestPassive(t *testing.T) {
 	p.want(bfd.Up, bfd.Up)
 }
 
-// Admin Down tells the neighbour at once, and is no failure of the path.
+// Admin Down tells the neighbour at once, and is not a failure of the path.
 func TestAdminDown(t *testing.T) {
 	p := newPair(t, fast(3), fast(3))
 	p.run(2 * time.Second)

@@ -113,6 +113,8 @@ func (d *decision) address(a *snapshot.Address) {
 	for _, w := range d.ways {
 		switch {
 		case !w.selects(pool, svcs):
+		// While it retreats, a drained node still announces: a path that is withdrawn at once loses
+		// packets until the routers have found others (RFC 8326).
 		case w.NodeSelector.Matches(d.labels()) && d.drains(w) && !d.Retreating:
 			drained = true
 		default:

@@ -13,7 +13,7 @@ import (
 	"github.com/fairlead/fairlead/internal/test/storytest"
 )
 
-// edits are changes of a cluster, each of which may matter or not.
+// edits are changes of a cluster. Each may matter or not.
 var edits = []string{
 	"endpoint default/web 10.1.1.5:80 node=a", "endpoint default/web 10.1.1.5:80 unready unserving", "endpoint default/web 10.1.1.6:80 node=b", "endpoint default/web 10.1.1.5:80 unready=false",
 	"service default/web external=Local", "service default/web external=", "service default/web labels=x=y", "service default/web labels=",

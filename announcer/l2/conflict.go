@@ -122,6 +122,8 @@ func (d *detector) admit(claims []announcer.Claim, held func(netip.Addr) bool, n
 		}
 	}
 	for addr, on := range disputed {
+		// Another node found the foreign host, and recorded it. The elected node asks again, so that
+		// the conflict ends by itself.
 		c := d.contest(addr, false, now)
 		if c.phase == free && (c.held || c.probedAt.IsZero()) {
 			c.phase, c.conflict, c.due = taken, d.known.Records[addr].Conflict, now
@@ -146,6 +148,8 @@ func (d *detector) leaves(addr netip.Addr, now time.Time) bool {
 
 // wait begins to wait until nobody answers, or ends it.
 func (c *contest) wait(left bool, turn int, now time.Time) {
+	// Nodes that never heard each other take turns, so that one takes the address and the others
+	// hear it answer.
 	c.asks = Asks + turn*asksATurn
 	switch {
 	case left && c.phase == free && !c.quiet:
@@ -168,6 +172,7 @@ func byAddr(claims []announcer.Claim) map[netip.Addr][]string {
 func (d *detector) contest(addr netip.Addr, held bool, now time.Time) *contest {
 	record, known := d.known.Records[addr]
 	c := d.contests[addr]
+	// An address is probed once for each assignment. Another UID is another assignment.
 	if c == nil || known && c.uid != record.UID && c.uid != "" {
 		c = &contest{phase: free}
 		d.contests[addr] = c
@@ -203,6 +208,7 @@ func (d *detector) tick(now time.Time, most int) (out []action) {
 		if c.due.IsZero() || now.Before(c.due) || most <= 0 {
 			continue
 		}
+		// The pause after a conflict is over: ask again.
 		if c.phase == taken {
 			c.phase, c.sent, d.tuned = probing, 0, false
 		}
@@ -231,6 +237,7 @@ func (d *detector) tick(now time.Time, most int) (out []action) {
 
 // times is how many questions the next round for an address has.
 func (c *contest) times() int {
+	// A lossy network must not look like silence: an unanswered question is followed by several.
 	if c.phase == waiting && c.sent > 0 && c.sent < Asks {
 		return askTimes
 	}
@@ -268,7 +275,7 @@ func (d *detector) unproven(c *contest, now time.Time) bool {
 	return true
 }
 
-// pause is the time between two rounds for an address, of which the first is not answered.
+// pause is the time between two rounds for an address after an unanswered first round.
 func (c *contest) pause() time.Duration {
 	if c.phase == waiting {
 		return AskSoon
@@ -280,6 +287,8 @@ func (c *contest) pause() time.Duration {
 func (d *detector) heard(link string, a assertion, now time.Time) []action {
 	c := d.contests[a.addr]
 	if c != nil && c.phase == waiting && !a.probe && slices.Contains(c.links, link) {
+		// The last owner still answers. If only its gossip is blocked it renews its lease for good,
+		// so after a while it is asked seldom.
 		c.sent, c.due = 0, now.Add(AskEvery) // also if it answers several times
 		if now.Sub(c.since) > askSlowly {
 			c.due = now.Add(AskAgain)
@@ -313,6 +322,8 @@ func (d *detector) heard(link string, a assertion, now time.Time) []action {
 // announces again.
 func (d *detector) heardOurs(c *contest, addr netip.Addr, now time.Time) (out []action) {
 	c.passed = now
+	// While both nodes answer, a host that asks again is told of both in turn, and the packets of
+	// one connection go to both.
 	if d.known.Leaving[addr] {
 		d.changed = d.changed || !c.left
 		return nil

@@ -259,7 +259,7 @@ func TestConflictDetection(t *testing.T) {
 			+60s ->`},
 		{"without a record nothing is held up", `
 			want -> admitted=true`},
-		{"another assignment is probed anew", `
+		{"another assignment is probed again", `
 			record uid=u probed
 			want held -> admitted=true
 			drop ->
@@ -297,7 +297,7 @@ func TestConflictDetection(t *testing.T) {
 			claim 02:00:00:00:00:99 ->
 			+44s ->
 			+2s -> probe probe probe found(uid=u probed=true)`},
-		{"our own nodes are no conflict", `
+		{"our own nodes are not a conflict", `
 			record uid=u
 			ours 02:00:00:00:00:99
 			want -> admitted=false probe
@@ -343,7 +343,7 @@ func TestConflictDetection(t *testing.T) {
 			want -> admitted=true
 			drop ->
 			claim 02:00:00:00:00:99 ->`},
-		{"probes begin anew after a freeze", `
+		{"probes start over after a freeze", `
 			record uid=u
 			want -> admitted=false probe
 			+300ms -> probe

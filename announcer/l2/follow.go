@@ -113,7 +113,7 @@ func (ls *Leases) follow(ctx context.Context) {
 		ls.wake()
 	})
 	if err != nil {
-		ls.log.Warn("cannot watch nftables: what others remove is repaired at the next renewal only", "error", err)
+		ls.log.Warn("cannot watch nftables: repairs what others remove at the next renewal only", "error", err)
 	}
 }
 

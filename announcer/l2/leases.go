@@ -25,12 +25,11 @@ type Links interface {
 	AddrDel(link netlink.Link, addr *netlink.Addr) error
 }
 
-// Leases holds claims on the node's links. Its methods are called by one
-// goroutine, but for Findings; Run speaks and listens on the links.
+// Leases holds claims on the node's links. One goroutine calls its methods, except
+// Findings. Run speaks and listens on the links.
 type Leases struct {
-	// Changed, if given before Run, is called when there are other Findings, or
-	// when Sync is to be called again: a claim may be held that had to wait. It must
-	// not call Leases.
+	// Changed, if set before Run, is called when Findings changed, or when Sync has to be
+	// called again because a claim that waited may be held. It must not call Leases.
 	Changed func()
 	// Sure, if given, is asked right before the kernel is told to answer for an
 	// address: false when this process stood still since that was decided.
@@ -95,7 +94,7 @@ func (o Owner) Leases(links Links, netns int, log *slog.Logger) *Leases {
 	}
 }
 
-// Findings returns what is to be told of addresses on the network, sorted.
+// Findings returns what this node found out about addresses on the network, sorted.
 func (ls *Leases) Findings() []Finding {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
@@ -236,7 +235,7 @@ func (ls *Leases) acquire(want []announcer.Claim, now time.Time) error {
 	return err
 }
 
-// sortOut returns which of want the kernel is to answer for, and of which of these
+// sortOut returns which of want the kernel is to answer for, and which of these
 // it has to be told now.
 func (ls *Leases) sortOut(want []announcer.Claim, now time.Time) (ready, due []announcer.Claim, err error) {
 	for _, c := range want {

@@ -19,16 +19,16 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "fairlead_l2_frames_sent_total", Help: "Frames sent on links, by protocol (arp, ndp) and kind (announcement, probe).",
 		}, []string{"protocol", "kind"}),
 		conflicts: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "fairlead_l2_conflicts_total", Help: "Times that a foreign host was found to have or claim an address of ours.",
+			Name: "fairlead_l2_conflicts_total", Help: "Times that the node found a foreign host that has or claims an address of ours.",
 		}),
 		defences: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "fairlead_l2_defences_total", Help: "Times that an announced address was said anew because a foreign host claimed it.",
+			Name: "fairlead_l2_defences_total", Help: "Times that an announced address was announced again because a foreign host claimed it.",
 		}),
 		frames: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "fairlead_l2_frames_received_total", Help: "Frames that the kernel's filter let through, by what they are (claim: of an address that is watched; other; late: from before this process woke up).",
+			Name: "fairlead_l2_frames_received_total", Help: "Frames that passed the kernel's filter, by kind (claim: about a watched address; late: from before this process woke up; other).",
 		}, []string{"kind"}),
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "fairlead_l2_frames_dropped_total", Help: "Frames that the kernel's filter let through and that were lost, because the process did not read them in time.",
+			Name: "fairlead_l2_frames_dropped_total", Help: "Frames that passed the kernel's filter and were lost, because the process did not read them in time.",
 		}),
 		disputed: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "fairlead_l2_conflicting_addresses", Help: "Addresses of this node that a foreign host has or claims now.",

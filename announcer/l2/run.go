@@ -68,9 +68,9 @@ func (ls *Leases) wake() {
 	}
 }
 
-// Run speaks and listens on the links until ctx ends: it announces what Sync
-// takes over, probes what is to be probed, and defends what is held. It has to
-// be called in the network namespace of the links.
+// Run speaks and listens on the links until ctx ends: it announces what Sync takes over,
+// probes new addresses, and defends the held ones. It has to be called in the network
+// namespace of the links.
 func (ls *Leases) Run(ctx context.Context) {
 	ls.mu.Lock()
 	ls.detector.heardAt = ls.HeardAt
@@ -109,7 +109,7 @@ func (r *runner) step(now time.Time) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if frozen {
-		r.log.Warn("this process stood still: what was heard meanwhile is dropped")
+		r.log.Warn("this process was suspended: dropping what it received meanwhile")
 		r.detector.restartProbes(now)
 		for _, b := range r.bursts {
 			b.stale = true

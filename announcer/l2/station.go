@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mostFrames is how many frames of one socket are read at a time: whoever claims
+// mostFrames is how many frames of one socket are read at a time: a host that claims
 // our addresses a thousand times a second is heard often enough.
 const mostFrames = 256
 

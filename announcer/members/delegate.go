@@ -20,7 +20,7 @@ type delegate struct{ m *Members }
 // NodeMeta is empty: its 512 bytes are too few for a report.
 func (d *delegate) NodeMeta(int) []byte { return nil }
 
-// GetBroadcasts hands out what is to be spread.
+// GetBroadcasts returns the messages to spread.
 func (d *delegate) GetBroadcasts(overhead, limit int) [][]byte {
 	return d.m.queue.GetBroadcasts(overhead, limit)
 }
@@ -162,7 +162,7 @@ func (m *Members) noteClash(node string, at, other netip.AddrPort) {
 	m.dirty = true
 	m.mu.Unlock()
 	if !noted {
-		m.cfg.Log.Error("two nodes with one name; the second is not listened to", "clash", text)
+		m.cfg.Log.Error("two nodes have one name: ignoring the second", "clash", text)
 	}
 }
 
@@ -233,7 +233,7 @@ func (m *Members) provesLife(r announcer.Remembered) bool {
 // receiveOwn takes in what others remember of this node. If an earlier agent said
 // it, this one has to speak with a higher version to be heard; if only that agent was
 // gone, and not the node, this one goes on where it stopped; if the node was, its pods
-// start anew. m.mu is held.
+// start over. m.mu is held.
 func (m *Members) receiveOwn(r announcer.Remembered) error {
 	if r.Report.Version < m.self.Version {
 		return nil

@@ -28,7 +28,7 @@ func (l *lines) Write(b []byte) (int, error) {
 		if strings.Contains(line, sign) {
 			l.m.refused.WithLabelValues(refusedKey).Inc()
 			if now := time.Now().Unix(); now-l.warned.Swap(now) > 60 {
-				l.log.Warn("somebody speaks without our key, or we without his", "message", line)
+				l.log.Warn("another agent uses another key", "message", line)
 			}
 			break
 		}

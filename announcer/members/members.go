@@ -139,7 +139,7 @@ const label = "fairlead"
 // The first byte of a message between agents.
 const (
 	msgReport   = 'r' // a report follows
-	msgAgain    = 'a' // say your report anew, with a higher version
+	msgAgain    = 'a' // send your report again, with a higher version
 	msgQuestion = 'q' // a name follows: tell that node your report
 	msgAbout    = 'o' // a version and two names follow: tell the first node what you know of the second
 	msgFound    = 'f' // an Answer and a name follow: what that node's kernel was found to do
@@ -243,15 +243,15 @@ func (m *Members) View() announcer.View {
 	return m.view
 }
 
-// Fresh tells whether View is of now. It is not before Run, and not when the
-// process stood still: others may have decided something else meanwhile.
+// Fresh reports whether View is current. It is not before Run, nor after the process stood
+// still: the others may have decided something else.
 func (m *Members) Fresh() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.updated != 0 && bootTime()-m.updated < freshFor*m.cfg.tuning.update
 }
 
-// StartsOver tells whether others said that this node does not go on where its earlier agent
+// StartsOver reports whether others said that this node does not go on where its earlier agent
 // stopped: there is nothing to wait for.
 func (m *Members) StartsOver() bool {
 	m.mu.Lock()
@@ -348,7 +348,7 @@ func bootTime() time.Duration {
 	return time.Duration(ts.Nano())
 }
 
-// step judges all anew, tells the others if this node's own report changed, has
+// step judges all again, tells the others if this node's own report changed, has
 // silent kernels asked, and calls Changed if the view did.
 func (m *Members) step(ctx context.Context) {
 	now, boot := time.Now(), bootTime()
@@ -445,7 +445,7 @@ func (m *Members) noteMissingReports(v announcer.View, now time.Time) {
 	}
 }
 
-// update decides this node's own standing and judges the others. It tells whether
+// update decides this node's own standing and judges the others. It reports whether
 // there is a new report of this node to tell, and whether the view differs. Both
 // times were read before anything else, at once: if the process stands still
 // after that, the view is not Fresh, and the next update finds out.
@@ -453,6 +453,7 @@ func (m *Members) noteMissingReports(v announcer.View, now time.Time) {
 func (m *Members) update(now time.Time, boot time.Duration) (say, changed bool) {
 	stood := time.Duration(0)
 	if m.updated != 0 {
+		// The clock since boot goes on while the machine is suspended, and nobody can set it.
 		stood = max(0, boot-m.updated-m.cfg.tuning.update)
 	}
 	places := m.cfg.Places().All()
@@ -473,6 +474,7 @@ func (m *Members) update(now time.Time, boot time.Duration) (say, changed bool) 
 	if say {
 		m.self.Version++
 	}
+	// Gossip is not repeated for one that missed it.
 	m.noteMissingReports(v, now)
 	if stood >= announcer.FrozenAfter {
 		for _, mem := range v.Members {
@@ -485,7 +487,7 @@ func (m *Members) update(now time.Time, boot time.Duration) (say, changed bool) 
 	return say, m.setView(v, now)
 }
 
-// podsStart tells whether this node booted just now, so that what the cluster shows
+// podsStart reports whether this node booted just now, so that what the cluster shows
 // of its pods is from before: its own engine leaves them alone as others' do.
 func (m *Members) podsStart(now time.Time) bool {
 	return !m.booted.IsZero() && now.Sub(m.booted) < announcer.PodsAfter
@@ -590,7 +592,7 @@ func (m *Members) addrOf(ask announcer.Ask) netip.AddrPort {
 func (m *Members) spreadReport(r announcer.Report) {
 	b := append([]byte{msgReport}, encode(signed(r, m.cfg.Key))...)
 	if len(b) > maxReport {
-		m.cfg.Log.Error("this node's report is too long to be told: too many links or addresses", "bytes", len(b))
+		m.cfg.Log.Error("this node's report is too long to send: too many links or addresses", "bytes", len(b))
 		return
 	}
 	if len(b) <= maxGossip {
@@ -639,7 +641,7 @@ func (m *Members) lastReport() announcer.Report {
 	return m.self
 }
 
-// join asks seeds that are no members to let this node in: at once, and every
+// join asks seeds that are not members to let this node in: at once, and every
 // few seconds, so that a cluster that fell apart finds itself again.
 func (m *Members) join(ctx context.Context) {
 	for ctx.Err() == nil {

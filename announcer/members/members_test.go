@@ -101,7 +101,7 @@ func (c *cluster) everyPlace() *Places {
 	return NewPlaces(out)
 }
 
-// start runs a member of this name, anew if there was one.
+// start runs a member of this name, and replaces an earlier one.
 func (c *cluster) start(name string, change func(*Config)) *node {
 	c.mu.Lock()
 	n := &node{addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, byte(2 + len(c.nodes)/250), byte(1 + len(c.nodes)%250)}), Port)}
@@ -282,7 +282,7 @@ func TestRestart(t *testing.T) {
 	took := c.nodes["a"].says(t, "c", "alive candidate says in-sync,settled")
 	t.Logf("a new agent is known after %s", took)
 	if now := c.nodes["a"].View().Returns; now != before {
-		t.Error("a restart is no return of a lost node")
+		t.Error("a restart is not a return of a lost node")
 	}
 }
 

@@ -30,20 +30,20 @@ const (
 func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		elected: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "fairlead_member_candidates", Help: "Nodes that may be elected as far as their health goes, as this node sees it, itself included.",
+			Name: "fairlead_member_candidates", Help: "Nodes that this node sees as healthy enough to be elected, itself included.",
 		}),
 		members: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "fairlead_members", Help: "Nodes by this node's verdict on them, itself included.",
+			Name: "fairlead_members", Help: "Nodes by this node's verdict, itself included.",
 		}, []string{"verdict"}),
 		detection: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "fairlead_member_detection_seconds", Help: "Time from a node's last sign of life to the verdict that it is gone.",
 			Buckets: []float64{0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.5, 2, 5},
 		}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "fairlead_member_messages_refused_total", Help: "Messages between agents that were not taken, by reason (key, garbage, size, source, excess, place, forged).",
+			Name: "fairlead_member_messages_refused_total", Help: "Messages between agents that this agent refused, by reason (key, garbage, size, source, excess, place, forged).",
 		}, []string{"reason"}),
 		clashes: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "fairlead_member_clashes_total", Help: "Messages of an agent that uses the name of another.",
+			Name: "fairlead_member_clashes_total", Help: "Messages of an agent that uses another agent's name.",
 		}),
 	}
 	for _, r := range []string{refusedKey, refusedGarbage, refusedSize, refusedSource, refusedExcess, refusedPlace, refusedForged} {

@@ -38,7 +38,7 @@ func TestWhatOthersRememberOfThisNode(t *testing.T) {
 				t.Errorf("it goes on: %v", got)
 			}
 			if got := m.StartsOver(); got == c.want {
-				t.Errorf("it begins anew: %v", got)
+				t.Errorf("it starts over: %v", got)
 			}
 			if got := m.podsStart(time.Now()); got != c.booted {
 				t.Errorf("its pods are left alone for now: %v", got)

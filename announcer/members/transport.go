@@ -148,7 +148,7 @@ func (t *transport) hold(n int) bool {
 	return t.held <= maxHeld
 }
 
-// screened is a connection of which the first bytes are looked at.
+// screened is a connection whose first bytes are looked at.
 type screened struct {
 	net.Conn
 	t    *transport
@@ -212,7 +212,7 @@ const (
 
 var errGarbage = errors.New("no message of an agent")
 
-// readHead reads the first bytes of a connection, and refuses what is no encrypted
+// readHead reads the first bytes of a connection, and refuses what is not an encrypted
 // message or an empty one.
 func readHead(r io.Reader) ([]byte, error) {
 	head := make([]byte, 1, 2+len(label)+6)

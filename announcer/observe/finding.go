@@ -84,9 +84,9 @@ func Merge(a *snapshot.Address, f snapshot.Finding) snapshot.Address {
 	}
 	switch {
 	case out.Conflict != "":
-		out.Conflicting = out.Conflict + " answers for it, which is no node of this cluster: it is not announced"
+		out.Conflicting = out.Conflict + " answers for it, which is not a node of this cluster: it is not announced"
 	case f.Claimant != "":
-		out.Conflicting = f.Claimant + " claims it while it is announced, and is no node of this cluster"
+		out.Conflicting = f.Claimant + " claims it while it is announced, and is not a node of this cluster"
 	default:
 		out.Conflicting = ""
 	}

@@ -64,7 +64,7 @@ func (of *sessions) ready() snapshot.Condition {
 	}
 	switch {
 	case of.nodes == 0:
-		return no(PeerNoNode, "no node is to have a session")
+		return no(PeerNoNode, "no node should have a session")
 	case len(of.refused) > 0:
 		// It needs a person, while a session may still come by itself.
 		return no(PeerRefused, some(of.refused))

@@ -11,7 +11,7 @@ import (
 
 var (
 	head = regexp.MustCompile(`^# \S`)
-	noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC) // of the day of which the stories tell
+	noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC) // of the day in the stories
 )
 
 // TestStories tells every file in testdata to Observe. A "cluster" or "then" section

@@ -116,7 +116,7 @@ func (w *Watch) Round(now time.Time) (ask []Question) {
 	return ask
 }
 
-// Due returns when the next round is to begin. It is zero before the first.
+// Due returns when the next round begins. It is zero before the first.
 func (w *Watch) Due() time.Time { return w.due }
 
 // Answered takes in that the kernel of at answered at time now.
@@ -173,7 +173,7 @@ func (w *Watch) Listens(link string, now time.Time) bool {
 	return now.Sub(w.heard[link]) > HeardFor/2
 }
 
-// Words returns what is to be said now, and forgets it.
+// Words returns what to say now, and forgets it.
 func (w *Watch) Words() []Word {
 	out := w.words
 	w.words = nil

@@ -258,7 +258,7 @@ type FromDHCP struct {
 	// +kubebuilder:validation:MaxItems=16
 	Servers []IPAddress `json:"servers,omitempty"`
 
-	// Subnets are the CIDRs of which addresses are accepted. Absent: those of the node's
+	// Subnets are the CIDRs whose addresses are accepted. Absent: those of the node's
 	// own subnets on the link.
 	//
 	// +optional

@@ -64,10 +64,10 @@ const (
 
 // Condition types in a Service's status.
 const (
-	// ConditionAddressAssigned tells whether the Service holds the addresses
+	// ConditionAddressAssigned reports whether the Service holds the addresses
 	// that it asks for.
 	ConditionAddressAssigned = "fairlead.io/AddressAssigned"
-	// ConditionAnnounced tells whether some node announces them.
+	// ConditionAnnounced reports whether some node announces them.
 	ConditionAnnounced = "fairlead.io/Announced"
 	// ConditionNodePorts is False while some node has a problem with the
 	// Service's node ports or health check port; else the Service has none.
@@ -76,7 +76,7 @@ const (
 
 // Condition types in the status of this package's kinds.
 const (
-	// ConditionReady tells whether the object has the effect that it describes.
+	// ConditionReady reports whether the object has the effect that it describes.
 	ConditionReady = "Ready"
 	// ConditionConflicting tells, on an AddressPool, that an older pool or the
 	// cluster itself already has some of its addresses, so that it gives none;

@@ -24,7 +24,7 @@ func TestAddressName(t *testing.T) {
 			t.Errorf("AddressName(%s) = %q, want %q", tt.addr, name, tt.name)
 		}
 		if errs := validation.IsDNS1123Subdomain(name); len(errs) > 0 {
-			t.Errorf("AddressName(%s) = %q is no object name: %v", tt.addr, name, errs)
+			t.Errorf("AddressName(%s) = %q is not an object name: %v", tt.addr, name, errs)
 		}
 		back, err := ParseAddressName(name)
 		if want := addr.Unmap().WithZone(""); err != nil || back != want {

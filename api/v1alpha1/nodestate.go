@@ -392,7 +392,7 @@ type EngineState struct {
 	// +kubebuilder:validation:MaxLength=64
 	Mode string `json:"mode,omitempty"`
 
-	// InSync tells whether the kernel holds everything that the agent last asked
+	// InSync reports whether the kernel holds everything that the agent last asked
 	// for. A node whose engine is not in sync announces nothing new.
 	//
 	// +optional

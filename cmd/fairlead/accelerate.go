@@ -15,7 +15,7 @@ import (
 // ebpfFlags adds the flags that say where the eBPF programs are.
 func ebpfFlags(f *pflag.FlagSet) *ebpf.Options {
 	o := &ebpf.Options{}
-	f.StringVar(&o.Cgroup, "cgroup", ebpf.DefaultCgroup, "the cgroup (v2) of this node's pods that eBPF programs are attached to, or one above it: then a kubelet's is looked for there")
+	f.StringVar(&o.Cgroup, "cgroup", ebpf.DefaultCgroup, "the cgroup (v2) of this node's pods, to attach eBPF programs to; or a parent of it, below which the agent looks for a kubelet's")
 	bpfDirFlag(f, &o.Pins)
 	return o
 }

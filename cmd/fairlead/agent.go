@@ -41,7 +41,7 @@ func agentCommand() *cobra.Command {
 		Short: "Forward and announce on this node",
 		Long: `agent programs this node's kernel so that ClusterIPs, node ports and external
 addresses reach their pods, and announces the addresses that the node is elected
-for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
+for. When it stops, the kernel keeps forwarding; "fairlead cleanup" takes everything out.`,
 	}
 	access, logger := accessFlags(cmd), logFlag(cmd)
 	f := cmd.Flags()
@@ -57,17 +57,17 @@ for. When it stops, traffic goes on; "fairlead cleanup" takes everything out.`,
 	f.StringVar(&cfg.OtherHealth, "other-proxy-health", "http://127.0.0.1:10256/healthz", "where the proxy that forwards instead says whether it is in order")
 	f.StringSliceVar(&given.nodePorts, "nodeport-addresses", nil, "CIDRs of the node's addresses on which node ports answer; none, or primary: its primary address of each family; localhost: those of TCP at 127.0.0.1 and ::1 as well, for processes of the node")
 	f.StringSliceVar(&given.serviceCIDRs, "service-cidrs", nil, "CIDRs of Services beside those of the ServiceCIDR objects; unused addresses in them are dropped")
-	f.BoolVar(&cfg.Options.ExternalIPs, "external-ips", false, "serve spec.externalIPs; whoever may create Services can then take any address (CVE-2020-8554)")
+	f.BoolVar(&cfg.Options.ExternalIPs, "external-ips", false, "serve spec.externalIPs; anybody who may create Services can then take any address (CVE-2020-8554)")
 	f.StringSliceVar(&given.refused, "refuse-endpoints", metadata(), "CIDRs where no endpoint may be, beside loopback and link-local addresses; the Services are told. By default metadata services of clouds")
 	f.StringVar(&given.detectLocal, "detect-local", "auto", "how packets of this node's pods are known: auto (the Node's podCIDRs, routes to pods' links, EndpointSlices), node-cidr (the podCIDRs alone), cluster-cidr=CIDR,CIDR (sources of all pods), interface-prefix=NAME or bridge=NAME (the link that they come in from)")
 	f.StringVar(&given.markBit, "mark-bit", fmt.Sprintf("%#x", nftables.DefaultMark), "the one bit of the packet mark that is used, between the engine's own chains; not kube-proxy's 0x4000")
 	f.BoolVar(&cfg.CountBytes, "count-bytes", false, "let the kernel count the bytes of connections (net.netfilter.nf_conntrack_acct), for fairlead top")
 	f.StringVar(&cfg.SysctlDir, "sysctl-dir", "/proc/sys", "where the node's kernel settings are; those that are needed are set if that can be written to, and reported if not")
-	f.StringVar(&at.Probe, "probe-address", "127.0.0.1:9812", "where /livez, /readyz and /metrics are served, whoever forwards; empty: nowhere")
+	f.StringVar(&at.Probe, "probe-address", "127.0.0.1:9812", "where /livez, /readyz and /metrics are served, also where another proxy forwards; empty: nowhere")
 	f.StringVar(&at.Health, "health-address", "0.0.0.0:10256", "where /healthz and /livez are served as kube-proxy does; left free if another proxy forwards; empty: nowhere")
 	f.StringVar(&at.Metrics, "metrics-address", "127.0.0.1:10249", "where /metrics and /proxyMode are served; left free if another proxy forwards; empty: nowhere")
 	f.StringVar(&accelerate, "accelerate", "off", "connect the sockets of this node's pods to endpoints directly, by eBPF: auto (where it works) or off")
-	f.StringVar(&directs, "director", "off", "pass packets to VIPs that are to be directed on to other nodes unchanged, and serve those of others, by eBPF: auto (where it works) or off")
+	f.StringVar(&directs, "director", "off", "pass packets of directed VIPs on to other nodes unchanged, and serve the packets that other nodes pass on, by eBPF: auto (where it works) or off")
 	accelerator := ebpfFlags(f)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		log, err := logger()
@@ -181,7 +181,7 @@ func parsePrefixes(flag string, texts []string) ([]netip.Prefix, error) {
 	for _, t := range texts {
 		p, err := netip.ParsePrefix(t)
 		if err != nil {
-			return nil, fmt.Errorf("--%s: %q is no CIDR", flag, t)
+			return nil, fmt.Errorf("--%s: %q is not a CIDR", flag, t)
 		}
 		out = append(out, p.Masked())
 	}

@@ -36,8 +36,9 @@ func cleanupCommand() *cobra.Command {
 		Use: "cleanup", Args: cobra.NoArgs,
 		Short: "Remove every kernel object of fairlead from this node, or what it left in the API",
 		Long: `cleanup removes fairlead's nftables tables and with them the addresses that the
-kernel answers for, its eBPF programs, the routes of answers, and what version 0.1 left on links. Run it on a node whose agent is gone for good; Services stop answering
-there. With --cluster it removes from the API what no chart owns: fairlead's
+kernel answers for, its eBPF programs, the routes of answers, and what version 0.1
+left on links. Run it on a node whose agent will not come back: Services stop
+answering there. With --cluster it removes from the API what no chart owns: fairlead's
 finalizers on Services, its Lease, NodeStates and the Secret with the agents' keys;
 pools and the record of held addresses stay. It refuses that while fairlead is
 installed. It succeeds when there is nothing to remove.`,

@@ -47,7 +47,7 @@ func logFlag(cmd *cobra.Command) func() (*slog.Logger, error) {
 func movedCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "ccm", Hidden: true, DisableFlagParsing: true,
-		Short: "Say that fairlead-ccm is a program of its own",
+		Short: "Fail, and name fairlead-ccm, which is a program of its own",
 		RunE: func(*cobra.Command, []string) error {
 			return errors.New("the cloud controller manager is a program of its own: run fairlead-ccm with the same flags; the image holds it as /fairlead-ccm")
 		},

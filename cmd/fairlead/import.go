@@ -48,7 +48,7 @@ var sources = []source{
 }
 
 func importCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "import", Short: "Turn another load balancer's configuration into fairlead's"}
+	cmd := &cobra.Command{Use: "import", Short: "Translate another load balancer's configuration into fairlead's"}
 	for _, s := range sources {
 		cmd.AddCommand(s.command())
 	}
@@ -59,9 +59,9 @@ func (s source) command() *cobra.Command {
 	var files []string
 	cmd := &cobra.Command{
 		Use: s.name + " -f FILE...", Args: cobra.NoArgs,
-		Short: "Turn the configuration of " + s.title + " into fairlead's",
+		Short: "Translate the configuration of " + s.title + " into fairlead's",
 		Long: s.name + " reads " + s.reads + `, and prints
-AddressPools, Announcements and BGPPeers. What has no equal is a comment beside the
+AddressPools, Announcements and BGPPeers. A comment names what has no equal, beside the
 object that lacks it. It talks to no cluster. docs/migrate.md has every step.`,
 		Example: "  kubectl get " + s.get + " -o yaml |\n    fairlead import " + s.name + " -f - >fairlead.yaml",
 	}

@@ -19,7 +19,7 @@ func renderCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "render -f FILE...", Args: cobra.NoArgs,
 		Short: "Print what fairlead would make of manifests, without a cluster",
-		Long: `render reads AddressPools, Services, EndpointSlices, Nodes and the rest from files
+		Long: `render reads AddressPools, Services, EndpointSlices, Nodes and other objects from files
 and prints which Service gets which address and why another gets none, what a
 node's engine would hold, and who would announce what. What a cluster would add
 (cluster IPs, node ports, pods) has stand-ins, which are named at the top.`,

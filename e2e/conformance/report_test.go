@@ -49,7 +49,7 @@ func TestTable(t *testing.T) {
 		t.Errorf("without an exception: %+v", wrong)
 	}
 	if _, err := Read([]byte("no JSON")); err == nil {
-		t.Error("text that is no JSON is read as a report")
+		t.Error("text that is not JSON is read as a report")
 	}
 }
 

@@ -231,7 +231,7 @@ func (c *cluster) holds(name, want string) {
 	})
 }
 
-// isVIP tells whether an entry of a status says that its address is a VIP, as far
+// isVIP reports whether an entry of a status says that its address is a VIP, as far
 // as the API server stores that: from Kubernetes 1.30 on.
 func isVIP(in corev1.LoadBalancerIngress) bool {
 	if os.Getenv(lab.VersionEnv) == "1.29" {

@@ -35,7 +35,7 @@ func FindAnnouncer(ctx context.Context, l *lab.Lab, ip string) (Announcer, error
 			return Announcer{IP: ip, Node: name, Link: link, MAC: mac}, nil
 		}
 	}
-	return Announcer{IP: ip, MAC: mac}, errors.Join(fmt.Errorf("%s is at %s, which is no node's link", ip, mac), unseen)
+	return Announcer{IP: ip, MAC: mac}, errors.Join(fmt.Errorf("%s is at %s, which is not a node's link", ip, mac), unseen)
 }
 
 // neighbour reads the link address out of "ip -json neigh".

@@ -91,10 +91,10 @@ func (l *Lab) StopFairlead(ctx context.Context, name string) error {
 	return l.ground().stop(ctx, name)
 }
 
-// APIServerRuns tells whether StopAPIServer's work is undone.
+// APIServerRuns reports whether StopAPIServer's work is undone.
 func (l *Lab) APIServerRuns() bool { return l.ground().apiRuns(context.Background()) }
 
-// NodeRuns tells whether the node has power.
+// NodeRuns reports whether the node has power.
 func (l *Lab) NodeRuns(name string) bool { return l.ground().runs(context.Background(), name) }
 
 // StopAPIServer kills the API server, and with it what would end by itself when

@@ -146,7 +146,7 @@ func (l *Lab) findSource() error {
 	return err
 }
 
-// healthy tells whether a whole lab is up in this state directory.
+// healthy reports whether a whole lab is up in this state directory.
 func (l *Lab) healthy() bool {
 	was, err := l.state.load()
 	if err != nil || !was.Ready {
@@ -322,7 +322,7 @@ func (l *Lab) save(ready bool) error {
 // Open attaches to the lab that is up.
 func Open() (*Lab, error) { return open(Options{}) }
 
-// OpenAlone is Open for whoever must not be disturbed: it waits until nobody
+// OpenAlone is Open for a caller who must not be disturbed: it waits until nobody
 // else makes, removes or measures the lab, and keeps them away until Close.
 func OpenAlone(ctx context.Context) (*Lab, error) {
 	l, err := Open()

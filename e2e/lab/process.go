@@ -98,7 +98,7 @@ func parseStat(line string) (record, error) {
 }
 
 // signal sends sig to the recorded process, or, if it only waits in front of
-// a process in another pid namespace, to that one. No process is no error.
+// a process in another pid namespace, to that one. No process is not an error.
 func (l *Lab) signal(name string, sig syscall.Signal) error {
 	was, ok := l.running(name)
 	if !ok {

@@ -118,7 +118,7 @@ func TestEveryProgramHasItsModule(t *testing.T) {
 	}
 }
 
-// A library of which the product and the lab's programs have different versions is
+// A library that the product and the lab's programs have in different versions is
 // compiled twice, and so is everything that imports it: minutes of a first run.
 func TestProgramsHaveTheProductsVersions(t *testing.T) {
 	apart := map[string]string{

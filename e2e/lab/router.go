@@ -61,7 +61,7 @@ func (l *Lab) StartBGP(ctx context.Context, name string) (Speaker, error) {
 }
 
 func (l *Lab) startBGP(ctx context.Context, s Speaker) error {
-	if l.described != nil { // whoever made the router made it share connections too
+	if l.described != nil { // the maker of that router made it share connections too
 		return s.start(ctx)
 	}
 	if err := l.StopBGP(ctx); err != nil {

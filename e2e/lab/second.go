@@ -54,7 +54,7 @@ func (l *Lab) AddSecondNetwork(ctx context.Context) error {
 	return err
 }
 
-// RemoveSecondNetwork removes what AddSecondNetwork made. It is no error if something of it
+// RemoveSecondNetwork removes what AddSecondNetwork made. It is not an error if something of it
 // is not there.
 func (l *Lab) RemoveSecondNetwork(ctx context.Context) error {
 	var errs []error

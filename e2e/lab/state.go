@@ -116,7 +116,7 @@ func (s state) remove() error {
 	return os.RemoveAll(s.run())
 }
 
-// exists tells whether anything of a lab, whole or not, is there.
+// exists reports whether anything of a lab, whole or not, is there.
 func (s state) exists() bool {
 	_, err := os.Stat(s.run())
 	return !errors.Is(err, os.ErrNotExist)

@@ -285,7 +285,7 @@ func engineOf(ctx context.Context, node string) (string, error) {
 	return "", fmt.Errorf("status says nothing of %s", node)
 }
 
-// pinned tells whether a node keeps anything of fairlead in its bpf filesystem.
+// pinned reports whether a node keeps anything of fairlead in its bpf filesystem.
 func pinned(ctx context.Context, node string) (bool, error) {
 	out, err := shared.Exec(ctx, node, "find", "/sys/fs/bpf", "-mindepth", "1", "-name", "fairlead")
 	return len(out) > 0, err

@@ -138,7 +138,7 @@ func wantEqual(t *testing.T, before, after string) {
 }
 
 // endpoints lists which frontend of a ruleset has which endpoint. A ruleset that
-// was made anew may have them in other slots.
+// was created again may have them in other slots.
 func endpoints(rules string) string {
 	found := regexp.MustCompile(`([0-9a-f.:]+ \. )?(tcp|udp) \. \d+ : [0-9a-f.:]+ \. \d+`).FindAllString(rules, -1)
 	slices.Sort(found)

@@ -23,7 +23,7 @@ func macOf(t *testing.T, host string) string {
 
 // An address that a host outside of the cluster has is not announced, in either
 // family: the Service's condition and an Event name the host. It is announced
-// once the host has let go and the address is assigned anew.
+// once the host has let go and the address is assigned again.
 func TestAddressOfAForeignHostIsNotAnnounced(t *testing.T) {
 	l := cluster(t)
 	on := func(ctx context.Context, verb, addr string) error {

@@ -104,7 +104,7 @@ func stickyForSeconds(t *testing.T, w world) {
 	r := podAsks(t, w.client(), target, "-n=8", "-c=1", "-i=1s")
 	wantAll(t, r, 1)
 	if !maps.EqualFunc(first.Pods, r.Pods, func(a, b int) bool { return true }) {
-		t.Errorf("went on to another pod without silence: %v, then %v", first.Pods, r.Pods)
+		t.Errorf("moved to another pod without silence: %v, then %v", first.Pods, r.Pods)
 	}
 	landed := map[string]string{} // by node of the client
 	ask := func() (elsewhere bool) {

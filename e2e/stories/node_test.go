@@ -81,7 +81,7 @@ func TestNodeWithoutPowerOthersTakeItsAddressesAndGiveThemBack(t *testing.T) {
 	took := time.Since(began).Round(time.Second)
 	t.Logf("%s is back at %s %s after the power", vip, node, took)
 	if took < election.SettleAfter {
-		t.Errorf("that is no minute of health")
+		t.Errorf("that is not a minute of health")
 	}
 	for _, r := range back() {
 		// What is open when the address moves back ends: the node that takes it over

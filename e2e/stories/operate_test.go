@@ -35,7 +35,7 @@ func fairlead(t *testing.T, args ...string) (out string, code int) {
 }
 
 // Who installs fairlead is told by its commands what there is, why a Service is
-// not reached, and what becomes of a packet; helm tests, upgrades and uninstalls
+// not reached, and what happens to a packet; helm tests, upgrades and uninstalls
 // it, and then nothing of it is left in the nodes' kernels, nor in the API but what
 // the docs say.
 func TestOperate(t *testing.T) {

@@ -136,7 +136,7 @@ func lag(t *testing.T, client kubernetes.Interface) {
 	if took := time.Since(began); took > 30*time.Second {
 		t.Errorf("an endpoint was reached %s after it became unready", took)
 	} else {
-		t.Logf("out %s after it became unready, of which its probe takes up to 1 s", took.Round(10*time.Millisecond))
+		t.Logf("out %s after it became unready (its probe takes up to 1 s of that)", took.Round(10*time.Millisecond))
 	}
 	var waits []time.Duration
 	for i := range 20 {

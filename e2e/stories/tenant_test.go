@@ -19,7 +19,7 @@ import (
 	"github.com/fairlead/fairlead/e2e/probe"
 )
 
-// The Service of a tenant: so many ports, and so many pods behind all of them, of which one
+// The Service of a tenant: so many ports, and so many pods behind all of them, where one
 // after the other is not ready.
 const (
 	floodPorts = 8000
@@ -80,7 +80,7 @@ func (f *flood) becomesOurs(t *testing.T) {
 	}
 }
 
-// slice has all pods, of which one is not ready.
+// slice has all pods, and one of them is not ready.
 func (f flood) slice(round int) *discoveryv1.EndpointSlice {
 	out := &discoveryv1.EndpointSlice{
 		ObjectMeta:  metav1.ObjectMeta{Name: "flood", Labels: f.labels()},

@@ -57,7 +57,7 @@ func (p *page) shows(name, told string) error {
 	return fmt.Errorf("%s shows other lines of %q than\n%s", p.path, name, told)
 }
 
-// complete tells whether every block of the page was told.
+// complete reports whether every block of the page was told.
 func (p *page) complete() error {
 	var errs []error
 	for _, m := range regexp.MustCompile(`<!-- lab: (.*) -->`).FindAllStringSubmatch(p.text, -1) {

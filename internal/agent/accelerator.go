@@ -34,14 +34,14 @@ func flagOf(set *appsv1.DaemonSet, name string) string {
 }
 
 // removeAccelerator takes the Accelerator out if the next agent is to be without: that one
-// has not the rights to do it.
+// is not allowed to do it.
 func (a *Agent) removeAccelerator() error {
 	if a.cfg.Accelerator == nil || !a.cfg.Accelerator.State().Wanted || !a.removal.endsAcceleration.Load() {
 		return nil
 	}
 	n, err := a.cfg.Accelerator.Remove()
 	if err == nil {
-		a.cfg.Log.Info("detached the eBPF programs: the next agent is to be without", "programs", n)
+		a.cfg.Log.Info("detached the eBPF programs: the next agent will not use them", "programs", n)
 	}
 	return err
 }
@@ -53,7 +53,7 @@ func (a *Agent) removeDirector() error {
 	}
 	n, err := a.cfg.Direct.Remove()
 	if err == nil && n > 0 {
-		a.cfg.Log.Info("detached the director: the next agent is to be without", "links", n)
+		a.cfg.Log.Info("detached the director: the next agent will not use it", "links", n)
 	}
 	return err
 }

@@ -79,9 +79,9 @@ type Config struct {
 
 // Agent is one node's agent. New starts nothing.
 //
-// It collects what there is to know (cluster, links, gossip, removal), has
-// decision decide, and gives the Plan to those who carry it out (layer2, routes,
-// engine), each in a loop of its own. report says it in the NodeState.
+// It collects the inputs (cluster, links, gossip, removal), has decision decide, and gives
+// the Plan to layer2, routes and engine, each in a loop of its own. report writes the
+// NodeState.
 type Agent struct {
 	cfg        *Config
 	cluster    cluster
@@ -139,7 +139,7 @@ func New(cfg Config) (*Agent, error) {
 		return nil, fmt.Errorf("netlink: %w", err)
 	}
 	if cfg.reportKey, err = reportKey(cfg.StateDir); err != nil {
-		cfg.Log.Error("the key that this node signs its reports with is not kept", "error", err)
+		cfg.Log.Error("cannot keep the key that this node signs its reports with", "error", err)
 	}
 	leases := l2.New(handle, 0, cfg.Log)
 	leases.Metrics = l2.NewMetrics(cfg.Metrics)
@@ -289,7 +289,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			return fmt.Errorf("this node cannot forward: %w", err)
 		}
 		a.engine.other.unable = true
-		a.cfg.Log.Warn("ports of VIPs that no Service has are not refused", "error", err)
+		a.cfg.Log.Warn("cannot refuse the ports of VIPs that no Service has", "error", err)
 	}
 	if err := a.links.read(); err != nil {
 		return err

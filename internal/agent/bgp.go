@@ -29,7 +29,7 @@ type routes struct {
 	cfg     *Config
 	speaker *speaker.Speaker
 	syncer  syncer      // speaker
-	forGood func() bool // whether a stop is no restart
+	forGood func() bool // whether a stop is not a restart
 	changed func()      // called when Passwords returns something else
 	done    func()      // called when what order.withdraw does not have is withdrawn
 	loop    *reconcile.Loop
@@ -64,7 +64,7 @@ func newRoutes(cfg *Config, changed, report, done func(), forGood func() bool) *
 		speaker: speaker.New(cfg.Log, report, sessionProcess), loop: reconcile.New("BGP", cfg.Log), secrets: reconcile.New("BGP passwords", cfg.Log),
 	}
 	r.syncer = r.speaker
-	r.loop.Coalesce, r.loop.Resync = 0, 0 // whoever decides has coalesced already
+	r.loop.Coalesce, r.loop.Resync = 0, 0 // the decider has coalesced already
 	r.secrets.Resync = passwordsEvery
 	if cfg.Metrics != nil {
 		cfg.Metrics.MustRegister(&bgpMetrics{r.speaker.Status})
@@ -130,8 +130,8 @@ func (r *routes) read(ctx context.Context) error {
 	return failed
 }
 
-// Give makes p what is to be done. A withdrawal that was not carried out yet goes
-// on to the next order, or the engine would not wait for it.
+// Give makes p the plan to carry out. A withdrawal that was not carried out yet moves to
+// the next order, or the engine would not wait for it.
 func (r *routes) Give(number uint64, p node.Plan) {
 	r.mu.Lock()
 	next := routesOrder{number, p.Withdraw.Routes, p.Announce.Routes, p.Program.Snapshot}
@@ -223,11 +223,11 @@ var (
 	descSince     = describeMetric("session_since_timestamp_seconds", "When the session was established or lost.")
 	descFlaps     = describeMetric("session_flaps_total", "How often the session was lost.")
 	descPrefixes  = describeMetric("announced_prefixes", "Prefixes that are announced over the session.")
-	descUpdates   = describeMetric("updates_total", "UPDATE messages sent over the session and those before it.")
+	descUpdates   = describeMetric("updates_total", "UPDATE messages sent to the peer, over this session and earlier ones.")
 	descCrashes   = describeMetric("session_crashes_total", "How often the session's process ended by itself.")
 	descBFD       = describeMetric("bfd_up", "1 while the BFD session is up.")
 	descBFDFlaps  = describeMetric("bfd_flaps_total", "How often the BFD session went down after it had been up.")
-	descDetection = describeMetric("bfd_detection_seconds", "After how long without a packet the path counts as down.")
+	descDetection = describeMetric("bfd_detection_seconds", "How long no packet may arrive before the path counts as down.")
 )
 
 // Describe implements prometheus.Collector.

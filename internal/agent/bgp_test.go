@@ -25,7 +25,7 @@ import (
 )
 
 // A stop leaves the sessions to end without a word, for the next agent to open
-// anew; one that is for good closes them.
+// again; one that is for good closes them.
 func TestStopForGood(t *testing.T) {
 	for name, forGood := range map[string]bool{"a restart": false, "for good": true} {
 		t.Run(name, func(t *testing.T) {

@@ -16,7 +16,7 @@ func TestEndpointChangeAllocatesTheSameInALargeCluster(t *testing.T) {
 		t.Errorf("%d objects with %d Services, %d with %d", few.objects, small, many.objects, large)
 	}
 	if lists := uint64((large - small) * (1 + frontends) * 8); many.bytes > few.bytes*5/4+lists*5/4 {
-		t.Errorf("%d bytes with %d Services, %d with %d, of which the lists are %d", few.bytes, small, many.bytes, large, lists)
+		t.Errorf("%d bytes with %d Services, %d with %d, and %d of that are the lists", few.bytes, small, many.bytes, large, lists)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 
 var (
 	descEntries = prometheus.NewDesc("fairlead_conntrack_entries", "Connections that the node's kernel tracks.", nil, nil)
-	descLimit   = prometheus.NewDesc("fairlead_conntrack_limit", "How many connections the node's kernel can track; it drops packets of others.", nil, nil)
+	descLimit   = prometheus.NewDesc("fairlead_conntrack_limit", "How many connections the node's kernel can track. It drops packets of further connections.", nil, nil)
 )
 
 // conntrack tells how full the kernel's table of connections is when it is asked,

@@ -27,7 +27,7 @@ func TestConntrack(t *testing.T) {
 # HELP fairlead_conntrack_entries Connections that the node's kernel tracks.
 # TYPE fairlead_conntrack_entries gauge
 fairlead_conntrack_entries 7
-# HELP fairlead_conntrack_limit How many connections the node's kernel can track; it drops packets of others.
+# HELP fairlead_conntrack_limit How many connections the node's kernel can track. It drops packets of further connections.
 # TYPE fairlead_conntrack_limit gauge
 fairlead_conntrack_limit 262144
 `

@@ -94,7 +94,7 @@ func NewControlPlane(cfg ControlPlaneConfig) (*ControlPlane, error) {
 		}
 	}
 	if c.members, err = load(cfg.StateDir, membersFile, controlplane.ParseMembers); err != nil {
-		cfg.Log.Warn("the members that were kept are of no use", "error", err)
+		cfg.Log.Warn("cannot use the saved members", "error", err)
 	}
 	c.assemble(l2.ControlPlane.Leases(handle, 0, cfg.Log))
 	c.setKeys(keys)
@@ -314,7 +314,7 @@ func (c *ControlPlane) setMembers(all []netip.Addr) {
 	c.cfg.Log.Info("the cluster's control-plane nodes", "members", all)
 	c.decision.loop.Wake()
 	if err := save(c.cfg.StateDir, membersFile, controlplane.FormatMembers(all)); err != nil {
-		c.cfg.Log.Error("the members are not kept", "error", err)
+		c.cfg.Log.Error("cannot save the members", "error", err)
 	}
 }
 
@@ -325,7 +325,7 @@ func (c *ControlPlane) followKeyFile(ctx context.Context) {
 		keys, err := readKeys(c.cfg.KeyFile)
 		switch {
 		case err != nil:
-			c.cfg.Log.Error("the keys cannot be read; those that were known stay in use", "error", err)
+			c.cfg.Log.Error("cannot read the keys: the known ones stay in use", "error", err)
 		case string(keys.Format()) != string(c.lastKeys):
 			c.setKeys(keys)
 			c.cfg.Log.Info("other keys", "count", len(keys))

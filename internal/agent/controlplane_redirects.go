@@ -36,7 +36,7 @@ func newRedirects(kernel redirector, log *slog.Logger, moved func()) *redirects 
 	return r
 }
 
-// Give makes want what is to be redirected.
+// Give makes want the addresses to redirect.
 func (r *redirects) Give(want []redirect.Redirect) {
 	r.mu.Lock()
 	same := r.known && slices.Equal(r.want, want)

@@ -351,7 +351,7 @@ func (d *directing) ask(node string, v announcer.View) (why string, known bool) 
 		}
 	}
 	if err := d.echo.Set(d.links, direct.Peers(d.links, node, v), vips); err != nil {
-		d.log.Warn("the network is not asked whether it lets the director work", "error", err)
+		d.log.Warn("cannot ask whether the network lets the director work", "error", err)
 		return "", true
 	}
 	return d.echo.Verdict()

@@ -111,7 +111,7 @@ func (l *directLab) join(t *testing.T, s nstest.Space, number int) {
 	batch(t, s, "addr add 198.18.0.%d/24 dev lan\naddr add fd98::%d/64 dev lan nodad\nlink set lan up\n", number, number)
 }
 
-// wire connects a node with its pods, to each of which it has a route.
+// wire connects a node with its pods. It has a route to each.
 func (n *directNode) wire(t *testing.T, i int) {
 	t.Helper()
 	batch(t, n.space, "link add name pods type veth peer name eth0 netns %s\nlink set pods up\naddr add 10.1.%d.254/32 dev pods\naddr add fd10:%d::fe/128 dev pods nodad\n", n.pods.Name, i, i)
@@ -613,7 +613,7 @@ func (l *directLab) offAndOn(t *testing.T, all []*talk) {
 	}
 }
 
-// dies has a pod die, of which the cluster knows nothing yet. Its clients are told with
+// dies has a pod die before the cluster knows of it. Its clients are told with
 // the next segment. All others live on.
 func (l *directLab) dies(t *testing.T, all []*talk) {
 	t.Helper()

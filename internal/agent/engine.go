@@ -69,14 +69,14 @@ type engineState struct {
 	pods    proxy.Known // this node's
 }
 
-// Give makes p what is to be programmed. triggers are the times of the changes
-// that no earlier Program held.
+// Give makes p the program to carry out. triggers are the times of the changes that no
+// earlier Program held.
 func (e *engine) Give(number uint64, p node.Program, began time.Time, triggers []time.Time) {
 	stuck := e.through() < e.order.number
 	e.mu.Lock()
 	given := time.Now()
 	if was := e.order.given; stuck && !was.IsZero() {
-		given = was // whoever cannot withdraw holds the engine up once, not with every change
+		given = was // an announcer that cannot withdraw holds the engine up once, not with every change
 	}
 	e.order = engineOrder{p, number, given, began, append(e.order.triggers, triggers...)}
 	const most = 1000 // while nothing can be programmed
@@ -229,7 +229,7 @@ func newEngine(cfg *Config, m *metrics, h *health.Proxy, changed func()) *engine
 	e.exceeded = func([]snapshot.Problem) {}
 	e.ways = func() []proxy.Way { return nil }
 	e.own.sockets = socket.Read
-	e.loop.Coalesce = 0 // whoever decides has coalesced already
+	e.loop.Coalesce = 0 // the decider has coalesced already
 	e.pods = &pods{cfg: cfg, changed: e.loop.Wake}
 	e.other.client.Timeout = time.Second
 	e.assist.kernel = cfg.Assist

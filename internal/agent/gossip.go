@@ -119,7 +119,7 @@ func (g *gossip) Follow(s *snapshot.Snapshot) {
 	}
 	g.bind = bind
 	if g.stop != nil {
-		g.stop() // and begin anew
+		g.stop() // and start over
 	}
 	g.loop.Wake()
 }
@@ -162,7 +162,7 @@ func (g *gossip) SetLost(nodes map[string]bool, self bool) {
 	}
 }
 
-// Fresh tells whether the last View is still of now.
+// Fresh reports whether the last View is still of now.
 func (g *gossip) Fresh() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -59,7 +59,7 @@ func TestKeysAreKept(t *testing.T) {
 }
 
 // TestGossip: two agents meet as soon as each knows enough, stay in touch while
-// the key changes, and the one whose node gets another address begins anew there.
+// the key changes, and the one whose node gets another address starts over there.
 func TestGossip(t *testing.T) {
 	ip := netip.MustParseAddr
 	nodes := func(a string) *snapshot.Snapshot {

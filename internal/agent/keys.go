@@ -25,12 +25,12 @@ import (
 // that no API server is needed, then whatever the Secret holds.
 func (a *Agent) followKeys(ctx context.Context) error {
 	if signers, err := load(a.cfg.StateDir, signersFile, keyring.ParseSigners); err != nil {
-		a.cfg.Log.Warn("the saved keys of nodes are of no use", "error", err)
+		a.cfg.Log.Warn("cannot use the saved keys of nodes", "error", err)
 	} else if signers != nil {
 		a.signers.Set(signers)
 	}
 	if keys, err := load(a.cfg.StateDir, keysFile, keyring.Parse); err != nil {
-		a.cfg.Log.Warn("the saved keys are of no use", "error", err)
+		a.cfg.Log.Warn("cannot use the saved keys", "error", err)
 	} else if keys != nil {
 		a.setKeys(keys)
 	}
@@ -41,7 +41,7 @@ func (a *Agent) followKeys(ctx context.Context) error {
 	if _, err := secrets.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    a.takeKeys,
 		UpdateFunc: func(_, obj any) { a.takeKeys(obj) },
-		// The keys of a Secret that is gone go on to be used until there is another.
+		// The keys of a Secret that is gone stay in use until there is another.
 	}); err != nil {
 		return fmt.Errorf("informer: %w", err)
 	}
@@ -62,12 +62,12 @@ func (a *Agent) takeKeys(obj any) {
 	}
 	keys, err := keyring.Parse(secret.Data[keyring.Data])
 	if err != nil {
-		a.cfg.Log.Error("the agents' keys cannot be read; those that were known go on", "secret", keyring.Secret, "error", err)
+		a.cfg.Log.Error("cannot read the agents' keys: the known ones stay in use", "secret", keyring.Secret, "error", err)
 		return
 	}
 	signers, err := keyring.ParseSigners(secret.Data[keyring.DataSigners])
 	if err != nil {
-		a.cfg.Log.Error("the keys of nodes cannot be read; those that were known stay in use", "secret", keyring.Secret, "error", err)
+		a.cfg.Log.Error("cannot read the keys of nodes: the known ones stay in use", "secret", keyring.Secret, "error", err)
 		signers = nil
 	}
 	// The signers first: they are what an agent that starts believes reports by.

@@ -65,12 +65,12 @@ func (o layer2Order) same(was layer2Order) bool {
 
 func newLayer2(leases leaseKeeper, log *slog.Logger, moved, done func()) *layer2 {
 	l := &layer2{leases: leases, loop: reconcile.New("layer 2", log), moved: moved, done: done}
-	l.loop.Coalesce = 0 // whoever decides has coalesced already
+	l.loop.Coalesce = 0 // the decider has coalesced already
 	l.loop.Resync = announcer.Renew
 	return l
 }
 
-// Give makes p what is to be done, on links as they were last read.
+// Give makes p the plan to carry out, on links as they were last read.
 func (l *layer2) Give(number uint64, p node.Plan, links []snapshot.Link) {
 	l.mu.Lock()
 	next := layer2Order{number, p.Withdraw.Claims, p.Announce.Layer2, time.Now(), links}

@@ -33,7 +33,7 @@ func (l *listening) ports(e *engine, order engineOrder) []proxy.Target {
 		sockets, err := l.sockets()
 		if l.kept, l.problems = nodeport.Listening(claims, sockets); err != nil {
 			// What the node listens on is not known: SSH may be among it.
-			e.cfg.Log.Error("Services get no port of this node's own addresses", "error", err)
+			e.cfg.Log.Error("cannot give Services ports of this node's own addresses", "error", err)
 			l.kept = nil
 			for _, c := range claims {
 				l.kept = append(l.kept, c.Target)

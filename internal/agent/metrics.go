@@ -86,20 +86,20 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	m := &metrics{
 		sync: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "fairlead_engine_sync_duration_seconds", Help: "Time from a change being taken up to the kernel holding it and the node announcing it.",
+			Name: "fairlead_engine_sync_duration_seconds", Help: "Time from the moment when the agent takes a change up until the kernel holds it and the node announces it.",
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 15),
 		}),
-		failures: counter("fairlead_engine_sync_failures_total", "Syncs that left the kernel as it was."),
-		repairs:  counter("fairlead_engine_repairs_total", "Times that somebody else had changed the engine's kernel state."),
+		failures: counter("fairlead_engine_sync_failures_total", "Syncs that failed and left the kernel as it was."),
+		repairs:  counter("fairlead_engine_repairs_total", "Times that another program had changed the engine's kernel state."),
 		elements: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fairlead_engine_elements_total", Help: "Kernel set elements written, by operation (add, delete).",
 		}, []string{"operation"}),
-		last:      gauge("fairlead_engine_sync_last_timestamp_seconds", "When the kernel last held everything that was known."),
-		announced: gauge("fairlead_announced_addresses", "Addresses that this node announces by ARP or NDP, once a link."),
+		last:      gauge("fairlead_engine_sync_last_timestamp_seconds", "When the kernel last held everything that the agent knew."),
+		announced: gauge("fairlead_announced_addresses", "Addresses that this node announces by ARP or NDP; each counts once for each link."),
 		services:  gauge("fairlead_engine_services", "Services that the engine serves."),
-		endpoints: gauge("fairlead_engine_endpoints", "Endpoints of all ports of those Services."),
+		endpoints: gauge("fairlead_engine_endpoints", "Endpoints of all ports of the Services that the engine serves."),
 		sysctl: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "fairlead_sysctl_wrong", Help: "1 for each kernel setting that is not as it is needed and could not be set, by name.",
+			Name: "fairlead_sysctl_wrong", Help: "1 for each kernel setting that is wrong and that the agent could not set, by name.",
 		}, []string{"name"}),
 		others: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "fairlead_other_proxy", Help: "1 for each other Service proxy of which the node shows something, with the certainty that it forwards (runs, unknown, left).",
@@ -114,13 +114,13 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		}),
 	}
 	m.changes = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "fairlead_ownership_changes_total", Help: "Addresses that this node was elected for, or no longer, by direction (taken, given).",
+		Name: "fairlead_ownership_changes_total", Help: "Addresses that this node gained or lost by election, by direction (taken, given).",
 	}, []string{"direction"})
 	m.quarantinedEndpoints = gauge("fairlead_quarantined_endpoints", "Endpoints that take no connection because their nodes are gone.")
 	m.guarded = gauge("fairlead_members_guarded", "1 while more than half of the nodes vanished at once, so that nothing is quarantined.")
-	m.takeovers = counter("fairlead_takeovers_total", "Addresses that this node took over from another one: by failover, drain or return. Not those that nobody had.")
+	m.takeovers = counter("fairlead_takeovers_total", "Addresses that this node took over from another node, by failover, drain or return. An address that no node had does not count.")
 	m.inSync = gauge("fairlead_engine_in_sync", "1 while this node forwards as it should, by the engine or by the proxy that forwards instead.")
-	m.queued = gauge("fairlead_engine_sync_queued_timestamp_seconds", "When the last change came that the engine is to hold.")
+	m.queued = gauge("fairlead_engine_sync_queued_timestamp_seconds", "When the last change for the engine arrived.")
 	m.saved = gauge("fairlead_snapshot_saved", "1 while the agent acts on the snapshot that it saved, because no API server has answered since it started.")
 	m.refusedL2 = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "fairlead_l2_refused_addresses", Help: "Addresses that this node does not announce by ARP or NDP, by reason (NotOwner: another node does).",

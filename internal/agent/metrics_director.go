@@ -29,11 +29,11 @@ var (
 		"asked (nftables looks for the connection, and serves, diverts, resets or drops), limited (the source had too many diverted), dropped (nobody has it, and a node may come back), left (to the stack as if they were not directed).", "result")
 	directorHops            = directorDesc("hops_total", "Packets to directed addresses that this node served, by how often other nodes had passed them on; more: above 16.", "hops")
 	directorVIPPackets      = directorDesc("vip_packets_total", "Packets from outside to a directed address that reached this node, by the address; other: addresses beyond the 4,095th.", "vip")
-	directorVIPConnections  = directorDesc("vip_connections_total", "Of these packets, those that open a TCP connection.", "vip")
+	directorVIPConnections  = directorDesc("vip_connections_total", "Packets from outside to a directed address that open a TCP connection, by the address.", "vip")
 	directorNodePackets     = directorDesc("node_packets_total", "Packets from outside to directed addresses that reached this node, by the node that their slot names.", "node")
-	directorNodeConnections = directorDesc("node_connections_total", "Of these packets, those that open a TCP connection.", "node")
+	directorNodeConnections = directorDesc("node_connections_total", "Packets from outside to directed addresses that open a TCP connection, by the node that their slot names.", "node")
 	directorNodeDiverted    = directorDesc("node_diverted_total", "Packets that this node passed on because it does not have their connection, by the node that got them.", "node")
-	directorNodeWeight      = directorDesc("node_weight", "The part of all slots of directed addresses that name a node. The part of connections follows it.", "node")
+	directorNodeWeight      = directorDesc("node_weight", "The share of all slots of directed addresses that name a node. The share of connections follows it.", "node")
 )
 
 // Describe implements prometheus.Collector.
@@ -45,7 +45,7 @@ func (m *directorMetrics) Describe(to chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements prometheus.Collector. Nodes and addresses of which nothing was counted
+// Collect implements prometheus.Collector. Nodes and addresses without a count
 // are left out: every agent would name all nodes otherwise.
 func (m *directorMetrics) Collect(to chan<- prometheus.Metric) {
 	var now DirectorCounts

@@ -22,8 +22,8 @@ func (m *egressMetrics) Follow(l *leaving) { m.read.Store(l) }
 var (
 	egressPods = prometheus.NewDesc("fairlead_egress_pods", "Addresses of pods whose connections leave the cluster with an address of a Service, by what this node does: "+
 		"own (it gives them the address), via (it sends them to the node that does), held (it drops them).", []string{"way"}, nil)
-	egressConnections = prometheus.NewDesc("fairlead_egress_connections_total", "Connections of such pods, by what this node did: own, via.", []string{"way"}, nil)
-	egressHeld        = prometheus.NewDesc("fairlead_egress_held_packets_total", "Packets of such pods that were dropped because no node announces the address.", nil, nil)
+	egressConnections = prometheus.NewDesc("fairlead_egress_connections_total", "Connections of pods that leave the cluster with an address of a Service, by what this node did (own, via).", []string{"way"}, nil)
+	egressHeld        = prometheus.NewDesc("fairlead_egress_held_packets_total", "Packets of pods that should leave with an address of a Service and were dropped, because no node announces that address.", nil, nil)
 )
 
 // Describe implements prometheus.Collector.

@@ -25,7 +25,7 @@ func ParseMode(text string) (Mode, error) {
 	case Auto, Full, Off:
 		return m, nil
 	}
-	return "", fmt.Errorf("%q is none of auto, full, off", text)
+	return "", fmt.Errorf("%q is not one of auto, full, off", text)
 }
 
 // Fairlead is the proxy that the agent is.

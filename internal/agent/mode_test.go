@@ -75,7 +75,7 @@ func TestParseMode(t *testing.T) {
 		}
 	}
 	if _, err := ParseMode("iptables"); err == nil {
-		t.Error("iptables is no mode")
+		t.Error("iptables is not a mode")
 	}
 }
 

@@ -54,7 +54,7 @@ func (n *neighbours) load(last *saved.State) {
 	if n.dir != "" {
 		text, err := os.ReadFile(neighboursPath(n.dir))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			n.log.Warn("could not read the nodes' MAC addresses that were kept", "error", err)
+			n.log.Warn("cannot read the saved MAC addresses of the nodes", "error", err)
 		}
 		maps.Copy(n.macs, parseNeighbours(text))
 	}
@@ -140,7 +140,7 @@ func formatNeighbours(by map[string][]string) []byte {
 	return b.Bytes()
 }
 
-// parseNeighbours reads what formatNeighbours wrote. It passes over what is no MAC.
+// parseNeighbours reads what formatNeighbours wrote. It passes over what is not a MAC.
 func parseNeighbours(text []byte) map[string][]string {
 	out, count := map[string][]string{}, 0
 	lines := bufio.NewScanner(bytes.NewReader(text))

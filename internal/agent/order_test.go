@@ -233,7 +233,7 @@ func without(name string, n int) string {
 }
 
 // TestOrder: program first, announce second; withdraw first, unprogram last. For
-// layer 2 and for BGP, and whoever of those who carry it out is slow.
+// layer 2 and for BGP, and any of those who carry it out may be slow.
 func TestOrder(t *testing.T) {
 	for _, slow := range []string{"nothing", "program", "withdraw", "route"} {
 		t.Run(slow+" is slow", func(t *testing.T) {

@@ -30,10 +30,10 @@ type removal struct {
 	endsDirector     atomic.Bool // the next agent is to be without the Director
 }
 
-// Run learns whether the DaemonSet that runs the agents was deleted:
-// a stop that follows is for good. One that is made anew takes that back, as when
-// somebody replaces the DaemonSet and leaves its pods. It also learns whether the
-// next agent is to be without the Accelerator.
+// Run learns whether the DaemonSet that runs the agents was deleted: then this agent will
+// not be followed by another. One that is created again takes that back, as when somebody
+// replaces the DaemonSet and leaves its pods. It also learns whether the next agent will
+// run without the Accelerator.
 func (r *removal) Run(ctx context.Context) error {
 	if r.cfg.DaemonSet == "" {
 		return nil
@@ -80,7 +80,7 @@ func (r *removal) remove(removed bool) {
 		return
 	}
 	if removed {
-		r.cfg.Log.Warn("the DaemonSet of the agents was deleted: a stop now is for good", "daemonset", r.cfg.Namespace+"/"+r.cfg.DaemonSet)
+		r.cfg.Log.Warn("the agents' DaemonSet was deleted: this agent will clean up when it stops", "daemonset", r.cfg.Namespace+"/"+r.cfg.DaemonSet)
 	}
 	r.changed()
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/fairlead/fairlead/proxy/dataplanetest"
 )
 
-// A deleted DaemonSet means that fairlead is being removed, unless it is made anew;
+// A deleted DaemonSet means that fairlead is being removed, unless it is created again;
 // another one means nothing.
 func TestRemoval(t *testing.T) {
 	set := func(name string) *appsv1.DaemonSet {
@@ -40,7 +40,7 @@ func TestRemoval(t *testing.T) {
 			{"it is there", func() error { return nil }, false},
 			{"another one is deleted", func() error { return sets.Delete(ctx, "others", metav1.DeleteOptions{}) }, false},
 			{"it is deleted", func() error { return sets.Delete(ctx, "agents", metav1.DeleteOptions{}) }, true},
-			{"it is made anew", func() error {
+			{"it is created again", func() error {
 				_, err := sets.Create(ctx, set("agents"), metav1.CreateOptions{})
 				return err
 			}, false},

@@ -19,12 +19,12 @@ import (
 
 // Addresses say where an agent answers; an empty one is not opened.
 type Addresses struct {
-	Probe   string // /livez, /readyz and /metrics, for the kubelet, whoever forwards
+	Probe   string // /livez, /readyz and /metrics, for the kubelet, also where another proxy forwards
 	Health  string // kube-proxy's /healthz and /livez
 	Metrics string // /metrics and kube-proxy's /proxyMode
 }
 
-// The ports that belong to whoever forwards.
+// The ports that belong to the proxy that forwards.
 const (
 	healthPort  = "10256"
 	metricsPort = "10249"

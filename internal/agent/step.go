@@ -68,7 +68,7 @@ func (a *Agent) apply(in node.Inputs, plan node.Plan, triggers []time.Time) {
 	a.decision.mu.Unlock()
 	a.gaps.follow(was.plan, plan.State, func(node string) time.Time { return a.reach.lastAnswer(node, in.Reach) })
 	if plan.Announce.Layer2 != nil && in.View.Returns > was.view.Returns && len(in.Held) > 0 {
-		a.cfg.Log.Info("a node came back that was gone: announcing again", "addresses", len(in.Held))
+		a.cfg.Log.Info("a lost node came back: announcing again", "addresses", len(in.Held))
 	}
 	if plan.Watch != nil {
 		a.reach.watcher.Follow(*plan.Watch)

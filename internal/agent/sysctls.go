@@ -33,7 +33,7 @@ type sysctls struct {
 	since metav1.Time // when it became right, or wrong
 }
 
-// looked tells whether there was a first look.
+// looked reports whether there was a first look.
 func (s *sysctls) looked() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -57,7 +57,7 @@ func (s *sysctls) condition() []metav1.Condition {
 	return []metav1.Condition{c}
 }
 
-// found keeps what was found at now and tells whether it is news.
+// found keeps what was found at now and reports whether it is news.
 func (s *sysctls) found(wrong []string, now time.Time) (news bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,7 +120,7 @@ func (a *Agent) setSysctls(context.Context) error {
 // accounting is the setting by which the kernel counts the bytes of connections.
 const accounting = "net.netfilter.nf_conntrack_acct"
 
-// countsBytes tells whether it does.
+// countsBytes reports whether it does.
 func (a *Agent) countsBytes() bool {
 	b, err := os.ReadFile(sysctl.Dir(a.cfg.SysctlDir).File(accounting))
 	return err == nil && strings.TrimSpace(string(b)) == "1"
@@ -137,7 +137,7 @@ func (a *Agent) vips() map[netip.Addr]bool {
 	return out
 }
 
-// bridged tells whether one of the links is a bridge with an address of the
+// bridged reports whether one of the links is a bridge with an address of the
 // node's pods, as CNIs make that attach pods to a bridge.
 func bridged(node *snapshot.Node, links link.State) bool {
 	if node == nil {
@@ -158,7 +158,7 @@ func bridged(node *snapshot.Node, links link.State) bool {
 // router advertisements (RTPROT_RA).
 const routerAdvertisement = 9
 
-// learnsRoutes tells whether the node has such routes. If it cannot be told, it has.
+// learnsRoutes reports whether the node has such routes. If it cannot be told, it has.
 func learnsRoutes() bool {
 	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V6, &netlink.Route{Protocol: routerAdvertisement}, netlink.RT_FILTER_PROTOCOL)
 	return err != nil || len(routes) > 0

@@ -97,7 +97,7 @@ func (u *unheld) set(plan bgp.Plan, now time.Time) {
 	}
 	u.announced = next
 	if err := u.apply(now); err != nil {
-		u.log.Warn("packets to addresses that nobody holds may go around", "error", err)
+		u.log.Warn("cannot stop packets to addresses that nobody holds from going around", "error", err)
 	}
 }
 

@@ -306,7 +306,7 @@ func TestOthersTakeNoVIP(t *testing.T) {
 	}
 }
 
-// The same where kube-proxy forwards: it is no matter whose rules are first.
+// The same where kube-proxy forwards: it does not matter whose rules are first.
 func TestOthersTakeNoVIPOfAnotherProxy(t *testing.T) {
 	for _, kind := range kinds {
 		t.Run(kind, func(t *testing.T) {

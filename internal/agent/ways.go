@@ -149,7 +149,7 @@ func (w *ways) condition(held []announcer.Claim) []metav1.Condition {
 // end takes the routes out.
 func (w *ways) end() error {
 	if err := errors.Join(link.Space.Cleanup(), link.Inside(w.field).Set(false)); err != nil {
-		return errors.Join(errors.New("the routes of answers are left"), err)
+		return errors.Join(errors.New("the routes of answers stay"), err)
 	}
 	return nil
 }

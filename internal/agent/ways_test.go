@@ -99,7 +99,7 @@ func (w *twoNetworks) router(t *testing.T) {
 	}
 }
 
-// state is what the agent reads of the node's links: those to pods are no uplinks.
+// state is what the agent reads of the node's links: those to pods are not uplinks.
 func (w *twoNetworks) state(t *testing.T) (out link.State) {
 	t.Helper()
 	w.node.Do(t, func() (err error) {

@@ -16,7 +16,7 @@ import (
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// Config says what is to be kept.
+// Config says what to keep.
 type Config struct {
 	Clients   *kube.Clients
 	Log       *slog.Logger
@@ -26,8 +26,8 @@ type Config struct {
 	// not known.
 	Snapshot func() *snapshot.Snapshot
 	// Nodes returns all Nodes, sorted by name, nil before they are known: see
-	// kube.Store.Nodes. Roster is the loop that keeps the roster of them. It is to be woken
-	// when a Node may have changed.
+	// kube.Store.Nodes. Roster is the loop that keeps the roster of them. Wake it when a
+	// Node may have changed.
 	Nodes  func() []*snapshot.Node
 	Roster *reconcile.Loop
 }

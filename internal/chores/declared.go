@@ -112,7 +112,7 @@ func (d *declared) prune(ctx context.Context, objects []object) error {
 	if len(used) > 0 {
 		if text := strings.Join(used, ", "); text != d.said {
 			d.said = text
-			d.log.Warn("Services still hold addresses of pools that are not among the values any more: keeping all that was taken out of the values", "pools", text)
+			d.log.Warn("Services still hold addresses of pools that were taken out of the values: keeping everything that was taken out", "pools", text)
 		}
 		return nil
 	}
@@ -120,7 +120,7 @@ func (d *declared) prune(ctx context.Context, objects []object) error {
 	for _, o := range gone {
 		err := d.delete(ctx, o)
 		if err == nil {
-			d.log.Info("deleted what is not among the values any more", "object", o.String())
+			d.log.Info("deleted what was taken out of the values", "object", o.String())
 		}
 		problems = append(problems, err)
 	}

@@ -74,7 +74,7 @@ type Env struct {
 	// Namespace is that of --namespace, which is then given, or of the kubeconfig's
 	// context; nil: default.
 	Namespace func() (name string, given bool, err error)
-	// Colour tells whether Out shows colours.
+	// Colour reports whether Out shows colours.
 	Colour bool
 }
 
@@ -126,7 +126,7 @@ func (e *Env) Commands() []*cobra.Command {
 	return []*cobra.Command{e.status(), e.explain(), e.trace(), e.doctor(), e.collect(), e.top(), e.rebalance(), e.ui(), e.test()}
 }
 
-// colours tells whether f is a terminal whose user wants colours
+// colours reports whether f is a terminal whose user wants colours
 // (https://no-color.org).
 func colours(f *os.File) bool {
 	return terminal(f) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"

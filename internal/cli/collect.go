@@ -31,7 +31,7 @@ func (e *Env) collect() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "collect [--file FILE]", Args: cobra.NoArgs,
 		Short: "Write a support archive without secrets",
-		Long: `collect writes what somebody needs who is to help into one archive (tar.gz):
+		Long: `collect writes what a helper needs into one archive (tar.gz):
 fairlead's own objects, the Services and EndpointSlices of type LoadBalancer, nodes
 without their labels' values, Events about them, the output of status and doctor,
 versions, and the logs of fairlead's pods. It never reads a Secret. Values of

@@ -20,10 +20,10 @@ import (
 func (e *Env) explain() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "explain NAMESPACE/SERVICE [-f FILE...]", Args: cobra.ExactArgs(1),
-		Short: "Say step by step why a Service is or is not reached",
-		Long: `explain goes through everything that must be so for a Service of type LoadBalancer
-to be reached from outside, says of each whether it is, and ends with the one thing
-to do. Its verdicts are those that the controller and the agents act on. It exits
+		Short: "Explain step by step why a Service is or is not reached",
+		Long: `explain checks everything that a Service of type LoadBalancer needs to be reached
+from outside, reports each result, and ends with the one thing to do. Its verdicts
+are those that the controller and the agents act on. It exits
 with 0 if the Service is reached, 1 if something is wrong, and 2 if it could not
 look.`,
 		Example:           "  fairlead explain default/web",
@@ -110,8 +110,8 @@ func (e *Env) trace() *cobra.Command {
 	var q explain.Question
 	cmd := &cobra.Command{
 		Use: "trace --from CLIENT --to ADDRESS:PORT[/udp]", Args: cobra.NoArgs,
-		Short: "Say what becomes of a client's packet",
-		Long: `trace says what becomes of the first packet of a connection: which node it comes
+		Short: "Say what happens to a client's packet",
+		Long: `trace says what happens to the first packet of a connection: which node it comes
 to, which rule takes it, whether the client may connect, to which endpoints it may
 go, and whether the pod sees the client's address. It asks the table that the node's
 agent is given; no packet is sent. It exits with 0 if the packet is forwarded, 1 if
@@ -155,12 +155,12 @@ func question(q *explain.Question, from, to string) error {
 		from, q.Port = at.Addr().String(), at.Port()
 	}
 	if q.From, ok = snapshot.ParseAddr(from); !ok {
-		return fmt.Errorf("--from: %q is no address: give the client's, such as --from 198.51.100.7", from)
+		return fmt.Errorf("--from: %q is not an address: give the client's, such as --from 198.51.100.7", from)
 	}
 	text, proto, given := strings.Cut(to, "/")
 	if q.Protocol = snapshot.TCP; given {
 		if q.Protocol, ok = protocols[strings.ToLower(proto)]; !ok {
-			return fmt.Errorf("--to: %q is none of tcp, udp, sctp", proto)
+			return fmt.Errorf("--to: %q is not one of tcp, udp, sctp", proto)
 		}
 	}
 	var err error
@@ -179,7 +179,7 @@ func unreadable(text string) error {
 	}
 	if i := strings.LastIndex(text, ":"); i > 0 {
 		if _, err := strconv.ParseUint(text[i+1:], 10, 16); err == nil {
-			return fmt.Errorf("%q is no address; names are not looked up", text[:i])
+			return fmt.Errorf("%q is not an address; names are not looked up", text[:i])
 		}
 	}
 	return errors.New("give ADDRESS:PORT, such as 192.0.2.10:80")

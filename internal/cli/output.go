@@ -17,7 +17,7 @@ import (
 	"github.com/fairlead/fairlead/internal/plain"
 )
 
-// apiVersion is that of what -o json and the like print. It is no kind of the
+// apiVersion is that of what -o json and the like print. It is not a kind of the
 // API server.
 const apiVersion = "cli.fairlead.io/v1alpha1"
 

@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -22,9 +23,10 @@ func TestDocsShowWhatIsPrinted(t *testing.T) {
 		m := block.FindStringSubmatch(text)
 		return "<!-- story: " + m[1] + ", " + m[2] + " -->\n```\n" + shown(t, m[1], m[2]) + "```\n"
 	})
-	if n < 20 {
+	if n < 14 {
 		t.Errorf("%d outputs: is the page's form another one?", n)
 	}
+	got = regexp.MustCompile("(?s)<!-- refusals -->\n.*?<!-- end -->").ReplaceAllLiteralString(got, "<!-- refusals -->\n"+refusals(t)+"<!-- end -->")
 	if got == string(page) {
 		return
 	}
@@ -44,6 +46,25 @@ func shown(t *testing.T, story, command string) string {
 	}
 	t.Fatalf("story %s does not run %q", story, command)
 	return ""
+}
+
+// refusals makes a table of what the stories "refused" tell of Services that get no
+// address.
+func refusals(t *testing.T) string {
+	t.Helper()
+	files, err := filepath.Glob("testdata/refused-*.txtar")
+	must(t, err)
+	says, next := regexp.MustCompile(`(?m)^✖ address +none\. (\w+): (.*)$`), regexp.MustCompile(`(?m)^Next: (.*)$`)
+	table := "| reason | says | Next |\n|---|---|---|\n"
+	for _, file := range files {
+		for _, s := range storytest.Read(t, file).Sections {
+			a, b := says.FindStringSubmatch(s.Text), next.FindStringSubmatch(s.Text)
+			if strings.HasPrefix(s.Name, "fairlead explain ") && a != nil && b != nil {
+				table += "| `" + a[1] + "` | " + a[2] + " | " + b[1] + " |\n"
+			}
+		}
+	}
+	return table
 }
 
 // Every command has an example or a section in docs/cli.md.

@@ -57,7 +57,7 @@ printed once, after two looks.`,
 	return cmd
 }
 
-// terminal tells whether Out is one, whether its user wants colours or not.
+// terminal reports whether Out is one, whether its user wants colours or not.
 func (e *Env) terminal() bool {
 	f, ok := e.Out.(*os.File)
 	return ok && terminal(f)

@@ -33,9 +33,9 @@ var calls = []string{
 	"getsockopt", "pread64", "read", "readv", "recvfrom", "recvmsg", "sendmsg", "sendto", "setsockopt", "shutdown", "write", "writev",
 }
 
-// Seal leaves this process, with all of its threads, the use of what it holds open and of
-// what it is passed. It opens nothing any more, starts nothing and connects to nothing.
-// Nothing undoes it.
+// Seal limits this process, with all of its threads, to the files that it holds open or is
+// passed. Afterwards it can open nothing, start nothing and connect to nothing. Nothing
+// undoes Seal.
 func Seal() error {
 	size, err := dataSize()
 	if err != nil {

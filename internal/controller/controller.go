@@ -74,7 +74,7 @@ func New(cfg Config) *Controller {
 	return c
 }
 
-// Ready tells whether this replica could act if it led.
+// Ready reports whether this replica could act if it led.
 func (c *Controller) Ready() bool { return c.Store.Synced() }
 
 // Run follows the cluster and, while it leads, acts, until ctx ends. Losing the
@@ -119,7 +119,7 @@ func (c *Controller) lead(ctx context.Context) error {
 		ReleaseOnCancel: true, Name: Lease,
 		Callbacks: leaderelection.LeaderCallbacks{
 			OnStartedLeading: c.act,
-			OnStoppedLeading: func() { c.Log.Info("not leading any more") },
+			OnStoppedLeading: func() { c.Log.Info("no longer leading") },
 		},
 	})
 	if err != nil {

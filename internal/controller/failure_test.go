@@ -33,7 +33,7 @@ func (f *faulty) Create(ctx context.Context, a *v1alpha1.Address, opt metav1.Cre
 
 // Item 38: what could not be done is an error, so that it is tried again, and a
 // Warning; the Service gets no status before the record is there. What is
-// decided not to be done is no error and not tried again.
+// decided not to be done is not an error and not tried again.
 func TestFailureIsRetried(t *testing.T) {
 	api := apitest.New()
 	records := &faulty{Objects: api.Clients.Addresses, broken: true}

@@ -15,7 +15,7 @@ type metrics struct {
 func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		refusals: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "fairlead_controller_refusals_total", Help: "Warnings told to the owners of Services, by reason; one that lasts counts once.",
+			Name: "fairlead_controller_refusals_total", Help: "Warnings to the owners of Services, by reason. A warning that lasts counts once.",
 		}, []string{"reason"}),
 		waited: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "fairlead_controller_assignment_duration_seconds",

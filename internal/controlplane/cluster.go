@@ -49,7 +49,7 @@ type Peer struct {
 	ASN  uint32
 }
 
-// Validate reports what of c cannot work. The error names the flag.
+// Validate returns an error that names the flag if c cannot work.
 func (c Config) Validate() error {
 	switch {
 	case len(c.Addresses) == 0:

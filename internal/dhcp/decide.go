@@ -38,8 +38,8 @@ type Want struct {
 // Plan says which leases this node keeps.
 type Plan struct {
 	Mine []Want // by pool, then Service
-	// Wanted has every lease that somebody is to keep. What a node keeps and is not
-	// wanted, it releases; what is another's now, it leaves.
+	// Wanted has every lease that some node should keep. A node releases a lease that is
+	// not wanted, and leaves one that another node keeps now.
 	Wanted map[Key]bool
 	// Recorded are the addresses that Services hold, or held a moment ago, by a lease: none
 	// of them is released. Nodes may still answer for it.

@@ -110,7 +110,7 @@ func TestPlan(t *testing.T) {
 	}
 }
 
-// TestFault: which addresses of which servers are refused, and why.
+// TestFault: which servers' addresses are refused, and why.
 func TestFault(t *testing.T) {
 	for _, c := range []struct{ addr, want string }{
 		{"192.0.2.50", ""},

@@ -105,7 +105,7 @@ func NewLease(link string, start snapshot.PoolLease, now time.Time) *Lease {
 	return l
 }
 
-// Due returns when Tick is to be called next.
+// Due returns when Tick has to be called next.
 func (l *Lease) Due() time.Time {
 	if l.Addr.IsValid() && l.ends.Before(l.due) {
 		return l.ends

@@ -84,7 +84,7 @@ func Common[T comparable](old, new []T) (head, tail int) {
 	return head, tail
 }
 
-// Apply returns the sorted list all without gone and with come, both of which are
+// Apply returns the sorted list all without gone and with come, which both are
 // sorted by the same order. A key in both is one entry that changes. Apply returns
 // all itself if there is nothing to do, otherwise a new list, nil if it is empty. It
 // costs a copy of all, and a Search for each key.

@@ -89,7 +89,7 @@ func Seed(s *snapshot.Snapshot) (seed director.Seed, ok bool) {
 	return director.SeedOf(ns.UID), true
 }
 
-// Wanted returns the Services of s that are to be directed, sorted.
+// Wanted returns the Services of s to direct, sorted.
 func (p *Planner) Wanted(s *snapshot.Snapshot) (out []snapshot.Ref) {
 	p.asking.Pick = func(svc *snapshot.Service) bool { return svc.Forwarding == snapshot.Direct }
 	may := p.asking.Of(s)
@@ -135,8 +135,8 @@ func keyOf(f director.Frontend) proxy.Key {
 	}
 }
 
-// Plan returns what the program is to know; nil while it is not known who the nodes are,
-// or just after the start what they can do.
+// Plan returns what the program has to know. It is nil while the nodes are not known, and
+// just after the start, while it is not known what they can do.
 func (p *Planner) Plan(in Inputs) *director.State {
 	if in.View.Member(in.Node) == nil {
 		return nil
@@ -228,6 +228,7 @@ func apart(f *proxy.Frontend, nodes []director.Node) (out []netip.AddrPort) {
 func next(was mode, had, wanted, part bool, in Inputs, key proxy.Key) (mode, bool) {
 	listed := in.Left.Began > was.since
 	switch {
+	// This node may have connections of it as the VIP's owner, until a listing shows none.
 	case wanted && (!had || was.grace == director.OffGrace || was.part != part):
 		return mode{director.OnGrace, in.Now, part}, true
 	case wanted && !part && was.grace == director.OnGrace && listed && !in.Left.Owned[key]:
@@ -236,6 +237,8 @@ func next(was mode, had, wanted, part bool, in Inputs, key proxy.Key) (mode, boo
 		return was, true
 	case !had:
 		return mode{}, false
+	// Other nodes may have its connections, which this node cannot see: keep it for as long as
+	// conntrack keeps a silent one.
 	case was.grace != director.OffGrace:
 		return mode{director.OffGrace, in.Now, false}, true
 	}

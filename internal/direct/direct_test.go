@@ -15,7 +15,7 @@ import (
 	"github.com/fairlead/fairlead/proxy/director"
 )
 
-// cluster is three nodes, of which n1 plans.
+// cluster is three nodes; n1 plans.
 type cluster struct {
 	world   *storytest.World
 	view    announcer.View

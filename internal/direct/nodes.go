@@ -101,7 +101,7 @@ func (p *Planner) node(in Inputs, m announcer.Member, me director.Node, families
 	return n
 }
 
-// others adds what has endpoints and is no member that this node knows, to nodes.
+// others adds what has endpoints and is not a member that this node knows, to nodes.
 func (p *Planner) others(t *proxy.Table, nodes []director.Node) []director.Node {
 	known := map[string]bool{}
 	for _, n := range nodes {
@@ -146,7 +146,7 @@ func far(ours []snapshot.Link, r *announcer.Report, d *snapshot.DirectorState) [
 	return out
 }
 
-// unlisted is a link of which only a director speaks. Nobody says how long its prefixes are:
+// unlisted is a link that only a director speaks of. Nobody says how long its prefixes are:
 // they are taken to be as long as ours that have its addresses.
 func unlisted(ours []snapshot.Link, d snapshot.DirectorLink) snapshot.Link {
 	out := snapshot.Link{Name: d.Name, MAC: d.MAC}
@@ -216,7 +216,7 @@ func neighbour(ours, theirs []snapshot.Link) (link int, v4, v6 netip.Addr) {
 }
 
 // Adjacent reports whether another node's address is in a prefix of a link, and the
-// link's in the address's prefix. Two links with one address are no neighbours: many
+// link's in the address's prefix. Two links with one address are not neighbours: many
 // bridges of pods have the same on all nodes.
 func Adjacent(l snapshot.Link, theirs netip.Prefix) bool {
 	return slices.ContainsFunc(l.Prefixes, func(p netip.Prefix) bool {

@@ -87,9 +87,9 @@ func (s State) String() string {
 	return b.String()
 }
 
-// Decide returns what the node does, and what is to be said of single Services: why
-// connections of their pods on this node are held or left out. Both are empty while no
-// Service asks for egress.
+// Decide returns what the node does, and the problems of single Services: why connections
+// of their pods on this node are held or left out. Both are empty while no Service asks for
+// egress.
 func Decide(in Inputs) (State, []snapshot.Problem) {
 	services := asking(in.Snapshot)
 	if len(services) == 0 {

@@ -114,7 +114,7 @@ fd98:10:1::1 held default/web`, "EgressHeld"},
 10.1.2.1 held default/web
 fd98:10:1::1 held default/web`, "EgressHeld"},
 		{"nobody asks", "n1", "service default/web egress=false", "", ""},
-		{"the Service is no LoadBalancer", "n1", "service default/web type=ClusterIP", "", ""},
+		{"the Service is not a LoadBalancer", "n1", "service default/web type=ClusterIP", "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			state, problems := Decide(inputs(t, c.owner, c.more))
@@ -157,7 +157,7 @@ endpoint default/outside 192.0.2.200:5432`)
 		"198.18.0.3": true, "fd98::2": true, "172.17.0.1": true, // nodes
 		"203.0.113.9": true, "fd99::80": true, // pools
 		"169.254.169.254": true, "224.0.0.9": true, "fe80::1": true, "ff02::1": true, "127.0.0.1": true, "255.255.255.255": true,
-		"192.0.2.200": false, // an endpoint that is no pod
+		"192.0.2.200": false, // an endpoint that is not a pod
 		"8.8.8.8":     false, "10.2.0.1": false, "198.18.0.254": false, "2001:db8::1": false, "172.17.0.2": false,
 	} {
 		a := netip.MustParseAddr(addr)

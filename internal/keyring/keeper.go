@@ -119,7 +119,7 @@ func rotate(s *corev1.Secret, now time.Time) (Step, error) {
 	return step, nil
 }
 
-// readStep reads AnnotationRotation; what makes no sense is no rotation.
+// readStep reads AnnotationRotation; what makes no sense is not a rotation.
 func readStep(text string) (Step, time.Time) {
 	step, at, _ := strings.Cut(text, " ")
 	since, err := time.Parse(time.RFC3339, at)

@@ -32,7 +32,7 @@ func TestParse(t *testing.T) {
 }
 
 // TestRotation: the Secret is made, and a rotation goes through its steps, so
-// that two agents of which one is a step behind always understand each other.
+// that two agents, one of them a step behind, always understand each other.
 func TestRotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client := fake.NewClientset()

@@ -69,7 +69,7 @@ const (
 	Switched Step = "switched" // everybody writes with the new key, which is the first, and still reads the old
 )
 
-// Next is the rotation's next step, if one is due at now: asked tells whether
+// Next is the rotation's next step, if one is due at now: asked reports whether
 // somebody wants one to begin, since is when at was reached, generate makes a key.
 func Next(keys Keys, at Step, since, now time.Time, asked bool, generate func() []byte) (Keys, Step, bool) {
 	if at != Resting && now.Sub(since) < Pause {

@@ -14,7 +14,7 @@ import (
 )
 
 // wide makes a Service of some ports, and slices of it that have all of these ports and
-// some pods each. Pods of which unready holds are not ready.
+// some pods each. Pods for which unready holds are not ready.
 func wide(name string, ports, parts, pods int, unready func(int) bool) (*corev1.Service, []*discoveryv1.EndpointSlice) {
 	svc := newService(name, "1", "10.96.0.1")
 	var of []discoveryv1.EndpointPort

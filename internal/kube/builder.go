@@ -86,7 +86,7 @@ func (b *Builder) outdated(obj, old metav1.Object) bool {
 	return !b.reset && old.GetUID() == obj.GetUID() && older(obj, old)
 }
 
-// Set takes obj in, or its newer version, and tells whether the next Snapshot
+// Set takes obj in, or its newer version, and reports whether the next Snapshot
 // may differ. A version older than the one that is held is passed over. Kinds
 // that no Snapshot holds are ignored.
 func (b *Builder) Set(obj any) bool {
@@ -121,7 +121,7 @@ func (b *Builder) Set(obj any) bool {
 	return false
 }
 
-// Delete takes obj out and tells whether the next Snapshot may differ. It leaves
+// Delete takes obj out and reports whether the next Snapshot may differ. It leaves
 // another object of the same name, which was made after it, alone.
 func (b *Builder) Delete(obj any) bool {
 	switch o := b.reduce(obj).(type) {
@@ -185,7 +185,7 @@ func (b *Builder) touch(e *entry) {
 	}
 }
 
-// Snapshot builds the current Snapshot. It shares the lists of kinds of which
+// Snapshot builds the current Snapshot. It shares the lists of kinds where
 // nothing changed with the last one, and notes in it what changed.
 func (b *Builder) Snapshot() *snapshot.Snapshot {
 	changes := snapshot.Changes{Services: b.rebuildDirty()}
@@ -425,7 +425,7 @@ func (k *kind[T]) sortedBy(compare func(a, b *T) int) []*T {
 	return k.list
 }
 
-// older tells whether a is an earlier version of an object than b. Resource
+// older reports whether a is an earlier version of an object than b. Resource
 // versions of one object can be compared as numbers (KEP-5504).
 func older(a, b metav1.Object) bool {
 	x, errX := strconv.ParseUint(a.GetResourceVersion(), 10, 64)

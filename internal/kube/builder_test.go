@@ -135,7 +135,7 @@ func TestBuilderService(t *testing.T) {
 	}
 	b.Set(newService("db", "7", "10.96.0.2"))
 	if b.Snapshot().Service(db) != one.Service(db) {
-		t.Error("a Service of which only the version changed has a new pointer")
+		t.Error("a Service whose version alone changed has a new pointer")
 	}
 	other := newService("web", "7", "10.96.0.9")
 	other.UID = "other"

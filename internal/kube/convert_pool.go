@@ -79,7 +79,7 @@ func parseRange(text string) (netipx.IPRange, error) {
 		p, err := netip.ParsePrefix(strings.TrimSpace(text))
 		switch {
 		case err != nil:
-			return netipx.IPRange{}, fmt.Errorf("%q is no CIDR", text)
+			return netipx.IPRange{}, fmt.Errorf("%q is not a CIDR", text)
 		case p.Addr().Is4In6():
 			return netipx.IPRange{}, mapped(text)
 		case p != p.Masked():
@@ -90,7 +90,7 @@ func parseRange(text string) (netipx.IPRange, error) {
 	a, err := netip.ParseAddr(strings.TrimSpace(text))
 	switch {
 	case err != nil || a.Zone() != "":
-		return netipx.IPRange{}, fmt.Errorf("%q is no address, CIDR or range", text)
+		return netipx.IPRange{}, fmt.Errorf("%q is not an address, CIDR or range", text)
 	case a.Is4In6():
 		return netipx.IPRange{}, mapped(text)
 	}
@@ -102,7 +102,7 @@ func parseFromTo(text, from, to string) (netipx.IPRange, error) {
 	b, errB := netip.ParseAddr(strings.TrimSpace(to))
 	switch {
 	case errA != nil || errB != nil || a.Zone() != "" || b.Zone() != "":
-		return netipx.IPRange{}, fmt.Errorf("%q is no range of addresses", text)
+		return netipx.IPRange{}, fmt.Errorf("%q is not a range of addresses", text)
 	case a.Is4In6() || b.Is4In6():
 		return netipx.IPRange{}, mapped(text)
 	case a.Is4() != b.Is4():

@@ -41,17 +41,17 @@ func TestParseRange(t *testing.T) {
 		{"0.0.0.0/0", "0.0.0.0-255.255.255.255"},
 		{"192.0.2.9-192.0.2.1", `"192.0.2.9-192.0.2.1" is reversed`},
 		{"192.0.2.5/24", `"192.0.2.5/24" has host bits set: write 192.0.2.0/24`},
-		{"192.0.2.0/33", `"192.0.2.0/33" is no CIDR`},
-		{"192.0.2.0/", `"192.0.2.0/" is no CIDR`},
+		{"192.0.2.0/33", `"192.0.2.0/33" is not a CIDR`},
+		{"192.0.2.0/", `"192.0.2.0/" is not a CIDR`},
 		{"192.0.2.1-2001:db8::1", `"192.0.2.1-2001:db8::1" mixes IPv4 and IPv6`},
-		{"192.0.2.1-", `"192.0.2.1-" is no range of addresses`},
-		{"192.0.2.1-9", `"192.0.2.1-9" is no range of addresses`},
-		{"192.0.2.0/25-192.0.2.200", `"192.0.2.0/25-192.0.2.200" is no range of addresses`},
-		{"lan", `"lan" is no address, CIDR or range`},
-		{"", `"" is no address, CIDR or range`},
-		{"192.0.2.010", `"192.0.2.010" is no address, CIDR or range`},
-		{"fe80::1%eth0", `"fe80::1%eth0" is no address, CIDR or range`},
-		{"fe80::1%a-fe80::2%a", `"fe80::1%a-fe80::2%a" is no range of addresses`},
+		{"192.0.2.1-", `"192.0.2.1-" is not a range of addresses`},
+		{"192.0.2.1-9", `"192.0.2.1-9" is not a range of addresses`},
+		{"192.0.2.0/25-192.0.2.200", `"192.0.2.0/25-192.0.2.200" is not a range of addresses`},
+		{"lan", `"lan" is not an address, CIDR or range`},
+		{"", `"" is not an address, CIDR or range`},
+		{"192.0.2.010", `"192.0.2.010" is not an address, CIDR or range`},
+		{"fe80::1%eth0", `"fe80::1%eth0" is not an address, CIDR or range`},
+		{"fe80::1%a-fe80::2%a", `"fe80::1%a-fe80::2%a" is not a range of addresses`},
 		{"::ffff:192.0.2.1", `"::ffff:192.0.2.1" is IPv4 written as IPv6: write it as IPv4`},
 		{"::ffff:192.0.2.0/120", `"::ffff:192.0.2.0/120" is IPv4 written as IPv6: write it as IPv4`},
 		{"::ffff:192.0.2.1-::ffff:192.0.2.9", `"::ffff:192.0.2.1-::ffff:192.0.2.9" is IPv4 written as IPv6: write it as IPv4`},
@@ -103,7 +103,7 @@ func TestToPool(t *testing.T) {
 	if len(p.Ranges) != 1 || p.Ranges[0].To() != netip.MustParseAddr("192.0.2.3") {
 		t.Errorf("ranges are %v", p.Ranges)
 	}
-	if want := []string{`"nonsense" is no address, CIDR or range`, `"192.0.2.9-192.0.2.1" is reversed`}; strings.Join(p.Bad, "; ") != strings.Join(want, "; ") {
+	if want := []string{`"nonsense" is not an address, CIDR or range`, `"192.0.2.9-192.0.2.1" is reversed`}; strings.Join(p.Bad, "; ") != strings.Join(want, "; ") {
 		t.Errorf("bad are %q", p.Bad)
 	}
 	if p.AutoAssign || p.Priority != 7 || p.Generation != 3 || p.Labels["k"] != "v" {

@@ -23,7 +23,7 @@ func TestParseHost(t *testing.T) {
 		{"2001:db8::10", `spec.fromPrefix.host: "2001:db8::10" has more than the last 64 bits of an IPv6 address`},
 		{"::10-::1:0:0:0:0", `spec.fromPrefix.host: "::10-::1:0:0:0:0" has more than the last 64 bits of an IPv6 address`},
 		{"192.0.2.1", `spec.fromPrefix.host: "192.0.2.1" has more than the last 64 bits of an IPv6 address`},
-		{"ten", `spec.fromPrefix.host: "ten" is no address, CIDR or range`},
+		{"ten", `spec.fromPrefix.host: "ten" is not an address, CIDR or range`},
 	} {
 		r, err := parseHost(tt.text)
 		got := r.String()

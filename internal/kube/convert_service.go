@@ -205,7 +205,7 @@ func compareEndpoints(a, b snapshot.Endpoint) int {
 		slices.Compare(a.ForZones(), b.ForZones()), slices.Compare(a.ForNodes(), b.ForNodes()))
 }
 
-// last sorts those of which something is true behind the others.
+// last sorts those for which something is true behind the others.
 func last(a, b bool) int {
 	switch {
 	case a == b:

@@ -147,7 +147,7 @@ func (n *nodeSource) dropPart(obj any) {
 	}
 }
 
-// tell has whoever waits look at the roster.
+// tell has those who wait look at the roster.
 func (n *nodeSource) tell() {
 	select {
 	case n.changed <- struct{}{}:

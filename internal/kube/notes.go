@@ -51,7 +51,7 @@ func (c *Clients) UpdateServiceStatus(ctx context.Context, want *corev1.Service)
 	if _, trimmed := want.Annotations[others]; trimmed {
 		whole, err := services.Get(ctx, want.Name, metav1.GetOptions{})
 		if err != nil {
-			return nil, fmt.Errorf("read what is not held of it: %w", err)
+			return nil, fmt.Errorf("read what is not kept of it: %w", err)
 		}
 		if whole.ResourceVersion != want.ResourceVersion || whole.UID != want.UID {
 			return nil, apierrors.NewConflict(corev1.Resource("services"), want.Name, errChanged)

@@ -191,7 +191,7 @@ func (p *Paths) dial(ctx context.Context, network, asked string) (net.Conn, erro
 }
 
 // errUnknown says what to do where no API server can be found.
-var errUnknown = errors.New("nobody has said where an API server is: give --api-servers (api.host of the chart)")
+var errUnknown = errors.New("no address of an API server is known: give --api-servers (api.host of the chart)")
 
 // lost reports whether no API server was given, nor ever found.
 func (p *Paths) lost() bool {

@@ -37,14 +37,14 @@ func (p *patient) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 }
 
-// informs tells whether req is an informer's listing or watch. Nobody else here
+// informs reports whether req is an informer's listing or watch. Nobody else here
 // says from which version on.
 func informs(req *http.Request) bool {
 	q := req.URL.Query()
 	return req.Method == http.MethodGet && (q.Has("watch") || q.Has("resourceVersion") || q.Has("limit"))
 }
 
-// nobody tells whether err is that no connection came about.
+// nobody reports whether err is that no connection came about.
 func nobody(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial"

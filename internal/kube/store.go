@@ -193,7 +193,7 @@ func (s *Store) servesServiceCIDRs(ctx context.Context) (served bool) {
 	return served
 }
 
-// Synced tells whether everything has been listed once.
+// Synced reports whether everything has been listed once.
 func (s *Store) Synced() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 )
 
 // Triggers come once, with the value that they changed; a slice that is written
-// anew and says the same neither triggers nor makes a new value.
+// again and says the same neither triggers nor makes a new value.
 func TestTriggers(t *testing.T) {
 	b := NewBuilder()
 	version := 0

@@ -74,7 +74,7 @@ func (f *follower) step(t *testing.T, ls *l2.Leases) {
 	f.held = held
 }
 
-// on tells whether every VIP is held on these links and no others.
+// on reports whether every VIP is held on these links and no others.
 func (f *follower) on(links ...string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -147,7 +147,7 @@ func TestHolderFollowsLinks(t *testing.T) {
 	client.Run(t, "ip", "addr", "add", "fd98:18::2/64", "dev", "eth0", "nodad") // it went with the carrier
 	stale()
 	node.Run(t, "ip", "link", "set", "eth0", "address", "02:00:00:00:00:42")
-	within("announced anew with the new MAC", sees("02:00:00:00:00:42"))
+	within("announced again with the new MAC", sees("02:00:00:00:00:42"))
 
 	node.Run(t, "ip", "link", "set", "eth0", "down")
 	node.Run(t, "ip", "link", "set", "eth0", "name", "lan0")

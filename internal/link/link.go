@@ -56,7 +56,7 @@ func Read() (State, error) {
 }
 
 // ipvsLink has the addresses of all Services while kube-proxy runs with IPVS, and
-// afterwards until somebody deletes it. They are no addresses of the node.
+// afterwards until somebody deletes it. They are not addresses of the node.
 const ipvsLink = "kube-ipvs0"
 
 // resolve is the decision: a link is suitable if it is up, with carrier, with

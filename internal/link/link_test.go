@@ -32,7 +32,7 @@ func read(t *testing.T, s nstest.Space) (st State) {
 }
 
 // Only links that could carry a VIP count: not loopback, not a bridge's port,
-// not one that is down or has no address; leases of VIPs are no addresses of
+// not one that is down or has no address; leases of VIPs are not addresses of
 // the node.
 func TestReadSuitableLinks(t *testing.T) {
 	node, peer := nstest.New(t, "node"), nstest.New(t, "peer")

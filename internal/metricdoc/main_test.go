@@ -41,7 +41,7 @@ func TestLint(t *testing.T) {
 		"proxy", "certainty", // of the proxies that are known
 		"hops", "result", // of a directed packet
 		"way",         // of what leaves the cluster
-		"vip", "node", // at most 4,096 and 1,024, and only those of which something was counted
+		"vip", "node", // at most 4,096 and 1,024, and only those with a count
 	}
 	var families []*dto.MetricFamily
 	for _, m := range slices.Concat(all.Agent, all.Controller, all.Both, all.ControlPlane) {

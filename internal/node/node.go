@@ -55,7 +55,7 @@ type Plan struct {
 	Withdraw Withdrawal
 	Program  Program
 	Announce Announcement
-	// Watch is whom to ask whether they are there; nil: as before.
+	// Watch names the nodes whose kernels to ask; nil: as before.
 	Watch *announcer.Watching
 	// Report is what to say to the other agents; nil: nothing is known yet.
 	Report *announcer.Report
@@ -132,7 +132,7 @@ func Decide(in Inputs, was Memory) (Plan, Memory) {
 }
 
 // Decider is Decide with the memory inside, for the agent: it decides again only
-// about the addresses of which something changed. The result never depends on
+// about the addresses where something changed. The result never depends on
 // that. The zero value is an agent that starts. It is not safe for concurrent use.
 type Decider struct {
 	memory Memory

@@ -127,7 +127,7 @@ func (c *chance) follow(p Plan) {
 }
 
 // shared gives the values of now that did not change their old pointers, and lists
-// of which nothing changed their old array.
+// where nothing changed their old array.
 func shared(was, now *snapshot.Snapshot) *snapshot.Snapshot {
 	out := *now
 	out.Services, out.Nodes, out.Pools = kept(was.Services, now.Services), kept(was.Nodes, now.Nodes), kept(was.Pools, now.Pools)

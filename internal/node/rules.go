@@ -19,14 +19,14 @@ import (
 // withdraws its paths (RFC 8326).
 const RetreatFor = 5 * time.Second
 
-// The taints of a node from which load is to go away, whoever put them there.
+// The taints of a node from which load is to go away, no matter who put them there.
 const (
 	taintOutOfService = "node.kubernetes.io/out-of-service"
 	taintShutdown     = "node.cloudprovider.kubernetes.io/shutdown"
 )
 
 // drains returns why this node may have to hand over what it announces, and whether some
-// Announcement, or what holds without one, asks for that. An agent that stops is no reason:
+// Announcement, or what holds without one, asks for that. An agent that stops is not a reason:
 // a stop is a restart.
 func drains(in Inputs) (why snapshot.DrainCauses, draining bool) {
 	n := in.Snapshot.Node(in.Node)
@@ -41,6 +41,7 @@ func drains(in Inputs) (why snapshot.DrainCauses, draining bool) {
 			why |= cause
 		}
 	}
+	// Of several Announcements that select the node, each may add reasons.
 	on := snapshot.DrainRemoval | snapshot.DrainByDefault
 	for _, an := range in.Snapshot.Announcements {
 		on |= an.DrainOn
@@ -254,6 +255,7 @@ func linger(in Inputs, election announcer.Input, was Memory, next announcer.Plan
 		}
 		m := in.View.Member(owner)
 		switch speaks := m != nil && m.Verdict == announcer.Alive; {
+		// A silent agent cannot take the address: this node answers until it speaks.
 		case !speaks:
 			d.since = time.Time{}
 		case d.since.IsZero():
@@ -261,6 +263,8 @@ func linger(in Inputs, election announcer.Input, was Memory, next announcer.Plan
 			fallthrough
 		case in.Now.Sub(d.since) < announcer.LeaveAfter:
 			until = earliest(until, d.since.Add(announcer.LeaveAfter))
+		// The next owner had its time. For longer, a host that asks would be told of both nodes in
+		// turn, and the packets of one connection would go to both.
 		default:
 			continue
 		}
@@ -321,6 +325,7 @@ func refusals(layer2 []announcer.Refused, routes bgp.Plan) []announcer.Refused {
 	for _, r := range layer2 {
 		why, refused := silent[r.Addr]
 		switch {
+		// No node has a link for it, and BGP needs none.
 		case routed[r.Addr] && r.Reason == announcer.NoCandidate:
 			continue
 		case refused && !routed[r.Addr]:
@@ -386,7 +391,7 @@ func without(a, b []announcer.Claim) (out []announcer.Claim) {
 	return out
 }
 
-// earliest returns the earlier of two times, of which zero is none.
+// earliest returns the earlier of two times; zero is none.
 func earliest(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Work is what is to be done for one item.
+// Work is what to do for one item.
 type Work struct {
 	// Key names the item, in logs too. Of two works with one key, only one runs.
 	Key string

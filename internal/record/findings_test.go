@@ -42,10 +42,10 @@ func TestFindings(t *testing.T) {
 	}{
 		{"nothing", nil, "probed false"},
 		{"of another assignment", []snapshot.Finding{{Addr: ip1, UID: "other", ProbedAt: at(3), Conflict: foreign}}, "probed false"},
-		{"a conflict", []snapshot.Finding{{Addr: ip1, UID: uid, ProbedAt: at(5), Conflict: foreign}}, "probed true 5 " + foreign + " Conflicting " + foreign + " answers for it, which is no node of this cluster: it is not announced"},
-		{"nobody tells of it any more", nil, "probed true 5 " + foreign + " Conflicting " + foreign + " answers for it, which is no node of this cluster: it is not announced"},
+		{"a conflict", []snapshot.Finding{{Addr: ip1, UID: uid, ProbedAt: at(5), Conflict: foreign}}, "probed true 5 " + foreign + " Conflicting " + foreign + " answers for it, which is not a node of this cluster: it is not announced"},
+		{"nobody tells of it any more", nil, "probed true 5 " + foreign + " Conflicting " + foreign + " answers for it, which is not a node of this cluster: it is not announced"},
 		{"two nodes", []snapshot.Finding{{Addr: ip1, UID: uid, ProbedAt: at(9)}, {Addr: ip1, UID: uid, ProbedAt: at(7), Conflict: foreign}}, "probed true 9"},
-		{"claimed", []snapshot.Finding{{Addr: ip1, UID: uid, Claimant: foreign}}, "probed true 9 Conflicting " + foreign + " claims it while it is announced, and is no node of this cluster"},
+		{"claimed", []snapshot.Finding{{Addr: ip1, UID: uid, Claimant: foreign}}, "probed true 9 Conflicting " + foreign + " claims it while it is announced, and is not a node of this cluster"},
 		{"calm", nil, "probed true 9"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 	"github.com/fairlead/fairlead/allocator"
 )
 
-// Ingress is what a Service's status is to name: the outcome's addresses and
-// nothing else; the ports' statuses of an entry that stays are kept.
+// Ingress returns what a Service's status should name: the outcome's addresses and nothing
+// else. An entry that stays keeps the statuses of its ports.
 func Ingress(o allocator.Outcome, old *corev1.Service) []corev1.LoadBalancerIngress {
 	mode := corev1.LoadBalancerIPModeVIP
 	var out []corev1.LoadBalancerIngress

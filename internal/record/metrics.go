@@ -33,7 +33,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0001, 4, 9),
 		}),
 		services: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "fairlead_controller_services", Help: "Services of type LoadBalancer that are ours, by reason: Assigned, or why they have no address or not the one they ask for.",
+			Name: "fairlead_controller_services", Help: "Services of type LoadBalancer that fairlead serves, by reason: Assigned, or why they do not have the address that they ask for.",
 		}, []string{"reason"}),
 		pools: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "fairlead_pool_addresses", Help: "Addresses of a pool by family and state (total, assigned, free).",
@@ -42,10 +42,10 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Name: "fairlead_pool_prefix_agreed", Help: "1 while more than half of the nodes see the prefix that a pool with fromPrefix gives addresses of, and 0 otherwise.",
 		}, []string{"pool"}),
 		addresses: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "fairlead_controller_addresses", Help: "Addresses that Services hold, by how they stand on the network (" + standings() + ").",
+			Name: "fairlead_controller_addresses", Help: "Addresses that Services hold, by their state on the network (" + standings() + ").",
 		}, []string{"state"}),
 		refused: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "fairlead_controller_refused_objects", Help: "Objects that have no effect because of what they say, by kind (AddressPool, BGPPeer) and the reason of their condition.",
+			Name: "fairlead_controller_refused_objects", Help: "Objects that have no effect because their spec cannot be carried out, by kind (AddressPool, BGPPeer) and the reason of their condition.",
 		}, []string{"kind", "reason"}),
 	}
 	if reg != nil {

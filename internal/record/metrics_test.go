@@ -33,7 +33,7 @@ func TestRefusedObjects(t *testing.T) {
 	m.Decided(allocator.Decide(s, allocator.Options{}), observe.Observe(s, time.Now()), time.Second)
 	const name = "fairlead_controller_refused_objects"
 	const want = `
-# HELP fairlead_controller_refused_objects Objects that have no effect because of what they say, by kind (AddressPool, BGPPeer) and the reason of their condition.
+# HELP fairlead_controller_refused_objects Objects that have no effect because their spec cannot be carried out, by kind (AddressPool, BGPPeer) and the reason of their condition.
 # TYPE fairlead_controller_refused_objects gauge
 fairlead_controller_refused_objects{kind="AddressPool",reason="PoolInvalid"} 1
 fairlead_controller_refused_objects{kind="BGPPeer",reason="Refused"} 1

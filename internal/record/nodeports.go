@@ -16,7 +16,7 @@ import (
 )
 
 // SetProblem makes svc's condition fairlead.io/NodePorts c, or takes it away if there
-// is no problem, and reports whether it says something new.
+// is not a problem, and reports whether it says something new.
 func SetProblem(svc *corev1.Service, c snapshot.Condition, problem bool) (changed bool) {
 	was := meta.FindStatusCondition(svc.Status.Conditions, v1alpha1.ConditionNodePorts)
 	if !problem {

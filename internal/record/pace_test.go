@@ -18,7 +18,7 @@ import (
 )
 
 // Somebody with a node's token says something else of a Service 100 times a second. Its
-// status is written now and then, in the end with what was said last. What is no node's
+// status is written now and then, in the end with what was said last. What is not a node's
 // word is written at once.
 func TestAttackByConditionsThatFlap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -36,7 +36,7 @@ func TestPeers(t *testing.T) {
 		nodes []*snapshot.NodeState
 		want  string
 	}{
-		{"no node", []*snapshot.NodeState{{Peers: []snapshot.PeerState{other}}}, "False NoNode no node is to have a session"},
+		{"no node", []*snapshot.NodeState{{Peers: []snapshot.PeerState{other}}}, "False NoNode no node should have a session"},
 		{"all", []*snapshot.NodeState{{Peers: []snapshot.PeerState{other, up}}, {Peers: []snapshot.PeerState{up}}}, "True Established 2 of 2 nodes have a session"},
 		{"one without", []*snapshot.NodeState{{Peers: []snapshot.PeerState{up}}, {Peers: []snapshot.PeerState{down}}}, "False NotEstablished 1 of 2 nodes have a session, not n1"},
 		{"refused", []*snapshot.NodeState{{Peers: []snapshot.PeerState{up}}, {Peers: []snapshot.PeerState{refused}}}, "False Refused n1: BadTimers: too short"},

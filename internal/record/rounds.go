@@ -7,11 +7,10 @@ import (
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
-// Rounds groups a Plan's outcomes so that each comes after the outcomes of those
-// that it takes an address from: a record is taken only from who holds its new
-// address already, or is to hold none. Outcomes of one round do not depend on
-// each other. In a ring, which a Plan has only if somebody in it lost a shared
-// address, one comes too early.
+// Rounds groups a Plan's outcomes so that each comes after the outcomes of those that it
+// takes an address from: a record is taken only from a Service that holds its new address
+// already, or should hold none. Outcomes of one round do not depend on each other. In a
+// ring, which a Plan has only if somebody in it lost a shared address, one comes too early.
 func Rounds(plan *allocator.Plan, writes map[netip.Addr]Write) [][]allocator.Outcome {
 	r := rounds{writes: writes, byRef: make(map[snapshot.Ref]*allocator.Outcome, len(plan.Services)), depth: map[snapshot.Ref]int{}}
 	for i := range plan.Services {

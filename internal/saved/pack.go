@@ -145,7 +145,7 @@ func (c *coder) conditions(all *map[string]snapshot.Condition) {
 // texts codes labels and the like.
 func (c *coder) texts(all *map[string]string) { entries(c, all, (*coder).name) }
 
-// entries codes a map, of which an empty one is nil.
+// entries codes a map; an empty one is nil.
 func entries[V any](c *coder, all *map[string]V, value func(*coder, *V)) {
 	n := c.length(len(*all))
 	if c.w != nil {
@@ -170,7 +170,7 @@ func entries[V any](c *coder, all *map[string]V, value func(*coder, *V)) {
 	}
 }
 
-// list codes a list, of which an empty one is nil.
+// list codes a list; an empty one is nil.
 func list[T any](c *coder, all *[]T, item func(*coder, *T)) {
 	n := c.length(len(*all))
 	if c.w == nil && n > 0 {

@@ -230,7 +230,7 @@ func tableOf(s *snapshot.Snapshot) string {
 
 // An agent that starts after an upgrade, while no API server answers, programs from the
 // file of v0.1.0 what v0.1.0 programmed. After a downgrade and one more upgrade there are
-// two files, of which the newer one counts.
+// two files; the newer one counts.
 func TestStateOfV010(t *testing.T) {
 	now := exampleSnapshot()
 	text, err := json.Marshal(struct {

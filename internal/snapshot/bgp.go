@@ -21,7 +21,7 @@ type BGPPeer struct {
 	NodeSelector *Selector
 	Hold         time.Duration // HoldSet and 0: none
 	HoldSet      bool
-	Keepalive    time.Duration // KeepaliveSet tells whether it was given
+	Keepalive    time.Duration // KeepaliveSet reports whether it was given
 	KeepaliveSet bool
 	Connect      time.Duration
 	Secret       SecretKey  // the zero value: no password

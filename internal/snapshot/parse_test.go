@@ -49,7 +49,7 @@ func FuzzParseAddr(f *testing.F) {
 		case ok && (got.Zone() != "" || got.Is4In6()):
 			t.Fatalf("%q was read as %s", text, got)
 		case ok && err != nil && !strings.Contains(text, "0"):
-			t.Fatalf("%q, which is no address, was read as %s", text, got)
+			t.Fatalf("%q, which is not an address, was read as %s", text, got)
 		}
 		if p, pok := snapshot.ParsePrefix(text + "/32"); pok && !ok || pok && p.Addr() != got {
 			t.Fatalf("%q: prefix %s, address %s %t", text, p, got, ok)

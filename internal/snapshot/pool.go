@@ -120,7 +120,7 @@ func (a *Address) CaughtAt(internal []netip.Addr) []netip.Addr {
 	return out
 }
 
-// Held tells whether the Service with this ref and uid is a holder.
+// Held reports whether the Service with this ref and uid is a holder.
 func (a *Address) Held(ref Ref, uid string) bool {
 	for _, h := range a.Holders {
 		if h.Ref == ref && h.UID == uid {

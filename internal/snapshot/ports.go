@@ -108,7 +108,7 @@ func parsePorts(text string) (PortRange, error) {
 	}{{first, &r.First}, {last, &r.Last}} {
 		n, err := strconv.ParseUint(end.text, 10, 16)
 		if err != nil || n == 0 {
-			return r, fmt.Errorf("has a port that is no number from 1 to %d", lastPort)
+			return r, fmt.Errorf("has a port that is not a number from 1 to %d", lastPort)
 		}
 		*end.port = uint16(n)
 	}

@@ -15,7 +15,7 @@ type Requirement struct {
 	Values   []string
 }
 
-// Matches tells whether labels satisfy s. A nil Selector matches everything;
+// Matches reports whether labels satisfy s. A nil Selector matches everything;
 // an operator that Kubernetes does not know matches nothing.
 func (s *Selector) Matches(labels map[string]string) bool {
 	if s == nil {

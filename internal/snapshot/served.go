@@ -20,7 +20,7 @@ func (s *Service) ServedBy() map[string]string {
 	return out
 }
 
-// Served tells whether s has anything for a Service proxy to do, and whether
+// Served reports whether s has anything for a Service proxy to do, and whether
 // that proxy is the cluster's default one.
 func (s *Service) Served() bool {
 	if s.Type == ExternalName || s.Headless || len(s.ClusterIPs) == 0 {

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Wrong is a setting that is not as it is needed and could not be set.
+// Wrong is a setting that differs from what is needed and that could not be set.
 type Wrong struct {
 	Setting
 	Have string // "" if it cannot be read

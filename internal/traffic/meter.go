@@ -43,7 +43,7 @@ type Report struct {
 	Node  string    `json:"node"`
 	Since time.Time `json:"since"`
 	At    time.Time `json:"at"`
-	// Counts tells whether the kernel counts bytes
+	// Counts reports whether the kernel counts bytes
 	// (net.netfilter.nf_conntrack_acct).
 	Counts bool  `json:"counts"`
 	VIPs   []VIP `json:"vips"`

@@ -207,7 +207,7 @@ func TestShared(t *testing.T) {
 	}
 }
 
-// A request of another site, or for another host, gets nothing, whoever's token it has.
+// A request of another site, or for another host, gets nothing, no matter whose token it has.
 func TestSharedGuard(t *testing.T) {
 	s := newShared(t)
 	c := s.client(false)

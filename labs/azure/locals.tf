@@ -41,7 +41,7 @@ locals {
     ROUTES     = local.overlay ? "${local.clients_cidr}=${local.lan["router"]}" : ""
     BGP_PEERS  = local.bgp ? local.bgp_peers : ""
     ROUTER_ASN = local.overlay ? 64501 : 65515
-    # Route Server knows no BFD, and is no neighbour of anybody.
+    # Route Server does not speak BFD, and is nobody's neighbour.
     BGP_PEER_MORE = local.overlay ? "" : "ebgpMultihop: 4, holdTime: 9s, keepaliveTime: 3s"
   }
 

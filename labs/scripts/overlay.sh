@@ -16,7 +16,7 @@ device=$(ip -o -4 address show to "$UNDERLAY/32" | awk '$2 != "lan0" { print $2;
 [ -n "$device" ] || { echo "overlay.sh: no link has $UNDERLAY" >&2; exit 1; }
 mtu=$(($(cat "/sys/class/net/$device/mtu") - 50)) # outer Ethernet, IPv4, UDP and VXLAN
 
-# Neighbours are learned from what comes in: whoever answers for an address on the
+# Neighbours are learned from what comes in: a machine that answers for an address on the
 # LAN is found by flooding, as on a switch.
 [ -e /sys/class/net/lan0 ] ||
 	ip link add lan0 type vxlan id "$vni" local "$UNDERLAY" dstport "$port"

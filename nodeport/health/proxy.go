@@ -15,7 +15,7 @@ import (
 // unhealthy: twice kube-proxy's default sync period.
 const Timeout = 60 * time.Second
 
-// Proxy is the health of this node's engine. A family of which no sync has
+// Proxy is the health of this node's engine. A family for which no sync has
 // succeeded yet is starting, not unhealthy. The zero Proxy is ready for use and
 // says that the node is not eligible.
 type Proxy struct {
@@ -68,7 +68,7 @@ func (p *Proxy) SetEligible(eligible bool) {
 	p.eligible = eligible
 }
 
-// Started tells whether every family was in sync at least once.
+// Started reports whether every family was in sync at least once.
 func (p *Proxy) Started() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -80,7 +80,7 @@ func (p *Proxy) Started() bool {
 	return true
 }
 
-// Healthy tells whether no change has waited too long.
+// Healthy reports whether no change has waited too long.
 func (p *Proxy) Healthy(now time.Time) bool { return p.report(now).Healthy }
 
 // family returns one family's progress; p.mu is held.

@@ -118,7 +118,7 @@ func (s *Servers) listen(ctx context.Context, at socket) error {
 	return nil
 }
 
-// forget lets the next Sync open a socket anew that ended by itself.
+// forget lets the next Sync open a socket again that ended by itself.
 func (s *Servers) forget(at socket, srv *server) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

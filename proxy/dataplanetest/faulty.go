@@ -11,7 +11,7 @@ import (
 // ErrInjected is what Faulty fails with.
 var ErrInjected = errors.New("injected fault")
 
-// Faulty is a Dataplane of which one Sync in ten fails without effect.
+// Faulty is a Dataplane where one Sync in ten fails without effect.
 type Faulty struct {
 	proxy.Dataplane
 	Rand *rand.Rand

@@ -44,7 +44,7 @@ func podCgroup(dir string) (string, error) {
 	return v2, nil
 }
 
-// isRoot tells whether dir is the root of all cgroups, which has no type.
+// isRoot reports whether dir is the root of all cgroups, which has no type.
 func isRoot(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, "cgroup.type"))
 	return errors.Is(err, fs.ErrNotExist)
@@ -102,7 +102,7 @@ func openCgroup(dir string) (*os.File, *cgroup, error) {
 	return f, &cgroup{dir, st.Ino}, nil
 }
 
-// there tells whether that cgroup is still there. A kubelet that lost its cgroup
+// there reports whether that cgroup is still there. A kubelet that lost its cgroup
 // makes another, and links go with theirs.
 func (p *cgroup) there() bool {
 	var st unix.Stat_t

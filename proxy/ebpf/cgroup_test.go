@@ -19,7 +19,7 @@ func TestPodCgroup(t *testing.T) {
 		t.Error("it is taken for the root of all cgroups")
 	}
 	if got, err := podCgroup(t.TempDir()); err == nil || !strings.Contains(err.Error(), "no cgroup v2") {
-		t.Errorf("a folder that is no cgroup: %q %v", got, err)
+		t.Errorf("a folder that is not a cgroup: %q %v", got, err)
 	}
 }
 

@@ -43,7 +43,7 @@ const Lease = 30 * time.Second
 const retryAfter = time.Minute
 
 // Engine is a proxy.Dataplane: the one behind it, and the programs before it. An
-// error of the programs takes them away, and is no error of the Engine.
+// error of the programs takes them away, and is not an error of the Engine.
 type Engine struct {
 	opt      Options
 	objects  *connectObjects // nil: off
@@ -204,7 +204,7 @@ func (e *Engine) after() {
 	}
 	n, err := e.objects.closeSockets(gone)
 	if err != nil {
-		e.opt.Log.Warn("could not look for UDP sockets to endpoints that are gone everywhere", "error", err)
+		e.opt.Log.Warn("cannot look everywhere for UDP sockets to endpoints that are gone", "error", err)
 	}
 	if n > 0 {
 		e.opt.Log.Debug("closed UDP sockets to endpoints that are gone", "sockets", n)
@@ -316,7 +316,7 @@ func (e *Engine) open() (*connectObjects, error) {
 	return o, spec.LoadAndAssign(o, &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: e.opt.Pins}})
 }
 
-// disturbed tells whether somebody else wrote the maps or took a link away since
+// disturbed reports whether somebody else wrote the maps or took a link away since
 // the last Sync.
 func (e *Engine) disturbed() (bool, error) {
 	var now connectSettings
@@ -330,7 +330,7 @@ func (e *Engine) disturbed() (bool, error) {
 	return !attached(e.opt.Pins) || !e.cgroup.there(), nil
 }
 
-// apply writes a Change. Programs that have read what it replaces begin anew if they
+// apply writes a Change. Programs that have read what it replaces start over if they
 // are not done before it is deleted.
 func (e *Engine) apply(c *content.Change) error {
 	return first(

@@ -194,7 +194,7 @@ func serveVictim(args string) {
 	})
 }
 
-// faultTables are Tables of which the second has of everything something more and
+// faultTables are two Tables; the second has of everything something more and
 // something less. podA serves 198.18.96.1 in both.
 func faultTables() (before, after *proxy.Table) {
 	sticky := func(f *proxy.Frontend) *proxy.Frontend { f.Affinity = time.Hour; return f }

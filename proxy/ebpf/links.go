@@ -75,7 +75,7 @@ func (h hook) attach(cgroup *os.File, id uint64, dir string) error {
 	return nil
 }
 
-// attached tells whether all links are still pinned.
+// attached reports whether all links are still pinned.
 func attached(dir string) bool {
 	for _, h := range (&connectPrograms{}).hooks() {
 		if _, err := os.Lstat(filepath.Join(dir, linkPin+h.name)); err != nil {
@@ -105,14 +105,14 @@ func unpin(dir, prefix string) (n int, err error) {
 	return n, err
 }
 
-// isBPF tells whether a folder is in a bpf filesystem.
+// isBPF reports whether a folder is in a bpf filesystem.
 func isBPF(dir string) error {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		return fmt.Errorf("%s: %w", dir, err)
 	}
 	if st.Type != unix.BPF_FS_MAGIC {
-		return fmt.Errorf("%s is no bpf filesystem: mount one there", dir)
+		return fmt.Errorf("%s is not a bpf filesystem: mount one there", dir)
 	}
 	return nil
 }

@@ -231,7 +231,7 @@ func (l *Layout) directorChains() []Chain {
 			l.rule(marked(l.serve()), clearMark(l.serve())),
 		}},
 		{chainGone, nil, []Rule{
-			l.rule(destinationIsOurs(), ret()), // to the kernel that is no route
+			l.rule(destinationIsOurs(), ret()), // the kernel does not see a route in that
 			l.rule(routeMissing(), goTo(chainRefuse)),
 			l.rule(routeBack(), goTo(chainRefuse)),
 		}},

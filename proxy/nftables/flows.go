@@ -26,7 +26,7 @@ type Flow struct {
 func (f Flow) Open() bool { return f.Protocol == snapshot.TCP && f.Answered }
 
 // Stale reports whether f has to end, so that its client's next packet is treated as
-// t says. gone are Frontends that t no longer has, of which flows may be left.
+// t says. gone are Frontends that t no longer has, but that may have left flows.
 func (f Flow) Stale(t *proxy.Table, gone map[proxy.Key]bool) bool {
 	keys, n := f.keys(t)
 	for _, k := range keys[:n] {
@@ -162,7 +162,7 @@ var Networks = func() (out []Network) {
 // NetworkOf returns where the flows to a Frontend are.
 func NetworkOf(k proxy.Key) Network { return Network{k.Protocol, k.Family} }
 
-// Concerned returns the Networks of which now may make flows stale that were not
+// Concerned returns the Networks where now may make flows stale that were not
 // stale in old, and of each whether it is urgent. It is not where endpoints went, as they
 // do all the time: few clients were about to connect to one.
 func Concerned(old, now *proxy.Table) map[Network]bool {

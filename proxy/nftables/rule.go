@@ -27,7 +27,7 @@ type Statement struct {
 	Timeout time.Duration
 	PerDay  uint64 // Update: how often it succeeds for each element, with Burst; 0: always
 	Burst   uint32
-	Mark    uint32 // bits, all of which count; with Mask, the value of the bits in it
+	Mark    uint32 // bits that all count; with Mask, the value of the bits in it
 	Mask    uint32 // bits of the mark, for Verbs that look at more than one
 	text    string
 }

@@ -82,6 +82,7 @@ func adopt(held map[snapshot.Family]map[string]*Slots, t *proxy.Table) ([]*Slots
 		now := assignSlots(old, f)
 		out, changes = append(out, now), append(changes, change{old, now})
 	}
+	// Held by the kernel and not in the Table: Services that went while no agent ran.
 	for _, left := range held {
 		for _, old := range left {
 			changes = append(changes, change{old, nil})
@@ -125,6 +126,8 @@ func assignSlots(prev *Slots, f *proxy.Frontend) *Slots {
 		switch n := len(now.at); {
 		case f.Affinity > 0:
 			now.over = n // a client is looked for in the memory of each slot, so that none is spare
+		// The chain stays, and with it its verdicts: a changed verdict had the kernel look for loops
+		// for 12 ms with 10,000 Services.
 		case !wasSticky && full(was.over) <= n && n <= was.over:
 			now.over = was.over
 		default:

@@ -31,7 +31,7 @@ type Order struct {
 	Why      string   // reset: told to the peer
 }
 
-// Answer is how it stands after an Order.
+// Answer is the state of the session after an Order.
 type Answer struct {
 	Status Status
 	Error  string
@@ -61,7 +61,7 @@ func Inherited() (Pipes, error) {
 	conn, err := net.FileConn(os.NewFile(3, "connections"))
 	conns, ok := conn.(*net.UnixConn)
 	if err != nil || !ok {
-		return Pipes{}, fmt.Errorf("file descriptor 3 is no Unix socket: %w", err)
+		return Pipes{}, fmt.Errorf("file descriptor 3 is not a Unix socket: %w", err)
 	}
 	return Pipes{Orders: os.Stdin, Answers: os.Stdout, Connections: conns}, nil
 }

@@ -33,7 +33,7 @@ func watched(ms int, change func(*bgp.Peer)) []bgp.Peer {
 	})
 }
 
-// up tells whether both sessions are established and watched.
+// up reports whether both sessions are established and watched.
 func (p *process) up() bool {
 	for _, st := range p.status() {
 		if !st.Established || st.BFD == nil || st.BFD.State.String() != "Up" {
@@ -43,7 +43,7 @@ func (p *process) up() bool {
 	return true
 }
 
-// steady tells whether all sessions are established for so long.
+// steady reports whether all sessions are established for so long.
 func (p *process) steady(d time.Duration) bool {
 	for _, st := range p.status() {
 		if !st.Established || time.Since(st.Since) < d {
@@ -199,7 +199,7 @@ func TestBFD(t *testing.T) {
 		p.sync(watched(100, func(*bgp.Peer) {})...)
 		within(t, "all is up", p.up)
 		w.router.Run(t, "nft", "add table inet dead; add chain inet dead out { type filter hook output priority 0; }; add rule inet dead out udp dport 3784 drop")
-		before := p.status() // that they were lost is counted: they open anew though BFD is down
+		before := p.status() // that they were lost is counted: they open again although BFD is down
 		took := within(t, "our sessions were closed", func() bool {
 			now := p.status()
 			return now[0].Flaps > before[0].Flaps && now[1].Flaps > before[1].Flaps

@@ -57,7 +57,7 @@ func TestKinds(t *testing.T) {
 
 var sessionFrom = map[string]string{"FRR": "Foreign host: ", "BIRD": "Neighbor address: "}
 
-// knows tells whether the router has a path with what is named.
+// knows reports whether the router has a path with what is named.
 func (w world) knows(t *testing.T, p bgp.Path, names ...string) {
 	t.Helper()
 	words := map[string]map[string]string{
@@ -81,7 +81,7 @@ func (w world) knows(t *testing.T, p bgp.Path, names ...string) {
 // hopless is a prefix of the session by IPv6 that no IPv4 next hop is known for.
 const hopless = "198.19.0.3/32"
 
-// takesHopless tells whether the router has it by IPv6, or the session says why not:
+// takesHopless reports whether the router has it by IPv6, or the session says why not:
 // then it has the other path all the same.
 func (w world) takesHopless(t *testing.T, p *process, offered bool) {
 	t.Helper()

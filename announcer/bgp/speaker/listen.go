@@ -75,7 +75,7 @@ func (l *listeners) sync(peers []bgp.Peer) {
 	}
 }
 
-// retry tries what failed once more, and tells whether something changed.
+// retry tries what failed once more, and reports whether something changed.
 func (l *listeners) retry() (news bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -119,7 +119,7 @@ func (l *listeners) trouble(p bgp.Peer) string {
 }
 
 // accept takes connections in until the socket is closed. One that fails by itself
-// is opened anew by retry.
+// is opened again by retry.
 func (l *listeners) accept(at listenPort, one *listener) {
 	for {
 		conn, err := one.tcp.AcceptTCP()

@@ -63,7 +63,7 @@ func TestPassive(t *testing.T) {
 	})
 }
 
-// refused tells whether the kernel has dropped a packet for its password.
+// refused reports whether the kernel has dropped a packet for its password.
 func refused(t *testing.T, ns nstest.Space) bool {
 	t.Helper()
 	fields := strings.Fields(ns.Run(t, "nstat", "-asz", "TcpExtTCPMD5Failure"))

@@ -39,7 +39,7 @@ func everyRouter(t *testing.T, c routertest.Config, story func(t *testing.T, w w
 	}
 }
 
-// has tells whether the router's kernel has routes to all of addrs.
+// has reports whether the router's kernel has routes to all of addrs.
 func (w world) has(t *testing.T, addrs ...string) func() bool {
 	return func() bool {
 		got := routes(t, w.router)

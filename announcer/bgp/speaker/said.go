@@ -64,7 +64,7 @@ func (s *said) tell() {
 	case s.lines <= linesAMinute:
 		s.log.Warn("a BGP session's process says", "text", plain.Cut(string(line), longestLine))
 	case s.lines == linesAMinute+1:
-		s.log.Warn("a BGP session's process says more than is logged in a minute")
+		s.log.Warn("a BGP session's process writes more lines than are logged in a minute")
 	}
 }
 

@@ -111,7 +111,7 @@ func (sess *session) carryOut(g goal) {
 	p := &sess.process
 	if g.end || p.cmd != nil && (!p.same(g.peer) || g.routerID != sess.routerID) {
 		if err := p.close(); err != nil {
-			sess.log.Warn("a BGP session ended without a word", "error", err)
+			sess.log.Warn("a BGP session's process ended and gave no reason", "error", err)
 		}
 	}
 	if g.end {

@@ -123,7 +123,7 @@ func (s *Speaker) bfdChanged(st udp.Status) {
 }
 
 // passConnection passes a connection that a router opened to the session that waits for it.
-// Whoever else connects is turned away.
+// Connections of anybody else are refused.
 func (s *Speaker) passConnection(at listenPort, conn *net.TCPConn) {
 	defer func() { _ = conn.Close() }() // the session's process has its own
 	from := addrOf(conn.RemoteAddr())
@@ -136,7 +136,7 @@ func (s *Speaker) passConnection(at listenPort, conn *net.TCPConn) {
 	}
 	s.mu.Unlock()
 	if to == nil {
-		s.log.Debug("a BGP connection from a stranger", "from", from)
+		s.log.Debug("refused a BGP connection: it comes from no passive peer", "from", from)
 		return
 	}
 	if err := to.pass(conn); err != nil {
@@ -156,12 +156,12 @@ func (s *Speaker) resetSessions(addr netip.Addr) {
 }
 
 // obeyWithin is how long Sync waits for sessions to withdraw, and again for the
-// rest. Whoever calls it has more to do than to wait for a process that does not
+// rest. The caller has more to do than to wait for a process that does not
 // answer.
 const obeyWithin = 100 * time.Millisecond
 
 // Sync brings sessions and paths to what plan says: what goes away is withdrawn
-// first. A session whose settings changed is closed and opened anew; no other
+// first. A session whose settings changed is closed and opened again; no other
 // is touched. It returns when all is done, or after a fifth of a second: what is
 // left then goes on, and Status tells of it.
 func (s *Speaker) Sync(plan bgp.Plan) { s.sync(plan, obeyWithin) }

@@ -18,7 +18,7 @@ import (
 type measured struct {
 	connections, failed int
 	took                time.Duration // for the connections
-	hidden              int           // connections of which the pod saw a node instead of the client
+	hidden              int           // connections where the pod saw a node instead of the client
 	size                int           // that was downloaded, in bytes
 	owner               uint64        // bytes on the owner's link meanwhile, both directions
 	cpu                 time.Duration // of the whole machine meanwhile

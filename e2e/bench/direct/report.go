@@ -7,7 +7,7 @@ import (
 	"github.com/fairlead/fairlead/e2e/bench/report"
 )
 
-// NewReport compares the ways of which l are the lines.
+// NewReport compares the ways whose lines are l.
 func NewReport(b Bench, l *report.Lines, took time.Duration) report.Report {
 	out := report.Report{
 		Name: "bench-director",
@@ -26,7 +26,7 @@ func NewReport(b Bench, l *report.Lines, took time.Duration) report.Report {
 		}
 		out.Table.Rows = append(out.Table.Rows, append(row, compared.Times.Ratio(), compared.Test()))
 	}
-	for _, f := range []struct{ what, unit string }{{"connections of which the pod sees a node", "hidden"}, {"connections that failed", "failed"}} {
+	for _, f := range []struct{ what, unit string }{{"connections whose client the pod sees as a node", "hidden"}, {"connections that failed", "failed"}} {
 		row := []string{f.what}
 		for _, way := range []Way{KubeProxy, Masquerade, Direct} {
 			row = append(row, count(l.Values(line(way), f.unit)))

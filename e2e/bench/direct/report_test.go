@@ -20,7 +20,7 @@ func TestReport(t *testing.T) {
 	for _, want := range []string{
 		"| connections/s, each with one request |  | 1.000k/s", "| 1.3 (1.3-1.3) |", "| 50 (50-50) | met |",
 		"| CPU for a GB: at most 0.8 of Masquerade's (1.25 times better) | 1.053 (1.053-1.053) | missed |",
-		"| connections of which the pod sees a node |  | 6000 | 0 |", "| no connection fails | 0 failed | met |",
+		"| connections whose client the pod sees as a node |  | 6000 | 0 |", "| no connection fails | 0 failed | met |",
 		"    kube-proxy |\n    Masquerade |                              6\n    Direct     |                                       6\n                0/s                 667/s               1333/s              2000/s\n",
 	} {
 		if !strings.Contains(text, want) {

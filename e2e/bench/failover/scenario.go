@@ -34,7 +34,7 @@ var Scenarios = []Scenario{
 	{Name: "upgrade", Title: "agents replaced (rolling update)", act: upgrade},
 }
 
-// After a fault clients go on to connect for some time.
+// After a fault clients keep connecting for some time.
 const (
 	after      = 5 * time.Second
 	afterAgent = 8 * time.Second // a kubelet starts the next agent

@@ -7,7 +7,7 @@ import (
 	"github.com/fairlead/fairlead/e2e/bench/report"
 )
 
-// NewBesideReport compares what a Beside measured, of which l are the lines.
+// NewBesideReport compares what a Beside measured; l are its lines.
 func NewBesideReport(b Beside, l *report.Lines, took time.Duration) report.Report {
 	out := report.Report{
 		Name: "bench-churn",

@@ -145,7 +145,7 @@ func (r eastRow) level(most int) report.Target {
 	}
 }
 
-// NewEastReport compares what an EastWest measured, of which l are the lines.
+// NewEastReport compares what an EastWest measured; l are its lines.
 func NewEastReport(b *EastWest, l *report.Lines, took time.Duration) report.Report {
 	out := report.Report{
 		Name: "bench-eastwest",

@@ -77,7 +77,7 @@ func (f largeFigure) cell(l *report.Lines, c Crowd, proxy string, every time.Dur
 	return report.Median(values).Cell(f.unit)
 }
 
-// NewLargeReport compares what a Large measured, of which l are the lines.
+// NewLargeReport compares what a Large measured; l are its lines.
 func NewLargeReport(b Large, l *report.Lines, took time.Duration) report.Report {
 	out := report.Report{
 		Name: "bench-large",

@@ -121,7 +121,7 @@ func (f figure) row(l *report.Lines, services int) []string {
 	}
 }
 
-// NewReport compares what a Bench measured, of which l are the lines.
+// NewReport compares what a Bench measured; l are its lines.
 func NewReport(b Bench, l *report.Lines, took time.Duration) report.Report {
 	out := report.Report{
 		Name: "bench-proxy",

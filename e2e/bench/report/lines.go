@@ -27,7 +27,7 @@ func (l *Lines) Add(name string, times int, values ...benchfmt.Value) {
 	l.results = append(l.results, benchfmt.Result{Name: benchfmt.Name(name), Iters: times, Values: values})
 }
 
-// Of returns a value for Add. A unit that ends in "/s" is a rate, of which more is
+// Of returns a value for Add. A unit that ends in "/s" is a rate: more is
 // better; of every other unit less is.
 func Of(value float64, unit string) benchfmt.Value { return benchfmt.Value{Value: value, Unit: unit} }
 

@@ -86,8 +86,8 @@ func (m *Memory) decide(in announcer.Input) announcer.Plan {
 	return m.decider.Decide(in)
 }
 
-// Owners elects for every address that is held: who is to announce it, or why
-// nobody can. It is not to be changed.
+// Owners elects for every address that is held: who should announce it, or why nobody can.
+// The caller must not change it.
 func (s *State) Owners() []announcer.Refused {
 	s.election.Do(func() {
 		s.owners, s.owner = s.memory.decide(s.Election()).Refused, map[netip.Addr]*announcer.Refused{}

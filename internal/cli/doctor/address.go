@@ -114,7 +114,7 @@ func services(s *cluster.State) (out []Finding) {
 		for _, r := range svc.SourceRanges {
 			if _, ok := snapshot.ParsePrefix(strings.TrimSpace(r)); !ok {
 				out = append(out, find(BadSources, service(o.Ref), "kubectl -n "+o.Ref.Namespace+" edit service "+o.Ref.Name+": write CIDRs",
-					"Service %s: %q in spec.loadBalancerSourceRanges is no CIDR and lets nobody in", o.Ref, r))
+					"Service %s: %q in spec.loadBalancerSourceRanges is not a CIDR and lets nobody in", o.Ref, r))
 			}
 		}
 	}
@@ -169,7 +169,7 @@ func address(s *cluster.State, a *snapshot.Address, owner announcer.Refused) []F
 		}
 	}
 	if len(nodes) > 1 {
-		return []Finding{find(TwoAnnouncers, about, "look again in half a minute: while an address moves, two may say so; if it stays, see whether those nodes reach each other",
+		return []Finding{find(TwoAnnouncers, about, "look again in half a minute: while an address moves, two nodes may announce it; if it stays, see whether those nodes reach each other",
 			"%s of Service %s is announced by %s", a.Addr, ref, few(nodes))}
 	}
 	if len(nodes) == 0 {

@@ -19,7 +19,7 @@ func annotations(s *cluster.State) (out []Finding) {
 		slices.Sort(keys)
 		for _, key := range keys {
 			if near := nearest(key); near != "" && near != key {
-				out = append(out, find(Misspelt, service(svc.Ref), "write "+near, "Service %s has the annotation %s, which nobody reads; %s is meant?", svc.Ref, key, near))
+				out = append(out, find(Misspelt, service(svc.Ref), "write "+near, "Service %s has the annotation %s, which nobody reads. Is %s meant?", svc.Ref, key, near))
 			}
 		}
 	}

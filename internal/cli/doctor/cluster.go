@@ -32,7 +32,7 @@ func Files(s *cluster.State, refused []Rejected) []Finding {
 		out = append(out, find(Refused, about, "", "the API server refuses %s %s: %s", p.Kind, strings.TrimPrefix(p.Namespace+"/"+p.Name, "/"), p.Message))
 	}
 	for i := range out {
-		out[i].Next = "correct it before it is applied; docs/troubleshooting.md tells more of " + string(out[i].Code)
+		out[i].Next = "correct it before it is applied; docs/troubleshooting.md explains " + string(out[i].Code)
 	}
 	return sorted(out)
 }
@@ -254,13 +254,13 @@ func beside(s *cluster.State) (out []Finding) {
 		}
 	}
 	if len(both) > 0 {
-		out = append(out, find(TwoProxies, ds, "remove one of them: docs/migrate-kube-proxy.md tells how, or install fairlead with agent.proxy: auto",
-			"kube-proxy is to run in this cluster, and fairlead forwards Services too, on %s", few(both)))
+		out = append(out, find(TwoProxies, ds, "remove one of them: docs/migrate-kube-proxy.md shows how, or install fairlead with agent.proxy: auto",
+			"kube-proxy is deployed in this cluster, and fairlead forwards Services too, on %s", few(both)))
 	}
 	if s.KubeProxy.Mode == "ipvs" && !s.KubeProxy.StrictARP {
 		out = append(out, find(StrictARP, Object{Resource: "configmap", Namespace: "kube-system", Name: "kube-proxy"},
 			"set ipvs.strictARP: true in the ConfigMap kube-system/kube-proxy and restart kube-proxy: kubectl -n kube-system rollout restart daemonset kube-proxy",
-			"kube-proxy runs in IPVS mode without strictARP: every node answers ARP for every address of a Service, whoever announces it"))
+			"kube-proxy runs in IPVS mode without strictARP: every node answers ARP for every address of a Service, no matter which node announces it"))
 	}
 	return out
 }

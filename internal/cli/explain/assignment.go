@@ -31,15 +31,15 @@ func (e *explaining) assignment() {
 	e.status()
 }
 
-// controller tells whether somebody acts on what is decided.
+// controller reports whether somebody acts on what is decided.
 func (e *explaining) controller() {
 	l := e.Leader
 	switch {
 	case e.unread("leases"):
-		e.note("controller", "whether one leads could not be read")
+		e.note("controller", "cannot read whether a controller leads")
 	case l.Holder == "":
 		e.fail("controller", "kubectl -n "+e.Namespace+" get pods -l app.kubernetes.io/component=controller",
-			"none leads: nobody acts on the decision")
+			"no controller leads, so nobody acts on the decision")
 	case e.Now.Sub(l.Renewed) > l.Lasts:
 		e.fail("controller", "kubectl -n "+e.Namespace+" get pods -l app.kubernetes.io/component=controller",
 			"%s led, but has not renewed its Lease for %s", l.Holder, cluster.Ago(e.Now, l.Renewed))
@@ -169,7 +169,7 @@ func (e *explaining) records() {
 	e.ok("record", "%s", strings.Join(names, "; "))
 }
 
-// status tells whether clients can read the address from the Service.
+// status reports whether clients can read the address from the Service.
 func (e *explaining) status() {
 	var have []netip.Addr
 	for _, in := range e.svc.Ingress {

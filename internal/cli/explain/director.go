@@ -202,7 +202,7 @@ func (f *following) slot(byNode map[string]int) (primary string, known bool) {
 			chain = append(chain, table.Members[member].Name)
 		}
 	}
-	f.note("chain", "%s: who is asked for a connection that is not there, after nodes that had the slot before", strings.Join(chain, ", "))
+	f.note("chain", "%s: asked in this order for a connection that is not there, after nodes that had the slot before", strings.Join(chain, ", "))
 	return primary, true
 }
 

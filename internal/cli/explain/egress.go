@@ -91,7 +91,7 @@ func (f *following) leaves() bool {
 	svc := f.Service(state.Pods[i].Service)
 	vip, ok := f.EgressVIP(svc, snapshot.FamilyOf(f.From))
 	if !ok || f.through(vip) == "" {
-		f.fail("egress", "fairlead explain "+svc.Ref.String(), "it waits: Service %s asks that it leaves with its address, which no node announces at layer 2", svc.Ref)
+		f.fail("egress", "fairlead explain "+svc.Ref.String(), "it waits: Service %s asks for egress with its address, which no node announces at layer 2", svc.Ref)
 		return true
 	}
 	f.ok("egress", "leaves with %s, the address of Service %s%s", vip, svc.Ref, f.through(vip))

@@ -66,7 +66,7 @@ func (e *explaining) note(name, format string, args ...any) {
 	e.add(Step{Name: name, Mark: Note, Text: fmt.Sprintf(format, args...)})
 }
 
-// kind tells whether the Service is fairlead's at all. Nothing else matters if
+// kind reports whether the Service is fairlead's at all. Nothing else matters if
 // it is not.
 func (e *explaining) kind() {
 	svc := e.svc
@@ -76,7 +76,7 @@ func (e *explaining) kind() {
 		return
 	}
 	if svc.Headless {
-		e.fail("type", "make the Service anew without clusterIP: None", "the Service is headless: nothing forwards for it")
+		e.fail("type", "create the Service again without clusterIP: None", "the Service is headless: nothing forwards for it")
 		return
 	}
 	e.ok("type", "LoadBalancer")
@@ -86,10 +86,10 @@ func (e *explaining) kind() {
 	case e.ours:
 		e.ok("class", "%s, which is fairlead's", svc.Class)
 	case svc.Class == "":
-		e.fail("class", "make the Service anew with spec.loadBalancerClass: "+e.Allocation.Class+" (Kubernetes does not let it be added later), or install fairlead with defaultClass: true",
+		e.fail("class", "create the Service again with spec.loadBalancerClass: "+e.Allocation.Class+" (Kubernetes does not let it be added later), or install fairlead with defaultClass: true",
 			"none, and the controller serves only Services with the loadBalancerClass %s", e.Allocation.Class)
 	default:
-		e.fail("class", "ask whoever serves the class "+svc.Class+", or make the Service anew with spec.loadBalancerClass: "+e.Allocation.Class+" (Kubernetes does not let it be changed)",
+		e.fail("class", "ask those who serve the class "+svc.Class+", or create the Service again with spec.loadBalancerClass: "+e.Allocation.Class+" (Kubernetes does not let it be changed)",
 			"%s is another load balancer's: fairlead serves %s", svc.Class, e.Allocation.Class)
 	}
 }
@@ -109,7 +109,7 @@ func (e *explaining) conclude() {
 		return
 	}
 	t.Verdict = fmt.Sprintf("%s is reached at %s.", e.svc.Ref, addrs(e.plan.Addrs))
-	t.Next = "nothing. If a client gets no answer, ask what becomes of its packets: fairlead trace --from CLIENT --to " + e.first()
+	t.Next = "nothing. If a client gets no answer, follow its packets: fairlead trace --from CLIENT --to " + e.first()
 }
 
 // serves reports whether every address is announced and has an endpoint there.

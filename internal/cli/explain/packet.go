@@ -12,7 +12,7 @@ import (
 	"github.com/fairlead/fairlead/proxy"
 )
 
-// Question asks what becomes of the first packet of a connection.
+// Question asks what happens to the first packet of a connection.
 type Question struct {
 	From     netip.Addr
 	Port     uint16 // from which it comes; 0: any
@@ -249,7 +249,7 @@ func (f *following) endpointsOf() {
 	case f.out.Masquerade:
 		f.note("source", "the pod sees an address of %s instead of %s", f.Node, f.From)
 	case f.out.Hairpin:
-		f.note("source", "kept, but for the endpoint that is the client itself: that sees an address of %s", f.Node)
+		f.note("source", "kept, except for the endpoint that is the client itself, which sees an address of %s", f.Node)
 	default:
 		f.ok("source", "kept: the pod sees %s", f.From)
 	}

@@ -29,7 +29,7 @@ type Step struct {
 	Details []Step `json:"details,omitempty"` // verdicts on pools, nodes and the like; failing ones fail nothing
 }
 
-// Trace is the whole of what there is to say about one Service.
+// Trace is everything that explain says about one Service.
 type Trace struct {
 	Service snapshot.Ref `json:"-"`
 	Title   string       `json:"title"`

@@ -206,7 +206,7 @@ func (e *explaining) unfitRemedy(verdicts []announcer.Judged) string {
 	if linkless {
 		return "give the pool addresses of a network that the nodes are in, or name the link exactly in an Announcement (kubectl get nodestate NODE -o yaml lists the links)"
 	}
-	return "the reason is behind each node above; fairlead doctor tells what to do about each"
+	return "each node above has its reason; fairlead doctor says what to do about each"
 }
 
 // Announcing says of every node whether it may announce a, and who does.
@@ -268,7 +268,7 @@ func (e *explaining) announced(a netip.Addr) {
 	text := strings.Join(says, "; ")
 	bound := slices.ContainsFunc(by, func(s cluster.Says) bool { return s.Link != "" })
 	if len(nodes) > 1 && bound {
-		e.fail(name, "look again in a few seconds: while an address moves, two may say so; if it stays, see FL0208 in docs/troubleshooting.md", "%s", text)
+		e.fail(name, "look again in a few seconds: while an address moves, two nodes may announce it; if it stays, see FL0208 in docs/troubleshooting.md", "%s", text)
 		return
 	}
 	switch {
@@ -385,7 +385,7 @@ func (e *explaining) sources() {
 	switch {
 	case len(bad) > 0:
 		e.fail("sources", "write them as CIDRs, such as 192.0.2.0/24: "+e.kubectl("edit service %s", e.svc.Name),
-			"spec.loadBalancerSourceRanges has entries that are no CIDR and let nobody in: %s", strings.Join(bad, ", "))
+			"spec.loadBalancerSourceRanges has entries that are not CIDRs and let nobody in: %s", strings.Join(bad, ", "))
 	case len(e.svc.SourceRanges) > 0:
 		e.note("sources", "only %s may connect (spec.loadBalancerSourceRanges)", strings.Join(e.svc.SourceRanges, ", "))
 	default:

@@ -96,7 +96,7 @@ func ofPods(l snapshot.Link, node *snapshot.Node) bool {
 	})
 }
 
-// learns tells whether the node has routes from router advertisements
+// learns reports whether the node has routes from router advertisements
 // (RTPROT_RA is 9).
 func learns() bool {
 	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V6, &netlink.Route{Protocol: 9}, netlink.RT_FILTER_PROTOCOL)
@@ -186,7 +186,7 @@ func droppers() []string {
 	return slices.Compact(out)
 }
 
-// busy tells whether nobody else can listen there.
+// busy reports whether nobody else can listen there.
 func busy(network string, port int) bool {
 	addr := fmt.Sprintf(":%d", port)
 	if network == "udp" {
@@ -203,7 +203,7 @@ func busy(network string, port int) bool {
 	return errors.Is(err, unix.EADDRINUSE)
 }
 
-// runs tells whether another process of this name runs in this network
+// runs reports whether another process of this name runs in this network
 // namespace.
 func runs(name string) bool {
 	here, err := os.Readlink("/proc/thread-self/ns/net")

@@ -51,7 +51,7 @@ func blocked(opt Options) []string {
 	return unanswered(maps.Clone(asked), time.Now().Add(patience))
 }
 
-// established tells whether this node has a session with a peer.
+// established reports whether this node has a session with a peer.
 func established(opt Options, peer string) bool {
 	a := opt.Cluster.NodeState(opt.Node)
 	return a != nil && slices.ContainsFunc(a.Peers, func(p snapshot.PeerState) bool { return p.Name == peer && p.Established() })

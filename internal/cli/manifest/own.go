@@ -58,14 +58,14 @@ func pool(p *v1alpha1.AddressPool) []string {
 	alone := len(p.Spec.Exclude)+len(p.Spec.Reservations) == 0 && p.Spec.MaxPerNamespace == nil && p.Spec.CoolDown == nil
 	r.must(!ofNodes || alone, "spec", "exclude, reservations, maxPerNamespace and coolDown are for pools with addresses: Services share the nodes' addresses by port")
 	unique := slices.Compact(slices.Sorted(slices.Values(p.Spec.Addresses)))
-	r.must(len(unique) == n, "spec.addresses", "an entry is there twice")
+	r.must(len(unique) == n, "spec.addresses", "an entry appears twice")
 	within(&r, "spec.priority", p.Spec.Priority, 0, math.MaxInt32)
 	kept := map[v1alpha1.IPAddress]bool{}
 	for _, k := range p.Spec.Reservations {
 		addr, err := netip.ParseAddr(string(k.Address))
 		r.must(err == nil && addr.Zone() == "", "spec.reservations", "%q is not an address", k.Address)
 		r.must(len(k.Namespace) > 0 && len(k.Namespace) < 64 && len(k.Name) > 0 && len(k.Name) < 64, "spec.reservations", "%s needs the namespace and the name of a Service", k.Address)
-		r.must(!kept[k.Address], "spec.reservations", "%s is there twice", k.Address)
+		r.must(!kept[k.Address], "spec.reservations", "%s appears twice", k.Address)
 		kept[k.Address] = true
 	}
 	r.must(len(p.Spec.Reservations) <= 256, "spec.reservations", "there are %d, more than 256", len(p.Spec.Reservations))

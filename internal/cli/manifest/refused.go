@@ -44,15 +44,15 @@ func service(svc *corev1.Service) (out []string) {
 		case p.Port < 1 || p.Port > 65535:
 			out = append(out, fmt.Sprintf("spec.ports[%d].port: %d is not between 1 and 65535", i, p.Port))
 		case seen[key]:
-			out = append(out, fmt.Sprintf("spec.ports[%d]: %s %d is there twice", i, p.Protocol, p.Port))
+			out = append(out, fmt.Sprintf("spec.ports[%d]: %s %d appears twice", i, p.Protocol, p.Port))
 		default:
 			seen[key] = true
 		}
 		switch {
 		case p.Name == "" && len(svc.Spec.Ports) > 1:
-			out = append(out, fmt.Sprintf("spec.ports[%d].name: of several ports each needs a name", i))
+			out = append(out, fmt.Sprintf("spec.ports[%d].name: each of several ports needs a name", i))
 		case p.Name != "" && names[p.Name]:
-			out = append(out, fmt.Sprintf("spec.ports[%d].name: %s is there twice", i, p.Name))
+			out = append(out, fmt.Sprintf("spec.ports[%d].name: %s appears twice", i, p.Name))
 		}
 		names[p.Name] = true
 	}

@@ -84,8 +84,7 @@ var sources = []source{
 // ErrNotInstalled says that the API server does not know fairlead's kinds.
 var ErrNotInstalled = errors.New("this cluster does not know fairlead's kinds: it is not installed here (helm install fairlead charts/fairlead -n fairlead-system), or the kubeconfig is another cluster's")
 
-// Read lists what there is to know. What could not be read and is not needed
-// is in Gaps.
+// Read lists the cluster. Gaps names what could not be read and is not needed.
 func Read(ctx context.Context, client dynamic.Interface) (*Objects, error) {
 	o := &Objects{}
 	for _, s := range sources {

@@ -29,9 +29,9 @@ func Accesses(namespace string) []Access {
 		Access{Verb: "get", Group: leases.Group, Resource: leases.Resource, Namespace: namespace, Name: "fairlead-controller"})
 }
 
-// Only returns what of o somebody may see who has these accesses of those that were asked
-// about. The rest is a gap, as if they had read the cluster themselves. The objects are
-// shared.
+// Only returns the part of o that a person with the accesses has may see, where asked are
+// all accesses that were checked. The rest is a gap, as if that person had read the
+// cluster. The objects are shared.
 func (o *Objects) Only(asked, has []Access) *Objects {
 	out := &Objects{Now: o.Now, Gaps: slices.Clone(o.Gaps)}
 	for _, obj := range o.All {

@@ -14,9 +14,8 @@ import (
 // Redacted stands for a value that was taken out.
 const Redacted = "(taken out)"
 
-// Support returns copies of what somebody needs who is to help: without the
-// Services that are not reached from outside and the workloads of others, and
-// without values that may be secret.
+// Support returns copies of what a helper needs. It leaves out Services that are not
+// reached from outside, foreign workloads, and values that may be secret.
 func (o *Objects) Support() []runtime.Object {
 	outside := map[string]bool{}
 	for _, obj := range o.All {

@@ -50,14 +50,14 @@ func (c Counted) Add(r traffic.Report) {
 	case p.Now.At.Equal(r.At):
 		return // the same one again
 	case !p.Now.Since.Equal(r.Since):
-		p = Pair{Now: r} // it began anew
+		p = Pair{Now: r} // it started over
 	default:
 		p = Pair{Before: p.Now, Now: r}
 	}
 	c[r.Node] = p
 }
 
-// Twice tells whether every node that told anything told twice.
+// Twice reports whether every node that told anything told twice.
 func (c Counted) Twice() bool {
 	for _, p := range c {
 		if p.Before.At.IsZero() {
@@ -103,7 +103,7 @@ func Of(s *cluster.State, c Counted, unheard map[string]string) Table {
 	return t
 }
 
-// missing says of which nodes nothing is known, by reason.
+// missing says which nodes nothing is known of, by reason.
 func missing(unheard map[string]string) (notes []string) {
 	nodes := map[string][]string{}
 	for _, node := range sorted(unheard) {

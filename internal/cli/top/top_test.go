@@ -65,8 +65,8 @@ func TestTable(t *testing.T) {
 	const about = "shop/web by n1 since 5m, 1/2 ready, "
 	uncounted := report("n2", 4, 5, 400)
 	uncounted.Counts = false
-	anew := report("n1", 9, 1, 1)
-	anew.Since = at.Add(time.Second)
+	restarted := report("n1", 9, 1, 1)
+	restarted.Since = at.Add(time.Second)
 	for _, step := range []struct {
 		what string
 		add  []traffic.Report
@@ -77,7 +77,7 @@ func TestTable(t *testing.T) {
 		{"asked twice", []traffic.Report{report("n1", 2, 20, 5000)}, "3 open, 5.0 connections/s, 2000 B/s"},
 		{"the same answer again", []traffic.Report{report("n1", 2, 20, 5000)}, "3 open, 5.0 connections/s, 2000 B/s"},
 		{"two nodes", []traffic.Report{report("n2", 0, 0, 0), uncounted}, "6 open, 6.2 connections/s, 2100 B/s"},
-		{"a node began anew", []traffic.Report{anew}, "6 open, 1.2 connections/s, 100 B/s"},
+		{"a node started over", []traffic.Report{restarted}, "6 open, 1.2 connections/s, 100 B/s"},
 	} {
 		for _, r := range step.add {
 			c.Add(r)

@@ -48,7 +48,7 @@ func New(log *slog.Logger) *Keeper {
 	return &Keeper{Changed: func() {}, log: log, wake: make(chan struct{}, 1)}
 }
 
-// Follow makes true what this node is to keep by in.
+// Follow takes in what decides which leases this node keeps, and keeps those.
 func (k *Keeper) Follow(in dhcp.Inputs) {
 	plan := dhcp.Decide(in)
 	k.mu.Lock()

@@ -93,7 +93,7 @@ func (e *Echo) Verdict() (why string, known bool) {
 	return verdict(&e.v4, &e.v6)
 }
 
-// Set says by which links this node is to ask which others, and for which VIPs. It opens
+// Set says on which links this node asks which other nodes, and for which VIPs. It opens
 // sockets in the network namespace of its caller.
 func (e *Echo) Set(links []snapshot.Link, peers []direct.Peer, vips []netip.Addr) error {
 	e.mu.Lock()

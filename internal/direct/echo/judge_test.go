@@ -8,7 +8,7 @@ import (
 )
 
 // What the network lets through is believed at once, that it drops something after three
-// rounds, and silence is no evidence.
+// rounds, and silence is not evidence.
 func TestJudge(t *testing.T) {
 	all, none := heard{true, true, true}, heard{}
 	noClient, noVIP := heard{true, false, true}, heard{true, true, false}

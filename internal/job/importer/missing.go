@@ -26,7 +26,7 @@ func missing(path string, all, known any) []string {
 	return out
 }
 
-// empty tells whether a value says what its absence says.
+// empty reports whether a value says what its absence says.
 func empty(v any) bool {
 	switch v := v.(type) {
 	case nil:

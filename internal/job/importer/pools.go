@@ -70,7 +70,7 @@ func (m *maker) only(all []*metav1.LabelSelector, field string, notes *[]string)
 	case 1:
 		return all[0]
 	}
-	*notes = append(*notes, fmt.Sprintf("%s: %d selectors of which any is enough cannot be one. The first is taken: make a pool for each, with addresses of its own", field, len(all)))
+	*notes = append(*notes, fmt.Sprintf("%s: %d selectors cannot be one if any of them is enough. The first is taken: make a pool for each, with addresses of its own", field, len(all)))
 	return all[0]
 }
 
@@ -85,7 +85,7 @@ func poolEntry(text string) (entry, note string) {
 		a, errA := netip.ParseAddr(from)
 		b, errB := netip.ParseAddr(to)
 		if errA != nil || errB != nil || b.Less(a) {
-			return entry, fmt.Sprintf("%q is no range of addresses", text)
+			return entry, fmt.Sprintf("%q is not a range of addresses", text)
 		}
 	}
 	return entry, ""

@@ -143,7 +143,7 @@ func (s Space) rules() (map[rule]bool, error) {
 func (s Space) routes() (map[int]map[Route]bool, error) {
 	out := map[int]map[Route]bool{}
 	for _, f := range families {
-		// A router has a million routes, of which few are kept.
+		// A router has a million routes; few are kept.
 		allTables := &netlink.Route{Table: unix.RT_TABLE_UNSPEC}
 		err := netlink.RouteListFilteredIter(f, allTables, netlink.RT_FILTER_TABLE, func(r netlink.Route) bool {
 			if n, ok := s.Number(r.Table); ok {
@@ -204,7 +204,7 @@ func (s Space) add(number int, r Route) error {
 
 func (s Space) remove(number int, r Route) error {
 	gone := s.route(number, r)
-	gone.Protocol = 0 // whoever made it
+	gone.Protocol = 0 // no matter who made it
 	if err := netlink.RouteDel(gone); err != nil && !errors.Is(err, unix.ESRCH) && !errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("no longer route %s by link %d: %w", r.Dst, r.Link, err)
 	}

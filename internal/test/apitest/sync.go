@@ -34,7 +34,7 @@ func match[T object[T], L, V any](have *objects[T, L], want []V, convert func(V,
 		now := convert(v, old)
 		if there {
 			if old.GetUID() != now.GetUID() && now.GetUID() != "" {
-				have.drop(old) // made anew
+				have.drop(old) // created again
 			} else {
 				now.SetUID(old.GetUID())
 			}

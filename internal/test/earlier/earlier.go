@@ -20,7 +20,7 @@ import (
 // V010 is the commit of release v0.1.0.
 const V010 = "f2acde3"
 
-// v010 is the program that Program builds in v0.1.0. It is no package of this tree.
+// v010 is the program that Program builds in v0.1.0. It is not a package of this tree.
 //
 //go:embed testdata/v010.go
 var v010 []byte

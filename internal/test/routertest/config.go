@@ -10,7 +10,7 @@ import (
 	"github.com/fairlead/fairlead/internal/test/nstest"
 )
 
-// Config is what a router is to do, whichever program it is.
+// Config is what a router does, whichever program it is.
 type Config struct {
 	ASN       uint32
 	ID        string // router ID

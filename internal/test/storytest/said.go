@@ -22,7 +22,7 @@ var said = []kind{
 }
 
 // sayer returns the NodeState of the node that name begins with, and the other parts
-// of name, of which it needs least.
+// of name that it needs least of.
 func sayer(s *snapshot.Snapshot, name string, least int, a *attrs) (*snapshot.NodeState, []string) {
 	parts := strings.Split(name, "/")
 	at := slices.IndexFunc(s.NodeStates, func(st *snapshot.NodeState) bool { return st.Node == parts[0] })

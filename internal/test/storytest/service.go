@@ -114,7 +114,7 @@ func port(text string) (snapshot.Port, error) {
 	return snapshot.Port{Name: name, Protocol: proto, Port: uint16(number), NodePort: uint16(nodePort)}, err
 }
 
-// ingress reads ADDR or ADDR@Proxy; a word that is no address is a host name.
+// ingress reads ADDR or ADDR@Proxy; a word that is not an address is a host name.
 func ingress(text string) (snapshot.Ingress, error) {
 	text, proxied := strings.CutSuffix(text, "@Proxy")
 	ip, err := netip.ParseAddr(text)

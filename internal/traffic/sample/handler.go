@@ -13,7 +13,7 @@ import (
 	"github.com/fairlead/fairlead/internal/traffic"
 )
 
-// Handler answers with a traffic.Report, in JSON. Whoever asks, the kernel's table is read
+// Handler answers with a traffic.Report, in JSON. However many ask, the kernel's table is read
 // no more than once a second, and for no more than a tenth of the time.
 type Handler struct {
 	Node string
@@ -21,7 +21,7 @@ type Handler struct {
 	VIPs func() map[netip.Addr]bool
 	// Flows calls its argument with each connection of the kernel's table.
 	Flows func(take func(traffic.Flow)) error
-	// Counts tells whether the kernel counts bytes.
+	// Counts reports whether the kernel counts bytes.
 	Counts func() bool
 
 	mu     sync.Mutex

@@ -163,7 +163,7 @@ func TestOneQuestionForAll(t *testing.T) {
 }
 
 // Somebody who tries tokens makes the API server work a little, keeps out nobody who was
-// let in before, and fills no memory. What is no token is not asked about.
+// let in before, and fills no memory. What is not a token is not asked about.
 func TestGuessedTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &api{owners: map[string]string{"good": "ann"}, may: map[string][]string{"ann": {"services"}}}

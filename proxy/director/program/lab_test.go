@@ -39,7 +39,7 @@ var families = []family{
 	},
 }
 
-// outsider is the MAC of the router, which is no node.
+// outsider is the MAC of the router, which is not a node.
 var outsider = MAC{2, 0xee}
 
 // node is one whose program is run, in a network namespace of its own.

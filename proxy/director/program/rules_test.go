@@ -148,7 +148,7 @@ func (p packet) echo() uint8 {
 	return 0
 }
 
-// A node is no client only because it has a node's MAC, and a client with few hops left
+// A node is not a client only because it has a node's MAC, and a client with few hops left
 // has no walk.
 func testSender(t *testing.T, l *lab) {
 	f := families[0]

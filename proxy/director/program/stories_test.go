@@ -44,7 +44,7 @@ func (f family) errorAbout(proto uint8) packet {
 }
 
 var stories = []story{
-	// What opens a connection goes to the primary, or to whoever can serve.
+	// What opens a connection goes to the primary, or to a node that can serve.
 	{kind: "SYN", chains: "b a c", want: "a b serve"},
 	{kind: "SYN", chains: "a b c", serving: "a", want: "a serve"},
 	{kind: "SYN", chains: "b a c", serving: "c", want: "a b c serve"},

@@ -133,7 +133,7 @@ INLINE bool same(const struct address *a, const struct address *b)
 	       a->ip[3] == b->ip[3] && a->port == b->port;
 }
 
-// left tells whether a socket is left to nftables.
+// left reports whether a socket is left to nftables.
 INLINE bool left(struct bpf_sock_addr *ctx, struct settings *c)
 {
 	__u64 id;

@@ -17,8 +17,8 @@ type Held struct {
 	NodeIPs   []netip.Addr
 }
 
-// Adopt makes a State of what was found. A Service of which anything is missing
-// has no endpoints in it, so that it is written anew. t says of which kind an
+// Adopt makes a State of what was found. A Service that lacks anything
+// has no endpoints in it, so that it is written again. t says which kind an
 // address is: the maps do not.
 func Adopt(h *Held, t *proxy.Table) *State {
 	st := &State{NodeIPs: slices.SortedFunc(slices.Values(h.NodeIPs), netip.Addr.Compare), Next: 1}

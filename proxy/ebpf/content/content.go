@@ -83,7 +83,7 @@ func (m Member) String() string { return fmt.Sprintf("member %s %s", m.Key, m.Ad
 // Limit is how much the maps are allowed to hold.
 type Limit struct{ Services, Endpoints int }
 
-// Taken tells whether sockets that dial f are answered here. What is not is left
+// Taken reports whether sockets that dial f are answered here. What is not is left
 // to nftables, with the same result: no endpoint is a refusal there, and source
 // ranges look at packets. The maps know single ports alone.
 func Taken(f *proxy.Frontend) bool {
@@ -157,7 +157,7 @@ func (c *Change) Added() int { return len(c.Services) + len(c.NodeIPs) }
 // Deleted counts the entries that go.
 func (c *Change) Deleted() int { return len(c.GoneServices) + len(c.GoneNodeIPs) }
 
-// Empty tells whether there is nothing to write.
+// Empty reports whether there is nothing to write.
 func (c *Change) Empty() bool {
 	return c.Added() == 0 && c.Deleted() == 0 && len(c.GoneSlots) == 0 && len(c.GoneMembers) == 0
 }
@@ -188,6 +188,8 @@ func write[T fmt.Stringer](b *strings.Builder, what string, all []T) {
 // changed afterwards.
 func Plan(old *State, t *proxy.Table, limit Limit) (*State, *Change) {
 	now, c := old.follow(t)
+	// Whether a Frontend fits depends on all those before it: without room for all, only a walk
+	// finds which fit.
 	if now == nil || now.tight(limit) {
 		now, c = old.walk(t, limit)
 	}

@@ -75,7 +75,7 @@ func (m *model) held() *Held {
 var plenty = Limit{Services: 1000, Endpoints: 1000}
 
 // TestPlan: at no moment of a change does a socket meet half a Service; a change
-// that was broken off anywhere is finished by whoever adopts what is there; and
+// that was broken off anywhere is finished by the agent that adopts what is there; and
 // nothing is left over.
 func TestPlan(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))

@@ -17,7 +17,7 @@ const filtered = 8
 // every message about nftables is the name of the table, except that of a new generation,
 // which has no family.
 const (
-	atLength = 0  // 4 bytes in the byte order of this machine, the lower 2 of which count
+	atLength = 0  // 4 bytes in the byte order of this machine, the lower 2 count
 	atSender = 12 // 4 bytes in that order
 	atFamily = 16
 	atName   = 24

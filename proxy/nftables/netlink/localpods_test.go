@@ -155,7 +155,7 @@ service default/web ip=198.18.96.1,fd98:0:96::1 ports=tcp/80,udp/80 external=Loc
 `
 
 // spec 1, 42: a pod outside of the node's podCIDRs, which is connected as Calico does
-// it and is no endpoint of anything, is known by its route, also if it comes while the
+// it and is not an endpoint of anything, is known by its route, also if it comes while the
 // engine runs. It keeps its source on the way to a ClusterIP, a Local VIP without an
 // endpoint here answers it, and so does a ping.
 func TestPodOutsideOfPodCIDRs(t *testing.T) {

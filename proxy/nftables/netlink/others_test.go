@@ -35,7 +35,7 @@ func TestAnotherTablesDropWins(t *testing.T) {
 		nft("add rule FAMILY filter FORWARD FAMILY daddr " + a.pods.String() + " accept\n")
 		l.client.wants(t, network, a.address(f), "podA "+a.nodeOnA.String())
 		if c := sync(t, l.engine, a.table(f)); !c.Empty() || c.Repaired {
-			t.Errorf("others' tables are no business of ours: %+v", c)
+			t.Errorf("others' tables are none of our business: %+v", c)
 		}
 	})
 }

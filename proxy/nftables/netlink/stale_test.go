@@ -96,7 +96,7 @@ func (s space) commitOnly(t *testing.T, table *proxy.Table) {
 }
 
 // A Sync costs the same with few and with many UDP Frontends that lose an endpoint, and
-// waits for no walk through the connections, of which there are many here.
+// waits for no walk through the connections: there are many here.
 func TestSyncDoesNotWaitForConnections(t *testing.T) {
 	l := newLab(t)
 	a := addressesOf(snapshot.IPv4)

@@ -243,6 +243,7 @@ func (a *agenda) take(o order, now time.Time) {
 	if a.table != nil {
 		concerned = nftables.Concerned(a.table, o.table)
 	} else {
+		// An agent that was killed may have left connections that nothing remembers.
 		for _, n := range nftables.Networks {
 			concerned[n] = true
 		}

@@ -146,7 +146,7 @@ func TestWhenConnectionsAreCompared(t *testing.T) {
 				t.Errorf("%s: %d lists of UDP, SCTP and TCP, want %d", step.what, f.walks(), step.want)
 			}
 			if step.wait < sweepEvery && f.sixth > 2 { // of UDP and SCTP at the start
-				t.Errorf("%s: %d lists over IPv6, of which there is no Frontend", step.what, f.sixth)
+				t.Errorf("%s: %d lists over IPv6, where there is no Frontend", step.what, f.sixth)
 			}
 		}
 	})

@@ -46,7 +46,7 @@ func TestForeignChangesAreCheap(t *testing.T) {
 	if c := sync(t, e, changed); !c.Repaired || c.Rebuilt || c.Added != 2 {
 		t.Errorf("%+v", c)
 	}
-	// Affinity and expiring elements are no changes of anybody.
+	// Affinity and expiring elements are not anybody's changes.
 	if c := sync(t, e, changed); !c.Empty() || c.Repaired {
 		t.Errorf("%+v", c)
 	}

@@ -295,7 +295,7 @@ INLINE bool ports(struct __sk_buff *skb, __u32 at, struct packet *p)
 	return true;
 }
 
-// turned reads the ports of a packet that the VIP sent, of which an error has 8 bytes.
+// turned reads the ports of a packet that the VIP sent; an error has 8 bytes of them.
 INLINE bool turned(struct __sk_buff *skb, __u32 at, struct packet *p)
 {
 	__u16 *port;
@@ -741,7 +741,7 @@ INLINE enum event to(struct way *w, __u32 node, enum event e)
 // apart reports whether the slot's primary takes nothing that is passed on.
 INLINE bool apart(const struct way *w) { return w->slot && w->slot->chain[0] == NOBODY; }
 
-// Rule 4: whoever can serve takes what opens a connection, so that tables that differ
+// Rule 4: a node that can serve takes what opens a connection, so that tables that differ
 // send it to nobody twice. At the end of the walk the stack has it.
 INLINE enum event opens(struct way *w)
 {
@@ -824,7 +824,7 @@ INLINE __u32 former(const struct way *w, bool primary)
 // before it, one after the other, and the last of them sends it back: between two datagrams
 // of a flow a slot may have had several primaries. The hop says whether the primary has it
 // for the first time: the owner, which passes on a packet at its first hop, may be one of
-// those before and has not looked. After that whoever can serve takes it.
+// those before and has not looked. After that any node that can serve takes it.
 INLINE __u32 asked(const struct way *w)
 {
 	__u32 next = NOBODY;
