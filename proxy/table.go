@@ -136,7 +136,7 @@ type Frontend struct {
 	Sources []netip.Prefix
 }
 
-// NodeEndpoints is how many endpoints a node has, and which; the name "" is no known node.
+// NodeEndpoints is how many endpoints a node has, and which; the name "" is not a known node.
 type NodeEndpoints struct {
 	Node      string
 	Endpoints int

@@ -176,7 +176,7 @@ var (
 		// A frame of a VLAN is on another link. This socket gets it before the kernel says so.
 		bpf.LoadExtension{Num: bpf.ExtVLANTag},
 		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: vlanID, SkipTrue: 4},
-		// A switch says these to whoever is plugged in, also at a port that forwards nothing.
+		// A switch says these to any host that is plugged in, also at a port that forwards nothing.
 		bpf.LoadAbsolute{Off: 0, Size: 4},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: bridgeGroups, SkipTrue: 2},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: ciscoGroups, SkipTrue: 1},

@@ -127,7 +127,7 @@ func (g Guest) arguments(initramfs string) []string {
 	args = append(args, "-accel", "tcg", "-cpu", "max,la57=off,erms=off,fsrm=off")
 	// The guest's clock counts its instructions, one a nanosecond, and not the time here. An
 	// emulator that waits for a processor stops that clock too, so nothing in the guest is
-	// late. While the guest waits, its clock goes on to the next timer at once.
+	// late. While the guest waits, its clock jumps to the next timer at once.
 	return append(args, "-icount", "shift=0,sleep=off", "-rtc", "clock=vm")
 }
 

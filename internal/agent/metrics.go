@@ -102,7 +102,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "fairlead_sysctl_wrong", Help: "1 for each kernel setting that is wrong and that the agent could not set, by name.",
 		}, []string{"name"}),
 		others: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "fairlead_other_proxy", Help: "1 for each other Service proxy of which the node shows something, with the certainty that it forwards (runs, unknown, left).",
+			Name: "fairlead_other_proxy", Help: "1 for each other Service proxy that left something on the node, with the certainty that it forwards (runs, unknown, left).",
 		}, []string{"proxy", "certainty"}),
 		noLocal: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "fairlead_engine_no_local_endpoints", Help: "Services with a traffic policy Local that have endpoints, but none on this node, by policy (internal, external).",

@@ -166,7 +166,7 @@ func TestErrors(t *testing.T) {
 			{"from a host beside the node", vip, vip, 64, 1, 1},
 			{"a node may have sent it", vip, vip, 24, 0, 0},
 			{"about somebody else's connection", vip, other, 64, 1, 0},
-			{"to an address that is no VIP", other, other, 64, 0, 0},
+			{"to an address that is not a VIP", other, other, 64, 0, 0},
 			{"to the other node, from a stranger", b, vip, 24, 0, 0},
 		} {
 			before := counts(t, w.b)

@@ -41,7 +41,7 @@ func (j *Judge) of(name Name) *memory {
 	return j.seen[name]
 }
 
-// Look returns the proxies of which f at now shows something.
+// Look returns the proxies that f at now shows something of.
 func (j *Judge) Look(f Facts, now time.Time) (out []Found) {
 	claimed := false
 	for _, p := range programs {

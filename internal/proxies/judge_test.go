@@ -40,7 +40,7 @@ func factsOf(t *testing.T, text string) Facts {
 		case kind == "denied":
 			f.Denied[Name(rest)] = true
 		default:
-			t.Fatalf("%q is no fact", item)
+			t.Fatalf("%q is not a fact", item)
 		}
 	}
 	return f
@@ -71,7 +71,7 @@ func TestFirstLook(t *testing.T) {
 		{"k3s without kube-proxy", "process k3s-server", ""},
 		{"what kube-proxy left", "iptables chain ip nat KUBE-SERVICES=1; link kube-ipvs0=1", "left kube-proxy (iptables chain ip nat KUBE-SERVICES, link kube-ipvs0)"},
 		{"Cilium that replaces kube-proxy", "declared cilium; link cilium_host=4", "runs cilium (link cilium_host, the cluster says so)"},
-		{"Cilium of which the cluster does not say so", "link cilium_host=4", "unknown cilium (link cilium_host)"},
+		{"Cilium that the cluster does not speak of", "link cilium_host=4", "unknown cilium (link cilium_host)"},
 		{"Cilium as a network alone", "denied cilium; link cilium_host=4; process cilium-agent", ""},
 		{"Cilium as a network, beside kube-proxy", "denied cilium; link cilium_host=4; nftables table ip kube-proxy=1; port 10256",
 			"runs kube-proxy (nftables table ip kube-proxy, port 10256 is in use)"},

@@ -141,7 +141,7 @@ const (
 
 var certainties = []Certainty{Runs, Unknown, Left}
 
-// Found is a proxy of which there is something on the node.
+// Found is a proxy that left something on the node.
 type Found struct {
 	Proxy     Name
 	Certainty Certainty

@@ -39,7 +39,7 @@ const magic = "fairlead snapshot 4\n"
 
 var sums = crc32.MakeTable(crc32.Castagnoli)
 
-// head is a State without the Services and addresses, of which there may be fifty thousand.
+// head is a State without the Services and addresses: there may be fifty thousand.
 // JSON takes ten times the time and the space for them.
 type head State
 

@@ -33,7 +33,7 @@ func main() {
 }
 
 // duration is what is said at the start.
-const duration = "Kubernetes' own tests: 25 minutes for all, of which 3 are for zones. The first time they are built before: 10 minutes of CPU time"
+const duration = "Kubernetes' own tests: 25 minutes for all, 3 of them for zones. The first time they are built before: 10 minutes of CPU time"
 
 func run(ctx context.Context, o conformance.Options, groups, ways string) (err error) {
 	if o.Groups, err = conformance.Select(groups); err != nil {

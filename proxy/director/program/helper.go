@@ -299,7 +299,7 @@ func notMarked(bit uint32) []expr.Any {
 	return []expr.Any{&expr.Meta{Key: expr.MetaKeyMARK, Register: 1}, masked(bit), equal(host(0)...)}
 }
 
-// state matches a packet of which conntrack says one of bits.
+// state matches a packet when conntrack says one of bits of it.
 func state(bits uint32) []expr.Any {
 	return []expr.Any{&expr.Ct{Key: expr.CtKeySTATE, Register: 1}, masked(bits), &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: host(0)}}
 }
