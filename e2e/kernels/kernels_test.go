@@ -246,7 +246,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, err := kernelTests(t.Context(), "../..", Defaults)
-	want := []string{"announcer/l2", "nodeport", "nodeport/socket", "proxy/director/program", "proxy/ebpf", "proxy/nftables/netlink"}
+	want := []string{"announcer/l2", "nodeport", "nodeport/relay", "nodeport/socket", "proxy/director/program", "proxy/ebpf", "proxy/nftables/netlink"}
 	slices.Sort(got)
 	if err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %v, %v", got, err)

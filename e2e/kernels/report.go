@@ -82,6 +82,9 @@ func (r *Report) faults() []string {
 		faults = append(faults, name+" failed")
 	}
 	for _, name := range r.with("SKIP") {
+		if strings.Contains(name, ".TestLess") {
+			continue // it is about what this guest has: see Less
+		}
 		faults = append(faults, name+" skipped itself: Exceptions has to name it, with the reason")
 	}
 	for _, pkg := range r.Asked {

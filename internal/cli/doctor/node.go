@@ -54,8 +54,8 @@ func kept(name, value string) string {
 func settings(h Host) (out []Finding) {
 	for _, need := range sysctl.Needed(h.Needs) {
 		have, known := h.Settings[need.Name]
-		if known && need.Holds(have) || !known && need.Least {
-			continue // without its module the kernel tracks no connections yet
+		if known && need.Holds(have) {
+			continue
 		}
 		code := KernelSetting
 		switch {

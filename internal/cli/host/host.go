@@ -11,7 +11,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -68,7 +67,7 @@ func Read(ctx context.Context, opt Options) (doctor.Host, error) {
 
 // needs is what the node's settings depend on, as its agent finds it out.
 func needs(links link.State, opt Options) sysctl.Node {
-	n := sysctl.Node{Forwards: true, Addrs: links.Addrs, Learns: learns(), CPUs: runtime.NumCPU()}
+	n := sysctl.Node{Forwards: true, Addrs: links.Addrs, Learns: learns()}
 	for _, l := range links.Links {
 		if slices.ContainsFunc(l.Prefixes, func(p netip.Prefix) bool { return p.Addr().Is4() }) {
 			n.Announce = append(n.Announce, l.Name)

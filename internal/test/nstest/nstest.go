@@ -217,7 +217,7 @@ func Wire(t testing.TB, a, b Space, addrA, addrB string) (macA, macB net.Hardwar
 	t.Helper()
 	a.Run(t, "ip", "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", b.Name)
 	mac := func(s Space, addr string) net.HardwareAddr {
-		s.Run(t, "sysctl", "-qw", "net.ipv6.conf.eth0.accept_dad=0")
+		s.Run(t, "sh", "-c", "[ ! -e /proc/sys/net/ipv6 ] || sysctl -qw net.ipv6.conf.eth0.accept_dad=0")
 		s.Run(t, "ip", "addr", "add", addr, "dev", "eth0")
 		s.Run(t, "ip", "link", "set", "eth0", "up")
 		l, err := s.Netlink(t).LinkByName("eth0")
