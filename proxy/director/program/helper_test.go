@@ -334,7 +334,8 @@ func TestApartEndpoints(t *testing.T) {
 		a.state.Frontends[i].Apart = nil
 	}
 	a.sync(t)
-	if out := a.space.Run(t, "nft", "list", "tables"); strings.Contains(out, Table) {
-		t.Errorf("the tables are left:\n%s", out)
+	out := a.space.Run(t, "nft", "list", "ruleset")
+	if strings.Contains(out, chainApart) || a.p.ability.Oracle && strings.Contains(out, Table) {
+		t.Errorf("it is left:\n%s", out)
 	}
 }

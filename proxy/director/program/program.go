@@ -48,13 +48,12 @@ type Options struct {
 	Log         *slog.Logger // nil: the default one
 }
 
-// Marks are bits of a packet's mark, one each, that tell nftables what to do.
+// Marks are bits of a packet's mark, one each, that tell nftables what to do. A packet with
+// both Serve and Reset is reset if conntrack finds it invalid. If it opens a connection, it
+// is for an endpoint of a node that is apart.
 type Marks struct {
-	Serve uint32 // an endpoint of this node serves it
-	Reset uint32 // nobody has its connection: it is reset
-	// Both are of what is reset if conntrack finds it invalid, and of what opens a connection
-	// to an endpoint of a node that is apart.
-
+	Serve      uint32 // an endpoint of this node serves it
+	Reset      uint32 // nobody has its connection: it is reset
 	Masquerade uint32 // the rules of the engine masquerade it
 }
 
