@@ -395,23 +395,27 @@ func TestProbesAreConcurrent(t *testing.T) {
 }
 
 // An announcement is repeated for two seconds, and for 32 on a link that carries nothing.
+// Where a refresh is asked for, it is repeated after that, without an end.
 func TestAnnouncementsAreRepeated(t *testing.T) {
 	for _, tt := range []struct {
 		name        string
 		carriesFrom int // announcements until the link carries
-		want        []time.Duration
+		refresh     time.Duration
+		want        []time.Duration // the first nine
 	}{
-		{"a link that carries", 0, []time.Duration{0, 100 * time.Millisecond, 700 * time.Millisecond, 2 * time.Second}},
-		{"a port that opens after some time", 6, []time.Duration{0, 100 * time.Millisecond, 700 * time.Millisecond, 2 * time.Second, 4 * time.Second, 8 * time.Second}},
-		{"a port that never opens", 100, []time.Duration{0, 100 * time.Millisecond, 700 * time.Millisecond, 2 * time.Second, 4 * time.Second, 8 * time.Second, 16 * time.Second, 32 * time.Second}},
+		{"a link that carries", 0, 0, []time.Duration{0, 100 * time.Millisecond, 700 * time.Millisecond, 2 * time.Second}},
+		{"a port that opens after some time", 6, 0, []time.Duration{0, 100 * time.Millisecond, 700 * time.Millisecond, 2 * time.Second, 4 * time.Second, 8 * time.Second}},
+		{"a port that opens, refreshed", 5, time.Minute, []time.Duration{0, 100 * time.Millisecond, 700 * time.Millisecond, 2 * time.Second, 4 * time.Second, 64 * time.Second, 124 * time.Second, 184 * time.Second, 244 * time.Second}},
+		{"a port that never opens", 100, 0, []time.Duration{0, 100 * time.Millisecond, 700 * time.Millisecond, 2 * time.Second, 4 * time.Second, 8 * time.Second, 16 * time.Second, 32 * time.Second}},
 	} {
 		sent := 0
-		r := &runner{Leases: &Leases{Carries: func(string) bool { return sent >= tt.carriesFrom }}}
+		r := &runner{Leases: &Leases{detector: newDetector(), Carries: func(string) bool { return sent >= tt.carriesFrom }}}
+		r.detector.known.Refresh = map[netip.Addr]time.Duration{vip4: tt.refresh}
 		got, more := []time.Duration{0}, true
-		for more {
+		for more && sent < 8 {
 			var pause time.Duration
 			sent++
-			if pause, more = r.pauseAfter(sent, "eth0"); more {
+			if pause, more = r.pauseAfter(sent, on4); more {
 				got = append(got, got[len(got)-1]+pause)
 			}
 		}
