@@ -25,6 +25,7 @@ import (
 //	deaf soon             somebody was heard on eth0 just now, and nobody is from now on
 //	leaving               it is to be given up once its next owner announces it
 //	left | left no        its last owner's agent is gone; or not
+//	left second           it is, and another node's turn comes first
 //
 // What comes of it is written behind "->".
 type script struct {
@@ -80,8 +81,8 @@ func (s *script) do(t *testing.T, line string) {
 	case verb == "claim" || verb == "probe":
 		s.acts(s.heard("eth0", assertion{s.addr, words[1], verb == "probe"}, s.now))
 	case verb == "left":
-		s.known.Orphaned = map[netip.Addr]int{s.addr: 0}
-		if len(words) > 1 {
+		s.known.Orphaned = map[netip.Addr]int{s.addr: len(words) - 1}
+		if strings.HasSuffix(line, "no") {
 			s.known.Orphaned = nil
 		}
 	case verb == "leaving":
@@ -146,6 +147,15 @@ func TestConflictDetection(t *testing.T) {
 			+500ms -> probe probe*5 probe*5
 			want -> admitted=true
 			+60s ->`},
+		{"the second in turn begins when it hears", `
+			record uid=u probed
+			left second
+			deaf
+			want -> admitted=false probe
+			+10s -> probe*5 probe*5
+			hears
+			+400ms -> probe probe*5 probe*5 probe probe probe probe probe probe probe probe
+			want -> admitted=true`},
 		{"it answers several times", `
 			record uid=u probed
 			left
