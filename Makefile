@@ -33,7 +33,7 @@ unit: ## Run the tests that need neither root nor a cluster
 
 e2e: packages ## Run the end-to-end stories in the lab (root); WHAT= picks a group, or stories by a regular expression; CNI= as for demo
 	@if [ '$(WHAT)' = attacks ]; then exec $(TOOLS)/attacks.sh; fi; \
-	if [ '$(WHAT)' = partial ]; then REQUIRE_ROOT=1 FAIRLEAD_E2E_ALL=1 go test -count=1 -v -timeout=45m ./internal/agent -run '^TestPartialFailures$$' || exit 1; fi; \
+	if [ '$(WHAT)' = partial ]; then REQUIRE_ROOT=1 FAIRLEAD_E2E_ALL=1 go test -count=1 -v -timeout=45m ./internal/agent -run '^Test(PartialFailures|PortThatOpensLate)$$' || exit 1; fi; \
 	if [ '$(WHAT)' = networks ]; then REQUIRE_ROOT=1 FAIRLEAD_E2E_ALL=1 go test -count=1 -v -timeout=20m ./proxy/nftables/netlink ./internal/agent -run '^(TestSixtyThousandClients|TestHelpers|TestAnswersLeaveAsTheyCame)$$' || exit 1; fi; \
 	run="$$($(TOOLS)/stories.sh '$(WHAT)')" && env -C e2e FAIRLEAD_E2E=1 $(if $(CNI),FAIRLEAD_CNI=$(CNI)) $(if $(WHAT),FAIRLEAD_E2E_ALL=1) go test -count=1 -v -timeout=45m ./stories/... -run "$$run"
 

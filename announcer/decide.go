@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
@@ -48,7 +49,8 @@ type VIP struct {
 	Addr     netip.Addr
 	Links    []string // names, sorted
 	Services []snapshot.Ref
-	Heirs    []string // the nodes that would own it if this one were lost, the next first
+	Heirs    []string      // the nodes that would own it if this one were lost, the next first
+	Refresh  time.Duration // how often to announce it again; 0: never
 }
 
 // Refused is one address that this node does not announce.
@@ -162,7 +164,7 @@ func (b *ballot) elect() ([]int, *snapshot.Refusal) {
 
 // vip is the address as the contender at i announces it.
 func (b *ballot) vip(i int) *VIP {
-	return &VIP{Addr: b.addr.Addr, Links: b.links(i), Services: refs(b.services)}
+	return &VIP{Addr: b.addr.Addr, Links: b.links(i), Services: refs(b.services), Refresh: b.refresh(i)}
 }
 
 func (r Refused) withReason(reason snapshot.Reason, message string) *Refused {
@@ -174,7 +176,11 @@ func (r Refused) withReason(reason snapshot.Reason, message string) *Refused {
 func (p Plan) String() string {
 	var b strings.Builder
 	for _, v := range p.Announce {
-		fmt.Fprintf(&b, "announce %s on %s for %v\n", v.Addr, strings.Join(v.Links, ","), v.Services)
+		fmt.Fprintf(&b, "announce %s on %s for %v", v.Addr, strings.Join(v.Links, ","), v.Services)
+		if v.Refresh > 0 {
+			fmt.Fprintf(&b, " every %s", v.Refresh)
+		}
+		b.WriteByte('\n')
 	}
 	for _, v := range p.Disputed {
 		fmt.Fprintf(&b, "ask for %s on %s\n", v.Addr, strings.Join(v.Links, ","))

@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
@@ -278,6 +279,17 @@ func (b *ballot) weight(i int) (sum int) {
 		}
 	}
 	return sum
+}
+
+// refresh returns how often the contender at i announces the address again: the shortest
+// time of its rules; 0 if none has one.
+func (b *ballot) refresh(i int) (shortest time.Duration) {
+	for _, r := range b.rules {
+		if r.selects[i] && r.Refresh > 0 && (shortest == 0 || r.Refresh < shortest) {
+			shortest = r.Refresh
+		}
+	}
+	return shortest
 }
 
 // winners returns the contenders that can be elected, the owner first and at most most of

@@ -63,6 +63,8 @@ type Set struct {
 	// Leaving are addresses that another node owns now. They are given up when
 	// that node is heard to announce them.
 	Leaving map[netip.Addr]bool
+	// Refresh is how often an address of Claims is announced again; never if it is not in it.
+	Refresh map[netip.Addr]time.Duration
 	// Records has the records of all addresses above, as far as there are any.
 	Records map[netip.Addr]Record
 	Ours    map[string]bool // the MACs of the cluster's nodes
@@ -73,7 +75,12 @@ type Set struct {
 // NewSet returns the Set of one decision: hold is held on its links, and asked for
 // p.Disputed. What is known of other nodes is left out.
 func NewSet(in Input, p Plan, hold []VIP) Set {
-	s := Set{Claims: Claims(hold), Disputed: Claims(p.Disputed), Records: map[netip.Addr]Record{}}
+	s := Set{Claims: Claims(hold), Disputed: Claims(p.Disputed), Records: map[netip.Addr]Record{}, Refresh: map[netip.Addr]time.Duration{}}
+	for _, v := range hold {
+		if v.Refresh > 0 {
+			s.Refresh[v.Addr] = v.Refresh
+		}
+	}
 	for _, claims := range [][]Claim{s.Claims, s.Disputed} {
 		for _, c := range claims {
 			if a := in.Snapshot.Address(c.Addr); a != nil {

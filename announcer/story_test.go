@@ -53,7 +53,11 @@ func decisions(t *testing.T, w *storytest.World) string {
 	for _, st := range snapshotOf(t, w).NodeStates {
 		p := decide(t, w, st.Node)
 		for _, v := range p.Announce {
-			lines = append(lines, fmt.Sprintf("%s by %s on %s for %v", v.Addr, st.Node, strings.Join(v.Links, ","), v.Services))
+			line := fmt.Sprintf("%s by %s on %s for %v", v.Addr, st.Node, strings.Join(v.Links, ","), v.Services)
+			if v.Refresh > 0 {
+				line += " every " + v.Refresh.String()
+			}
+			lines = append(lines, line)
 			agree(t, owners, v.Addr, st.Node)
 		}
 		for _, v := range p.Disputed {

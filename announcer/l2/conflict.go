@@ -212,7 +212,8 @@ func (d *detector) tick(now time.Time, most int) (out []action) {
 		if c.phase == taken {
 			c.phase, c.sent, d.tuned = probing, 0, false
 		}
-		if c.phase == waiting && c.sent >= c.asks && d.unproven(c, now) {
+		// Nodes take turns from when they hear, not from when each began to listen.
+		if c.phase == waiting && (c.sent == Asks || c.sent >= c.asks) && d.unproven(c, now) {
 			continue
 		}
 		if c.phase == waiting && c.sent >= c.asks {

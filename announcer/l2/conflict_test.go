@@ -25,6 +25,7 @@ import (
 //	deaf soon             somebody was heard on eth0 just now, and nobody is from now on
 //	leaving               it is to be given up once its next owner announces it
 //	left | left no        its last owner's agent is gone; or not
+//	left second           it is, and another node's turn comes first
 //
 // What comes of it is written behind "->".
 type script struct {
@@ -80,8 +81,8 @@ func (s *script) do(t *testing.T, line string) {
 	case verb == "claim" || verb == "probe":
 		s.acts(s.heard("eth0", assertion{s.addr, words[1], verb == "probe"}, s.now))
 	case verb == "left":
-		s.known.Orphaned = map[netip.Addr]int{s.addr: 0}
-		if len(words) > 1 {
+		s.known.Orphaned = map[netip.Addr]int{s.addr: len(words) - 1}
+		if strings.HasSuffix(line, "no") {
 			s.known.Orphaned = nil
 		}
 	case verb == "leaving":
@@ -146,6 +147,15 @@ func TestConflictDetection(t *testing.T) {
 			+500ms -> probe probe*5 probe*5
 			want -> admitted=true
 			+60s ->`},
+		{"the second in turn begins when it hears", `
+			record uid=u probed
+			left second
+			deaf
+			want -> admitted=false probe
+			+10s -> probe*5 probe*5
+			hears
+			+400ms -> probe probe*5 probe*5 probe probe probe probe probe probe probe probe
+			want -> admitted=true`},
 		{"it answers several times", `
 			record uid=u probed
 			left
@@ -395,23 +405,27 @@ func TestProbesAreConcurrent(t *testing.T) {
 }
 
 // An announcement is repeated for two seconds, and for 32 on a link that carries nothing.
+// Where a refresh is asked for, it is repeated after that, without an end.
 func TestAnnouncementsAreRepeated(t *testing.T) {
 	for _, tt := range []struct {
 		name        string
 		carriesFrom int // announcements until the link carries
-		want        []time.Duration
+		refresh     time.Duration
+		want        []time.Duration // the first nine
 	}{
-		{"a link that carries", 0, []time.Duration{0, 100 * time.Millisecond, 700 * time.Millisecond, 2 * time.Second}},
-		{"a port that opens after some time", 6, []time.Duration{0, 100 * time.Millisecond, 700 * time.Millisecond, 2 * time.Second, 4 * time.Second, 8 * time.Second}},
-		{"a port that never opens", 100, []time.Duration{0, 100 * time.Millisecond, 700 * time.Millisecond, 2 * time.Second, 4 * time.Second, 8 * time.Second, 16 * time.Second, 32 * time.Second}},
+		{"a link that carries", 0, 0, []time.Duration{0, 100 * time.Millisecond, 700 * time.Millisecond, 2 * time.Second}},
+		{"a port that opens after some time", 6, 0, []time.Duration{0, 100 * time.Millisecond, 700 * time.Millisecond, 2 * time.Second, 4 * time.Second, 8 * time.Second}},
+		{"a port that opens, refreshed", 5, time.Minute, []time.Duration{0, 100 * time.Millisecond, 700 * time.Millisecond, 2 * time.Second, 4 * time.Second, 64 * time.Second, 124 * time.Second, 184 * time.Second, 244 * time.Second}},
+		{"a port that never opens", 100, 0, []time.Duration{0, 100 * time.Millisecond, 700 * time.Millisecond, 2 * time.Second, 4 * time.Second, 8 * time.Second, 16 * time.Second, 32 * time.Second}},
 	} {
 		sent := 0
-		r := &runner{Leases: &Leases{Carries: func(string) bool { return sent >= tt.carriesFrom }}}
+		r := &runner{Leases: &Leases{detector: newDetector(), Carries: func(string) bool { return sent >= tt.carriesFrom }}}
+		r.detector.known.Refresh = map[netip.Addr]time.Duration{vip4: tt.refresh}
 		got, more := []time.Duration{0}, true
-		for more {
+		for more && sent < 8 {
 			var pause time.Duration
 			sent++
-			if pause, more = r.pauseAfter(sent, "eth0"); more {
+			if pause, more = r.pauseAfter(sent, on4); more {
 				got = append(got, got[len(got)-1]+pause)
 			}
 		}

@@ -181,6 +181,32 @@ func TestTakeOverIsSaidFourTimes(t *testing.T) {
 	}
 }
 
+// TestRefresh: what is held is announced again and again if that is asked for, also what an
+// agent before adopted, until it is not asked for any more.
+func TestRefresh(t *testing.T) {
+	l := newLAN(t)
+	l.sync(t, l.holder(), on4, on6) // an agent that ends
+	ls := l.holder()
+	p := l.tap(t)
+	l.run(t, ls)
+	const every = 50 * time.Millisecond
+	if _, err := ls.Sync(announcer.Set{Claims: []announcer.Claim{on4, on6}, Refresh: map[netip.Addr]time.Duration{vip4: every, vip6: every}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []announcer.Claim{on4, on6, on4, on6, on4, on6} {
+		p.next(t, "an announcement of "+c.Addr.String(), func(f []byte) bool {
+			a, ok := parse(f)
+			return ok && a == assertion{addr: c.Addr, mac: l.mac} && f[0]&1 == 1
+		})
+	}
+	l.sync(t, ls, on4, on6)
+	nstest.Eventually(t, "no more is due", func() bool {
+		ls.mu.Lock()
+		defer ls.mu.Unlock()
+		return len(ls.bursts) == 0
+	})
+}
+
 // A lease that nobody renews ends by itself, with what it needed of the link.
 func TestLeaseEnds(t *testing.T) {
 	l := newLAN(t)

@@ -34,7 +34,8 @@ const (
 // frame may be lost, and the hosts that have to hear of it send to a dead node.
 var burstPauses = [burstTimes - 1]time.Duration{100 * time.Millisecond, 600 * time.Millisecond, 1300 * time.Millisecond}
 
-// burst is the announcements of one claim that are still to be sent.
+// burst is the announcements of one claim that are still to be sent. With a Set.Refresh it
+// never ends.
 type burst struct {
 	sent  int
 	due   time.Time
@@ -47,11 +48,22 @@ func (ls *Leases) startBurst(c announcer.Claim) {
 	ls.bursts[c] = &burst{due: time.Now()}
 }
 
+// confirmBurst notes that c is still to be held.
 func (ls *Leases) confirmBurst(c announcer.Claim) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	if b := ls.bursts[c]; b != nil {
-		b.stale = false
+	every := ls.detector.known.Refresh[c.Addr]
+	b, next := ls.bursts[c], time.Now().Add(every)
+	if b == nil && every > 0 { // it was adopted, or is refreshed from now on
+		b = &burst{sent: burstTimes + slowTimes, due: next}
+		ls.bursts[c] = b
+	}
+	if b == nil {
+		return
+	}
+	b.stale = false
+	if every > 0 && b.due.After(next) { // it is refreshed more often from now on
+		b.due = next
 	}
 }
 
@@ -226,8 +238,8 @@ func (r *runner) sendActions(acts []action, now time.Time) {
 			continue
 		}
 		if a.again {
-			if r.bursts[a.Claim] == nil {
-				r.bursts[a.Claim] = &burst{due: now.Add(againAfter)}
+			if b, soon := r.bursts[a.Claim], now.Add(againAfter); b == nil || b.due.After(soon) {
+				r.bursts[a.Claim] = &burst{due: soon}
 			}
 			continue
 		}
@@ -255,7 +267,7 @@ func (r *runner) sendBursts(now time.Time) {
 		most--
 		r.send(s, c, "announcement", gratuitousFrames)
 		b.sent++
-		pause, more := r.pauseAfter(b.sent, c.Link)
+		pause, more := r.pauseAfter(b.sent, c)
 		if !more {
 			delete(r.bursts, c)
 			continue
@@ -264,15 +276,16 @@ func (r *runner) sendBursts(now time.Time) {
 	}
 }
 
-// pauseAfter returns when to announce again on a link what was announced so many times,
-// and whether to.
-func (r *runner) pauseAfter(sent int, link string) (time.Duration, bool) {
+// pauseAfter returns when to announce c again, which was announced so many times, and
+// whether to.
+func (r *runner) pauseAfter(sent int, c announcer.Claim) (time.Duration, bool) {
 	slow := sent - burstTimes
 	switch {
 	case slow < 0:
 		return burstPauses[sent-1], true
-	case slow == slowTimes || r.Carries == nil || r.Carries(link):
-		return 0, false
+	case slow >= slowTimes || r.Carries == nil || r.Carries(c.Link):
+		every := r.detector.known.Refresh[c.Addr]
+		return every, every > 0
 	}
 	return 2 * time.Second << slow, true
 }

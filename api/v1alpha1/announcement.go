@@ -148,6 +148,17 @@ type L2Announcement struct {
 	// +kubebuilder:validation:items:MaxLength=64
 	// +kubebuilder:validation:items:Pattern=`^[^\s/]+$`
 	Interfaces []string `json:"interfaces,omitempty"`
+
+	// RefreshInterval is how often the owner announces an address again although nothing
+	// happened, for devices that miss announcements and never ask: from 10s to 24h. Of several
+	// Announcements that select an address, the shortest counts. Absent: never.
+	//
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') || (duration(self) >= duration('10s') && duration(self) <= duration('24h'))",message="refreshInterval must be from 10s to 24h"
+	RefreshInterval *metav1.Duration `json:"refreshInterval,omitempty"`
 }
 
 // BGPAnnouncement announces routes to BGPPeers.

@@ -209,6 +209,44 @@ func (f partial) try(t *testing.T) {
 	p.agreed(t, heard)
 }
 
+// TestPortThatOpensLate: the switch forwards nothing for 20 s after a node has taken its
+// addresses. A router whose entries do not age is told soon after that where these are.
+func TestPortThatOpensLate(t *testing.T) {
+	if os.Getenv("FAIRLEAD_E2E_ALL") == "" {
+		t.Skip("takes a minute: make e2e WHAT=partial")
+	}
+	p := plugPeers(t, peerSetup{nodes: "a"})
+	for _, addr := range p.addrs {
+		p.client.Run(t, "ip", "neigh", "add", addr.String(), "lladdr", "02:00:00:00:00:99", "dev", "eth0", "nud", "stale")
+	}
+	told := func() (n int) {
+		for _, addr := range p.addrs {
+			if strings.Contains(p.client.Run(t, "ip", "neigh", "show", addr.String()), p.mac["a"]) {
+				n++
+			}
+		}
+		return n
+	}
+	p.cut(t, `iifname to-a`, `oifname to-a`)
+	p.start(t, "a")
+	nstest.Eventually(t, "a has its addresses", func() bool {
+		text, err := os.ReadFile(p.logs + "/a")
+		return err == nil && strings.Count(string(text), "msg=announcing") == len(p.addrs)
+	})
+	time.Sleep(20 * time.Second)
+	if n := told(); n > 0 {
+		t.Fatalf("%d addresses are known behind a port that forwards nothing", n)
+	}
+	p.cut(t)
+	opened := time.Now()
+	nstest.Eventually(t, "the router knows where the addresses are", func() bool { return told() == len(p.addrs) })
+	took := time.Since(opened)
+	t.Logf("partial: a port opens late: the router knows after %v, at most 30s", took.Round(time.Millisecond))
+	if took > 30*time.Second {
+		t.Errorf("the router was told %v after the port opened", took)
+	}
+}
+
 // stallsEnv holds how long TestStalls takes.
 const stallsEnv = "FAIRLEAD_STALLS"
 

@@ -77,7 +77,7 @@ func toAnnouncement(a *v1alpha1.Announcement) *snapshot.Announcement {
 		out.DrainOn |= snapshot.DrainCause(string(cause))
 	}
 	if a.Spec.L2 != nil {
-		out.Interfaces = a.Spec.L2.Interfaces
+		out.Interfaces, out.Refresh = a.Spec.L2.Interfaces, duration(a.Spec.L2.RefreshInterval)
 	}
 	if a.Spec.BGP != nil {
 		out.BGP = toBGP(a.Spec.BGP)

@@ -205,7 +205,7 @@ func (l lastSet) keep(set announcer.Set, addresses []*snapshot.Address, take []a
 	now := l
 	now.set, now.addresses, now.take, now.disputed, now.lingers = &set, addresses, take, elected.Disputed, lingers
 	if was := l.set; was != nil && diff.Same(was.Claims, set.Claims) && diff.Same(was.Disputed, set.Disputed) &&
-		sameMap(was.Records, set.Records) && maps.Equal(was.Ours, set.Ours) && maps.Equal(was.Orphaned, set.Orphaned) && maps.Equal(was.Leaving, set.Leaving) && was.Returns == set.Returns {
+		sameMap(was.Records, set.Records) && sameMap(was.Refresh, set.Refresh) && maps.Equal(was.Ours, set.Ours) && maps.Equal(was.Orphaned, set.Orphaned) && maps.Equal(was.Leaving, set.Leaving) && was.Returns == set.Returns {
 		now.set = was
 	}
 	return now

@@ -138,7 +138,8 @@ type Announcement struct {
 	NodeSelector    *Selector
 	PreferredNodes  []PreferredNodes
 	L2              bool
-	Interfaces      []string // names or patterns; empty: every suitable link
+	Interfaces      []string      // names or patterns; empty: every suitable link
+	Refresh         time.Duration // how often the owner announces again, over layer 2; 0: never
 	BGP             *BGPAnnouncement
 	Forwarding      Forwarding  // "": Masquerade
 	DrainOn         DrainCauses // 0: DrainByDefault

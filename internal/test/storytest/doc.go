@@ -59,7 +59,7 @@
 //	                                  UID is by default that of the Service made first under the name
 //	  conflict=MAC deleting
 //	announcement NAME                 of all pools and Services, by all nodes, over layer 2
-//	  pool=K=V service=K=V node=K=V prefer=K=V:N+K=V:N interfaces=A,B
+//	  pool=K=V service=K=V node=K=V prefer=K=V:N+K=V:N interfaces=A,B refresh=T
 //	  forwarding=Direct
 //	  failback=Never drainon=CAUSE,CAUSE rebalance=TEXT
 //	  bgp peers=A,B localpref=N communities=C,C large=C,C length=N length6=N

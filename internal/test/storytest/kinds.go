@@ -237,7 +237,7 @@ func holderText(h snapshot.Holder) string {
 func announcement(s *snapshot.Snapshot, name string, a *attrs) {
 	out := &snapshot.Announcement{
 		Name: name, PoolSelector: a.selector("pool"), ServiceSelector: a.selector("service"), NodeSelector: a.selector("node"),
-		Interfaces: a.list("interfaces"), L2: !a.flag("bgp"), Forwarding: snapshot.Forwarding(a.text("forwarding")),
+		Interfaces: a.list("interfaces"), L2: !a.flag("bgp"), Forwarding: snapshot.Forwarding(a.text("forwarding")), Refresh: a.span("refresh"),
 		FailbackNever: a.text("failback") == "Never", Rebalance: a.text("rebalance"),
 	}
 	for _, cause := range a.list("drainon") {
