@@ -10,6 +10,8 @@ import (
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/internal/nftevents"
 )
 
 // restFactor is how often the time of a repair passes before the next one. Somebody
@@ -25,7 +27,9 @@ func (as answers) followTable(ctx context.Context, tampered func()) error {
 	}
 	defer func() { _ = c.Close() }()
 	const buffer = 8 << 20 // overflows where others write much: then it may have been removed
-	if err := errors.Join(c.SetReadBuffer(buffer), c.JoinGroup(unix.NFNLGRP_NFTABLES)); err != nil {
+	// The kernel itself, which is port 0, takes out the chain of a link that is gone.
+	filter, err := nftevents.Filter(0, unix.NFPROTO_NETDEV)
+	if err := errors.Join(err, c.SetBPF(filter), c.SetReadBuffer(buffer), c.JoinGroup(unix.NFNLGRP_NFTABLES)); err != nil {
 		return fmt.Errorf("watch nftables: %w", err)
 	}
 	defer context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })()
@@ -37,9 +41,8 @@ func (as answers) followTable(ctx context.Context, tampered func()) error {
 		case err != nil && ctx.Err() == nil:
 			return fmt.Errorf("watch nftables: %w", err)
 		}
-		// The kernel itself, which is port 0, takes out the chain of a link that is gone.
 		if slices.ContainsFunc(msgs, func(m netlink.Message) bool {
-			return as.removesAnswers(m) && m.Header.PID != 0 && !as.own.has(m.Header.PID)
+			return as.removesAnswers(m) && !as.own.has(m.Header.PID)
 		}) {
 			tampered()
 		}
