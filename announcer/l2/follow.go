@@ -10,24 +10,38 @@ import (
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/internal/nftevents"
 )
 
 // restFactor is how often the time of a repair passes before the next one. Somebody
 // who removes the table all the time must not keep the agent busy.
 const restFactor = 9
 
+// listen returns a socket for the kernel's events about tables of ours that answer.
+func (as answers) listen() (*netlink.Conn, error) {
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: as.netns})
+	if err != nil {
+		return nil, fmt.Errorf("watch nftables: %w", err)
+	}
+	const buffer = 8 << 20 // overflows where others write much: then it may have been removed
+	// The kernel itself, which is port 0, takes out the chain of a link that is gone.
+	filter, err := nftevents.Filter(0, unix.NFPROTO_NETDEV)
+	if err := errors.Join(err, c.SetBPF(filter), c.SetReadBuffer(buffer), c.JoinGroup(unix.NFNLGRP_NFTABLES)); err != nil {
+		_ = c.Close()
+		return nil, fmt.Errorf("watch nftables: %w", err)
+	}
+	return c, nil
+}
+
 // followTable calls tampered whenever another process takes something out of the table of
 // answers, or may have, until ctx ends.
 func (as answers) followTable(ctx context.Context, tampered func()) error {
-	c, err := netlink.Dial(unix.NETLINK_NETFILTER, &netlink.Config{NetNS: as.netns})
+	c, err := as.listen()
 	if err != nil {
-		return fmt.Errorf("watch nftables: %w", err)
+		return err
 	}
 	defer func() { _ = c.Close() }()
-	const buffer = 8 << 20 // overflows where others write much: then it may have been removed
-	if err := errors.Join(c.SetReadBuffer(buffer), c.JoinGroup(unix.NFNLGRP_NFTABLES)); err != nil {
-		return fmt.Errorf("watch nftables: %w", err)
-	}
 	defer context.AfterFunc(ctx, func() { _ = c.SetReadDeadline(time.Unix(1, 0)) })()
 	for ctx.Err() == nil {
 		msgs, err := c.Receive()
@@ -37,9 +51,8 @@ func (as answers) followTable(ctx context.Context, tampered func()) error {
 		case err != nil && ctx.Err() == nil:
 			return fmt.Errorf("watch nftables: %w", err)
 		}
-		// The kernel itself, which is port 0, takes out the chain of a link that is gone.
 		if slices.ContainsFunc(msgs, func(m netlink.Message) bool {
-			return as.removesAnswers(m) && m.Header.PID != 0 && !as.own.has(m.Header.PID)
+			return as.removesAnswers(m) && !as.own.has(m.Header.PID)
 		}) {
 			tampered()
 		}

@@ -1,6 +1,7 @@
 package l2
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
@@ -51,6 +52,29 @@ func TestRemovedTableIsRepaired(t *testing.T) {
 		if mac := l.asks(t, vip6); mac != l.mac {
 			t.Errorf("after %s %s is answered with %q, want %s", command, vip6, mac, l.mac)
 		}
+	}
+}
+
+// What others write to nftables, and the engine to its tables, does not wake the agent.
+func TestOthersTransactionsWakeNobody(t *testing.T) {
+	node := nstest.New(t, "node")
+	c, err := answers{owner: Agents, netns: int(node.Handle)}.listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for _, command := range []string{"add table inet others", "delete table inet others", "add table ip fairlead", "add table netdev others", "add table netdev fairlead"} {
+		node.Run(t, "nft", command)
+	}
+	if err := c.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	msgs, err := c.Receive()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first := msgs[0]; first.Header.Type&0xff != unix.NFT_MSG_NEWTABLE || first.Data[0] != unix.NFPROTO_NETDEV || !bytes.Contains(first.Data, []byte("fairlead\x00")) {
+		t.Errorf("the first event that came is %+v", first)
 	}
 }
 

@@ -117,9 +117,12 @@ type Selection struct {
 //   - Bridges of pods give their packets to netfilter, as Kubernetes asks of nodes.
 //   - The first transaction would load these modules one by one, and begin again after
 //     each. In an emulator this takes longer than the engine waits for an answer.
+//   - The helpers' modules are what docs/networks.md asks of a node that has helpers. The
+//     kernel loads those that track connections by itself, and not those that translate.
 var before = [][]string{
 	{"ip", "link", "set", "lo", "up"},
 	{"modprobe", "-a", "br_netfilter", "nf_conntrack"},
+	{"modprobe", "-a", "nf_nat_ftp", "nf_nat_tftp"},
 	{"modprobe", "-aq", "nft_chain_nat", "nft_ct", "nft_fib_inet", "nft_hash", "nft_masq", "nft_nat", "nft_numgen", "nft_reject_inet", "nf_conntrack_netlink"},
 }
 

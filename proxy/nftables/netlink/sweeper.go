@@ -28,7 +28,7 @@ const (
 	sweepRetry  = time.Second
 	dialsAfter  = 500 * time.Millisecond
 	dialsEvery  = 5 * time.Second
-	dialsAtOnce = 4
+	dialsAtOnce = 2
 	resting     = 9
 	maxRest     = time.Second
 	sparing     = 50

@@ -6,9 +6,9 @@ import (
 	"fmt"
 	gosync "sync"
 
-	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
+	"github.com/fairlead/fairlead/internal/nftevents"
 	"github.com/fairlead/fairlead/proxy/nftables"
 )
 
@@ -55,10 +55,9 @@ func (w *watch) close() {
 }
 
 // ignore has the kernel leave out what the socket of c writes, and what concerns others
-// alone. All messages of one datagram are of one transaction, so the filter looks for the
-// sender in the first one.
+// alone.
 func (w *watch) ignore(c *conn) error {
-	filter, err := bpf.Assemble(eventFilter(c.nl.PID()))
+	filter, err := nftevents.Filter(c.nl.PID(), packet4.nfproto, packet6.nfproto)
 	if err == nil {
 		err = w.conn.nl.SetBPF(filter)
 	}

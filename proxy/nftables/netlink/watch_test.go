@@ -1,15 +1,11 @@
 package netlink
 
 import (
-	"bytes"
-	"encoding/binary"
 	"regexp"
-	"slices"
 	"syscall"
 	"testing"
 	"time"
 
-	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -256,54 +252,6 @@ func TestNoDeadlineStays(t *testing.T) {
 	time.Sleep(e.conn.patience + 100*time.Millisecond) // nothing happens: there is nothing to wait for
 	if c := sync(t, e, services(snapshot.IPv4, 11, 2)); c.Added == 0 || e.reads != reads {
 		t.Errorf("%+v, %d full reads", c, e.reads-reads)
-	}
-}
-
-// event is a message of a datagram of events, about an element of a table.
-func event(sender uint32, family byte, table string) []byte {
-	b := &batch{requests: map[uint32]*request{}}
-	end := b.message(nft(unix.NFT_MSG_NEWSETELEM), 0, family, "event")
-	b.str(1, table)
-	b.str(2, "a set")
-	end()
-	binary.NativeEndian.PutUint32(b.buf[atSender:], sender)
-	return b.buf
-}
-
-// What others write to our tables passes the filter, wherever it is in a datagram, and
-// what they write to theirs does not, as far as the filter looks.
-func TestEventFilter(t *testing.T) {
-	const me, other, ip, ip6, inet = 7, 8, unix.NFPROTO_IPV4, unix.NFPROTO_IPV6, unix.NFPROTO_INET
-	vm, err := bpf.NewVM(eventFilter(me))
-	if err != nil {
-		t.Fatal(err)
-	}
-	theirs := func(n int) []byte {
-		return bytes.Repeat(slices.Concat(event(other, ip, "f"), event(other, ip6, "a-table-of-others")), n)
-	}
-	for _, tc := range []struct {
-		what     string
-		datagram []byte
-		passes   bool
-	}{
-		{"ours, by others", event(other, ip, "fairlead"), true},
-		{"ours for IPv6", event(other, ip6, "fairlead"), true},
-		{"ours, by ourselves", event(me, ip, "fairlead"), false},
-		{"of another family", event(other, inet, "fairlead"), false},
-		{"of no family: a new generation", event(other, 0, "fairlead"), false},
-		{"theirs", theirs(1), false},
-		{"a short name", event(other, ip, "f"), false},
-		{"a name that begins as ours", event(other, ip, "fairlead-egress"), true},
-		{"theirs, as many as the filter looks at but one", theirs(3), false},
-		{"theirs before ours", append(theirs(3), event(other, ip, "fairlead")...), true},
-		{"ours before theirs", append(event(other, ip, "fairlead"), theirs(30)...), true},
-		{"more than the filter looks at, and ours", append(theirs(30), event(other, ip, "fairlead")...), true},
-		{"ourselves, to tables of ours and of others", append(event(me, ip, "fairlead"), theirs(1)...), false},
-	} {
-		n, err := vm.Run(tc.datagram)
-		if err != nil || n > 0 != tc.passes {
-			t.Errorf("%s: passes %t, %v", tc.what, n > 0, err)
-		}
 	}
 }
 
