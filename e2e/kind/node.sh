@@ -18,6 +18,11 @@ for program; do
 done
 ln -sf /usr/bin/containerd /usr/bin/ctr "$root/usr/local/bin/"
 
+# Debian's iptables changes nftables, in one transaction each. Where there are no rules yet,
+# the entry point would take the legacy one. It reads and writes whole tables: one of two
+# ports of a pod's hostPort was lost so.
+sed -i 's/^select_iptables$/:/' "$root/usr/local/bin/entrypoint"
+
 # Without the capability SYS_RESOURCE no pod could have a low oom_score_adj.
 cat >"$root/etc/containerd/config.toml" <<END
 version = 2
