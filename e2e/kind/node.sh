@@ -90,6 +90,9 @@ own kernel/panic 10
 own kernel/panic_on_oops 1
 own kernel/keys/root_maxkeys 1000000
 own kernel/keys/root_maxbytes 25000000
+# The CNI turns this on for the first pod. A node that starts again without an API server
+# has no pod, and forwards all the same.
+echo 1 >/proc/sys/net/ipv4/ip_forward
 exec "$@"
 END
 chmod 755 "$root/kind/bin/kernel.sh"
