@@ -18,6 +18,11 @@ for program; do
 done
 ln -sf /usr/bin/containerd /usr/bin/ctr "$root/usr/local/bin/"
 
+# Debian's iptables changes nftables, in one transaction each. Where there are no rules yet,
+# the entry point would take the legacy one. It reads and writes whole tables: one of two
+# ports of a pod's hostPort was lost so.
+sed -i 's/^select_iptables$/:/' "$root/usr/local/bin/entrypoint"
+
 # Without the capability SYS_RESOURCE no pod could have a low oom_score_adj.
 cat >"$root/etc/containerd/config.toml" <<END
 version = 2
@@ -85,6 +90,9 @@ own kernel/panic 10
 own kernel/panic_on_oops 1
 own kernel/keys/root_maxkeys 1000000
 own kernel/keys/root_maxbytes 25000000
+# The CNI turns this on for the first pod. A node that starts again without an API server
+# has no pod, and forwards all the same.
+echo 1 >/proc/sys/net/ipv4/ip_forward
 exec "$@"
 END
 chmod 755 "$root/kind/bin/kernel.sh"
