@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 )
@@ -15,12 +14,8 @@ func (kubeRouter) programs() []program {
 	return []program{{name: "kube-router", module: module, commands: []string{module + "/cmd/kube-router"}, ldflags: stripped}}
 }
 
-func (kubeRouter) packages() []debianPackage         { return []debianPackage{{"ipset", "ipset"}} }
-func (kubeRouter) admit(context.Context, *Lab) error { return nil }
-func (kubeRouter) policies() bool                    { return true }
-func (kubeRouter) pods(_ context.Context, _ *Lab, n node) []string {
-	return []string{n.pods().v4, n.pods().v6}
-}
+func (kubeRouter) packages() []debianPackage { return []debianPackage{{"ipset", "ipset"}} }
+func (kubeRouter) policies() bool            { return true }
 
 // start starts kube-router. It ends until the kubelet has given the Node an address.
 func (kubeRouter) start(l *Lab, n node) error {
