@@ -29,7 +29,8 @@ func (kubeRouter) start(l *Lab, n node) error {
 	return l.startIn(n, "kube-router", "/bin/sh", "-c", script, file,
 		"env", "KUBE_ROUTER_CNI_CONF_FILE="+config, l.programs["kube-router"],
 		"--kubeconfig="+l.pki("admin.kubeconfig"), "--hostname-override="+n.name,
-		"--run-router=true", "--run-firewall=true", "--run-service-proxy=false", "--run-loadbalancer=false", "--bgp-graceful-restart=true", // without it there is no IPv6 between nodes
+		"--run-router=true", "--run-firewall=true", "--run-service-proxy=false", "--run-loadbalancer=false",
+		"--bgp-graceful-restart=true", // without it there is no IPv6 between nodes
 		"--enable-ipv4=true", "--enable-ipv6=true", "--service-cluster-ip-range="+l.opt.Services+","+serviceIPv6)
 }
 
