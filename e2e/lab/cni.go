@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,19 +14,14 @@ type cni interface {
 	programs() []program
 	// packages are the Debian packages that its programs call.
 	packages() []debianPackage
-	// admit gives the API server the objects that it needs. It does so before any node starts.
-	admit(ctx context.Context, l *Lab) error
 	// start starts its programs on a node, before the kubelet. The API server may be away.
 	start(l *Lab, n node) error
-	// pods are the ranges of a node's pods, IPv4 first.
-	pods(ctx context.Context, l *Lab, n node) []string
 	// policies reports whether it enforces NetworkPolicies.
 	policies() bool
 }
 
 // cnis are those that a lab can have, by the name that Options has.
 var cnis = map[string]cni{
-	"calico":          calico{},
 	"flannel":         flannel{backend: "vxlan"},
 	"flannel-host-gw": flannel{backend: "host-gw"},
 	"kube-router":     kubeRouter{},
@@ -67,14 +61,6 @@ func (l *Lab) startNetwork(n node) error {
 		return nil
 	}
 	return l.cni().start(l, n)
-}
-
-// admitNetwork gives the API server what the network of pods keeps there.
-func (l *Lab) admitNetwork(ctx context.Context) error {
-	if l.cni() == nil {
-		return nil
-	}
-	return l.cni().admit(ctx, l)
 }
 
 // restarted is the start of a command line that runs what follows it again when it fails,

@@ -3,13 +3,12 @@ package lab
 import (
 	"encoding/json"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 )
 
 func TestUnknownCNIIsRefusedWithThoseThatThereAre(t *testing.T) {
-	for name, known := range map[string]bool{"": true, "flannel": true, "calico": true, "weave": false} {
+	for name, known := range map[string]bool{"": true, "flannel": true, "kube-router": true, "weave": false} {
 		err := newLab(Options{CNI: name}).checkCNI()
 		if known != (err == nil) {
 			t.Errorf("CNI %q: %v", name, err)
@@ -24,7 +23,7 @@ func TestUnknownCNIIsRefusedWithThoseThatThereAre(t *testing.T) {
 func TestConfigurationsOfCNIs(t *testing.T) {
 	n := nodes(2)[1]
 	for name, text := range map[string]string{
-		"lab": cniConfig(n), "flannel": flannelConfig(n), "kube-router": kubeRouterConfig(), "calico": calicoConfig(n, "/admin"),
+		"lab": cniConfig(n), "flannel": flannelConfig(n), "kube-router": kubeRouterConfig(),
 	} {
 		var config struct {
 			CNIVersion, Name string
@@ -58,29 +57,5 @@ func TestFlannelsMTUIsReplacedOnce(t *testing.T) {
 		if c := strings.Count(flannelConfig(n), "65000"); c != 1 {
 			t.Errorf("%s: 65000 is in it %d times", n.name, c)
 		}
-	}
-}
-
-// Calico's pods are outside of all podCIDRs, and of those of other networks.
-func TestCalicosPoolsAreOutsideOfThePodCIDRs(t *testing.T) {
-	pools := []netip.Prefix{netip.MustParsePrefix(calicoIPv4), netip.MustParsePrefix(calicoIPv6)}
-	for _, n := range nodes(9) {
-		for i, text := range []string{n.pods().v4, n.pods().v6} {
-			if p := netip.MustParsePrefix(text); p.Overlaps(pools[i]) {
-				t.Errorf("%s of %s overlaps %s", p, n.name, pools[i])
-			}
-		}
-	}
-	for i, all := range []string{podsIPv4, podsIPv6} {
-		if !netip.MustParsePrefix(all).Contains(pools[i].Addr()) {
-			t.Errorf("%s is outside of %s, which is set aside for pods", pools[i], all)
-		}
-	}
-}
-
-func TestCalicoBlocks(t *testing.T) {
-	got := calicoBlocks("blackhole 198.18.192.64/26 proto 80 \nblackhole fd98:18:80:c000::40/122 dev lo proto 80 metric 1024 pref medium\n\n")
-	if want := []string{"198.18.192.64/26", "fd98:18:80:c000::40/122"}; !slices.Equal(got, want) {
-		t.Errorf("blocks %v, want %v", got, want)
 	}
 }

@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 )
@@ -14,12 +13,8 @@ func (flannel) programs() []program {
 	return []program{{name: "flannel", module: "github.com/flannel-io/flannel", commands: []string{flanneld}, ldflags: stripped}}
 }
 
-func (flannel) packages() []debianPackage         { return nil }
-func (flannel) admit(context.Context, *Lab) error { return nil }
-func (flannel) policies() bool                    { return false }
-func (flannel) pods(_ context.Context, _ *Lab, n node) []string {
-	return []string{n.pods().v4, n.pods().v6}
-}
+func (flannel) packages() []debianPackage { return nil }
+func (flannel) policies() bool            { return false }
 
 // start starts flanneld, and a script that waits for flanneld's choice of an MTU.
 func (f flannel) start(l *Lab, n node) error {

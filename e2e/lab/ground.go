@@ -70,9 +70,6 @@ func (s namespaces) pods(name string) []string {
 	if err != nil {
 		return nil
 	}
-	if c := s.cni(); c != nil {
-		return c.pods(context.Background(), s.Lab, n)
-	}
 	return []string{n.pods().v4, n.pods().v6}
 }
 

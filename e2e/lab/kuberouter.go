@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 )
@@ -15,12 +14,8 @@ func (kubeRouter) programs() []program {
 	return []program{{name: "kube-router", module: module, commands: []string{module + "/cmd/kube-router"}, ldflags: stripped}}
 }
 
-func (kubeRouter) packages() []debianPackage         { return []debianPackage{{"ipset", "ipset"}} }
-func (kubeRouter) admit(context.Context, *Lab) error { return nil }
-func (kubeRouter) policies() bool                    { return true }
-func (kubeRouter) pods(_ context.Context, _ *Lab, n node) []string {
-	return []string{n.pods().v4, n.pods().v6}
-}
+func (kubeRouter) packages() []debianPackage { return []debianPackage{{"ipset", "ipset"}} }
+func (kubeRouter) policies() bool            { return true }
 
 // start starts kube-router. It ends until the kubelet has given the Node an address.
 func (kubeRouter) start(l *Lab, n node) error {
@@ -35,6 +30,7 @@ func (kubeRouter) start(l *Lab, n node) error {
 		"env", "KUBE_ROUTER_CNI_CONF_FILE="+config, l.programs["kube-router"],
 		"--kubeconfig="+l.pki("admin.kubeconfig"), "--hostname-override="+n.name,
 		"--run-router=true", "--run-firewall=true", "--run-service-proxy=false", "--run-loadbalancer=false",
+		"--bgp-graceful-restart=true", // without it there is no IPv6 between nodes
 		"--enable-ipv4=true", "--enable-ipv6=true", "--service-cluster-ip-range="+l.opt.Services+","+serviceIPv6)
 }
 

@@ -305,9 +305,6 @@ func (l *Lab) startCluster(ctx context.Context) error {
 	if err := l.apply(ctx, l.nodeObjects()); err != nil {
 		return err
 	}
-	if err := l.admitNetwork(ctx); err != nil {
-		return err
-	}
 	return l.apply(ctx, dnsManifest)
 }
 

@@ -1,4 +1,6 @@
-// kube-router, for the lab with CNI=kube-router, in a module of its own.
+// kube-router, for the lab with CNI=kube-router, in a module of its own. Where it
+// can, it has the versions of ../cluster, which a lab has compiled already, and excludes
+// later ones.
 module github.com/fairlead/fairlead/e2e/programs/kube-router
 
 go 1.26.0
