@@ -173,7 +173,7 @@ func (c *changeOver) startAgent(flags ...string) {
 func (c *changeOver) wantTables(kubeProxy, fairlead bool) {
 	c.Helper()
 	for look, want := range map[string]bool{
-		"nft list table ip " + c.kubeProxy.table:                               kubeProxy,
+		"nft list table ip " + c.kubeProxy.table:                                   kubeProxy,
 		"nft list map ip " + c.fairlead.table + " external-all | grep -q elements": fairlead,
 	} {
 		c.until(fmt.Sprintf("%s: %v", look, want), func() error {
