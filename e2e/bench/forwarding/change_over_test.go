@@ -173,8 +173,8 @@ func (c *changeOver) startAgent(flags ...string) {
 func (c *changeOver) wantTables(kubeProxy, fairlead bool) {
 	c.Helper()
 	for look, want := range map[string]bool{
-		"nft list table ip " + c.kubeProxy.table:                               kubeProxy,
-		"nft list map ip " + c.fairlead.table + " external | grep -q elements": fairlead,
+		"nft list table ip " + c.kubeProxy.table:                                   kubeProxy,
+		"nft list map ip " + c.fairlead.table + " external-all | grep -q elements": fairlead,
 	} {
 		c.until(fmt.Sprintf("%s: %v", look, want), func() error {
 			err := c.world.node.run(c.Context(), "", "sh", "-c", look)
