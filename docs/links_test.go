@@ -46,23 +46,33 @@ func TestLinks(t *testing.T) {
 func readPages(t *testing.T) map[string]string {
 	t.Helper()
 	pages := map[string]string{}
+	for path, text := range readAll(t, ".md") {
+		pages[path] = fenced.ReplaceAllString(text, "")
+	}
+	return pages
+}
+
+// readAll returns all files of the repository whose path ends so.
+func readAll(t *testing.T, end string) map[string]string {
+	t.Helper()
+	out := map[string]string{}
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
 		case d.IsDir() && (strings.HasPrefix(d.Name(), ".") && d.Name() != ".." || d.Name() == "bin"):
 			return fs.SkipDir
-		case !strings.HasSuffix(path, ".md"):
+		case !strings.HasSuffix(path, end):
 			return nil
 		}
 		data, err := os.ReadFile(path)
-		pages[path] = fenced.ReplaceAllString(string(data), "")
+		out[path] = string(data)
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return pages
+	return out
 }
 
 // parts returns what a link to a page may name behind its #.
