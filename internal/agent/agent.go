@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -168,10 +169,16 @@ func assemble(cfg *Config, leases leaseKeeper) *Agent {
 		a.report.loop.Wake()
 		a.sysctls.loop.Wake()
 	})
+	var addrs []netip.Addr
 	a.links = links{log: cfg.Log, changed: func() {
 		a.wake()
 		a.ways.loop.Wake()
-		a.sysctls.loop.Wake() // the first address of a family has it forwarded
+		// The first address of a family has it forwarded. A look at the settings reads all routes,
+		// which change all the time where there are many.
+		if now := a.links.State().Addrs; !slices.Equal(addrs, now) {
+			addrs = now
+			a.sysctls.loop.Wake()
+		}
 	}}
 	g := newGossip(*cfg, a.decision.loop.Wake)
 	a.gossip = g
