@@ -208,7 +208,7 @@ func (o outcome) concerns(self string, lost map[string]bool) bool {
 
 // sameState compares what an election reads of a NodeState.
 func sameState(a, b snapshot.Electable) bool {
-	return a.Node == b.Node && a.InSync == b.InSync && a.Draining == b.Draining && a.DrainsFor == b.DrainsFor && a.Protocol == b.Protocol && slices.Equal(a.Stays, b.Stays) && slices.EqualFunc(a.Links, b.Links, func(x, y snapshot.Link) bool {
+	return a.Node == b.Node && a.InSync == b.InSync && a.Draining == b.Draining && a.DrainsFor == b.DrainsFor && a.Protocol == b.Protocol && slices.Equal(a.Stays, b.Stays) && slices.Equal(a.Unforwarded, b.Unforwarded) && slices.EqualFunc(a.Links, b.Links, func(x, y snapshot.Link) bool {
 		return x.Name == y.Name && slices.Equal(x.Prefixes, y.Prefixes)
 	})
 }

@@ -177,7 +177,7 @@ func (b *ballot) serves(i int) (n int) {
 func (b *ballot) most() int {
 	most := 0
 	for i, c := range b.nodes {
-		if c.unfit == "" && !c.lacks[b.addr.Addr] && len(b.links(i)) > 0 {
+		if c.unfit == "" && !c.lacks[b.addr.Addr] && c.state.Forwards(b.addr.Addr) && len(b.links(i)) > 0 {
 			most = max(most, b.serves(i))
 		}
 	}
@@ -201,6 +201,9 @@ func (b *ballot) unfit(i int) string {
 // words that follow its name. It returns "" if it can.
 func (b *ballot) unable(i int) string {
 	c := &b.nodes[i]
+	if !c.state.Forwards(b.addr.Addr) {
+		return fmt.Sprintf("does not forward %s, as its NodeState says", snapshot.FamilyOf(b.addr.Addr))
+	}
 	if b.serves(i) < b.enough {
 		for _, l := range b.local {
 			if !l.nodes[c.Name] && !l.nodes[""] {

@@ -169,6 +169,8 @@ func (d *decision) unfit(a *snapshot.Address, svcs []*snapshot.Service) *snapsho
 		return refusal(NoEndpoint, "no ready endpoint in the cluster")
 	case !announcer.MayAnnounce(d.Snapshot.Node(d.Node)):
 		return refusal(NodeNotEligible, "the node is not ready, without network, going away or excluded")
+	case !d.Self.Forwards(a.Addr):
+		return refusal(NodeNotEligible, "the node does not forward %s, as its NodeState says", snapshot.FamilyOf(a.Addr))
 	case !announcer.LocalEndpoints(svcs, a.Addr, d.Node):
 		return refusal(NoLocalEndpoint, "externalTrafficPolicy is Local, and no ready endpoint is here")
 	case !d.Ready[a.Addr]:

@@ -40,7 +40,7 @@ func (d *Decider) knows(in Input) bool {
 	if !slices.Equal(d.in.Routers, in.Routers) {
 		return false
 	}
-	if d.in.Self.Draining != in.Self.Draining || d.in.Self.DrainsFor != in.Self.DrainsFor || !reflect.DeepEqual(d.in.Self.Links, in.Self.Links) {
+	if d.in.Self.Draining != in.Self.Draining || d.in.Self.DrainsFor != in.Self.DrainsFor || !reflect.DeepEqual(d.in.Self.Links, in.Self.Links) || !slices.Equal(d.in.Self.Unforwarded, in.Self.Unforwarded) {
 		return false
 	}
 	for _, ref := range c.Services {

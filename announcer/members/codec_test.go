@@ -38,12 +38,13 @@ var stays = announcer.Report{Electable: snapshot.Electable{
 
 func TestCodec(t *testing.T) {
 	everything := stays
-	everything.Director, everything.Knows = directs.Director, announcer.Knowledge{Newest: 1_800_000_000, Count: 3}
+	everything.Director, everything.Knows, everything.Unforwarded = directs.Director, announcer.Knowledge{Newest: 1_800_000_000, Count: 3}, []snapshot.Family{snapshot.IPv6}
 	for _, r := range []announcer.Report{
 		full, directs, stays, everything,
 		{Electable: snapshot.Electable{Node: "n"}},
 		{Electable: snapshot.Electable{Node: "n", Draining: true}, Restarting: true, LongSettled: true},
 		{Electable: snapshot.Electable{Node: "n", Director: &snapshot.DirectorState{}}},
+		{Electable: snapshot.Electable{Node: "n", Unforwarded: []snapshot.Family{snapshot.IPv4, snapshot.IPv6}}},
 	} {
 		got, err := decode(encode(r))
 		if err != nil || !reflect.DeepEqual(got, r) {

@@ -27,6 +27,7 @@ var fields = []field{
 	{1, putDrain, (*reader).drain},
 	{2, putKnows, (*reader).knows},
 	{3, putDirector, (*reader).director},
+	{4, putUnforwarded, (*reader).unforwarded},
 }
 
 func appendFields(b []byte, r announcer.Report) []byte {
@@ -128,5 +129,19 @@ func (d *reader) director(r *announcer.Report) {
 			break
 		}
 		r.Director.Links = append(r.Director.Links, l)
+	}
+}
+
+// putUnforwarded writes the families that the node does not forward, a byte each.
+func putUnforwarded(r announcer.Report) (b []byte) {
+	for _, f := range r.Unforwarded {
+		b = append(b, byte(f))
+	}
+	return b
+}
+
+func (d *reader) unforwarded(r *announcer.Report) {
+	for len(d.b) > 0 && len(r.Unforwarded) < 2 {
+		r.Unforwarded = append(r.Unforwarded, snapshot.Family(d.byte()))
 	}
 }

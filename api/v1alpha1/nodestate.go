@@ -404,6 +404,15 @@ type EngineState struct {
 	// +kubebuilder:validation:MaxLength=4096
 	Message string `json:"message,omitempty"`
 
+	// Unforwarded lists the IP families whose packets the node does not forward. The node
+	// announces no address of them. The message, or the condition Sysctls, says why.
+	//
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=2
+	// +kubebuilder:validation:items:Enum=IPv4;IPv6
+	Unforwarded []corev1.IPFamily `json:"unforwarded,omitempty"`
+
 	// Accelerator is what stands before the engine: it connects the sockets of the
 	// node's own pods to endpoints.
 	//

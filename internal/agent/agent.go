@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -125,6 +126,7 @@ type decision struct {
 // state is what the agent says of itself.
 type state struct {
 	engineState
+	self   *snapshot.Node // nil: it is not known yet
 	view   announcer.View
 	plan   node.State
 	routes bgp.Plan
@@ -167,9 +169,16 @@ func assemble(cfg *Config, leases leaseKeeper) *Agent {
 		a.report.loop.Wake()
 		a.sysctls.loop.Wake()
 	})
+	var addrs []netip.Addr
 	a.links = links{log: cfg.Log, changed: func() {
 		a.wake()
 		a.ways.loop.Wake()
+		// The first address of a family has it forwarded. A look at the settings reads all routes,
+		// which change all the time where there are many.
+		if now := a.links.State().Addrs; !slices.Equal(addrs, now) {
+			addrs = now
+			a.sysctls.loop.Wake()
+		}
 	}}
 	g := newGossip(*cfg, a.decision.loop.Wake)
 	a.gossip = g
@@ -284,14 +293,7 @@ func (a *Agent) tasks() []task {
 // a stop is a restart, unless fairlead is being removed. VIPs expire by
 // themselves if no agent follows.
 func (a *Agent) Run(ctx context.Context) error {
-	if err := a.cfg.Dataplane.Probe(ctx); err != nil {
-		if a.engine.proxy == Fairlead {
-			return fmt.Errorf("this node cannot forward: %w", err)
-		}
-		a.engine.other.unable = true
-		a.cfg.Log.Warn("cannot refuse the ports of VIPs that no Service has", "error", err)
-	}
-	if err := a.links.read(); err != nil {
+	if err := a.prepare(ctx); err != nil {
 		return err
 	}
 	a.cluster.started = time.Now()
@@ -316,4 +318,21 @@ func (a *Agent) Run(ctx context.Context) error {
 		failed = nil // told to stop
 	}
 	return errors.Join(failed, a.goodbye(ctx))
+}
+
+// prepare does what has to come before any announcement.
+func (a *Agent) prepare(ctx context.Context) error {
+	if err := a.cfg.Dataplane.Probe(ctx); err != nil {
+		if a.engine.proxy == Fairlead {
+			return fmt.Errorf("this node cannot forward: %w", err)
+		}
+		a.engine.other.unable = true
+		a.cfg.Log.Warn("cannot refuse the ports of VIPs that no Service has", "error", err)
+	}
+	if err := a.links.read(); err != nil {
+		return err
+	}
+	// A node that has just booted forwards nothing yet. The first announcement must not come
+	// before the kernel forwards, or before it is known that it does not.
+	return a.setSysctls(ctx)
 }

@@ -184,7 +184,7 @@ func (e *engine) confirm(order engineOrder) {
 	e.health.Synced(snapshot.IPv4, order.began, at)
 	e.health.Synced(snapshot.IPv6, order.began, at)
 	e.keep(engineState{
-		Engine: node.Engine{Known: true, InSync: true, Ready: e.cfg.ready(summary.VIPs)}, message: e.cfg.lacks(), summary: summary, pods: e.compiler.Known(),
+		Engine: node.Engine{Known: true, InSync: true, Ready: summary.VIPs}, message: e.cfg.lacks(), summary: summary, pods: e.compiler.Known(),
 	})
 	e.exceeded(slices.Concat(e.compiler.Problems(), e.own.problems, e.assist.problems))
 	e.follow(order.Snapshot, order.Addrs, proxy.Own(order.Snapshot, order.Self, order.Own))

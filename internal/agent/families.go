@@ -2,11 +2,8 @@ package agent
 
 import (
 	"fmt"
-	"maps"
-	"net/netip"
 	"slices"
 
-	"github.com/fairlead/fairlead/internal/link"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -28,27 +25,16 @@ func (cfg *Config) lacks() string {
 	return ""
 }
 
-// ready returns those of vips that the node forwards.
-func (cfg *Config) ready(vips map[netip.Addr]bool) map[netip.Addr]bool {
-	f, lacking := cfg.lacking()
-	if !lacking {
-		return vips
+// unforwarded returns the families that fairlead cannot forward on this node, sorted.
+// Another proxy may need neither the rules nor the settings: it answers for itself.
+func (a *Agent) unforwarded() []snapshot.Family {
+	if a.engine.proxy != Fairlead {
+		return nil
 	}
-	out := maps.Clone(vips)
-	maps.DeleteFunc(out, func(a netip.Addr, _ bool) bool { return snapshot.FamilyOf(a) == f })
-	return out
-}
-
-// served returns st without the prefixes in which the node cannot forward a VIP: another node
-// is to announce it.
-func (cfg *Config) served(st link.State) link.State {
-	f, lacking := cfg.lacking()
-	if !lacking {
-		return st
+	out := a.sysctls.closed()
+	if f, lacking := a.cfg.lacking(); lacking {
+		out = append(out, f)
+		slices.Sort(out)
 	}
-	st.Links = slices.Clone(st.Links)
-	for i, l := range st.Links {
-		st.Links[i].Prefixes = slices.DeleteFunc(slices.Clone(l.Prefixes), func(p netip.Prefix) bool { return snapshot.FamilyOf(p.Addr()) == f })
-	}
-	return st
+	return slices.Compact(out)
 }

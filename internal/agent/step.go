@@ -35,10 +35,10 @@ func (a *Agent) collect(s *snapshot.Snapshot, now time.Time) node.Inputs {
 	}
 	links := a.links.State()
 	in := node.Inputs{
-		Now: now, Node: a.cfg.Node, Snapshot: s, Changes: a.cluster.changes(s), Links: a.decision.linksFor(a.cfg.served(links), s.Announcements),
+		Now: now, Node: a.cfg.Node, Snapshot: s, Changes: a.cluster.changes(s), Links: a.decision.linksFor(links, s.Announcements),
 		Self: a.decision.self, Own: links.Addrs, Routed: links.Pods, Addrs: nodeport.Resolve(a.decision.self, links.Addrs, a.cfg.NodePortAddresses), Engine: a.engine.State().Engine,
 		Passwords: a.routes.Passwords(s), Routers: a.routes.routers.known(), Removed: a.removal.removed.Load(),
-		Director: a.engine.director.Status(),
+		Director: a.engine.director.Status(), Unforwarded: a.unforwarded(),
 	}
 	in.View, in.Sure = a.gossip.View()
 	in.Reach = a.reach.known(in.View)
@@ -64,7 +64,7 @@ func (a *Agent) apply(in node.Inputs, plan node.Plan, triggers []time.Time) {
 	was := a.decision.state
 	a.decision.plans++
 	number := a.decision.plans
-	a.decision.state = state{view: in.View, plan: plan.State, routes: plan.Announce.Routes, named: in.Snapshot.Announcements}
+	a.decision.state = state{self: in.Self, view: in.View, plan: plan.State, routes: plan.Announce.Routes, named: in.Snapshot.Announcements}
 	a.decision.mu.Unlock()
 	a.gaps.follow(was.plan, plan.State, func(node string) time.Time { return a.reach.lastAnswer(node, in.Reach) })
 	if plan.Announce.Layer2 != nil && in.View.Returns > was.view.Returns && len(in.Held) > 0 {
@@ -84,8 +84,8 @@ func (a *Agent) apply(in node.Inputs, plan node.Plan, triggers []time.Time) {
 		a.gossip.Say(*plan.Report)
 	}
 	a.metrics.decided(in, was.plan, plan.State)
-	if !a.sysctls.looked() {
-		a.sysctls.loop.Wake()
+	if number == 1 {
+		a.sysctls.loop.Wake() // which links are bridges of pods is known from now on
 	}
 	a.report.loop.Wake()
 }

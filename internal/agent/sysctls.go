@@ -31,13 +31,24 @@ type sysctls struct {
 	known bool
 	wrong []string
 	since metav1.Time // when it became right, or wrong
+	// unforwarded are the families that the kernel does not forward; sorted.
+	unforwarded []snapshot.Family
 }
 
-// looked reports whether there was a first look.
-func (s *sysctls) looked() bool {
+// closed returns the families that the kernel does not forward, sorted.
+func (s *sysctls) closed() []snapshot.Family {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.known
+	return slices.Clone(s.unforwarded)
+}
+
+// close keeps which families the kernel does not forward, and reports whether that is news.
+func (s *sysctls) close(families []snapshot.Family) (news bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	news = !slices.Equal(s.unforwarded, families)
+	s.unforwarded = families
+	return news
 }
 
 // condition is what the NodeState says; nil before the first look.
@@ -74,33 +85,16 @@ func (s *sysctls) found(wrong []string, now time.Time) (news bool) {
 // setSysctls sets the kernel settings that the node needs, as far as it may, and
 // takes note of the rest.
 func (a *Agent) setSysctls(context.Context) error {
-	s := a.cluster.store.Snapshot()
-	if s == nil {
-		return nil
-	}
-	links := a.links.State()
-	held, _ := a.layer2.Held()
-	need := sysctl.Node{
-		Forwards: a.engine.proxy == Fairlead, Addrs: links.Addrs, Bridged: bridged(s.Node(a.cfg.Node), links), Learns: learnsRoutes(), CPUs: runtime.NumCPU(),
-	}
-	numbered := a.ways.Numbered()
-	for _, c := range held {
-		if !c.Addr.Is4() {
-			continue
-		}
-		need.Announce = append(need.Announce, c.Link)
-		answers := slices.ContainsFunc(numbered, func(w proxy.Way) bool { return w.Link == c.Link })
-		if answers && sysctl.Dir(a.cfg.SysctlDir).Strict(c.Link) {
-			need.Strict = append(need.Strict, c.Link)
-		}
-	}
-	set, wrong := sysctl.Dir(a.cfg.SysctlDir).Apply(sysctl.Needed(need))
+	set, wrong := sysctl.Dir(a.cfg.SysctlDir).Apply(sysctl.Needed(a.needs()))
 	if a.cfg.CountBytes { // a wish: nothing is wrong without it
 		wished, _ := sysctl.Dir(a.cfg.SysctlDir).Apply([]sysctl.Setting{{Name: accounting, Want: "1", Why: "the bytes of connections are counted"}})
 		set = append(set, wished...)
 	}
 	for _, c := range set {
 		a.cfg.Log.Info("set a kernel setting", "name", c.Name, "to", c.Want, "was", c.Had, "why", c.Why)
+	}
+	if a.sysctls.close(sysctl.Unforwarded(wrong)) {
+		a.wake()
 	}
 	a.metrics.sysctl.Reset()
 	var texts []string
@@ -115,6 +109,28 @@ func (a *Agent) setSysctls(context.Context) error {
 		a.report.loop.Wake()
 	}
 	return nil
+}
+
+// needs returns what the node's settings depend on. It reads no snapshot of the API server:
+// an agent may start without an answer of one.
+func (a *Agent) needs() sysctl.Node {
+	links := a.links.State()
+	out := sysctl.Node{
+		Forwards: a.engine.proxy == Fairlead, Addrs: links.Addrs, Bridged: bridged(a.currentState().self, links), Learns: learnsRoutes(), CPUs: runtime.NumCPU(),
+	}
+	held, _ := a.layer2.Held()
+	numbered := a.ways.Numbered()
+	for _, c := range held {
+		if !c.Addr.Is4() {
+			continue
+		}
+		out.Announce = append(out.Announce, c.Link)
+		answers := slices.ContainsFunc(numbered, func(w proxy.Way) bool { return w.Link == c.Link })
+		if answers && sysctl.Dir(a.cfg.SysctlDir).Strict(c.Link) {
+			out.Strict = append(out.Strict, c.Link)
+		}
+	}
+	return out
 }
 
 // accounting is the setting by which the kernel counts the bytes of connections.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"go4.org/netipx"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -34,6 +35,9 @@ func ToNodeState(n *v1alpha1.NodeState) *snapshot.NodeState {
 		Unlisted: max(0, int(in.AnnouncesCount)-len(in.Announces)),
 		Silent:   each(in.Silent, func(m v1alpha1.SilentNode) snapshot.Silent { return snapshot.Silent(m) }),
 		Peers:    each(in.Peers, toPeerState), Problems: each(in.Problems, toProblem), Prefixes: toLinkPrefixes(in.Prefixes), Leases: toNodeLeases(in.Leases),
+	}
+	for _, f := range in.Engine.Unforwarded {
+		out.Unforwarded = append(out.Unforwarded, toFamily(f))
 	}
 	if in.RenewTime != nil {
 		out.Renewed = in.RenewTime.Time
@@ -146,6 +150,9 @@ func FromNodeState(st snapshot.NodeState) v1alpha1.NodeStateStatus {
 	}
 	for _, name := range (st.DrainsFor &^ snapshot.DrainRemoval).Names() {
 		out.DrainsFor = append(out.DrainsFor, v1alpha1.DrainCause(name))
+	}
+	for _, f := range st.Unforwarded {
+		out.Engine.Unforwarded = append(out.Engine.Unforwarded, corev1.IPFamily(f.String()))
 	}
 	if !st.Renewed.IsZero() {
 		out.RenewTime = &metav1.MicroTime{Time: st.Renewed}

@@ -32,6 +32,8 @@ type Inputs struct {
 	Passwords map[snapshot.SecretKey]string
 	Routers   []snapshot.Router // that this node knows of
 	Removed   bool              // fairlead is being removed from the cluster
+	// Unforwarded are the families whose packets this node does not forward, sorted.
+	Unforwarded []snapshot.Family
 	// Director is what this node can do as a part of the director; nil: it is not known yet.
 	Director *snapshot.DirectorState
 }
@@ -104,8 +106,9 @@ type State struct {
 	Routed    []bgp.VIP
 	// Refused has one refusal for each VIP that is announced by no way.
 	Refused []announcer.Refused
-	// Director is Inputs.Director.
-	Director *snapshot.DirectorState
+	// Director and Unforwarded are those of Inputs.
+	Director    *snapshot.DirectorState
+	Unforwarded []snapshot.Family
 }
 
 // Memory is what one decision leaves to the next. The zero value is an agent
@@ -152,7 +155,7 @@ func (d *Decider) Decide(in Inputs) (p Plan) {
 func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, route func(bgp.Input) bgp.Plan) (p Plan, next Memory) {
 	next = was
 	ready := next.ready(in)
-	self := snapshot.Electable{Node: in.Node, InSync: in.Engine.InSync, Links: in.Links, Protocol: announcer.Protocol, Director: in.Director}
+	self := snapshot.Electable{Node: in.Node, InSync: in.Engine.InSync, Links: in.Links, Protocol: announcer.Protocol, Director: in.Director, Unforwarded: in.Unforwarded}
 	self.DrainsFor, self.Draining = drains(in)
 	self.Stays = was.stays.before(in)
 	told := self
@@ -196,7 +199,7 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 	next.refused = was.refused.next(next.elected.Refused, next.routes)
 	p.State = State{
 		Draining: self.Draining, DrainsFor: self.DrainsFor, Stays: told.Stays, Elected: next.elected.Announce, Leaving: vips(next.leaving), Routed: next.routes.Announce,
-		Refused: next.refused.all, Director: in.Director,
+		Refused: next.refused.all, Director: in.Director, Unforwarded: in.Unforwarded,
 	}
 	return p, next
 }

@@ -38,6 +38,7 @@ var start = time.Unix(1_000_000, 0)
 //	engine other    another proxy forwards
 //	lacks ADDR...   the engine does not hold these yet; none without addresses
 //	holds CLAIM...  the links hold these, whatever was decided
+//	unforwarded FAMILY...  which the kernel does not forward; none without families
 //	removed         fairlead is being removed
 func TestStories(t *testing.T) {
 	storytest.Each(t, func(t *testing.T, s *storytest.Story) {
@@ -142,6 +143,11 @@ func (w *world) kernel(words []string) (err error) {
 		w.in.Removed = true
 	case "engine":
 		e.Known, e.InSync, e.Other = words[1] != "unknown", words[1] != "unknown" && words[1] != "out-of-sync", words[1] == "other"
+	case "unforwarded":
+		w.in.Unforwarded = nil
+		for _, f := range words[1:] {
+			w.in.Unforwarded = append(w.in.Unforwarded, map[string]snapshot.Family{"IPv4": snapshot.IPv4, "IPv6": snapshot.IPv6}[f])
+		}
 	case "lacks":
 		w.lacks = nil
 		for _, text := range words[1:] {

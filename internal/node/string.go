@@ -35,6 +35,9 @@ func (p Plan) Text(now time.Time) string {
 		if len(r.Stays) > 0 {
 			fmt.Fprintf(&b, " stays=%v", r.Stays)
 		}
+		if len(r.Unforwarded) > 0 {
+			fmt.Fprintf(&b, " unforwarded=%v", r.Unforwarded)
+		}
 		b.WriteByte('\n')
 	}
 	if !p.Wake.IsZero() {

@@ -57,7 +57,7 @@ func (d *Describer) Describe(k Known, now time.Time) snapshot.NodeState {
 	return snapshot.NodeState{
 		Electable: snapshot.Electable{
 			Node: k.View.Node, InSync: k.InSync, Draining: k.State.Draining, Links: k.Links,
-			Protocol: announcer.Protocol, DrainsFor: k.State.DrainsFor, Stays: k.State.Stays, Director: k.State.Director,
+			Protocol: announcer.Protocol, DrainsFor: k.State.DrainsFor, Stays: k.State.Stays, Director: k.State.Director, Unforwarded: k.State.Unforwarded,
 		},
 		Engine: snapshot.Engine{Message: k.Message, Services: k.Services, Endpoints: k.Endpoints},
 		Silent: Silent(k.View, now), Refused: d.refused, Announces: d.announces,

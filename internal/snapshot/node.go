@@ -110,6 +110,14 @@ type Electable struct {
 	// Stays are the VIPs that the node has and keeps under FailbackNever, sorted: others
 	// would win an election for them.
 	Stays []netip.Addr
+	// Unforwarded are the families whose packets the node does not forward, sorted. The node
+	// is not a candidate for their VIPs.
+	Unforwarded []Family
+}
+
+// Forwards reports whether the node forwards the packets of addr's family.
+func (e *Electable) Forwards(addr netip.Addr) bool {
+	return !slices.Contains(e.Unforwarded, FamilyOf(addr))
 }
 
 // Drains reports whether the node hands over VIPs whose Announcements say so for on.

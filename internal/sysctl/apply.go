@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
 // Wrong is a setting that differs from what is needed and that could not be set.
@@ -21,6 +24,18 @@ func (w Wrong) String() string {
 		have = "unknown"
 	}
 	return fmt.Sprintf("%s (%v)", w.Setting.Wrong(have), w.Err)
+}
+
+// Unforwarded returns the families that the kernel does not forward because of wrong,
+// sorted. A setting that cannot be read shows nothing of its family.
+func Unforwarded(wrong []Wrong) (out []snapshot.Family) {
+	for _, w := range wrong {
+		if w.Forwards != 0 && w.Have != "" {
+			out = append(out, w.Forwards)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // Set is a setting that was changed.

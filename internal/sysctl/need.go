@@ -21,6 +21,8 @@ type Setting struct {
 	Why  string
 	// Least has a larger number be right as well.
 	Least bool
+	// Forwards is the family whose packets the kernel drops without it; 0: no family's.
+	Forwards snapshot.Family
 	// Leave says why it must not be set, only told of; "": nothing against it.
 	Leave string
 }
@@ -66,10 +68,10 @@ func Needed(n Node) []Setting {
 		}
 	}
 	if families[snapshot.IPv4] && n.Forwards {
-		need("net.ipv4.ip_forward", "1", "packets to pods are forwarded")
+		out = append(out, forwarding("net.ipv4.ip_forward", snapshot.IPv4))
 	}
 	if families[snapshot.IPv6] && n.Forwards {
-		need("net.ipv6.conf.all.forwarding", "1", "packets to pods are forwarded")
+		out = append(out, forwarding("net.ipv6.conf.all.forwarding", snapshot.IPv6))
 		if n.Learns {
 			out[len(out)-1].Leave = "with it the kernel forgets the routes that it learns from router advertisements, unless accept_ra is 2 first"
 		}
@@ -99,6 +101,12 @@ func Needed(n Node) []Setting {
 	}
 	slices.SortFunc(out, func(a, b Setting) int { return cmp.Compare(a.Name, b.Name) })
 	return slices.Compact(out)
+}
+
+// forwarding is the setting by which the kernel forwards a family.
+func forwarding(name string, family snapshot.Family) Setting {
+	why := fmt.Sprintf("without it the node drops packets to pods, and announces no %s address", family)
+	return Setting{Name: name, Want: "1", Why: why, Forwards: family}
 }
 
 // tracking returns what kube-proxy sets by default, as the least. A node that has more keeps

@@ -4,9 +4,14 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/internal/sysctl"
 	"github.com/fairlead/fairlead/internal/test/nstest"
 )
@@ -144,4 +149,59 @@ func TestKernelTakesThem(t *testing.T) {
 	if got := node.Run(t, "sysctl", "-n", "net.ipv4.ip_forward", "net.ipv4.conf.eth0/100.send_redirects"); got != "1\n0\n" {
 		t.Errorf("got %q", got)
 	}
+}
+
+// Of what cannot be set, only a value that the kernel shows says that it does not forward.
+func TestUnforwarded(t *testing.T) {
+	dir := t.TempDir()
+	file(t, dir, "net/ipv6/conf/all/forwarding", "0", 0o644)
+	_, wrong := sysctl.Dir(dir).Apply(sysctl.Needed(sysctl.Node{Forwards: true, Addrs: addrs("192.0.2.1 2001:db8::1"), Learns: true}))
+	if got := sysctl.Unforwarded(wrong); len(wrong) != 2 || !slices.Equal(got, []snapshot.Family{snapshot.IPv6}) {
+		t.Errorf("wrong %v, unforwarded %v", wrong, got)
+	}
+}
+
+// A kernel that does not forward, and settings that are read-only.
+func TestReadOnly(t *testing.T) {
+	nstest.NeedRoot(t)
+	need := sysctl.Needed(sysctl.Node{Forwards: true, Addrs: addrs("192.0.2.1 2001:db8::1")})
+	var wrong []sysctl.Wrong
+	err := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: the thread ends with its namespaces
+		err <- readOnly(func() { _, wrong = sysctl.Dir("/proc/sys").Apply(need) })
+	}()
+	if err := <-err; err != nil {
+		t.Fatal(err)
+	}
+	if got := sysctl.Unforwarded(wrong); !slices.Equal(got, []snapshot.Family{snapshot.IPv4, snapshot.IPv6}) {
+		t.Errorf("wrong %v, unforwarded %v", wrong, got)
+	}
+	want := "net.ipv4.ip_forward is 0 and must be 1: without it the node drops packets to pods, and announces no IPv4 address (read-only file system)"
+	if len(wrong) != 2 || wrong[0].String() != want {
+		t.Errorf("wrong %v\nwant %s", wrong, want)
+	}
+}
+
+// readOnly calls do in a namespace that does not forward, with a read-only /proc/sys.
+func readOnly(do func()) error {
+	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS | unix.CLONE_NEWNET); err != nil {
+		return err
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	for _, name := range []string{"net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"} {
+		if err := os.WriteFile(filepath.Join("/proc/sys", name), []byte("0"), 0o644); err != nil { //nolint:gosec // the file is the kernel's
+			return err
+		}
+	}
+	if err := unix.Mount("/proc/sys", "/proc/sys", "", unix.MS_BIND, ""); err != nil {
+		return err
+	}
+	if err := unix.Mount("", "/proc/sys", "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		return err
+	}
+	do()
+	return nil
 }

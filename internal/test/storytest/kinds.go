@@ -30,6 +30,9 @@ func agent(s *snapshot.Snapshot, name string, a *attrs) {
 	for _, cause := range a.list("drains") {
 		st.DrainsFor |= snapshot.DrainCause(cause)
 	}
+	for _, family := range a.list("unforwarded") {
+		st.Unforwarded = append(st.Unforwarded, map[string]snapshot.Family{"IPv4": snapshot.IPv4, "IPv6": snapshot.IPv6}[family])
+	}
 	a.flag("dead")
 	a.addrs("lacks")
 	for i, text := range a.list("links") {
