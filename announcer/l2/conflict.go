@@ -36,6 +36,9 @@ const (
 	askTimes  = 5
 	asksATurn = 8 // further rounds for each turn before this node's: Set.Orphaned
 	askSlowly = 40 * time.Second
+	// A node that took an address, and whose turn is not the first, gives way for giveWayFor
+	// to another host that claims it. One that took it at the same moment announces it for 2 s.
+	giveWayFor = 3 * time.Second
 )
 
 // Finding is what this node learnt of an address and its record does not say, or
@@ -71,7 +74,9 @@ type contest struct {
 	left     bool      // it is given up for that node
 	again    time.Time // when it was last announced again because of that
 	sent     int       // probes
+	turn     int       // this node's turn when it waited last: Set.Orphaned
 	asks     int       // rounds without an answer until it is free
+	took     time.Time // when it was free after that for the first time
 	due      time.Time // of the next probe, the verdict or the next round; zero: none
 	probedAt time.Time // end of the last round
 	conflict string    // MAC
@@ -134,7 +139,7 @@ func (d *detector) admit(claims []announcer.Claim, held func(netip.Addr) bool, n
 		c := d.contest(addr, held(addr), now)
 		turn, orphaned := d.known.Orphaned[addr]
 		c.wait(orphaned && !held(addr), turn, now)
-		c.links, c.held = on, !d.leaves(addr, now) && (c.phase == free || held(addr))
+		c.links, c.held = on, !d.leaves(addr, now) && (c.phase == free || held(addr) && c.phase != waiting)
 	}
 	return slices.DeleteFunc(slices.Clone(claims), func(c announcer.Claim) bool { return !d.contests[c.Addr].held })
 }
@@ -146,18 +151,37 @@ func (d *detector) leaves(addr netip.Addr, now time.Time) bool {
 	return c.left
 }
 
+// silent reports whether addr is not announced, although the kernel answers for it here: its
+// next owner speaks, or this node gives way to another.
+func (d *detector) silent(addr netip.Addr) bool {
+	c := d.contests[addr]
+	return d.known.Leaving[addr] || c != nil && c.phase == waiting
+}
+
 // wait begins to wait until nobody answers, or ends it.
 func (c *contest) wait(left bool, turn int, now time.Time) {
 	// Nodes that never heard each other take turns, so that one takes the address and the others
 	// hear it answer.
-	c.asks = Asks + turn*asksATurn
+	if left {
+		c.turn = turn
+	}
+	c.asks = Asks + c.turn*asksATurn
+	// What was taken and is waited for again was given up: Set.Orphaned has it only after the
+	// next decision.
+	gaveWay := !c.took.IsZero() && now.Sub(c.since) < giveWayFor
 	switch {
 	case left && c.phase == free && !c.quiet:
-		c.phase, c.sent, c.due, c.since, c.deaf = waiting, 0, now, now, false
-	case !left && c.phase == waiting:
+		c.took = time.Time{}
+		c.ask(now, now)
+	case !left && c.phase == waiting && !gaveWay:
 		c.phase, c.due = free, time.Time{}
 	}
 	c.quiet = c.quiet && left
+}
+
+// ask begins to wait: the first question is due at first.
+func (c *contest) ask(first, now time.Time) {
+	c.phase, c.sent, c.due, c.since, c.deaf = waiting, 0, first, now, false
 }
 
 func byAddr(claims []announcer.Claim) map[netip.Addr][]string {
@@ -218,6 +242,9 @@ func (d *detector) tick(now time.Time, most int) (out []action) {
 		}
 		if c.phase == waiting && c.sent >= c.asks {
 			c.phase, c.quiet, c.due, c.sent, d.changed = free, true, time.Time{}, 0, true
+			if c.took.IsZero() {
+				c.took = now
+			}
 			continue
 		}
 		if c.phase == probing && c.sent == Probes {
@@ -299,6 +326,11 @@ func (d *detector) heard(link string, a assertion, now time.Time) []action {
 	if c == nil || !slices.Contains(c.links, link) {
 		return nil
 	}
+	if !a.probe && c.givesWay(now) {
+		c.quiet, d.changed = false, true
+		c.ask(now.Add(AskEvery), now)
+		return nil
+	}
 	if d.known.Ours[a.mac] {
 		if a.probe {
 			return nil
@@ -316,6 +348,13 @@ func (d *detector) heard(link string, a assertion, now time.Time) []action {
 		d.tuned = false
 	}
 	return nil
+}
+
+// givesWay reports whether another host that claims the address took it at the same moment
+// as this node, and may be the one whose turn comes first. Neither knows of the other, so
+// each would defend the address against a foreign host.
+func (c *contest) givesWay(now time.Time) bool {
+	return c.turn > 0 && c.phase == free && now.Sub(c.took) < giveWayFor
 }
 
 // heardOurs takes in that another node of ours announced addr. It may be the next owner, of
@@ -346,7 +385,9 @@ func (d *detector) defend(c *contest, a assertion, now time.Time) (out []action)
 		d.conflicts++
 	}
 	c.contested = now
-	if !c.defended.IsZero() && now.Sub(c.defended) < CalmAfter && c.claimant == "" {
+	// A node that took the address at the same moment gives way, and is not told of.
+	told := now.Sub(c.took) >= giveWayFor
+	if told && !c.defended.IsZero() && now.Sub(c.defended) < CalmAfter && c.claimant == "" {
 		c.claimant, d.changed = a.mac, true
 	}
 	if !c.defended.IsZero() && now.Sub(c.defended) < DefendEvery {

@@ -200,6 +200,71 @@ func TestConflictDetection(t *testing.T) {
 			hears
 			+150ms -> probe probe*5 probe*5
 			want -> admitted=true`},
+		{"the second in turn takes it in the same moment as another node", `
+			record uid=u probed
+			left second
+			want -> admitted=false probe
+			+300ms -> probe*5 probe*5 probe probe probe probe probe probe probe probe
+			want -> admitted=true
+			left no
+			claim 02:00:00:00:00:99 ->
+			want held -> admitted=false
+			want -> admitted=false
+			left second
+			+50ms -> probe
+			claim 02:00:00:00:00:99 ->
+			+200ms -> probe probe*5 probe*5 probe probe probe probe
+			claim 02:00:00:00:00:99 ->
+			want -> admitted=false
+			+400ms -> probe probe*5 probe*5 probe probe probe probe probe probe probe probe
+			want -> admitted=true
+			left no
+			want held -> admitted=true
+			+3s ->
+			claim 02:00:00:00:00:99 -> defend
+			want held -> admitted=true`},
+		{"it hears that node before its kernel answers", `
+			record uid=u probed
+			left second
+			want -> admitted=false probe
+			+300ms -> probe*5 probe*5 probe probe probe probe probe probe probe probe
+			claim 02:00:00:00:00:99 ->
+			want -> admitted=false`},
+		{"that node asks as well", `
+			record uid=u probed
+			left second
+			want -> admitted=false probe
+			+300ms -> probe*5 probe*5 probe probe probe probe probe probe probe probe
+			want -> admitted=true
+			probe 02:00:00:00:00:99 ->
+			want held -> admitted=true`},
+		{"gossip is back when it has given way", `
+			record uid=u probed
+			left second
+			want -> admitted=false probe
+			+300ms -> probe*5 probe*5 probe probe probe probe probe probe probe probe
+			want -> admitted=true
+			left no
+			claim 02:00:00:00:00:99 ->
+			want held -> admitted=false
+			deaf
+			want -> admitted=false
+			+2.9s -> probe probe*5 probe*5
+			want -> admitted=false
+			+100ms ->
+			want -> admitted=true`},
+		{"the first in turn keeps it, and tells of no foreign host at once", `
+			record uid=u probed
+			left
+			want -> admitted=false probe
+			+100ms -> probe*5 probe*5
+			want -> admitted=true
+			left no
+			claim 02:00:00:00:00:99 -> defend
+			claim 02:00:00:00:00:99 ->
+			want held -> admitted=true
+			+3s ->
+			claim 02:00:00:00:00:99 -> found(uid=u probed=false  02:00:00:00:00:99)`},
 		{"its agent is back", `
 			record uid=u probed
 			left

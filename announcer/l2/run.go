@@ -257,7 +257,7 @@ func (r *runner) sendBursts(now time.Time) {
 	most := mostAddresses
 	for c, b := range r.bursts {
 		s := r.stations[c.Link]
-		if r.detector.known.Leaving[c.Addr] { // the next owner speaks
+		if r.detector.silent(c.Addr) {
 			delete(r.bursts, c)
 			continue
 		}

@@ -217,11 +217,15 @@ type peerSetup struct {
 	keys   map[string]string            // by node, of those that have another
 	before func(t *testing.T, p *peers) // is done before the agents start
 	v010   map[string]bool              // the nodes whose agents are of version 0.1
+	apart  time.Duration                // between the starts of two agents
 }
 
 func newPeers(t *testing.T, setup peerSetup) *peers {
 	p := plugPeers(t, setup)
-	for _, name := range p.names {
+	for i, name := range p.names {
+		if i > 0 {
+			time.Sleep(p.apart)
+		}
 		p.start(t, name)
 	}
 	return p
