@@ -2,6 +2,7 @@ package forwarding
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -66,7 +67,7 @@ func TestChangeOverFromKubeProxyAndBack(t *testing.T) {
 		t.Errorf("only %d connections were made", got.made)
 	}
 	if got.failed != nil {
-		t.Errorf("%d connections failed, the first: %v", len(got.failed), got.failed[0])
+		t.Errorf("%d connections failed, the first of them:\n%v", len(got.failed), errors.Join(got.failed[:min(10, len(got.failed))]...))
 	}
 }
 
