@@ -73,6 +73,13 @@ func (m Mode) Decide(found []proxies.Found, force bool, was proxies.Name) Forwar
 	return say(Fairlead, metav1.ConditionTrue, "Fairlead", "fairlead forwards Services")
 }
 
+// notYet is what an agent says that forwards until f, another proxy, answers.
+func (f Forwarder) notYet() Forwarder {
+	f.Proxy, f.Status, f.Reason = Fairlead, metav1.ConditionTrue, "Fairlead"
+	f.Message = fmt.Sprintf("fairlead forwards Services until %s answers, for %s at most", these(f.Found), yieldFor)
+	return f
+}
+
 // these names the proxies that were found with the evidence, the surest alone.
 func these(found []proxies.Found) string {
 	surest, _ := proxies.Strongest(found)

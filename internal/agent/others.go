@@ -224,11 +224,16 @@ func (a *Agent) watchOthers(ctx context.Context) (changed error) {
 	loop.Run(ctx, func(ctx context.Context) error {
 		err := a.askForOthers(ctx, time.Now())
 		now := a.lookForOthers(a.engine.proxy)
-		a.say(now)
-		if a.mayChange(ctx, now) {
+		switch {
+		case a.mayChange(ctx, now):
+			// The next agent says who forwards then. Until it runs, nothing is different.
 			changed = fmt.Errorf("%w: %s did, and %s is to (%s)", ErrChanged, a.engine.proxy, now.Proxy, now.Message)
 			a.remember(now.Proxy)
 			cancel()
+		case !a.others.yields.IsZero():
+			a.say(now.notYet())
+		default:
+			a.say(now)
 		}
 		return err
 	})
@@ -290,13 +295,10 @@ func (a *Agent) say(now Forwarder) {
 	a.report.loop.Wake()
 }
 
-// name returns who forwards, of the proxies beside fairlead.
+// name returns who forwards.
 func (o *others) name() proxies.Name {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.now.Proxy == Fairlead {
-		return proxies.Another // the agent is about to start again
-	}
 	return o.now.Proxy
 }
 

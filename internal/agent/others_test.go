@@ -266,7 +266,8 @@ func watched(t *testing.T, a *Agent, whom proxies.Name, traces *proxies.Facts, c
 }
 
 // When another proxy goes from a node, the agent starts again, and forwards. Before it
-// leaves the forwarding to one that came, it leaves the ports to it and waits for it.
+// leaves the forwarding to one that came, it leaves the ports to it and waits for it. It says
+// that another one forwards when that is so, and not before.
 func TestWatchOthers(t *testing.T) {
 	t.Run("a DaemonSet goes", func(t *testing.T) {
 		a, client := newAgent(t, Auto, kubeProxy(3))
@@ -309,6 +310,10 @@ func TestWatchOthers(t *testing.T) {
 				err, took := watched(t, a, tt.whom, &now, func() { now = tt.after })
 				if tt.until == 0 && err != nil || tt.until > 0 && (!errors.Is(err, ErrChanged) || took < tt.from || took > tt.until) || yielded != tt.yields {
 					t.Errorf("after %s, ports left: %v: %v", took, yielded, err)
+				}
+				said := a.others.now
+				if said.Proxy != tt.whom || strings.Contains(said.Message, "until kube-proxy (") != tt.yields {
+					t.Errorf("%s forwarded to the end, and the agent said: %s (%s)", tt.whom, said.Message, said.Reason)
 				}
 			})
 		})

@@ -2,6 +2,7 @@ package forwarding
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -66,7 +67,7 @@ func TestChangeOverFromKubeProxyAndBack(t *testing.T) {
 		t.Errorf("only %d connections were made", got.made)
 	}
 	if got.failed != nil {
-		t.Errorf("%d connections failed, the first: %v", len(got.failed), got.failed[0])
+		t.Errorf("%d connections failed, the first of them:\n%v", len(got.failed), errors.Join(got.failed[:min(10, len(got.failed))]...))
 	}
 }
 
@@ -168,22 +169,30 @@ func (c *changeOver) startAgent(flags ...string) {
 	})
 }
 
-// wantTables waits until the tables forward that are to, and no others. Beside
-// kube-proxy fairlead's is there too, and guards VIPs alone.
+// wantTables waits until the tables forward that are to, and no others.
 func (c *changeOver) wantTables(kubeProxy, fairlead bool) {
 	c.Helper()
-	for look, want := range map[string]bool{
-		"nft list table ip " + c.kubeProxy.table:                                   kubeProxy,
-		"nft list map ip " + c.fairlead.table + " external-all | grep -q elements": fairlead,
-	} {
-		c.until(fmt.Sprintf("%s: %v", look, want), func() error {
-			err := c.world.node.run(c.Context(), "", "sh", "-c", look)
-			if (err == nil) != want {
-				return fmt.Errorf("it is not so: %w", err)
-			}
-			return nil
-		})
-	}
+	c.wantFound("nft list table ip "+c.kubeProxy.table, kubeProxy)
+	c.wantForwards(fairlead)
+}
+
+// wantForwards waits until fairlead's table forwards, or does not. Beside kube-proxy it is
+// there too, and guards VIPs alone.
+func (c *changeOver) wantForwards(want bool) {
+	c.Helper()
+	c.wantFound("nft list set ip "+c.fairlead.table+" cluster-ips | grep -q elements", want)
+}
+
+// wantFound waits until a command finds something on the node, or does not.
+func (c *changeOver) wantFound(look string, want bool) {
+	c.Helper()
+	c.until(fmt.Sprintf("%s: %v", look, want), func() error {
+		err := c.world.node.run(c.Context(), "", "sh", "-c", look)
+		if (err == nil) != want {
+			return fmt.Errorf("it is not so: %w", err)
+		}
+		return nil
+	})
 }
 
 func (c *changeOver) wantAnswer(url string) {

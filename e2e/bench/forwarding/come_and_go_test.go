@@ -2,6 +2,7 @@ package forwarding
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -39,9 +40,11 @@ func comeAndGo(t *testing.T, mode string) {
 	kubeProxy := c.startKubeProxyAnyMode()
 	defer kubeProxy.stop()
 	c.wantSaid("LeftToAnother", "kube-proxy (")
+	c.wantForwards(false)
 	c.wantAnswer("http://127.0.0.1:10256/healthz")
 	kubeProxy.stop()
 	c.wantSaid("LeftBehind", "no longer runs")
+	c.wantForwards(true)
 	c.wantAnswer("http://127.0.0.1:10256/healthz")
 	c.run(append(c.kubeProxy.args, "--cleanup")...)
 	c.wantSaid("Fairlead", "fairlead forwards")
@@ -49,7 +52,7 @@ func comeAndGo(t *testing.T, mode string) {
 	got := p.stop()
 	t.Logf("%d connections, p99 %.2f ms, the longest took %.2f ms", got.made, ms(got.p99), ms(got.longest))
 	if got.failed != nil {
-		t.Errorf("%d connections failed, the first: %v", len(got.failed), got.failed[0])
+		t.Errorf("%d connections failed, the first of them:\n%v", len(got.failed), errors.Join(got.failed[:min(10, len(got.failed))]...))
 	}
 	if err := c.agent.ended(); err != nil {
 		t.Error(err)
