@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A signal of Go's scheduler while a connection is made is no failure of what is measured.
+// A signal of Go's scheduler while a connection is made is not a failure of what is measured.
 // The signals go on until connect has returned, and the listener has room once the first of
 // them has interrupted it.
 func TestConnectIsInterrupted(t *testing.T) {
