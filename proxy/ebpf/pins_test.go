@@ -171,11 +171,11 @@ func TestOff(t *testing.T) {
 	table := &proxy.Table{Frontends: []*proxy.Frontend{front("198.18.96.1", snapshot.TCP, 80, podA4)}}
 	c := l.program(t, "client")
 	for what, opt := range map[string]Options{
-		"no cgroup v2":        {Cgroup: "/proc", Pins: l.pins},
-		"turned off":          {Off: true, Pins: l.pins},
-		"no bpf filesystem":   {Cgroup: l.cgroup, Pins: t.TempDir()},
-		"no such file":        {Cgroup: l.cgroup, Pins: "/nowhere/at/all"},
-		"several kubelets be": {Cgroup: twoKubelets(t), Pins: l.pins},
+		"no cgroup v2":         {Cgroup: "/proc", Pins: l.pins},
+		"turned off":           {Off: true, Pins: l.pins},
+		"not a bpf filesystem": {Cgroup: l.cgroup, Pins: t.TempDir()},
+		"no such file":         {Cgroup: l.cgroup, Pins: "/nowhere/at/all"},
+		"several kubelets be":  {Cgroup: twoKubelets(t), Pins: l.pins},
 	} {
 		t.Run(what, func(t *testing.T) {
 			sync(t, l.engine(t), table)
