@@ -242,7 +242,7 @@ func TestChooseProxyByTheNode(t *testing.T) {
 
 // watched runs watchOthers of an agent beside whom forwards, with what the node shows, which
 // changed may change, and returns the error and when it came.
-func watched(t *testing.T, a *Agent, whom proxies.Name, traces *proxies.Facts, changed func()) (error, time.Duration) {
+func watched(t *testing.T, a *Agent, whom proxies.Name, traces *proxies.Facts, changed func()) (time.Duration, error) {
 	t.Helper()
 	a.engine.proxy = whom
 	var mu sync.Mutex
@@ -262,7 +262,8 @@ func watched(t *testing.T, a *Agent, whom proxies.Name, traces *proxies.Facts, c
 	mu.Unlock()
 	began := time.Now()
 	time.AfterFunc(time.Hour, cancel)
-	return <-done, time.Since(began)
+	err := <-done
+	return time.Since(began), err
 }
 
 // When another proxy goes from a node, the agent starts again, and forwards. Before it
@@ -272,7 +273,7 @@ func TestWatchOthers(t *testing.T) {
 	t.Run("a DaemonSet goes", func(t *testing.T) {
 		a, client := newAgent(t, Auto, kubeProxy(3))
 		synctest.Test(t, func(t *testing.T) {
-			err, took := watched(t, a, proxies.KubeProxy, &proxies.Facts{}, func() {
+			took, err := watched(t, a, proxies.KubeProxy, &proxies.Facts{}, func() {
 				if err := client.AppsV1().DaemonSets("kube-system").Delete(t.Context(), "kube-proxy", metav1.DeleteOptions{}); err != nil {
 					t.Error(err)
 				}
@@ -307,7 +308,7 @@ func TestWatchOthers(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				a.engine.other.client.Transport = refusing{}
 				now := tt.before
-				err, took := watched(t, a, tt.whom, &now, func() { now = tt.after })
+				took, err := watched(t, a, tt.whom, &now, func() { now = tt.after })
 				if tt.until == 0 && err != nil || tt.until > 0 && (!errors.Is(err, ErrChanged) || took < tt.from || took > tt.until) || yielded != tt.yields {
 					t.Errorf("after %s, ports left: %v: %v", took, yielded, err)
 				}

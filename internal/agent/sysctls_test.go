@@ -1,11 +1,11 @@
 package agent
 
 import (
-	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -15,6 +15,7 @@ import (
 
 	"github.com/fairlead/fairlead/internal/kube"
 	"github.com/fairlead/fairlead/internal/proxies"
+	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/internal/sysctl"
 	"github.com/fairlead/fairlead/internal/test/nstest"
 	"github.com/fairlead/fairlead/proxy/dataplanetest"
@@ -131,10 +132,10 @@ func TestNothingAnnouncedThatIsNotForwarded(t *testing.T) {
 func TestOtherProxySeesToForwarding(t *testing.T) {
 	dir := t.TempDir()
 	forwarding(t, dir, unwritable)
-	for proxy, want := range map[proxies.Name]string{Fairlead: "[IPv4]", proxies.Cilium: "[]"} {
+	for proxy, want := range map[proxies.Name][]snapshot.Family{Fairlead: {snapshot.IPv4}, proxies.Cilium: nil} {
 		a := still(proxy, dir)
 		a.links.state.Addrs = []netip.Addr{netip.MustParseAddr("198.51.100.1")}
-		if err := a.setSysctls(t.Context()); err != nil || fmt.Sprint(a.unforwarded()) != want {
+		if err := a.setSysctls(t.Context()); err != nil || !slices.Equal(a.unforwarded(), want) {
 			t.Errorf("%s: %v, %v", proxy, a.unforwarded(), err)
 		}
 	}

@@ -110,7 +110,7 @@ func (r *Relays) accept(l *listener) {
 		select {
 		case r.room <- struct{}{}:
 		case <-r.ctx.Done():
-			conn.Close()
+			_ = conn.Close()
 			return
 		}
 		r.wg.Go(func() {
@@ -122,16 +122,17 @@ func (r *Relays) accept(l *listener) {
 
 // serve connects conn with to, until both sides have ended or the Relays are closed.
 func (r *Relays) serve(conn net.Conn, to string) {
-	defer conn.Close()
 	ctx, cancel := context.WithCancel(r.ctx)
 	defer cancel()
+	closed := func(c net.Conn) { _ = c.Close() }
+	defer closed(conn)
 	other, err := r.Dial(ctx, "tcp", to)
 	if err != nil {
 		r.log.Debug("cannot relay a connection", "to", to, "error", err)
 		return
 	}
-	defer other.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close(); other.Close() })()
+	defer closed(other)
+	defer context.AfterFunc(ctx, func() { closed(conn); closed(other) })()
 	var both sync.WaitGroup
 	both.Go(func() { forward(other, conn) })
 	both.Go(func() { forward(conn, other) })

@@ -75,7 +75,7 @@ func (h helper) apartRules(f helperFamily, list []apartFrontend) (out []helperRu
 
 // frontend loads what a frontend is looked up by.
 func (f helperFamily) frontend() []expr.Any {
-	size := uint32(f.kind.Bytes)
+	size := f.kind.Bytes
 	return []expr.Any{
 		&expr.Payload{DestRegister: unix.NFT_REG32_00, Base: expr.PayloadBaseNetworkHeader, Offset: f.daddr, Len: size},
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: unix.NFT_REG32_00 + size/4},
@@ -85,7 +85,7 @@ func (f helperFamily) frontend() []expr.Any {
 
 // spread translates to one of n endpoints, and has the engine masquerade the packet.
 func (h helper) spread(f helperFamily, n int) []expr.Any {
-	size := uint32(f.kind.Bytes)
+	size := f.kind.Bytes
 	return slices.Concat(f.frontend(), []expr.Any{
 		&expr.Numgen{Register: unix.NFT_REG32_00 + size/4 + 2, Modulus: uint32(n), Type: unix.NFT_NG_RANDOM},
 		&expr.Lookup{SourceRegister: unix.NFT_REG32_00, SetName: mapEndpoints, IsDestRegSet: true, DestRegister: unix.NFT_REG32_00},

@@ -231,15 +231,15 @@ func (h helper) lookingRules(f helperFamily) (out []helperRule) {
 	add(chainLook, protocol(unix.IPPROTO_UDP), confirmed(), goTo(chainHere))
 	add(chainLook, protocol(unix.IPPROTO_TCP), tcpFlags(flagFIN|flagSYN|flagRST|flagACK, flagSYN), confirmed(), goTo(chainHere))
 	add(chainLook, protocol(unix.IPPROTO_TCP), tcpFlags(flagFIN|flagRST, 0), state(expr.CtStateBitINVALID), goTo(chainHere))
-	add(chainLook, priority(0xffffffff, asked|dropIt), verdict(expr.VerdictDrop))
+	add(chainLook, priority(0xffffffff, asked|dropIt), drop())
 	add(chainLook, priority(0xffffffff, asked|resetIt), protocol(unix.IPPROTO_TCP), state(expr.CtStateBitNEW), []expr.Any{&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}})
-	add(chainLook, priority(0xffffffff, asked|resetIt), verdict(expr.VerdictDrop))
+	add(chainLook, priority(0xffffffff, asked|resetIt), drop())
 	add(chainLook, notMarked(h.marks.Serve), goTo(chainPass))
 	add(chainLook, h.afforded(f), goTo(chainPass))
-	add(chainLook, verdict(expr.VerdictDrop))
+	add(chainLook, drop())
 
 	add(chainPass, passOn())
-	add(chainPass, verdict(expr.VerdictDrop))
+	add(chainPass, drop())
 
 	add(chainHere, []expr.Any{
 		&expr.Immediate{Register: 1, Data: host(0)}, &expr.Meta{Key: expr.MetaKeyPRIORITY, SourceRegister: true, Register: 1},
@@ -316,7 +316,7 @@ func masked(mask uint32) expr.Any {
 
 func equal(data ...byte) expr.Any { return &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: data} }
 
-func verdict(kind expr.VerdictKind) []expr.Any { return []expr.Any{&expr.Verdict{Kind: kind}} }
+func drop() []expr.Any { return []expr.Any{&expr.Verdict{Kind: expr.VerdictDrop}} }
 
 func goTo(chain string) []expr.Any {
 	return []expr.Any{&expr.Verdict{Kind: expr.VerdictGoto, Chain: chain}}

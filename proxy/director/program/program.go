@@ -132,11 +132,14 @@ func (p *Program) orAsk() (*Program, error) {
 		return p, nil
 	}
 	able, err := p.opt.load(filepath.Join(p.opt.Pins, layout))
-	if err != nil || !able.ability.Oracle {
-		return p, nil
+	if err == nil && able.ability.Oracle {
+		p.Close()
+		return able, removeHelper()
 	}
-	p.Close()
-	return able, removeHelper()
+	if err == nil {
+		able.Close()
+	}
+	return p, nil
 }
 
 func hasConntrack() bool {
