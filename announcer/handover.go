@@ -134,7 +134,7 @@ func (in Input) turns(vips []VIP) map[netip.Addr]int {
 	return out
 }
 
-// Owner returns the other node that should announce addr, "" if there is none.
+// Owner returns the other node that should announce addr, "" if no other node should.
 func (p Plan) Owner(addr netip.Addr) string {
 	i, ok := slices.BinarySearchFunc(p.Refused, addr, func(r Refused, a netip.Addr) int { return r.Addr.Compare(a) })
 	if !ok || p.Refused[i].Reason != NotOwner {

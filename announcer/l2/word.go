@@ -145,7 +145,7 @@ const (
 const (
 	bridgeGroups = 0x0180c200
 	ciscoGroups  = 0x01000ccc
-	vlanID       = 0x0fff // of a tag; 0 is none
+	vlanID       = 0x0fff // of a tag; a tag with 0 names no VLAN
 )
 
 // Filters of the sockets of a watched link: ARP replies to this node, neighbour

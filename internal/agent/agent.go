@@ -205,7 +205,7 @@ func assemble(cfg *Config, leases leaseKeeper) *Agent {
 	}
 	a.others.traces, a.engine.other.name = cfg.Traces, a.others.name
 	a.engine.follow, a.engine.exceeded = a.ports.Follow, a.ports.Exceeded
-	a.gate = newGatekeeper(cfg, cfg.Log)
+	a.gate = newGatekeeper(cfg)
 	a.dhcp = client.New(cfg.Log)
 	a.dhcp.Changed = a.report.loop.Wake
 	a.straying = newStraying(cfg)

@@ -86,24 +86,8 @@ func (p *prober) more(t *testing.T) string {
 
 // serve answers every connection to a port of the pod with its name.
 func serve(t *testing.T, pod nstest.Space, port, name string) {
-	var l net.Listener
-	pod.Do(t, func() (err error) {
-		l, err = (&net.ListenConfig{}).Listen(context.Background(), "tcp4", ":"+port)
-		return err
-	})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			_, _ = c.Write([]byte(name))
-			c.Close()
-		}
-	}()
-	t.Cleanup(func() { l.Close(); <-done })
+	t.Helper()
+	pod.Serve(t, ":"+port, func(c net.Conn) { _, _ = c.Write([]byte(name)) })
 }
 
 // From another proxy to fairlead and back, in the order that

@@ -2,17 +2,12 @@ package agent
 
 import (
 	"context"
-	"log/slog"
 	"net/netip"
-	"reflect"
 	"slices"
-	"sync"
-	"time"
 
 	"github.com/fairlead/fairlead/announcer/bgp"
 	"github.com/fairlead/fairlead/internal/diff"
 	"github.com/fairlead/fairlead/internal/gate"
-	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -22,25 +17,19 @@ type Gate interface {
 	Cleanup() error
 }
 
-// gatekeeper gives the Gate what it is to keep. Its loop is apart from the others, so
-// that none waits for the kernel.
+// gatekeeper gives the Gate what it is to keep.
 type gatekeeper struct {
 	gate Gate // nil: nobody is kept out
-	loop *reconcile.Loop
+	kept *kept[gate.Wants]
 
-	// What wants was made of. Follow alone uses it.
+	// What is wanted was made of these. Follow alone uses them.
 	nodes []*snapshot.Node
 	self  *snapshot.Node
 	peers []bgp.Peer
-
-	mu    sync.Mutex
-	wants gate.Wants
 }
 
-func newGatekeeper(cfg *Config, log *slog.Logger) *gatekeeper {
-	g := &gatekeeper{gate: cfg.Gate, loop: reconcile.New("gate", log)}
-	g.loop.Resync = 10 * time.Second // somebody may have taken the rules out
-	return g
+func newGatekeeper(cfg *Config) *gatekeeper {
+	return &gatekeeper{gate: cfg.Gate, kept: newKept[gate.Wants]("gate", cfg.Log)}
 }
 
 // Follow makes the nodes of s, and the routers of plan, those that may reach the ports.
@@ -49,30 +38,17 @@ func (g *gatekeeper) Follow(s *snapshot.Snapshot, self *snapshot.Node, members u
 		return
 	}
 	g.nodes, g.self, g.peers = s.Nodes, self, plan.Peers
-	wants := gateWants(s, self, members, plan)
-	g.mu.Lock()
-	same := reflect.DeepEqual(g.wants, wants)
-	g.wants = wants
-	g.mu.Unlock()
-	if !same {
-		g.loop.Wake()
+	// Without a node that is known, everybody would be kept out.
+	if wants := gateWants(s, self, members, plan); len(wants.Nodes) > 0 {
+		g.kept.want(wants)
 	}
 }
 
-// Run works until ctx ends, and leaves the rules: a stop is a restart.
+// Run works until ctx ends.
 func (g *gatekeeper) Run(ctx context.Context) {
-	if g.gate == nil {
-		return
+	if g.gate != nil {
+		g.kept.run(ctx, g.gate.Sync)
 	}
-	g.loop.Run(ctx, func(context.Context) error {
-		g.mu.Lock()
-		wants := g.wants
-		g.mu.Unlock()
-		if len(wants.Nodes) == 0 {
-			return nil // no node is known yet
-		}
-		return g.gate.Sync(wants)
-	})
 }
 
 // bfdPorts are those of RFC 5881 and RFC 5883.

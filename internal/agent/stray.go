@@ -3,15 +3,11 @@ package agent
 import (
 	"context"
 	"net/netip"
-	"reflect"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/fairlead/fairlead/internal/astray"
 	"github.com/fairlead/fairlead/internal/diff"
-	"github.com/fairlead/fairlead/internal/reconcile"
 	"github.com/fairlead/fairlead/internal/snapshot"
 )
 
@@ -21,24 +17,18 @@ type Strays interface {
 	Cleanup() error
 }
 
-// straying gives the Strays the nodes and VIPs. Its loop is apart from the others, so that none
-// waits for the kernel.
+// straying gives the Strays the nodes and VIPs.
 type straying struct {
 	strays Strays // nil: errors are passed on to nobody
-	loop   *reconcile.Loop
+	kept   *kept[astray.Wants]
 
-	// What wants was made of. Follow alone uses it.
+	// What is wanted was made of these. Follow alone uses them.
 	of   *snapshot.Snapshot
 	self *snapshot.Node
-
-	mu    sync.Mutex
-	wants *astray.Wants // nil: not known yet
 }
 
 func newStraying(cfg *Config) *straying {
-	r := &straying{strays: cfg.Strays, loop: reconcile.New("ICMP errors", cfg.Log)}
-	r.loop.Resync = 10 * time.Second // somebody may have taken the rules out
-	return r
+	return &straying{strays: cfg.Strays, kept: newKept[astray.Wants]("ICMP errors", cfg.Log)}
 }
 
 // Follow makes what s has the addresses and nodes between which errors are passed on. self is
@@ -48,30 +38,14 @@ func (r *straying) Follow(s *snapshot.Snapshot, self *snapshot.Node) {
 	if r.of, r.self = s, self; r.strays == nil || same {
 		return
 	}
-	wants := strayWants(s, self)
-	r.mu.Lock()
-	same = r.wants != nil && reflect.DeepEqual(*r.wants, wants)
-	r.wants = &wants
-	r.mu.Unlock()
-	if !same {
-		r.loop.Wake()
-	}
+	r.kept.want(strayWants(s, self))
 }
 
-// Run works until ctx ends, and leaves the rules: a stop is a restart.
+// Run works until ctx ends.
 func (r *straying) Run(ctx context.Context) {
-	if r.strays == nil {
-		return
+	if r.strays != nil {
+		r.kept.run(ctx, r.strays.Sync)
 	}
-	r.loop.Run(ctx, func(context.Context) error {
-		r.mu.Lock()
-		wants := r.wants
-		r.mu.Unlock()
-		if wants == nil {
-			return nil
-		}
-		return r.strays.Sync(*wants)
-	})
 }
 
 // strayWants is between which nodes ICMP errors are passed on, and about which addresses. The
@@ -103,8 +77,8 @@ func strayWants(s *snapshot.Snapshot, self *snapshot.Node) (w astray.Wants) {
 	return w
 }
 
-// selected reports whether an Announcement selects a node. Where there is none, another
-// program announces, by any node.
+// selected reports whether an Announcement selects a node. A cluster without Announcements has
+// another program announce, which may use any node.
 func selected(all []*snapshot.Announcement, n *snapshot.Node) bool {
 	return len(all) == 0 || slices.ContainsFunc(all, func(an *snapshot.Announcement) bool { return an.NodeSelector.Matches(n.Labels) })
 }

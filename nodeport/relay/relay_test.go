@@ -93,28 +93,11 @@ func (n node) sync(t *testing.T, there bool) (problems []snapshot.Problem) {
 // echo sends back what comes, until the end of it, and then "end".
 func echo(t *testing.T, space nstest.Space, at string) {
 	t.Helper()
-	var l net.Listener
-	space.Do(t, func() (err error) {
-		l, err = (&net.ListenConfig{}).Listen(context.Background(), "tcp4", at)
-		return err
-	})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				if _, err := io.Copy(c, c); err == nil {
-					_, _ = c.Write([]byte("end"))
-				}
-			}()
+	space.Serve(t, at, func(c net.Conn) {
+		if _, err := io.Copy(c, c); err == nil {
+			_, _ = c.Write([]byte("end"))
 		}
-	}()
-	t.Cleanup(func() { l.Close(); <-done })
+	})
 }
 
 // dial connects from a space to the node port at 127.0.0.1.

@@ -116,27 +116,7 @@ func TestRenewalLosesNothing(t *testing.T) {
 // serve answers every connection in s with a line.
 func serve(t *testing.T, s nstest.Space, at string) {
 	t.Helper()
-	var l net.Listener
-	s.Do(t, func() (err error) {
-		l, err = net.Listen("tcp", at)
-		return err
-	})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			fmt.Fprintln(c, "hello")
-			_ = c.Close()
-		}
-	}()
-	t.Cleanup(func() {
-		_ = l.Close()
-		<-done
-	})
+	s.Serve(t, at, func(c net.Conn) { fmt.Fprintln(c, "hello") })
 }
 
 // ask connects from s and reads the answer.

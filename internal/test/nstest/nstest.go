@@ -2,12 +2,14 @@
 package nstest
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -198,6 +200,36 @@ func (s Space) exec(stdin string, args []string) (string, error) {
 	cmd.Stdin = strings.NewReader(stdin)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
+}
+
+// Serve answers every TCP connection to an address in s, each on a goroutine of its own, and
+// closes it afterwards. It ends with the test, and waits for the answers that have begun.
+func (s Space) Serve(t testing.TB, at string, answer func(net.Conn)) {
+	t.Helper()
+	var l net.Listener
+	s.Do(t, func() (err error) {
+		l, err = net.Listen("tcp", at)
+		return err
+	})
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() {
+				end := func() { _ = c.Close() }
+				defer context.AfterFunc(t.Context(), end)() // an answer may wait for a client that waits for the end
+				defer end()
+				answer(c)
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		all.Wait()
+	})
 }
 
 // Netlink opens a route netlink handle of the namespace.
