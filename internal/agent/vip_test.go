@@ -80,7 +80,6 @@ func newTown(t *testing.T) *town {
 func serveAll(t *testing.T, s nstest.Space, name, port string) {
 	t.Helper()
 	serve(t, s, port, name)
-	var six net.Listener
 	var udp []net.PacketConn
 	s.Do(t, func() error {
 		for _, network := range []string{"udp4", "udp6"} {
@@ -90,17 +89,8 @@ func serveAll(t *testing.T, s nstest.Space, name, port string) {
 			}
 			udp = append(udp, c)
 		}
-		var err error
-		six, err = net.Listen("tcp6", ":"+port)
-		return err
+		return nil
 	})
-	t.Cleanup(func() { six.Close() })
-	go func() {
-		for c, err := six.Accept(); err == nil; c, err = six.Accept() {
-			_, _ = c.Write([]byte(name))
-			c.Close()
-		}
-	}()
 	for _, c := range udp {
 		t.Cleanup(func() { c.Close() })
 		go func() {
