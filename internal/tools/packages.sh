@@ -3,7 +3,7 @@
 # package is missing when its program, or file, is. Without arguments these are the
 # packages that build and tests need.
 set -eu
-[ $# != 0 ] || set -- gcc:gcc nft:nftables ip:iproute2 ping:iputils-ping conntrack:conntrack sysctl:procps \
+[ $# != 0 ] || set -- gcc:gcc nft:nftables ip:iproute2 ping:iputils-ping conntrack:conntrack sysctl:procps iptables-nft:iptables \
 	git:git curl:curl /usr/lib/frr/bgpd:frr bird:bird2 radvd:radvd dnsmasq:dnsmasq-base promtool:prometheus chromium:chromium
 missing=
 for pair in "$@"; do
