@@ -182,6 +182,8 @@ func (r *routes) step(context.Context) error {
 	if order.snapshot != nil {
 		r.unheld.routeOn(order.snapshot)
 	}
+	// Before it is announced: a packet that no Service takes went from the node to the router and back,
+	// 129 times with a TTL of 255.
 	r.unheld.set(order.announce, time.Now())
 	r.sync(order.announce)
 	return nil

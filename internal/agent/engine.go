@@ -137,6 +137,7 @@ func (e *engine) program(ctx context.Context, order engineOrder) error {
 		change, err = e.cfg.Dataplane.Sync(ctx, table)
 		return err
 	})
+	// Without renewals the program acts after 30 s as if nothing were directed any longer.
 	if e.director.program != nil {
 		e.loop.At(began.Add(renewLease))
 	}

@@ -104,6 +104,7 @@ func (a *Agent) goodbye(ctx context.Context) error {
 		return err
 	}
 	a.cfg.Log.Info("taking the engine's rules and the saved state out: fairlead is being removed")
+	// ctx has ended: that is why the agent stops.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanFor)
 	defer cancel()
 	err = errors.Join(err, a.ways.end())

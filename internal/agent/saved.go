@@ -81,6 +81,7 @@ func (c *cluster) recall() {
 	if c.cfg.StateDir == "" {
 		return
 	}
+	// A kill in the middle of a write leaves a file each time.
 	if err := saved.Tidy(c.cfg.StateDir); err != nil {
 		c.cfg.Log.Warn("cannot remove files that an earlier agent left half written", "error", err)
 	}
@@ -118,6 +119,8 @@ func (c *cluster) snapshot(now time.Time) (*snapshot.Snapshot, []time.Time) {
 		return s, slices.DeleteFunc(triggers, func(t time.Time) bool { return !t.After(c.started) })
 	case c.saved == nil || now.Sub(c.asked) < patience:
 		return nil, nil
+	// With 50,000 Services the saved cluster was programmed first and the listed one right after it:
+	// twice the CPU time and the memory.
 	case now.Sub(c.store.Heard()) < patience && now.Sub(c.asked) < listsWithin:
 		return nil, nil
 	}

@@ -126,6 +126,7 @@ func (a *Agent) needs() sysctl.Node {
 		}
 		out.Announce = append(out.Announce, c.Link)
 		answers := slices.ContainsFunc(numbered, func(w proxy.Way) bool { return w.Link == c.Link })
+		// Such a filter drops what comes in by the link before anybody can answer it there.
 		if answers && sysctl.Dir(a.cfg.SysctlDir).Strict(c.Link) {
 			out.Strict = append(out.Strict, c.Link)
 		}
