@@ -47,6 +47,7 @@ func routers(names map[int]string, neighbors []netlink.Neigh, routes []netlink.R
 		if addr = addr.Unmap(); !ok || names[link] == "" {
 			return
 		}
+		// Without its link such an address cannot be connected to.
 		if addr.Is6() && addr.IsLinkLocalUnicast() {
 			addr = addr.WithZone(names[link])
 		}
@@ -115,6 +116,7 @@ func (a *Advertiser) Run(ctx context.Context) error {
 			return fmt.Errorf("router advertisement: %w", err)
 		}
 		wait := advertiseEvery
+		// A router with a session by interface learns from these where its neighbour is (FRR 8.4).
 		if sent < 3 {
 			wait /= 5
 		}
