@@ -29,6 +29,7 @@ func Resolve(node *snapshot.Node, local []netip.Addr, cidrs []netip.Prefix) []ne
 			}
 		}
 	}
+	// At loopback, route_localnet would let other hosts reach what listens there alone: CVE-2020-8558.
 	out = slices.DeleteFunc(out, unfit)
 	slices.SortFunc(out, netip.Addr.Compare)
 	return slices.Compact(out)

@@ -86,6 +86,7 @@ func parse(b []byte) (nodeport.Socket, bool) {
 		return s, true
 	}
 	for attrs.Next() {
+		// The kernel tells this of every IPv6 socket; without IPV6_V6ONLY it takes IPv4 as well.
 		if attrs.Type() == onlyIPv6 && attrs.Uint8() == 1 {
 			s.Both = false
 		}
