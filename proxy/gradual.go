@@ -54,6 +54,7 @@ func differing(old, now []*Frontend) (gone, come []*Frontend) {
 		return old, now
 	}
 	for i := range old {
+		// By pointer: a step leaves most Frontends what they were.
 		if old[i] != now[i] {
 			gone, come = append(gone, old[i]), append(come, now[i])
 		}

@@ -124,6 +124,7 @@ func (t traces) known() (k Known) {
 		}
 	}
 	for _, a := range t.routed {
+		// On IPv6, a route like that of a pod leads to the node's own address.
 		if !own[a] && !contains(k.CIDRs, a) {
 			k.Routes = append(k.Routes, a)
 		}
