@@ -126,6 +126,7 @@ func ParseMark(text string) (uint32, error) {
 	switch {
 	case err != nil || bits.OnesCount64(mark) != 1:
 		return 0, fmt.Errorf("%q is not a number with one bit set", text)
+	// Its rules may be there during a change-over, and would masquerade by our mark.
 	case mark == kubeProxyMark:
 		return 0, fmt.Errorf("%#x is the bit that kube-proxy uses", mark)
 	}
