@@ -137,7 +137,8 @@ func (s *slot) releaseHelps(svc *service) bool {
 	return ok
 }
 
-// content tells in short that svc holds all it can ask for.
+// content reports whether svc holds all that it can ask for, as far as that shows without
+// a look at the pools.
 func (svc *service) content() bool {
 	// Most Services ask for nothing: 10,000 of them need no walk through the pools.
 	if svc.broken != nil || len(svc.req.addrs) > 0 || svc.req.pool != "" || svc.req.several() || len(svc.held) != len(svc.families) {

@@ -213,7 +213,7 @@ func (o outcome) concerns(self string, lost map[string]bool) bool {
 	return o.refused != nil && (o.refused.Owner == "" || lost[o.refused.Owner] || slices.ContainsFunc(o.refused.Heirs, isLost))
 }
 
-// sameState compares what an election reads of a NodeState.
+// sameState reports whether an election reads the same of a and b.
 func sameState(a, b snapshot.Electable) bool {
 	return a.Node == b.Node && a.InSync == b.InSync && a.Draining == b.Draining && a.DrainsFor == b.DrainsFor && a.Protocol == b.Protocol && slices.Equal(a.Stays, b.Stays) && slices.Equal(a.Unforwarded, b.Unforwarded) && slices.EqualFunc(a.Links, b.Links, func(x, y snapshot.Link) bool {
 		return x.Name == y.Name && slices.Equal(x.Prefixes, y.Prefixes)

@@ -164,7 +164,7 @@ func (v View) Same(o View) bool {
 		slices.Equal(v.Clashes, o.Clashes) && slices.EqualFunc(v.Members, o.Members, Member.same)
 }
 
-// same compares all but Since, which changes nothing by itself.
+// same reports whether m and o differ by no more than Since, which changes nothing by itself.
 func (m Member) same(o Member) bool {
 	return m.Node == o.Node && m.Addr == o.Addr && m.Verdict == o.Verdict && m.Candidate == o.Candidate &&
 		m.Quarantine == o.Quarantine && m.Stale == o.Stale && sameReport(m.Report, o.Report)

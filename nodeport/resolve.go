@@ -39,7 +39,7 @@ func Resolve(node *snapshot.Node, local []netip.Addr, cidrs []netip.Prefix) []ne
 const Primary = "primary"
 
 // ParseAddresses reads the CIDRs for Resolve, and whether the word localhost is among them.
-// The word primary, which stands without CIDRs, gives none.
+// The word primary, which stands without CIDRs, gives none. Any other text is an error.
 func ParseAddresses(texts []string) (cidrs []netip.Prefix, localhost bool, err error) {
 	first := false
 	for _, t := range texts {

@@ -96,8 +96,8 @@ type cluster struct {
 	direct    []snapshot.Ref // Options.Direct
 }
 
-// equal leaves out which nodes are quarantined, which concerns only those Services that
-// have endpoints there, and which Services are directed.
+// equal reports whether c and o are the same to every Service. It leaves out which nodes are
+// quarantined, which concerns only Services with endpoints there, and which are directed.
 func (c cluster) equal(o cluster) bool {
 	node := *c.node
 	node.quarantined = o.node.quarantined

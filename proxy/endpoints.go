@@ -148,8 +148,8 @@ func targets(eps []*snapshot.Endpoint) []netip.AddrPort {
 	return slices.Compact(out)
 }
 
-// dialable refuses endpoints that would let a Service reach into a node or its
-// link, whatever Options say: loopback, link-local and unspecified addresses.
+// dialable reports whether a may be an endpoint, whatever Options say. Loopback, link-local,
+// unspecified and multicast addresses may not: a Service would reach into a node or its link.
 func dialable(a netip.Addr) bool {
 	return a.IsValid() && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !a.IsUnspecified() && !a.IsMulticast()
 }

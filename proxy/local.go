@@ -34,7 +34,8 @@ type Known struct {
 const longestLink = 15
 
 // ParseLocal reads "auto", "node-cidr", "cluster-cidr=CIDR,CIDR",
-// "interface-prefix=cali" or "bridge=cni0".
+// "interface-prefix=cali" or "bridge=cni0". It refuses any other text, and names of links with
+// more than 15 bytes.
 func ParseLocal(text string) (Local, error) {
 	var l Local
 	mode, value, _ := strings.Cut(text, "=")

@@ -253,7 +253,8 @@ func (as answers) removeAll() error {
 }
 
 // Probe reports what keeps the kernel of the network namespace netns, a file
-// descriptor or 0 for that of the caller, from answering. It leaves nothing behind.
+// descriptor or 0 for that of the caller, from answering; nil if nothing does. It leaves
+// nothing behind.
 func Probe(netns int) error {
 	c, err := answers{netns: netns}.open()
 	if err != nil {

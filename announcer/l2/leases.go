@@ -424,7 +424,7 @@ func (ls *Leases) noteReleased(c announcer.Claim) {
 }
 
 // Adopt takes over the leases that an earlier process left, once, and returns
-// what is held.
+// what is held. After an error nothing is adopted, and the next call tries again.
 func (ls *Leases) Adopt() ([]announcer.Claim, error) {
 	if ls.adopted {
 		return ls.Held(), nil
@@ -545,6 +545,7 @@ func (o Owner) each(links Links, f func(netlink.Addr, netlink.Link)) error {
 
 // Cleanup removes all that the kernel answers for in the network namespace netns, which
 // links are of, for the agents, also by other processes. It returns how many VIPs that were.
+// It goes on after an error, and returns all of them.
 func Cleanup(links Links, netns int) (int, error) { return Agents.Cleanup(links, netns) }
 
 // Cleanup is the function Cleanup for an owner.

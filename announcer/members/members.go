@@ -176,7 +176,8 @@ func New(cfg Config) (*Members, error) {
 
 // SetKeys changes the keys while the gossip goes on. To rotate: add the new key
 // behind the old one everywhere, then put it first everywhere, then take the old
-// one away.
+// one away. It refuses an empty list and keys of other lengths than Config.Keys has, and then
+// changes nothing.
 func (m *Members) SetKeys(keys [][]byte) error {
 	if len(keys) == 0 {
 		return errors.New("members: no key; agents do not gossip in the clear")

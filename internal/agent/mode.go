@@ -19,7 +19,7 @@ const (
 	Off  Mode = "off"  // another proxy; fairlead announces alone
 )
 
-// ParseMode reads a Mode.
+// ParseMode reads a Mode. It refuses any other text, the empty one too.
 func ParseMode(text string) (Mode, error) {
 	switch m := Mode(text); m {
 	case Auto, Full, Off:

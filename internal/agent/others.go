@@ -127,8 +127,8 @@ func hasPods(ds *appsv1.DaemonSet) bool {
 	return st.ObservedGeneration < ds.Generation || st.DesiredNumberScheduled > 0 || st.NumberMisscheduled > 0
 }
 
-// replacesKubeProxy reads Cilium's configuration; strict is what true was called before
-// its version 1.14.
+// replacesKubeProxy reports whether Cilium is configured to forward Services. strict is what
+// true was called before Cilium 1.14.
 func replacesKubeProxy(config map[string]string) bool {
 	v := config["kube-proxy-replacement"]
 	return v == "true" || v == "strict"

@@ -32,7 +32,7 @@ type State struct {
 	Ways []Way
 }
 
-// Read takes the State from the kernel of this network namespace.
+// Read takes the State from the kernel of this network namespace, as a whole or not at all.
 func Read() (State, error) {
 	links, err := netlink.LinkList()
 	if err != nil {

@@ -17,7 +17,8 @@ import (
 )
 
 // Routers returns the routers that this network namespace knows of: those that sent
-// router advertisements, and its default gateways. Sorted.
+// router advertisements (RFC 4861 section 4.2), and its default gateways. Sorted. After an
+// error there are none.
 func Routers() ([]snapshot.Router, error) {
 	links, err := netlink.LinkList()
 	if err != nil {
@@ -95,7 +96,8 @@ const advertiseEvery = 10 * time.Second
 // (RFC 4861 section 6.2.3): hosts take nothing from it.
 type Advertiser struct{ conn *ndp.Conn }
 
-// NewAdvertiser opens the socket, in the network namespace that it is called in.
+// NewAdvertiser opens the socket, in the network namespace that it is called in. It fails
+// if there is no such link, or if the link has no link-local address.
 func NewAdvertiser(name string) (*Advertiser, error) {
 	l, err := net.InterfaceByName(name)
 	if err != nil {

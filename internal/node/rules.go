@@ -213,7 +213,7 @@ func (l lastSet) keep(set announcer.Set, addresses []*snapshot.Address, take []a
 	return now
 }
 
-// sameMap is maps.Equal, at once if it is the same map.
+// sameMap reports whether a and b are equal, at once if they are one map.
 func sameMap[K, V comparable](a, b map[K]V) bool {
 	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer() || maps.Equal(a, b)
 }

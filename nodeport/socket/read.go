@@ -39,7 +39,7 @@ var kinds = []struct {
 
 // Read lists the listening TCP sockets and the unconnected UDP sockets of the
 // calling thread's network namespace. The kernel filters by state, so that it
-// costs nothing on a node with many connections.
+// costs nothing on a node with many connections. A family that the kernel lacks is not an error.
 func Read() (_ []nodeport.Socket, err error) {
 	conn, err := netlink.Dial(unix.NETLINK_INET_DIAG, nil)
 	if err != nil {

@@ -112,7 +112,8 @@ func (f Flow) Left(t *proxy.Table) bool {
 	return front != nil && f.Open() && f.left(front)
 }
 
-// left is Left for the Frontend of f. What is not translated goes to no endpoint.
+// left reports whether front, the Frontend of f, no longer has f's endpoint, and asks for such
+// connections to end. What is not translated goes to no endpoint.
 func (f Flow) left(front *proxy.Frontend) bool {
 	// Only where the Service asks for it: a pod that is being replaced finishes its answers.
 	if front.Members == nil || f.From == f.To {

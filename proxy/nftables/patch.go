@@ -322,7 +322,7 @@ func lostAndNew[T comparable](have, want []T, compare func(a, b T) int) (lost, f
 	return lost, found
 }
 
-// sameList is slices.Equal, at once if it is the same list.
+// sameList reports whether a and b are equal, at once if they are one list.
 func sameList[T comparable](a, b []T) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b))
 }

@@ -120,7 +120,8 @@ func MarksBeside(mark uint32) Marks {
 // there while fairlead takes over from it.
 const kubeProxyMark = 0x4000
 
-// ParseMark reads a mark of one bit, as "0x2000" or "8192".
+// ParseMark reads a mark of one bit, as "0x2000" or "8192". It refuses other numbers, and the
+// bit of kube-proxy.
 func ParseMark(text string) (uint32, error) {
 	mark, err := strconv.ParseUint(text, 0, 32)
 	switch {

@@ -279,7 +279,8 @@ func awaitRules() {
 	_, _, _ = unix.Syscall(unix.SYS_MEMBARRIER, global, 0, 0)
 }
 
-// Read returns what the kernel holds of both families' tables.
+// Read returns what the kernel holds of both families' tables. That there is no such table is
+// not an error.
 func (e *Engine) Read(ctx context.Context) ([]*nftables.Kernel, error) {
 	if err := e.connect(); err != nil {
 		return nil, err
