@@ -87,6 +87,7 @@ func (r *routes) Run(ctx context.Context) {
 	wg.Go(func() { r.routers.Run(ctx) })
 	wg.Go(func() { r.unheld.Run(ctx) })
 	wg.Go(func() { r.loop.Run(ctx, r.step) })
+	// The sessions outlive ctx: a stop for good withdraws before they end.
 	speaking, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	wg.Go(func() {

@@ -75,6 +75,7 @@ func gateWants(s *snapshot.Snapshot, self *snapshot.Node, members uint16, plan b
 			w.Sessions = append(w.Sessions, p.Port)
 		}
 		if p.BFD != nil || p.Passive {
+			// nftables knows no zones.
 			w.Peers = append(w.Peers, p.Addr.WithZone(""))
 		}
 	}

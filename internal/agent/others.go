@@ -114,6 +114,7 @@ func readOthers(ctx context.Context, client kubernetes.Interface) (*proxies.Fact
 	case replacesKubeProxy(cm.Data):
 		out.Declared[proxies.Cilium] = "ConfigMap kube-system/cilium-config has it replace kube-proxy"
 	default:
+		// It is on the nodes all the same, as their CNI.
 		out.Denied[proxies.Cilium] = true
 	}
 	return out, nil

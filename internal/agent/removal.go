@@ -67,6 +67,7 @@ func (r *removal) Run(ctx context.Context) error {
 
 func (r *removal) takeDaemonSet(obj any) {
 	o, ok := obj.(metav1.Object)
+	// A deletion in the foreground leaves the object until its pods are gone.
 	r.remove(ok && o.GetDeletionTimestamp() != nil)
 	if set, ok := obj.(*appsv1.DaemonSet); ok {
 		r.endsAcceleration.Store(flagOf(set, "--accelerate=") != "auto")

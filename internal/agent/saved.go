@@ -116,6 +116,7 @@ func (c *cluster) snapshot(now time.Time) (*snapshot.Snapshot, []time.Time) {
 		}
 		c.saved, c.listed = nil, true
 		c.metrics.saved.Set(0)
+		// What changed before this agent started would count as programmed late.
 		return s, slices.DeleteFunc(triggers, func(t time.Time) bool { return !t.After(c.started) })
 	case c.saved == nil || now.Sub(c.asked) < patience:
 		return nil, nil
@@ -147,6 +148,7 @@ func (a *Agent) save(context.Context) error {
 	if s == nil {
 		return kept
 	}
+	// Also without a folder: the next connection may have to do without the API server's ClusterIP.
 	a.cfg.Clients.Paths.Learn(kube.ServersIn(s))
 	if a.cfg.StateDir == "" {
 		return kept

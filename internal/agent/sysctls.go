@@ -121,6 +121,7 @@ func (a *Agent) needs() sysctl.Node {
 	held, _ := a.layer2.Held()
 	numbered := a.ways.Numbered()
 	for _, c := range held {
+		// IPv6 has neither send_redirects nor rp_filter.
 		if !c.Addr.Is4() {
 			continue
 		}

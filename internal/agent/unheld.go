@@ -133,6 +133,7 @@ func (u *unheld) apply(now time.Time) error {
 		return nil
 	}
 	if err := u.refuse(want, u.was); err != nil {
+		// How far it came is not known: the next time the kernel is asked.
 		u.was = nil
 		return err
 	}
