@@ -36,6 +36,7 @@ func (d *decision) target(svc *service) ([]netip.Addr, *snapshot.Refusal) {
 	if len(answer) == 0 {
 		return d.pick(svc)
 	}
+	// A pool that shrinks, is renamed or goes must not move its holders (spec 16, 17).
 	if len(answer) == len(svc.families) {
 		if lost := d.lostFamily(svc); lost != 0 {
 			if addrs := d.pickFamilies(svc, d.candidates(svc), svc.families); addrs != nil {
@@ -49,6 +50,7 @@ func (d *decision) target(svc *service) ([]netip.Addr, *snapshot.Refusal) {
 			return addrs, nil
 		}
 	}
+	// PreferDualStack gains a family from its own pool only: an address that clients know stays (spec 32).
 	if svc.prefer {
 		return nil, nil
 	}
@@ -67,6 +69,7 @@ func (svc *service) answering(pool string) []netip.Addr {
 		case s.pool != nil:
 			in = s.pool.Name == pool
 		case s.record != nil:
+			// It fell out of its pool's ranges, and was given from there.
 			in = s.record.Pool == pool
 		}
 		if f := snapshot.FamilyOf(s.addr); in && svc.wants(f) && countFamily(out, f) == 0 {
@@ -88,6 +91,7 @@ func (d *decision) lostFamily(svc *service) snapshot.Family {
 		in, out = out, in
 	}
 	f := snapshot.FamilyOf(out.addr)
+	// While the pool still has addresses of the family, who fell out of it with one stays (spec 32).
 	if in.pool == nil || out.pool != nil || len(in.pool.block(f).spans) > 0 {
 		return 0
 	}
@@ -105,6 +109,7 @@ func (d *decision) explicit(svc *service) ([]netip.Addr, *snapshot.Refusal) {
 		if p := d.pools.giving(a); p != nil && !svc.req.asks(p.Name) {
 			return nil, refuse(ConflictingRequest, "%s is in pool %s, not in the requested pool %s", a, p.Name, svc.req.poolText())
 		}
+		// What it holds it keeps, whatever the pool gives by now.
 		if svc.holds(a) {
 			continue
 		}
@@ -255,6 +260,7 @@ func (d *decision) pickFamilies(svc *service, pools []*pool, fams []snapshot.Fam
 // pickOne chooses an address of family f in p: the one that svc holds there
 // already, one to share, or the lowest free one.
 func (d *decision) pickOne(svc *service, p *pool, f snapshot.Family) (netip.Addr, bool) {
+	// What it holds there comes before a lower free one: the status would change for nothing.
 	if s := svc.heldWhere(f, func(o *pool) bool { return o == p }); s != nil {
 		return s.addr, true
 	}
@@ -311,6 +317,7 @@ func (d *decision) whyNot(svc *service, among []*pool) *snapshot.Refusal {
 			reason = d.lacks(svc, p)
 		}
 		i := slices.Index(ranks, reason)
+		// The reason that the pool nearest to giving has: a pool for others must not hide a full one.
 		if i < best {
 			best, names = i, nil
 		}

@@ -19,6 +19,7 @@ type cooling struct {
 // freedSince returns who held s last and since when nobody does. A holder that is
 // gone without a trace has held it until now.
 func (d *decision) freedSince(s *slot) snapshot.Freed {
+	// The record is the only memory: a controller that restarts counts on.
 	if f := s.record.Freed; len(s.record.Holders) == 0 {
 		return f
 	}
@@ -41,6 +42,7 @@ func (d *decision) cool() {
 	for i := range d.recorded {
 		if s := &d.recorded[i]; !d.coolsUntil(s).IsZero() {
 			b := s.pool.block(snapshot.FamilyOf(s.addr))
+			// A reserved address was not free: only its Service gets it.
 			if b.free.remove(numOf(s.addr)) {
 				b.keepFor(d.freedSince(s).Namespace, numOf(s.addr))
 			}
@@ -59,10 +61,12 @@ func (b *block) keepFor(namespace string, n num) {
 func (b *block) pick(namespace string) (num, bool) {
 	best, ok := b.free.lowest()
 	for _, c := range b.cooling {
+		// Its own former address misleads no client of another tenant.
 		if c.namespace == namespace && (!ok || c.less(best)) {
 			best, ok = c.num, true
 		}
 	}
+	// A pool that has nothing else gives it at once: a Service without an address helps nobody.
 	if !ok && len(b.cooling) > 0 {
 		return b.cooling[0].num, true
 	}
@@ -111,6 +115,7 @@ func (d *decision) namespaceLimit(svc *service, p *pool, addrs []netip.Addr) *sn
 			has-- // it would be given back
 		}
 	}
+	// Who has more than a new limit keeps them: a limit moves nobody (spec 39i).
 	if more == 0 || has+more <= p.MaxPerNamespace {
 		return nil
 	}

@@ -34,10 +34,12 @@ func decide(s *snapshot.Snapshot, opt Options) *decision {
 	d := newDecision(s, opt)
 	d.followed, d.leased = followed, ends
 	d.blockLeavers()
+	// Holders first: a pool that changes, or an older Service that waits, moves nobody.
 	d.keepHolders()
 	d.keepNodes()
 	d.rehost()
 	d.adopt()
+	// After the holders: an address that a Service holds counts before one that is kept for it.
 	d.useReservations()
 	d.cool()
 	d.moveToNodes()
@@ -71,6 +73,7 @@ func newDecision(s *snapshot.Snapshot, opt Options) *decision {
 			continue
 		}
 		svc := &d.services[n]
+		// Creation times have whole seconds: the name decides between two of one second.
 		svc.pos = int64(n)
 		n++
 		svc.fill(obj, s.Namespace(obj.Namespace), &ports)
@@ -134,8 +137,10 @@ func (s *slot) releaseHelps(svc *service) bool {
 	return ok
 }
 
-// content tells in short that svc holds all it can ask for.
+// content reports whether svc holds all that it can ask for, as far as that shows without
+// a look at the pools.
 func (svc *service) content() bool {
+	// Most Services ask for nothing: 10,000 of them need no walk through the pools.
 	if svc.broken != nil || len(svc.req.addrs) > 0 || svc.req.pool != "" || svc.req.several() || len(svc.held) != len(svc.families) {
 		return false
 	}
@@ -153,6 +158,7 @@ func (svc *service) content() bool {
 // advance moves svc to its target, if it can. The old address stays until the new
 // one can be held.
 func (d *decision) advance(svc *service) {
+	// A typing error must not cost a working Service its address (spec 39c).
 	if svc.refusal = svc.broken; svc.broken != nil {
 		return
 	}
@@ -181,6 +187,7 @@ func (d *decision) takeAll(svc *service, addrs []netip.Addr) {
 // serve gives addresses to those that hold none: first who just lost a shared
 // one, then who waits, in the order of their creation.
 func (d *decision) serve() {
+	// Who lost a shared address had one: clients know it (spec 39).
 	for _, displaced := range []bool{true, false} {
 		for _, svc := range d.ranked {
 			if len(svc.held) > 0 || svc.nodePool != nil || svc.displaced != displaced {

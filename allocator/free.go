@@ -204,7 +204,7 @@ func (f *freeSet) find(n num) (c, i int) {
 	return c, sort.Search(len(chunk), func(i int) bool { return n.less(chunk[i].from) }) - 1
 }
 
-// remove removes n; false if it was not free.
+// remove removes n, and reports whether it was free.
 func (f *freeSet) remove(n num) bool {
 	c, i := f.find(n)
 	if c < 0 || f.chunks[c][i].to.less(n) {

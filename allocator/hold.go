@@ -22,6 +22,7 @@ func (d *decision) keepHolders() {
 	for i := range d.recorded {
 		s := &d.recorded[i]
 		d.admit(s, live[start:ends[i]])
+		// Without a holder it would be given again, and deleted under the next one (story deleting-record).
 		if s.record.Deleting && start == ends[i] {
 			d.block(s)
 		}
@@ -40,6 +41,7 @@ func (d *decision) living(a *snapshot.Address, to []*service) []*service {
 		if svc.before == nil {
 			svc.before = svc.beforeBuf[:0]
 		}
+		// Also of a Service that is to hold nothing: its release has to be told.
 		svc.before = append(svc.before, a.Addr)
 		if svc.idle {
 			continue
@@ -51,6 +53,7 @@ func (d *decision) living(a *snapshot.Address, to []*service) []*service {
 		if svc.broken != nil && svc.ranges == nil {
 			svc.ranges = a.Ranges(svc.Ref, svc.UID) // the last ones that could be read
 		}
+		// A controller that was stopped in the middle of a move leaves two records.
 		svc.double = svc.double || len(svc.before) > 2 || len(svc.before) == 2 && svc.before[0].Is4() == svc.before[1].Is4()
 		to = append(to, svc)
 	}
@@ -67,6 +70,7 @@ func (d *decision) admit(s *slot, live []*service) {
 			continue
 		}
 		if s.leaseEnded() || s.fault(svc, true) != fits {
+			// It goes before those who wait, though it may be younger (spec 39).
 			svc.displaced = true
 			continue
 		}
@@ -82,6 +86,7 @@ func (d *decision) rankHolders(a *snapshot.Address, live []*service) {
 	for _, svc := range live {
 		peers[group{svc.key, svc.group}]++
 	}
+	// Who edited itself out of a shared address leaves, though it is the oldest (spec 39).
 	slices.SortFunc(live, func(x, y *service) int {
 		return cmp.Or(cmp.Compare(index(x.edited(a)), index(y.edited(a))),
 			cmp.Compare(peers[group{y.key, y.group}], peers[group{x.key, x.group}]), compareServices(x, y))
@@ -90,6 +95,7 @@ func (d *decision) rankHolders(a *snapshot.Address, live []*service) {
 
 // edited reports whether svc is no longer the holder that the record describes.
 func (svc *service) edited(a *snapshot.Address) bool {
+	// A record of several groups does not say which one its holder had.
 	if svc.key != a.ShareKey || svc.group != a.ShareGroup && a.ShareGroup != severalGroups {
 		return true
 	}
@@ -105,6 +111,7 @@ func (svc *service) edited(a *snapshot.Address) bool {
 // nobody holds: records that were wiped, or Services of another allocator.
 func (d *decision) adopt() {
 	for _, svc := range d.ranked {
+		// One that has just lost a shared address still names it in its status.
 		if len(svc.Ingress) == 0 || svc.displaced || svc.nodePool != nil || len(svc.nodesBefore) > 0 || len(svc.held) >= svc.seats() {
 			continue
 		}
@@ -118,6 +125,7 @@ func (d *decision) adoptOne(svc *service) {
 	for _, in := range svc.Ingress {
 		ip := in.IP.Unmap()
 		f := snapshot.FamilyOf(ip)
+		// An address of a former prefix has its own way to stay: see keepLeavers.
 		if !ip.IsValid() || d.isLeaver(ip) || !svc.wants(f) || slices.Contains(found, ip) || svc.holds(ip) || svc.heldOfFamily(f)+countFamily(found, f) >= svc.room(f) {
 			continue
 		}
@@ -147,6 +155,7 @@ func (d *decision) adoptOne(svc *service) {
 // disabled pool keeps holders, so it lets them be adopted too.
 func (d *decision) adoptable(svc *service, addr netip.Addr, found []netip.Addr) *snapshot.Refusal {
 	p := d.pools.giving(addr)
+	// A status does not lock: what may not be asked for may not be adopted (story adopt-not-everything).
 	if why := d.mayGive(svc, addr); why != nil && !(why.Reason == PoolDisabled && p.serves(svc.Service, svc.ns)) {
 		return why
 	}

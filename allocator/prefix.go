@@ -126,6 +126,7 @@ func (f *following) turn(current snapshot.PoolPrefix, choice netip.Prefix) {
 	}
 	since := f.now
 	switch i := slices.IndexFunc(f.known, func(k snapshot.PoolPrefix) bool { return k.Prefix == choice }); {
+	// The first prefix need not wait: nobody has an address to lose.
 	case !current.Prefix.IsValid():
 		since = f.now.Add(-settle)
 	case i < 0:
@@ -186,6 +187,7 @@ func count(s *snapshot.Snapshot, from *snapshot.FromPrefix) votes {
 		if n == nil || !n.Ready || n.Unheard || n.Deleting || !from.Nodes.Matches(n.Labels) {
 			continue
 		}
+		// A node that has the link and sees no prefix there counts against it.
 		has := slices.ContainsFunc(st.Links, func(l snapshot.Link) bool { return l.Name == from.Interface })
 		for _, l := range st.Prefixes {
 			if l.Link != from.Interface {
@@ -193,6 +195,7 @@ func count(s *snapshot.Snapshot, from *snapshot.FromPrefix) votes {
 			}
 			has = true
 			switch {
+			// A router may announce a prefix of each scope at once (RFC 4193).
 			case uniqueLocal.Contains(l.Prefix.Addr()) != from.UniqueLocal:
 				v.others = append(v.others, l.Prefix)
 			case l.Deprecated:

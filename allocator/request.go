@@ -117,6 +117,7 @@ func (r *request) readLoadBalancerIP(svc *snapshot.Service) *snapshot.Refusal {
 	}
 	r.warnings = append(r.warnings, snapshot.Refusal{Reason: DeprecatedLoadBalancerIP,
 		Message: "spec.loadBalancerIP is deprecated in Kubernetes; use the annotation " + AnnotationAddresses})
+	// Kubernetes deprecates the field since 1.24.
 	if r.addrs == nil {
 		r.addrs = []netip.Addr{addr}
 		return nil
@@ -142,6 +143,7 @@ func parseOf[T any](svc *snapshot.Service, keys []string, parse func(key, text s
 		if text == "" {
 			continue
 		}
+		// A tenant could fill the controller's memory with annotations.
 		if len(svc.Annotations[key]) > LongestAnnotation {
 			return none, refuse(InvalidRequest, "the annotation %s has more than %d bytes", key, LongestAnnotation)
 		}
@@ -185,6 +187,7 @@ func parseAddrs(key, text string) ([]netip.Addr, *snapshot.Refusal) {
 
 func parseAddr(key, text string) (netip.Addr, *snapshot.Refusal) {
 	a, err := netip.ParseAddr(text)
+	// A record is named by its address: one address must not have two names.
 	if err != nil || a.Zone() != "" || a.Is4In6() {
 		return netip.Addr{}, refuse(InvalidRequest, "%s: %s is not an IP address", key, quote(text))
 	}

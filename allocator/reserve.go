@@ -13,6 +13,7 @@ func (p *pool) reserve() {
 	p.reserved = make(map[netip.Addr]snapshot.Ref, len(p.Reservations))
 	for _, r := range p.Reservations {
 		b := p.block(snapshot.FamilyOf(r.Addr))
+		// An address outside of the ranges, or listed twice, is not one to keep.
 		if _, twice := p.reserved[r.Addr]; !twice && b.free.remove(numOf(r.Addr)) {
 			p.reserved[r.Addr] = r.Ref
 			b.reserved++
@@ -50,6 +51,7 @@ func (d *decision) useReservations() {
 	for ref, addrs := range mine {
 		svc := d.byRef[ref]
 		slices.SortFunc(addrs, netip.Addr.Compare)
+		// With one for a single family it is served as any other (story reservations-families).
 		if len(addrs) == len(svc.families) {
 			svc.req.addrs = addrs
 		}

@@ -54,6 +54,7 @@ func Ours(svc *snapshot.Service, opt Options) bool {
 	if svc.Type != snapshot.LoadBalancer || svc.Headless {
 		return false
 	}
+	// Without --default-class such a Service is another load balancer's.
 	if svc.Class == "" {
 		return opt.DefaultClass
 	}
@@ -68,6 +69,7 @@ func (svc *service) fill(obj *snapshot.Service, ns *snapshot.Namespace, ports *[
 	case obj.Deleting:
 		svc.idle = true
 		return
+	// Its families are not known yet: they follow from its cluster IPs.
 	case len(obj.ClusterIPs) == 0:
 		svc.idle = true
 		svc.refusal = refuse(NoClusterIP, "the Service has no cluster IP yet")

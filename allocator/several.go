@@ -54,6 +54,7 @@ func (d *decision) pickEach(svc *service) (out []netip.Addr, why *snapshot.Refus
 		switch {
 		case no == nil:
 			out = append(out, addrs...)
+		// What one pool became unable to give leaves the addresses of the others alone (story several-pools).
 		case len(has) > 0 && svc.prefer:
 			out = append(out, has...)
 		default:
@@ -69,6 +70,7 @@ func (d *decision) pickOf(svc *service, name string) ([]netip.Addr, *snapshot.Re
 	switch {
 	case p == nil:
 		return nil, d.notFound(name)
+	// The nodes' addresses are any number, and shared by port: "one of each pool" does not fit them.
 	case p.Nodes != nil:
 		return nil, refuse(ConflictingRequest, "pool %s gives the nodes' own addresses, and cannot be one of several", name)
 	}

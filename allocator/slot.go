@@ -71,6 +71,7 @@ func (s *slot) fault(svc *service, staying bool) fault {
 	case !staying && s.full(svc):
 		return tooMany
 	}
+	// Nothing would tell which of two Services a packet to that port is for.
 	for _, p := range svc.ports {
 		if _, taken := s.ports[p]; taken {
 			return portTaken
@@ -219,6 +220,7 @@ func (l *ledger) assign(svc *service, s *slot) {
 		if s.pool != nil {
 			b := s.pool.block(snapshot.FamilyOf(s.addr))
 			if _, kept := s.pool.reserved[s.addr]; kept {
+				// It counts as assigned now: what a pool has free would be too little by one.
 				b.reserved--
 			}
 			b.take(numOf(s.addr))
@@ -269,6 +271,7 @@ func (l *ledger) release(svc *service, s *slot) {
 	}
 	l.released = append(l.released, s)
 	if sh := l.shared[s.key]; sh != nil {
+		// The slots that refused may fit now.
 		clear(sh.skip)
 	}
 	if len(s.holders) > 0 {
@@ -284,10 +287,12 @@ func (l *ledger) release(svc *service, s *slot) {
 	if s.pool != nil {
 		b := s.pool.block(snapshot.FamilyOf(s.addr))
 		b.assigned--
+		// It goes back to the Service that the pool keeps it for, and to no other.
 		if _, kept := s.pool.reserved[s.addr]; kept {
 			b.reserved++
 			return
 		}
+		// Clients know it from DNS for a while, and reached the Service of another tenant.
 		if l.cools && s.pool.CoolDown > 0 && s.record != nil {
 			b.keepFor(svc.Namespace, numOf(s.addr))
 		} else {
@@ -327,6 +332,7 @@ func (svc *service) shareTraits(f snapshot.Family) string {
 	var b strings.Builder
 	b.WriteString(f.String())
 	b.WriteString("\n" + svc.Namespace + "\n" + strings.Join(svc.req.consent, ",") + "\n" + svc.group)
+	// With policy Local, whether two can share depends on where their pods are.
 	for _, n := range slices.Sorted(maps.Keys(svc.servedOn(f))) {
 		b.WriteString(" " + n)
 	}
@@ -344,6 +350,7 @@ func (svc *service) shareTraits(f snapshot.Family) string {
 func (sh *sharers) least(svc *service) *slot {
 	if !sh.sorted {
 		sh.sorted = true
+		// By address: a message must not change from one decision to the next.
 		slices.SortFunc(sh.slots, func(a, b *slot) int { return a.addr.Compare(b.addr) })
 	}
 	for _, s := range sh.slots {

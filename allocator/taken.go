@@ -91,6 +91,7 @@ func (t *taken) add(p netip.Prefix, u use) {
 func (t *taken) skip(p *pool) {
 	for _, u := range t.nodes {
 		b := p.block(snapshot.FamilyOf(u.prefix.Addr()))
+		// One DHCP lease of a node inside of a pool's range stopped the whole pool.
 		if !within(b.spans, u.from) {
 			continue
 		}
@@ -119,6 +120,7 @@ func clashIn(uses []use, spans []span) *snapshot.Refusal {
 	}
 	hull := span{spans[0].from, spans[len(spans)-1].to}
 	for _, u := range uses {
+		// A large cluster has thousands of podCIDRs, and most pools are near none.
 		if !u.overlaps(hull) {
 			continue
 		}

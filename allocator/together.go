@@ -34,6 +34,7 @@ func (s *slot) common(svc *service) bool {
 	for _, o := range s.holders {
 		nodes = intersection(nodes, o.servedOn(f))
 	}
+	// Where no node has endpoints of all, the elected node would drop what is for the others.
 	return nodes == nil || len(nodes) > 0
 }
 
@@ -45,6 +46,7 @@ func (svc *service) servedOn(f snapshot.Family) map[string]bool {
 	}
 	var nodes map[string]bool
 	for _, e := range svc.Endpoints {
+		// As the announcer has it: a node is elected by the same endpoints.
 		if !e.Ready && !e.Serving || snapshot.FamilyOf(e.Addr.Addr()) != f {
 			continue
 		}
@@ -103,6 +105,7 @@ func selects(svc *service) string {
 func groupOf(holders []*service) string {
 	for _, o := range holders[1:] {
 		if o.group != holders[0].group {
+			// The record says it, or the next decision would part them when their pods move.
 			return severalGroups
 		}
 	}

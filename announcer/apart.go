@@ -64,17 +64,21 @@ func (b *ballot) winnersApart(group []*snapshot.Address) []int {
 	for i, a := range group {
 		o := b.election.ballot(a, b.services)
 		orders[i], owners[i] = slices.Clone(o.winnersAlone(len(b.nodes))), -1
+		// With what agents say among the reasons, all siblings moved when a node was lost and nobody
+		// heard its agent any more (TestNodesThatBreakInPart in internal/agent).
 		if at[i] = o.free(o.lasting(), homes); at[i] >= 0 {
 			homes[at[i]] = true
 		}
 		if a.Addr == b.addr.Addr {
 			self = i
 		}
+		// failback: Never comes first, or a home that is well again would take its address back.
 		if len(orders[i]) > 0 && o.stays(orders[i][0]) {
 			owners[i], used[orders[i][0]] = orders[i][0], true
 		}
 	}
 	for i := range group {
+		// Those at home before the others: a guest that chose first would move an address that is well.
 		if owners[i] < 0 && slices.Contains(orders[i], at[i]) && !used[at[i]] {
 			owners[i], used[at[i]] = at[i], true
 		}
@@ -97,6 +101,7 @@ func (b *ballot) free(order []int, used map[int]bool) int {
 		return -1
 	}
 	for _, i := range order {
+		// preferredNodes come before keeping siblings apart.
 		if b.weight(i) < b.weight(order[0]) {
 			break
 		}
@@ -115,6 +120,7 @@ func (b *ballot) lasting() []int {
 	for _, at := range b.ranking(b.addr.Addr) {
 		i := int(at)
 		selects := func(r *rule) bool { return r.selects[i] }
+		// Ready does not count either: it goes when the node is lost.
 		if !b.nodes[i].Excluded() && (!b.selected || slices.ContainsFunc(b.rules, selects)) {
 			out = append(out, i)
 		}
@@ -136,6 +142,7 @@ func (b *ballot) following(order []int, owner int, used map[int]bool) []int {
 		if w := b.weight(y) - b.weight(x); w != 0 {
 			return w
 		}
+		// An heir that owns a sibling would have two of the Service's addresses after one loss.
 		return owns(used, x) - owns(used, y)
 	})
 	return out

@@ -118,6 +118,7 @@ func (p *Plan) add(addr netip.Addr, o outcome) {
 
 // decide returns what is decided of one address.
 func (e *election) decide(a *snapshot.Address) outcome {
+	// The address is free once its record is gone, and may be another Service's then.
 	if a.Deleting {
 		return outcome{}
 	}
@@ -142,6 +143,7 @@ func (e *election) decide(a *snapshot.Address) outcome {
 		return outcome{refused: owner.withReason(refusal.Reason, refusal.Message)}
 	case !here:
 		return outcome{refused: owner.withReason(NotOwner, e.nodes[won[0]].announces)}
+	// Program first, announce second: a node that cannot forward must not attract.
 	case !e.in.Ready[a.Addr]:
 		return outcome{refused: owner.withReason(EngineNotReady, "the engine does not hold it yet"), stays: stays}
 	}
@@ -194,6 +196,7 @@ func (p Plan) String() string {
 func holders(s *snapshot.Snapshot, a *snapshot.Address) []*snapshot.Service {
 	var out []*snapshot.Service
 	for _, h := range a.Holders {
+		// A Service that was made again under the same name holds nothing yet.
 		if svc := s.Service(h.Ref); svc != nil && svc.UID == h.UID && svc.Type == snapshot.LoadBalancer {
 			out = append(out, svc)
 		}
@@ -232,6 +235,7 @@ func Judge(in Input, addr netip.Addr) []Judged {
 		out := make([]Judged, len(b.nodes))
 		for i, n := range b.nodes {
 			out[i] = Judged{Node: n.Name, Unfit: b.unfit(i), Links: b.links(i), Weight: b.weight(i), Stays: b.stays(i), Rank: slices.Index(won, i) + 1}
+			// Nodes that drain are left out of the winners only while there are others.
 			if out[i].Unfit == "" && !slices.Contains(won, i) {
 				out[i].Unfit = "is draining"
 				if why := n.state.DrainsFor.String(); why != "" {

@@ -59,6 +59,7 @@ func (d *Decider) Decide(in Input) Plan {
 		one.apart = d.election.siblings(one.addr) != nil || len(one.addr.Holders) > 1
 		same = same && reflect.DeepEqual(was, one.outcome)
 	}
+	// What follows knows by the identity of the lists that nothing changed, and walks no address.
 	if !same {
 		d.plan = joined(d.last)
 	}
@@ -91,6 +92,7 @@ func (d *Decider) affected(in Input, changes snapshot.Changes, known bool) iter.
 		for i := range d.last {
 			one := &d.last[i]
 			is := in.Ready[one.addr.Addr]
+			// The engine confirms an address without a change of the Snapshot.
 			if again := !one.known || one.ready != is; again {
 				one.known, one.ready = true, is
 				if !yield(i) {
@@ -113,6 +115,7 @@ func (d *Decider) hold() {
 		one.known = one.known && !one.apart
 		for _, h := range one.addr.Holders {
 			places := d.held[h.Ref]
+			// Addresses are sorted, so those of one family of a Service follow each other here.
 			if n := len(places); n > 0 && snapshot.FamilyOf(d.last[places[n-1]].addr.Addr) == snapshot.FamilyOf(one.addr.Addr) {
 				several = append(several, h.Ref)
 			}
@@ -137,6 +140,7 @@ func (d *Decider) align(addrs []*snapshot.Address, known bool) []decided {
 		for len(rest) > 0 && rest[0].addr.Addr.Compare(a.Addr) < 0 {
 			rest = rest[1:]
 		}
+		// An Address object that changed is another pointer.
 		if known && len(rest) > 0 && rest[0].addr == a {
 			out[i] = rest[0]
 		}
@@ -184,6 +188,8 @@ func (d *Decider) forget(before *election) bool {
 		was := before.nodes[i]
 		switch same := was.state != nil && now.state != nil && sameState(*was.state, *now.state); {
 		case was.unfit == now.unfit && same:
+		// By the rendezvous hash a loss moves the lost node's addresses alone. A node that comes may
+		// take an address from any other.
 		case was.unfit == "" && now.unfit != "":
 			lost[now.Name] = true
 		default:
@@ -201,12 +207,13 @@ func (d *Decider) forget(before *election) bool {
 func (o outcome) concerns(self string, lost map[string]bool) bool {
 	isLost := func(n string) bool { return lost[n] }
 	if o.announce != nil {
+		// A lost heir watches the owner no longer: the plan has to name the next one.
 		return lost[self] || slices.ContainsFunc(o.announce.Heirs, isLost)
 	}
 	return o.refused != nil && (o.refused.Owner == "" || lost[o.refused.Owner] || slices.ContainsFunc(o.refused.Heirs, isLost))
 }
 
-// sameState compares what an election reads of a NodeState.
+// sameState reports whether an election reads the same of a and b.
 func sameState(a, b snapshot.Electable) bool {
 	return a.Node == b.Node && a.InSync == b.InSync && a.Draining == b.Draining && a.DrainsFor == b.DrainsFor && a.Protocol == b.Protocol && slices.Equal(a.Stays, b.Stays) && slices.Equal(a.Unforwarded, b.Unforwarded) && slices.EqualFunc(a.Links, b.Links, func(x, y snapshot.Link) bool {
 		return x.Name == y.Name && slices.Equal(x.Prefixes, y.Prefixes)
@@ -220,6 +227,7 @@ func (d *Decider) prepare(in Input, known bool) {
 	if known { // Alive and Others are what they were
 		in.Alive, in.Others = d.in.Alive, d.in.Others
 	} else {
+		// The next call compares with them, and the caller may change its maps until then.
 		in.Alive, in.Others = maps.Clone(in.Alive), maps.Clone(in.Others)
 	}
 	d.in = in

@@ -145,6 +145,7 @@ func (e *election) ballot(a *snapshot.Address, svcs []*snapshot.Service) ballot 
 		}
 		b.selected = true
 		other := func(svc *snapshot.Service) bool { return !r.ServiceSelector.Matches(svc.Labels) }
+		// An address has one owner: a holder that the selector leaves out would be moved too (spec 47).
 		if r.L2 && !slices.ContainsFunc(svcs, other) {
 			b.rules, b.weighted = append(b.rules, r), b.weighted || r.weight != nil
 		}
@@ -181,6 +182,7 @@ func (b *ballot) most() int {
 			most = max(most, b.serves(i))
 		}
 	}
+	// With 0 any node would do, and policy Local would drop there what comes from outside.
 	return max(most, 1)
 }
 
@@ -204,6 +206,7 @@ func (b *ballot) unable(i int) string {
 	if !c.state.Forwards(b.addr.Addr) {
 		return fmt.Sprintf("does not forward %s, as its NodeState says", snapshot.FamilyOf(b.addr.Addr))
 	}
+	// With policy Local a node drops what it has no endpoint for (spec 42).
 	if b.serves(i) < b.enough {
 		for _, l := range b.local {
 			if !l.nodes[c.Name] && !l.nodes[""] {
@@ -229,6 +232,7 @@ func (in Input) Able() func(netip.Addr) bool {
 			return false
 		}
 		b := e.ballot(a, holders(in.Snapshot, a))
+		// What the node lacks does not count: a node that holds an address has heard of it.
 		return b.unable(self) == ""
 	}
 }
@@ -249,6 +253,7 @@ func onLink(an *snapshot.Announcement, l snapshot.Link, addr netip.Addr) bool {
 		return l.Contains(addr)
 	}
 	for _, pattern := range an.Interfaces {
+		// A routed address is in no prefix of a link. An exact name says that it is meant.
 		if pattern == l.Name {
 			return true
 		}
@@ -328,6 +333,7 @@ func (b *ballot) winnersAlone(most int) []int {
 	if len(ready) == 0 {
 		ready, draining = draining, ready
 	}
+	// Stable: nodes of one weight follow the hash, or agents would come to different owners.
 	if b.weighted {
 		slices.SortStableFunc(ready, func(x, y int) int { return b.weight(y) - b.weight(x) })
 	}
@@ -388,11 +394,13 @@ func (e *election) names(of []int) []string {
 // node, a host outside of the cluster for example, counts for every node.
 func usable(svc *snapshot.Service, vip netip.Addr, node string) bool {
 	return slices.ContainsFunc(svc.Endpoints, func(e snapshot.Endpoint) bool {
+		// Nobody announced a Local Service whose endpoint is a host outside of the cluster.
 		return (node == "" || e.Node == node || e.Node == "") && takesNew(e, vip)
 	})
 }
 
 func takesNew(e snapshot.Endpoint, vip netip.Addr) bool {
+	// An endpoint that terminates and still serves takes connections while there is no other.
 	return (e.Ready || e.Serving) && snapshot.FamilyOf(e.Addr.Addr()) == snapshot.FamilyOf(vip)
 }
 

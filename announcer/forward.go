@@ -22,6 +22,7 @@ func HasEndpoint(svcs []*snapshot.Service, vip netip.Addr) bool {
 // LocalEndpoints reports whether every one of svcs whose externalTrafficPolicy is
 // Local has a usable endpoint of vip's family on node.
 func LocalEndpoints(svcs []*snapshot.Service, vip netip.Addr, node string) bool {
+	// With policy Local a node drops what it has no endpoint for (spec 42).
 	return !slices.ContainsFunc(svcs, func(s *snapshot.Service) bool {
 		return s.ExternalTrafficPolicy == snapshot.PolicyLocal && !usable(s, vip, node)
 	})
@@ -46,5 +47,6 @@ func Parted(s *snapshot.Snapshot, svcs []*snapshot.Service, vip netip.Addr, node
 // MayAnnounce reports whether Kubernetes lets n attract traffic: it is ready, has
 // a network, is not on its way out and not excluded by its labels.
 func MayAnnounce(n *snapshot.Node) bool {
+	// A machine that shuts down in order is NotReady, and forwards until it has handed over.
 	return n != nil && (n.Ready || n.ShuttingDown) && !n.NetworkUnavail && !n.Deleting && !n.Excluded()
 }

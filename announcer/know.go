@@ -29,6 +29,7 @@ func KnowledgeOf(addresses []*snapshot.Address) Knowledge {
 
 // Behind reports whether an agent that knows k lacks some of what one knows that knows all.
 func (k Knowledge) Behind(all Knowledge) bool {
+	// An agent of version 0.1 does not say what it knows (Count 0). It counts as one that knows all.
 	return k.Count > 0 && (k.Newest < all.Newest || k.Newest == all.Newest && k.Count < all.Count)
 }
 
@@ -57,6 +58,7 @@ func (k Knowledge) Lacks(addresses []*snapshot.Address) (lacks map[netip.Addr]bo
 
 // madeAt returns when an Address object was made; 0 if that is not known.
 func madeAt(a *snapshot.Address) uint64 {
+	// Without a creationTimestamp, as in files, this is the year 1.
 	if a.Created.Unix() < 0 {
 		return 0
 	}

@@ -34,6 +34,7 @@ func (r Reach) Without(in Input) Input {
 	if len(r.Lost) == 0 {
 		return in
 	}
+	// The lost node has to elect as the others do, or two nodes would own its addresses.
 	in.Self = r.reachable(in.Self)
 	others := make(map[string]snapshot.Electable, len(in.Others))
 	for node, st := range in.Others {
@@ -65,6 +66,8 @@ func (w *Watching) ListenOn(names []string, own []snapshot.Link) {
 	w.Listen = names
 	for _, l := range own {
 		known := func(o snapshot.Link) bool { return o.Name == l.Name }
+		// A node that booted deaf knew no other node, so it did not listen at all, and took every address
+		// (TestPartialFailures in internal/agent).
 		if slices.Contains(names, l.Name) && !slices.ContainsFunc(w.Links, known) {
 			w.Links = append(w.Links, l)
 		}
@@ -93,6 +96,8 @@ func NewWatching(in Input, v View, owners map[string]bool, reach Reach) Watching
 	watched := map[string]bool{}
 	maps.Copy(watched, owners)
 	for _, m := range v.Members {
+		// A lost node owns nothing. Once nobody watched it, it counted as well after 20 ms, and its
+		// addresses had no answer for as long as its link was dead.
 		watched[m.Node] = watched[m.Node] || m.Verdict != Alive || len(reach.Lost[m.Node]) > 0
 	}
 	shared := map[string]bool{}

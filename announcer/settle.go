@@ -66,6 +66,8 @@ func (s SettleState) Next(a SettleInput) SettleState {
 	if a.CutOff {
 		s.cutOffAt = a.Now
 	}
+	// Also for a while after it: another node that was cut off would take this one for one of those
+	// that went on.
 	s.Isolated = !s.cutOffAt.IsZero() && a.Now.Sub(s.cutOffAt) < isolatedFor
 	// While this node was cut off the others went on and took over what it had: it waits
 	// before it gets any of that back.
@@ -80,6 +82,7 @@ func (s SettleState) Next(a SettleInput) SettleState {
 	if a.Lost || a.StoodStill >= FrozenAfter && a.OthersInTouch > 0 {
 		s.stoodStillAt = a.Now
 	}
+	// Once, or the 60 s would begin again with every call for isolatedFor.
 	if rejoined {
 		s.cutOffAt, s.Isolated = time.Time{}, false
 	}
@@ -89,10 +92,12 @@ func (s SettleState) Next(a SettleInput) SettleState {
 	if s.healthySince.IsZero() {
 		s.healthySince = a.Now
 	}
+	// What the others said while it stood still has not been read yet.
 	heard := s.stoodStillAt.IsZero() || a.Now.Sub(s.stoodStillAt) >= MeetFor
 	// A node that booted waits in a young cluster too: for PodsAfter the cluster shows the pods
 	// that died with it, and its address would lead to these.
 	first := a.OthersLongSettled == 0 && heard && !a.Booted && (a.Met || a.Now.Sub(s.startedAt) >= MeetFor)
+	// An upgrade restarts every agent, and must move nothing.
 	if !s.Settled && (a.Restarted != nil || first || a.Now.Sub(s.healthySince) >= SettleAfter) {
 		s.Settled, s.settledAt = true, a.Now
 		// The others saw no gap: their elections must find the standing that the node had.

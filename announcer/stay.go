@@ -22,6 +22,7 @@ func stayers(nodes []contender) map[netip.Addr][]int {
 	var out map[netip.Addr][]int
 	for i, n := range nodes {
 		switch {
+		// An agent of version 0.1 that cannot be elected does not keep the others from staying.
 		case n.unfit != "":
 			continue
 		case n.state.Protocol < Protocol:
@@ -50,6 +51,7 @@ func (b *ballot) never(i int) bool {
 // mayStay reports whether the contender at i, the owner, has to say that it stays: it keeps
 // the address, and another node may come before it one day.
 func (b *ballot) mayStay(i int) bool {
+	// Nobody comes before the preferred node: it need not take up room in its report.
 	return b.never(i) && (b.weighted || b.siblings(b.addr) != nil || int(b.ranking(b.addr.Addr)[0]) != i)
 }
 

@@ -164,7 +164,7 @@ func (v View) Same(o View) bool {
 		slices.Equal(v.Clashes, o.Clashes) && slices.EqualFunc(v.Members, o.Members, Member.same)
 }
 
-// same compares all but Since, which changes nothing by itself.
+// same reports whether m and o differ by no more than Since, which changes nothing by itself.
 func (m Member) same(o Member) bool {
 	return m.Node == o.Node && m.Addr == o.Addr && m.Verdict == o.Verdict && m.Candidate == o.Candidate &&
 		m.Quarantine == o.Quarantine && m.Stale == o.Stale && sameReport(m.Report, o.Report)
@@ -282,6 +282,7 @@ func (r *Roster) Spoke(node string, addr netip.AddrPort, at time.Time) (returned
 		return false
 	}
 	p.addr = addr
+	// Two nodes got no answer from its kernel: a word of its agent from just before proves nothing.
 	if p.lost {
 		p.gossips = true
 		return false
@@ -331,10 +332,12 @@ func (r *Roster) FellSilent(node string, at time.Time) {
 func (r *Roster) SetLost(lost map[string]bool, at time.Time) (returned []string, changed bool) {
 	for node, p := range r.peers {
 		switch {
+		// A node that never spoke has no silence that could begin.
 		case lost[node] && !p.lost && !p.since.IsZero():
 			speaks := p.speaks
 			r.FellSilent(node, at)
 			p.lost, p.gossips, p.nodeGone, p.told = true, speaks, true, nil
+			// The kernel was asked on the link: no TCP connection has to confirm it, which takes 150 ms.
 			p.answer, p.answerSince, p.asked = NoAnswer, at, at
 			changed = true
 		case !lost[node] && p.lost:
@@ -355,6 +358,7 @@ func (r *Roster) Reported(rep Report, at time.Time) bool {
 		return false
 	}
 	p.report = &rep
+	// It may have booted in its silence: only a report from after it says how it is.
 	if p.speaks && p.stale {
 		p.stale, p.nodeGone, p.told, p.since = false, false, nil, at
 	}
@@ -420,6 +424,7 @@ func (r *Roster) Due(at time.Time) []Ask {
 			continue
 		}
 		pause := askAgain
+		// It is a candidate no longer, so no address waits for the answer.
 		if at.Sub(p.heard()) > HoldFor {
 			pause = askLate
 		}
@@ -483,6 +488,7 @@ func (r *Roster) Reports(at time.Time) []Remembered {
 		}
 		m := Remembered{Report: *p.report, Addr: p.addr}
 		if p.stale {
+			// 0 would say that it speaks.
 			m.Silent, m.NodeGone = max(at.Sub(p.since), time.Millisecond), p.nodeGone
 		}
 		out = append(out, m)
@@ -501,6 +507,7 @@ func (r *Roster) Recall(m Remembered, at time.Time) bool {
 	}
 	news := r.Reported(m.Report, at)
 	p := r.peers[m.Report.Node]
+	// What this agent saw itself counts more than another one's word.
 	if p != nil && p.since.IsZero() && m.Silent > 0 && m.Addr.IsValid() {
 		p.addr, p.since, p.stale, p.nodeGone = m.Addr, at.Add(-m.Silent), true, m.NodeGone
 		if m.NodeGone {
@@ -521,6 +528,7 @@ func (r *Roster) View(self Report, own netip.AddrPort, at time.Time) View {
 			continue
 		}
 		m := Member{Node: node, Addr: p.addr, Since: p.since, Verdict: p.verdict(at), Candidate: p.candidate(at), Report: p.report, Stale: p.stale}
+		// If the network broke, the pods of most nodes that vanished at once still run.
 		m.Quarantine = m.Verdict == NodeGone && !guarded[node] || p.speaks && !p.returnedAt.IsZero() && at.Sub(p.returnedAt) < PodsAfter
 		v.Members = append(v.Members, m)
 	}
@@ -549,6 +557,7 @@ func (p *peer) candidate(at time.Time) bool {
 	if p.report == nil || !p.report.Settled {
 		return false
 	}
+	// The kernel of a silent agent forwards as before, and an upgrade makes every agent silent.
 	return p.speaks && !p.stale || !p.nodeGone && at.Sub(p.heard()) < HoldFor
 }
 
@@ -580,10 +589,12 @@ func (r *Roster) vanished(at time.Time, gone func(*peer) bool) map[string]bool {
 	for node, since := range vanished {
 		n := 0
 		for _, other := range vanished {
+			// Nodes that fail one after the other did not vanish with the network.
 			if d := since.Sub(other); d <= Together && d >= -Together {
 				n++
 			}
 		}
+		// In a cluster of two, one node is not more than half: it can be lost as any other.
 		if 2*n > alive+n {
 			out[node] = true
 		}

@@ -48,6 +48,7 @@ func countedFor(svc *snapshot.Service, family snapshot.Family) (snapshot.Family,
 	if slices.ContainsFunc(svc.ClusterIPs, func(ip netip.Addr) bool { return snapshot.FamilyOf(ip) == family }) {
 		return family, true
 	}
+	// Kubernetes' own test of externalTrafficPolicy Local asks every InternalIP of a node, and failed.
 	return snapshot.FamilyOf(svc.ClusterIPs[0]), true
 }
 
@@ -63,6 +64,7 @@ func local(svc *snapshot.Service, family snapshot.Family, node string) int {
 	for _, ep := range svc.Endpoints {
 		ip := ep.Addr.Addr()
 		switch {
+		// The engine sends nothing to an endpoint at such an address.
 		case !ep.Ready || snapshot.FamilyOf(ip) != family || unfit(ip):
 		case ep.Node == "":
 			nowhere[ip] = true

@@ -25,6 +25,7 @@ func NewIndex(node string) *Index {
 func (x *Index) Follow(s *snapshot.Snapshot) {
 	var goneChecks, comeChecks []Check
 	add := func(was, now *snapshot.Service) {
+		// Most changes of endpoints leave the counts, and so the sockets, as they are.
 		if gone, come := checks(was, x.node), checks(now, x.node); !slices.Equal(gone, come) {
 			goneChecks, comeChecks = append(goneChecks, gone...), append(comeChecks, come...)
 		}

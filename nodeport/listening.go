@@ -24,6 +24,7 @@ func Claims(s *snapshot.Snapshot, node *snapshot.Node) []Claim {
 		if node == nil || a.Node != node.Name || a.Deleting {
 			continue
 		}
+		// The network may translate an ExternalIP into an InternalIP, so those have the ports too.
 		for _, at := range a.CaughtAt(node.InternalIPs) {
 			for _, h := range a.Holders {
 				for _, p := range h.Ports {
@@ -46,6 +47,7 @@ func Listening(claims []Claim, sockets []Socket) (kept []proxy.Target, problems 
 		if !slices.ContainsFunc(sockets, listens) {
 			continue
 		}
+		// SSH or the kubelet may be that process: the node has to stay within reach.
 		kept = append(kept, c.Target)
 		problems = append(problems, snapshot.Problem{Service: c.Service, Reason: PortOfNode, Message: fmt.Sprintf(
 			"port %d/%s: a process of the node listens on it at %s, where the Service is not reached", c.Addr.Port(), c.Protocol, c.Addr.Addr())})

@@ -32,6 +32,7 @@ func (x *Index) Relays(addrs []netip.Addr) []Relay {
 	var out []Relay
 	for _, svc := range x.public {
 		for _, p := range svc.Ports {
+			// A datagram has no end that a relay could pass on.
 			if p.Protocol != snapshot.TCP || p.NodePort == 0 {
 				continue
 			}

@@ -20,6 +20,7 @@ func (s Socket) at(addr netip.Addr) bool {
 	if !s.Addr.Addr().IsUnspecified() {
 		return s.Addr.Addr().Unmap() == addr.Unmap()
 	}
+	// A socket at :: takes IPv4 too, unless it has IPV6_V6ONLY.
 	return s.Both || snapshot.FamilyOf(s.Addr.Addr()) == snapshot.FamilyOf(addr)
 }
 

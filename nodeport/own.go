@@ -18,6 +18,7 @@ func Owned(s *snapshot.Snapshot, own []netip.Addr) []snapshot.Problem {
 		}
 		for _, h := range record.Holders {
 			svc := s.Service(h.Ref)
+			// A Service that was made again under the same name does not hold the address.
 			if svc == nil || svc.UID != h.UID || svc.Type != snapshot.LoadBalancer || !svc.Served() {
 				continue
 			}

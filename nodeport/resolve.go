@@ -29,6 +29,7 @@ func Resolve(node *snapshot.Node, local []netip.Addr, cidrs []netip.Prefix) []ne
 			}
 		}
 	}
+	// At loopback, route_localnet would let other hosts reach what listens there alone: CVE-2020-8558.
 	out = slices.DeleteFunc(out, unfit)
 	slices.SortFunc(out, netip.Addr.Compare)
 	return slices.Compact(out)
@@ -38,7 +39,7 @@ func Resolve(node *snapshot.Node, local []netip.Addr, cidrs []netip.Prefix) []ne
 const Primary = "primary"
 
 // ParseAddresses reads the CIDRs for Resolve, and whether the word localhost is among them.
-// The word primary, which stands without CIDRs, gives none.
+// The word primary, which stands without CIDRs, gives none. Any other text is an error.
 func ParseAddresses(texts []string) (cidrs []netip.Prefix, localhost bool, err error) {
 	first := false
 	for _, t := range texts {

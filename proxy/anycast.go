@@ -12,6 +12,7 @@ import (
 // on as any other, to the cluster that has one.
 func servedHere(in inputs, eps map[portKey][]*snapshot.Endpoint) *captured {
 	out := *in.addrs
+	// A refusal would end connections that another cluster can serve.
 	out.vips = slices.DeleteFunc(slices.Clone(out.vips), func(vip netip.Addr) bool {
 		return !slices.ContainsFunc(in.svc.Ports, func(p snapshot.Port) bool {
 			return choose(eps[portKey{p.Name, p.Protocol, snapshot.FamilyOf(vip)}], in.node).anywhere

@@ -101,6 +101,7 @@ func compileService(in inputs) compiled {
 			c.cluster, c.local, c.nowhere = share.targets(port, c.cluster), share.targets(port, c.local), share.targets(port, c.nowhere)
 			out.frontends = append(out.frontends, clusterIP(in.svc, port, ip, c))
 			out.frontends = append(out.frontends, external(in, port, snapshot.FamilyOf(ip), c, share)...)
+			// Only a node of the endpoint sees a pod that reaches itself (spec 2).
 			for _, ep := range c.local {
 				out.hairpin = append(out.hairpin, Target{Protocol: port.Protocol, Addr: ep})
 			}
@@ -141,6 +142,7 @@ func clusterIP(svc *snapshot.Service, port snapshot.Port, ip netip.Addr, c choic
 	}
 	f.Serving = c.beyond(f.Cluster)
 	switch {
+	// Refused where nobody in the cluster serves, dropped where others do (spec 59).
 	case !c.anywhere:
 		f.Empty = Reject
 	case len(f.Cluster) == 0:
@@ -169,6 +171,7 @@ func external(in inputs, port snapshot.Port, family snapshot.Family, c choice, s
 	switch {
 	case !c.anywhere:
 		base.Empty = Reject
+	// A refusal here would tell clients that nobody serves, although another node does (spec 46).
 	case base.LocalOnly && len(c.local) == 0:
 		base.Empty = Drop
 	}
@@ -179,6 +182,7 @@ func external(in inputs, port snapshot.Port, family snapshot.Family, c choice, s
 		out = append(out, &f)
 		return &f
 	}
+	// loadBalancerSourceRanges do not limit node ports (spec 33).
 	if port.NodePort != 0 && (svc.Type == snapshot.NodePort || svc.Type == snapshot.LoadBalancer) {
 		add(NodePort, netip.Addr{}, port.NodePort)
 	}
@@ -199,6 +203,7 @@ func external(in inputs, port snapshot.Port, family snapshot.Family, c choice, s
 	for _, ip := range ofFamily(family, in.addrs.foreign) {
 		add(ExternalIP, ip, port.Port).Sources = withNode(allowed, ip, in.node.addrs)
 	}
+	// Nor spec.externalIPs: the ranges are for addresses of a load balancer (spec 32).
 	for _, ip := range ofFamily(family, in.addrs.external) {
 		add(ExternalIP, ip, port.Port)
 	}

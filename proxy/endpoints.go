@@ -31,6 +31,7 @@ func choose(eps []*snapshot.Endpoint, here *nodeFacts) choice {
 		switch {
 		case ep.Ready:
 			ready = append(ready, ep)
+		// One that serves and is neither ready nor terminating takes nothing (spec 10).
 		case ep.Serving && ep.Terminating:
 			draining = append(draining, ep)
 		}
@@ -43,10 +44,12 @@ func choose(eps []*snapshot.Endpoint, here *nodeFacts) choice {
 	c.serving = targets(slices.Concat(ready, draining))
 	c.cluster = targets(near(ready, here.name, here.zone))
 	if c.taking = ready; len(ready) == 0 {
+		// If all terminate, those that still serve are better than a refusal (spec 66).
 		c.cluster, c.taking = targets(draining), draining
 	}
 	c.local = targets(onNode(ready, here.name))
 	if len(c.local) == 0 {
+		// While the outside load balancer leaves the node, it still sends here (spec 63).
 		c.local = targets(onNode(draining, here.name))
 	}
 	if c.nowhere = targets(onNoNode(ready)); len(c.nowhere) == 0 {
@@ -87,6 +90,7 @@ func hinted(eps []*snapshot.Endpoint, want string, hints func(*snapshot.Endpoint
 	var out []*snapshot.Endpoint
 	for _, e := range eps {
 		h := hints(e)
+		// One endpoint without a hint, and no hint counts (spec 70).
 		if len(h) == 0 {
 			return nil
 		}
@@ -144,8 +148,8 @@ func targets(eps []*snapshot.Endpoint) []netip.AddrPort {
 	return slices.Compact(out)
 }
 
-// dialable refuses endpoints that would let a Service reach into a node or its
-// link, whatever Options say: loopback, link-local and unspecified addresses.
+// dialable reports whether a may be an endpoint, whatever Options say. Loopback, link-local,
+// unspecified and multicast addresses may not: a Service would reach into a node or its link.
 func dialable(a netip.Addr) bool {
 	return a.IsValid() && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !a.IsUnspecified() && !a.IsMulticast()
 }

@@ -54,6 +54,7 @@ func differing(old, now []*Frontend) (gone, come []*Frontend) {
 		return old, now
 	}
 	for i := range old {
+		// By pointer: a step leaves most Frontends what they were.
 		if old[i] != now[i] {
 			gone, come = append(gone, old[i]), append(come, now[i])
 		}
@@ -69,7 +70,7 @@ func (f *Frontend) equal(o *Frontend) bool {
 		sameTargets(f.Cluster, o.Cluster) && sameTargets(f.Local, o.Local) && sameTargets(f.Serving, o.Serving) && sameTargets(f.Lost, o.Lost) && sameTargets(f.Members, o.Members)
 }
 
-// sameTargets is slices.Equal, but nil differs from an empty list.
+// sameTargets reports whether a and b are equal. nil differs from an empty list.
 func sameTargets(a, b []netip.AddrPort) bool { return (a == nil) == (b == nil) && slices.Equal(a, b) }
 
 // More reports whether the Table that Compile returned last is on its way: the next one

@@ -34,7 +34,8 @@ type Known struct {
 const longestLink = 15
 
 // ParseLocal reads "auto", "node-cidr", "cluster-cidr=CIDR,CIDR",
-// "interface-prefix=cali" or "bridge=cni0".
+// "interface-prefix=cali" or "bridge=cni0". It refuses any other text, and names of links with
+// more than 15 bytes.
 func ParseLocal(text string) (Local, error) {
 	var l Local
 	mode, value, _ := strings.Cut(text, "=")
@@ -124,6 +125,7 @@ func (t traces) known() (k Known) {
 		}
 	}
 	for _, a := range t.routed {
+		// On IPv6, a route like that of a pod leads to the node's own address.
 		if !own[a] && !contains(k.CIDRs, a) {
 			k.Routes = append(k.Routes, a)
 		}

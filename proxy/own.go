@@ -19,6 +19,7 @@ func Own(s *snapshot.Snapshot, node *snapshot.Node, links []netip.Addr) []netip.
 			}
 		}
 	}
+	// As a VIP, a node's address had its other ports refused: SSH, the kubelet, the API (story own-address).
 	if node != nil {
 		add(node.InternalIPs)
 	}

@@ -88,6 +88,7 @@ func (s *share) targets(port snapshot.Port, eps []netip.AddrPort) []netip.AddrPo
 	}
 	all := make([]ranked, len(eps))
 	for i, ep := range eps {
+		// By a hash with the node's name: in their order, all nodes would leave out the same ones.
 		all[i] = ranked{s.rank(ep.Addr()), ep}
 	}
 	slices.SortFunc(all, func(a, b ranked) int { return cmp.Or(cmp.Compare(a.rank, b.rank), a.ep.Compare(b.ep)) })
@@ -128,6 +129,7 @@ func (s *share) ranges(allowed []netip.Prefix) []netip.Prefix {
 		return allowed
 	}
 	s.leave(fmt.Sprintf("its source ranges after the first %d", s.sources))
+	// The other way round, sources that nobody let in would be let in.
 	return allowed[:s.sources]
 }
 

@@ -28,11 +28,13 @@ func sources(ranges []string, family snapshot.Family) []netip.Prefix {
 			foreign++
 			continue
 		}
+		// A range of length 0 removes the restriction for its family (spec 35).
 		if p.Bits() == 0 {
 			return nil
 		}
 		in = append(in, p)
 	}
+	// Ranges of the other family alone restrict that one alone (spec 35).
 	if foreign == len(ranges) {
 		return nil
 	}

@@ -89,11 +89,14 @@ func (t *Table) path(f *Frontend, p Packet) (eps []netip.AddrPort, masquerade bo
 	pod, known := t.fromPod(p)
 	switch {
 	case f.Kind == ClusterIP:
+		// Without any pod known, all sources are kept (spec 1).
 		return f.Cluster, known && !pod
 	case !f.LocalOnly:
 		return f.Cluster, true
+	// A pod of the node reaches all endpoints with its own source (spec 42).
 	case pod:
 		return f.Cluster, false
+	// The answer of another node's endpoint has to come back through this one (spec 43).
 	case p.FromNode:
 		return f.Cluster, true
 	}
@@ -103,6 +106,7 @@ func (t *Table) path(f *Frontend, p Packet) (eps []netip.AddrPort, masquerade bo
 func (t *Table) undefined(p Packet) Outcome {
 	addr := p.Dst.Addr()
 	for _, kind := range []Kind{ClusterIP, VIP, Guard} {
+		// Also a port that another Service has (spec 7).
 		if t.HasAddr(kind, addr) {
 			return Outcome{Verdict: Reject, Why: fmt.Sprintf("undefined port of a %s", kind)}
 		}

@@ -47,6 +47,7 @@ func (m *memory) capture(svc *snapshot.Service) *captured {
 	slices.SortFunc(c.ranged, func(a, b rangedVIP) int { return a.addr.Compare(b.addr) })
 	slices.SortFunc(c.nodes, Target.Compare)
 	c.foreign = sorted(m.foreign(svc))
+	// Anybody who may create Services could take any address: spec 23, CVE-2020-8554.
 	if m.cluster.external {
 		c.external = sorted(slices.DeleteFunc(slices.Clone(svc.ExternalIPs), func(ip netip.Addr) bool {
 			return ours(m.snap, ip) || slices.Contains(c.foreign, ip)
@@ -87,6 +88,7 @@ func (m *memory) foreign(svc *snapshot.Service) []netip.Addr {
 		return nil
 	}
 	for _, in := range svc.Ingress {
+		// With ipMode Proxy, the other provider's own proxy wants to see the packet first (spec 30).
 		if in.IP.IsValid() && !in.Proxy && !m.reserved.has(in.IP) && m.clusterIPs[in.IP] == 0 && !ours(m.snap, in.IP) {
 			out = append(out, in.IP)
 		}

@@ -34,7 +34,7 @@ type Config struct {
 	// Namespace of the installation, with the agents' keys; "" keeps nothing in it.
 	Namespace string
 	Manifests string // of the objects that the installation declares; see chores.Config
-	// Nodes is true if new Nodes have to be initialised.
+	// Nodes says that new Nodes have to be initialised.
 	Nodes bool
 }
 
@@ -127,5 +127,5 @@ func (p *Provider) Routes() (cloudprovider.Routes, bool) { return nil, false }
 // ProviderName is Name.
 func (p *Provider) ProviderName() string { return Name }
 
-// HasClusterID says yes: nothing outside the cluster carries its name.
+// HasClusterID reports true: nothing outside the cluster carries its name.
 func (p *Provider) HasClusterID() bool { return true }

@@ -47,6 +47,7 @@ func NewSession(my uint32, cfg Config, now time.Time) *Session {
 	if cfg.Restart > 0 {
 		s.next = now.Add(slow)
 	}
+	// As RFC 5880 section 6.8.1 has it begin.
 	s.remote.RequiredMinRx = time.Microsecond
 	s.tx, s.txUsed, s.rxUsed = max(cfg.MinTx, slow), max(cfg.MinTx, slow), cfg.MinRx
 	return s
@@ -131,6 +132,7 @@ func (s *Session) jittered(jitter float64) time.Duration {
 }
 
 func (s *Session) expire(now time.Time) {
+	// RFC 5880 section 6.8.1: a neighbour that comes back may have another discriminator.
 	s.known = false
 	if s.state == Init || s.state == Up {
 		s.enter(Down, TimeExpired, now)
@@ -165,6 +167,7 @@ func (s *Session) Receive(p Packet, now time.Time, jitter float64) []Packet {
 	s.sooner(jitter)
 	var out []Packet
 	switch {
+	// At once, whatever the interval is (RFC 5880 section 6.8.7).
 	case p.Poll:
 		out = append(out, s.packet(false, true))
 	case s.state != before && s.remote.RequiredMinRx > 0:
@@ -247,6 +250,7 @@ func (s *Session) Leave(now time.Time) {
 	if s.state != Up || s.cfg.Restart == 0 {
 		return
 	}
+	// The neighbour waits for Multiplier of these (RFC 5880 section 6.8.4).
 	s.cfg.MinTx = max(s.cfg.MinTx, s.cfg.Restart/time.Duration(s.cfg.Multiplier))
 	s.ask(s.cfg.MinTx, s.cfg.MinRx)
 	s.next = now

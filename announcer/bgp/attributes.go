@@ -103,6 +103,7 @@ func (w *way) prefix(addr netip.Addr, pool *snapshot.Pool) (netip.Prefix, *snaps
 // localPref is sent within an AS only.
 func (w *way) localPref(p *Peer) uint32 {
 	switch {
+	// RFC 4271 section 5.1.5 forbids it between two.
 	case p.PeerASN != p.LocalASN:
 		return 0
 	case w.BGP.LocalPref == nil:

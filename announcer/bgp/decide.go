@@ -59,6 +59,7 @@ func (d *decision) routerID() netip.Addr {
 			}
 		}
 	}
+	// A node without IPv4 needs one too, that no other in its AS has (RFC 6286).
 	sum := sha256.Sum256([]byte(d.Node))
 	sum[0] |= 1 // 0.0.0.0 is none
 	return netip.AddrFrom4([4]byte(sum[:4]))
@@ -144,6 +145,7 @@ func (d *decision) address(a *snapshot.Address) {
 	switch {
 	case len(vip.Peers) > 0:
 		d.plan.Announce = append(d.plan.Announce, vip)
+	// Where something was refused on the way, it says why.
 	case len(d.plan.Refused)+len(d.plan.RefusedVIPs) == before:
 		d.refuseVIP(a.Addr, refusal(NoPeer, "no session of this node is chosen for it"))
 	}
@@ -173,6 +175,7 @@ func (d *decision) unfit(a *snapshot.Address, svcs []*snapshot.Service) *snapsho
 		return refusal(NodeNotEligible, "the node does not forward %s, as its NodeState says", snapshot.FamilyOf(a.Addr))
 	case !announcer.LocalEndpoints(svcs, a.Addr, d.Node):
 		return refusal(NoLocalEndpoint, "externalTrafficPolicy is Local, and no ready endpoint is here")
+	// A path would attract packets that the engine refuses.
 	case !d.Ready[a.Addr]:
 		return refusal(EngineNotReady, "the engine does not hold it yet")
 	}
@@ -222,6 +225,7 @@ func (d *decision) add(i int, path Path) *snapshot.Refusal {
 		return nil
 	}
 	have := &p.Paths[at]
+	// A session has one path of a prefix: a second one would replace it (RFC 4271 section 3.1).
 	if have.LocalPref != path.LocalPref {
 		return refusal(LocalPrefConflict, "%s has another local preference to %s by an earlier Announcement", path.Prefix, p.Name)
 	}
@@ -264,6 +268,7 @@ func (d *decision) nextHop(p *Peer, prefix netip.Prefix) (netip.Addr, *snapshot.
 			}
 		}
 	}
+	// Its next hop is the session's IPv6 address, if the router offers to take that (RFC 8950).
 	if is4 {
 		return netip.Addr{}, nil
 	}

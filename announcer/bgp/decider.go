@@ -34,6 +34,7 @@ func (d *Decider) knows(in Input) bool {
 	if c.Nodes || c.Pools || c.Announcements || c.BGPPeers || len(c.Addresses) > 0 || d.in.Node != in.Node || d.in.Retreating != in.Retreating {
 		return false
 	}
+	// By identity, as it may have thousands of VIPs: a map is not changed once it was given.
 	if reflect.ValueOf(d.in.Ready).Pointer() != reflect.ValueOf(in.Ready).Pointer() || !maps.Equal(d.in.Passwords, in.Passwords) {
 		return false
 	}

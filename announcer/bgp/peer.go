@@ -68,12 +68,14 @@ func (d *decision) peer(p *snapshot.BGPPeer) (Peer, *snapshot.Refusal) {
 	if p.Multihop > 0 && p.PeerASN == p.LocalASN {
 		return out, refusal(BadPeer, "ebgpMultihop is for a peer of another AS")
 	}
+	// With TTL security both sides send with 255 (RFC 5082).
 	if p.Multihop > 0 && p.TTLSecurity > 0 {
 		return out, refusal(BadPeer, "ebgpMultihop and ttlSecurity exclude each other")
 	}
 	if p.Source.IsValid() && p.Source.Is4() != out.Addr.Is4() {
 		return out, refusal(BadPeer, "sourceAddress is of another family than the peer's")
 	}
+	// Two sessions with one router would collide (RFC 4271 section 6.8).
 	if older := d.older(p); older != "" {
 		return out, refusal(SameAddress, "BGPPeer %s has the address on one of its nodes", older)
 	}
@@ -187,6 +189,7 @@ func (d *decision) bfd(p *snapshot.BGPPeer, out *Peer) *snapshot.Refusal {
 	if f.Multiplier < 2 || f.Multiplier > 255 {
 		return refusal(BadBFD, "a detection multiplier of %d: 2 to 255", f.Multiplier)
 	}
+	// Over one hop (RFC 5881) the router is on a link; all else is for RFC 5883.
 	links := d.linksTo(out.Addr)
 	out.BFD = &BFD{
 		MinTx: f.MinTx, MinRx: f.MinRx, Multiplier: uint8(f.Multiplier), Passive: f.Passive,

@@ -114,6 +114,7 @@ func (t *table) readRules(c *nftables.Conn, owner Owner) (bool, error) {
 	}
 	want, got := map[string][]string{}, map[string][]string{}
 	for _, r := range answerRules() {
+		// By its hash: a rule of another version may have the same text.
 		want[r.chain] = append(want[r.chain], r.comment())
 	}
 	for _, ch := range chains {
@@ -181,6 +182,7 @@ func (as answers) set(want asked) error {
 	if !now.intact {
 		now = replace(c, t, now.exists)
 	} else {
+		// Before Linux 6.12 an element that is added again keeps the time that it had.
 		c.FlushSet(links)
 	}
 	var elems []nftables.SetElement
@@ -251,7 +253,8 @@ func (as answers) removeAll() error {
 }
 
 // Probe reports what keeps the kernel of the network namespace netns, a file
-// descriptor or 0 for that of the caller, from answering. It leaves nothing behind.
+// descriptor or 0 for that of the caller, from answering; nil if nothing does. It leaves
+// nothing behind.
 func Probe(netns int) error {
 	c, err := answers{netns: netns}.open()
 	if err != nil {

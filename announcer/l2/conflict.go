@@ -130,6 +130,7 @@ func (d *detector) admit(claims []announcer.Claim, held func(netip.Addr) bool, n
 		// Another node found the foreign host, and recorded it. The elected node asks again, so that
 		// the conflict ends by itself.
 		c := d.contest(addr, false, now)
+		// What this node's own questions found free stays so: the record says it only later.
 		if c.phase == free && (c.held || c.probedAt.IsZero()) {
 			c.phase, c.conflict, c.due = taken, d.known.Records[addr].Conflict, now
 		}
@@ -138,6 +139,7 @@ func (d *detector) admit(claims []announcer.Claim, held func(netip.Addr) bool, n
 	for addr, on := range links {
 		c := d.contest(addr, held(addr), now)
 		turn, orphaned := d.known.Orphaned[addr]
+		// What the kernel here answers for stays held: an agent that restarts gives nothing up.
 		c.wait(orphaned && !held(addr), turn, now)
 		c.links, c.held = on, !d.leaves(addr, now) && (c.phase == free || held(addr) && c.phase != waiting)
 	}
@@ -208,6 +210,7 @@ func (d *detector) contest(addr netip.Addr, held bool, now time.Time) *contest {
 		}
 	}
 	settled := known && record.Probed && record.Conflict == "" && c.phase == probing // by another node
+	// What is held is defended instead: RFC 5227 section 2.4 (c).
 	if settled || held && c.phase == taken {
 		c.phase, c.due, c.conflict = free, time.Time{}, ""
 	}
@@ -247,6 +250,7 @@ func (d *detector) tick(now time.Time, most int) (out []action) {
 			}
 			continue
 		}
+		// Nobody claimed it ProbeEvery after the last probe: RFC 5227 section 2.1.1.
 		if c.phase == probing && c.sent == Probes {
 			c.phase, c.due, c.sent, c.conflict, c.probedAt, d.changed = free, time.Time{}, 0, "", now, true
 			continue
@@ -332,6 +336,7 @@ func (d *detector) heard(link string, a assertion, now time.Time) []action {
 		return nil
 	}
 	if d.known.Ours[a.mac] {
+		// Two nodes of ours that ask for one address at once are not foreign hosts.
 		if a.probe {
 			return nil
 		}
@@ -340,6 +345,7 @@ func (d *detector) heard(link string, a assertion, now time.Time) []action {
 	switch {
 	case c.held && !a.probe: // the kernel answers probes
 		return d.defend(c, a, now)
+	// Also if that host only asks for the address: RFC 5227 section 2.1.1, RFC 4862 section 5.4.3.
 	case c.phase == probing && !c.held:
 		if c.conflict == "" {
 			d.conflicts++
@@ -368,6 +374,7 @@ func (d *detector) heardOurs(c *contest, addr netip.Addr, now time.Time) (out []
 		d.changed = d.changed || !c.left
 		return nil
 	}
+	// Two owners that each answer the other's announcement would do so without end.
 	if !c.held || !c.again.IsZero() && now.Sub(c.again) < DefendEvery {
 		return nil
 	}
@@ -390,6 +397,7 @@ func (d *detector) defend(c *contest, a assertion, now time.Time) (out []action)
 	if told && !c.defended.IsZero() && now.Sub(c.defended) < CalmAfter && c.claimant == "" {
 		c.claimant, d.changed = a.mac, true
 	}
+	// Two hosts that both defend an address would do so without end: RFC 5227 section 2.4.
 	if !c.defended.IsZero() && now.Sub(c.defended) < DefendEvery {
 		return nil
 	}
@@ -431,6 +439,7 @@ func (d *detector) findings() []Finding {
 	for addr, c := range d.contests {
 		record := d.known.Records[addr]
 		f := Finding{Addr: addr, UID: c.uid, Claimant: c.claimant}
+		// What was found for an earlier assignment says nothing about this one.
 		if unsaid := !c.probedAt.IsZero() && (!record.Probed || record.Conflict != c.conflict); unsaid && c.uid == record.UID {
 			f.ProbedAt, f.Conflict = c.probedAt, c.conflict
 		}

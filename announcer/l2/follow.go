@@ -46,12 +46,14 @@ func (as answers) followTable(ctx context.Context, tampered func()) error {
 	for ctx.Err() == nil {
 		msgs, err := c.Receive()
 		switch {
+		// Events were lost, that of a removal perhaps among them.
 		case errors.Is(err, unix.ENOBUFS):
 			tampered()
 		case err != nil && ctx.Err() == nil:
 			return fmt.Errorf("watch nftables: %w", err)
 		}
 		if slices.ContainsFunc(msgs, func(m netlink.Message) bool {
+			// Each renewal takes elements out itself.
 			return as.removesAnswers(m) && !as.own.has(m.Header.PID)
 		}) {
 			tampered()
@@ -118,6 +120,7 @@ func (ls *Leases) follow(ctx context.Context) {
 		ls.mu.Lock()
 		ls.tampered = true
 		due := time.Now()
+		// Somebody who removes the table all the time must not keep the agent busy.
 		if due.Before(ls.rest) {
 			due = ls.rest
 		}

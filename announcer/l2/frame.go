@@ -38,6 +38,7 @@ type assertion struct {
 // whose an address is, ordinary requests among them, and all that is malformed.
 func parse(frame []byte) (assertion, bool) {
 	var f ethernet.Frame
+	// A frame of a VLAN that the node does not have counted as a claim on the link below it.
 	if f.UnmarshalBinary(frame) != nil || f.VLAN != nil || f.ServiceVLAN != nil {
 		return assertion{}, false
 	}
@@ -60,6 +61,7 @@ func parseARP(b []byte) (assertion, bool) {
 		return assertion{}, false
 	}
 	a := assertion{addr: p.SenderIP, mac: p.SenderHardwareAddr.String()}
+	// An ARP probe has no sender, so that it changes no host's table: RFC 5227 section 2.1.1.
 	if p.SenderIP.IsUnspecified() {
 		a.addr, a.probe = p.TargetIP, true
 	}
@@ -78,6 +80,7 @@ func parseNDP(source net.HardwareAddr, b []byte) (assertion, bool) {
 		return assertion{}, false
 	}
 	body := b[ipv6Len : ipv6Len+size]
+	// RFC 4861 section 7.1.1 has both thrown away: otherwise a broken frame would be a conflict.
 	if body[1] != 0 || checksum(src, dst, body) != 0 {
 		return assertion{}, false
 	}
@@ -88,10 +91,12 @@ func parseNDP(source net.HardwareAddr, b []byte) (assertion, bool) {
 	switch m := msg.(type) {
 	case *ndp.NeighborAdvertisement:
 		mac, ok := target(m.Options, source)
+		// An answer that was asked for does not go to a group: RFC 4861 section 7.1.2.
 		ok = ok && !m.TargetAddress.IsMulticast() && !(dst.IsMulticast() && m.Solicited)
 		return assertion{addr: m.TargetAddress, mac: mac}, ok
 	case *ndp.NeighborSolicitation:
 		group, err := ndp.SolicitedNodeMulticast(m.TargetAddress)
+		// With a source it is an ordinary question, which the kernel answers.
 		ok := err == nil && src.IsUnspecified() && dst == group && !m.TargetAddress.IsMulticast()
 		return assertion{addr: m.TargetAddress, mac: source.String(), probe: true}, ok
 	}
@@ -105,6 +110,7 @@ func target(options []ndp.Option, source net.HardwareAddr) (string, bool) {
 			return l.Addr.String(), unicast(l.Addr)
 		}
 	}
+	// An answer to a host that knows the MAC may leave the option out: RFC 4861 section 4.4.
 	return source.String(), true
 }
 

@@ -212,6 +212,7 @@ func (ls *Leases) acquire(want []announcer.Claim, now time.Time) error {
 			ls.fail(c, now)
 		}
 		for _, c := range slices.Clone(ls.Held()) {
+			// The kernel has stopped answering for these by itself.
 			if now.After(ls.held[c].until) {
 				ls.noteReleased(c)
 			}
@@ -241,6 +242,7 @@ func (ls *Leases) sortOut(want []announcer.Claim, now time.Time) (ready, due []a
 	for _, c := range want {
 		link, f := ls.ports[c.Link], ls.failed[c]
 		was, held := ls.held[c]
+		// The kernel's elements are by link: those of a link that is gone match nothing.
 		if link == nil {
 			ls.noteReleased(c)
 			if !f.linkless || !now.Before(f.due) {
@@ -255,6 +257,7 @@ func (ls *Leases) sortOut(want []announcer.Claim, now time.Time) (ready, due []a
 		if same {
 			ls.confirmBurst(c)
 		}
+		// Sync runs at every change of the cluster, and a renewal costs a transaction.
 		news, back := !same || now.Sub(was.renewed) >= announcer.Renew/2, f.linkless // the reason is gone
 		if f.times > 0 && !back && now.Before(f.due) {
 			ls.retryBy(f.due)
@@ -332,6 +335,7 @@ func (ls *Leases) hold(c announcer.Claim, now time.Time) (err error) {
 // fail notes that c could not be held at time now.
 func (ls *Leases) fail(c announcer.Claim, now time.Time) {
 	f := ls.failed[c]
+	// One VIP that the kernel refused made the whole agent wait for 10 s at a time.
 	f.due = now.Add(min(firstPause<<min(f.times, 10), longestPause))
 	f.times, f.linkless = f.times+1, ls.ports[c.Link] == nil
 	ls.failed[c] = f
@@ -364,6 +368,7 @@ func (ls *Leases) findLinks(want []announcer.Claim) {
 			name = find(ls.links.LinkByIndex(l.link))
 			names[l.link] = name
 		}
+		// A link that got another name keeps its index, by which the kernel answers.
 		if name != "" && name != c.Link {
 			ls.noteReleased(c)
 			ls.noteHeld(announcer.Claim{Addr: c.Addr, Link: name}, l)
@@ -419,7 +424,7 @@ func (ls *Leases) noteReleased(c announcer.Claim) {
 }
 
 // Adopt takes over the leases that an earlier process left, once, and returns
-// what is held.
+// what is held. After an error nothing is adopted, and the next call tries again.
 func (ls *Leases) Adopt() ([]announcer.Claim, error) {
 	if ls.adopted {
 		return ls.Held(), nil
@@ -429,6 +434,7 @@ func (ls *Leases) Adopt() ([]announcer.Claim, error) {
 		return nil, err
 	}
 	var addrs []foundLease
+	// Version 0.1 had no control plane's program.
 	if ls.answers.owner == Agents {
 		if addrs, err = findLeases(ls.links); err != nil {
 			return nil, err
@@ -475,6 +481,7 @@ func (ls *Leases) release(c announcer.Claim) error {
 	if err == nil && l.address {
 		err = ls.removeAddr(l.link, leased(c.Addr, l.link, announcer.Lease))
 	}
+	// Another VIP that ends in the same 24 bits needs the group as well.
 	if err == nil && c.Addr.Is6() && ls.members[groupOf(c.Addr, l.link)] == 1 {
 		err = ls.removeAddr(l.link, ls.answers.owner.member(c.Addr, link, announcer.Lease))
 	}
@@ -494,6 +501,7 @@ func (ls *Leases) removeAddr(index int, addr *netlink.Addr) error {
 	if err == nil {
 		err = ls.links.AddrDel(link, addr)
 	}
+	// Its lifetime may have ended first.
 	if errors.Is(err, unix.EADDRNOTAVAIL) {
 		return nil
 	}
@@ -537,6 +545,7 @@ func (o Owner) each(links Links, f func(netlink.Addr, netlink.Link)) error {
 
 // Cleanup removes all that the kernel answers for in the network namespace netns, which
 // links are of, for the agents, also by other processes. It returns how many VIPs that were.
+// It goes on after an error, and returns all of them.
 func Cleanup(links Links, netns int) (int, error) { return Agents.Cleanup(links, netns) }
 
 // Cleanup is the function Cleanup for an owner.

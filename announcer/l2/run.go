@@ -124,6 +124,7 @@ func (r *runner) step(now time.Time) time.Duration {
 		r.log.Warn("this process was suspended: dropping what it received meanwhile")
 		r.detector.restartProbes(now)
 		for _, b := range r.bursts {
+			// Others may have taken the address over meanwhile: Sync has to confirm it first.
 			b.stale = true
 		}
 	}
@@ -257,6 +258,7 @@ func (r *runner) sendBursts(now time.Time) {
 	most := mostAddresses
 	for c, b := range r.bursts {
 		s := r.stations[c.Link]
+		// An announcement now would come after that of the next owner, and win.
 		if r.detector.silent(c.Addr) {
 			delete(r.bursts, c)
 			continue

@@ -36,6 +36,7 @@ type socket struct {
 // tune makes the station hear of addrs, sorted, alone.
 func (s *station) tune(link netlink.Link, addrs []netip.Addr) error {
 	at := link.Attrs()
+	// A socket stays with its link: one that was made again under the same name has others.
 	if s.index != at.Index {
 		s.close()
 		s.index = at.Index

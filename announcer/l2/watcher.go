@@ -77,6 +77,7 @@ func (w *Watcher) Follow(want announcer.Watching) {
 func (w *Watcher) Seen() Seen {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	// Answers and frames from before this thread stood still prove nothing now.
 	if time.Since(w.at) > staleAfter {
 		return Seen{Lost: w.seen.Lost, Last: w.seen.Last}
 	}
@@ -91,12 +92,14 @@ func (w *Watcher) HeardAt(link string) time.Time {
 	defer w.mu.Unlock()
 	at, listens := w.seen.Heard[link]
 	switch {
+	// A link on which nobody listened yet passed for one that is heard.
 	case w.early && !listens: // its sockets are not open yet
 		return time.Time{}
 	case w.at.IsZero():
 		return time.Now()
 	case time.Since(w.at) > staleAfter:
 		return time.Time{}
+	// Nothing could ever prove a link that cannot be listened on, and its addresses would wait for good.
 	case !listens:
 		return time.Now()
 	}
@@ -320,6 +323,7 @@ func (t *thread) hear(link string, p *watchPort) {
 	if p.ears != nil {
 		t.listen(link, p, now)
 	}
+	// A socket says ENETDOWN once, and goes on when the link is up again.
 	if err := errors.Join(a, b, c); err != nil && !errors.Is(err, unix.ENETDOWN) {
 		t.logError(link, err)
 		p.close()
@@ -333,10 +337,13 @@ func (t *thread) hear(link string, p *watchPort) {
 func (t *thread) hearWord(link snapshot.Link, frame []byte, now time.Time) {
 	w, err := parseWord(frame)
 	from := speaker{t.nodes[w.mac], link.Name}
+	// A host on two links repeated on one what was said on the other, where nodes have the same
+	// MAC on both, as with VLANs of one port (TestWordCountsOnItsLinkAlone).
 	if err != nil || from.node == "" || from.node == w.node || !w.saidOn(link) {
 		return
 	}
 	serial, err := t.sealed().open(frame, w.size, from.node)
+	// Somebody may have recorded it.
 	if err != nil || serial <= max(t.heard[from], t.floor) {
 		return
 	}
@@ -389,6 +396,7 @@ func (t *thread) listen(link string, p *watchPort, now time.Time) {
 			return
 		}
 		from := net.HardwareAddr(frame[6:12]).String()
+		// Some bonds hand back what was sent.
 		if from == p.link.MAC {
 			return
 		}

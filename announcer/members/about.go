@@ -52,11 +52,14 @@ func (m *Members) check(ctx context.Context, ask announcer.Ask) announcer.Answer
 		return answer
 	case <-time.After(askEvery): // most kernels have answered by now
 	}
+	// The others were asked when it first did not answer.
 	if ask.Again {
 		return <-own
 	}
 	others := m.askOthers(ask.Node)
 	answer := <-own
+	// A node that was cut from another one, and from all gossip for half a second, took its addresses
+	// (TestCutFromOneNode).
 	if answer == announcer.NoAnswer {
 		select {
 		case <-others.done:
@@ -80,6 +83,7 @@ func (m *Members) answersOnLink(node string) bool {
 
 // askOthers has some agents ask the kernel of node, and returns where they answer.
 func (m *Members) askOthers(node string) *opinions {
+	// One more than are asked, or it could end before askAbout has counted them.
 	o := &opinions{left: askedOthers + 1, done: make(chan struct{})}
 	m.mu.Lock()
 	m.opinions[node] = o
@@ -143,6 +147,7 @@ func (m *Members) noteOpinion(answer announcer.Answer, node string) {
 // node's report: they also get a newer one. If there is no newer one, node is asked for it.
 func (m *Members) answerInquiry(ctx context.Context, node string, askers map[string]uint64) {
 	at := m.cfg.Places().Of(node)
+	// Nobody but the API says where a kernel is asked.
 	if !at.IsValid() {
 		return
 	}

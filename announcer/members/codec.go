@@ -142,6 +142,7 @@ func decodeAll(b []byte) ([]announcer.Remembered, error) {
 		}
 		r, err := decode([]byte(text))
 		if err != nil {
+			// Where whole exchanges were refused, elections differed for good.
 			errs = append(errs, err)
 			continue
 		}

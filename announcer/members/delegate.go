@@ -57,6 +57,7 @@ func (d *delegate) NotifyMsg(b []byte) {
 			m.refuse(err)
 			return
 		}
+		// Handed on as it came: one that was written again lost what a later release had appended.
 		if news, err := m.receive(announcer.Remembered{Report: r}); news && err == nil && len(b) <= maxGossip {
 			m.queue.QueueBroadcast(broadcast{node: r.Node, b: append([]byte(nil), b...)})
 		}
@@ -99,6 +100,7 @@ func (d *delegate) MergeRemoteState(b []byte, _ bool) {
 // does not keep this node from its own name.
 func (d *delegate) NotifyAlive(n *memberlist.Node) error {
 	m := d.m
+	// A forged place where no kernel answers had all nodes take out the pods of the node.
 	at := m.cfg.Places().Of(n.Name)
 	if n.Name == m.cfg.Node || at.IsValid() && at == addrOf(n) {
 		return nil
@@ -200,6 +202,7 @@ func (m *Members) receive(r announcer.Remembered) (news bool, err error) {
 	if node == m.cfg.Node {
 		return false, m.receiveOwn(r)
 	}
+	// The address in a report would let who has the key choose whose kernel is asked.
 	if r.Addr = m.cfg.Places().Of(node); !r.Addr.IsValid() {
 		m.metrics.refused.WithLabelValues(refusedPlace).Inc()
 		return false, fmt.Errorf("the API has no node %s", node)
@@ -244,14 +247,17 @@ func (m *Members) receiveOwn(r announcer.Remembered) error {
 	}
 	own := m.self
 	own.Version, r.Report.Later = r.Report.Version, ""
+	// This agent said it itself.
 	if r.Report.Version == m.self.Version && bytes.Equal(encode(own), encode(r.Report)) {
 		return nil
 	}
+	// After HoldFor the others have taken over what it held.
 	if m.formerReport == nil && r.Report.Version > m.self.Version && !r.NodeWasGone(m.cfg.Boot) && r.Report.Settled && r.Silent < announcer.HoldFor {
 		m.formerReport, m.formerUntil = &r.Report, time.Now().Add(announcer.HoldFor-r.Silent)
 	}
 	m.startsOver = m.startsOver || m.formerReport == nil && r.Report.Version > m.self.Version
 	young := time.Since(m.started) < announcer.MeetFor
+	// Later on, gone means that it was cut off, not that it booted.
 	if young && r.Report.Version > m.self.Version && r.NodeWasGone(m.cfg.Boot) {
 		m.booted = m.started
 	}

@@ -176,11 +176,13 @@ func New(cfg Config) (*Members, error) {
 
 // SetKeys changes the keys while the gossip goes on. To rotate: add the new key
 // behind the old one everywhere, then put it first everywhere, then take the old
-// one away.
+// one away. It refuses an empty list and keys of other lengths than Config.Keys has, and then
+// changes nothing.
 func (m *Members) SetKeys(keys [][]byte) error {
 	if len(keys) == 0 {
 		return errors.New("members: no key; agents do not gossip in the clear")
 	}
+	// All before the first is taken in: an error must not leave half of the keys changed.
 	for _, k := range keys {
 		if err := memberlist.ValidateKey(k); err != nil {
 			return fmt.Errorf("members: %w", err)
@@ -231,6 +233,7 @@ func (m *Members) SetLost(nodes map[string]bool, self bool) {
 		return
 	}
 	select {
+	// Not by wake, which waits for more: clients wait for a lost node's addresses.
 	case m.urgent <- struct{}{}:
 	default:
 	}
@@ -464,6 +467,7 @@ func (m *Members) update(now time.Time, boot time.Duration) (say, changed bool) 
 	same := m.reportInView()
 	same.Version = m.self.Version
 	say = !bytes.Equal(encode(same), encode(m.self))
+	// An earlier agent of this node spoke with that version: the others hear only a higher one.
 	if m.again || m.usedVersion >= m.self.Version {
 		if now.Sub(m.raised) < raisePause {
 			m.dirty = true // many ask at once, or two agents of one name outbid each other
@@ -495,6 +499,7 @@ func (m *Members) podsStart(now time.Time) bool {
 
 // settle decides this node's own standing among those of v. m.mu is held.
 func (m *Members) settle(v announcer.View, now time.Time, stood time.Duration, alone bool) {
+	// It counts once: after a failure of its own this agent waits as any other.
 	if m.settling.Settled || now.After(m.formerUntil) {
 		m.formerReport = nil
 	}
@@ -509,6 +514,7 @@ func (m *Members) settle(v announcer.View, now time.Time, stood time.Duration, a
 		if o.Report.LongSettled {
 			a.OthersLongSettled++
 		}
+		// A node that was cut off as well did not go on without this one.
 		if o.Verdict == announcer.Alive && !o.Report.Isolated {
 			a.OthersInTouch++
 		}
@@ -540,6 +546,7 @@ func (m *Members) setView(v announcer.View, now time.Time) bool {
 		v.Clashes = append(v.Clashes, c.text)
 	}
 	slices.Sort(v.Clashes)
+	// As text, this took a fifth of an agent's CPU time among 400 nodes.
 	changed := !v.Same(m.view)
 	m.view = v
 	m.metrics.viewed(v)
@@ -595,6 +602,7 @@ func (m *Members) spreadReport(r announcer.Report) {
 		m.cfg.Log.Error("this node's report is too long to send: too many links or addresses", "bytes", len(b))
 		return
 	}
+	// A longer one would not fit into one packet (datagram), and a lost fragment loses all of it.
 	if len(b) <= maxGossip {
 		m.queue.QueueBroadcast(broadcast{node: r.Node, b: b})
 		return
@@ -617,6 +625,7 @@ func (m *Members) others() []*memberlist.Node {
 // leaves.
 func (m *Members) goodbye() {
 	b := append([]byte{msgReport}, encode(signed(m.lastReport(), m.cfg.Key))...)
+	// One datagram may be lost, and nobody asks again an agent that is gone.
 	for range 2 {
 		for _, n := range m.others() {
 			if err := m.list.SendBestEffort(n, b); err != nil {
@@ -646,6 +655,7 @@ func (m *Members) lastReport() announcer.Report {
 func (m *Members) join(ctx context.Context) {
 	for ctx.Err() == nil {
 		missing, pause, most := m.missing(), m.cfg.tuning.seeds, 1
+		// After MeetFor an agent takes itself for the first one: it has to meet others before.
 		if m.list.NumMembers() == 1 {
 			pause, most = pause/4, joinMost
 		}

@@ -145,6 +145,7 @@ func (t *target) need() int {
 		least += t.longest
 	}
 	questions := tolerance / math.Log(max(t.loss(), 1e-6))
+	// The first round that is missed had one question, each of those after it timesAgain.
 	rounds := 1 + int(math.Ceil((questions-1)/timesAgain))
 	return min(max(rounds, least), mostRounds)
 }

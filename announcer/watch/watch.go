@@ -100,6 +100,7 @@ func (w *Watch) Follow(targets []Target) {
 func (w *Watch) Round(now time.Time) (ask []Question) {
 	late := now.Sub(w.due) > Interval
 	w.due = w.due.Add(Interval)
+	// After a standstill the rounds that were missed do not follow in a burst.
 	if late || w.due.Before(now) {
 		w.due = now.Add(Interval)
 	}
@@ -154,6 +155,7 @@ func (w *Watch) Told(from string, at Target, say Say, now time.Time) {
 	if (say == Doubts || say == Misses) && t.doubted.IsZero() {
 		t.doubted = now // the first one: the others come faster than answers
 	}
+	// At once: a failover may have waited for this word alone.
 	w.conclude(at, t, now)
 }
 
@@ -238,6 +240,7 @@ func (w *Watch) Lost(now time.Time) (out []Target) {
 				witnesses++
 			}
 		}
+		// What this node misses itself counts as one word more.
 		if t := w.targets[at]; t != nil && t.enough() {
 			witnesses++
 		}

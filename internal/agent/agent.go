@@ -134,7 +134,7 @@ type state struct {
 	named  []*snapshot.Announcement // which may name links without an address
 }
 
-// New makes an Agent.
+// New makes an Agent. It fails if this process cannot have a netlink socket.
 func New(cfg Config) (*Agent, error) {
 	handle, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {

@@ -38,6 +38,7 @@ func (a *assisting) follow(t *proxy.Table) {
 	if a.table == nil {
 		a.table, a.fronts = &proxy.Table{}, map[proxy.Key]*proxy.Frontend{}
 	}
+	// After an error, and at first, as an earlier agent may have left some.
 	changed := !a.synced
 	var come []*proxy.Frontend // after all that go: a Frontend that changed is in both
 	for was, is := range t.Changed(a.table) {

@@ -87,6 +87,7 @@ func (r *routes) Run(ctx context.Context) {
 	wg.Go(func() { r.routers.Run(ctx) })
 	wg.Go(func() { r.unheld.Run(ctx) })
 	wg.Go(func() { r.loop.Run(ctx, r.step) })
+	// The sessions outlive ctx: a stop for good withdraws before they end.
 	speaking, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	wg.Go(func() {
@@ -182,6 +183,8 @@ func (r *routes) step(context.Context) error {
 	if order.snapshot != nil {
 		r.unheld.routeOn(order.snapshot)
 	}
+	// Before it is announced: a packet that no Service takes went from the node to the router and back,
+	// 129 times with a TTL of 255.
 	r.unheld.set(order.announce, time.Now())
 	r.sync(order.announce)
 	return nil

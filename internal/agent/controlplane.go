@@ -232,6 +232,7 @@ func (c *ControlPlane) note(in node.Inputs, st node.State) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.stepped = time.Now()
+	// From now on an address need not be probed before it is announced: the gossip says who has it.
 	if !c.met && controlplane.Met(in.View) {
 		c.met = true
 		c.decision.loop.Wake()
@@ -269,6 +270,7 @@ func (c *ControlPlane) ask(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		// When all servers fail together, as with etcd's quorum, the address is to stay where it is.
 		holds := c.holds()
 		c.mu.Lock()
 		was := c.fitness

@@ -130,6 +130,7 @@ func (e *engine) program(ctx context.Context, order engineOrder) error {
 	if again := e.pods.exclude(order.Snapshot); !again.IsZero() {
 		e.loop.At(again)
 	}
+	// Before the Sync, which may not see what is changed while it runs.
 	began, told := time.Now(), e.told.Swap(false)
 	var change proxy.Change
 	table := e.compile(order)
@@ -137,6 +138,7 @@ func (e *engine) program(ctx context.Context, order engineOrder) error {
 		change, err = e.cfg.Dataplane.Sync(ctx, table)
 		return err
 	})
+	// Without renewals the program acts after 30 s as if nothing were directed any longer.
 	if e.director.program != nil {
 		e.loop.At(began.Add(renewLease))
 	}
@@ -176,6 +178,7 @@ func (e *engine) compile(order engineOrder) *proxy.Table {
 func (e *engine) confirm(order engineOrder) {
 	at := time.Now()
 	e.mu.Lock()
+	// Those that Give added meanwhile are not programmed yet.
 	e.order.triggers = slices.Clone(e.order.triggers[min(len(order.triggers), len(e.order.triggers)):])
 	e.mu.Unlock()
 	summary := e.compiler.Summary()

@@ -59,6 +59,7 @@ var bfdPorts = []uint16{3784, 4784}
 func gateWants(s *snapshot.Snapshot, self *snapshot.Node, members uint16, plan bgp.Plan) gate.Wants {
 	w := gate.Wants{Members: members}
 	nodes := s.Nodes
+	// Its Node object may be deleted while the node runs.
 	if self != nil {
 		nodes = append(slices.Clone(nodes), self)
 	}
@@ -74,6 +75,7 @@ func gateWants(s *snapshot.Snapshot, self *snapshot.Node, members uint16, plan b
 			w.Sessions = append(w.Sessions, p.Port)
 		}
 		if p.BFD != nil || p.Passive {
+			// nftables knows no zones.
 			w.Peers = append(w.Peers, p.Addr.WithZone(""))
 		}
 	}

@@ -131,6 +131,7 @@ func gossipAddrs(s *snapshot.Snapshot, node string, port uint16) (own netip.Addr
 	if n == nil || len(n.InternalIPs) == 0 {
 		return own, nil
 	}
+	// Where nodes list their families in different orders, the first address of each would part them.
 	own, others = netip.AddrPortFrom(n.InternalIPs[0], port), make(map[string]netip.AddrPort, len(s.Nodes))
 	for _, other := range s.Nodes {
 		same := func(ip netip.Addr) bool { return snapshot.FamilyOf(ip) == snapshot.FamilyOf(own.Addr()) }

@@ -101,6 +101,7 @@ func save(dir, name string, data []byte) error {
 	if dir == "" {
 		return nil
 	}
+	// After a crash the next agent has to find this file whole, or the one before.
 	f, err := os.CreateTemp(dir, "members-*.new") // mode 0600
 	if err != nil {
 		return fmt.Errorf("save keys: %w", err)

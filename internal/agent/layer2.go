@@ -130,6 +130,7 @@ func (l *layer2) step(context.Context) error {
 	if again := l.again.Swap(false); !again && order.same(l.last) && time.Since(l.synced) < announcer.Renew/2 {
 		return nil // most steps change nothing here
 	}
+	// After an error an equal order has to be tried again.
 	l.last = layer2Order{}
 	held, err = l.leases.Sync(*order.set) // tries again what Withdraw could not do
 	l.setHeld(held)

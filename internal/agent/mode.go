@@ -19,7 +19,7 @@ const (
 	Off  Mode = "off"  // another proxy; fairlead announces alone
 )
 
-// ParseMode reads a Mode.
+// ParseMode reads a Mode. It refuses any other text, the empty one too.
 func ParseMode(text string) (Mode, error) {
 	switch m := Mode(text); m {
 	case Auto, Full, Off:
@@ -67,6 +67,7 @@ func (m Mode) Decide(found []proxies.Found, force bool, was proxies.Name) Forwar
 		return say(Fairlead, metav1.ConditionUnknown, "NotCertain", "fairlead forwards Services (agent.proxy: full), and %s may do so too", these(found))
 	case unknown:
 		return say(other.Proxy, metav1.ConditionUnknown, "NotCertain", "fairlead does not forward Services, because %s may do so", these(found))
+	// kube-proxy leaves its rules in the kernel when it ends.
 	case len(found) > 0:
 		return say(Fairlead, metav1.ConditionTrue, "LeftBehind", "fairlead forwards Services. Of a proxy that no longer runs there is left: %s", these(found))
 	}

@@ -83,6 +83,7 @@ func (n *neighbours) Keep() error {
 		return nil
 	}
 	if err := replaceFile(neighboursPath(n.dir), formatNeighbours(*macs)); err != nil {
+		// Unless Learn has left newer ones by now.
 		n.unkept.CompareAndSwap(nil, macs)
 		return fmt.Errorf("keep the nodes' MAC addresses: %w", err)
 	}

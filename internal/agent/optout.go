@@ -91,6 +91,7 @@ func (p *pods) exclude(s *snapshot.Snapshot) (again time.Time) {
 func optedOut(pods []any, s *snapshot.Snapshot) (uids []string) {
 	for _, obj := range pods {
 		p, ok := obj.(*corev1.Pod)
+		// A pod that has ended has no cgroup: it would be looked for every second.
 		if !ok || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
 			continue
 		}

@@ -97,6 +97,7 @@ func readOthers(ctx context.Context, client kubernetes.Interface) (*proxies.Fact
 	ctx, cancel := context.WithTimeout(ctx, apiTimeout)
 	defer cancel()
 	out := &proxies.Facts{Declared: map[proxies.Name]string{}, Denied: map[proxies.Name]bool{}}
+	// From the API server's memory, not etcd: each agent of a cluster asks.
 	fromCache := metav1.GetOptions{ResourceVersion: "0"}
 	ds, err := client.AppsV1().DaemonSets(systemNamespace).Get(ctx, kubeProxyName, fromCache)
 	if err != nil && !apierrors.IsNotFound(err) {
@@ -113,6 +114,7 @@ func readOthers(ctx context.Context, client kubernetes.Interface) (*proxies.Fact
 	case replacesKubeProxy(cm.Data):
 		out.Declared[proxies.Cilium] = "ConfigMap kube-system/cilium-config has it replace kube-proxy"
 	default:
+		// It is on the nodes all the same, as their CNI.
 		out.Denied[proxies.Cilium] = true
 	}
 	return out, nil
@@ -122,11 +124,12 @@ func readOthers(ctx context.Context, client kubernetes.Interface) (*proxies.Fact
 // node selector that no node has.
 func hasPods(ds *appsv1.DaemonSet) bool {
 	st := ds.Status
+	// A status from before the last change says nothing of the node selector that it brought.
 	return st.ObservedGeneration < ds.Generation || st.DesiredNumberScheduled > 0 || st.NumberMisscheduled > 0
 }
 
-// replacesKubeProxy reads Cilium's configuration; strict is what true was called before
-// its version 1.14.
+// replacesKubeProxy reports whether Cilium is configured to forward Services. strict is what
+// true was called before Cilium 1.14.
 func replacesKubeProxy(config map[string]string) bool {
 	v := config["kube-proxy-replacement"]
 	return v == "true" || v == "strict"
@@ -142,6 +145,7 @@ func (o *others) facts(was proxies.Name) proxies.Facts {
 		f = o.traces()
 	}
 	f.Listening = maps.Clone(f.Listening)
+	// An agent would take its own port 10256 for another proxy's.
 	for address := range o.own {
 		delete(f.Listening, portOf(address))
 	}

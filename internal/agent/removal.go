@@ -67,6 +67,7 @@ func (r *removal) Run(ctx context.Context) error {
 
 func (r *removal) takeDaemonSet(obj any) {
 	o, ok := obj.(metav1.Object)
+	// A deletion in the foreground leaves the object until its pods are gone.
 	r.remove(ok && o.GetDeletionTimestamp() != nil)
 	if set, ok := obj.(*appsv1.DaemonSet); ok {
 		r.endsAcceleration.Store(flagOf(set, "--accelerate=") != "auto")
@@ -104,6 +105,7 @@ func (a *Agent) goodbye(ctx context.Context) error {
 		return err
 	}
 	a.cfg.Log.Info("taking the engine's rules and the saved state out: fairlead is being removed")
+	// ctx has ended: that is why the agent stops.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanFor)
 	defer cancel()
 	err = errors.Join(err, a.ways.end())

@@ -75,6 +75,7 @@ func (a *Agent) forwardOrLeave(ctx context.Context, g *errgroup.Group, at Addres
 
 // openPorts opens the ports that are kube-proxy's by default, until yield is called.
 func (a *Agent) openPorts(ctx context.Context, g *errgroup.Group, at Addresses, probes *health.Probes, reg prometheus.Gatherer) {
+	// Another proxy that comes can answer only once its ports are free.
 	ctx, a.yield = context.WithCancel(ctx)
 	answers := http.NewServeMux()
 	answers.HandleFunc("/healthz", probes.Healthz)

@@ -71,6 +71,7 @@ func (s *signers) Set(all keyring.Signers) {
 func (s *signers) Doubt(node string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	// Reports can be forged as often as one likes. The API is not asked as often.
 	if s.doubted[node] || time.Now().Before(s.asked[node].next) {
 		return
 	}

@@ -30,6 +30,7 @@ func (a *Agent) collect(s *snapshot.Snapshot, now time.Time) node.Inputs {
 	a.gossip.Follow(s)
 	self := s.Node(a.cfg.Node)
 	a.health.SetEligible(nodeport.Eligible(self))
+	// A node whose Node object was deleted lost its node ports (TestNodeObjectIsDeleted).
 	if self != nil {
 		a.decision.self = self
 	}

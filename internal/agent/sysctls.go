@@ -121,11 +121,13 @@ func (a *Agent) needs() sysctl.Node {
 	held, _ := a.layer2.Held()
 	numbered := a.ways.Numbered()
 	for _, c := range held {
+		// IPv6 has neither send_redirects nor rp_filter.
 		if !c.Addr.Is4() {
 			continue
 		}
 		out.Announce = append(out.Announce, c.Link)
 		answers := slices.ContainsFunc(numbered, func(w proxy.Way) bool { return w.Link == c.Link })
+		// Such a filter drops what comes in by the link before anybody can answer it there.
 		if answers && sysctl.Dir(a.cfg.SysctlDir).Strict(c.Link) {
 			out.Strict = append(out.Strict, c.Link)
 		}

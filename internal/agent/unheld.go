@@ -51,6 +51,7 @@ func (u *unheld) Run(ctx context.Context) {
 	u.loop.Run(ctx, func(context.Context) error {
 		u.mu.Lock()
 		defer u.mu.Unlock()
+		// Not known, so that the kernel is asked, and what others took out is repaired.
 		if len(u.was) > 0 {
 			u.was = nil
 		}
@@ -114,6 +115,7 @@ func (u *unheld) end() {
 
 // apply carries out what is announced and lingers at now. The caller holds mu.
 func (u *unheld) apply(now time.Time) error {
+	// Routers may still send packets to what an earlier agent announced.
 	if !u.began {
 		left, err := u.refused()
 		if err != nil {
@@ -131,6 +133,7 @@ func (u *unheld) apply(now time.Time) error {
 		return nil
 	}
 	if err := u.refuse(want, u.was); err != nil {
+		// How far it came is not known: the next time the kernel is asked.
 		u.was = nil
 		return err
 	}

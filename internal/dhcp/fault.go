@@ -108,6 +108,7 @@ func (in Inputs) offSubnet(from *snapshot.FromDHCP, addr netip.Addr) string {
 				continue
 			}
 			on = true
+			// Both addresses of a /31 are hosts' (RFC 3021).
 			if addr.Is4() && subnet.Bits() < 31 && (addr == subnet.Addr() || addr == netipx.PrefixLastIP(subnet)) {
 				return "it is the network's own address, or that of all its hosts"
 			}

@@ -200,6 +200,7 @@ func (l *Lease) acked(now time.Time, m Message, fault func(Message) string) {
 		return
 	}
 	life := min(m.Lifetime, longest)
+	// T1 and T2 are a half and seven eighths where no server says otherwise (RFC 2131 section 4.4.5).
 	renew := life / 2
 	if m.T1 > 0 && m.T1 < renew {
 		renew = max(m.T1, life/8)

@@ -28,6 +28,7 @@ func (p *Planner) nodes(in Inputs) (out []director.Node) {
 	families := families(in.Table)
 	for _, m := range in.View.Members {
 		n := p.node(in, m, me, families)
+		// Where most nodes vanished at once the network broke, and nothing is quarantined: their pods may run.
 		if m.Node != in.Node && m.Verdict == announcer.NodeGone && m.Quarantine {
 			gone[m.Node] = n
 			continue

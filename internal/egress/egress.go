@@ -137,6 +137,7 @@ func (d *decision) service(svc *snapshot.Service) {
 		if ep.Node == "" || !routable(addr) {
 			continue // not a pod
 		}
+		// A pod in the node's network sends with the node's address, as the node itself does.
 		if d.nodes[addr] {
 			said.host = said.host || ep.Node == d.Node
 			continue

@@ -53,7 +53,8 @@ func PublicOf(key ed25519.PrivateKey) string {
 }
 
 // ParseSigners reads what Format wrote: a line for each node, its name and its key. No
-// text at all is nil: the controller is older than this.
+// text at all is nil: the controller is older than this. It refuses the whole text for one line
+// that is something else.
 func ParseSigners(text []byte) (Signers, error) {
 	if text == nil {
 		return nil, nil

@@ -62,14 +62,15 @@ func NewBuilder() *Builder {
 	}
 }
 
-// Reset takes obj in as it is, even if a newer version is held.
+// Reset takes obj in as it is, even if a newer version is held. It reports what Set does.
 func (b *Builder) Reset(obj any) bool {
 	b.reset = true
 	defer func() { b.reset = false }()
 	return b.Set(obj)
 }
 
-// Remove takes out the object that has the name of obj, whichever it is.
+// Remove takes out the object that has the name of obj, whichever it is. It reports what
+// Delete does.
 func (b *Builder) Remove(obj any) bool {
 	b.reset = true
 	defer func() { b.reset = false }()
@@ -320,7 +321,7 @@ func sameEndpoint(a, b snapshot.Endpoint) bool {
 }
 
 // setPart takes a slice in, or out of its Service's endpoints if its labels say
-// that it is of none (any more) or of a headless one.
+// that it is of none (any more) or of a headless one. It reports whether anything changed.
 func (b *Builder) setPart(p *part) bool {
 	old := b.parts[p.ref]
 	if old != nil && b.outdated(p, old) {

@@ -179,8 +179,8 @@ func (s *Store) slices() cache.SharedIndexInformer {
 	return discoveryinformers.NewFilteredEndpointSliceInformer(s.clients.Kube, metav1.NamespaceAll, 0, cache.Indexers{}, served)
 }
 
-// servesServiceCIDRs asks the API server, until it answers, for the kind
-// ServiceCIDR, which is there from Kubernetes 1.33 on.
+// servesServiceCIDRs reports whether the API server has the kind ServiceCIDR, which is there
+// from Kubernetes 1.33 on. It asks until there is an answer.
 func (s *Store) servesServiceCIDRs(ctx context.Context) (served bool) {
 	_ = wait.PollUntilContextCancel(ctx, time.Second, true, func(context.Context) (bool, error) {
 		list, err := s.clients.Kube.Discovery().ServerResourcesForGroupVersion(networkingv1.SchemeGroupVersion.String())

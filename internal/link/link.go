@@ -32,7 +32,7 @@ type State struct {
 	Ways []Way
 }
 
-// Read takes the State from the kernel of this network namespace.
+// Read takes the State from the kernel of this network namespace, as a whole or not at all.
 func Read() (State, error) {
 	links, err := netlink.LinkList()
 	if err != nil {
@@ -67,6 +67,7 @@ func resolve(links []netlink.Link, addrs []netlink.Addr) State {
 	prefixes := map[int][]netip.Prefix{}
 	ipvs := slices.IndexFunc(links, func(l netlink.Link) bool { return l.Attrs().Name == ipvsLink })
 	for _, a := range addrs {
+		// Node ports answer at the node's addresses, and must not at a VIP.
 		if l2.IsOurs(a) || ipvs >= 0 && a.LinkIndex == links[ipvs].Attrs().Index {
 			continue
 		}
@@ -75,6 +76,7 @@ func resolve(links []netlink.Link, addrs []netlink.Addr) State {
 			continue
 		}
 		s.Addrs = append(s.Addrs, p.Addr())
+		// Every link has such a prefix, whatever it is connected with.
 		if !p.Addr().IsLinkLocalUnicast() {
 			prefixes[a.LinkIndex] = append(prefixes[a.LinkIndex], p)
 		}
@@ -128,6 +130,8 @@ func (s State) uplinks(rs routes) []snapshot.Link {
 }
 
 func suitable(at *netlink.LinkAttrs) bool {
+	// Not every driver says how it is: IF_OPER_UNKNOWN counts as up (operstates in the kernel's
+	// documentation).
 	up := at.Flags&net.FlagUp != 0 && (at.OperState == netlink.OperUp || at.OperState == netlink.OperUnknown)
 	arp := at.RawFlags&unix.IFF_NOARP == 0 && len(at.HardwareAddr) == 6
 	return up && arp && at.Flags&net.FlagLoopback == 0

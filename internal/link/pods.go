@@ -86,6 +86,7 @@ func pods(links []netlink.Link, addrs []netlink.Addr, rs routes) (found []netip.
 			continue
 		}
 		own[p.Addr()] = true // on IPv6, a route as that of a pod leads to it
+		// The uplink of a node that is a container itself is a veth too, with a network.
 		if !p.IsSingleIP() && !p.Addr().IsLinkLocalUnicast() {
 			networks[a.LinkIndex] = true
 		}

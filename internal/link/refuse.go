@@ -45,6 +45,7 @@ func Refuse(prefixes, was []netip.Prefix) error {
 				return fmt.Errorf("refuse %s: %w", p, err)
 			}
 		}
+		// What is refused still comes before anything is no longer: no packet goes around in between.
 		delete(have, p)
 	}
 	for p := range have {

@@ -17,7 +17,8 @@ import (
 )
 
 // Routers returns the routers that this network namespace knows of: those that sent
-// router advertisements, and its default gateways. Sorted.
+// router advertisements (RFC 4861 section 4.2), and its default gateways. Sorted. After an
+// error there are none.
 func Routers() ([]snapshot.Router, error) {
 	links, err := netlink.LinkList()
 	if err != nil {
@@ -47,6 +48,7 @@ func routers(names map[int]string, neighbors []netlink.Neigh, routes []netlink.R
 		if addr = addr.Unmap(); !ok || names[link] == "" {
 			return
 		}
+		// Without its link such an address cannot be connected to.
 		if addr.Is6() && addr.IsLinkLocalUnicast() {
 			addr = addr.WithZone(names[link])
 		}
@@ -94,7 +96,8 @@ const advertiseEvery = 10 * time.Second
 // (RFC 4861 section 6.2.3): hosts take nothing from it.
 type Advertiser struct{ conn *ndp.Conn }
 
-// NewAdvertiser opens the socket, in the network namespace that it is called in.
+// NewAdvertiser opens the socket, in the network namespace that it is called in. It fails
+// if there is no such link, or if the link has no link-local address.
 func NewAdvertiser(name string) (*Advertiser, error) {
 	l, err := net.InterfaceByName(name)
 	if err != nil {
@@ -115,6 +118,7 @@ func (a *Advertiser) Run(ctx context.Context) error {
 			return fmt.Errorf("router advertisement: %w", err)
 		}
 		wait := advertiseEvery
+		// A router with a session by interface learns from these where its neighbour is (FRR 8.4).
 		if sent < 3 {
 			wait /= 5
 		}

@@ -38,8 +38,8 @@ type toRouter struct {
 	metric int
 }
 
-// better orders by how likely it is that via is the way to everywhere: the route to the
-// larger network, then the one that the kernel would prefer.
+// better reports whether a's via is more likely the way to everywhere than o's: that of the
+// route to the larger network, then of the one that the kernel would prefer.
 func (a toRouter) better(b toRouter) bool {
 	return cmp.Or(cmp.Compare(a.bits, b.bits), cmp.Compare(a.metric, b.metric), a.via.Compare(b.via)) < 0
 }

@@ -82,6 +82,7 @@ func (f *following) lacking(in Inputs) (lacks map[string]map[netip.Addr]bool, un
 			by[m.Report.Knows] = of
 		}
 		l, known := f.lags[m.Node]
+		// It learns, so what it lacks now may be on its way.
 		if !known || l.knows != m.Report.Knows {
 			l = lag{knows: m.Report.Knows}
 			if f.began {
@@ -89,6 +90,7 @@ func (f *following) lacking(in Inputs) (lacks map[string]map[netip.Addr]bool, un
 			}
 		}
 		lags[m.Node] = l
+		// An agent that is only late would lose the address and get it back.
 		if end := l.since.Add(passOverAfter(len(in.Snapshot.Nodes))); in.Now.Before(end) {
 			until = earliest(until, end)
 			continue

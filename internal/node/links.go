@@ -25,6 +25,7 @@ func (was linkHealth) next(in Inputs) (links []snapshot.Link, health linkHealth,
 		if lost || !known && was != nil { // else the agent starts, and its node settles as a whole
 			since = in.Now
 		}
+		// Where nobody else has such a link, nobody would answer for that minute.
 		end := since.Add(announcer.SettleAfter)
 		if since.IsZero() || !in.Now.Before(end) || !alsoElsewhere(l, in.View) {
 			health[l.Index], links = time.Time{}, append(links, l)
@@ -57,6 +58,8 @@ func takes(in Inputs) *snapshot.DirectorState {
 	}
 	out := *in.Director
 	out.Links = slices.DeleteFunc(slices.Clone(out.Links), func(d snapshot.DirectorLink) bool {
+		// For a minute after a link failed the others took the node for one that is not reached, and reset
+		// its connections: 68 of 200 in the lab, after a tenth of a second without the other nodes.
 		speaks := me != nil && slices.ContainsFunc(in.Links, func(l snapshot.Link) bool { return l.Name == d.Name && l.Contains(me.Addr.Addr()) })
 		return slices.Contains(lost, d.Name) && !speaks
 	})

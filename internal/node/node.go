@@ -167,6 +167,7 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 		Alive: in.View.Candidates(), Others: in.View.NodeStates(), MACs: in.MACs,
 	}
 	var untilTold, untilLacks time.Time
+	// Not sure: after a standstill others may have what this node held. Its leases run out if that lasts.
 	if in.Sure && in.Engine.Known {
 		election.Lacks, untilLacks = next.follows.lacking(in)
 		next.elected = elect(in.Reach.Without(election))
@@ -174,6 +175,7 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 		next.stays = staying{known: true, addrs: told.Stays, rebalance: rebalanced(in.Snapshot)}
 		p.Announce.Layer2, p.Wake = next.layer2Set(in, in.Reach.Without(election), was)
 		watchers := election
+		// A link that still proves itself is asked on already.
 		watchers.Self = self
 		next.watched = was.watched.next(in.Node, next.elected)
 		watching := announcer.NewWatching(watchers, in.View, next.watched.owners, in.Reach)
@@ -186,6 +188,7 @@ func decide(in Inputs, was Memory, elect func(announcer.Input) announcer.Plan, r
 	retreats, until := retreating(next.draining, in.Now)
 	p.Wake = earliest(earliest(p.Wake, until), earliest(untilLink, untilLacks))
 	next.routes = route(bgp.Input{
+		// BGP needs no link that has proved itself: the session does.
 		Snapshot: in.Snapshot, Changes: in.Changes, Node: in.Node, Self: self, Ready: routable(ready, in.Engine), Passwords: in.Passwords, Routers: in.Routers, Retreating: retreats,
 	})
 	p.Announce.Routes = next.routes

@@ -42,6 +42,7 @@ func drains(in Inputs) (why snapshot.DrainCauses, draining bool) {
 		}
 	}
 	// Of several Announcements that select the node, each may add reasons.
+	// Removal counts whatever Announcements say: nobody renews what this node holds afterwards.
 	on := snapshot.DrainRemoval | snapshot.DrainByDefault
 	for _, an := range in.Snapshot.Announcements {
 		on |= an.DrainOn
@@ -126,6 +127,7 @@ func (m *Memory) ready(in Inputs) map[netip.Addr]bool {
 	case !in.Engine.InSync:
 		return noVIPs
 	}
+	// One map while the addresses are the same: the election compares it by its identity.
 	if m.others.ready == nil || !diff.Same(m.others.addresses, in.Snapshot.Addresses) && !slices.Equal(m.others.addresses, in.Snapshot.Addresses) {
 		m.others = everyRecord{in.Snapshot.Addresses, make(map[netip.Addr]bool, len(in.Snapshot.Addresses))}
 		for _, a := range in.Snapshot.Addresses {
@@ -211,7 +213,7 @@ func (l lastSet) keep(set announcer.Set, addresses []*snapshot.Address, take []a
 	return now
 }
 
-// sameMap is maps.Equal, at once if it is the same map.
+// sameMap reports whether a and b are equal, at once if they are one map.
 func sameMap[K, V comparable](a, b map[K]V) bool {
 	return reflect.ValueOf(a).Pointer() == reflect.ValueOf(b).Pointer() || maps.Equal(a, b)
 }
@@ -250,6 +252,7 @@ func linger(in Inputs, election announcer.Input, was Memory, next announcer.Plan
 	able := election.Able()
 	for _, d := range before {
 		owner := next.Owner(d.Addr)
+		// A node that cannot forward gives up at once, also if nobody answers for a moment.
 		if owner == "" || !held(d.Addr) || !able(d.Addr) {
 			continue
 		}
@@ -328,6 +331,7 @@ func refusals(layer2 []announcer.Refused, routes bgp.Plan) []announcer.Refused {
 		// No node has a link for it, and BGP needs none.
 		case routed[r.Addr] && r.Reason == announcer.NoCandidate:
 			continue
+		// What BGP announces is reached, whatever another Announcement over BGP refuses.
 		case refused && !routed[r.Addr]:
 			r.Refusal = why
 		}

@@ -78,7 +78,8 @@ func (s *Items) Run(ctx context.Context, works []Work) {
 	}
 }
 
-// start begins w, unless its item is busy or not due. It sends to ended when w ends.
+// start begins w, unless its item is busy or not due, and reports whether it did. It sends to
+// ended when w ends.
 func (s *Items) start(ctx context.Context, w Work, ended chan<- struct{}) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

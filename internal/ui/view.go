@@ -72,8 +72,8 @@ type visit struct {
 	user string
 }
 
-// next waits until the cluster is to be drawn again, or v is not what who sent r sees any
-// longer; false once they have gone.
+// next waits until the cluster is to be drawn again, or v is not what the sender of r sees any
+// longer. It reports whether the sender is still there.
 func (s *Server) next(r *http.Request, v visit, changed <-chan struct{}) bool {
 	age := time.NewTimer(aging)
 	defer age.Stop()

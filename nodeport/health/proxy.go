@@ -54,6 +54,7 @@ func (p *Proxy) Synced(family snapshot.Family, began, now time.Time) {
 	fam := p.family(family)
 	fam.synced = now
 	switch {
+	// The change that came in meanwhile is not in the kernel yet: it must not count as done.
 	case fam.newest.After(began):
 		fam.oldest = began // when exactly the rest came is not kept
 	default:

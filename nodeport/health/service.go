@@ -55,6 +55,7 @@ func (s *Servers) Sync(ctx context.Context, want []nodeport.Listener) []snapshot
 	for _, l := range want {
 		wanted[socket{l.Service, l.Addr}] = true
 	}
+	// Closed first: another Service may have the port from now on.
 	for at := range s.open {
 		if !wanted[at] {
 			s.close(at)
@@ -95,6 +96,7 @@ func (s *Servers) close(at socket) {
 
 func (s *Servers) listen(ctx context.Context, at socket) error {
 	network := "tcp6"
+	// Each family has a socket of its own. With "tcp", one at :: would take the port of both.
 	if at.addr.Addr().Is4() {
 		network = "tcp4"
 	}
@@ -109,6 +111,7 @@ func (s *Servers) listen(ctx context.Context, at socket) error {
 	}}
 	s.open[at] = srv
 	s.wg.Go(func() {
+		// Without a bound 8,000 silent connections stayed, with 18 KB of the agent's memory each.
 		if err := srv.http.Serve(bounded.Bound(l)); !errors.Is(err, http.ErrServerClosed) {
 			s.log.Error("a health check port does not answer any more", "service", at.service, "address", at.addr, "error", err)
 			s.forget(at, srv)

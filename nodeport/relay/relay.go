@@ -70,6 +70,7 @@ func (r *Relays) Sync(ctx context.Context, want []nodeport.Relay) []snapshot.Pro
 	}
 	var problems []snapshot.Problem
 	for _, w := range want {
+		// The node's address may be another now. Open connections stay with the former.
 		if l := r.open[w.At]; l != nil {
 			l.follow(w)
 			continue

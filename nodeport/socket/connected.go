@@ -56,6 +56,7 @@ func Connected(ports ...uint16) (_ []netip.AddrPort, err error) {
 // parsePeer reads one struct inet_diag_msg of a connection. It returns false for one that
 // is not root's.
 func parsePeer(b []byte) (netip.AddrPort, bool) {
+	// Any process may connect to such a port of a server of its own. The kubelet is root's.
 	if len(b) < messageSize || binary.NativeEndian.Uint32(b[64:]) != 0 {
 		return netip.AddrPort{}, false
 	}

@@ -39,7 +39,7 @@ var kinds = []struct {
 
 // Read lists the listening TCP sockets and the unconnected UDP sockets of the
 // calling thread's network namespace. The kernel filters by state, so that it
-// costs nothing on a node with many connections.
+// costs nothing on a node with many connections. A family that the kernel lacks is not an error.
 func Read() (_ []nodeport.Socket, err error) {
 	conn, err := netlink.Dial(unix.NETLINK_INET_DIAG, nil)
 	if err != nil {
@@ -86,6 +86,7 @@ func parse(b []byte) (nodeport.Socket, bool) {
 		return s, true
 	}
 	for attrs.Next() {
+		// The kernel tells this of every IPv6 socket; without IPV6_V6ONLY it takes IPv4 as well.
 		if attrs.Type() == onlyIPv6 && attrs.Uint8() == 1 {
 			s.Both = false
 		}

@@ -224,7 +224,7 @@ func (g *Ground) served(t *testing.T) *proxy.Table {
 	return dump(t, g.New(t))
 }
 
-// same compares what a kernel serves with a Table.
+// same reports whether a kernel serves what a Table says.
 func same(got, want *proxy.Table) bool {
 	if got == nil || want == nil {
 		return got == nil && want == nil

@@ -71,8 +71,8 @@ func podCgroups(dir string) (found []string, err error) {
 	return found, err
 }
 
-// isPods knows a kubelet's cgroup: "kubepods" with the driver cgroupfs,
-// "kubepods.slice" or "kubelet-kubepods.slice" with systemd.
+// isPods reports whether name is that of a kubelet's cgroup of pods: "kubepods" with the driver
+// cgroupfs, "kubepods.slice" or "kubelet-kubepods.slice" with systemd.
 func isPods(name string) bool {
 	return name == "kubepods" || name == "kubepods.slice" || strings.HasSuffix(name, "-kubepods.slice")
 }

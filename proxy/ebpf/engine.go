@@ -125,7 +125,7 @@ func (e *Engine) Cleanup(ctx context.Context) error {
 }
 
 // Remove detaches all programs and removes their maps, and returns how many
-// programs were attached.
+// programs were attached. After an error some may be left; it can be called again.
 func (e *Engine) Remove() (int, error) {
 	n, err := unpin(e.opt.Pins, linkPin)
 	_, errMaps := unpin(e.opt.Pins, mapPin)

@@ -37,6 +37,7 @@ func (f Flow) Stale(t *proxy.Table, gone map[proxy.Key]bool) bool {
 	if front := t.Ranged(f.Protocol, f.To); front != nil {
 		return f.strayed(front)
 	}
+	// Its endpoint may still answer, although the Service is gone.
 	if f.Open() {
 		return false
 	}
@@ -81,8 +82,10 @@ func (f Flow) strayed(front *proxy.Frontend) bool {
 	has := func(list []netip.AddrPort) bool { _, ok := find(list, at); return ok }
 	permits := func(p netip.Prefix) bool { return p.Contains(f.Client) }
 	switch {
+	// The pod of an endpoint that left may still answer. That of a lost node does not.
 	case f.Open():
 		return has(front.Lost) || f.left(front)
+	// An open TCP connection was let in when it began; a flow has no end of its own.
 	case front.Sources != nil && !slices.ContainsFunc(front.Sources, permits):
 		return true
 	case has(front.Cluster), has(front.Local):
@@ -91,6 +94,8 @@ func (f Flow) strayed(front *proxy.Frontend) bool {
 		// Still a new connection, which an endpoint that only serves does not take.
 		return true
 	}
+	// An endpoint that terminates and still serves keeps its flows: QUIC, SIP and games drain by that
+	// (TestFlowsStayWhileTheirEndpointServes).
 	return !has(front.Serving)
 }
 
@@ -107,8 +112,10 @@ func (f Flow) Left(t *proxy.Table) bool {
 	return front != nil && f.Open() && f.left(front)
 }
 
-// left is Left for the Frontend of f. What is not translated goes to no endpoint.
+// left reports whether front, the Frontend of f, no longer has f's endpoint, and asks for such
+// connections to end. What is not translated goes to no endpoint.
 func (f Flow) left(front *proxy.Frontend) bool {
+	// Only where the Service asks for it: a pod that is being replaced finishes its answers.
 	if front.Members == nil || f.From == f.To {
 		return false
 	}
@@ -188,6 +195,7 @@ func Concerned(old, now *proxy.Table) map[Network]bool {
 func uncovers(old, now *proxy.Frontend) bool {
 	// Until a Frontend has its first endpoint, packets may have passed untranslated.
 	first := len(old.Cluster)+len(old.Local) == 0 && len(now.Cluster)+len(now.Local) > 0
+	// The kernel looks at the sources of new connections alone.
 	narrowed := now.Sources != nil && (old.Sources == nil || !slices.Equal(old.Sources, now.Sources))
 	return first || narrowed || !slices.Equal(old.Ranges, now.Ranges) || lost(now.Lost, old.Lost)
 }

@@ -76,7 +76,7 @@ const (
 	verdictData = 0xffffff00 // NFT_DATA_VERDICT
 )
 
-// Ranges is like Set.Ranges.
+// Ranges reports the same as Set.Ranges.
 func (t SetType) Ranges() bool { return t.Flags&flagInterval != 0 && !t.Concat() }
 
 // Concat reports whether the kernel must know the fields of the key.

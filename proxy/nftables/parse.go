@@ -64,6 +64,7 @@ func (p *parser) add(e Element) {
 	} else if p.front {
 		p.slots(e.Key)
 	}
+	// Somebody else's element may be too short to hold an endpoint.
 	if p.number < 0 || len(e.Data) < p.AddrLen+2 && p.by != byRange || len(e.Data) < p.AddrLen {
 		return
 	}

@@ -60,6 +60,7 @@ func (p *Slots) facts(out []Element, key string) []Element {
 	if p.Kind == proxy.VIP || p.Kind == proxy.Guard {
 		out = append(out, Element{Set: setVIPPorts, Key: key})
 	}
+	// Another proxy forwards: only the other ports of the VIP are refused.
 	if p.Kind == proxy.Guard {
 		return out
 	}
@@ -114,6 +115,7 @@ func (p *Slots) sources(out []Element, key, limited, allowed string) []Element {
 	if p.Sources == nil {
 		return out
 	}
+	// Also without any range that could be read: then nobody is let in.
 	out = append(out, Element{Set: limited, Key: key})
 	for _, r := range ranges(p.Sources, p.Family) {
 		out = append(out, Element{Set: allowed, Key: key + bytesOf(r.From()), End: key + bytesOf(r.To())})
@@ -190,6 +192,7 @@ func (f *Family) addrOfFrontend(out []Element, t *proxy.Table, key proxy.Key) []
 // nodeElements appends what belongs to the node and to no Frontend, but for its pods.
 func (f *Family) nodeElements(out []Element, t *proxy.Table) []Element {
 	if i := slices.IndexFunc(t.NodePortAddrs, f.has); i >= 0 {
+		// A redirect drops a ping that came in by a link without an address, as Calico's cali* are.
 		out = append(out, Element{Set: mapPing, Key: string(f.icmp), Data: bytesOf(t.NodePortAddrs[i])})
 	}
 	for _, a := range t.NodePortAddrs {
@@ -292,6 +295,8 @@ func (r *Ruleset) Elements(f *Family) []Element {
 			n += 3 // the sets of external Frontends
 		}
 	}
+	// In its size: lists that grew copied all of 50,000 Services several times (BenchmarkAdopt, 593 MB
+	// of garbage before and 261 after).
 	out := make([]Element, 0, n)
 	for p := range r.slots.All() {
 		if p.Family == f.ID {

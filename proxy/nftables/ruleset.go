@@ -120,12 +120,14 @@ func MarksBeside(mark uint32) Marks {
 // there while fairlead takes over from it.
 const kubeProxyMark = 0x4000
 
-// ParseMark reads a mark of one bit, as "0x2000" or "8192".
+// ParseMark reads a mark of one bit, as "0x2000" or "8192". It refuses other numbers, and the
+// bit of kube-proxy.
 func ParseMark(text string) (uint32, error) {
 	mark, err := strconv.ParseUint(text, 0, 32)
 	switch {
 	case err != nil || bits.OnesCount64(mark) != 1:
 		return 0, fmt.Errorf("%q is not a number with one bit set", text)
+	// Its rules may be there during a change-over, and would masquerade by our mark.
 	case mark == kubeProxyMark:
 		return 0, fmt.Errorf("%#x is the bit that kube-proxy uses", mark)
 	}

@@ -140,6 +140,7 @@ func assignSlots(prev *Slots, f *proxy.Frontend) *Slots {
 // bucketSlots gives f's endpoints the slots that clients are hashed to. Where they were
 // before does not count.
 func bucketSlots(f *proxy.Frontend) *Slots {
+	// A client has the same pod on every node: what was before on this one must not count.
 	p := &Slots{Frontend: f, cluster: slots{at: buckets(f.Cluster)}}
 	if f.LocalOnly || f.Directed {
 		p.local.at = buckets(f.Local)
@@ -205,6 +206,7 @@ func assign(prev, want []netip.AddrPort) []netip.AddrPort {
 	}
 	free := 0
 	for at, ep := range want {
+		// It keeps its slot: with affinity its clients are remembered there.
 		if placed[at] {
 			continue
 		}

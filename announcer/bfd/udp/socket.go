@@ -103,6 +103,7 @@ func socket(six bool) (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("socket: %w", err)
 	}
+	// IPv4 has a socket of its own at the same port.
 	if six {
 		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
 			_ = unix.Close(fd)

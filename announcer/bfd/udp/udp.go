@@ -267,6 +267,7 @@ func (s *Speaker) want(w Peer, now time.Time) error {
 	if have != nil && have.same(w) && have.leaving.IsZero() {
 		return nil
 	}
+	// Its socket fits, so the session goes on: the neighbour learns of other times by a poll.
 	if have != nil && have.Source == w.Source && have.Multihop == w.Multihop && have.leaving.IsZero() {
 		have.Peer = w
 		have.session.Configure(w.Config, now)

@@ -146,8 +146,10 @@ func toAPI(peer bgp.Peer, p bgp.Path, withdraw bool) (*api.Path, error) {
 	if addr.Is4() && p.NextHop.Is4() {
 		attrs = append(attrs, packet.NewPathAttributeNextHop(p.NextHop.String()))
 	} else {
+		// RFC 4760, and RFC 8950 for IPv4.
 		attrs = append(attrs, packet.NewPathAttributeMpReachNLRI(p.NextHop.String(), []packet.AddrPrefixInterface{nlri}))
 	}
+	// RFC 4271 section 5.1.5 wants it within an AS, and forbids it between two.
 	if peer.Internal() {
 		attrs = append(attrs, packet.NewPathAttributeLocalPref(p.LocalPref))
 	}

@@ -106,6 +106,7 @@ func Serve(ctx context.Context, p Pipes, log *slog.Logger) error {
 		case err := <-failed:
 			return err
 		case <-ticks.C:
+			// Without BFD, routers kept sending to a node whose frozen agent decided nothing.
 			if s != nil && silent >= patience {
 				return errors.Join(errors.New("the agent does not ask for the session any more"), s.close(ctx))
 			}

@@ -120,6 +120,7 @@ func (s *session) announce(ctx context.Context, paths []bgp.Path) error {
 func (s *session) begin(ctx context.Context, own netip.Addr) error {
 	s.table.Lock()
 	defer s.table.Unlock()
+	// What the OPEN of an earlier connection offered says nothing of this one.
 	s.own, s.offered = own, false
 	return s.settle(ctx)
 }
@@ -150,6 +151,7 @@ func (s *session) settle(ctx context.Context) error {
 	var can []bgp.Path
 	wanted := map[netip.Prefix]bool{}
 	for _, p := range s.wanted {
+		// Before the first connection it is not known which address is the next hop.
 		if !s.own.IsValid() || !s.offered && s.foreign(p) {
 			continue
 		}

@@ -64,6 +64,7 @@ func (s *sieve) next() ([]byte, error) {
 		return nil, err
 	}
 	size, kind := int(binary.BigEndian.Uint16(head[16:])), head[18]
+	// The errors of RFC 4271 section 6.1.
 	switch {
 	case slices.ContainsFunc(head[:16], func(b byte) bool { return b != 0xff }):
 		return nil, &notification{1, 1, "a message without the marker"}
@@ -82,6 +83,7 @@ func (s *sieve) pass(kind uint8, body []byte) ([]byte, error) {
 	case kind == typeNotification && len(body) >= 2:
 		s.notified([2]uint8(body))
 		return frame(typeNotification, body[:min(len(body), 2+255)]), nil
+	// One of these ended the process of gobgp v3.37.0.
 	case kind < typeOpen || kind > typeRouteRefresh:
 		return nil, &notification{1, 3, fmt.Sprintf("a message of the unknown type %d", kind)}
 	case kind == typeNotification, kind == typeKeepalive && len(body) > 0, kind == typeUpdate && len(body) < 4, kind == typeRouteRefresh && len(body) < 4:
@@ -89,6 +91,7 @@ func (s *sieve) pass(kind uint8, body []byte) ([]byte, error) {
 	case kind == typeOpen && !s.opened:
 		return s.open(body)
 	case kind == typeOpen:
+		// The subcodes of RFC 6608 say in which state it came.
 		return nil, &notification{5, 3, "a second OPEN"}
 	case !s.opened:
 		return nil, &notification{5, 1, "another message before its OPEN"}
@@ -100,6 +103,7 @@ func (s *sieve) pass(kind uint8, body []byte) ([]byte, error) {
 		return frame(kind, nil), nil
 	case s.up.IsZero():
 		return nil, &notification{5, 2, "another message before its first KEEPALIVE"}
+	// gobgp ended its process on several malformed ones.
 	case kind == typeUpdate:
 		return s.heard(), nil
 	}

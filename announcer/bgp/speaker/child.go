@@ -57,6 +57,7 @@ func (p *process) due(now time.Time) bool {
 	if p.failed < 2 {
 		return true
 	}
+	// One that failed at once was started again every half second.
 	return now.Sub(p.started) >= min(shortestPause<<min(p.failed-2, 8), longestPause)
 }
 
@@ -139,6 +140,7 @@ func (p *process) crashed() {
 	p.crashes++
 	p.fails()
 	p.kill()
+	// It ended before it could count that itself.
 	if p.past.Established {
 		p.past.Flaps++
 	}
@@ -216,6 +218,7 @@ func (p *process) close() error {
 	}
 	counted := p.status
 	err := p.do(gobgp.Order{Do: "close"})
+	// The answer to this order has no status.
 	p.status = counted
 	p.kill()
 	return err

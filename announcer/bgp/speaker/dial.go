@@ -70,6 +70,7 @@ func prepare(raw syscall.RawConn, p bgp.Peer, password bool) error {
 	switch {
 	case p.TTLSecurity > 0: // a packet loses one at every hop but the last
 		ttl, least = 255, 256-int(p.TTLSecurity)
+	// A router of the same AS may be hops away.
 	case p.Internal():
 	default:
 		ttl = cmp.Or(ttl, 1)

@@ -169,6 +169,7 @@ func listen(at listenPort) (*listener, error) {
 // trust makes passwords those that connections must be signed with, and others
 // must not.
 func (l *listener) trust(passwords map[netip.Addr]string) error {
+	// The kernel keeps the password of a peer that is gone until it is given an empty one.
 	for addr := range l.passwords {
 		if _, ok := passwords[addr]; !ok {
 			passwords = maps.Clone(passwords)

@@ -76,8 +76,8 @@ func (e *explaining) through(vip netip.Addr) string {
 	return ""
 }
 
-// leaves tells with which source a packet leaves that no Service takes, and by which node,
-// if its sender is a pod of a Service that asks for that. It returns whether it is.
+// leaves says with which source a packet leaves that no Service takes, and by which node. It
+// reports whether the sender is a pod of a Service that asks for that.
 func (f *following) leaves() bool {
 	if f.out.Frontend != nil {
 		return false

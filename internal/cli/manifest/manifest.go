@@ -68,7 +68,8 @@ func Load(paths []string, stdin io.Reader, namespace string) (*Manifests, error)
 
 // Each calls visit with every object in paths, and where it stands: files, folders with
 // all their folders, patterns such as *.yaml, or Stdin. Documents are YAML or JSON, one
-// after the other, and lists are taken apart.
+// after the other, and lists are taken apart. It ends at the first file or document that cannot
+// be read, and names it.
 func Each(paths []string, stdin io.Reader, visit func(obj map[string]any, where string)) error {
 	files, err := expand(paths)
 	if err != nil {

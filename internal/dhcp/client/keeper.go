@@ -153,6 +153,7 @@ func (r *runner) follow(plan dhcp.Plan, now time.Time) {
 		}
 	}
 	for key, l := range r.kept {
+		// While nodes may still answer for the address, the server must not lease it to another client.
 		if mine[key] || !plan.Wanted[key] && plan.Recorded[l.Addr] {
 			continue
 		}

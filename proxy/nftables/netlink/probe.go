@@ -25,6 +25,7 @@ func (e *Engine) Probe(ctx context.Context) error {
 	if both == nil || ctx.Err() != nil {
 		return both
 	}
+	// A kernel without a module of one family refused the whole engine.
 	for _, f := range nftables.Families {
 		e.families = []*nftables.Family{f}
 		if e.probe(ctx) == nil {

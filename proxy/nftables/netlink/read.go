@@ -117,6 +117,7 @@ func (c *conn) readTable(ctx context.Context, f *nftables.Family) (*nftables.Ker
 		err = c.readRules(ctx, k)
 	}
 	for _, name := range slices.Sorted(maps.Keys(k.Sets)) {
+		// Packets fill the others while they are read. They are read when an endpoint moves.
 		if s := k.Sets[name]; err == nil && !s.Dynamic() {
 			first := len(k.Elements)
 			k.Elements, err = c.readElements(ctx, k.Elements, f, name, s)
@@ -203,6 +204,7 @@ func (c *conn) readRules(ctx context.Context, k *nftables.Kernel) error {
 			name := cstring(attribute(m.data, unix.NFTA_RULE_CHAIN))
 			ch := k.Chains[name]
 			hash := userdata(attribute(m.data, unix.NFTA_RULE_USERDATA), ruleHash)
+			// A rule without our hash was added by somebody else: the chain counts as changed.
 			if hash == nil {
 				hash = []byte("foreign!")
 			}
@@ -284,6 +286,7 @@ func joinRanges(elems []nftables.Element, ends []bool) []nftables.Element {
 	}
 	slices.SortFunc(order, func(a, b int) int {
 		c := cmp.Compare(elems[a].Key, elems[b].Key)
+		// One range ends where the next begins: the end comes first.
 		if c == 0 && ends[a] != ends[b] {
 			if ends[a] {
 				return -1

@@ -96,6 +96,7 @@ func (s *sweeper) stop() {
 func (s *sweeper) give(o order) {
 	select {
 	case missed := <-s.orders:
+		// A connection of a Table that the sweeper never saw may go to an endpoint that came and went.
 		o.gone, o.leaves = append(missed.gone, o.gone...), o.leaves || missed.leaves
 	default:
 	}
@@ -268,6 +269,7 @@ func (a *agenda) take(o order, now time.Time) {
 		at := now
 		if n.Protocol == snapshot.TCP {
 			at = now.Add(dialsAfter)
+			// Each list costs 6 ms of CPU time: where endpoints go all the time, most changes wait for a common one.
 			if rested := a.earned[n].Add(-dialsAtOnce * dialsEvery); rested.After(at) && !urgent {
 				at = rested
 			}

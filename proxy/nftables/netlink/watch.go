@@ -39,6 +39,7 @@ func openWatch(netns int, changed func()) (*watch, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Before the tables are read: what is written between the two would be missed.
 	if err := c.nl.JoinGroup(groupNFTables); err != nil {
 		c.close()
 		return nil, fmt.Errorf("watch the ruleset: %w", explain(err))
@@ -167,5 +168,6 @@ func concernsUs(data []byte) bool {
 		ours = ours || family && cstring(attribute(m.data, 1)) == nftables.TableName
 		return nil
 	})
+	// What cannot be read may be about us.
 	return ours || err != nil
 }
