@@ -16,8 +16,8 @@ type cni interface {
 	packages() []debianPackage
 	// start starts its programs on a node, before the kubelet. The API server may be away.
 	start(l *Lab, n node) error
-	// policies reports whether it enforces NetworkPolicies.
-	policies() bool
+	// policies is for how many families of addresses it enforces NetworkPolicies, IPv4 first.
+	policies() int
 }
 
 // cnis are those that a lab can have, by the name that Options has.
@@ -40,8 +40,14 @@ func (l *Lab) checkCNI() error {
 	return nil
 }
 
-// Policies reports whether the lab's CNI enforces NetworkPolicies.
-func (l *Lab) Policies() bool { return l.described == nil && l.cni() != nil && l.cni().policies() }
+// Policies is for how many families of addresses the lab's CNI enforces NetworkPolicies, IPv4
+// first.
+func (l *Lab) Policies() int {
+	if l.described != nil || l.cni() == nil {
+		return 0
+	}
+	return l.cni().policies()
+}
 
 // CNI is the name of the lab's CNI, empty for links and routes of the lab's own, and in a
 // described cluster.

@@ -3,6 +3,7 @@ package lab
 import (
 	"encoding/json"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 )
@@ -56,6 +57,23 @@ func TestFlannelsMTUIsReplacedOnce(t *testing.T) {
 	for _, n := range nodes(9) {
 		if c := strings.Count(flannelConfig(n), "65000"); c != 1 {
 			t.Errorf("%s: 65000 is in it %d times", n.name, c)
+		}
+	}
+}
+
+// Every change is tried with each CNI that the lab has.
+func TestEachCNIHasItsJob(t *testing.T) {
+	data, err := os.ReadFile("../../.github/workflows/ci.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"matrix: {cni: [" + strings.Join(CNIs(), ", ") + "]}\n",
+		" make demo CNI=${{ matrix.cni }}\n",
+		" make e2e CNI=${{ matrix.cni }} WHAT=any-cni\n",
+	} {
+		if !strings.Contains(string(data), want) {
+			t.Errorf("ci.yaml has no %q", want)
 		}
 	}
 }

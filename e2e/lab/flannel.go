@@ -14,7 +14,7 @@ func (flannel) programs() []program {
 }
 
 func (flannel) packages() []debianPackage { return nil }
-func (flannel) policies() bool            { return false }
+func (flannel) policies() int             { return 0 }
 
 // start starts flanneld, and a script that waits for flanneld's choice of an MTU.
 func (f flannel) start(l *Lab, n node) error {

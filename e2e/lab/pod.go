@@ -77,16 +77,66 @@ exec "$@"`
 
 // PodCommand is a command that will run in the pod's container.
 func (l *Lab) PodCommand(ctx context.Context, p Pod, args ...string) (*exec.Cmd, error) {
-	out, err := l.Exec(ctx, p.Node, "ctr", "--namespace=k8s.io", "tasks", "ls")
+	pid, err := l.podPID(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	pid, err := taskPID(string(out), p.Container)
-	if err != nil {
-		return nil, fmt.Errorf("pod %s: %w", p.Name, err)
-	}
 	enter := []string{"/bin/sh", "-c", joinScript, pid, "nsenter", "--target=" + pid, "--mount", "--uts", "--net", "--pid", "--"}
 	return l.Command(ctx, p.Node, append(enter, args...)...)
+}
+
+// podPID is the process of the pod's container, as the node numbers it.
+func (l *Lab) podPID(ctx context.Context, p Pod) (string, error) {
+	out, err := l.Exec(ctx, p.Node, "ctr", "--namespace=k8s.io", "tasks", "ls")
+	if err != nil {
+		return "", err
+	}
+	pid, err := taskPID(string(out), p.Container)
+	if err != nil {
+		err = fmt.Errorf("pod %s: %w", p.Name, err)
+	}
+	return pid, err
+}
+
+// PodLink is the node's end of the pod's link. It may be the port of a bridge, which no route
+// names.
+func (l *Lab) PodLink(ctx context.Context, p Pod) (string, error) {
+	pid, err := l.podPID(ctx, p)
+	if err != nil {
+		return "", err
+	}
+	inside, err := l.Exec(ctx, p.Node, "nsenter", "--target="+pid, "--net", "ip", "-json", "link", "show", "eth0")
+	if err != nil {
+		return "", err
+	}
+	outside, err := l.Exec(ctx, p.Node, "ip", "-json", "link", "show")
+	if err != nil {
+		return "", err
+	}
+	link, err := otherEnd(inside, outside)
+	if err != nil {
+		err = fmt.Errorf("pod %s: %w", p.Name, err)
+	}
+	return link, err
+}
+
+// otherEnd finds the link of a node to which the link of a pod leads, both by "ip -json link".
+func otherEnd(pod, node []byte) (string, error) {
+	type link struct {
+		Index int    `json:"ifindex"`
+		Name  string `json:"ifname"`
+		Peer  int    `json:"link_index"` // in another network namespace
+	}
+	var inside, outside []link
+	if err := errors.Join(json.Unmarshal(pod, &inside), json.Unmarshal(node, &outside)); err != nil {
+		return "", err
+	}
+	for _, of := range outside {
+		if len(inside) == 1 && of.Index == inside[0].Peer {
+			return of.Name, nil
+		}
+	}
+	return "", fmt.Errorf("no link of the node leads to %s", pod)
 }
 
 // taskPID finds the process of a container in "ctr tasks ls", by the pids of

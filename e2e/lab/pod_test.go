@@ -31,3 +31,17 @@ func TestTaskPID(t *testing.T) {
 		}
 	}
 }
+
+// The port of a bridge is found, and not the bridge that the route to the pod names.
+func TestOtherEndOfAPodsLink(t *testing.T) {
+	const node = `[{"ifindex":1,"ifname":"lo"},{"ifindex":3,"ifname":"cni0"},
+		{"ifindex":5,"link_index":2,"ifname":"veth1","master":"cni0"},{"ifindex":7,"link_index":2,"ifname":"veth2","master":"cni0"}]`
+	if got, err := otherEnd([]byte(`[{"ifindex":2,"link_index":7,"ifname":"eth0"}]`), []byte(node)); got != "veth2" || err != nil {
+		t.Errorf("link %q, %v", got, err)
+	}
+	for _, pod := range []string{``, `[]`, `[{"ifindex":2,"link_index":9,"ifname":"eth0"}]`} {
+		if got, err := otherEnd([]byte(pod), []byte(node)); err == nil {
+			t.Errorf("%s: link %q", pod, got)
+		}
+	}
+}
