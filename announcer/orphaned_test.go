@@ -99,9 +99,10 @@ func TestOrphanedForABetterNode(t *testing.T) {
 	}
 }
 
-// TestOrphanedOfTheUnheard: an agent that has heard of nobody waits for all that it is elected
-// for, as each of the others may do. One that starts and has not heard of all waits for what
-// it does not know the owner of. So nothing is taken from a node whose agent is not heard.
+// TestOrphanedOfTheUnheard: as long as some node was never heard of, an agent waits for what it
+// is elected for and knows no owner of, as that node may answer for it. They take turns, because
+// each of these nodes may be in the same state. So nothing is taken from a node whose agent is
+// not heard, whether gossip is blocked, or comes back with one node after the other.
 func TestOrphanedOfTheUnheard(t *testing.T) {
 	w := spreadWorld(t, netip.MustParsePrefix("192.0.2.0/24"))
 	s := snapshotOf(t, w)
@@ -109,42 +110,61 @@ func TestOrphanedOfTheUnheard(t *testing.T) {
 	for _, a := range s.Addresses {
 		in.Ready[a.Addr] = true
 	}
-	before := owners(t, w)
+	known := map[string]snapshot.Electable{}
 	for _, st := range s.NodeStates {
-		in.Others[st.Node] = st.Electable
+		known[st.Node] = st.Electable
 	}
+	all := slices.Sorted(maps.Keys(known))
 	s.NodeStates = nil
-	known := in.Others
+	alone := announcer.Decide(in)
+	// first is the Plan in which each address is the first's of worker-1 and others.
+	first := func(others []string) announcer.Plan {
+		among := in
+		among.Others, among.Alive = map[string]snapshot.Electable{}, map[string]bool{"worker-1": true}
+		for _, node := range others {
+			among.Others[node], among.Alive[node] = known[node], true
+		}
+		return announcer.Decide(among)
+	}
+	everything := func(netip.Addr) bool { return true }
+	nothing := func(netip.Addr) bool { return false }
 	for _, tt := range []struct {
 		name    string
 		unheard []string
-		began   bool
+		before  func(h *announcer.Handover)
 		waits   bool
 	}{
-		{"all are heard", nil, false, false},
-		{"one was never heard", []string{"worker-2"}, false, true},
-		{"the agent has run for a while", []string{"worker-2"}, true, false},
-		{"nobody was ever heard", slices.Collect(maps.Keys(known)), true, true},
+		{"all are heard", nil, nil, false},
+		{"one was never heard", []string{"worker-2"}, nil, true},
+		{"one was never heard, and this node was not elected before", []string{"worker-2"}, func(h *announcer.Handover) { h.Follow("worker-1", announcer.Plan{}, announcer.Plan{}, nothing) }, true},
+		// It took it in its turn, and another one whose turn was the same answered.
+		{"one is heard, when this node had given back what it held", []string{"worker-2"}, func(h *announcer.Handover) {
+			h.Follow("worker-1", announcer.Plan{}, alone, nothing)
+			h.Follow("worker-1", alone, alone, everything)
+			h.Follow("worker-1", alone, alone, nothing)
+		}, true},
+		{"nobody was ever heard", all, nil, true},
 	} {
 		in.Others = maps.Clone(known)
 		for _, node := range tt.unheard {
 			delete(in.Others, node)
 		}
-		next := announcer.Decide(in)
+		next, among := announcer.Decide(in), first(tt.unheard)
 		var h announcer.Handover
-		nothing := func(netip.Addr) bool { return false }
-		if tt.began {
-			h.Follow("worker-1", announcer.Plan{}, announcer.Plan{}, nothing)
+		was := announcer.Plan{}
+		if tt.before != nil {
+			tt.before(&h)
+			was = alone
 		}
-		h.Follow("worker-1", announcer.Plan{}, next, nothing)
+		h.Follow("worker-1", was, next, nothing)
 		waits := h.Orphaned(in, announcer.View{}, next.Announce, announcer.Reach{}, 30*time.Second, time.Unix(1000, 0))
 		for _, vip := range next.Announce {
 			turn, left := waits[vip.Addr]
 			if left != tt.waits {
 				t.Errorf("%s: %s waits: %v", tt.name, vip.Addr, left)
 			}
-			if first := before[vip.Addr] == "worker-1"; left && len(in.Others) == 0 && first != (turn == 0) {
-				t.Errorf("%s: %s is taken in turn %d", tt.name, vip.Addr, turn)
+			if owner := among.AnnouncedBy(vip.Addr, "worker-1"); left && (owner == "worker-1") != (turn == 0) {
+				t.Errorf("%s: %s is taken in turn %d, and is first %s's", tt.name, vip.Addr, turn, owner)
 			}
 		}
 	}

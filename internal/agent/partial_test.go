@@ -88,6 +88,18 @@ var partials = []partial{
 		time.Sleep(12 * time.Second)
 		p.cut(t)
 	}},
+	{name: "gossip is dropped from the start, and then by b alone", start: true, moves: "all", setup: peerSetup{before: func(t *testing.T, p *peers) {
+		t.Helper()
+		p.cut(t, gossipFrames...)
+	}}, does: func(t *testing.T, p *peers) {
+		t.Helper()
+		time.Sleep(8 * time.Second)
+		var ofB []string
+		for _, frames := range gossipFrames {
+			ofB = append(ofB, "iifname to-b "+frames, "oifname to-b "+frames)
+		}
+		dropFor(3*time.Second, ofB...)(t, p)
+	}},
 	{name: "a has another key", start: true, setup: peerSetup{keys: map[string]string{"a": "fedcba9876543210"}}, moves: "all", does: func(*testing.T, *peers) {}},
 	{name: "the API server is lost to c when a Service is made", does: func(t *testing.T, p *peers) {
 		t.Helper()
