@@ -67,8 +67,9 @@ func (h *Handover) Orphaned(in Input, v View, next []VIP, reach Reach, lease tim
 		young, silent := at.Sub(m.Since) < lease+time.Second, m.Verdict != Alive
 		knows := !m.Stale && m.Report != nil && m.Report.Settled && m.Report.InSync
 		// Two nodes that agree that a kernel does not answer are proof. An agent that knows the
-		// cluster's state has given up what is not its own.
-		if len(reach.Lost[m.Node]) > 0 || !silent && (knows || !young) {
+		// cluster's state has given up what is not its own. One that is back after a silence says how
+		// its node is a moment later: until then it may have everything that it had.
+		if len(reach.Lost[m.Node]) > 0 || !silent && !m.Stale && (knows || !young) {
 			continue
 		}
 		recent[m.Node] = true

@@ -37,6 +37,7 @@ func TestOrphaned(t *testing.T) {
 		{"two nodes miss it", announcer.Member{Verdict: announcer.NodeGone, Stale: true, Report: settled}, 25 * time.Second, announcer.Reach{Lost: map[string][]string{"worker-2": {"eth0"}}}, false},
 		{"its agent speaks", announcer.Member{Verdict: announcer.Alive, Report: settled}, 25 * time.Second, nothing, false},
 		{"its agent speaks again, but has not reported", announcer.Member{Verdict: announcer.Alive, Stale: true, Report: settled}, 25 * time.Second, nothing, true},
+		{"and it was silent for longer than the lease", announcer.Member{Verdict: announcer.Alive, Stale: true, Report: settled}, time.Hour, nothing, true},
 		{"it was never electable", announcer.Member{Verdict: announcer.AgentGone, Report: &announcer.Report{}}, 25 * time.Second, nothing, false},
 		{"it never reported", announcer.Member{Verdict: announcer.AgentGone}, 25 * time.Second, nothing, false},
 	} {

@@ -63,6 +63,48 @@ func TestRejectIsNotDeath(t *testing.T) {
 	}
 }
 
+// TestFullQueueIsNotDeath: so many have connected with an agent that stands still that its kernel
+// takes no further connection. Its node is not gone while that kernel answers on a link.
+func TestFullQueueIsNotDeath(t *testing.T) {
+	one, two := nstest.New(t, "one"), nstest.New(t, "two")
+	nstest.Wire(t, one, two, "192.0.2.1/24", "192.0.2.2/24")
+	at := netip.MustParseAddrPort("192.0.2.2:7947")
+	two.Do(t, func() error {
+		// The length of the queue: net.Listen asks for more than this kernel's default.
+		if err := os.WriteFile("/proc/sys/net/core/somaxconn", []byte("1"), 0o600); err != nil {
+			return err
+		}
+		l, err := net.Listen("tcp", at.String())
+		if err == nil {
+			t.Cleanup(func() { _ = l.Close() })
+		}
+		return err
+	})
+	one.Do(t, func() error {
+		for answerOf(connect(at)) == announcer.Answered {
+		}
+		return nil
+	})
+	none := NewPlaces(nil)
+	m := &Members{opinions: map[string]*opinions{}}
+	m.cfg.Places, m.cfg.Prober = func() *Places { return none }, inSpace{one}
+	ask := announcer.Ask{Node: "two", Addr: at, Again: true}
+	if got := m.check(t.Context(), ask); got != announcer.NoAnswer {
+		t.Errorf("by its port alone, the kernel %s: the queue is not full", got)
+	}
+	m.cfg.Answers = func(node string) bool { return node == "two" }
+	if got := m.check(t.Context(), ask); got != announcer.Answered {
+		t.Errorf("the kernel answers on a link, and %s", got)
+	}
+}
+
+// inSpace asks from a namespace.
+type inSpace struct{ nstest.Space }
+
+func (s inSpace) Ask(_ context.Context, addr netip.AddrPort) announcer.Answer {
+	return answerOf(s.In(func() error { return connect(addr) }))
+}
+
 // connect tries it once, on this thread.
 func connect(addr netip.AddrPort) error {
 	d := net.Dialer{Timeout: askFor}
