@@ -19,6 +19,7 @@ const LeaveAfter = 400 * time.Millisecond
 // Handover is who had what this node is elected for. The zero value knows nobody.
 type Handover struct {
 	formerOwners map[netip.Addr]string // who was elected before this node for what it does not hold yet
+	heard        time.Time             // since when some other node has been heard of, zero while none has
 }
 
 // lastTurn is the last turn in which a node takes what it waits for.
@@ -57,10 +58,20 @@ func (h *Handover) Follow(node string, was, next Plan, held func(netip.Addr) boo
 //     It needs the cluster's state before it knows what it still owns;
 //   - a node is called gone, and reach does not confirm it: a firewall may be what keeps
 //     its answers away, or this node may be the one that does not hear;
-//   - a node was never heard of, and this one knows no former owner: that node may answer all
-//     the same, or may be about to, as this one is. They take turns.
+//   - a node was never heard of, this one has heard of the first for less than lease, and knows
+//     no former owner: that node may answer all the same, or may be about to, as this one is.
+//     They take turns.
 func (h *Handover) Orphaned(in Input, v View, next []VIP, reach Reach, lease time.Duration, at time.Time) map[netip.Addr]int {
 	unheard := in.unheard()
+	if alone := len(in.Snapshot.Nodes) > 1 && len(unheard) == len(in.Snapshot.Nodes)-1; alone {
+		h.heard = time.Time{}
+	} else if h.heard.IsZero() {
+		h.heard = at
+	}
+	// What is not heard of after that has no agent: on a node outside of the DaemonSet's selector.
+	if !h.heard.IsZero() && at.Sub(h.heard) >= lease+time.Second {
+		unheard = nil
+	}
 	gone, recent, before := map[string]bool{}, map[string]bool{}, in
 	before.Alive = maps.Clone(in.Alive)
 	for _, m := range v.Members {

@@ -103,7 +103,8 @@ func TestOrphanedForABetterNode(t *testing.T) {
 // TestOrphanedOfTheUnheard: as long as some node was never heard of, an agent waits for what it
 // is elected for and knows no owner of, as that node may answer for it. They take turns, because
 // each of these nodes may be in the same state. So nothing is taken from a node whose agent is
-// not heard, whether gossip is blocked, or comes back with one node after the other.
+// not heard, whether gossip is blocked, or comes back with one node after the other. A node that
+// is not heard of for a lease after the first one has no agent, and nobody waits for it.
 func TestOrphanedOfTheUnheard(t *testing.T) {
 	w := spreadWorld(t, netip.MustParsePrefix("192.0.2.0/24"))
 	s := snapshotOf(t, w)
@@ -158,7 +159,8 @@ func TestOrphanedOfTheUnheard(t *testing.T) {
 			was = alone
 		}
 		h.Follow("worker-1", was, next, nothing)
-		waits := h.Orphaned(in, announcer.View{}, next.Announce, announcer.Reach{}, 30*time.Second, time.Unix(1000, 0))
+		at := time.Unix(1000, 0)
+		waits := h.Orphaned(in, announcer.View{}, next.Announce, announcer.Reach{}, 30*time.Second, at)
 		for _, vip := range next.Announce {
 			turn, left := waits[vip.Addr]
 			if left != tt.waits {
@@ -167,6 +169,10 @@ func TestOrphanedOfTheUnheard(t *testing.T) {
 			if owner := among.AnnouncedBy(vip.Addr, "worker-1"); left && (owner == "worker-1") != (turn == 0) {
 				t.Errorf("%s: %s is taken in turn %d, and is first %s's", tt.name, vip.Addr, turn, owner)
 			}
+		}
+		later := h.Orphaned(in, announcer.View{}, next.Announce, announcer.Reach{}, 30*time.Second, at.Add(31*time.Second))
+		if alone := len(tt.unheard) == len(all); len(later) > 0 != alone {
+			t.Errorf("%s: a lease later %d addresses wait", tt.name, len(later))
 		}
 	}
 }
