@@ -197,13 +197,15 @@ func TestDifferences(t *testing.T) {
 		}
 	}
 	const restarted, egress, table = "TestNodeRestartedWithoutAPIServerForwardsWhatItsAgentSaved", "TestPodsLeaveWithTheirServicesAddress", "TestTableDeletedByHandIsRepairedAndSaid"
+	const kept, apart, flaps = "TestPodsKeepTheirAddressesInTheCluster", "TestTwoAddressesOfOneServiceAreAtTwoNodes", "TestAttackByFlapsMovesNoAddress"
 	for name, one := range map[string]struct {
 		opt       Options
 		out, runs []string
 	}{
 		"docker":     {Options{}, []string{restarted, egress, "TestControlPlane"}, []string{table}},
-		"podman":     {Options{Engine: Podman}, []string{"TestControlPlane"}, []string{restarted, egress, table}},
-		"ipv4":       {Options{Engine: Podman, Family: IPv4}, []string{restarted, egress}, []string{table}},
+		"podman":     {Options{Engine: Podman}, []string{"TestControlPlane"}, []string{restarted, egress, table, kept, apart, flaps}},
+		"ipv4":       {Options{Engine: Podman, Family: IPv4}, []string{restarted, egress, kept}, []string{table, apart, flaps}},
+		"ipv6":       {Options{Engine: Podman, Family: IPv6}, []string{restarted, egress, kept, apart, flaps}, []string{table}},
 		"kube-proxy": {Options{Engine: Podman, KubeProxy: true}, []string{restarted, egress, table}, []string{"TestEveryPathReachesEveryPod"}},
 	} {
 		left := one.opt.LeftOut()
