@@ -110,9 +110,9 @@ const maxSkew = time.Minute
 func numberAt(at time.Time) uint64 { return uint64(at.UnixNano()) }
 
 // serials number the words of this node. A listener takes each number once, and none from
-// before its start, so a recorded word counts for nothing. The clock is read once, at the
-// start: a node whose clock is set back stays heard. If its agent starts again after that,
-// the others do not hear its words until the clock is where it was. The gossip then says
+// before its start, so a recorded word counts for nothing. The clock is read once, when the
+// Watcher starts: a node whose clock is set back stays heard. If its agent starts again after
+// that, the others do not hear its words until the clock is where it was. The gossip then says
 // what they would have.
 type serials struct {
 	start time.Time
@@ -120,9 +120,6 @@ type serials struct {
 }
 
 func (s *serials) next() uint64 {
-	if s.start.IsZero() {
-		s.start = time.Now()
-	}
 	since := time.Since(s.start) // by the monotonic clock
 	s.last = max(s.last+1, numberAt(s.start.Add(since)))
 	return s.last

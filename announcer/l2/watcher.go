@@ -116,11 +116,21 @@ func (w *Watcher) Carries(link string) bool {
 func (w *Watcher) Run(ctx context.Context) {
 	runtime.LockOSThread() // and never unlocks it: the thread's priority is to end with it
 	urgent()
-	t := &thread{Watcher: w, ports: map[string]*watchPort{}, failed: map[string]string{}, heard: map[speaker]uint64{}, floor: numberAt(time.Now().Add(-maxSkew))}
+	t := w.newThread(time.Now())
 	defer t.close()
 	for ctx.Err() == nil {
 		t.follow()
 		t.turn()
+	}
+}
+
+// newThread makes what Run keeps, at time now. The words of this node are numbered from then
+// on, although it may say the first one much later: if its clock was set back by then, the
+// others would take that word for an old one.
+func (w *Watcher) newThread(now time.Time) *thread {
+	return &thread{
+		Watcher: w, ports: map[string]*watchPort{}, failed: map[string]string{}, heard: map[speaker]uint64{},
+		serials: serials{start: now}, floor: numberAt(now.Add(-maxSkew)),
 	}
 }
 

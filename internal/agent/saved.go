@@ -16,11 +16,14 @@ import (
 )
 
 // saveEvery is the time from a change that matters to the write of the file. A change of
-// endpoints alone waits until the last write is saveEndpointsEvery ago: each write takes a
-// large cluster a tenth of a second of CPU time, and pods come and go all the time.
+// endpoints alone waits until the last write is saveEndpointsEvery ago, because pods come and
+// go all the time. It is added to the file: to write all of a large cluster takes a tenth of
+// a second of CPU time. The whole file is written again when what was added is a share of it,
+// which is one part in amendedShare.
 const (
 	saveEvery          = 10 * time.Second
 	saveEndpointsEvery = time.Minute
+	amendedShare       = 4
 )
 
 // patience is how long a starting agent waits for the API server before it
@@ -48,8 +51,9 @@ type cluster struct {
 	listed    bool               // the store has been listed
 	last      *snapshot.Snapshot // that was decided on
 
-	kept   *snapshot.Snapshot // that was written last; nil before
-	keptAt time.Time
+	kept    *snapshot.Snapshot // that the file says; nil before it is written, and if it cannot be added to
+	keptAt  time.Time
+	amended int // how many Services were added to the file since it was written whole
 }
 
 // store is *kube.Store.
@@ -158,7 +162,8 @@ func (a *Agent) save(context.Context) error {
 
 func (a *Agent) saveSnapshot(s *snapshot.Snapshot) error {
 	c, now := &a.cluster, time.Now()
-	switch differ(c.kept, s) {
+	how, changed := differ(c.kept, s)
+	switch how {
 	case nothing:
 		return nil
 	case endpointsAlone:
@@ -166,12 +171,21 @@ func (a *Agent) saveSnapshot(s *snapshot.Snapshot) error {
 			c.keep.At(due)
 			return nil
 		}
+		if c.amended += len(changed); c.amended <= len(s.Services)/amendedShare {
+			return a.kept(s, now, saved.Amend(a.cfg.StateDir, now, changed))
+		}
 	}
-	if err := saved.Write(a.cfg.StateDir, saved.State{Node: a.cfg.Node, Written: now, Proxy: string(a.engine.proxy), Snapshot: s}); err != nil {
-		return err
+	c.amended = 0
+	return a.kept(s, now, saved.Write(a.cfg.StateDir, saved.State{Node: a.cfg.Node, Written: now, Proxy: string(a.engine.proxy), Snapshot: s}))
+}
+
+// kept takes in that s was saved at time now, unless err is not nil.
+func (a *Agent) kept(s *snapshot.Snapshot, now time.Time, err error) error {
+	if err != nil {
+		s = nil // the next time, which is soon after an error, the whole file is written
 	}
-	c.kept, c.keptAt = s, now
-	return nil
+	a.cluster.kept, a.cluster.keptAt = s, now
+	return err
 }
 
 // difference is how much two Snapshots differ.
@@ -183,29 +197,31 @@ const (
 	more
 )
 
-// differ returns how much now differs from old, which may be nil.
-func differ(old, now *snapshot.Snapshot) difference {
+// differ returns how much now differs from old, which may be nil, and if it is by endpoints
+// alone, the Services that have them.
+func differ(old, now *snapshot.Snapshot) (how difference, changed []*snapshot.Service) {
 	if old == nil {
-		return more
+		return more, nil
 	}
 	changes := snapshot.Diff(old, now)
 	services := changes.Services
 	if changes.Services, changes.Since = nil, nil; !reflect.DeepEqual(changes, snapshot.Changes{}) {
-		return more
+		return more, nil
 	}
 	for _, ref := range services {
 		was, is := old.Service(ref), now.Service(ref)
 		if was == nil || is == nil {
-			return more
+			return more, nil
 		}
 		bare, other := *was, *is
 		bare.Endpoints, other.Endpoints = nil, nil
 		if !reflect.DeepEqual(bare, other) {
-			return more
+			return more, nil
 		}
+		changed = append(changed, is)
 	}
-	if len(services) > 0 {
-		return endpointsAlone
+	if len(changed) > 0 {
+		return endpointsAlone, changed
 	}
-	return nothing
+	return nothing, nil
 }

@@ -2,10 +2,13 @@ package agent
 
 import (
 	"bytes"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -81,10 +84,8 @@ func TestWhenTheClusterIsSaved(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				cfg := &Config{StateDir: t.TempDir(), Node: "n1", Clients: &kube.Clients{}, Log: slog.New(slog.DiscardHandler)}
-				f := &followed{now: of(first)}
-				a := &Agent{cfg: cfg, engine: &engine{proxy: Fairlead}, cluster: cluster{cfg: cfg, store: f, keep: reconcile.New("snapshot", cfg.Log)}}
-				a.cluster.keep.Resync, a.cluster.keep.Coalesce = 0, saveEvery
+				a, f := newSaving(t, of(first))
+				cfg := a.cfg
 				writes := 0
 				var last time.Time
 				look := func() {
@@ -113,6 +114,73 @@ func TestWhenTheClusterIsSaved(t *testing.T) {
 			})
 		})
 	}
+}
+
+// newSaving is an Agent that does nothing but save what the store has, first now.
+func newSaving(t *testing.T, now *snapshot.Snapshot) (*Agent, *followed) {
+	cfg := &Config{StateDir: t.TempDir(), Node: "n1", Clients: &kube.Clients{}, Log: slog.New(slog.DiscardHandler)}
+	f := &followed{now: now}
+	a := &Agent{cfg: cfg, engine: &engine{proxy: Fairlead}, cluster: cluster{cfg: cfg, store: f, keep: reconcile.New("snapshot", cfg.Log)}}
+	a.cluster.keep.Resync, a.cluster.keep.Coalesce = 0, saveEvery
+	return a, f
+}
+
+// Endpoints that change are added to the file, which is written whole only now and then, and
+// again after somebody removed it.
+func TestEndpointsAreAddedToTheFile(t *testing.T) {
+	const services = 10 * amendedShare
+	now := &snapshot.Snapshot{}
+	for i := range services {
+		now.Services = append(now.Services, &snapshot.Service{Ref: snapshot.Ref{Namespace: "a", Name: fmt.Sprintf("web%02d", i)}})
+	}
+	a, f := newSaving(t, now)
+	path := saved.Paths(a.cfg.StateDir)[0]
+	save := func(round int) os.FileInfo {
+		t.Helper()
+		next := *f.now
+		next.Services = slices.Clone(next.Services)
+		changed := *next.Services[round%services]
+		changed.Endpoints = []snapshot.Endpoint{{Addr: netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), uint16(round))}}
+		next.Services[round%services], f.now = &changed, &next
+		if err := a.saveSnapshot(f.now); err != nil {
+			t.Fatal(err)
+		}
+		got, err := saved.Read(a.cfg.StateDir, "n1")
+		if err != nil || !reflect.DeepEqual(got.Snapshot.Services, f.now.Services) || !got.Written.Equal(a.cluster.keptAt) {
+			t.Fatalf("round %d: the file has %+v, %v", round, got, err)
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info
+	}
+	synctest.Test(t, func(t *testing.T) {
+		last, whole := save(0), 0
+		for round := range 5 * services {
+			time.Sleep(saveEndpointsEvery)
+			info := save(1 + round)
+			if !os.SameFile(info, last) {
+				whole++
+			}
+			last = info
+		}
+		if most := 5*services/10 + 1; whole == 0 || whole > most {
+			t.Errorf("the file was written whole %d times, want %d at most", whole, most)
+		}
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(saveEndpointsEvery)
+		f.now = &snapshot.Snapshot{Services: slices.Clone(f.now.Services)}
+		changed := *f.now.Services[0]
+		changed.Endpoints = nil
+		f.now.Services[0] = &changed
+		if err := a.saveSnapshot(f.now); err == nil {
+			t.Error("a file that is gone was added to")
+		}
+		save(1)
+	})
 }
 
 func btoi(b bool) int {

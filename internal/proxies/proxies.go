@@ -55,7 +55,8 @@ type Facts struct {
 	Objects map[Object]string
 	// Listening are TCP ports on which processes other than the agent listen.
 	Listening map[uint16]bool
-	// Processes are the names of the processes of the node's network that can be seen.
+	// Processes are those that function Processes names, as far as they are in the node's
+	// network and can be seen.
 	Processes map[string]bool
 	// Declared says of proxies why the cluster's objects have them forward.
 	Declared map[Name]string
@@ -125,6 +126,17 @@ var programs = []program{
 func Objects() (out []Object) {
 	for _, p := range programs {
 		out = append(out, p.objects...)
+	}
+	return out
+}
+
+// Processes returns the names of all processes to look for.
+func Processes() map[string]bool {
+	out := map[string]bool{}
+	for _, p := range programs {
+		for _, name := range slices.Concat(p.processes, p.hosts) {
+			out[name] = true
+		}
 	}
 	return out
 }

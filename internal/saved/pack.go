@@ -24,6 +24,15 @@ type coder struct {
 
 var errShort = errors.New("it is damaged: it ends too early")
 
+func newWriter(w io.Writer) *coder { return &coder{w: w, index: map[string]uint64{}} }
+
+// amendment codes Services that had changed at a time.
+func (c *coder) amendment(at *time.Time, services *[]*snapshot.Service) error {
+	c.time(at)
+	pointers(c, services, (*coder).service)
+	return c.err
+}
+
 // snapshot codes what a large cluster has many of: Services with their endpoints, and
 // addresses.
 func (c *coder) snapshot(s *snapshot.Snapshot) {

@@ -33,9 +33,13 @@ func Paths(dir string) []string {
 	return []string{filepath.Join(dir, "snapshot"), filepath.Join(dir, "snapshot.json")}
 }
 
-// magic begins the file. Behind it come a head in JSON, the Services and addresses in a
-// compact form, and a checksum of it all.
-const magic = "fairlead snapshot 4\n"
+// magic begins the file. Behind it come parts. The first one has a head in JSON, and the
+// Services and addresses in a compact form. Each of the others has a time and the Services
+// that had changed by then.
+const magic = "fairlead snapshot 5\n"
+
+// A part is the length of its content, the content, and a checksum of the content.
+const lengthSize = 8
 
 var sums = crc32.MakeTable(crc32.Castagnoli)
 
@@ -78,9 +82,10 @@ func write(dir string, s State) error {
 	return nil
 }
 
-func encode(to io.Writer, s State) error {
-	sum := crc32.New(sums)
-	out := bufio.NewWriterSize(io.MultiWriter(to, sum), 1<<16)
+// encode writes s to an empty file.
+func encode(f *os.File, s State) error {
+	sum, length := crc32.New(sums), counter(0)
+	out := bufio.NewWriterSize(io.MultiWriter(f, sum, &length), 1<<16)
 	rest := *s.Snapshot
 	rest.Services, rest.Addresses, rest.NodeAddresses = nil, nil, nil
 	h := head(s)
@@ -89,16 +94,49 @@ func encode(to io.Writer, s State) error {
 	if err != nil {
 		return err
 	}
+	if _, err := f.Write(append([]byte(magic), make([]byte, lengthSize)...)); err != nil {
+		return err
+	}
 	text := string(data)
-	c := &coder{w: out, index: map[string]uint64{}}
-	c.write([]byte(magic))
+	c := newWriter(out)
 	c.text(&text)
 	c.snapshot(s.Snapshot)
 	if err := errors.Join(c.err, out.Flush()); err != nil {
 		return err
 	}
-	_, err = to.Write(binary.BigEndian.AppendUint32(nil, sum.Sum32()))
-	return err
+	_, err = f.Write(sum.Sum(nil))
+	_, also := f.WriteAt(binary.BigEndian.AppendUint64(nil, uint64(length)), int64(len(magic)))
+	return errors.Join(err, also)
+}
+
+// counter counts the bytes that are written.
+type counter uint64
+
+func (n *counter) Write(b []byte) (int, error) {
+	*n += counter(len(b))
+	return len(b), nil
+}
+
+// Amend adds to the file that Write wrote in dir that Services are others since, at time
+// now. It takes the work of these alone. After an error what the file says is what it said,
+// and the next call has to be Write: what is added behind half of a part is not read.
+func Amend(dir string, now time.Time, services []*snapshot.Service) error {
+	var content bytes.Buffer
+	if err := newWriter(&content).amendment(&now, &services); err != nil {
+		return fmt.Errorf("amend snapshot: %w", err)
+	}
+	part := binary.BigEndian.AppendUint64(nil, uint64(content.Len()))
+	part = append(part, content.Bytes()...)
+	part = binary.BigEndian.AppendUint32(part, crc32.Checksum(content.Bytes(), sums))
+	f, err := os.OpenFile(Paths(dir)[0], os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return fmt.Errorf("amend snapshot: %w", err)
+	}
+	_, err = f.Write(part)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("amend snapshot: %w", err)
+	}
+	return nil
 }
 
 // Read returns what the last agent of this node saved in dir; nil if there is nothing.
@@ -150,14 +188,11 @@ func decode(data []byte) (*State, error) {
 	if !ok {
 		return decodeV010(data)
 	}
-	if len(rest) < crc32.Size {
-		return nil, errShort
+	content, rest, err := cutPart(rest)
+	if err != nil {
+		return nil, err
 	}
-	end := len(data) - crc32.Size
-	if crc32.Checksum(data[:end], sums) != binary.BigEndian.Uint32(data[end:]) {
-		return nil, errors.New("it is damaged: its checksum is another")
-	}
-	c := &coder{data: rest[:len(rest)-crc32.Size]}
+	c := &coder{data: content}
 	var text string
 	c.text(&text)
 	var h head
@@ -166,8 +201,53 @@ func decode(data []byte) (*State, error) {
 	}
 	if h.Snapshot != nil {
 		c.snapshot(h.Snapshot)
+		amend(&h, rest)
 	}
 	return (*State)(&h), c.err
+}
+
+// cutPart returns the content of the first part of data, and what follows it.
+func cutPart(data []byte) (content, rest []byte, err error) {
+	if len(data) < lengthSize+crc32.Size {
+		return nil, nil, errShort
+	}
+	n := binary.BigEndian.Uint64(data)
+	data = data[lengthSize:]
+	if n > uint64(len(data)-crc32.Size) {
+		return nil, nil, errShort
+	}
+	content, rest = data[:n], data[n:]
+	if crc32.Checksum(content, sums) != binary.BigEndian.Uint32(rest) {
+		return nil, nil, errors.New("it is damaged: its checksum is another")
+	}
+	return content, rest[crc32.Size:], nil
+}
+
+// amend takes in the parts behind the first one, up to one that is damaged: a node that
+// loses power may have written half of the last one. What came before it is still right.
+func amend(h *head, rest []byte) {
+	at := map[snapshot.Ref]int{}
+	for i, s := range h.Snapshot.Services {
+		at[s.Ref] = i
+	}
+	for len(rest) > 0 {
+		content, more, err := cutPart(rest)
+		if err != nil {
+			return
+		}
+		rest = more
+		var written time.Time
+		var services []*snapshot.Service
+		if err := (&coder{data: content}).amendment(&written, &services); err != nil {
+			return
+		}
+		h.Written = written
+		for _, s := range services {
+			if i, known := at[s.Ref]; known {
+				h.Snapshot.Services[i] = s
+			}
+		}
+	}
 }
 
 // decodeV010 reads what v0.1.0 wrote, which has no checksum.

@@ -105,22 +105,29 @@ func route(via string, to netip.Addr) (print string, there bool, err error) {
 	return "", false, nil
 }
 
-// processes returns the names of the processes in proc that are in the reader's network
-// namespace. In a container without the host's processes these are its own alone.
+// processes returns the names of the processes of proxies in proc that are in the reader's
+// network namespace. In a container without the host's processes these are its own alone. An
+// agent looks every two seconds, and a node may have a thousand processes: of each it reads
+// one file.
 func processes(proc fs.FS) map[string]bool {
 	out := map[string]bool{}
-	files, err := fs.Glob(proc, "[0-9]*/comm")
+	all, err := fs.ReadDir(proc, ".")
 	if err != nil {
 		return out
 	}
+	sought := proxies.Processes()
 	here, _ := fs.ReadLink(proc, "thread-self/ns/net")
-	for _, file := range files {
-		name, err := fs.ReadFile(proc, file)
-		if err != nil {
-			continue // it ended
+	for _, dir := range all {
+		pid := dir.Name()
+		if pid[0] < '0' || pid[0] > '9' {
+			continue
+		}
+		name, err := fs.ReadFile(proc, pid+"/comm")
+		if err != nil || !sought[strings.TrimSpace(string(name))] {
+			continue // after an error: it ended
 		}
 		// The namespace of a process with more rights cannot be read. Then it counts.
-		space, err := fs.ReadLink(proc, strings.TrimSuffix(file, "comm")+"ns/net")
+		space, err := fs.ReadLink(proc, pid+"/ns/net")
 		if err != nil || here == "" || space == here {
 			out[strings.TrimSpace(string(name))] = true
 		}

@@ -1,12 +1,15 @@
 package trace
 
 import (
+	"errors"
 	"io/fs"
 	"maps"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/fstest"
 
@@ -28,7 +31,7 @@ func newNode(t *testing.T) node {
 // noProcesses is a /proc that shows the kernel's files alone.
 type noProcesses struct{ fs.FS }
 
-func (noProcesses) Glob(string) ([]string, error) { return nil, nil }
+func (noProcesses) ReadDir(string) ([]fs.DirEntry, error) { return nil, nil }
 
 func (n node) read(t *testing.T) (f proxies.Facts) {
 	t.Helper()
@@ -148,10 +151,66 @@ func TestProcesses(t *testing.T) {
 		"thread-self/ns/net": link("net:[1]"),
 		"7/comm":             comm("kube-proxy"), "7/ns/net": link("net:[1]"),
 		"8/comm": comm("cilium-agent"), "8/ns/net": link("net:[2]"),
-		"9/comm":    comm("k3s-server"), // its namespace cannot be read
+		"9/comm":  comm("k3s-server"), // its namespace cannot be read
+		"10/comm": comm("bash"), "10/ns/net": link("net:[1]"), "10/fd/0": comm(""),
 		"self/comm": comm("calico-node"),
 	}
 	if got := slices.Sorted(maps.Keys(processes(proc))); !slices.Equal(got, []string{"k3s-server", "kube-proxy"}) {
 		t.Errorf("got %v", got)
 	}
+}
+
+// reads notes what is read of a file system.
+type reads struct {
+	fs.FS
+	names *[]string
+}
+
+func (r reads) note(name string) { *r.names = append(*r.names, name) }
+
+func (r reads) Open(name string) (fs.File, error) {
+	r.note(name)
+	return r.FS.Open(name)
+}
+
+func (r reads) ReadLink(name string) (string, error) {
+	r.note(name)
+	return fs.ReadLink(r.FS, name)
+}
+
+func (r reads) Lstat(name string) (fs.FileInfo, error) {
+	r.note(name)
+	return fs.Lstat(r.FS, name)
+}
+
+// Of a process that is not a proxy its name is read, and nothing else: to list the files of one
+// takes the kernel longer than all the rest.
+func TestProcessesAreReadSparingly(t *testing.T) {
+	file := &fstest.MapFile{Data: []byte("bash\n")}
+	var names []string
+	processes(reads{fstest.MapFS{"thread-self/ns/net": file, "7/comm": file, "7/ns/net": file, "8/comm": file, "8/fd/0": file, "self/comm": file}, &names})
+	slices.Sort(names)
+	if want := []string{".", "7/comm", "8/comm", "thread-self/ns/net"}; !slices.Equal(names, want) {
+		t.Errorf("read %v, want %v", names, want)
+	}
+}
+
+// BenchmarkProcesses looks for proxies among the processes of this machine.
+func BenchmarkProcesses(b *testing.B) {
+	proc := New().Proc
+	var before, after syscall.Rusage
+	err := syscall.Getrusage(syscall.RUSAGE_SELF, &before)
+	for b.Loop() {
+		processes(proc)
+	}
+	if err := errors.Join(err, syscall.Getrusage(syscall.RUSAGE_SELF, &after)); err != nil {
+		b.Fatal(err)
+	}
+	spent := after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano()
+	all, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(spent)/1e6/float64(b.N), "cpu-ms/op")
+	b.ReportMetric(float64(len(all)), "processes")
 }

@@ -67,6 +67,14 @@ func (a addressing) withOthers(r *rand.Rand, fronts ...*proxy.Frontend) *proxy.T
 // do.
 func TestNoConnectionFailsInChurn(t *testing.T) {
 	l := newLab(t)
+	// It makes as many connections as it can, and the kernel remembers each for 10 s. A full
+	// table would lose SYNs even if nothing changed.
+	l.node.Run(t, "sysctl", "-qw", "net.netfilter.nf_conntrack_tcp_timeout_close=1")
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("connections that the node tracks: %s", l.node.Run(t, "sh", "-c", "conntrack -C; conntrack -S"))
+		}
+	})
 	for _, family := range bothFamilies {
 		a := addressesOf(family)
 		for name, own := range map[string]func(r *rand.Rand) *proxy.Frontend{
