@@ -172,15 +172,15 @@ func (a *Agent) saveSnapshot(s *snapshot.Snapshot) error {
 			return nil
 		}
 		if c.amended += len(changed); c.amended <= len(s.Services)/amendedShare {
-			return a.kept(s, now, saved.Amend(a.cfg.StateDir, now, changed))
+			return a.wrote(s, now, saved.Amend(a.cfg.StateDir, now, changed))
 		}
 	}
 	c.amended = 0
-	return a.kept(s, now, saved.Write(a.cfg.StateDir, saved.State{Node: a.cfg.Node, Written: now, Proxy: string(a.engine.proxy), Snapshot: s}))
+	return a.wrote(s, now, saved.Write(a.cfg.StateDir, saved.State{Node: a.cfg.Node, Written: now, Proxy: string(a.engine.proxy), Snapshot: s}))
 }
 
-// kept takes in that s was saved at time now, unless err is not nil.
-func (a *Agent) kept(s *snapshot.Snapshot, now time.Time, err error) error {
+// wrote takes in that s was saved at time now, unless err is not nil.
+func (a *Agent) wrote(s *snapshot.Snapshot, now time.Time, err error) error {
 	if err != nil {
 		s = nil // the next time, which is soon after an error, the whole file is written
 	}

@@ -17,8 +17,8 @@ import (
 )
 
 // Routers returns the routers that this network namespace knows of: those that sent
-// router advertisements (RFC 4861 section 4.2), and its default gateways. Sorted. After an
-// error there are none.
+// router advertisements (RFC 4861 section 4.2), and its default gateways. They are sorted,
+// and nil if the kernel cannot be asked.
 func Routers() ([]snapshot.Router, error) {
 	links, err := netlink.LinkList()
 	if err != nil {
