@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -122,6 +123,59 @@ func TestGate(t *testing.T) {
 	}
 }
 
+// A masqueraded connection of a pod or of a client may have a port of ours as its source:
+// its answers come from anywhere, and pass. What opens nothing does not.
+func TestAnswersPass(t *testing.T) {
+	w := newWorld(t)
+	if err := w.gate.Sync(Wants{Members: members, Nodes: addrs("198.18.0.1", "198.18.0.3"),
+		BFD: []uint16{3784}, Sessions: []uint16{1790}, Peers: addrs("198.18.0.4")}); err != nil {
+		t.Fatal(err)
+	}
+	w.node.Run(t, "sysctl", "-qw", "net.ipv4.ip_forward=1")
+	w.node.Run(t, "nft", "add table ip masquerading; add chain ip masquerading out { type nat hook postrouting priority srcnat; }")
+	w.other.Serve(t, "198.18.0.2:80", func(c net.Conn) { _, _ = c.Write([]byte("answer")) })
+	w.other.Do(t, func() error {
+		udp, err := net.ListenPacket("udp", "198.18.0.2:80")
+		if err != nil {
+			return err
+		}
+		t.Cleanup(func() { _ = udp.Close() })
+		go func() {
+			for buf := make([]byte, 64); ; {
+				_, from, err := udp.ReadFrom(buf)
+				if err != nil {
+					return
+				}
+				_, _ = udp.WriteTo([]byte("answer"), from)
+			}
+		}()
+		return nil
+	})
+	for _, c := range []struct {
+		proto string
+		port  int // that the masquerading chooses
+	}{{"tcp", members}, {"udp", members}, {"udp", 3784}, {"tcp", 1790}} {
+		w.node.Run(t, "nft", fmt.Sprintf("flush chain ip masquerading out; add rule ip masquerading out ip saddr 198.18.1.2 %s dport 80 snat to 198.18.0.1:%d", c.proto, c.port))
+		w.pod.Do(t, func() error {
+			conn, err := net.DialTimeout(c.proto, "198.18.0.2:80", later)
+			if err != nil {
+				t.Errorf("%s from port %d: %v", c.proto, c.port, err)
+				return nil
+			}
+			defer func() { _ = conn.Close() }()
+			_ = conn.SetDeadline(time.Now().Add(later))
+			buf := make([]byte, 64)
+			if _, err = conn.Write([]byte("question")); err == nil {
+				_, err = conn.Read(buf)
+			}
+			if err != nil {
+				t.Errorf("%s from port %d: %v", c.proto, c.port, err)
+			}
+			return nil
+		})
+	}
+}
+
 // What is there already is not written again. What somebody else changed is.
 func TestSyncRepairs(t *testing.T) {
 	w := newWorld(t)
@@ -203,6 +257,12 @@ func TestAttackByPackets(t *testing.T) {
 	t.Logf("attack: %d packets each in %s: %d of the pod's and %d in the node's name arrive", packets, took.Round(time.Millisecond), seen["198.18.1.2"], seen["198.18.0.2"])
 	if seen["198.18.1.2"] != 0 {
 		t.Error("the pod's packets arrive")
+	}
+	if os.Getenv("FAIRLEAD_ATTACKS") != "before" {
+		// Every packet of the pod's had to be told from an answer, and is not remembered for that.
+		if out := strings.TrimSpace(w.node.Run(t, "sysctl", "-n", "net.netfilter.nf_conntrack_count")); len(out) > 2 {
+			t.Errorf("%s connections are tracked", out)
+		}
 	}
 	if most := burst + perSecond*int(took.Seconds()+2); seen["198.18.0.2"] == 0 || seen["198.18.0.2"] > most {
 		t.Errorf("%d of the node's packets arrive, at most %d may", seen["198.18.0.2"], most)
