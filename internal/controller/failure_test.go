@@ -3,7 +3,6 @@ package controller
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -38,10 +37,10 @@ func TestFailureIsRetried(t *testing.T) {
 	api := apitest.New()
 	records := &faulty{Objects: api.Clients.Addresses, broken: true}
 	api.Clients.Addresses = records
-	c := New(Config{Clients: api.Clients, Log: slog.New(slog.DiscardHandler)})
+	c := patient(api.Clients)
 	events := toolsrecord.NewFakeRecorder(20)
 	c.Recorder, api.Store = events, c.Store
-	c.items.Patience, c.items.MinRetry = time.Hour, time.Hour
+	c.items.MinRetry = time.Hour
 	api.Start(t)
 	story := "-- cluster --\npool lan 192.0.2.0/32\nservice a/web\nservice a/waits\n-- want --\n"
 	steps := 0

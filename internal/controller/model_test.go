@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -90,9 +89,9 @@ func (r *modelReplica) follow() { r.sees = r.api.Follow(r.store) }
 
 // restart makes a new controller, which has seen nothing of what is under way.
 func (r *modelReplica) restart(opt allocator.Options) {
-	r.Controller = New(Config{Clients: r.api.Connect(r.fault), Options: opt, Log: slog.New(slog.DiscardHandler)})
-	r.Recorder = &toolsrecord.FakeRecorder{}
-	r.items.Patience, r.items.MinRetry, r.items.Parallel = time.Hour, 0, 1
+	r.Controller = patient(r.api.Connect(r.fault))
+	r.Options, r.Recorder = opt, &toolsrecord.FakeRecorder{}
+	r.items.MinRetry, r.items.Parallel = 0, 1
 	r.writes = -1
 	if r.store != nil {
 		r.Store, r.writer.Store = r.store, r.store

@@ -1,7 +1,6 @@
 package controller
 
 import (
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -33,14 +32,13 @@ func TestNodePortProblems(t *testing.T) {
 			t.Fatal(err)
 		}
 		recorder := toolsrecord.NewFakeRecorder(10)
-		c = New(Config{Clients: &kube.Clients{Kube: client}, Log: slog.New(slog.DiscardHandler)}) // a new leader
+		c = patient(&kube.Clients{Kube: client}) // a new leader
 		c.Recorder = recorder
 		c.Store.Written(got)
 		b.Set(got)
 		s := b.Snapshot()
 		s.NodeStates = []*snapshot.NodeState{{Electable: snapshot.Electable{Node: "n1"}, Problems: problems}}
 		c.items.Run(t.Context(), c.writer.NodePorts(s, observe.Observe(s, time.Now()), recorder))
-		c.items.Wait()
 		close(recorder.Events)
 		var events []string
 		for e := range recorder.Events {

@@ -1,11 +1,12 @@
 package controller
 
 import (
+	"context"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,6 +18,16 @@ import (
 	"github.com/fairlead/fairlead/internal/test/apitest"
 	"github.com/fairlead/fairlead/internal/test/storytest"
 )
+
+// slow takes a second to write the status of a pool.
+type slow struct {
+	kube.Objects[*v1alpha1.AddressPool, *v1alpha1.AddressPoolList]
+}
+
+func (s slow) UpdateStatus(ctx context.Context, p *v1alpha1.AddressPool, opt metav1.UpdateOptions) (*v1alpha1.AddressPool, error) {
+	time.Sleep(time.Second)
+	return s.Objects.UpdateStatus(ctx, p, opt)
+}
 
 // renumbering is a controller whose only node sees prefixes.
 type renumbering struct {
@@ -87,8 +98,11 @@ func (r *renumbering) events(reason string) (out []string) {
 }
 
 // TestPrefixChanges: what nodes see becomes the pool's status, from there the addresses of
-// Services, and Events. The status is all that the controller remembers.
-func TestPrefixChanges(t *testing.T) {
+// Services, and Events. The status is all that the controller remembers. The pool is
+// written so slowly that a step waits for it only as it is patient.
+func TestPrefixChanges(t *testing.T) { synctest.Test(t, prefixChanges) }
+
+func prefixChanges(t *testing.T) {
 	w := storytest.NewWorld()
 	if err := w.Do("node n1 ips=198.51.100.1\npool home prefix=eth0/::10-::12\nservice z/a families=6"); err != nil {
 		t.Fatal(err)
@@ -98,8 +112,9 @@ func TestPrefixChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := &renumbering{api: apitest.New(), recorder: toolsrecord.NewFakeRecorder(100)}
-	r.Controller = New(Config{Clients: r.api.Clients, Options: w.Options(), Log: slog.New(slog.DiscardHandler)})
-	r.Recorder, r.api.Store = r.recorder, r.Store
+	r.api.Clients.Pools = slow{r.api.Clients.Pools}
+	r.Controller = patient(r.api.Clients)
+	r.Options, r.Recorder, r.api.Store = w.Options(), r.recorder, r.Store
 	r.api.Start(t)
 	r.api.Sync(s)
 

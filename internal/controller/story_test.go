@@ -1,11 +1,9 @@
 package controller
 
 import (
-	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	toolsrecord "k8s.io/client-go/tools/record"
 
@@ -20,10 +18,9 @@ func TestStories(t *testing.T) {
 	storytest.EachIn(t, "../../allocator/testdata", func(t *testing.T, file string) {
 		t.Parallel()
 		api := apitest.New()
-		c := New(Config{Clients: api.Clients, Log: slog.New(slog.DiscardHandler)})
+		c := patient(api.Clients)
 		c.Recorder = &toolsrecord.FakeRecorder{}
 		api.Store = c.Store
-		c.items.Patience = time.Hour
 		api.Start(t)
 		api.Tell(t, storytest.Read(t, file), func(opt allocator.Options) error {
 			c.Options = opt

@@ -41,6 +41,8 @@ type API struct {
 	pools      *objects[*v1alpha1.AddressPool, *v1alpha1.AddressPoolList]
 	addresses  *objects[*v1alpha1.Address, *v1alpha1.AddressList]
 	nodeStates *objects[*v1alpha1.NodeState, *v1alpha1.NodeStateList]
+	announced  *objects[*v1alpha1.Announcement, *v1alpha1.AnnouncementList]
+	peers      *objects[*v1alpha1.BGPPeer, *v1alpha1.BGPPeerList]
 }
 
 // New makes an empty API server.
@@ -54,6 +56,8 @@ func New() *API {
 	a.pools = kindOf(a, "addresspools", &v1alpha1.AddressPool{}, func() *v1alpha1.AddressPoolList { return &v1alpha1.AddressPoolList{} })
 	a.addresses = kindOf(a, "addresses", &v1alpha1.Address{}, func() *v1alpha1.AddressList { return &v1alpha1.AddressList{} })
 	a.nodeStates = kindOf(a, "nodestates", &v1alpha1.NodeState{}, func() *v1alpha1.NodeStateList { return &v1alpha1.NodeStateList{} })
+	a.announced = kindOf(a, "announcements", &v1alpha1.Announcement{}, func() *v1alpha1.AnnouncementList { return &v1alpha1.AnnouncementList{} })
+	a.peers = kindOf(a, "bgppeers", &v1alpha1.BGPPeer{}, func() *v1alpha1.BGPPeerList { return &v1alpha1.BGPPeerList{} })
 	a.Clients = a.Connect(nil)
 	return a
 }
@@ -74,11 +78,8 @@ func (a *API) Connect(fault Fault) *kube.Clients {
 	core.PrependReactor("update", "services", faulty(fault, a.updateService))
 	core.PrependReactor("patch", "services", faulty(fault, a.patchService))
 	return &kube.Clients{
-		Kube: core, Pools: &locked[*v1alpha1.AddressPool, *v1alpha1.AddressPoolList]{a.pools, fault},
-		Addresses:     &locked[*v1alpha1.Address, *v1alpha1.AddressList]{a.addresses, fault},
-		Announcements: kindOf(a, "announcements", &v1alpha1.Announcement{}, func() *v1alpha1.AnnouncementList { return &v1alpha1.AnnouncementList{} }),
-		NodeStates:    a.nodeStates,
-		BGPPeers:      kindOf(a, "bgppeers", &v1alpha1.BGPPeer{}, func() *v1alpha1.BGPPeerList { return &v1alpha1.BGPPeerList{} }),
+		Kube: core, Pools: lock(a.pools, fault), Addresses: lock(a.addresses, fault), Announcements: lock(a.announced, fault),
+		NodeStates: lock(a.nodeStates, fault), BGPPeers: lock(a.peers, fault),
 	}
 }
 

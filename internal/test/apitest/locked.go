@@ -12,6 +12,10 @@ type locked[T object[T], L any] struct {
 	fault Fault
 }
 
+func lock[T object[T], L any](o *objects[T, L], fault Fault) *locked[T, L] {
+	return &locked[T, L]{o, fault}
+}
+
 // write makes one write, unless the fault says that it fails.
 func (l *locked[T, L]) write(do func() (T, error)) (T, error) {
 	before, after := l.fault()
