@@ -30,6 +30,9 @@ type Inputs struct {
 	// Alone says that the network does not let this node pass packets on: it serves what it
 	// receives itself.
 	Alone bool
+	// Ways lead to addresses of nodes of other subnets, as far as these nodes have answered by
+	// them. Without them such nodes are apart.
+	Ways map[netip.Addr]Way
 }
 
 // Left is what a listing of conntrack showed of connections to VIPs: the Frontends that

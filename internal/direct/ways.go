@@ -1,0 +1,86 @@
+package direct
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/proxy/director"
+)
+
+// Way leads to an address of a node of another subnet.
+type Way struct {
+	Link int        // index of this node's link that the route takes
+	From netip.Addr // this node's address there
+	MTU  int        // of the route
+}
+
+// leastInside is the MTU that each network has for IPv6 (RFC 8200, section 5). Nothing that is
+// narrower carries it behind another header.
+const leastInside = 1280
+
+// way returns how packets of both families get to a node that has these links, and its
+// addresses at the end. The link is 0 if they do not: a family that VIPs have needs a way, and
+// all ways of a node take one link.
+func way(ways map[netip.Addr]Way, theirs []snapshot.DirectorLink, families map[snapshot.Family]bool) (link int, v4, v6 netip.Addr, w director.Way) {
+	for _, l := range theirs {
+		for _, a := range l.Addrs {
+			to, known := ways[a]
+			if !known || to.MTU < leastInside+header(a) || link != 0 && to.Link != link {
+				continue
+			}
+			switch {
+			case a.Is4() && !v4.IsValid():
+				v4, w.IPv4 = a, to.From
+			case a.Is6() && !v6.IsValid():
+				v6, w.IPv6 = a, to.From
+			default:
+				continue
+			}
+			if link = to.Link; w.MTU == 0 || to.MTU < w.MTU {
+				w.MTU = to.MTU
+			}
+		}
+	}
+	if families[snapshot.IPv4] && !v4.IsValid() || families[snapshot.IPv6] && !v6.IsValid() {
+		return 0, netip.Addr{}, netip.Addr{}, director.Way{}
+	}
+	return link, v4, v6, w
+}
+
+func header(a netip.Addr) int {
+	if a.Is4() {
+		return director.Header4
+	}
+	return director.Header6
+}
+
+// sources are the addresses that a node with these links may send from, sorted.
+func sources(links []snapshot.DirectorLink) (out []netip.Addr) {
+	for _, l := range links {
+		for _, a := range l.Addrs {
+			if !a.IsLinkLocalUnicast() {
+				out = append(out, a)
+			}
+		}
+	}
+	return sorted(out)
+}
+
+// ends are this node's addresses to which nodes of other subnets send, sorted: those that it
+// sends from.
+func ends(nodes []director.Node) (out []netip.Addr) {
+	for _, n := range nodes {
+		for _, a := range []netip.Addr{n.Way.IPv4, n.Way.IPv6} {
+			if a.IsValid() {
+				out = append(out, a)
+			}
+		}
+	}
+	return sorted(out)
+}
+
+func sorted(list []netip.Addr) []netip.Addr {
+	slices.SortFunc(list, netip.Addr.Compare)
+	return slices.Compact(list)
+}
