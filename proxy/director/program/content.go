@@ -180,7 +180,7 @@ func words(a netip.Addr) (w [4]uint32) {
 	return w
 }
 
-// far counts the nodes of other subnets, or what they send from.
+// far counts the addresses that nodes of other subnets send from.
 func (c *content) far() (n uint32) {
 	for _, node := range c.peers {
 		if node != c.me {

@@ -147,7 +147,7 @@ struct settings {
 	__u32 me;
 	__u32 ranged; // frontends that have ranges of ports
 	__u16 gone[GONE]; // these nodes, asked last; NOBODY
-	__u32 far;    // nodes of other subnets
+	__u32 far;    // addresses of nodes of other subnets
 	__u32 zero;
 };
 
