@@ -242,7 +242,11 @@ struct bpf_ct_opts {
 	__u8 direction;
 	__u8 zero[2];
 };
+struct ip_ct_tcp_state {
+	__u32 td_end, td_maxend, td_maxwin; // sent, may be sent, largest window
+} __attribute__((preserve_access_index));
 struct ip_ct_tcp {
+	struct ip_ct_tcp_state seen[2]; // the client's, and the VIP's
 	__u8 state;
 } __attribute__((preserve_access_index));
 union nf_conntrack_proto {
@@ -729,6 +733,21 @@ INLINE bool affords(const struct packet *p)
 
 enum entry { NONE, UNANSWERED, CLOSED, OPEN };
 
+// continues reports whether a segment is in the window of a connection in TIME_WAIT. Conntrack
+// takes a FIN that is sent again for the other side's, so one side may still be sending. The
+// tuple's next connection begins far from that window: within the two minutes of TIME_WAIT the
+// numbers of a client that follows RFC 6528 do not come back to it.
+INLINE bool continues(struct __sk_buff *skb, const struct packet *p, const struct nf_conn *ct)
+{
+	__u32 at = ETH_HLEN + (p->v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)), seq;
+
+	if (p->kind != STREAM || bpf_skb_load_bytes(skb, at + __builtin_offsetof(struct tcphdr, seq), &seq, sizeof(seq)))
+		return false;
+	seq = bpf_ntohl(seq);
+	return (__s32)(seq - ct->proto.tcp.seen[0].td_maxend) <= 0 &&
+	       (__s32)(seq - ct->proto.tcp.seen[0].td_end + ct->proto.tcp.seen[1].td_maxwin) > 0;
+}
+
 // found is what conntrack has for a connection to the VIP.
 CALLED enum entry found(struct __sk_buff *skb, const struct packet *p)
 {
@@ -755,7 +774,7 @@ CALLED enum entry found(struct __sk_buff *skb, const struct packet *p)
 		return NONE;
 	if (p->vip.protocol == IPPROTO_TCP) {
 		state = ct->proto.tcp.state;
-		if (state == TIME_WAIT || state == CLOSE)
+		if (state == CLOSE || (state == TIME_WAIT && !continues(skb, p, ct)))
 			e = CLOSED;
 		else if (!(ct->status & SEEN_REPLY))
 			e = UNANSWERED;
