@@ -31,8 +31,8 @@ type Inputs struct {
 	// receives itself.
 	Alone bool
 	// Ways lead to addresses of nodes of other subnets, as far as these nodes have answered by
-	// them. Without them such nodes are apart. There are none where nftables looks for
-	// connections: it cannot write the header that such packets get.
+	// them. Other such nodes are apart. nil: this node has nothing to do with other subnets, as
+	// where nftables looks for connections, which cannot write the header that packets get.
 	Ways map[netip.Addr]Way
 }
 

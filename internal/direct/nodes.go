@@ -51,7 +51,7 @@ func (p *Planner) nodes(in Inputs) (out []director.Node) {
 	out = p.others(in.Table, out)
 	slices.SortFunc(out, func(a, b director.Node) int { return strings.Compare(a.Name, b.Name) })
 	if i, known := find(out, in.Node); known {
-		out[i].Addrs = ends(out)
+		out[i].Addrs = p.ends(in.Node, out)
 	}
 	return out
 }
@@ -100,8 +100,11 @@ func (p *Planner) node(in Inputs, m announcer.Member, me director.Node, families
 	n.Link, n.IPv4, n.IPv6 = neighbour(in.Links, taking(theirs, st))
 	lacks := families[snapshot.IPv4] && !n.IPv4.IsValid() || families[snapshot.IPv6] && !n.IPv6.IsValid()
 	if n.Link == 0 || lacks {
+		if in.Ways != nil { // it may have a way here, without one back
+			n.Addrs = sources(st.Links)
+		}
 		if link, v4, v6, w := way(in.Ways, st.Links, families); link != 0 {
-			n.Link, n.IPv4, n.IPv6, n.Way, n.Addrs = link, v4, v6, w, sources(st.Links)
+			n.Link, n.IPv4, n.IPv6, n.Way = link, v4, v6, w
 			lacks = false
 		}
 	}

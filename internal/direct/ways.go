@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy/director"
 )
@@ -67,17 +68,54 @@ func sources(links []snapshot.DirectorLink) (out []netip.Addr) {
 	return sorted(out)
 }
 
-// ends are this node's addresses to which nodes of other subnets send, sorted: those that it
-// sends from.
-func ends(nodes []director.Node) (out []netip.Addr) {
-	for _, n := range nodes {
-		for _, a := range []netip.Addr{n.Way.IPv4, n.Way.IPv6} {
-			if a.IsValid() {
+// ends are this node's addresses to which nodes of other subnets send, sorted: those that it told
+// them; none where there are no such nodes.
+func (p *Planner) ends(node string, nodes []director.Node) []netip.Addr {
+	st := p.known[node]
+	if st == nil || !slices.ContainsFunc(nodes, func(n director.Node) bool { return len(n.Addrs) > 0 }) {
+		return nil
+	}
+	return sources(st.Links)
+}
+
+// Distant are the addresses of other nodes that are in no network of ours, sorted: those that
+// the cluster has for them, and those of links that take what is passed on. A family in which the
+// node is a neighbour needs none.
+func Distant(s *snapshot.Snapshot, ours []snapshot.Link, node string, v announcer.View) (out []netip.Addr) {
+	for _, m := range v.Members {
+		n := s.Node(m.Node)
+		if m.Node == node || m.Report == nil || m.Report.Director == nil || n == nil {
+			continue
+		}
+		_, v4, v6 := neighbour(ours, far(ours, m.Report, m.Report.Director))
+		near := map[bool]bool{false: v4.IsValid(), true: v6.IsValid()}
+		for _, a := range append(sources(m.Report.Director.Links), n.InternalIPs...) {
+			if !near[a.Is6()] && !slices.ContainsFunc(ours, func(l snapshot.Link) bool { return l.Contains(a) }) {
 				out = append(out, a)
 			}
 		}
 	}
 	return sorted(out)
+}
+
+// Senders are the addresses from which nodes of other subnets may send to this one, sorted.
+func Senders(st *director.State) (out []netip.Addr) {
+	for _, n := range st.Nodes {
+		if n.Name != st.Me {
+			out = append(out, n.Addrs...)
+		}
+	}
+	return sorted(out)
+}
+
+// Missing are the nodes of other subnets to which no way is known, sorted.
+func Missing(st *director.State) (out []string) {
+	for _, n := range st.Nodes {
+		if n.Name != st.Me && len(n.Addrs) > 0 && n.Way.MTU == 0 {
+			out = append(out, n.Name)
+		}
+	}
+	return out
 }
 
 func sorted(list []netip.Addr) []netip.Addr {

@@ -147,9 +147,14 @@ func testForged(t *testing.T, l *lab) {
 			"that nobody passed on":      {f.own(0), f.own(2), with(inside, func(p *packet) { p.ttl = 25 }), "forged"},
 			"with a fragment":            {f.own(0), f.own(2), with(inside, func(p *packet) { p.fragment = 0x2000 }), "forged"},
 			"with an option":             {f.own(0), f.own(2), with(inside, func(p *packet) { p.option = true }), "forged"},
+			"with an agent's question":   {f.own(0), f.own(2), with(inside, func(p *packet) { p.asks = true }), "stack"},
+			"with a client's question":   {f.client.Addr(), f.own(2), with(inside, func(p *packet) { p.asks = true }), "forged"},
 			"with the other family":      {f.own(0), f.own(2), with(other.packet(tcp, syn), func(p *packet) { p.more = 40 }), "forged"},
 		} {
 			frame := wrap(s.in.bytes(outsider, c.mac), s.from, s.to)
+			if s.in.asks {
+				frame[14+f.header()] = 0
+			}
 			got, r := c.step(t, frame)
 			if got != s.want {
 				t.Errorf("%s, %s: %s, not %s", f.name, name, got, s.want)

@@ -37,6 +37,7 @@ type packet struct {
 	to0      bool   // not for this host: the destination's MAC is another
 	short    int    // cut to this many bytes
 	more     int    // bytes behind its header
+	asks     bool   // behind a header, it is what an agent asks another
 	raw      []byte // what is behind the header of IP
 }
 

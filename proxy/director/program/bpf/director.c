@@ -1373,6 +1373,10 @@ struct outer6 {
 	struct udphdr inner;
 };
 
+// Agents ask each other whether packets get there. Their messages begin with a byte that is of
+// no version of IP, and are for the stack.
+#define QUESTION 0
+
 // wrapped4 is who sent a packet that has a header of ours to this node; NOBODY if it has none.
 // One that no node sent is forged.
 INLINE __u32 wrapped4(struct __sk_buff *skb, __u32 me, bool *forged)
@@ -1388,8 +1392,8 @@ INLINE __u32 wrapped4(struct __sk_buff *skb, __u32 me, bool *forged)
 		return NOBODY;
 	if (o->ip.protocol == IPPROTO_UDP && o->udp.dest == bpf_htons(PORT) && owner4(o->ip.daddr) == me) {
 		from = owner4(o->ip.saddr);
-		*forged = from == NOBODY || from == me || o->in.version != 4;
-		return from;
+		*forged = from == NOBODY || from == me || (o->in.version != 4 && o->in.version != QUESTION);
+		return o->in.version == QUESTION ? NOBODY : from;
 	}
 	if (o->ip.protocol == IPPROTO_ICMP && o->icmp.type == UNREACHABLE && o->icmp.code == 4 && o->in.ihl == 5 &&
 	    o->in.protocol == IPPROTO_UDP && o->inner.dest == bpf_htons(PORT) && owner4(o->in.saddr) == me)
@@ -1408,8 +1412,8 @@ INLINE __u32 wrapped6(struct __sk_buff *skb, __u32 me, bool *forged)
 	o = h + ETH_HLEN;
 	if (o->ip.nexthdr == IPPROTO_UDP && o->udp.dest == bpf_htons(PORT) && owner6(&o->ip.daddr) == me) {
 		from = owner6(&o->ip.saddr);
-		*forged = from == NOBODY || from == me || o->in.version != 6;
-		return from;
+		*forged = from == NOBODY || from == me || (o->in.version != 6 && o->in.version != QUESTION);
+		return o->in.version == QUESTION ? NOBODY : from;
 	}
 	if (o->ip.nexthdr == IPPROTO_ICMPV6 && o->icmp.type == 2 && o->in.nexthdr == IPPROTO_UDP &&
 	    o->inner.dest == bpf_htons(PORT) && owner6(&o->in.saddr) == me)
