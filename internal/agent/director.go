@@ -128,6 +128,10 @@ func (d *directing) say(why string) {
 	if now.Able {
 		now.Links = snapshot.DirectorLinks(d.links, names(d.links))
 		now.Why = plain.Cut(d.without(), snapshot.MaxDirectorWhy)
+		if d.state != nil {
+			now.Reaches = direct.Reached(d.state)
+			now.Reaches = now.Reaches[:min(len(now.Reaches), snapshot.MaxDirectorReaches)]
+		}
 	}
 	d.mu.Lock()
 	was := d.status

@@ -3,6 +3,7 @@ package agent
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -72,6 +73,9 @@ func TestDirectSubnets(t *testing.T) {
 		}
 		return true
 	})
+	if got := l.nodes[0].engine.director.Status().Reaches; !slices.Equal(got, []string{"n2", "n3"}) {
+		t.Errorf("n1 reaches %v", got)
+	}
 	var all []*talk
 	for _, vip := range directVIPs {
 		all = append(all, l.open(t, vip, 20)...) // which wants the client's address

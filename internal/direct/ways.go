@@ -108,6 +108,16 @@ func Senders(st *director.State) (out []netip.Addr) {
 	return sorted(out)
 }
 
+// Reached are the nodes of other subnets to which this node passes packets on, sorted.
+func Reached(st *director.State) (out []string) {
+	for _, n := range st.Nodes {
+		if n.Way.MTU > 0 && n.Part == director.Takes {
+			out = append(out, n.Name)
+		}
+	}
+	return out
+}
+
 // Missing are the nodes of other subnets to which no way is known, sorted.
 func Missing(st *director.State) (out []string) {
 	for _, n := range st.Nodes {

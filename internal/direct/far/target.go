@@ -46,8 +46,11 @@ func (t *target) judge(now time.Time) {
 	case t.best >= t.proven && t.best > 0:
 		t.proven, t.missed = t.best, 0
 	default:
-		if t.missed++; t.missed >= lostRounds {
-			t.proven = t.best
+		if t.missed++; t.missed < lostRounds {
+			break
+		}
+		if t.proven = t.best; t.best > 0 {
+			t.missed = 0
 		}
 	}
 	t.due = now

@@ -94,14 +94,10 @@ func (l *lab) checkHeader(t testing.TB, from, to *node, frame []byte) {
 }
 
 // Packets find their way between subnets as they do on one link: every story of one link, with
-// one node in another subnet, and with each in a subnet of its own.
+// one node in another subnet. What that node passes on has lost one header, and gets another.
 func testStoriesFar(t *testing.T, l *lab) {
-	for _, subnets := range []string{"aab", "abc"} {
-		t.Run(subnets, func(t *testing.T) {
-			l.move(t, subnets)
-			testStories(t, l)
-		})
-	}
+	l.move(t, "aab")
+	testStories(t, l)
 }
 
 // move has the nodes be in other subnets.
