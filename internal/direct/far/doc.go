@@ -1,6 +1,6 @@
 // Package far finds out which nodes of other subnets get what the director sends them behind
-// its header, and packets of which length. The routers and firewalls between them may drop such
-// packets, and nothing says so.
+// its header, and how long these packets may be. The routers and firewalls between them may drop
+// such packets, and nothing says so.
 //
 // A node asks an address of another one by UDP, from and to the header's port, with packets as
 // long as the route takes, and shorter ones. The agent there answers addresses of nodes from
