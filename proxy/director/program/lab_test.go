@@ -244,6 +244,8 @@ func (n *node) stepOf(t testing.TB, frame []byte, size int) (string, result) {
 	switch {
 	case after.Forged > before.Forged && r.verdict == shot:
 		return "forged", r
+	case after.Forged > before.Forged && r.verdict == pass && r.mark == 0:
+		return "not believed", r
 	case after.TooBig > before.TooBig && r.verdict == redirect:
 		return "too big", r
 	case r.verdict == redirect:

@@ -1378,7 +1378,7 @@ struct outer6 {
 #define QUESTION 0
 
 // wrapped4 is who sent a packet that has a header of ours to this node; NOBODY if it has none.
-// One that no node sent is forged.
+// One that no node sent is forged, or not ours.
 INLINE __u32 wrapped4(struct __sk_buff *skb, __u32 me, bool *forged)
 {
 	void *h = head(skb, ETH_HLEN + sizeof(struct outer4));
@@ -1485,7 +1485,9 @@ INLINE int direct(struct __sk_buff *skb, bool oracle)
 		f = find_frontend(&p, w.conf);
 	if (forged || (far != NOBODY && (!f || p.ttl > FIRST))) { // a node sends no such packet
 		note(&w, FORGED);
-		return TC_ACT_SHOT;
+		// What still has all its headers may be an answer: masquerading takes any port for a
+		// connection's source, and conntrack alone knows it. The agent throws the rest away.
+		return far == NOBODY ? PASS : TC_ACT_SHOT;
 	}
 	if (!f)
 		return PASS;
