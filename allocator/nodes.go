@@ -447,6 +447,7 @@ var ownPorts = []struct {
 	{snapshot.TCP, 6443, 6444, "the API server"},
 	{snapshot.TCP, 7947, 7947, "fairlead"},
 	{snapshot.UDP, 7947, 7947, "fairlead"},
+	{snapshot.UDP, 7949, 7949, "fairlead"},
 	{snapshot.UDP, 8472, 8472, "VXLAN"},
 	{snapshot.TCP, 9345, 9345, "RKE2"},
 	{snapshot.TCP, 9809, 9811, "fairlead"},

@@ -289,6 +289,15 @@ type DirectorState struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=256
 	Links []DirectorLink `json:"links,omitempty"`
+
+	// Reaches names nodes of other subnets to which the node passes packets on behind a
+	// header, sorted: the first 256.
+	//
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=253
+	Reaches []string `json:"reaches,omitempty"`
 }
 
 // DirectorLink is a link that takes packets which other nodes pass on.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/fairlead/fairlead/internal/agent"
 	"github.com/fairlead/fairlead/internal/direct/echo"
+	"github.com/fairlead/fairlead/internal/direct/far"
 	"github.com/fairlead/fairlead/proxy/director"
 	"github.com/fairlead/fairlead/proxy/director/program"
 	"github.com/fairlead/fairlead/proxy/ebpf"
@@ -34,6 +35,7 @@ func directors(when, bpfDir string, mark uint32, log *slog.Logger) (agent.Direct
 		m := nftables.MarksBeside(mark)
 		return program.Open(program.Options{Seed: seed, Marks: program.Marks(m), Pins: pins, Log: log})
 	}
+	d.Far = func(changed func()) agent.Far { return far.New(log, changed) }
 	d.Echo = func(changed func()) agent.Echo { return echo.New(log, changed) }
 	d.Pinned = func() bool {
 		_, err := os.Stat(pins)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -40,12 +41,23 @@ type Direct struct {
 	// Echo finds out whether the network lets the program work, and calls changed when it
 	// finds something else. nil: it is taken to do so.
 	Echo func(changed func()) Echo
+	// Far finds out which nodes of other subnets get what the program sends them, and calls
+	// changed when it finds something else. nil: such nodes take no part.
+	Far func(changed func()) Far
 }
 
 // Echo asks other nodes whether what the program sends comes through: *echo.Echo.
 type Echo interface {
 	Set(links []snapshot.Link, peers []direct.Peer, vips []netip.Addr) error
 	Verdict() (why string, known bool)
+	Close()
+}
+
+// Far asks nodes of other subnets whether packets get there: *far.Far.
+type Far interface {
+	Set(links []snapshot.Link, targets, accept []netip.Addr) error
+	Ways() map[netip.Addr]direct.Way
+	Links() map[int]bool
 	Close()
 }
 
@@ -70,6 +82,7 @@ type directing struct {
 
 	program  Director // nil: it is not loaded
 	echo     Echo     // nil: nobody is asked
+	far      Far      // nil: no node of another subnet is
 	adopted  bool     // its maps hold what an earlier agent wrote
 	planner  direct.Planner
 	wanted   []snapshot.Ref  // Services that are to be directed
@@ -114,7 +127,11 @@ func (d *directing) say(why string) {
 	now := &snapshot.DirectorState{Able: why == "", Why: plain.Cut(why, snapshot.MaxDirectorWhy)}
 	if now.Able {
 		now.Links = snapshot.DirectorLinks(d.links, names(d.links))
-		now.Why = plain.Cut(d.program.Without(), snapshot.MaxDirectorWhy)
+		now.Why = plain.Cut(d.without(), snapshot.MaxDirectorWhy)
+		if d.state != nil {
+			now.Reaches = direct.Reached(d.state)
+			now.Reaches = now.Reaches[:min(len(now.Reaches), snapshot.MaxDirectorReaches)]
+		}
 	}
 	d.mu.Lock()
 	was := d.status
@@ -174,8 +191,24 @@ func (d *directing) options(node string, order engineOrder, opt *proxy.Options) 
 	d.wanted = d.planner.Wanted(order.Snapshot)
 	opt.Direct = d.planner.Services(d.wanted, d.table)
 	if len(opt.Direct) > 0 && order.Sure {
-		opt.Uplinks = direct.Links(order.Links, node, order.View)
+		opt.Uplinks = d.leading(node, order)
 	}
+}
+
+// leading are the links by which other nodes are reached, in their networks or behind routers.
+func (d *directing) leading(node string, order engineOrder) []snapshot.Link {
+	links := direct.Links(order.Links, node, order.View)
+	if d.far == nil {
+		return links
+	}
+	behind := d.far.Links()
+	for _, l := range order.Links {
+		if behind[l.Index] && !slices.ContainsFunc(links, func(o snapshot.Link) bool { return sameLink(l, o) }) {
+			links = append(links, l)
+		}
+	}
+	slices.SortFunc(links, func(a, b snapshot.Link) int { return a.Index - b.Index })
+	return links
 }
 
 // sync has the program know what t asks for, and write called between what goes and what
@@ -230,9 +263,13 @@ func (d *directing) plan(node string, order engineOrder, t *proxy.Table) *direct
 	left := d.left
 	d.mu.Unlock()
 	d.table = t
-	return d.planner.Plan(direct.Inputs{
+	in := direct.Inputs{
 		Now: now, Node: node, Snapshot: order.Snapshot, Links: order.Links, View: order.View, Table: t, Left: left, Alone: d.alone(),
-	})
+	}
+	if d.far != nil {
+		in.Ways = d.far.Ways()
+	}
+	return d.planner.Plan(in)
 }
 
 // alone reports whether the network does not let this node pass packets on.
@@ -308,7 +345,8 @@ func (d *directing) retire() {
 // attach attaches the program where other nodes are reached. A link that other nodes
 // were reached by stays.
 func (d *directing) attach(node string, order engineOrder) {
-	links := direct.Links(order.Links, node, order.View)
+	d.reach(node, order)
+	links := d.leading(node, order)
 	for _, l := range order.Links {
 		has := func(o snapshot.Link) bool { return o.Index == l.Index }
 		if slices.ContainsFunc(d.links, has) && !slices.ContainsFunc(links, has) {
@@ -357,8 +395,51 @@ func (d *directing) ask(node string, v announcer.View) (why string, known bool) 
 	return d.echo.Verdict()
 }
 
+// reach has nodes of other subnets asked whether packets get there. Those that may send to this
+// node are answered once its program knows their addresses.
+func (d *directing) reach(node string, order engineOrder) {
+	if d.Far == nil || d.program.Without() != "" { // nftables writes no header
+		return
+	}
+	if d.far == nil {
+		d.far = d.Far(d.wake)
+	}
+	var senders []netip.Addr
+	if d.state != nil {
+		senders = direct.Senders(d.state)
+	}
+	if err := d.far.Set(order.Links, direct.Distant(order.Snapshot, order.Links, node, order.View), senders); err != nil {
+		d.log.Warn("cannot ask nodes of other subnets", "error", err)
+	}
+}
+
+// without says what the node does without, "" if nothing: functions of the kernel, or nodes.
+func (d *directing) without() string {
+	if d.state == nil || d.far == nil {
+		return d.program.Without()
+	}
+	missing := direct.Missing(d.state)
+	if len(missing) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s in other subnets did not answer at UDP port %d: the owner of an address translates for them", someOf(missing), director.Port)
+}
+
+// someOf names the first three of names, and counts the others.
+func someOf(names []string) string {
+	const most = 3
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}
+
 // hush ends the asking.
 func (d *directing) hush() {
+	if d.far != nil {
+		d.far.Close()
+		d.far = nil
+	}
 	if d.echo != nil {
 		d.echo.Close()
 		d.echo = nil

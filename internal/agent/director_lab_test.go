@@ -22,6 +22,7 @@ import (
 
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/internal/direct/echo"
+	"github.com/fairlead/fairlead/internal/direct/far"
 	"github.com/fairlead/fairlead/internal/link"
 	"github.com/fairlead/fairlead/internal/node"
 	"github.com/fairlead/fairlead/internal/snapshot"
@@ -48,6 +49,8 @@ type directLab struct {
 	nodes          []*directNode
 	world          *storytest.World
 	has            map[string]bool // the addresses of the Service's pods
+	// routed says that each node and the client is alone in a subnet, and bridge is a router.
+	routed bool
 }
 
 type directNode struct {
@@ -80,13 +83,21 @@ func newDirectLabOf(t *testing.T, asking bool) *directLab {
 	t.Helper()
 	l := &directLab{client: nstest.New(t, "client"), bridge: nstest.New(t, "bridge"), world: storytest.NewWorld(), has: map[string]bool{}}
 	batch(t, l.bridge, "link add name sw type bridge\nlink set sw up\n")
+	l.begin(t, asking)
+	return l
+}
+
+// begin starts the nodes.
+func (l *directLab) begin(t *testing.T, asking bool) {
+	t.Helper()
 	l.join(t, l.client, 9)
 	pins := nstest.BPFFS(t)
 	for i := 1; i <= 3; i++ {
 		n := &directNode{name: fmt.Sprintf("n%d", i), asking: asking, space: nstest.New(t, fmt.Sprintf("n%d", i)), pods: nstest.New(t, fmt.Sprintf("pods%d", i))}
 		l.join(t, n.space, i)
-		batch(t, n.space, "route add default via 198.18.0.9\nroute add default via fd98::9\n")
-		n.wire(t, i)
+		if n.wire(t, i); !l.routed {
+			n.routes(t, i)
+		}
 		n.serve(t, 8080)
 		n.pins = filepath.Join(pins, n.name)
 		n.start(t)
@@ -98,7 +109,6 @@ pool lan 203.0.113.0/24,2001:db8:2::/64
 address 203.0.113.80 holder=default/web
 address 2001:db8:2::80 holder=default/web
 service default/web type=LoadBalancer ip=10.96.0.1,fd96::1 families=4,6 policy=Require ports=tcp/80 forwarding=Direct`)
-	return l
 }
 
 // join connects a namespace to the bridge, with the addresses of a number.
@@ -107,6 +117,10 @@ func (l *directLab) join(t *testing.T, s nstest.Space, number int) {
 	s.Run(t, "sysctl", "-qw", "net.ipv6.conf.default.accept_dad=0", "net.ipv6.conf.all.forwarding=1", "net.ipv4.ip_forward=1",
 		"net.ipv4.conf.default.rp_filter=1", "net.ipv4.conf.all.rp_filter=1")
 	batch(t, s, "link add name lan type veth peer name port%d netns %s\n", number, l.bridge.Name)
+	if l.routed {
+		l.route(t, s, number)
+		return
+	}
 	batch(t, l.bridge, "link set port%d up master sw\n", number)
 	batch(t, s, "addr add 198.18.0.%d/24 dev lan\naddr add fd98::%d/64 dev lan nodad\nlink set lan up\n", number, number)
 }
@@ -121,12 +135,18 @@ func (n *directNode) wire(t *testing.T, i int) {
 		batch(t, n.pods, "addr add 10.1.%d.%d/32 dev eth0\naddr add fd10:%d::%d/128 dev eth0 nodad\n", i, k, i, k)
 		batch(t, n.space, "route add 10.1.%d.%d dev pods\nroute add fd10:%d::%d dev pods\n", i, k, i, k)
 	}
+	batch(t, n.pods, "route add default via 10.1.%d.254 dev eth0 onlink\nroute add default via fd10:%d::fe dev eth0 onlink\n", i, i)
+}
+
+// routes lead to the other nodes' pods, and to all else by the client.
+func (n *directNode) routes(t *testing.T, i int) {
+	t.Helper()
+	batch(t, n.space, "route add default via 198.18.0.9\nroute add default via fd98::9\n")
 	for j := 1; j <= 3; j++ {
 		if j != i {
 			batch(t, n.space, "route add 10.1.%d.0/24 via 198.18.0.%d\nroute add fd10:%d::/64 via fd98::%d\n", j, j, j, j)
 		}
 	}
-	batch(t, n.pods, "route add default via 10.1.%d.254 dev eth0 onlink\nroute add default via fd10:%d::fe dev eth0 onlink\n", i, i)
 }
 
 // serve has the pods answer each line, on a port, with their address and the client's, or with
@@ -176,6 +196,7 @@ func (n *directNode) start(t *testing.T) {
 		Pinned: func() bool { _, err := os.Stat(n.pins); return err == nil },
 		Remove: func() (int, error) { return program.Remove(n.pins) },
 		Echo:   func(changed func()) Echo { return echo.New(log, changed) },
+		Far:    func(changed func()) Far { return far.New(log, changed) },
 	}}
 	n.engine = newEngine(cfg, newMetrics(nil), &health.Proxy{}, func() {})
 	n.engine.proxy = Fairlead
@@ -280,6 +301,10 @@ func (l *directLab) view(t *testing.T) (v announcer.View, links map[string]link.
 // owner has a node announce the VIPs: the client's packets come to it.
 func (l *directLab) owner(t *testing.T, n int) {
 	t.Helper()
+	if l.routed {
+		batch(t, l.bridge, "route replace 203.0.113.80 via 198.18.0.%d dev port%[1]d onlink\nroute replace 2001:db8:2::80 via fd98::%[1]d dev port%[1]d onlink\n", n)
+		return
+	}
 	batch(t, l.client, "route replace 203.0.113.80 via 198.18.0.%d\nroute replace 2001:db8:2::80 via fd98::%d\n", n, n)
 }
 

@@ -26,7 +26,7 @@ var (
 	directorAsks    = directorDesc("asks_nftables", "1 while nftables looks for the connections of directed addresses, because the kernel does not let the program do so.")
 	directorPackets = directorDesc("packets_total", "Packets to directed addresses, by what this node did: "+
 		"served them, directed them to the node of their slot, diverted them because the connection is not here, reset (nobody has the connection), "+
-		"asked (nftables looks for the connection, and serves, diverts, resets or drops), limited (the source had too many diverted), dropped (nobody has it, and a node may come back), left (to the stack as if they were not directed).", "result")
+		"asked (nftables looks for the connection, and serves, diverts, resets or drops), limited (the source had too many diverted), dropped (nobody has it, and a node may come back), left (to the stack as if they were not directed), forged (a header of other subnets that no node sends: it is not believed), too-big (for the way to another subnet: the sender was told).", "result")
 	directorHops            = directorDesc("hops_total", "Packets to directed addresses that this node served, by how often other nodes had passed them on; more: above 16.", "hops")
 	directorVIPPackets      = directorDesc("vip_packets_total", "Packets from outside to a directed address that reached this node, by the address; other: addresses beyond the 4,095th.", "vip")
 	directorVIPConnections  = directorDesc("vip_connections_total", "Packets from outside to a directed address that open a TCP connection, by the address.", "vip")
@@ -68,7 +68,7 @@ func (m *directorMetrics) Collect(to chan<- prometheus.Metric) {
 	}
 	for result, n := range map[string]uint64{
 		"served": c.Served, "directed": c.Directed, "diverted": c.Diverted, "reset": c.Reset,
-		"asked": c.Asked, "limited": c.Limited, "dropped": c.Dropped, "left": c.Left,
+		"asked": c.Asked, "limited": c.Limited, "dropped": c.Dropped, "left": c.Left, "forged": c.Forged, "too-big": c.TooBig,
 	} {
 		to <- prometheus.MustNewConstMetric(directorPackets, prometheus.CounterValue, float64(n), result)
 	}

@@ -30,6 +30,10 @@ type Inputs struct {
 	// Alone says that the network does not let this node pass packets on: it serves what it
 	// receives itself.
 	Alone bool
+	// Ways lead to addresses of nodes of other subnets, as far as these nodes have answered by
+	// them. Other such nodes are apart. nil: this node has nothing to do with other subnets, as
+	// where nftables looks for connections, which cannot write the header that packets get.
+	Ways map[netip.Addr]Way
 }
 
 // Left is what a listing of conntrack showed of connections to VIPs: the Frontends that

@@ -24,6 +24,7 @@ type cluster struct {
 	now     time.Duration
 	left    Left
 	alone   bool
+	ways    map[netip.Addr]Way
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -70,7 +71,7 @@ func (c *cluster) plan(t *testing.T) *director.State {
 	opt := proxy.Options{Quarantined: c.view.Quarantined(), Direct: c.planner.Services(c.planner.Wanted(s), c.table)}
 	c.table = proxy.Compile(s, "n1", nil, opt)
 	return c.planner.Plan(Inputs{
-		Now: c.now, Node: "n1", Snapshot: s, Links: c.view.Members[0].Report.Links, View: c.view, Table: c.table, Left: c.left, Alone: c.alone,
+		Now: c.now, Node: "n1", Snapshot: s, Links: c.view.Members[0].Report.Links, View: c.view, Table: c.table, Left: c.left, Alone: c.alone, Ways: c.ways,
 	})
 }
 
@@ -158,7 +159,7 @@ func TestNodes(t *testing.T) {
 	c := newCluster(t)
 	c.member("n3").Report.Links[1].Prefixes = []netip.Prefix{netip.MustParsePrefix("198.18.9.3/24"), netip.MustParsePrefix("fd98::3/64")}
 	st := c.plan(t)
-	const want = "[{n1 198.18.0.1 fd98::1 [02:00:00:00:01:01 02:00:00:00:00:01] 0 0} {n2 198.18.0.2 fd98::2 [02:00:00:00:01:02 02:00:00:00:00:02] 11 0} {n3 invalid IP fd98::3 [02:00:00:00:01:03 02:00:00:00:00:03] 11 2}]"
+	const want = "[{n1 198.18.0.1 fd98::1 [02:00:00:00:01:01 02:00:00:00:00:01] 0 0 {0 invalid IP invalid IP} []} {n2 198.18.0.2 fd98::2 [02:00:00:00:01:02 02:00:00:00:00:02] 11 0 {0 invalid IP invalid IP} []} {n3 invalid IP fd98::3 [02:00:00:00:01:03 02:00:00:00:00:03] 11 2 {0 invalid IP invalid IP} []}]"
 	if got := fmt.Sprint(st.Nodes); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -50,6 +50,9 @@ func (p *Planner) nodes(in Inputs) (out []director.Node) {
 	}
 	out = p.others(in.Table, out)
 	slices.SortFunc(out, func(a, b director.Node) int { return strings.Compare(a.Name, b.Name) })
+	if i, known := find(out, in.Node); known {
+		out[i].Addrs = p.ends(in.Node, out)
+	}
 	return out
 }
 
@@ -82,8 +85,8 @@ func families(t *proxy.Table) map[snapshot.Family]bool {
 	return out
 }
 
-// node is a member as this node, me, reaches it. It takes part if it is able, and is
-// reached by each of families.
+// node is a member as this node, me, reaches it: on a link, or in another subnet. It takes part
+// if it is able, and is reached by each of families.
 func (p *Planner) node(in Inputs, m announcer.Member, me director.Node, families map[snapshot.Family]bool) director.Node {
 	if m.Node == in.Node { // it has its program, or would not plan
 		return me
@@ -96,6 +99,15 @@ func (p *Planner) node(in Inputs, m announcer.Member, me director.Node, families
 	n.MACs = macs(theirs)
 	n.Link, n.IPv4, n.IPv6 = neighbour(in.Links, taking(theirs, st))
 	lacks := families[snapshot.IPv4] && !n.IPv4.IsValid() || families[snapshot.IPv6] && !n.IPv6.IsValid()
+	if n.Link == 0 || lacks {
+		if in.Ways != nil { // it may have a way here, without one back
+			n.Addrs = sources(st.Links)
+		}
+		if link, v4, v6, w := way(in.Ways, st.Links, families); link != 0 {
+			n.Link, n.IPv4, n.IPv6, n.Way = link, v4, v6, w
+			lacks = false
+		}
+	}
 	if st.Able && !in.Alone && n.Link != 0 && !lacks {
 		n.Part = director.Takes
 	}

@@ -85,7 +85,7 @@ func toDirector(d *v1alpha1.DirectorState) *snapshot.DirectorState {
 			}
 		}
 		return out
-	})}
+	}), Reaches: d.Reaches}
 }
 
 func fromDirector(d *snapshot.DirectorState) *v1alpha1.DirectorState {
@@ -94,7 +94,7 @@ func fromDirector(d *snapshot.DirectorState) *v1alpha1.DirectorState {
 	}
 	return &v1alpha1.DirectorState{Able: d.Able, Message: plain.Cut(d.Why, snapshot.MaxDirectorWhy), Links: each(d.Links, func(l snapshot.DirectorLink) v1alpha1.DirectorLink {
 		return v1alpha1.DirectorLink{Name: l.Name, MAC: l.MAC, Addresses: each(l.Addrs, netip.Addr.String)}
-	})}
+	}), Reaches: first(d.Reaches, snapshot.MaxDirectorReaches)}
 }
 
 func toPeerState(p v1alpha1.PeerState) snapshot.PeerState {

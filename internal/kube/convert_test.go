@@ -150,7 +150,7 @@ func TestNodeStateThereAndBack(t *testing.T) {
 	want := snapshot.NodeState{
 		Electable: snapshot.Electable{Node: "a", InSync: true, Draining: true, Protocol: announcer.Protocol, Unforwarded: []snapshot.Family{snapshot.IPv4, snapshot.IPv6}, DrainsFor: snapshot.DrainShutdown | snapshot.DrainCordon, Stays: []netip.Addr{addr}, Links: []snapshot.Link{
 			{Name: "eth0", MAC: "02:00:00:00:00:01", Prefixes: []netip.Prefix{netip.MustParsePrefix("192.0.2.5/24")}},
-		}, Director: &snapshot.DirectorState{Able: true, Why: "w", Links: []snapshot.DirectorLink{
+		}, Director: &snapshot.DirectorState{Able: true, Why: "w", Reaches: []string{"n7"}, Links: []snapshot.DirectorLink{
 			{Name: "eth0", MAC: "02:00:00:00:00:01", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.5"), netip.MustParseAddr("2001:db8::5")}},
 		}}},
 		Version: "0.1.0", Renewed: time.Unix(7, 0),

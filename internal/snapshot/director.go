@@ -88,7 +88,13 @@ type DirectorState struct {
 	// without. Agents do not tell it to each other.
 	Why   string
 	Links []DirectorLink // that take packets which other nodes pass on, sorted by name
+	// Reaches are the nodes of other subnets to which the node passes packets on, sorted: the
+	// first MaxDirectorReaches. Agents do not tell it to each other.
+	Reaches []string
 }
+
+// MaxDirectorReaches is how many names DirectorState.Reaches has at most.
+const MaxDirectorReaches = 256
 
 // MaxDirectorWhy is the length of the longest DirectorState.Why, in bytes.
 const MaxDirectorWhy = 256

@@ -25,4 +25,4 @@ compile() (
 )
 
 compile proxy/ebpf connect address frontend service slot member socket peer seat settings
-compile proxy/director/program director key frontend port_range port_ranges ring node mac settings counts count
+compile proxy/director/program director key frontend port_range port_ranges ring node mac address path settings counts count

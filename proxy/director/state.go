@@ -51,9 +51,30 @@ type Node struct {
 	Name       string
 	IPv4, IPv6 netip.Addr // not valid: it has none, and packets of this family go to the stack
 	MACs       []MAC
-	Link       int // index of the link that leads to it; 0: it is not a neighbour
+	Link       int // index of the link that leads to it; 0: none does
 	Part       Part
+	// Way leads to a node of another subnet. The zero value stands for a node in the network
+	// of Link.
+	Way Way
+	// Addrs are the addresses that a node of another subnet sends from. Those of Me are the
+	// addresses to which such nodes send.
+	Addrs []netip.Addr
 }
+
+// Way is how packets get to a node of another subnet: behind a header of IP and UDP.
+type Way struct {
+	MTU        int        // what it takes, with that header
+	IPv4, IPv6 netip.Addr // this node's, which the header is from
+}
+
+// Port is the UDP port of that header.
+const Port = 7949
+
+// What the header takes, by family.
+const (
+	Header4 = 20 + 8
+	Header6 = 40 + 8
+)
 
 // MAC is a hardware address of Ethernet.
 type MAC [6]byte

@@ -48,13 +48,20 @@ func (s *State) Unreached(from, to string, family snapshot.Family) string {
 		return why
 	}
 	near, far := s.NodeState(from), s.NodeState(to)
+	if near != nil && near.Director != nil && slices.Contains(near.Director.Reaches, to) {
+		return ""
+	}
 	if near != nil && slices.ContainsFunc(far.Links, func(l snapshot.Link) bool {
 		takes := slices.ContainsFunc(far.Director.Links, func(d snapshot.DirectorLink) bool { return d.Name == l.Name })
 		return takes && slices.ContainsFunc(near.Links, func(n snapshot.Link) bool { return shared(n, l, family) })
 	}) {
 		return ""
 	}
-	return "it has no link in an " + family.String() + " network of " + from
+	why := "it has no link in an " + family.String() + " network of " + from
+	if says := s.DirectsWithout(from); says != "" {
+		why += ", whose director says: " + says
+	}
+	return why
 }
 
 // shared reports whether each of two links of different nodes has an address of the family

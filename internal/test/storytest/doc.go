@@ -35,6 +35,7 @@
 //	agent NODE                        the NodeState of an agent that is in sync
 //	  links=eth0:CIDR+CIDR,eth1:CIDR mac=MAC (of one more link eth0) outofsync draining
 //	  director=able|WHY               it takes packets that others pass on, on all its links, or why it does not
+//	  reaches=NODE,...                nodes of other subnets that get what it passes on
 //	  drains=CAUSE,CAUSE stays=A,B unforwarded=IPv4,IPv6 v01
 //	  keeps=POOL/NS/NAME/FAMILY[/ADDRESS],... why=TEXT
 //	                                  what it says of DHCP leases

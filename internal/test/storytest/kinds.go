@@ -49,6 +49,7 @@ func agent(s *snapshot.Snapshot, name string, a *attrs) {
 	}
 	if text := a.text("director"); text != "" {
 		st.Director = director(text, len(s.NodeStates)+1, st.Links)
+		st.Director.Reaches = a.list("reaches")
 	}
 	s.NodeStates = append(s.NodeStates, st)
 }

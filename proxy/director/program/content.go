@@ -47,6 +47,7 @@ type content struct {
 	gone      []uint16 // nodes that are asked last
 	nodes     map[uint32]directorNode
 	macs      map[MAC]uint32
+	peers     map[directorAddress]uint32 // who sends from an address to other subnets
 	rings     []directorRing
 	tables    map[digest]table
 	frontends map[directorKey]directorFrontend
@@ -74,7 +75,7 @@ func (c *content) next(s *State, seed director.Seed) (*content, error) {
 		return nil, fmt.Errorf("%s is not one of the nodes", s.Me)
 	}
 	n := &content{
-		me: ids[me], nodes: map[uint32]directorNode{}, macs: map[MAC]uint32{}, tables: map[digest]table{},
+		me: ids[me], nodes: map[uint32]directorNode{}, macs: map[MAC]uint32{}, peers: map[directorAddress]uint32{}, tables: map[digest]table{},
 		frontends: map[directorKey]directorFrontend{}, ranges: map[directorKey]directorPortRanges{}, vips: map[[4]uint32]uint32{},
 		rings: ringsOf(s.Nodes, takes, seed),
 	}
@@ -82,6 +83,9 @@ func (c *content) next(s *State, seed director.Seed) (*content, error) {
 		n.nodes[ids[i]] = nodeEntry(node)
 		for _, mac := range node.MACs {
 			n.macs[mac] = ids[i]
+		}
+		for _, a := range node.Addrs {
+			n.peers[directorAddress{Ip: words(a)}] = ids[i]
 		}
 		if node.Part == director.AskedLast {
 			n.gone = append(n.gone, uint16(ids[i]))
@@ -140,20 +144,31 @@ func nameHash(name string) uint64 {
 // nodeEntry is the node as the map has it. Its link is never 0 there: that is an entry of no
 // node, and a link that leads nowhere is the highest number.
 func nodeEntry(n Node) directorNode {
-	e := directorNode{Name: nameHash(n.Name), Link: uint32(n.Link)}
+	e := directorNode{Name: nameHash(n.Name), Link: uint32(n.Link), Mtu: uint32(n.Way.MTU)}
 	if n.Link == 0 {
 		e.Link = 1<<32 - 1
 	}
 	if n.IPv4.Is4() {
 		e.Families |= familyIPv4
-		b := n.IPv4.As4()
-		e.Ip4 = binary.NativeEndian.Uint32(b[:])
+		e.Ip4 = word(n.IPv4)
 	}
 	if n.IPv6.Is6() {
 		e.Families |= familyIPv6
 		e.Ip = words(n.IPv6)
 	}
+	if n.Way.IPv4.Is4() {
+		e.Source4 = word(n.Way.IPv4)
+	}
+	if n.Way.IPv6.Is6() {
+		e.Source = words(n.Way.IPv6)
+	}
 	return e
+}
+
+// word is an IPv4 address alone.
+func word(a netip.Addr) uint32 {
+	b := a.As4()
+	return binary.NativeEndian.Uint32(b[:])
 }
 
 // words are an address as the maps have it: IPv4 as ::ffff:a.b.c.d.
@@ -163,6 +178,31 @@ func words(a netip.Addr) (w [4]uint32) {
 		w[i] = binary.NativeEndian.Uint32(b[4*i:])
 	}
 	return w
+}
+
+// far counts the addresses that nodes of other subnets send from.
+func (c *content) far() (n uint32) {
+	for _, node := range c.peers {
+		if node != c.me {
+			n++
+		}
+	}
+	return n
+}
+
+// segment is the most bytes of TCP in a packet of the family that get to each node of another
+// subnet; 0: there is none.
+func (c *content) segment(flag uint32) (least int) {
+	over := director.Header4 + 20 + 20
+	if flag == familyIPv6 {
+		over = director.Header6 + 40 + 20
+	}
+	for _, n := range c.nodes {
+		if size := int(n.Mtu) - over; n.Mtu != 0 && n.Families&flag != 0 && (least == 0 || size < least) {
+			least = size
+		}
+	}
+	return least
 }
 
 // ringsOf are the rings of the nodes that have a number.

@@ -18,6 +18,8 @@ type Counters struct {
 	Limited  uint64 // dropped: the source had too many diverted
 	Dropped  uint64 // dropped at the end of a walk
 	Left     uint64 // left to the stack as if they were not directed
+	Forged   uint64 // dropped: they have the header of other subnets, and no node sends such
+	TooBig   uint64 // dropped: their senders were told that the way to another subnet does not take them
 	// Hops are the packets served here by how often they were passed on before.
 	// The last is all above 16, which tables that differ do not explain.
 	Hops [18]uint64
@@ -50,7 +52,7 @@ func (p *Program) Counters(s *State) (*Counters, error) {
 	}
 	e := sum.Events
 	out := &Counters{
-		Served: e[0], Directed: e[1], Diverted: e[2], Reset: e[3], Asked: e[4], Limited: e[5], Dropped: e[6], Left: e[7],
+		Served: e[0], Directed: e[1], Diverted: e[2], Reset: e[3], Asked: e[4], Limited: e[5], Dropped: e[6], Left: e[7], Forged: e[8], TooBig: e[9],
 		Hops: [18]uint64(sum.Hops[:18]), VIPs: map[netip.Addr]Count{}, Nodes: map[string]Count{}, DivertedTo: map[string]uint64{},
 	}
 	if p.held == nil {

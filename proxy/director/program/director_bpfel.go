@@ -13,6 +13,11 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type directorAddress struct {
+	_  structs.HostLayout
+	Ip [4]uint32
+}
+
 type directorCount struct {
 	_       structs.HostLayout
 	Packets uint64
@@ -21,7 +26,7 @@ type directorCount struct {
 
 type directorCounts struct {
 	_      structs.HostLayout
-	Events [8]uint64
+	Events [16]uint64
 	Hops   [32]uint64
 }
 
@@ -53,8 +58,17 @@ type directorNode struct {
 	Ip4      uint32
 	Link     uint32
 	Families uint32
-	Zero     uint32
+	Mtu      uint32
 	Name     uint64
+	Source   [4]uint32
+	Source4  uint32
+	Zero     uint32
+}
+
+type directorPath struct {
+	_     structs.HostLayout
+	Mtu   uint32
+	Until uint32
 }
 
 type directorPortRange struct {
@@ -83,6 +97,8 @@ type directorSettings struct {
 	Me     uint32
 	Ranged uint32
 	Gone   [4]uint16
+	Far    uint32
+	Zero   uint32
 }
 
 type directorSlot struct {
@@ -103,6 +119,8 @@ const (
 	directorMapFrontends      = "frontends"
 	directorMapMacs           = "macs"
 	directorMapNodes          = "nodes"
+	directorMapPaths          = "paths"
+	directorMapPeers          = "peers"
 	directorMapRanges         = "ranges"
 	directorMapRings          = "rings"
 	directorMapTables         = "tables"
@@ -177,6 +195,8 @@ type directorMapSpecs struct {
 	Frontends *ebpf.MapSpec `ebpf:"frontends"`
 	Macs      *ebpf.MapSpec `ebpf:"macs"`
 	Nodes     *ebpf.MapSpec `ebpf:"nodes"`
+	Paths     *ebpf.MapSpec `ebpf:"paths"`
+	Peers     *ebpf.MapSpec `ebpf:"peers"`
 	Ranges    *ebpf.MapSpec `ebpf:"ranges"`
 	Rings     *ebpf.MapSpec `ebpf:"rings"`
 	Tables    *ebpf.MapSpec `ebpf:"tables"`
@@ -225,6 +245,8 @@ type directorMaps struct {
 	Frontends *ebpf.Map `ebpf:"frontends"`
 	Macs      *ebpf.Map `ebpf:"macs"`
 	Nodes     *ebpf.Map `ebpf:"nodes"`
+	Paths     *ebpf.Map `ebpf:"paths"`
+	Peers     *ebpf.Map `ebpf:"peers"`
 	Ranges    *ebpf.Map `ebpf:"ranges"`
 	Rings     *ebpf.Map `ebpf:"rings"`
 	Tables    *ebpf.Map `ebpf:"tables"`
@@ -241,6 +263,8 @@ func (m *directorMaps) Close() error {
 		m.Frontends,
 		m.Macs,
 		m.Nodes,
+		m.Paths,
+		m.Peers,
 		m.Ranges,
 		m.Rings,
 		m.Tables,

@@ -42,6 +42,14 @@ const (
 	setSources = "sources"
 )
 
+// chainClamp lowers what a VIP says that it takes in one segment, after the VIP has become the
+// packet's source.
+const (
+	chainClamp = "clamp"
+	setVIPs    = "vips"
+	afterNAT   = 150
+)
+
 // afterConntrack is before the rules of others, which may change the mark.
 const afterConntrack = -199
 
@@ -54,7 +62,7 @@ const sourcesFor = 10 * time.Second
 const looseFile = "/proc/sys/net/netfilter/nf_conntrack_tcp_loose"
 
 // helperVersion is of the rules that a helper is made to. It is raised when they change.
-const helperVersion = 1
+const helperVersion = 2
 
 // sourceBuckets is how many buckets sources share, as in the program.
 const sourceBuckets = 16384
@@ -66,7 +74,7 @@ type helper struct {
 	sources Rate
 	asked   bool // nftables looks for connections
 	hops    map[uint32]directorNode
-	apart   []Frontend
+	content *content
 }
 
 // helperFamily is what differs between the two tables.
@@ -132,13 +140,14 @@ func (h helper) writeFamily(f helperFamily) error {
 	if err != nil {
 		return err
 	}
-	list, counts := f.apart(h.apart), map[string]int{}
+	list, counts := f.apart(h.content.apart), map[string]int{}
+	vips, segment := h.vips(f), h.content.segment(f.flag)
 	rules := h.rules(f, list)
 	for _, r := range rules {
 		counts[r.chain]++
 	}
 	nodes := h.nodes(f)
-	mark := owntable.Mark(fmt.Append(nil, helperVersion, h.marks, h.seed, h.sources, h.asked, nodes, list))
+	mark := owntable.Mark(fmt.Append(nil, helperVersion, h.marks, h.seed, h.sources, h.asked, nodes, list, vips, segment))
 	ours, err := own.Intact(c, counts, mark)
 	if err != nil || ours {
 		return err
@@ -157,6 +166,9 @@ func (h helper) writeFamily(f helperFamily) error {
 	if h.asked {
 		err = f.addNodes(c, t, nodes)
 	}
+	if segment > 0 {
+		err = errors.Join(err, addSet(c, &nftables.Set{Table: t, Name: setVIPs, KeyType: f.kind}, vips))
+	}
 	if err = errors.Join(err, f.addApart(c, t, list)); err != nil {
 		return err
 	}
@@ -174,6 +186,8 @@ func chainOf(t *nftables.Table, name string) *nftables.Chain {
 		ch.Type, ch.Hooknum, ch.Priority = nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRef(afterConntrack)
 	case chainApart:
 		ch.Type, ch.Hooknum, ch.Priority = nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityRef(beforeEngine)
+	case chainClamp:
+		ch.Type, ch.Hooknum, ch.Priority = nftables.ChainTypeFilter, nftables.ChainHookPostrouting, nftables.ChainPriorityRef(afterNAT)
 	}
 	return ch
 }
@@ -217,7 +231,34 @@ func (h helper) rules(f helperFamily, list []apartFrontend) []helperRule {
 	if h.asked {
 		out = h.lookingRules(f)
 	}
-	return append(out, h.apartRules(f, list)...)
+	return slices.Concat(out, h.apartRules(f, list), h.clampRules(f))
+}
+
+// clampRules have a client send segments that get to nodes of other subnets, whichever node
+// it reaches first. Of larger ones it has to be told, and not all networks let that through.
+func (h helper) clampRules(f helperFamily) []helperRule {
+	segment := h.content.segment(f.flag)
+	if segment == 0 {
+		return nil
+	}
+	const maxseg = 2 // the option of TCP
+	return []helperRule{{chainClamp, slices.Concat(protocol(unix.IPPROTO_TCP), tcpFlags(flagSYN|flagACK, flagSYN|flagACK), []expr.Any{
+		&expr.Payload{DestRegister: unix.NFT_REG32_00, Base: expr.PayloadBaseNetworkHeader, Offset: f.saddr, Len: f.kind.Bytes},
+		&expr.Lookup{SourceRegister: unix.NFT_REG32_00, SetName: setVIPs},
+		&expr.Immediate{Register: 1, Data: binary.BigEndian.AppendUint16(nil, uint16(segment))},
+		&expr.Exthdr{SourceRegister: 1, Type: maxseg, Offset: 2, Len: 2, Op: expr.ExthdrOpTcpopt}, // which never raises it
+	})}}
+}
+
+// vips are the elements of the set of VIPs of a family, sorted.
+func (h helper) vips(f helperFamily) (out []nftables.SetElement) {
+	for ip := range h.content.vips {
+		if a := addrOf(ip); a.Is4() == (f.flag == familyIPv4) {
+			out = append(out, nftables.SetElement{Key: a.AsSlice()})
+		}
+	}
+	slices.SortFunc(out, func(a, b nftables.SetElement) int { return slices.Compare(a.Key, b.Key) })
+	return out
 }
 
 // lookingRules look for connections. What conntrack takes for invalid is of no connection here, if

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -60,6 +61,8 @@ type lab struct {
 	nodes []*node
 	pins  string
 	has   map[string]bool // nodes whose conntrack has the connection, for travel
+	// subnets has a letter for each node: those of one letter are neighbours. "": all are.
+	subnets string
 }
 
 func newLab(t testing.TB, opt Options, names ...string) *lab {
@@ -109,15 +112,25 @@ func (l *lab) needOracle(t testing.TB) {
 
 // known are the nodes as n sees them.
 func (l *lab) known(n *node) (list []Node) {
+	own := l.index(n)
 	for i, other := range l.nodes {
-		list = append(list, Node{
-			Name: other.name, MACs: []MAC{other.mac}, Link: n.link,
-			IPv4: netip.AddrFrom4([4]byte{198, 18, 0, byte(i + 1)}),
-			IPv6: netip.MustParseAddr(fmt.Sprintf("fd98::%x", i+1)),
-		})
+		of := Node{Name: other.name, MACs: []MAC{other.mac}, Link: n.link, IPv4: addr4(i), IPv6: addr6(i)}
+		if l.subnets != "" && l.subnets[own] != l.subnets[i] {
+			of.MACs, of.Way = nil, director.Way{MTU: 1500, IPv4: addr4(own), IPv6: addr6(own)}
+		}
+		if of.Way.MTU > 0 || l.subnets != "" && i == own {
+			of.Addrs = []netip.Addr{of.IPv4, of.IPv6}
+		}
+		list = append(list, of)
 	}
 	return list
 }
+
+func (l *lab) index(n *node) int { return slices.Index(l.nodes, n) }
+
+// addr4 and addr6 are the addresses of the i-th node.
+func addr4(i int) netip.Addr { return netip.AddrFrom4([4]byte{198, 18, 0, byte(i + 1)}) }
+func addr6(i int) netip.Addr { return netip.MustParseAddr(fmt.Sprintf("fd98::%x", i+1)) }
 
 func (l *lab) node(name string) *node {
 	for _, n := range l.nodes {
@@ -176,6 +189,7 @@ const (
 	atMark     = 2
 	atPriority = 8
 	atIfindex  = 10
+	atGSOSize  = 44
 )
 
 // result is what the program did with a packet.
@@ -192,11 +206,14 @@ const (
 	redirect = 7
 )
 
-func (n *node) run(t testing.TB, frame []byte) result {
+func (n *node) run(t testing.TB, frame []byte) result { return n.runOf(t, frame, 0) }
+
+// runOf runs the program with a packet that stands for several of a size, if that is not 0.
+func (n *node) runOf(t testing.TB, frame []byte, size int) result {
 	t.Helper()
 	in, out := context{}, context{}
-	in[atIfindex] = uint32(n.link)
-	opt := &ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)), Context: &in, ContextOut: &out}
+	in[atIfindex], in[atGSOSize] = uint32(n.link), uint32(size)
+	opt := &ebpf.RunOptions{Data: frame, DataOut: make([]byte, len(frame)+128), Context: &in, ContextOut: &out}
 	var verdict uint32
 	n.space.Do(t, func() (err error) {
 		verdict, err = n.p.prog.Run(opt)
@@ -216,12 +233,21 @@ func (n *node) counters(t testing.TB) *Counters {
 
 // step runs a packet at a node and says what came of it: what the stack is to do with it,
 // or which node it was passed on to, as the counters have it.
-func (n *node) step(t testing.TB, frame []byte) (string, result) {
+func (n *node) step(t testing.TB, frame []byte) (string, result) { return n.stepOf(t, frame, 0) }
+
+// stepOf is step for a packet that stands for several of a size.
+func (n *node) stepOf(t testing.TB, frame []byte, size int) (string, result) {
 	t.Helper()
 	before := n.counters(t)
-	r := n.run(t, frame)
+	r := n.runOf(t, frame, size)
 	after := n.counters(t)
 	switch {
+	case after.Forged > before.Forged && r.verdict == shot:
+		return "forged", r
+	case after.Forged > before.Forged && r.verdict == pass && r.mark == 0:
+		return "not believed", r
+	case after.TooBig > before.TooBig && r.verdict == redirect:
+		return "too big", r
 	case r.verdict == redirect:
 		return passedTo(t, before, after), r
 	case r.verdict == shot:
@@ -295,9 +321,19 @@ func (l *lab) travel(t testing.TB, first string, p packet) string {
 		if r.verdict != redirect {
 			return strings.Join(way, " ")
 		}
-		checkPassedOn(t, frame, r.packet)
-		next := l.node(to)
-		frame = append(append(append([]byte{}, next.mac[:]...), at.mac[:]...), r.packet[12:]...)
+		if to == "too big" {
+			return strings.Join(way, " ")
+		}
+		checkPassedOn(t, plain(frame), plain(r.packet))
+		next, from := l.node(to), at.mac
+		if wrapped(r.packet) {
+			from = outsider
+			l.checkHeader(t, at, next, r.packet)
+		}
+		if far := l.subnets != "" && l.subnets[l.index(at)] != l.subnets[l.index(next)]; far != wrapped(r.packet) {
+			t.Errorf("from %s to %s: %x", at.name, to, r.packet)
+		}
+		frame = append(append(append([]byte{}, next.mac[:]...), from[:]...), r.packet[12:]...)
 		at = next
 	}
 }

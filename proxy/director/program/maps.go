@@ -10,7 +10,7 @@ import (
 // read returns what the maps hold.
 func (m *directorMaps) read() (*content, error) {
 	c := &content{
-		nodes: map[uint32]directorNode{}, macs: map[MAC]uint32{}, tables: map[digest]table{},
+		nodes: map[uint32]directorNode{}, macs: map[MAC]uint32{}, peers: map[directorAddress]uint32{}, tables: map[digest]table{},
 		frontends: map[directorKey]directorFrontend{}, ranges: map[directorKey]directorPortRanges{}, vips: map[[4]uint32]uint32{},
 		rings: make([]directorRing, ringCount),
 	}
@@ -28,6 +28,10 @@ func (m *directorMaps) read() (*content, error) {
 	var id uint32
 	for each := m.Macs.Iterate(); each.Next(&mac, &id); {
 		c.macs[mac.Address] = id
+	}
+	var peer directorAddress
+	for each := m.Peers.Iterate(); each.Next(&peer, &id); {
+		c.peers[peer] = id
 	}
 	for i := range c.rings {
 		if err := m.Rings.Lookup(uint32(i), &c.rings[i]); err != nil {
@@ -93,7 +97,7 @@ func (m *directorMaps) putFrontends(have, want map[directorKey]directorFrontend)
 }
 
 // replace makes a map, which holds have, hold want.
-func replace[V comparable](m *ebpf.Map, have, want map[directorKey]V) error {
+func replace[K, V comparable](m *ebpf.Map, have, want map[K]V) error {
 	put, gone := changed(have, want)
 	for key, value := range put {
 		if err := m.Put(key, value); err != nil {
@@ -132,6 +136,9 @@ func (p *Program) write(have, want *content) error {
 			return fmt.Errorf("write a MAC: %w", err)
 		}
 	}
+	if err := replace(m.Peers, have.peers, want.peers); err != nil {
+		return fmt.Errorf("addresses of nodes: %w", err)
+	}
 	if err := p.addTables(have, want); err != nil {
 		return err
 	}
@@ -156,6 +163,11 @@ func (p *Program) putNode(id uint32, n directorNode, fresh bool) error {
 		}
 		if err := clearCounts[uint64](m.Diverted, id); err != nil {
 			return err
+		}
+		for _, index := range []uint32{id, maxNodes + id} { // over IPv4, and IPv6
+			if err := m.Paths.Put(index, &directorPath{}); err != nil {
+				return fmt.Errorf("forget the way to node %d: %w", id, err)
+			}
 		}
 	}
 	if err := m.Nodes.Put(id, &n); err != nil {

@@ -34,8 +34,11 @@ type packet struct {
 	about    *packet // it is an ICMP error about this packet
 	errType  uint8   // 0: unreachable
 	inVLAN   bool
-	to0      bool // not for this host: the destination's MAC is another
-	short    int  // cut to this many bytes
+	to0      bool   // not for this host: the destination's MAC is another
+	short    int    // cut to this many bytes
+	more     int    // bytes behind its header
+	asks     bool   // behind a header, it is what an agent asks another
+	raw      []byte // what is behind the header of IP
 }
 
 // bytes is the packet on Ethernet.
@@ -125,6 +128,9 @@ func (p packet) ip6() []byte {
 }
 
 func (p packet) body() []byte {
+	if p.raw != nil {
+		return p.raw
+	}
 	if p.about != nil {
 		kind := p.errType
 		if kind == 0 {
@@ -135,7 +141,7 @@ func (p packet) body() []byte {
 		}
 		return append([]byte{kind, 4, 0, 0, 0, 0, 5, 20}, p.about.ip()[:p.about.quoted()]...)
 	}
-	b := make([]byte, 20)
+	b := make([]byte, 20+p.more)
 	binary.BigEndian.PutUint16(b, p.from.Port())
 	binary.BigEndian.PutUint16(b[2:], p.to.Port())
 	if p.proto == tcp {

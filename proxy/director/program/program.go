@@ -26,7 +26,7 @@ import (
 const DefaultPins = "/sys/fs/bpf/fairlead-director"
 
 // layout is the version of the maps. A program of another layout has maps of its own.
-const layout = "maps-2"
+const layout = "maps-3"
 
 // Lease is how long what opens a connection is directed without a Sync.
 const Lease = 30 * time.Second
@@ -152,14 +152,15 @@ func (p *Program) adoptAsking() (err error) {
 	if p.held, err = p.objects.read(); err != nil {
 		return fmt.Errorf("read the director's maps: %w", err)
 	}
-	return p.help(p.held.nodes, nil)
+	return p.help(p.held.nodes, p.held)
 }
 
 // help makes nftables do its part: it looks for connections if the program cannot, and knows
-// the nodes then; and it knows the endpoints of nodes that are apart.
-func (p *Program) help(nodes map[uint32]directorNode, apart []Frontend) error {
-	h := helper{marks: p.opt.Marks, seed: p.opt.Seed, sources: p.opt.Diversions, asked: !p.ability.Oracle, hops: nodes, apart: apart}
-	if h.asked || len(apart) > 0 {
+// the nodes then; it knows the endpoints of nodes that are apart; and it has clients send
+// segments that get to other subnets.
+func (p *Program) help(nodes map[uint32]directorNode, c *content) error {
+	h := helper{marks: p.opt.Marks, seed: p.opt.Seed, sources: p.opt.Diversions, asked: !p.ability.Oracle, hops: nodes, content: c}
+	if h.asked || len(c.apart) > 0 || c.segment(familyIPv4) > 0 || c.segment(familyIPv6) > 0 {
 		p.noTables = false
 		return h.write()
 	}
@@ -201,7 +202,7 @@ func (o *Options) makePins() error {
 
 // load loads the program with the oracle if the kernel has it, and without otherwise.
 func (o *Options) load(pins string) (*Program, error) {
-	for name, helper := range map[string]asm.BuiltinFunc{"bpf_redirect_neigh": asm.FnRedirectNeigh, "bpf_skb_pull_data": asm.FnSkbPullData} {
+	for name, helper := range map[string]asm.BuiltinFunc{"bpf_redirect_neigh": asm.FnRedirectNeigh, "bpf_skb_pull_data": asm.FnSkbPullData, "bpf_skb_adjust_room": asm.FnSkbAdjustRoom} {
 		if err := features.HaveProgramHelper(ebpf.SchedCLS, helper); err != nil {
 			return nil, fmt.Errorf("the kernel has no %s, which Linux 5.10 has: %w", name, err)
 		}
@@ -346,7 +347,7 @@ func (p *Program) Sync(s *State, nftables func() error) error {
 	}
 	hops := maps.Clone(have.nodes) // packets that were asked about may still be for them
 	maps.Copy(hops, want.nodes)
-	if err := p.help(hops, want.apart); err != nil {
+	if err := p.help(hops, want); err != nil {
 		return err
 	}
 	if s.Hold > 0 {
@@ -370,7 +371,7 @@ func (p *Program) configure(want *content, hold time.Duration) error {
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
 		return fmt.Errorf("monotonic clock: %w", err)
 	}
-	c := directorSettings{Me: want.me, Until: uint64(now.Nano() + Lease.Nanoseconds()), Ranged: uint32(len(want.ranges))}
+	c := directorSettings{Me: want.me, Until: uint64(now.Nano() + Lease.Nanoseconds()), Ranged: uint32(len(want.ranges)), Far: want.far()}
 	for i := range c.Gone {
 		c.Gone[i] = nobody
 		if len(want.gone) > 0 {

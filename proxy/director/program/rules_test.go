@@ -33,6 +33,10 @@ var rules = []struct {
 	test   func(*testing.T, *lab)
 }{
 	{"stories", true, testStories},
+	{"stories of subnets", true, testStoriesFar},
+	{"forged", false, testForged},
+	{"too big", false, testTooBig},
+	{"narrow way", false, testNarrowWay},
 	{"left to the stack", false, testLeftToTheStack},
 	{"sender", true, testSender},
 	{"graces", true, testGraces},

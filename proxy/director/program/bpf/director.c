@@ -20,6 +20,7 @@
 #include <linux/ipv6.h>
 #include <linux/pkt_cls.h>
 #include <linux/tcp.h>
+#include <linux/udp.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
@@ -52,6 +53,17 @@
 #define DROP_IT 0
 #define RESET_IT 1
 #define NEXT 2
+
+// A packet for a node of another subnet has a header of IP and UDP before its own. This is
+// the port, and what both headers take.
+#define PORT 7949
+#define ROOM4 (sizeof(struct iphdr) + sizeof(struct udphdr))
+#define ROOM6 (sizeof(struct ipv6hdr) + sizeof(struct udphdr))
+
+// A way is taken to carry so much, whatever a router says: IPv6 has 1,280 bytes inside.
+#define LEAST4 1280
+#define LEAST6 (1280 + ROOM6)
+#define TOLD_FOR 600 // seconds that a router is believed
 
 #define FAMILY_IPV4 2 // AF_INET
 #define FAMILY_IPV6 10
@@ -107,8 +119,21 @@ struct node {
 	__u32 ip4;
 	__u32 link;	// by which it is reached; 0: no node
 	__u32 families; // 1: IPv4, 2: IPv6
+	__u32 mtu;	// of the way to a node of another subnet; 0: the node is on the link itself
+	__u64 name;	// a hash of it
+	__u32 source[4]; // this node's IPv6 and IPv4 addresses on the way to another subnet
+	__u32 source4;
 	__u32 zero;
-	__u64 name; // a hash of it
+};
+
+struct address {
+	__u32 ip[4];
+};
+
+// What a router said of the way to a node.
+struct path {
+	__u32 mtu;
+	__u32 until; // second of the monotonic clock
 };
 
 struct mac {
@@ -122,6 +147,8 @@ struct settings {
 	__u32 me;
 	__u32 ranged; // frontends that have ranges of ports
 	__u16 gone[GONE]; // these nodes, asked last; NOBODY
+	__u32 far;    // addresses of nodes of other subnets
+	__u32 zero;
 };
 
 enum event {
@@ -133,7 +160,9 @@ enum event {
 	LIMITED,  // dropped: too many of one source would have been diverted
 	DROPPED,  // dropped at the end of a walk
 	LEFT,	  // left to the stack as if it were not directed
-	EVENTS, // a power of 2
+	FORGED,	  // dropped: it has a header of ours, but is from no node or for no frontend
+	TOO_BIG,  // its sender was told that the way to another subnet does not take it
+	EVENTS = 16, // a power of 2
 };
 
 #define HOPS 32 // a power of 2
@@ -163,6 +192,7 @@ MAP(frontends, HASH, struct key, struct frontend, 16384, BPF_F_NO_PREALLOC);
 MAP(ranges, HASH, struct key, struct port_ranges, 16384, BPF_F_NO_PREALLOC);
 MAP(nodes, ARRAY, __u32, struct node, NODES, 0);
 MAP(macs, HASH, struct mac, __u32, 8 * NODES, BPF_F_NO_PREALLOC);
+MAP(peers, HASH, struct address, __u32, 8 * NODES, BPF_F_NO_PREALLOC); // which node has it
 MAP(rings, ARRAY, __u32, struct ring, RINGS, 0);
 
 // A table has as many slots as its cluster needs, and is never changed: another one
@@ -187,6 +217,7 @@ MAP(counters, PERCPU_ARRAY, __u32, struct counts, 1, 0);
 MAP(vips, PERCPU_ARRAY, __u32, struct count, VIPS, 0);	 // what came from outside
 MAP(chosen, PERCPU_ARRAY, __u32, struct count, NODES, 0); // the primary of what came from outside
 MAP(diverted, PERCPU_ARRAY, __u32, __u64, NODES, 0);	 // to which node
+MAP(paths, ARRAY, __u32, struct path, 2 * NODES, 0);	 // by node; over IPv6 they begin at NODES
 
 // The compiler describes the type of a map inside a map only if something else has it.
 const volatile struct slot described = {};
@@ -211,7 +242,11 @@ struct bpf_ct_opts {
 	__u8 direction;
 	__u8 zero[2];
 };
+struct ip_ct_tcp_state {
+	__u32 td_end, td_maxend, td_maxwin; // sent, may be sent, largest window
+} __attribute__((preserve_access_index));
 struct ip_ct_tcp {
+	struct ip_ct_tcp_state seen[2]; // the client's, and the VIP's
 	__u8 state;
 } __attribute__((preserve_access_index));
 union nf_conntrack_proto {
@@ -248,9 +283,11 @@ struct packet {
 	__u32 source[4];
 	struct key vip;
 	__u16 port; // of the source
+	__u16 headers; // of IP and behind it, in bytes
 	__u8 ttl;
 	__u8 kind;
 	bool v6;
+	bool whole; // routers must not split it
 };
 
 // A pointer that was read before is 32 bits to the compiler, which the verifier refuses.
@@ -274,24 +311,31 @@ INLINE void *head(struct __sk_buff *skb, __u32 n)
 // ports reads the header of TCP or UDP at an offset.
 INLINE bool ports(struct __sk_buff *skb, __u32 at, struct packet *p)
 {
+	struct udphdr *udp;
 	struct tcphdr *tcp;
 	void *h;
 
 	if (p->vip.protocol == IPPROTO_UDP) {
-		h = head(skb, at + 8);
+		h = head(skb, at + sizeof(*udp));
+		if (!h)
+			return false;
+		udp = h + at;
+		p->port = udp->source;
+		p->vip.port = udp->dest;
 		p->kind = DATAGRAM;
-	} else if (p->vip.protocol == IPPROTO_TCP) {
-		h = head(skb, at + sizeof(*tcp));
-	} else {
-		return false;
+		p->headers = at - ETH_HLEN + sizeof(*udp);
+		return true;
 	}
+	if (p->vip.protocol != IPPROTO_TCP)
+		return false;
+	h = head(skb, at + sizeof(*tcp));
 	if (!h)
 		return false;
 	tcp = h + at;
 	p->port = tcp->source;
 	p->vip.port = tcp->dest;
-	if (p->vip.protocol == IPPROTO_TCP)
-		p->kind = tcp->syn && !tcp->ack && !tcp->rst && !tcp->fin ? SYN : STREAM;
+	p->kind = tcp->syn && !tcp->ack && !tcp->rst && !tcp->fin ? SYN : STREAM;
+	p->headers = at - ETH_HLEN + 4 * tcp->doff;
 	return true;
 }
 
@@ -363,6 +407,7 @@ INLINE bool read4(struct __sk_buff *skb, struct packet *p)
 	if (ip->version != 4 || ip->ihl != 5 || ip->frag_off & FRAGMENT)
 		return false;
 	p->ttl = ip->ttl;
+	p->whole = ip->frag_off & bpf_htons(0x4000);
 	if (ip->protocol == IPPROTO_ICMP)
 		return error4(skb, ip->daddr, p);
 	mapped(p->source, ip->saddr);
@@ -410,7 +455,7 @@ INLINE bool read6(struct __sk_buff *skb, struct packet *p)
 	if (ip->version != 6)
 		return false;
 	p->ttl = ip->hop_limit;
-	p->v6 = true;
+	p->v6 = p->whole = true;
 	if (ip->nexthdr == IPPROTO_ICMPV6)
 		return error6(skb, p);
 	__builtin_memcpy(p->source, &ip->saddr, sizeof(p->source));
@@ -688,6 +733,21 @@ INLINE bool affords(const struct packet *p)
 
 enum entry { NONE, UNANSWERED, CLOSED, OPEN };
 
+// continues reports whether a segment is in the window of a connection in TIME_WAIT. Conntrack
+// takes a FIN that is sent again for the other side's, so one side may still be sending. The
+// tuple's next connection begins far from that window: within the two minutes of TIME_WAIT the
+// numbers of a client that follows RFC 6528 do not come back to it.
+INLINE bool continues(struct __sk_buff *skb, const struct packet *p, const struct nf_conn *ct)
+{
+	__u32 at = ETH_HLEN + (p->v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)), seq;
+
+	if (p->kind != STREAM || bpf_skb_load_bytes(skb, at + __builtin_offsetof(struct tcphdr, seq), &seq, sizeof(seq)))
+		return false;
+	seq = bpf_ntohl(seq);
+	return (__s32)(seq - ct->proto.tcp.seen[0].td_maxend) <= 0 &&
+	       (__s32)(seq - ct->proto.tcp.seen[0].td_end + ct->proto.tcp.seen[1].td_maxwin) > 0;
+}
+
 // found is what conntrack has for a connection to the VIP.
 CALLED enum entry found(struct __sk_buff *skb, const struct packet *p)
 {
@@ -714,7 +774,7 @@ CALLED enum entry found(struct __sk_buff *skb, const struct packet *p)
 		return NONE;
 	if (p->vip.protocol == IPPROTO_TCP) {
 		state = ct->proto.tcp.state;
-		if (state == TIME_WAIT || state == CLOSE)
+		if (state == CLOSE || (state == TIME_WAIT && !continues(skb, p, ct)))
 			e = CLOSED;
 		else if (!(ct->status & SEEN_REPLY))
 			e = UNANSWERED;
@@ -895,28 +955,241 @@ INLINE enum event decide(struct __sk_buff *skb, const struct packet *p, struct w
 	return ASKED;
 }
 
-// reached is the node, if the link that the packet came by leads to it, and the packet may
-// be passed on once more.
+// reached is the node, if it is in another subnet or the link that the packet came by leads to
+// it, and if the packet may be passed on once more.
 INLINE struct node *reached(struct __sk_buff *skb, const struct packet *p, __u32 node)
 {
 	struct node *n = bpf_map_lookup_elem(&nodes, &node);
 
-	if (!n || n->link != skb->ifindex || !(n->families & (p->v6 ? 2 : 1)) || p->ttl <= LAST)
+	if (!n || !(n->families & (p->v6 ? 2 : 1)) || p->ttl <= LAST)
 		return NULL;
-	return n;
+	return n->mtu || n->link == skb->ifindex ? n : NULL;
 }
 
-// pass_on sends the packet to another node by the link that it came by. Where that
-// does not lead there, the stack does what it does without a director.
-INLINE int pass_on(struct __sk_buff *skb, const struct packet *p, __u32 node)
+// fold ends a checksum.
+INLINE __u16 fold(__u32 sum)
 {
-	struct node *n = reached(skb, p, node);
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~sum;
+}
+
+// Second of the monotonic clock.
+INLINE __u32 seconds(void) { return now() / 1000000000; }
+
+// way_mtu is how long a packet the way to a node of another subnet takes.
+INLINE __u32 way_mtu(const struct node *n, __u32 node, bool v6)
+{
+	__u32 index = v6 ? node + NODES : node;
+	struct path *told = bpf_map_lookup_elem(&paths, &index);
+
+	return told && told->mtu && told->mtu < n->mtu && told->until > seconds() ? told->mtu : n->mtu;
+}
+
+// told4 and told6 tell a sender that its packet is too big. They quote as much of it as a
+// kernel needs to find the connection.
+struct told4 {
+	struct ethhdr eth;
+	struct iphdr ip;
+	__u8 type, code;
+	__u16 sum;
+	__u32 mtu;
+	struct iphdr of;
+	__u8 ports[8];
+} __attribute__((packed));
+struct told6 {
+	struct ethhdr eth;
+	struct ipv6hdr ip;
+	__u8 type, code;
+	__u16 sum;
+	__u32 mtu;
+	struct ipv6hdr of;
+	__u8 ports[8];
+} __attribute__((packed));
+
+#define BEHIND(T) (sizeof(T) - __builtin_offsetof(T, type)) // bytes of ICMP
+
+// CUT bytes behind the Ethernet header go: hardware would add a checksum there.
+#define CUT 100
+
+// answer has t, of size bytes, take the place of the packet, and sends it to where that came
+// from.
+INLINE int answer(struct __sk_buff *skb, const void *t, __u32 size)
+{
+	if (bpf_skb_change_tail(skb, size + CUT, 0) || bpf_skb_adjust_room(skb, -CUT, BPF_ADJ_ROOM_MAC, 0) ||
+	    bpf_skb_store_bytes(skb, 0, t, size, 0))
+		return TC_ACT_SHOT;
+	return bpf_redirect(skb->ifindex, 0);
+}
+
+CALLED int tell4(struct __sk_buff *skb, __u32 from, __u32 mtu)
+{
+	struct told4 t = {.ip = {.version = 4, .ihl = 5, .ttl = 64, .protocol = IPPROTO_ICMP}, .type = UNREACHABLE, .code = 4};
+
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, &t.of, sizeof(t.of) + sizeof(t.ports)) ||
+	    bpf_skb_load_bytes(skb, 0, t.eth.h_source, ETH_ALEN) || bpf_skb_load_bytes(skb, ETH_ALEN, t.eth.h_dest, ETH_ALEN))
+		return TC_ACT_SHOT;
+	t.eth.h_proto = bpf_htons(ETH_P_IP);
+	t.ip.tot_len = bpf_htons(sizeof(t) - ETH_HLEN);
+	t.ip.saddr = from ? from : t.of.daddr;
+	t.ip.daddr = t.of.saddr;
+	t.ip.check = fold(bpf_csum_diff(NULL, 0, (void *)&t.ip, sizeof(t.ip), 0));
+	t.mtu = bpf_htonl(mtu);
+	t.sum = fold(bpf_csum_diff(NULL, 0, (void *)&t.type, BEHIND(struct told4), 0));
+	return answer(skb, &t, sizeof(t));
+}
+
+CALLED int tell6(struct __sk_buff *skb, const struct node *me, __u32 mtu)
+{
+	struct told6 t = {.ip = {.version = 6, .hop_limit = 64, .nexthdr = IPPROTO_ICMPV6}, .type = 2};
+	__u32 sum = bpf_htonl(BEHIND(struct told6) + IPPROTO_ICMPV6);
+
+	if (bpf_skb_load_bytes(skb, ETH_HLEN, &t.of, sizeof(t.of) + sizeof(t.ports)) ||
+	    bpf_skb_load_bytes(skb, 0, t.eth.h_source, ETH_ALEN) || bpf_skb_load_bytes(skb, ETH_ALEN, t.eth.h_dest, ETH_ALEN))
+		return TC_ACT_SHOT;
+	t.eth.h_proto = bpf_htons(ETH_P_IPV6);
+	t.ip.payload_len = bpf_htons(BEHIND(struct told6));
+	__builtin_memcpy(&t.ip.saddr, &t.of.daddr, sizeof(t.ip.saddr));
+	if (me && me->families & 2)
+		__builtin_memcpy(&t.ip.saddr, me->ip, sizeof(t.ip.saddr));
+	__builtin_memcpy(&t.ip.daddr, &t.of.saddr, sizeof(t.ip.daddr));
+	t.mtu = bpf_htonl(mtu);
+	sum = bpf_csum_diff(NULL, 0, (void *)&t.ip.saddr, 2 * sizeof(t.ip.saddr), sum);
+	t.sum = fold(bpf_csum_diff(NULL, 0, (void *)&t.type, BEHIND(struct told6), sum));
+	return answer(skb, &t, sizeof(t));
+}
+
+// too_big tells the sender that its packet is too big. A sender that lets routers split its
+// packets would not listen, and of an error nobody may be told one (RFC 4443, section 2.4): the
+// stack has these.
+INLINE int too_big(struct __sk_buff *skb, const struct packet *p, __u32 self, __u32 mtu, enum event *e)
+{
+	struct node *me = bpf_map_lookup_elem(&nodes, &self);
+
+	if (!p->whole || p->kind == ERROR)
+		return PASS;
+	if (!affords(p)) {
+		*e = LIMITED;
+		return TC_ACT_SHOT;
+	}
+	*e = TOO_BIG;
+	if (p->v6)
+		return tell6(skb, me, mtu - ROOM6);
+	return tell4(skb, me ? me->ip4 : 0, mtu - ROOM4);
+}
+
+// longest is the length of the longest packet that skb leaves as. The kernel may have put
+// several of one size together.
+INLINE __u32 longest(struct __sk_buff *skb, const struct packet *p)
+{
+	return skb->gso_size ? p->headers + skb->gso_size : skb->len - ETH_HLEN;
+}
+
+// word16 is a length as a header has it. The kernel splits what is longer, and writes the
+// lengths itself.
+INLINE __u16 word16(__u32 length) { return bpf_htons(length > 0xffff ? 0xffff : length); }
+
+// The header of UDP has no checksum: what it covers has one of its own (RFC 6935).
+INLINE void udp_header(struct udphdr *udp, __u16 port, __u32 length)
+{
+	udp->source = port;
+	udp->dest = bpf_htons(PORT);
+	udp->len = word16(length);
+	udp->check = 0;
+}
+
+INLINE bool header4(struct __sk_buff *skb, const struct node *n, __u16 port)
+{
+	__u32 length = skb->len - ETH_HLEN;
+	struct iphdr *ip, *in;
+	void *h = head(skb, ETH_HLEN + ROOM4 + sizeof(*in));
+
+	if (!h)
+		return false;
+	ip = h + ETH_HLEN;
+	in = h + ETH_HLEN + ROOM4;
+	__builtin_memset(ip, 0, sizeof(*ip));
+	ip->version = 4;
+	ip->ihl = 5;
+	ip->tos = in->tos & ~3; // without the bits of ECN
+	ip->tot_len = word16(length);
+	ip->frag_off = bpf_htons(0x4000); // its fragments would have no header
+	ip->ttl = 64;
+	ip->protocol = IPPROTO_UDP;
+	ip->saddr = n->source4;
+	ip->daddr = n->ip4;
+	ip->check = fold(bpf_csum_diff(NULL, 0, (void *)ip, sizeof(*ip), 0));
+	udp_header((void *)(ip + 1), port, length - sizeof(*ip));
+	return true;
+}
+
+INLINE bool header6(struct __sk_buff *skb, const struct node *n, __u16 port)
+{
+	__u32 length = skb->len - ETH_HLEN - sizeof(struct ipv6hdr);
+	struct ipv6hdr *ip, *in;
+	void *h = head(skb, ETH_HLEN + ROOM6 + sizeof(*in));
+
+	if (!h)
+		return false;
+	ip = h + ETH_HLEN;
+	in = h + ETH_HLEN + ROOM6;
+	*(__u32 *)ip = *(__u32 *)in & bpf_htonl(0xffcfffff); // without the bits of ECN
+	ip->payload_len = word16(length);
+	ip->nexthdr = IPPROTO_UDP;
+	ip->hop_limit = 64;
+	__builtin_memcpy(&ip->saddr, n->source, sizeof(ip->saddr));
+	__builtin_memcpy(&ip->daddr, n->ip, sizeof(ip->daddr));
+	udp_header((void *)(ip + 1), port, length);
+	return true;
+}
+
+#define EALREADY 114
+
+// wrap makes room for a header of ours. A packet that came over a virtual link with such a
+// header is still known to the kernel as one that has it, at the same place.
+INLINE bool wrap(struct __sk_buff *skb, bool v6)
+{
+	const __u64 known = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L4_UDP;
+	__u64 ip = v6 ? BPF_F_ADJ_ROOM_ENCAP_L3_IPV6 : BPF_F_ADJ_ROOM_ENCAP_L3_IPV4;
+	int room = v6 ? ROOM6 : ROOM4;
+	long err = bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, known | ip);
+
+	if (err == -EALREADY)
+		err = bpf_skb_adjust_room(skb, room, BPF_ADJ_ROOM_MAC, known);
+	return !err;
+}
+
+// pass_far sends the packet to a node of another subnet, behind a header of ours. The port
+// that it is from lets the network spread connections.
+INLINE int pass_far(struct __sk_buff *skb, const struct packet *p, const struct way *w, const struct node *n, __u8 ttl, enum event *e)
+{
+	__u32 mtu = way_mtu(n, w->next, p->v6);
+	__u16 port = bpf_htons(0xc000 | (w->hash & 0x3fff));
+
+	if (longest(skb, p) + (p->v6 ? ROOM6 : ROOM4) > mtu)
+		return too_big(skb, p, w->me, mtu, e);
+	if (!set_ttl(skb, p, ttl))
+		return PASS;
+	if (!wrap(skb, p->v6) || !(p->v6 ? header6(skb, n, port) : header4(skb, n, port)))
+		return TC_ACT_SHOT;
+	return bpf_redirect_neigh(n->link, NULL, 0, 0);
+}
+
+// pass_on sends the packet to another node, by the link that it came by or to another subnet.
+// Where it does not get there, the stack does what it does without a director.
+INLINE int pass_on(struct __sk_buff *skb, const struct packet *p, const struct way *w, enum event *e)
+{
+	struct node *n = reached(skb, p, w->next);
 	struct bpf_redir_neigh hop = {};
 	__u8 ttl = p->ttl - 1;
 
 	if (!n)
 		return PASS;
-	if (!set_ttl(skb, p, ttl > FIRST ? FIRST : ttl))
+	if (ttl > FIRST)
+		ttl = FIRST;
+	if (n->mtu)
+		return pass_far(skb, p, w, n, ttl, e);
+	if (!set_ttl(skb, p, ttl))
 		return PASS;
 	if (p->v6) {
 		hop.nh_family = FAMILY_IPV6;
@@ -934,9 +1207,11 @@ INLINE int pass_on(struct __sk_buff *skb, const struct packet *p, __u32 node)
 INLINE bool ask(struct __sk_buff *skb, const struct packet *p, const struct way *w)
 {
 	__u32 miss = w->missed == RESET ? RESET_IT : DROP_IT;
+	struct node *n;
 
 	if (w->missed == DIRECTED || w->missed == DIVERTED) {
-		if (!reached(skb, p, w->next))
+		n = reached(skb, p, w->next);
+		if (!n || n->mtu) // nftables writes no header of ours
 			return false;
 		if (p->ttl > FIRST + 1 && !set_ttl(skb, p, FIRST + 1))
 			return false;
@@ -961,7 +1236,7 @@ INLINE int act(struct __sk_buff *skb, const struct packet *p, const struct way *
 		}
 		/* fallthrough */
 	case DIRECTED:
-		verdict = pass_on(skb, p, w->next);
+		verdict = pass_on(skb, p, w, e);
 		if (verdict == PASS)
 			*e = LEFT;
 		return verdict;
@@ -1035,9 +1310,140 @@ INLINE bool find_slot(const struct frontend *f, struct way *w)
 	return w->slot;
 }
 
+// owner is the node that has an address; NOBODY.
+INLINE __u32 owner(const struct address *a)
+{
+	__u32 *node = bpf_map_lookup_elem(&peers, a);
+
+	return node ? *node : NOBODY;
+}
+
+INLINE __u32 owner4(__u32 ip)
+{
+	struct address a;
+
+	mapped(a.ip, ip);
+	return owner(&a);
+}
+
+INLINE __u32 owner6(const struct in6_addr *ip)
+{
+	struct address a;
+
+	__builtin_memcpy(a.ip, ip, sizeof(a.ip));
+	return owner(&a);
+}
+
+// learn takes in what a router says about a packet that this node sent to another one: the
+// way does not take it.
+INLINE void learn(__u32 node, __u32 mtu, bool v6)
+{
+	__u32 index = v6 ? node + NODES : node, least = v6 ? LEAST6 : LEAST4;
+	struct path *told = bpf_map_lookup_elem(&paths, &index);
+
+	if (!told) // nobody has the address
+		return;
+	told->mtu = mtu < least ? least : mtu;
+	told->until = seconds() + TOLD_FOR;
+}
+
+struct outer4 {
+	struct iphdr ip;
+	union {
+		struct udphdr udp;
+		struct {
+			__u8 type, code;
+			__u16 sum, zero, mtu;
+		} icmp;
+	};
+	struct iphdr in;
+	struct udphdr inner;
+};
+struct outer6 {
+	struct ipv6hdr ip;
+	union {
+		struct udphdr udp;
+		struct {
+			__u8 type, code;
+			__u16 sum;
+			__u32 mtu;
+		} icmp;
+	};
+	struct ipv6hdr in;
+	struct udphdr inner;
+};
+
+// Agents ask each other whether packets get there. Their messages begin with a byte that is of
+// no version of IP, and are for the stack.
+#define QUESTION 0
+
+// wrapped4 is who sent a packet that has a header of ours to this node; NOBODY if it has none.
+// One that no node sent is forged, or not ours.
+INLINE __u32 wrapped4(struct __sk_buff *skb, __u32 me, bool *forged)
+{
+	void *h = head(skb, ETH_HLEN + sizeof(struct outer4));
+	struct outer4 *o;
+	__u32 from;
+
+	if (!h)
+		return NOBODY;
+	o = h + ETH_HLEN;
+	if (o->ip.ihl != 5 || o->ip.frag_off & FRAGMENT)
+		return NOBODY;
+	if (o->ip.protocol == IPPROTO_UDP && o->udp.dest == bpf_htons(PORT) && owner4(o->ip.daddr) == me) {
+		from = owner4(o->ip.saddr);
+		*forged = from == NOBODY || from == me || (o->in.version != 4 && o->in.version != QUESTION);
+		return o->in.version == QUESTION ? NOBODY : from;
+	}
+	if (o->ip.protocol == IPPROTO_ICMP && o->icmp.type == UNREACHABLE && o->icmp.code == 4 && o->in.ihl == 5 &&
+	    o->in.protocol == IPPROTO_UDP && o->inner.dest == bpf_htons(PORT) && owner4(o->in.saddr) == me)
+		learn(owner4(o->in.daddr), bpf_ntohs(o->icmp.mtu), false);
+	return NOBODY;
+}
+
+INLINE __u32 wrapped6(struct __sk_buff *skb, __u32 me, bool *forged)
+{
+	void *h = head(skb, ETH_HLEN + sizeof(struct outer6));
+	struct outer6 *o;
+	__u32 from;
+
+	if (!h)
+		return NOBODY;
+	o = h + ETH_HLEN;
+	if (o->ip.nexthdr == IPPROTO_UDP && o->udp.dest == bpf_htons(PORT) && owner6(&o->ip.daddr) == me) {
+		from = owner6(&o->ip.saddr);
+		*forged = from == NOBODY || from == me || (o->in.version != 6 && o->in.version != QUESTION);
+		return o->in.version == QUESTION ? NOBODY : from;
+	}
+	if (o->ip.nexthdr == IPPROTO_ICMPV6 && o->icmp.type == 2 && o->in.nexthdr == IPPROTO_UDP &&
+	    o->inner.dest == bpf_htons(PORT) && owner6(&o->in.saddr) == me)
+		learn(owner6(&o->in.daddr), bpf_ntohl(o->icmp.mtu), true);
+	return NOBODY;
+}
+
+// unwrap takes a header of ours off, and returns the node that sent it; NOBODY if there is
+// none.
+INLINE __u32 unwrap(struct __sk_buff *skb, __u32 me, bool *forged)
+{
+	bool v6 = skb->protocol == bpf_htons(ETH_P_IPV6);
+	__u32 from = NOBODY;
+
+	if (skb->pkt_type != PACKET_HOST || skb->vlan_present)
+		return NOBODY;
+	if (v6)
+		from = wrapped6(skb, me, forged);
+	else if (skb->protocol == bpf_htons(ETH_P_IP))
+		from = wrapped4(skb, me, forged);
+	if (from == NOBODY || *forged)
+		return NOBODY;
+	*forged = bpf_skb_adjust_room(skb, v6 ? -(int)ROOM6 : -(int)ROOM4, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO);
+	return from;
+}
+
 // find_sender is rule 3: who sent it, and after how many hops. What has a larger TTL
-// was passed on by nobody, though a node may be the client.
-INLINE void find_sender(struct __sk_buff *skb, const struct packet *p, struct way *w)
+// was passed on by nobody, though a node may be the client. A node of another subnet is
+// known by the header that was taken off.
+INLINE void find_sender(struct __sk_buff *skb, const struct packet *p, struct way *w, __u32 far)
 {
 	struct mac mac = {};
 	__u32 *node;
@@ -1051,7 +1457,7 @@ INLINE void find_sender(struct __sk_buff *skb, const struct packet *p, struct wa
 	if (!h)
 		return;
 	__builtin_memcpy(mac.address, h + ETH_ALEN, ETH_ALEN);
-	node = bpf_map_lookup_elem(&macs, &mac);
+	node = far == NOBODY ? bpf_map_lookup_elem(&macs, &mac) : &far;
 	if (!node)
 		return;
 	w->sender = *node;
@@ -1061,26 +1467,34 @@ INLINE void find_sender(struct __sk_buff *skb, const struct packet *p, struct wa
 
 INLINE int direct(struct __sk_buff *skb, bool oracle)
 {
+	__u32 zero = 0, far = NOBODY; // the node that sent it from another subnet
 	struct way w = {.next = NOBODY};
 	struct packet p = {};
-	struct frontend *f;
-	__u32 zero = 0;
+	struct frontend *f = NULL;
 	enum event e = LEFT;
+	bool forged = false;
 	int verdict = PASS;
 
-	if (!read(skb, &p))
-		return PASS;
 	w.conf = bpf_map_lookup_elem(&config, &zero);
 	if (!w.conf)
 		return PASS;
-	f = find_frontend(&p, w.conf);
+	w.me = w.conf->me;
+	if (w.conf->far)
+		far = unwrap(skb, w.me, &forged);
+	if (!forged && read(skb, &p))
+		f = find_frontend(&p, w.conf);
+	if (forged || (far != NOBODY && (!f || p.ttl > FIRST))) { // a node sends no such packet
+		note(&w, FORGED);
+		// What still has all its headers may be an answer: masquerading takes any port for a
+		// connection's source, and conntrack alone knows it. The agent throws the rest away.
+		return far == NOBODY ? PASS : TC_ACT_SHOT;
+	}
 	if (!f)
 		return PASS;
 	w.flags = f->flags;
-	w.me = w.conf->me;
 	w.hash = hash(&p, f->flags);
 	if (find_slot(f, &w)) {
-		find_sender(skb, &p, &w);
+		find_sender(skb, &p, &w, far);
 		if (w.sender == NOBODY)
 			seen(&p, f, &w);
 		e = decide(skb, &p, &w, oracle);
