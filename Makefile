@@ -18,7 +18,7 @@ help: ## List the verbs, and what test, bench and e2e can be told
 build: ## Build bin/fairlead and bin/fairlead-ccm, static binaries
 	CGO_ENABLED=0 GOWORK=off go build -trimpath -tags grpcnotrace -ldflags "-s -w -X main.version=$(VERSION)" -o bin/ ./cmd/...
 
-demo: $(if $(filter bgp,$(ANNOUNCE)),packages) ## Show the main job on a real cluster on this machine (root; KEEP=1 leaves it up; ANNOUNCE=bgp: through a router, ROUTER=frr or bird; CNI=flannel|flannel-host-gw|kube-router)
+demo: $(if $(filter bgp,$(ANNOUNCE)),packages) ## Show the main job on a real cluster on this machine (root; KEEP=1 leaves it up; ANNOUNCE=bgp: through a router, ROUTER=frr or bird; CNI=calico|flannel|flannel-host-gw|kube-router)
 	@[ -x bin/lab ] || echo "building the lab's command, and for it Go's standard library: a minute of CPU"
 	@$(LAB) demo $(if $(ANNOUNCE),--announce=$(ANNOUNCE)) $(if $(ROUTER),--router=$(ROUTER)) $(if $(CNI),--cni=$(CNI))
 

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -8,7 +9,7 @@ import (
 )
 
 // A cni is a network of pods that other people made. The lab runs its real programs on the
-// nodes, in the place of its own links and routes.
+// nodes, in the place of its own links and routes. It may be an admitter and a ranger as well.
 type cni interface {
 	// programs are what the lab builds for it.
 	programs() []program
@@ -20,8 +21,19 @@ type cni interface {
 	policies() int
 }
 
+// An admitter gives the API server the objects that it needs, before any node starts.
+type admitter interface {
+	admit(ctx context.Context, l *Lab) error
+}
+
+// A ranger gives pods addresses outside of the Nodes' podCIDRs: these are a node's.
+type ranger interface {
+	blocks(ctx context.Context, l *Lab, n node) []string
+}
+
 // cnis are those that a lab can have, by the name that Options has.
 var cnis = map[string]cni{
+	"calico":          calico{},
 	"flannel":         flannel{backend: "vxlan"},
 	"flannel-host-gw": flannel{backend: "host-gw"},
 	"kube-router":     kubeRouter{},
@@ -59,6 +71,14 @@ func (l *Lab) packages() []debianPackage {
 		return debianPackages
 	}
 	return append(slices.Clone(debianPackages), l.cni().packages()...)
+}
+
+// admitNetwork gives the API server what the network of pods keeps there.
+func (l *Lab) admitNetwork(ctx context.Context) error {
+	if a, ok := l.cni().(admitter); ok {
+		return a.admit(ctx, l)
+	}
+	return nil
 }
 
 // startNetwork starts what makes the network of a node's pods.

@@ -4,12 +4,13 @@ import (
 	"encoding/json"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
 
 func TestUnknownCNIIsRefusedWithThoseThatThereAre(t *testing.T) {
-	for name, known := range map[string]bool{"": true, "flannel": true, "kube-router": true, "weave": false} {
+	for name, known := range map[string]bool{"": true, "flannel": true, "calico": true, "weave": false} {
 		err := newLab(Options{CNI: name}).checkCNI()
 		if known != (err == nil) {
 			t.Errorf("CNI %q: %v", name, err)
@@ -24,7 +25,7 @@ func TestUnknownCNIIsRefusedWithThoseThatThereAre(t *testing.T) {
 func TestConfigurationsOfCNIs(t *testing.T) {
 	n := nodes(2)[1]
 	for name, text := range map[string]string{
-		"lab": cniConfig(n), "flannel": flannelConfig(n), "kube-router": kubeRouterConfig(),
+		"lab": cniConfig(n), "flannel": flannelConfig(n), "kube-router": kubeRouterConfig(), "calico": calicoConfig(n, "/admin"),
 	} {
 		var config struct {
 			CNIVersion, Name string
@@ -58,6 +59,29 @@ func TestFlannelsMTUIsReplacedOnce(t *testing.T) {
 		if c := strings.Count(flannelConfig(n), "65000"); c != 1 {
 			t.Errorf("%s: 65000 is in it %d times", n.name, c)
 		}
+	}
+}
+
+// Calico's pods are outside of all podCIDRs, and inside of what is set aside for pods.
+func TestCalicosPoolsAreOutsideOfThePodCIDRs(t *testing.T) {
+	all := []netip.Prefix{netip.MustParsePrefix(podsIPv4), netip.MustParsePrefix(podsIPv6)}
+	for i, text := range []string{calicoIPv4, calicoIPv6} {
+		pool := netip.MustParsePrefix(text)
+		if !all[i].Contains(pool.Addr()) || pool.Bits() < all[i].Bits() {
+			t.Errorf("%s is not in %s", pool, all[i])
+		}
+		for _, n := range nodes(9) {
+			if p := netip.MustParsePrefix([]string{n.pods().v4, n.pods().v6}[i]); p.Overlaps(pool) {
+				t.Errorf("%s of %s overlaps %s", p, n.name, pool)
+			}
+		}
+	}
+}
+
+func TestBlackholes(t *testing.T) {
+	got := blackholes("blackhole 198.18.192.64/26 proto 80 \nblackhole fd98:18:80:c000::40/122 dev lo proto 80 metric 1024 pref medium\n\n")
+	if want := []string{"198.18.192.64/26", "fd98:18:80:c000::40/122"}; !slices.Equal(got, want) {
+		t.Errorf("blackholes to %v, want %v", got, want)
 	}
 }
 

@@ -121,7 +121,12 @@ func (l *Lab) Agents() int {
 }
 
 // Families is how many families of addresses the pods have.
-func (l *Lab) Families() int { return len(l.ground().pods(l.nodes[0].name)) }
+func (l *Lab) Families() int {
+	if l.described == nil {
+		return 2
+	}
+	return len(l.described.pods(l.nodes[0].name))
+}
 
 // LeftOut is the reason why the cluster cannot run a story, empty if it can.
 func (l *Lab) LeftOut(story string) string {

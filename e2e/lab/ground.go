@@ -70,6 +70,9 @@ func (s namespaces) pods(name string) []string {
 	if err != nil {
 		return nil
 	}
+	if r, ok := s.cni().(ranger); ok {
+		return r.blocks(context.Background(), s.Lab, n)
+	}
 	return []string{n.pods().v4, n.pods().v6}
 }
 

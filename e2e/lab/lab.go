@@ -268,10 +268,16 @@ func KindFiles(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", kind.module)
-	cmd.Dir, cmd.Env = filepath.Join(source, "programs", kind.name), append(os.Environ(), "GOWORK=off")
+	dir, err := moduleDir(ctx, source, kind)
+	return filepath.Join(dir, "images", "base", "files"), err
+}
+
+// moduleDir is the directory of a program's module in Go's cache.
+func moduleDir(ctx context.Context, source string, p program) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", p.module)
+	cmd.Dir, cmd.Env = filepath.Join(source, "programs", p.name), append(os.Environ(), "GOWORK=off")
 	out, err := output(cmd)
-	return filepath.Join(strings.TrimSpace(string(out)), "images", "base", "files"), err
+	return strings.TrimSpace(string(out)), err
 }
 
 // Cache is the directory of what is made once for each version: $FAIRLEAD_LAB_CACHE or
@@ -303,6 +309,9 @@ func (l *Lab) startCluster(ctx context.Context) error {
 		return err
 	}
 	if err := l.apply(ctx, l.nodeObjects()); err != nil {
+		return err
+	}
+	if err := l.admitNetwork(ctx); err != nil {
 		return err
 	}
 	return l.apply(ctx, dnsManifest)
