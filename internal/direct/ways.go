@@ -16,9 +16,9 @@ type Way struct {
 	MTU  int        // of the route
 }
 
-// leastInside is the MTU that each network has for IPv6 (RFC 8200, section 5). Nothing that is
+// LeastInside is the MTU that each network has for IPv6 (RFC 8200, section 5). Nothing that is
 // narrower carries it behind another header.
-const leastInside = 1280
+const LeastInside = 1280
 
 // way returns how packets of both families get to a node that has these links, and its
 // addresses at the end. The link is 0 if they do not: a family that VIPs have needs a way, and
@@ -27,7 +27,7 @@ func way(ways map[netip.Addr]Way, theirs []snapshot.DirectorLink, families map[s
 	for _, l := range theirs {
 		for _, a := range l.Addrs {
 			to, known := ways[a]
-			if !known || to.MTU < leastInside+header(a) || link != 0 && to.Link != link {
+			if !known || to.MTU < LeastInside+Header(a) || link != 0 && to.Link != link {
 				continue
 			}
 			switch {
@@ -49,7 +49,8 @@ func way(ways map[netip.Addr]Way, theirs []snapshot.DirectorLink, families map[s
 	return link, v4, v6, w
 }
 
-func header(a netip.Addr) int {
+// Header is how many bytes the director's header takes in front of a packet to an address.
+func Header(a netip.Addr) int {
 	if a.Is4() {
 		return director.Header4
 	}

@@ -212,7 +212,7 @@ func (f *Far) round(judge bool) {
 // ask asks a target with packets of some lengths.
 func (f *Far) ask(a netip.Addr, t *target) {
 	t.route, t.asked = f.route(a), map[uint64]int{}
-	s, header := f.socket(a), headerOf(a.Is6())
+	s, header := f.socket(a), direct.Header(a)
 	if t.route.Link == 0 || s == nil {
 		return
 	}

@@ -55,8 +55,8 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// A router between two nodes takes less than their links. The ways carry as much as it does, and
-// there is none to a node that does not know who asks.
+// A router between two nodes takes less than their links. The ways carry as much as it does. A node
+// that does not know who asks does not answer, so no way leads to it.
 func TestFar(t *testing.T) {
 	nstest.NeedRoot(t)
 	router := nstest.New(t, "router")

@@ -3,7 +3,7 @@ package far
 import (
 	"encoding/binary"
 
-	"github.com/fairlead/fairlead/proxy/director"
+	"github.com/fairlead/fairlead/internal/direct"
 )
 
 // word is what a message says.
@@ -36,24 +36,13 @@ func parse(b []byte) (w word, nonce uint64, ok bool) {
 	return word(b[len(magic)]), binary.BigEndian.Uint64(b[len(magic)+1:]), true
 }
 
-// leastInside is the MTU that each network has for IPv6 (RFC 8200, section 5). What is narrower
-// carries no such packet behind a header.
-const leastInside = 1280
-
 // sizes are the lengths of packets, with their headers, that are tried on a way of a family, the
 // longest first: that of the route, a usual one of tunnels, and the least that is of use.
 func sizes(mtu, header int) (out []int) {
-	for _, size := range []int{mtu, 1400, leastInside + header} {
-		if size <= mtu && size >= leastInside+header && (len(out) == 0 || size < out[len(out)-1]) {
+	for _, size := range []int{mtu, 1400, direct.LeastInside + header} {
+		if size <= mtu && size >= direct.LeastInside+header && (len(out) == 0 || size < out[len(out)-1]) {
 			out = append(out, size)
 		}
 	}
 	return out
-}
-
-func headerOf(v6 bool) int {
-	if v6 {
-		return director.Header6
-	}
-	return director.Header4
 }

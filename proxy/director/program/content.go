@@ -191,7 +191,7 @@ func (c *content) far() (n uint32) {
 }
 
 // segment is the most bytes of TCP in a packet of the family that get to each node of another
-// subnet; 0: there is none.
+// subnet; 0 if no way leads to another subnet.
 func (c *content) segment(flag uint32) (least int) {
 	over := director.Header4 + 20 + 20
 	if flag == familyIPv6 {
