@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/fairlead/fairlead/proxy/director"
@@ -318,7 +319,7 @@ func (f family) tooBig(frame []byte, mtu int, to MAC) []byte {
 	if p.v6() {
 		p.proto = icmpv6
 	}
-	p.raw = append(body, ip...)
+	p.raw = slices.Concat(body, ip)
 	return append(b, p.ip()...)
 }
 
