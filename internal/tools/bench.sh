@@ -41,9 +41,11 @@ compile) ## Time what a change costs an agent, and a lost node, at 10,000 VIPs o
 	REQUIRE_ROOT=1 go test ./internal/agent -run '^$' -bench '^BenchmarkStep$' -benchtime 20x -count=1 -timeout=30m
 	;;
 director) ## Compare connections by Masquerade, Direct and kube-proxy to pods on other nodes: rate, bytes on the owner's link, CPU; then floods of SYNs and ACKs, and ns a packet; WAYS=Direct RUNS=2 for less (root)
-	bench director ${WAYS:+--ways="$WAYS" --kube-proxy=false --write=false} ${RUNS:+--runs="$RUNS"}
-	REQUIRE_ROOT=1 go test ./internal/agent -run '^TestDirectFloods$' -count=1 -v -args -measure-floods | lines bench-director
-	go test ./proxy/director/program -run '^$' -bench '^BenchmarkProgram$' -benchtime=200000x -count=1 | lines Benchmark
+	failed=0
+	bench director ${WAYS:+--ways="$WAYS" --kube-proxy=false --write=false} ${RUNS:+--runs="$RUNS"} || failed=1
+	REQUIRE_ROOT=1 go test ./internal/agent -run '^TestDirectFloods$' -count=1 -v -args -measure-floods | lines bench-director || failed=1
+	go test ./proxy/director/program -run '^$' -bench '^BenchmarkProgram$' -benchtime=200000x -count=1 | lines Benchmark || failed=1
+	exit $failed
 	;;
 eastwest) ## Compare how a pod reaches a pod: directly, by kube-proxy, by fairlead without and with eBPF; SIZES=1 RUNS=3 for less (root)
 	bench eastwest ${SIZES:+--sizes="$SIZES"} ${RUNS:+--runs="$RUNS"}

@@ -34,7 +34,7 @@ func TestReport(t *testing.T) {
 
 func TestBusyTime(t *testing.T) {
 	got, err := busyIn("cpu  100 20 30 4000 500 6 7 8 90 10\ncpu0 1 2 3\n")
-	if want := 151 * tick; err != nil || got != want {
+	if want := 143 * tick; err != nil || got != want {
 		t.Errorf("got %s, %v, want %s", got, err, want)
 	}
 	for _, bad := range []string{"", "cpu0 1 2 3 4 5 6 7 8", "cpu 1 2", "cpu a b c d e f g"} {
