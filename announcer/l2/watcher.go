@@ -21,6 +21,7 @@ import (
 	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/announcer/watch"
 	"github.com/fairlead/fairlead/internal/snapshot"
+	"github.com/fairlead/fairlead/internal/urgent"
 )
 
 // Watcher asks the kernels of other nodes on links, and hears what other Watchers say. Its
@@ -115,7 +116,9 @@ func (w *Watcher) Carries(link string) bool {
 // links, and has to be called in their network namespace.
 func (w *Watcher) Run(ctx context.Context) {
 	runtime.LockOSThread() // and never unlocks it: the thread's priority is to end with it
-	urgent()
+	if err := urgent.Thread(); err != nil {
+		w.log.Warn("the watch over other nodes runs at ordinary priority: on busy CPUs a lost node is replaced later", "error", err)
+	}
 	t := w.newThread(time.Now())
 	defer t.close()
 	for ctx.Err() == nil {
@@ -132,13 +135,6 @@ func (w *Watcher) newThread(now time.Time) *thread {
 		Watcher: w, ports: map[string]*watchPort{}, failed: map[string]string{}, heard: map[speaker]uint64{},
 		serials: serials{start: now}, floor: numberAt(now.Add(-maxSkew)),
 	}
-}
-
-// urgent asks for a place before ordinary threads. Without CAP_SYS_NICE the thread stays an
-// ordinary one, and on a busy node rounds are void more often.
-func urgent() {
-	attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Flags: unix.SCHED_FLAG_RESET_ON_FORK, Priority: 1}
-	_ = unix.SchedSetAttr(0, &attr, 0)
 }
 
 // thread is what Run keeps.

@@ -40,20 +40,6 @@ func portOf(p Peer) port {
 	return port{singleHop, p.Addr.Is6()}
 }
 
-// urgent asks for a place before ordinary threads. Without CAP_SYS_NICE the thread stays
-// an ordinary one. Short turns (Linux 6.12) were no better than that: at 50 ms x 3, with
-// two busy programs on each of two cores, 24 and 21 sessions went down within 40 s, and 1
-// with this.
-func (s *Speaker) urgent() {
-	attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_RR, Flags: unix.SCHED_FLAG_RESET_ON_FORK, Priority: 1}
-	if unix.SchedSetAttr(0, &attr, 0) == nil {
-		return
-	}
-	if err := unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), -20); err != nil {
-		s.log.Warn("BFD runs at ordinary priority: busy CPUs may take sessions down", "error", err)
-	}
-}
-
 // received is what the kernel is to tell of packets, by family: IPv6 or not.
 var received = map[bool][]struct{ level, name int }{
 	false: {{unix.IPPROTO_IP, unix.IP_RECVTTL}, {unix.IPPROTO_IP, unix.IP_PKTINFO}},
