@@ -218,3 +218,21 @@ func TestFinalizerOfAClass(t *testing.T) {
 		}
 	}
 }
+
+// TestPoolThatWasMadeAgain: what was decided about a pool is not written into another one that
+// has its name now, nor is that one taken in before its informer has seen it.
+func TestPoolThatWasMadeAgain(t *testing.T) {
+	l := newLeaders(t)
+	l.pool("192.0.2.0/31", 0)
+	l.replicas[0].sees.BringAll()
+	l.api.DeletePool(l.api.Pools()[0])
+	l.api.PutPool(&v1alpha1.AddressPool{ObjectMeta: metav1.ObjectMeta{Name: "lan", UID: "again"}, Spec: v1alpha1.AddressPoolSpec{Addresses: []string{"192.0.2.8/32"}}})
+	l.act(0, "services")
+	if got := l.api.Pools()[0].Status.IPv4.Total; got != 0 {
+		t.Errorf("it says that it has %d addresses, before it was seen", got)
+	}
+	l.settles()
+	if got := l.api.Pools()[0].Status.IPv4.Total; got != 1 {
+		t.Errorf("it says that it has %d addresses, want 1", got)
+	}
+}
