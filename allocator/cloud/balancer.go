@@ -56,7 +56,7 @@ func (b balancer) EnsureLoadBalancer(ctx context.Context, _ string, svc *corev1.
 	if len(o.Addrs) == 0 {
 		return nil, b.refuse(ctx, o)
 	}
-	if err := b.writeRecords(ctx, s, plan, o); err != nil {
+	if err := b.writeRecords(ctx, s, svc, plan, o); err != nil {
 		return nil, err
 	}
 	status := &corev1.LoadBalancerStatus{Ingress: record.Ingress(o, svc)}
@@ -68,11 +68,14 @@ func (b balancer) EnsureLoadBalancer(ctx context.Context, _ string, svc *corev1.
 
 // writeRecords writes the records of o. An address whose loser still names it in its
 // status is not taken yet: the service controller will move that one first.
-func (b balancer) writeRecords(ctx context.Context, s *snapshot.Snapshot, plan *allocator.Plan, o allocator.Outcome) error {
+func (b balancer) writeRecords(ctx context.Context, s *snapshot.Snapshot, svc *corev1.Service, plan *allocator.Plan, o allocator.Outcome) error {
 	writes := record.Writes(plan, s)
 	for _, addr := range o.Addrs {
 		w, ok := writes[addr]
 		if !ok {
+			if err := b.writer.Holds(ctx, s, svc, addr); err != nil {
+				return err
+			}
 			continue
 		}
 		if l := b.attached(addr, w.Blockers()); l != nil {

@@ -33,6 +33,7 @@ type pass struct {
 	once    map[netip.Addr]func() error // each record is written once, by the first Service that needs it
 	seen    observe.Observed
 	pending pending
+	current sync.Map // UIDs of the Services whose status this pass has written: they were as it had seen them
 }
 
 // pending holds the UIDs of the Services that have been begun and have not succeeded. Nobody gets
@@ -75,7 +76,7 @@ func (c *Controller) apply(ctx context.Context, s *snapshot.Snapshot, plan *allo
 	}
 	p.once = make(map[netip.Addr]func() error, len(p.writes))
 	for addr, w := range p.writes {
-		p.once[addr] = sync.OnceValue(func() error { return c.writer.Record(ctx, w) })
+		p.once[addr] = sync.OnceValue(func() error { return c.writer.Record(ctx, p.unproven(w)) })
 	}
 	p.run(ctx, p.cleanings())
 	for _, round := range record.Rounds(plan, p.writes) {
@@ -89,6 +90,16 @@ func (c *Controller) apply(ctx context.Context, s *snapshot.Snapshot, plan *allo
 	}
 	c.loop.At(c.items.Next())
 	c.loop.At(plan.Again)
+}
+
+// unproven returns w with those losers alone that the API server has to be asked about. A node
+// that leaves may be lost by thousands of Services, which this pass has all written.
+func (p *pass) unproven(w record.Write) record.Write {
+	w.Losers = slices.DeleteFunc(slices.Clone(w.Losers), func(l snapshot.Holder) bool {
+		_, current := p.current.Load(l.UID)
+		return current
+	})
+	return w
 }
 
 // job is what is to be done for one Service.
@@ -158,7 +169,7 @@ func (p *pass) service(ctx context.Context, obj *corev1.Service, o allocator.Out
 		p.Recorder.Event(obj, corev1.EventTypeNormal, "EnsuringLoadBalancer", "Ensuring load balancer")
 	}
 	for _, addr := range o.Addrs {
-		if err := p.record(addr); err != nil {
+		if err := p.record(ctx, obj, addr); err != nil {
 			return err
 		}
 	}
@@ -176,11 +187,11 @@ func (p *pass) service(ctx context.Context, obj *corev1.Service, o allocator.Out
 	return nil
 }
 
-// record writes the record of addr, if it is to be written.
-func (p *pass) record(addr netip.Addr) error {
+// record writes the record of addr for obj, if it is to be written.
+func (p *pass) record(ctx context.Context, obj *corev1.Service, addr netip.Addr) error {
 	write, ok := p.once[addr]
 	if !ok {
-		return nil
+		return p.writer.Holds(ctx, p.snap, obj, addr)
 	}
 	if l := p.pending.one(p.writes[addr].Blockers()); l != nil {
 		return fmt.Errorf("%w: address %s: %s does not hold its new address yet", errWaits, addr, l.Ref)
@@ -228,6 +239,7 @@ func (p *pass) writeStatus(ctx context.Context, old, want *corev1.Service, event
 	if got == nil || err != nil {
 		return nil, err
 	}
+	p.current.Store(string(got.UID), true)
 	p.metrics.observeStatus(old, got)
 	for _, e := range events {
 		p.metrics.countEvent(e)

@@ -27,7 +27,7 @@ func (r *Writer) Pools(s *snapshot.Snapshot, plan *allocator.Plan, events toolsr
 		if pool == nil || samePool(pool, o) {
 			continue
 		}
-		works = append(works, reconcile.Work{Key: "pool " + o.Name, Do: func(ctx context.Context) error { return unlessGone(r.pool(ctx, o, events)) }})
+		works = append(works, reconcile.Work{Key: "pool " + o.Name, Do: func(ctx context.Context) error { return unlessGone(r.pool(ctx, pool.UID, o, events)) }})
 	}
 	return works
 }
@@ -47,10 +47,13 @@ func samePool(have *snapshot.Pool, want allocator.PoolOutcome) bool {
 		have.Conditions[v1alpha1.ConditionLeases] == want.Leasing && slices.EqualFunc(have.Leases, want.Leases, snapshot.PoolLease.Same)
 }
 
-func (r *Writer) pool(ctx context.Context, o allocator.PoolOutcome, events toolsrecord.EventRecorder) error {
+func (r *Writer) pool(ctx context.Context, uid string, o allocator.PoolOutcome, events toolsrecord.EventRecorder) error {
 	obj, err := r.Clients.Pools.Get(ctx, o.Name, metav1.GetOptions{})
 	if err != nil {
 		return err
+	}
+	if string(obj.UID) != uid {
+		return nil // it was made again, and o is not about that one
 	}
 	obj.Status.ObservedGeneration = o.Status.ObservedGeneration
 	obj.Status.IPv4 = v1alpha1.AddressCount(o.Status.IPv4)
