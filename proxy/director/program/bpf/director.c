@@ -21,6 +21,7 @@
 #include <linux/pkt_cls.h>
 #include <linux/tcp.h>
 #include <linux/udp.h>
+#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
@@ -739,13 +740,18 @@ enum entry { NONE, UNANSWERED, CLOSED, OPEN };
 // numbers of a client that follows RFC 6528 do not come back to it.
 INLINE bool continues(struct __sk_buff *skb, const struct packet *p, const struct nf_conn *ct)
 {
-	__u32 at = ETH_HLEN + (p->v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)), seq;
+	__u32 at = ETH_HLEN + (p->v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr)), seq, end, most, window;
 
 	if (p->kind != STREAM || bpf_skb_load_bytes(skb, at + __builtin_offsetof(struct tcphdr, seq), &seq, sizeof(seq)))
 		return false;
 	seq = bpf_ntohl(seq);
-	return (__s32)(seq - ct->proto.tcp.seen[0].td_maxend) <= 0 &&
-	       (__s32)(seq - ct->proto.tcp.seen[0].td_end + ct->proto.tcp.seen[1].td_maxwin) > 0;
+	// To the verifier of Linux 6.1, the same bytes are fields of DCCP, the first of the union that
+	// has any there, and it refuses to load them in this size. To read them by a helper is allowed.
+	if (bpf_core_read(&end, sizeof(end), &ct->proto.tcp.seen[0].td_end) ||
+	    bpf_core_read(&most, sizeof(most), &ct->proto.tcp.seen[0].td_maxend) ||
+	    bpf_core_read(&window, sizeof(window), &ct->proto.tcp.seen[1].td_maxwin))
+		return false;
+	return (__s32)(seq - most) <= 0 && (__s32)(seq - end + window) > 0;
 }
 
 // found is what conntrack has for a connection to the VIP.
