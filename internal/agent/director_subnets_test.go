@@ -11,6 +11,7 @@ import (
 	"github.com/fairlead/fairlead/internal/test/nstest"
 	"github.com/fairlead/fairlead/internal/test/storytest"
 	"github.com/fairlead/fairlead/proxy/director"
+	engines "github.com/fairlead/fairlead/proxy/nftables/netlink"
 )
 
 // newRoutedLab is a directLab with a router between all nodes and the client.
@@ -84,6 +85,17 @@ func TestDirectSubnets(t *testing.T) {
 	l.endpoints(t, "n2.1", "n3.1")
 	l.sync(t)
 	live(t, "with 2 endpoints", all)
+	// Another agent starts on each node, and has not asked anybody yet.
+	for _, n := range l.nodes {
+		n.engine.director.program.Close()
+		n.engine.director.hush()
+		n.engine.cfg.Dataplane.(*engines.Engine).Close()
+		n.start(t)
+		l.sync(t)
+		live(t, n.name+" has another agent", all)
+	}
+	l.able(t, true, true, true)
+	live(t, "all have other agents", all)
 	l.ownerDies(t, all)
 }
 
