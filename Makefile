@@ -35,6 +35,7 @@ e2e: packages ## Run the end-to-end stories in the lab (root); WHAT= picks a gro
 	@if [ '$(WHAT)' = attacks ]; then exec $(TOOLS)/attacks.sh; fi; \
 	if [ '$(WHAT)' = partial ]; then REQUIRE_ROOT=1 FAIRLEAD_E2E_ALL=1 go test -count=1 -v -timeout=45m ./internal/agent -run '^Test(PartialFailures|PortThatOpensLate)$$' || exit 1; fi; \
 	if [ '$(WHAT)' = networks ]; then REQUIRE_ROOT=1 FAIRLEAD_E2E_ALL=1 go test -count=1 -v -timeout=20m ./proxy/nftables/netlink ./internal/agent -run '^(TestSixtyThousandClients|TestHelpers|TestAnswersLeaveAsTheyCame)$$' || exit 1; fi; \
+	if [ '$(WHAT)' = director ]; then REQUIRE_ROOT=1 go test -count=1 -v -timeout=20m ./proxy/director/program ./internal/agent -run '^Test(Subnets|DirectSubnets|DirectRouterChanges|DirectBehindRouter)$$' || exit 1; fi; \
 	run="$$($(TOOLS)/stories.sh '$(WHAT)')" && env -C e2e FAIRLEAD_E2E=1 $(if $(CNI),FAIRLEAD_CNI=$(CNI)) $(if $(WHAT),FAIRLEAD_E2E_ALL=1) go test -count=1 -v -timeout=45m ./stories/... -run "$$run"
 
 e2e-kind: ## Run them in a cluster of kind instead, on Docker or else Podman (root); FAMILY=ipv4|ipv6|dual ANNOUNCE=bgp PROXY=1 IMAGE=kindest/node:… ENGINE=podman WHAT=; WHAT=conformance: Kubernetes' own tests, GROUP= FOCUS= ANNOUNCE=l2|bgp|direct; ENGINE=podman WHAT=kubeadm: three control planes by kubeadm

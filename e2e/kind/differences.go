@@ -22,6 +22,7 @@ const (
 var Differences = []Difference{
 	{Story: "TestRouterSharesConnectionsBetweenTheNodesAndMissesALostOne", Why: itsRouter},
 	{Story: "TestAddressOfTwoClusters", Why: itsRouter},
+	{Story: "TestConnectionsOutliveTheRoutersNextHops", Why: itsRouter},
 	{Story: "TestAddressesFollowThePrefixOfTheNetwork", Why: itsRouter},
 	{Story: "TestAddressesAreLeasedFromTheNetwork", Why: itsRouter},
 	{Story: "TestTwoNetworks", Why: "it gives the lab's nodes a second network"},

@@ -29,11 +29,14 @@ func (l *Lab) Cut(ctx context.Context, rules ...string) error {
 }
 
 // AtClient runs f in the network of the client, on a thread of its own.
-func (l *Lab) AtClient(f func() error) error {
+func (l *Lab) AtClient(f func() error) error { return l.At(Client, f) }
+
+// At runs f in the network of a host, on a thread of its own.
+func (l *Lab) At(host string, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and the thread ends with this goroutine
-		ns, err := os.Open(filepath.Join(netnsDir, prefix+Client))
+		ns, err := os.Open(filepath.Join(netnsDir, prefix+host))
 		if err == nil {
 			err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET)
 			_ = ns.Close()

@@ -22,7 +22,7 @@ import (
 // A client whose request was acknowledged asks by a keepalive after 15 s.
 const patience = time.Minute
 
-// call is a connection of the client that stays open, and the pod at its other end.
+// call is a connection of a client that stays open, and the pod at its other end.
 type call struct {
 	net.Conn
 	in        *bufio.Reader
@@ -33,12 +33,12 @@ type call struct {
 	last      time.Duration // that the last request took
 }
 
-// dial opens connections from the client to a VIP. Each has been answered by a pod that
-// saw the client, or saw a node if hidden.
-func dial(t *testing.T, vip string, n int, hidden bool) (all []*call) {
+// dial opens connections from a host to a VIP. Each has been answered by a pod that saw the
+// host, or saw a node if hidden.
+func dial(t *testing.T, host, vip string, n int, hidden bool) (all []*call) {
 	t.Helper()
 	l := cluster(t)
-	if err := l.AtClient(func() error {
+	if err := l.At(host, func() error {
 		for range n {
 			conn, err := net.DialTimeout("tcp", net.JoinHostPort(vip, "80"), patience)
 			if err != nil {
@@ -114,6 +114,7 @@ func (c *call) hung() bool { return errors.Is(c.err, os.ErrDeadlineExceeded) }
 
 // crowd is many calls that all ask once a second while they talk.
 type crowd struct {
+	host  string // that they are of
 	vips  []string
 	calls []*call
 	quiet chan struct{} // closed when they are to be quiet; nil: they are
@@ -130,7 +131,7 @@ func (c *crowd) fill(t *testing.T, n int) {
 				want--
 			}
 		}
-		c.calls = append(c.calls, dial(t, vip, max(want, 0), false)...)
+		c.calls = append(c.calls, dial(t, c.host, vip, max(want, 0), false)...)
 	}
 }
 

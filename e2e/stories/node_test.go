@@ -120,12 +120,18 @@ func settledElsewhere(t *testing.T, node string) {
 	}
 }
 
-// everyPath requests both addresses at a pace until it is called.
+// everyPath has the client request both addresses at a pace until it is called.
 func everyPath(t *testing.T, s demo.Service, timeout time.Duration) func() []probe.Report {
+	t.Helper()
+	return everyPathOf(t, lab.Client, s, timeout)
+}
+
+// everyPathOf is everyPath with another host as the client.
+func everyPathOf(t *testing.T, host string, s demo.Service, timeout time.Duration) func() []probe.Report {
 	t.Helper()
 	var probers []*lab.Prober
 	for _, ip := range s.ExternalIPs {
-		p, err := cluster(t).StartProbe(t.Context(), lab.Client, demo.URL(ip, 80), "-every=20ms", "-timeout="+timeout.String())
+		p, err := cluster(t).StartProbe(t.Context(), host, demo.URL(ip, 80), "-every=20ms", "-timeout="+timeout.String())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -58,6 +58,7 @@ type Far interface {
 	Set(links []snapshot.Link, targets, accept []netip.Addr) error
 	Ways() map[netip.Addr]direct.Way
 	Links() map[int]bool
+	Asking() bool
 	Close()
 }
 
@@ -267,7 +268,7 @@ func (d *directing) plan(node string, order engineOrder, t *proxy.Table) *direct
 		Now: now, Node: node, Snapshot: order.Snapshot, Links: order.Links, View: order.View, Table: t, Left: left, Alone: d.alone(),
 	}
 	if d.far != nil {
-		in.Ways = d.far.Ways()
+		in.Ways, in.Asking = d.far.Ways(), d.far.Asking()
 	}
 	return d.planner.Plan(in)
 }
@@ -404,11 +405,15 @@ func (d *directing) reach(node string, order engineOrder) {
 	if d.far == nil {
 		d.far = d.Far(d.wake)
 	}
+	targets := d.planner.Distant(order.Snapshot, order.Links, node, order.View)
 	var senders []netip.Addr
-	if d.state != nil {
+	switch {
+	case d.state != nil:
 		senders = direct.Senders(d.state)
+	case d.adopted: // agents that start together would wait for each other
+		senders = targets
 	}
-	if err := d.far.Set(order.Links, direct.Distant(order.Snapshot, order.Links, node, order.View), senders); err != nil {
+	if err := d.far.Set(order.Links, targets, senders); err != nil {
 		d.log.Warn("cannot ask nodes of other subnets", "error", err)
 	}
 }

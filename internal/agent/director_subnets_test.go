@@ -11,6 +11,7 @@ import (
 	"github.com/fairlead/fairlead/internal/test/nstest"
 	"github.com/fairlead/fairlead/internal/test/storytest"
 	"github.com/fairlead/fairlead/proxy/director"
+	engines "github.com/fairlead/fairlead/proxy/nftables/netlink"
 )
 
 // newRoutedLab is a directLab with a router between all nodes and the client.
@@ -63,16 +64,7 @@ func TestDirectSubnets(t *testing.T) {
 			t.Errorf("%s: not masqueraded: the pod saw %s", vip, saw)
 		}
 	}
-	l.bridge.Run(t, "nft", "delete", "table", "inet", "closed")
-	nstest.Eventually(t, "all nodes to have ways to the others", func() bool {
-		l.sync(t)
-		for _, n := range l.nodes {
-			if d := n.engine.director; d.state == nil || len(direct.Missing(d.state)) > 0 || d.Status().Why != "" {
-				return false
-			}
-		}
-		return true
-	})
+	l.open7949(t)
 	if got := l.nodes[0].engine.director.Status().Reaches; !slices.Equal(got, []string{"n2", "n3"}) {
 		t.Errorf("n1 reaches %v", got)
 	}
@@ -93,7 +85,33 @@ func TestDirectSubnets(t *testing.T) {
 	l.endpoints(t, "n2.1", "n3.1")
 	l.sync(t)
 	live(t, "with 2 endpoints", all)
+	// Another agent starts on each node, and has not asked anybody yet.
+	for _, n := range l.nodes {
+		n.engine.director.program.Close()
+		n.engine.director.hush()
+		n.engine.cfg.Dataplane.(*engines.Engine).Close()
+		n.start(t)
+		l.sync(t)
+		live(t, n.name+" has another agent", all)
+	}
+	l.able(t, true, true, true)
+	live(t, "all have other agents", all)
 	l.ownerDies(t, all)
+}
+
+// open7949 has the router let through what nodes send each other, and waits until all have ways.
+func (l *directLab) open7949(t *testing.T) {
+	t.Helper()
+	l.bridge.Run(t, "nft", "delete", "table", "inet", "closed")
+	nstest.Eventually(t, "all nodes to have ways to the others", func() bool {
+		l.sync(t)
+		for _, n := range l.nodes {
+			if d := n.engine.director; d.state == nil || len(direct.Missing(d.state)) > 0 || d.Status().Why != "" {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // once opens a connection, and returns which pod answers, and whom it saw.

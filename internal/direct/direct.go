@@ -34,6 +34,8 @@ type Inputs struct {
 	// them. Other such nodes are apart. nil: this node has nothing to do with other subnets, as
 	// where nftables looks for connections, which cannot write the header that packets get.
 	Ways map[netip.Addr]Way
+	// Asking says that some of them have not been asked often enough to know.
+	Asking bool
 }
 
 // Left is what a listing of conntrack showed of connections to VIPs: the Frontends that
@@ -140,7 +142,8 @@ func keyOf(f director.Frontend) proxy.Key {
 }
 
 // Plan returns what the program has to know. It is nil while the nodes are not known, and
-// just after the start, while it is not known what they can do.
+// just after the start, while it is not known what they can do and which ways lead to them. What an
+// earlier agent left knows both, and an open connection would end with a node that is apart.
 func (p *Planner) Plan(in Inputs) *director.State {
 	if in.View.Member(in.Node) == nil {
 		return nil
@@ -149,7 +152,7 @@ func (p *Planner) Plan(in Inputs) *director.State {
 		p.began, p.known = in.Now, map[string]*snapshot.DirectorState{}
 	}
 	silent := p.hear(in.View)
-	if delete(silent, in.Node); len(silent) > 0 && in.Now-p.began < MeetFor {
+	if delete(silent, in.Node); (len(silent) > 0 || in.Asking) && in.Now-p.began < MeetFor {
 		return nil
 	}
 	st := &director.State{Me: in.Node, Nodes: p.nodes(in)}

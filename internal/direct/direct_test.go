@@ -25,6 +25,7 @@ type cluster struct {
 	left    Left
 	alone   bool
 	ways    map[netip.Addr]Way
+	asking  bool
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -71,7 +72,7 @@ func (c *cluster) plan(t *testing.T) *director.State {
 	opt := proxy.Options{Quarantined: c.view.Quarantined(), Direct: c.planner.Services(c.planner.Wanted(s), c.table)}
 	c.table = proxy.Compile(s, "n1", nil, opt)
 	return c.planner.Plan(Inputs{
-		Now: c.now, Node: "n1", Snapshot: s, Links: c.view.Members[0].Report.Links, View: c.view, Table: c.table, Left: c.left, Alone: c.alone, Ways: c.ways,
+		Now: c.now, Node: "n1", Snapshot: s, Links: c.view.Members[0].Report.Links, View: c.view, Table: c.table, Left: c.left, Alone: c.alone, Ways: c.ways, Asking: c.asking,
 	})
 }
 
@@ -132,6 +133,8 @@ func TestModes(t *testing.T) {
 			c.planner.Adopt([]director.Frontend{{VIP: netip.AddrPortFrom(key.Addr, 80), Proto: 6}}, c.now)
 			c.member("n3").Report.Director = nil
 		}, "waits"}, {later(MeetFor), "on"}},
+		"a way is not known":           {{func(_ *testing.T, c *cluster) { c.asking = true }, "waits"}, {later(MeetFor), "on"}},
+		"a way is known in a moment":   {{func(_ *testing.T, c *cluster) { c.asking = true }, "waits"}, {func(_ *testing.T, c *cluster) { c.asking = false }, "on"}},
 		"a node of an earlier version": {{func(_ *testing.T, c *cluster) { c.member("n3").Report.Director = nil }, "waits"}, {later(MeetFor), "on"}},
 		"a node whose agent starts": {
 			{nil, "on"}, {listed(nil, nil), "direct"}, {func(_ *testing.T, c *cluster) { c.member("n3").Report.Director = nil }, "direct"},

@@ -1,6 +1,7 @@
 package direct
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 
@@ -82,15 +83,17 @@ func (p *Planner) ends(node string, nodes []director.Node) []netip.Addr {
 // Distant are the addresses of other nodes that are in no network of ours, sorted: those that
 // the cluster has for them, and those of links that take what is passed on. A family in which the
 // node is a neighbour needs none.
-func Distant(s *snapshot.Snapshot, ours []snapshot.Link, node string, v announcer.View) (out []netip.Addr) {
+func (p *Planner) Distant(s *snapshot.Snapshot, ours []snapshot.Link, node string, v announcer.View) (out []netip.Addr) {
 	for _, m := range v.Members {
 		n := s.Node(m.Node)
-		if m.Node == node || m.Report == nil || m.Report.Director == nil || n == nil {
+		if m.Node == node || m.Report == nil || n == nil {
 			continue
 		}
-		_, v4, v6 := neighbour(ours, far(ours, m.Report, m.Report.Director))
+		// An agent that starts does not say it at once, and the ways to its node stay.
+		st := cmp.Or(m.Report.Director, p.known[m.Node], &snapshot.DirectorState{})
+		_, v4, v6 := neighbour(ours, far(ours, m.Report, st))
 		near := map[bool]bool{false: v4.IsValid(), true: v6.IsValid()}
-		for _, a := range append(sources(m.Report.Director.Links), n.InternalIPs...) {
+		for _, a := range append(sources(st.Links), n.InternalIPs...) {
 			if !near[a.Is6()] && !slices.ContainsFunc(ours, func(l snapshot.Link) bool { return l.Contains(a) }) {
 				out = append(out, a)
 			}

@@ -40,9 +40,9 @@ compile) ## Time what a change costs an agent, and a lost node, at 10,000 VIPs o
 	internal/tools/packages.sh
 	REQUIRE_ROOT=1 go test ./internal/agent -run '^$' -bench '^BenchmarkStep$' -benchtime 20x -count=1 -timeout=30m
 	;;
-director) ## Compare connections by Masquerade, Direct and kube-proxy to pods on other nodes: rate, bytes on the owner's link, CPU; then floods of SYNs and ACKs, and ns a packet; WAYS=Direct RUNS=2 for less (root)
+director) ## Compare connections by Masquerade, Direct and kube-proxy to pods on other nodes: rate, downloads, bytes on the owner's link, CPU; the same with a router between the nodes; then floods of SYNs and ACKs, and ns a packet; WAYS=Direct RUNS=2 for less (root)
 	failed=0
-	bench director ${WAYS:+--ways="$WAYS" --kube-proxy=false --write=false} ${RUNS:+--runs="$RUNS"} || failed=1
+	bench director ${WAYS:+--ways="$WAYS" --kube-proxy=false --write=false} ${RUNS:+--runs="$RUNS" --far-runs="$RUNS"} || failed=1
 	REQUIRE_ROOT=1 go test ./internal/agent -run '^TestDirectFloods$' -count=1 -v -args -measure-floods | lines bench-director || failed=1
 	go test ./proxy/director/program -run '^$' -bench '^BenchmarkProgram$' -benchtime=200000x -count=1 | lines Benchmark || failed=1
 	exit $failed

@@ -20,6 +20,7 @@ case ${1-} in
 list) list ;;
 control-plane) exec "$tools/stories.sh" controlplane ;;
 any-cni) echo '^(TestEveryPath|TestIPv6Only|TestUDPService|TestServicesThatPeopleWrite|TestHostPort|TestPodsKeep|TestNetworkPolicy|TestNodeWithoutPower|TestDirected)' ;;
+director) echo "^($(names director_test.go nexthops_test.go | paste -sd '|'))\$" ;;
 partial) exec "$tools/stories.sh" trouble ;; # a file that go test takes last: its nodes need a while after it
 *)
 	if [ -e "$1_test.go" ] && [ -n "$(names "$1_test.go")" ]; then

@@ -1,6 +1,7 @@
 // Package direct measures in the lab how connections to a VIP reach pods on other nodes
-// than its owner: by Masquerade, by Direct, and by kube-proxy. It counts connections a
-// second, what passes the owner's link, and the CPU time of the whole machine.
+// than its owner: by Masquerade, by Direct, and by kube-proxy; and then by Masquerade and by
+// Direct with a router between all nodes. It counts connections and bytes a second, what passes
+// the owner's link, and the CPU time of the whole machine.
 package direct
 
 import (
@@ -9,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/fairlead/fairlead/e2e/bench/report"
@@ -32,24 +34,35 @@ type Bench struct {
 	Lab         *lab.Lab
 	Ways        []Way
 	Runs        int           // of each way, in turn
+	FarRuns     int           // the same with each node in a subnet of its own; 0: none
 	Connections time.Duration // for how long they are opened in a run
 	Downloads   int           // in a run
 	Size        int           // of a download, in bytes
 	Values      []string      // of the chart, with which agents direct
 	Out         io.Writer     // is told of every run
 
-	vip   string
-	owner demo.Announcer
+	vip    string
+	owner  demo.Announcer
+	client string // the host that connects and downloads
 }
 
 // Run measures each way in turn, and adds a line for each run. It ends with the Service
 // as it was.
 func (b *Bench) Run(ctx context.Context, out *report.Lines) (err error) {
 	defer func() { err = errors.Join(err, b.clean(context.WithoutCancel(ctx))) }()
+	b.client = lab.Client
 	if err := b.deploy(ctx); err != nil {
 		return err
 	}
-	for run := range b.Runs {
+	if err := b.turns(ctx, b.Runs, line, out); err != nil || b.FarRuns == 0 {
+		return err
+	}
+	return b.far(ctx, out)
+}
+
+// turns measures each way so often, in turn. The lines have the names that name gives them.
+func (b *Bench) turns(ctx context.Context, runs int, name func(Way) string, out *report.Lines) error {
+	for run := range runs {
 		for i := range b.Ways {
 			way := b.Ways[(run+i)%len(b.Ways)] // which is first changes
 			if err := b.ask(ctx, way); err != nil {
@@ -59,9 +72,49 @@ func (b *Bench) Run(ctx context.Context, out *report.Lines) (err error) {
 			if err != nil {
 				return fmt.Errorf("%s, run %d: %w", way, run+1, err)
 			}
-			m.add(out, way)
-			fmt.Fprintf(b.Out, "%s %d/%d: %s\n", way, run+1, b.Runs, m)
+			m.add(out, name(way))
+			fmt.Fprintf(b.Out, "%s %d/%d: %s\n", name(way), run+1, runs, m)
 		}
+	}
+	return nil
+}
+
+// owned has the owner announce its address to the router, and no other node.
+const owned = `apiVersion: fairlead.io/v1alpha1
+kind: BGPPeer
+metadata: {name: bench}
+spec: {address: 198.18.0.254, peerASN: %d, localASN: %d}
+---
+apiVersion: fairlead.io/v1alpha1
+kind: Announcement
+metadata: {name: bench}
+spec: {nodeSelector: {matchLabels: {kubernetes.io/hostname: %s}}, bgp: {}}
+`
+
+// far measures with each node in a subnet of its own. The router is between all of them, and
+// the client behind it: there is no layer 2 by which the address could be announced to it.
+func (b *Bench) far(ctx context.Context, out *report.Lines) (err error) {
+	manifests := fmt.Sprintf(owned, lab.RouterASN, lab.NodeASN, b.owner.Node)
+	defer func() {
+		ctx := context.WithoutCancel(ctx)
+		err = errors.Join(err, b.Lab.JoinLAN(ctx), b.kubectl(ctx, manifests, "delete", "--ignore-not-found"), b.Lab.StopBGP(ctx), b.portsOfClosed(ctx, 2))
+		b.client = lab.Client
+	}()
+	b.client = lab.Ext
+	if _, err := b.Lab.StartBGP(ctx, "frr"); err != nil {
+		return err
+	}
+	if err := errors.Join(b.kubectl(ctx, manifests, "apply"), b.Lab.SplitLAN(ctx), b.portsOfClosed(ctx, 1)); err != nil {
+		return err
+	}
+	return b.turns(ctx, b.FarRuns, farLine, out)
+}
+
+func (b *Bench) kubectl(ctx context.Context, manifests string, args ...string) error {
+	cmd := b.Lab.KubectlCommand(ctx, append(args, "-f", "-")...)
+	cmd.Stdin = strings.NewReader(manifests)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("kubectl %s: %w: %s", args[0], err, out)
 	}
 	return nil
 }
@@ -69,7 +122,7 @@ func (b *Bench) Run(ctx context.Context, out *report.Lines) (err error) {
 // portsOfClosed says whether the client uses the port of a connection that it has closed
 // again at once (1), or lets it rest for a minute (2, the kernel's default for hosts).
 func (b *Bench) portsOfClosed(ctx context.Context, value int) error {
-	_, err := b.Lab.Exec(ctx, lab.Client, "sysctl", "-q", "-w", fmt.Sprintf("net.ipv4.tcp_tw_reuse=%d", value))
+	_, err := b.Lab.Exec(ctx, b.client, "sysctl", "-q", "-w", fmt.Sprintf("net.ipv4.tcp_tw_reuse=%d", value))
 	return err
 }
 
@@ -141,8 +194,8 @@ func (b *Bench) ask(ctx context.Context, way Way) error {
 	if err := b.forget(ctx); err != nil {
 		return err
 	}
-	return lab.Until(ctx, time.Minute, "connections by "+string(way), func(ctx context.Context) error {
-		r, err := b.Lab.Probe(ctx, lab.Client, demo.URL(b.vip, 80), "-n=60", "-c=4", "-timeout=500ms")
+	return lab.Until(ctx, 3*time.Minute, "connections by "+string(way), func(ctx context.Context) error {
+		r, err := b.Lab.Probe(ctx, b.client, demo.URL(b.vip, 80), "-n=60", "-c=4", "-timeout=500ms")
 		switch {
 		case err != nil:
 			return err

@@ -11,7 +11,6 @@ import (
 
 	"github.com/fairlead/fairlead/e2e/bench/report"
 	"github.com/fairlead/fairlead/e2e/demo"
-	"github.com/fairlead/fairlead/e2e/lab"
 )
 
 // measured is what came of one run.
@@ -20,30 +19,35 @@ type measured struct {
 	took                time.Duration // for the connections
 	hidden              int           // connections where the pod saw a node instead of the client
 	size                int           // that was downloaded, in bytes
+	sent                time.Duration // for that
 	owner               uint64        // bytes on the owner's link meanwhile, both directions
 	cpu                 time.Duration // of the whole machine meanwhile
 }
 
 func (m measured) String() string {
-	return fmt.Sprintf("%.0f connections/s, %d failed, %d of %d with the client hidden; %.3f bytes on the owner's link for each of %d MB, CPU %.2f s/GB",
-		m.rate(), m.failed, m.hidden, m.connections, m.share(), m.size/1e6, m.perGB())
+	return fmt.Sprintf("%.0f connections/s, %d failed, %d of %d with the client hidden; %.3f bytes on the owner's link for each of %d MB, %.0f MB/s, CPU %.2f s/GB",
+		m.rate(), m.failed, m.hidden, m.connections, m.share(), m.size/1e6, m.speed()/1e6, m.perGB())
 }
 
 func (m measured) rate() float64  { return float64(m.connections-m.failed) / m.took.Seconds() }
+func (m measured) speed() float64 { return float64(m.size) / m.sent.Seconds() }
 func (m measured) share() float64 { return float64(m.owner) / float64(m.size) }
 func (m measured) perGB() float64 { return m.cpu.Seconds() / (float64(m.size) / 1e9) }
 
 // add adds the run as a line.
-func (m measured) add(to *report.Lines, way Way) {
-	to.Add(line(way), m.connections, report.Of(m.rate(), "conn/s"), report.Of(m.share(), "owner-bytes/B"), report.Of(m.perGB(), "cpu-sec/GB"),
+func (m measured) add(to *report.Lines, name string) {
+	to.Add(name, m.connections, report.Of(m.rate(), "conn/s"), report.Of(m.speed(), "B/s"), report.Of(m.share(), "owner-bytes/B"), report.Of(m.perGB(), "cpu-sec/GB"),
 		report.Of(float64(m.hidden), "hidden"), report.Of(float64(m.failed), "failed"))
 }
 
-func line(way Way) string { return "Direct/way=" + string(way) }
+// line is what the line of a run is called, and farLine what that of one with each node in a
+// subnet of its own is.
+func line(way Way) string    { return "Direct/way=" + string(way) }
+func farLine(way Way) string { return "Far/way=" + string(way) }
 
 // measure opens connections, then downloads.
 func (b *Bench) measure(ctx context.Context) (m measured, err error) {
-	prober, err := b.Lab.StartProbe(ctx, lab.Client, demo.URL(b.vip, 80), "-n=0", "-c=8", "-timeout=2s")
+	prober, err := b.Lab.StartProbe(ctx, b.client, demo.URL(b.vip, 80), "-n=0", "-c=8", "-timeout=2s")
 	if err != nil {
 		return m, err
 	}
@@ -73,13 +77,15 @@ func (b *Bench) download(ctx context.Context, m *measured) error {
 	if err := errors.Join(err, errBusy); err != nil {
 		return err
 	}
+	began := time.Now()
 	for range b.Downloads {
 		url := fmt.Sprintf("%sbytes?n=%d", demo.URL(b.vip, 80), b.Size)
-		if _, err := b.Lab.Exec(ctx, lab.Client, "sh", "-c", b.Lab.Hello()+" get '"+url+"' >/dev/null"); err != nil {
+		if _, err := b.Lab.Exec(ctx, b.client, "sh", "-c", b.Lab.Hello()+" get '"+url+"' >/dev/null"); err != nil {
 			return fmt.Errorf("download: %w", err)
 		}
 		m.size += b.Size
 	}
+	m.sent = time.Since(began)
 	now, err := b.passed(ctx)
 	busyNow, errBusy := busyTime()
 	m.owner, m.cpu = now-passed, busyNow-busy

@@ -13,13 +13,15 @@ import (
 func TestReport(t *testing.T) {
 	l := &report.Lines{}
 	for range 6 {
-		measured{connections: 1000, took: time.Second, hidden: 1000, size: 1e9, owner: 2e9, cpu: 2 * time.Second}.add(l, Masquerade)
-		measured{connections: 1300, took: time.Second, size: 1e9, owner: 4e7, cpu: 1900 * time.Millisecond}.add(l, Direct)
+		measured{connections: 1000, took: time.Second, hidden: 1000, size: 1e9, sent: time.Second, owner: 2e9, cpu: 2 * time.Second}.add(l, line(Masquerade))
+		measured{connections: 1300, took: time.Second, size: 1e9, sent: time.Second, owner: 4e7, cpu: 1900 * time.Millisecond}.add(l, line(Direct))
+		measured{connections: 900, took: time.Second, size: 1e9, sent: 2 * time.Second, owner: 4e7, cpu: time.Second}.add(l, farLine(Direct))
 	}
 	text := NewReport(Bench{Runs: 6, Downloads: 4, Size: 25e7, Connections: time.Second}, l, time.Minute).Markdown(time.Unix(0, 0))
 	for _, want := range []string{
 		"| connections/s, each with one request |  | 1.000k/s", "| 1.3 (1.3-1.3) |", "| 50 (50-50) | met |",
 		"| CPU for a GB: at most 0.8 of Masquerade's (1.25 times better) | 1.053 (1.053-1.053) | missed |",
+		"| across subnets: bytes downloaded a second |  |  | 476.8MiB/s",
 		"| connections whose client the pod sees as a node |  | 6000 | 0 |", "| no connection fails | 0 failed | met |",
 		"    kube-proxy |\n    Masquerade |                              6\n    Direct     |                                       6\n                0/s                 667/s               1333/s              2000/s\n",
 	} {

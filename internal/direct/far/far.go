@@ -138,6 +138,18 @@ func (f *Far) ways() map[netip.Addr]direct.Way {
 	return out
 }
 
+// Asking reports whether a target has neither answered nor been asked so often that it would have.
+func (f *Far) Asking() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, t := range f.targets {
+		if t.route.Link != 0 && t.proven == 0 && t.missed < lostRounds {
+			return true
+		}
+	}
+	return false
+}
+
 // Links are the indexes of those of this node's links that routes to targets take, whether they
 // answer or not.
 func (f *Far) Links() map[int]bool {

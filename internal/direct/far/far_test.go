@@ -98,11 +98,17 @@ route add default via fd98:%[1]d::fe
 			accept = others(2)
 		}
 		s.Do(t, func() error { return f.Set(links, targets, accept) })
+		if !f.Asking() {
+			t.Errorf("n%d knows its ways before it has asked", i)
+		}
 		nodes = append(nodes, f)
 	}
 	nstest.Eventually(t, "the ways that there are", func() bool {
 		a, b, c := nodes[0].Ways(), nodes[1].Ways(), nodes[2].Ways()
 		return len(a) == 2 && len(b) == 4 && len(c) == 4
+	})
+	nstest.Eventually(t, "all to know that nobody else answers", func() bool {
+		return !slices.ContainsFunc(nodes, (*Far).Asking)
 	})
 	for to, want := range map[string]int{"198.18.2.1": 1400, "fd98:2::1": 1400} {
 		if w := nodes[0].Ways()[netip.MustParseAddr(to)]; w.MTU != want || w.From.Is6() != netip.MustParseAddr(to).Is6() {

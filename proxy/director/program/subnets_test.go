@@ -155,11 +155,10 @@ func exchange(t *testing.T, client nstest.Space, vip netip.AddrPort, size int, b
 	}
 }
 
-// datagrams sends 60 kB to a VIP at once, which the kernel makes datagrams of, and wants as much
-// back in one.
-func datagrams(t *testing.T, client nstest.Space, vip netip.AddrPort, got *atomic.Int64) {
+// datagrams sends 60 kB to a VIP at once, which the kernel makes datagrams of, and then asks for
+// as much in one. It returns how many bytes came before that question.
+func datagrams(t *testing.T, client nstest.Space, vip netip.AddrPort, got *atomic.Int64) (came int64) {
 	t.Helper()
-	const size, count = 1200, 50
 	var c net.Conn
 	client.Do(t, func() (err error) {
 		c, err = net.Dial("udp", vip.String())
@@ -169,25 +168,32 @@ func datagrams(t *testing.T, client nstest.Space, vip netip.AddrPort, got *atomi
 	raw, err := c.(*net.UDPConn).SyscallConn()
 	if err == nil {
 		err = errors.Join(err, raw.Control(func(fd uintptr) {
-			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT, size)
+			err = unix.SetsockoptInt(int(fd), unix.IPPROTO_UDP, unix.UDP_SEGMENT, 1200)
 		}))
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
 	before := got.Load()
-	if _, err := c.Write(make([]byte, size*count)); err != nil {
+	if _, err := c.Write(make([]byte, atOnce)); err != nil {
 		t.Fatal(err)
 	}
-	nstest.Eventually(t, "all datagrams to come", func() bool { return got.Load()-before == size*count })
+	const question = "large"
 	_ = c.SetReadDeadline(time.Now().Add(patience))
-	if _, err := io.WriteString(c, "large"); err != nil {
+	if _, err := io.WriteString(c, question); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := c.Read(make([]byte, 65536)); n != 60_000 {
 		t.Errorf("%d bytes came back: %v", n, err)
 	}
+	return got.Load() - before - int64(len(question))
 }
+
+// atOnce is how many bytes datagrams has the kernel make datagrams of.
+const atOnce = 60_000
+
+// tunnels is what a link can do that splits packets behind a header of UDP.
+const tunnels = "tx-udp_tnl-segmentation"
 
 // Real connections get to a node of another subnet, and their answers straight back: large
 // segments and datagrams that the kernel puts together and splits, on links of 1,500 bytes and
@@ -195,20 +201,30 @@ func datagrams(t *testing.T, client nstest.Space, vip netip.AddrPort, got *atomi
 func TestSubnets(t *testing.T) {
 	nstest.NeedRoot(t)
 	for _, c := range []struct {
-		name  string
-		mtu   int
-		whole bool // links take what the kernel put together, as those between containers do
-	}{{"split", 1500, false}, {"split, narrow", 1400, false}, {"whole", 1500, true}, {"whole, narrow", 1400, true}} {
+		name string
+		mtu  int
+		// whole: nodes' links take what the kernel put together behind our header, as links
+		// between containers do. A network's do not.
+		whole bool
+		// frames: nor does the router send them what clients' kernels put together.
+		frames bool
+		gro    bool // what comes in frames is put together
+	}{
+		{name: "split", mtu: 1500}, {name: "split, narrow", mtu: 1400}, {name: "whole", mtu: 1500, whole: true}, {name: "whole, narrow", mtu: 1400, whole: true},
+		{name: "frames with GRO", mtu: 1500, frames: true, gro: true}, {name: "frames without GRO", mtu: 1500, frames: true},
+	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := newLab(t, Options{}, "a", "b", "c")
 			l.needOracle(t)
 			l.move(t, "abc")
 			router, client := l.routed(t)
 			l.prefer(t, "b c a")
-			for _, n := range l.nodes {
+			for i, n := range l.nodes {
 				n.attach(t)
-				if !c.whole {
-					n.space.Run(t, "ip", "link", "set", "lan", "gso_max_size", "3000")
+				n.space.Offload(t, "lan", "rx-gro", c.gro)
+				n.space.Offload(t, "lan", tunnels, c.whole)
+				for _, feature := range []string{"tx-tcp-segmentation", "tx-tcp6-segmentation", "tx-udp-segmentation"} {
+					router.Offload(t, fmt.Sprintf("port%d", i), feature, !c.frames)
 				}
 			}
 			router.Run(t, "ip", "link", "set", "port1", "mtu", fmt.Sprint(c.mtu))
@@ -226,9 +242,15 @@ func TestSubnets(t *testing.T) {
 					t.Errorf("%s: c passed nothing on: %+v", f.name, c)
 				}
 				l.prefer(t, "b c a")
-				if !c.whole {
-					datagrams(t, client, f.vip, got)
+				if c.whole {
+					// They are lost where the header is taken off. From here on the owner's kernel splits them.
+					t.Logf("%s: of %d bytes that go as one packet %d come", f.name, atOnce, datagrams(t, client, f.vip, got))
+					l.node("a").space.Offload(t, "lan", tunnels, false)
 				}
+				if came := datagrams(t, client, f.vip, got); came != atOnce {
+					t.Errorf("%s: of %d bytes in datagrams %d came", f.name, atOnce, came)
+				}
+				l.node("a").space.Offload(t, "lan", tunnels, c.whole)
 				if seen := l.node("b").counters(t); seen.Forged > 0 || seen.Hops[1] == 0 {
 					t.Errorf("%s, at b: %+v", f.name, seen)
 				}
