@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -55,7 +56,7 @@ type Echo interface {
 
 // Far asks nodes of other subnets whether packets get there: *far.Far.
 type Far interface {
-	Set(links []snapshot.Link, targets, accept []netip.Addr) error
+	Set(links []snapshot.Link, targets map[netip.Addr]bool, accept []netip.Addr) error
 	Ways() map[netip.Addr]direct.Way
 	Links() map[int]bool
 	Asking() bool
@@ -411,7 +412,7 @@ func (d *directing) reach(node string, order engineOrder) {
 	case d.state != nil:
 		senders = direct.Senders(d.state)
 	case d.adopted: // agents that start together would wait for each other
-		senders = targets
+		senders = slices.Collect(maps.Keys(targets))
 	}
 	if err := d.far.Set(order.Links, targets, senders); err != nil {
 		d.log.Warn("cannot ask nodes of other subnets", "error", err)

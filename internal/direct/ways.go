@@ -80,10 +80,11 @@ func (p *Planner) ends(node string, nodes []director.Node) []netip.Addr {
 	return sources(st.Links)
 }
 
-// Distant are the addresses of other nodes that are in no network of ours, sorted: those that
-// the cluster has for them, and those of links that take what is passed on. A family in which the
-// node is a neighbour needs none.
-func (p *Planner) Distant(s *snapshot.Snapshot, ours []snapshot.Link, node string, v announcer.View) (out []netip.Addr) {
+// Distant are the addresses of other nodes that are in no network of ours, and whether the node's
+// agent speaks: those that the cluster has for them, and those of links that take what is passed
+// on. A family in which the node is a neighbour needs none.
+func (p *Planner) Distant(s *snapshot.Snapshot, ours []snapshot.Link, node string, v announcer.View) map[netip.Addr]bool {
+	out := map[netip.Addr]bool{}
 	for _, m := range v.Members {
 		n := s.Node(m.Node)
 		if m.Node == node || m.Report == nil || n == nil {
@@ -95,11 +96,11 @@ func (p *Planner) Distant(s *snapshot.Snapshot, ours []snapshot.Link, node strin
 		near := map[bool]bool{false: v4.IsValid(), true: v6.IsValid()}
 		for _, a := range append(sources(st.Links), n.InternalIPs...) {
 			if !near[a.Is6()] && !slices.ContainsFunc(ours, func(l snapshot.Link) bool { return l.Contains(a) }) {
-				out = append(out, a)
+				out[a] = m.Verdict == announcer.Alive
 			}
 		}
 	}
-	return sorted(out)
+	return out
 }
 
 // Senders are the addresses from which nodes of other subnets may send to this one, sorted.

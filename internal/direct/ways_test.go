@@ -2,10 +2,12 @@ package direct
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"testing"
 
+	"github.com/fairlead/fairlead/announcer"
 	"github.com/fairlead/fairlead/internal/snapshot"
 	"github.com/fairlead/fairlead/proxy/director"
 )
@@ -76,19 +78,26 @@ service default/six type=LoadBalancer ip=fd96::1 families=6 ports=tcp/80 forward
 			if c.near {
 				distant = "[198.18.9.3]"
 			}
-			if got := fmt.Sprint(cl.planner.Distant(snap, report.Links, "n3", cl.view)); got != "[198.18.0.1 198.18.0.2 fd98::1 fd98::2]" && !c.near {
+			if got := addrs(cl.planner.Distant(snap, report.Links, "n3", cl.view)); got != "[198.18.0.1 198.18.0.2 fd98::1 fd98::2]" && !c.near {
 				t.Errorf("from there, %s are distant", got)
 			}
-			if got := fmt.Sprint(cl.planner.Distant(snap, cl.member("n1").Report.Links, "n1", cl.view)); got != distant {
+			if got := addrs(cl.planner.Distant(snap, cl.member("n1").Report.Links, "n1", cl.view)); got != distant {
 				t.Errorf("%s are distant, not %s", got, distant)
 			}
-			report.Director = nil
-			if got := fmt.Sprint(cl.planner.Distant(snap, cl.member("n1").Report.Links, "n1", cl.view)); got != distant {
+			report.Director, cl.member("n3").Verdict = nil, announcer.AgentGone
+			if got := addrs(cl.planner.Distant(snap, cl.member("n1").Report.Links, "n1", cl.view)); got != distant {
 				t.Errorf("once its agent is another, %s are distant, not %s", got, distant)
+			}
+			if cl.planner.Distant(snap, cl.member("n1").Report.Links, "n1", cl.view)[addr("198.18.9.3")] {
+				t.Error("an agent that does not speak does")
 			}
 			if n := st.Nodes[1]; n.Way.MTU != 0 || len(n.Addrs) != 0 || n.Part != director.Takes {
 				t.Errorf("the neighbour: %+v", n)
 			}
 		})
 	}
+}
+
+func addrs(all map[netip.Addr]bool) string {
+	return fmt.Sprint(slices.SortedFunc(maps.Keys(all), netip.Addr.Compare))
 }

@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -55,8 +54,10 @@ func New(log *slog.Logger, changed func()) *Far {
 }
 
 // Set says which addresses of nodes of other subnets are asked, over which of this node's links,
-// and which addresses are answered. It opens sockets in the network namespace of its caller.
-func (f *Far) Set(links []snapshot.Link, targets, accept []netip.Addr) error {
+// and whether there is an agent to answer; and which addresses are answered. The way to a node
+// whose agent does not speak stays as it was: packets get there. Set opens sockets in the network
+// namespace of its caller.
+func (f *Far) Set(links []snapshot.Link, targets map[netip.Addr]bool, accept []netip.Addr) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(targets)+len(accept) > 0 && !f.open {
@@ -71,10 +72,12 @@ func (f *Far) Set(links []snapshot.Link, targets, accept []netip.Addr) error {
 	for _, a := range accept {
 		f.accept[a] = true
 	}
-	maps.DeleteFunc(f.targets, func(a netip.Addr, _ *target) bool { return !slices.Contains(targets, a) })
-	for _, a := range targets {
-		if f.targets[a] == nil {
-			f.targets[a] = &target{route: f.route(a)} // the caller is to know the link at once
+	maps.DeleteFunc(f.targets, func(a netip.Addr, _ *target) bool { _, stays := targets[a]; return !stays })
+	for a, speaks := range targets {
+		if t := f.targets[a]; t != nil {
+			t.mute = !speaks
+		} else {
+			f.targets[a] = &target{route: f.route(a), mute: !speaks} // the caller is to know the link at once
 			select {
 			case f.kick <- struct{}{}:
 			default:
@@ -143,7 +146,7 @@ func (f *Far) Asking() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, t := range f.targets {
-		if t.route.Link != 0 && t.proven == 0 && t.missed < lostRounds {
+		if t.route.Link != 0 && !t.mute && t.proven == 0 && t.missed < lostRounds {
 			return true
 		}
 	}
@@ -206,7 +209,7 @@ func (f *Far) round(judge bool) {
 		if judge {
 			t.judge(now)
 		}
-		if t.asked == nil && !now.Before(t.due) {
+		if t.asked == nil && !t.mute && !now.Before(t.due) {
 			f.ask(a, t)
 		}
 	}

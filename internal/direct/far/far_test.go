@@ -14,23 +14,36 @@ import (
 	"github.com/fairlead/fairlead/internal/test/nstest"
 )
 
-// One answer is believed at once. That a way carries less, or nothing, is believed after some
-// questions.
+// One answer is believed at once. That a way carries less is believed after three questions, and
+// that it carries nothing after ten: the gossip says before that whether an agent died.
 func TestJudge(t *testing.T) {
 	target := &target{route: direct.Way{Link: 1, MTU: 1500}}
-	for i, c := range []struct{ best, want int }{
-		{0, 0},
-		{1400, 1400},
-		{1500, 1500},
-		{1400, 1500}, {1400, 1500}, {1400, 1400},
-		{0, 1400}, {0, 1400}, {0, 0},
-		{1400, 1400},
-		{0, 1400}, {1400, 1400}, {0, 1400}, {0, 1400}, {0, 0},
+	for i, c := range []struct {
+		best, times int
+		mute        bool
+		want        int
+	}{
+		{best: 0, times: 1, want: 0},
+		{best: 1400, times: 1, want: 1400},
+		{best: 1500, times: 1, want: 1500},
+		{best: 1400, times: 2, want: 1500},
+		{best: 1400, times: 1, want: 1400},
+		{best: 0, times: 9, want: 1400},
+		{best: 0, times: 1, want: 0},
+		{best: 1400, times: 1, want: 1400},
+		{best: 0, times: 9, want: 1400},
+		{best: 1400, times: 1, want: 1400},
+		{best: 0, times: 9, want: 1400},
+		{best: 0, times: 20, mute: true, want: 1400},
+		{best: 0, times: 9, want: 1400},
+		{best: 0, times: 1, want: 0},
 	} {
-		target.asked, target.best = map[uint64]int{}, c.best
-		target.judge(time.Now())
+		for range c.times {
+			target.asked, target.best, target.mute = map[uint64]int{}, c.best, c.mute
+			target.judge(time.Now())
+		}
 		if w, ok := target.way(); w.MTU != c.want || ok != (c.want > 0) {
-			t.Errorf("question %d: %d, not %d", i, w.MTU, c.want)
+			t.Errorf("row %d: %d, not %d", i, w.MTU, c.want)
 		}
 	}
 }
@@ -93,7 +106,10 @@ route add default via fd98:%[1]d::fe
 			}
 			return out
 		}
-		targets, accept := others(1, 2, 3), others(1, 2, 3)
+		targets, accept := map[netip.Addr]bool{}, others(1, 2, 3)
+		for _, a := range accept {
+			targets[a] = true
+		}
 		if i == 3 {
 			accept = others(2)
 		}

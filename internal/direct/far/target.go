@@ -12,10 +12,12 @@ const (
 	tick = time.Second
 	// restFor is the time between two questions if nothing is in doubt.
 	restFor = 30 * time.Second
-	// lostRounds is how many questions one after the other are not answered before the way is
-	// taken to carry nothing, or less. Packets may be lost.
+	// lostRounds is how many questions one after the other are not answered, or with less, before
+	// a way is taken to carry nothing from the start, or less. Packets may be lost.
 	lostRounds = 3
-	// hastyRounds is how many questions in a row nobody answers before they come seldom.
+	// hastyRounds is how many questions in a row nobody answers before they come seldom, and a way
+	// that was there is taken to have ended. An agent that dies does not answer either, and the
+	// gossip says so before.
 	hastyRounds = 10
 )
 
@@ -28,6 +30,7 @@ type target struct {
 	due    time.Time      // of the next question
 	asked  map[uint64]int // lengths of the question that is out, by nonce
 	best   int            // the longest that was answered
+	mute   bool           // its agent does not speak
 }
 
 // way returns what packets take to the target, false if they do not get there.
@@ -42,11 +45,17 @@ func (t *target) judge(now time.Time) {
 	if t.asked == nil {
 		return
 	}
+	enough := lostRounds
+	if t.best == 0 {
+		enough = hastyRounds
+	}
 	switch {
 	case t.best >= t.proven && t.best > 0:
 		t.proven, t.missed = t.best, 0
+	case t.mute:
+		t.missed = 0
 	default:
-		if t.missed++; t.missed < lostRounds {
+		if t.missed++; t.missed < enough {
 			break
 		}
 		if t.proven = t.best; t.best > 0 {
