@@ -30,6 +30,11 @@ func TestThread(t *testing.T) {
 			go func() {
 				runtime.LockOSThread() // and never unlocks it: its priority ends with it
 				var o outcome
+				// Whoever runs the tests may have made them idle ones.
+				if o.read = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL}, 0); o.read != nil {
+					done <- o
+					return
+				}
 				o.asked = first(func(attr unix.SchedAttr) error {
 					if c.refuse(attr) {
 						return unix.EPERM
