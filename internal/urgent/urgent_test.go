@@ -30,7 +30,7 @@ func TestThread(t *testing.T) {
 			go func() {
 				runtime.LockOSThread() // and never unlocks it: its priority ends with it
 				var o outcome
-				// Whoever runs the tests may have made them idle ones.
+				// "make test" runs this at the idle class, which a thread keeps that gets no other.
 				if o.read = unix.SchedSetAttr(0, &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL}, 0); o.read != nil {
 					done <- o
 					return
