@@ -77,8 +77,9 @@ func TestOneBuildsAtATime(t *testing.T) {
 	dir := t.TempDir() + "/programs/kubernetes"
 	var inside, built sync.WaitGroup
 	var builders atomic.Int32
-	for range 4 {
-		inside.Add(1)
+	const all = 4
+	inside.Add(all)
+	for range all {
 		built.Go(func() {
 			inside.Done()
 			inside.Wait() // so that all try at once
